@@ -1,0 +1,179 @@
+"""A bucket as every bucket of the platform is: versioned, encrypted with the region's key, closed to the public."""
+
+from dataclasses import dataclass
+
+from cdktn import TerraformProvider, TerraformStack
+from cdktn_provider_aws.s3_bucket import S3Bucket
+from cdktn_provider_aws.s3_bucket_lifecycle_configuration import (
+    S3BucketLifecycleConfiguration,
+    S3BucketLifecycleConfigurationRule,
+    S3BucketLifecycleConfigurationRuleAbortIncompleteMultipartUpload,
+    S3BucketLifecycleConfigurationRuleExpiration,
+    S3BucketLifecycleConfigurationRuleFilter,
+    S3BucketLifecycleConfigurationRuleNoncurrentVersionExpiration,
+)
+from cdktn_provider_aws.s3_bucket_ownership_controls import (
+    S3BucketOwnershipControls,
+    S3BucketOwnershipControlsRule,
+)
+from cdktn_provider_aws.s3_bucket_policy import S3BucketPolicy
+from cdktn_provider_aws.s3_bucket_public_access_block import S3BucketPublicAccessBlock
+from cdktn_provider_aws.s3_bucket_server_side_encryption_configuration import (
+    S3BucketServerSideEncryptionConfigurationA,
+    S3BucketServerSideEncryptionConfigurationRuleA,
+    S3BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultA,
+)
+from cdktn_provider_aws.s3_bucket_versioning import (
+    S3BucketVersioningA,
+    S3BucketVersioningVersioningConfiguration,
+)
+
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.policy import Statement
+
+INCOMPLETE_UPLOAD_DAYS = 7
+
+
+@dataclass(frozen=True)
+class SecureBucket:
+    """A bucket with the parts that others have to wait for."""
+
+    bucket: S3Bucket
+    versioning: S3BucketVersioningA
+    policy: S3BucketPolicy
+
+
+def secure_bucket(
+    stack: TerraformStack,
+    identifier: str,
+    *,
+    name: str,
+    key_arn: str,
+    statements: tuple[Statement, ...],
+    tags: dict[str, str],
+    old_version_days: int,
+    expiration_days: int | None = None,
+    provider: TerraformProvider | None = None,
+) -> SecureBucket:
+    """A bucket that refuses plaintext transport, public access, ACLs and any other key.
+
+    Args:
+        statements: what its policy says beyond that.
+        old_version_days: how long versions that are no longer current are kept.
+        expiration_days: how long current objects are kept; None keeps them.
+    """
+    bucket = S3Bucket(
+        stack, identifier, bucket=name, force_destroy=True, tags={"Name": name, **tags}, provider=provider
+    )
+    versioning = S3BucketVersioningA(
+        stack,
+        f"{identifier}_versioning",
+        bucket=bucket.id,
+        versioning_configuration=S3BucketVersioningVersioningConfiguration(status="Enabled"),
+        provider=provider,
+    )
+    S3BucketServerSideEncryptionConfigurationA(
+        stack,
+        f"{identifier}_encryption",
+        bucket=bucket.id,
+        rule=[
+            S3BucketServerSideEncryptionConfigurationRuleA(
+                apply_server_side_encryption_by_default=(
+                    S3BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultA(
+                        sse_algorithm="aws:kms", kms_master_key_id=key_arn
+                    )
+                ),
+                bucket_key_enabled=True,
+            )
+        ],
+        provider=provider,
+    )
+    S3BucketOwnershipControls(
+        stack,
+        f"{identifier}_ownership",
+        bucket=bucket.id,
+        rule=S3BucketOwnershipControlsRule(object_ownership="BucketOwnerEnforced"),
+        provider=provider,
+    )
+    block = S3BucketPublicAccessBlock(
+        stack,
+        f"{identifier}_public_access",
+        bucket=bucket.id,
+        block_public_acls=True,
+        block_public_policy=True,
+        ignore_public_acls=True,
+        restrict_public_buckets=True,
+        provider=provider,
+    )
+    bucket_policy = S3BucketPolicy(
+        stack,
+        f"{identifier}_policy",
+        bucket=bucket.id,
+        policy=policy.document(
+            policy.deny_plaintext(["s3:*"], [bucket.arn, f"{bucket.arn}/*"]),
+            *_only_this_key(bucket.arn, key_arn),
+            *statements,
+        ),
+        depends_on=[block],
+        provider=provider,
+    )
+    _lifecycle(stack, identifier, versioning, old_version_days, expiration_days, provider)
+    return SecureBucket(bucket=bucket, versioning=versioning, policy=bucket_policy)
+
+
+def _only_this_key(bucket_arn: str, key_arn: str) -> tuple[Statement, Statement]:
+    # "IfExists": a request that says nothing gets the bucket's default, which is this key.
+    return (
+        policy.deny_everyone(
+            "RefuseOtherEncryption",
+            ["s3:PutObject"],
+            f"{bucket_arn}/*",
+            condition={"StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption": "aws:kms"}},
+        ),
+        policy.deny_everyone(
+            "RefuseOtherKeys",
+            ["s3:PutObject"],
+            f"{bucket_arn}/*",
+            condition={"StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption-aws-kms-key-id": key_arn}},
+        ),
+    )
+
+
+def _lifecycle(
+    stack: TerraformStack,
+    identifier: str,
+    versioning: S3BucketVersioningA,
+    old_version_days: int,
+    expiration_days: int | None,
+    provider: TerraformProvider | None,
+) -> None:
+    everything = [S3BucketLifecycleConfigurationRuleFilter(prefix="")]
+    S3BucketLifecycleConfiguration(
+        stack,
+        f"{identifier}_lifecycle",
+        bucket=versioning.bucket,
+        rule=[
+            S3BucketLifecycleConfigurationRule(
+                id="incomplete-uploads",
+                status="Enabled",
+                filter=everything,
+                abort_incomplete_multipart_upload=[
+                    S3BucketLifecycleConfigurationRuleAbortIncompleteMultipartUpload(
+                        days_after_initiation=INCOMPLETE_UPLOAD_DAYS
+                    )
+                ],
+            ),
+            S3BucketLifecycleConfigurationRule(
+                id="retention",
+                status="Enabled",
+                filter=everything,
+                noncurrent_version_expiration=[
+                    S3BucketLifecycleConfigurationRuleNoncurrentVersionExpiration(noncurrent_days=old_version_days)
+                ],
+                expiration=(
+                    [S3BucketLifecycleConfigurationRuleExpiration(days=expiration_days)] if expiration_days else None
+                ),
+            ),
+        ],
+        provider=provider,
+    )

@@ -1,0 +1,118 @@
+"""The pair of document buckets with replication in both directions."""
+
+from cdktn import TerraformStack
+from cdktn_provider_aws.iam_role import IamRole
+from cdktn_provider_aws.iam_role_policy import IamRolePolicy
+from cdktn_provider_aws.s3_bucket_notification import S3BucketNotification, S3BucketNotificationTopic
+
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.buckets import SecureBucket, secure_bucket
+from healthcare_dr.infra.replication import replicate
+from healthcare_dr.infra.site import Site
+from healthcare_dr.settings import SIX_YEARS_IN_DAYS
+
+FAILURE_EVENTS = (
+    "s3:Replication:OperationFailedReplication",
+    "s3:Replication:OperationMissedThreshold",
+    "s3:Replication:OperationNotTracked",
+)
+_READ_SOURCE = ("s3:GetReplicationConfiguration", "s3:ListBucket")
+_READ_VERSIONS = (
+    "s3:GetObjectVersionAcl",
+    "s3:GetObjectVersionForReplication",
+    "s3:GetObjectVersionTagging",
+)
+_WRITE_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags")
+
+
+def document_buckets(
+    stack: TerraformStack, sites: tuple[Site, Site], key_arns: tuple[str, str]
+) -> tuple[SecureBucket, SecureBucket]:
+    """Both buckets, both replications, and the events of a replication that fails."""
+    first, second = (
+        secure_bucket(
+            stack,
+            f"documents_{site.role}",
+            name=site.documents_bucket,
+            key_arn=key_arn,
+            statements=(),
+            tags={"DataClass": "phi"},
+            old_version_days=SIX_YEARS_IN_DAYS,
+            provider=site.provider,
+        )
+        for site, key_arn in zip(sites, key_arns, strict=True)
+    )
+    versionings = [first.versioning, second.versioning]
+    for site, source, target, source_key, target_key in (
+        (sites[0], first, second, key_arns[0], key_arns[1]),
+        (sites[1], second, first, key_arns[1], key_arns[0]),
+    ):
+        role = _replication_role(stack, site, source_key, target_key)
+        replicate(
+            stack,
+            site,
+            source=source.bucket,
+            target=target.bucket,
+            target_key_arn=target_key,
+            role=role,
+            versionings=versionings,
+        )
+        S3BucketNotification(
+            stack,
+            f"replication_events_{site.role}",
+            bucket=source.bucket.id,
+            topic=[
+                S3BucketNotificationTopic(
+                    id="replication-failures", topic_arn=site.topic_arn, events=list(FAILURE_EVENTS)
+                )
+            ],
+            provider=site.provider,
+        )
+    return first, second
+
+
+def _replication_role(stack: TerraformStack, site: Site, source_key: str, target_key: str) -> IamRole:
+    """The role S3 takes to copy from `site` to its peer.
+
+    With bucket keys the encryption context is the bucket, not the object, on both sides (trap 12).
+    """
+    target_arn = f"arn:aws:s3:::{site.peer_documents_bucket}"
+    role = IamRole(
+        stack,
+        f"replication_role_{site.role}",
+        name=site.names.of("replication", site.region),
+        assume_role_policy=policy.trust_service("s3.amazonaws.com", account=site.account),
+        provider=site.provider,
+    )
+    IamRolePolicy(
+        stack,
+        f"replication_policy_{site.role}",
+        name=site.names.of("replication"),
+        role=role.name,
+        policy=policy.document(
+            policy.allow("ReadSource", _READ_SOURCE, site.documents_arn),
+            policy.allow("ReadVersions", _READ_VERSIONS, f"{site.documents_arn}/*"),
+            policy.allow("WriteReplicas", _WRITE_REPLICAS, f"{target_arn}/*"),
+            policy.allow(
+                "DecryptSource",
+                ["kms:Decrypt"],
+                source_key,
+                condition=_through_s3(site.region, site.documents_arn),
+            ),
+            policy.allow(
+                "EncryptReplicas",
+                ["kms:Encrypt", "kms:GenerateDataKey"],
+                target_key,
+                condition=_through_s3(site.peer_region, target_arn),
+            ),
+        ),
+        provider=site.provider,
+    )
+    return role
+
+
+def _through_s3(region: str, bucket_arn: str) -> policy.Condition:
+    return {
+        "StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"},
+        "ArnLike": {"kms:EncryptionContext:aws:s3:arn": bucket_arn},
+    }

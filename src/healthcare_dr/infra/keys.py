@@ -1,0 +1,99 @@
+"""The customer managed key of a region, and who may use it for what."""
+
+from cdktn import TerraformStack
+from cdktn_provider_aws.kms_alias import KmsAlias
+from cdktn_provider_aws.kms_key import KmsKey
+
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.site import Site
+
+ADMINISTRATION = (
+    "kms:CancelKeyDeletion", "kms:Create*", "kms:Delete*", "kms:Describe*", "kms:Disable*", "kms:Enable*", "kms:Get*",
+    "kms:List*", "kms:Put*", "kms:Revoke*", "kms:RotateKeyOnDemand", "kms:ScheduleKeyDeletion", "kms:TagResource",
+    "kms:UntagResource", "kms:Update*",
+)  # fmt: skip
+USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
+DELETION_WINDOW_DAYS = 7
+
+
+def data_key(stack: TerraformStack, site: Site, *, api_role_arn: str) -> KmsKey:
+    """The key that encrypts everything of this region at rest, with its alias."""
+    key = KmsKey(
+        stack,
+        "data_key",
+        description=f"Encrypts patient data of healthcare-dr at rest in {site.region}",
+        enable_key_rotation=True,
+        deletion_window_in_days=DELETION_WINDOW_DAYS,
+        policy=_key_policy(site, api_role_arn),
+        tags={"Name": site.names.of("data", site.region), "DataClass": "phi"},
+    )
+    KmsAlias(stack, "data_key_alias", name=site.names.key_alias(), target_key_id=key.key_id)
+    return key
+
+
+def _key_policy(site: Site, api_role_arn: str) -> str:
+    root = {"AWS": policy.account_root(site.account)}
+    here = {"aws:SourceAccount": site.account}
+    trail = site.regional_arn("cloudtrail", f"trail/{site.names.of('data-events')}")
+    return policy.document(
+        # The account administers the key and cannot use it: use is granted below, principal by principal.
+        policy.allow("Administration", ADMINISTRATION, "*", principal=root),
+        policy.allow("ApiRole", USE, "*", principal={"AWS": api_role_arn}),
+        policy.allow(
+            "PeerDocumentsRole", USE, "*", principal=root,
+            condition={
+                "ArnEquals": {"aws:PrincipalArn": site.role_arn("documents-peer", site.region)},
+                "StringEquals": {"kms:ViaService": f"s3.{site.region}.amazonaws.com"},
+            },
+        ),
+        policy.allow(
+            "DocumentReplication", USE, "*", principal=root,
+            condition={
+                "ArnEquals": {
+                    "aws:PrincipalArn": [
+                        site.role_arn("replication", site.region), site.role_arn("replication", site.peer_region)
+                    ]
+                },
+                "StringEquals": {"kms:ViaService": f"s3.{site.region}.amazonaws.com"},
+            },
+        ),
+        policy.allow(
+            "TablesOfThisAccount", (*USE, "kms:CreateGrant"), "*", principal=root,
+            condition={
+                "StringEquals": {
+                    "kms:CallerAccount": site.account,
+                    "kms:ViaService": f"dynamodb.{site.region}.amazonaws.com",
+                }
+            },
+        ),
+        policy.allow(
+            "FunctionEnvironment", (*USE, "kms:CreateGrant"), "*", principal=root,
+            condition={
+                "StringEquals": {
+                    "kms:CallerAccount": site.account,
+                    "kms:ViaService": f"lambda.{site.region}.amazonaws.com",
+                }
+            },
+        ),
+        policy.allow(
+            "LogGroups", USE, "*", principal={"Service": f"logs.{site.region}.amazonaws.com"},
+            condition={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": site.regional_arn("logs", "log-group:*")}},
+        ),
+        policy.allow(
+            "Alarms", PUBLISH, "*", principal={"Service": "cloudwatch.amazonaws.com"},
+            condition={"StringEquals": here},
+        ),
+        policy.allow(
+            "Topics", PUBLISH, "*", principal={"Service": "sns.amazonaws.com"}, condition={"StringEquals": here}
+        ),
+        policy.allow(
+            "ReplicationEvents", PUBLISH, "*", principal={"Service": "s3.amazonaws.com"},
+            condition={"StringEquals": here},
+        ),
+        policy.allow(
+            "Trail", ("kms:DescribeKey", "kms:GenerateDataKey*"), "*",
+            principal={"Service": "cloudtrail.amazonaws.com"},
+            condition={"StringEquals": {"aws:SourceArn": trail}},
+        ),
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""The Lambda package: one zip, the same bytes wherever it is built.
+
+It holds `patient_api` and the distributions locked in `requirements/lambda.txt`, taken from the environment that runs this
+code; boto3 and botocore come with Lambda's runtime. Entries are stored, not deflated: different zlib builds deflate the
+same input differently, and the hash of the zip decides whether Lambda gets a new version.
+"""
+
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from healthcare_dr.errors import SynthesisError
+
+CHECKOUT: Final = Path(__file__).resolve().parents[3]
+SOURCE: Final = CHECKOUT / "src" / "patient_api"
+LOCK: Final = CHECKOUT / "requirements" / "lambda.txt"
+
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+_NATIVE: Final = frozenset({".so", ".pyd", ".dylib", ".dll"})
+_LEFT_OUT_FOLDERS: Final = frozenset({"__pycache__", "test", "tests"})
+# What an installer leaves behind differs from one machine to the next.
+_LEFT_OUT_NAMES: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+# The assets of a documentation page that the API does not serve: a third of the zip.
+_LEFT_OUT_ASSETS: Final = "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.min.*"
+# The zip format's own first instant.
+_TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
+_REGULAR_FILE_644: Final = 0o100644 << 16
+_UNIX: Final = 3
+
+
+@dataclass(frozen=True)
+class Package:
+    """A zip in memory."""
+
+    content: bytes
+
+    @property
+    def sha256_hex(self) -> str:
+        """The SHA-256 of the zip."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def sha256_base64(self) -> str:
+        """The same, as Lambda states it."""
+        return base64.b64encode(hashlib.sha256(self.content).digest()).decode()
+
+    def write(self, path: Path) -> None:
+        """Put the zip at `path`, whose folder is made when it is missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.content)
+
+
+def build(*, source: Path = SOURCE, lock: Path = LOCK, installed: Path | None = None) -> Package:
+    """The package of the sources in `source` and the distributions in `lock`.
+
+    `installed` is the folder they are installed in; by default they are looked up as imports are. Raises SynthesisError when
+    a source, a distribution or the locked version of it is missing, or a file is not pure Python.
+    """
+    files = dict(_sources(source))
+    for name, version in _pins(lock):
+        files.update(_distribution(name, version, lock, installed))
+    return Package(_zipped(files))
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, _TIMESTAMP)
+            entry.create_system = _UNIX
+            entry.external_attr = _REGULAR_FILE_644
+            archive.writestr(entry, files[name])
+    return buffer.getvalue()
+
+
+def _sources(source: Path) -> Iterator[tuple[str, bytes]]:
+    if not (source / "handler.py").is_file():
+        raise SynthesisError(
+            f"There is no handler.py in {source}: the Lambda package is built from a checkout of the project."
+        )
+    for path in source.rglob("*"):
+        name = PurePosixPath("patient_api", path.relative_to(source).as_posix())
+        if path.is_file() and _belongs(name):
+            yield str(name), path.read_bytes()
+
+
+def _pins(lock: Path) -> list[tuple[str, str]]:
+    if not lock.is_file():
+        raise SynthesisError(f"{lock} is missing: the Lambda package is built from a checkout of the project.")
+    pins = _PIN.findall(lock.read_text(encoding="utf-8"))
+    if not pins:
+        raise SynthesisError(f"{lock} locks no distribution; lock it again from requirements/lambda.in.")
+    return pins
+
+
+def _distribution(name: str, version: str, lock: Path, installed: Path | None) -> Iterator[tuple[str, bytes]]:
+    found = _find(name, installed)
+    if found is None:
+        raise SynthesisError(f"{name} is not installed, but {lock.name} locks {version}: install the requirements.")
+    if found.version != version:
+        raise SynthesisError(
+            f"{name} {found.version} is installed, but {lock.name} locks {version}: install the requirements."
+        )
+    if "Root-Is-Purelib: true" not in (found.read_text("WHEEL") or "").splitlines():
+        raise SynthesisError(f"{name} {version} is not a pure Python wheel, so it fits one architecture only.")
+    if found.files is None:
+        raise SynthesisError(f"{name} {version} has no list of its files: install it again.")
+    for file in found.files:
+        # Scripts are installed outside the folder of packages.
+        if ".." not in file.parts and _belongs(file):
+            yield file.as_posix(), _read(name, Path(str(found.locate_file(file))))
+
+
+def _find(name: str, installed: Path | None) -> metadata.Distribution | None:
+    if installed is None:
+        return next(iter(metadata.distributions(name=name)), None)
+    return next(iter(metadata.distributions(name=name, path=[str(installed)])), None)
+
+
+def _read(name: str, path: Path) -> bytes:
+    if not path.is_file():
+        raise SynthesisError(f"{path} of {name} is missing: install the requirements again.")
+    return path.read_bytes()
+
+
+def _belongs(name: PurePosixPath) -> bool:
+    if name.suffix in _NATIVE:
+        raise SynthesisError(f"{name} is a native file: the Lambda package must run on every architecture.")
+    return not (
+        _LEFT_OUT_FOLDERS.intersection(name.parts[:-1])
+        or name.suffix in {".pyc", ".pyo"}
+        or (name.name in _LEFT_OUT_NAMES and name.parts[0].endswith(".dist-info"))
+        or name.match(_LEFT_OUT_ASSETS)
+    )

@@ -1,0 +1,73 @@
+"""Who touched which document or table, API or not: CloudTrail data events of a region, encrypted and signed."""
+
+from cdktn import TerraformStack
+from cdktn_provider_aws.cloudtrail import (
+    Cloudtrail,
+    CloudtrailAdvancedEventSelector,
+    CloudtrailAdvancedEventSelectorFieldSelector,
+)
+from cdktn_provider_aws.kms_key import KmsKey
+
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.buckets import secure_bucket
+from healthcare_dr.infra.site import Site
+
+CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
+
+
+def data_event_trail(stack: TerraformStack, site: Site, key: KmsKey) -> None:
+    """A trail of this region's data events, into a bucket of its own in the same region."""
+    name = site.names.of("data-events")
+    trail_arn = site.regional_arn("cloudtrail", f"trail/{name}")
+    bucket_arn = f"arn:aws:s3:::{site.trail_bucket}"
+    kept = secure_bucket(
+        stack,
+        "trail_bucket",
+        name=site.trail_bucket,
+        key_arn=key.arn,
+        tags={"DataClass": "audit"},
+        old_version_days=site.settings.audit_retention_days,
+        expiration_days=site.settings.audit_retention_days,
+        statements=(
+            policy.allow(
+                "TrailReadsAcl",
+                ["s3:GetBucketAcl"],
+                bucket_arn,
+                principal=CLOUDTRAIL,
+                condition={"StringEquals": {"aws:SourceArn": trail_arn}},
+            ),
+            policy.allow(
+                "TrailWrites",
+                ["s3:PutObject"],
+                f"{bucket_arn}/AWSLogs/{site.account}/*",
+                principal=CLOUDTRAIL,
+                condition={"StringEquals": {"aws:SourceArn": trail_arn}},
+            ),
+        ),
+    )
+    Cloudtrail(
+        stack,
+        "data_events",
+        name=name,
+        s3_bucket_name=kept.bucket.bucket,
+        kms_key_id=key.arn,
+        enable_log_file_validation=True,
+        include_global_service_events=False,
+        is_multi_region_trail=False,
+        advanced_event_selector=[
+            _data_events("Documents", "AWS::S3::Object", [f"{site.documents_arn}/"]),
+            _data_events("Tables", "AWS::DynamoDB::Table", list(site.table_arns)),
+        ],
+        depends_on=[kept.policy],
+    )
+
+
+def _data_events(name: str, kind: str, arns: list[str]) -> CloudtrailAdvancedEventSelector:
+    return CloudtrailAdvancedEventSelector(
+        name=name,
+        field_selector=[
+            CloudtrailAdvancedEventSelectorFieldSelector(field="eventCategory", equal_to=["Data"]),
+            CloudtrailAdvancedEventSelectorFieldSelector(field="resources.type", equal_to=[kind]),
+            CloudtrailAdvancedEventSelectorFieldSelector(field="resources.ARN", starts_with=arns),
+        ],
+    )

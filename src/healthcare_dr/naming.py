@@ -1,0 +1,64 @@
+"""Every name of the platform, derived from the environment suffix alone.
+
+The convention is `healthcare-dr-<resource>[-<region>]-<suffix>`. A region is part of a name where the service
+is global (IAM, S3, dashboards) or where people read both regions side by side. Names are deterministic, so a
+stack, the operator's command and a test find a resource of another stack without being told.
+"""
+
+from dataclasses import dataclass
+
+PREFIX = "healthcare-dr"
+
+# In the order in which they are applied; the first two do not need each other.
+PRIMARY, SECONDARY, GLOBAL = STACKS = (f"{PREFIX}-primary", f"{PREFIX}-secondary", f"{PREFIX}-global")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one environment."""
+
+    suffix: str
+
+    def of(self, resource: str, region: str | None = None) -> str:
+        """`healthcare-dr-<resource>[-<region>]-<suffix>`."""
+        return "-".join(part for part in (PREFIX, resource, region, self.suffix) if part)
+
+    @property
+    def domain(self) -> str:
+        """The hosted zone."""
+        return f"{PREFIX}-{self.suffix}.com"
+
+    @property
+    def api_domain(self) -> str:
+        """The name clients use, whichever region answers."""
+        return f"api.{self.domain}"
+
+    @property
+    def records_table(self) -> str:
+        """The global table of patient records."""
+        return f"patient_records-{self.suffix}"
+
+    @property
+    def audit_table(self) -> str:
+        """The global table of the audit trail."""
+        return f"audit_logs-{self.suffix}"
+
+    def documents_bucket(self, account: str, region: str) -> str:
+        """One of the pair of document buckets, globally unique by its account (at most 63 characters)."""
+        return f"hdr-documents-{account}-{region}-{self.suffix}"
+
+    def trail_bucket(self, account: str, region: str) -> str:
+        """Where a region's data events are kept."""
+        return f"hdr-trail-{account}-{region}-{self.suffix}"
+
+    def key_alias(self) -> str:
+        """The alias of a region's customer managed key."""
+        return f"alias/{self.of('data')}"
+
+    def lambda_log_group(self, function: str) -> str:
+        """The log group Lambda writes to: it must carry the function's name."""
+        return f"/aws/lambda/{function}"
+
+    def log_group(self, resource: str) -> str:
+        """Any other log group."""
+        return f"/{PREFIX}/{resource}-{self.suffix}"

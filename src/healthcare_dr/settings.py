@@ -1,0 +1,208 @@
+"""The platform's settings: read once from the environment and `.env`, validated, immutable.
+
+`ENVIRONMENT_SUFFIX` carries the suffix of every name; everything else begins with `HDR_`.
+`.env.example` documents each with its default.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from healthcare_dr.errors import SettingsError
+
+# The periods CloudWatch Logs accepts, in days (PutRetentionPolicy).
+LOG_RETENTION_DAYS = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
+SIX_YEARS_IN_DAYS = 2192
+
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
+Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$", max_length=254)]
+Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
+
+ALLOWED = {
+    "environment_suffix": "1 to 20 of a-z, 0-9 and -, neither first nor last a -",
+    "primary_region": "an AWS region such as us-east-1",
+    "secondary_region": "an AWS region such as us-west-2",
+    "primary_cidr": "an IPv4 network from /16 to /20, such as 10.0.0.0/16",
+    "secondary_cidr": "an IPv4 network from /16 to /20, such as 10.1.0.0/16",
+    "health_check_interval": "10 or 30 (seconds)",
+    "operations_emails": "e-mail addresses, separated by commas",
+    "oidc_issuer": "an https:// address without query or trailing slash",
+    "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
+    "account_id": "12 digits",
+    "log_level": "DEBUG, INFO, WARNING or ERROR",
+    "log_retention_days": f"one of {', '.join(map(str, LOG_RETENTION_DAYS))} (days)",
+    "audit_retention_days": f"one of {', '.join(map(str, LOG_RETENTION_DAYS))} (days)",
+}
+
+
+class Settings(BaseSettings):
+    """Everything a deployment can vary. Units are in the names or the descriptions."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HDR_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+    )
+
+    environment_suffix: Suffix = Field("dev", validation_alias="ENVIRONMENT_SUFFIX")
+
+    primary_region: Region = "us-east-1"
+    secondary_region: Region = "us-west-2"
+    primary_cidr: IPv4Network = IPv4Network("10.0.0.0/16")
+    secondary_cidr: IPv4Network = IPv4Network("10.1.0.0/16")
+
+    primary_weight: int = Field(70, ge=0, le=255)
+    secondary_weight: int = Field(30, ge=0, le=255)
+    dns_ttl: int = Field(10, ge=1, le=60, description="seconds")
+    dns_delegated: bool = False
+    health_check_interval: Literal[10, 30] = Field(10, description="seconds")
+    failure_threshold: int = Field(3, ge=1, le=10, description="checks in a row")
+
+    oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
+    oidc_audience: str = Field("healthcare-dr", min_length=1, max_length=256)
+
+    operations_emails: Annotated[tuple[Email, ...], NoDecode] = ()
+    replication_lag_seconds: int = Field(60, ge=1, le=900)
+    latency_p99_ms: int = Field(2000, ge=1, le=29000)
+    api_error_percent: float = Field(5.0, gt=0, le=100)
+    throttle_rate: int = Field(1000, ge=1, le=10000, description="requests a second")
+    throttle_burst: int = Field(500, ge=1, le=5000, description="requests")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_retention_days: int = 30
+    audit_retention_days: int = SIX_YEARS_IN_DAYS
+    fault_injection: bool = Field(False, description="FIS templates that pause replication")
+
+    account_id: AccountId | None = None
+    state_bucket: Bucket | None = None
+
+    home: Path = Path(".hdr")
+    emulator_port: int = Field(4566, ge=1024, le=65534)
+    terraform: Path | None = None
+    terraform_base_url: str = "https://releases.hashicorp.com/terraform"
+    provider_mirror: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then `.env`; no secrets directory."""
+        del settings_cls, file_secret_settings
+        return init_settings, env_settings, dotenv_settings
+
+    @field_validator("operations_emails", mode="before")
+    @classmethod
+    def _split_emails(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("primary_cidr", "secondary_cidr")
+    @classmethod
+    def _room_for_subnets(cls, value: IPv4Network) -> IPv4Network:
+        if not 16 <= value.prefixlen <= 20:
+            raise ValueError("outside what AWS and six subnets need")
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _https_issuer(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https://[^\s?#]+[^\s?#/]", value):
+            raise ValueError("not an issuer")
+        return value
+
+    @field_validator("log_retention_days", "audit_retention_days")
+    @classmethod
+    def _retention_cloudwatch_knows(cls, value: int) -> int:
+        if value not in LOG_RETENTION_DAYS:
+            raise ValueError("not a period CloudWatch Logs knows")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.primary_region == self.secondary_region:
+            raise ValueError("HDR_PRIMARY_REGION and HDR_SECONDARY_REGION must differ")
+        if "us-east-1" not in (self.primary_region, self.secondary_region):
+            raise ValueError(
+                "one of HDR_PRIMARY_REGION and HDR_SECONDARY_REGION must be us-east-1: Route 53 publishes "
+                "its health check metrics nowhere else"
+            )
+        if self.primary_cidr.overlaps(self.secondary_cidr):
+            raise ValueError(
+                f"HDR_PRIMARY_CIDR={self.primary_cidr} and HDR_SECONDARY_CIDR={self.secondary_cidr} overlap: "
+                "VPC peering refuses overlapping networks, so give each region one of its own"
+            )
+        if self.primary_weight + self.secondary_weight == 0:
+            raise ValueError("HDR_PRIMARY_WEIGHT and HDR_SECONDARY_WEIGHT must not both be 0")
+        return self
+
+    @property
+    def regions(self) -> tuple[str, str]:
+        """The primary, then the secondary region."""
+        return self.primary_region, self.secondary_region
+
+    @property
+    def state_region(self) -> str:
+        """Where the state bucket lives: never the region whose loss it has to survive (trap 37)."""
+        return self.secondary_region if self.primary_region == "us-east-1" else self.primary_region
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and validate the settings.
+
+    Keyword arguments override environment and `.env` by field name (`environment_suffix="ci"`).
+
+    Raises:
+        SettingsError: naming the variable, its value and what is allowed, or a variable nobody reads.
+    """
+    _refuse_unknown({**dotenv_values(".env"), **os.environ})
+    if "environment_suffix" in overrides:
+        overrides["ENVIRONMENT_SUFFIX"] = overrides.pop("environment_suffix")
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def variable_names() -> tuple[str, ...]:
+    """Every environment variable the settings are read from, in the order of the fields."""
+    return tuple(
+        str(field.validation_alias) if field.validation_alias else f"HDR_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
+    known = variable_names()
+    for name in sorted(environment):
+        if name.upper().startswith("HDR_") and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; see .env.example for those that are"
+            raise SettingsError(f"{name} is not a setting{hint}")
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    location = [str(part) for part in problem["loc"]]
+    if not location:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    field = "environment_suffix" if location[0] == "ENVIRONMENT_SUFFIX" else location[0].lower()
+    name = "ENVIRONMENT_SUFFIX" if field == "environment_suffix" else f"HDR_{field.upper()}"
+    allowed = ALLOWED.get(field, str(problem["msg"]).removeprefix("Input should be "))
+    return f"{name}={str(problem['input'])!r} is not allowed: it must be {allowed}"
