@@ -33,7 +33,7 @@ from healthcare_dr.ops.outputs import flatten, write_outputs
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.state import read_state
-from healthcare_dr.ops.tables import print_outputs, print_plans, print_status, summary_lines
+from healthcare_dr.ops.tables import print_done, print_outputs, print_plans, print_status, summary_lines
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, issue
 from healthcare_dr.settings import load_settings
 
@@ -142,7 +142,7 @@ def up(as_json: JsonOption = False) -> None:
     print_status(out, status)
     for line in summary_lines(status, done.demo, certificate=certificate, hdr=_how_we_were_called()):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-    print_done(done.changes, seconds)
+    print_done(out, done.changes, seconds)
 
 
 @app.command()
@@ -273,14 +273,7 @@ def finish(changes: Changes, began: float, *, as_json: bool) -> None:
     if as_json:
         report({"seconds": seconds, "changes": asdict(changes)})
     else:
-        print_done(changes, seconds)
-
-
-def print_done(changes: Changes, seconds: float) -> None:
-    """The last line of whatever changed resources."""
-    out.print(
-        f"{changes.add} added, {changes.change} changed, {changes.remove} destroyed in {seconds:.1f} s", highlight=False
-    )
+        print_done(out, changes, seconds)
 
 
 def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -> Confirm:

@@ -12,7 +12,6 @@ ADMINISTRATION = (
     "kms:List*", "kms:Put*", "kms:Revoke*", "kms:RotateKeyOnDemand", "kms:ScheduleKeyDeletion", "kms:TagResource",
     "kms:UntagResource", "kms:Update*",
 )  # fmt: skip
-USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 DELETION_WINDOW_DAYS = 7
 
@@ -39,16 +38,16 @@ def _key_policy(site: Site, api_role_arn: str) -> str:
     return policy.document(
         # The account administers the key and cannot use it: use is granted below, principal by principal.
         policy.allow("Administration", ADMINISTRATION, "*", principal=root),
-        policy.allow("ApiRole", USE, "*", principal={"AWS": api_role_arn}),
+        policy.allow("ApiRole", policy.KEY_USE, "*", principal={"AWS": api_role_arn}),
         policy.allow(
-            "PeerDocumentsRole", USE, "*", principal=root,
+            "PeerDocumentsRole", policy.KEY_USE, "*", principal=root,
             condition={
                 "ArnEquals": {"aws:PrincipalArn": site.role_arn("documents-peer", site.region)},
                 "StringEquals": {"kms:ViaService": f"s3.{site.region}.amazonaws.com"},
             },
         ),
         policy.allow(
-            "DocumentReplication", USE, "*", principal=root,
+            "DocumentReplication", policy.KEY_USE, "*", principal=root,
             condition={
                 "ArnEquals": {
                     "aws:PrincipalArn": [
@@ -59,7 +58,7 @@ def _key_policy(site: Site, api_role_arn: str) -> str:
             },
         ),
         policy.allow(
-            "TablesOfThisAccount", (*USE, "kms:CreateGrant"), "*", principal=root,
+            "TablesOfThisAccount", (*policy.KEY_USE, "kms:CreateGrant"), "*", principal=root,
             condition={
                 "StringEquals": {
                     "kms:CallerAccount": site.account,
@@ -68,7 +67,7 @@ def _key_policy(site: Site, api_role_arn: str) -> str:
             },
         ),
         policy.allow(
-            "FunctionEnvironment", (*USE, "kms:CreateGrant"), "*", principal=root,
+            "FunctionEnvironment", (*policy.KEY_USE, "kms:CreateGrant"), "*", principal=root,
             condition={
                 "StringEquals": {
                     "kms:CallerAccount": site.account,
@@ -77,7 +76,7 @@ def _key_policy(site: Site, api_role_arn: str) -> str:
             },
         ),
         policy.allow(
-            "LogGroups", USE, "*", principal={"Service": f"logs.{site.region}.amazonaws.com"},
+            "LogGroups", policy.KEY_USE, "*", principal={"Service": f"logs.{site.region}.amazonaws.com"},
             condition={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": site.regional_arn("logs", "log-group:*")}},
         ),
         policy.allow(

@@ -1,7 +1,7 @@
 """The Lambda package: one zip, the same bytes wherever it is built.
 
-It holds `patient_api` and the distributions locked in `requirements/lambda.txt`, taken from the environment that runs this
-code; boto3 and botocore come with Lambda's runtime. Entries are stored, not deflated: different zlib builds deflate the
+It holds `patient_api` and the distributions locked in `requirements/lambda.txt`, taken from the environment that runs
+this code; botocore comes with Lambda's runtime. Entries are stored, not deflated: different zlib builds deflate the
 same input differently, and the hash of the zip decides whether Lambda gets a new version.
 """
 
@@ -60,8 +60,8 @@ class Package:
 def build(*, source: Path = SOURCE, lock: Path = LOCK, installed: Path | None = None) -> Package:
     """The package of the sources in `source` and the distributions in `lock`.
 
-    `installed` is the folder they are installed in; by default they are looked up as imports are. Raises SynthesisError when
-    a source, a distribution or the locked version of it is missing, or a file is not pure Python.
+    `installed` is the folder they are installed in; by default they are looked up as imports are. Raises
+    SynthesisError when a source, a distribution or the locked version of it is missing, or a file is not pure Python.
     """
     files = dict(_sources(source))
     for name, version in _pins(lock):
@@ -135,6 +135,7 @@ def _belongs(name: PurePosixPath) -> bool:
         raise SynthesisError(f"{name} is a native file: the Lambda package must run on every architecture.")
     return not (
         _LEFT_OUT_FOLDERS.intersection(name.parts[:-1])
+        or name.name.startswith(".")
         or name.suffix in {".pyc", ".pyo"}
         or (name.name in _LEFT_OUT_NAMES and name.parts[0].endswith(".dist-info"))
         or name.match(_LEFT_OUT_ASSETS)

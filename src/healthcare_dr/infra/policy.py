@@ -7,6 +7,9 @@ from typing import Any
 Statement = Mapping[str, Any]
 Condition = Mapping[str, Mapping[str, str | Sequence[str]]]
 
+# What it takes to encrypt and decrypt with a KMS key.
+KEY_USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+
 
 def document(*statements: Statement) -> str:
     """A policy document; keys are sorted so that the same statements give the same bytes."""

@@ -7,7 +7,7 @@ from cdktn_provider_aws.iam_policy import IamPolicy
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy_attachment import IamRolePolicyAttachment
 
-from healthcare_dr.infra import keys, policy
+from healthcare_dr.infra import policy
 from healthcare_dr.infra.site import Site
 
 BASIC_EXECUTION = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
@@ -67,7 +67,7 @@ def _api_policy(site: Site, key_arn: str) -> str:
         policy.allow("Audit", ("dynamodb:PutItem", "dynamodb:Query"), (audit, f"{audit}/index/*")),
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
         policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
-        policy.allow("Key", keys.USE, key_arn),
+        policy.allow("Key", policy.KEY_USE, key_arn),
         policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn("documents-peer", site.peer_region)),
     )
 
@@ -76,5 +76,5 @@ def _peer_policy(site: Site, key_arn: str) -> str:
     return policy.document(
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
         policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
-        policy.allow("Key", keys.USE, key_arn),
+        policy.allow("Key", policy.KEY_USE, key_arn),
     )

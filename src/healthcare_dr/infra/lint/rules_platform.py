@@ -1,0 +1,93 @@
+"""Rules on stacks as a whole: names, tags, providers, state."""
+
+import re
+from collections.abc import Iterator
+
+from healthcare_dr.infra.lint.model import rule
+from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.naming import STACKS
+
+Problems = Iterator[tuple[str, str]]
+TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
+NAME_OF = {
+    "aws_cloudtrail": "name", "aws_cloudwatch_composite_alarm": "alarm_name",
+    "aws_cloudwatch_dashboard": "dashboard_name",
+    "aws_cloudwatch_log_group": "name", "aws_cloudwatch_metric_alarm": "alarm_name", "aws_dynamodb_table": "name",
+    "aws_iam_policy": "name", "aws_iam_role": "name", "aws_iam_role_policy": "name", "aws_kms_alias": "name",
+    "aws_lambda_function": "function_name", "aws_apigatewayv2_api": "name", "aws_apigatewayv2_authorizer": "name",
+    "aws_s3_bucket": "bucket", "aws_security_group": "name", "aws_sns_topic": "name",
+}  # fmt: skip
+
+
+@rule("stacks", "D8", why="Each stack has a region or an owner of its own; together they are the platform.")
+def stacks(platform: Platform) -> Problems:
+    if set(platform.documents) != set(STACKS):
+        yield "stacks", f"must be {', '.join(STACKS)}; they are {', '.join(sorted(platform.documents)) or 'none'}"
+
+
+@rule("names", "D7", why="Two environments of one account must not meet.")
+def names(platform: Platform) -> Problems:
+    suffix = f"-{platform.settings.environment_suffix}"
+    for resource in platform.resources(*NAME_OF):
+        name = resource.get(NAME_OF[resource.kind])
+        if not str(name).endswith(suffix):
+            yield resource.address, f"its name {name} must end in {suffix}"
+    for resource in platform.resources():
+        tag = (resource.get("tags") or {}).get("Name")
+        if tag is not None and not tag.endswith(suffix):
+            yield resource.address, f"its Name tag {tag} must end in {suffix}"
+
+
+@rule("tags", "R9.1", why="What is not tagged is not found when it counts.")
+def tags(platform: Platform) -> Problems:
+    for stack, document in platform.documents.items():
+        for provider in document.get("provider", {}).get("aws", []):
+            found = [tags.get("tags", {}) for tags in provider.get("default_tags", [])]
+            if not any(TAGS.items() <= tags.items() for tags in found):
+                yield f"{stack}/provider.{provider.get('alias', 'aws')}", f"default_tags must hold {TAGS}"
+    for resource in platform.resources():
+        for key in TAGS.keys() & (resource.get("tags") or {}).keys():
+            if resource.get("tags")[key] != TAGS[key]:
+                yield resource.address, f"overrides the tag {key}"
+
+
+@rule("destroyable", "D6", why="A drill ends with everything gone.")
+def destroyable(platform: Platform) -> Problems:
+    for resource in platform.resources():
+        if resource.get("deletion_protection_enabled") or resource.get("lifecycle", "prevent_destroy"):
+            yield resource.address, "is protected against deletion"
+        if resource.get("skip_destroy") or resource.get("retain_on_delete"):
+            yield resource.address, "would be left behind"
+
+
+@rule("state-survives", "trap 37", why="Terraform's state in us-east-1 is lost with us-east-1.")
+def state(platform: Platform) -> Problems:
+    for stack, document in platform.documents.items():
+        backend = document.get("terraform", {}).get("backend", {})
+        for kind, options in backend.items():
+            if kind not in ("local", "s3"):
+                yield stack, f"backend {kind} is not supported"
+            if kind == "s3":
+                if options.get("region") == "us-east-1":
+                    yield stack, "its state is in us-east-1"
+                if options.get("encrypt") is not True or options.get("use_lockfile") is not True:
+                    yield stack, "its state must be encrypted and locked"
+
+
+@rule("providers", "D8", why="The platform is proven with one provider, in versions that know every argument used.")
+def providers(platform: Platform) -> Problems:
+    for stack, document in platform.documents.items():
+        required = document.get("terraform", {}).get("required_providers", {})
+        if set(required) != {"aws"} or required.get("aws", {}).get("version") != ">= 5.100, < 7.0":
+            yield stack, "must need hashicorp/aws >= 5.100, < 7.0 and nothing else"
+
+
+@rule("target-free", "D8", why="The bytes that go to AWS are the bytes that were proven on the embedded AWS.")
+def target_free(platform: Platform) -> Problems:
+    for stack, document in platform.documents.items():
+        for provider in document.get("provider", {}).get("aws", []):
+            for extra in sorted(set(provider) - {"alias", "region", "default_tags"}):
+                yield stack, f"the provider's {extra} belongs to a target"
+    for resource in platform.everything:
+        if re.search(r"(?<![\w.])(127\.0\.0\.1|localhost)(?![\w.])", str(dict(resource.body))):
+            yield resource.address, "names an address of this machine"

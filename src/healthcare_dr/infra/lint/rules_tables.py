@@ -1,0 +1,90 @@
+"""Rules on the global tables."""
+
+from collections.abc import Iterator
+
+from healthcare_dr.infra.lint.model import rule
+from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.naming import GLOBAL, Names
+
+Problems = Iterator[tuple[str, str]]
+
+
+@rule(
+    "table-single-owner", "R1.1", "R1.2", "R1.3", "trap 8",
+    why="Two states that each own a table delete each other's replica.",
+)  # fmt: skip
+def single_owner(platform: Platform) -> Problems:
+    names = Names(platform.settings.environment_suffix)
+    tables = list(platform.resources("aws_dynamodb_table"))
+    for wanted in (names.records_table, names.audit_table):
+        owners = [table.stack for table in tables if table.get("name") == wanted]
+        if owners != [GLOBAL]:
+            yield wanted, f"must be declared once, in {GLOBAL}; it is declared in {', '.join(owners) or 'no stack'}"
+    for replica in platform.resources("aws_dynamodb_table_replica", "aws_dynamodb_global_table"):
+        yield replica.address, "a replica outside its table's own resource has a second owner"
+
+
+@rule(
+    "table-replica", "R1.1", "C3",
+    why="Without a replica in the other region there is nothing to fail over to.",
+)  # fmt: skip
+def replicated(platform: Platform) -> Problems:
+    for table in platform.resources("aws_dynamodb_table"):
+        regions = [replica.get("region_name") for replica in table.blocks("replica")]
+        if regions != [platform.other(table.region)]:
+            yield table.address, f"must have one replica in {platform.other(table.region)}; it has {regions}"
+
+
+@rule(
+    "table-recovery", "R1.4", "trap 4", "C6",
+    why="Point-in-time recovery is set for each replica; the table's own setting does not reach them.",
+)  # fmt: skip
+def point_in_time(platform: Platform) -> Problems:
+    for table in platform.resources("aws_dynamodb_table"):
+        if table.get("point_in_time_recovery", "enabled") is not True:
+            yield table.address, "point_in_time_recovery is not enabled"
+        for replica in table.blocks("replica"):
+            if replica.get("point_in_time_recovery") is not True:
+                yield table.address, f"the replica in {replica.get('region_name')} lacks point_in_time_recovery"
+
+
+@rule("table-stream", "R1.4", why="Conflicting writes of both regions are found in the stream's old and new images.")
+def streams(platform: Platform) -> Problems:
+    for table in platform.resources("aws_dynamodb_table"):
+        if table.get("stream_enabled") is not True or table.get("stream_view_type") != "NEW_AND_OLD_IMAGES":
+            yield table.address, "stream_enabled with NEW_AND_OLD_IMAGES is needed"
+
+
+@rule(
+    "table-keys", "C4", "R5.2", "trap 5",
+    why="A replica is encrypted with a key of its own region; no other region's key can be used there.",
+)  # fmt: skip
+def keys(platform: Platform) -> Problems:
+    for table in platform.resources("aws_dynamodb_table"):
+        wanted = [(table.region, table.get("server_side_encryption", "kms_key_arn"))]
+        wanted += [(str(replica.get("region_name")), replica.get("kms_key_arn")) for replica in table.blocks("replica")]
+        for region, expression in wanted:
+            key = platform.referred(table.stack, expression)
+            if key is None or key.region != region:
+                yield table.address, f"must be encrypted with the platform's key of {region} there"
+
+
+@rule("table-replica-tags", "R9.1", "trap 6", why="Tags reach a replica only when they are propagated.")
+def propagated_tags(platform: Platform) -> Problems:
+    for table in platform.resources("aws_dynamodb_table"):
+        for replica in table.blocks("replica"):
+            if replica.get("propagate_tags") is not True:
+                yield table.address, f"the replica in {replica.get('region_name')} lacks propagate_tags"
+
+
+@rule(
+    "table-sharded-index", "trap 9",
+    why="Every write of a tenant lands at the newest end of an index by time: one partition would throttle them all.",
+)  # fmt: skip
+def sharded(platform: Platform) -> Problems:
+    for table in platform.resources("aws_dynamodb_table"):
+        if table.get("hash_key") != "pk" or table.get("range_key") != "sk":
+            yield table.address, "must have the composite keys pk and sk, which carry tenant and shard"
+        for index in table.blocks("global_secondary_index"):
+            if index.get("hash_key") not in ("update_shard", "record"):
+                yield table.address, f"index {index.get('name')} is keyed by {index.get('hash_key')}, not by a shard"

@@ -1,0 +1,47 @@
+"""One synthesis for all infrastructure tests: starting Node is what costs."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthcare_dr.infra import Synthesis, synth
+from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.settings import Settings, load_settings
+
+Documents = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    return load_settings()
+
+
+@pytest.fixture(scope="session")
+def synthesis(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    return synth(settings, tmp_path_factory.mktemp("synthesis"))
+
+
+@pytest.fixture
+def documents(synthesis: Synthesis) -> Documents:
+    """The JSON of all stacks, the test's own to damage."""
+    return copy.deepcopy(synthesis.documents())
+
+
+@pytest.fixture(scope="session")
+def platform(synthesis: Synthesis, settings: Settings) -> Platform:
+    return Platform(synthesis.documents(), settings)
+
+
+@pytest.fixture(scope="session")
+def synth_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Synthesis, Settings]]:
+    """Synthesize with other settings."""
+
+    def run(**overrides: object) -> tuple[Synthesis, Settings]:
+        chosen = load_settings(**overrides)
+        outdir: Path = tmp_path_factory.mktemp("variant")
+        return synth(chosen, outdir), chosen
+
+    return run

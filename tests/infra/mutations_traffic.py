@@ -1,0 +1,118 @@
+"""Damage to DNS, health checks, alarms and dashboards."""
+
+from collections.abc import Iterator
+
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
+from infra.mutations import (
+    ALARM,
+    CHECK,
+    Mutation,
+    add,
+    drop,
+    everywhere,
+    move_to_secondary,
+    put,
+    remove,
+    res,
+)
+
+
+def traffic_mutations() -> Iterator[Mutation]:
+    zone, record = "aws_route53_zone", "aws_route53_record"
+    yield Mutation("zone-reserved", "zone-own-domain", put(GLOBAL, zone, "zone", "name", "example.com"), ("R4.3", "D3"))
+    yield Mutation("zone-kept", "zone-own-domain", put(GLOBAL, zone, "zone", "force_destroy", False), ("D6",))
+    yield Mutation("zone-missing", "zone-own-domain", remove(GLOBAL, zone), ("R4.1",))
+    weight = "weighted_routing_policy.weight"
+    yield Mutation("weights", "weighted-records", put(GLOBAL, record, "api_primary", weight, 50), ("R4.1",))
+    yield Mutation(
+        "record-unchecked", "weighted-records", drop(GLOBAL, record, "api_secondary", "health_check_id"), ("C1",), (21,)
+    )
+    yield Mutation("ttl", "recovery-time", put(GLOBAL, record, "api_primary", "ttl", 280), ("C2",), (28,))
+    for check in ("endpoint_primary", "endpoint_secondary", "drain_primary", "drain_secondary"):
+        yield Mutation(
+            f"{check}-threshold", "recovery-time", put(GLOBAL, CHECK, check, "failure_threshold", 5), ("R4.2",)
+        )
+        yield Mutation(
+            f"{check}-shared", "probe-own-endpoint", put(GLOBAL, CHECK, check, "fqdn", "api.healthcare-dr-dev.com"),
+            ("C1",), (23,),
+        )  # fmt: skip
+        yield Mutation(
+            f"{check}-path", "probe-own-endpoint", put(GLOBAL, CHECK, check, "resource_path", "/"), (), (24,)
+        )
+    for role in ("primary", "secondary"):
+        health = f"health_{role}"
+        yield Mutation(
+            f"{health}-time", "calculated-verdict", put(GLOBAL, CHECK, health, "request_interval", 10), (), (25,)
+        )
+        yield Mutation(
+            f"{health}-either", "calculated-verdict", put(GLOBAL, CHECK, health, "child_health_threshold", 1), ("C1",)
+        )
+        yield Mutation(
+            f"{health}-self", "calculated-verdict",
+            lambda d, role=role: res(GLOBAL, CHECK, f"drain_{role}")(d).update(
+                fqdn=res(GLOBAL, CHECK, f"endpoint_{role}")(d)["fqdn"]
+            ),
+            ("C1",), (27,),
+        )  # fmt: skip
+        yield Mutation(
+            f"{health}-upright", "calculated-verdict", put(GLOBAL, CHECK, f"drain_{role}", "invert_healthcheck", False),
+            ("C1",),
+        )  # fmt: skip
+    yield Mutation(
+        "validation",
+        "certificates",
+        add(GLOBAL, "aws_acm_certificate_validation", "v", {"certificate_arn": "x"}),
+        (),
+        (30,),
+    )
+
+
+def alarm_mutations() -> Iterator[Mutation]:
+    for stack in (PRIMARY, SECONDARY):
+        for name in ("records_replication_lag", "documents_failed", "documents_replication_lag", "documents_stuck",
+                     "function_errors", "function_throttles", "api_latency", "api_errors", "endpoint_unhealthy",
+                     "key_failures"):  # fmt: skip
+            names = ("records_replication_lag", "audit_replication_lag") if name.startswith("records") else (name,)
+            yield Mutation(f"{stack}-{name}", "alarm-coverage", remove(stack, ALARM, *names), ("R6.2",))
+        yield Mutation(
+            f"{stack}-composite",
+            "alarm-coverage",
+            remove(stack, "aws_cloudwatch_composite_alarm", "region_impaired"),
+            ("R6.2",),
+        )
+        yield Mutation(
+            f"{stack}-slow", "alarm-period", put(stack, ALARM, "api_errors", "period", 300), ("R6.2",), (32,)
+        )
+        yield Mutation(
+            f"{stack}-silence", "alarm-period", drop(stack, ALARM, "api_errors", "treat_missing_data"), ("R6.2",)
+        )
+        yield Mutation(f"{stack}-mute", "alarm-actions", put(stack, ALARM, "api_errors", "ok_actions", []), ("R7.1",))
+        dimension = "dimensions.ReceivingRegion"
+        yield Mutation(
+            f"{stack}-series", "alarm-replication-series",
+            put(stack, ALARM, "records_replication_lag", dimension, "eu-west-1"), ("C3",), (7,),
+        )  # fmt: skip
+        yield Mutation(f"{stack}-topic", "topics", remove(stack, "aws_sns_topic"), ("R7.1",))
+        trail = "aws_cloudtrail"
+        yield Mutation(f"{stack}-trail", "data-event-trail", remove(stack, trail), ("C6",))
+        yield Mutation(
+            f"{stack}-unsigned",
+            "data-event-trail",
+            put(stack, trail, "data_events", "enable_log_file_validation", False),
+        )
+    for name in ("health_check_us_east_1", "health_check_us_west_2"):
+        yield Mutation(f"{name}-west", "alarm-route53-region", move_to_secondary(ALARM, name), ("R6.2",), (22,))
+    yield Mutation(
+        "no-health-alarm", "alarm-route53-region",
+        everywhere(*(remove(GLOBAL, ALARM, f"{kind}_check_{region}") for kind in ("health", "endpoint")
+                     for region in ("us_east_1", "us_west_2"))),
+        ("R6.2",), (22,),
+    )  # fmt: skip
+    board = "aws_cloudwatch_dashboard"
+    yield Mutation("dashboard", "dashboards", remove(GLOBAL, board, "dashboard_secondary"), ("R6.1",))
+    yield Mutation(
+        "dashboard-blind",
+        "dashboards",
+        put(GLOBAL, board, "dashboard_primary", "dashboard_body", '{"widgets": []}'),
+        ("R6.1",),
+    )

@@ -1,0 +1,59 @@
+"""The bytes: always the same, whatever the machine, the target and the way the bindings are loaded."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.infra import Synthesis, synth
+from healthcare_dr.naming import GLOBAL, STACKS
+from healthcare_dr.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def files_of(synthesis: Synthesis) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(synthesis.outdir)): path.read_bytes()
+        for stack in STACKS
+        for path in sorted(synthesis.folder(stack).rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.requirement("D8")
+def test_all_three_stacks_are_written(synthesis: Synthesis) -> None:
+    assert sorted(path.name for path in (synthesis.outdir / "stacks").iterdir()) == sorted(STACKS)
+
+
+def test_the_same_settings_give_the_same_bytes(synthesis: Synthesis, settings: Settings, tmp_path: Path) -> None:
+    assert files_of(synth(settings, tmp_path / "again")) == files_of(synthesis)
+
+
+def test_lazy_bindings_change_nothing(synthesis: Synthesis, tmp_path: Path) -> None:
+    """The preload is not documented by the provider's package: this is what guards it."""
+    eagerly = (
+        "import sys; from pathlib import Path\n"
+        "from healthcare_dr.infra import synth\n"
+        "from healthcare_dr.settings import load_settings\n"
+        "synth(load_settings(), Path(sys.argv[1]), lazy=False)\n"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", eagerly, str(tmp_path / "eager")], check=True, cwd=ROOT, env=environment
+    )
+    assert files_of(Synthesis(outdir=tmp_path / "eager")) == files_of(synthesis)
+
+
+def test_nothing_of_this_machine_is_in_the_bytes(synthesis: Synthesis) -> None:
+    for name, content in files_of(synthesis).items():
+        if name.endswith(".json"):
+            assert str(ROOT).encode() not in content
+            assert str(Path.home()).encode() not in content
+
+
+@pytest.mark.requirement("D9")
+def test_outputs_name_what_an_operator_needs(synthesis: Synthesis) -> None:
+    outputs = synthesis.json(GLOBAL)["output"]
+    assert {"records_table", "audit_table", "zone_id", "api_domain", "documents_bucket_primary"} <= set(outputs)
