@@ -11,7 +11,7 @@ from healthcare_dr.settings import load_settings
 
 def main() -> int:
     """Synthesize into the folder that the command line tool names; returns the exit code."""
-    outdir = os.environ.get("CDKTN_OUTDIR") or os.environ.get("CDKTF_OUTDIR") or "cdktf.out"
+    outdir = os.environ.get("CDKTF_OUTDIR", "cdktf.out")
     try:
         synth(load_settings(), Path(outdir))
     except HealthcareDrError as error:

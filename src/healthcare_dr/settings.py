@@ -23,6 +23,8 @@ LOG_RETENTION_DAYS = (
     1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
 )  # fmt: skip
 SIX_YEARS_IN_DAYS = 2192
+# The request intervals Route 53 offers, in seconds.
+HEALTH_CHECK_INTERVALS = (10, 30)
 
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
@@ -70,7 +72,7 @@ class Settings(BaseSettings):
     secondary_weight: int = Field(30, ge=0, le=255)
     dns_ttl: int = Field(10, ge=1, le=60, description="seconds")
     dns_delegated: bool = False
-    health_check_interval: Literal[10, 30] = Field(10, description="seconds")
+    health_check_interval: int = Field(10, description="seconds")
     failure_threshold: int = Field(3, ge=1, le=10, description="checks in a row")
 
     oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
@@ -126,6 +128,13 @@ class Settings(BaseSettings):
     def _https_issuer(cls, value: str) -> str:
         if value and not re.fullmatch(r"https://[^\s?#]+[^\s?#/]", value):
             raise ValueError("not an issuer")
+        return value
+
+    @field_validator("health_check_interval")
+    @classmethod
+    def _interval_route53_knows(cls, value: int) -> int:
+        if value not in HEALTH_CHECK_INTERVALS:
+            raise ValueError("not an interval Route 53 knows")
         return value
 
     @field_validator("log_retention_days", "audit_retention_days")

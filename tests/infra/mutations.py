@@ -88,6 +88,18 @@ def with_action(sid: str, *actions: str) -> Callable[[list[Any]], object]:
     return lambda found: next(s for s in found if s["Sid"] == sid)["Action"].extend(actions)
 
 
+def of_stack(stack: str, change: Callable[[dict[str, Any]], object]) -> Damage:
+    return lambda documents: change(documents[stack])
+
+
+def of_provider(stack: str, change: Callable[[dict[str, Any]], object]) -> Damage:
+    return lambda documents: change(documents[stack]["provider"]["aws"][-1])
+
+
+def of_resource(stack: str, kind: str, name: str, change: Callable[[dict[str, Any]], object]) -> Damage:
+    return lambda documents: change(res(stack, kind, name)(documents))
+
+
 def move_to_secondary(kind: str, name: str) -> Damage:
     def damage(documents: Documents) -> None:
         res(GLOBAL, kind, name)(documents)["provider"] = "aws.secondary"
@@ -189,7 +201,7 @@ def document_mutations() -> Iterator[Mutation]:
         )  # fmt: skip
         yield Mutation(
             f"{role}-too-early", "replication-waits-for-versioning",
-            lambda d, name=name: res(GLOBAL, REPLICATION, name)(d)["depends_on"].pop(), ("R3.2", "D5"),
+            of_resource(GLOBAL, REPLICATION, name, lambda body: body["depends_on"].pop()), ("R3.2", "D5"),
         )  # fmt: skip
         for sid in ("DecryptSource", "EncryptReplicas"):
             yield Mutation(

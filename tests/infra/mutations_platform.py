@@ -5,7 +5,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from infra.mutations import Documents, Mutation, add, drop, put, remove, res, statements, with_action, without
+from infra.mutations import (
+    Damage,
+    Documents,
+    Mutation,
+    add,
+    drop,
+    of_provider,
+    of_stack,
+    put,
+    remove,
+    res,
+    statements,
+    with_action,
+    without,
+)
 
 REGIONAL = (PRIMARY, SECONDARY)
 FUNCTION = "aws_lambda_function"
@@ -149,41 +163,34 @@ def network_mutations() -> Iterator[Mutation]:
 
 
 def platform_mutations() -> Iterator[Mutation]:
+    east = {"s3": {"region": "us-east-1", "encrypt": True, "use_lockfile": True}}
+    unlocked = {"s3": {"region": "us-west-2", "encrypt": True}}
+    local = [{"s3": "https://127.0.0.1:4566"}]
     for stack in (*REGIONAL, GLOBAL):
-        yield Mutation(f"{stack}-missing", "stacks", lambda d, stack=stack: d.pop(stack), ("D8",))
+        yield Mutation(f"{stack}-missing", "stacks", missing(stack), ("D8",))
+        yield Mutation(f"{stack}-tags", "tags", of_provider(stack, lambda body: body.pop("default_tags")), ("R9.1",))
         yield Mutation(
-            f"{stack}-tags", "tags", lambda d, stack=stack: provider(d, stack).pop("default_tags"), ("R9.1",)
+            f"{stack}-target", "target-free", of_provider(stack, lambda body: body.update(endpoints=local)), ("D8",)
         )
-        yield Mutation(
-            f"{stack}-target", "target-free",
-            lambda d, stack=stack: provider(d, stack).update(endpoints=[{"s3": "https://127.0.0.1:4566"}]), ("D8",),
-        )  # fmt: skip
-        yield Mutation(
-            f"{stack}-state", "state-survives",
-            lambda d, stack=stack: d[stack]["terraform"].update(
-                backend={"s3": {"region": "us-east-1", "encrypt": True, "use_lockfile": True}}
-            ),
-            (), (37,),
-        )  # fmt: skip
-        yield Mutation(
-            f"{stack}-unlocked", "state-survives",
-            lambda d, stack=stack: d[stack]["terraform"].update(backend={"s3": {"region": "us-west-2",
-            "encrypt": True}}),
-            (), (37,),
-        )  # fmt: skip
-        yield Mutation(
-            f"{stack}-provider", "providers",
-            lambda d, stack=stack: d[stack]["terraform"]["required_providers"].update(random={}), ("D8",),
-        )  # fmt: skip
-    yield Mutation(
-        "named", "names", put(PRIMARY, "aws_iam_role", "api_role", "name", "healthcare-dr-patient-api"), ("D7",)
-    )
-    yield Mutation(
-        "kept", "destroyable", put(GLOBAL, "aws_route53_zone", "zone", "lifecycle", {"prevent_destroy": True}), ("D6",)
-    )
+        for name, backend in (("state", east), ("unlocked", unlocked)):
+            yield Mutation(f"{stack}-{name}", "state-survives", with_backend(stack, backend), (), (37,))
+        more = of_stack(stack, lambda body: body["terraform"]["required_providers"].update(random={}))
+        yield Mutation(f"{stack}-provider", "providers", more, ("D8",))
+    unnamed = put(PRIMARY, "aws_iam_role", "api_role", "name", "healthcare-dr-patient-api")
+    yield Mutation("named", "names", unnamed, ("D7",))
+    kept = put(GLOBAL, "aws_route53_zone", "zone", "lifecycle", {"prevent_destroy": True})
+    yield Mutation("kept", "destroyable", kept, ("D6",))
 
 
-def named_principal(stack: str) -> Any:
+def missing(stack: str) -> Damage:
+    return lambda documents: documents.pop(stack)
+
+
+def with_backend(stack: str, backend: dict[str, Any]) -> Damage:
+    return of_stack(stack, lambda body: body["terraform"].update(backend=backend))
+
+
+def named_principal(stack: str) -> Damage:
     def damage(documents: Documents) -> None:
         body = res(stack, "aws_iam_role", "documents_peer_role")(documents)
         policy = json.loads(body["assume_role_policy"])
@@ -191,8 +198,3 @@ def named_principal(stack: str) -> Any:
         body["assume_role_policy"] = json.dumps(policy)
 
     return damage
-
-
-def provider(documents: Documents, stack: str) -> dict[str, Any]:
-    found: dict[str, Any] = documents[stack]["provider"]["aws"][-1]
-    return found

@@ -6,6 +6,8 @@ from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from infra.mutations import (
     ALARM,
     CHECK,
+    Damage,
+    Documents,
     Mutation,
     add,
     drop,
@@ -49,9 +51,7 @@ def traffic_mutations() -> Iterator[Mutation]:
         )
         yield Mutation(
             f"{health}-self", "calculated-verdict",
-            lambda d, role=role: res(GLOBAL, CHECK, f"drain_{role}")(d).update(
-                fqdn=res(GLOBAL, CHECK, f"endpoint_{role}")(d)["fqdn"]
-            ),
+            asks_itself(role),
             ("C1",), (27,),
         )  # fmt: skip
         yield Mutation(
@@ -116,3 +116,11 @@ def alarm_mutations() -> Iterator[Mutation]:
         put(GLOBAL, board, "dashboard_primary", "dashboard_body", '{"widgets": []}'),
         ("R6.1",),
     )
+
+
+def asks_itself(role: str) -> Damage:
+    def damage(documents: Documents) -> None:
+        own = res(GLOBAL, CHECK, f"endpoint_{role}")(documents)["fqdn"]
+        res(GLOBAL, CHECK, f"drain_{role}")(documents)["fqdn"] = own
+
+    return damage

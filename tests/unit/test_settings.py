@@ -1,0 +1,132 @@
+"""Settings are read once, validated, immutable, and say what is wrong in one line."""
+
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.settings import Settings, load_settings, variable_names
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No `.env` and no variable of whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    for name in variable_names():
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.requirement("D7")
+def test_the_suffix_comes_from_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT_SUFFIX", "staging-2")
+    assert load_settings().environment_suffix == "staging-2"
+
+
+@pytest.mark.requirement("R4.1", "R4.2", "R8.1")
+def test_defaults_are_what_is_required() -> None:
+    settings = load_settings()
+    assert settings.environment_suffix == "dev"
+    assert settings.regions == ("us-east-1", "us-west-2")
+    assert (settings.primary_weight, settings.secondary_weight) == (70, 30)
+    assert (settings.health_check_interval, settings.failure_threshold, settings.dns_ttl) == (10, 3, 10)
+    assert settings.audit_retention_days >= 6 * 365
+    assert settings.dns_delegated is False
+    assert settings.fault_injection is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ENVIRONMENT_SUFFIX", "-dev", "must be 1 to 20 of a-z"),
+        ("ENVIRONMENT_SUFFIX", "dev-", "must be 1 to 20 of a-z"),
+        ("ENVIRONMENT_SUFFIX", "a" * 21, "must be 1 to 20 of a-z"),
+        ("ENVIRONMENT_SUFFIX", "Dev", "must be 1 to 20 of a-z"),
+        ("HDR_PRIMARY_REGION", "Virginia", "an AWS region such as us-east-1"),
+        ("HDR_PRIMARY_CIDR", "10.0.0.0/24", "an IPv4 network from /16 to /20"),
+        ("HDR_SECONDARY_CIDR", "10.1.2.3/16", "an IPv4 network from /16 to /20"),
+        ("HDR_PRIMARY_WEIGHT", "256", "less than or equal to 255"),
+        ("HDR_DNS_TTL", "300", "less than or equal to 60"),
+        ("HDR_HEALTH_CHECK_INTERVAL", "20", "10 or 30"),
+        ("HDR_FAILURE_THRESHOLD", "0", "greater than or equal to 1"),
+        ("HDR_OPERATIONS_EMAILS", "ops@example.org, nobody", "e-mail addresses"),
+        ("HDR_OIDC_ISSUER", "http://issuer.example.org", "an https:// address"),
+        ("HDR_OIDC_ISSUER", "https://issuer.example.org/", "without query or trailing slash"),
+        ("HDR_LOG_RETENTION_DAYS", "31", "one of 1, 3, 5"),
+        ("HDR_AUDIT_RETENTION_DAYS", "2190", "2192"),
+        ("HDR_ACCOUNT_ID", "12345", "12 digits"),
+        ("HDR_STATE_BUCKET", "My_Bucket", "a bucket name"),
+        ("HDR_EMULATOR_PORT", "80", "greater than or equal to 1024"),
+        ("HDR_DNS_DELEGATED", "perhaps", "boolean"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    text = str(caught.value)
+    assert text.startswith(f"{variable}=")
+    assert value.rsplit(",", 1)[-1].strip() in text
+    assert says in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"HDR_SECONDARY_REGION": "us-east-1"}, "must differ"),
+        ({"HDR_PRIMARY_REGION": "eu-west-1"}, "must be us-east-1"),
+        ({"HDR_SECONDARY_CIDR": "10.0.128.0/17"}, "overlap"),
+        ({"HDR_PRIMARY_WEIGHT": "0", "HDR_SECONDARY_WEIGHT": "0"}, "must not both be 0"),
+    ],
+)
+@pytest.mark.trap(22, 35)
+def test_values_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=says):
+        load_settings()
+
+
+def test_a_variable_that_nobody_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDR_DNS_TLL", "10")
+    with pytest.raises(SettingsError, match="HDR_DNS_TLL is not a setting; did you mean HDR_DNS_TTL?"):
+        load_settings()
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HDR_DNS_TTL=20\nHDR_FAILURE_THRESHOLD=2\n")
+    monkeypatch.setenv("HDR_DNS_TTL", "30")
+    assert (load_settings().dns_ttl, load_settings().failure_threshold) == (30, 2)
+
+
+def test_settings_are_immutable() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().dns_ttl = 5
+
+
+def test_the_example_documents_every_setting_with_its_default() -> None:
+    documented = dotenv_values(ROOT / ".env.example")
+    assert sorted(documented) == sorted(variable_names())
+    (Path.cwd() / ".env").write_text((ROOT / ".env.example").read_text())
+    assert load_settings() == Settings()
+
+
+@pytest.mark.trap(37)
+def test_state_is_kept_outside_us_east_1() -> None:
+    assert load_settings().state_region == "us-west-2"
+    swapped = load_settings(primary_region="us-west-2", secondary_region="us-east-1")
+    assert swapped.state_region == "us-west-2"
+
+
+@given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", fullmatch=True))
+def test_every_allowed_suffix_is_accepted(suffix: str) -> None:
+    assert load_settings(environment_suffix=suffix).environment_suffix == suffix

@@ -1,0 +1,30 @@
+"""Lock requirements/*.in into requirements/*.txt: every version and hash, for every platform, no index address."""
+
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).parents[1] / "requirements"
+# What goes into the Lambda package is held to what the rest runs on.
+CONSTRAINTS = {"lambda": ("-c", "runtime.txt")}
+
+
+def main() -> None:
+    """Lock in the order in which the files build on each other."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        pip, uv = (Path(folder) / "bin" / name for name in ("pip", "uv"))
+        subprocess.run([pip, "install", "--quiet", "uv"], check=True)
+        for name in ("runtime", "dev", "lambda", "checkov"):
+            print(f"locking {name}", file=sys.stderr)
+            subprocess.run(
+                [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",
+                 "--no-header", *CONSTRAINTS.get(name, ()), f"{name}.in", "-o", f"{name}.txt"],
+                check=True, cwd=REQUIREMENTS,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
