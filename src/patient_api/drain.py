@@ -1,0 +1,63 @@
+"""Whether a region is to be drained: one item, written in the region that is to serve alone, and read there."""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from patient_api.aws import DynamoDB
+from patient_api.errors import StorageFault
+from patient_api.faults import translated
+from patient_api.kept import Kept
+
+KEEP_SECONDS: Final = 3.0
+
+
+class DrainFlags:
+    """The flags in the records' table."""
+
+    def __init__(self, *, client: DynamoDB, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def raised(self, region: str) -> bool:
+        """Whether the flag of `region` is there. Raises StorageFault."""
+        with translated("GetItem"):
+            answer = self._client.get_item(
+                TableName=self._table,
+                Key={"pk": {"S": "$platform#drain"}, "sk": {"S": region}},
+                ConsistentRead=True,
+            )
+        return "Item" in answer
+
+
+class Drain:
+    """The verdicts of the platform's own regions, a fault of the store included, each kept for a few seconds."""
+
+    def __init__(
+        self,
+        *,
+        raised: Callable[[str], bool],
+        regions: Iterable[str],
+        keep_seconds: float = KEEP_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._raised = raised
+        self._verdicts = {
+            region: Kept(evaluate=partial(self._ask, region), seconds=keep_seconds, monotonic=monotonic)
+            for region in regions
+        }
+
+    def drained(self, region: str) -> bool:
+        """False for a region the platform does not have. Raises StorageFault."""
+        kept = self._verdicts.get(region)
+        verdict = kept.get() if kept else False
+        if isinstance(verdict, StorageFault):
+            raise verdict
+        return verdict
+
+    def _ask(self, region: str) -> bool | StorageFault:
+        try:
+            return self._raised(region)
+        except StorageFault as fault:
+            return fault

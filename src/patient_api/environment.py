@@ -1,0 +1,29 @@
+"""What Lambda's environment tells the function."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Names of this region's resources; `region` is set by Lambda itself."""
+
+    region: str
+    peer_region: str
+    records_table: str
+    audit_table: str
+    documents_bucket: str
+    key_arn: str
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> Self:
+        """Raises KeyError with the name of a variable that is not set."""
+        return cls(
+            region=variables["AWS_REGION"],
+            peer_region=variables["PEER_REGION"],
+            records_table=variables["RECORDS_TABLE"],
+            audit_table=variables["AUDIT_TABLE"],
+            documents_bucket=variables["DOCUMENTS_BUCKET"],
+            key_arn=variables["KEY_ARN"],
+        )

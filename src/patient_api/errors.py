@@ -1,0 +1,121 @@
+"""Everything the API refuses or fails with.
+
+ApiError               a refusal with an HTTP status; its text is ours and never holds what the caller sent
+├── Malformed 400          ├── NotAllowed 405        ├── TooLarge 413          └── PreconditionRequired 428
+├── Unauthenticated 401    ├── Conflict 409          ├── UnsupportedMedia 415
+├── Forbidden 403          ├── Stale 412             ├── Unprocessable 422
+└── NotFound 404
+StorageFault           AWS did not do what it was asked: 503
+HeadMismatch           the head is not what the write was conditioned on
+Contention             another write of the same record was under way
+ClockAhead             a clock runs too far ahead of this one: 503
+"""
+
+# ruff: noqa: N818 - answers are named as HTTP and FHIR name them
+
+from collections.abc import Mapping
+
+
+class ApiError(Exception):
+    """A refusal: `status` is HTTP's, `issue` a code of FHIR's IssueType (http://hl7.org/fhir/R4/valueset-issue-type.html)."""
+
+    status: int
+    issue: str
+
+    def __init__(self, diagnostics: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(diagnostics)
+        self.diagnostics = diagnostics
+        self.headers = dict(headers or {})
+
+
+class Malformed(ApiError):
+    """The request cannot be understood."""
+
+    status, issue = 400, "structure"
+
+
+class Unauthenticated(ApiError):
+    """Nobody vouches for the caller."""
+
+    status, issue = 401, "login"
+
+
+class Forbidden(ApiError):
+    """The caller is known and may not do this."""
+
+    status, issue = 403, "forbidden"
+
+
+class NotFound(ApiError):
+    """No such route or record."""
+
+    status, issue = 404, "not-found"
+
+
+class NotAllowed(ApiError):
+    """The path is known, the method is not."""
+
+    status, issue = 405, "not-supported"
+
+
+class Conflict(ApiError):
+    """Another write of the same record got in the way."""
+
+    status, issue = 409, "conflict"
+
+
+class Stale(ApiError):
+    """The record has moved on from the version the caller knows."""
+
+    status, issue = 412, "conflict"
+
+
+class TooLarge(ApiError):
+    """The body exceeds what one version may hold."""
+
+    status, issue = 413, "too-long"
+
+
+class UnsupportedMedia(ApiError):
+    """The body is of a media type the API does not read."""
+
+    status, issue = 415, "not-supported"
+
+
+class Unprocessable(ApiError):
+    """The body is JSON, but not the resource this route takes."""
+
+    status, issue = 422, "invalid"
+
+
+class PreconditionRequired(ApiError):
+    """An update must say which version it replaces."""
+
+    status, issue = 428, "required"
+
+
+class StorageFault(Exception):
+    """AWS failed: `operation` is the call, `code` its error code or the exception's type; neither holds data."""
+
+    def __init__(self, *, operation: str, code: str, throttled: bool = False, of_key: bool = False) -> None:
+        super().__init__(f"{operation}: {code}")
+        self.operation = operation
+        self.code = code
+        self.throttled = throttled
+        self.of_key = of_key
+
+
+class HeadMismatch(Exception):
+    """The head item is missing, present, or of another version than the write demanded."""
+
+
+class Contention(Exception):
+    """DynamoDB refused the transaction because of another one on the same items, more than once."""
+
+
+class ClockAhead(Exception):
+    """A clock is further ahead than the drift allowed between regions."""
+
+    def __init__(self, *, ahead_ms: int, allowed_ms: int) -> None:
+        super().__init__(f"{ahead_ms} ms ahead, {allowed_ms} ms allowed")
+        self.ahead_ms = ahead_ms

@@ -1,0 +1,23 @@
+"""Versions as HTTP validators (https://hl7.org/fhir/R4/http.html#versioning)."""
+
+import re
+from typing import Final
+
+from patient_api.errors import Malformed, PreconditionRequired
+
+_WEAK: Final = re.compile(r'W/"([A-Za-z0-9\-.]{1,64})"')
+
+
+def weak(version: str) -> str:
+    """The ETag of a version."""
+    return f'W/"{version}"'
+
+
+def expected(if_match: str | None) -> str:
+    """The version id in an If-Match header. Raises PreconditionRequired or Malformed."""
+    if if_match is None:
+        raise PreconditionRequired('An update needs If-Match: W/"<version>".')
+    match = _WEAK.fullmatch(if_match.strip())
+    if not match:
+        raise Malformed('If-Match must be of the form W/"<version>".')
+    return match[1]

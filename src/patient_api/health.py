@@ -1,0 +1,95 @@
+"""Whether this region can serve: deep, since every probe uses what a patient's record needs, and bounded in time.
+
+Route 53 gives an endpoint 4 s to connect and 2 s more to answer
+(https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from patient_api.errors import StorageFault
+from patient_api.kept import Kept
+
+KEEP_SECONDS: Final = 5.0
+OVERALL_SECONDS: Final = 1.5
+PROBE_SECONDS: Final = 1.3
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing the region cannot do without. `run` raises when it is out of order; `of_key` when that is the key."""
+
+    name: str
+    run: Callable[[], None]
+    of_key: bool = False
+    seconds: float = PROBE_SECONDS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`failures` maps the name of a failed probe to an error code or type, never to a message."""
+
+    failures: Mapping[str, str]
+    key_failures: int
+    storage_failures: int
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every probe succeeded in time."""
+        return not self.failures
+
+
+class Witness(Protocol):
+    """Who is told of each verdict when it is reached."""
+
+    def verdict(self, verdict: Verdict) -> None: ...
+
+
+class Health:
+    """The region's health. `pool` needs threads to spare for probes that hang beyond their time."""
+
+    def __init__(
+        self,
+        *,
+        probes: Sequence[Probe],
+        pool: ThreadPoolExecutor,
+        witness: Witness,
+        overall_seconds: float = OVERALL_SECONDS,
+        keep_seconds: float = KEEP_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._probes = probes
+        self._pool = pool
+        self._witness = witness
+        self._overall_seconds = overall_seconds
+        self._kept = Kept(evaluate=self._evaluate, seconds=keep_seconds, monotonic=monotonic)
+
+    def healthy(self) -> bool:
+        """The verdict, at most `keep_seconds` old."""
+        return self._kept.get().healthy
+
+    def _evaluate(self) -> Verdict:
+        started = time.monotonic()
+        running = [(probe, self._pool.submit(probe.run)) for probe in self._probes]
+        failures: dict[str, str] = {}
+        key_failures = 0
+        for probe, future in running:
+            allowed = min(probe.seconds, self._overall_seconds)
+            error = _error(future, max(0.0, started + allowed - time.monotonic()))
+            if error is not None:
+                failures[probe.name] = error.code if isinstance(error, StorageFault) else type(error).__name__
+                key_failures += probe.of_key or (isinstance(error, StorageFault) and error.of_key)
+        verdict = Verdict(failures, key_failures, len(failures) - key_failures)
+        self._witness.verdict(verdict)
+        return verdict
+
+
+def _error(future: Future[None], seconds: float) -> BaseException | None:
+    try:
+        return future.exception(timeout=seconds)
+    except TimeoutError as late:
+        future.cancel()
+        return late

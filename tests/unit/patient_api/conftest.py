@@ -1,0 +1,12 @@
+from collections.abc import Iterator
+
+import pytest
+
+from unit.patient_api.fakes import Platform
+
+
+@pytest.fixture
+def platform() -> Iterator[Platform]:
+    built = Platform()
+    yield built
+    built.close()

@@ -1,0 +1,99 @@
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patient_api.codec import MAX_DEPTH, MAX_NUMBER_LENGTH, Number, dump, parse
+from patient_api.errors import Malformed
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
+
+
+@given(VALUES)
+def test_what_is_read_is_written_as_it_was(value: Any) -> None:
+    compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert dump(parse(compact.encode())) == compact
+    assert dump(parse(json.dumps(value, indent=2).encode())) == compact
+
+
+@given(NUMBERS)
+def test_numbers_keep_every_digit(text: str) -> None:
+    number = parse(text.encode())
+    assert isinstance(number, Number)
+    assert number == Decimal(text)
+    assert dump(number) == text
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    try:
+        text = dump(parse(data))
+    except Malformed:
+        return
+    assert dump(parse(text.encode())) == text
+
+
+@given(st.text(alphabet='{}[]",:\\u0d8e1.-+eNaInfity ntrulfase\n', max_size=60))
+def test_anything_like_json_is_read_as_python_reads_it_or_refused(text: str) -> None:
+    try:
+        value = parse(text.encode())
+    except Malformed:
+        return
+    assert json.loads(dump(value)) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"a":1}x',
+        b"\xef\xbb\xbf{}",
+        b'{"a":"\xff"}',
+        b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\\ud800"}',
+        b'{"\\ud800":1}',
+        b'{"a":"\\u0000"}',
+        b'{"a\\u0000":1}',
+        b'{"a":"\x00"}',
+        b'{"a":"\n"}',
+        b'{"a":1,"a":2}',
+        b'{"a":[{"b":1,"b":1}]}',
+        b"NaN",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"[01]",
+        b"[1.]",
+        b"1" * (MAX_NUMBER_LENGTH + 1),
+        b"1e99999999999999999999",
+        b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
+        b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+)
+def test_refused(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        parse(body)
+
+
+def test_the_deepest_body_allowed() -> None:
+    body = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    assert dump(parse(body)) == body.decode()
+
+
+@pytest.mark.trap(42)
+@pytest.mark.parametrize("body", [b'{"Zubrowka":1,"Zubrowka":2}', b'{"a":"Zubrowka', b'["Zubrowka", Zubrowka]'])
+def test_a_refusal_does_not_quote_the_body(body: bytes) -> None:
+    with pytest.raises(Malformed) as refused:
+        parse(body)
+    assert "Zubrowka" not in str(refused.value)

@@ -1,0 +1,190 @@
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from patient_api.aws import Clients
+from patient_api.environment import Environment
+from patient_api.errors import StorageFault
+from patient_api.faults import translated
+from patient_api.health import Health, Probe, Verdict
+from patient_api.probes import probes
+from unit.patient_api.fakes import FakeDynamoDB, Platform, client_error
+
+
+class Witnessed:
+    """A witness that remembers."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[Verdict] = []
+
+    def verdict(self, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as made:
+        yield made
+
+
+def works() -> None:
+    return None
+
+
+def fails_with(error: Exception) -> Callable[[], None]:
+    def run() -> None:
+        raise error
+
+    return run
+
+
+def test_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    platform = Platform(probes=(Probe("records", works), Probe("key", works)))
+    reply = platform.call("GET", "/health", authorizer={})
+    assert (reply.status, reply.body) == (200, '{"status":"healthy"}')
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["cache-control"] == "no-store"
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["Healthy"] == [1.0]
+    assert "StorageFailures" not in metrics
+    platform.close()
+
+
+@pytest.mark.requirement("R6.2", "C5")
+def test_unhealthy_tells_the_log_why_and_the_world_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    fault = StorageFault(operation="GetItem", code="InternalServerError")
+    platform = Platform(
+        probes=(
+            Probe("records", fails_with(fault)),
+            Probe("documents", works),
+            Probe("key", fails_with(ValueError("secret")), of_key=True),
+        )
+    )
+    reply = platform.call("GET", "/health", authorizer={})
+    assert (reply.status, reply.body) == (503, '{"status":"unhealthy"}')
+    assert reply.headers["cache-control"] == "no-store"
+    (line,) = [line for line in platform.lines() if line["message"] == "unhealthy"]
+    assert line["failures"] == {"records": "InternalServerError", "key": "ValueError"}
+    assert "secret" not in platform.log.getvalue()
+    metrics = json.loads(capsys.readouterr().out)
+    assert (metrics["Healthy"], metrics["KeyFailures"], metrics["StorageFailures"]) == ([0.0], [1.0], [1.0])
+    platform.close()
+
+
+@pytest.mark.trap(24)
+def test_probes_run_side_by_side_and_a_hang_is_cut_off(pool: ThreadPoolExecutor) -> None:
+    release = threading.Event()
+    witness = Witnessed()
+
+    def hangs() -> None:
+        release.wait(20)
+
+    health = Health(
+        probes=[Probe("records", hangs), Probe("documents", hangs), Probe("key", works)], pool=pool, witness=witness
+    )
+    started = time.monotonic()
+    assert not health.healthy()
+    took = time.monotonic() - started
+    release.set()
+    assert took < 1.8
+    assert dict(witness.verdicts[0].failures) == {"records": "TimeoutError", "documents": "TimeoutError"}
+
+
+@pytest.mark.trap(24)
+def test_a_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
+    release = threading.Event()
+
+    def hangs() -> None:
+        release.wait(20)
+
+    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, witness=Witnessed())
+    started = time.monotonic()
+    assert not health.healthy()
+    release.set()
+    assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.trap(24)
+def test_a_verdict_is_kept_and_then_reached_anew(pool: ThreadPoolExecutor) -> None:
+    now = 100.0
+    runs: list[None] = []
+    witness = Witnessed()
+    health = Health(
+        probes=[Probe("records", lambda: runs.append(None))], pool=pool, witness=witness, monotonic=lambda: now
+    )
+    assert health.healthy()
+    now += 4.9
+    assert health.healthy()
+    assert len(runs) == 1
+    now += 0.2
+    assert health.healthy()
+    assert len(runs) == len(witness.verdicts) == 2
+
+
+def test_many_who_ask_at_once_share_one_evaluation(pool: ThreadPoolExecutor) -> None:
+    runs: list[None] = []
+
+    def slow() -> None:
+        runs.append(None)
+        time.sleep(0.1)
+
+    health = Health(probes=[Probe("records", slow)], pool=pool, witness=Witnessed())
+    with ThreadPoolExecutor(8) as callers:
+        answers = [callers.submit(health.healthy) for _ in range(32)]
+    assert all(answer.result() for answer in answers)
+    assert len(runs) == 1
+
+
+class FakeClients(Clients):
+    """Services that note what they are asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.store = FakeDynamoDB()
+        self.store.tables["records"] = {}
+
+    def dynamodb(self) -> FakeDynamoDB:
+        return self.store
+
+    def s3(self) -> "FakeClients":
+        return self
+
+    def kms(self) -> "FakeClients":
+        return self
+
+    def head_bucket(self, **request: object) -> dict[str, object]:
+        self.asked.append(("head_bucket", request))
+        raise client_error("404", "HeadBucket")
+
+    def generate_data_key_without_plaintext(self, **request: object) -> dict[str, object]:
+        self.asked.append(("generate_data_key", request))
+        return {}
+
+
+def test_the_probes_use_what_a_record_needs() -> None:
+    clients = FakeClients()
+    environment = Environment("us-east-1", "us-west-2", "records", "audit", "documents", "arn:key")
+    records, documents, key = probes(clients=clients, environment=environment)
+    records.run()
+    key.run()
+    with pytest.raises(StorageFault) as missing:
+        documents.run()
+    assert missing.value.code == "404"
+    assert [operation for operation, _ in clients.store.calls] == ["get_item"]
+    assert ("head_bucket", {"Bucket": "documents"}) in clients.asked
+    assert ("generate_data_key", {"KeyId": "arn:key", "KeySpec": "AES_256"}) in clients.asked
+    assert [probe.of_key for probe in (records, documents, key)] == [False, False, True]
+
+
+def test_the_environment_names_what_is_missing() -> None:
+    with pytest.raises(KeyError, match="PEER_REGION"):
+        Environment.of({"AWS_REGION": "us-east-1"})
+
+
+def test_other_exceptions_are_not_taken_for_faults() -> None:
+    with pytest.raises(ZeroDivisionError), translated("GetItem"):
+        raise ZeroDivisionError

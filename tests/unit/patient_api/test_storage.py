@@ -1,0 +1,109 @@
+"""What DynamoDB refuses, and what the caller learns of it."""
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
+
+from unit.patient_api.fakes import RECORDS, Platform, client_error, patient
+
+CANCELLED = "TransactionCanceledException"
+URL = "https://dynamodb.example"
+
+
+def cancelled(*reasons: str) -> ClientError:
+    return client_error(CANCELLED, "TransactWriteItems", reasons=reasons)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "issue"),
+    [
+        (client_error("AccessDeniedException"), 503, "AccessDeniedException", "transient"),
+        (client_error("InternalServerError"), 503, "InternalServerError", "transient"),
+        (client_error("ThrottlingException"), 503, "ThrottlingException", "throttled"),
+        (client_error("RequestLimitExceeded"), 503, "RequestLimitExceeded", "throttled"),
+        (cancelled("None", "None", "ThrottlingError"), 503, "ThrottlingError", "throttled"),
+        (
+            cancelled("ProvisionedThroughputExceeded", "None", "None"),
+            503,
+            "ProvisionedThroughputExceeded",
+            "throttled",
+        ),
+        (cancelled("None", "None", "ConditionalCheckFailed"), 503, "ConditionalCheckFailed", "transient"),
+        (cancelled("ConditionalCheckFailed", "None", "None"), 503, "ConditionalCheckFailed", "transient"),
+        (cancelled("ValidationError", "None", "None"), 503, "ValidationError", "transient"),
+        (client_error(CANCELLED), 503, CANCELLED, "transient"),
+        (ReadTimeoutError(endpoint_url=URL), 503, "ReadTimeoutError", "transient"),
+        (ConnectTimeoutError(endpoint_url=URL), 503, "ConnectTimeoutError", "transient"),
+        (NoCredentialsError(), 503, "NoCredentialsError", "transient"),
+    ],
+)
+@pytest.mark.requirement("C5")
+def test_a_fault_is_a_503_that_may_be_repeated(
+    platform: Platform, fault: ClientError | BotoCoreError, status: int, code: str, issue: str
+) -> None:
+    platform.dynamodb.faults["transact_write_items"] = [fault]
+    reply = platform.call("POST", "/fhir/Patient", patient())
+    assert (reply.status, reply.json["issue"][0]["code"]) == (status, issue)
+    assert reply.headers["retry-after"] == "2"
+    assert "Traceback" not in reply.body
+    (line,) = [line for line in platform.lines() if line["message"] == "storage fault"]
+    assert line["code"] == code
+    assert not platform.dynamodb.tables[RECORDS]
+    assert [item["status"] for item in platform.audit(outcome="failure")] == ["503"]
+
+
+def test_a_failed_condition_on_the_head_of_a_new_record(platform: Platform) -> None:
+    platform.dynamodb.faults["transact_write_items"] = [cancelled("None", "ConditionalCheckFailed", "None")]
+    assert platform.call("POST", "/fhir/Patient", patient()).status == 409
+
+
+@pytest.mark.parametrize(
+    "conflict", [cancelled("None", "TransactionConflict", "None"), client_error("TransactionConflictException")]
+)
+def test_a_conflict_is_tried_again_as_the_same_transaction(platform: Platform, conflict: ClientError) -> None:
+    platform.dynamodb.faults["transact_write_items"] = [conflict, conflict]
+    assert platform.call("POST", "/fhir/Patient", patient()).status == 201
+    first, second, third = (request for _, request in platform.dynamodb.calls)
+    assert first == second == third
+    assert len(platform.pauses) == 2
+    assert max(platform.pauses) < 0.25
+
+
+def test_a_lasting_conflict_is_a_409_on_record(platform: Platform) -> None:
+    conflict = cancelled("None", "TransactionConflict", "None")
+    platform.dynamodb.faults["transact_write_items"] = [conflict] * 3
+    reply = platform.call("POST", "/fhir/Patient", patient())
+    assert (reply.status, reply.json["issue"][0]["code"]) == (409, "conflict")
+    assert [item["status"] for item in platform.audit(outcome="refused")] == ["409"]
+
+
+def test_a_repeated_attempt_whose_answer_was_lost_is_not_a_second_write(platform: Platform) -> None:
+    platform.create()
+    _, request = platform.dynamodb.calls[0]
+    platform.dynamodb.transact_write_items(**request)
+    assert len(platform.dynamodb.items(RECORDS)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "metric"),
+    [
+        (client_error("AccessDeniedException", message="not authorized for dynamodb:GetItem"), "StorageFailures"),
+        (client_error("AccessDeniedException", message="KMS key access denied"), "KeyFailures"),
+        (client_error("KMSDisabledException"), "KeyFailures"),
+    ],
+)
+@pytest.mark.requirement("R6.2")
+def test_faults_are_counted(
+    platform: Platform, capsys: pytest.CaptureFixture[str], fault: ClientError, metric: str
+) -> None:
+    platform.dynamodb.faults["transact_write_items"] = [fault]
+    platform.call("POST", "/fhir/Patient", patient())
+    out = capsys.readouterr().out
+    assert f'"{metric}":[1.0]' in out
+    assert '"Namespace":"HealthcareDR","Dimensions":[["service"]]' in out
+
+
+def test_a_version_that_cannot_be_read_is_a_fault(platform: Platform) -> None:
+    key = platform.create().json["id"]
+    head = platform.dynamodb.tables[RECORDS][f"north-clinic#Patient#{key}", "head"]
+    head["version"] = {"S": "garbage"}
+    assert platform.call("GET", f"/fhir/Patient/{key}").status == 503
