@@ -1,0 +1,35 @@
+"""`python -m healthcare_dr.emulator`: the embedded AWS in the foreground, until SIGTERM or SIGINT."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from healthcare_dr.emulator.configuration import Ports
+from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.process import run
+from healthcare_dr.errors import HealthcareDrError
+
+
+def main() -> int:
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser(prog="python -m healthcare_dr.emulator", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="everything it keeps lies here")
+    parser.add_argument("--port", type=int, required=True, help="where the AWS services listen")
+    parser.add_argument("--issuer-port", type=int, required=True, help="where the token issuer listens")
+    parser.add_argument("--account", required=True, help="12 digits")
+    parser.add_argument("--unfixed", action="store_true", help="ministack as it is, to show what the fixes mend")
+    arguments = parser.parse_args()
+    try:
+        run(
+            Layout(arguments.home),
+            Ports(account=arguments.account, port=arguments.port, issuer_port=arguments.issuer_port),
+            fixed=not arguments.unfixed,
+        )
+    except HealthcareDrError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

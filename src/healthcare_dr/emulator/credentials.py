@@ -1,0 +1,43 @@
+"""What is made once below the home: the local authority, the root's secret key, the key that signs tokens."""
+
+import secrets
+from datetime import timedelta
+
+from joserfc.jwk import RSAKey
+
+from healthcare_dr.emulator.layout import Layout, write_secret
+from healthcare_dr.emulator.locks import exclusive
+
+# What a client may call a server on loopback. API Gateway's host names are one label below execute-api.
+SERVER_NAMES = ("127.0.0.1", "localhost", "*.execute-api.localhost")
+RSA_BITS = 2048
+
+
+def make_secrets(layout: Layout) -> None:
+    """Make whatever is missing, so that any number of processes may ask at the same time."""
+    layout.make()
+    with exclusive(layout.keys / "lock", within=timedelta(seconds=30)):
+        if not layout.server_certificate.exists():
+            _make_certificates(layout)
+        if not layout.root_secret.exists():
+            write_secret(layout.root_secret, secrets.token_urlsafe(30).encode())
+        if not layout.token_key.exists():
+            write_secret(layout.token_key, RSAKey.generate_key(RSA_BITS).as_pem(private=True))
+
+
+def _make_certificates(layout: Layout) -> None:
+    # Only the first start needs it, and it takes a while to import.
+    import trustme
+
+    authority = trustme.CA(organization_name="healthcare-dr embedded AWS")
+    server = authority.issue_cert(*SERVER_NAMES)
+    write_secret(layout.authority_key, authority.private_key_pem.bytes())
+    authority.cert_pem.write_to_path(layout.authority_certificate)
+    write_secret(layout.server_key, server.private_key_pem.bytes())
+    # Last, since its presence says that all four are there.
+    layout.server_certificate.write_bytes(b"".join(part.bytes() for part in server.cert_chain_pems))
+
+
+def root_secret(layout: Layout) -> str:
+    """The secret access key of the embedded account's root."""
+    return layout.root_secret.read_text()

@@ -1,0 +1,49 @@
+"""What ministack 1.5.33 does otherwise than AWS, mended in memory before it serves; nothing on disk changes.
+
+One module per service, one function per defect: its docstring says which. A fix replaces a function of ministack's
+by one that calls it. Every fix has a test that shows the defect without it, so a newer ministack that needs a fix
+no more, or needs another, turns the tests red.
+"""
+
+from collections.abc import Callable
+
+from healthcare_dr.emulator.fixes import (
+    apigateway,
+    cloudwatch,
+    dynamodb,
+    ec2,
+    ec2_peering,
+    gateway,
+    iam,
+    kms,
+    lambda_runtime,
+    route53,
+    s3,
+)
+
+FIXES: tuple[Callable[[], None], ...] = (
+    gateway.leave_health_to_the_apis,
+    gateway.close_the_administration,
+    cloudwatch.describe_alarms_in_full,
+    ec2.keep_all_of_a_flow_log,
+    ec2.keep_no_ports_for_all_protocols,
+    ec2.tag_the_default_egress_rule,
+    ec2_peering.keep_peering_options,
+    dynamodb.give_a_replica_its_own_key,
+    route53.keep_children_of_calculated_checks,
+    route53.write_booleans_as_xml_does,
+    route53.answer_get_dnssec,
+    apigateway.keep_jwt_authorizers_plain,
+    apigateway.ask_the_function_for_permission,
+    iam.call_a_session_by_its_role,
+    iam.ask_root_for_its_signature,
+    s3.tell_policies_the_key,
+    kms.ask_the_key_on_the_callers_behalf,
+    lambda_runtime.show_functions_only_their_runtime,
+)
+
+
+def apply() -> None:
+    """Apply every fix, once, before the first request."""
+    for fix in FIXES:
+        fix()

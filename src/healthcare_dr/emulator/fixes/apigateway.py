@@ -1,0 +1,67 @@
+"""API Gateway: HTTP APIs."""
+
+import json
+from typing import Any
+
+from ministack.core.arn import execute_api_route_arn
+from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
+from ministack.services import apigateway, lambda_svc
+
+Response = tuple[int, dict[str, str], bytes]
+
+SERVICE = "apigateway.amazonaws.com"
+# These belong to authorizers that call a Lambda; a JWT authorizer has none of them.
+LAMBDA_AUTHORIZER_MEMBERS = (
+    "authorizerCredentialsArn",
+    "authorizerPayloadFormatVersion",
+    "authorizerResultTtlInSeconds",
+    "authorizerUri",
+    "enableSimpleResponses",
+)
+
+
+def keep_jwt_authorizers_plain() -> None:
+    """A JWT authorizer reported payload format 2.0 and more that only Lambda authorizers have, so it differed in
+    every plan."""
+    inner = apigateway._create_authorizer
+
+    def create(api_id: str, data: dict[str, Any]) -> Response:
+        response: Response = inner(api_id, data)
+        if response[0] != 201 or data.get("authorizerType") != "JWT":
+            return response
+        authorizer = apigateway._authorizers[api_id][json.loads(response[2])["authorizerId"]]
+        for member in LAMBDA_AUTHORIZER_MEMBERS:
+            authorizer.pop(member, None)
+        created: Response = apigateway._apigw_response(authorizer, 201)
+        return created
+
+    apigateway._create_authorizer = create
+
+
+def ask_the_function_for_permission() -> None:
+    """An HTTP API called a Lambda whose resource policy did not let it; on AWS such a call answers 500."""
+    inner = apigateway._invoke_lambda_proxy
+
+    async def invoke(
+        integration: dict[str, Any], api_id: str, stage: str, path: str, method: str, *rest: Any, **named: Any
+    ) -> Response:
+        account, region = named["owner_account_id"], named["owner_region"]
+        route_key = rest[3]
+        function = apigateway._extract_lambda_ref_from_integration_uri(integration.get("integrationUri", ""))
+        source = execute_api_route_arn(region, account, api_id, stage, route_key)
+        context = EvalContext(
+            principal_arn="",
+            principal_type="Service",
+            principal_account=account,
+            action="lambda:InvokeFunction",
+            resource_arn=function,
+            region=region,
+            service_context={"aws:sourcearn": source, "aws:sourceaccount": account},
+        )
+        found = lambda_svc.function_policy_for_arn(function)
+        if found is None or evaluate_resource_policy(found[0], context, SERVICE).decision != "Allow":
+            return 500, {"Content-Type": "application/json"}, b'{"message":"Internal Server Error"}'
+        response: Response = await inner(integration, api_id, stage, path, method, *rest, **named)
+        return response
+
+    apigateway._invoke_lambda_proxy = invoke

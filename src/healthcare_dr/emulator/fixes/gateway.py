@@ -1,0 +1,28 @@
+"""The one port on which every service answers."""
+
+from typing import Any
+
+from ministack import app
+
+HEALTH = "/_ministack/health"
+READY = "/_ministack/ready"
+
+
+def leave_health_to_the_apis() -> None:
+    """`GET /health` was answered by ministack itself on every host, which hid the `/health` of a deployed API."""
+    app._HEALTH_PATHS = (HEALTH,)
+
+
+def close_the_administration() -> None:
+    """Whoever reached the port could, without credentials, wipe all state, change settings and read Lambda code."""
+    inner = app._handle_pre_body_request
+
+    async def handle(
+        method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        if path.startswith("/_ministack/") and path not in (HEALTH, READY):
+            return 404, {"Content-Type": "application/json", "x-amzn-requestid": request_id}, b"{}"
+        response: tuple[int, dict[str, str], bytes] | None = await inner(method, path, headers, query, request_id)
+        return response
+
+    app._handle_pre_body_request = handle

@@ -1,0 +1,59 @@
+"""Route 53."""
+
+import re
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from ministack.services import route53
+
+Response = tuple[int, dict[str, str], bytes]
+
+NOT_SIGNED = (
+    b'<?xml version="1.0" encoding="UTF-8"?>'
+    b'<GetDNSSECResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/">'
+    b"<Status><ServeSignature>NOT_SIGNING</ServeSignature></Status><KeySigningKeys/></GetDNSSECResponse>"
+)
+
+
+def keep_children_of_calculated_checks() -> None:
+    """A calculated health check forgot which checks it is calculated from."""
+    inner = route53._parse_health_check_config
+
+    def parse(element: Element) -> dict[str, Any]:
+        config: dict[str, Any] = inner(element)
+        if "ChildHealthChecks" in config:
+            children = route53._find(element, "ChildHealthChecks")
+            config["ChildHealthChecks"] = [(child.text or "").strip() for child in children]
+        return config
+
+    route53._parse_health_check_config = parse
+
+
+def write_booleans_as_xml_does() -> None:
+    """The booleans of a health check were written as Python writes them (`True`), which clients read as false."""
+    inner = route53._build_health_check_el
+
+    def build(parent: Element, check: dict[str, Any]) -> None:
+        config = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in check.get("config", {}).items()
+        }
+        inner(parent, {**check, "config": config})
+
+    route53._build_health_check_el = build
+
+
+def answer_get_dnssec() -> None:
+    """GetDNSSEC was unknown, so a zone with `force_destroy` could not be destroyed."""
+    inner = route53.handle_request
+
+    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
+        zone = re.fullmatch(rf"/{route53.API_VERSION}/hostedzone/([^/]+)/dnssec", path)
+        if method != "GET" or zone is None:
+            response: Response = await inner(method, path, headers, body, query)
+            return response
+        # An unknown zone gets the error that GetHostedZone has for it.
+        known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
+        return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
+
+    route53.handle_request = handle

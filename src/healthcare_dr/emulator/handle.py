@@ -1,0 +1,176 @@
+"""The handle on one embedded AWS: starts and stops its process, and says how to reach it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from healthcare_dr.emulator.configuration import HOST, Ports
+from healthcare_dr.emulator.credentials import make_secrets, root_secret
+from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, ends, spawn
+from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.locks import exclusive, held
+from healthcare_dr.emulator.tokens import load_key, sign
+from healthcare_dr.errors import EmulatorError
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A handle, not a process: all state is under `home`, and any number of handles may name the same one."""
+
+    home: Path
+    port: int
+    issuer_port: int
+    account: str = "123456789012"
+    # False is ministack as it is: it shows that a fix is needed.
+    fixed: bool = True
+
+    @property
+    def _layout(self) -> Layout:
+        return Layout(self.home)
+
+    @property
+    def _ports(self) -> Ports:
+        return Ports(account=self.account, port=self.port, issuer_port=self.issuer_port)
+
+    def start(self) -> None:
+        """Start the process unless it runs, and return when it answers.
+
+        Raises:
+            EmulatorError: a port is taken, it runs with other ports, it died, or it does not answer in time.
+        """
+        make_secrets(self._layout)
+        with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
+            if self.running():
+                await_ready(self._layout, self._ports, self._refuse_other_ports())
+            else:
+                self._refuse_taken_ports()
+                await_ready(self._layout, self._ports, spawn(self._layout, self._ports, fixed=self.fixed))
+
+    def stop(self) -> None:
+        """End the process, which saves its state and ends its Lambdas; does nothing when none runs.
+
+        Raises:
+            EmulatorError: it had to be killed, so its state is lost.
+        """
+        if not self._layout.home.exists():
+            return
+        with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
+            if not self.running():
+                return
+            pid, _ = self._recorded()
+            os.kill(pid, signal.SIGTERM)
+            if ends(pid, within=STOP_TIMEOUT):
+                return
+            os.killpg(pid, signal.SIGKILL)
+            ends(pid, within=STOP_TIMEOUT)
+            raise EmulatorError(
+                f"the embedded AWS did not end within {STOP_TIMEOUT.seconds} s and was killed, so its state "
+                f"is lost: see {self._layout.log}, then start anew with `hdr up`"
+            )
+
+    def running(self) -> bool:
+        """Whether its process lives. That is a lock it holds: no stale or reused process number deceives."""
+        return held(self._layout.process_file)
+
+    def lost_state(self) -> bool:
+        """Whether a process ended without saving, so that what was deployed is gone (but not what is in S3).
+
+        A Terraform state kept elsewhere then no longer matches: begin anew with `erase`.
+        """
+        return self._layout.lost.exists() or (self._layout.unsaved.exists() and not self.running())
+
+    def erase(self) -> None:
+        """Stop, and forget every resource; keys and certificates stay."""
+        self.stop()
+        for folder in (self._layout.state, self._layout.objects, self._layout.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+        for marker in (self._layout.lost, self._layout.unsaved):
+            marker.unlink(missing_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """What makes the AWS provider, the AWS CLI and boto3 talk to it: to be laid over an environment
+        without other `AWS_*` variables, which `child_environment` sees to."""
+        make_secrets(self._layout)
+        direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST)))
+        return {
+            "AWS_ENDPOINT_URL": self._ports.endpoint,
+            "AWS_ACCESS_KEY_ID": self.account,
+            "AWS_SECRET_ACCESS_KEY": root_secret(self._layout),
+            "AWS_CA_BUNDLE": str(self._layout.authority_certificate),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": direct,
+            "no_proxy": direct,
+        }
+
+    def child_environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """`base` without its own `AWS_*` variables, and with `environment`."""
+        kept = {name: value for name, value in base.items() if not name.startswith("AWS_")}
+        return kept | self.environment()
+
+    def issuer(self) -> str:
+        """The `iss` of its tokens, and where discovery begins."""
+        return self._ports.issuer
+
+    def token(
+        self,
+        *,
+        subject: str,
+        tenant: str,
+        scopes: Sequence[str],
+        audience: str = "healthcare-dr",
+        lifetime: timedelta = timedelta(hours=1),
+    ) -> str:
+        """A signed access token, valid from now on."""
+        make_secrets(self._layout)
+        return sign(
+            load_key(self._layout.token_key),
+            issuer=self.issuer(),
+            subject=subject,
+            tenant=tenant,
+            scopes=scopes,
+            audience=audience,
+            lifetime=lifetime,
+        )
+
+    def api_url(self, api_id: str) -> str:
+        """The address that reaches an HTTP API's `$default` stage; verify it against `certificate`."""
+        return f"{self._ports.endpoint}/_aws/execute-api/{api_id}"
+
+    @property
+    def certificate(self) -> Path:
+        """The authority that clients of the API and of the issuer have to trust (PEM)."""
+        return self._layout.authority_certificate
+
+    def _recorded(self) -> tuple[int, Ports]:
+        """The process number and the ports of the process that runs."""
+        content = json.loads(self._layout.process_file.read_text())
+        return int(content.pop("pid")), Ports(**content)
+
+    def _refuse_other_ports(self) -> int:
+        pid, runs = self._recorded()
+        if runs != self._ports:
+            raise EmulatorError(
+                f"the embedded AWS of {self.home} already runs on port {runs.port}: "
+                f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down`"
+            )
+        return pid
+
+    def _refuse_taken_ports(self) -> None:
+        for port in (self.port, self.issuer_port):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((HOST, port))
+                except OSError as error:
+                    raise EmulatorError(
+                        f"port {port} on {HOST} cannot be used ({error.strerror}): end what listens there, "
+                        f"or choose another with HDR_EMULATOR_PORT"
+                    ) from None

@@ -1,0 +1,117 @@
+"""Where everything of one embedded AWS lies: all of it below its home, nothing elsewhere."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from healthcare_dr.errors import EmulatorError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files and folders below `home`, which is made absolute."""
+
+    home: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", self.home.absolute())
+
+    @property
+    def process_file(self) -> Path:
+        """Held locked by the process as long as it lives; says which process that is and on which ports."""
+        return self.home / "process.json"
+
+    @property
+    def start_lock(self) -> Path:
+        """Held while somebody starts or stops the process."""
+        return self.home / "start.lock"
+
+    @property
+    def log(self) -> Path:
+        """What the process printed since its last start."""
+        return self.home / "emulator.log"
+
+    @property
+    def unsaved(self) -> Path:
+        """Exists from a start until the state has been saved."""
+        return self.home / "unsaved"
+
+    @property
+    def lost(self) -> Path:
+        """Exists once a process ended without saving its state."""
+        return self.home / "lost"
+
+    @property
+    def state(self) -> Path:
+        """The state of every service, one JSON file each, written at a clean end."""
+        return self.home / "state"
+
+    @property
+    def objects(self) -> Path:
+        """The contents of S3, written as they arrive."""
+        return self.home / "s3"
+
+    @property
+    def temporary(self) -> Path:
+        """Unpacked Lambda code and the like; emptied at every start and end."""
+        return self.home / "tmp"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of certificates and secrets."""
+        return self.home / "keys"
+
+    @property
+    def authority_certificate(self) -> Path:
+        """What clients trust."""
+        return self.keys / "authority.pem"
+
+    @property
+    def authority_key(self) -> Path:
+        """Signs certificates."""
+        return self.keys / "authority.key"
+
+    @property
+    def server_certificate(self) -> Path:
+        """The certificate, with its chain, of every server on loopback."""
+        return self.keys / "server.pem"
+
+    @property
+    def server_key(self) -> Path:
+        """The key of `server_certificate`."""
+        return self.keys / "server.key"
+
+    @property
+    def root_secret(self) -> Path:
+        """The secret access key of the embedded account's root."""
+        return self.keys / "root-secret"
+
+    @property
+    def token_key(self) -> Path:
+        """Signs tokens."""
+        return self.keys / "token.key"
+
+    def make(self) -> None:
+        """Make the folders; only their owner may look into `home`.
+
+        Raises:
+            EmulatorError: nothing can be written there.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.chmod(0o700)
+            for folder in (self.state, self.objects, self.temporary, self.keys):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise EmulatorError(
+                f"the embedded AWS cannot keep its state in {self.home} ({error.strerror}): "
+                f"choose another place with HDR_HOME"
+            ) from None
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read; whoever reads it meets all of it or no file."""
+    staging = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    staging.replace(path)

@@ -1,0 +1,121 @@
+"""The process that is the embedded AWS: ministack with our fixes, and the token issuer, on loopback."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from healthcare_dr.emulator.configuration import HOST, Ports, process_environment
+from healthcare_dr.emulator.credentials import make_secrets
+from healthcare_dr.emulator.issuer import IssuerServer
+from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.locks import exclusive
+from healthcare_dr.emulator.tokens import load_key
+
+KEEP_ALIVE_SECONDS = 75
+GRACEFUL_SECONDS = 3
+TLS_SHUTDOWN_SECONDS = 0.5
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+
+class _SaveErrors(logging.Handler):
+    """Counts the services whose state could not be saved: ministack only logs that."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.count = 0
+
+    def emit(self, _: logging.LogRecord) -> None:
+        self.count += 1
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Does not wait half a minute, at the end, for clients that keep an idle TLS connection open."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        if options.get("ssl"):
+            options.setdefault("ssl_shutdown_timeout", TLS_SHUTDOWN_SECONDS)
+        return await super().create_server(*args, **options)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), TimeoutError):
+            super().call_exception_handler(context)
+
+
+def run(layout: Layout, ports: Ports, *, fixed: bool) -> None:
+    """Serve until SIGTERM or SIGINT, then save the state and end.
+
+    Raises:
+        EmulatorError: another process of the same home does not end.
+    """
+    make_secrets(layout)
+    os.environ.update(environment := process_environment(layout, ports, os.environ))
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.chdir(layout.temporary)
+    with exclusive(layout.process_file, within=timedelta(seconds=10)) as descriptor:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps({"pid": os.getpid(), **asdict(ports)}).encode())
+        if layout.unsaved.exists():
+            layout.lost.touch()
+            logger.warning("The last process did not save its state: what it deployed is lost, but for S3")
+        _empty(layout)
+        errors = _SaveErrors()
+        logging.getLogger("persistence").addHandler(errors)
+        key = load_key(layout.token_key)
+        issuer = IssuerServer(address=ports.issuer, port=ports.issuer_port, key=key, layout=layout)
+        issuer.start()
+        try:
+            with asyncio.Runner(loop_factory=_Loop) as runner:
+                runner.run(_serve(layout, ports, fixed=fixed))
+        finally:
+            issuer.stop()
+            _empty(layout)
+            os.ftruncate(descriptor, 0)
+        if not errors.count:
+            layout.unsaved.unlink()
+
+
+async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
+    # ministack reads the environment while it is imported.
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack import app
+    from ministack.core import lambda_runtime
+
+    from healthcare_dr.emulator import fixes
+
+    if fixed:
+        fixes.apply()
+    config = Config()
+    config.bind = [f"{HOST}:{ports.port}"]
+    config.certfile = str(layout.server_certificate)
+    config.keyfile = str(layout.server_key)
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.graceful_timeout = GRACEFUL_SECONDS
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    layout.unsaved.touch()
+    try:
+        await serve(app.app, config, shutdown_trigger=ended.wait)
+    except OSError:
+        # It never listened, so nobody can have changed anything.
+        layout.unsaved.unlink()
+        raise
+    finally:
+        lambda_runtime.reset()
+
+
+def _empty(layout: Layout) -> None:
+    for entry in layout.temporary.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""Access tokens of the embedded issuer. Who can read the key file can sign; no address gives tokens out."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from joserfc import jwt
+from joserfc.jwk import KeySet, RSAKey
+
+ALGORITHM = "RS256"
+
+
+def load_key(path: Path) -> RSAKey:
+    """The signing key, with its RFC 7638 thumbprint as key id."""
+    key = RSAKey.import_key(path.read_bytes(), {"alg": ALGORITHM, "use": "sig"})
+    key.ensure_kid()
+    return key
+
+
+def sign(
+    key: RSAKey,
+    *,
+    issuer: str,
+    subject: str,
+    tenant: str,
+    scopes: Sequence[str],
+    audience: str,
+    lifetime: timedelta,
+) -> str:
+    """A signed token (the claims of RFC 9068, and `tenant`) that is valid from now on for `lifetime`."""
+    now = int(time.time())
+    claims = {
+        "iss": issuer,
+        "sub": subject,
+        "aud": audience,
+        "tenant": tenant,
+        "scope": " ".join(scopes),
+        "iat": now,
+        "exp": now + int(lifetime.total_seconds()),
+        "jti": str(uuid.uuid4()),
+    }
+    return jwt.encode({"alg": ALGORITHM, "kid": key.kid, "typ": "at+jwt"}, claims, key)
+
+
+def discovery(issuer: str) -> dict[str, Any]:
+    """What `/.well-known/openid-configuration` says (OpenID Connect Discovery 1.0, section 3)."""
+    return {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/jwks.json",
+        "response_types_supported": ["token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+    }
+
+
+def public_keys(key: RSAKey) -> dict[str, Any]:
+    """The key set others verify with (RFC 7517): never the private part."""
+    return dict(KeySet([key]).as_dict(private=False))

@@ -1,0 +1,192 @@
+"""One embedded AWS with our fixes and one without, for all tests; and the means to talk to them."""
+
+import io
+import json
+import socket
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from healthcare_dr.emulator import Emulator
+
+REGION = "us-east-1"
+
+Clients = Callable[..., Any]
+
+
+def clients(emulator: Emulator) -> Clients:
+    """Makes boto3 clients of `emulator`, as root or with the credentials of an AssumeRole."""
+    environment = emulator.environment()
+
+    def client(service: str, region: str = REGION, credentials: Mapping[str, str] | None = None) -> Any:
+        credentials = credentials or {
+            "AccessKeyId": environment["AWS_ACCESS_KEY_ID"],
+            "SecretAccessKey": environment["AWS_SECRET_ACCESS_KEY"],
+        }
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            verify=environment["AWS_CA_BUNDLE"],
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials.get("SessionToken"),
+        )
+
+    return client
+
+
+def free_ports() -> tuple[int, int]:
+    """Two ports that nothing listens on."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def make_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Emulator]]:
+    """Makes handles with a home and ports of their own; whatever they started is stopped in the end."""
+    with ExitStack() as stack:
+
+        def make(home: Path | None = None, *, fixed: bool = True) -> Emulator:
+            port, issuer_port = free_ports()
+            home = home or tmp_path_factory.mktemp("emulator") / "home"
+            emulator = Emulator(home=home, port=port, issuer_port=issuer_port, fixed=fixed)
+            stack.callback(emulator.stop)
+            return emulator
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
+    """The embedded AWS as it is used, running."""
+    emulator = make_emulator()
+    emulator.start()
+    return emulator
+
+
+@pytest.fixture(scope="session")
+def unfixed_emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
+    """ministack as it is, running."""
+    emulator = make_emulator(fixed=False)
+    emulator.start()
+    return emulator
+
+
+@pytest.fixture(scope="session")
+def mended(emulator: Emulator) -> Clients:
+    """Clients of the embedded AWS as it is used."""
+    return clients(emulator)
+
+
+@pytest.fixture(scope="session")
+def as_is(unfixed_emulator: Emulator) -> Clients:
+    """Clients of ministack as it is."""
+    return clients(unfixed_emulator)
+
+
+@pytest.fixture(scope="session")
+def clients_of() -> Callable[[Emulator], Clients]:
+    """Makes clients of any embedded AWS."""
+    return clients
+
+
+@pytest.fixture(scope="session")
+def make_role() -> Callable[..., str]:
+    """Creates a role with one inline policy and returns its ARN."""
+
+    def make(client: Clients, name: str, *statements: Mapping[str, Any], trust: Mapping[str, Any]) -> str:
+        iam = client("iam")
+        document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", **trust}]}
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
+        if statements:
+            policy = {"Version": "2012-10-17", "Statement": statements}
+            iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(policy))
+        return str(arn)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_function(make_role: Callable[..., str]) -> Callable[..., str]:
+    """Creates a Lambda function from the source of its one module and returns its ARN."""
+
+    def make(client: Clients, name: str, source: str, *statements: Mapping[str, Any]) -> str:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as package:
+            package.writestr("function.py", source)
+        role = make_role(client, name, *statements, trust={"Principal": {"Service": "lambda.amazonaws.com"}})
+        function = client("lambda").create_function(
+            FunctionName=name,
+            Runtime="python3.13",
+            Architectures=["arm64"],
+            Handler="function.handler",
+            Role=role,
+            Timeout=30,
+            MemorySize=3072,
+            Code={"ZipFile": archive.getvalue()},
+        )
+        return str(function["FunctionArn"])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_api() -> Callable[..., str]:
+    """Creates an HTTP API whose routes call one function and returns its id; `permitted` lets it call."""
+
+    def make(client: Clients, function: str, routes: Mapping[str, Mapping[str, Any]], *, permitted: bool) -> str:
+        apis = client("apigatewayv2")
+        api = str(apis.create_api(Name="api", ProtocolType="HTTP")["ApiId"])
+        integration = apis.create_integration(
+            ApiId=api, IntegrationType="AWS_PROXY", IntegrationUri=function, PayloadFormatVersion="2.0"
+        )["IntegrationId"]
+        for key, route in routes.items():
+            authorizer = {}
+            if issuer := route.get("issuer"):
+                authorizer["AuthorizationType"] = "JWT"
+                authorizer["AuthorizerId"] = apis.create_authorizer(
+                    ApiId=api,
+                    AuthorizerType="JWT",
+                    Name=key,
+                    IdentitySource=["$request.header.Authorization"],
+                    JwtConfiguration={"Audience": ["healthcare-dr"], "Issuer": issuer},
+                )["AuthorizerId"]
+            apis.create_route(
+                ApiId=api,
+                RouteKey=key,
+                Target=f"integrations/{integration}",
+                AuthorizationScopes=route.get("scopes", []),
+                **authorizer,
+            )
+        apis.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
+        if permitted:
+            account, region = function.split(":")[4], function.split(":")[3]
+            client("lambda").add_permission(
+                FunctionName=function,
+                StatementId=api,
+                Action="lambda:InvokeFunction",
+                Principal="apigateway.amazonaws.com",
+                SourceArn=f"arn:aws:execute-api:{region}:{account}:{api}/*/*",
+            )
+        return api
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def holds_only_when_mended(mended: Clients, as_is: Clients) -> Callable[[Callable[[Clients], bool]], None]:
+    """Checks that something is so with the fixes, and not so with ministack as it is."""
+
+    def check(probe: Callable[[Clients], bool]) -> None:
+        assert probe(mended)
+        assert not probe(as_is), "ministack does this right by itself: the fix is not needed any more"
+
+    return check

@@ -1,0 +1,230 @@
+"""Every fix to who may do what is needed: what a test asks is so with the fixes, not so with ministack as it is."""
+
+import json
+import ssl
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from healthcare_dr.emulator import Emulator
+
+Clients = Callable[..., Any]
+Probe = Callable[[Clients], bool]
+
+ACCOUNT = "123456789012"
+ROOT = {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
+CALLED = "def handler(event, context):\n    print('called')\n    return {'statusCode': 200, 'body': 'called'}\n"
+IMPORTS = """
+import importlib.util
+
+def handler(event, context):
+    print("called")
+    return [name for name in ("boto3", "typer", "ministack") if importlib.util.find_spec(name)]
+"""
+
+
+def get(emulator: Emulator, address: str) -> httpx.Response:
+    context = ssl.create_default_context(cafile=str(emulator.certificate))
+    with httpx.Client(verify=context, trust_env=False) as client:
+        return client.get(address)
+
+
+@pytest.mark.parametrize(("permitted", "status"), [(True, 200), (False, 500)])
+def test_an_api_needs_the_functions_permission(
+    emulator: Emulator,
+    unfixed_emulator: Emulator,
+    mended: Clients,
+    as_is: Clients,
+    make_function: Callable[..., str],
+    make_api: Callable[..., str],
+    permitted: bool,
+    status: int,
+) -> None:
+    def call(target: Emulator, client: Clients) -> httpx.Response:
+        function = make_function(client, f"permitted-{permitted}", CALLED)
+        api = make_api(client, function, {"GET /health": {}}, permitted=permitted)
+        return get(target, f"{target.api_url(api)}/health")
+
+    assert call(emulator, mended).status_code == status
+    assert call(unfixed_emulator, as_is).status_code == 200
+
+
+def test_health_on_another_host_is_the_apis(
+    emulator: Emulator,
+    unfixed_emulator: Emulator,
+    mended: Clients,
+    as_is: Clients,
+    make_function: Callable[..., str],
+    make_api: Callable[..., str],
+) -> None:
+    def health(target: Emulator, client: Clients) -> str:
+        api = make_api(client, make_function(client, "health", CALLED), {"GET /health": {}}, permitted=True)
+        context = ssl.create_default_context(cafile=str(target.certificate))
+        with httpx.Client(verify=context, trust_env=False) as web:
+            host = {"Host": f"{api}.execute-api.localhost:{target.port}"}
+            return web.get(f"https://127.0.0.1:{target.port}/health", headers=host).text
+
+    assert health(emulator, mended) == "called"
+    assert health(unfixed_emulator, as_is) != "called"
+
+
+def test_administration_needs_credentials_which_it_does_not_ask_for(
+    emulator: Emulator, unfixed_emulator: Emulator
+) -> None:
+    def download(target: Emulator) -> int:
+        return get(target, f"https://127.0.0.1:{target.port}/_ministack/sqs/messages").status_code
+
+    assert download(emulator) == 404
+    assert download(unfixed_emulator) == 200
+
+
+@pytest.mark.trap(36)
+def test_a_condition_on_the_principal_names_the_role(
+    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str]
+) -> None:
+    def probe(client: Clients) -> bool:
+        statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+        caller = make_role(client, "api", statement, trust=ROOT)
+        condition = {"ArnEquals": {"aws:PrincipalArn": caller}}
+        target = make_role(client, "peer-documents", trust={**ROOT, "Condition": condition})
+        session = client("sts").assume_role(RoleArn=caller, RoleSessionName="test")["Credentials"]
+        try:
+            client("sts", credentials=session).assume_role(RoleArn=target, RoleSessionName="test")
+        except ClientError as error:
+            return bool(error.response["Error"]["Code"] != "AccessDenied")
+        return True
+
+    holds_only_when_mended(probe)
+
+
+@pytest.mark.parametrize(("key", "secret"), [(ACCOUNT, "wrong"), ("999999999999", "any"), ("test", "test")])
+def test_root_has_to_know_its_secret(holds_only_when_mended: Callable[[Probe], None], key: str, secret: str) -> None:
+    def probe(client: Clients) -> bool:
+        assert client("sts").get_caller_identity()["Arn"] == ROOT["Principal"]["AWS"]
+        try:
+            client("iam", credentials={"AccessKeyId": key, "SecretAccessKey": secret}).list_roles()
+        except ClientError as error:
+            return error.response["Error"]["Code"] in ("SignatureDoesNotMatch", "InvalidClientTokenId")
+        return False
+
+    holds_only_when_mended(probe)
+
+
+def test_a_bucket_policy_sees_which_key_an_upload_names(
+    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str]
+) -> None:
+    def probe(client: Clients) -> bool:
+        right, wrong = (client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+        header = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+        deny = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::documents/*",
+            "Condition": {"Null": {header: "false"}, "StringNotEquals": {header: right}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+        client("s3").create_bucket(Bucket="documents")
+        client("s3").put_bucket_policy(Bucket="documents", Policy=policy)
+        statement = {"Effect": "Allow", "Action": ["s3:PutObject", "kms:GenerateDataKey*"], "Resource": "*"}
+        role = make_role(client, "writer", statement, trust=ROOT)
+        session = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        s3 = client("s3", credentials=session)
+        upload = {"Bucket": "documents", "Key": "k", "Body": b"", "ServerSideEncryption": "aws:kms"}
+        s3.put_object(**upload, SSEKMSKeyId=right)
+        try:
+            s3.put_object(**upload, SSEKMSKeyId=wrong)
+        except ClientError as error:
+            return bool(error.response["Error"]["Code"] == "AccessDenied")
+        return False
+
+    holds_only_when_mended(probe)
+
+
+def session_of(client: Clients, role: str) -> dict[str, str]:
+    return dict(client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"])
+
+
+def refused(call: Callable[..., Any], **arguments: Any) -> bool:
+    try:
+        call(**arguments)
+    except ClientError as error:
+        return error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException", "403")
+    return False
+
+
+@pytest.fixture
+def sealed(make_role: Callable[..., str]) -> Callable[[Clients], tuple[Any, ...]]:
+    """A bucket and a table under one key that only S3 and DynamoDB may use for others: a role with the key's
+    permission, a role without, and the key."""
+
+    def make(client: Clients) -> tuple[Any, ...]:
+        via = {"StringEquals": {"kms:ViaService": [f"{s}.us-east-1.amazonaws.com" for s in ("s3", "dynamodb")]}}
+        administration = {"Action": ["kms:Describe*", "kms:Put*", "kms:Get*", "kms:ScheduleKeyDeletion"]}
+        use = {"Action": ["kms:Decrypt", "kms:GenerateDataKey*"], "Condition": via}
+        policy = [{"Effect": "Allow", "Resource": "*", **ROOT, **part} for part in (administration, use)]
+        document = json.dumps({"Version": "2012-10-17", "Statement": policy})
+        key = client("kms").create_key(Policy=document)["KeyMetadata"]["Arn"]
+        name = uuid.uuid4().hex
+        client("s3").create_bucket(Bucket=name)
+        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
+        client("s3").put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+        client("s3").put_object(Bucket=name, Key="there", Body=b"")
+        client("dynamodb").create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+            SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
+        )
+        data = {"Effect": "Allow", "Action": ["s3:*", "dynamodb:*"], "Resource": "*"}
+        keys = {"Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey*"], "Resource": key}
+        allowed, denied = (
+            session_of(client, make_role(client, f"{kind}-{name}", *statements, trust=ROOT))
+            for kind, statements in (("with", (data, keys)), ("without", (data,)))
+        )
+        return name, key, allowed, denied
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "arguments"),
+    [
+        ("s3", "put_object", {"Bucket": "NAME", "Key": "new", "Body": b""}),
+        ("s3", "get_object", {"Bucket": "NAME", "Key": "there"}),
+        ("dynamodb", "put_item", {"TableName": "NAME", "Item": {"pk": {"S": "new"}}}),
+        ("dynamodb", "get_item", {"TableName": "NAME", "Key": {"pk": {"S": "there"}}}),
+    ],
+)
+def test_who_may_not_use_the_key_cannot_use_what_it_seals(
+    holds_only_when_mended: Callable[[Probe], None],
+    sealed: Callable[[Clients], tuple[Any, ...]],
+    service: str,
+    operation: str,
+    arguments: dict[str, Any],
+) -> None:
+    def probe(client: Clients) -> bool:
+        name, key, allowed, denied = sealed(client)
+        named = {argument: name if value == "NAME" else value for argument, value in arguments.items()}
+        # Whoever may use it through a service may not use it directly.
+        assert refused(client("kms", credentials=allowed).generate_data_key, KeyId=key, KeySpec="AES_256")
+        getattr(client(service, credentials=allowed), operation)(**named)
+        return refused(getattr(client(service, credentials=denied), operation), **named)
+
+    holds_only_when_mended(probe)
+
+
+@pytest.mark.trap(39)
+def test_a_function_sees_only_what_its_runtime_brings(
+    holds_only_when_mended: Callable[[Probe], None], make_function: Callable[..., str]
+) -> None:
+    def probe(client: Clients) -> bool:
+        function = make_function(client, "imports", IMPORTS)
+        return bool(json.loads(client("lambda").invoke(FunctionName=function)["Payload"].read()) == ["boto3"])
+
+    holds_only_when_mended(probe)
