@@ -122,19 +122,20 @@ def secure_bucket(
 
 
 def _only_this_key(bucket_arn: str, key_arn: str) -> tuple[Statement, Statement]:
-    # "IfExists": a request that says nothing gets the bucket's default, which is this key.
+    # "Null": a request that says nothing gets the bucket's default, which is this key. "IfExists" would refuse it.
+    algorithm, key = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
     return (
         policy.deny_everyone(
             "RefuseOtherEncryption",
             ["s3:PutObject"],
             f"{bucket_arn}/*",
-            condition={"StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption": "aws:kms"}},
+            condition={"StringNotEquals": {algorithm: "aws:kms"}, "Null": {algorithm: "false"}},
         ),
         policy.deny_everyone(
             "RefuseOtherKeys",
             ["s3:PutObject"],
             f"{bucket_arn}/*",
-            condition={"StringNotEqualsIfExists": {"s3:x-amz-server-side-encryption-aws-kms-key-id": key_arn}},
+            condition={"StringNotEquals": {key: key_arn}, "Null": {key: "false"}},
         ),
     )
 

@@ -145,6 +145,17 @@ def test_a_peering_resolves_names_from_the_side_that_asked(
     holds_only_when_mended(probe)
 
 
+def test_a_new_trail_keeps_its_tags(holds_only_when_mended: Callable[[Probe], None]) -> None:
+    def probe(client: Clients) -> bool:
+        bucket = uuid.uuid4().hex
+        client("s3").create_bucket(Bucket=bucket)
+        trail = client("cloudtrail").create_trail(Name=uuid.uuid4().hex, S3BucketName=bucket, TagsList=TAGS)
+        (found,) = client("cloudtrail").list_tags(ResourceIdList=[trail["TrailARN"]])["ResourceTagList"]
+        return bool(found["TagsList"] == TAGS)
+
+    holds_only_when_mended(probe)
+
+
 @pytest.mark.trap(5)
 def test_a_replica_has_its_own_key(holds_only_when_mended: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from healthcare_dr.emulator.fixes import (
     apigateway,
+    cloudtrail,
     cloudwatch,
     dynamodb,
     ec2,
@@ -24,6 +25,7 @@ from healthcare_dr.emulator.fixes import (
 FIXES: tuple[Callable[[], None], ...] = (
     gateway.leave_health_to_the_apis,
     gateway.close_the_administration,
+    cloudtrail.keep_tags_of_a_new_trail,
     cloudwatch.describe_alarms_in_full,
     ec2.keep_all_of_a_flow_log,
     ec2.keep_no_ports_for_all_protocols,

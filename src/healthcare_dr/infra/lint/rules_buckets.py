@@ -64,7 +64,7 @@ def private(platform: Platform) -> Problems:
         if {"Bool": {"aws:SecureTransport": "false"}} not in conditions:
             yield bucket.address, "its policy must refuse what does not come over TLS"
         keyed = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-        if not any(keyed in condition.get("StringNotEqualsIfExists", {}) for condition in conditions):
+        if not any(keyed in condition.get("StringNotEquals", {}) for condition in conditions):
             yield bucket.address, "its policy must refuse objects under another key"
 
 
