@@ -33,6 +33,7 @@ from healthcare_dr.ops.outputs import flatten, write_outputs
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.state import read_state
+from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.tables import print_done, print_outputs, print_plans, print_status, summary_lines
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, issue
 from healthcare_dr.settings import load_settings
@@ -113,7 +114,7 @@ def synth(
     """Write the Terraform JSON of the three stacks, and check it against the platform's rules."""
     with session() as at_work:
         at_work.progress.say("Synthesizing the three stacks")
-        wiring.synthesizer(at_work.settings)(outdir)
+        synthesize(at_work.settings, outdir)
         if validate:
             at_work.deployment("embedded").validate()
     files = {stack: str(outdir / "stacks" / stack / "cdk.tf.json") for stack in STACKS}
@@ -132,7 +133,7 @@ def up(as_json: JsonOption = False) -> None:
         settings = at_work.settings
         done = at_work.lifecycle().up()
         status = wiring.status_of(settings, wiring.target_of(settings, "embedded"))
-        certificate = str(wiring.emulator_of(settings).certificate)
+        certificate = wiring.emulator_of(settings).certificate
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         report(
@@ -140,7 +141,7 @@ def up(as_json: JsonOption = False) -> None:
         )
         return
     print_status(out, status)
-    for line in summary_lines(status, done.demo, certificate=certificate, hdr=_how_we_were_called()):
+    for line in summary_lines(status, done.demo, certificate=_from_here(certificate), hdr=_how_we_were_called()):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     print_done(out, done.changes, seconds)
 
@@ -284,10 +285,13 @@ def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -
 
 def _how_we_were_called() -> str:
     """How to call this command again from here, shell-quoted."""
-    called = Path(sys.argv[0])
-    if shutil.which("hdr") and Path(str(shutil.which("hdr"))).samefile(called):
-        return "hdr"
-    return shlex.quote(str(called.relative_to(Path.cwd()) if called.is_relative_to(Path.cwd()) else called))
+    called, found = Path(sys.argv[0]), shutil.which("hdr")
+    return "hdr" if found and called.exists() and called.samefile(found) else _from_here(called)
+
+
+def _from_here(path: Path) -> str:
+    """As short as it can be named in the current folder, shell-quoted."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def main() -> None:

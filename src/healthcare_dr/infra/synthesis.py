@@ -56,6 +56,7 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
 
     built = package.build()
     outdir = outdir.absolute()
+    outdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hdr-package-") as scratch:
         zipped = Path(scratch) / "patient-api.zip"
         built.write(zipped)

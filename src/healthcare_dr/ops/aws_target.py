@@ -1,0 +1,189 @@
+"""AWS as a target, and what is checked before anything is touched."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.diagnostics import CREDENTIALS_MEND
+from healthcare_dr.ops.environment import AUTOMATION, untouched
+from healthcare_dr.ops.workspace import state_file
+from healthcare_dr.settings import Settings
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+UNKNOWN = ("InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException", "InvalidAccessKeyId")
+
+ClientFactory = Callable[[str, str], Any]
+
+
+def boto3_client(service: str, region: str) -> Any:
+    """A client with the user's own credentials, which gives up soon."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+    return boto3.Session(region_name=region).client(service, config=config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwsTarget:
+    """The account that the user's credentials name."""
+
+    settings: Settings
+    root: Path
+    user_environment: Mapping[str, str]
+    clients: ClientFactory = boto3_client
+    name: str = "aws"
+
+    def preflight(self) -> None:
+        """Make sure that this is AWS, the right account, and a state bucket that survives a lost region.
+
+        Raises:
+            DeploymentError: in one line, with the mend.
+        """
+        redirected = sorted(name for name in self.user_environment if name.startswith("AWS_ENDPOINT_URL"))
+        if redirected:
+            raise DeploymentError(
+                f"{redirected[0]} is set, so this would not be AWS: unset it, or use --target embedded"
+            )
+        self._demand_account()
+        if self.settings.state_bucket is not None:
+            self._demand_state_bucket(self.settings.state_bucket)
+
+    def child_environment(self) -> dict[str, str]:
+        """The user's environment, with Terraform steered by us alone."""
+        return untouched(self.user_environment) | AUTOMATION
+
+    def override(self, stack: str) -> Mapping[str, Any]:
+        """The state bucket in the region that survives the loss of us-east-1, else a local state."""
+        if self.settings.state_bucket is None:
+            return {"terraform": {"backend": {"local": {"path": f"../state/{stack}.tfstate"}}}}
+        return {
+            "terraform": {
+                "backend": {
+                    "s3": {
+                        "bucket": self.settings.state_bucket,
+                        "key": self._state_key(stack),
+                        "region": self.settings.state_region,
+                        "encrypt": True,
+                        "use_lockfile": True,
+                    }
+                }
+            }
+        }
+
+    def read_state(self, stack: str) -> bytes | None:
+        """The state from the bucket, else the local one."""
+        bucket = self.settings.state_bucket
+        if bucket is None:
+            file = state_file(self.root, stack)
+            return file.read_bytes() if file.exists() else None
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self.client("s3", self.settings.state_region).get_object(Bucket=bucket, Key=self._state_key(stack))
+        except ClientError as error:
+            if _code(error) in ("NoSuchKey", "404"):
+                return None
+            raise DeploymentError(f"the state in {bucket} cannot be read: {error}") from error
+        except BotoCoreError as error:
+            raise DeploymentError(f"the state in {bucket} cannot be read: {error}") from error
+        return bytes(answer["Body"].read())
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client with the user's credentials."""
+        return self.clients(service, region)
+
+    def api_url(self, outputs: Mapping[str, Any]) -> str:
+        """The API's own endpoint in its region."""
+        return str(outputs["api_endpoint"]).rstrip("/")
+
+    def issuer(self) -> str:
+        """The issuer from the settings."""
+        return self.settings.oidc_issuer
+
+    def ca_bundle(self) -> Path | None:
+        """AWS's certificates are publicly trusted."""
+        return None
+
+    def _state_key(self, stack: str) -> str:
+        return f"{self.settings.environment_suffix}/{stack}.tfstate"
+
+    def _demand_account(self) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+        region = self.settings.state_region
+        try:
+            sts = self.client("sts", region)
+            if not sts.meta.endpoint_url.split("/")[2].split(":")[0].endswith((".amazonaws.com", ".amazonaws.com.cn")):
+                raise DeploymentError(
+                    f"the AWS profile sends requests to {sts.meta.endpoint_url}, so this would not be AWS: remove its "
+                    "endpoint_url, or use --target embedded"
+                )
+            account = sts.get_caller_identity()["Account"]
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise DeploymentError(f"there are no AWS credentials: {CREDENTIALS_MEND}") from error
+        except ClientError as error:
+            if _code(error) in EXPIRED:
+                raise DeploymentError(f"the AWS credentials have expired: {CREDENTIALS_MEND}") from error
+            if _code(error) in UNKNOWN:
+                raise DeploymentError(f"AWS does not know these credentials: {CREDENTIALS_MEND}") from error
+            raise DeploymentError(f"AWS refuses sts:GetCallerIdentity: {error}") from error
+        except BotoCoreError as error:
+            raise DeploymentError(f"AWS cannot be asked who you are: {error}") from error
+        expected = self.settings.account_id
+        if expected is not None and account != expected:
+            raise DeploymentError(
+                f"these credentials belong to account {account}, but HDR_ACCOUNT_ID={expected}: choose the right "
+                "AWS_PROFILE, or correct the setting"
+            )
+
+    def _demand_state_bucket(self, bucket: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        region = self.settings.state_region
+        s3 = self.client("s3", region)
+        try:
+            head = s3.head_bucket(Bucket=bucket)
+            actual = head["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", region)
+            if actual != region:
+                raise self._wrong_region(bucket, actual)
+            versioning = s3.get_bucket_versioning(Bucket=bucket).get("Status")
+        except ClientError as error:
+            headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            actual = headers.get("x-amz-bucket-region", region)
+            if actual != region:
+                raise self._wrong_region(bucket, actual) from error
+            if _code(error) in ("404", "NoSuchBucket"):
+                raise DeploymentError(
+                    f"HDR_STATE_BUCKET={bucket} does not exist: create it with `aws s3 mb s3://{bucket} --region "
+                    f"{region}` and {_versioning_command(bucket)}"
+                ) from error
+            raise DeploymentError(f"HDR_STATE_BUCKET={bucket} cannot be used: {error}") from error
+        except BotoCoreError as error:
+            raise DeploymentError(f"HDR_STATE_BUCKET={bucket} cannot be asked for: {error}") from error
+        if versioning != "Enabled":
+            raise DeploymentError(
+                f"HDR_STATE_BUCKET={bucket} keeps no versions, so a damaged state could not be restored: "
+                f"{_versioning_command(bucket)}"
+            )
+
+    def _wrong_region(self, bucket: str, actual: str) -> DeploymentError:
+        return DeploymentError(
+            f"HDR_STATE_BUCKET={bucket} is in {actual}, but the state must be in {self.settings.state_region} to "
+            "survive the loss of us-east-1: name a bucket there"
+        )
+
+
+def _versioning_command(bucket: str) -> str:
+    return (
+        f"`aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled` turns them on"
+    )
+
+
+def _code(error: "ClientError") -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

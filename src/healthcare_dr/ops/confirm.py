@@ -1,0 +1,41 @@
+"""Asks before AWS is changed."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import GLOBAL
+from healthcare_dr.ops.deploy import Confirm
+from healthcare_dr.ops.ports import Progress
+from healthcare_dr.ops.progress import quiet
+from healthcare_dr.ops.runner import Plan
+from healthcare_dr.ops.tables import print_plans
+
+
+def asking(console: Console, progress: Progress, *, auto_approve: bool) -> Confirm:
+    """Shows the plans, and asks unless approved beforehand."""
+
+    def confirm(plans: Sequence[Plan]) -> bool:
+        with quiet(progress):
+            print_plans(console, plans)
+            if auto_approve:
+                return True
+            if not sys.stdin.isatty():
+                raise DeploymentError(
+                    "there is no terminal to ask for approval, so nothing was changed: review with `hdr plan`, then "
+                    "give --auto-approve"
+                )
+            if not plans[0].destroys and all(plan.stack != GLOBAL for plan in plans):
+                console.print(f"{GLOBAL} is planned after these, and you are asked again.", highlight=False)
+            answer = console.input("Carry this out on AWS? Only 'yes' does: ", markup=False)
+            return answer.strip() == "yes"
+
+    return confirm
+
+
+def approved(plans: Sequence[Plan]) -> bool:
+    """The embedded AWS never asks."""
+    del plans
+    return True

@@ -1,0 +1,202 @@
+"""Plans, deploys and destroys the three stacks in their order.
+
+Primary and secondary go side by side. The global stack looks up what they made, so it can be planned once both exist,
+and it goes first when all is destroyed.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import GLOBAL, STACKS
+from healthcare_dr.ops.events import ResourceEvent
+from healthcare_dr.ops.parallel import side_by_side
+from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
+from healthcare_dr.ops.runner import Plan, Terraform, resource_events
+from healthcare_dr.ops.state import StackState, read_state
+from healthcare_dr.ops.workspace import Workspace
+
+VERBS = {"create": "created", "delete": "destroyed", "update": "changed"}
+
+Confirm = Callable[[Sequence[Plan]], bool]
+"""Is shown plans and says whether they may be carried out."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What was done, or would be: numbers of resources."""
+
+    add: int = 0
+    change: int = 0
+    remove: int = 0
+
+    @classmethod
+    def of(cls, plans: Sequence[Plan]) -> "Changes":
+        """The sum over plans."""
+        return cls(
+            add=sum(plan.add for plan in plans),
+            change=sum(plan.change for plan in plans),
+            remove=sum(plan.remove for plan in plans),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """The three stacks of one environment on one target."""
+
+    target: Target
+    terraform: Terraform
+    synthesize: Synthesize
+    root: Path
+    parallel_init: bool
+    """False where the provider comes over the network into a cache, which Terraform does not share safely."""
+    progress: Progress
+
+    def states(self) -> dict[str, StackState]:
+        """What each stack's state says now."""
+        return {stack: read_state(stack, self.target.read_state(stack)) for stack in STACKS}
+
+    def prepare(self) -> dict[str, Workspace]:
+        """Synthesize, fill the workspaces, and initialize those that changed; asks AWS nothing."""
+        self.progress.say("Synthesizing the three stacks")
+        synthesized = self.root / "synth"
+        shutil.rmtree(synthesized, ignore_errors=True)
+        synthesized.mkdir(parents=True)
+        self.synthesize(synthesized)
+        workspaces = [Workspace(root=self.root, stack=stack) for stack in STACKS]
+        for workspace in workspaces:
+            workspace.prepare(synthesized / "stacks" / workspace.stack, self.target.override(workspace.stack))
+        self._initialize([workspace for workspace in workspaces if not workspace.initialized(*self._init_inputs())])
+        return {workspace.stack: workspace for workspace in workspaces}
+
+    def validate(self) -> None:
+        """Check all three configurations against the provider's schema."""
+        side_by_side(self.terraform.validate, list(self.prepare().values()))
+
+    def plan(self) -> list[Plan]:
+        """Plans of all stacks that can be planned: the global one once both regional stacks exist."""
+        self.target.preflight()
+        workspaces = self.prepare()
+        stacks = list(REGIONAL)
+        if all(self.states()[stack].deployed for stack in REGIONAL):
+            stacks.append(GLOBAL)
+        else:
+            self.progress.say(f"{GLOBAL} can be planned once both regional stacks are deployed")
+        return self._plan([workspaces[stack] for stack in stacks])
+
+    def show_plans(self, plans: Sequence[Plan]) -> dict[str, dict[str, object]]:
+        """The saved plans in Terraform's JSON, by stack."""
+        return {plan.stack: self.terraform.show_plan(Workspace(root=self.root, stack=plan.stack)) for plan in plans}
+
+    def deploy(self, confirm: Confirm) -> Changes:
+        """Bring all three stacks to what is described. Going on after a failure or an interruption is the same call.
+
+        Raises:
+            DeploymentError: a step failed or was not confirmed; what was done so far is in the state.
+        """
+        self.target.preflight()
+        workspaces = self.prepare()
+        plans = self._first_plans(workspaces)
+        regional = [plan for plan in plans if plan.stack in REGIONAL]
+        spanning = [plan for plan in plans if plan.stack == GLOBAL]
+        self._carry_out(regional, workspaces, confirm, "deployed")
+        if not spanning or any(plan.pending for plan in regional):
+            spanning = self._plan([workspaces[GLOBAL]])
+        self._carry_out(spanning, workspaces, confirm, "deployed")
+        return Changes.of([*regional, *spanning])
+
+    def destroy(self, confirm: Confirm) -> Changes:
+        """Remove everything that the states know, the global stack first.
+
+        Raises:
+            DeploymentError: a step failed or was not confirmed; what is left is in the state.
+        """
+        self.target.preflight()
+        left = [stack for stack, state in self.states().items() if state.deployed]
+        if not left:
+            self.progress.say("Nothing is deployed")
+            return Changes()
+        workspaces = self.prepare()
+        plans = self._plan([workspaces[stack] for stack in left], destroy=True)
+        if not confirm([plan for plan in plans if plan.pending]):
+            raise DeploymentError("not confirmed: nothing was destroyed")
+        for group in ((GLOBAL,), REGIONAL):
+            chosen = [plan for plan in plans if plan.stack in group]
+            self._carry_out(chosen, workspaces, lambda _: True, "destroyed")
+        return Changes.of(plans)
+
+    def _init_inputs(self) -> tuple[str, ...]:
+        # Terraform keeps no absolute path of the workspace but those of the mirror and the cache.
+        configuration = Path(self.terraform.environment["TF_CLI_CONFIG_FILE"]).read_text(encoding="utf-8")
+        return str(self.terraform.binary), configuration
+
+    def _initialize(self, workspaces: Sequence[Workspace]) -> None:
+        if not workspaces:
+            return
+        self.progress.say(f"Initializing {', '.join(workspace.stack for workspace in workspaces)}")
+        if self.parallel_init:
+            side_by_side(self._initialize_one, workspaces)
+            return
+        chosen = next((w.lock_file for w in map(self._workspace, STACKS) if w.lock_file.exists()), None)
+        for workspace in workspaces:
+            if chosen is not None and not workspace.lock_file.exists():
+                # The first stack's choice of provider, so that the others take it from the cache.
+                workspace.lock_file.write_bytes(chosen.read_bytes())
+            self._initialize_one(workspace)
+            chosen = chosen or workspace.lock_file
+
+    def _initialize_one(self, workspace: Workspace) -> None:
+        self.terraform.init(workspace)
+        workspace.mark_initialized(*self._init_inputs())
+
+    def _workspace(self, stack: str) -> Workspace:
+        return Workspace(root=self.root, stack=stack)
+
+    def _first_plans(self, workspaces: dict[str, Workspace]) -> list[Plan]:
+        """Of both regions; and of the global stack where it is deployed, since most likely no region will change."""
+        if all(state.deployed for state in self.states().values()):
+            try:
+                return self._plan(list(workspaces.values()))
+            except DeploymentError:
+                # The global stack may miss what a region is about to mend; any other trouble comes up again.
+                self.progress.say(f"{GLOBAL} is planned again after the regions")
+        return self._plan([workspaces[stack] for stack in REGIONAL])
+
+    def _plan(self, workspaces: Sequence[Workspace], *, destroy: bool = False) -> list[Plan]:
+        def plan(workspace: Workspace) -> Plan:
+            self.progress.begin(workspace.stack, "planning")
+            planned = self.terraform.plan(workspace, destroy=destroy)
+            numbers = f"{planned.add} to add, {planned.change} to change, {planned.remove} to destroy"
+            self.progress.end(workspace.stack, numbers if planned.pending else "up to date")
+            return planned
+
+        return side_by_side(plan, workspaces)
+
+    def _carry_out(self, plans: Sequence[Plan], workspaces: dict[str, Workspace], confirm: Confirm, verb: str) -> None:
+        pending = [plan for plan in plans if plan.pending]
+        if not pending:
+            return
+        if not confirm(pending):
+            raise DeploymentError(f"not confirmed: {', '.join(plan.stack for plan in pending)} left as it was")
+        side_by_side(lambda plan: self._apply(plan, workspaces[plan.stack], verb), pending)
+
+    def _apply(self, plan: Plan, workspace: Workspace, verb: str) -> None:
+        total = plan.add + plan.change + plan.remove
+        done = 0
+
+        def follow(event: ResourceEvent) -> None:
+            nonlocal done
+            if event.phase == "complete":
+                done += 1
+                result = f"{event.address} {VERBS.get(event.action, event.action)} ({event.seconds:.0f} s)"
+                self.progress.complete(plan.stack, done=done, total=total, resource=result)
+            elif event.phase == "errored":
+                self.progress.say(f"{plan.stack}: {event.address} failed")
+            else:
+                self.progress.advance(plan.stack, done=done, total=total, current=event.address)
+
+        self.progress.begin(plan.stack, "destroying" if plan.destroys else "applying")
+        self.terraform.apply(workspace, listen=resource_events(follow))
+        self.progress.end(plan.stack, verb)

@@ -1,0 +1,88 @@
+"""The embedded AWS as a target."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.environment import AUTOMATION, bare
+from healthcare_dr.ops.ports import EmbeddedAws
+from healthcare_dr.ops.workspace import state_file
+
+# The provider that the embedded AWS has been proven with.
+PROVIDER_VERSION = "5.100.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedTarget:
+    """Talks to the embedded AWS and to nothing else, whatever the user's environment and profiles say."""
+
+    emulator: EmbeddedAws
+    root: Path
+    user_environment: Mapping[str, str]
+    name: str = "embedded"
+
+    def preflight(self) -> None:
+        """Raises DeploymentError unless the embedded AWS runs."""
+        if not self.emulator.running():
+            raise DeploymentError("the embedded AWS does not run: start it and deploy to it with `hdr up`")
+
+    def child_environment(self) -> dict[str, str]:
+        """What a program needs to run, and the embedded AWS; no variable of the user's own AWS account."""
+        return (
+            bare(self.user_environment)
+            | AUTOMATION
+            | {"TF_VAR_oidc_issuer": self.emulator.issuer()}
+            | self.emulator.environment()
+        )
+
+    def override(self, stack: str) -> Mapping[str, Any]:
+        """A local state, and the one provider version that was proven."""
+        return {
+            "terraform": {
+                "backend": {"local": {"path": f"../state/{stack}.tfstate"}},
+                "required_providers": {"aws": {"version": PROVIDER_VERSION}},
+            }
+        }
+
+    def read_state(self, stack: str) -> bytes | None:
+        """The local state."""
+        file = state_file(self.root, stack)
+        return file.read_bytes() if file.exists() else None
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client of the embedded AWS; the user's profiles, keys and endpoints play no part."""
+        import boto3
+        from botocore.session import Session
+
+        environment = self.emulator.environment()
+        isolated = Session(
+            session_vars={
+                "profile": (None, None, None, None),
+                "config_file": (None, None, os.devnull, None),
+                "credentials_file": (None, None, os.devnull, None),
+            }
+        )
+        session = boto3.Session(
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            botocore_session=isolated,
+            region_name=region,
+        )
+        return session.client(
+            service, endpoint_url=environment["AWS_ENDPOINT_URL"], verify=environment["AWS_CA_BUNDLE"]
+        )
+
+    def api_url(self, outputs: Mapping[str, Any]) -> str:
+        """Where the embedded AWS serves that API."""
+        return self.emulator.api_url(str(outputs["api_id"])).rstrip("/")
+
+    def issuer(self) -> str:
+        """The embedded issuer."""
+        return self.emulator.issuer()
+
+    def ca_bundle(self) -> Path | None:
+        """The local authority."""
+        return self.emulator.certificate

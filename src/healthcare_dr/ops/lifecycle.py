@@ -1,0 +1,111 @@
+"""`hdr up` and `hdr down`: the embedded AWS and what is deployed to it, as one."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import STACKS
+from healthcare_dr.ops.claim import claimed
+from healthcare_dr.ops.demo import Demo, demonstrate
+from healthcare_dr.ops.deploy import Changes, Deployment
+from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
+from healthcare_dr.ops.state import read_state
+from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT
+from healthcare_dr.ops.workspace import state_file
+
+
+@dataclass(frozen=True)
+class Up:
+    """What `up` did."""
+
+    changes: Changes
+    demo: Demo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lifecycle:
+    """One environment on the embedded AWS. `root` is `<home>/embedded/<suffix>`, beside those of other suffixes."""
+
+    emulator: EmbeddedAws
+    target: Target
+    root: Path
+    regions: tuple[str, str]
+    audience: str
+    deployment: Callable[[], Deployment]
+    """Made when it is needed: it finds or fetches Terraform and asks the embedded AWS for its addresses."""
+    progress: Progress
+
+    def up(self) -> Up:
+        """Start, deploy, and prove it with a record that crosses the regions.
+
+        Raises:
+            EmulatorError, ToolError, SynthesisError, DeploymentError: whichever part failed; the next call goes on.
+        """
+        with claimed(self.root):
+            self._forget_what_is_lost()
+            if not self.emulator.running():
+                self.progress.say("Starting the embedded AWS")
+                self.emulator.start()
+            deployment = self.deployment()
+            changes = deployment.deploy(lambda _: True)
+            self.progress.say("Writing a fictitious patient in one region, reading it in the other")
+            outputs = [deployment.states()[stack].outputs for stack in REGIONAL]
+            first, second = (
+                (region, self.target.api_url(values)) for region, values in zip(self.regions, outputs, strict=True)
+            )
+            token = self.emulator.token(
+                subject=DEMO_SUBJECT, tenant=DEMO_TENANT, scopes=DEMO_SCOPES, audience=self.audience
+            )
+            demo = demonstrate(write_to=first, read_from=second, token=token, ca_bundle=self.target.ca_bundle())
+            return Up(changes=changes, demo=demo)
+
+    def down(self, *, keep: bool) -> Changes:
+        """Destroy what is deployed and stop; with `keep` only stop, so that the next `up` finds all as it was.
+
+        Raises:
+            EmulatorError, DeploymentError: something could not be destroyed; the next call goes on.
+        """
+        with claimed(self.root):
+            changes = Changes()
+            if not keep:
+                self._forget_what_is_lost()
+                if self._deployed(self.root):
+                    if not self.emulator.running():
+                        self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
+                        self.emulator.start()
+                    changes = self.deployment().destroy(lambda _: True)
+                else:
+                    self.progress.say("Nothing is deployed")
+            self.emulator.stop()
+            if not keep:
+                shutil.rmtree(self.root / "state", ignore_errors=True)
+                if not any(self._deployed(other) for other in self._environments()):
+                    self.emulator.erase()
+            self.progress.say("The embedded AWS is stopped")
+            return changes
+
+    def _forget_what_is_lost(self) -> None:
+        if not self.emulator.lost_state():
+            return
+        self.progress.say(
+            "The embedded AWS was ended without saving, so what was deployed to it is gone: beginning anew"
+        )
+        self.emulator.erase()
+        for other in self._environments():
+            shutil.rmtree(other / "state", ignore_errors=True)
+
+    def _environments(self) -> list[Path]:
+        return [folder for folder in self.root.parent.iterdir() if folder.is_dir()]
+
+    def _deployed(self, root: Path) -> bool:
+        try:
+            return any(
+                read_state(stack, file.read_bytes()).deployed
+                for stack in STACKS
+                if (file := state_file(root, stack)).exists()
+            )
+        except DeploymentError as error:
+            self.progress.say(f"{error}; it counts as nothing")
+            return False

@@ -1,0 +1,111 @@
+"""What `ops` needs from others, as it sees them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from healthcare_dr.naming import PRIMARY, SECONDARY
+
+REGIONAL = (PRIMARY, SECONDARY)
+
+Synthesize = Callable[[Path], object]
+"""Writes `<folder>/stacks/<stack>/cdk.tf.json` and its assets."""
+
+
+class EmbeddedAws(Protocol):
+    """The embedded AWS as a handle: every state it has is below `home`."""
+
+    @property
+    def home(self) -> Path:
+        """Where it keeps everything it has."""
+
+    @property
+    def certificate(self) -> Path:
+        """The authority that clients of its addresses have to trust (PEM)."""
+
+    def start(self) -> None:
+        """Start it and return when it is ready; nothing happens when it runs already."""
+
+    def stop(self) -> None:
+        """End it; nothing happens when it does not run."""
+
+    def running(self) -> bool:
+        """Whether it answers."""
+
+    def lost_state(self) -> bool:
+        """Whether what was deployed to it is gone, because it ended without saving."""
+
+    def erase(self) -> None:
+        """Stop, and forget every resource."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables that send an AWS client to it."""
+
+    def issuer(self) -> str:
+        """The address of its token issuer."""
+
+    def token(
+        self,
+        *,
+        subject: str,
+        tenant: str,
+        scopes: Sequence[str],
+        audience: str = ...,
+        lifetime: timedelta = ...,
+    ) -> str:
+        """A signed access token."""
+
+    def api_url(self, api_id: str) -> str:
+        """The base address that reaches an HTTP API through it."""
+
+
+class Progress(Protocol):
+    """Where work in progress is told; nothing of it is a result."""
+
+    def say(self, text: str) -> None:
+        """One line on what is being done."""
+
+    def begin(self, stack: str, phase: str) -> None:
+        """A stack enters a phase (`planning`, `applying`, `destroying`)."""
+
+    def advance(self, stack: str, *, done: int, total: int, current: str) -> None:
+        """`done` of `total` resources are done; `current` is the newest or longest running."""
+
+    def complete(self, stack: str, *, done: int, total: int, resource: str) -> None:
+        """One more resource is done; `resource` says which and how."""
+
+    def end(self, stack: str, result: str) -> None:
+        """A stack leaves its phase."""
+
+
+class Target(Protocol):
+    """Where the stacks go."""
+
+    @property
+    def name(self) -> str:
+        """`aws` or `embedded`."""
+
+    def preflight(self) -> None:
+        """Refuse, with one line, what would fail or hit the wrong account."""
+
+    def child_environment(self) -> dict[str, str]:
+        """The environment of Terraform, but for its CLI configuration."""
+
+    def override(self, stack: str) -> Mapping[str, Any]:
+        """What `hdr_override.tf.json` says for a stack."""
+
+    def read_state(self, stack: str) -> bytes | None:
+        """A stack's state as Terraform stores it, or None where there is none."""
+
+    def client(self, service: str, region: str) -> Any:
+        """A boto3 client that talks to this target."""
+
+    def api_url(self, outputs: Mapping[str, Any]) -> str:
+        """The address of a regional stack's API, given the stack's outputs; no trailing slash."""
+
+    def issuer(self) -> str:
+        """The issuer the APIs trust; empty where they demand IAM signatures."""
+
+    def ca_bundle(self) -> Path | None:
+        """The authority to trust for `api_url`, where it is not a public one."""

@@ -1,0 +1,115 @@
+"""Where Terraform takes the provider from: a local mirror where there is one, else the registry.
+
+Layouts of a mirror as Terraform documents them for `filesystem_mirror`: unpacked
+`<dir>/<registry>/hashicorp/aws/<version>/<os>_<arch>/`, or packed
+`<dir>/<registry>/hashicorp/aws/terraform-provider-aws_<version>_<os>_<arch>.zip`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from healthcare_dr.errors import ToolError
+from healthcare_dr.ops.terraform_binary import TerraformBinary
+from healthcare_dr.ops.terraform_download import host_platform
+
+PROVIDER = "hashicorp/aws"
+HASHICORP_REGISTRY = "registry.terraform.io"
+OPT = Path("/opt")
+
+
+@dataclass(frozen=True)
+class ProviderSource:
+    """The CLI configuration to hand to Terraform, and whether it needs the network."""
+
+    cli_configuration: Path
+    mirror: Path | None
+
+
+def search_path(*, configured: Path | None, environment: Mapping[str, str]) -> Iterator[Path]:
+    """The folders that may be a mirror, the configured one first, then Terraform's own and those below `/opt`."""
+    if configured is not None:
+        yield configured
+        return
+    home = Path(environment.get("HOME", "/"))
+    yield home / ".terraform.d" / "plugins"
+    data = environment.get("XDG_DATA_HOME")
+    yield (Path(data) if data else home / ".local" / "share") / "terraform" / "plugins"
+    yield Path("/usr/local/share/terraform/plugins")
+    yield Path("/usr/share/terraform/plugins")
+    if OPT.is_dir():
+        yield from sorted(folder for folder in OPT.iterdir() if folder.is_dir())
+
+
+def versions_in(mirror: Path, registry: str) -> tuple[str, ...]:
+    """The provider's versions that a folder holds for this platform."""
+    folder, platform = mirror / registry / PROVIDER, host_platform()
+    unpacked = {path.parent.name for path in folder.glob(f"*/{platform}") if path.is_dir()}
+    packed = {
+        name[1]
+        for path in folder.glob(f"*_{platform}.zip")
+        if (name := re.fullmatch(rf"terraform-provider-aws_(.+)_{platform}\.zip", path.name))
+    }
+    return tuple(sorted(unpacked | packed))
+
+
+def prepare_source(
+    *,
+    terraform: TerraformBinary,
+    accepts: Callable[[str], bool],
+    configured: Path | None,
+    environment: Mapping[str, str],
+    tools: Path,
+) -> ProviderSource:
+    """Write our own CLI configuration below `tools`; the user's own is left alone.
+
+    Raises:
+        ToolError: the configured mirror does not hold the provider.
+    """
+    tools.mkdir(parents=True, exist_ok=True)
+    for folder in search_path(configured=configured, environment=environment):
+        for registry in dict.fromkeys((terraform.registry, HASHICORP_REGISTRY)):
+            if any(accepts(version) for version in versions_in(folder, registry)):
+                mirror = folder.resolve()
+                if registry != terraform.registry:
+                    mirror = _alias(mirror, registry, terraform.registry, tools)
+                return ProviderSource(cli_configuration=_write(tools, _from(mirror, terraform)), mirror=mirror)
+    if configured is not None:
+        raise ToolError(
+            f"HDR_PROVIDER_MIRROR={configured} holds no fitting {PROVIDER} for {host_platform()}: it must be at "
+            f"{terraform.registry}/{PROVIDER}/<version>/{host_platform()}/ below it"
+        )
+    cache = tools / "providers"
+    cache.mkdir(exist_ok=True)
+    content = f"plugin_cache_dir = {json.dumps(str(cache.resolve()))}\nprovider_installation {{\n  direct {{}}\n}}\n"
+    return ProviderSource(cli_configuration=_write(tools, content), mirror=None)
+
+
+def _alias(mirror: Path, registry: str, wanted: str, tools: Path) -> Path:
+    """A mirror of links that shows the same files under the registry OpenTofu asks for.
+
+    OpenTofu's registry hands out HashiCorp's own builds of the provider, so the bytes are the same.
+    """
+    link = tools / "mirror" / wanted / PROVIDER
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(mirror / registry / PROVIDER, target_is_directory=True)
+    return (tools / "mirror").resolve()
+
+
+def _from(mirror: Path, terraform: TerraformBinary) -> str:
+    source = json.dumps(f"{terraform.registry}/{PROVIDER}")
+    return (
+        "provider_installation {\n"
+        f"  filesystem_mirror {{\n    path    = {json.dumps(str(mirror))}\n    include = [{source}]\n  }}\n"
+        f"  direct {{\n    exclude = [{source}]\n  }}\n"
+        "}\n"
+    )
+
+
+def _write(tools: Path, content: str) -> Path:
+    file = (tools / "terraform.tfrc").resolve()
+    file.write_text(content, encoding="utf-8")
+    return file

@@ -1,0 +1,218 @@
+"""Runs Terraform in a workspace and tells what it does.
+
+Terraform leads a process group of its own, so that a Ctrl-C at the terminal reaches it only through `Interrupts`. It
+writes to a log file which is read along, never to a pipe: should `hdr` itself be killed, Terraform finishes and saves
+its state.
+"""
+
+import io
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.diagnostics import condense, read_text
+from healthcare_dr.ops.events import (
+    ChangeSummary,
+    Diagnostic,
+    Event,
+    OutputChange,
+    PlannedChange,
+    ResourceEvent,
+    Text,
+    diagnostic,
+    parse,
+)
+from healthcare_dr.ops.interrupts import Interrupts
+from healthcare_dr.ops.workspace import Workspace
+
+LOCK_TIMEOUT_SECONDS = 15
+POLL_SECONDS = 0.05
+KEPT_LOGS = 60
+PLAN_FILE = "hdr.tfplan"
+CHANGES_PENDING = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A saved plan: applying it does just this."""
+
+    stack: str
+    destroys: bool
+    changes: tuple[PlannedChange, ...]
+    add: int
+    change: int
+    remove: int
+    outputs: tuple[OutputChange, ...]
+    pending: bool
+    """Whether applying it would change anything, outputs included."""
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A listener that does not listen."""
+    del event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terraform:
+    """The executable with the environment it gets, which is the whole of it."""
+
+    binary: Path
+    environment: Mapping[str, str]
+    interrupts: Interrupts
+    lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS
+
+    def init(self, workspace: Workspace) -> None:
+        """Choose the provider and the backend.
+
+        Raises:
+            DeploymentError: with what Terraform complains about.
+        """
+        run = self._run(workspace, "init", ["-input=false", "-no-color"], ignore)
+        if run.code != 0:
+            said = "\n".join(event.line for event in run.events if isinstance(event, Text))
+            raise self._failed(workspace, run, read_text(said))
+
+    def validate(self, workspace: Workspace) -> None:
+        """Check the configuration against the provider's schema, without asking AWS.
+
+        Raises:
+            DeploymentError: with the first thing that is wrong.
+        """
+        run = self._run(workspace, "validate", ["-json"], ignore)
+        report = json.loads(run.log.read_text(encoding="utf-8"))
+        if not report["valid"]:
+            raise self._failed(workspace, run, [diagnostic(raw) for raw in report["diagnostics"]])
+
+    def plan(self, workspace: Workspace, *, destroy: bool = False, listen: Listener = ignore) -> Plan:
+        """Ask AWS what is there and save what is to be done.
+
+        Raises:
+            DeploymentError: with what Terraform complains about.
+        """
+        arguments = ["-json", "-input=false", "-detailed-exitcode", f"-out={PLAN_FILE}", self._lock_timeout()]
+        run = self._run(workspace, "plan", arguments + (["-destroy"] if destroy else []), listen)
+        if run.code not in (0, CHANGES_PENDING):
+            raise self._failed(workspace, run)
+        summary = next((event for event in run.events if isinstance(event, ChangeSummary)), None)
+        changes = tuple(event for event in run.events if isinstance(event, PlannedChange) and event.action != "read")
+        outputs = next((event for event in run.events if isinstance(event, tuple)), ())
+        return Plan(
+            stack=workspace.stack,
+            destroys=destroy,
+            changes=changes,
+            add=summary.add if summary else 0,
+            change=summary.change if summary else 0,
+            remove=summary.remove if summary else 0,
+            outputs=outputs,
+            pending=run.code == CHANGES_PENDING,
+        )
+
+    def apply(self, workspace: Workspace, *, listen: Listener = ignore) -> None:
+        """Carry out the saved plan, and nothing but it.
+
+        Raises:
+            DeploymentError: with what Terraform complains about; what was done is in the state.
+        """
+        arguments = ["-json", "-input=false", self._lock_timeout(), PLAN_FILE]
+        run = self._run(workspace, "apply", arguments, listen)
+        if run.code != 0:
+            raise self._failed(workspace, run)
+        (workspace.folder / PLAN_FILE).unlink()
+
+    def show_plan(self, workspace: Workspace) -> dict[str, Any]:
+        """The saved plan in Terraform's JSON, as policy scanners read it."""
+        run = self._run(workspace, "show", ["-json", PLAN_FILE], ignore)
+        if run.code != 0:
+            raise self._failed(workspace, run)
+        return dict(json.loads(run.log.read_text(encoding="utf-8")))
+
+    def _lock_timeout(self) -> str:
+        return f"-lock-timeout={self.lock_timeout_seconds}s"
+
+    def _run(self, workspace: Workspace, verb: str, arguments: Sequence[str], listen: Listener) -> "_Run":
+        self.interrupts.check()
+        log = _new_log(workspace, verb)
+        with log.open("wb") as out:
+            child = subprocess.Popen(
+                [self.binary.absolute(), verb, *arguments],
+                cwd=workspace.folder,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        events = []
+        with self.interrupts.watching(child), log.open(encoding="utf-8", errors="replace") as lines:
+            for line in _follow(lines, child):
+                event = parse(line)
+                if event is not None:
+                    events.append(event)
+                    listen(event)
+            code = child.wait()
+        if code != 0:
+            self.interrupts.check()
+        return _Run(code=code, events=tuple(events), log=log)
+
+    def _failed(
+        self, workspace: Workspace, run: "_Run", diagnostics: Sequence[Diagnostic] | None = None
+    ) -> DeploymentError:
+        if diagnostics is None:
+            diagnostics = [event for event in run.events if isinstance(event, Diagnostic)]
+        if not any(item.severity == "error" for item in diagnostics):
+            said = [event.line for event in run.events if isinstance(event, Text)]
+            ending = f"ended with {run.code}" + (f", saying {' '.join(said)[-300:]}" if said else "")
+            diagnostics = [Diagnostic(severity="error", summary=ending, detail="", address="")]
+        line = condense(diagnostics, folder=workspace.folder, program=self.binary.name)
+        return DeploymentError(f"{workspace.stack}: {line} (log: {run.log})")
+
+
+@dataclass(frozen=True)
+class _Run:
+    code: int
+    events: tuple[Event, ...]
+    log: Path
+
+
+def resource_events(listen: Callable[[ResourceEvent], None]) -> Listener:
+    """A listener for resources only; reads of data sources are left out."""
+
+    def only(event: Event) -> None:
+        if isinstance(event, ResourceEvent) and event.action != "read":
+            listen(event)
+
+    return only
+
+
+def _follow(lines: io.TextIOBase, child: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Whole lines as they are written, until the child has ended and all is read."""
+    part = ""
+    while True:
+        ended = child.poll() is not None
+        while chunk := lines.readline():
+            part += chunk
+            if part.endswith("\n"):
+                yield part
+                part = ""
+        if ended:
+            break
+        time.sleep(POLL_SECONDS)
+    if part:
+        yield part
+
+
+def _new_log(workspace: Workspace, verb: str) -> Path:
+    workspace.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in sorted(workspace.logs.glob("*.log"), key=lambda path: path.name)[:-KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    return workspace.logs / f"{now}-{workspace.stack}-{verb}.log"

@@ -1,0 +1,150 @@
+"""What is deployed, whether it is healthy, and how traffic is spread."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import GLOBAL, STACKS, Names
+from healthcare_dr.ops.ports import REGIONAL, Target
+from healthcare_dr.ops.probe import https_client
+from healthcare_dr.ops.state import StackState
+
+Health = Literal["healthy", "unhealthy", "unreachable", "not deployed"]
+Drain = Literal["serving", "draining", "unknown"]
+Ask = Callable[[str], int | None]
+"""Answers the HTTP status of an address, or None when there was no answer in time."""
+
+
+@dataclass(frozen=True)
+class RegionStatus:
+    """One region: what it answers itself, and what its peer says of its drain."""
+
+    region: str
+    stack: str
+    resources: int
+    endpoint: str | None
+    health: Health
+    drain: Drain
+    weight: int | None
+    """Its share of DNS answers, relative to the other region's; None without records."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One environment on one target."""
+
+    target: str
+    suffix: str
+    name: str
+    """The name clients use."""
+    issuer: str
+    running: bool | None
+    """Whether the embedded AWS runs; None for AWS."""
+    global_resources: int
+    regions: tuple[RegionStatus, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all three stacks are there and both regions answer."""
+        return self.global_resources > 0 and all(region.health == "healthy" for region in self.regions)
+
+
+def read_status(
+    *,
+    target: Target,
+    names: Names,
+    regions: tuple[str, str],
+    states: Mapping[str, StackState],
+    running: bool | None,
+    ask: Ask | None = None,
+) -> Status:
+    """Ask every endpoint, both regions' drain flags and the zone; an endpoint that does not answer is a finding.
+
+    Raises:
+        DeploymentError: Route 53 refuses to list the records.
+    """
+    reachable = running is not False
+    ask = ask or asker(target.ca_bundle())
+    urls = {
+        region: target.api_url(states[stack].outputs)
+        for stack, region in zip(REGIONAL, regions, strict=True)
+        if states[stack].deployed and {"api_id", "api_endpoint"} <= states[stack].outputs.keys()
+    }
+    peers = {regions[0]: regions[1], regions[1]: regions[0]}
+    questions = {("health", region): f"{url}/health" for region, url in urls.items()} | {
+        ("drain", region): f"{urls[peers[region]]}/drain/{region}" for region in regions if peers[region] in urls
+    }
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        codes = dict(zip(questions, pool.map(ask, questions.values()), strict=True)) if reachable else {}
+    weights = _weights(target, names) if reachable and states[GLOBAL].deployed else {}
+    return Status(
+        target=target.name,
+        suffix=names.suffix,
+        name=names.api_domain,
+        issuer=target.issuer(),
+        running=running,
+        global_resources=states[GLOBAL].resources,
+        regions=tuple(
+            RegionStatus(
+                region=region,
+                stack=stack,
+                resources=states[stack].resources,
+                endpoint=urls.get(region),
+                health=_health(codes.get(("health", region))) if region in urls else "not deployed",
+                drain=_drain(codes.get(("drain", region))),
+                weight=weights.get(region),
+            )
+            for stack, region in zip(STACKS, regions, strict=False)
+        ),
+    )
+
+
+def asker(ca_bundle: Path | None) -> Ask:
+    """Asks over HTTPS, at most 5 s."""
+    import httpx
+
+    def ask(url: str) -> int | None:
+        try:
+            with https_client(ca_bundle, timeout=5) as client:
+                return client.get(url).status_code
+        except (httpx.HTTPError, OSError):
+            return None
+
+    return ask
+
+
+def _health(code: int | None) -> Health:
+    if code is None:
+        return "unreachable"
+    return "healthy" if code == 200 else "unhealthy"
+
+
+def _drain(code: int | None) -> Drain:
+    if code == 200:
+        return "draining"
+    return "serving" if code == 404 else "unknown"
+
+
+def _weights(target: Target, names: Names) -> dict[str, int]:
+    """The weights of the API's records, by region: a record's set identifier is its region."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        records = list(_records(target.client("route53", "us-east-1"), names))
+    except (BotoCoreError, ClientError) as error:
+        raise DeploymentError(f"the weights cannot be read from Route 53: {error}") from error
+    return {
+        record["SetIdentifier"]: record["Weight"]
+        for record in records
+        if record["Name"].rstrip(".") == names.api_domain and "Weight" in record
+    }
+
+
+def _records(route53: Any, names: Names) -> Iterator[Mapping[str, Any]]:
+    zones = route53.list_hosted_zones_by_name(DNSName=f"{names.domain}.", MaxItems="1")["HostedZones"]
+    if zones and zones[0]["Name"].rstrip(".") == names.domain:
+        for page in route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zones[0]["Id"]):
+            yield from page["ResourceRecordSets"]

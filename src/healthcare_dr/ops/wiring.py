@@ -1,0 +1,92 @@
+"""Puts the parts together: the only place that knows the real emulator, synthesis and environment."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from healthcare_dr.naming import STACKS, Names
+from healthcare_dr.ops.aws_target import AwsTarget
+from healthcare_dr.ops.deploy import Deployment
+from healthcare_dr.ops.embedded_target import PROVIDER_VERSION, EmbeddedTarget
+from healthcare_dr.ops.interrupts import Interrupts
+from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
+from healthcare_dr.ops.provider_mirror import prepare_source
+from healthcare_dr.ops.runner import Terraform
+from healthcare_dr.ops.state import read_state
+from healthcare_dr.ops.status import Status, read_status
+from healthcare_dr.ops.synthesis import synthesize
+from healthcare_dr.ops.terraform_binary import find_terraform
+from healthcare_dr.settings import Settings
+
+
+def environment_root(settings: Settings, target: str) -> Path:
+    """Where everything of one environment on one target lies: `<home>/<target>/<suffix>`."""
+    return settings.home.absolute() / target / settings.environment_suffix
+
+
+def emulator_of(settings: Settings) -> EmbeddedAws:
+    """The embedded AWS of this home; its issuer has the next port."""
+    from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
+
+    port = settings.emulator_port
+    return Emulator(home=settings.home.absolute() / "emulator", port=port, issuer_port=port + 1)
+
+
+def target_of(settings: Settings, name: str) -> Target:
+    """The target `aws` or `embedded`."""
+    root = environment_root(settings, name)
+    if name == "aws":
+        return AwsTarget(settings=settings, root=root, user_environment=os.environ)
+    return EmbeddedTarget(emulator=emulator_of(settings), root=root, user_environment=os.environ)
+
+
+def deployment_of(settings: Settings, target: Target, *, progress: Progress, interrupts: Interrupts) -> Deployment:
+    """Everything needed to deploy to a target; finds or fetches Terraform."""
+    tools = settings.home.absolute() / "tools"
+    binary = find_terraform(
+        configured=settings.terraform, tools=tools, base_url=settings.terraform_base_url, say=progress.say
+    )
+    source = prepare_source(
+        terraform=binary,
+        accepts=_accepts(target.name),
+        configured=settings.provider_mirror,
+        environment=os.environ,
+        tools=tools,
+    )
+    return Deployment(
+        target=target,
+        terraform=Terraform(
+            binary=binary.path,
+            environment=target.child_environment() | {"TF_CLI_CONFIG_FILE": str(source.cli_configuration)},
+            interrupts=interrupts,
+        ),
+        synthesize=partial(synthesize, settings),
+        root=environment_root(settings, target.name),
+        parallel_init=source.mirror is not None,
+        progress=progress,
+    )
+
+
+def status_of(settings: Settings, target: Target) -> Status:
+    """What is deployed to a target and how it fares."""
+    running = emulator_of(settings).running() if target.name == "embedded" else None
+    return read_status(
+        target=target,
+        names=Names(settings.environment_suffix),
+        regions=settings.regions,
+        states={stack: read_state(stack, target.read_state(stack)) for stack in STACKS},
+        running=running,
+    )
+
+
+def _accepts(target: str) -> Callable[[str], bool]:
+    """Which provider versions a mirror must hold for a target."""
+    if target == "embedded":
+        return lambda version: version == PROVIDER_VERSION
+
+    def within(version: str) -> bool:
+        numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
+        return (5, 100) <= numbers < (7, 0)
+
+    return within

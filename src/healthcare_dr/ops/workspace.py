@@ -1,0 +1,95 @@
+"""The folder in which Terraform works on one stack.
+
+    <root>/state/<stack>.tfstate     its state, where that is kept locally
+    <root>/logs/                     everything Terraform said
+    <root>/<stack>/cdk.tf.json       the synthesized bytes, copied as they are, with their assets
+    <root>/<stack>/hdr_override.tf.json   the backend and, for a pinned target, the provider's version
+    <root>/<stack>/.terraform*       Terraform's own; kept between runs
+
+`<root>` is `<home>/<target>/<environment suffix>`. Terraform merges files whose names end in `override.tf.json`
+over the others: its documentation says that a `backend` there replaces the original one, and that `required_providers`
+are replaced element by element.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OVERRIDE = "hdr_override.tf.json"
+INITIALIZED = ".hdr-initialized"
+KEPT = (".terraform", ".terraform.lock.hcl", INITIALIZED)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One stack's folder."""
+
+    root: Path
+    stack: str
+
+    @property
+    def folder(self) -> Path:
+        """Where Terraform runs."""
+        return self.root / self.stack
+
+    @property
+    def logs(self) -> Path:
+        """What Terraform said, a file per run."""
+        return self.root / "logs"
+
+    @property
+    def lock_file(self) -> Path:
+        """The provider versions and sums that Terraform chose."""
+        return self.folder / ".terraform.lock.hcl"
+
+    def local_state(self) -> Path:
+        """Where the state is, if it is kept locally."""
+        return state_file(self.root, self.stack)
+
+    def prepare(self, synthesized: Path, override: Mapping[str, Any]) -> None:
+        """Fill the folder from a synthesized stack; what Terraform keeps there stays."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.local_state().parent.mkdir(exist_ok=True, mode=0o700)
+        for old in self.folder.iterdir():
+            if old.name in KEPT:
+                continue
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+        shutil.copytree(synthesized, self.folder, dirs_exist_ok=True)
+        self.folder.chmod(0o700)  # copytree took the mode of the source over
+        (self.folder / OVERRIDE).write_text(json.dumps(override, indent=2) + "\n", encoding="utf-8")
+
+    def fingerprint(self, *inputs: str) -> str:
+        """Changes whenever `init` has work to do: backend, providers, program, their chosen versions."""
+        digest = hashlib.sha256()
+        declared = json.loads((self.folder / "cdk.tf.json").read_text(encoding="utf-8")).get("terraform", {})
+        for part in (*inputs, json.dumps(declared, sort_keys=True), (self.folder / OVERRIDE).read_text("utf-8")):
+            digest.update(part.encode() + b"\0")
+        digest.update(self.lock_file.read_bytes() if self.lock_file.exists() else b"none")
+        return digest.hexdigest()
+
+    def initialized(self, *inputs: str) -> bool:
+        """Whether `init` has been done for just this, and the provider is still there."""
+        marker = self.folder / INITIALIZED
+        installed = self.folder / ".terraform"
+        return (
+            marker.exists()
+            and installed.exists()
+            and marker.read_text(encoding="utf-8") == self.fingerprint(*inputs)
+            and all(path.exists() for path in installed.rglob("*"))
+        )
+
+    def mark_initialized(self, *inputs: str) -> None:
+        """Remember that `init` has been done."""
+        (self.folder / INITIALIZED).write_text(self.fingerprint(*inputs), encoding="utf-8")
+
+
+def state_file(root: Path, stack: str) -> Path:
+    """Where a stack's state is below `<home>/<target>/<suffix>`, if it is kept locally."""
+    return root / "state" / f"{stack}.tfstate"

@@ -1,0 +1,149 @@
+"""The deployed platform as the integration tests meet it: through `hdr`, its HTTP APIs, and boto3 as root."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+
+from healthcare_dr.emulator import Emulator
+from healthcare_dr.naming import Names
+
+ROOT = Path(__file__).parents[2]
+HDR = Path(sys.executable).with_name("hdr")
+SUFFIX = "it"
+REGIONS = ("us-east-1", "us-west-2")
+ALL_RIGHTS = "system/Patient.cruds"
+DEPLOYMENT_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One environment on an embedded AWS of its own."""
+
+    home: Path
+    port: int
+
+    @property
+    def names(self) -> Names:
+        return Names(SUFFIX)
+
+    @property
+    def emulator(self) -> Emulator:
+        return Emulator(home=self.home / "emulator", port=self.port, issuer_port=self.port + 1)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What `hdr` needs to find this environment, and nothing of whoever runs the tests."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            "ENVIRONMENT_SUFFIX": SUFFIX,
+            "HDR_HOME": str(self.home),
+            "HDR_EMULATOR_PORT": str(self.port),
+        }
+
+    def hdr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end."""
+        return subprocess.run(
+            [HDR, *arguments],
+            cwd=ROOT,
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            timeout=DEPLOYMENT_SECONDS,
+            check=False,
+        )
+
+    def reported(self, *arguments: str) -> Any:
+        """What the command reports as JSON."""
+        finished = self.hdr(*arguments, "--json")
+        assert finished.returncode == 0, finished.stderr
+        return json.loads(finished.stdout)
+
+    def interrupted(self, *arguments: str, when_told: str) -> subprocess.CompletedProcess[str]:
+        """Run the command and press Ctrl-C as soon as its progress mentions `when_told`."""
+        log = self.home.parent / "interrupted.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [HDR, *arguments], cwd=ROOT, env=self.variables, stdout=output, stderr=output, start_new_session=True
+            )
+            deadline = time.monotonic() + DEPLOYMENT_SECONDS
+            while when_told not in log.read_text(encoding="utf-8") and process.poll() is None:
+                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            code = process.wait(timeout=DEPLOYMENT_SECONDS)
+        return subprocess.CompletedProcess(arguments, code, log.read_text(encoding="utf-8"), "")
+
+    def client(self, service: str, region: str = REGIONS[0]) -> Any:
+        """A boto3 client with the account's own rights."""
+        environment = self.emulator.environment()
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            verify=environment["AWS_CA_BUNDLE"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def account(self) -> str:
+        return str(self.client("sts").get_caller_identity()["Account"])
+
+    def bucket(self, region: str) -> str:
+        return self.names.documents_bucket(self.account(), region)
+
+    def token(self, *, tenant: str = "clinic-a", scopes: Sequence[str] = (ALL_RIGHTS,), **other: Any) -> str:
+        return self.emulator.token(subject="tester", tenant=tenant, scopes=scopes, **other)
+
+    def api_id(self, region: str) -> str:
+        role = "Primary" if region == REGIONS[0] else "Secondary"
+        return str(self.reported("outputs")[f"{role}ApiId"])
+
+    def api(self, region: str, token: str | None = None, **headers: str) -> httpx.Client:
+        """A client of one region's HTTP API."""
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return httpx.Client(
+            base_url=self.emulator.api_url(self.api_id(region)),
+            headers=headers,
+            verify=ssl.create_default_context(cafile=str(self.emulator.certificate)),
+            trust_env=False,
+            timeout=30,
+        )
+
+
+def free_port() -> int:
+    """A port that is free together with the next one, which the token issuer takes."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def patient(**elements: object) -> dict[str, object]:
+    """A clearly fictitious patient."""
+    return {"resourceType": "Patient", "name": [{"family": "Fictitious", "given": ["Fay"]}], **elements}
+
+
+def issue_code(answer: httpx.Response) -> str:
+    """The code of an OperationOutcome."""
+    outcome: Mapping[str, Any] = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome"
+    return str(outcome["issue"][0]["code"])

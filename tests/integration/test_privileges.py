@@ -1,0 +1,180 @@
+"""Least privilege, proven by taking statements away and by trying what is not granted."""
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from integration.platform_run import REGIONS, Deployed, patient
+
+TRY = """
+import boto3
+
+def handler(event, context):
+    options = {}
+    if event.get("assume"):
+        taken = boto3.client("sts").assume_role(RoleArn=event["assume"], RoleSessionName="test")["Credentials"]
+        options = {
+            "aws_access_key_id": taken["AccessKeyId"],
+            "aws_secret_access_key": taken["SecretAccessKey"],
+            "aws_session_token": taken["SessionToken"],
+        }
+    try:
+        client = boto3.client(event["service"], region_name=event["region"], **options)
+        answer = getattr(client, event["call"])(**event["arguments"])
+    except Exception as error:
+        print("refused")
+        return type(error).__name__ + ": " + str(error)
+    print("allowed")
+    return answer["Body"].read().decode() if "Body" in answer else "allowed"
+"""
+
+
+@pytest.fixture(scope="module")
+def as_api_role(deployed: Deployed) -> Iterator[Any]:
+    """Makes a call from a function that runs as the API's role of a region."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("attempt.py", TRY)
+    name = "attempt-it"
+    for region in REGIONS:
+        role = deployed.client("iam").get_role(RoleName=deployed.names.of("patient-api", region))["Role"]["Arn"]
+        deployed.client("lambda", region).create_function(
+            FunctionName=name, Role=role, Runtime="python3.13", Handler="attempt.handler", Timeout=20,
+            Code={"ZipFile": archive.getvalue()},
+        )  # fmt: skip
+
+    def attempt(region: str, service: str, call: str, *, at: str | None = None, assume: str | None = None,
+                **arguments: Any) -> str:  # fmt: skip
+        event = {"service": service, "call": call, "region": at or region, "assume": assume, "arguments": arguments}
+        answer = deployed.client("lambda", region).invoke(FunctionName=name, Payload=json.dumps(event))
+        said = json.loads(answer["Payload"].read())
+        return said if isinstance(said, str) else str(said)
+
+    yield attempt
+    for region in REGIONS:
+        deployed.client("lambda", region).delete_function(FunctionName=name)
+        logs = deployed.client("logs", region)
+        logs.delete_log_group(logGroupName=f"/aws/lambda/{name}")
+
+
+@contextmanager
+def without_statement(deployed: Deployed, policy: str, sid: str) -> Iterator[None]:
+    """Take one statement out of a managed policy, and put it back."""
+    iam = deployed.client("iam")
+    arn = f"arn:aws:iam::{deployed.account()}:policy/{policy}"
+    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    kept = [statement for statement in document["Statement"] if statement["Sid"] != sid]
+    assert len(kept) == len(document["Statement"]) - 1
+    damaged = iam.create_policy_version(
+        PolicyArn=arn, PolicyDocument=json.dumps(document | {"Statement": kept}), SetAsDefault=True
+    )["PolicyVersion"]["VersionId"]
+    try:
+        yield
+    finally:
+        iam.set_default_policy_version(PolicyArn=arn, VersionId=version)
+        iam.delete_policy_version(PolicyArn=arn, VersionId=damaged)
+
+
+@pytest.mark.requirement("C6", "C5")
+@pytest.mark.parametrize("sid", ["Records", "Audit", "Key"])
+def test_the_api_cannot_do_without_its_permissions(
+    deployed: Deployed, apis: dict[str, httpx.Client], region: str, other_region: str, sid: str
+) -> None:
+    written = apis[region].post("/fhir/Patient", json=patient()).json()
+    address = f"/fhir/Patient/{written['id']}"
+    with without_statement(deployed, deployed.names.of("patient-api", region), sid):
+        for refused in (apis[region].post("/fhir/Patient", json=patient()), apis[region].get(address)):
+            assert refused.status_code == 503
+            assert refused.json()["resourceType"] == "OperationOutcome"
+            assert "AccessDenied" not in refused.text
+        assert apis[other_region].get(address).status_code == 200
+    assert apis[region].get(address).json() == written
+
+
+@pytest.mark.requirement("C1", "R4.2")
+@pytest.mark.trap(24)
+@pytest.mark.parametrize("sid", ["Records", "DocumentsBucket", "Key"])
+def test_health_is_deep_enough_to_see_what_is_missing(
+    deployed: Deployed, region: str, other_region: str, sid: str
+) -> None:
+    with without_statement(deployed, deployed.names.of("patient-api", region), sid), deployed.api(region) as client:
+        assert eventually(client, 503) == {"status": "unhealthy"}
+        with deployed.api(other_region) as other:
+            assert other.get("/health").status_code == 200
+    with deployed.api(region) as client:
+        assert eventually(client, 200) == {"status": "healthy"}
+
+
+def eventually(client: httpx.Client, status: int) -> Any:
+    """The answer of /health once its kept verdict is renewed."""
+    deadline = time.monotonic() + 20
+    while (answer := client.get("/health")).status_code != status:
+        assert time.monotonic() < deadline, f"/health still answers {answer.status_code}"
+        time.sleep(0.5)
+    return answer.json()
+
+
+@pytest.mark.requirement("C6", "R1.3")
+def test_the_api_can_change_or_delete_no_audit_item(deployed: Deployed, region: str, as_api_role: Any) -> None:
+    table, key = deployed.names.audit_table, {"pk": {"S": "clinic-a#x"}, "sk": {"S": "x"}}
+    assert as_api_role(region, "dynamodb", "put_item", TableName=table, Item=key) == "allowed"
+    for call, more in (
+        ("delete_item", {"Key": key}),
+        ("update_item", {"Key": key, "UpdateExpression": "REMOVE outcome"}),
+        ("scan", {}),
+    ):
+        assert "AccessDenied" in as_api_role(region, "dynamodb", call, TableName=table, **more)
+
+
+@pytest.mark.requirement("C6")
+def test_the_api_can_delete_no_record_and_touch_no_control_plane(
+    deployed: Deployed, region: str, as_api_role: Any
+) -> None:
+    table = deployed.names.records_table
+    for service, call, arguments in (
+        ("dynamodb", "delete_item", {"TableName": table, "Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}}),
+        ("dynamodb", "scan", {"TableName": table}),
+        ("s3", "delete_object", {"Bucket": deployed.bucket(region), "Key": "x"}),
+        ("s3", "list_buckets", {}),
+        ("route53", "list_hosted_zones", {}),
+        ("iam", "list_roles", {}),
+        ("lambda", "list_functions", {}),
+        ("ec2", "describe_vpcs", {}),
+    ):
+        said = as_api_role(region, service, call, **arguments)
+        assert "Denied" in said or "UnauthorizedOperation" in said, f"{service} {call}: {said}"
+
+
+@pytest.mark.requirement("R2.3", "R5.2")
+@pytest.mark.trap(36)
+def test_the_peers_api_reads_and_writes_documents_here_through_its_role(
+    deployed: Deployed, region: str, other_region: str, as_api_role: Any
+) -> None:
+    bucket = deployed.bucket(other_region)
+    role = f"arn:aws:iam::{deployed.account()}:role/{deployed.names.of('documents-peer', other_region)}"
+    there = {"at": other_region, "assume": role, "Bucket": bucket, "Key": f"from-{region}"}
+    assert as_api_role(region, "s3", "put_object", Body="a document", **there) == "allowed"
+    assert as_api_role(region, "s3", "get_object", **there) == "a document"
+    assert "AccessDenied" in as_api_role(region, "s3", "delete_object", **there)
+    tables = {"at": other_region, "assume": role, "TableName": deployed.names.records_table}
+    assert "AccessDenied" in as_api_role(region, "dynamodb", "scan", **tables)
+
+
+@pytest.mark.requirement("R2.3")
+@pytest.mark.trap(36)
+def test_nobody_else_takes_the_peers_role(deployed: Deployed, region: str, as_api_role: Any) -> None:
+    own = f"arn:aws:iam::{deployed.account()}:role/{deployed.names.of('documents-peer', region)}"
+    try:
+        said = as_api_role(region, "s3", "list_objects_v2", assume=own, Bucket=deployed.bucket(region))
+    except ClientError as error:
+        said = str(error)
+    assert "AccessDenied" in said

@@ -1,0 +1,184 @@
+"""Hand-written stand-ins for the parts that `ops` is given."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
+from healthcare_dr.ops.environment import AUTOMATION, bare
+from healthcare_dr.ops.workspace import state_file
+
+
+@dataclass
+class RecordingProgress:
+    """Remembers what it was told."""
+
+    said: list[str] = field(default_factory=list)
+    phases: list[tuple[str, str]] = field(default_factory=list)
+    completed: list[tuple[str, int, int, str]] = field(default_factory=list)
+    ended: list[tuple[str, str]] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def begin(self, stack: str, phase: str) -> None:
+        self.phases.append((stack, phase))
+
+    def advance(self, stack: str, *, done: int, total: int, current: str) -> None:
+        assert done <= total, (stack, current)
+
+    def complete(self, stack: str, *, done: int, total: int, resource: str) -> None:
+        self.completed.append((stack, done, total, resource))
+
+    def end(self, stack: str, result: str) -> None:
+        self.ended.append((stack, result))
+
+
+@dataclass
+class FakeEmulator:
+    """An embedded AWS that is only a switch."""
+
+    home: Path
+    certificate: Path = Path("authority.pem")
+    up: bool = False
+    lost: bool = False
+    erased: int = 0
+    starts: int = 0
+    tokens: list[dict[str, Any]] = field(default_factory=list)
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        self.up = True
+        self.starts += 1
+
+    def stop(self) -> None:
+        self.up = False
+
+    def running(self) -> bool:
+        return self.up
+
+    def lost_state(self) -> bool:
+        return self.lost
+
+    def erase(self) -> None:
+        self.up = self.lost = False
+        self.erased += 1
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
+            "AWS_ACCESS_KEY_ID": "123456789012",
+            "AWS_SECRET_ACCESS_KEY": "embedded",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_CA_BUNDLE": str(self.certificate),
+        }
+
+    def issuer(self) -> str:
+        return "https://127.0.0.1:2"
+
+    def token(
+        self,
+        *,
+        subject: str,
+        tenant: str,
+        scopes: Sequence[str],
+        audience: str = "healthcare-dr",
+        lifetime: timedelta = timedelta(hours=1),
+    ) -> str:
+        self.tokens.append(
+            {"subject": subject, "tenant": tenant, "scopes": list(scopes), "audience": audience, "lifetime": lifetime}
+        )
+        return "a.signed.token"
+
+    def api_url(self, api_id: str) -> str:
+        return self.urls.get(api_id, f"https://127.0.0.1:1/{api_id}")
+
+
+@dataclass
+class LocalTarget:
+    """A target without AWS: Terraform's built-in resources need none."""
+
+    root: Path
+    name: str = "embedded"
+    urls: dict[str, str] = field(default_factory=dict)
+    refuses: Exception | None = None
+    route53: Any = None
+    authority: Path | None = None
+
+    def preflight(self) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+
+    def child_environment(self) -> dict[str, str]:
+        return bare(os.environ) | AUTOMATION
+
+    def override(self, stack: str) -> Mapping[str, Any]:
+        return {"terraform": {"backend": {"local": {"path": f"../state/{stack}.tfstate"}}}}
+
+    def read_state(self, stack: str) -> bytes | None:
+        file = state_file(self.root, stack)
+        return file.read_bytes() if file.exists() else None
+
+    def client(self, service: str, region: str) -> Any:
+        assert (service, region) == ("route53", "us-east-1")
+        return self.route53
+
+    def api_url(self, outputs: Mapping[str, Any]) -> str:
+        return self.urls.get(outputs["api_id"], f"https://127.0.0.1:1/{outputs['api_id']}")
+
+    def issuer(self) -> str:
+        return "https://127.0.0.1:2"
+
+    def ca_bundle(self) -> Path | None:
+        return self.authority
+
+
+Stack = dict[str, Any]
+
+
+def stack_json(resources: Mapping[str, Any], outputs: Mapping[str, Any] | None = None) -> Stack:
+    """A stack of Terraform's built-in resource, as it would be synthesized."""
+    document: Stack = {
+        "terraform": {"backend": {"local": {"path": "terraform.tfstate"}}},
+        "resource": {"terraform_data": dict(resources)},
+    }
+    if outputs:
+        document["output"] = {name: {"value": value} for name, value in outputs.items()}
+    return document
+
+
+def slow(seconds: float) -> dict[str, Any]:
+    """A resource that takes its time to be made."""
+    return {"provisioner": [{"local-exec": {"command": f"sleep {seconds}"}}]}
+
+
+def failing() -> dict[str, Any]:
+    """A resource that cannot be made."""
+    return {"provisioner": [{"local-exec": {"command": "exit 3"}}]}
+
+
+def three_stacks() -> dict[str, Stack]:
+    """Small stacks with the outputs that others rely on."""
+    return {
+        PRIMARY: stack_json({"key": {"input": "a"}}, {"api_id": "one", "api_endpoint": "https://one.invalid"}),
+        SECONDARY: stack_json({"key": {"input": "b"}}, {"api_id": "two", "api_endpoint": "https://two.invalid"}),
+        GLOBAL: stack_json({"table": {"input": "c"}}, {"records_table": "patient_records-dev"}),
+    }
+
+
+def synthesizing(stacks: Mapping[str, Stack]) -> Callable[[Path], None]:
+    """A synthesis of just these stacks."""
+
+    def run(outdir: Path) -> None:
+        for stack, document in stacks.items():
+            folder = outdir / "stacks" / stack
+            (folder / "assets").mkdir(parents=True)
+            (folder / "assets" / "code.zip").write_bytes(b"PK\0\1")
+            (folder / "cdk.tf.json").write_text(json.dumps(document), encoding="utf-8")
+
+    return run

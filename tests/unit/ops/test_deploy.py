@@ -1,0 +1,193 @@
+"""The order of the stacks, with a real Terraform."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
+from healthcare_dr.ops.claim import claimed
+from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.runner import Plan
+from unit.ops.conftest import Deploying
+from unit.ops.fakes import LocalTarget, RecordingProgress, failing, slow, three_stacks
+
+
+def yes(plans: Sequence[Plan]) -> bool:
+    return True
+
+
+def test_both_regions_go_side_by_side_and_the_global_stack_follows(
+    deploying: Deploying, progress: RecordingProgress
+) -> None:
+    stacks = three_stacks()
+    for stack in (PRIMARY, SECONDARY):
+        stacks[stack]["resource"]["terraform_data"]["key"] |= slow(1)
+    deployment = deploying(stacks)
+    assert deployment.deploy(yes) == Changes(add=3)
+    applying = [stack for stack, phase in progress.phases if phase == "applying"]
+    assert set(applying[:2]) == {PRIMARY, SECONDARY}
+    assert applying[2] == GLOBAL
+    order = [stack for stack, result in progress.ended if result == "deployed"]
+    began = [progress.phases.index((stack, "applying")) for stack in (PRIMARY, SECONDARY)]
+    assert max(began) < progress.phases.index((GLOBAL, "planning"))
+    assert order[-1] == GLOBAL
+    assert {state.resources for state in deployment.states().values()} == {1}
+    assert (PRIMARY, 1, 1, "terraform_data.key created (1 s)") in progress.completed
+
+
+def test_the_second_run_plans_for_real_and_changes_nothing(deploying: Deploying, progress: RecordingProgress) -> None:
+    deploying(three_stacks()).deploy(yes)
+    progress.phases.clear()
+    progress.said.clear()
+
+    def never(plans: Sequence[Plan]) -> bool:
+        raise AssertionError(plans)
+
+    assert deploying(three_stacks()).deploy(never) == Changes()
+    assert progress.phases.count((GLOBAL, "planning")) == 1
+    assert not [phase for _, phase in progress.phases if phase == "applying"]
+    assert not [said for said in progress.said if said.startswith("Initializing")]
+
+
+def test_a_change_in_a_region_plans_the_global_stack_again_afterwards(
+    deploying: Deploying, progress: RecordingProgress
+) -> None:
+    deploying(three_stacks()).deploy(yes)
+    progress.phases.clear()
+    changed = three_stacks()
+    changed[PRIMARY]["resource"]["terraform_data"]["key"]["input"] = "new"
+    assert deploying(changed).deploy(yes) == Changes(change=1)
+    assert progress.phases[-1] == (GLOBAL, "planning")
+    assert progress.phases.count((GLOBAL, "planning")) == 2
+
+
+def test_a_global_stack_that_waits_for_a_region_is_planned_after_it(deploying: Deploying, tmp_path: Path) -> None:
+    """As when somebody deleted by hand what the global stack looks up."""
+    stacks = three_stacks()
+    found = tmp_path / "regional"
+    making = {"triggers_replace": "1", "provisioner": [{"local-exec": {"command": f"echo here > {found}"}}]}
+    stacks[PRIMARY]["resource"]["terraform_data"]["key"] = making
+    stacks[GLOBAL]["resource"]["terraform_data"]["table"]["input"] = f'${{file("{found}")}}'
+    deploying(stacks).deploy(yes)
+    found.unlink()
+    making["triggers_replace"] = "2"
+    assert deploying(stacks).deploy(yes) == Changes(add=1, remove=1)
+
+
+def test_what_is_confirmed_is_shown_first_and_the_global_stack_is_asked_for_again(deploying: Deploying) -> None:
+    asked: list[list[str]] = []
+
+    def confirm(plans: Sequence[Plan]) -> bool:
+        asked.append([plan.stack for plan in plans])
+        return len(asked) == 1
+
+    deployment = deploying(three_stacks())
+    with pytest.raises(DeploymentError, match=f"not confirmed: {GLOBAL} left as it was"):
+        deployment.deploy(confirm)
+    assert asked == [[PRIMARY, SECONDARY], [GLOBAL]]
+    assert {stack: state.deployed for stack, state in deployment.states().items()} == {
+        PRIMARY: True,
+        SECONDARY: True,
+        GLOBAL: False,
+    }
+
+
+def test_nothing_is_changed_without_confirmation(deploying: Deploying) -> None:
+    deployment = deploying(three_stacks())
+    with pytest.raises(DeploymentError, match="not confirmed"):
+        deployment.deploy(lambda _: False)
+    assert not any(state.deployed for state in deployment.states().values())
+
+
+def test_a_region_that_fails_lets_the_other_finish_and_the_next_run_goes_on(deploying: Deploying) -> None:
+    broken = three_stacks()
+    broken[PRIMARY]["resource"]["terraform_data"]["bad"] = failing()
+    broken[SECONDARY]["resource"]["terraform_data"]["key"] |= slow(1)
+    deployment = deploying(broken)
+    with pytest.raises(DeploymentError, match=rf"^{PRIMARY}: terraform_data\.bad") as e:
+        deployment.deploy(yes)
+    assert "\n" not in str(e.value)
+    assert deployment.states()[SECONDARY].deployed
+    assert not deployment.states()[GLOBAL].deployed
+
+    mended = deploying(three_stacks())
+    mended.deploy(yes)
+    assert {state.resources for state in mended.states().values()} == {1}
+
+
+def test_both_regions_failing_are_both_told(deploying: Deploying) -> None:
+    broken = three_stacks()
+    for stack in (PRIMARY, SECONDARY):
+        broken[stack]["resource"]["terraform_data"]["bad"] = failing()
+    with pytest.raises(DeploymentError) as e:
+        deploying(broken).deploy(yes)
+    assert len(re.findall(r"terraform_data\.bad", str(e.value))) == 2
+
+
+def test_the_global_stack_is_planned_once_both_regions_exist(deploying: Deploying, progress: RecordingProgress) -> None:
+    deployment = deploying(three_stacks())
+    assert [plan.stack for plan in deployment.plan()] == [PRIMARY, SECONDARY]
+    assert any(said.startswith(f"{GLOBAL} can be planned once") for said in progress.said)
+    deployment.deploy(yes)
+    plans = deployment.plan()
+    assert [plan.stack for plan in plans] == list(STACKS)
+    assert not any(plan.pending for plan in plans)
+    assert set(deployment.show_plans(plans)) == set(STACKS)
+
+
+@pytest.mark.requirement("D6")
+def test_all_is_destroyed_the_global_stack_first(deploying: Deploying, progress: RecordingProgress) -> None:
+    deployment = deploying(three_stacks())
+    deployment.deploy(yes)
+    progress.ended.clear()
+    shown: list[str] = []
+
+    def confirm(plans: Sequence[Plan]) -> bool:
+        shown.extend(plan.stack for plan in plans)
+        assert all(plan.destroys for plan in plans)
+        return True
+
+    assert deployment.destroy(confirm) == Changes(remove=3)
+    assert set(shown) == set(STACKS)
+    assert next(stack for stack, result in progress.ended if result == "destroyed") == GLOBAL
+    assert not any(state.deployed for state in deployment.states().values())
+    assert deployment.destroy(confirm) == Changes()
+    assert "Nothing is deployed" in progress.said
+
+
+def test_a_refused_destruction_leaves_all(deploying: Deploying) -> None:
+    deployment = deploying(three_stacks())
+    deployment.deploy(yes)
+    with pytest.raises(DeploymentError, match="nothing was destroyed"):
+        deployment.destroy(lambda _: False)
+    assert all(state.deployed for state in deployment.states().values())
+
+
+def test_the_preflight_comes_before_everything(
+    deploying: Deploying, target: LocalTarget, progress: RecordingProgress
+) -> None:
+    target.refuses = DeploymentError("wrong account")
+    deployment = deploying(three_stacks())
+    for step in (deployment.plan, lambda: deployment.deploy(yes), lambda: deployment.destroy(yes)):
+        with pytest.raises(DeploymentError, match="wrong account"):
+            step()
+    assert not progress.phases
+
+
+def test_validation_finds_a_wrong_argument_without_asking_the_target(deploying: Deploying, target: LocalTarget) -> None:
+    target.refuses = DeploymentError("not asked")
+    deploying(three_stacks()).validate()
+    broken = three_stacks()
+    broken[GLOBAL]["resource"]["terraform_data"]["table"]["inptu"] = "x"
+    with pytest.raises(DeploymentError, match=rf"^{GLOBAL}: .*inptu"):
+        deploying(broken).validate()
+
+
+def test_two_commands_do_not_work_in_one_environment(root: Path) -> None:
+    with claimed(root), pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)"), claimed(root):
+        pass
+    with claimed(root):
+        pass

@@ -1,0 +1,151 @@
+"""`hdr up` and `hdr down`, with a real Terraform and an embedded AWS that is only a switch."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import GLOBAL, STACKS
+from healthcare_dr.ops.demo import PATIENT
+from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.lifecycle import Lifecycle
+from healthcare_dr.ops.token import DEMO_TENANT
+from healthcare_dr.ops.workspace import state_file
+from unit.ops.conftest import Answer, Deploying, Serving
+from unit.ops.fakes import FakeEmulator, LocalTarget, RecordingProgress, failing, three_stacks
+
+
+def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    record = PATIENT | {"id": "p1", "meta": {"versionId": "v1"}}
+    return (201 if method == "POST" else 200), json.dumps(record).encode()
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> FakeEmulator:
+    return FakeEmulator(home=tmp_path / "emulator")
+
+
+@pytest.fixture
+def lifecycle(
+    emulator: FakeEmulator,
+    target: LocalTarget,
+    root: Path,
+    deploying: Deploying,
+    progress: RecordingProgress,
+    tls: Serving,
+) -> Lifecycle:
+    served = tls(answer)
+    target.urls = {"one": served.url, "two": served.url}
+    target.authority = served.authority
+    return Lifecycle(
+        emulator=emulator,
+        target=target,
+        root=root,
+        regions=("us-east-1", "us-west-2"),
+        audience="healthcare-dr",
+        deployment=lambda: deploying(three_stacks()),
+        progress=progress,
+    )
+
+
+def test_up_starts_deploys_and_proves_it(lifecycle: Lifecycle, emulator: FakeEmulator) -> None:
+    done = lifecycle.up()
+    assert emulator.up
+    assert done.changes == Changes(add=3)
+    assert (done.demo.written_in, done.demo.read_in) == ("us-east-1", "us-west-2")
+    assert emulator.tokens[0]["tenant"] == DEMO_TENANT
+    again = lifecycle.up()
+    assert again.changes == Changes()
+    assert emulator.starts == 1
+
+
+def test_a_proof_that_fails_fails_up_but_keeps_what_is_deployed(lifecycle: Lifecycle, target: LocalTarget) -> None:
+    target.urls = {}
+    with pytest.raises(DeploymentError, match="the API does not answer"):
+        lifecycle.up()
+    assert state_file(lifecycle.root, GLOBAL).exists()
+
+
+def test_down_destroys_stops_and_forgets(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
+) -> None:
+    lifecycle.up()
+    assert lifecycle.down(keep=False) == Changes(remove=3)
+    assert (emulator.up, emulator.erased) == (False, 1)
+    assert not (root / "state").exists()
+    assert lifecycle.down(keep=False) == Changes()
+    assert "Nothing is deployed" in progress.said
+
+
+def test_down_with_keep_only_stops(lifecycle: Lifecycle, emulator: FakeEmulator, root: Path) -> None:
+    lifecycle.up()
+    assert lifecycle.down(keep=True) == Changes()
+    assert (emulator.up, emulator.erased) == (False, 0)
+    assert all(state_file(root, stack).exists() for stack in STACKS)
+    assert lifecycle.up().changes == Changes()
+
+
+def test_down_starts_a_stopped_emulator_to_destroy_what_it_holds(
+    lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
+) -> None:
+    lifecycle.up()
+    emulator.stop()
+    assert lifecycle.down(keep=False) == Changes(remove=3)
+    assert any("to destroy what is deployed" in said for said in progress.said)
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_lost_emulator_is_said_and_everything_begun_anew(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress, command: str
+) -> None:
+    lifecycle.up()
+    emulator.up, emulator.lost = False, True
+    if command == "up":
+        assert lifecycle.up().changes == Changes(add=3)
+    else:
+        assert lifecycle.down(keep=False) == Changes()
+        assert not (root / "state").exists()
+    assert any("is gone: beginning anew" in said for said in progress.said)
+
+
+def test_down_leaves_the_other_environments_in_the_emulator(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
+) -> None:
+    lifecycle.up()
+    other = root.parent / "other"
+    state_file(other, GLOBAL).parent.mkdir(parents=True)
+    state_file(other, GLOBAL).write_bytes(state_file(root, GLOBAL).read_bytes())
+    lifecycle.down(keep=False)
+    assert (emulator.up, emulator.erased) == (False, 0)
+    assert state_file(other, GLOBAL).exists()
+
+
+def test_a_damaged_state_does_not_stop_down(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
+) -> None:
+    state_file(root, GLOBAL).parent.mkdir(parents=True)
+    state_file(root, GLOBAL).write_text("{")
+    assert lifecycle.down(keep=False) == Changes()
+    assert emulator.erased == 1
+    assert any("is damaged" in said for said in progress.said)
+
+
+def test_up_goes_on_where_it_failed(
+    lifecycle: Lifecycle, deploying: Deploying, emulator: FakeEmulator, target: LocalTarget, progress: RecordingProgress
+) -> None:
+    broken = three_stacks()
+    broken[GLOBAL]["resource"]["terraform_data"]["table"] |= failing()
+    failed = Lifecycle(
+        emulator=emulator,
+        target=target,
+        root=lifecycle.root,
+        regions=lifecycle.regions,
+        audience=lifecycle.audience,
+        deployment=lambda: deploying(broken),
+        progress=progress,
+    )
+    with pytest.raises(DeploymentError, match=r"terraform_data\.table"):
+        failed.up()
+    done = lifecycle.up()
+    assert done.changes.add == 1

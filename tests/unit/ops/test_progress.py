@@ -1,0 +1,49 @@
+"""Progress where nobody watches, and where somebody does."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from healthcare_dr.naming import PRIMARY
+from healthcare_dr.ops.progress import LiveProgress, PlainProgress, quiet, reporting
+
+
+def test_plain_progress_prints_what_happened_and_no_polling() -> None:
+    out = StringIO()
+    progress = PlainProgress(console=Console(file=out, width=40))
+    progress.begin(PRIMARY, "applying")
+    for _ in range(100):
+        progress.advance(PRIMARY, done=0, total=1, current="aws_kms_key.data")
+    progress.complete(PRIMARY, done=1, total=1, resource="aws_kms_key.data created (13 s), a line longer than wide")
+    progress.end(PRIMARY, "deployed")
+    assert out.getvalue().splitlines() == [
+        "healthcare-dr-primary: applying",
+        "healthcare-dr-primary: 1/1 aws_kms_key.data created (13 s), a line longer than wide",
+        "healthcare-dr-primary: deployed (0 s)",
+    ]
+
+
+def test_a_terminal_gets_live_lines_and_keeps_the_results() -> None:
+    out = StringIO()
+    console = Console(file=out, width=200, force_terminal=True, legacy_windows=False, color_system=None)
+    with reporting(console) as progress:
+        assert isinstance(progress, LiveProgress)
+        progress.begin(PRIMARY, "planning")
+        progress.end(PRIMARY, "1 to add")
+        progress.begin(PRIMARY, "applying")
+        progress.advance(PRIMARY, done=0, total=1, current="aws_kms_key.data")
+        with quiet(progress):
+            console.print("a question")
+        progress.complete(PRIMARY, done=1, total=1, resource="aws_kms_key.data [created]")
+        # A stack whose phase failed was never ended.
+        progress.begin(PRIMARY, "applying")
+        progress.end(PRIMARY, "deployed")
+    for part in ("✓ healthcare-dr-primary: 1 to add", "a question", "✓ healthcare-dr-primary: deployed (0 s)"):
+        assert part in out.getvalue()
+
+
+def test_a_log_gets_plain_lines() -> None:
+    with reporting(Console(file=StringIO())) as progress:
+        assert isinstance(progress, PlainProgress)
+        with quiet(progress):
+            pass

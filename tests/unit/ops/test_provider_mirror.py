@@ -1,0 +1,171 @@
+"""Where the provider comes from."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import DeploymentError, ToolError
+from healthcare_dr.ops.provider_mirror import ProviderSource, prepare_source, search_path
+from healthcare_dr.ops.runner import Terraform
+from healthcare_dr.ops.terraform_binary import TerraformBinary
+from healthcare_dr.ops.terraform_download import host_platform
+from healthcare_dr.ops.workspace import Workspace
+from unit.ops.conftest import Answer, Serving
+from unit.ops.fakes import stack_json, synthesizing
+
+TERRAFORM = TerraformBinary(path=Path("terraform"), version="1.11.4", opentofu=False)
+TOFU = TerraformBinary(path=Path("tofu"), version="1.10.0", opentofu=True)
+STACK = "healthcare-dr-primary"
+
+
+def unpacked(folder: Path, version: str = "5.100.0", registry: str = "registry.terraform.io") -> Path:
+    place = folder / registry / "hashicorp/aws" / version / host_platform()
+    place.mkdir(parents=True)
+    program = place / f"terraform-provider-aws_v{version}_x5"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    return folder
+
+
+def source(tmp_path: Path, binary: TerraformBinary = TERRAFORM, /, **where: Path) -> ProviderSource:
+    """`where`: configured, home, data or opt."""
+    environment = {"HOME": str(where.get("home", tmp_path / "nobody"))}
+    if "data" in where:
+        environment["XDG_DATA_HOME"] = str(where["data"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("healthcare_dr.ops.provider_mirror.OPT", where.get("opt", tmp_path / "no-opt"))
+        return prepare_source(
+            terraform=binary,
+            accepts=lambda version: version == "5.100.0",
+            configured=where.get("configured"),
+            environment=environment,
+            tools=tmp_path / "tools",
+        )
+
+
+def test_terraforms_own_folders_and_those_below_opt_are_searched_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("healthcare_dr.ops.provider_mirror.OPT", tmp_path / "opt")
+    (tmp_path / "opt" / "b").mkdir(parents=True)
+    (tmp_path / "opt" / "a").mkdir()
+    (tmp_path / "opt" / "file").write_text("")
+    found = list(search_path(configured=None, environment={"HOME": "/home/op"}))
+    assert found == [
+        Path("/home/op/.terraform.d/plugins"),
+        Path("/home/op/.local/share/terraform/plugins"),
+        Path("/usr/local/share/terraform/plugins"),
+        Path("/usr/share/terraform/plugins"),
+        tmp_path / "opt" / "a",
+        tmp_path / "opt" / "b",
+    ]
+
+
+@pytest.mark.parametrize("place", ["home", "data", "opt", "configured"])
+def test_a_mirror_is_found_wherever_it_may_be(tmp_path: Path, place: str) -> None:
+    folders: dict[str, tuple[Path, dict[str, Path]]] = {
+        "home": (tmp_path / "h/.terraform.d/plugins", {"home": tmp_path / "h"}),
+        "data": (tmp_path / "d/terraform/plugins", {"data": tmp_path / "d"}),
+        "opt": (tmp_path / "o/mirror", {"opt": tmp_path / "o"}),
+        "configured": (tmp_path / "c", {"configured": tmp_path / "c"}),
+    }
+    folder, where = folders[place]
+    unpacked(folder)
+    found = source(tmp_path, **where)
+    assert found.mirror == folder
+    assert f'path    = "{folder}"' in found.cli_configuration.read_text()
+
+
+def test_a_packed_mirror_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "o" / "m" / "registry.terraform.io/hashicorp/aws"
+    folder.mkdir(parents=True)
+    (folder / f"terraform-provider-aws_5.100.0_{host_platform()}.zip").write_bytes(b"")
+    assert source(tmp_path, opt=tmp_path / "o").mirror == tmp_path / "o" / "m"
+
+
+def test_a_mirror_with_other_versions_or_platforms_is_passed_over(tmp_path: Path) -> None:
+    unpacked(tmp_path / "o" / "m", "4.0.0")
+    (tmp_path / "o/m/registry.terraform.io/hashicorp/aws/5.100.0/plan9_mips").mkdir(parents=True)
+    assert source(tmp_path, opt=tmp_path / "o").mirror is None
+
+
+def test_a_configured_mirror_without_the_provider_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"HDR_PROVIDER_MIRROR=.* holds no fitting hashicorp/aws"):
+        source(tmp_path, configured=tmp_path)
+
+
+def test_opentofu_is_shown_terraforms_mirror_under_its_own_registry(tmp_path: Path) -> None:
+    unpacked(tmp_path / "o" / "m")
+    for _ in range(2):
+        found = source(tmp_path, TOFU, opt=tmp_path / "o")
+        assert found.mirror is not None
+        programs = found.mirror / "registry.opentofu.org/hashicorp/aws/5.100.0" / host_platform()
+        assert [program.name for program in programs.iterdir()] == ["terraform-provider-aws_v5.100.0_x5"]
+        assert 'include = ["registry.opentofu.org/hashicorp/aws"]' in found.cli_configuration.read_text()
+
+
+def test_opentofus_own_mirror_comes_first(tmp_path: Path) -> None:
+    unpacked(tmp_path / "o" / "m", registry="registry.opentofu.org")
+    unpacked(tmp_path / "o" / "m")
+    assert source(tmp_path, TOFU, opt=tmp_path / "o").mirror == tmp_path / "o" / "m"
+
+
+def initialize(terraform: Terraform, configuration: Path, root: Path, tmp_path: Path) -> Workspace:
+    document = stack_json({"a": {}})
+    document["terraform"]["required_providers"] = {"aws": {"source": "aws", "version": "5.100.0"}}
+    synthesizing({STACK: document})(tmp_path / "synth")
+    workspace = Workspace(root=root, stack=STACK)
+    workspace.prepare(tmp_path / "synth" / "stacks" / STACK, {"terraform": {}})
+    environment = {**terraform.environment, "TF_CLI_CONFIG_FILE": str(configuration)}
+    Terraform(binary=terraform.binary, environment=environment, interrupts=terraform.interrupts).init(workspace)
+    return workspace
+
+
+def test_init_takes_the_provider_from_the_mirror_without_a_network(
+    terraform: Terraform, root: Path, tmp_path: Path
+) -> None:
+    unpacked(tmp_path / "o" / "m")
+    found = source(tmp_path, opt=tmp_path / "o")
+    workspace = initialize(terraform, found.cli_configuration, root, tmp_path)
+    installed = workspace.folder / ".terraform/providers/registry.terraform.io/hashicorp/aws/5.100.0" / host_platform()
+    assert installed.resolve().is_relative_to(tmp_path / "o" / "m")
+
+
+def with_host(configuration: Path, url: str) -> Path:
+    """The same configuration, with a stand-in for the registry's host: the addresses it would discover."""
+    text = configuration.read_text() + (
+        f'host "registry.terraform.io" {{\n  services = {{ "providers.v1" = "{url}/v1/providers/" }}\n}}\n'
+    )
+    file = configuration.with_name("hosted.tfrc")
+    file.write_text(text)
+    return file
+
+
+def test_without_a_mirror_the_registry_is_asked_and_a_refusal_is_one_line(
+    terraform: Terraform, root: Path, tmp_path: Path, tls: Serving
+) -> None:
+    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return 404, b"{}"
+
+    registry = tls(respond)
+    found = source(tmp_path)
+    assert found.mirror is None
+    with pytest.raises(DeploymentError, match=r"hashicorp/aws") as e:
+        initialize(
+            _trusting(terraform, registry.authority), with_host(found.cli_configuration, registry.url), root, tmp_path
+        )
+    assert "\n" not in str(e.value)
+    assert "GET /v1/providers/hashicorp/aws/versions" in registry.asked
+
+
+def test_an_unreachable_registry_is_one_line_with_the_mend(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    configuration = with_host(source(tmp_path).cli_configuration, "https://127.0.0.1:9")
+    with pytest.raises(DeploymentError, match=r"cannot get the provider hashicorp/aws .* HDR_PROVIDER_MIRROR") as e:
+        initialize(terraform, configuration, root, tmp_path)
+    assert "\n" not in str(e.value)
+
+
+def _trusting(terraform: Terraform, authority: Path) -> Terraform:
+    environment = {**terraform.environment, "SSL_CERT_FILE": str(authority)}
+    return Terraform(binary=terraform.binary, environment=environment, interrupts=terraform.interrupts)

@@ -1,0 +1,285 @@
+"""Outputs, status, demonstration and tokens."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from healthcare_dr.errors import DeploymentError, SettingsError
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
+from healthcare_dr.ops.demo import PATIENT, demonstrate
+from healthcare_dr.ops.events import OutputChange, PlannedChange
+from healthcare_dr.ops.outputs import flatten, write_outputs
+from healthcare_dr.ops.runner import Plan
+from healthcare_dr.ops.state import StackState, read_state
+from healthcare_dr.ops.status import asker, read_status
+from healthcare_dr.ops.tables import print_plans, print_status, summary_lines
+from healthcare_dr.ops.token import issue
+from unit.ops.conftest import Answer, Serving
+from unit.ops.fakes import FakeEmulator, LocalTarget
+
+EAST, WEST = "us-east-1", "us-west-2"
+
+
+def deployed(**changes: StackState) -> dict[str, StackState]:
+    return {
+        PRIMARY: StackState(resources=3, outputs={"api_id": "one", "api_endpoint": "https://one"}),
+        SECONDARY: StackState(resources=3, outputs={"api_id": "two", "api_endpoint": "https://two"}),
+        GLOBAL: StackState(resources=9, outputs={"records_table": "t", "name_servers": ["a", "b"], "ttl": 10}),
+    } | {{"primary": PRIMARY, "secondary": SECONDARY, "spanning": GLOBAL}[name]: s for name, s in changes.items()}
+
+
+@pytest.mark.requirement("D9")
+def test_outputs_are_flat_strings_with_stable_names() -> None:
+    assert flatten(deployed()) == {
+        "NameServers": "a,b",
+        "PrimaryApiEndpoint": "https://one",
+        "PrimaryApiId": "one",
+        "RecordsTable": "t",
+        "SecondaryApiEndpoint": "https://two",
+        "SecondaryApiId": "two",
+        "Ttl": "10",
+    }
+    assert flatten(deployed(primary=StackState(outputs={"api_id": "old"}))).get("PrimaryApiId") is None
+
+
+@pytest.mark.requirement("D9")
+def test_outputs_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "cfn-outputs" / "flat-outputs.json"
+    write_outputs({"B": "2", "A": "1"}, file)
+    write_outputs({"B": "3", "A": "1"}, file)
+    assert json.loads(file.read_text()) == {"A": "1", "B": "3"}
+    assert list(file.parent.iterdir()) == [file]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeploymentError, match="cannot be written"):
+        write_outputs({}, tmp_path / "file" / "flat-outputs.json")
+
+
+def test_a_state_counts_what_is_managed() -> None:
+    raw = {
+        "version": 4,
+        "outputs": {"o": {"value": 1, "type": "number"}},
+        "resources": [
+            {"mode": "managed", "instances": [{}, {}]},
+            {"mode": "data", "instances": [{}]},
+        ],
+    }
+    assert read_state(PRIMARY, json.dumps(raw).encode()) == StackState(resources=2, outputs={"o": 1})
+    assert read_state(PRIMARY, None) == StackState()
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"), [(b"{", "is damaged"), (b"[]", "is damaged"), (b'{"version": 3}', "format 3")]
+)
+def test_a_state_that_cannot_be_read_is_one_line(raw: bytes, line: str) -> None:
+    with pytest.raises(DeploymentError, match=f"the state of {PRIMARY} .*{line}"):
+        read_state(PRIMARY, raw)
+
+
+class Route53:
+    """A zone with two weighted records."""
+
+    def list_hosted_zones_by_name(self, *, DNSName: str, MaxItems: str) -> dict[str, Any]:  # noqa: N803
+        assert (DNSName, MaxItems) == ("healthcare-dr-dev.com.", "1")
+        return {"HostedZones": [{"Id": "/hostedzone/Z", "Name": "healthcare-dr-dev.com."}]}
+
+    def get_paginator(self, name: str) -> "Route53":
+        assert name == "list_resource_record_sets"
+        return self
+
+    def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803
+        assert HostedZoneId == "/hostedzone/Z"
+        api = "api.healthcare-dr-dev.com."
+        return [
+            {"ResourceRecordSets": [{"Name": "healthcare-dr-dev.com.", "Type": "NS"}]},
+            {
+                "ResourceRecordSets": [
+                    {"Name": api, "Type": "CNAME", "SetIdentifier": EAST, "Weight": 70},
+                    {"Name": api, "Type": "CNAME", "SetIdentifier": WEST, "Weight": 30},
+                ]
+            },
+        ]
+
+
+def status_with(
+    answers: Mapping[str, int | None], states: dict[str, StackState], *, running: bool | None = True
+) -> Any:
+    target = LocalTarget(root=Path(), urls={"one": "https://one", "two": "https://two"}, route53=Route53())
+    return read_status(
+        target=target,
+        names=Names("dev"),
+        regions=(EAST, WEST),
+        states=states,
+        running=running,
+        ask=lambda url: answers[url],
+    )
+
+
+WELL = {
+    "https://one/health": 200,
+    "https://two/health": 200,
+    "https://one/drain/us-west-2": 404,
+    "https://two/drain/us-east-1": 404,
+}
+
+
+def test_a_healthy_platform() -> None:
+    status = status_with(dict(WELL), deployed())
+    assert status.healthy
+    assert [(r.region, r.health, r.drain, r.weight) for r in status.regions] == [
+        (EAST, "healthy", "serving", 70),
+        (WEST, "healthy", "serving", 30),
+    ]
+
+
+def test_a_drained_region_is_told_by_its_peer_and_a_dead_one_does_not_answer() -> None:
+    answers = {
+        **WELL,
+        "https://two/drain/us-east-1": 200,
+        "https://one/health": None,
+        "https://one/drain/us-west-2": None,
+    }
+    status = status_with(answers, deployed())
+    assert not status.healthy
+    assert [(r.health, r.drain) for r in status.regions] == [("unreachable", "draining"), ("healthy", "unknown")]
+
+
+def test_what_is_not_deployed_is_not_asked() -> None:
+    answers = {name: code for name, code in WELL.items() if "one" not in name}
+    status = status_with(answers, deployed(primary=StackState()))
+    assert [(r.health, r.drain) for r in status.regions] == [("not deployed", "serving"), ("healthy", "unknown")]
+
+
+def test_a_stopped_embedded_aws_is_not_asked() -> None:
+    status = status_with({}, deployed(), running=False)
+    assert [r.health for r in status.regions] == ["unreachable", "unreachable"]
+    assert not status.healthy
+
+
+def test_the_status_is_a_table() -> None:
+    out = StringIO()
+    print_status(Console(file=out, width=160), status_with({**WELL, "https://one/health": 503}, deployed()))
+    text = out.getvalue()
+    for part in ("us-east-1", "unhealthy", "70", "https://two", "global stack: 9 resources", "embedded AWS: running"):
+        assert part in text
+
+
+def test_health_is_asked_over_tls_with_the_local_authority_alone(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return (200 if path == "/health" else 404), b""
+
+    served = tls(respond)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert asker(served.authority)(f"{served.url}/health") == 200
+    assert asker(None)(f"{served.url}/health") is None
+    assert asker(served.authority)("https://127.0.0.1:9/health") is None
+
+
+class Api:
+    """An API in two regions, with replication that takes a few questions."""
+
+    def __init__(self, *, lag: int = 2, created: int = 201, altered: bool = False) -> None:
+        self.lag, self.created, self.altered = lag, created, altered
+
+    def __call__(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        assert headers["Authorization"] == "Bearer t"
+        record = PATIENT | {"id": "p1", "meta": {"versionId": "v1"}}
+        if method == "POST":
+            assert json.loads(body) == PATIENT
+            return self.created, json.dumps(record).encode()
+        assert path == "/fhir/Patient/p1"
+        if self.lag:
+            self.lag -= 1
+            return 404, b"{}"
+        return 200, json.dumps(record | ({"name": [{"family": "Other"}]} if self.altered else {})).encode()
+
+
+def run_demo(tls: Serving, api: Api) -> Any:
+    served = tls(api)
+    return demonstrate(
+        write_to=(EAST, served.url),
+        read_from=(WEST, served.url),
+        token="t",
+        ca_bundle=served.authority,
+        pause=lambda _: None,
+    )
+
+
+def test_a_record_written_in_one_region_is_read_in_the_other(tls: Serving) -> None:
+    demo = run_demo(tls, Api())
+    assert (demo.patient_id, demo.version, demo.written_in, demo.read_in) == ("p1", "v1", EAST, WEST)
+    assert demo.seen_after_seconds >= 0
+
+
+def test_a_refused_write_is_a_failure(tls: Serving) -> None:
+    with pytest.raises(DeploymentError, match=r"the API of us-east-1 answered 403 instead of 201 to POST"):
+        run_demo(tls, Api(created=403))
+
+
+def test_another_record_is_a_failure(tls: Serving) -> None:
+    with pytest.raises(DeploymentError, match="is not the one written"):
+        run_demo(tls, Api(altered=True))
+
+
+def test_a_record_that_never_arrives_is_a_failure(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("healthcare_dr.ops.demo.PATIENCE_SECONDS", 0.3)
+    with pytest.raises(DeploymentError, match=r"us-west-2 answered 404 instead of 200"):
+        run_demo(tls, Api(lag=10**6))
+
+
+def test_a_silent_api_is_a_failure() -> None:
+    with pytest.raises(DeploymentError, match="the API does not answer"):
+        demonstrate(write_to=(EAST, "https://127.0.0.1:9"), read_from=(WEST, ""), token="t", ca_bundle=None)
+
+
+def test_a_token_carries_what_was_asked_for(tmp_path: Path) -> None:
+    emulator = FakeEmulator(home=tmp_path)
+    asked: dict[str, Any] = {"tenant": "clinic.1", "subject": "me", "audience": "a", "lifetime": timedelta(seconds=5)}
+    assert issue(emulator, scopes=["user/Patient.r"], **asked) == "a.signed.token"
+    assert emulator.tokens == [{**asked, "scopes": ["user/Patient.r"]}]
+    for wrong in (
+        {"tenant": "a#b"},
+        {"tenant": "$platform"},
+        {"lifetime": timedelta(days=2)},
+        {"lifetime": timedelta()},
+    ):
+        with pytest.raises(SettingsError, match="is not allowed"):
+            issue(emulator, scopes=[], **{**asked, **wrong})
+
+
+def test_a_plan_shows_numbers_and_every_resource_that_is_touched() -> None:
+    plan = Plan(
+        stack=PRIMARY,
+        destroys=False,
+        changes=(
+            PlannedChange("aws_subnet.a", "create"),
+            PlannedChange("aws_subnet.b", "create"),
+            PlannedChange("aws_kms_key.data", "replace"),
+            PlannedChange("aws_vpc.vpc", "update"),
+        ),
+        add=3,
+        change=1,
+        remove=1,
+        outputs=(OutputChange("api_id", "create"),),
+        pending=True,
+    )
+    out = StringIO()
+    print_plans(Console(file=out, width=120), [plan])
+    assert "+ healthcare-dr-primary: 2 aws_subnet" in out.getvalue()
+    assert "± healthcare-dr-primary: aws_kms_key.data (replace)" in out.getvalue()
+    assert "~ healthcare-dr-primary: aws_vpc.vpc (update)" in out.getvalue()
+
+
+def test_the_summary_ends_with_commands_that_name_everything_they_need(tls: Serving) -> None:
+    demo = run_demo(tls, Api())
+    lines = list(summary_lines(status_with(dict(WELL), deployed()), demo, certificate="/ca.pem", hdr=".venv/bin/hdr"))
+    assert "  curl --cacert /ca.pem https://one/health    # us-east-1" in lines
+    assert (
+        '  curl --cacert /ca.pem -H "Authorization: Bearer $(.venv/bin/hdr token)" https://two/fhir/Patient/p1' in lines
+    )

@@ -1,0 +1,243 @@
+"""Real runs of Terraform: plans, progress, errors, locks, interruptions."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.events import Event, ResourceEvent
+from healthcare_dr.ops.interrupts import Interrupted, Interrupts
+from healthcare_dr.ops.runner import PLAN_FILE, Terraform, resource_events
+from healthcare_dr.ops.state import read_state
+from healthcare_dr.ops.workspace import Workspace
+from unit.ops.fakes import RecordingProgress, Stack, failing, slow, stack_json, synthesizing
+
+STACK = "healthcare-dr-primary"
+OVERRIDE = {"terraform": {"backend": {"local": {"path": f"../state/{STACK}.tfstate"}}}}
+
+
+def prepared(terraform: Terraform, root: Path, tmp_path: Path, document: Stack) -> Workspace:
+    outdir = tmp_path / f"synth-{time.monotonic_ns()}"
+    synthesizing({STACK: document})(outdir)
+    workspace = Workspace(root=root, stack=STACK)
+    workspace.prepare(outdir / "stacks" / STACK, OVERRIDE)
+    terraform.init(workspace)
+    return workspace
+
+
+def resources(workspace: Workspace) -> int:
+    file = workspace.local_state()
+    return read_state(STACK, file.read_bytes() if file.exists() else None).resources
+
+
+def interrupt_when(started: threading.Event, number: int = signal.SIGINT) -> threading.Thread:
+    def send() -> None:
+        assert started.wait(30)
+        time.sleep(0.3)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def noticing(address: str, event: threading.Event) -> "Noticing":
+    return Noticing(address, event)
+
+
+class Noticing:
+    """Sets an event when a resource begins."""
+
+    def __init__(self, address: str, event: threading.Event) -> None:
+        self.address, self.event = address, event
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ResourceEvent) and event.address == self.address and event.phase == "start":
+            self.event.set()
+
+
+def test_a_plan_is_saved_applied_and_then_empty(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {"input": "x"}, "b": {}}, {"o": "v"}))
+    plan = terraform.plan(workspace)
+    assert (plan.add, plan.change, plan.remove, plan.pending) == (2, 0, 0, True)
+    assert {change.address for change in plan.changes} == {"terraform_data.a", "terraform_data.b"}
+    assert terraform.show_plan(workspace)["format_version"]
+    seen: list[ResourceEvent] = []
+    terraform.apply(workspace, listen=resource_events(seen.append))
+    assert [event.phase for event in seen].count("complete") == 2
+    again = terraform.plan(workspace)
+    assert (again.pending, again.changes) == (False, ())
+    assert read_state(STACK, workspace.local_state().read_bytes()).outputs == {"o": "v"}
+
+
+def test_exactly_the_saved_plan_is_applied(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+    terraform.plan(workspace)
+    (workspace.folder / "cdk.tf.json").write_text('{"resource": {"terraform_data": {"a": {}, "sneaked_in": {}}}}')
+    terraform.apply(workspace)
+    assert resources(workspace) == 1
+
+
+def test_a_plan_cannot_be_applied_twice(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+    terraform.plan(workspace)
+    terraform.apply(workspace)
+    assert not (workspace.folder / PLAN_FILE).exists()
+
+
+def test_a_change_of_an_output_alone_is_pending(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}, {"o": "1"}))
+    terraform.plan(workspace)
+    terraform.apply(workspace)
+    changed = prepared(terraform, root, tmp_path, stack_json({"a": {}}, {"o": "2"}))
+    plan = terraform.plan(changed)
+    assert (plan.pending, plan.changes, [output.name for output in plan.outputs]) == (True, (), ["o"])
+
+
+def test_a_failed_apply_names_the_resource_and_the_log_in_one_line(
+    terraform: Terraform, root: Path, tmp_path: Path
+) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"good": {}, "bad": failing()}))
+    terraform.plan(workspace)
+    with pytest.raises(
+        DeploymentError, match=r"^healthcare-dr-primary: terraform_data\.bad: local-exec.*exit status 3"
+    ) as e:
+        terraform.apply(workspace)
+    assert "\n" not in str(e.value)
+    log = Path(str(e.value).rpartition("(log: ")[2].rstrip(")"))
+    assert '"type":"apply_errored"' in log.read_text(encoding="utf-8")
+
+
+def test_a_wrong_configuration_is_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+    (workspace.folder / "cdk.tf.json").write_text('{"resource": {"terraform_data": {"a": {"inptu": 1}}}}')
+    for run in (terraform.validate, terraform.plan):
+        with pytest.raises(DeploymentError, match="inptu"):
+            run(workspace)
+
+
+def test_a_failed_init_is_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    document = stack_json({"a": {}})
+    document["terraform"]["required_version"] = "< 1.0"
+    with pytest.raises(DeploymentError, match=r"Unsupported Terraform Core version") as e:
+        prepared(terraform, root, tmp_path, document)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_apply_keeps_its_state_and_the_next_run_goes_on(
+    terraform: Terraform,
+    root: Path,
+    tmp_path: Path,
+    interrupts: Interrupts,
+    progress: RecordingProgress,
+    number: signal.Signals,
+) -> None:
+    document = stack_json({"quick": {}, "slow": {**slow(60), "depends_on": ["terraform_data.quick"]}})
+    workspace = prepared(terraform, root, tmp_path, document)
+    terraform.plan(workspace)
+    started, began = threading.Event(), time.monotonic()
+    thread = interrupt_when(started, number)
+    with interrupts.installed(), pytest.raises(Interrupted) as stopped:
+        terraform.apply(workspace, listen=noticing("terraform_data.slow", started))
+    thread.join()
+    assert stopped.value.exit_code == 128 + number
+    assert time.monotonic() - began < 20
+    assert any("saves its state" in said for said in progress.said)
+    assert "terraform_data" in workspace.local_state().read_text(encoding="utf-8")
+    # Once interrupted, no further Terraform is started.
+    logs = set(workspace.logs.iterdir())
+    with pytest.raises(Interrupted):
+        terraform.plan(workspace)
+    assert set(workspace.logs.iterdir()) == logs
+
+    document["resource"]["terraform_data"]["slow"].pop("provisioner")
+    afresh = Terraform(
+        binary=terraform.binary, environment=terraform.environment, interrupts=Interrupts(progress=progress)
+    )
+    workspace = prepared(afresh, root, tmp_path, document)
+    plan = afresh.plan(workspace)
+    assert "terraform_data.quick" not in {change.address for change in plan.changes}
+    afresh.apply(workspace)
+    assert resources(workspace) == 2
+
+
+def test_signals_reach_terraform_only_through_us(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"who": {}}))
+    document = stack_json({"who": {"provisioner": [{"local-exec": {"command": "ps -o pgid= -p $$ > group"}}]}})
+    workspace = prepared(terraform, root, tmp_path, document)
+    terraform.plan(workspace)
+    terraform.apply(workspace)
+    group = int((workspace.folder / "group").read_text())
+    assert group != os.getpgid(0)
+
+
+def test_terraform_outlives_us_and_saves_its_state(root: Path, tmp_path: Path, terraform: Terraform) -> None:
+    """It writes to a file and not to a pipe: whoever reads may die."""
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(3)}))
+    terraform.plan(workspace)
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from healthcare_dr.ops.interrupts import Interrupts\n"
+        "from healthcare_dr.ops.runner import Terraform\n"
+        "from healthcare_dr.ops.workspace import Workspace\n"
+        "import os; from unit.ops.fakes import RecordingProgress\n"
+        "terraform = Terraform(binary=Path(sys.argv[1]), environment=dict(os.environ), "
+        "interrupts=Interrupts(progress=RecordingProgress()))\n"
+        "terraform.apply(Workspace(root=Path(sys.argv[2]), stack=sys.argv[3]))\n"
+    )
+    environment = {**terraform.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    import sys
+
+    child = subprocess.Popen([sys.executable, "-c", script, str(terraform.binary), str(root), STACK], env=environment)
+    lock = workspace.local_state().parent / f".{STACK}.tfstate.lock.info"
+    wait_for(lock.exists)
+    child.kill()
+    child.wait()
+    wait_for(lambda: not lock.exists())
+    assert resources(workspace) == 1
+
+
+def wait_for(condition: object, seconds: float = 30) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def run_aside(terraform: Terraform, workspace: Workspace) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [terraform.binary, "apply", "-auto-approve", "-input=false"],
+        cwd=workspace.folder,
+        env=dict(terraform.environment),
+        stdout=subprocess.DEVNULL,
+        process_group=0,
+    )
+    wait_for((workspace.local_state().parent / f".{STACK}.tfstate.lock.info").exists)
+    return process
+
+
+def test_a_held_lock_is_one_line_with_holder_and_release(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(60)}))
+    holder = run_aside(terraform, workspace)
+    try:
+        with pytest.raises(DeploymentError, match=r"the state is locked by \S+ since .*force-unlock [0-9a-f-]+`"):
+            terraform.plan(workspace)
+    finally:
+        holder.send_signal(signal.SIGINT)
+        holder.wait()
+
+
+def test_the_lock_of_a_killed_run_does_not_block_the_next(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(60)}))
+    holder = run_aside(terraform, workspace)
+    os.killpg(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert (workspace.local_state().parent / f".{STACK}.tfstate.lock.info").exists()
+    assert terraform.plan(workspace).pending

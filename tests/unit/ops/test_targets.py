@@ -1,0 +1,229 @@
+"""Both targets: what their children get to see, and what is refused before anything is touched."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.aws_target import AwsTarget
+from healthcare_dr.ops.embedded_target import EmbeddedTarget
+from healthcare_dr.settings import load_settings
+from unit.ops.fakes import FakeEmulator
+
+USER = {
+    "PATH": "/usr/bin",
+    "HOME": "/home/op",
+    "LC_ALL": "C.UTF-8",
+    "AWS_PROFILE": "production",
+    "AWS_SESSION_TOKEN": "secret",
+    "AWS_ACCESS_KEY_ID": "AKIAREAL",
+    "AWS_ROLE_ARN": "arn:aws:iam::999999999999:role/real",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/token",
+    "GITHUB_TOKEN": "secret",
+    "TF_CLI_ARGS_plan": "-target=x",
+    "TF_VAR_oidc_issuer": "https://evil.example",
+    "TF_DATA_DIR": "/elsewhere",
+    "TF_WORKSPACE": "other",
+    "TF_LOG": "DEBUG",
+}
+
+
+def embedded(tmp_path: Path, user: Mapping[str, str] = USER) -> EmbeddedTarget:
+    return EmbeddedTarget(emulator=FakeEmulator(home=tmp_path), root=tmp_path, user_environment=user)
+
+
+def test_children_of_the_embedded_target_see_nothing_of_the_users_account(tmp_path: Path) -> None:
+    environment = embedded(tmp_path).child_environment()
+    assert {name for name in environment if name.startswith("AWS_")} == set(FakeEmulator(tmp_path).environment())
+    assert environment["AWS_ACCESS_KEY_ID"] == "123456789012"
+    assert environment["AWS_CONFIG_FILE"] == environment["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
+    assert not set(environment) & {"GITHUB_TOKEN", "TF_CLI_ARGS_plan", "TF_DATA_DIR", "TF_WORKSPACE"}
+    assert "secret" not in environment.values()
+    assert environment["TF_VAR_oidc_issuer"] == "https://127.0.0.1:2"
+    assert (environment["PATH"], environment["LC_ALL"]) == ("/usr/bin", "C.UTF-8")
+
+
+def test_clients_of_the_embedded_target_ignore_profiles_and_endpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "config"
+    profile.write_text("[default]\nregion = eu-west-1\nendpoint_url = https://evil.example\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
+    monkeypatch.setenv("AWS_PROFILE", "does-not-exist")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://evil.example")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "secret")
+    client = embedded(tmp_path).client("s3", "us-west-2")
+    assert client.meta.endpoint_url == "https://127.0.0.1:1"
+    assert client.meta.region_name == "us-west-2"
+    credentials = client._request_signer._credentials
+    assert (credentials.access_key, credentials.token) == ("123456789012", None)
+
+
+def test_the_embedded_target_needs_it_to_run(tmp_path: Path) -> None:
+    target = embedded(tmp_path)
+    with pytest.raises(DeploymentError, match="hdr up"):
+        target.preflight()
+    target.emulator.start()
+    target.preflight()
+
+
+def refusal(code: str, operation: str = "op", headers: Mapping[str, str] | None = None) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPHeaders": dict(headers or {})}},
+        operation,
+    )
+
+
+class Aws:
+    """Answers as AWS would, or raises what it is told to."""
+
+    def __init__(
+        self,
+        *,
+        account: str = "111122223333",
+        identity: Exception | None = None,
+        endpoint: str = "https://sts.us-west-2.amazonaws.com",
+        head: Exception | str = "us-west-2",
+        versioning: str | None = "Enabled",
+        objects: Mapping[str, bytes] | Exception | None = None,
+    ) -> None:
+        self.account, self.identity, self.head, self.versioning = account, identity, head, versioning
+        self.meta = SimpleNamespace(endpoint_url=endpoint)
+        self.objects = objects or {}
+
+    def __call__(self, service: str, region: str) -> "Aws":
+        assert service in ("sts", "s3")
+        assert region == "us-west-2"
+        return self
+
+    def get_caller_identity(self) -> dict[str, str]:
+        if self.identity is not None:
+            raise self.identity
+        return {"Account": self.account}
+
+    def head_bucket(self, *, Bucket: str) -> dict[str, Any]:  # noqa: N803
+        assert Bucket == "states"
+        if isinstance(self.head, Exception):
+            raise self.head
+        return {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": self.head}}}
+
+    def get_bucket_versioning(self, *, Bucket: str) -> dict[str, str]:  # noqa: N803
+        assert Bucket == "states"
+        return {} if self.versioning is None else {"Status": self.versioning}
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        assert Bucket == "states"
+        if isinstance(self.objects, Exception):
+            raise self.objects
+        if Key not in self.objects:
+            raise refusal("NoSuchKey")
+        content = self.objects[Key]
+        return {"Body": SimpleNamespace(read=lambda: content)}
+
+
+Make = Callable[..., AwsTarget]
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Make:
+    def make(service: Aws | None = None, *, user: Mapping[str, str] | None = None, **settings: Any) -> AwsTarget:
+        return AwsTarget(
+            settings=load_settings(**settings), root=tmp_path, user_environment=user or {}, clients=service or Aws()
+        )
+
+    return make
+
+
+def test_children_of_the_aws_target_keep_the_users_account_but_not_what_steers_terraform(aws: Make) -> None:
+    environment = aws(user=USER).child_environment()
+    assert environment["AWS_PROFILE"] == "production"
+    assert environment["TF_LOG"] == "DEBUG"
+    steering = ("TF_CLI_ARGS_plan", "TF_VAR_oidc_issuer", "TF_DATA_DIR", "TF_WORKSPACE")
+    assert not [name for name in steering if name in environment]
+
+
+def test_good_credentials_and_a_good_state_bucket_pass(aws: Make) -> None:
+    aws(account_id="111122223333", state_bucket="states").preflight()
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"])
+def test_an_endpoint_in_the_environment_would_not_be_aws(aws: Make, name: str) -> None:
+    with pytest.raises(DeploymentError, match=f"{name} is set, so this would not be AWS"):
+        aws(user={name: "https://127.0.0.1:4566"}).preflight()
+
+
+def test_an_endpoint_in_the_profile_would_not_be_aws(aws: Make) -> None:
+    with pytest.raises(DeploymentError, match=r"sends requests to https://127.0.0.1:4566"):
+        aws(Aws(endpoint="https://127.0.0.1:4566")).preflight()
+
+
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        (NoCredentialsError(), "there are no AWS credentials: give valid credentials in AWS_PROFILE"),
+        (refusal("ExpiredToken"), "the AWS credentials have expired"),
+        (refusal("InvalidClientTokenId"), "AWS does not know these credentials"),
+        (refusal("SignatureDoesNotMatch"), "AWS does not know these credentials"),
+        (refusal("AccessDenied"), "AWS refuses sts:GetCallerIdentity"),
+        (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be asked who you are"),
+    ],
+)
+def test_credentials_that_do_not_work_are_one_line(aws: Make, problem: Exception, line: str) -> None:
+    with pytest.raises(DeploymentError, match=line) as e:
+        aws(Aws(identity=problem)).preflight()
+    assert "\n" not in str(e.value)
+
+
+def test_missing_credentials_are_found_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(DeploymentError, match="there are no AWS credentials"):
+        AwsTarget(settings=load_settings(), root=tmp_path, user_environment={}).preflight()
+
+
+def test_another_account_is_refused(aws: Make) -> None:
+    with pytest.raises(DeploymentError, match="belong to account 111122223333, but HDR_ACCOUNT_ID=444455556666"):
+        aws(account_id="444455556666").preflight()
+
+
+@pytest.mark.trap(37)
+@pytest.mark.parametrize(
+    ("service", "line"),
+    [
+        (Aws(head="us-east-1"), "is in us-east-1, but the state must be in us-west-2"),
+        (
+            Aws(head=refusal("301", headers={"x-amz-bucket-region": "us-east-1"})),
+            "is in us-east-1, but the state must be in us-west-2",
+        ),
+        (Aws(head=refusal("404")), "does not exist: create it with `aws s3 mb s3://states --region us-west-2`"),
+        (Aws(head=refusal("403")), "cannot be used"),
+        (Aws(versioning=None), "keeps no versions.*put-bucket-versioning --bucket states"),
+        (Aws(versioning="Suspended"), "keeps no versions"),
+    ],
+)
+def test_a_state_bucket_that_would_not_save_us_is_refused(aws: Make, service: Aws, line: str) -> None:
+    with pytest.raises(DeploymentError, match=line) as e:
+        aws(service, state_bucket="states").preflight()
+    assert "\n" not in str(e.value)
+
+
+def test_the_state_is_read_from_where_terraform_keeps_it(aws: Make, tmp_path: Path) -> None:
+    local = aws()
+    assert local.read_state("healthcare-dr-primary") is None
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "healthcare-dr-primary.tfstate").write_bytes(b"local")
+    assert local.read_state("healthcare-dr-primary") == b"local"
+
+    remote = aws(Aws(objects={"dev/healthcare-dr-primary.tfstate": b"remote"}), state_bucket="states")
+    assert remote.read_state("healthcare-dr-primary") == b"remote"
+    assert remote.read_state("healthcare-dr-global") is None
+    with pytest.raises(DeploymentError, match="the state in states cannot be read"):
+        aws(Aws(objects=refusal("AccessDenied")), state_bucket="states").read_state("healthcare-dr-global")

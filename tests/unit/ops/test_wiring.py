@@ -1,0 +1,75 @@
+"""The parts put together as the settings say."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.interrupts import Interrupts
+from healthcare_dr.ops.session import open_session
+from healthcare_dr.ops.wiring import deployment_of, emulator_of, environment_root, target_of
+from healthcare_dr.settings import Settings, load_settings
+from unit.ops.fakes import RecordingProgress
+from unit.ops.test_workspace import provider_mirror
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(home=tmp_path / "home", environment_suffix="ci", emulator_port=5000)
+
+
+def test_everything_lies_below_the_home(settings: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert environment_root(settings, "aws") == home / "aws" / "ci"
+    emulator = emulator_of(settings)
+    assert (emulator.home, emulator.issuer()) == (home / "emulator", "https://127.0.0.1:5001")
+
+
+def test_an_environment_never_shares_a_folder_with_the_emulator(settings: Settings) -> None:
+    """Whatever the suffix: `state` and `keys` are allowed ones."""
+    assert not environment_root(settings, "embedded").is_relative_to(emulator_of(settings).home)
+
+
+@pytest.mark.parametrize(("target", "version", "found"), [
+    ("embedded", "5.100.0", True), ("embedded", "6.1.0", False),
+    ("aws", "5.100.0", True), ("aws", "6.1.0", True), ("aws", "7.0.0", False), ("aws", "5.99.1", False),
+])  # fmt: skip
+def test_a_mirror_counts_where_it_holds_a_version_the_target_takes(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, version: str, found: bool
+) -> None:
+    mirror = provider_mirror(tmp_path / "user" / ".terraform.d" / "plugins", version)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setattr("healthcare_dr.ops.provider_mirror.OPT", tmp_path / "no-opt")
+    progress = RecordingProgress()
+    deployment = deployment_of(
+        settings, target_of(settings, target), progress=progress, interrupts=Interrupts(progress=progress)
+    )
+    configuration = Path(deployment.terraform.environment["TF_CLI_CONFIG_FILE"])
+    assert configuration.is_relative_to(tmp_path / "home")
+    assert (str(mirror) in configuration.read_text()) is found
+    # Terraform's plugin cache is not safe for several at once.
+    assert deployment.parallel_init is found
+
+
+def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/does/not/exist")
+    progress = RecordingProgress()
+    for name in ("aws", "embedded"):
+        deployment = deployment_of(
+            settings, target_of(settings, name), progress=progress, interrupts=Interrupts(progress=progress)
+        )
+        assert Path(deployment.terraform.environment["TF_CLI_CONFIG_FILE"]).exists()
+    assert os.environ["TF_CLI_CONFIG_FILE"] == "/does/not/exist"
+
+
+def test_a_home_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    (tmp_path / "file").write_text("")
+    settings = load_settings(home=tmp_path / "file" / "home")
+    with (
+        pytest.raises(SettingsError, match=r"HDR_HOME=.* cannot be used: Not a directory"),
+        open_session(settings, Console()),
+    ):
+        pass

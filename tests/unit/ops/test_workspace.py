@@ -1,0 +1,154 @@
+"""The folder Terraform works in: the synthesized bytes as they are, and what merges over them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthcare_dr.ops.aws_target import AwsTarget
+from healthcare_dr.ops.embedded_target import EmbeddedTarget
+from healthcare_dr.ops.provider_mirror import prepare_source
+from healthcare_dr.ops.runner import Terraform
+from healthcare_dr.ops.terraform_binary import inspect
+from healthcare_dr.ops.terraform_download import host_platform
+from healthcare_dr.ops.workspace import OVERRIDE, Workspace
+from healthcare_dr.settings import load_settings
+from unit.ops.fakes import FakeEmulator, Stack, synthesizing
+
+STACK = "healthcare-dr-primary"
+SYNTHESIZED: Stack = {
+    "terraform": {
+        "backend": {
+            "s3": {"bucket": "elsewhere", "key": "k", "region": "us-west-2", "encrypt": True, "use_lockfile": True}
+        },
+        "required_providers": {"aws": {"source": "aws", "version": ">= 5.100, < 7.0"}},
+    },
+    "variable": {"unused": {"default": ""}},
+}
+
+
+def provider_mirror(folder: Path, *versions: str) -> Path:
+    """A mirror with providers that are installed, but never started by `init`."""
+    for version in versions:
+        place = folder / "registry.terraform.io/hashicorp/aws" / version / host_platform()
+        place.mkdir(parents=True)
+        program = place / f"terraform-provider-aws_v{version}_x5"
+        program.write_text(f"#!/bin/sh\n# {version}\n")
+        program.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def mirrored(terraform: Terraform, tmp_path: Path) -> Terraform:
+    source = prepare_source(
+        terraform=inspect(terraform.binary),
+        accepts=lambda version: version == "5.100.0",
+        configured=provider_mirror(tmp_path / "mirror", "5.100.0", "6.1.0"),
+        environment={},
+        tools=tmp_path / "tools",
+    )
+    environment = {**terraform.environment, "TF_CLI_CONFIG_FILE": str(source.cli_configuration)}
+    return Terraform(binary=terraform.binary, environment=environment, interrupts=terraform.interrupts)
+
+
+def prepare(root: Path, tmp_path: Path, override: Mapping[str, Any], document: Stack = SYNTHESIZED) -> Workspace:
+    outdir = tmp_path / "synth" / str(len(list(tmp_path.glob("synth/*"))))
+    synthesizing({STACK: document})(outdir)
+    workspace = Workspace(root=root, stack=STACK)
+    workspace.prepare(outdir / "stacks" / STACK, override)
+    return workspace
+
+
+def embedded(root: Path) -> EmbeddedTarget:
+    return EmbeddedTarget(emulator=FakeEmulator(home=root), root=root, user_environment={})
+
+
+def test_the_synthesized_bytes_and_assets_are_copied_as_they_are(root: Path, tmp_path: Path) -> None:
+    workspace = prepare(root, tmp_path, embedded(root).override(STACK))
+    for name in ("cdk.tf.json", "assets/code.zip"):
+        original = tmp_path / "synth" / "0" / "stacks" / STACK / name
+        assert (workspace.folder / name).read_bytes() == original.read_bytes()
+
+
+def test_the_embedded_override_replaces_backend_and_provider_version(
+    mirrored: Terraform, root: Path, tmp_path: Path
+) -> None:
+    workspace = prepare(root, tmp_path, embedded(root).override(STACK))
+    mirrored.init(workspace)
+    backend = json.loads((workspace.folder / ".terraform" / "terraform.tfstate").read_text())["backend"]
+    assert backend["type"] == "local"
+    assert (workspace.folder / backend["config"]["path"]).resolve() == workspace.local_state()
+    assert 'version     = "5.100.0"' in workspace.lock_file.read_text()
+
+
+def test_without_the_override_terraform_would_have_chosen_otherwise(
+    mirrored: Terraform, root: Path, tmp_path: Path
+) -> None:
+    workspace = prepare(root, tmp_path, {"terraform": {"backend": {"local": {"path": "x.tfstate"}}}})
+    mirrored.init(workspace)
+    assert 'version     = "6.1.0"' in workspace.lock_file.read_text()
+
+
+@pytest.mark.trap(37)
+def test_the_state_of_aws_is_in_the_region_that_survives(root: Path) -> None:
+    def backend(**changes: Any) -> dict[str, Any]:
+        settings = load_settings(environment_suffix="ci", state_bucket="states", **changes)
+        target = AwsTarget(settings=settings, root=root, user_environment={})
+        return dict(target.override(STACK)["terraform"]["backend"]["s3"])
+
+    assert backend() == {
+        "bucket": "states",
+        "key": f"ci/{STACK}.tfstate",
+        "region": "us-west-2",
+        "encrypt": True,
+        "use_lockfile": True,
+    }
+    assert backend(primary_region="us-west-2", secondary_region="us-east-1")["region"] == "us-west-2"
+
+
+def test_preparing_again_keeps_state_and_lock_file_and_drops_what_is_stale(root: Path, tmp_path: Path) -> None:
+    workspace = prepare(root, tmp_path, {"terraform": {}})
+    workspace.local_state().write_text("state")
+    workspace.lock_file.write_text("lock")
+    (workspace.folder / ".terraform").mkdir()
+    (workspace.folder / "assets" / "stale.zip").write_text("stale")
+    (workspace.folder / "stale.tf.json").write_text("{}")
+    prepare(root, tmp_path, {"terraform": {"x": 1}})
+    assert workspace.local_state().read_text() == "state"
+    assert workspace.lock_file.read_text() == "lock"
+    assert (workspace.folder / ".terraform").is_dir()
+    assert not (workspace.folder / "assets" / "stale.zip").exists()
+    assert not (workspace.folder / "stale.tf.json").exists()
+    assert json.loads((workspace.folder / OVERRIDE).read_text()) == {"terraform": {"x": 1}}
+
+
+def test_only_the_owner_may_look_into_states_and_logs(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+    workspace = prepare(root, tmp_path, {"terraform": {}}, {"variable": {"unused": {"default": ""}}})
+    terraform.init(workspace)
+    for folder in (workspace.folder, workspace.local_state().parent, workspace.logs):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_init_is_needed_again_when_anything_it_depends_on_changes(root: Path, tmp_path: Path) -> None:
+    workspace = prepare(root, tmp_path, {"terraform": {"backend": {}}})
+    assert not workspace.initialized("terraform")
+    (workspace.folder / ".terraform").mkdir()
+    workspace.lock_file.write_text("5.100.0")
+    workspace.mark_initialized("terraform")
+    prepare(root, tmp_path, {"terraform": {"backend": {}}})
+    assert workspace.initialized("terraform")
+
+    assert not workspace.initialized("another terraform")
+    workspace.lock_file.write_text("6.1.0")
+    assert not workspace.initialized("terraform")
+    workspace.lock_file.write_text("5.100.0")
+    prepare(root, tmp_path, {"terraform": {"backend": {"local": {}}}})
+    assert not workspace.initialized("terraform")
+    prepare(root, tmp_path, {"terraform": {"backend": {}}}, {**SYNTHESIZED, "terraform": {}})
+    assert not workspace.initialized("terraform")
+    prepare(root, tmp_path, {"terraform": {"backend": {}}})
+    assert workspace.initialized("terraform")
+    (workspace.folder / ".terraform" / "gone").symlink_to(tmp_path / "a mirror that is gone")
+    assert not workspace.initialized("terraform")

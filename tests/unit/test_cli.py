@@ -1,0 +1,190 @@
+"""The `hdr` command: help, exit codes, one clear line for every error."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from healthcare_dr import __version__
+from healthcare_dr.cli import app, command
+from healthcare_dr.errors import DeploymentError, SettingsError
+from healthcare_dr.ops.interrupts import Interrupted
+
+COMMANDS = ("synth", "up", "down", "plan", "deploy", "destroy", "status", "outputs", "token")
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def hdr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in a folder and with a home of its own."""
+    for name in [name for name in os.environ if name.startswith(("HDR_", "AWS_", "ENVIRONMENT_SUFFIX"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, **environment: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), env=environment, catch_exceptions=False)
+
+    return run
+
+
+def only_line(result: Result) -> str:
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+def test_help_names_every_command(hdr: Run) -> None:
+    result = hdr("--help")
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert f" {name} " in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(hdr: Run, name: str) -> None:
+    result = hdr(name, "--help")
+    assert result.exit_code == 0
+    assert "--help" in result.stdout
+
+
+def test_the_version(hdr: Run) -> None:
+    assert hdr("--version").stdout == f"hdr {__version__}\n"
+
+
+def test_an_unknown_command_is_wrong_usage(hdr: Run) -> None:
+    assert hdr("dpeloy").exit_code == 2
+
+
+@pytest.mark.requirement("D7")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_wrong_setting_is_one_line_and_exit_code_2(hdr: Run, name: str) -> None:
+    result = hdr(name, ENVIRONMENT_SUFFIX="Not Allowed")
+    assert result.exit_code == SettingsError.exit_code == 2
+    assert only_line(result).startswith("hdr: ENVIRONMENT_SUFFIX='Not Allowed' is not allowed: it must be")
+    assert result.stdout == ""
+
+
+def test_an_unknown_setting_is_refused(hdr: Run) -> None:
+    assert "did you mean HDR_DNS_TTL?" in only_line(hdr("status", HDR_DNS_TTLS="10"))
+
+
+def test_a_token_is_all_there_is_on_stdout(hdr: Run) -> None:
+    result = hdr("token", "--tenant", "clinic", "--scope", "user/Patient.r", "--lifetime", "60")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    header, payload, signature = result.stdout.strip().split(".")
+    assert all((header, payload, signature))
+
+
+def test_a_wrong_tenant_is_one_line(hdr: Run) -> None:
+    assert only_line(hdr("token", "--tenant", "a#b")).startswith("hdr: --tenant 'a#b' is not allowed")
+
+
+def test_nothing_deployed_has_no_outputs_and_is_not_healthy(hdr: Run, tmp_path: Path) -> None:
+    result = hdr("outputs", "--json", "--outputs-file", "cfn-outputs/flat-outputs.json")
+    assert json.loads(result.stdout) == {}
+    assert json.loads((tmp_path / "cfn-outputs/flat-outputs.json").read_text()) == {}
+    result = hdr("status", "--json")
+    assert result.exit_code == 1
+    status = json.loads(result.stdout)
+    assert (status["healthy"], status["running"]) == (False, False)
+    assert [region["health"] for region in status["regions"]] == ["not deployed", "not deployed"]
+    assert "not deployed" in hdr("status").stdout
+
+
+@pytest.mark.parametrize("name", ["plan", "deploy", "destroy"])
+def test_a_stopped_embedded_aws_is_one_line(hdr: Run, name: str) -> None:
+    result = hdr(name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert only_line(result) == "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"
+
+
+@pytest.mark.parametrize("name", ["plan", "deploy", "destroy", "status"])
+def test_an_endpoint_would_not_be_aws(hdr: Run, name: str) -> None:
+    result = hdr(name, "--target", "aws", AWS_ENDPOINT_URL="https://127.0.0.1:4566")
+    assert result.exit_code == 1
+    assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
+
+
+def test_missing_credentials_are_one_line(hdr: Run) -> None:
+    result = hdr(
+        "deploy",
+        "--target",
+        "aws",
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    )
+    assert result.exit_code == 1
+    assert only_line(result).startswith("hdr: there are no AWS credentials")
+
+
+def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    import typer
+
+    for error, code in (
+        (DeploymentError("x"), 1),
+        (SettingsError("x"), 2),
+        (Interrupted(signal.SIGTERM), 143),
+        (Interrupted(signal.SIGINT), 130),
+        (KeyboardInterrupt(), 130),
+    ):
+
+        def fail(error: BaseException = error) -> None:
+            raise error
+
+        with pytest.raises(typer.Exit) as left:
+            command(fail)()
+        assert left.value.exit_code == code
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_defect_of_ours_is_not_hidden() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        command(fail)()
+
+
+def test_help_and_tokens_do_not_load_the_heavy_parts() -> None:
+    script = (
+        "import sys, healthcare_dr.cli; heavy = {'cdktn', 'jsii', 'boto3', 'botocore', 'ministack', 'uvicorn'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
+    """A real process, and a real signal."""
+    script = (
+        "import time\n"
+        "from healthcare_dr import cli\n"
+        "@cli.app.command()\n"
+        "@cli.command\n"
+        "def wait() -> None:\n"
+        "    with cli.session():\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "cli.app(['wait'])\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "HDR_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        _, complaint = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
