@@ -98,7 +98,7 @@ def test_values_that_contradict_each_other_are_refused(
 
 def test_a_variable_that_nobody_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDR_DNS_TLL", "10")
-    with pytest.raises(SettingsError, match="HDR_DNS_TLL is not a setting; did you mean HDR_DNS_TTL?"):
+    with pytest.raises(SettingsError, match=r"HDR_DNS_TLL is not a setting; did you mean HDR_DNS_TTL\?"):
         load_settings()
 
 
