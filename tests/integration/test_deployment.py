@@ -14,14 +14,14 @@ from integration.platform_run import REGIONS, Deployed
 def test_an_interrupted_deployment_stops_cleanly(interruption: subprocess.CompletedProcess[str]) -> None:
     assert interruption.returncode == 130
     assert "Traceback" not in interruption.stdout
-    assert "goes on" in interruption.stdout
+    assert "the next run goes on from there" in " ".join(interruption.stdout.split())
 
 
 @pytest.mark.requirement("D8")
 def test_the_next_run_goes_on_and_a_second_plan_is_empty(deployed: Deployed) -> None:
     plan = deployed.reported("plan")
-    assert plan["pending"] is False, json.dumps(plan, indent=2)
-    assert set(plan["stacks"]) == set(STACKS)
+    assert set(plan) == set(STACKS)
+    assert [stack for stack, found in plan.items() if found["pending"]] == [], json.dumps(plan, indent=2)
 
 
 @pytest.mark.requirement("D8")
@@ -63,7 +63,7 @@ def test_the_zone_holds_a_weighted_record_for_each_region(deployed: Deployed) ->
         assert (verdict["Type"], verdict["HealthThreshold"], len(verdict["ChildHealthChecks"])) == ("CALCULATED", 2, 2)
         probes = [checks[child] for child in verdict["ChildHealthChecks"]]
         assert all((probe["RequestInterval"], probe["FailureThreshold"]) == (10, 3) for probe in probes)
-        assert sorted(probe["Inverted"] for probe in probes) == [False, True]
+        assert sorted(probe.get("Inverted", False) for probe in probes) == [False, True]
 
 
 @pytest.mark.requirement("R1.1", "R1.4", "R5.1")

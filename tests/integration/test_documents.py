@@ -1,5 +1,7 @@
 """The pair of document buckets: what is put into one arrives in the other, under that region's key."""
 
+import ssl
+
 import httpx
 import pytest
 from botocore.exceptions import ClientError
@@ -48,5 +50,5 @@ def test_documents_are_never_public(deployed: Deployed, region: str) -> None:
     assert set(blocked.values()) == {True}
     s3.put_object(Bucket=bucket, Key="private", Body=b"x")
     address = f"{deployed.emulator.environment()['AWS_ENDPOINT_URL']}/{bucket}/private"
-    anonymous = httpx.get(address, verify=deployed.emulator.environment()["AWS_CA_BUNDLE"], trust_env=False)
-    assert anonymous.status_code == 403
+    context = ssl.create_default_context(cafile=str(deployed.emulator.certificate))
+    assert httpx.get(address, verify=context, trust_env=False).status_code == 403

@@ -80,8 +80,9 @@ def without_statement(deployed: Deployed, policy: str, sid: str) -> Iterator[Non
     try:
         yield
     finally:
-        iam.set_default_policy_version(PolicyArn=arn, VersionId=version)
-        iam.delete_policy_version(PolicyArn=arn, VersionId=damaged)
+        iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(document), SetAsDefault=True)
+        for old in (version, damaged):
+            iam.delete_policy_version(PolicyArn=arn, VersionId=old)
 
 
 @pytest.mark.requirement("C6", "C5")

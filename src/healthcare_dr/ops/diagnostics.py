@@ -35,8 +35,8 @@ KNOWN = (
      "the state was kept elsewhere before (was HDR_STATE_BUCKET changed?): move it with "
      "`terraform init -migrate-state` in this folder, or set HDR_STATE_BUCKET as it was"),
     (r"BucketAlreadyExists\b|EntityAlreadyExists|ResourceInUseException[^\n]*already exists|already exists",
-     "what is to be created exists already and belongs to no state here: import or remove it, or choose another "
-     "ENVIRONMENT_SUFFIX"),
+     "what is to be created exists already and belongs to no state here: import or remove it (`hdr down` clears the "
+     "embedded AWS), or choose another ENVIRONMENT_SUFFIX"),
     (r"connect: connection refused|no such host|i/o timeout|TLS handshake timeout",
      "AWS cannot be reached: check the network, or whether the embedded AWS runs (`hdr status`)"),
 )  # fmt: skip

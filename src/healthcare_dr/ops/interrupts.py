@@ -1,14 +1,16 @@
 """Ctrl-C, handed on so that Terraform stops in order and keeps its state.
 
-The first signal asks every running Terraform to stop: it waits for the calls in flight, writes its state and ends.
-A second one makes Terraform end at once, a third one is no longer asked. Where no Terraform runs, the first signal
-ends the command.
+Asked to stop, Terraform cancels the calls in flight. A call that has created something by then, and whose answer is
+lost, leaves a resource that no state knows. So the first signal is handed on when no resource has been begun for a
+few seconds: what is in flight then are waits. A second signal is handed on at once, and a third one no longer asks.
+Where no Terraform runs, the first signal ends the command.
 """
 
 import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +19,8 @@ from typing import Final
 from healthcare_dr.ops.ports import Progress
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+QUIET_SECONDS = 3.0
+PATIENCE_SECONDS = 30.0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,6 +31,42 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+class Watch:
+    """One running child, and when it is a good moment to ask it to stop. The reader of its output calls `tick`."""
+
+    def __init__(self, child: subprocess.Popen[bytes], received: list[int]) -> None:
+        self._child = child
+        self._received = received
+        self._last_begun: float | None = None
+        self._noticed: float | None = None
+        self._asked = False
+
+    def began(self) -> None:
+        """A resource has been begun just now."""
+        self._last_begun = time.monotonic()
+
+    def tick(self) -> None:
+        """Ask the child to stop, once, if the operator wants it and the moment is good."""
+        if not self._received or self._asked:
+            return
+        now = time.monotonic()
+        self._noticed = self._noticed or now
+        quiet = self._last_begun is None or now - self._last_begun >= QUIET_SECONDS
+        if quiet or now - self._noticed >= PATIENCE_SECONDS:
+            self.ask()
+
+    def ask(self) -> None:
+        """Ask the child to stop, whatever the moment."""
+        self._asked = True
+        if self._child.poll() is None:
+            self._child.send_signal(signal.SIGINT)
+
+    def end(self) -> None:
+        """End the child and what it has started."""
+        if self._child.poll() is None:
+            os.killpg(self._child.pid, signal.SIGKILL)
+
+
 class Interrupts:
     """Knows the running children, and hands signals on to them while `installed`."""
 
@@ -34,7 +74,7 @@ class Interrupts:
         self._progress = progress
         # Reentrant: the handler runs in the main thread, which may hold it.
         self._lock = threading.RLock()
-        self._children: set[subprocess.Popen[bytes]] = set()
+        self._watched: set[Watch] = set()
         self._received: list[int] = []
 
     @contextmanager
@@ -53,30 +93,32 @@ class Interrupts:
             raise Interrupted(self._received[0])
 
     @contextmanager
-    def watching(self, child: subprocess.Popen[bytes]) -> Iterator[None]:
+    def watching(self, child: subprocess.Popen[bytes]) -> Iterator[Watch]:
         """Hand signals on to `child`, which leads a process group of its own, inside the block."""
+        watch = Watch(child, self._received)
         with self._lock:
-            self._children.add(child)
+            self._watched.add(watch)
         try:
-            yield
+            yield watch
         finally:
             with self._lock:
-                self._children.discard(child)
+                self._watched.discard(watch)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         with self._lock:
-            children = [child for child in self._children if child.poll() is None]
+            watched = list(self._watched)
         self._received.append(number)
-        if not children:
+        if not watched:
             raise Interrupted(self._received[0])
-        for child in children:
-            if len(self._received) <= 2:
-                child.send_signal(signal.SIGINT)
-            else:
-                os.killpg(child.pid, signal.SIGKILL)
         if len(self._received) == 1:
             self._progress.say(
-                "Stopping: Terraform finishes the calls in flight and saves its state "
-                "(once more to end at once, which may lose track of resources)"
+                "Stopping: Terraform finishes the calls in flight and saves its state; the next run goes on from "
+                "there (once more to stop at once, which may lose track of resources)"
             )
+            return
+        for watch in watched:
+            if len(self._received) == 2:
+                watch.ask()
+            else:
+                watch.end()

@@ -152,9 +152,11 @@ class Terraform:
                 process_group=0,
             )
         events = []
-        with self.interrupts.watching(child), log.open(encoding="utf-8", errors="replace") as lines:
-            for line in _follow(lines, child):
+        with self.interrupts.watching(child) as watch, log.open(encoding="utf-8", errors="replace") as lines:
+            for line in _follow(lines, child, watch.tick):
                 event = parse(line)
+                if isinstance(event, ResourceEvent) and event.phase == "start":
+                    watch.began()
                 if event is not None:
                     events.append(event)
                     listen(event)
@@ -193,8 +195,8 @@ def resource_events(listen: Callable[[ResourceEvent], None]) -> Listener:
     return only
 
 
-def _follow(lines: io.TextIOBase, child: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Whole lines as they are written, until the child has ended and all is read."""
+def _follow(lines: io.TextIOBase, child: subprocess.Popen[bytes], tick: Callable[[], None]) -> Iterator[str]:
+    """Whole lines as they are written, until the child has ended and all is read; calls `tick` now and then."""
     part = ""
     while True:
         ended = child.poll() is not None
@@ -205,6 +207,7 @@ def _follow(lines: io.TextIOBase, child: subprocess.Popen[bytes]) -> Iterator[st
                 part = ""
         if ended:
             break
+        tick()
         time.sleep(POLL_SECONDS)
     if part:
         yield part

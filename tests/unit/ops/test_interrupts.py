@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.ops.interrupts import SIGNALS, Interrupted, Interrupts
+from healthcare_dr.ops.interrupts import PATIENCE_SECONDS, QUIET_SECONDS, SIGNALS, Interrupted, Interrupts
 from unit.ops.fakes import RecordingProgress
 
 STUBBORN = 'trap "echo asked >> asked" INT; echo > ready; while :; do sleep 0.05; done'
@@ -36,8 +36,11 @@ def asked(folder: Path, times: int) -> bool:
 def test_a_child_is_asked_twice_and_then_ended(
     stubborn: "subprocess.Popen[bytes]", tmp_path: Path, progress: RecordingProgress, interrupts: Interrupts
 ) -> None:
-    with interrupts.installed(), interrupts.watching(stubborn):
+    with interrupts.installed(), interrupts.watching(stubborn) as watch:
+        watch.tick()
         os.kill(os.getpid(), signal.SIGINT)
+        watch.tick()
+        watch.tick()
         assert asked(tmp_path, 1)
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked(tmp_path, 2)
@@ -48,6 +51,45 @@ def test_a_child_is_asked_twice_and_then_ended(
             interrupts.check()
     assert stopped.value.exit_code == 130
     assert len(progress.said) == 1
+
+
+def test_a_child_is_not_asked_while_it_begins_resources(
+    stubborn: "subprocess.Popen[bytes]", tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is lost while a resource is created leaves one that no state knows."""
+    now = [100.0]
+    monkeypatch.setattr("healthcare_dr.ops.interrupts.time.monotonic", lambda: now[0])
+    with interrupts.installed(), interrupts.watching(stubborn) as watch:
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(int(PATIENCE_SECONDS) - 1):
+            watch.began()
+            watch.tick()
+            now[0] += 1
+        assert not (tmp_path / "asked").exists()
+        now[0] += QUIET_SECONDS
+        watch.tick()
+        monkeypatch.undo()
+        assert asked(tmp_path, 1)
+        watch.end()
+        stubborn.wait(timeout=10)
+
+
+def test_the_operator_does_not_wait_for_ever(
+    stubborn: "subprocess.Popen[bytes]", tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("healthcare_dr.ops.interrupts.time.monotonic", lambda: now[0])
+    with interrupts.installed(), interrupts.watching(stubborn) as watch:
+        os.kill(os.getpid(), signal.SIGINT)
+        watch.tick()
+        watch.began()
+        now[0] += PATIENCE_SECONDS
+        watch.began()
+        watch.tick()
+        monkeypatch.undo()
+        assert asked(tmp_path, 1)
+        watch.end()
+        stubborn.wait(timeout=10)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
