@@ -23,6 +23,7 @@ def files_of(synthesis: Synthesis) -> dict[str, bytes]:
 
 
 @pytest.mark.requirement("D8")
+@pytest.mark.trap(40)
 def test_all_three_stacks_are_written(synthesis: Synthesis) -> None:
     assert sorted(path.name for path in (synthesis.outdir / "stacks").iterdir()) == sorted(STACKS)
 

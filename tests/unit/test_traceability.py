@@ -1,0 +1,69 @@
+"""docs/traceability.md tells the truth: every number is there, and the tests it names carry the number."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "traceability.md").read_text(encoding="utf-8")
+COUNTS = {"R1": 4, "R2": 5, "R3": 4, "R4": 3, "R5": 2, "R6": 2, "R7": 2, "R8": 3, "R9": 1}
+REQUIREMENTS = [f"{group}.{number}" for group, count in COUNTS.items() for number in range(1, count + 1)]
+REQUIREMENTS += [f"D{number}" for number in range(1, 10)] + [f"C{number}" for number in range(1, 7)]
+TRAPS = [str(number) for number in range(1, 43)]
+UNPROVEN_TRAPS = {"2", "3", "16", "20", "26", "29"}
+
+Marks = dict[str, dict[str, list[str]]]
+
+
+def rows(pattern: str) -> dict[str, str]:
+    """Table rows by their first cell, where that matches."""
+    found = re.findall(rf"^\| ({pattern}) \|(.*)\|$", PAGE, re.MULTILINE)
+    assert len(found) == len(dict(found)), "a number has two rows"
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Marks:
+    """Which test files carry which number, from a collection of the whole suite."""
+    target = tmp_path_factory.mktemp("marks") / "marks.json"
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "marks"],
+        cwd=ROOT,
+        env={**os.environ, "HDR_MARKS_FILE": str(target)},
+        check=True,
+        capture_output=True,
+    )
+    read: Marks = json.loads(target.read_text(encoding="utf-8"))
+    return read
+
+
+def test_every_number_has_its_row() -> None:
+    assert list(rows(r"[RDC]\d(?:\.\d)?")) == REQUIREMENTS
+    assert list(rows(r"\d+")) == TRAPS
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS)
+def test_the_tests_of_a_requirement_carry_its_number(requirement: str, marks: Marks) -> None:
+    _, code, proof, _ = (*rows(r"[RDC]\d(?:\.\d)?")[requirement].split("|"), "")
+    sources, tests = re.findall(r"`([\w/.]+\.py)`", code), re.findall(r"`([\w/.]+\.py)`", proof)
+    assert sources
+    assert tests
+    assert [path for path in sources if not (ROOT / "src" / path).is_file()] == []
+    assert set(tests) <= set(marks["requirement"].get(requirement, ()))
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_the_tests_of_a_trap_carry_its_number(trap: str, marks: Marks) -> None:
+    tests = re.findall(r"`(tests/[\w/.]+\.py)`", rows(r"\d+")[trap])
+    assert set(tests) <= set(marks["trap"].get(trap, ()))
+    assert bool(tests) != (trap in UNPROVEN_TRAPS)
+
+
+def test_no_test_claims_a_number_that_does_not_exist(marks: Marks) -> None:
+    assert set(marks["requirement"]) <= set(REQUIREMENTS)
+    assert set(marks["trap"]) <= set(TRAPS)
