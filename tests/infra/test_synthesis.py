@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.naming import GLOBAL, STACKS
-from healthcare_dr.settings import Settings
+from healthcare_dr.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,14 @@ def test_nothing_of_this_machine_is_in_the_bytes(synthesis: Synthesis) -> None:
         if name.endswith(".json"):
             assert str(ROOT).encode() not in content
             assert str(Path.home()).encode() not in content
+
+
+@pytest.mark.requirement("C2")
+def test_what_breaks_a_rule_is_not_synthesized(tmp_path: Path) -> None:
+    """Every setting is allowed by itself; together they would take longer to fail over than is promised."""
+    slow = load_settings(health_check_interval=30, failure_threshold=10)
+    with pytest.raises(SynthesisError, match=r"detection takes 300 s and TTL 10 s more: over the RTO"):
+        synth(slow, tmp_path / "slow")
 
 
 @pytest.mark.requirement("D9")

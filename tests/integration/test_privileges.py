@@ -5,7 +5,7 @@ import json
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import httpx
@@ -85,6 +85,28 @@ def without_statement(deployed: Deployed, policy: str, sid: str) -> Iterator[Non
             iam.delete_policy_version(PolicyArn=arn, VersionId=old)
 
 
+@contextmanager
+def without_the_key(deployed: Deployed, region: str) -> Iterator[None]:
+    """Take the API's role out of the key's policy, which is what lets it use the key, and put it back."""
+    kms, alias = deployed.client("kms", region), deployed.names.key_alias()
+    key = kms.describe_key(KeyId=alias)["KeyMetadata"]["KeyId"]
+    text = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+    policy = json.loads(text)
+    kept = [statement for statement in policy["Statement"] if statement["Sid"] != "ApiRole"]
+    assert len(kept) == len(policy["Statement"]) - 1
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy | {"Statement": kept}))
+    try:
+        yield
+    finally:
+        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=text)
+
+
+def without(deployed: Deployed, region: str, permission: str) -> AbstractContextManager[None]:
+    if permission == "Key":
+        return without_the_key(deployed, region)
+    return without_statement(deployed, deployed.names.of("patient-api", region), permission)
+
+
 @pytest.mark.requirement("C6", "C5")
 @pytest.mark.parametrize("sid", ["Records", "Audit", "Key"])
 def test_the_api_cannot_do_without_its_permissions(
@@ -92,7 +114,7 @@ def test_the_api_cannot_do_without_its_permissions(
 ) -> None:
     written = apis[region].post("/fhir/Patient", json=patient()).json()
     address = f"/fhir/Patient/{written['id']}"
-    with without_statement(deployed, deployed.names.of("patient-api", region), sid):
+    with without(deployed, region, sid):
         for refused in (apis[region].post("/fhir/Patient", json=patient()), apis[region].get(address)):
             assert refused.status_code == 503
             assert refused.json()["resourceType"] == "OperationOutcome"
@@ -107,7 +129,7 @@ def test_the_api_cannot_do_without_its_permissions(
 def test_health_is_deep_enough_to_see_what_is_missing(
     deployed: Deployed, region: str, other_region: str, sid: str
 ) -> None:
-    with without_statement(deployed, deployed.names.of("patient-api", region), sid), deployed.api(region) as client:
+    with without(deployed, region, sid), deployed.api(region) as client:
         assert eventually(client, 503) == {"status": "unhealthy"}
         with deployed.api(other_region) as other:
             assert other.get("/health").status_code == 200

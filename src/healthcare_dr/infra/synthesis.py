@@ -44,7 +44,8 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
         lazy: load the bindings lazily; False only to measure and to prove that it changes nothing.
 
     Raises:
-        SynthesisError: the package cannot be built, or Node does not start.
+        SynthesisError: the package cannot be built, Node does not start, or what was written breaks a rule; the files
+            are there to be looked at all the same.
     """
     node.prepare(lazy=lazy)
     # Imported here, because importing them starts Node.
@@ -52,6 +53,7 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
     from jsii.errors import JSIIError
 
     from healthcare_dr.infra.api import FunctionCode
+    from healthcare_dr.infra.lint import check
     from healthcare_dr.infra.stacks import GlobalStack, RegionalStack
 
     built = package.build()
@@ -69,4 +71,7 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
             app.synth()
         except JSIIError as error:
             raise SynthesisError(f"synthesis failed: {str(error).strip().splitlines()[0]}") from error
-    return Synthesis(outdir=outdir)
+    synthesis = Synthesis(outdir=outdir)
+    if findings := check(synthesis.documents(), settings):
+        raise SynthesisError("\n".join(("the synthesized stacks break a rule:", *map(str, findings))))
+    return synthesis
