@@ -28,13 +28,13 @@ from healthcare_dr.ops import wiring
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.confirm import approved, asking
 from healthcare_dr.ops.deploy import Changes, Confirm
-from healthcare_dr.ops.interrupts import Interrupted
 from healthcare_dr.ops.outputs import flatten, write_outputs
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
-from healthcare_dr.ops.state import read_state
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.tables import print_done, print_outputs, print_plans, print_status, summary_lines
+from healthcare_dr.ops.terraform.interrupts import Interrupted
+from healthcare_dr.ops.terraform.state import read_state
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, issue
 from healthcare_dr.settings import load_settings
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,14 @@ class Deployed:
     def token(self, *, tenant: str = "clinic-a", scopes: Sequence[str] = (ALL_RIGHTS,), **other: Any) -> str:
         return self.emulator.token(subject="tester", tenant=tenant, scopes=scopes, **other)
 
+    @cache  # noqa: B019 - one deployment lives as long as the tests
+    def outputs(self) -> dict[str, str]:
+        """The outputs of all three stacks; the deployment does not change them between tests."""
+        found: dict[str, str] = self.reported("outputs")
+        return found
+
     def api_id(self, region: str) -> str:
-        role = "Primary" if region == REGIONS[0] else "Secondary"
-        return str(self.reported("outputs")[f"{role}ApiId"])
+        return self.outputs()["PrimaryApiId" if region == REGIONS[0] else "SecondaryApiId"]
 
     def api(self, region: str, token: str | None = None, **headers: str) -> httpx.Client:
         """A client of one region's HTTP API."""

@@ -47,7 +47,7 @@ def test_outputs_are_written_flat(deployed: Deployed, tmp_path: Path) -> None:
 @pytest.mark.requirement("R4.1", "R4.2")
 def test_the_zone_holds_a_weighted_record_for_each_region(deployed: Deployed) -> None:
     route53 = deployed.client("route53")
-    zone = deployed.reported("outputs")["ZoneId"]
+    zone = deployed.outputs()["ZoneId"]
     records = [
         record
         for record in route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]

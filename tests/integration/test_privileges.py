@@ -5,7 +5,7 @@ import json
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -87,7 +87,7 @@ def without_statement(deployed: Deployed, policy: str, sid: str) -> Iterator[Non
 
 @contextmanager
 def without_the_key(deployed: Deployed, region: str) -> Iterator[None]:
-    """Take the API's role out of the key's policy, which is what lets it use the key, and put it back."""
+    """Take the API's role out of the key's policy, and put it back."""
     kms, alias = deployed.client("kms", region), deployed.names.key_alias()
     key = kms.describe_key(KeyId=alias)["KeyMetadata"]["KeyId"]
     text = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
@@ -101,10 +101,14 @@ def without_the_key(deployed: Deployed, region: str) -> Iterator[None]:
         kms.put_key_policy(KeyId=key, PolicyName="default", Policy=text)
 
 
-def without(deployed: Deployed, region: str, permission: str) -> AbstractContextManager[None]:
-    if permission == "Key":
-        return without_the_key(deployed, region)
-    return without_statement(deployed, deployed.names.of("patient-api", region), permission)
+@contextmanager
+def without(deployed: Deployed, region: str, permission: str) -> Iterator[None]:
+    """Take a permission from the API's role; the key's is granted twice, by the key and by the role."""
+    with ExitStack() as stack:
+        stack.enter_context(without_statement(deployed, deployed.names.of("patient-api", region), permission))
+        if permission == "Key":
+            stack.enter_context(without_the_key(deployed, region))
+        yield
 
 
 @pytest.mark.requirement("C6", "C5")

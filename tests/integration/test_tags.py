@@ -18,7 +18,7 @@ def as_dict(tags: Any) -> dict[str, str]:
 def tags_of(deployed: Deployed, region: str) -> dict[str, dict[str, str]]:
     """The tags of one resource of each service, by a name for it."""
     names, account = deployed.names, deployed.account()
-    outputs = deployed.reported("outputs")
+    outputs = deployed.outputs()
     role = "Primary" if region == REGIONS[0] else "Secondary"
 
     def client(service: str) -> Any:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from healthcare_dr import __version__
 from healthcare_dr.cli import app, command
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.ops.interrupts import Interrupted
+from healthcare_dr.ops.terraform.interrupts import Interrupted
 
 COMMANDS = ("synth", "up", "down", "plan", "deploy", "destroy", "status", "outputs", "token")
 Run = Callable[..., Result]

@@ -10,8 +10,8 @@ from healthcare_dr.naming import GLOBAL
 from healthcare_dr.ops.deploy import Confirm
 from healthcare_dr.ops.ports import Progress
 from healthcare_dr.ops.progress import quiet
-from healthcare_dr.ops.runner import Plan
 from healthcare_dr.ops.tables import print_plans
+from healthcare_dr.ops.terraform.runner import Plan
 
 
 def asking(console: Console, progress: Progress, *, auto_approve: bool) -> Confirm:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, STACKS
-from healthcare_dr.ops.events import ResourceEvent
 from healthcare_dr.ops.parallel import side_by_side
 from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
-from healthcare_dr.ops.runner import Plan, Terraform, resource_events
-from healthcare_dr.ops.state import StackState, read_state
-from healthcare_dr.ops.workspace import Workspace
+from healthcare_dr.ops.terraform.events import ResourceEvent
+from healthcare_dr.ops.terraform.runner import Plan, Terraform, resource_events
+from healthcare_dr.ops.terraform.state import StackState, read_state
+from healthcare_dr.ops.terraform.workspace import Workspace
 
 VERBS = {"create": "created", "delete": "destroyed", "update": "changed"}
 

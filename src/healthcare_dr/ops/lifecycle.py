@@ -11,9 +11,9 @@ from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.demo import Demo, demonstrate
 from healthcare_dr.ops.deploy import Changes, Deployment
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
-from healthcare_dr.ops.state import read_state
+from healthcare_dr.ops.terraform.state import read_state
+from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT
-from healthcare_dr.ops.workspace import state_file
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.ops.state import StackState
+from healthcare_dr.ops.terraform.state import StackState
 
 # The global stack's outputs exist once and carry no prefix.
 PREFIXES = {PRIMARY: "Primary", SECONDARY: "Secondary", GLOBAL: ""}

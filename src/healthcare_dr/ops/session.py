@@ -10,10 +10,10 @@ from rich.console import Console
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.deploy import Deployment
-from healthcare_dr.ops.interrupts import Interrupts
 from healthcare_dr.ops.lifecycle import Lifecycle
 from healthcare_dr.ops.ports import Progress
 from healthcare_dr.ops.progress import reporting
+from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.settings import Settings
 
 

@@ -10,7 +10,7 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, STACKS, Names
 from healthcare_dr.ops.ports import REGIONAL, Target
 from healthcare_dr.ops.probe import https_client
-from healthcare_dr.ops.state import StackState
+from healthcare_dr.ops.terraform.state import StackState
 
 Health = Literal["healthy", "unhealthy", "unreachable", "not deployed"]
 Drain = Literal["serving", "draining", "unknown"]

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from healthcare_dr.ops.demo import Demo
 from healthcare_dr.ops.deploy import Changes
-from healthcare_dr.ops.runner import Plan
 from healthcare_dr.ops.status import Status
+from healthcare_dr.ops.terraform.runner import Plan
 
 SIGNS = {"create": ("+", "green"), "delete": ("-", "red"), "update": ("~", "yellow"), "replace": ("±", "magenta")}
 STYLES = {"healthy": "green", "serving": "green", "draining": "yellow", "unhealthy": "red", "unreachable": "red"}

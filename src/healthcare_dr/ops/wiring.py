@@ -6,17 +6,17 @@ from functools import partial
 from pathlib import Path
 
 from healthcare_dr.naming import STACKS, Names
-from healthcare_dr.ops.aws_target import AwsTarget
 from healthcare_dr.ops.deploy import Deployment
-from healthcare_dr.ops.embedded_target import PROVIDER_VERSION, EmbeddedTarget
-from healthcare_dr.ops.interrupts import Interrupts
 from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
-from healthcare_dr.ops.provider_mirror import prepare_source
-from healthcare_dr.ops.runner import Terraform
-from healthcare_dr.ops.state import read_state
 from healthcare_dr.ops.status import Status, read_status
 from healthcare_dr.ops.synthesis import synthesize
-from healthcare_dr.ops.terraform_binary import find_terraform
+from healthcare_dr.ops.targets.aws import AwsTarget
+from healthcare_dr.ops.targets.embedded import PROVIDER_VERSION, EmbeddedTarget
+from healthcare_dr.ops.terraform.binary import find_terraform
+from healthcare_dr.ops.terraform.interrupts import Interrupts
+from healthcare_dr.ops.terraform.provider_source import prepare_source
+from healthcare_dr.ops.terraform.runner import Terraform
+from healthcare_dr.ops.terraform.state import read_state
 from healthcare_dr.settings import Settings
 
 

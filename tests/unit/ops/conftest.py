@@ -12,8 +12,8 @@ import pytest
 import trustme
 
 from healthcare_dr.ops.deploy import Deployment
-from healthcare_dr.ops.interrupts import Interrupts
-from healthcare_dr.ops.runner import Terraform
+from healthcare_dr.ops.terraform.interrupts import Interrupts
+from healthcare_dr.ops.terraform.runner import Terraform
 from unit.ops.fakes import LocalTarget, RecordingProgress, Stack, synthesizing
 
 

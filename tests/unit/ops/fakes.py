@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.ops.environment import AUTOMATION, bare
-from healthcare_dr.ops.workspace import state_file
+from healthcare_dr.ops.targets.environment import AUTOMATION, bare
+from healthcare_dr.ops.terraform.workspace import state_file
 
 
 @dataclass

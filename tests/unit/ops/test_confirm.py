@@ -9,8 +9,8 @@ from rich.console import Console
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY
 from healthcare_dr.ops.confirm import asking
-from healthcare_dr.ops.events import PlannedChange
-from healthcare_dr.ops.runner import Plan
+from healthcare_dr.ops.terraform.events import PlannedChange
+from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.fakes import RecordingProgress
 
 

@@ -10,7 +10,7 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Changes
-from healthcare_dr.ops.runner import Plan
+from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.conftest import Deploying
 from unit.ops.fakes import LocalTarget, RecordingProgress, failing, slow, three_stacks
 

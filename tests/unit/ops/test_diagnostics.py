@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.ops.diagnostics import condense
-from healthcare_dr.ops.events import Diagnostic, parse
+from healthcare_dr.ops.terraform.diagnostics import condense
+from healthcare_dr.ops.terraform.events import Diagnostic, parse
 
 STREAMS = Path(__file__).parent / "streams"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from healthcare_dr.ops.events import (
+from healthcare_dr.ops.terraform.events import (
     ChangeSummary,
     Diagnostic,
     Event,
@@ -13,7 +13,7 @@ from healthcare_dr.ops.events import (
     WaitingForLock,
     parse,
 )
-from healthcare_dr.ops.runner import resource_events
+from healthcare_dr.ops.terraform.runner import resource_events
 
 STREAMS = Path(__file__).parent / "streams"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.ops.interrupts import PATIENCE_SECONDS, QUIET_SECONDS, SIGNALS, Interrupted, Interrupts
+from healthcare_dr.ops.terraform.interrupts import PATIENCE_SECONDS, QUIET_SECONDS, SIGNALS, Interrupted, Interrupts
 from unit.ops.fakes import RecordingProgress
 
 STUBBORN = 'trap "echo asked >> asked" INT; echo > ready; while :; do sleep 0.05; done'
@@ -58,7 +58,7 @@ def test_a_child_is_not_asked_while_it_begins_resources(
 ) -> None:
     """An answer that is lost while a resource is created leaves one that no state knows."""
     now = [100.0]
-    monkeypatch.setattr("healthcare_dr.ops.interrupts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("healthcare_dr.ops.terraform.interrupts.time.monotonic", lambda: now[0])
     with interrupts.installed(), interrupts.watching(stubborn) as watch:
         os.kill(os.getpid(), signal.SIGINT)
         for _ in range(int(PATIENCE_SECONDS) - 1):
@@ -78,7 +78,7 @@ def test_the_operator_does_not_wait_for_ever(
     stubborn: "subprocess.Popen[bytes]", tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("healthcare_dr.ops.interrupts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("healthcare_dr.ops.terraform.interrupts.time.monotonic", lambda: now[0])
     with interrupts.installed(), interrupts.watching(stubborn) as watch:
         os.kill(os.getpid(), signal.SIGINT)
         watch.tick()

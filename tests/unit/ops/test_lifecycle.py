@@ -10,8 +10,8 @@ from healthcare_dr.naming import GLOBAL, STACKS
 from healthcare_dr.ops.demo import PATIENT
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.lifecycle import Lifecycle
+from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.ops.token import DEMO_TENANT
-from healthcare_dr.ops.workspace import state_file
 from unit.ops.conftest import Answer, Deploying, Serving
 from unit.ops.fakes import FakeEmulator, LocalTarget, RecordingProgress, failing, three_stacks
 

@@ -13,12 +13,12 @@ from rich.console import Console
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
 from healthcare_dr.ops.demo import PATIENT, demonstrate
-from healthcare_dr.ops.events import OutputChange, PlannedChange
 from healthcare_dr.ops.outputs import flatten, write_outputs
-from healthcare_dr.ops.runner import Plan
-from healthcare_dr.ops.state import StackState, read_state
 from healthcare_dr.ops.status import asker, read_status
 from healthcare_dr.ops.tables import print_plans, print_status, summary_lines
+from healthcare_dr.ops.terraform.events import OutputChange, PlannedChange
+from healthcare_dr.ops.terraform.runner import Plan
+from healthcare_dr.ops.terraform.state import StackState, read_state
 from healthcare_dr.ops.token import issue
 from unit.ops.conftest import Answer, Serving
 from unit.ops.fakes import FakeEmulator, LocalTarget

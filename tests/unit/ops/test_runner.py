@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.events import Event, ResourceEvent
-from healthcare_dr.ops.interrupts import Interrupted, Interrupts
-from healthcare_dr.ops.runner import PLAN_FILE, Terraform, resource_events
-from healthcare_dr.ops.state import read_state
-from healthcare_dr.ops.workspace import Workspace
+from healthcare_dr.ops.terraform.events import Event, ResourceEvent
+from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
+from healthcare_dr.ops.terraform.runner import PLAN_FILE, Terraform, resource_events
+from healthcare_dr.ops.terraform.state import read_state
+from healthcare_dr.ops.terraform.workspace import Workspace
 from unit.ops.fakes import RecordingProgress, Stack, failing, slow, stack_json, synthesizing
 
 STACK = "healthcare-dr-primary"
@@ -183,9 +183,9 @@ def test_terraform_outlives_us_and_saves_its_state(root: Path, tmp_path: Path, t
     terraform.plan(workspace)
     script = (
         "import sys; from pathlib import Path\n"
-        "from healthcare_dr.ops.interrupts import Interrupts\n"
-        "from healthcare_dr.ops.runner import Terraform\n"
-        "from healthcare_dr.ops.workspace import Workspace\n"
+        "from healthcare_dr.ops.terraform.interrupts import Interrupts\n"
+        "from healthcare_dr.ops.terraform.runner import Terraform\n"
+        "from healthcare_dr.ops.terraform.workspace import Workspace\n"
         "import os; from unit.ops.fakes import RecordingProgress\n"
         "terraform = Terraform(binary=Path(sys.argv[1]), environment=dict(os.environ), "
         "interrupts=Interrupts(progress=RecordingProgress()))\n"

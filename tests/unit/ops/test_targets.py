@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.aws_target import AwsTarget
-from healthcare_dr.ops.embedded_target import EmbeddedTarget
+from healthcare_dr.ops.targets.aws import AwsTarget
+from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.settings import load_settings
 from unit.ops.fakes import FakeEmulator
 

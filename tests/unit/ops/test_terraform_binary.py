@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import ToolError
-from healthcare_dr.ops.terraform_binary import find_terraform, inspect
-from healthcare_dr.ops.terraform_download import PINNED_VERSION, download, host_platform
+from healthcare_dr.ops.terraform.binary import find_terraform, inspect
+from healthcare_dr.ops.terraform.download import PINNED_VERSION, download, host_platform
 from unit.ops.conftest import Answer, Served, Serving
 
 ARCHIVE = f"terraform_{PINNED_VERSION}_{host_platform()}.zip"

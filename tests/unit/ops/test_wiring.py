@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.interrupts import Interrupts
 from healthcare_dr.ops.session import open_session
+from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.wiring import deployment_of, emulator_of, environment_root, target_of
 from healthcare_dr.settings import Settings, load_settings
 from unit.ops.fakes import RecordingProgress
@@ -40,7 +40,7 @@ def test_a_mirror_counts_where_it_holds_a_version_the_target_takes(
 ) -> None:
     mirror = provider_mirror(tmp_path / "user" / ".terraform.d" / "plugins", version)
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
-    monkeypatch.setattr("healthcare_dr.ops.provider_mirror.OPT", tmp_path / "no-opt")
+    monkeypatch.setattr("healthcare_dr.ops.terraform.provider_source.OPT", tmp_path / "no-opt")
     progress = RecordingProgress()
     deployment = deployment_of(
         settings, target_of(settings, target), progress=progress, interrupts=Interrupts(progress=progress)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.aws_target import AwsTarget
-from healthcare_dr.ops.embedded_target import EmbeddedTarget
-from healthcare_dr.ops.provider_mirror import prepare_source
-from healthcare_dr.ops.runner import Terraform
-from healthcare_dr.ops.terraform_binary import inspect
-from healthcare_dr.ops.terraform_download import host_platform
-from healthcare_dr.ops.workspace import OVERRIDE, Workspace
+from healthcare_dr.ops.targets.aws import AwsTarget
+from healthcare_dr.ops.targets.embedded import EmbeddedTarget
+from healthcare_dr.ops.terraform.binary import inspect
+from healthcare_dr.ops.terraform.download import host_platform
+from healthcare_dr.ops.terraform.provider_source import prepare_source
+from healthcare_dr.ops.terraform.runner import Terraform
+from healthcare_dr.ops.terraform.workspace import OVERRIDE, Workspace
 from healthcare_dr.settings import load_settings
 from unit.ops.fakes import FakeEmulator, Stack, synthesizing
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.diagnostics import CREDENTIALS_MEND
-from healthcare_dr.ops.environment import AUTOMATION, untouched
-from healthcare_dr.ops.workspace import state_file
+from healthcare_dr.ops.targets.environment import AUTOMATION, untouched
+from healthcare_dr.ops.terraform.diagnostics import CREDENTIALS_MEND
+from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings
 
 if TYPE_CHECKING:

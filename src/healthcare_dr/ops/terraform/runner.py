@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.diagnostics import condense, read_text
-from healthcare_dr.ops.events import (
+from healthcare_dr.ops.terraform.diagnostics import condense, read_text
+from healthcare_dr.ops.terraform.events import (
     ChangeSummary,
     Diagnostic,
     Event,
@@ -28,8 +28,8 @@ from healthcare_dr.ops.events import (
     diagnostic,
     parse,
 )
-from healthcare_dr.ops.interrupts import Interrupts
-from healthcare_dr.ops.workspace import Workspace
+from healthcare_dr.ops.terraform.interrupts import Interrupts
+from healthcare_dr.ops.terraform.workspace import Workspace
 
 LOCK_TIMEOUT_SECONDS = 15
 POLL_SECONDS = 0.05

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healthcare_dr.errors import ToolError
-from healthcare_dr.ops.terraform_download import PINNED_VERSION, download
+from healthcare_dr.ops.terraform.download import PINNED_VERSION, download
 
 MINIMUM = (1, 10)
 

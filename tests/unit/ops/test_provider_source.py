@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import DeploymentError, ToolError
-from healthcare_dr.ops.provider_mirror import ProviderSource, prepare_source, search_path
-from healthcare_dr.ops.runner import Terraform
-from healthcare_dr.ops.terraform_binary import TerraformBinary
-from healthcare_dr.ops.terraform_download import host_platform
-from healthcare_dr.ops.workspace import Workspace
+from healthcare_dr.ops.terraform.binary import TerraformBinary
+from healthcare_dr.ops.terraform.download import host_platform
+from healthcare_dr.ops.terraform.provider_source import ProviderSource, prepare_source, search_path
+from healthcare_dr.ops.terraform.runner import Terraform
+from healthcare_dr.ops.terraform.workspace import Workspace
 from unit.ops.conftest import Answer, Serving
 from unit.ops.fakes import stack_json, synthesizing
 
@@ -34,7 +34,7 @@ def source(tmp_path: Path, binary: TerraformBinary = TERRAFORM, /, **where: Path
     if "data" in where:
         environment["XDG_DATA_HOME"] = str(where["data"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("healthcare_dr.ops.provider_mirror.OPT", where.get("opt", tmp_path / "no-opt"))
+        patch.setattr("healthcare_dr.ops.terraform.provider_source.OPT", where.get("opt", tmp_path / "no-opt"))
         return prepare_source(
             terraform=binary,
             accepts=lambda version: version == "5.100.0",
@@ -47,7 +47,7 @@ def source(tmp_path: Path, binary: TerraformBinary = TERRAFORM, /, **where: Path
 def test_terraforms_own_folders_and_those_below_opt_are_searched_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("healthcare_dr.ops.provider_mirror.OPT", tmp_path / "opt")
+    monkeypatch.setattr("healthcare_dr.ops.terraform.provider_source.OPT", tmp_path / "opt")
     (tmp_path / "opt" / "b").mkdir(parents=True)
     (tmp_path / "opt" / "a").mkdir()
     (tmp_path / "opt" / "file").write_text("")

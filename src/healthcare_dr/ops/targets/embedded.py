@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.environment import AUTOMATION, bare
 from healthcare_dr.ops.ports import EmbeddedAws
-from healthcare_dr.ops.workspace import state_file
+from healthcare_dr.ops.targets.environment import AUTOMATION, bare
+from healthcare_dr.ops.terraform.workspace import state_file
 
 # The provider that the embedded AWS has been proven with.
 PROVIDER_VERSION = "5.100.0"

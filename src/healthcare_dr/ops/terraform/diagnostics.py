@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from healthcare_dr.ops.events import Diagnostic
+from healthcare_dr.ops.terraform.events import Diagnostic
 
 LONGEST = 400
 

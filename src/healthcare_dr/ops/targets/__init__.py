@@ -1,0 +1,1 @@
+"""Where the platform is deployed to: AWS, or the embedded AWS."""

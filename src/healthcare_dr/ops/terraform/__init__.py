@@ -1,0 +1,1 @@
+"""Terraform as a tool: found or fetched, run, listened to, interrupted."""
