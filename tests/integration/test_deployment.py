@@ -18,6 +18,20 @@ def test_an_interrupted_deployment_stops_cleanly(interruption: subprocess.Comple
 
 
 @pytest.mark.requirement("D8")
+def test_terraform_validates_all_three_stacks(environment: Deployed, tmp_path: Path) -> None:
+    finished = environment.hdr("synth", "--out", str(tmp_path / "out"), "--validate")
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.requirement("D8")
+def test_the_bytes_that_were_deployed_are_the_synthesized_ones(deployed: Deployed, tmp_path: Path) -> None:
+    assert deployed.hdr("synth", "--out", str(tmp_path / "out")).returncode == 0
+    for stack in STACKS:
+        synthesized = (tmp_path / "out" / "stacks" / stack / "cdk.tf.json").read_bytes()
+        assert (deployed.home / "embedded" / "it" / stack / "cdk.tf.json").read_bytes() == synthesized
+
+
+@pytest.mark.requirement("D8")
 def test_the_next_run_goes_on_and_a_second_plan_is_empty(deployed: Deployed) -> None:
     plan = deployed.reported("plan")
     assert set(plan) == set(STACKS)
