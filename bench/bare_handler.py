@@ -1,0 +1,46 @@
+"""The yardstick of cold starts: the least that answers a read of a patient and audits it, with boto3 alone."""
+
+import json
+import os
+import time
+import uuid
+
+import boto3
+
+_client = boto3.client("dynamodb")
+
+
+def handler(event: dict[str, object], context: object) -> dict[str, object]:
+    """Read the record, put the audit item, answer."""
+    del context
+    authorizer = event["requestContext"]["authorizer"]  # type: ignore[index]  # an event of a known form
+    claims = authorizer["jwt"]["claims"]
+    patient_id = str(event["rawPath"]).rpartition("/")[2]
+    found = _client.get_item(
+        TableName=os.environ["RECORDS_TABLE"],
+        Key={"pk": {"S": f"{claims['tenant']}#Patient#{patient_id}"}, "sk": {"S": "head"}},
+        ConsistentRead=True,
+    )["Item"]
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    audit = {
+        "pk": f"{claims['tenant']}#{at[:13]}#00",
+        "sk": f"{at}#{uuid.uuid4()}",
+        "at": at,
+        "tenant": claims["tenant"],
+        "subject": claims["sub"],
+        "action": "R",
+        "outcome": "success",
+        "record": f"{claims['tenant']}#Patient/{patient_id}",
+        "region": os.environ["AWS_REGION"],
+    }
+    _client.put_item(
+        TableName=os.environ["AUDIT_TABLE"],
+        Item={name: {"S": text} for name, text in audit.items()},
+        ConditionExpression="attribute_not_exists(pk)",
+    )
+    print(json.dumps({"message": "call", "status": 200}))
+    return {
+        "statusCode": 200,
+        "headers": {"Content-Type": "application/fhir+json", "Cache-Control": "no-store"},
+        "body": found["resource"]["S"],
+    }
