@@ -84,6 +84,14 @@ def without(sid: str) -> Callable[[list[Any]], object]:
     return change
 
 
+def swap(stack: str, kind: str, one: str, other: str, attribute: str) -> Damage:
+    def damage(documents: Documents) -> None:
+        first_body, second_body = (res(stack, kind, name)(documents) for name in (one, other))
+        first_body[attribute], second_body[attribute] = second_body[attribute], first_body[attribute]
+
+    return damage
+
+
 def with_action(sid: str, *actions: str) -> Callable[[list[Any]], object]:
     return lambda found: next(s for s in found if s["Sid"] == sid)["Action"].extend(actions)
 
@@ -201,9 +209,17 @@ def document_mutations() -> Iterator[Mutation]:
         )  # fmt: skip
         yield Mutation(
             f"{role}-too-early", "replication-waits-for-versioning",
-            of_resource(GLOBAL, REPLICATION, name, lambda body: body["depends_on"].pop()), ("R3.2", "D5"),
+            of_resource(GLOBAL, REPLICATION, name, lambda body: body["depends_on"].pop(0)), ("R3.2", "D5"),
         )  # fmt: skip
-        for sid in ("DecryptSource", "EncryptReplicas"):
+        yield Mutation(
+            f"{role}-before-permission", "replication-role",
+            of_resource(GLOBAL, REPLICATION, name, lambda body: body["depends_on"].pop()), ("R3.1",),
+        )  # fmt: skip
+        yield Mutation(
+            f"{role}-some", "replication-both-ways", put(GLOBAL, REPLICATION, name, "rule.filter.prefix", "x/"),
+            ("R3.1",),
+        )  # fmt: skip
+        for sid in ("DecryptSource", "EncryptReplicas", "ReadSource", "ReadVersions", "WriteReplicas"):
             yield Mutation(
                 f"{role}-{sid}", "replication-role",
                 statements(GLOBAL, "aws_iam_role_policy", f"replication_policy_{role}", "policy", without(sid)),
@@ -234,7 +250,7 @@ def bucket_mutations(stack: str, bucket: str) -> Iterator[Mutation]:
         f"{stack}-{bucket}-bucket-key", "bucket-encryption",
         put(stack, encryption, f"{bucket}_encryption", "rule.bucket_key_enabled", False), (), (12,),
     )  # fmt: skip
-    for sid in ("RefusePlaintext", "RefuseOtherKeys"):
+    for sid in ("RefusePlaintext", "RefuseOtherEncryption", "RefuseOtherKeys"):
         yield Mutation(
             f"{stack}-{bucket}-{sid}", "bucket-private",
             statements(stack, "aws_s3_bucket_policy", f"{bucket}_policy", "policy", without(sid)), ("C6",), (19,),

@@ -1,13 +1,11 @@
 """Damage to keys, functions, roles, networks and stacks."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from infra.mutations import (
     Damage,
-    Documents,
     Mutation,
     add,
     drop,
@@ -15,7 +13,6 @@ from infra.mutations import (
     of_stack,
     put,
     remove,
-    res,
     statements,
     with_action,
     without,
@@ -39,9 +36,23 @@ def key_mutations() -> Iterator[Mutation]:
             ("LogGroups", "key-admits-logs", ("C4",), (18,)),
             ("DocumentReplication", "key-policy-cross-region", ("R5.2",), ()),
             ("PeerDocumentsRole", "key-policy-cross-region", ("R5.2", "R2.3"), ()),
+            ("Topics", "key-admits-alarms", ("R7.1",), (17,)),
+            ("ReplicationEvents", "key-admits-alarms", ("R7.1", "C3"), (17,)),
+            ("Trail", "key-admits-trail", ("C6",), ()),
+            ("TrailReaders", "key-admits-trail", ("C6",), ()),
+            ("ApiRole", "key-admits-region", ("R5.2",), ()),
+            ("TablesOfThisAccount", "key-admits-region", ("C4",), ()),
+            ("FunctionEnvironment", "key-admits-region", ("C4",), ()),
         ):
             damage = statements(stack, kind, "data_key", "policy", without(sid))
             yield Mutation(f"{stack}-{sid}", rule, damage, requirements, traps)
+        for name, replication in (
+            ("one-direction", lambda s: s["Condition"]["ArnEquals"]["aws:PrincipalArn"].pop()),
+            ("denied", lambda s: s.update(Effect="Deny")),
+            ("useless", lambda s: s.update(Action=["kms:DescribeKey"])),
+        ):
+            damage = statements(stack, kind, "data_key", "policy", altered("DocumentReplication", replication))
+            yield Mutation(f"{stack}-replication-{name}", "key-policy-cross-region", damage, ("R5.2",))
         for action in ("kms:*", "kms:Decrypt"):
             yield Mutation(
                 f"{stack}-admin-{action}", "key-policy-least-privilege",
@@ -107,7 +118,28 @@ def compute_mutations() -> Iterator[Mutation]:
                 "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"),
             ("R2.5",),
         )  # fmt: skip
-        yield Mutation(f"{stack}-trust", "trust-across-regions", named_principal(stack), ("R2.3",), (36,))
+        for name, change in (
+            (
+                "named",
+                lambda s: s.update(Principal={"AWS": "arn:aws:iam::123456789012:role/healthcare-dr-patient-api"}),
+            ),
+            ("everyone", lambda s: s.update(Principal="*")),
+            ("wildcard", lambda s: s["Condition"]["ArnEquals"].update({"aws:PrincipalArn": "role/*us-west-2*"})),
+        ):
+            damage = statements(
+                stack, "aws_iam_role", "documents_peer_role", "assume_role_policy", altered("TrustPeer", change)
+            )
+            yield Mutation(f"{stack}-trust-{name}", "trust-across-regions", damage, ("R2.3",), (36,))
+        yield Mutation(
+            f"{stack}-past-alias", "api-calls-alias",
+            put(stack, "aws_apigatewayv2_integration", "patient_api_integration", "integration_uri",
+                "${aws_lambda_function.patient_api.invoke_arn}"),
+            ("R2.1",),
+        )  # fmt: skip
+        yield Mutation(
+            f"{stack}-unqualified", "api-calls-alias",
+            drop(stack, "aws_lambda_permission", "patient_api_permission", "qualifier"), ("R2.1",),
+        )  # fmt: skip
         for action, traps in (
             ("dynamodb:*", ()),
             ("dynamodb:DeleteItem", (1,)),
@@ -118,9 +150,18 @@ def compute_mutations() -> Iterator[Mutation]:
                 statements(stack, "aws_iam_policy", "patient_api_policy", "policy", with_action("Audit", action)),
                 ("C6",), traps,
             )  # fmt: skip
+        unlimited = altered("Audit", lambda s: s.update(Resource="*"))
+        damage = statements(stack, "aws_iam_policy", "patient_api_policy", "policy", unlimited)
+        yield Mutation(f"{stack}-unlimited", "least-privilege", damage, ("C6",))
         yield Mutation(
             f"{stack}-open", "closed-routes",
             put(stack, "aws_apigatewayv2_route", "route_get_fhir_patient_id", "authorization_type", "NONE"), ("C6",),
+        )  # fmt: skip
+        yield Mutation(
+            f"{stack}-open-lookalike", "closed-routes",
+            add(stack, "aws_apigatewayv2_route", "records",
+                {"route_key": "GET /healthrecords/{id}", "authorization_type": "NONE"}),
+            ("C6",),
         )  # fmt: skip
         yield Mutation(
             f"{stack}-pool", "closed-routes", add(stack, "aws_cognito_user_pool", "p", {"name": "p-dev"}), (), (41,)
@@ -141,6 +182,14 @@ def network_mutations() -> Iterator[Mutation]:
         yield Mutation(
             f"{stack}-world", "security-groups", put(stack, rule, "data_peer_from", "cidr_ipv4", "0.0.0.0/0"), ("R8.2",)
         )
+        for source, value in (("cidr_ipv6", "::/0"), ("prefix_list_id", "pl-1")):
+            wide = add(stack, rule, "wide", {
+                "security_group_id": "${aws_security_group.data_group.id}", "ip_protocol": "tcp", "from_port": 443,
+                "to_port": 443, source: value,
+            })  # fmt: skip
+            yield Mutation(f"{stack}-{source}", "security-groups", wide, ("R8.2",))
+        for direction in (rule, "aws_vpc_security_group_egress_rule"):
+            yield Mutation(f"{stack}-no-{direction}", "security-groups", remove(stack, direction), ("R8.2",))
         yield Mutation(
             f"{stack}-group", "security-groups", remove(stack, "aws_security_group", "data_group"), ("R8.2",)
         )
@@ -157,6 +206,9 @@ def network_mutations() -> Iterator[Mutation]:
             ("R8.1",),
             (35,),
         )
+    for side in ("requester", "accepter"):
+        silent = remove(GLOBAL, "aws_vpc_peering_connection_options", f"peering_dns_{side}")
+        yield Mutation(f"{side}-without-dns", "peering-routes", silent, ("R8.1",), (35,))
     yield Mutation(
         "unaccepted", "peering-routes", remove(GLOBAL, "aws_vpc_peering_connection_accepter"), ("R8.1",), (35,)
     )
@@ -190,11 +242,5 @@ def with_backend(stack: str, backend: dict[str, Any]) -> Damage:
     return of_stack(stack, lambda body: body["terraform"].update(backend=backend))
 
 
-def named_principal(stack: str) -> Damage:
-    def damage(documents: Documents) -> None:
-        body = res(stack, "aws_iam_role", "documents_peer_role")(documents)
-        policy = json.loads(body["assume_role_policy"])
-        policy["Statement"][0]["Principal"] = {"AWS": "arn:aws:iam::123456789012:role/healthcare-dr-patient-api"}
-        body["assume_role_policy"] = json.dumps(policy)
-
-    return damage
+def altered(sid: str, change: Callable[[dict[str, Any]], object]) -> Callable[[list[Any]], object]:
+    return lambda found: change(next(statement for statement in found if statement["Sid"] == sid))

@@ -36,7 +36,7 @@ def scan(plan: Path) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
-        env={"PATH": os.environ["PATH"], "HOME": str(plan.parent)},
+        env={"PATH": os.environ["PATH"], "HOME": str(plan.parent), "TMPDIR": str(plan.parent)},
     )
     report: dict[str, Any] = json.loads(finished.stdout)
     return report

@@ -10,12 +10,14 @@ from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 from healthcare_dr.infra.api import ALIAS
 from healthcare_dr.infra.replication import RULE_ID
 from healthcare_dr.infra.site import Site
+from healthcare_dr.infra.tables import RECORD_INDEX, UPDATE_INDEX
 from healthcare_dr.infra.traffic import Health
 
 PERIOD_SECONDS = 60
 STUCK_MINUTES = 5
 OWN_METRICS = "HealthcareDR"
 SERVICE = {"service": "patient-api"}
+INDEXES = (UPDATE_INDEX, RECORD_INDEX)
 ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
 CALM, ALARMING = "notBreaching", "breaching"
 
@@ -178,6 +180,17 @@ def _serving(site: Site, function: str, api_id: str) -> list[Rule]:
             )
             for table, name in _tables(site).items()
             for direction in ("Read", "Write")
+        ),
+        *(
+            Rule(
+                name=f"{table}-index-throttles",
+                why=f"DynamoDB throttles writes to the index of the {table} table, and with it the table's",
+                namespace="AWS/DynamoDB",
+                metric="WriteThrottleEvents",
+                dimensions={"TableName": name, "GlobalSecondaryIndexName": index},
+                threshold=0,
+            )
+            for (table, name), index in zip(_tables(site).items(), INDEXES, strict=True)
         ),
     ]
 

@@ -55,6 +55,7 @@ ACCESS_LOG = {
     "integrationError": "$context.integrationErrorMessage",
     "authorizerError": "$context.authorizer.error",
     "sourceIp": "$context.identity.sourceIp",
+    "caller": "$context.identity.userArn",
     "subject": "$context.authorizer.claims.sub",
     "tenant": "$context.authorizer.claims.tenant",
 }

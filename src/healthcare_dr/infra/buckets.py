@@ -53,11 +53,13 @@ def secure_bucket(
     tags: dict[str, str],
     old_version_days: int,
     expiration_days: int | None = None,
+    keyed_prefix: str = "",
     provider: TerraformProvider | None = None,
 ) -> SecureBucket:
     """A bucket that refuses plaintext transport, public access, ACLs and any other key.
 
     Args:
+        keyed_prefix: which objects must rest under the bucket's key even if their writer asks otherwise; all of them.
         statements: what its policy says beyond that.
         old_version_days: how long versions that are no longer current are kept.
         expiration_days: how long current objects are kept; None keeps them.
@@ -111,7 +113,7 @@ def secure_bucket(
         bucket=bucket.id,
         policy=policy.document(
             policy.deny_plaintext(["s3:*"], [bucket.arn, f"{bucket.arn}/*"]),
-            *_only_this_key(bucket.arn, key_arn),
+            *_only_this_key(bucket.arn, key_arn, keyed_prefix),
             *statements,
         ),
         depends_on=[block],
@@ -121,14 +123,14 @@ def secure_bucket(
     return SecureBucket(bucket=bucket, versioning=versioning, policy=bucket_policy)
 
 
-def _only_this_key(bucket_arn: str, key_arn: str) -> tuple[Statement, Statement]:
+def _only_this_key(bucket_arn: str, key_arn: str, prefix: str) -> tuple[Statement, Statement]:
     # "Null": a request that says nothing gets the bucket's default, which is this key. "IfExists" would refuse it.
     algorithm, key = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
     return (
         policy.deny_everyone(
             "RefuseOtherEncryption",
             ["s3:PutObject"],
-            f"{bucket_arn}/*",
+            f"{bucket_arn}/{prefix}*",
             condition={"StringNotEquals": {algorithm: "aws:kms"}, "Null": {algorithm: "false"}},
         ),
         policy.deny_everyone(

@@ -47,7 +47,7 @@ def document_buckets(
         (sites[0], first, second, key_arns[0], key_arns[1]),
         (sites[1], second, first, key_arns[1], key_arns[0]),
     ):
-        role = _replication_role(stack, site, source_key, target_key)
+        role, permissions = _replication_role(stack, site, source_key, target_key)
         replicate(
             stack,
             site,
@@ -55,7 +55,8 @@ def document_buckets(
             target=target.bucket,
             target_key_arn=target_key,
             role=role,
-            versionings=versionings,
+            # An object written before the role may copy it would fail once and never be tried again.
+            after=[*versionings, permissions],
         )
         S3BucketNotification(
             stack,
@@ -71,8 +72,10 @@ def document_buckets(
     return first, second
 
 
-def _replication_role(stack: TerraformStack, site: Site, source_key: str, target_key: str) -> IamRole:
-    """The role S3 takes to copy from `site` to its peer.
+def _replication_role(
+    stack: TerraformStack, site: Site, source_key: str, target_key: str
+) -> tuple[IamRole, IamRolePolicy]:
+    """The role S3 takes to copy from `site` to its peer, and what it may do.
 
     With bucket keys the encryption context is the bucket, not the object, on both sides (trap 12).
     """
@@ -81,10 +84,10 @@ def _replication_role(stack: TerraformStack, site: Site, source_key: str, target
         stack,
         f"replication_role_{site.role}",
         name=site.names.of("replication", site.region),
-        assume_role_policy=policy.trust_service("s3.amazonaws.com", account=site.account),
+        assume_role_policy=policy.trust_service("s3.amazonaws.com"),
         provider=site.provider,
     )
-    IamRolePolicy(
+    permissions = IamRolePolicy(
         stack,
         f"replication_policy_{site.role}",
         name=site.names.of("replication"),
@@ -108,7 +111,7 @@ def _replication_role(stack: TerraformStack, site: Site, source_key: str, target
         ),
         provider=site.provider,
     )
-    return role
+    return role, permissions
 
 
 def _through_s3(region: str, bucket_arn: str) -> policy.Condition:

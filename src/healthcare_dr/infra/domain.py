@@ -1,6 +1,8 @@
 """The shared name as a custom domain, with a certificate in each region. Only where the zone is delegated to us:
 without a delegation ACM never finishes its validation, and the deployment would hang."""
 
+from dataclasses import dataclass
+
 from cdktn import TerraformStack, Token
 from cdktn_provider_aws.acm_certificate import AcmCertificate
 from cdktn_provider_aws.acm_certificate_validation import AcmCertificateValidation
@@ -17,8 +19,16 @@ from healthcare_dr.infra.site import Site
 VALIDATION_TTL = 60
 
 
-def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_id: str) -> str:
-    """Serve the shared name in this region; returns the host name that DNS has to point to."""
+@dataclass(frozen=True)
+class Served:
+    """The host name that DNS has to point to, once the mapping exists."""
+
+    target: str
+    mapping: Apigatewayv2ApiMapping
+
+
+def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_id: str) -> Served:
+    """Serve the shared name in this region."""
     certificate = AcmCertificate(
         stack,
         f"certificate_{site.role}",
@@ -56,7 +66,7 @@ def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_i
         ),
         provider=site.provider,
     )
-    Apigatewayv2ApiMapping(
+    mapping = Apigatewayv2ApiMapping(
         stack,
         f"api_mapping_{site.role}",
         api_id=api_id,
@@ -64,4 +74,4 @@ def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_i
         stage="$default",
         provider=site.provider,
     )
-    return name.domain_name_configuration.target_domain_name
+    return Served(target=name.domain_name_configuration.target_domain_name, mapping=mapping)

@@ -8,6 +8,7 @@ from cdktn_provider_aws.fis_experiment_template import (
     FisExperimentTemplateActionTarget,
     FisExperimentTemplateStopCondition,
     FisExperimentTemplateTarget,
+    FisExperimentTemplateTargetResourceTag,
 )
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
@@ -40,7 +41,8 @@ def replication_pause(stack: TerraformStack, site: Site) -> None:
         action="aws:s3:bucket-pause-replication",
         target="Buckets",
         resource_type="aws:s3:bucket",
-        arns=[site.documents_arn],
+        # This action knows its targets by tag only.
+        tag=("Name", site.documents_bucket),
         parameters={"duration": DURATION, "region": site.peer_region},
     )
 
@@ -73,7 +75,9 @@ def _role(stack: TerraformStack, site: Site) -> IamRole:
                 "PauseDocuments",
                 ("s3:GetReplicationConfiguration", "s3:PauseReplication", "s3:PutReplicationConfiguration"),
                 site.documents_arn,
+                condition={"BoolIfExists": {"s3:IsReplicationPauseRequest": "true"}},
             ),
+            policy.allow("FindTargets", ("s3:ListAllMyBuckets", "tag:GetResources"), "*"),
         ),
         provider=site.provider,
     )
@@ -89,7 +93,8 @@ def _experiment(
     action: str,
     target: str,
     resource_type: str,
-    arns: list[str],
+    arns: list[str] | None = None,
+    tag: tuple[str, str] | None = None,
     parameters: dict[str, str],
 ) -> None:
     FisExperimentTemplate(
@@ -110,7 +115,11 @@ def _experiment(
         ],
         target=[
             FisExperimentTemplateTarget(
-                name=name, resource_type=resource_type, resource_arns=arns, selection_mode="ALL"
+                name=name,
+                resource_type=resource_type,
+                resource_arns=arns,
+                resource_tag=[FisExperimentTemplateTargetResourceTag(key=tag[0], value=tag[1])] if tag else None,
+                selection_mode="ALL",
             )
         ],
         tags={"Name": site.names.of(name, site.region)},

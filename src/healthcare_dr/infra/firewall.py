@@ -92,7 +92,8 @@ def flow_logs(stack: TerraformStack, site: Site, vpc: Vpc, key: KmsKey) -> None:
                 "WriteFlowLogs",
                 ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
                 (group.arn, f"{group.arn}:*"),
-            )
+            ),
+            policy.allow("FindLogGroups", ["logs:DescribeLogGroups"], site.regional_arn("logs", "log-group:*")),
         ),
     )
     FlowLog(

@@ -91,8 +91,18 @@ def _key_policy(site: Site, api_role_arn: str) -> str:
             condition={"StringEquals": here},
         ),
         policy.allow(
-            "Trail", ("kms:DescribeKey", "kms:GenerateDataKey*"), "*",
+            # Decrypt, because the trail's bucket has a bucket key.
+            "Trail", ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"), "*",
             principal={"Service": "cloudtrail.amazonaws.com"},
             condition={"StringEquals": {"aws:SourceArn": trail}},
+        ),
+        policy.allow(
+            "TrailReaders", ["kms:Decrypt"], "*", principal=root,
+            condition={
+                "StringEquals": {
+                    "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{site.trail_bucket}",
+                    "kms:ViaService": f"s3.{site.region}.amazonaws.com",
+                }
+            },
         ),
     )  # fmt: skip

@@ -35,9 +35,12 @@ def replicate(
     target: S3Bucket,
     target_key_arn: str,
     role: IamRole,
-    versionings: Sequence[ITerraformDependable],
+    after: Sequence[ITerraformDependable],
 ) -> None:
-    """Copy everything from `source` in `site` to `target` in its peer, encrypted there with the peer's key."""
+    """Copy everything from `source` in `site` to `target` in its peer, encrypted there with the peer's key.
+
+    `after` holds what has to exist before: the versioning of both buckets, and what the role may do.
+    """
     S3BucketReplicationConfigurationA(
         stack,
         f"replication_{site.role}",
@@ -54,7 +57,7 @@ def replicate(
                 destination=_destination(target, target_key_arn),
             )
         ],
-        depends_on=list(versionings),
+        depends_on=list(after),
         provider=site.provider,
     )
 

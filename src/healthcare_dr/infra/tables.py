@@ -14,6 +14,9 @@ from cdktn_provider_aws.dynamodb_table import (
 
 from healthcare_dr.infra.site import Site
 
+UPDATE_INDEX = "by-update"
+RECORD_INDEX = "by-record"
+
 
 @dataclass(frozen=True)
 class _Index:
@@ -35,7 +38,7 @@ def records_table(stack: TerraformStack, owner: Site, *, key_arn: str, replica_k
         owner,
         name=owner.names.records_table,
         data_class="phi",
-        index=_Index("by-update", "update_shard", "updated", "KEYS_ONLY"),
+        index=_Index(UPDATE_INDEX, "update_shard", "updated", "KEYS_ONLY"),
         key_arn=key_arn,
         replica_key_arn=replica_key_arn,
     )
@@ -53,7 +56,7 @@ def audit_table(stack: TerraformStack, owner: Site, *, key_arn: str, replica_key
         owner,
         name=owner.names.audit_table,
         data_class="audit",
-        index=_Index("by-record", "record", "sk", "ALL"),
+        index=_Index(RECORD_INDEX, "record", "sk", "ALL"),
         key_arn=key_arn,
         replica_key_arn=replica_key_arn,
     )

@@ -4,10 +4,10 @@ A region is healthy when both hold: its own endpoint answers, and it is not drai
 asks the *other* region, so a region that is down never drains the living one. Nothing here is edited to fail over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdktn import TerraformStack
+from cdktn import ITerraformDependable, TerraformStack
 from cdktn_provider_aws.route53_health_check import Route53HealthCheck
 from cdktn_provider_aws.route53_record import Route53Record, Route53RecordWeightedRoutingPolicy
 from cdktn_provider_aws.route53_zone import Route53Zone
@@ -74,8 +74,13 @@ def weighted_records(
     zone: Route53Zone,
     targets: Mapping[Role, str],
     verdicts: Mapping[Role, Route53HealthCheck],
+    *,
+    after: Sequence[ITerraformDependable],
 ) -> None:
-    """One answer for each region under the shared name, withdrawn while the region is unhealthy."""
+    """One answer for each region under the shared name, withdrawn while the region is unhealthy.
+
+    `after` holds what has to exist before a region may answer under that name.
+    """
     for site in sites:
         Route53Record(
             stack,
@@ -88,6 +93,7 @@ def weighted_records(
             set_identifier=site.region,
             weighted_routing_policy=Route53RecordWeightedRoutingPolicy(weight=site.weight),
             health_check_id=verdicts[site.role].id,
+            depends_on=list(after) or None,
             provider=sites[0].provider,
         )
 

@@ -28,6 +28,8 @@ def data_event_trail(stack: TerraformStack, site: Site, key: KmsKey) -> None:
         tags={"DataClass": "audit"},
         old_version_days=site.settings.audit_retention_days,
         expiration_days=site.settings.audit_retention_days,
+        # Digests, beside the logs, may be written under S3's own key: they hold hashes and signatures only.
+        keyed_prefix=f"AWSLogs/{site.account}/CloudTrail/",
         statements=(
             policy.allow(
                 "TrailReadsAcl",

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,18 @@ STUBBORN = 'trap "echo asked >> asked" INT; echo > ready; while :; do sleep 0.05
 
 
 @pytest.fixture
-def stubborn(tmp_path: Path) -> "subprocess.Popen[bytes]":
+def stubborn(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A child that counts how often it is asked to stop, and does not."""
+    # Whoever runs the tests in the background may have SIGINT ignored, which a shell would inherit for good.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(["/bin/sh", "-c", STUBBORN], cwd=tmp_path, process_group=0)
+    signal.signal(signal.SIGINT, former)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
-    return child
+    yield child
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def asked(folder: Path, times: int) -> bool:

@@ -18,6 +18,7 @@ from healthcare_dr.infra.lint import (  # noqa: F401
     rules_replication,
     rules_tables,
     rules_traffic,
+    rules_trail,
 )
 from healthcare_dr.infra.lint.model import RULES, Finding, Rule
 from healthcare_dr.infra.lint.view import Platform

@@ -1,10 +1,12 @@
-"""Rules on alarms, dashboards and the audit trail."""
+"""Rules on alarms, dashboards and whom they tell."""
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform, Resource
+from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource, allows, principals
+from healthcare_dr.naming import GLOBAL, Names
 
 Problems = Iterator[tuple[str, str]]
 ROUTE53_METRICS_REGION = "us-east-1"
@@ -12,28 +14,24 @@ ON_EVERY_DASHBOARD = (
     "ReplicationLatency", "OperationsPendingReplication", "OperationsFailedReplication", "HealthCheckStatus",
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
 )  # fmt: skip
-NEEDED = {
-    ("AWS/DynamoDB", "ReplicationLatency"), ("AWS/S3", "OperationsFailedReplication"), ("AWS/S3", "ReplicationLatency"),
-    ("AWS/S3", "OperationsPendingReplication"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles"),
-    ("AWS/ApiGateway", "Latency"), ("AWS/ApiGateway", "5xx"), ("AWS/DynamoDB", "ReadThrottleEvents"),
-    ("AWS/DynamoDB", "WriteThrottleEvents"), ("HealthcareDR", "Healthy"), ("HealthcareDR", "KeyFailures"),
-}  # fmt: skip
+ALIAS = "live"
 
 
 @rule("alarm-coverage", "R6.2", "C3", why="What is not watched in a region is not noticed in it.")
 def coverage(platform: Platform) -> Problems:
     for region in platform.settings.regions:
-        watched = {
-            (alarm.get("namespace"), alarm.get("metric_name"))
-            for alarm in platform.resources("aws_cloudwatch_metric_alarm", region=region)
-        }
-        for namespace, metric in sorted(NEEDED - watched):
-            yield region, f"no alarm on {namespace} {metric}"
-        composites = [str(alarm.get("alarm_name")) for alarm in platform.resources(
-            "aws_cloudwatch_composite_alarm", region=region
-        )]  # fmt: skip
-        if not any("region-impaired" in name for name in composites):
+        alarms = list(platform.resources("aws_cloudwatch_metric_alarm", region=region))
+        watched = [(alarm.get("namespace"), alarm.get("metric_name"), alarm.get("dimensions")) for alarm in alarms]
+        for namespace, metric, dimensions in _needed(platform, region):
+            if (namespace, metric, dimensions) not in watched:
+                yield region, f"no alarm on {namespace} {metric} of {dimensions}"
+        composites = list(platform.resources("aws_cloudwatch_composite_alarm", region=region))
+        if not any("region-impaired" in str(composite.get("alarm_name")) for composite in composites):
             yield region, "no composite alarm for the region as a whole"
+        terms = {term for composite in composites for term in str(composite.get("alarm_rule")).split(" OR ")}
+        for alarm in alarms:
+            if alarm.stack != GLOBAL and f'ALARM("{alarm.get("alarm_name")}")' not in terms:
+                yield alarm.address, f"no composite alarm of {region} fires with it"
 
 
 @rule("alarm-period", "R6.2", "C2", "trap 32", why="A period of 300 s uses up the whole recovery time.")
@@ -64,8 +62,11 @@ def route53_region(platform: Platform) -> Problems:
     alarms = [
         alarm for alarm in platform.resources("aws_cloudwatch_metric_alarm") if alarm.get("namespace") == "AWS/Route53"
     ]
-    if len(alarms) < len(platform.settings.regions):
-        yield "aws_cloudwatch_metric_alarm", "each region's health check needs an alarm"
+    watched = [platform.referred(alarm.stack, alarm.get("dimensions", "HealthCheckId")) for alarm in alarms]
+    for check in platform.resources("aws_route53_health_check"):
+        is_drain = check.get("invert_healthcheck") is True
+        if not is_drain and check not in watched:
+            yield check.address, "has no alarm"
     for alarm in alarms:
         if alarm.region != ROUTE53_METRICS_REGION:
             yield alarm.address, f"must be in {ROUTE53_METRICS_REGION}, not {alarm.region}"
@@ -115,23 +116,52 @@ def topics(platform: Platform) -> Problems:
             yield region, f"{email} is not subscribed"
 
 
-@rule("data-event-trail", "C6", "R1.3", why="Access that does not come through the API is audited too (164.312(b)).")
-def trail(platform: Platform) -> Problems:
-    for region in platform.settings.regions:
-        trails = list(platform.resources("aws_cloudtrail", region=region))
-        kinds = {
-            value
-            for found in trails
-            for selector in found.blocks("advanced_event_selector")
-            for field in selector["field_selector"]
-            if field["field"] == "resources.type"
-            for value in field["equals"]
-        }
-        if kinds != {"AWS::S3::Object", "AWS::DynamoDB::Table"}:
-            yield region, "data events of documents and tables must be recorded"
-        for found in trails:
-            if found.get("enable_log_file_validation") is not True:
-                yield found.address, "enable_log_file_validation must be true"
+@rule("topic-admits", "R7.1", "C3", why="A topic drops what its policy does not admit, and nobody is told.")
+def topic_admits(platform: Platform) -> Problems:
+    for topic in platform.resources("aws_sns_topic"):
+        statements = [
+            statement
+            for holder in platform.of_parent(topic, "arn", "aws_sns_topic_policy")
+            for statement in holder.statements("policy")
+            if allows(statement, "sns:Publish", topic.expression("arn"))
+        ]
+        for service in ("cloudwatch.amazonaws.com", "s3.amazonaws.com"):
+            if not any(service in principals(statement, "Service") for statement in statements):
+                yield topic.address, f"its policy must let {service} publish"
+
+
+def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    peer = platform.other(region)
+    for function in platform.resources("aws_lambda_function", region=region):
+        name = function.expression("function_name")
+        for metric in ("Errors", "Throttles"):
+            yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{ALIAS}"}
+    for api in platform.resources("aws_apigatewayv2_api", region=region):
+        for metric in ("5xx", "Latency"):
+            yield "AWS/ApiGateway", metric, {"ApiId": api.expression("id")}
+    for metric in ("Healthy", "KeyFailures"):
+        yield "HealthcareDR", metric, {"service": "patient-api"}
+    for table in platform.resources("aws_dynamodb_table"):
+        of_table = {"TableName": table.get("name")}
+        for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):
+            yield "AWS/DynamoDB", metric, of_table
+        for index in table.blocks("global_secondary_index"):
+            yield "AWS/DynamoDB", "WriteThrottleEvents", {**of_table, "GlobalSecondaryIndexName": index.get("name")}
+        yield "AWS/DynamoDB", "ReplicationLatency", {**of_table, "ReceivingRegion": peer}
+    # What leaves is known to fail where it is sent; how late and how many are known where they arrive.
+    yield "AWS/S3", "OperationsFailedReplication", _copies(platform, region, peer)
+    for metric in ("OperationsPendingReplication", "ReplicationLatency"):
+        yield "AWS/S3", metric, _copies(platform, peer, region)
+
+
+def _copies(platform: Platform, source: str, target: str) -> dict[str, Any]:
+    names = Names(platform.settings.environment_suffix)
+    replications = platform.resources("aws_s3_bucket_replication_configuration", region=source)
+    return {
+        "SourceBucket": names.documents_bucket(ACCOUNT, source),
+        "DestinationBucket": names.documents_bucket(ACCOUNT, target),
+        "RuleId": next((replication.get("rule", "id") for replication in replications), None),
+    }
 
 
 def _topic_region(platform: Platform, alarm: Resource, action: str) -> str | None:

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.view import ACCOUNT, Platform, listed, principals
 
 Problems = Iterator[tuple[str, str]]
+ALGORITHM, KEY = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
+# CloudTrail may write its digests, which hold hashes only, under S3's own key.
+LOGS = f"AWSLogs/{ACCOUNT}/CloudTrail/"
 PUBLIC_ACCESS = ("block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets")
 
 
@@ -58,13 +61,24 @@ def private(platform: Platform) -> Problems:
             statement
             for holder in platform.of_parent(bucket, "bucket", "aws_s3_bucket_policy")
             for statement in holder.statements("policy")
-            if statement["Effect"] == "Deny"
+            if statement["Effect"] == "Deny" and principals(statement, "AWS") == ["*"]
         ]
         conditions = [statement.get("Condition", {}) for statement in statements]
         if {"Bool": {"aws:SecureTransport": "false"}} not in conditions:
             yield bucket.address, "its policy must refuse what does not come over TLS"
-        keyed = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-        if not any(keyed in condition.get("StringNotEquals", {}) for condition in conditions):
+        accepted = {
+            (header, resource): value
+            for statement in statements
+            if "s3:PutObject" in listed(statement["Action"])
+            for resource in listed(statement["Resource"])
+            for header, value in statement.get("Condition", {}).get("StringNotEquals", {}).items()
+        }
+        objects = f"{bucket.expression('arn')}/"
+        holds_trail = bool(list(platform.of_parent(bucket, "s3_bucket_name", "aws_cloudtrail")))
+        if accepted.get((ALGORITHM, f"{objects}{LOGS if holds_trail else ''}*")) != "aws:kms":
+            yield bucket.address, "its policy must refuse objects under another encryption"
+        key = platform.referred(bucket.stack, accepted.get((KEY, f"{objects}*")))
+        if key is None or key.region != bucket.region:
             yield bucket.address, "its policy must refuse objects under another key"
 
 

@@ -1,12 +1,16 @@
 """Rules on keys and on what they encrypt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform, listed
+from healthcare_dr.infra.lint.view import ACCOUNT, Platform, listed, principals
 from healthcare_dr.infra.policy import KEY_USE
+from healthcare_dr.naming import Names
 
 Problems = Iterator[tuple[str, str]]
+PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 
 
 @rule("key-per-region", "R5.1", "C4", why="Each region encrypts and decrypts without the other.")
@@ -31,13 +35,17 @@ def per_region(platform: Platform) -> Problems:
 def least_privilege(platform: Platform) -> Problems:
     for key in platform.resources("aws_kms_key"):
         for statement in key.statements("policy"):
-            principal = statement["Principal"]
+            accounts = principals(statement, "AWS")
             actions = listed(statement["Action"])
-            if "*" in (principal, principal.get("AWS") if isinstance(principal, dict) else None):
+            if "*" in accounts:
                 yield key.address, f"statement {statement['Sid']} admits every principal"
             if "kms:*" in actions:
                 yield key.address, f"statement {statement['Sid']} allows everything"
-            if ":root" in str(principal) and "Condition" not in statement and set(actions) & set(KEY_USE):
+            if (
+                any(name.endswith(":root") for name in accounts)
+                and "Condition" not in statement
+                and set(actions) & set(KEY_USE)
+            ):
                 yield key.address, f"statement {statement['Sid']} lets the whole account use the key"
 
 
@@ -46,31 +54,30 @@ def least_privilege(platform: Platform) -> Problems:
     why="The peer's API and the replication roles of both directions use this region's key.",
 )  # fmt: skip
 def cross_region(platform: Platform) -> Problems:
-    for key in platform.resources("aws_kms_key"):
-        admitted = [
-            str(arn)
-            for statement in key.statements("policy")
-            for arn in listed(statement.get("Condition", {}).get("ArnEquals", {}).get("aws:PrincipalArn", []))
-        ]
-        for role in ("replication", "documents-peer"):
-            if not any(f"role/healthcare-dr-{role}-" in arn for arn in admitted):
-                yield key.address, f"its policy must admit the {role} role"
+    yield from _admits(platform, "key-policy-cross-region")
 
 
 @rule(
     "key-admits-alarms", "R7.1", "trap 17",
-    why="An encrypted topic drops CloudWatch's messages silently unless the key's policy lets CloudWatch use it.",
+    why="An encrypted topic drops messages silently unless the key's policy lets SNS and whoever publishes use it.",
 )  # fmt: skip
 def admits_alarms(platform: Platform) -> Problems:
-    yield from _admits(platform, "cloudwatch.amazonaws.com", ("kms:Decrypt", "kms:GenerateDataKey*"))
+    yield from _admits(platform, "key-admits-alarms")
 
 
 @rule("key-admits-logs", "C4", "trap 18", why="CloudWatch Logs refuses a log group whose key it may not use.")
 def admits_logs(platform: Platform) -> Problems:
-    for region in platform.settings.regions:
-        yield from _admits(
-            platform, f"logs.{region}.amazonaws.com", ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey*"), region
-        )
+    yield from _admits(platform, "key-admits-logs")
+
+
+@rule("key-admits-trail", "C4", "C6", why="A trail that may not use the key records nothing; one nobody reads is lost.")
+def admits_trail(platform: Platform) -> Problems:
+    yield from _admits(platform, "key-admits-trail")
+
+
+@rule("key-admits-region", "R5.2", "C4", why="The API, its environment and the tables of a region live on its key.")
+def admits_region(platform: Platform) -> Problems:
+    yield from _admits(platform, "key-admits-region")
 
 
 @rule(
@@ -90,13 +97,63 @@ def at_rest(platform: Platform) -> Problems:
                 yield resource.address, f"{attribute} must be the platform's key of {resource.region}"
 
 
-def _admits(platform: Platform, service: str, actions: tuple[str, ...], region: str | None = None) -> Problems:
-    for key in platform.resources("aws_kms_key", region=region):
-        allowed = {
-            action
-            for statement in key.statements("policy")
-            if statement["Effect"] == "Allow" and service in listed(statement["Principal"].get("Service"))
-            for action in listed(statement["Action"])
-        }
-        if not set(actions) <= allowed:
-            yield key.address, f"its policy must let {service} use it"
+@dataclass(frozen=True)
+class _User:
+    """Who must be admitted by one statement: a principal, perhaps under a condition, and the actions it needs."""
+
+    rule: str
+    principal: tuple[str, str]
+    actions: tuple[str, ...]
+    condition: tuple[str, str, str] | None = None
+
+    def __str__(self) -> str:
+        return self.condition[2] if self.condition else self.principal[1]
+
+    def admitted_by(self, statement: Mapping[str, Any]) -> bool:
+        if statement["Effect"] != "Allow" or self.principal[1] not in principals(statement, self.principal[0]):
+            return False
+        if self.condition:
+            operator, key, value = self.condition
+            if value not in listed(statement.get("Condition", {}).get(operator, {}).get(key)):
+                return False
+        return set(self.actions) <= set(listed(statement["Action"]))
+
+
+def _users(platform: Platform, region: str) -> list[_User]:
+    names = Names(platform.settings.environment_suffix)
+    account = ("AWS", f"arn:aws:iam::{ACCOUNT}:root")
+    api = ("AWS", next(
+        (role.expression("arn") for role in platform.resources("aws_iam_role", region=region)
+         if role.get("name") == names.of("patient-api", region)),
+        names.of("patient-api", region),
+    ))  # fmt: skip
+
+    def role(resource: str, where: str) -> tuple[str, str, str]:
+        return "ArnEquals", "aws:PrincipalArn", f"arn:aws:iam::{ACCOUNT}:role/{names.of(resource, where)}"
+
+    def through(service: str) -> tuple[str, str, str]:
+        return "StringEquals", "kms:ViaService", f"{service}.{region}.amazonaws.com"
+
+    trail = f"arn:aws:s3:::{names.trail_bucket(ACCOUNT, region)}"
+    return [
+        _User("key-admits-region", api, KEY_USE),
+        _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("dynamodb")),
+        _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("lambda")),
+        _User("key-policy-cross-region", account, KEY_USE, role("documents-peer", region)),
+        _User("key-policy-cross-region", account, KEY_USE, role("replication", region)),
+        _User("key-policy-cross-region", account, KEY_USE, role("replication", platform.other(region))),
+        _User("key-admits-logs", ("Service", f"logs.{region}.amazonaws.com"), KEY_USE),
+        _User("key-admits-alarms", ("Service", "cloudwatch.amazonaws.com"), PUBLISH),
+        _User("key-admits-alarms", ("Service", "sns.amazonaws.com"), PUBLISH),
+        _User("key-admits-alarms", ("Service", "s3.amazonaws.com"), PUBLISH),
+        _User("key-admits-trail", ("Service", "cloudtrail.amazonaws.com"), ("kms:DescribeKey", *PUBLISH)),
+        _User("key-admits-trail", account, ("kms:Decrypt",),
+              ("StringEquals", "kms:EncryptionContext:aws:s3:arn", trail)),
+    ]  # fmt: skip
+
+
+def _admits(platform: Platform, name: str) -> Problems:
+    for key in platform.resources("aws_kms_key"):
+        for user in _users(platform, key.region):
+            if user.rule == name and not any(user.admitted_by(statement) for statement in key.statements("policy")):
+                yield key.address, f"its policy must let {user} use it ({', '.join(user.actions)})"

@@ -1,13 +1,16 @@
 """Rules on networks and the link between them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
+from itertools import product
 
 from healthcare_dr.infra.lint.model import rule
 from healthcare_dr.infra.lint.view import Platform
 
 Problems = Iterator[tuple[str, str]]
 ANYWHERE = "0.0.0.0/0"
+INGRESS, EGRESS = "aws_vpc_security_group_ingress_rule", "aws_vpc_security_group_egress_rule"
+SOURCES = ("cidr_ipv4", "cidr_ipv6", "prefix_list_id", "referenced_security_group_id")
 
 
 @rule("network-zones", "R8.1", why="Three zones keep a region's data services alive through the loss of one.")
@@ -51,6 +54,14 @@ def explicit_routes(platform: Platform) -> Problems:
 def peering(platform: Platform) -> Problems:
     if len(list(platform.resources("aws_vpc_peering_connection_accepter"))) != 1:
         yield "aws_vpc_peering_connection_accepter", "the peering must be accepted"
+    resolving = {
+        side
+        for options in platform.resources("aws_vpc_peering_connection_options")
+        for side in ("requester", "accepter")
+        if options.get(side, "allow_remote_vpc_dns_resolution") is True
+    }
+    if len(resolving) != 2:
+        yield "aws_vpc_peering_connection_options", "each side must resolve the other's private names"
     networks = {vpc.region: ip_network(str(vpc.get("cidr_block"))) for vpc in platform.resources("aws_vpc")}
     if set(networks) != set(platform.settings.regions):
         yield "aws_vpc", "each region must have a VPC"
@@ -75,17 +86,25 @@ def security_groups(platform: Platform) -> Problems:
         platform.settings.secondary_region: str(platform.settings.primary_cidr),
     }
     for region in platform.settings.regions:
-        if len(list(platform.resources("aws_security_group", region=region))) != 2:
+        groups = list(platform.resources("aws_security_group", region=region))
+        if len(groups) != 2:
             yield region, "must have a group for Lambda and one for data services"
         closed = list(platform.resources("aws_default_security_group", region=region))
         if len(closed) != 1 or any(group.get("ingress") or group.get("egress") for group in closed):
             yield region, "the default security group must be emptied"
-    for rule_ in platform.resources("aws_vpc_security_group_ingress_rule", "aws_vpc_security_group_egress_rule"):
-        cidr = rule_.get("cidr_ipv4")
-        if cidr is not None and cidr != peers[rule_.region]:
-            yield rule_.address, f"admits {cidr}; only the peer's {peers[rule_.region]} is meant"
+        for group, kind in product(groups, (INGRESS, EGRESS)):
+            wanted = {peers[region], *(other.expression("id") for other in groups if other != group)}
+            rules = platform.of_parent(group, "security_group_id", kind)
+            admitted = {rule_.get(source) for rule_ in rules for source in SOURCES} - {None}
+            if admitted != wanted:
+                yield group.address, f"must have rules ({kind}) for {_listing(wanted)}; it has {_listing(admitted)}"
+    for rule_ in platform.resources(INGRESS, EGRESS):
         if rule_.get("ip_protocol") != "tcp" or rule_.get("from_port") != 443 or rule_.get("to_port") != 443:
             yield rule_.address, "admits more than HTTPS"
     for vpc in platform.resources("aws_vpc"):
         if not list(platform.of_parent(vpc, "vpc_id", "aws_flow_log")):
             yield vpc.address, "its flows must be logged"
+
+
+def _listing(values: Iterable[str]) -> str:
+    return ", ".join(sorted(values)) or "none"

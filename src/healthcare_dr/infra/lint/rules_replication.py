@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform, Resource, listed
+from healthcare_dr.infra.lint.view import Platform, Resource, allows, listed
 
 Problems = Iterator[tuple[str, str]]
 REPLICATION = "aws_s3_bucket_replication_configuration"
 ENABLED = "Enabled"
+ON_SOURCE = ("s3:GetReplicationConfiguration", "s3:ListBucket")
+ON_VERSIONS = ("s3:GetObjectVersionAcl", "s3:GetObjectVersionForReplication", "s3:GetObjectVersionTagging")
+ON_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags")
 
 
 @rule("replication-both-ways", "R3.1", "C3", "trap 13", why="Failback needs what was written during the outage.")
@@ -19,6 +22,8 @@ def both_ways(platform: Platform) -> Problems:
         target = platform.referred(configuration.stack, destination.get("bucket"))
         if target is None or target.region != platform.other(configuration.region):
             yield configuration.address, f"must copy to the bucket in {platform.other(configuration.region)}"
+        if configuration.blocks("rule", "filter") != [{"prefix": ""}]:
+            yield configuration.address, "must copy every document: its filter must be the empty prefix"
     yield from _selected(platform, "replica_modifications", "changes made to replicas must be replicated back")
 
 
@@ -65,14 +70,23 @@ def replica_key(platform: Platform) -> Problems:
     why="With bucket keys the role decrypts with the source's key and encrypts with the destination's, by bucket.",
 )  # fmt: skip
 def role(platform: Platform) -> Problems:
-    for configuration, _ in _destinations(platform):
+    for configuration, destination in _destinations(platform):
         granted = platform.referred(configuration.stack, configuration.get("role"))
-        statements = [
-            statement
-            for attached in platform.resources("aws_iam_role_policy")
-            if platform.referred(attached.stack, attached.get("role")) == granted and granted is not None
-            for statement in attached.statements("policy")
-        ]
+        attached = list(platform.of_parent(granted, "role", "aws_iam_role_policy")) if granted else []
+        if not {policy.local_address for policy in attached} <= set(configuration.get("depends_on") or ()):
+            yield configuration.address, "must wait for what its role may do"
+        statements = [statement for policy in attached for statement in policy.statements("policy")]
+        source, target = (
+            f"arn:aws:s3:::{bucket.get('bucket') if bucket else None}"
+            for bucket in (
+                platform.referred(configuration.stack, configuration.get("bucket")),
+                platform.referred(configuration.stack, destination.get("bucket")),
+            )
+        )
+        for actions, resource in ((ON_SOURCE, source), (ON_VERSIONS, f"{source}/*"), (ON_REPLICAS, f"{target}/*")):
+            for action in actions:
+                if not any(allows(statement, action, resource) for statement in statements):
+                    yield configuration.address, f"its role must be allowed {action} on {resource}"
         here, there = configuration.region, platform.other(configuration.region)
         for action, region in (("kms:Decrypt", here), ("kms:Encrypt", there), ("kms:GenerateDataKey", there)):
             if not any(_grants(platform, configuration, statement, action, region) for statement in statements):

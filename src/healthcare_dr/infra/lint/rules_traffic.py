@@ -39,6 +39,10 @@ def weighted(platform: Platform) -> Problems:
         check = platform.referred(record.stack, record.get("health_check_id"))
         if check is None or check.get("type") != "CALCULATED":
             yield record.address, "must be tied to its region's calculated health check"
+        elif _judged_region(platform, check) != record.get("set_identifier"):
+            yield record.address, f"must follow the verdict on {record.get('set_identifier')}, not another region's"
+        if _answering_region(platform, record) != record.get("set_identifier"):
+            yield record.address, f"must lead to {record.get('set_identifier')}, not elsewhere"
 
 
 @rule(
@@ -118,5 +122,22 @@ def _shared_records(platform: Platform) -> list[Resource]:
     return [record for record in platform.resources("aws_route53_record") if record.get("name") == name]
 
 
+def _judged_region(platform: Platform, verdict: Resource) -> str | None:
+    children = [platform.referred(verdict.stack, child) for child in verdict.get("child_healthchecks") or ()]
+    return next((_asked_region(child) for child in children if child and child.get("resource_path") == "/health"), None)
+
+
+def _answering_region(platform: Platform, record: Resource) -> str | None:
+    (target,) = record.get("records") or [None]
+    if not platform.settings.dns_delegated:
+        return _region_of(target)
+    domain = platform.referred(record.stack, target)
+    return domain.region if domain is not None and domain.kind == "aws_apigatewayv2_domain_name" else None
+
+
 def _asked_region(check: Resource) -> str:
-    return str(check.get("fqdn")).partition(".execute-api.")[2].partition(".")[0]
+    return _region_of(check.get("fqdn"))
+
+
+def _region_of(host: object) -> str:
+    return str(host).partition(".execute-api.")[2].partition(".")[0]

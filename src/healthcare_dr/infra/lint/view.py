@@ -9,6 +9,9 @@ from typing import Any
 
 from healthcare_dr.settings import Settings
 
+# How the stacks name their account, which is known only when a plan is made.
+ACCOUNT = "${data.aws_caller_identity.account.account_id}"
+
 _REFERENCE = re.compile(r"^\$\{((?:data\.)?[a-z0-9_]+\.[a-z0-9_]+)")
 
 
@@ -32,6 +35,10 @@ class Resource:
     def address(self) -> str:
         """The address with its stack, for people."""
         return f"{self.stack}/{self.local_address}"
+
+    def expression(self, attribute: str) -> str:
+        """How other resources of the stack refer to an attribute of this one."""
+        return f"${{{self.local_address}.{attribute}}}"
 
     def get(self, *path: str) -> Any:
         """The value at a path of blocks and attributes; None where it is missing. Of a repeated block, the first."""
@@ -127,3 +134,18 @@ class Platform:
 def listed(value: object) -> list[Any]:
     """A policy's element that may be one value or a list of them."""
     return list(value) if isinstance(value, list) else [value]
+
+
+def principals(statement: Mapping[str, Any], kind: str) -> list[str]:
+    """Whom a policy's statement names under `AWS` or `Service`; `*` stands for everyone under either."""
+    principal = statement.get("Principal", {})
+    return [principal] if isinstance(principal, str) else listed(principal.get(kind, []))
+
+
+def allows(statement: Mapping[str, Any], action: str, resource: str) -> bool:
+    """Whether a statement allows exactly this action on exactly this resource."""
+    return (
+        statement["Effect"] == "Allow"
+        and action in listed(statement["Action"])
+        and resource in listed(statement["Resource"])
+    )

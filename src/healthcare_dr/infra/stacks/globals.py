@@ -40,10 +40,12 @@ class GlobalStack(PlatformStack):
         hosts = {site.role: f"{api_ids[site.role]}.execute-api.{site.region}.amazonaws.com" for site in sites}
         zone = hosted_zone(self, owner)
         health = region_health(self, sites, hosts)
-        targets = hosts
+        targets, after = hosts, []
         if settings.dns_delegated:
-            targets = {site.role: custom_domain(self, site, zone, api_id=api_ids[site.role]) for site in sites}
-        weighted_records(self, sites, zone, targets, health.verdicts)
+            served = {site.role: custom_domain(self, site, zone, api_id=api_ids[site.role]) for site in sites}
+            targets = {role: domain.target for role, domain in served.items()}
+            after = [domain.mapping for domain in served.values()]
+        weighted_records(self, sites, zone, targets, health.verdicts, after=after)
         watcher = owner if owner.region == "us-east-1" else other
         health_check_alarms(self, watcher, sites, health)
         boards = [dashboard(self, site, api_id=api_ids[site.role], health=health) for site in sites]
