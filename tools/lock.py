@@ -7,6 +7,8 @@ import venv
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements"
+# Another uv may choose or word otherwise.
+UV = "uv==0.13.9"
 # What goes into the Lambda package is held to what the rest runs on.
 CONSTRAINTS = {"lambda": ("-c", "runtime.txt")}
 
@@ -16,7 +18,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         pip, uv = (Path(folder) / "bin" / name for name in ("pip", "uv"))
-        subprocess.run([pip, "install", "--quiet", "uv"], check=True)
+        subprocess.run([pip, "install", "--quiet", UV], check=True)
         for name in ("runtime", "dev", "lambda", "checkov"):
             print(f"locking {name}", file=sys.stderr)
             subprocess.run(

@@ -25,16 +25,15 @@ from healthcare_dr import __version__
 from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops import wiring
-from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.confirm import approved, asking
 from healthcare_dr.ops.deploy import Changes, Confirm
-from healthcare_dr.ops.outputs import flatten, write_outputs
+from healthcare_dr.ops.outputs import write_outputs
+from healthcare_dr.ops.plans import prepare_folder, write_plans
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.tables import print_done, print_outputs, print_plans, print_status, summary_lines
 from healthcare_dr.ops.terraform.interrupts import Interrupted
-from healthcare_dr.ops.terraform.state import read_state
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, issue
 from healthcare_dr.settings import load_settings
 
@@ -116,7 +115,8 @@ def synth(
         at_work.progress.say("Synthesizing the three stacks")
         synthesize(at_work.settings, outdir)
         if validate:
-            at_work.deployment("embedded").validate()
+            with wiring.claim_of(at_work.settings, "embedded"):
+                at_work.deployment("embedded").validate()
     files = {stack: str(outdir / "stacks" / stack / "cdk.tf.json") for stack in STACKS}
     if as_json:
         report(files)
@@ -169,13 +169,13 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what `hdr deploy` would change; nothing is changed."""
-    with session() as at_work, claimed(wiring.environment_root(at_work.settings, target)):
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
+        if plans_to is not None:
+            prepare_folder(plans_to)
         deployment = at_work.deployment(target)
         plans = deployment.plan()
         if plans_to is not None:
-            plans_to.mkdir(parents=True, exist_ok=True)
-            for stack, content in deployment.show_plans(plans).items():
-                (plans_to / f"{stack}.json").write_text(json.dumps(content), encoding="utf-8")
+            write_plans(deployment.show_plans(plans), plans_to)
     if as_json:
         report({item.stack: asdict(item) for item in plans})
     else:
@@ -189,7 +189,7 @@ def deploy(
 ) -> None:
     """Bring all three stacks to what is described. On AWS it shows the plan and asks first."""
     began = time.monotonic()
-    with session() as at_work, claimed(wiring.environment_root(at_work.settings, target)):
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
         confirm = _confirmation(at_work, target, auto_approve=auto_approve)
         changes = at_work.deployment(target).deploy(confirm)
     finish(changes, began, as_json=as_json)
@@ -202,7 +202,7 @@ def destroy(
 ) -> None:
     """Remove everything that was deployed. On AWS it shows the plan and asks first."""
     began = time.monotonic()
-    with session() as at_work, claimed(wiring.environment_root(at_work.settings, target)):
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
         confirm = _confirmation(at_work, target, auto_approve=auto_approve)
         changes = at_work.deployment(target).destroy(confirm)
     finish(changes, began, as_json=as_json)
@@ -236,8 +236,7 @@ def outputs(
 ) -> None:
     """Print the outputs of all three stacks as one flat list, or write them to a file."""
     settings = load_settings()
-    chosen = wiring.target_of(settings, target)
-    flat = flatten({stack: read_state(stack, chosen.read_state(stack)) for stack in STACKS})
+    flat = wiring.outputs_of(settings, wiring.target_of(settings, target))
     if outputs_file is not None:
         write_outputs(flat, outputs_file)
     if as_json:
@@ -252,7 +251,7 @@ def token(
     tenant: Annotated[str, typer.Option(help="Whose records it opens.")] = DEMO_TENANT,
     subject: Annotated[str, typer.Option(help="Who is calling.")] = DEMO_SUBJECT,
     scope: Annotated[list[str] | None, typer.Option(help="A SMART scope; may be given again.")] = None,
-    lifetime: Annotated[int, typer.Option(help="Seconds until it expires.")] = 3600,
+    lifetime: Annotated[int, typer.Option(min=1, max=86400, help="Seconds until it expires.")] = 3600,
 ) -> None:
     """Print a token of the embedded issuer, and nothing else."""
     settings = load_settings()

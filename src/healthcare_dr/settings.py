@@ -33,6 +33,7 @@ Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
 ALLOWED = {
+    "home": "a folder, or a place where one can be made",
     "environment_suffix": "1 to 20 of a-z, 0-9 and -, neither first nor last a -",
     "primary_region": "an AWS region such as us-east-1",
     "secondary_region": "an AWS region such as us-west-2",
@@ -68,8 +69,8 @@ class Settings(BaseSettings):
     primary_cidr: IPv4Network = IPv4Network("10.0.0.0/16")
     secondary_cidr: IPv4Network = IPv4Network("10.1.0.0/16")
 
-    primary_weight: int = Field(70, ge=0, le=255)
-    secondary_weight: int = Field(30, ge=0, le=255)
+    primary_weight: int = Field(70, ge=0, le=255, description="share of the answers")
+    secondary_weight: int = Field(30, ge=0, le=255, description="share of the answers")
     dns_ttl: int = Field(10, ge=1, le=60, description="seconds")
     dns_delegated: bool = False
     health_check_interval: int = Field(10, description="seconds")
@@ -79,9 +80,9 @@ class Settings(BaseSettings):
     oidc_audience: str = Field("healthcare-dr", min_length=1, max_length=256)
 
     operations_emails: Annotated[tuple[Email, ...], NoDecode] = ()
-    replication_lag_seconds: int = Field(60, ge=1, le=900)
-    latency_p99_ms: int = Field(2000, ge=1, le=29000)
-    api_error_percent: float = Field(5.0, gt=0, le=100)
+    replication_lag_seconds: int = Field(60, ge=1, le=900, description="seconds")
+    latency_p99_ms: int = Field(2000, ge=1, le=29000, description="milliseconds")
+    api_error_percent: float = Field(5.0, gt=0, le=100, description="percent")
     throttle_rate: int = Field(1000, ge=1, le=10000, description="requests a second")
     throttle_burst: int = Field(500, ge=1, le=5000, description="requests")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -93,7 +94,7 @@ class Settings(BaseSettings):
     state_bucket: Bucket | None = None
 
     home: Path = Path(".hdr")
-    emulator_port: int = Field(4566, ge=1024, le=65534)
+    emulator_port: int = Field(4566, ge=1024, le=65534, description="the next one is the issuer's")
     terraform: Path | None = None
     terraform_base_url: str = "https://releases.hashicorp.com/terraform"
     provider_mirror: Path | None = None
@@ -144,6 +145,14 @@ class Settings(BaseSettings):
             raise ValueError("not a period CloudWatch Logs knows")
         return value
 
+    @field_validator("home")
+    @classmethod
+    def _room_for_a_folder(cls, value: Path) -> Path:
+        found = next(place for place in (value.absolute(), *value.absolute().parents) if os.path.lexists(place))
+        if not found.is_dir():
+            raise ValueError(f"{found} is not a folder")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.primary_region == self.secondary_region:
@@ -179,9 +188,14 @@ def load_settings(**overrides: Any) -> Settings:
     Keyword arguments override environment and `.env` by field name (`environment_suffix="ci"`).
 
     Raises:
-        SettingsError: naming the variable, its value and what is allowed, or a variable nobody reads.
+        SettingsError: naming the variable, its value and what is allowed, or a variable nobody reads; or `.env` cannot
+            be read.
     """
-    _refuse_unknown({**dotenv_values(".env"), **os.environ})
+    try:
+        written = dotenv_values(".env", encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read: {error}; it must be a file in UTF-8") from error
+    _refuse_unknown({**written, **os.environ})
     if "environment_suffix" in overrides:
         overrides["ENVIRONMENT_SUFFIX"] = overrides.pop("environment_suffix")
     try:
@@ -201,8 +215,12 @@ def variable_names() -> tuple[str, ...]:
 def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
     known = variable_names()
     for name in sorted(environment):
-        if name.upper().startswith("HDR_") and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
+        if name.upper() in known:
+            continue
+        if difflib.get_close_matches(name.upper(), ["ENVIRONMENT_SUFFIX"], cutoff=0.9):
+            raise SettingsError(f"{name} is not a setting; did you mean ENVIRONMENT_SUFFIX?")
+        if name.upper().startswith("HDR_"):
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             hint = f"; did you mean {near[0]}?" if near else "; see .env.example for those that are"
             raise SettingsError(f"{name} is not a setting{hint}")
 
@@ -213,5 +231,17 @@ def _explain(problem: Mapping[str, Any]) -> str:
         return str(problem["msg"]).removeprefix("Value error, ")
     field = "environment_suffix" if location[0] == "ENVIRONMENT_SUFFIX" else location[0].lower()
     name = "ENVIRONMENT_SUFFIX" if field == "environment_suffix" else f"HDR_{field.upper()}"
-    allowed = ALLOWED.get(field, str(problem["msg"]).removeprefix("Input should be "))
+    allowed = ALLOWED.get(field) or _range(field) or str(problem["msg"]).removeprefix("Input should be ")
     return f"{name}={str(problem['input'])!r} is not allowed: it must be {allowed}"
+
+
+def _range(field: str) -> str | None:
+    """What a number may be, with its unit, or None for a field without bounds."""
+    described = Settings.model_fields[field]
+    bounds = {
+        name: getattr(rule, name) for rule in described.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)
+    }
+    if "le" not in bounds:
+        return None
+    span = f"{bounds['ge']} to {bounds['le']}" if "ge" in bounds else f"above {bounds['gt']}, at most {bounds['le']}"
+    return f"{span} ({described.description})" if described.description else span

@@ -114,6 +114,45 @@ def test_an_endpoint_would_not_be_aws(hdr: Run, name: str) -> None:
     assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
 
 
+def test_outputs_from_a_bucket_are_asked_of_aws_alone(hdr: Run) -> None:
+    endpoint = "https://127.0.0.1:4566"
+    result = hdr("outputs", "--target", "aws", AWS_ENDPOINT_URL=endpoint, HDR_STATE_BUCKET="states")
+    assert result.exit_code == 1
+    assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
+    assert hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint).stdout == "{}\n"
+
+
+@pytest.mark.parametrize("lifetime", ["0", "86401", "99999999999999"])
+def test_a_lifetime_beyond_a_day_is_wrong_usage(hdr: Run, lifetime: str) -> None:
+    assert hdr("token", "--lifetime", lifetime).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["status", "outputs", "up", "token"])
+@pytest.mark.parametrize("home", ["file", "file/home"])
+def test_a_home_that_is_no_folder_is_one_line(hdr: Run, tmp_path: Path, name: str, home: str) -> None:
+    (tmp_path / "file").write_text("")
+    result = hdr(name, HDR_HOME=home)
+    assert result.exit_code == 2
+    assert (
+        only_line(result)
+        == f"hdr: HDR_HOME='{home}' is not allowed: it must be a folder, or a place where one can be made"
+    )
+
+
+def test_a_file_is_no_folder_to_synthesize_into(hdr: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = hdr("synth", "--out", "file")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "hdr: file cannot be made a folder: File exists"
+
+
+def test_a_file_is_no_folder_for_plans_and_nothing_is_planned(hdr: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = hdr("plan", "--plans", "file")
+    assert result.exit_code == 1
+    assert only_line(result) == "hdr: file cannot be made a folder for the plans: File exists"
+
+
 def test_missing_credentials_are_one_line(hdr: Run) -> None:
     result = hdr(
         "deploy",

@@ -49,10 +49,10 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_PRIMARY_REGION", "Virginia", "an AWS region such as us-east-1"),
         ("HDR_PRIMARY_CIDR", "10.0.0.0/24", "an IPv4 network from /16 to /20"),
         ("HDR_SECONDARY_CIDR", "10.1.2.3/16", "an IPv4 network from /16 to /20"),
-        ("HDR_PRIMARY_WEIGHT", "256", "less than or equal to 255"),
-        ("HDR_DNS_TTL", "300", "less than or equal to 60"),
+        ("HDR_PRIMARY_WEIGHT", "256", "0 to 255"),
+        ("HDR_DNS_TTL", "300", "1 to 60 (seconds)"),
         ("HDR_HEALTH_CHECK_INTERVAL", "20", "10 or 30"),
-        ("HDR_FAILURE_THRESHOLD", "0", "greater than or equal to 1"),
+        ("HDR_FAILURE_THRESHOLD", "0", "1 to 10 (checks in a row)"),
         ("HDR_OPERATIONS_EMAILS", "ops@example.org, nobody", "e-mail addresses"),
         ("HDR_OIDC_ISSUER", "http://issuer.example.org", "an https:// address"),
         ("HDR_OIDC_ISSUER", "https://issuer.example.org/", "without query or trailing slash"),
@@ -60,7 +60,10 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_AUDIT_RETENTION_DAYS", "2190", "2192"),
         ("HDR_ACCOUNT_ID", "12345", "12 digits"),
         ("HDR_STATE_BUCKET", "My_Bucket", "a bucket name"),
-        ("HDR_EMULATOR_PORT", "80", "greater than or equal to 1024"),
+        ("HDR_EMULATOR_PORT", "80", "1024 to 65534"),
+        ("HDR_API_ERROR_PERCENT", "nan", "above 0, at most 100 (percent)"),
+        ("HDR_API_ERROR_PERCENT", "inf", "above 0, at most 100 (percent)"),
+        ("HDR_LATENCY_P99_MS", "soon", "1 to 29000 (milliseconds)"),
         ("HDR_DNS_DELEGATED", "perhaps", "boolean"),
     ],
 )
@@ -100,6 +103,43 @@ def test_a_variable_that_nobody_reads_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HDR_DNS_TLL", "10")
     with pytest.raises(SettingsError, match=r"HDR_DNS_TLL is not a setting; did you mean HDR_DNS_TTL\?"):
         load_settings()
+
+
+def test_what_resembles_no_setting_gets_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDR_FOO", "1")
+    with pytest.raises(SettingsError, match=r"HDR_FOO is not a setting; see \.env\.example"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["ENVIRONMENT_SUFIX", "ENVIRONMENTSUFFIX", "ENVIRONMENT_SUFFFIX"])
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_misspelt_suffix_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, place: str) -> None:
+    if place == "file":
+        (tmp_path / ".env").write_text(f"{name}=prod\n")
+    else:
+        monkeypatch.setenv(name, "prod")
+    with pytest.raises(SettingsError, match=rf"{name} is not a setting; did you mean ENVIRONMENT_SUFFIX\?"):
+        load_settings()
+
+
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENVIRONMENT_PREFIX", "ENVIRONMENT", "SUFFIX"):
+        monkeypatch.setenv(name, "x")
+    load_settings()
+
+
+def test_every_number_says_what_it_may_be() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in (int, float):
+            with pytest.raises(SettingsError, match=r"it must be (\d+ to |above |one of |10 or 30)"):
+                load_settings(**{name: -1})
+
+
+def test_a_file_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"HDR_OIDC_AUDIENCE=caf\xe9\n")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: .*must be a file in UTF-8") as e:
+        load_settings()
+    assert "\n" not in str(e.value)
 
 
 def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import make_secrets, root_secret
-from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, ends, spawn
+from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import exclusive, held
 from healthcare_dr.emulator.tokens import load_key, sign
@@ -47,10 +46,18 @@ class Emulator:
         make_secrets(self._layout)
         with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
             if self.running():
-                await_ready(self._layout, self._ports, self._refuse_other_ports())
+                self._refuse_other_ports()
+                await_ready(self._layout, self._ports, ended=lambda: not self.running())
             else:
                 self._refuse_taken_ports()
-                await_ready(self._layout, self._ports, spawn(self._layout, self._ports, fixed=self.fixed))
+                pid = spawn(self._layout, self._ports, fixed=self.fixed)
+                try:
+                    await_ready(self._layout, self._ports, ended=lambda: collected(pid))
+                except BaseException:
+                    # Ctrl-C too: it has a session of its own, and would come up when nobody expects it any more.
+                    if not collected(pid):
+                        end(self._layout, pid)
+                    raise
 
     def stop(self) -> None:
         """End the process, which saves its state and ends its Lambdas; does nothing when none runs.
@@ -64,11 +71,8 @@ class Emulator:
             if not self.running():
                 return
             pid, _ = self._recorded()
-            os.kill(pid, signal.SIGTERM)
-            if ends(pid, within=STOP_TIMEOUT):
+            if end(self._layout, pid):
                 return
-            os.killpg(pid, signal.SIGKILL)
-            ends(pid, within=STOP_TIMEOUT)
             raise EmulatorError(
                 f"the embedded AWS did not end within {STOP_TIMEOUT.seconds} s and was killed, so its state "
                 f"is lost: see {self._layout.log}, then start anew with `hdr up`"
@@ -83,7 +87,7 @@ class Emulator:
 
         A Terraform state kept elsewhere then no longer matches: begin anew with `erase`.
         """
-        return self._layout.lost.exists() or (self._layout.unsaved.exists() and not self.running())
+        return self._layout.lost.exists() or (not self.running() and self._layout.unsaved.exists())
 
     def erase(self) -> None:
         """Stop, and forget every resource; keys and certificates stay."""
@@ -154,14 +158,13 @@ class Emulator:
         content = json.loads(self._layout.process_file.read_text())
         return int(content.pop("pid")), Ports(**content)
 
-    def _refuse_other_ports(self) -> int:
-        pid, runs = self._recorded()
+    def _refuse_other_ports(self) -> None:
+        _, runs = self._recorded()
         if runs != self._ports:
             raise EmulatorError(
                 f"the embedded AWS of {self.home} already runs on port {runs.port}: "
-                f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down`"
+                f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down --keep`"
             )
-        return pid
 
     def _refuse_taken_ports(self) -> None:
         for port in (self.port, self.issuer_port):

@@ -6,12 +6,14 @@ import signal
 import ssl
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
 
 from healthcare_dr.emulator.configuration import Ports, process_environment
 from healthcare_dr.emulator.layout import Layout
-from healthcare_dr.emulator.locks import POLL_SECONDS
+from healthcare_dr.emulator.locks import POLL_SECONDS, held
 from healthcare_dr.errors import EmulatorError
 
 START_TIMEOUT = timedelta(seconds=60)
@@ -45,8 +47,8 @@ def spawn(layout: Layout, ports: Ports, *, fixed: bool) -> int:
     )
 
 
-def await_ready(layout: Layout, ports: Ports, pid: int) -> None:
-    """Return when the services and the issuer answer.
+def await_ready(layout: Layout, ports: Ports, *, ended: Callable[[], bool]) -> None:
+    """Return when the services and the issuer answer. `ended` says whether the process is no more.
 
     Raises:
         EmulatorError: the process ended, or they do not answer in time.
@@ -54,37 +56,43 @@ def await_ready(layout: Layout, ports: Ports, pid: int) -> None:
     deadline = time.monotonic() + START_TIMEOUT.total_seconds()
     addresses = (f"{ports.endpoint}/_ministack/ready", f"{ports.issuer}/.well-known/openid-configuration")
     while not all(_answers(layout, address) for address in addresses):
-        if _ended(pid):
+        if ended():
             raise EmulatorError(f"the embedded AWS ended while starting: {_log_tail(layout)}")
         if time.monotonic() > deadline:
-            os.killpg(pid, signal.SIGKILL)
             raise EmulatorError(
                 f"the embedded AWS did not answer within {START_TIMEOUT.seconds} s: {_log_tail(layout)}"
             )
         time.sleep(POLL_SECONDS)
 
 
-def ends(pid: int, *, within: timedelta) -> bool:
-    """Wait for a process to end; whether it has."""
-    deadline = time.monotonic() + within.total_seconds()
-    while not _ended(pid):
+def end(layout: Layout, pid: int) -> bool:
+    """Ask the process to end and wait until it has; kills it when it does not. Whether it ended by itself."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if _ends(layout, pid):
+        return True
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    _ends(layout, pid)
+    return False
+
+
+def collected(pid: int) -> bool:
+    """Whether a process is no living child of ours. One that ended leaves no zombie behind."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _ends(layout: Layout, pid: int) -> bool:
+    """Whether it ends in time. The lock tells: a dead process whose parent does not collect it keeps its number."""
+    deadline = time.monotonic() + STOP_TIMEOUT.total_seconds()
+    while not collected(pid) or held(layout.process_file):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
     return True
-
-
-def _ended(pid: int) -> bool:
-    """Whether a process ended. One that we started ourselves is collected, so that no zombie stays behind."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return True
-    return False
 
 
 def _answers(layout: Layout, address: str) -> bool:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -77,7 +78,7 @@ def run(layout: Layout, ports: Ports, *, fixed: bool) -> None:
         finally:
             issuer.stop()
             _empty(layout)
-            os.ftruncate(descriptor, 0)
+        # Still locked: without the lock, this file says that the state is lost.
         if not errors.count:
             layout.unsaved.unlink()
 
@@ -94,7 +95,12 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     if fixed:
         fixes.apply()
     config = Config()
-    config.bind = [f"{HOST}:{ports.port}"]
+    # Bound before `unsaved` exists: whatever fails from then on may have lost something.
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.bind((HOST, ports.port))
+    config.bind = [f"fd://{listener.detach()}"]
     config.certfile = str(layout.server_certificate)
     config.keyfile = str(layout.server_key)
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
@@ -105,10 +111,6 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     layout.unsaved.touch()
     try:
         await serve(app.app, config, shutdown_trigger=ended.wait)
-    except OSError:
-        # It never listened, so nobody can have changed anything.
-        layout.unsaved.unlink()
-        raise
     finally:
         lambda_runtime.reset()
 

@@ -1,29 +1,39 @@
-"""One command at a time for each environment of each target."""
+"""One command at a time for each environment of each target, and for the one embedded AWS of a home."""
 
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from healthcare_dr.errors import DeploymentError
 
 
 @contextmanager
-def claimed(root: Path) -> Iterator[None]:
-    """Hold `<root>/claim` inside the block. The system gives it back when its holder dies, however that happens.
+def claimed(*folders: Path) -> Iterator[None]:
+    """Hold `.claim` of each folder inside the block. The system gives it back when its holder dies, in any way.
 
     Raises:
         DeploymentError: another command holds it.
     """
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (root / "claim").open("a+", encoding="ascii") as file:
+    with ExitStack() as held:
+        for folder in folders:
+            held.enter_context(_claimed(folder))
+        yield
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # The folder of all environments has it too: the dot keeps it apart from an environment's name.
+    with (folder / ".claim").open("a+", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
+            holder = file.read().strip() or "unknown"
             raise DeploymentError(
-                f"another hdr command (process {file.read().strip() or 'unknown'}) works in {root}: wait for it to end"
+                f"another hdr command (process {holder}) works in {folder}: wait for it to end"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -7,6 +7,7 @@ and it goes first when all is destroyed.
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from healthcare_dr.errors import DeploymentError
@@ -15,7 +16,7 @@ from healthcare_dr.ops.parallel import side_by_side
 from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
 from healthcare_dr.ops.terraform.events import ResourceEvent
 from healthcare_dr.ops.terraform.runner import Plan, Terraform, resource_events
-from healthcare_dr.ops.terraform.state import StackState, read_state
+from healthcare_dr.ops.terraform.state import StackState, read_settled
 from healthcare_dr.ops.terraform.workspace import Workspace
 
 VERBS = {"create": "created", "delete": "destroyed", "update": "changed"}
@@ -56,7 +57,7 @@ class Deployment:
 
     def states(self) -> dict[str, StackState]:
         """What each stack's state says now."""
-        return {stack: read_state(stack, self.target.read_state(stack)) for stack in STACKS}
+        return {stack: read_settled(stack, partial(self.target.read_state, stack)) for stack in STACKS}
 
     def prepare(self) -> dict[str, Workspace]:
         """Synthesize, fill the workspaces, and initialize those that changed; asks AWS nothing."""
@@ -180,6 +181,7 @@ class Deployment:
             return
         if not confirm(pending):
             raise DeploymentError(f"not confirmed: {', '.join(plan.stack for plan in pending)} left as it was")
+        self.target.remember()
         side_by_side(lambda plan: self._apply(plan, workspaces[plan.stack], verb), pending)
 
     def _apply(self, plan: Plan, workspace: Workspace, verb: str) -> None:

@@ -43,11 +43,11 @@ class Lifecycle:
         Raises:
             EmulatorError, ToolError, SynthesisError, DeploymentError: whichever part failed; the next call goes on.
         """
-        with claimed(self.root):
+        with claimed(self.root.parent, self.root):
             self._forget_what_is_lost()
             if not self.emulator.running():
                 self.progress.say("Starting the embedded AWS")
-                self.emulator.start()
+            self.emulator.start()
             deployment = self.deployment()
             changes = deployment.deploy(lambda _: True)
             self.progress.say("Writing a fictitious patient in one region, reading it in the other")
@@ -67,14 +67,14 @@ class Lifecycle:
         Raises:
             EmulatorError, DeploymentError: something could not be destroyed; the next call goes on.
         """
-        with claimed(self.root):
+        with claimed(self.root.parent, self.root):
             changes = Changes()
             if not keep:
                 self._forget_what_is_lost()
                 if self._deployed(self.root):
                     if not self.emulator.running():
                         self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
-                        self.emulator.start()
+                    self.emulator.start()
                     changes = self.deployment().destroy(lambda _: True)
                 else:
                     self.progress.say("Nothing is deployed")

@@ -38,11 +38,14 @@ def write_outputs(flat: Mapping[str, str], file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, staging = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            json.dump(flat, out, indent=2, sort_keys=True)
-            out.write("\n")
-        Path(staging).chmod(0o644)
-        Path(staging).replace(file)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                json.dump(flat, out, indent=2, sort_keys=True)
+                out.write("\n")
+            Path(staging).chmod(0o644)
+            Path(staging).replace(file)
+        finally:
+            Path(staging).unlink(missing_ok=True)
     except OSError as error:
         raise DeploymentError(f"{file} cannot be written: {error.strerror}") from error
 

@@ -14,11 +14,7 @@ Synthesize = Callable[[Path], object]
 
 
 class EmbeddedAws(Protocol):
-    """The embedded AWS as a handle: every state it has is below `home`."""
-
-    @property
-    def home(self) -> Path:
-        """Where it keeps everything it has."""
+    """The embedded AWS as a handle: every state it has is in files."""
 
     @property
     def certificate(self) -> Path:
@@ -88,6 +84,9 @@ class Target(Protocol):
 
     def preflight(self) -> None:
         """Refuse, with one line, what would fail or hit the wrong account."""
+
+    def remember(self) -> None:
+        """Note, before something is changed, whose it is, so that the next preflight refuses another account."""
 
     def child_environment(self) -> dict[str, str]:
         """The environment of Terraform, but for its CLI configuration."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, STACKS, Names
 from healthcare_dr.ops.ports import REGIONAL, Target
 from healthcare_dr.ops.probe import https_client
@@ -44,6 +43,8 @@ class Status:
     running: bool | None
     """Whether the embedded AWS runs; None for AWS."""
     global_resources: int
+    weights_unread: str | None
+    """Why Route 53 does not tell the weights; its control plane lives in us-east-1 alone, answering DNS goes on."""
     regions: tuple[RegionStatus, ...]
 
     @property
@@ -61,10 +62,8 @@ def read_status(
     running: bool | None,
     ask: Ask | None = None,
 ) -> Status:
-    """Ask every endpoint, both regions' drain flags and the zone; an endpoint that does not answer is a finding.
-
-    Raises:
-        DeploymentError: Route 53 refuses to list the records.
+    """Ask every endpoint, both regions' drain flags and the zone; an endpoint that does not answer is a finding,
+    and so is a Route 53 that does not list its records.
     """
     reachable = running is not False
     ask = ask or asker(target.ca_bundle())
@@ -79,7 +78,7 @@ def read_status(
     }
     with ThreadPoolExecutor(max_workers=4) as pool:
         codes = dict(zip(questions, pool.map(ask, questions.values()), strict=True)) if reachable else {}
-    weights = _weights(target, names) if reachable and states[GLOBAL].deployed else {}
+    weights, unread = _weights(target, names) if reachable and states[GLOBAL].deployed else ({}, None)
     return Status(
         target=target.name,
         suffix=names.suffix,
@@ -87,6 +86,7 @@ def read_status(
         issuer=target.issuer(),
         running=running,
         global_resources=states[GLOBAL].resources,
+        weights_unread=unread,
         regions=tuple(
             RegionStatus(
                 region=region,
@@ -128,19 +128,21 @@ def _drain(code: int | None) -> Drain:
     return "serving" if code == 404 else "unknown"
 
 
-def _weights(target: Target, names: Names) -> dict[str, int]:
-    """The weights of the API's records, by region: a record's set identifier is its region."""
+def _weights(target: Target, names: Names) -> tuple[dict[str, int], str | None]:
+    """The weights of the API's records, by region, since a record's set identifier is its region; or why there are
+    none."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         records = list(_records(target.client("route53", "us-east-1"), names))
     except (BotoCoreError, ClientError) as error:
-        raise DeploymentError(f"the weights cannot be read from Route 53: {error}") from error
-    return {
+        return {}, " ".join(str(error).split())
+    weights = {
         record["SetIdentifier"]: record["Weight"]
         for record in records
         if record["Name"].rstrip(".") == names.api_domain and "Weight" in record
     }
+    return weights, None
 
 
 def _records(route53: Any, names: Names) -> Iterator[Mapping[str, Any]]:

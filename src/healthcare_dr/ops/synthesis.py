@@ -18,8 +18,12 @@ def synthesize(settings: Settings, folder: Path) -> None:
     """Write `<folder>/stacks/<stack>/cdk.tf.json` and the assets.
 
     Raises:
-        SynthesisError: the description breaks a rule, or the synthesis died.
+        SynthesisError: the description breaks a rule, the folder cannot be made, or the synthesis died.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SynthesisError(f"{folder} cannot be made a folder: {error.strerror}") from error
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=_ignore_ctrl_c) as pool:
         try:
             pool.submit(_run, settings, folder).result()

@@ -48,8 +48,8 @@ def _print_changes(console: Console, plan: Plan) -> None:
 def print_status(console: Console, status: Status) -> None:
     """One row a region, and what spans both."""
     table = Table(title=f"{status.name} ({status.target}, suffix {status.suffix})", title_justify="left")
-    for column in ("region", "resources", "health", "drain", "weight", "endpoint"):
-        table.add_column(column, overflow="fold")
+    for column in ("region", "resources", "health", "drain", "weight"):
+        table.add_column(column)
     for region in status.regions:
         table.add_row(
             region.region,
@@ -57,9 +57,14 @@ def print_status(console: Console, status: Status) -> None:
             f"[{STYLES.get(region.health, 'dim')}]{region.health}[/]",
             f"[{STYLES.get(region.drain, 'dim')}]{region.drain}[/]",
             "-" if region.weight is None else str(region.weight),
-            region.endpoint or "-",
         )
     console.print(table)
+    if status.weights_unread is not None:
+        line = f"the weights cannot be read from Route 53: {status.weights_unread}"
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    for region in status.regions:
+        if region.endpoint:
+            console.print(f"{region.region}: {region.endpoint}", highlight=False, soft_wrap=True)
     console.print(f"global stack: {status.global_resources} resources", highlight=False)
     console.print(f"token issuer: {status.issuer or 'none, the APIs demand IAM signatures'}", highlight=False)
     if status.running is not None:
@@ -74,8 +79,11 @@ def print_outputs(console: Console, flat: Mapping[str, str]) -> None:
 
 def summary_lines(status: Status, demo: Demo, *, certificate: str, hdr: str) -> Iterator[str]:
     """What is there after `hdr up`, and commands to try that work as they stand."""
-    yield f"A fictitious patient written in {demo.written_in} was read in {demo.read_in}:"
-    yield f"  {demo.patient_id}, written in {demo.write_seconds:.3f} s, seen {demo.seen_after_seconds:.3f} s later"
+    yield f"A fictitious patient, written in {demo.written_in}, was read in {demo.read_in}:"
+    yield (
+        f"  {demo.patient_id}, written in {demo.write_seconds:.3f} s, read {demo.seen_after_seconds:.3f} s later "
+        f"({status.target})"
+    )
     yield ""
     yield "Try next:"
     token = f'-H "Authorization: Bearer $({hdr} token)"'

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from healthcare_dr.naming import STACKS, Names
+from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Deployment
+from healthcare_dr.ops.outputs import flatten
 from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
 from healthcare_dr.ops.status import Status, read_status
 from healthcare_dr.ops.synthesis import synthesize
@@ -16,13 +19,22 @@ from healthcare_dr.ops.terraform.binary import find_terraform
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
-from healthcare_dr.ops.terraform.state import read_state
+from healthcare_dr.ops.terraform.state import StackState, read_settled
 from healthcare_dr.settings import Settings
+
+# The provider versions that a target takes, for people.
+FITTING = {"embedded": PROVIDER_VERSION, "aws": "5.100 or newer, before 7.0"}
 
 
 def environment_root(settings: Settings, target: str) -> Path:
     """Where everything of one environment on one target lies: `<home>/<target>/<suffix>`."""
     return settings.home.absolute() / target / settings.environment_suffix
+
+
+def claim_of(settings: Settings, target: str) -> AbstractContextManager[None]:
+    """No other command works meanwhile on this environment, nor on the embedded AWS that environments share."""
+    root = environment_root(settings, target)
+    return claimed(root.parent, root) if target == "embedded" else claimed(root)
 
 
 def emulator_of(settings: Settings) -> EmbeddedAws:
@@ -50,6 +62,7 @@ def deployment_of(settings: Settings, target: Target, *, progress: Progress, int
     source = prepare_source(
         terraform=binary,
         accepts=_accepts(target.name),
+        fitting=FITTING[target.name],
         configured=settings.provider_mirror,
         environment=os.environ,
         tools=tools,
@@ -75,9 +88,24 @@ def status_of(settings: Settings, target: Target) -> Status:
         target=target,
         names=Names(settings.environment_suffix),
         regions=settings.regions,
-        states={stack: read_state(stack, target.read_state(stack)) for stack in STACKS},
+        states=_states(target),
         running=running,
     )
+
+
+def outputs_of(settings: Settings, target: Target) -> dict[str, str]:
+    """The outputs of all three stacks as one flat mapping.
+
+    Raises:
+        DeploymentError: a state cannot be read, or the one in a bucket would not be the right account's.
+    """
+    if target.name == "aws" and settings.state_bucket is not None:
+        target.preflight()
+    return flatten(_states(target))
+
+
+def _states(target: Target) -> dict[str, StackState]:
+    return {stack: read_settled(stack, partial(target.read_state, stack)) for stack in STACKS}
 
 
 def _accepts(target: str) -> Callable[[str], bool]:

@@ -5,9 +5,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,24 @@ from healthcare_dr.errors import EmulatorError
 Clients = Callable[..., Any]
 
 SHOW_ENVIRONMENT = "import os\n\ndef handler(event, context):\n    print('called')\n    return dict(os.environ)\n"
+START = """
+import sys
+from pathlib import Path
+from healthcare_dr.emulator import Emulator
+Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), issuer_port=int(sys.argv[3])).start()
+print("started", flush=True)
+sys.stdin.read()
+"""
+RUN = """
+import sys
+from pathlib import Path
+from healthcare_dr.emulator.configuration import Ports
+from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.locks import held
+from healthcare_dr.emulator.process import run
+home, *ports = sys.argv[1:]
+ports = Ports(account="123456789012", port=int(ports[0]), issuer_port=int(ports[1]))
+"""
 LISTENING = "0A"
 LOOPBACK = "0100007F"
 
@@ -47,6 +68,31 @@ def ends(pid: int) -> bool:
     while lives(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not lives(pid)
+
+
+@contextmanager
+def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own, which is ended if it does not end by itself."""
+    arguments = [str(emulator.home), str(emulator.port), str(emulator.issuer_port)]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", source, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+        ExitStack() as end,
+    ):
+        end.callback(process.kill)
+        yield process
+
+
+def runs(emulator: Emulator) -> bool:
+    deadline = time.monotonic() + 30
+    while not emulator.running() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return emulator.running()
 
 
 def create_one_of_each(client: Clients) -> str:
@@ -237,3 +283,91 @@ def test_a_killed_process_takes_its_functions_with_it_and_its_loss_is_known(
     assert not fresh.lost_state()
     fresh.start()
     assert client("s3").list_buckets()["Buckets"] == []
+
+
+def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
+    fresh: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("healthcare_dr.emulator.launch.STOP_TIMEOUT", timedelta(seconds=20))
+    with script(START, fresh) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "started\n"
+        process = pid_of(fresh)
+        fresh.stop()
+        assert parent.poll() is None
+        assert process in children_of(parent.pid)
+    assert not fresh.running()
+    assert not fresh.lost_state()
+
+
+def test_ctrl_c_while_it_starts_leaves_no_process_behind(fresh: Emulator) -> None:
+    with script(START, fresh) as parent:
+        assert runs(fresh)
+        [process] = children_of(parent.pid)
+        parent.send_signal(signal.SIGINT)
+        said, complaint = parent.communicate(timeout=30)
+        assert (said, complaint.splitlines()[-1]) == ("", "KeyboardInterrupt")
+        left = lives(process)
+        if left:
+            os.kill(process, signal.SIGKILL)
+        assert not left
+    assert not fresh.running()
+    assert not fresh.lost_state()
+
+
+def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) -> None:
+    """Without the lock, the marker means a loss: so it has to go first."""
+    source = RUN + (
+        "layout = Layout(Path(home))\n"
+        "class Marker(type(Path())):\n"
+        "    def unlink(self, *arguments, **options):\n"
+        "        print('locked' if held(layout.process_file) else 'free')\n"
+        "        super().unlink(*arguments, **options)\n"
+        "class Watched(Layout):\n"
+        "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
+        "run(Watched(Path(home)), ports, fixed=True)\n"
+    )
+    with script(source, fresh) as process:
+        assert runs(fresh)
+        while not (fresh.home / "unsaved").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        said, complaint = process.communicate(timeout=60)
+        assert said.splitlines()[-1:] == ["locked"], complaint
+    assert not fresh.lost_state()
+
+
+class SavedMeanwhile(Emulator):
+    """Its process has saved and ended by the time one knows whether it runs."""
+
+    def running(self) -> bool:
+        (self.home / "unsaved").unlink()
+        return False
+
+
+def test_a_state_that_is_saved_while_one_asks_is_not_lost(fresh: Emulator) -> None:
+    fresh.home.mkdir()
+    (fresh.home / "unsaved").touch()
+    assert not SavedMeanwhile(home=fresh.home, port=fresh.port, issuer_port=fresh.issuer_port).lost_state()
+
+
+def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
+    source = RUN + (
+        "import hypercorn.asyncio\n"
+        "async def serve(*arguments, **options):\n"
+        "    raise OSError(28, 'No space left on device')\n"
+        "hypercorn.asyncio.serve = serve\n"
+        "run(Layout(Path(home)), ports, fixed=True)\n"
+    )
+    with script(source, fresh) as process:
+        assert "No space left on device" in process.communicate(timeout=60)[1]
+    assert fresh.lost_state()
+
+
+def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", fresh.port))
+        other.listen()
+        with script(RUN + "run(Layout(Path(home)), ports, fixed=True)\n", fresh) as process:
+            assert "Address already in use" in process.communicate(timeout=60)[1]
+    assert not fresh.lost_state()

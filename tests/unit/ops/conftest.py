@@ -105,6 +105,8 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.send_header("Content-Type", "application/json")
+                if status in (301, 302):
+                    self.send_header("Location", content.decode())
                 self.end_headers()
                 self.wfile.write(content)
 

@@ -109,10 +109,14 @@ class LocalTarget:
     refuses: Exception | None = None
     route53: Any = None
     authority: Path | None = None
+    remembered: int = 0
 
     def preflight(self) -> None:
         if self.refuses is not None:
             raise self.refuses
+
+    def remember(self) -> None:
+        self.remembered += 1
 
     def child_environment(self) -> dict[str, str]:
         return bare(os.environ) | AUTOMATION

@@ -95,11 +95,14 @@ def test_what_is_confirmed_is_shown_first_and_the_global_stack_is_asked_for_agai
     }
 
 
-def test_nothing_is_changed_without_confirmation(deploying: Deploying) -> None:
+def test_nothing_is_changed_without_confirmation(deploying: Deploying, target: LocalTarget) -> None:
     deployment = deploying(three_stacks())
     with pytest.raises(DeploymentError, match="not confirmed"):
         deployment.deploy(lambda _: False)
     assert not any(state.deployed for state in deployment.states().values())
+    assert target.remembered == 0
+    deployment.deploy(yes)
+    assert target.remembered > 0
 
 
 def test_a_region_that_fails_lets_the_other_finish_and_the_next_run_goes_on(deploying: Deploying) -> None:

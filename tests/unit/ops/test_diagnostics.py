@@ -55,6 +55,11 @@ def test_a_held_lock_says_who_holds_it_and_how_to_release_it() -> None:
         ),
         ("Backend configuration changed", "terraform init -migrate-state"),
         (
+            "Failed to save state: Error saving state: failed to upload state: operation error S3: PutObject, api "
+            "error AccessDenied: Access Denied",
+            "push it with `terraform -chdir=/home/op/stack state push errored.tfstate`",
+        ),
+        (
             "creating IAM Role (x): operation error IAM: CreateRole, api error EntityAlreadyExists: Role exists",
             "belongs to no state here",
         ),

@@ -1,15 +1,18 @@
 """`hdr up` and `hdr down`, with a real Terraform and an embedded AWS that is only a switch."""
 
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from healthcare_dr.errors import DeploymentError
+from healthcare_dr.errors import DeploymentError, EmulatorError
 from healthcare_dr.naming import GLOBAL, STACKS
 from healthcare_dr.ops.demo import PATIENT
-from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.deploy import Changes, Deployment
 from healthcare_dr.ops.lifecycle import Lifecycle
+from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.ops.token import DEMO_TENANT
 from unit.ops.conftest import Answer, Deploying, Serving
@@ -49,7 +52,9 @@ def lifecycle(
     )
 
 
-def test_up_starts_deploys_and_proves_it(lifecycle: Lifecycle, emulator: FakeEmulator) -> None:
+def test_up_starts_deploys_and_proves_it(
+    lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
+) -> None:
     done = lifecycle.up()
     assert emulator.up
     assert done.changes == Changes(add=3)
@@ -57,7 +62,50 @@ def test_up_starts_deploys_and_proves_it(lifecycle: Lifecycle, emulator: FakeEmu
     assert emulator.tokens[0]["tenant"] == DEMO_TENANT
     again = lifecycle.up()
     assert again.changes == Changes()
-    assert emulator.starts == 1
+    assert progress.said.count("Starting the embedded AWS") == 1
+
+
+class OnOtherPorts(FakeEmulator):
+    """Runs, but not where this handle looks for it."""
+
+    def start(self) -> None:
+        raise EmulatorError("already runs on port 1")
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_an_emulator_on_other_ports_is_refused(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, command: str
+) -> None:
+    lifecycle.up()
+    elsewhere = replace(lifecycle, emulator=OnOtherPorts(home=emulator.home, up=True))
+    with pytest.raises(EmulatorError, match="already runs on port 1"):
+        elsewhere.up() if command == "up" else elsewhere.down(keep=False)
+    assert state_file(root, GLOBAL).exists()
+
+
+def test_preflight_refuses_an_emulator_on_other_ports(emulator: FakeEmulator, root: Path) -> None:
+    elsewhere = OnOtherPorts(home=emulator.home, up=True)
+    with pytest.raises(EmulatorError, match="already runs on port 1"):
+        EmbeddedTarget(emulator=elsewhere, root=root, user_environment={}).preflight()
+
+
+def test_no_environment_touches_the_emulator_while_another_one_works(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
+) -> None:
+    other = replace(lifecycle, root=root.parent / "other")
+    refused: list[str] = []
+
+    def deployment() -> Deployment:
+        for meanwhile in (other.up, partial(other.down, keep=False), partial(other.down, keep=True)):
+            with pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)") as refusal:
+                meanwhile()
+            refused.append(str(refusal.value))
+        assert (emulator.up, emulator.erased) == (True, 0)
+        return lifecycle.deployment()
+
+    replace(lifecycle, deployment=deployment).up()
+    assert len(refused) == 3
+    assert emulator.up
 
 
 def test_a_proof_that_fails_fails_up_but_keeps_what_is_deployed(lifecycle: Lifecycle, target: LocalTarget) -> None:

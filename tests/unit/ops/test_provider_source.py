@@ -38,6 +38,7 @@ def source(tmp_path: Path, binary: TerraformBinary = TERRAFORM, /, **where: Path
         return prepare_source(
             terraform=binary,
             accepts=lambda version: version == "5.100.0",
+            fitting="5.100.0",
             configured=where.get("configured"),
             environment=environment,
             tools=tmp_path / "tools",
@@ -91,7 +92,11 @@ def test_a_mirror_with_other_versions_or_platforms_is_passed_over(tmp_path: Path
 
 
 def test_a_configured_mirror_without_the_provider_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match=r"HDR_PROVIDER_MIRROR=.* holds no fitting hashicorp/aws"):
+    with pytest.raises(ToolError, match=r"HDR_PROVIDER_MIRROR=.* holds nothing of hashicorp/aws .*, but 5\.100\.0 is"):
+        source(tmp_path, configured=tmp_path)
+    unpacked(tmp_path, "4.67.0")
+    unpacked(tmp_path, "6.1.0")
+    with pytest.raises(ToolError, match=r"holds 4\.67\.0, 6\.1\.0 of hashicorp/aws"):
         source(tmp_path, configured=tmp_path)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
@@ -18,7 +19,7 @@ from healthcare_dr.ops.status import asker, read_status
 from healthcare_dr.ops.tables import print_plans, print_status, summary_lines
 from healthcare_dr.ops.terraform.events import OutputChange, PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
-from healthcare_dr.ops.terraform.state import StackState, read_state
+from healthcare_dr.ops.terraform.state import StackState
 from healthcare_dr.ops.token import issue
 from unit.ops.conftest import Answer, Serving
 from unit.ops.fakes import FakeEmulator, LocalTarget
@@ -55,30 +56,13 @@ def test_outputs_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_outputs({"B": "3", "A": "1"}, file)
     assert json.loads(file.read_text()) == {"A": "1", "B": "3"}
     assert list(file.parent.iterdir()) == [file]
+    (file.parent / "folder").mkdir()
+    with pytest.raises(DeploymentError, match="cannot be written"):
+        write_outputs({}, file.parent / "folder")
+    assert sorted(file.parent.iterdir()) == [file, file.parent / "folder"]
     (tmp_path / "file").write_text("")
     with pytest.raises(DeploymentError, match="cannot be written"):
         write_outputs({}, tmp_path / "file" / "flat-outputs.json")
-
-
-def test_a_state_counts_what_is_managed() -> None:
-    raw = {
-        "version": 4,
-        "outputs": {"o": {"value": 1, "type": "number"}},
-        "resources": [
-            {"mode": "managed", "instances": [{}, {}]},
-            {"mode": "data", "instances": [{}]},
-        ],
-    }
-    assert read_state(PRIMARY, json.dumps(raw).encode()) == StackState(resources=2, outputs={"o": 1})
-    assert read_state(PRIMARY, None) == StackState()
-
-
-@pytest.mark.parametrize(
-    ("raw", "line"), [(b"{", "is damaged"), (b"[]", "is damaged"), (b'{"version": 3}', "format 3")]
-)
-def test_a_state_that_cannot_be_read_is_one_line(raw: bytes, line: str) -> None:
-    with pytest.raises(DeploymentError, match=f"the state of {PRIMARY} .*{line}"):
-        read_state(PRIMARY, raw)
 
 
 class Route53:
@@ -107,9 +91,13 @@ class Route53:
 
 
 def status_with(
-    answers: Mapping[str, int | None], states: dict[str, StackState], *, running: bool | None = True
+    answers: Mapping[str, int | None],
+    states: dict[str, StackState],
+    *,
+    running: bool | None = True,
+    route53: "Route53 | None" = None,
 ) -> Any:
-    target = LocalTarget(root=Path(), urls={"one": "https://one", "two": "https://two"}, route53=Route53())
+    target = LocalTarget(root=Path(), urls={"one": "https://one", "two": "https://two"}, route53=route53 or Route53())
     return read_status(
         target=target,
         names=Names("dev"),
@@ -147,6 +135,25 @@ def test_a_drained_region_is_told_by_its_peer_and_a_dead_one_does_not_answer() -
     status = status_with(answers, deployed())
     assert not status.healthy
     assert [(r.health, r.drain) for r in status.regions] == [("unreachable", "draining"), ("healthy", "unknown")]
+
+
+class LostRoute53(Route53):
+    """Its control plane is in us-east-1, and gone with it."""
+
+    def list_hosted_zones_by_name(self, *, DNSName: str, MaxItems: str) -> dict[str, Any]:  # noqa: N803
+        super().list_hosted_zones_by_name(DNSName=DNSName, MaxItems=MaxItems)
+        raise EndpointConnectionError(endpoint_url="https://route53.amazonaws.com")
+
+
+def test_a_lost_route53_takes_no_other_answer_with_it() -> None:
+    status = status_with({**WELL, "https://one/health": None}, deployed(), route53=LostRoute53())
+    assert [(r.health, r.drain, r.weight) for r in status.regions] == [
+        ("unreachable", "serving", None),
+        ("healthy", "serving", None),
+    ]
+    out = StringIO()
+    print_status(Console(file=out, width=160), status)
+    assert "the weights cannot be read from Route 53: Could not connect" in out.getvalue()
 
 
 def test_what_is_not_deployed_is_not_asked() -> None:

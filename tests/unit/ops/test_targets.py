@@ -30,6 +30,7 @@ USER = {
     "TF_DATA_DIR": "/elsewhere",
     "TF_WORKSPACE": "other",
     "TF_LOG": "DEBUG",
+    "TF_LOG_PATH": "/elsewhere",
 }
 
 
@@ -142,8 +143,7 @@ def aws(tmp_path: Path) -> Make:
 def test_children_of_the_aws_target_keep_the_users_account_but_not_what_steers_terraform(aws: Make) -> None:
     environment = aws(user=USER).child_environment()
     assert environment["AWS_PROFILE"] == "production"
-    assert environment["TF_LOG"] == "DEBUG"
-    steering = ("TF_CLI_ARGS_plan", "TF_VAR_oidc_issuer", "TF_DATA_DIR", "TF_WORKSPACE")
+    steering = ("TF_LOG", "TF_LOG_PATH", "TF_CLI_ARGS_plan", "TF_VAR_oidc_issuer", "TF_DATA_DIR", "TF_WORKSPACE")
     assert not [name for name in steering if name in environment]
 
 
@@ -192,6 +192,31 @@ def test_missing_credentials_are_found_for_real(tmp_path: Path, monkeypatch: pyt
 def test_another_account_is_refused(aws: Make) -> None:
     with pytest.raises(DeploymentError, match="belong to account 111122223333, but HDR_ACCOUNT_ID=444455556666"):
         aws(account_id="444455556666").preflight()
+
+
+DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
+
+
+def test_a_local_state_stays_with_the_account_it_was_made_in(aws: Make, tmp_path: Path) -> None:
+    aws().preflight()
+    assert not (tmp_path / "account").exists(), "nothing was deployed yet"
+    aws().remember()
+    state = tmp_path / "state" / "healthcare-dr-primary.tfstate"
+    state.parent.mkdir()
+    state.write_bytes(DEPLOYED)
+    aws().preflight()
+    other = aws(Aws(account="444455556666"))
+    with pytest.raises(DeploymentError, match=r"belong to account 444455556666, .* deployed to 111122223333: choose"):
+        other.preflight()
+    state.write_bytes(b'{"version": 4, "resources": []}')
+    other.preflight()
+    other.remember()
+    assert (tmp_path / "account").read_text() == "444455556666\n"
+
+
+def test_a_state_in_a_bucket_needs_no_note_of_its_account(aws: Make, tmp_path: Path) -> None:
+    aws(state_bucket="states").remember()
+    assert not (tmp_path / "account").exists()
 
 
 @pytest.mark.trap(37)

@@ -72,6 +72,65 @@ def test_the_release_is_fetched_checked_and_only_its_executable_kept(tls: Servin
     assert said[-1].endswith("SHA-256 as published")
 
 
+def test_every_address_on_the_way_to_a_program_is_tls(tls: Serving, tmp_path: Path) -> None:
+    archive = release(tmp_path)
+
+    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return (200, sums(archive)) if path.endswith("SUMS") else (302, f"http://example.com/{ARCHIVE}".encode())
+
+    with pytest.raises(ToolError, match=r"leads to http://example\.com/.*https:// only"):
+        fetch(tls(respond).url, tmp_path)
+    assert nothing_left(tmp_path)
+
+
+def test_a_redirect_over_tls_is_followed(tls: Serving, tmp_path: Path) -> None:
+    archive = release(tmp_path)
+    served = serving(tls, {ARCHIVE: archive, SUMS: sums(archive)})
+
+    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return 302, f"{served.url}{path}".encode()
+
+    moved = tls(respond)
+    assert inspect(fetch(moved.url, tmp_path)).version == PINNED_VERSION
+
+
+@pytest.mark.parametrize("url", ["https://[bad", "https://", "https://127.0.0.1:99999", "https://127.0.0.1:0"])
+def test_what_is_no_address_is_one_line(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ToolError, match=r"HDR_TERRAFORM_BASE_URL=.* is no address") as e:
+        download(base_url=url, destination=tmp_path / "terraform", say=lambda _: None)
+    assert "\n" not in str(e.value)
+
+
+def test_an_address_with_what_no_address_holds_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="HDR_TERRAFORM_BASE_URL"):
+        fetch("https://exa\x01mple.com", tmp_path)
+
+
+def test_no_place_for_the_release_is_one_line(tls: Serving, tmp_path: Path) -> None:
+    (tmp_path / "tools").write_text("")
+    with pytest.raises(ToolError, match=r"cannot be put into .*tools: File exists"):
+        fetch("https://127.0.0.1:9", tmp_path)
+
+
+def test_a_version_managers_shim_gets_the_users_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = program(tmp_path / "real" / "hidden", "1.12.0")
+    shim = tmp_path / "terraform"
+    shim.write_text('#!/bin/sh\n[ -z "$AWS_PROFILE$TF_LOG" ] || exit 9\nexec "$MANAGED" "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("TF_LOG", "TRACE")
+    monkeypatch.setenv("MANAGED", str(real))
+    assert inspect(shim).version == "1.12.0"
+
+
+def test_a_program_that_fails_is_quoted_by_its_last_line(tmp_path: Path) -> None:
+    file = tmp_path / "terraform"
+    file.write_text("#!/bin/sh\necho one >&2\necho 'no version is set' >&2\nexit 126\n")
+    file.chmod(0o755)
+    with pytest.raises(ToolError, match=r"as Terraform does: it ended with 126, saying no version is set$"):
+        inspect(file)
+
+
 def test_a_tampered_release_is_thrown_away(tls: Serving, tmp_path: Path) -> None:
     archive = release(tmp_path)
     served = serving(tls, {ARCHIVE: archive.replace(b"terms", b"trick"), SUMS: sums(archive)})

@@ -23,12 +23,13 @@ def test_everything_lies_below_the_home(settings: Settings, tmp_path: Path) -> N
     home = tmp_path / "home"
     assert environment_root(settings, "aws") == home / "aws" / "ci"
     emulator = emulator_of(settings)
-    assert (emulator.home, emulator.issuer()) == (home / "emulator", "https://127.0.0.1:5001")
+    assert emulator.certificate.is_relative_to(home / "emulator")
+    assert emulator.issuer() == "https://127.0.0.1:5001"
 
 
 def test_an_environment_never_shares_a_folder_with_the_emulator(settings: Settings) -> None:
     """Whatever the suffix: `state` and `keys` are allowed ones."""
-    assert not environment_root(settings, "embedded").is_relative_to(emulator_of(settings).home)
+    assert not environment_root(settings, "embedded").is_relative_to(settings.home / "emulator")
 
 
 @pytest.mark.parametrize(("target", "version", "found"), [
@@ -66,8 +67,8 @@ def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monke
 def test_a_home_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     from rich.console import Console
 
-    (tmp_path / "file").write_text("")
     settings = load_settings(home=tmp_path / "file" / "home")
+    (tmp_path / "file").write_text("")
     with (
         pytest.raises(SettingsError, match=r"HDR_HOME=.* cannot be used: Not a directory"),
         open_session(settings, Console()),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.targets.aws import AwsTarget
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.ops.terraform.binary import inspect
@@ -45,6 +46,7 @@ def mirrored(terraform: Terraform, tmp_path: Path) -> Terraform:
     source = prepare_source(
         terraform=inspect(terraform.binary),
         accepts=lambda version: version == "5.100.0",
+        fitting="5.100.0",
         configured=provider_mirror(tmp_path / "mirror", "5.100.0", "6.1.0"),
         environment={},
         tools=tmp_path / "tools",
@@ -122,6 +124,18 @@ def test_preparing_again_keeps_state_and_lock_file_and_drops_what_is_stale(root:
     assert not (workspace.folder / "assets" / "stale.zip").exists()
     assert not (workspace.folder / "stale.tf.json").exists()
     assert json.loads((workspace.folder / OVERRIDE).read_text()) == {"terraform": {"x": 1}}
+
+
+def test_a_state_that_could_not_be_saved_is_never_thrown_away(root: Path, tmp_path: Path) -> None:
+    workspace = prepare(root, tmp_path, {"terraform": {}})
+    unsaved = workspace.folder / "errored.tfstate"
+    unsaved.write_text("precious")
+    with pytest.raises(DeploymentError, match=rf"terraform -chdir={workspace.folder} state push errored\.tfstate") as e:
+        prepare(root, tmp_path, {"terraform": {}})
+    assert "\n" not in str(e.value)
+    assert unsaved.read_text() == "precious"
+    unsaved.unlink()
+    prepare(root, tmp_path, {"terraform": {}})
 
 
 def test_only_the_owner_may_look_into_states_and_logs(terraform: Terraform, root: Path, tmp_path: Path) -> None:

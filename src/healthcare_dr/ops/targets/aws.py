@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import STACKS
 from healthcare_dr.ops.targets.environment import AUTOMATION, untouched
 from healthcare_dr.ops.terraform.diagnostics import CREDENTIALS_MEND
+from healthcare_dr.ops.terraform.state import read_settled
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings
 
@@ -50,9 +53,15 @@ class AwsTarget:
             raise DeploymentError(
                 f"{redirected[0]} is set, so this would not be AWS: unset it, or use --target embedded"
             )
-        self._demand_account()
+        self._demand_account(self._account())
         if self.settings.state_bucket is not None:
             self._demand_state_bucket(self.settings.state_bucket)
+
+    def remember(self) -> None:
+        """Note the account beside a state that is kept locally, where only the suffix tells environments apart."""
+        if self.settings.state_bucket is None:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._owner.write_text(f"{self._account()}\n", encoding="ascii")
 
     def child_environment(self) -> dict[str, str]:
         """The user's environment, with Terraform steered by us alone."""
@@ -113,7 +122,11 @@ class AwsTarget:
     def _state_key(self, stack: str) -> str:
         return f"{self.settings.environment_suffix}/{stack}.tfstate"
 
-    def _demand_account(self) -> None:
+    @property
+    def _owner(self) -> Path:
+        return self.root / "account"
+
+    def _account(self) -> str:
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
         region = self.settings.state_region
@@ -124,7 +137,7 @@ class AwsTarget:
                     f"the AWS profile sends requests to {sts.meta.endpoint_url}, so this would not be AWS: remove its "
                     "endpoint_url, or use --target embedded"
                 )
-            account = sts.get_caller_identity()["Account"]
+            return str(sts.get_caller_identity()["Account"])
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise DeploymentError(f"there are no AWS credentials: {CREDENTIALS_MEND}") from error
         except ClientError as error:
@@ -135,11 +148,21 @@ class AwsTarget:
             raise DeploymentError(f"AWS refuses sts:GetCallerIdentity: {error}") from error
         except BotoCoreError as error:
             raise DeploymentError(f"AWS cannot be asked who you are: {error}") from error
+
+    def _demand_account(self, account: str) -> None:
         expected = self.settings.account_id
         if expected is not None and account != expected:
             raise DeploymentError(
                 f"these credentials belong to account {account}, but HDR_ACCOUNT_ID={expected}: choose the right "
                 "AWS_PROFILE, or correct the setting"
+            )
+        if self.settings.state_bucket is not None or not self._owner.exists():
+            return
+        owner = self._owner.read_text(encoding="ascii").strip()
+        if account != owner and any(read_settled(stack, partial(self.read_state, stack)).deployed for stack in STACKS):
+            raise DeploymentError(
+                f"these credentials belong to account {account}, but what {self.root} knows is deployed to {owner}: "
+                "choose the right AWS_PROFILE, or another ENVIRONMENT_SUFFIX for this account"
             )
 
     def _demand_state_bucket(self, bucket: str) -> None:

@@ -25,9 +25,13 @@ class EmbeddedTarget:
     name: str = "embedded"
 
     def preflight(self) -> None:
-        """Raises DeploymentError unless the embedded AWS runs."""
+        """Raises DeploymentError unless the embedded AWS runs, EmulatorError when it does on other ports."""
         if not self.emulator.running():
             raise DeploymentError("the embedded AWS does not run: start it and deploy to it with `hdr up`")
+        self.emulator.start()
+
+    def remember(self) -> None:
+        """Nothing: there is but one account."""
 
     def child_environment(self) -> dict[str, str]:
         """What a program needs to run, and the embedded AWS; no variable of the user's own AWS account."""

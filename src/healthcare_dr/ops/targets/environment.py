@@ -22,8 +22,9 @@ PLAIN = (
     "https_proxy",
     "no_proxy",
 )
-# What would change what Terraform does behind our back; its logging and registry credentials may stay.
-STEERING = re.compile(r"TF_(?!LOG|TOKEN_|REGISTRY_).*")
+# What would change what Terraform does behind our back, or mix its log into the events we read; its registry
+# credentials may stay.
+STEERING = re.compile(r"TF_(?!TOKEN_|REGISTRY_).*")
 AUTOMATION = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
 
 
@@ -33,5 +34,5 @@ def bare(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def untouched(environment: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment, less the variables that steer Terraform (`TF_CLI_ARGS`, `TF_DATA_DIR`, `TF_VAR_…`)."""
+    """The user's environment, less what steers Terraform (`TF_CLI_ARGS`, `TF_DATA_DIR`, `TF_LOG`, `TF_VAR_…`)."""
     return {name: value for name, value in environment.items() if not STEERING.fullmatch(name)}

@@ -1,6 +1,7 @@
 """Finds Terraform or OpenTofu, and refuses one that is too old."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -57,8 +58,9 @@ def inspect(path: Path) -> TerraformBinary:
     Raises:
         ToolError: it does not run, is no Terraform, or is older than 1.10 (the first with S3 lock files).
     """
-    # No CLI configuration: the one named by the environment may be missing or slow.
-    environment = {"PATH": "/usr/bin:/bin", "CHECKPOINT_DISABLE": "1"}
+    # A version manager's shim needs the user's environment. No CLI configuration: the user's may be missing or slow.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
+    environment |= {"CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": os.devnull}
     try:
         run = subprocess.run(
             [path, "version", "-json"],
@@ -70,7 +72,7 @@ def inspect(path: Path) -> TerraformBinary:
         )
         version = str(json.loads(run.stdout)["terraform_version"])
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        raise ToolError(f"{path} does not answer `version -json` as Terraform does: {error}") from error
+        raise ToolError(f"{path} does not answer `version -json` as Terraform does: {_reason(error)}") from error
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < MINIMUM:
         raise ToolError(
@@ -79,6 +81,17 @@ def inspect(path: Path) -> TerraformBinary:
         )
     opentofu = path.resolve().name.startswith("tofu") or _says_opentofu(path, environment)
     return TerraformBinary(path=path, version=version, opentofu=opentofu)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = str(error.stderr).strip().splitlines()
+        return f"it ended with {error.returncode}" + (f", saying {said[-1].strip()}" if said else "")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it did not answer within {error.timeout:.0f} s"
+    if isinstance(error, KeyError):
+        return "its answer has no terraform_version"
+    return str(error)
 
 
 def _says_opentofu(path: Path, environment: dict[str, str]) -> bool:

@@ -13,6 +13,9 @@ CREDENTIALS_MEND = (
 )
 # The first that matches wins. Each is a pattern over summary and detail, and the line it becomes.
 KNOWN = (
+    (r"Failed to (?:save|persist) state|errored\.tfstate",
+     "the state could not be saved: once its place can be written again, push it with `{program} -chdir={folder} state "
+     "push errored.tfstate`, then remove that file, if there is one"),
     (r"ExpiredToken|token (?:\S+ ){0,3}expired|security token included in the request is expired",
      f"the AWS credentials have expired: {CREDENTIALS_MEND}"),
     (r"No valid credential sources found|failed to refresh cached credentials",
@@ -76,7 +79,8 @@ def _line(error: Diagnostic, *, folder: Path, program: str) -> str:
     for pattern, mend in KNOWN:
         if found := re.search(pattern, text, re.IGNORECASE):
             named = {name: value.strip() for name, value in found.groupdict().items()}
-            return f"{where}{mend.format(**named)} (Terraform: {_short(error.summary)})"
+            told = mend.format(folder=folder, program=program, **named)
+            return f"{where}{told} (Terraform: {_short(error.summary)})"
     detail = f": {_short(error.detail)}" if error.detail else ""
     return f"{where}{_short(error.summary)}{detail}"
 

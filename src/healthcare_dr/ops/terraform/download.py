@@ -31,25 +31,36 @@ def download(*, base_url: str, destination: Path, say: Callable[[str], None]) ->
     """Put the pinned release's executable at `destination`; it appears whole and checked or not at all.
 
     Raises:
-        ToolError: the address is not TLS, cannot be reached, lacks the release, or sent other bytes than published.
+        ToolError: the address is not TLS, cannot be reached, lacks the release, or sent other bytes than published;
+            or there is no room for it.
     """
+    base = _safe(base_url)
+    try:
+        _download(base=base, destination=destination, say=say)
+    except OSError as error:
+        raise ToolError(
+            f"Terraform {PINNED_VERSION} cannot be put into {destination.parent}: {error.strerror or error}; make room "
+            f"there, {OWN_WAY}"
+        ) from error
+
+
+def _download(*, base: str, destination: Path, say: Callable[[str], None]) -> None:
     import httpx
 
-    base = _safe(base_url)
     archive = f"terraform_{PINNED_VERSION}_{host_platform()}.zip"
     folder = f"{base}/{PINNED_VERSION}"
     destination.parent.mkdir(parents=True, exist_ok=True)
     with (
-        httpx.Client(timeout=30, follow_redirects=True) as client,
+        httpx.Client(timeout=30, follow_redirects=True, event_hooks={"request": [_demand_safe]}) as client,
         tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as scratch,
     ):
         try:
             expected = _published_sum(client, f"{folder}/terraform_{PINNED_VERSION}_SHA256SUMS", archive)
             file = Path(scratch) / archive
             actual = _fetch(client, f"{folder}/{archive}", file, say)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ToolError(
-                f"Terraform {PINNED_VERSION} cannot be fetched from {base_url}: {error or type(error).__name__}; "
+                f"Terraform {PINNED_VERSION} cannot be fetched from {base}: {error or type(error).__name__}; "
                 f"check the network and HDR_TERRAFORM_BASE_URL, {OWN_WAY}"
             ) from error
         if actual != expected:
@@ -62,10 +73,25 @@ def download(*, base_url: str, destination: Path, say: Callable[[str], None]) ->
 
 
 def _safe(base_url: str) -> str:
-    address = urlsplit(base_url)
-    if address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK):
-        return base_url.rstrip("/")
-    raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is refused: a program is fetched over https:// only")
+    try:
+        address = urlsplit(base_url)
+        safe = address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK)
+        complete = bool(address.hostname) and address.port != 0
+    except ValueError as error:
+        raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is no address: {error}") from error
+    if not safe:
+        raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is refused: a program is fetched over https:// only")
+    if not complete:
+        raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is no address: it names no host, or port 0")
+    return base_url.rstrip("/")
+
+
+def _demand_safe(request: "httpx.Request") -> None:
+    """Asked before each request, those that follow a redirect included."""
+    if request.url.scheme != "https" and request.url.host not in LOOPBACK:
+        raise ToolError(
+            f"HDR_TERRAFORM_BASE_URL leads to {request.url}, which is refused: a program is fetched over https:// only"
+        )
 
 
 def _published_sum(client: "httpx.Client", url: str, archive: str) -> str:

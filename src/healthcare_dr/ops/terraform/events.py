@@ -38,7 +38,6 @@ class ResourceEvent:
 class ChangeSummary:
     """How many resources a plan would change, or an operation has changed."""
 
-    operation: str
     add: int
     change: int
     remove: int
@@ -63,18 +62,13 @@ class OutputChange:
 
 
 @dataclass(frozen=True)
-class WaitingForLock:
-    """Somebody else holds the state's lock."""
-
-
-@dataclass(frozen=True)
 class Text:
     """A line that is no event: what a crash or an older program prints."""
 
     line: str
 
 
-Event = PlannedChange | ResourceEvent | ChangeSummary | Diagnostic | WaitingForLock | Text | tuple[OutputChange, ...]
+Event = PlannedChange | ResourceEvent | ChangeSummary | Diagnostic | Text | tuple[OutputChange, ...]
 
 
 def parse(line: str) -> Event | None:
@@ -115,9 +109,7 @@ def _event(message: dict[str, Any]) -> Event | None:
         return PlannedChange(address=message["change"]["resource"]["addr"], action=message["change"]["action"])
     if kind == "change_summary":
         changes = message["changes"]
-        return ChangeSummary(
-            operation=changes["operation"], add=changes["add"], change=changes["change"], remove=changes["remove"]
-        )
+        return ChangeSummary(add=changes["add"], change=changes["change"], remove=changes["remove"])
     if kind == "diagnostic":
         return diagnostic(message["diagnostic"])
     if kind == "outputs":
@@ -126,4 +118,4 @@ def _event(message: dict[str, Any]) -> Event | None:
             for name, value in message["outputs"].items()
             if value.get("action", "noop") != "noop"
         )
-    return WaitingForLock() if kind == "state_lock_acquire" else None
+    return None

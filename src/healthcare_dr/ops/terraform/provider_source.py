@@ -59,11 +59,14 @@ def prepare_source(
     *,
     terraform: TerraformBinary,
     accepts: Callable[[str], bool],
+    fitting: str,
     configured: Path | None,
     environment: Mapping[str, str],
     tools: Path,
 ) -> ProviderSource:
     """Write our own CLI configuration below `tools`; the user's own is left alone.
+
+    `fitting` says for people which versions `accepts` takes.
 
     Raises:
         ToolError: the configured mirror does not hold the provider.
@@ -77,9 +80,11 @@ def prepare_source(
                     mirror = _alias(mirror, registry, terraform.registry, tools)
                 return ProviderSource(cli_configuration=_write(tools, _from(mirror, terraform)), mirror=mirror)
     if configured is not None:
+        registries = dict.fromkeys((terraform.registry, HASHICORP_REGISTRY))
+        there = ", ".join(dict.fromkeys(v for registry in registries for v in versions_in(configured, registry)))
         raise ToolError(
-            f"HDR_PROVIDER_MIRROR={configured} holds no fitting {PROVIDER} for {host_platform()}: it must be at "
-            f"{terraform.registry}/{PROVIDER}/<version>/{host_platform()}/ below it"
+            f"HDR_PROVIDER_MIRROR={configured} holds {there or 'nothing'} of {PROVIDER} for {host_platform()}, but "
+            f"{fitting} is needed: put it at {terraform.registry}/{PROVIDER}/<version>/{host_platform()}/ below it"
         )
     cache = tools / "providers"
     cache.mkdir(exist_ok=True)

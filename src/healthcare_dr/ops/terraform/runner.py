@@ -92,14 +92,14 @@ class Terraform:
         if not report["valid"]:
             raise self._failed(workspace, run, [diagnostic(raw) for raw in report["diagnostics"]])
 
-    def plan(self, workspace: Workspace, *, destroy: bool = False, listen: Listener = ignore) -> Plan:
+    def plan(self, workspace: Workspace, *, destroy: bool = False) -> Plan:
         """Ask AWS what is there and save what is to be done.
 
         Raises:
             DeploymentError: with what Terraform complains about.
         """
         arguments = ["-json", "-input=false", "-detailed-exitcode", f"-out={PLAN_FILE}", self._lock_timeout()]
-        run = self._run(workspace, "plan", arguments + (["-destroy"] if destroy else []), listen)
+        run = self._run(workspace, "plan", arguments + (["-destroy"] if destroy else []), ignore)
         if run.code not in (0, CHANGES_PENDING):
             raise self._failed(workspace, run)
         summary = next((event for event in run.events if isinstance(event, ChangeSummary)), None)

@@ -1,12 +1,15 @@
 """Reads what a stack's state says, without Terraform: fast, and it works where nothing was initialized."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
 
 STATE_VERSION = 4
+PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,44 @@ def read_state(stack: str, raw: bytes | None) -> StackState:
         document = json.loads(raw)
         version = document["version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DeploymentError(f"the state of {stack} is damaged ({error}): restore its last good version") from error
+        raise _damaged(stack, error) from error
     if version != STATE_VERSION:
         raise DeploymentError(f"the state of {stack} has format {version}, but only {STATE_VERSION} is known here")
-    return StackState(
-        resources=sum(
-            len(resource.get("instances", ()))
-            for resource in document.get("resources", ())
-            if resource.get("mode") == "managed"
-        ),
-        outputs={name: output.get("value") for name, output in (document.get("outputs") or {}).items()},
+    try:
+        return StackState(
+            resources=sum(
+                len(resource.get("instances") or ())
+                for resource in document.get("resources") or ()
+                if resource.get("mode") == "managed"
+            ),
+            outputs={name: output.get("value") for name, output in (document.get("outputs") or {}).items()},
+        )
+    except (AttributeError, TypeError) as error:
+        raise _damaged(stack, error) from error
+
+
+def read_settled(stack: str, read: Callable[[], bytes | None]) -> StackState:
+    """The state that `read` gives, asked again for a second: Terraform empties a local state before it writes it.
+
+    Raises:
+        DeploymentError: it stays damaged, or is of another format.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        raw, late = read(), time.monotonic() >= deadline
+        try:
+            state = read_state(stack, raw)
+        except DeploymentError:
+            if late:
+                raise
+        else:
+            if raw != b"" or late:
+                return state
+        time.sleep(0.05)
+
+
+def _damaged(stack: str, error: Exception) -> DeploymentError:
+    return DeploymentError(
+        f"the state of {stack} is damaged, or another command is writing it ({error}): try again once that has ended, "
+        "else restore its last good version"
     )

@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from healthcare_dr.errors import DeploymentError
+
 OVERRIDE = "hdr_override.tf.json"
 INITIALIZED = ".hdr-initialized"
+# Where Terraform puts a state that it could not save.
+UNSAVED_STATE = "errored.tfstate"
 KEPT = (".terraform", ".terraform.lock.hcl", INITIALIZED)
 
 
@@ -51,7 +55,17 @@ class Workspace:
         return state_file(self.root, self.stack)
 
     def prepare(self, synthesized: Path, override: Mapping[str, Any]) -> None:
-        """Fill the folder from a synthesized stack; what Terraform keeps there stays."""
+        """Fill the folder from a synthesized stack; what Terraform keeps there stays.
+
+        Raises:
+            DeploymentError: Terraform left a state there that it could not save.
+        """
+        unsaved = self.folder / UNSAVED_STATE
+        if unsaved.exists():
+            raise DeploymentError(
+                f"{unsaved} is the state of {self.stack} that Terraform could not save: push it with `terraform "
+                f"-chdir={self.folder} state push {UNSAVED_STATE}`, then remove it"
+            )
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.local_state().parent.mkdir(exist_ok=True, mode=0o700)
         for old in self.folder.iterdir():

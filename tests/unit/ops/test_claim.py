@@ -1,0 +1,57 @@
+"""Who may work at the same time."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from healthcare_dr.cli import app
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.claim import claimed
+from healthcare_dr.ops.wiring import claim_of
+from healthcare_dr.settings import Settings, load_settings
+
+BUSY = r"another hdr command \(process \d+\) works in "
+
+
+def settings(home: Path, suffix: str) -> Settings:
+    return load_settings(home=home, environment_suffix=suffix)
+
+
+def test_the_second_of_several_folders_is_refused_and_the_first_given_back(tmp_path: Path) -> None:
+    with claimed(tmp_path / "b"), pytest.raises(DeploymentError, match=BUSY), claimed(tmp_path / "a", tmp_path / "b"):
+        pass
+    with claimed(tmp_path / "a", tmp_path / "b"):
+        pass
+
+
+def test_environments_share_the_embedded_aws_but_not_aws(tmp_path: Path) -> None:
+    one, other = settings(tmp_path, "one"), settings(tmp_path, "other")
+    with (
+        claim_of(one, "embedded"),
+        pytest.raises(DeploymentError, match=f"{BUSY}.*/embedded: "),
+        claim_of(other, "embedded"),
+    ):
+        pass
+    with claim_of(one, "aws"), claim_of(other, "aws"), claim_of(other, "embedded"):
+        pass
+
+
+def test_an_environment_may_be_called_claim(tmp_path: Path) -> None:
+    with claim_of(settings(tmp_path, "claim"), "embedded"), claim_of(settings(tmp_path, "claim"), "aws"):
+        pass
+
+
+@pytest.mark.parametrize("command", [["plan"], ["deploy"], ["destroy"], ["synth", "--validate"]], ids=" ".join)
+@pytest.mark.parametrize("suffix", ["one", "other"])
+def test_no_command_disturbs_another_on_the_embedded_aws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], suffix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # Only what comes after the synthesis of `synth` is looked at.
+    monkeypatch.setattr("healthcare_dr.cli.synthesize", lambda *_: None)
+    environment = {"HDR_HOME": str(tmp_path / "home"), "ENVIRONMENT_SUFFIX": suffix}
+    with claim_of(settings(tmp_path / "home", "one"), "embedded"):
+        result = CliRunner().invoke(app, command, env=environment, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "another hdr command (process" in result.stderr
