@@ -190,3 +190,8 @@ def holds_only_when_mended(mended: Clients, as_is: Clients) -> Callable[[Callabl
         assert not probe(as_is), "ministack does this right by itself: the fix is not needed any more"
 
     return check
+
+
+@pytest.fixture
+def fresh(make_emulator: Callable[..., Emulator]) -> Emulator:
+    return make_emulator()

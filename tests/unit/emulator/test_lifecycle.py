@@ -1,116 +1,29 @@
-"""The embedded AWS starts, keeps what it holds, and leaves nothing behind."""
+"""The embedded AWS starts, keeps what it holds, and listens to nobody else."""
 
 import json
 import os
-import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import EmulatorError
+from unit.emulator.processes import (
+    LISTENING,
+    LOOPBACK,
+    SHOW_ENVIRONMENT,
+    children_of,
+    create_one_of_each,
+    lives,
+    pid_of,
+)
 
 Clients = Callable[..., Any]
-
-SHOW_ENVIRONMENT = "import os\n\ndef handler(event, context):\n    print('called')\n    return dict(os.environ)\n"
-START = """
-import sys
-from pathlib import Path
-from healthcare_dr.emulator import Emulator
-Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), issuer_port=int(sys.argv[3])).start()
-print("started", flush=True)
-sys.stdin.read()
-"""
-RUN = """
-import sys
-from pathlib import Path
-from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.layout import Layout
-from healthcare_dr.emulator.locks import held
-from healthcare_dr.emulator.process import run
-home, *ports = sys.argv[1:]
-ports = Ports(account="123456789012", port=int(ports[0]), issuer_port=int(ports[1]))
-"""
-LISTENING = "0A"
-LOOPBACK = "0100007F"
-
-
-def pid_of(emulator: Emulator) -> int:
-    return int(json.loads((emulator.home / "process.json").read_text())["pid"])
-
-
-def children_of(pid: int) -> list[int]:
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], check=True, capture_output=True, text=True).stdout  # noqa: S607
-    pairs = [line.split() for line in listing.splitlines()]
-    return [int(child) for child, parent in pairs if int(parent) == pid]
-
-
-def lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def ends(pid: int) -> bool:
-    deadline = time.monotonic() + 10
-    while lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not lives(pid)
-
-
-@contextmanager
-def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
-    """A process of its own, which is ended if it does not end by itself."""
-    arguments = [str(emulator.home), str(emulator.port), str(emulator.issuer_port)]
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", source, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
-        ExitStack() as end,
-    ):
-        end.callback(process.kill)
-        yield process
-
-
-def runs(emulator: Emulator) -> bool:
-    deadline = time.monotonic() + 30
-    while not emulator.running() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return emulator.running()
-
-
-def create_one_of_each(client: Clients) -> str:
-    client("dynamodb").create_table(
-        TableName="table",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    client("dynamodb").put_item(TableName="table", Item={"pk": {"S": "kept"}})
-    client("s3").create_bucket(Bucket="bucket")
-    client("s3").put_object(Bucket="bucket", Key="key", Body=b"kept")
-    return str(client("kms").create_key()["KeyMetadata"]["KeyId"])
-
-
-@pytest.fixture
-def fresh(make_emulator: Callable[..., Emulator]) -> Emulator:
-    return make_emulator()
 
 
 def test_a_restart_keeps_everything(fresh: Emulator, clients_of: Callable[[Emulator], Clients]) -> None:
@@ -256,118 +169,4 @@ def test_a_crash_at_the_start_shows_the_end_of_the_log(fresh: Emulator) -> None:
     (fresh.home / "keys" / "token.key").write_text("no key")
     with pytest.raises(EmulatorError, match=r"ended while starting: .*Error.*emulator\.log"):
         fresh.start()
-    assert not fresh.lost_state()
-
-
-def test_a_killed_process_takes_its_functions_with_it_and_its_loss_is_known(
-    fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
-) -> None:
-    fresh.start()
-    client = clients_of(fresh)
-    create_one_of_each(client)
-    client("lambda").invoke(FunctionName=make_function(client, "worker", SHOW_ENVIRONMENT))
-    process = pid_of(fresh)
-    workers = children_of(process)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    assert all(ends(worker) for worker in workers)
-    assert fresh.lost_state()
-
-    fresh.start()
-    assert fresh.lost_state()
-    assert client("s3").get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
-    with pytest.raises(ClientError, match="ResourceNotFound"):
-        client("dynamodb").describe_table(TableName="table")
-
-    fresh.erase()
-    assert not fresh.lost_state()
-    fresh.start()
-    assert client("s3").list_buckets()["Buckets"] == []
-
-
-def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
-    fresh: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("healthcare_dr.emulator.launch.STOP_TIMEOUT", timedelta(seconds=20))
-    with script(START, fresh) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "started\n"
-        process = pid_of(fresh)
-        fresh.stop()
-        assert parent.poll() is None
-        assert process in children_of(parent.pid)
-    assert not fresh.running()
-    assert not fresh.lost_state()
-
-
-def test_ctrl_c_while_it_starts_leaves_no_process_behind(fresh: Emulator) -> None:
-    with script(START, fresh) as parent:
-        assert runs(fresh)
-        [process] = children_of(parent.pid)
-        parent.send_signal(signal.SIGINT)
-        said, complaint = parent.communicate(timeout=30)
-        assert (said, complaint.splitlines()[-1]) == ("", "KeyboardInterrupt")
-        left = lives(process)
-        if left:
-            os.kill(process, signal.SIGKILL)
-        assert not left
-    assert not fresh.running()
-    assert not fresh.lost_state()
-
-
-def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) -> None:
-    """Without the lock, the marker means a loss: so it has to go first."""
-    source = RUN + (
-        "layout = Layout(Path(home))\n"
-        "class Marker(type(Path())):\n"
-        "    def unlink(self, *arguments, **options):\n"
-        "        print('locked' if held(layout.process_file) else 'free')\n"
-        "        super().unlink(*arguments, **options)\n"
-        "class Watched(Layout):\n"
-        "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
-        "run(Watched(Path(home)), ports, fixed=True)\n"
-    )
-    with script(source, fresh) as process:
-        assert runs(fresh)
-        while not (fresh.home / "unsaved").exists():
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        said, complaint = process.communicate(timeout=60)
-        assert said.splitlines()[-1:] == ["locked"], complaint
-    assert not fresh.lost_state()
-
-
-class SavedMeanwhile(Emulator):
-    """Its process has saved and ended by the time one knows whether it runs."""
-
-    def running(self) -> bool:
-        (self.home / "unsaved").unlink()
-        return False
-
-
-def test_a_state_that_is_saved_while_one_asks_is_not_lost(fresh: Emulator) -> None:
-    fresh.home.mkdir()
-    (fresh.home / "unsaved").touch()
-    assert not SavedMeanwhile(home=fresh.home, port=fresh.port, issuer_port=fresh.issuer_port).lost_state()
-
-
-def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
-    source = RUN + (
-        "import hypercorn.asyncio\n"
-        "async def serve(*arguments, **options):\n"
-        "    raise OSError(28, 'No space left on device')\n"
-        "hypercorn.asyncio.serve = serve\n"
-        "run(Layout(Path(home)), ports, fixed=True)\n"
-    )
-    with script(source, fresh) as process:
-        assert "No space left on device" in process.communicate(timeout=60)[1]
-    assert fresh.lost_state()
-
-
-def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", fresh.port))
-        other.listen()
-        with script(RUN + "run(Layout(Path(home)), ports, fixed=True)\n", fresh) as process:
-            assert "Address already in use" in process.communicate(timeout=60)[1]
     assert not fresh.lost_state()
