@@ -18,10 +18,7 @@ STUBBORN = 'trap "echo asked >> asked" INT; echo > ready; while :; do sleep 0.05
 @pytest.fixture
 def stubborn(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A child that counts how often it is asked to stop, and does not."""
-    # Whoever runs the tests in the background may have SIGINT ignored, which a shell would inherit for good.
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     child = subprocess.Popen(["/bin/sh", "-c", STUBBORN], cwd=tmp_path, process_group=0)
-    signal.signal(signal.SIGINT, former)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     yield child
