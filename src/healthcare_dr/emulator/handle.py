@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -99,7 +99,7 @@ class Emulator:
 
     def environment(self) -> dict[str, str]:
         """What makes the AWS provider, the AWS CLI and boto3 talk to it: to be laid over an environment
-        without other `AWS_*` variables, which `child_environment` sees to."""
+        without other `AWS_*` variables."""
         make_secrets(self._layout)
         direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST)))
         return {
@@ -113,11 +113,6 @@ class Emulator:
             "NO_PROXY": direct,
             "no_proxy": direct,
         }
-
-    def child_environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """`base` without its own `AWS_*` variables, and with `environment`."""
-        kept = {name: value for name, value in base.items() if not name.startswith("AWS_")}
-        return kept | self.environment()
 
     def issuer(self) -> str:
         """The `iss` of its tokens, and where discovery begins."""
