@@ -45,6 +45,16 @@ class Stamp:
         """The physical part, in UTC."""
         return _EPOCH + timedelta(milliseconds=self.millis)
 
+    @property
+    def instant(self) -> str:
+        """The same as a FHIR instant."""
+        return instant(self.time)
+
+
+def instant(time: datetime) -> str:
+    """A FHIR instant in UTC, with milliseconds."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 class Clock:
     """The clock of one process. `now_ms` gives milliseconds since 1970; `max_ahead_ms` bounds the drift."""
@@ -71,9 +81,13 @@ class Clock:
         return Stamp(*issued, self._region)
 
     def witness(self, stamp: Stamp) -> None:
-        """Never issue a stamp behind this one, which the store has accepted."""
+        """Never issue a stamp behind this one, which the store holds.
+
+        One that is further ahead than the drift allows is left alone: a single wrong clock must not stop all others.
+        """
         with self._lock:
-            self._last = max(self._last, (stamp.millis, stamp.counter))
+            if stamp.millis - self._now_ms() <= self._max_ahead_ms:
+                self._last = max(self._last, (stamp.millis, stamp.counter))
 
     def _following(self, seen: tuple[int, int], now: int) -> tuple[int, int]:
         millis, counter = seen

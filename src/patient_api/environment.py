@@ -7,7 +7,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Environment:
-    """Names of this region's resources; `region` is set by Lambda itself."""
+    """Names of this region's resources and of the peer's; `region` is set by Lambda itself."""
 
     region: str
     peer_region: str
@@ -15,6 +15,10 @@ class Environment:
     audit_table: str
     documents_bucket: str
     key_arn: str
+    peer_documents_bucket: str
+    peer_role_arn: str
+    index_key: str
+    log_level: str
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Self:
@@ -26,4 +30,8 @@ class Environment:
             audit_table=variables["AUDIT_TABLE"],
             documents_bucket=variables["DOCUMENTS_BUCKET"],
             key_arn=variables["KEY_ARN"],
+            peer_documents_bucket=variables["PEER_DOCUMENTS_BUCKET"],
+            peer_role_arn=variables["PEER_ROLE_ARN"],
+            index_key=variables["INDEX_KEY_ALIAS"],
+            log_level=variables["LOG_LEVEL"],
         )

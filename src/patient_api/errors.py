@@ -1,10 +1,11 @@
 """Everything the API refuses or fails with.
 
 ApiError               a refusal with an HTTP status; its text is ours and never holds what the caller sent
-├── Malformed 400          ├── NotAllowed 405        ├── TooLarge 413          └── PreconditionRequired 428
+├── Malformed 400          ├── NotAcceptable 406     ├── TooLarge 413
 ├── Unauthenticated 401    ├── Conflict 409          ├── UnsupportedMedia 415
-├── Forbidden 403          ├── Stale 412             ├── Unprocessable 422
-└── NotFound 404
+├── Forbidden 403          ├── Gone 410              ├── Unprocessable 422
+├── NotFound 404           ├── Stale 412             ├── PreconditionRequired 428
+├── NotAllowed 405         ├── TooCostly 400         └── NotYetHere 503
 StorageFault           AWS did not do what it was asked: 503
 HeadMismatch           the head is not what the write was conditioned on
 Contention             another write of the same record was under way
@@ -17,15 +18,21 @@ from collections.abc import Mapping
 
 
 class ApiError(Exception):
-    """A refusal: `status` is HTTP's, `issue` a code of FHIR's IssueType (http://hl7.org/fhir/R4/valueset-issue-type.html)."""
+    """A refusal: `status` is HTTP's, `issue` a code of FHIR's IssueType (http://hl7.org/fhir/R4/valueset-issue-type.html).
+
+    `expression` is the FHIRPath of the element at fault, where there is one.
+    """
 
     status: int
     issue: str
 
-    def __init__(self, diagnostics: str, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, diagnostics: str, *, headers: Mapping[str, str] | None = None, expression: str | None = None
+    ) -> None:
         super().__init__(diagnostics)
         self.diagnostics = diagnostics
         self.headers = dict(headers or {})
+        self.expression = expression
 
 
 class Malformed(ApiError):
@@ -52,6 +59,18 @@ class NotFound(ApiError):
     status, issue = 404, "not-found"
 
 
+class TooCostly(ApiError):
+    """A search that would have to look at too much."""
+
+    status, issue = 400, "too-costly"
+
+
+class NotAcceptable(ApiError):
+    """The caller wants a media type the API does not write."""
+
+    status, issue = 406, "not-supported"
+
+
 class NotAllowed(ApiError):
     """The path is known, the method is not."""
 
@@ -62,6 +81,12 @@ class Conflict(ApiError):
     """Another write of the same record got in the way."""
 
     status, issue = 409, "conflict"
+
+
+class Gone(ApiError):
+    """The record was deleted; its versions are still in its history."""
+
+    status, issue = 410, "deleted"
 
 
 class Stale(ApiError):
@@ -92,6 +117,12 @@ class PreconditionRequired(ApiError):
     """An update must say which version it replaces."""
 
     status, issue = 428, "required"
+
+
+class NotYetHere(ApiError):
+    """This region has not yet received the version that the caller knows."""
+
+    status, issue = 503, "transient"
 
 
 class StorageFault(Exception):

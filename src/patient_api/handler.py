@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
-
-    from patient_api.api import Api
+    from patient_api.api.edge import Api
 
 
 def _start() -> "Api":
@@ -26,6 +24,6 @@ def _start() -> "Api":
 _api = _start()
 
 
-def handler(event: Mapping[str, Any], context: "LambdaContext") -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Answer one call of the HTTP API."""
     return _api(event, context)

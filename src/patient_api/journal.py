@@ -1,84 +1,89 @@
-"""Log lines and metrics. Patient data has no way in: every field is a code, a count or a name of ours.
+"""Log lines and metrics. Patient data has no way in: each field is a code, a count or a name of ours.
 
-Metrics go out as log lines in CloudWatch's embedded metric format, under the dimension `service`.
+A line is one JSON object on standard output, which Lambda hands to CloudWatch Logs. Metrics are lines too, in
+CloudWatch's embedded metric format, under the dimension `service`
+(https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 """
 
+import json
 import logging
+import sys
+import time
 import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from threading import Lock
-from typing import Final
+from typing import Final, TextIO
 
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+NAMESPACE: Final = "HealthcareDR"
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-from patient_api.errors import ClockAhead, StorageFault
-from patient_api.health import Verdict
-from patient_api.request import Request
-
-# At the level DEBUG these write paths, requests and answers, so no setting of the function may let them.
-_TALKATIVE: Final = ("aws_lambda_powertools", "botocore", "urllib3")
+# At the level DEBUG these write requests and answers, so no setting of the function may let them.
+_TALKATIVE: Final = ("botocore", "urllib3")
 
 
 class Journal:
-    """Where the function tells its operators what it does. Silences the libraries' own debugging."""
+    """Where a function tells its operators what it does. Silences the libraries' own debugging.
 
-    def __init__(self, *, logger: Logger, metrics: EphemeralMetrics, region: str) -> None:
-        self._logger = logger
-        self._metrics = metrics
+    `service` names the function. Lines below `level`, one of `LEVELS`, are left out; metrics never are. `stream` is
+    standard output unless given.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        region: str,
+        level: str = "INFO",
+        stream: TextIO | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._service = service
         self._region = region
+        self._least = LEVELS.index(level)
+        self._stream = stream
+        self._now = now
         self._lock = Lock()
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
 
-    def call(self, request: Request, *, route: str, status: int, milliseconds: float) -> None:
-        """One line per call. `route` is the pattern: what stands in its place may be anything a client types."""
-        self._logger.info(
-            "call",
-            method=request.method,
-            route=route,
-            status=status,
-            ms=round(milliseconds, 1),
-            request_id=request.request_id,
-            tenant=request.caller.tenant,
-            region=self._region,
-        )
+    def info(self, message: str, **fields: object) -> None:
+        """What went as it should."""
+        self._line("INFO", message, fields)
 
-    def storage_fault(self, request: Request, fault: StorageFault) -> None:
-        """A call that failed because AWS did."""
-        self._logger.error(
-            "storage fault",
-            operation=fault.operation,
-            code=fault.code,
-            request_id=request.request_id,
-            region=self._region,
-        )
-        self._emit({"KeyFailures" if fault.of_key else "StorageFailures": 1})
+    def error(self, message: str, **fields: object) -> None:
+        """What somebody should look at."""
+        self._line("ERROR", message, fields)
 
-    def clock_ahead(self, request: Request, error: ClockAhead) -> None:
-        """A record's clock that no drift between regions explains."""
-        self._logger.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id, region=self._region)
-
-    def unexpected(self, request: Request, error: Exception) -> None:
+    def unexpected(self, error: Exception, **fields: object) -> None:
         """A defect: where it happened, but no message, value or line of source, which could carry patient data."""
-        self._logger.error(
-            "unexpected exception",
-            exceptions=_chain(error),
-            request_id=request.request_id,
-            region=self._region,
+        self._line("ERROR", "unexpected exception", {"exceptions": _chain(error), **fields})
+
+    def count(self, values: Mapping[str, float], *, unit: str = "Count") -> None:
+        """Metrics, by name; `unit` is one of CloudWatch's."""
+        metrics = [{"Name": name, "Unit": unit} for name in values]
+        directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
+        self._write(
+            {
+                "_aws": {"Timestamp": int(self._now() * 1000), "CloudWatchMetrics": [directive]},
+                "service": self._service,
+                **{name: [float(value)] for name, value in values.items()},
+            }
         )
 
-    def verdict(self, verdict: Verdict) -> None:
-        """As `health.Witness`."""
-        if not verdict.healthy:
-            self._logger.error("unhealthy", failures=dict(verdict.failures), region=self._region)
-        counts = {"KeyFailures": verdict.key_failures, "StorageFailures": verdict.storage_failures}
-        self._emit({"Healthy": int(verdict.healthy), **{name: n for name, n in counts.items() if n}})
+    def _line(self, level: str, message: str, fields: Mapping[str, object]) -> None:
+        if LEVELS.index(level) < self._least:
+            return
+        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"level": level, "message": message, "timestamp": at, "service": self._service, "region": self._region}
+        self._write({**head, **fields})
 
-    def _emit(self, values: dict[str, int]) -> None:
+    def _write(self, document: Mapping[str, object]) -> None:
+        line = json.dumps(document, separators=(",", ":")) + "\n"
+        stream = self._stream or sys.stdout
         with self._lock:
-            for name, value in values.items():
-                self._metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
-            self._metrics.flush_metrics()
+            stream.write(line)
+            stream.flush()
 
 
 def _chain(error: BaseException) -> list[dict[str, object]]:

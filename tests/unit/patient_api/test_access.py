@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from patient_api.access import UNKNOWN, identify
+from patient_api.api.access import UNKNOWN, identify
 from unit.patient_api.fakes import claims
 
 
@@ -42,8 +42,8 @@ def test_a_token_without_a_subject_has_no_rights(subject: Any) -> None:
 def test_an_iam_caller() -> None:
     caller = identify({"iam": {"accountId": "123456789012", "userArn": "arn:aws:iam::123456789012:user/a"}})
     assert (caller.tenant, caller.subject) == ("iam-123456789012", "arn:aws:iam::123456789012:user/a")
-    assert all(caller.may(letter, "Patient") for letter in "cru")
-    assert not caller.may("d", "Patient")
+    assert all(caller.may(letter, "Patient") for letter in "cruds")
+    assert caller.may("d", "DocumentReference")
 
 
 def test_nobody() -> None:

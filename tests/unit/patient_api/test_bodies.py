@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from patient_api.request import MAX_BODY
+from patient_api.api.request import MAX_BODY
 from unit.patient_api.fakes import RECORDS, Platform, outcome, patient
 
 
@@ -54,8 +54,9 @@ def test_encoded_bodies(platform: Platform, body: str, status: int) -> None:
 
 
 def test_the_largest_body_fits_into_its_items(platform: Platform) -> None:
-    frame = '{"resourceType":"Patient","a":""}'
-    largest = frame[:-2] + "é" * ((MAX_BODY - len(frame)) // 2) + "x" * ((MAX_BODY - len(frame)) % 2) + '"}'
+    frame = '{"resourceType":"Patient","address":[{"text":""}]}'
+    end = '"}]}'
+    largest = frame[: -len(end)] + "é" * ((MAX_BODY - len(frame)) // 2) + "x" * ((MAX_BODY - len(frame)) % 2) + end
     assert len(largest.encode()) == MAX_BODY
     assert platform.call("POST", "/fhir/Patient", largest).status == 201
 

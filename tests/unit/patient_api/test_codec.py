@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patient_api.codec import MAX_DEPTH, MAX_NUMBER_LENGTH, Number, dump, parse
 from patient_api.errors import Malformed
+from patient_api.fhir.codec import MAX_DEPTH, MAX_NUMBER_LENGTH, Number, dump, parse
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 VALUES: st.SearchStrategy[Any] = st.recursive(

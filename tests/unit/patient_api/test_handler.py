@@ -10,6 +10,10 @@ VARIABLES = {
     "AUDIT_TABLE": "audit",
     "DOCUMENTS_BUCKET": "documents",
     "KEY_ARN": "key",
+    "PEER_DOCUMENTS_BUCKET": "peer-documents",
+    "PEER_ROLE_ARN": "arn:aws:iam::123456789012:role/peer",
+    "INDEX_KEY_ALIAS": "alias/index",
+    "LOG_LEVEL": "INFO",
 }
 SAY = "import gc; print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
 

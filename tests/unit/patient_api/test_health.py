@@ -1,4 +1,3 @@
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +9,9 @@ from patient_api.aws import Clients
 from patient_api.environment import Environment
 from patient_api.errors import StorageFault
 from patient_api.faults import translated
-from patient_api.health import Health, Probe, Verdict
-from patient_api.probes import probes
-from unit.patient_api.fakes import FakeDynamoDB, Platform, client_error
+from patient_api.region.health import Health, Probe, Verdict
+from patient_api.region.probes import probes
+from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, Platform, client_error
 
 
 class Witnessed:
@@ -42,20 +41,18 @@ def fails_with(error: Exception) -> Callable[[], None]:
     return run
 
 
-def test_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+def test_healthy() -> None:
     platform = Platform(probes=(Probe("records", works), Probe("key", works)))
     reply = platform.call("GET", "/health", authorizer={})
     assert (reply.status, reply.body) == (200, '{"status":"healthy"}')
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["cache-control"] == "no-store"
-    metrics = json.loads(capsys.readouterr().out)
-    assert metrics["Healthy"] == [1.0]
-    assert "StorageFailures" not in metrics
+    assert platform.metrics() == {"Healthy": 1.0}
     platform.close()
 
 
 @pytest.mark.requirement("R6.2", "C5")
-def test_unhealthy_tells_the_log_why_and_the_world_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unhealthy_tells_the_log_why_and_the_world_nothing() -> None:
     fault = StorageFault(operation="GetItem", code="InternalServerError")
     platform = Platform(
         probes=(
@@ -70,8 +67,7 @@ def test_unhealthy_tells_the_log_why_and_the_world_nothing(capsys: pytest.Captur
     (line,) = [line for line in platform.lines() if line["message"] == "unhealthy"]
     assert line["failures"] == {"records": "InternalServerError", "key": "ValueError"}
     assert "secret" not in platform.log.getvalue()
-    metrics = json.loads(capsys.readouterr().out)
-    assert (metrics["Healthy"], metrics["KeyFailures"], metrics["StorageFailures"]) == ([0.0], [1.0], [1.0])
+    assert platform.metrics() == {"Healthy": 0.0, "KeyFailures": 1.0, "StorageFailures": 1.0}
     platform.close()
 
 
@@ -167,16 +163,15 @@ class FakeClients(Clients):
 
 def test_the_probes_use_what_a_record_needs() -> None:
     clients = FakeClients()
-    environment = Environment("us-east-1", "us-west-2", "records", "audit", "documents", "arn:key")
-    records, documents, key = probes(clients=clients, environment=environment)
+    records, documents, key = probes(clients=clients, environment=ENVIRONMENT)
     records.run()
     key.run()
     with pytest.raises(StorageFault) as missing:
         documents.run()
     assert missing.value.code == "404"
     assert [operation for operation, _ in clients.store.calls] == ["get_item"]
-    assert ("head_bucket", {"Bucket": "documents"}) in clients.asked
-    assert ("generate_data_key", {"KeyId": "arn:key", "KeySpec": "AES_256"}) in clients.asked
+    assert ("head_bucket", {"Bucket": ENVIRONMENT.documents_bucket}) in clients.asked
+    assert ("generate_data_key", {"KeyId": ENVIRONMENT.key_arn, "KeySpec": "AES_256"}) in clients.asked
     assert [probe.of_key for probe in (records, documents, key)] == [False, False, True]
 
 

@@ -4,15 +4,17 @@ Keys are spread over 16 partitions an hour, so that no writer waits for another'
 index `by-record`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
+from uuid import uuid4
 from zlib import crc32
 
 from botocore.exceptions import ClientError
 
-from patient_api.audit import AuditEvent
+from patient_api.audit.event import AuditEvent
 from patient_api.aws import DynamoDB
+from patient_api.clock import instant
 from patient_api.faults import translated
-from patient_api.patient import instant
 
 SHARDS: Final = 16
 
@@ -33,6 +35,16 @@ class AuditTrail:
                 # The event's id is unique: what is there is this very item, kept by an attempt whose answer got lost.
                 if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                     raise
+
+    def put_all(self, events: Sequence[AuditEvent]) -> None:
+        """Keep all of at most 100 events, or none. Raises StorageFault."""
+        if len(events) == 1:
+            self.put(events[0])
+            return
+        with translated("TransactWriteItems"):
+            self._client.transact_write_items(
+                TransactItems=[{"Put": self.request(event)} for event in events], ClientRequestToken=str(uuid4())
+            )
 
     def request(self, event: AuditEvent) -> dict[str, Any]:
         """The put of one event, by itself or within a transaction."""
@@ -55,10 +67,12 @@ def _item(event: AuditEvent) -> dict[str, dict[str, str]]:
         "tenant": event.tenant,
         "subject": event.subject,
         "action": event.action.value,
+        "interaction": event.interaction,
         "outcome": event.outcome.value,
         "region": event.region,
         "source_ip": event.source_ip,
         "request_id": event.request_id,
+        "entity": event.entity,
         "version": event.version,
         "amends": event.amends,
     }

@@ -1,5 +1,6 @@
 """What the audit trail says of one access."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +13,8 @@ class Action(StrEnum):
     CREATE = "C"
     READ = "R"
     UPDATE = "U"
+    DELETE = "D"
+    EXECUTE = "E"
 
 
 class Outcome(StrEnum):
@@ -26,8 +29,10 @@ class Outcome(StrEnum):
 class AuditEvent:
     """Who did what to which record, from where, when, and how it ended. It holds no patient data.
 
-    `record` is `Patient/<id>`, or `Patient` when there is no legal id. `version` is the version written. A read is on
-    record before its result is known; when it then finds nothing or fails, a second event `amends` the first by its id.
+    `record` is `Patient/<id>`, or a type alone when there is no legal id; where what was accessed belongs to a patient
+    but is not the Patient itself, `entity` names it, such as `DocumentReference/<id>`. `interaction` is FHIR's code of
+    it, such as `vread`. `version` is the version written. A read is on record before its result is known; when it then
+    finds nothing or fails, a second event `amends` the first by its id.
     """
 
     id: str
@@ -35,12 +40,14 @@ class AuditEvent:
     tenant: str
     subject: str
     action: Action
+    interaction: str
     record: str
     outcome: Outcome
     status: int
     region: str
     source_ip: str
     request_id: str
+    entity: str | None = None
     version: str | None = None
     amends: str | None = None
 
@@ -50,3 +57,6 @@ class Trail(Protocol):
 
     def put(self, event: AuditEvent) -> None:
         """Raises StorageFault: whoever calls must then not hand out what the event was to document."""
+
+    def put_all(self, events: Sequence[AuditEvent]) -> None:
+        """All of at most 100 events or none. Raises StorageFault, as `put`."""

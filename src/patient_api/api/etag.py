@@ -16,8 +16,13 @@ def weak(version: str) -> str:
 def expected(if_match: str | None) -> str:
     """The version id in an If-Match header. Raises PreconditionRequired or Malformed."""
     if if_match is None:
-        raise PreconditionRequired('An update needs If-Match: W/"<version>".')
-    match = _WEAK.fullmatch(if_match.strip())
+        raise PreconditionRequired('This needs If-Match: W/"<version>", the version it is to replace.')
+    return named(if_match, "If-Match")
+
+
+def named(value: str, header: str) -> str:
+    """The version id in a header that names one version. Raises Malformed."""
+    match = _WEAK.fullmatch(value.strip())
     if not match:
-        raise Malformed('If-Match must be of the form W/"<version>".')
+        raise Malformed(f'{header} must be of the form W/"<version>".')
     return match[1]

@@ -3,7 +3,7 @@
 from patient_api.aws import Clients
 from patient_api.environment import Environment
 from patient_api.faults import translated
-from patient_api.health import Probe
+from patient_api.region.health import Probe
 
 
 def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:

@@ -1,0 +1,72 @@
+"""What the API answers: plain data, until the edge turns it into what API Gateway wants."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final, Self
+
+from patient_api.api.etag import weak
+from patient_api.errors import ApiError
+from patient_api.records.model import Version
+
+FHIR: Final = "application/fhir+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body` is JSON, or empty. Nothing the API says may be kept by anybody on the way."""
+
+    status: int
+    body: str
+    content_type: str = FHIR
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def plain(cls, status: int, content: Mapping[str, object]) -> Self:
+        """An answer that is not FHIR."""
+        return cls(status, json.dumps(content, separators=(",", ":")), "application/json")
+
+    @classmethod
+    def version(cls, version: Version, *, status: int = HTTPStatus.OK, whole: bool = True) -> Self:
+        """A version of a record, or only what the headers say of it; with 201 also where it is."""
+        stamp = version.stamp
+        headers = {
+            "ETag": weak(str(stamp)),
+            "Last-Modified": formatdate(stamp.millis // 1000, usegmt=True),
+        }
+        if status == HTTPStatus.CREATED:
+            headers["Location"] = f"/fhir/{version.key.reference}/_history/{stamp}"
+        return cls(status, (version.resource or "") if whole else "", headers=headers)
+
+    @classmethod
+    def refusal(cls, error: ApiError) -> Self:
+        """An OperationOutcome that says what was wrong with the call."""
+        return cls.outcome(
+            error.status, error.issue, error.diagnostics, headers=error.headers, expression=error.expression
+        )
+
+    @classmethod
+    def outcome(
+        cls,
+        status: int,
+        issue: str,
+        diagnostics: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        expression: str | None = None,
+    ) -> Self:
+        """An OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html)."""
+        said: dict[str, object] = {"severity": "error", "code": issue, "diagnostics": diagnostics}
+        if expression is not None:
+            said["expression"] = [expression]
+        resource = {"resourceType": "OperationOutcome", "issue": [said]}
+        return cls(status, json.dumps(resource, separators=(",", ":")), headers=dict(headers or {}))
+
+    def event(self) -> dict[str, Any]:
+        """As payload format 2.0 takes it."""
+        headers = {"cache-control": "no-store", **{name.lower(): value for name, value in self.headers.items()}}
+        if self.body:
+            headers["content-type"] = self.content_type
+        return {"statusCode": int(self.status), "headers": headers, "body": self.body, "isBase64Encoded": False}

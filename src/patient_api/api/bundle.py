@@ -1,0 +1,64 @@
+"""Bundles of what is kept as text: resources are put in as they are, not read and written again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from patient_api.fhir.codec import JsonValue, Number, dump
+from patient_api.records.model import Method, Version
+
+CONFLICT: Final = "urn:healthcare-dr:concurrent-with"
+
+_PAST: Final = {Method.POST: "201", Method.DELETE: "204"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`resource` is JSON; `rest` are the entry's other elements."""
+
+    resource: str | None
+    rest: Mapping[str, JsonValue]
+
+    @classmethod
+    def match(cls, resource: str, *, url: str) -> "Entry":
+        """What a search found; `url` is absolute."""
+        return cls(resource, {"fullUrl": url, "search": {"mode": "match"}})
+
+    @classmethod
+    def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "Entry":
+        """A version in a history; `concurrent_with` are those written at the same time in the other region."""
+        made: dict[str, JsonValue] = {"method": version.method.value, "url": version.key.reference}
+        if version.method is Method.POST:
+            made["url"] = version.key.type
+        answered: dict[str, JsonValue] = {
+            "status": _PAST.get(version.method, "200"),
+            "etag": f'W/"{version.stamp}"',
+            "lastModified": version.stamp.instant,
+        }
+        rest: dict[str, JsonValue] = {"fullUrl": url, "request": made, "response": answered}
+        if concurrent_with:
+            rest["extension"] = [{"url": CONFLICT, "valueId": other} for other in concurrent_with]
+        return cls(version.resource, rest)
+
+
+def bundle(
+    kind: Literal["searchset", "history"],
+    entries: Sequence[Entry],
+    *,
+    links: Mapping[str, str],
+    total: int | None = None,
+) -> str:
+    """The Bundle as JSON; `links` by their relation, relative to the FHIR base."""
+    head: dict[str, JsonValue] = {"resourceType": "Bundle", "type": kind}
+    if total is not None:
+        head["total"] = Number(str(total))
+    head["link"] = [{"relation": relation, "url": url} for relation, url in links.items()]
+    text = dump(head)[:-1]
+    if entries:
+        text += ',"entry":[' + ",".join(map(_entry, entries)) + "]"
+    return text + "}"
+
+
+def _entry(entry: Entry) -> str:
+    rest = dump(dict(entry.rest))
+    return rest if entry.resource is None else f'{rest[:-1]},"resource":{entry.resource}}}'

@@ -1,0 +1,146 @@
+"""New records: once for each request, however often it is repeated and in whichever region."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Final, Protocol
+from uuid import UUID
+
+from patient_api.api.bodies import Resource, resource_in
+from patient_api.api.patients import Tools
+from patient_api.api.request import Request
+from patient_api.audit.event import Action, AuditEvent
+from patient_api.errors import (
+    Conflict,
+    Contention,
+    Forbidden,
+    HeadMismatch,
+    Malformed,
+    Stale,
+    StorageFault,
+    Unprocessable,
+)
+from patient_api.records.items import Token
+from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
+
+LONGEST_KEY: Final = 255
+
+
+class Records(Protocol):
+    """As `records.store.DynamoRecords`."""
+
+    def insert(self, version: Version, event: AuditEvent, *, tokens: frozenset[Token] = frozenset()) -> None: ...
+    def first(self, key: RecordKey) -> Version | None: ...
+
+
+@dataclass(frozen=True)
+class Created:
+    """`fresh` is False for what was there before."""
+
+    version: Version
+    fresh: bool = True
+
+
+class Creation:
+    """`matches` searches a tenant's patients by a query; it gives two of them at most."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        tools: Tools,
+        matches: Callable[[str, str], Sequence[Version]],
+        blind: Callable[..., str],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._records = records
+        self._tools = tools
+        self._gate = tools.gate
+        self._matches = matches
+        self._blind = blind
+        self._new_id = new_id
+
+    def create(self, request: Request) -> Created:
+        """A new record with an id of ours; an id in the body is ignored, as FHIR demands.
+
+        With `Idempotency-Key`, the answer to the same request before; with `If-None-Exist`, the record that matches.
+        """
+        event = replace(self._gate.admit(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED)
+        criteria, key = request.headers.get("if-none-exist"), request.headers.get("idempotency-key")
+        if criteria is not None and key is not None:
+            raise Malformed("Send If-None-Exist or Idempotency-Key, not both.")
+        resource = resource_in(request, PATIENT)
+        if criteria is not None:
+            return self._unless(criteria, request, event, resource)
+        if key is not None:
+            return self._once(key, request, event, resource)
+        return self._anew(event, resource)
+
+    def _once(self, key: str, request: Request, event: AuditEvent, resource: Resource) -> Created:
+        if not (key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY):
+            raise Malformed(f"Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters.")
+        caller = request.caller
+        # The id follows from the key: a second attempt meets the first one's record, and if the first was made in the
+        # other region and is still on its way, both become versions of one record, not two patients.
+        name = self._id_from("Idempotency-Key", caller.tenant, caller.subject, key)
+        fingerprint = hashlib.sha256(request.body.encode("utf-8", errors="surrogatepass")).hexdigest()
+        try:
+            return Created(self._inserted(name, event, resource, fingerprint))
+        except HeadMismatch:
+            first = self._records.first(RecordKey(caller.tenant, PATIENT, name))
+        if first is None:
+            self._gate.refuse(event, Conflict("The first attempt is still under way."))
+        known = replace(event, record=first.key.reference)
+        if first.fingerprint != fingerprint:
+            self._gate.refuse(known, Unprocessable("The Idempotency-Key was used with another request before."))
+        self._gate.keep(replace(known, version=str(first.stamp)))
+        return Created(first)
+
+    def _unless(self, criteria: str, request: Request, event: AuditEvent, resource: Resource) -> Created:
+        if not request.caller.may("s", PATIENT) or not request.caller.may("r", PATIENT):
+            self._gate.refuse(event, Forbidden("If-None-Exist needs the right to search and to read as well."))
+        tenant = request.caller.tenant
+        found = self._existing(criteria, tenant, event)
+        if found:
+            return found
+        try:
+            return Created(self._inserted(self._id_from("If-None-Exist", tenant, criteria), event, resource))
+        except HeadMismatch:
+            # Another request was faster; or an older record no longer matches, and this is somebody new.
+            return self._existing(criteria, tenant, event) or self._anew(event, resource)
+
+    def _anew(self, event: AuditEvent, resource: Resource) -> Created:
+        try:
+            return Created(self._inserted(self._new_id(), event, resource))
+        except HeadMismatch:
+            return self._gate.refuse(event, Conflict("The new id is taken; try again."))
+
+    def _existing(self, criteria: str, tenant: str, event: AuditEvent) -> Created | None:
+        found = self._matches(tenant, criteria)
+        if len(found) > 1:
+            self._gate.refuse(event, Stale("If-None-Exist matches more than one record."))
+        for version in found:
+            seen = replace(event, action=Action.READ, record=version.key.reference, status=HTTPStatus.OK)
+            self._gate.keep(seen)
+            return Created(version, fresh=False)
+        return None
+
+    def _inserted(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
+        key = RecordKey(event.tenant, PATIENT, name)
+        stamp = self._tools.clock.next()
+        event = replace(event, record=key.reference, version=str(stamp))
+        version = version_of(resource, key=key, stamp=stamp, method=Method.POST, fingerprint=fingerprint)
+        try:
+            self._records.insert(version, event, tokens=frozenset(self._tools.tokens(event.tenant, resource)))
+        except Contention:
+            self._gate.refuse(event, Conflict("The record is being written by somebody else."))
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+        self._tools.clock.witness(stamp)
+        return version
+
+    def _id_from(self, *parts: str) -> str:
+        # Blinded, since criteria may hold a patient's number; its form is that of every other id.
+        return str(UUID(hex=self._blind("id", *parts), version=4))

@@ -1,0 +1,75 @@
+"""The history of a record: every version ever written, in either region."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from patient_api.api.bundle import Entry, bundle
+from patient_api.api.gate import Gate
+from patient_api.api.request import Request
+from patient_api.audit.event import Action, AuditEvent
+from patient_api.clock import Stamp
+from patient_api.errors import Malformed, NotFound, StorageFault
+from patient_api.records.model import PATIENT, RecordKey, Version
+from patient_api.search.cursor import Cursors
+
+DEFAULT_COUNT: Final = 20
+LARGEST_COUNT: Final = 50
+
+
+class Records(Protocol):
+    """As `records.store.DynamoRecords`."""
+
+    def history(
+        self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None
+    ) -> Sequence[Version]: ...
+    def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]: ...
+
+
+class History:
+    """Pages of versions, newest first."""
+
+    def __init__(self, *, records: Records, gate: Gate, cursors: Cursors) -> None:
+        self._records = records
+        self._gate = gate
+        self._cursors = cursors
+
+    def history(self, request: Request, id: str) -> str:
+        """A Bundle of type `history`; versions written at the same time in both regions name each other."""
+        count, cursor = _asked(request)
+        event = self._gate.admit(request, Action.READ, "history-instance", PATIENT, id)
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+        scope = (key.tenant, "history", key.reference)
+        before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor else None
+        try:
+            found = self._records.history(key, event, limit=count + 1, before=before)
+            conflicts = self._records.conflicts(key)
+        except StorageFault:
+            self._gate.failed(self._gate.amendment(event))
+            raise
+        if not found and before is None:
+            self._gate.refuse(self._gate.amendment(event), NotFound("There is no such record."))
+        shown = found[:count]
+        links = {"self": f"{key.reference}/_history"}
+        if len(found) > count:
+            sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
+            links["next"] = f"{key.reference}/_history?_count={count}&_cursor={sealed}"
+        url = f"{request.base}/{key.reference}"
+        entries = [Entry.past(version, url=url, concurrent_with=_others(version, conflicts)) for version in shown]
+        total = len(found) if before is None and len(found) <= count else None
+        return bundle("history", entries, links=links, total=total)
+
+
+def _others(version: Version, conflicts: Sequence[frozenset[str]]) -> Sequence[str]:
+    own = str(version.stamp)
+    return sorted({other for group in conflicts if own in group for other in group} - {own})
+
+
+def _asked(request: Request) -> tuple[int, str | None]:
+    given = dict(request.parameters())
+    unknown = given.keys() - {"_count", "_cursor", "_format"}
+    if unknown:
+        raise Malformed("A history takes _count and _cursor only.")
+    count = given.get("_count", str(DEFAULT_COUNT))
+    if not (count.isascii() and count.isdigit() and int(count[:9]) > 0):
+        raise Malformed("_count must be a positive number.")
+    return min(int(count[:9]), LARGEST_COUNT), given.get("_cursor")

@@ -1,0 +1,229 @@
+"""Patients' records: create, read, update, patch, delete, and their history."""
+
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NoReturn, Protocol
+
+from patient_api.api import etag
+from patient_api.api.bodies import Resource, patch_in, resource_in, valid
+from patient_api.api.gate import Gate
+from patient_api.api.request import Request
+from patient_api.audit.event import Action, AuditEvent
+from patient_api.clock import Clock, Stamp
+from patient_api.errors import (
+    ClockAhead,
+    Conflict,
+    Contention,
+    Gone,
+    HeadMismatch,
+    Malformed,
+    NotFound,
+    NotYetHere,
+    Stale,
+    StorageFault,
+    Unprocessable,
+)
+from patient_api.fhir.codec import parse
+from patient_api.records.items import Marker, Token
+from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
+
+RETRY_SECONDS: Final = "1"
+DELETE_ATTEMPTS: Final = 3
+
+
+class Records(Protocol):
+    """As `records.store.DynamoRecords`."""
+
+    def replace(
+        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
+    ) -> None: ...
+    def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None: ...
+    def version(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> Version | None: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the services of one region share."""
+
+    gate: Gate
+    clock: Clock
+    tokens: Callable[[str, Resource], Collection[Token]]
+
+
+class Patients:
+    """One record at a time; what is created comes from `creation.Creation`."""
+
+    def __init__(self, *, records: Records, tools: Tools) -> None:
+        self._records = records
+        self._gate = tools.gate
+        self._clock = tools.clock
+        self._tokens = tools.tokens
+
+    def read(self, request: Request, id: str) -> Version:
+        """The newest version in this region, or a newer one than the caller knows and names in Minimum-Version."""
+        known = _known(request)
+        event = self._gate.admit(request, Action.READ, "read", PATIENT, id)
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+        found = self._found(event, lambda: self._records.newest(key, event))
+        if known is not None and (found is None or found.stamp < known):
+            self._refuse_after(event, NotYetHere(_NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
+        if found is None:
+            self._refuse_after(event, NotFound("There is no such record."))
+        self._clock.witness(found.stamp)
+        return self._alive(found, event)
+
+    def vread(self, request: Request, id: str, vid: str) -> Version:
+        """That very version."""
+        event = self._gate.admit(request, Action.READ, "vread", PATIENT, id)
+        stamp = Stamp.parse(vid)
+        if stamp is None:
+            self._gate.refuse(event, NotFound("There is no such version."))
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+        found = self._found(event, lambda: self._records.version(key, stamp, event))
+        if found is None:
+            self._refuse_after(event, NotFound("There is no such version."))
+        return self._alive(found, event)
+
+    def update(self, request: Request, id: str) -> Version:
+        """A new version in place of the one the caller names in If-Match."""
+        event = self._gate.admit(request, Action.UPDATE, "update", PATIENT, id)
+        expected = etag.expected(request.headers.get("if-match"))
+        resource = resource_in(request, PATIENT)
+        if resource.get("id") != id:
+            raise Unprocessable("The id must be the one in the URL.", expression="Patient.id")
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+        return self._replaced(event, key, self._stamp_in(expected, event, key), resource, Method.PUT)
+
+    def patch(self, request: Request, id: str) -> Version:
+        """The version the caller names in If-Match, changed as a JSON Patch says."""
+        event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT, id)
+        expected = etag.expected(request.headers.get("if-match"))
+        changes = patch_in(request)
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+        known = self._stamp_in(expected, event, key)
+        current = self._stored(event, lambda: self._records.newest(key))
+        if current is None:
+            self._gate.refuse(event, NotFound("There is no such record."))
+        if current.stamp != known:
+            self._gate.refuse(event, Stale("If-Match is not the current version."))
+        if current.resource is None:
+            self._gate.refuse(event, _gone(current))
+        from patient_api.fhir.patch import apply
+
+        resource = valid(apply(_parsed(current.resource), changes))
+        return self._replaced(event, key, known, resource, Method.PATCH)
+
+    def delete(self, request: Request, id: str) -> Version:
+        """A version that says the record was deleted; the one before, unless If-Match forbids it. Twice is once."""
+        event = self._gate.admit(request, Action.DELETE, "delete", PATIENT, id)
+        match = request.headers.get("if-match")
+        expected = None if match is None else etag.expected(match)
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+        for _ in range(DELETE_ATTEMPTS):
+            current = self._stored(event, lambda: self._records.newest(key))
+            if current is None:
+                self._gate.refuse(event, NotFound("There is no such record."))
+            if expected not in {None, str(current.stamp)}:
+                self._gate.refuse(event, Stale("If-Match is not the current version."))
+            if current.resource is None:
+                self._gate.keep(event)
+                return current
+            with contextlib.suppress(HeadMismatch):
+                return self._added(event, key, current.stamp, None, Method.DELETE)
+        return self._gate.refuse(event, Conflict(_BUSY))
+
+    def _replaced(self, event: AuditEvent, key: RecordKey, known: Stamp, resource: Resource, method: Method) -> Version:
+        try:
+            return self._added(event, key, known, resource, method)
+        except HeadMismatch:
+            self._explain_mismatch(event, key)
+
+    def _added(
+        self, event: AuditEvent, key: RecordKey, known: Stamp, resource: Resource | None, method: Method
+    ) -> Version:
+        stamp = self._following(known, event, key)
+        event = replace(event, version=str(stamp))
+        if resource is None:
+            version, tokens = Version(key, stamp, method, None, replaces=known), frozenset[Token]()
+        else:
+            version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known)
+            tokens = frozenset(self._tokens(key.tenant, resource | {"resourceType": PATIENT}))
+        try:
+            self._records.replace(version, event, tokens=tokens)
+        except Contention:
+            self._gate.refuse(event, Conflict(_BUSY))
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+        self._clock.witness(stamp)
+        return version
+
+    def _following(self, known: Stamp, event: AuditEvent, key: RecordKey) -> Stamp:
+        try:
+            return self._clock.next(after=known)
+        except ClockAhead:
+            # A version that was made up is refused as any other stale one; a real one is a wrong clock somewhere.
+            current = self._stored(event, lambda: self._records.newest(key))
+            if current is not None and current.stamp == known:
+                self._gate.failed(event)
+                raise
+            self._explain_mismatch(event, key)
+
+    def _stamp_in(self, expected: str, event: AuditEvent, key: RecordKey) -> Stamp:
+        stamp = Stamp.parse(expected)
+        if stamp is None:
+            self._explain_mismatch(event, key)
+        return stamp
+
+    def _explain_mismatch(self, event: AuditEvent, key: RecordKey) -> NoReturn:
+        if self._stored(event, lambda: self._records.newest(key)) is None:
+            self._gate.refuse(event, NotFound("There is no such record."))
+        self._gate.refuse(event, Stale("If-Match is not the current version."))
+
+    def _found(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
+        try:
+            return read()
+        except StorageFault:
+            self._gate.failed(self._gate.amendment(event))
+            raise
+
+    def _stored(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
+        try:
+            return read()
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+
+    def _alive(self, found: Version, event: AuditEvent) -> Version:
+        if found.resource is None:
+            self._refuse_after(event, _gone(found))
+        return found
+
+    def _refuse_after(self, event: AuditEvent, error: NotFound | Gone | NotYetHere) -> NoReturn:
+        self._gate.refuse(self._gate.amendment(event), error)
+
+
+_BUSY: Final = "The record is being written by somebody else."
+_NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
+
+
+def _known(request: Request) -> Stamp | None:
+    header = request.headers.get("minimum-version")
+    if header is None:
+        return None
+    stamp = Stamp.parse(etag.named(header, "Minimum-Version"))
+    if stamp is None:
+        raise Malformed("Minimum-Version is not a version of this server.")
+    return stamp
+
+
+def _gone(version: Version) -> Gone:
+    return Gone("The record was deleted.", headers={"ETag": etag.weak(str(version.stamp))})
+
+
+def _parsed(text: str) -> Resource:
+    value = parse(text.encode())
+    if not isinstance(value, dict):
+        raise StorageFault(operation="Read", code="UnreadableVersion")
+    return value

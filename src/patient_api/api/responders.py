@@ -1,0 +1,62 @@
+"""What answers each operation of the table of routes."""
+
+from collections.abc import Mapping
+
+from patient_api.api.answer import Answer
+from patient_api.api.edge import Responder
+from patient_api.api.etag import weak
+from patient_api.api.negotiation import whole_wanted
+from patient_api.api.request import Request
+from patient_api.api.services import Services
+from patient_api.records.model import Version
+
+
+def responders(services: Services) -> Mapping[str, Responder]:
+    """By operation; parameters of the path come by name."""
+    return {
+        "getHealth": lambda _: _health(services),
+        "getDrain": lambda _, region: _drain(services, region),
+        "getCapabilities": _capabilities,
+        "createPatient": lambda request: _created(request, services),
+        "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
+        "updatePatient": lambda request, id: _written(request, services.patients.update(request, id)),
+        "patchPatient": lambda request, id: _written(request, services.patients.patch(request, id)),
+        "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
+        "getPatientHistory": lambda request, id: Answer(200, services.history.history(request, id)),
+        "readPatientVersion": lambda request, id, vid: Answer.version(services.patients.vread(request, id, vid)),
+    }
+
+
+def _health(services: Services) -> Answer:
+    healthy = services.health.healthy()
+    return Answer.plain(200 if healthy else 503, {"status": "healthy" if healthy else "unhealthy"})
+
+
+def _drain(services: Services, region: str) -> Answer:
+    drained = services.drain.drained(region)
+    return Answer.plain(200 if drained else 404, {"drained": drained})
+
+
+def _capabilities(request: Request) -> Answer:
+    from patient_api.api.capabilities import statement
+
+    return Answer(200, statement(request.base))
+
+
+def _created(request: Request, services: Services) -> Answer:
+    made = services.creation.create(request)
+    return Answer.version(made.version, status=201 if made.fresh else 200, whole=whole_wanted(request))
+
+
+def _read(request: Request, version: Version) -> Answer:
+    if request.headers.get("if-none-match", "").strip() == weak(str(version.stamp)):
+        return Answer.version(version, status=304, whole=False)
+    return Answer.version(version)
+
+
+def _written(request: Request, version: Version) -> Answer:
+    return Answer.version(version, whole=whole_wanted(request))
+
+
+def _deleted(version: Version) -> Answer:
+    return Answer.version(version, status=204, whole=False)

@@ -1,0 +1,138 @@
+"""Every route of the API, once: dispatch, CapabilityStatement and OpenAPI document are made from this table."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from patient_api.errors import NotAllowed, NotFound
+from patient_api.records.model import DOCUMENT, PATIENT
+
+AUDIT: Final = "AuditEvent"
+FHIR_BODY: Final = ("application/fhir+json", "application/json")
+PATCH_BODY: Final = ("application/json-patch+json",)
+FORM_BODY: Final = ("application/x-www-form-urlencoded",)
+
+# What the gateway and the edge may say of any route behind them.
+COMMON_STATUSES: Final = (400, 401, 403, 406, 429, 500, 503)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method on one path.
+
+    `interaction` is FHIR's code for it (http://hl7.org/fhir/R4/valueset-restful-interaction.html), None for what is not
+    FHIR; `right` the letter of the SMART scope it needs on `type`; `headers` the request headers that mean something.
+    """
+
+    operation: str
+    method: str
+    path: str
+    summary: str
+    statuses: tuple[int, ...]
+    interaction: str | None = None
+    type: str | None = None
+    right: str | None = None
+    body: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    searches: bool = False
+
+    @cached_property
+    def pattern(self) -> "re.Pattern[str]":
+        """What paths it takes; the groups are its parameters."""
+        return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/\\n]+)", re.escape(self.path)))
+
+
+@dataclass(frozen=True)
+class Match:
+    """A route, and what stands in the place of its parameters."""
+
+    route: Route
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def find(method: str, path: str) -> Match:
+    """The route of a call. Raises NotFound, and NotAllowed when the path is known with other methods."""
+    allowed = []
+    for route in ROUTES:
+        match = route.pattern.fullmatch(path)
+        if match and route.method == method:
+            return Match(route, match.groupdict())
+        if match:
+            allowed.append(route.method)
+    if not allowed:
+        raise NotFound("There is no such route.")
+    allow = ", ".join(sorted(allowed))
+    raise NotAllowed(f"This route knows {allow}.", headers={"Allow": allow})
+
+
+_PREFER: Final = "Prefer"
+
+ROUTES: Final[Sequence[Route]] = (
+    Route("getHealth", "GET", "/health", "Whether this region can serve", (200, 503)),
+    Route("getDrain", "GET", "/drain/{region}", "Whether a region is to be drained: 200 if so, 404 if not", (200, 404)),
+    Route(
+        "getCapabilities", "GET", "/fhir/metadata", "What this server can do", (200,), interaction="capabilities"
+    ),
+    Route(
+        "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
+        interaction="create", type=PATIENT, right="c", body=FHIR_BODY,
+        headers=(_PREFER, "If-None-Exist", "Idempotency-Key"),
+    ),
+    Route(
+        "searchPatients", "GET", "/fhir/Patient", "Search patients", (200,),
+        interaction="search-type", type=PATIENT, right="s", searches=True,
+    ),
+    Route(
+        "searchPatientsByForm", "POST", "/fhir/Patient/_search", "Search patients, with nothing of it in the URL",
+        (200, 413, 415), interaction="search-type", type=PATIENT, right="s", body=FORM_BODY, searches=True,
+    ),
+    Route(
+        "readPatient", "GET", "/fhir/Patient/{id}", "Read the newest version", (200, 304, 404, 410),
+        interaction="read", type=PATIENT, right="r", headers=("If-None-Match", "Minimum-Version"),
+    ),
+    Route(
+        "updatePatient", "PUT", "/fhir/Patient/{id}", "Put a new version in place of the one named in If-Match",
+        (200, 404, 409, 412, 413, 415, 422, 428),
+        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=("If-Match", _PREFER),
+    ),
+    Route(
+        "patchPatient", "PATCH", "/fhir/Patient/{id}", "Change the version named in If-Match by a JSON Patch",
+        (200, 404, 409, 410, 412, 413, 415, 422, 428),
+        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=("If-Match", _PREFER),
+    ),
+    Route(
+        "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that says the record is deleted",
+        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=("If-Match",),
+    ),
+    Route(
+        "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "Every version, of both regions", (200, 404),
+        interaction="history-instance", type=PATIENT, right="r",
+    ),
+    Route(
+        "readPatientVersion", "GET", "/fhir/Patient/{id}/_history/{vid}", "Read one version", (200, 404, 410),
+        interaction="vread", type=PATIENT, right="r",
+    ),
+    Route(
+        "createDocument", "POST", "/fhir/DocumentReference", "Announce a document; the answer says where to upload it",
+        (201, 409, 413, 415, 422), interaction="create", type=DOCUMENT, right="c", body=FHIR_BODY,
+        headers=("Idempotency-Key",),
+    ),
+    Route(
+        "searchDocuments", "GET", "/fhir/DocumentReference", "Search documents", (200,),
+        interaction="search-type", type=DOCUMENT, right="s", searches=True,
+    ),
+    Route(
+        "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state, and where to download it",
+        (200, 404), interaction="read", type=DOCUMENT, right="r",
+    ),
+    Route(
+        "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",
+        (200, 404, 409, 422), type=DOCUMENT, right="u",
+    ),
+    Route(
+        "searchAuditEvents", "GET", "/fhir/AuditEvent", "Search the audit trail", (200,),
+        interaction="search-type", type=AUDIT, right="s", searches=True,
+    ),
+)  # fmt: skip

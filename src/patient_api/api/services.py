@@ -1,0 +1,171 @@
+"""The API's parts in one region, each made when a call first needs it: a cold start waits for no more than it uses."""
+
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from patient_api.api.bodies import Resource
+from patient_api.api.gate import Gate
+from patient_api.api.patients import Patients, Tools
+from patient_api.audit.trail import AuditTrail
+from patient_api.aws import Clients
+from patient_api.clock import Clock
+from patient_api.environment import Environment
+from patient_api.journal import Journal
+from patient_api.records.items import Token
+from patient_api.records.store import DynamoRecords
+from patient_api.records.transactions import Transactions
+
+if TYPE_CHECKING:
+    from patient_api.api.creation import Creation
+    from patient_api.api.history import History
+    from patient_api.audit.query import AuditSearch
+    from patient_api.documents.references import DocumentReferences
+    from patient_api.records.index import Index
+    from patient_api.records.tokens import Finder
+    from patient_api.region.drain import Drain
+    from patient_api.region.health import Health
+    from patient_api.search.cursor import Cursors
+    from patient_api.search.execute import Searches
+    from patient_api.secrets import Secrets
+
+
+class Services:
+    """All there is behind the routes, on these clients.
+
+    `now` gives seconds since 1970, `monotonic` seconds since whenever, `pause` waits for some.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Environment,
+        clients: Clients,
+        journal: Journal,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._environment = environment
+        self._clients = clients
+        self._journal = journal
+        self._now = now
+        self._monotonic = monotonic
+        self._pause = pause
+
+    @cached_property
+    def patients(self) -> Patients:
+        """One record at a time."""
+        return Patients(records=self.records, tools=self.tools)
+
+    @cached_property
+    def creation(self) -> "Creation":
+        """New records."""
+        from patient_api.api.creation import Creation
+
+        return Creation(
+            records=self.records,
+            tools=self.tools,
+            matches=lambda tenant, criteria: self.searches.matches(tenant, criteria),
+            blind=lambda *parts: self._secrets.blind(*parts),
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def history(self) -> "History":
+        """All versions of a record."""
+        from patient_api.api.history import History
+
+        return History(records=self.records, gate=self.gate, cursors=self._cursors)
+
+    @cached_property
+    def health(self) -> "Health":
+        """Whether this region can serve."""
+        from patient_api.region.health import Health
+        from patient_api.region.probes import probes
+        from patient_api.region.witness import JournalWitness
+
+        return Health(
+            probes=probes(clients=self._clients, environment=self._environment),
+            # Threads of their own: a probe that hangs must not hold up an audit event.
+            pool=ThreadPoolExecutor(8, "probe"),
+            witness=JournalWitness(journal=self._journal),
+        )
+
+    @cached_property
+    def drain(self) -> "Drain":
+        """Whether a region is to be drained."""
+        from patient_api.region.drain import Drain, DrainFlags
+
+        flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
+        regions = {self._environment.region, self._environment.peer_region}
+        return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
+
+    @cached_property
+    def records(self) -> DynamoRecords:
+        """The store of versions."""
+        client = self._clients.dynamodb()
+        return DynamoRecords(
+            client=client,
+            table=self._environment.records_table,
+            trail=self._trail,
+            transactions=Transactions(client=client, pause=self._pause),
+            pool=self._pool,
+        )
+
+    @cached_property
+    def tools(self) -> Tools:
+        """What services share."""
+        clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
+        return Tools(gate=self.gate, clock=clock, tokens=self._tokens)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Where every access passes."""
+        return Gate(
+            trail=self._trail,
+            region=self._environment.region,
+            now=lambda: datetime.fromtimestamp(self._now(), UTC),
+            new_id=_new_id,
+        )
+
+    def close(self) -> None:
+        """End the threads that keep audit events."""
+        self._pool.shutdown(wait=True)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(4, "store")
+
+    @cached_property
+    def _trail(self) -> AuditTrail:
+        return AuditTrail(client=self._clients.dynamodb(), table=self._environment.audit_table)
+
+    @cached_property
+    def _secrets(self) -> "Secrets":
+        from patient_api.secrets import Secrets
+
+        return Secrets(clients=self._clients, key=self._environment.index_key)
+
+    @cached_property
+    def _cursors(self) -> "Cursors":
+        from patient_api.search.cursor import Cursors
+
+        return Cursors(secrets=self._secrets, now=self._now)
+
+    @cached_property
+    def _finder(self) -> "Finder":
+        from patient_api.records.tokens import Finder
+
+        return Finder(secrets=self._secrets)
+
+    def _tokens(self, tenant: str, resource: Resource) -> Collection[Token]:
+        return self._finder.tokens(tenant, resource)
+
+
+def _new_id() -> str:
+    return str(uuid4())

@@ -1,0 +1,1 @@
+"""Medical documents: acknowledged twice, readable from either region."""

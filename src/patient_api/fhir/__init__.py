@@ -1,0 +1,1 @@
+"""FHIR R4 without AWS: exact JSON, the profile, dates, patches."""

@@ -1,0 +1,120 @@
+"""JSON Patch (RFC 6902) on a resource: within bounds, and never on what belongs to the server."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jsonpatch import JsonPatch, JsonPatchException
+from jsonpointer import JsonPointer, JsonPointerException
+
+from patient_api.errors import Malformed, Unprocessable
+from patient_api.fhir.codec import MAX_DEPTH, JsonValue, Number
+
+MAX_OPERATIONS: Final = 100
+# Characters and values, of the resource and of all that is written to it: more than an item of DynamoDB holds.
+MAX_WEIGHT: Final = 1_000_000
+
+_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "add": frozenset({"value"}),
+    "remove": frozenset(),
+    "replace": frozenset({"value"}),
+    "move": frozenset({"from"}),
+    "copy": frozenset({"from"}),
+    "test": frozenset({"value"}),
+}
+_OF_THE_SERVER: Final = frozenset({"id", "meta", "resourceType"})
+
+
+def apply(resource: dict[str, JsonValue], patch_document: JsonValue) -> dict[str, JsonValue]:
+    """`resource` with the patch applied as a whole; the resource passed in stays as it is.
+
+    Raises Malformed for what is not a JSON Patch; Unprocessable for a path that does not exist, a test that fails, a
+    change of id, meta or resourceType, and a patch or a result out of bounds. No text holds a path or a value.
+    """
+    operations = [_Operation(position, item) for position, item in enumerate(_listed(patch_document))]
+    patched: dict[str, JsonValue] = copy.deepcopy(resource)
+    left = MAX_WEIGHT - _weight(patched, 0)
+    for operation in operations:
+        left -= operation.cost(patched)
+        if left < 0:
+            raise Unprocessable(f"{operation} makes the resource too large.")
+        operation.apply(patched)
+    return patched
+
+
+class _Operation:
+    """One operation of a patch, in terms of what this API allows."""
+
+    def __init__(self, position: int, item: JsonValue) -> None:
+        self._position = position
+        if not isinstance(item, dict):
+            raise Malformed(f"{self} is not an object.")
+        op = item.get("op")
+        if not isinstance(op, str) or op not in _MEMBERS:
+            raise Malformed(f"{self} has no op of JSON Patch: {', '.join(_MEMBERS)}.")
+        if missing := [name for name in ("path", *_MEMBERS[op]) if name not in item]:
+            raise Malformed(f"{self} has no {missing[0]}, which {op} needs.")
+        self._op = op
+        self._path = self._pointer(item["path"])
+        self._source = self._pointer(item["from"]) if "from" in _MEMBERS[op] else None
+        self._value = item.get("value")
+        self._patch = JsonPatch([item])
+        changed = {"test": (), "move": (self._path, self._source)}.get(op, (self._path,))
+        for pointer in changed:
+            if pointer is not None and (not pointer.parts or pointer.parts[0] in _OF_THE_SERVER):
+                raise Unprocessable(f"{self} changes the id, the meta or the type of the resource, or all of it.")
+
+    def __str__(self) -> str:
+        return f"Operation {self._position} of the patch"
+
+    def cost(self, resource: dict[str, JsonValue]) -> int:
+        """The weight of what is written. Raises Unprocessable when it gets too deep, or does not exist."""
+        value: Any = self._value
+        if self._source is not None:
+            try:
+                value = self._source.resolve(resource)
+            except JsonPointerException:
+                raise Unprocessable(f"{self} is from where there is nothing.") from None
+        if self._op in {"remove", "test"}:
+            return 0
+        weight = _weight(value, len(self._path.parts))
+        return 0 if self._op == "move" else weight
+
+    def apply(self, resource: dict[str, JsonValue]) -> None:
+        """Change `resource` in place."""
+        try:
+            self._patch.apply(resource, in_place=True)
+        except (JsonPatchException, JsonPointerException):
+            failed = "does not hold" if self._op == "test" else "is on what is not there"
+            raise Unprocessable(f"{self} ({self._op}) {failed}.") from None
+
+    def _pointer(self, text: JsonValue) -> JsonPointer:
+        if not isinstance(text, str):
+            raise Malformed(f"{self} has a path that is not a string.")
+        try:
+            return JsonPointer(text)
+        except JsonPointerException:
+            raise Malformed(f"{self} has a path that is not a JSON Pointer.") from None
+
+
+def _listed(patch_document: JsonValue) -> list[JsonValue]:
+    if not isinstance(patch_document, list):
+        raise Malformed("A JSON Patch is a list of operations.")
+    if len(patch_document) > MAX_OPERATIONS:
+        raise Unprocessable(f"A patch may have {MAX_OPERATIONS} operations.")
+    return patch_document
+
+
+def _weight(value: JsonValue, depth: int) -> int:
+    """Characters and values in `value`, which is to stand at `depth`. Raises Unprocessable when it gets too deep."""
+    if isinstance(value, str):
+        return 1 + len(value)
+    if isinstance(value, Number):
+        return 1 + len(value.text)
+    if not isinstance(value, (dict, list)):
+        return 1
+    if depth >= MAX_DEPTH:
+        raise Unprocessable(f"The patch nests deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, dict):
+        return 1 + sum(len(name) + _weight(item, depth + 1) for name, item in value.items())
+    return 1 + sum(_weight(item, depth + 1) for item in value)

@@ -1,0 +1,1 @@
+"""Append-only versions of records, and what finds them."""

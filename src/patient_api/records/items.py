@@ -1,0 +1,143 @@
+"""Versions as items of the records' table, and back.
+
+| item | `pk` | `sk` | beside `version` and `resource` or `deleted` |
+|---|---|---|---|
+| version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `replaces`, `fingerprint` |
+| head | the same | `head` | `method`, and for the index `by-update`: `update_shard`, `updated` |
+| marker | the same | `c#<stamp>`, `pending` | the index's two attributes while it is open |
+| index | `<tenant>#<type>?<parameter>#<blind>` | `<id>` | nothing |
+
+CloudTrail shows keys, so none of them holds patient data: what an index item stands for is blinded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from zlib import crc32
+
+from patient_api.clock import Stamp
+from patient_api.errors import StorageFault
+from patient_api.records.model import Method, RecordKey, Version
+
+UPDATE_SHARDS: Final = 8
+HEAD: Final = "head"
+VERSION: Final = "v#"
+CONFLICT: Final = "c#"
+PENDING: Final = "pending"
+OPEN_CONFLICTS: Final = "$platform#conflicts"  # a shelf of the index `by-update`
+
+
+def pending_shelf(region: str) -> str:
+    """The shelf of the documents that a region has to confirm."""
+    return f"$platform#pending#{region}"
+
+
+Item = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Something to be done about a record: listed on `shelf` while it is open, on none once it is done."""
+
+    key: RecordKey
+    sk: str
+    at: Stamp
+    shelf: str | None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    members: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a record is found by: `blind` stands for the value."""
+
+    parameter: str
+    blind: str
+
+
+def pk(key: RecordKey) -> str:
+    """The partition of a record."""
+    return f"{key.tenant}#{key.type}#{key.id}"
+
+
+def shard_of(key: RecordKey) -> str:
+    """The partition of the index `by-update` that lists the record."""
+    return shard(key.tenant, key.type, crc32(key.id.encode()) % UPDATE_SHARDS)
+
+
+def shard(tenant: str, type: str, number: int) -> str:
+    """One of the partitions of the index `by-update` that list a tenant's records of a type."""
+    return f"{tenant}#{type}#{number}"
+
+
+def token_pk(tenant: str, type: str, token: Token) -> str:
+    """The partition that lists the ids of the records a token finds."""
+    return f"{tenant}#{type}?{token.parameter}#{token.blind}"
+
+
+def version_item(version: Version) -> dict[str, Any]:
+    """The item that is never changed."""
+    item = {"pk": {"S": pk(version.key)}, "sk": {"S": f"{VERSION}{version.stamp}"}, **_content(version)}
+    # Which version the writer knew tells a concurrent sibling from a successor, and cannot be found out later.
+    if version.replaces is not None:
+        item["replaces"] = {"S": str(version.replaces)}
+    if version.fingerprint is not None:
+        item["fingerprint"] = {"S": version.fingerprint}
+    return item
+
+
+def head_item(version: Version) -> dict[str, Any]:
+    """What writes are conditioned on and lists are made of."""
+    return {
+        "pk": {"S": pk(version.key)},
+        "sk": {"S": HEAD},
+        **_content(version),
+        "update_shard": {"S": shard_of(version.key)},
+        "updated": {"S": str(version.stamp)},
+    }
+
+
+def marker_item(marker: Marker) -> dict[str, Any]:
+    """The item of a marker."""
+    item: dict[str, Any] = {"pk": {"S": pk(marker.key)}, "sk": {"S": marker.sk}, "version": {"S": str(marker.at)}}
+    item |= {name: {"S": text} for name, text in marker.facts.items()}
+    if marker.members:
+        item["members"] = {"L": [{"S": text} for text in marker.members]}
+    if marker.shelf is not None:
+        item |= {"update_shard": {"S": marker.shelf}, "updated": {"S": str(marker.at)}}
+    return item
+
+
+def token_item(version: Version, token: Token) -> dict[str, Any]:
+    """The item by which a search finds the record."""
+    return {"pk": {"S": token_pk(version.key.tenant, version.key.type, token)}, "sk": {"S": version.key.id}}
+
+
+def version_in(item: Item) -> Version:
+    """The version in a version item or a head. Raises StorageFault for what no function of ours has written."""
+    try:
+        tenant, kind, identifier = item["pk"]["S"].split("#")
+        return Version(
+            RecordKey(tenant, kind, identifier),
+            _stamp(item["version"]["S"]),
+            Method(item["method"]["S"]),
+            None if "deleted" in item else item["resource"]["S"],
+            replaces=_stamp(item["replaces"]["S"]) if "replaces" in item else None,
+            fingerprint=item["fingerprint"]["S"] if "fingerprint" in item else None,
+        )
+    except (KeyError, ValueError):
+        raise StorageFault(operation="Read", code="UnreadableVersion") from None
+
+
+def _content(version: Version) -> dict[str, Any]:
+    held: dict[str, Any] = {"deleted": {"BOOL": True}}
+    if version.resource is not None:
+        held = {"resource": {"S": version.resource}}
+    return {"version": {"S": str(version.stamp)}, "method": {"S": version.method.value}, **held}
+
+
+def _stamp(text: str) -> Stamp:
+    stamp = Stamp.parse(text)
+    if stamp is None:
+        raise ValueError
+    return stamp

@@ -1,0 +1,184 @@
+"""Versions of records in DynamoDB.
+
+A record is one partition: `v#<stamp>` is each version ever written, `head` a copy of the newest that writes are
+conditioned on. A write adds its version, moves the head, and adds what finds the record and its audit event, in one
+transaction.
+
+Reads take the newest version, not the head. Replication between regions lets the last writer win each item: for a
+moment it can put an older head in place of a newer one, but it never takes a version away, so that what is read in a
+region never goes back in time.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, Final, TypeVar
+
+from patient_api.audit.event import AuditEvent
+from patient_api.audit.trail import AuditTrail
+from patient_api.aws import DynamoDB
+from patient_api.clock import Stamp
+from patient_api.errors import HeadMismatch, Unprocessable
+from patient_api.faults import translated
+from patient_api.records.items import (
+    CONFLICT,
+    HEAD,
+    VERSION,
+    Item,
+    Marker,
+    Token,
+    head_item,
+    marker_item,
+    pk,
+    token_item,
+    version_in,
+    version_item,
+)
+from patient_api.records.model import RecordKey, Version
+from patient_api.records.transactions import LARGEST, Transactions
+
+T = TypeVar("T")
+
+_NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
+_VERSIONS: Final = "pk = :pk AND begins_with(sk, :versions)"
+
+
+class DynamoRecords:
+    """The records' table, `patient_records`. Every method raises StorageFault when the store fails."""
+
+    def __init__(
+        self, *, client: DynamoDB, table: str, trail: AuditTrail, transactions: Transactions, pool: ThreadPoolExecutor
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._trail = trail
+        self._transactions = transactions
+        self._pool = pool
+
+    def insert(
+        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
+    ) -> None:
+        """Add a record's first version and all that belongs to it, or nothing. Raises HeadMismatch, Contention."""
+        self._write(version, event, tokens, markers, _NEW)
+
+    def replace(
+        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
+    ) -> None:
+        """Add a version, if the record is still at the one it replaces. Raises HeadMismatch, Contention."""
+        expected = str(version.replaces)
+        try:
+            self._write(version, event, tokens, markers, _at(expected))
+        except HeadMismatch:
+            # Replication may have put an older head in place of this one's: then it is the head that is wrong.
+            newest = self.newest(version.key)
+            head = self._head_version(version.key)
+            if newest is None or head is None or str(newest.stamp) != expected or head >= expected:
+                raise
+            self._write(version, event, tokens, markers, _at(head))
+
+    def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None:
+        """The newest version in this region, None when there is none; with `event` on record beyond doubt."""
+        return self._with_event(event, lambda: self._newest(key))
+
+    def version(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> Version | None:
+        """That very version, None when this region has it not; with `event` on record beyond doubt."""
+        return self._with_event(event, lambda: self._item(key, f"{VERSION}{stamp}"))
+
+    def history(
+        self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None
+    ) -> Sequence[Version]:
+        """At most `limit` versions, newest first, older than `before`; with `event` on record beyond doubt."""
+        return self._with_event(event, lambda: self._versions(key, limit=limit, before=before, ascending=False))
+
+    def first(self, key: RecordKey) -> Version | None:
+        """The oldest version."""
+        return next(iter(self._versions(key, limit=1, before=None, ascending=True)), None)
+
+    def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
+        """The groups of versions that were written at the same time in different regions."""
+        with translated("Query"):
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression=_VERSIONS,
+                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":versions": {"S": CONFLICT}},
+                ConsistentRead=True,
+            )
+        return [frozenset(member["S"] for member in item["members"]["L"]) for item in answer["Items"]]
+
+    def _newest(self, key: RecordKey) -> Version | None:
+        return next(iter(self._versions(key, limit=1, before=None, ascending=False)), None)
+
+    def _versions(self, key: RecordKey, *, limit: int, before: Stamp | None, ascending: bool) -> Sequence[Version]:
+        values = {":pk": {"S": pk(key)}, ":versions": {"S": VERSION}}
+        condition = _VERSIONS
+        if before is not None:
+            # A version that is older than `before` sorts below its key.
+            condition = "pk = :pk AND sk BETWEEN :versions AND :before"
+            values[":before"] = {"S": f"{VERSION}{before}"}
+        with translated("Query"):
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
+                ScanIndexForward=ascending,
+                ConsistentRead=True,
+                Limit=limit + (before is not None),
+            )
+        found = [version_in(item) for item in answer["Items"]]
+        return [version for version in found if version.stamp != before][:limit]
+
+    def _item(self, key: RecordKey, sk: str) -> Version | None:
+        item = self._get(key, sk)
+        return version_in(item) if item else None
+
+    def _head_version(self, key: RecordKey) -> str | None:
+        item = self._get(key, HEAD)
+        return item["version"]["S"] if item else None
+
+    def _get(self, key: RecordKey, sk: str) -> Item | None:
+        with translated("GetItem"):
+            answer = self._client.get_item(
+                TableName=self._table, Key={"pk": {"S": pk(key)}, "sk": {"S": sk}}, ConsistentRead=True
+            )
+        item: Item | None = answer.get("Item")
+        return item
+
+    def _with_event(self, event: AuditEvent | None, read: Callable[[], T]) -> T:
+        """What `read` finds, while the event is being kept: neither is given without the other."""
+        if event is None:
+            return read()
+        written = self._pool.submit(self._trail.put, event)
+        try:
+            found = read()
+        finally:
+            wait((written,))
+        written.result()
+        return found
+
+    def _write(
+        self,
+        version: Version,
+        event: AuditEvent,
+        tokens: Collection[Token],
+        markers: Sequence[Marker],
+        condition: dict[str, Any],
+    ) -> None:
+        puts = [
+            {"Item": version_item(version), **_NEW},
+            {"Item": head_item(version), **condition},
+            *({"Item": marker_item(marker)} for marker in markers),
+            *({"Item": token_item(version, token)} for token in tokens),
+        ]
+        if len(puts) >= LARGEST:
+            raise Unprocessable("The resource has too many names and identifiers to be found by.")
+        self._transactions.write(
+            [*({"TableName": self._table, **put} for put in puts), self._trail.request(event)], head=1
+        )
+
+
+def _at(version: str) -> dict[str, Any]:
+    """The condition that the head is at this version."""
+    return {
+        "ConditionExpression": "#version = :expected",
+        "ExpressionAttributeNames": {"#version": "version"},
+        "ExpressionAttributeValues": {":expected": {"S": version}},
+    }

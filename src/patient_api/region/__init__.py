@@ -1,0 +1,1 @@
+"""What a region says of itself: whether it is healthy, and whether it is to be drained."""

@@ -1,0 +1,1 @@
+"""Searches without a scan: parameters, candidates, pages."""
