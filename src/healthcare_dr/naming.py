@@ -55,6 +55,10 @@ class Names:
         """The alias of a region's customer managed key."""
         return f"alias/{self.of('data')}"
 
+    def index_key_alias(self) -> str:
+        """The alias of the key that both regions share and derive their secrets from: for search and for cursors."""
+        return f"alias/{self.of('index')}"
+
     def lambda_log_group(self, function: str) -> str:
         """The log group Lambda writes to: it must carry the function's name."""
         return f"/aws/lambda/{function}"

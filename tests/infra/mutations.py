@@ -84,6 +84,10 @@ def without(sid: str) -> Callable[[list[Any]], object]:
     return change
 
 
+def altered(sid: str, change: Callable[[dict[str, Any]], object]) -> Callable[[list[Any]], object]:
+    return lambda found: change(next(statement for statement in found if statement["Sid"] == sid))
+
+
 def swap(stack: str, kind: str, one: str, other: str, attribute: str) -> Damage:
     def damage(documents: Documents) -> None:
         first_body, second_body = (res(stack, kind, name)(documents) for name in (one, other))

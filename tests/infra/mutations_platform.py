@@ -1,6 +1,6 @@
 """Damage to keys, functions, roles, networks and stacks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
@@ -8,6 +8,7 @@ from infra.mutations import (
     Damage,
     Mutation,
     add,
+    altered,
     drop,
     of_provider,
     of_stack,
@@ -240,7 +241,3 @@ def missing(stack: str) -> Damage:
 
 def with_backend(stack: str, backend: dict[str, Any]) -> Damage:
     return of_stack(stack, lambda body: body["terraform"].update(backend=backend))
-
-
-def altered(sid: str, change: Callable[[dict[str, Any]], object]) -> Callable[[list[Any]], object]:
-    return lambda found: change(next(statement for statement in found if statement["Sid"] == sid))

@@ -7,7 +7,9 @@ from healthcare_dr.settings import Settings
 from infra.conftest import Documents
 from infra.mutations import Mutation, data_mutations, document_mutations
 from infra.mutations_platform import compute_mutations, key_mutations, network_mutations, platform_mutations
+from infra.mutations_routes import route_mutations
 from infra.mutations_traffic import alarm_mutations, traffic_mutations
+from infra.mutations_workers import index_key_mutations, privilege_mutations, worker_mutations
 
 MUTATIONS = [
     *data_mutations(),
@@ -18,6 +20,10 @@ MUTATIONS = [
     *compute_mutations(),
     *network_mutations(),
     *platform_mutations(),
+    *worker_mutations(),
+    *privilege_mutations(),
+    *index_key_mutations(),
+    *route_mutations(),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import Synthesis, synth
-from healthcare_dr.naming import GLOBAL, STACKS
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +67,16 @@ def test_what_breaks_a_rule_is_not_synthesized(tmp_path: Path) -> None:
 def test_outputs_name_what_an_operator_needs(synthesis: Synthesis) -> None:
     outputs = synthesis.json(GLOBAL)["output"]
     assert {"records_table", "audit_table", "zone_id", "api_domain", "documents_bucket_primary"} <= set(outputs)
+    for stack in (PRIMARY, SECONDARY):
+        outputs = synthesis.json(stack)["output"]
+        functions = {"function_name", "confirmation_function_name", "reconciliation_function_name"}
+        assert functions | {"api_id", "api_endpoint", "key_arn", "topic_arn"} <= set(outputs)
+
+
+@pytest.mark.trap(39)
+def test_all_functions_of_a_stack_share_one_zip(synthesis: Synthesis) -> None:
+    for stack in (PRIMARY, SECONDARY):
+        functions = synthesis.json(stack)["resource"]["aws_lambda_function"]
+        assert len(functions) == 3
+        (filename,) = {function["filename"] for function in functions.values()}
+        assert list(synthesis.folder(stack).rglob("*.zip")) == [synthesis.folder(stack) / filename]

@@ -5,5 +5,6 @@ its state.
 """
 
 from healthcare_dr.emulator.handle import Emulator
+from healthcare_dr.emulator.replication import Replication
 
-__all__ = ["Emulator"]
+__all__ = ["Emulator", "Replication"]

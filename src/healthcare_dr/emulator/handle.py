@@ -14,6 +14,9 @@ from healthcare_dr.emulator.credentials import make_secrets, root_secret
 from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import exclusive, held
+from healthcare_dr.emulator.replication import Replication
+from healthcare_dr.emulator.replication import pending as replication_pending
+from healthcare_dr.emulator.replication import settings as replication_settings
 from healthcare_dr.emulator.tokens import load_key, sign
 from healthcare_dr.errors import EmulatorError
 
@@ -90,12 +93,44 @@ class Emulator:
         return self._layout.lost.exists() or (not self.running() and self._layout.unsaved.exists())
 
     def erase(self) -> None:
-        """Stop, and forget every resource; keys and certificates stay."""
+        """Stop, and forget every resource and how replication was set; keys and certificates stay."""
         self.stop()
         for folder in (self._layout.state, self._layout.objects, self._layout.temporary):
             shutil.rmtree(folder, ignore_errors=True)
-        for marker in (self._layout.lost, self._layout.unsaved):
-            marker.unlink(missing_ok=True)
+        for file in (self._layout.lost, self._layout.unsaved, self._layout.replication):
+            file.unlink(missing_ok=True)
+
+    def replication(self) -> Replication:
+        """How replication between the regions is set.
+
+        Raises:
+            EmulatorError: somebody else wrote the file that holds it.
+        """
+        return replication_settings.read(self._layout.replication)
+
+    def set_replication(
+        self, *, tables: bool | None = None, documents: bool | None = None, lag_seconds: float | None = None
+    ) -> None:
+        """Set what is not None, running or not: what is not applied yet waits by the new settings from now on.
+
+        What stands still is kept, and applied when the process ends in order: the queue is not part of its state.
+
+        Raises:
+            EmulatorError: a value is out of range.
+        """
+        self._layout.make()
+        replication_settings.change(
+            self._layout.replication, tables=tables, documents=documents, lag_seconds=lag_seconds
+        )
+
+    def pending(self) -> int:
+        """How many writes to tables and documents have not arrived in the other region.
+
+        Raises:
+            EmulatorError: the process does not say.
+        """
+        # ministack as it is replicates within the write.
+        return replication_pending.ask(self._layout, self._ports) if self.fixed and self.running() else 0
 
     def environment(self) -> dict[str, str]:
         """What makes the AWS provider, the AWS CLI and boto3 talk to it: to be laid over an environment

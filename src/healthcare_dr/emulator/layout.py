@@ -57,6 +57,11 @@ class Layout:
         return self.home / "tmp"
 
     @property
+    def replication(self) -> Path:
+        """How replication between the regions is set; the process notices when it changes."""
+        return self.home / "replication.json"
+
+    @property
     def keys(self) -> Path:
         """The folder of certificates and secrets."""
         return self.home / "keys"

@@ -91,9 +91,15 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     from ministack.core import lambda_runtime
 
     from healthcare_dr.emulator import fixes
+    from healthcare_dr.emulator.replication.installation import install
 
+    ended = asyncio.Event()
+    replicating = None
     if fixed:
         fixes.apply()
+        replicating = asyncio.create_task(install(layout).run())
+        # It does not end by itself: an error in it ends the process rather than replication alone.
+        replicating.add_done_callback(lambda _: ended.set())
     config = Config()
     # Bound before `unsaved` exists: whatever fails from then on may have lost something.
     listener = socket.socket()
@@ -105,7 +111,6 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     config.keyfile = str(layout.server_key)
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.graceful_timeout = GRACEFUL_SECONDS
-    ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     layout.unsaved.touch()
@@ -113,6 +118,8 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
         await serve(app.app, config, shutdown_trigger=ended.wait)
     finally:
         lambda_runtime.reset()
+    if replicating is not None and replicating.done():
+        replicating.result()
 
 
 def _empty(layout: Layout) -> None:

@@ -1,57 +1,31 @@
 """What has to wake somebody, in the region where it happens."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 
-from healthcare_dr.infra.api import ALIAS
-from healthcare_dr.infra.replication import RULE_ID
+from healthcare_dr.infra.alarm_rules import ALARMING, BELOW, Rule, Watched, integrity, recovery_point, serving
 from healthcare_dr.infra.site import Site
-from healthcare_dr.infra.tables import RECORD_INDEX, UPDATE_INDEX
 from healthcare_dr.infra.traffic import Health
 
 PERIOD_SECONDS = 60
-STUCK_MINUTES = 5
-OWN_METRICS = "HealthcareDR"
-SERVICE = {"service": "patient-api"}
-INDEXES = (UPDATE_INDEX, RECORD_INDEX)
-ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
-CALM, ALARMING = "notBreaching", "breaching"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One alarm: what it watches, when it fires, and what silence means."""
-
-    name: str
-    why: str
-    namespace: str
-    metric: str
-    dimensions: Mapping[str, str]
-    threshold: float
-    statistic: str = "Sum"
-    comparison: str = ABOVE
-    periods: int = 1
-    silence: str = CALM
-
-
-def regional_alarms(stack: TerraformStack, site: Site, *, function: str, api_id: str, topic_arn: str) -> None:
-    """Every alarm of a region, and the two verdicts made of them."""
-    serving = _serving(site, function, api_id)
-    recovery_point = _recovery_point(site)
-    for rule in (*serving, *recovery_point):
-        alarm(stack, site, rule, topic_arn)
+def regional_alarms(stack: TerraformStack, site: Site, *, watched: Watched, topic_arn: str) -> None:
+    """Every alarm of a region, and the verdicts made of them."""
     for name, why, rules in (
-        ("region-impaired", f"{site.region} does not serve as it should", serving),
+        ("region-impaired", f"{site.region} does not serve as it should", serving(site, watched)),
         (
             "recovery-point-at-risk",
             f"{site.region} holds data that its peer does not have yet",
-            recovery_point,
+            recovery_point(site),
         ),
+        ("integrity-at-risk", f"{site.region} holds data that needs a look", integrity(watched)),
     ):
+        for rule in rules:
+            alarm(stack, site, rule, topic_arn)
         any_of = " OR ".join(f'ALARM("{site.names.of(rule.name)}")' for rule in rules)
         CloudwatchCompositeAlarm(
             stack,
@@ -108,147 +82,6 @@ def alarm(stack: TerraformStack, site: Site, rule: Rule, topic_arn: str) -> None
         ok_actions=[topic_arn],
         provider=site.provider,
     )
-
-
-def _serving(site: Site, function: str, api_id: str) -> list[Rule]:
-    lambda_of = {"FunctionName": function, "Resource": f"{function}:{ALIAS}"}
-    api = {"ApiId": api_id}
-    return [
-        Rule(
-            name="endpoint-unhealthy",
-            why="The region's own health endpoint says no, or nothing at all",
-            namespace=OWN_METRICS,
-            metric="Healthy",
-            dimensions=SERVICE,
-            statistic="Minimum",
-            comparison=BELOW,
-            threshold=1,
-            periods=2,
-            silence=ALARMING,
-        ),
-        Rule(
-            name="api-errors",
-            why="The share of requests answered with 5xx is too high",
-            namespace="AWS/ApiGateway",
-            metric="5xx",
-            dimensions=api,
-            statistic="Average",
-            threshold=site.settings.api_error_percent / 100,
-        ),
-        Rule(
-            name="api-latency",
-            why="One request in a hundred is too slow",
-            namespace="AWS/ApiGateway",
-            metric="Latency",
-            dimensions=api,
-            statistic="p99",
-            threshold=site.settings.latency_p99_ms,
-            periods=3,
-        ),
-        Rule(
-            name="function-errors",
-            why="The function ends in errors of its own",
-            namespace="AWS/Lambda",
-            metric="Errors",
-            dimensions=lambda_of,
-            threshold=0,
-        ),
-        Rule(
-            name="function-throttles",
-            why="Lambda refuses calls: concurrency does not carry the load, perhaps that of both regions",
-            namespace="AWS/Lambda",
-            metric="Throttles",
-            dimensions=lambda_of,
-            threshold=0,
-        ),
-        Rule(
-            name="key-failures",
-            why="The customer managed key refuses to encrypt or decrypt",
-            namespace=OWN_METRICS,
-            metric="KeyFailures",
-            dimensions=SERVICE,
-            threshold=0,
-        ),
-        *(
-            Rule(
-                name=f"{table}-{direction.lower()}-throttles",
-                why=f"DynamoDB throttles {direction.lower()}s of the {table} table",
-                namespace="AWS/DynamoDB",
-                metric=f"{direction}ThrottleEvents",
-                dimensions={"TableName": name},
-                threshold=0,
-            )
-            for table, name in _tables(site).items()
-            for direction in ("Read", "Write")
-        ),
-        *(
-            Rule(
-                name=f"{table}-index-throttles",
-                why=f"DynamoDB throttles writes to the index of the {table} table, and with it the table's",
-                namespace="AWS/DynamoDB",
-                metric="WriteThrottleEvents",
-                dimensions={"TableName": name, "GlobalSecondaryIndexName": index},
-                threshold=0,
-            )
-            for (table, name), index in zip(_tables(site).items(), INDEXES, strict=True)
-        ),
-    ]
-
-
-def _recovery_point(site: Site) -> list[Rule]:
-    outward = _documents(site.documents_bucket, site.peer_documents_bucket)
-    inward = _documents(site.peer_documents_bucket, site.documents_bucket)
-    return [
-        *(
-            Rule(
-                name=f"{table}-replication-lag",
-                why=f"Writes to the {table} table reach {site.peer_region} later than the recovery point allows",
-                namespace="AWS/DynamoDB",
-                metric="ReplicationLatency",
-                # Published where the write happened, one series for each receiving region (trap 7).
-                dimensions={"TableName": name, "ReceivingRegion": site.peer_region},
-                statistic="Maximum",
-                threshold=site.settings.replication_lag_seconds * 1000,
-            )
-            for table, name in _tables(site).items()
-        ),
-        Rule(
-            name="documents-failed",
-            why=f"A document could not be replicated to {site.peer_region}",
-            namespace="AWS/S3",
-            metric="OperationsFailedReplication",
-            dimensions=outward,
-            threshold=0,
-        ),
-        # S3 publishes latency and backlog where the copies arrive, so each region watches what comes to it.
-        Rule(
-            name="documents-replication-lag",
-            why=f"Documents of {site.peer_region} arrive later than the recovery point allows",
-            namespace="AWS/S3",
-            metric="ReplicationLatency",
-            dimensions=inward,
-            statistic="Maximum",
-            threshold=site.settings.replication_lag_seconds,
-        ),
-        Rule(
-            name="documents-stuck",
-            why=f"Documents of {site.peer_region} have been waiting for {STUCK_MINUTES} minutes",
-            namespace="AWS/S3",
-            metric="OperationsPendingReplication",
-            dimensions=inward,
-            statistic="Minimum",
-            threshold=0,
-            periods=STUCK_MINUTES,
-        ),
-    ]
-
-
-def _tables(site: Site) -> dict[str, str]:
-    return {"records": site.names.records_table, "audit": site.names.audit_table}
-
-
-def _documents(source: str, target: str) -> dict[str, str]:
-    return {"SourceBucket": source, "DestinationBucket": target, "RuleId": RULE_ID}
 
 
 def _identifier(name: str) -> str:

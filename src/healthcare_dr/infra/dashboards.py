@@ -1,16 +1,19 @@
 """A dashboard for each region: is it healthy, is it fast, does it carry the load, what would be lost right now."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 
-from healthcare_dr.infra.alarms import OWN_METRICS, SERVICE
+from healthcare_dr.infra.alarm_rules import ITERATOR_AGE_MS, OWN_METRICS, PENDING_SECONDS, service
+from healthcare_dr.infra.api import PATIENT_API
+from healthcare_dr.infra.function import Shape
 from healthcare_dr.infra.replication import RULE_ID
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.traffic import Health
+from healthcare_dr.infra.workers import CONFIRMATION, RECONCILIATION
 
 ROUTE53_METRICS_REGION = "us-east-1"
 WIDTH, HEIGHT, COLUMNS = 8, 6, 3
@@ -31,6 +34,7 @@ def dashboard(
     widgets = [
         *_failover(health),
         *_recovery_point(site),
+        *_integrity(site),
         *_load(site, api_id),
     ]
     placed = [
@@ -89,7 +93,7 @@ def _recovery_point(site: Site) -> list[Widget]:
                 "title": "Recovery point and region",
                 "alarms": [
                     site.regional_arn("cloudwatch", f"alarm:{names.of(alarm)}")
-                    for alarm in ("recovery-point-at-risk", "region-impaired")
+                    for alarm in ("recovery-point-at-risk", "region-impaired", "integrity-at-risk")
                 ],
             },
         },
@@ -111,7 +115,7 @@ def _recovery_point(site: Site) -> list[Widget]:
             limit=("Recovery point", limit),
         ),
         _chart(
-            "Documents pending and failed",
+            "Replication of documents: pending and failed",
             site.region,
             [
                 ["AWS/S3", "OperationsPendingReplication", *inward, "RuleId", RULE_ID, {"label": "pending here"}],
@@ -122,8 +126,47 @@ def _recovery_point(site: Site) -> list[Widget]:
     ]  # fmt: skip
 
 
+def _integrity(site: Site) -> list[Widget]:
+    return [
+        _chart(
+            "Documents confirmed, copied and quarantined",
+            site.region,
+            [
+                _own(CONFIRMATION, f"Documents{what}", {"label": what.lower()})
+                for what in ("Confirmed", "Copied", "Quarantined")
+            ],
+            stat="Sum",
+        ),
+        _chart("Documents not final yet", site.region, [_own(CONFIRMATION, "DocumentsPending")], stat="Maximum"),
+        _chart(
+            "Oldest document not final yet (s)",
+            site.region,
+            [_own(CONFIRMATION, "PendingSeconds")],
+            stat="Maximum",
+            limit=("Alarm", PENDING_SECONDS),
+        ),
+        _chart("Conflicts between the regions", site.region, [_own(RECONCILIATION, "Conflicts")], stat="Sum"),
+        _chart(
+            "Age of what waits for reconciliation (ms)",
+            site.region,
+            [["AWS/Lambda", "IteratorAge", "FunctionName", site.names.of(RECONCILIATION.name)]],
+            stat="Maximum",
+            limit=("Alarm", ITERATOR_AGE_MS),
+        ),
+        _chart(
+            "Errors of the functions behind the API",
+            site.region,
+            [
+                ["AWS/Lambda", "Errors", "FunctionName", site.names.of(shape.name), {"label": shape.name}]
+                for shape in (CONFIRMATION, RECONCILIATION)
+            ],
+            stat="Sum",
+        ),
+    ]
+
+
 def _load(site: Site, api_id: str) -> list[Widget]:
-    function = ["FunctionName", site.names.of("patient-api")]
+    function = ["FunctionName", site.names.of(PATIENT_API.name)]
     api = ["ApiId", api_id]
     return [
         _chart("Requests", site.region, [["AWS/ApiGateway", "Count", *api]], stat="Sum"),
@@ -159,10 +202,14 @@ def _load(site: Site, api_id: str) -> list[Widget]:
         _chart(
             "Health verdicts and key failures",
             site.region,
-            [[OWN_METRICS, metric, "service", SERVICE["service"]] for metric in ("Healthy", "KeyFailures")],
+            [_own(PATIENT_API, metric) for metric in ("Healthy", "KeyFailures")],
             stat="Minimum",
         ),
     ]  # fmt: skip
+
+
+def _own(shape: Shape, metric: str, *options: Mapping[str, str]) -> Metric:
+    return [OWN_METRICS, metric, *(part for dimension in service(shape).items() for part in dimension), *options]
 
 
 def _chart(

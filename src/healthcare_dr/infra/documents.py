@@ -1,14 +1,19 @@
-"""The pair of document buckets with replication in both directions."""
+"""The pair of document buckets: replication in both directions, who hears of events, and what quarantine means."""
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
-from cdktn_provider_aws.s3_bucket_notification import S3BucketNotification, S3BucketNotificationTopic
+from cdktn_provider_aws.s3_bucket_notification import (
+    S3BucketNotification,
+    S3BucketNotificationLambdaFunction,
+    S3BucketNotificationTopic,
+)
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.buckets import SecureBucket, secure_bucket
 from healthcare_dr.infra.replication import replicate
 from healthcare_dr.infra.site import Site
+from healthcare_dr.infra.workers import CONFIRMATION
 from healthcare_dr.settings import SIX_YEARS_IN_DAYS
 
 FAILURE_EVENTS = (
@@ -16,6 +21,9 @@ FAILURE_EVENTS = (
     "s3:Replication:OperationMissedThreshold",
     "s3:Replication:OperationNotTracked",
 )
+UPLOADED = "s3:ObjectCreated:*"
+UPLOADS = "documents/"
+QUARANTINE_TAG = "quarantine"
 _READ_SOURCE = ("s3:GetReplicationConfiguration", "s3:ListBucket")
 _READ_VERSIONS = (
     "s3:GetObjectVersionAcl",
@@ -28,14 +36,14 @@ _WRITE_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags
 def document_buckets(
     stack: TerraformStack, sites: tuple[Site, Site], key_arns: tuple[str, str]
 ) -> tuple[SecureBucket, SecureBucket]:
-    """Both buckets, both replications, and the events of a replication that fails."""
+    """Both buckets, both replications, and the events of uploads and of a replication that fails."""
     first, second = (
         secure_bucket(
             stack,
             f"documents_{site.role}",
             name=site.documents_bucket,
             key_arn=key_arn,
-            statements=(),
+            statements=(_refuse_quarantined(site),),
             tags={"DataClass": "phi"},
             old_version_days=SIX_YEARS_IN_DAYS,
             provider=site.provider,
@@ -58,18 +66,46 @@ def document_buckets(
             # An object written before the role may copy it would fail once and never be tried again.
             after=[*versionings, permissions],
         )
-        S3BucketNotification(
-            stack,
-            f"replication_events_{site.role}",
-            bucket=source.bucket.id,
-            topic=[
-                S3BucketNotificationTopic(
-                    id="replication-failures", topic_arn=site.topic_arn, events=list(FAILURE_EVENTS)
-                )
-            ],
-            provider=site.provider,
-        )
+        _events(stack, site, source)
     return first, second
+
+
+def _events(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
+    """Failed replications to the topic, uploads to the function that confirms them. A bucket has one list for all."""
+    S3BucketNotification(
+        stack,
+        # With a new identifier Terraform could delete the old list after it wrote the new one: a bucket has only one.
+        f"replication_events_{site.role}",
+        bucket=documents.bucket.id,
+        topic=[
+            S3BucketNotificationTopic(id="replication-failures", topic_arn=site.topic_arn, events=list(FAILURE_EVENTS))
+        ],
+        lambda_function=[
+            S3BucketNotificationLambdaFunction(
+                id="uploads",
+                lambda_function_arn=site.function_arn(CONFIRMATION.name),
+                events=[UPLOADED],
+                filter_prefix=UPLOADS,
+            )
+        ],
+        provider=site.provider,
+    )
+
+
+def _refuse_quarantined(site: Site) -> policy.Statement:
+    """Nobody downloads what is not what was announced, not even with an address that was signed before; whoever has
+    to look into it does so as an administrator."""
+    return policy.deny_everyone(
+        "RefuseQuarantined",
+        ["s3:GetObject", "s3:GetObjectVersion"],
+        f"{site.documents_arn}/*",
+        condition={
+            "StringEquals": {f"s3:ExistingObjectTag/{QUARANTINE_TAG}": "true"},
+            "ArnEquals": {
+                "aws:PrincipalArn": [site.role_arn(name, site.region) for name in ("patient-api", "documents-peer")]
+            },
+        },
+    )
 
 
 def _replication_role(

@@ -5,6 +5,8 @@ from cdktn_provider_aws.kms_alias import KmsAlias
 from cdktn_provider_aws.kms_key import KmsKey
 
 from healthcare_dr.infra import policy
+from healthcare_dr.infra.privileges import through
+from healthcare_dr.infra.roles import Roles
 from healthcare_dr.infra.site import Site
 
 ADMINISTRATION = (
@@ -16,7 +18,7 @@ PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 DELETION_WINDOW_DAYS = 7
 
 
-def data_key(stack: TerraformStack, site: Site, *, api_role_arn: str) -> KmsKey:
+def data_key(stack: TerraformStack, site: Site, roles: Roles) -> KmsKey:
     """The key that encrypts everything of this region at rest, with its alias."""
     key = KmsKey(
         stack,
@@ -24,21 +26,29 @@ def data_key(stack: TerraformStack, site: Site, *, api_role_arn: str) -> KmsKey:
         description=f"Encrypts patient data of healthcare-dr at rest in {site.region}",
         enable_key_rotation=True,
         deletion_window_in_days=DELETION_WINDOW_DAYS,
-        policy=_key_policy(site, api_role_arn),
+        policy=_key_policy(site, roles),
         tags={"Name": site.names.of("data", site.region), "DataClass": "phi"},
     )
     KmsAlias(stack, "data_key_alias", name=site.names.key_alias(), target_key_id=key.key_id)
     return key
 
 
-def _key_policy(site: Site, api_role_arn: str) -> str:
+def _key_policy(site: Site, roles: Roles) -> str:
     root = {"AWS": policy.account_root(site.account)}
     here = {"aws:SourceAccount": site.account}
     trail = site.regional_arn("cloudtrail", f"trail/{site.names.of('data-events')}")
     return policy.document(
         # The account administers the key and cannot use it: use is granted below, principal by principal.
         policy.allow("Administration", ADMINISTRATION, "*", principal=root),
-        policy.allow("ApiRole", policy.KEY_USE, "*", principal={"AWS": api_role_arn}),
+        policy.allow("ApiRole", policy.KEY_USE, "*", principal={"AWS": roles.api.arn}),
+        policy.allow(
+            "ConfirmationRole", policy.KEY_USE, "*", principal={"AWS": roles.confirmation.arn},
+            condition=through(site, "dynamodb", "s3", "sns"),
+        ),
+        policy.allow(
+            "ReconciliationRole", policy.KEY_USE, "*", principal={"AWS": roles.reconciliation.arn},
+            condition=through(site, "dynamodb", "sns"),
+        ),
         policy.allow(
             "PeerDocumentsRole", policy.KEY_USE, "*", principal=root,
             condition={

@@ -27,8 +27,6 @@ _NATIVE: Final = frozenset({".so", ".pyd", ".dylib", ".dll"})
 _LEFT_OUT_FOLDERS: Final = frozenset({"__pycache__", "test", "tests"})
 # What an installer leaves behind differs from one machine to the next.
 _LEFT_OUT_NAMES: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
-# The assets of a documentation page that the API does not serve: a third of the zip.
-_LEFT_OUT_ASSETS: Final = "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.min.*"
 # The zip format's own first instant.
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _REGULAR_FILE_644: Final = 0o100644 << 16
@@ -138,5 +136,4 @@ def _belongs(name: PurePosixPath) -> bool:
         or name.name.startswith(".")
         or name.suffix in {".pyc", ".pyo"}
         or (name.name in _LEFT_OUT_NAMES and name.parts[0].endswith(".dist-info"))
-        or name.match(_LEFT_OUT_ASSETS)
     )

@@ -83,9 +83,18 @@ class Site:
         )
 
     @property
+    def streams_arn(self) -> str:
+        """The ARNs of the streams of this region's replica of the records table, as a pattern."""
+        return f"{self.table_arns[0]}/stream/*"
+
+    @property
     def topic_arn(self) -> str:
         """The ARN of this region's topic for operations."""
         return self.regional_arn("sns", self.names.of("operations"))
+
+    def function_arn(self, resource: str) -> str:
+        """The ARN of a function of this region, not of one of its versions."""
+        return self.regional_arn("lambda", f"function:{self.names.of(resource)}")
 
     def regional_arn(self, service: str, resource: str) -> str:
         """The ARN of a resource of this region and account."""

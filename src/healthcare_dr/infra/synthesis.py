@@ -52,7 +52,7 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
     from cdktn import App
     from jsii.errors import JSIIError
 
-    from healthcare_dr.infra.api import FunctionCode
+    from healthcare_dr.infra.function import FunctionCode
     from healthcare_dr.infra.lint import check
     from healthcare_dr.infra.stacks import GlobalStack, RegionalStack
 

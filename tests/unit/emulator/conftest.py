@@ -11,8 +11,10 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator import Emulator, Replication
+from unit.emulator.replicas import settle
 
 REGION = "us-east-1"
 
@@ -23,7 +25,12 @@ def clients(emulator: Emulator) -> Clients:
     """Makes boto3 clients of `emulator`, as root or with the credentials of an AssumeRole."""
     environment = emulator.environment()
 
-    def client(service: str, region: str = REGION, credentials: Mapping[str, str] | None = None) -> Any:
+    def client(
+        service: str,
+        region: str = REGION,
+        credentials: Mapping[str, str] | None = None,
+        config: Config | None = None,
+    ) -> Any:
         credentials = credentials or {
             "AccessKeyId": environment["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": environment["AWS_SECRET_ACCESS_KEY"],
@@ -36,6 +43,7 @@ def clients(emulator: Emulator) -> Clients:
             aws_access_key_id=credentials["AccessKeyId"],
             aws_secret_access_key=credentials["SecretAccessKey"],
             aws_session_token=credentials.get("SessionToken"),
+            config=config,
         )
 
     return client
@@ -195,3 +203,12 @@ def holds_only_when_mended(mended: Clients, as_is: Clients) -> Callable[[Callabl
 @pytest.fixture
 def fresh(make_emulator: Callable[..., Emulator]) -> Emulator:
     return make_emulator()
+
+
+@pytest.fixture
+def replicating(emulator: Emulator) -> Iterator[Emulator]:
+    """The embedded AWS, whose replication lags by nothing that a test would have to wait for."""
+    emulator.set_replication(tables=True, documents=True, lag_seconds=0)
+    yield emulator
+    emulator.set_replication(tables=True, documents=True, lag_seconds=Replication().lag_seconds)
+    settle(emulator)

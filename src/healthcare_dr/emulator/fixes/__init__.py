@@ -12,6 +12,8 @@ from healthcare_dr.emulator.fixes import (
     cloudtrail,
     cloudwatch,
     dynamodb,
+    dynamodb_reads,
+    dynamodb_streams,
     ec2,
     ec2_peering,
     gateway,
@@ -20,6 +22,8 @@ from healthcare_dr.emulator.fixes import (
     lambda_runtime,
     route53,
     s3,
+    s3_requests,
+    stream_mappings,
 )
 
 FIXES: tuple[Callable[[], None], ...] = (
@@ -32,6 +36,9 @@ FIXES: tuple[Callable[[], None], ...] = (
     ec2.tag_the_default_egress_rule,
     ec2_peering.keep_peering_options,
     dynamodb.give_a_replica_its_own_key,
+    dynamodb_reads.count_what_a_read_reads,
+    dynamodb_reads.tell_what_a_batch_read_costs,
+    dynamodb_streams.keep_what_no_mapping_has_read,
     route53.keep_children_of_calculated_checks,
     route53.write_booleans_as_xml_does,
     route53.answer_get_dnssec,
@@ -40,7 +47,12 @@ FIXES: tuple[Callable[[], None], ...] = (
     iam.call_a_session_by_its_role,
     iam.ask_root_for_its_signature,
     s3.tell_policies_the_key,
+    s3.keep_the_tags_of_an_upload,
+    s3_requests.refuse_headers_that_are_not_signed,
+    s3_requests.hide_what_does_not_exist,
+    s3_requests.complete_an_upload_only_as_announced,
     kms.ask_the_key_on_the_callers_behalf,
+    stream_mappings.retry_batches_as_the_mapping_says,
     lambda_runtime.show_functions_only_their_runtime,
 )
 

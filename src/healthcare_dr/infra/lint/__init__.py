@@ -10,15 +10,19 @@ from typing import Any
 # Imported for their rules, which register themselves.
 from healthcare_dr.infra.lint import (  # noqa: F401
     rules_alarms,
+    rules_api,
     rules_buckets,
     rules_compute,
+    rules_index_key,
     rules_keys,
     rules_network,
     rules_platform,
     rules_replication,
+    rules_roles,
     rules_tables,
     rules_traffic,
     rules_trail,
+    rules_workers,
 )
 from healthcare_dr.infra.lint.model import RULES, Finding, Rule
 from healthcare_dr.infra.lint.view import Platform

@@ -13,7 +13,16 @@ ROUTE53_METRICS_REGION = "us-east-1"
 ON_EVERY_DASHBOARD = (
     "ReplicationLatency", "OperationsPendingReplication", "OperationsFailedReplication", "HealthCheckStatus",
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
+    "Conflicts", "DocumentsConfirmed", "DocumentsCopied", "DocumentsQuarantined", "DocumentsPending",
+    "PendingSeconds", "IteratorAge",
 )  # fmt: skip
+OWN_METRICS = {
+    "patient-api": ("Healthy", "KeyFailures"),
+    "document-confirmation": ("DocumentsQuarantined", "PendingSeconds"),
+    "reconciliation": ("Conflicts",),
+}
+# Seconds and milliseconds of the recovery point.
+LIMITS = {"PendingSeconds": 60, "IteratorAge": 60_000}
 ALIAS = "live"
 
 
@@ -25,6 +34,10 @@ def coverage(platform: Platform) -> Problems:
         for namespace, metric, dimensions in _needed(platform, region):
             if (namespace, metric, dimensions) not in watched:
                 yield region, f"no alarm on {namespace} {metric} of {dimensions}"
+        for alarm in alarms:
+            limit = LIMITS.get(alarm.get("metric_name"))
+            if limit is not None and (alarm.get("statistic"), alarm.get("threshold")) != ("Maximum", limit):
+                yield alarm.address, f"must fire when the maximum is above {limit}"
         composites = list(platform.resources("aws_cloudwatch_composite_alarm", region=region))
         if not any("region-impaired" in str(composite.get("alarm_name")) for composite in composites):
             yield region, "no composite alarm for the region as a whole"
@@ -131,16 +144,22 @@ def topic_admits(platform: Platform) -> Problems:
 
 
 def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    peer = platform.other(region)
+    peer, names = platform.other(region), Names(platform.settings.environment_suffix)
     for function in platform.resources("aws_lambda_function", region=region):
         name = function.expression("function_name")
-        for metric in ("Errors", "Throttles"):
-            yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{ALIAS}"}
+        if function.get("publish") is True:
+            for metric in ("Errors", "Throttles"):
+                yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{ALIAS}"}
+        else:
+            yield "AWS/Lambda", "Errors", {"FunctionName": name}
+        if function.get("function_name") == names.of("reconciliation"):
+            yield "AWS/Lambda", "IteratorAge", {"FunctionName": name}
     for api in platform.resources("aws_apigatewayv2_api", region=region):
         for metric in ("5xx", "Latency"):
             yield "AWS/ApiGateway", metric, {"ApiId": api.expression("id")}
-    for metric in ("Healthy", "KeyFailures"):
-        yield "HealthcareDR", metric, {"service": "patient-api"}
+    for service, metrics in OWN_METRICS.items():
+        for metric in metrics:
+            yield "HealthcareDR", metric, {"service": service}
     for table in platform.resources("aws_dynamodb_table"):
         of_table = {"TableName": table.get("name")}
         for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):

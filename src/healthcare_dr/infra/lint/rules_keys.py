@@ -5,20 +5,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import ACCOUNT, Platform, listed, principals
+from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource, listed, principals
 from healthcare_dr.infra.policy import KEY_USE
 from healthcare_dr.naming import Names
 
 Problems = Iterator[tuple[str, str]]
 PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
+MAC = "GENERATE_VERIFY_MAC"
+
+
+def data_keys(platform: Platform, region: str | None = None) -> list[Resource]:
+    """The keys that encrypt. A key for message authentication codes encrypts nothing and has rules of its own."""
+    return [key for key in platform.resources("aws_kms_key", region=region) if key.get("key_usage") != MAC]
 
 
 @rule("key-per-region", "R5.1", "C4", why="Each region encrypts and decrypts without the other.")
 def per_region(platform: Platform) -> Problems:
     for region in platform.settings.regions:
-        keys = list(platform.resources("aws_kms_key", region=region))
+        keys = data_keys(platform, region)
         if len(keys) != 1:
-            yield region, "must have exactly one customer managed key"
+            yield region, "must have exactly one customer managed key that encrypts"
         for key in keys:
             if key.get("enable_key_rotation") is not True:
                 yield key.address, "enable_key_rotation must be true"
@@ -33,7 +39,7 @@ def per_region(platform: Platform) -> Problems:
     why="Whoever administers a key must not thereby read what it protects.",
 )  # fmt: skip
 def least_privilege(platform: Platform) -> Problems:
-    for key in platform.resources("aws_kms_key"):
+    for key in platform.resources("aws_kms_key", "aws_kms_replica_key"):
         for statement in key.statements("policy"):
             accounts = principals(statement, "AWS")
             actions = listed(statement["Action"])
@@ -44,7 +50,7 @@ def least_privilege(platform: Platform) -> Problems:
             if (
                 any(name.endswith(":root") for name in accounts)
                 and "Condition" not in statement
-                and set(actions) & set(KEY_USE)
+                and set(actions) & {*KEY_USE, "kms:GenerateMac", "kms:VerifyMac"}
             ):
                 yield key.address, f"statement {statement['Sid']} lets the whole account use the key"
 
@@ -75,7 +81,12 @@ def admits_trail(platform: Platform) -> Problems:
     yield from _admits(platform, "key-admits-trail")
 
 
-@rule("key-admits-region", "R5.2", "C4", why="The API, its environment and the tables of a region live on its key.")
+@rule(
+    "key-admits-region",
+    "R5.2",
+    "C4",
+    why="The functions, their environment and the tables of a region live on its key.",
+)
 def admits_region(platform: Platform) -> Problems:
     yield from _admits(platform, "key-admits-region")
 
@@ -122,11 +133,11 @@ class _User:
 def _users(platform: Platform, region: str) -> list[_User]:
     names = Names(platform.settings.environment_suffix)
     account = ("AWS", f"arn:aws:iam::{ACCOUNT}:root")
-    api = ("AWS", next(
-        (role.expression("arn") for role in platform.resources("aws_iam_role", region=region)
-         if role.get("name") == names.of("patient-api", region)),
-        names.of("patient-api", region),
-    ))  # fmt: skip
+
+    def function(resource: str) -> tuple[str, str]:
+        name = names.of(resource, region)
+        roles = platform.resources("aws_iam_role", region=region)
+        return "AWS", next((role.expression("arn") for role in roles if role.get("name") == name), name)
 
     def role(resource: str, where: str) -> tuple[str, str, str]:
         return "ArnEquals", "aws:PrincipalArn", f"arn:aws:iam::{ACCOUNT}:role/{names.of(resource, where)}"
@@ -136,7 +147,11 @@ def _users(platform: Platform, region: str) -> list[_User]:
 
     trail = f"arn:aws:s3:::{names.trail_bucket(ACCOUNT, region)}"
     return [
-        _User("key-admits-region", api, KEY_USE),
+        _User("key-admits-region", function("patient-api"), KEY_USE),
+        *(_User("key-admits-region", function("confirmation"), KEY_USE, through(service))
+          for service in ("dynamodb", "s3", "sns")),
+        *(_User("key-admits-region", function("reconciliation"), KEY_USE, through(service))
+          for service in ("dynamodb", "sns")),
         _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("dynamodb")),
         _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("lambda")),
         _User("key-policy-cross-region", account, KEY_USE, role("documents-peer", region)),
@@ -153,7 +168,7 @@ def _users(platform: Platform, region: str) -> list[_User]:
 
 
 def _admits(platform: Platform, name: str) -> Problems:
-    for key in platform.resources("aws_kms_key"):
+    for key in data_keys(platform):
         for user in _users(platform, key.region):
             if user.rule == name and not any(user.admitted_by(statement) for statement in key.statements("policy")):
                 yield key.address, f"its policy must let {user} use it ({', '.join(user.actions)})"

@@ -11,7 +11,7 @@ Problems = Iterator[tuple[str, str]]
 TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 NAME_OF = {
     "aws_cloudtrail": "name", "aws_cloudwatch_composite_alarm": "alarm_name",
-    "aws_cloudwatch_dashboard": "dashboard_name",
+    "aws_cloudwatch_dashboard": "dashboard_name", "aws_cloudwatch_event_rule": "name",
     "aws_cloudwatch_log_group": "name", "aws_cloudwatch_metric_alarm": "alarm_name", "aws_dynamodb_table": "name",
     "aws_iam_policy": "name", "aws_iam_role": "name", "aws_iam_role_policy": "name", "aws_kms_alias": "name",
     "aws_lambda_function": "function_name", "aws_apigatewayv2_api": "name", "aws_apigatewayv2_authorizer": "name",

@@ -9,9 +9,11 @@ from healthcare_dr.infra.alarms import health_check_alarms
 from healthcare_dr.infra.dashboards import dashboard
 from healthcare_dr.infra.documents import document_buckets
 from healthcare_dr.infra.domain import custom_domain
+from healthcare_dr.infra.index_key import index_key
 from healthcare_dr.infra.peering import peer
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.stacks.base import PlatformStack
+from healthcare_dr.infra.streams import reconciled
 from healthcare_dr.infra.tables import audit_table, records_table
 from healthcare_dr.infra.traffic import hosted_zone, region_health, weighted_records
 from healthcare_dr.naming import GLOBAL
@@ -19,7 +21,7 @@ from healthcare_dr.settings import Settings
 
 
 class GlobalStack(PlatformStack):
-    """Tables, document buckets, peering, DNS, dashboards: applied after both regions, which it finds by name."""
+    """Tables, buckets, index key, peering, DNS, dashboards: applied after both regions, which it finds by name."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, GLOBAL, settings)
@@ -34,6 +36,8 @@ class GlobalStack(PlatformStack):
 
         records = records_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
         audit = audit_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
+        reconciled(self, sites, records)
+        index_key(self, sites)
         buckets = document_buckets(self, sites, (keys["primary"], keys["secondary"]))
         peer(self, sites)
 

@@ -1,0 +1,48 @@
+"""The `hdr` command: parses, calls `healthcare_dr.ops`, prints.
+
+Reports go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or settings,
+128 + the signal's number when interrupted.
+"""
+
+from typing import Annotated
+
+import typer
+
+from healthcare_dr import __version__
+from healthcare_dr.cli.clients import seed, token
+from healthcare_dr.cli.embedded import down, up
+from healthcare_dr.cli.frame import command, session
+from healthcare_dr.cli.reports import outputs, status
+from healthcare_dr.cli.stacks import deploy, destroy, plan
+from healthcare_dr.cli.synthesize import synth
+
+__all__ = ["app", "command", "main", "session"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A multi-region disaster recovery platform for patient records. Begin with `hdr up`.",
+    epilog="Settings come from the environment and .env; .env.example documents them. State is under .hdr (HDR_HOME).",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Print the version, or go on to the command."""
+    if version:
+        typer.echo(f"hdr {__version__}")
+        raise typer.Exit
+
+
+# In the order in which the help lists them.
+for function in (synth, up, down, plan, deploy, destroy, status, outputs, token, seed):
+    app.command()(command(function))
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,67 @@
+"""`hdr plan`, `hdr deploy`, `hdr destroy`: the three stacks on either target."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, err, finish, out, report, session
+from healthcare_dr.ops import wiring
+from healthcare_dr.ops.confirm import approved, asking
+from healthcare_dr.ops.deploy import Confirm
+from healthcare_dr.ops.plans import prepare_folder, write_plans
+from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.tables import print_plans
+
+ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Do not ask before AWS is changed.")]
+
+
+def plan(
+    target: TargetOption = TargetName.EMBEDDED,
+    plans_to: Annotated[
+        Path | None, typer.Option("--plans", help="Also write each plan as <stack>.json into this folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what `hdr deploy` would change; nothing is changed."""
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
+        if plans_to is not None:
+            prepare_folder(plans_to)
+        deployment = at_work.deployment(target)
+        plans = deployment.plan()
+        if plans_to is not None:
+            write_plans(deployment.show_plans(plans), plans_to)
+    if as_json:
+        report({item.stack: asdict(item) for item in plans})
+    else:
+        print_plans(out, plans)
+
+
+def deploy(
+    target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
+) -> None:
+    """Bring all three stacks to what is described. On AWS it shows the plan and asks first."""
+    began = time.monotonic()
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
+        confirm = _confirmation(at_work, target, auto_approve=auto_approve)
+        changes = at_work.deployment(target).deploy(confirm)
+    finish(changes, began, as_json=as_json)
+
+
+def destroy(
+    target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
+) -> None:
+    """Remove everything that was deployed. On AWS it shows the plan and asks first."""
+    began = time.monotonic()
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
+        confirm = _confirmation(at_work, target, auto_approve=auto_approve)
+        changes = at_work.deployment(target).destroy(confirm)
+    finish(changes, began, as_json=as_json)
+
+
+def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -> Confirm:
+    if target is TargetName.EMBEDDED:
+        return approved
+    return asking(err, at_work.progress, auto_approve=auto_approve)

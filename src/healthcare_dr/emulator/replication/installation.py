@@ -1,0 +1,49 @@
+"""Puts replication of ours into ministack."""
+
+import hmac
+from typing import Any
+
+from ministack import app
+
+from healthcare_dr.emulator.credentials import root_secret
+from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.replication.documents import Documents
+from healthcare_dr.emulator.replication.pending import PATH, SECRET_HEADER
+from healthcare_dr.emulator.replication.queue import Queue
+from healthcare_dr.emulator.replication.tables import Tables
+
+Response = tuple[int, dict[str, str], bytes]
+
+
+def install(layout: Layout) -> Queue:
+    """Install it, before the first request. The queue has to be run on the loop that serves."""
+    queue = Queue(layout.replication)
+    Tables(queue.tables).install()
+    Documents(queue.documents).install()
+    _drain_before_saving(queue)
+    _say_what_waits(queue, root_secret(layout))
+    return queue
+
+
+def _drain_before_saving(queue: Queue) -> None:
+    inner = app.save_all
+
+    def save(services: dict[str, Any]) -> None:
+        queue.drain()
+        inner(services)
+
+    app.save_all = save
+
+
+def _say_what_waits(queue: Queue, secret: str) -> None:
+    inner = app._handle_pre_body_request
+
+    async def handle(
+        method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
+    ) -> Response | None:
+        if path == PATH and hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode()):
+            return 200, {"Content-Type": "text/plain"}, str(queue.pending()).encode()
+        response: Response | None = await inner(method, path, headers, query, request_id)
+        return response
+
+    app._handle_pre_body_request = handle

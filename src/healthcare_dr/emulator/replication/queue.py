@@ -1,0 +1,97 @@
+"""What was written in one region and is not yet in the others."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from healthcare_dr.emulator.replication.settings import Replication, read
+from healthcare_dr.errors import EmulatorError
+
+# How long a change of the settings may go unnoticed.
+NOTICE_SECONDS = 0.1
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write. `apply` brings it to the other regions."""
+
+    written: float
+    apply: Callable[[], None]
+
+
+@dataclass
+class Lane:
+    """The changes of one kind, in the order of their writes."""
+
+    changes: deque[Change] = field(default_factory=deque)
+
+    def put(self, apply: Callable[[], None]) -> None:
+        """Queue a write of now."""
+        self.changes.append(Change(written=time.monotonic(), apply=apply))
+
+
+class Queue:
+    """Applies changes on the loop that serves requests, so that none of them meets half of a change."""
+
+    def __init__(self, settings: Path) -> None:
+        self.tables = Lane()
+        self.documents = Lane()
+        self._file = settings
+        self._seen: tuple[int, int] | None = None
+        self._settings = Replication()
+
+    def pending(self) -> int:
+        """How many changes of both kinds wait."""
+        return len(self.tables.changes) + len(self.documents.changes)
+
+    async def run(self) -> None:
+        """Apply each change when it is due, for ever."""
+        while True:
+            while change := self._next_due():
+                change.apply()
+                # Requests in between see some of a transaction's items, and others not yet.
+                await asyncio.sleep(0)
+            await asyncio.sleep(self._pause())
+
+    def drain(self) -> None:
+        """Apply everything now, also what stands still: the queue does not outlive the process."""
+        for lane in (self.tables, self.documents):
+            while lane.changes:
+                lane.changes.popleft().apply()
+
+    def _next_due(self) -> Change | None:
+        self._notice_settings()
+        written_until = time.monotonic() - self._settings.lag_seconds
+        for lane in self._moving():
+            if lane.changes and lane.changes[0].written <= written_until:
+                return lane.changes.popleft()
+        return None
+
+    def _moving(self) -> list[Lane]:
+        lanes = ((self.tables, self._settings.tables), (self.documents, self._settings.documents))
+        return [lane for lane, moves in lanes if moves]
+
+    def _pause(self) -> float:
+        now, lag = time.monotonic(), self._settings.lag_seconds
+        waits = [lane.changes[0].written + lag - now for lane in self._moving() if lane.changes]
+        return max(0.0, min([NOTICE_SECONDS, *waits]))
+
+    def _notice_settings(self) -> None:
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            self._seen, self._settings = None, Replication()
+            return
+        # Every change of the settings is another file.
+        if self._seen != (seen := (status.st_ino, status.st_mtime_ns)):
+            self._seen = seen
+            try:
+                self._settings = read(self._file)
+            except EmulatorError as error:
+                logger.warning("Replication goes on as before: %s", error)

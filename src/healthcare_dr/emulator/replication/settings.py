@@ -1,0 +1,71 @@
+"""What can be set about replication, and the file that says it to the process."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from healthcare_dr.emulator.locks import exclusive
+from healthcare_dr.errors import EmulatorError
+
+# AWS takes 0.5 to 2.5 s for a table and longer for a document. Half a second is longer than a request with a cold
+# start, so that whoever reads in the other region at once reads the old, and short enough to wait for in tests.
+DEFAULT_LAG_SECONDS = 0.5
+LONGEST_LAG_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Replication:
+    """Whether tables and documents replicate, and how long after the write. What stands still is kept."""
+
+    tables: bool = True
+    documents: bool = True
+    lag_seconds: float = DEFAULT_LAG_SECONDS
+
+    def __post_init__(self) -> None:
+        for name in ("tables", "documents"):
+            if not isinstance(getattr(self, name), bool):
+                raise EmulatorError(f"{name} is {getattr(self, name)!r}, but replication is on (true) or off (false)")
+        lag = self.lag_seconds
+        number = isinstance(lag, int | float) and not isinstance(lag, bool) and math.isfinite(lag)
+        if not number or not 0 <= lag <= LONGEST_LAG_SECONDS:
+            raise EmulatorError(f"lag_seconds is {lag!r}: replication can lag by 0 to {LONGEST_LAG_SECONDS:.0f} s")
+
+
+def read(path: Path) -> Replication:
+    """The settings in `path`; the defaults where there is none.
+
+    Raises:
+        EmulatorError: something else is in it.
+    """
+    try:
+        return Replication(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return Replication()
+    except (TypeError, ValueError):
+        raise EmulatorError(f"{path} does not hold settings of replication: delete it") from None
+
+
+def change(
+    path: Path,
+    *,
+    tables: bool | None = None,
+    documents: bool | None = None,
+    lag_seconds: float | None = None,
+) -> None:
+    """Set what is not None. Whoever reads `path` meanwhile meets all of the old or all of the new.
+
+    Raises:
+        EmulatorError: a value is out of range.
+    """
+    with exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10)):
+        current = read(path)
+        settings = Replication(
+            tables=current.tables if tables is None else tables,
+            documents=current.documents if documents is None else documents,
+            lag_seconds=current.lag_seconds if lag_seconds is None else lag_seconds,
+        )
+        staging = path.with_suffix(".new")
+        staging.write_text(json.dumps(asdict(settings)))
+        staging.replace(path)

@@ -1,0 +1,73 @@
+"""Global tables: each item replicates by itself, and the last writer wins."""
+
+import copy
+import time
+from functools import partial
+from typing import Any
+
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import dynamodb
+
+from healthcare_dr.emulator.replication.queue import Lane
+
+Item = dict[str, Any]
+# When and where an item was last written: the greater one wins, by its region when both are of one moment.
+Stamp = tuple[int, str]
+# Account, region, table and key of a copy of an item.
+Copy = tuple[str, str, str, Any, Any]
+
+
+class Tables:
+    """Queues what is written to global tables."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        # Only of what is queued and what might be overtaken by it: deletions leave no other trace.
+        self._stamps: dict[Copy, Stamp] = {}
+
+    def install(self) -> None:
+        """Take the place of ministack's replication."""
+        dynamodb._replicate_write = self._written
+
+    def _written(self, table: dict[str, Any], _: str, old: Item | None, new: Item | None) -> None:
+        account, home, name = get_account_id(), get_region(), table["TableName"]
+        regions = [region for region in dynamodb._replica_group(table) if region != home]
+        if not regions:
+            return
+        stamp = (time.time_ns(), home)
+        key = _key(table, new if new is not None else old or {})
+        self._stamps[account, home, name, *key] = stamp
+        for region in regions:
+            replica = dynamodb._tables.get_scoped(account, region, name)
+            if replica is not None:
+                place = (account, region, name, *key)
+                self._lane.put(partial(self._arrive, place, stamp, replica["TableId"], copy.deepcopy(new)))
+
+    def _arrive(self, place: Copy, stamp: Stamp, table: str, item: Item | None) -> None:
+        account, region, name, partition, sort = place
+        with request_scope(account, region):
+            replica = dynamodb._tables.get(name)
+            # A table of the same name may have taken its place.
+            if replica is not None and replica["TableId"] == table and self._stamps.get(place, stamp) <= stamp:
+                self._stamps[place] = stamp
+                _store(replica, partition, sort, item)
+        if not self._lane.changes:
+            self._stamps.clear()
+
+
+def _key(table: dict[str, Any], item: Item) -> tuple[Any, Any]:
+    sort = dynamodb._extract_key_val(item[table["sk_name"]]) if table["sk_name"] else "__no_sort__"
+    return dynamodb._extract_key_val(item[table["pk_name"]]), sort
+
+
+def _store(replica: dict[str, Any], partition: Any, sort: Any, item: Item | None) -> None:
+    name = replica["TableName"]
+    if item is None:
+        previous = dynamodb._remove_item(replica, partition, sort)
+        if previous is not None:
+            dynamodb._emit_stream_event(name, "REMOVE", previous, None, replicate=False)
+    else:
+        previous = dynamodb._set_item(replica, partition, sort, item)
+        event = "INSERT" if previous is None else "MODIFY"
+        # What a stream holds does not change with the item.
+        dynamodb._emit_stream_event(name, event, previous, copy.deepcopy(item), replicate=False)

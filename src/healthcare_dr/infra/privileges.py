@@ -1,0 +1,82 @@
+"""What each function's role may do, and nothing more.
+
+No role updates, deletes or scans: records are append-only, an audit item is never changed, and nobody reads a table
+from one end to the other.
+"""
+
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.policy import Condition
+from healthcare_dr.infra.site import Site
+
+READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
+WRITE_DOCUMENTS = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
+# By version, so that a quarantine meets the bytes that were looked at and no others.
+QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
+READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
+
+
+def api(site: Site, key_arn: str) -> str:
+    """The function behind the HTTP API."""
+    records, audit = site.table_arns
+    return policy.document(
+        policy.allow(
+            "Records",
+            (
+                "dynamodb:BatchGetItem",
+                "dynamodb:ConditionCheckItem",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+            ),
+            (records, f"{records}/index/*"),
+        ),
+        policy.allow("Audit", ("dynamodb:PutItem", "dynamodb:Query"), (audit, f"{audit}/index/*")),
+        policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
+        policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
+        policy.allow("Key", policy.KEY_USE, key_arn),
+        policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn("documents-peer", site.peer_region)),
+    )
+
+
+def confirmation(site: Site, key_arn: str) -> str:
+    """The function that compares documents with what was announced, copies what is late and quarantines what is not
+    what it should be. Copies are written in the peer region, with the role that it takes there."""
+    records, audit = site.table_arns
+    return policy.document(
+        policy.allow(
+            "Records",
+            ("dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
+            (records, f"{records}/index/*"),
+        ),
+        policy.allow("Audit", ["dynamodb:PutItem"], audit),
+        policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
+        policy.allow("Documents", (*READ_DOCUMENTS, *QUARANTINE), f"{site.documents_arn}/*"),
+        policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "s3", "sns")),
+        policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn("documents-peer", site.peer_region)),
+        policy.allow("Failures", ["sns:Publish"], site.topic_arn),
+    )
+
+
+def reconciliation(site: Site, key_arn: str) -> str:
+    """The function that reads the stream of the records table: it sees all of them and can only add."""
+    records, _ = site.table_arns
+    return policy.document(
+        policy.allow("Records", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), records),
+        policy.allow("Stream", READ_STREAM, site.streams_arn),
+        policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "sns")),
+        policy.allow("Failures", ["sns:Publish"], site.topic_arn),
+    )
+
+
+def documents_peer(site: Site, key_arn: str) -> str:
+    """The role that the peer's functions take to read, copy and quarantine documents here."""
+    return policy.document(
+        policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
+        policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS, *QUARANTINE), f"{site.documents_arn}/*"),
+        policy.allow("Key", policy.KEY_USE, key_arn),
+    )
+
+
+def through(site: Site, *services: str) -> Condition:
+    """Only when one of these services of the region asks on the role's behalf, never by a call of its own."""
+    return {"StringEquals": {"kms:ViaService": [f"{service}.{site.region}.amazonaws.com" for service in services]}}

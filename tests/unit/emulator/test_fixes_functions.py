@@ -1,0 +1,251 @@
+"""Functions hear of what is written: by the streams of tables and by the notices of buckets, as on AWS."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from healthcare_dr.emulator import Emulator, Replication
+from unit.emulator.replicas import EAST, WEST, global_table, item, put, settle, two_buckets, wait_for
+
+Clients = Callable[..., Any]
+Probe = Callable[[Clients], bool]
+
+ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+# Keeps each event in a file, and names the items it is told to fail.
+RECORDS = """
+import json, os, time, uuid
+
+FOLDER = {folder!r}
+
+def handler(event, context):
+    print("called")
+    staging = f"{{FOLDER}}/.{{uuid.uuid4().hex}}"
+    with open(staging, "w") as file:
+        json.dump(event, file)
+    os.rename(staging, f"{{FOLDER}}/{{time.time_ns()}}")
+    records = [r["dynamodb"] for r in event.get("Records", []) if "dynamodb" in r]
+    bad = [r["SequenceNumber"] for r in records if r["Keys"]["sk"]["S"] == "v#bad"]
+    if os.path.exists(f"{{FOLDER}}/.fail") and bad:
+        raise RuntimeError("told to fail")
+    return {{"batchItemFailures": [{{"itemIdentifier": number}} for number in bad]}}
+"""
+
+SLOW = """
+import pathlib, time
+
+def handler(event, context):
+    pathlib.Path({file!r}).touch()
+    time.sleep(6)
+"""
+
+
+class Recorder:
+    """A function that keeps the events it gets."""
+
+    def __init__(self, make_function: Callable[..., str], client: Clients, region: str, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self.client = client("lambda", region)
+        self.arn = make_function(
+            lambda service, *_: client(service, region), uuid.uuid4().hex, RECORDS.format(folder=str(folder)), ALL
+        )
+
+    def fail(self) -> None:
+        """From now on it raises where it named items."""
+        (self._folder / ".fail").touch()
+
+    def events(self) -> list[dict[str, Any]]:
+        names = sorted(entry for entry in self._folder.iterdir() if not entry.name.startswith("."))
+        return [json.loads(name.read_text()) for name in names]
+
+    def batches(self) -> list[list[str]]:
+        """The sort keys it was called with."""
+        return [[record["dynamodb"]["Keys"]["sk"]["S"] for record in event["Records"]] for event in self.events()]
+
+    def read(self, client: Clients, region: str, table: str, **options: Any) -> None:
+        """Maps the stream of a table's replica to it: version items only."""
+        source = client("dynamodb", region).describe_table(TableName=table)["Table"]["LatestStreamArn"]
+        pattern = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
+        self.client.create_event_source_mapping(
+            EventSourceArn=source,
+            FunctionName=self.arn,
+            StartingPosition="LATEST",
+            FilterCriteria={"Filters": [{"Pattern": json.dumps(pattern)}]},
+            FunctionResponseTypes=["ReportBatchItemFailures"],
+            **options,
+        )
+
+
+@pytest.fixture
+def recorder(make_function: Callable[..., str], tmp_path: Path) -> Callable[..., Recorder]:
+    def make(client: Clients, region: str) -> Recorder:
+        return Recorder(make_function, client, region, tmp_path / uuid.uuid4().hex)
+
+    return make
+
+
+def test_a_mapping_gets_what_is_written_here_and_what_arrives(
+    emulator: Emulator, mended: Clients, recorder: Callable[..., Recorder]
+) -> None:
+    table = global_table(mended)
+    recorders = {region: recorder(mended, region) for region in (EAST, WEST)}
+    for region, function in recorders.items():
+        function.read(mended, region, table)
+    put(mended, EAST, table, "head")
+    put(mended, EAST, table, "v#1")
+    for region, function in recorders.items():
+        wait_for(function.batches)
+        assert function.batches() == [["v#1"]]
+        assert function.events()[0]["Records"][0]["awsRegion"] == region
+    settle(emulator)
+
+
+@pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
+def test_a_bad_item_is_singled_out_and_given_up(
+    holds_only_when_mended: Callable[[Probe], None], recorder: Callable[..., Recorder], raises: bool
+) -> None:
+    def probe(client: Clients) -> bool:
+        table, function = global_table(client), recorder(client, EAST)
+        if raises:
+            function.fail()
+        function.read(client, EAST, table, MaximumRetryAttempts=1, BisectBatchOnFunctionError=True)
+        names = ["v#1", "v#bad", "v#2", "v#3"]
+        writes = [{"Put": {"TableName": table, "Item": item(name)}} for name in names]
+        client("dynamodb").transact_write_items(TransactItems=writes)
+        put(client, EAST, table, "v#after")
+
+        def singled_out() -> bool:
+            # Tried alone, too; and those behind it are done without it.
+            done = [name for batch in function.batches() if "v#bad" not in batch for name in batch]
+            return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
+
+        try:
+            wait_for(singled_out, within=8)
+        except AssertionError:
+            return False
+        return True
+
+    holds_only_when_mended(probe)
+
+
+def test_a_function_that_may_not_run_misses_nothing(mended: Clients, recorder: Callable[..., Recorder]) -> None:
+    table, function = global_table(mended), recorder(mended, EAST)
+    function.read(mended, EAST, table, MaximumRetryAttempts=0)
+    function.client.put_function_concurrency(FunctionName=function.arn, ReservedConcurrentExecutions=0)
+    put(mended, EAST, table, "v#1")
+    time.sleep(1.5)
+    assert function.batches() == []
+    function.client.delete_function_concurrency(FunctionName=function.arn)
+    wait_for(function.batches)
+    assert function.batches() == [["v#1"]]
+
+
+def test_a_slow_function_does_not_hold_up_the_other_region(
+    holds_only_when_mended: Callable[[Probe], None],
+    make_function: Callable[..., str],
+    recorder: Callable[..., Recorder],
+    tmp_path: Path,
+) -> None:
+    def probe(client: Clients) -> bool:
+        tables = {region: global_table(client) for region in (EAST, WEST)}
+        at_work = tmp_path / uuid.uuid4().hex
+        source = SLOW.format(file=str(at_work))
+        client("lambda").create_event_source_mapping(
+            EventSourceArn=client("dynamodb").describe_table(TableName=tables[EAST])["Table"]["LatestStreamArn"],
+            FunctionName=make_function(client, uuid.uuid4().hex, source, ALL),
+            StartingPosition="LATEST",
+        )
+        quick = recorder(client, WEST)
+        quick.read(client, WEST, tables[WEST])
+        put(client, EAST, tables[EAST], "v#1")
+        wait_for(at_work.exists)
+        put(client, WEST, tables[WEST], "v#1")
+        try:
+            wait_for(quick.batches, within=5)
+        except AssertionError:
+            return False
+        return True
+
+    holds_only_when_mended(probe)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_stop_does_not_keep_records_from_a_function(
+    make_emulator: Callable[..., Emulator],
+    clients_of: Callable[[Emulator], Clients],
+    recorder: Callable[..., Recorder],
+    fixed: bool,
+) -> None:
+    emulator = make_emulator(fixed=fixed)
+    emulator.set_replication(tables=False)
+    emulator.start()
+    client = clients_of(emulator)
+    table, function = global_table(client), recorder(client, WEST)
+    function.read(client, WEST, table)
+    put(client, WEST, table, "v#before")
+    wait_for(function.batches)
+    # Arrives while it stops: the function can be called only after the next start.
+    put(client, EAST, table, "v#meanwhile")
+    emulator.stop()
+    emulator.start()
+    put(client, WEST, table, "v#after")
+
+    def seen() -> bool:
+        return {"v#before", "v#meanwhile", "v#after"} <= {name for batch in function.batches() for name in batch}
+
+    try:
+        wait_for(seen, within=10 if fixed else 2)
+    except AssertionError:
+        assert not fixed
+    else:
+        assert fixed
+    finally:
+        emulator.stop()
+
+
+def test_a_function_hears_of_uploads_in_its_own_region(
+    emulator: Emulator, mended: Clients, recorder: Callable[..., Recorder]
+) -> None:
+    buckets = two_buckets(mended)
+    recorders = {region: recorder(mended, region) for region in (EAST, WEST)}
+    for region, function in recorders.items():
+        function.client.add_permission(
+            FunctionName=function.arn,
+            StatementId="s3",
+            Action="lambda:InvokeFunction",
+            Principal="s3.amazonaws.com",
+            SourceArn=f"arn:aws:s3:::{buckets.names[region]}",
+        )
+        notice = {
+            "LambdaFunctionArn": function.arn,
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "documents/"}]}},
+        }
+        buckets.s3(region).put_bucket_notification_configuration(
+            Bucket=buckets.names[region], NotificationConfiguration={"LambdaFunctionConfigurations": [notice]}
+        )
+    upload = {"Bucket": buckets.names[EAST], "Key": "documents/clinic/a b"}
+    buckets.put(EAST, "elsewhere/1")
+    parts = buckets.s3(EAST).create_multipart_upload(**upload)["UploadId"]
+    part = buckets.s3(EAST).upload_part(**upload, UploadId=parts, PartNumber=1, Body=b"content")
+    version = buckets.s3(EAST).complete_multipart_upload(
+        **upload, UploadId=parts, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    )["VersionId"]
+    expected = {EAST: "ObjectCreated:CompleteMultipartUpload", WEST: "ObjectCreated:Put"}
+    for region, function in recorders.items():
+        wait_for(function.events)
+        (event,) = function.events()
+        (record,) = event["Records"]
+        assert (record["eventName"], record["awsRegion"]) == (expected[region], region)
+        assert record["s3"]["bucket"]["name"] == buckets.names[region]
+        assert (record["s3"]["object"]["key"], record["s3"]["object"]["versionId"]) == (
+            "documents/clinic/a+b",
+            version,
+        )
+    settle(emulator)
+    assert emulator.replication() == Replication()

@@ -1,0 +1,226 @@
+"""Global tables replicate later, item by item, and the last writer wins; and replication can be made to stand still."""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from healthcare_dr.emulator import Emulator, Replication
+from healthcare_dr.emulator.replication.queue import Queue
+from healthcare_dr.emulator.replication.settings import change
+from healthcare_dr.errors import EmulatorError
+from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, two_buckets, wait_for
+
+Clients = Callable[..., Any]
+
+
+def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, mended: Clients) -> None:
+    replicating.set_replication(lag_seconds=0.4)
+    table = global_table(mended)
+    start = time.monotonic()
+    put(mended, EAST, table, "a", value="1")
+    assert replicating.pending() == 1
+    assert get(mended, WEST, table, "a") is None
+    wait_for(lambda: get(mended, WEST, table, "a") == {"value": "1"})
+    assert 0.4 <= time.monotonic() - start < 2
+    assert replicating.pending() == 0
+
+
+def test_ministack_as_it_is_replicates_within_the_write(as_is: Clients, unfixed_emulator: Emulator) -> None:
+    table = global_table(as_is)
+    put(as_is, EAST, table, "a", value="1")
+    assert get(as_is, WEST, table, "a") == {"value": "1"}
+    assert unfixed_emulator.pending() == 0
+
+
+@pytest.mark.parametrize("last", ["put", "delete"])
+def test_the_last_writer_wins_in_both_regions(replicating: Emulator, mended: Clients, last: str) -> None:
+    table = global_table(mended)
+    put(mended, EAST, table, "a", value="first")
+    settle(replicating)
+    replicating.set_replication(tables=False)
+    put(mended, WEST, table, "a", value="earlier")
+    if last == "put":
+        put(mended, EAST, table, "a", value="later")
+    else:
+        mended("dynamodb").delete_item(TableName=table, Key={"pk": {"S": "p"}, "sk": {"S": "a"}})
+    assert replicating.pending() == 2
+    replicating.set_replication(tables=True)
+    settle(replicating)
+    expected = {"value": "later"} if last == "put" else None
+    assert [get(mended, region, table, "a") for region in (EAST, WEST)] == [expected, expected]
+
+
+def test_the_items_of_a_transaction_replicate_one_by_one(replicating: Emulator, mended: Clients) -> None:
+    table = global_table(mended)
+    replicating.set_replication(tables=False)
+    writes = [{"sk": {"S": name}, "pk": {"S": "p"}, "value": {"S": "east"}} for name in ("a", "b")]
+    mended("dynamodb").transact_write_items(
+        TransactItems=[{"Put": {"TableName": table, "Item": write}} for write in writes]
+    )
+    put(mended, WEST, table, "b", value="west, later")
+    replicating.set_replication(tables=True)
+    settle(replicating)
+    for region in (EAST, WEST):
+        assert get(mended, region, table, "a") == {"value": "east"}
+        assert get(mended, region, table, "b") == {"value": "west, later"}
+
+
+def test_a_condition_sees_only_its_own_region(replicating: Emulator, mended: Clients) -> None:
+    table = global_table(mended)
+    replicating.set_replication(tables=False)
+    for region in (EAST, WEST):
+        mended("dynamodb", region).put_item(
+            TableName=table,
+            Item={"pk": {"S": "p"}, "sk": {"S": "a"}, "value": {"S": region}},
+            ConditionExpression="attribute_not_exists(pk)",
+        )
+    replicating.set_replication(tables=True)
+    settle(replicating)
+    assert get(mended, EAST, table, "a") == {"value": WEST}
+
+
+def test_the_stream_of_the_receiving_region_has_what_arrived_and_not_what_lost(
+    replicating: Emulator, mended: Clients
+) -> None:
+    table = global_table(mended)
+
+    def stream() -> list[tuple[str, str | None]]:
+        streams = mended("dynamodbstreams", WEST)
+        arn = streams.list_streams(TableName=table)["Streams"][0]["StreamArn"]
+        (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+        iterator = streams.get_shard_iterator(
+            StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        records = streams.get_records(ShardIterator=iterator)["Records"]
+        assert {record["awsRegion"] for record in records} <= {WEST}
+        return [
+            (record["eventName"], record["dynamodb"].get("NewImage", {}).get("value", {}).get("S"))
+            for record in records
+        ]
+
+    replicating.set_replication(tables=False)
+    put(mended, EAST, table, "a", value="loses")
+    put(mended, EAST, table, "b", value="arrives")
+    put(mended, WEST, table, "a", value="wins")
+    assert stream() == [("INSERT", "wins")]
+    replicating.set_replication(tables=True)
+    settle(replicating)
+    assert stream() == [("INSERT", "wins"), ("INSERT", "arrives")]
+
+
+def test_what_stands_still_arrives_in_a_table_of_the_same_name_neither(replicating: Emulator, mended: Clients) -> None:
+    table = global_table(mended)
+    replicating.set_replication(tables=False)
+    put(mended, EAST, table, "a", value="old table's")
+    for region in (EAST, WEST):
+        mended("dynamodb", region).delete_table(TableName=table)
+    mended("dynamodb", WEST).create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    replicating.set_replication(tables=True)
+    settle(replicating)
+    assert get(mended, WEST, table, "a") is None
+
+
+def test_one_kind_stands_still_while_the_other_moves(replicating: Emulator, mended: Clients) -> None:
+    table, buckets = global_table(mended), two_buckets(mended)
+    replicating.set_replication(documents=False)
+    put(mended, EAST, table, "a", value="1")
+    buckets.put(EAST)
+    wait_for(lambda: get(mended, WEST, table, "a"))
+    assert buckets.head(EAST)["ReplicationStatus"] == "PENDING"
+    assert replicating.pending() == 1
+
+
+def test_nothing_is_lost_when_it_ends_while_replication_stands_still(
+    fresh: Emulator, clients_of: Callable[[Emulator], Clients]
+) -> None:
+    fresh.set_replication(tables=False, documents=False)
+    fresh.start()
+    client = clients_of(fresh)
+    table, buckets = global_table(client), two_buckets(client)
+    put(client, EAST, table, "a", value="1")
+    version = buckets.put(EAST, Metadata={"kept": "yes"})
+    assert fresh.pending() == 2
+    fresh.stop()
+    assert fresh.pending() == 0
+    fresh.start()
+    assert fresh.replication() == Replication(tables=False, documents=False)
+    assert get(client, WEST, table, "a") == {"value": "1"}
+    replica = buckets.head(WEST)
+    assert (replica["VersionId"], replica["Metadata"], replica["ReplicationStatus"]) == (
+        version,
+        {"kept": "yes"},
+        "REPLICA",
+    )
+    assert buckets.head(EAST)["ReplicationStatus"] == "COMPLETED"
+    assert buckets.read(WEST) == b"content"
+    fresh.erase()
+    assert fresh.replication() == Replication()
+
+
+def test_settings_are_kept_one_by_one(fresh: Emulator) -> None:
+    assert fresh.replication() == Replication(tables=True, documents=True, lag_seconds=0.5)
+    fresh.set_replication(documents=False)
+    fresh.set_replication(lag_seconds=2)
+    assert fresh.replication() == Replication(tables=True, documents=False, lag_seconds=2)
+    assert fresh.pending() == 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"lag_seconds": -1}, {"lag_seconds": float("nan")}, {"lag_seconds": 3601}, {"lag_seconds": "1"}, {"tables": 1}],
+)
+def test_bad_settings_are_refused_in_one_line(fresh: Emulator, asked: dict[str, Any]) -> None:
+    with pytest.raises(EmulatorError, match=next(iter(asked))) as refusal:
+        fresh.set_replication(**asked)
+    assert "\n" not in str(refusal.value)
+    assert fresh.replication() == Replication()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"speed": 1}', json.dumps({"lag_seconds": None})])
+def test_settings_that_somebody_spoilt_are_named(fresh: Emulator, content: str) -> None:
+    fresh.set_replication()
+    (fresh.home / "replication.json").write_text(content)
+    with pytest.raises(EmulatorError, match=r"replication\.json|lag_seconds"):
+        fresh.replication()
+
+
+def test_what_waits_is_said_only_to_root(emulator: Emulator) -> None:
+    address = f"https://127.0.0.1:{emulator.port}/_ministack/replication"
+    context = ssl.create_default_context(cafile=str(emulator.certificate))
+    with httpx.Client(verify=context, trust_env=False) as web:
+        assert web.get(address).status_code == 404
+        assert web.get(address, headers={"x-healthcare-dr-root": "guess"}).status_code == 404
+
+
+def test_a_process_that_does_not_say_what_waits_is_an_error(unfixed_emulator: Emulator) -> None:
+    with pytest.raises(EmulatorError, match="HTTP 4"):
+        replace(unfixed_emulator, fixed=True).pending()
+
+
+def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
+    settings = tmp_path / "replication.json"
+    change(settings, lag_seconds=0)
+    queue, applied = Queue(settings), []
+
+    def fail() -> None:
+        raise ArithmeticError
+
+    queue.tables.put(fail)
+    queue.tables.put(lambda: applied.append("next"))
+    with pytest.raises(ArithmeticError):
+        asyncio.run(queue.run())
+    queue.drain()
+    assert (applied, queue.pending()) == (["next"], 0)
