@@ -10,7 +10,7 @@ NPM = $(BIN)/python tools/npm.py
 PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check synth bench format lock clean
+.PHONY: help setup up down test check synth generate bench format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -35,6 +35,10 @@ check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 
 synth: $(READY) ## write the Terraform JSON of the three stacks to cdktf.out
 	@$(BIN)/hdr synth
+
+generate: $(READY) ## compile the FHIR profile and write docs/openapi.json
+	@$(BIN)/python tools/fhir_profile.py
+	@$(BIN)/python tools/openapi.py
 
 bench: $(READY) $(CDKTN) ## measure, as ratios in one run, into bench/results.json
 	@$(BIN)/python -m bench $(ARGS)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import cold_start, synthesis, up, warm
+from bench import capacity, cold_start, synthesis, up, warm
 from bench.machine import machine
 from bench.model import SCHEMA, Measurement, Say
 from bench.running import CHECKOUT
@@ -31,6 +31,7 @@ class Name(StrEnum):
     SYNTHESIS = "synthesis"
     COLD_START = "cold-start"
     WARM = "warm"
+    CAPACITY = "capacity"
     UP = "up"
 
 
@@ -38,6 +39,7 @@ GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
     Name.SYNTHESIS: synthesis.measure,
     Name.COLD_START: cold_start.measure,
     Name.WARM: warm.measure,
+    Name.CAPACITY: capacity.measure,
     Name.UP: up.measure,
 }
 

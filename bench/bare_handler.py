@@ -16,11 +16,17 @@ def handler(event: dict[str, object], context: object) -> dict[str, object]:
     authorizer = event["requestContext"]["authorizer"]  # type: ignore[index]  # an event of a known form
     claims = authorizer["jwt"]["claims"]
     patient_id = str(event["rawPath"]).rpartition("/")[2]
-    found = _client.get_item(
+    (found,) = _client.query(
         TableName=os.environ["RECORDS_TABLE"],
-        Key={"pk": {"S": f"{claims['tenant']}#Patient#{patient_id}"}, "sk": {"S": "head"}},
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :versions)",
+        ExpressionAttributeValues={
+            ":pk": {"S": f"{claims['tenant']}#Patient#{patient_id}"},
+            ":versions": {"S": "v#"},
+        },
+        ScanIndexForward=False,
         ConsistentRead=True,
-    )["Item"]
+        Limit=1,
+    )["Items"]
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     audit = {
         "pk": f"{claims['tenant']}#{at[:13]}#00",

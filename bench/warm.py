@@ -1,4 +1,4 @@
-"""A warm read and a warm write through the handler, against the same boto3 calls made directly."""
+"""A warm read, update and search through the handler, against the same boto3 calls made directly."""
 
 import json
 
@@ -7,16 +7,18 @@ from bench.model import Aim, Measurement, Say, Series
 from bench.running import embedded_aws, python, scratch_folder
 
 NOTES = {
-    "read": "GET /fhir/Patient/{id}: one GetItem and one PutItem to the audit trail, at the same time on both sides.",
-    "write": "POST /fhir/Patient: one TransactWriteItems of version, head and audit item.",
+    "read": "GET /fhir/Patient/{id}: one Query and one PutItem to the audit trail, at the same time on both sides.",
+    "update": "PUT /fhir/Patient/{id} with If-Match: one TransactWriteItems of version, head, index and audit items.",
+    "search": "GET /fhir/Patient by name, which finds 20: one Query, one BatchGetItem, one TransactWriteItems of 20 "
+    "audit items.",
 }
 
 
 def measure(say: Say) -> list[Measurement]:
     """Both ways in one process, so both meet the same embedded AWS."""
     with scratch_folder() as scratch, embedded_aws(scratch / "home") as emulator:
-        lambdas.create_tables(emulator)
-        say("warm calls: about half a minute")
+        lambdas.create_resources(emulator)
+        say("warm calls: about a minute")
         samples = json.loads(python("warm", environment=lambdas.environment(emulator)).output)
     return [
         Measurement(

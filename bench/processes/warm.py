@@ -1,7 +1,7 @@
 """`python -m bench.processes.warm`: prints milliseconds of warm calls, through the handler and made directly.
 
 Made directly means: a plain boto3 client sends the same requests that the handler was seen to send, with new keys. Like
-the handler it reads record and puts the audit item at the same time, or the ratio would hide what the handler costs.
+the handler it reads the record and puts the audit item at the same time, or the ratio would hide the handler's cost.
 """
 
 import contextlib
@@ -10,44 +10,44 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import boto3
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import EphemeralMetrics
-from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from bench import lambdas
-from patient_api.api import Api
+from bench.running import BenchError
+from bench.serving import sent_to, serve
+from patient_api.api.edge import Api
 from patient_api.aws import Clients
-from patient_api.environment import Environment
-from patient_api.wiring import build
+from patient_api.clock import Stamp
 
-WARM_UP, ROUNDS = 50, 400
+WARM_UP, ROUNDS = 50, 300
+FOUND = 20
+FAMILY = "Twentyfold"
+
+Call = dict[str, Any]
+# Gets one call ready, and gives back what is to be timed.
+Side = Callable[[], Callable[[], object]]
 
 
 def main() -> None:
     """Both ways take turns, and who begins changes."""
     with Path(os.devnull).open("w", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-        environment = Environment.of(os.environ)
-        clients = Clients(region=environment.region)
-        logger = Logger(utc=True, use_rfc3339=True)
-        api = build(environment=environment, clients=clients, logger=logger, metrics=EphemeralMetrics())
-        results = {
-            "read": _race(_handler(api, lambdas.read_call(), 200), _direct_read(_seen(clients, api, "read"))),
-            "write": _race(_handler(api, lambdas.create_call(), 201), _direct_write(_seen(clients, api, "write"))),
-        }
+        clients = Clients(region=os.environ["AWS_REGION"])
+        api, dynamodb = serve(os.environ, clients), clients.dynamodb()
+        races = {"read": _read, "update": _update, "search": _search}
+        results = {name: _race(*prepare(api, dynamodb)) for name, prepare in races.items()}
     print(json.dumps(results))
 
 
-def _race(handler: Callable[[], None], direct: Callable[[], None]) -> dict[str, list[float]]:
+def _race(handler: Side, direct: Side) -> dict[str, list[float]]:
     samples: dict[str, list[float]] = {"handler": [], "boto3": []}
     sides = [("handler", handler), ("boto3", direct)]
     for number in range(WARM_UP + ROUNDS):
-        for name, act in sides if number % 2 else reversed(sides):
+        for name, side in sides if number % 2 else reversed(sides):
+            act = side()
             began = time.perf_counter()
             act()
             if number >= WARM_UP:
@@ -55,57 +55,106 @@ def _race(handler: Callable[[], None], direct: Callable[[], None]) -> dict[str, 
     return samples
 
 
-def _handler(api: Api, call: dict[str, Any], status: int) -> Callable[[], None]:
-    context = LambdaContext()
-
-    def act() -> None:
-        answer = api(call, context)
-        assert answer["statusCode"] == status, answer
-
-    return act
-
-
-def _seen(clients: Clients, api: Api, kind: str) -> dict[str, dict[str, Any]]:
-    """The requests that the handler sends for one call, by operation."""
-    seen: dict[str, dict[str, Any]] = {}
-    client: Any = clients.dynamodb()
-
-    def note(params: dict[str, Any], model: Any, **_: object) -> None:
-        seen[model.name] = deepcopy(params)
-
-    client.meta.events.register("provide-client-params.dynamodb", note)
-    api(lambdas.read_call() if kind == "read" else lambdas.create_call(), LambdaContext())
-    client.meta.events.unregister("provide-client-params.dynamodb", note)
-    return seen
-
-
-def _direct_read(seen: dict[str, dict[str, Any]]) -> Callable[[], None]:
+def _read(api: Api, dynamodb: object) -> tuple[Side, Side]:
+    call = lambdas.read_call()
+    sent = _seen(dynamodb, lambda: _answered(api, call, 200), {"Query", "PutItem"})
     client, pool = boto3.client("dynamodb"), ThreadPoolExecutor(1)
-    get, put = seen["GetItem"], seen["PutItem"]
 
-    def act() -> None:
-        item = {**put["Item"], "sk": {"S": f"{put['Item']['at']['S']}#{uuid4()}"}}
-        audited = pool.submit(client.put_item, **{**put, "Item": item})
-        assert client.get_item(**get)["Item"]
-        audited.result()
+    def direct() -> Callable[[], object]:
+        put = {**sent["PutItem"], "Item": _another(sent["PutItem"]["Item"])}
 
-    return act
+        def act() -> None:
+            audited = pool.submit(client.put_item, **put)
+            assert client.query(**sent["Query"])["Items"]
+            audited.result()
+
+        return act
+
+    return lambda: lambda: _answered(api, call, 200), direct
 
 
-def _direct_write(seen: dict[str, dict[str, Any]]) -> Callable[[], None]:
+def _update(api: Api, dynamodb: object) -> tuple[Side, Side]:
+    """Each side updates a record of its own, again and again."""
+    (patient_id, first), (other, begun) = _created(api), _created(api)
+    stamps = [first]
+
+    def handler() -> Callable[[], object]:
+        call = lambdas.update_call(patient_id, f'W/"{stamps[-1]}"')
+        return lambda: stamps.append(_stamp(_answered(api, call, 200)))
+
+    sent = _seen(dynamodb, handler(), {"TransactWriteItems"})
+    template = json.dumps(sent["TransactWriteItems"]["TransactItems"]).replace(patient_id, other)
+    client, expected, made, own = boto3.client("dynamodb"), str(first), str(stamps[-1]), [begun]
+
+    def direct() -> Callable[[], object]:
+        own.append(Stamp(own[-1].millis + 1, 0, lambdas.REGION))
+        items = json.loads(template.replace(made, str(own[-1])).replace(expected, str(own[-2])))
+        items[-1]["Put"]["Item"] = _another(items[-1]["Put"]["Item"])
+        token = str(uuid4())
+        return lambda: client.transact_write_items(TransactItems=items, ClientRequestToken=token)
+
+    return handler, direct
+
+
+def _search(api: Api, dynamodb: object) -> tuple[Side, Side]:
+    """A search that finds as many as a page holds."""
+    for _ in range(FOUND):
+        _answered(api, lambdas.create_call({**lambdas.PATIENT, "name": [{"family": FAMILY}]}), 201)
+    call = lambdas.search_call(f"name={FAMILY}")
+
+    def found() -> None:
+        assert len(json.loads(_answered(api, call, 200)["body"])["entry"]) == FOUND
+
+    sent = _seen(dynamodb, found, {"Query", "BatchGetItem", "TransactWriteItems"})
+    puts = [put["Put"] for put in sent["TransactWriteItems"]["TransactItems"]]
     client = boto3.client("dynamodb")
-    (request,) = seen.values()
 
-    def act() -> None:
-        puts = [{**put["Put"], "Item": _renamed(put["Put"]["Item"])} for put in request["TransactItems"]]
-        client.transact_write_items(TransactItems=[{"Put": put} for put in puts], ClientRequestToken=str(uuid4()))
+    def direct() -> Callable[[], object]:
+        items, token = [{"Put": {**put, "Item": _another(put["Item"])}} for put in puts], str(uuid4())
 
-    return act
+        def act() -> None:
+            assert len(client.query(**sent["Query"])["Items"]) == FOUND
+            client.batch_get_item(**sent["BatchGetItem"])
+            client.transact_write_items(TransactItems=items, ClientRequestToken=token)
+
+        return act
+
+    return lambda: lambda: _answered(api, call, 200), direct
 
 
-def _renamed(item: dict[str, Any]) -> dict[str, Any]:
-    """The same item in another partition."""
-    return {**item, "pk": {"S": f"{lambdas.TENANT}#Patient#{uuid4()}"}}
+def _seen(dynamodb: object, act: Callable[[], object], expected: set[str]) -> dict[str, dict[str, Any]]:
+    """The requests that the handler sends for one call, by operation; each operation once, and no other."""
+    with sent_to(dynamodb) as sent:
+        act()
+    names = sorted(name for name, _ in sent)
+    if names != sorted(expected):
+        raise BenchError(f"one call took {', '.join(names)} instead of {', '.join(sorted(expected))}")
+    return dict(sent)
+
+
+def _created(api: Api) -> tuple[str, Stamp]:
+    """The id of a new record, and its version."""
+    answer = _answered(api, lambdas.create_call(), 201)
+    return answer["headers"]["location"].split("/")[3], _stamp(answer)
+
+
+def _stamp(answer: Call) -> Stamp:
+    stamp = Stamp.parse(answer["headers"]["etag"].removeprefix('W/"').rstrip('"'))
+    assert stamp
+    return stamp
+
+
+def _answered(api: Api, call: Call, status: int) -> Call:
+    answer = api(call, None)
+    if answer["statusCode"] != status:
+        raise BenchError(f"{call['routeKey']} answered {answer['statusCode']}: {answer['body']}")
+    return answer
+
+
+def _another(event: dict[str, Any]) -> dict[str, Any]:
+    """The same audit item with a key of its own."""
+    name = str(uuid4())
+    return {**event, "event": {"S": name}, "sk": {"S": f"{event['at']['S']}#{name}"}}
 
 
 if __name__ == "__main__":

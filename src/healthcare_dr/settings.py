@@ -32,6 +32,8 @@ Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
+# Read by `hdr seed` alone: a secret is no setting.
+TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - the variable's name
 ALLOWED = {
     "home": "a folder, or a place where one can be made",
     "environment_suffix": "1 to 20 of a-z, 0-9 and -, neither first nor last a -",
@@ -213,7 +215,7 @@ def variable_names() -> tuple[str, ...]:
 
 
 def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
-    known = variable_names()
+    known = (*variable_names(), TOKEN_VARIABLE)
     for name in sorted(environment):
         if name.upper() in known:
             continue

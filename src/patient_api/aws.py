@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, cast
 
 import botocore.session
 from botocore.config import Config
+from botocore.credentials import DeferredRefreshableCredentials
 from botocore.loaders import Loader
 
 
@@ -24,9 +25,19 @@ class DynamoDB(Protocol):
 
 
 class S3(Protocol):
-    """What the API uses of S3."""
+    """What the functions use of S3. There is no delete."""
 
     def head_bucket(self, **request: Any) -> dict[str, Any]: ...
+    def head_object(self, **request: Any) -> dict[str, Any]: ...
+    def get_object(self, **request: Any) -> dict[str, Any]: ...
+    def put_object(self, **request: Any) -> dict[str, Any]: ...
+    def put_object_tagging(self, **request: Any) -> dict[str, Any]: ...
+    def create_multipart_upload(self, **request: Any) -> dict[str, Any]: ...
+    def upload_part(self, **request: Any) -> dict[str, Any]: ...
+    def list_parts(self, **request: Any) -> dict[str, Any]: ...
+    def complete_multipart_upload(self, **request: Any) -> dict[str, Any]: ...
+    def abort_multipart_upload(self, **request: Any) -> dict[str, Any]: ...
+    def generate_presigned_url(self, operation: str, **request: Any) -> str: ...
 
 
 class KMS(Protocol):
@@ -36,16 +47,57 @@ class KMS(Protocol):
     def generate_mac(self, **request: Any) -> dict[str, Any]: ...
 
 
+class STS(Protocol):
+    """What the functions use of STS."""
+
+    def assume_role(self, **request: Any) -> dict[str, Any]: ...
+
+
 # Seconds. At worst a call takes three times two seconds and some backoff: inside the function's 30, even twice over.
 _STORE: Final = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 3})
 _PROBE: Final = Config(connect_timeout=1, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})
+# An address is good for one region's bucket under its own name, and promises no checksum that nobody asked for.
+_OBJECTS: Final = Config(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    signature_version="s3v4",
+    s3={"us_east_1_regional_endpoint": "regional"},
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
 
 
 class _KnownServices(Loader):  # type: ignore[misc]  # botocore ships no types
-    """Spares each cold start a look into the folders of all 400 services, of which the API uses three."""
+    """Spares each cold start a look into the folders of all 400 services, of which the functions use four."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - botocore's own signature
-        return ["dynamodb", "kms", "s3"]
+        return ["dynamodb", "kms", "s3", "sts"]
+
+
+class AssumedRole:
+    """Where a session takes its credentials from: a role, assumed when they are first needed and before they expire.
+
+    botocore renews them 15 minutes ahead: what is signed with them stays good for at least ten.
+    """
+
+    def __init__(self, *, sts: Callable[[], STS], role: str) -> None:
+        self._sts = sts
+        self._role = role
+
+    def load_credentials(self) -> DeferredRefreshableCredentials:
+        """Called by botocore."""
+        return DeferredRefreshableCredentials(refresh_using=self._assume, method="assume-role")
+
+    def _assume(self) -> dict[str, str]:
+        answer = self._sts().assume_role(RoleArn=self._role, RoleSessionName="healthcare-dr-documents")
+        held = answer["Credentials"]
+        return {
+            "access_key": held["AccessKeyId"],
+            "secret_key": held["SecretAccessKey"],
+            "token": held["SessionToken"],
+            "expiry_time": held["Expiration"].isoformat(),
+        }
 
 
 class Clients:
@@ -53,9 +105,8 @@ class Clients:
 
     def __init__(self, *, region: str) -> None:
         self._region = region
-        self._session = botocore.session.get_session()
-        self._session.register_component("data_loader", _KnownServices())
-        self._made: dict[str, Any] = {}
+        self._session = _session()
+        self._made: dict[tuple[str, ...], Any] = {}
         self._lock = RLock()
 
     def dynamodb(self) -> DynamoDB:
@@ -66,13 +117,38 @@ class Clients:
         """For the health probe."""
         return cast("S3", self._client("s3", _PROBE))
 
+    def documents(self) -> S3:
+        """For this region's documents."""
+        return cast("S3", self._client("s3", _OBJECTS, "documents"))
+
+    def documents_of(self, *, region: str, role: str) -> S3:
+        """For another region's documents, through a role there."""
+        with self._lock:
+            name = ("s3", region, role)
+            if name not in self._made:
+                session = _session()
+                session.register_component("credential_provider", AssumedRole(sts=self._sts, role=role))
+                self._made[name] = session.create_client("s3", region_name=region, config=_OBJECTS)
+            return cast("S3", self._made[name])
+
     def kms(self) -> KMS:
-        """For the health probe."""
+        """For the health probe, and for the secrets that follow from a key."""
         return cast("KMS", self._client("kms", _PROBE))
 
-    def _client(self, service: str, config: Config) -> object:
+    def _sts(self) -> STS:
+        # This region's own: the other's may be what is out of reach.
+        return cast("STS", self._client("sts", _STORE))
+
+    def _client(self, service: str, config: Config, *purpose: str) -> object:
         with self._lock:
-            if service not in self._made:
+            name = (service, *purpose)
+            if name not in self._made:
                 create: Callable[..., object] = self._session.create_client
-                self._made[service] = create(service, region_name=self._region, config=config)
-            return self._made[service]
+                self._made[name] = create(service, region_name=self._region, config=config)
+            return self._made[name]
+
+
+def _session() -> Any:
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _KnownServices())
+    return session

@@ -10,8 +10,9 @@ from integration.platform_run import REGIONS, Deployed, free_port
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What ends the deployment comes last."""
-    items.sort(key=lambda item: item.get_closest_marker("ends_the_deployment") is not None)
+    """What looks at the traffic of all others comes after them; what ends the deployment comes last."""
+    late = ("looks_at_all_traffic", "ends_the_deployment")
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in reversed(late)])
 
 
 @pytest.fixture(scope="session")

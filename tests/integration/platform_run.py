@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[2]
 HDR = Path(sys.executable).with_name("hdr")
 SUFFIX = "it"
 REGIONS = ("us-east-1", "us-west-2")
-ALL_RIGHTS = "system/Patient.cruds"
+ALL_RIGHTS = ("system/Patient.cruds", "system/DocumentReference.cruds", "system/AuditEvent.s")
 DEPLOYMENT_SECONDS = 900
+# What stands for patient data in all that the tests send: no log group may ever hold one of them.
+MARKS = ("Fictitious", "Fay-Marked", "MRN-4711-MARKED", "1970-05-02")
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,17 @@ class Deployed:
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def settle(self) -> None:
+        """Return when all that was written has arrived in both regions."""
+        eventually(lambda: self.emulator.pending() == 0)
+
     def account(self) -> str:
         return str(self.client("sts").get_caller_identity()["Account"])
 
     def bucket(self, region: str) -> str:
         return self.names.documents_bucket(self.account(), region)
 
-    def token(self, *, tenant: str = "clinic-a", scopes: Sequence[str] = (ALL_RIGHTS,), **other: Any) -> str:
+    def token(self, *, tenant: str = "clinic-a", scopes: Sequence[str] = ALL_RIGHTS, **other: Any) -> str:
         return self.emulator.token(subject="tester", tenant=tenant, scopes=scopes, **other)
 
     @cache  # noqa: B019 - one deployment lives as long as the tests
@@ -143,9 +149,24 @@ def free_port() -> int:
             return port
 
 
+def eventually(holds: Callable[[], bool], *, seconds: float = 30) -> None:
+    """Return as soon as it holds; fails when it never does."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
 def patient(**elements: object) -> dict[str, object]:
-    """A clearly fictitious patient."""
-    return {"resourceType": "Patient", "name": [{"family": "Fictitious", "given": ["Fay"]}], **elements}
+    """A clearly fictitious patient, made of `MARKS`."""
+    family, given, number, born = MARKS
+    return {
+        "resourceType": "Patient",
+        "name": [{"family": family, "given": [given]}],
+        "identifier": [{"system": "urn:healthcare-dr:fictitious", "value": number}],
+        "birthDate": born,
+        **elements,
+    }
 
 
 def issue_code(answer: httpx.Response) -> str:

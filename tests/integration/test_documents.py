@@ -17,8 +17,10 @@ def test_a_document_put_here_is_there_too(deployed: Deployed, region: str, other
     put = here.put_object(Bucket=deployed.bucket(region), Key=key, Body=body)
     assert put["ServerSideEncryption"] == "aws:kms"
     assert put["VersionId"]
+    deployed.settle()
     assert there.get_object(Bucket=deployed.bucket(other_region), Key=key)["Body"].read() == body
     here.delete_object(Bucket=deployed.bucket(region), Key=key)
+    deployed.settle()
     with pytest.raises(ClientError):
         there.get_object(Bucket=deployed.bucket(other_region), Key=key)
 

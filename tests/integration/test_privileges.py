@@ -118,6 +118,7 @@ def test_the_api_cannot_do_without_its_permissions(
 ) -> None:
     written = apis[region].post("/fhir/Patient", json=patient()).json()
     address = f"/fhir/Patient/{written['id']}"
+    deployed.settle()
     with without(deployed, region, sid):
         for refused in (apis[region].post("/fhir/Patient", json=patient()), apis[region].get(address)):
             assert refused.status_code == 503

@@ -1,5 +1,6 @@
 """The `hdr` command: help, exit codes, one clear line for every error."""
 
+import base64
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from healthcare_dr.cli import app, command
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 
-COMMANDS = ("synth", "up", "down", "plan", "deploy", "destroy", "status", "outputs", "token")
+COMMANDS = ("synth", "up", "down", "plan", "deploy", "destroy", "status", "outputs", "token", "seed")
 Run = Callable[..., Result]
 
 
@@ -82,6 +83,51 @@ def test_a_token_is_all_there_is_on_stdout(hdr: Run) -> None:
     assert result.stderr == ""
     header, payload, signature = result.stdout.strip().split(".")
     assert all((header, payload, signature))
+
+
+def test_a_token_opens_the_whole_api_unless_told_otherwise(hdr: Run) -> None:
+    payload = hdr("token").stdout.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims["scope"].split() == [
+        "system/Patient.cruds",
+        "system/DocumentReference.cruds",
+        "system/AuditEvent.s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--tenant", "a#b"), "hdr: --tenant 'a#b' is not allowed"),
+        ((), "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"),
+        (("--target", "aws", "--tenant", "a"), "hdr: --tenant is for the embedded AWS"),
+        (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed` does not make"),
+    ],
+)
+def test_a_seed_that_cannot_be_is_one_line(hdr: Run, arguments: tuple[str, ...], said: str) -> None:
+    assert only_line(hdr("seed", *arguments)).startswith(said)
+
+
+def test_the_token_for_a_seed_is_no_setting_and_no_argument(hdr: Run) -> None:
+    issuer = {"HDR_OIDC_ISSUER": "https://issuer.example.org", "AWS_ENDPOINT_URL": "https://127.0.0.1:4566"}
+    assert only_line(hdr("seed", "--target", "aws", **issuer)).startswith(
+        "hdr: HDR_TOKEN is not set: put a token of https://issuer.example.org with the scopes system/Patient.cruds"
+    )
+    with_token = hdr("seed", "--target", "aws", **issuer, HDR_TOKEN="a.b.c")
+    assert only_line(with_token).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
+    assert hdr("seed", "--token", "a.b.c").exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--patients", "--concurrency", "--documents", "--seed"])
+def test_a_number_out_of_range_is_wrong_usage(hdr: Run, option: str) -> None:
+    assert hdr("seed", option, "-1").exit_code == 2
+
+
+def test_the_command_is_also_a_module() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "healthcare_dr.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == f"hdr {__version__}\n"
 
 
 def test_a_wrong_tenant_is_one_line(hdr: Run) -> None:

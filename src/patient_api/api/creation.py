@@ -85,16 +85,23 @@ class Creation:
         # other region and is still on its way, both become versions of one record, not two patients.
         name = self._id_from("Idempotency-Key", caller.tenant, caller.subject, key)
         fingerprint = hashlib.sha256(request.body.encode("utf-8", errors="surrogatepass")).hexdigest()
+        known = RecordKey(caller.tenant, PATIENT, name)
         try:
-            return Created(self._inserted(name, event, resource, fingerprint))
+            # Replication may have brought the first version, but not yet the head that would refuse a second one.
+            first = self._records.first(known)
+            if first is None:
+                return Created(self._inserted(name, event, resource, fingerprint))
         except HeadMismatch:
-            first = self._records.first(RecordKey(caller.tenant, PATIENT, name))
+            first = self._records.first(known)
+        except StorageFault:
+            self._gate.failed(event)
+            raise
         if first is None:
             self._gate.refuse(event, Conflict("The first attempt is still under way."))
-        known = replace(event, record=first.key.reference)
+        event = replace(event, record=first.key.reference)
         if first.fingerprint != fingerprint:
-            self._gate.refuse(known, Unprocessable("The Idempotency-Key was used with another request before."))
-        self._gate.keep(replace(known, version=str(first.stamp)))
+            self._gate.refuse(event, Unprocessable("The Idempotency-Key was used with another request before."))
+        self._gate.keep(replace(event, version=str(first.stamp)))
         return Created(first)
 
     def _unless(self, criteria: str, request: Request, event: AuditEvent, resource: Resource) -> Created:

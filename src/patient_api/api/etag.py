@@ -26,3 +26,8 @@ def named(value: str, header: str) -> str:
     if not match:
         raise Malformed(f'{header} must be of the form W/"<version>".')
     return match[1]
+
+
+def each(value: str, header: str) -> tuple[str, ...]:
+    """The version ids in a header that names some. Raises Malformed."""
+    return tuple(named(part, header) for part in value.split(","))

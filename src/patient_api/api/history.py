@@ -10,6 +10,7 @@ from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
 from patient_api.errors import Malformed, NotFound, StorageFault
 from patient_api.records.model import PATIENT, RecordKey, Version
+from patient_api.records.store import Past
 from patient_api.search.cursor import Cursors
 
 DEFAULT_COUNT: Final = 20
@@ -19,9 +20,7 @@ LARGEST_COUNT: Final = 50
 class Records(Protocol):
     """As `records.store.DynamoRecords`."""
 
-    def history(
-        self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None
-    ) -> Sequence[Version]: ...
+    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> Past: ...
     def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]: ...
 
 
@@ -41,21 +40,21 @@ class History:
         scope = (key.tenant, "history", key.reference)
         before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor else None
         try:
-            found = self._records.history(key, event, limit=count + 1, before=before)
+            found = self._records.history(key, event, limit=count, before=before)
             conflicts = self._records.conflicts(key)
         except StorageFault:
             self._gate.failed(self._gate.amendment(event))
             raise
-        if not found and before is None:
+        shown = found.versions
+        if not shown and before is None:
             self._gate.refuse(self._gate.amendment(event), NotFound("There is no such record."))
-        shown = found[:count]
         links = {"self": f"{key.reference}/_history"}
-        if len(found) > count:
+        if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
             links["next"] = f"{key.reference}/_history?_count={count}&_cursor={sealed}"
         url = f"{request.base}/{key.reference}"
         entries = [Entry.past(version, url=url, concurrent_with=_others(version, conflicts)) for version in shown]
-        total = len(found) if before is None and len(found) <= count else None
+        total = len(shown) if before is None and not found.more else None
         return bundle("history", entries, links=links, total=total)
 
 

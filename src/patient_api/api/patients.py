@@ -30,6 +30,7 @@ from patient_api.records.model import PATIENT, Method, RecordKey, Version, versi
 
 RETRY_SECONDS: Final = "1"
 DELETE_ATTEMPTS: Final = 3
+LARGEST_MERGE: Final = 10
 
 
 class Records(Protocol):
@@ -40,6 +41,7 @@ class Records(Protocol):
     ) -> None: ...
     def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None: ...
     def version(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> Version | None: ...
+    def holds(self, key: RecordKey, stamp: Stamp) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,22 @@ class Patients:
         return self._alive(found, event)
 
     def update(self, request: Request, id: str) -> Version:
-        """A new version in place of the one the caller names in If-Match."""
+        """A new version in place of the one the caller names in If-Match.
+
+        It also settles a conflict with the versions that it names in Merges.
+        """
         event = self._gate.admit(request, Action.UPDATE, "update", PATIENT, id)
         expected = etag.expected(request.headers.get("if-match"))
+        named = request.headers.get("merges")
+        merges = etag.each(named, "Merges") if named is not None else ()
+        if len(merges) > LARGEST_MERGE:
+            raise Malformed(f"Merges takes {LARGEST_MERGE} versions at most.")
         resource = resource_in(request, PATIENT)
         if resource.get("id") != id:
             raise Unprocessable("The id must be the one in the URL.", expression="Patient.id")
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        return self._replaced(event, key, self._stamp_in(expected, event, key), resource, Method.PUT)
+        known = self._stamp_in(expected, event, key)
+        return self._replaced(event, key, known, resource, Method.PUT, self._merged(merges, event, key))
 
     def patch(self, request: Request, id: str) -> Version:
         """The version the caller names in If-Match, changed as a JSON Patch says."""
@@ -133,21 +143,49 @@ class Patients:
                 return self._added(event, key, current.stamp, None, Method.DELETE)
         return self._gate.refuse(event, Conflict(_BUSY))
 
-    def _replaced(self, event: AuditEvent, key: RecordKey, known: Stamp, resource: Resource, method: Method) -> Version:
+    def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
+        stamps = {text: Stamp.parse(text) for text in named}
+        found = tuple(sorted(stamp for stamp in stamps.values() if stamp is not None and self._held(key, stamp, event)))
+        if len(found) != len(named):
+            self._gate.refuse(event, Unprocessable("Merges names a version that this region does not have."))
+        return found
+
+    def _held(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> bool:
         try:
-            return self._added(event, key, known, resource, method)
+            return self._records.holds(key, stamp)
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+
+    def _replaced(
+        self,
+        event: AuditEvent,
+        key: RecordKey,
+        known: Stamp,
+        resource: Resource,
+        method: Method,
+        merges: tuple[Stamp, ...] = (),
+    ) -> Version:
+        try:
+            return self._added(event, key, known, resource, method, merges)
         except HeadMismatch:
             self._explain_mismatch(event, key)
 
     def _added(
-        self, event: AuditEvent, key: RecordKey, known: Stamp, resource: Resource | None, method: Method
+        self,
+        event: AuditEvent,
+        key: RecordKey,
+        known: Stamp,
+        resource: Resource | None,
+        method: Method,
+        merges: tuple[Stamp, ...] = (),
     ) -> Version:
-        stamp = self._following(known, event, key)
+        stamp = self._following((known, *merges), event, key)
         event = replace(event, version=str(stamp))
         if resource is None:
             version, tokens = Version(key, stamp, method, None, replaces=known), frozenset[Token]()
         else:
-            version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known)
+            version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known, merges=merges)
             tokens = frozenset(self._tokens(key.tenant, resource | {"resourceType": PATIENT}))
         try:
             self._records.replace(version, event, tokens=tokens)
@@ -159,13 +197,13 @@ class Patients:
         self._clock.witness(stamp)
         return version
 
-    def _following(self, known: Stamp, event: AuditEvent, key: RecordKey) -> Stamp:
+    def _following(self, known: tuple[Stamp, ...], event: AuditEvent, key: RecordKey) -> Stamp:
         try:
-            return self._clock.next(after=known)
+            return self._clock.next(after=max(known))
         except ClockAhead:
             # A version that was made up is refused as any other stale one; a real one is a wrong clock somewhere.
             current = self._stored(event, lambda: self._records.newest(key))
-            if current is not None and current.stamp == known:
+            if current is not None and current.stamp in known:
                 self._gate.failed(event)
                 raise
             self._explain_mismatch(event, key)

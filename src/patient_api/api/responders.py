@@ -8,7 +8,7 @@ from patient_api.api.etag import weak
 from patient_api.api.negotiation import whole_wanted
 from patient_api.api.request import Request
 from patient_api.api.services import Services
-from patient_api.records.model import Version
+from patient_api.records.model import DOCUMENT, PATIENT, Version
 
 
 def responders(services: Services) -> Mapping[str, Responder]:
@@ -18,6 +18,10 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "getDrain": lambda _, region: _drain(services, region),
         "getCapabilities": _capabilities,
         "createPatient": lambda request: _created(request, services),
+        "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
+        "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),
+        "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
+        "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
         "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
         "updatePatient": lambda request, id: _written(request, services.patients.update(request, id)),
         "patchPatient": lambda request, id: _written(request, services.patients.patch(request, id)),

@@ -95,7 +95,7 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         "updatePatient", "PUT", "/fhir/Patient/{id}", "Put a new version in place of the one named in If-Match",
         (200, 404, 409, 412, 413, 415, 422, 428),
-        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=("If-Match", _PREFER),
+        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=("If-Match", "Merges", _PREFER),
     ),
     Route(
         "patchPatient", "PATCH", "/fhir/Patient/{id}", "Change the version named in If-Match by a JSON Patch",

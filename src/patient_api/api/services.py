@@ -23,12 +23,11 @@ from patient_api.records.transactions import Transactions
 if TYPE_CHECKING:
     from patient_api.api.creation import Creation
     from patient_api.api.history import History
-    from patient_api.audit.query import AuditSearch
-    from patient_api.documents.references import DocumentReferences
     from patient_api.records.index import Index
     from patient_api.records.tokens import Finder
     from patient_api.region.drain import Drain
     from patient_api.region.health import Health
+    from patient_api.search.audit import AuditSearch
     from patient_api.search.cursor import Cursors
     from patient_api.search.execute import Searches
     from patient_api.secrets import Secrets
@@ -83,6 +82,35 @@ class Services:
         return History(records=self.records, gate=self.gate, cursors=self._cursors)
 
     @cached_property
+    def searches(self) -> "Searches":
+        """Patients and documents by what they hold."""
+        from patient_api.search.execute import Searches
+
+        return Searches(
+            gate=self.gate,
+            index=self._index,
+            finder=self._finder,
+            cursors=self._cursors,
+            pool=self._pool,
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def audit_search(self) -> "AuditSearch":
+        """The trail itself."""
+        from patient_api.search.audit import AuditSearch
+
+        return AuditSearch(
+            gate=self.gate,
+            client=self._clients.dynamodb(),
+            table=self._environment.audit_table,
+            cursors=self._cursors,
+            pool=self._pool,
+            now=self._time,
+            new_id=_new_id,
+        )
+
+    @cached_property
     def health(self) -> "Health":
         """Whether this region can serve."""
         from patient_api.region.health import Health
@@ -129,7 +157,7 @@ class Services:
         return Gate(
             trail=self._trail,
             region=self._environment.region,
-            now=lambda: datetime.fromtimestamp(self._now(), UTC),
+            now=self._time,
             new_id=_new_id,
         )
 
@@ -139,7 +167,8 @@ class Services:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(4, "store")
+        # A search of the trail reads the 16 partitions of an hour side by side.
+        return ThreadPoolExecutor(16, "store")
 
     @cached_property
     def _trail(self) -> AuditTrail:
@@ -162,6 +191,15 @@ class Services:
         from patient_api.records.tokens import Finder
 
         return Finder(secrets=self._secrets)
+
+    @cached_property
+    def _index(self) -> "Index":
+        from patient_api.records.index import Index
+
+        return Index(client=self._clients.dynamodb(), table=self._environment.records_table)
+
+    def _time(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
 
     def _tokens(self, tenant: str, resource: Resource) -> Collection[Token]:
         return self._finder.tokens(tenant, resource)

@@ -2,7 +2,7 @@
 
 | item | `pk` | `sk` | beside `version` and `resource` or `deleted` |
 |---|---|---|---|
-| version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `replaces`, `fingerprint` |
+| version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `replaces`, `merges`, `fingerprint` |
 | head | the same | `head` | `method`, and for the index `by-update`: `update_shard`, `updated` |
 | marker | the same | `c#<stamp>`, `pending` | the index's two attributes while it is open |
 | index | `<tenant>#<type>?<parameter>#<blind>` | `<id>` | nothing |
@@ -81,6 +81,8 @@ def version_item(version: Version) -> dict[str, Any]:
     # Which version the writer knew tells a concurrent sibling from a successor, and cannot be found out later.
     if version.replaces is not None:
         item["replaces"] = {"S": str(version.replaces)}
+    if version.merges:
+        item["merges"] = {"L": [{"S": str(stamp)} for stamp in version.merges]}
     if version.fingerprint is not None:
         item["fingerprint"] = {"S": version.fingerprint}
     return item
@@ -123,6 +125,7 @@ def version_in(item: Item) -> Version:
             Method(item["method"]["S"]),
             None if "deleted" in item else item["resource"]["S"],
             replaces=_stamp(item["replaces"]["S"]) if "replaces" in item else None,
+            merges=tuple(_stamp(entry["S"]) for entry in item["merges"]["L"]) if "merges" in item else (),
             fingerprint=item["fingerprint"]["S"] if "fingerprint" in item else None,
         )
     except (KeyError, ValueError):

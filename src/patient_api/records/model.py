@@ -48,7 +48,8 @@ class Version:
 
     `resource` is the whole resource as compact JSON, id and meta included; None when the version says that the record
     was deleted. `replaces` is the version its writer knew, None for a first one: two versions of a record that replace
-    the same one are siblings. `fingerprint` is that of the request that may be repeated to create it.
+    the same one are siblings, until a later one also `merges` them. `fingerprint` is that of the request that may be
+    repeated to create it.
     """
 
     key: RecordKey
@@ -56,6 +57,7 @@ class Version:
     method: Method
     resource: str | None
     replaces: Stamp | None = None
+    merges: tuple[Stamp, ...] = ()
     fingerprint: str | None = None
 
 
@@ -78,8 +80,9 @@ def version_of(
     stamp: Stamp,
     method: Method,
     replaces: Stamp | None = None,
+    merges: tuple[Stamp, ...] = (),
     fingerprint: str | None = None,
 ) -> Version:
     """A version that holds `resource`."""
     text = dump(stamped(resource, key=key, stamp=stamp))
-    return Version(key, stamp, method, text, replaces=replaces, fingerprint=fingerprint)
+    return Version(key, stamp, method, text, replaces=replaces, merges=merges, fingerprint=fingerprint)

@@ -11,6 +11,7 @@ region never goes back in time.
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from patient_api.audit.event import AuditEvent
@@ -39,7 +40,15 @@ from patient_api.records.transactions import LARGEST, Transactions
 T = TypeVar("T")
 
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
-_VERSIONS: Final = "pk = :pk AND begins_with(sk, :versions)"
+_AFTER_ALL: Final = f"{VERSION}~"  # stamps begin with a digit
+
+
+@dataclass(frozen=True)
+class Past:
+    """A part of a record's history; `more` says whether older versions follow."""
+
+    versions: Sequence[Version]
+    more: bool
 
 
 class DynamoRecords:
@@ -68,12 +77,13 @@ class DynamoRecords:
         try:
             self._write(version, event, tokens, markers, _at(expected))
         except HeadMismatch:
-            # Replication may have put an older head in place of this one's: then it is the head that is wrong.
+            # Replication may have put an older head in place of this one's, or not have brought any: then it is the
+            # head that is wrong.
             newest = self.newest(version.key)
             head = self._head_version(version.key)
-            if newest is None or head is None or str(newest.stamp) != expected or head >= expected:
+            if newest is None or str(newest.stamp) != expected or (head is not None and head >= expected):
                 raise
-            self._write(version, event, tokens, markers, _at(head))
+            self._write(version, event, tokens, markers, _NEW if head is None else _at(head))
 
     def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None:
         """The newest version in this region, None when there is none; with `event` on record beyond doubt."""
@@ -83,48 +93,55 @@ class DynamoRecords:
         """That very version, None when this region has it not; with `event` on record beyond doubt."""
         return self._with_event(event, lambda: self._item(key, f"{VERSION}{stamp}"))
 
-    def history(
-        self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None
-    ) -> Sequence[Version]:
+    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> Past:
         """At most `limit` versions, newest first, older than `before`; with `event` on record beyond doubt."""
-        return self._with_event(event, lambda: self._versions(key, limit=limit, before=before, ascending=False))
+        return self._with_event(event, lambda: self._past(key, limit=limit, before=before))
+
+    def holds(self, key: RecordKey, stamp: Stamp) -> bool:
+        """Whether this region has that version."""
+        return self._get(key, f"{VERSION}{stamp}") is not None
 
     def first(self, key: RecordKey) -> Version | None:
         """The oldest version."""
-        return next(iter(self._versions(key, limit=1, before=None, ascending=True)), None)
+        found, _ = self._versions(key, ascending=True, Limit=1)
+        return next(iter(found), None)
 
     def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
         """The groups of versions that were written at the same time in different regions."""
         with translated("Query"):
             answer = self._client.query(
                 TableName=self._table,
-                KeyConditionExpression=_VERSIONS,
-                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":versions": {"S": CONFLICT}},
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :conflicts)",
+                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":conflicts": {"S": CONFLICT}},
                 ConsistentRead=True,
             )
         return [frozenset(member["S"] for member in item["members"]["L"]) for item in answer["Items"]]
 
     def _newest(self, key: RecordKey) -> Version | None:
-        return next(iter(self._versions(key, limit=1, before=None, ascending=False)), None)
+        found, _ = self._versions(key, ascending=False, Limit=1)
+        return next(iter(found), None)
 
-    def _versions(self, key: RecordKey, *, limit: int, before: Stamp | None, ascending: bool) -> Sequence[Version]:
-        values = {":pk": {"S": pk(key)}, ":versions": {"S": VERSION}}
-        condition = _VERSIONS
-        if before is not None:
-            # A version that is older than `before` sorts below its key.
-            condition = "pk = :pk AND sk BETWEEN :versions AND :before"
-            values[":before"] = {"S": f"{VERSION}{before}"}
+    def _past(self, key: RecordKey, *, limit: int, before: Stamp | None) -> Past:
+        upto = f"{VERSION}{before}" if before is not None else _AFTER_ALL
+        found, cut = self._versions(key, ascending=False, upto=upto, Limit=limit + 2)
+        older = [version for version in found if version.stamp != before]
+        # One answer of DynamoDB ends at 1 MB, however many were asked for.
+        return Past(older[:limit], more=len(older) > limit or (cut and len(found) < limit + 2))
+
+    def _versions(
+        self, key: RecordKey, *, ascending: bool, upto: str = _AFTER_ALL, **bounds: int
+    ) -> tuple[Sequence[Version], bool]:
+        """Versions up to a sort key, and whether DynamoDB stopped before the last of them."""
         with translated("Query"):
             answer = self._client.query(
                 TableName=self._table,
-                KeyConditionExpression=condition,
-                ExpressionAttributeValues=values,
+                KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":first": {"S": VERSION}, ":last": {"S": upto}},
                 ScanIndexForward=ascending,
                 ConsistentRead=True,
-                Limit=limit + (before is not None),
+                **bounds,
             )
-        found = [version_in(item) for item in answer["Items"]]
-        return [version for version in found if version.stamp != before][:limit]
+        return [version_in(item) for item in answer["Items"]], "LastEvaluatedKey" in answer
 
     def _item(self, key: RecordKey, sk: str) -> Version | None:
         item = self._get(key, sk)

@@ -45,8 +45,13 @@ def name_prefix(folded: str) -> tuple[str, str] | None:
 
 
 def identifier(system: str | None, value: str) -> tuple[str, str]:
-    """What finds an identifier; in any system when `system` is None, in none when it is empty."""
-    return ("identifier", value) if system is None else ("system-identifier", f"{system}|{value}")
+    """What finds an identifier; in any system when `system` is None, in none when it is empty.
+
+    Case does not matter in the value, since in most systems of identifiers nobody knows whether it does
+    (https://hl7.org/fhir/R4/search.html#token).
+    """
+    folded = value.casefold()
+    return ("identifier", folded) if system is None else ("system-identifier", f"{system}|{folded}")
 
 
 def birth_year(date: str) -> tuple[str, str]:
@@ -75,6 +80,14 @@ def identifiers(resource: Resource) -> Iterator[tuple[str, str]]:
             yield (system if isinstance(system, str) else ""), value
 
 
+def patients(resource: Resource) -> Iterator[str]:
+    """The id of the patient that a resource is about."""
+    reference = resource.get("subject")
+    target = reference.get("reference") if isinstance(reference, dict) else None
+    if isinstance(target, str) and target.startswith(f"{PATIENT}/"):
+        yield target.removeprefix(f"{PATIENT}/")
+
+
 NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
 
 
@@ -94,10 +107,8 @@ def _patient(resource: Resource) -> Iterator[tuple[str, str]]:
 
 
 def _document(resource: Resource) -> Iterator[tuple[str, str]]:
-    reference = resource.get("subject")
-    target = reference.get("reference") if isinstance(reference, dict) else None
-    if isinstance(target, str) and target.startswith(f"{PATIENT}/"):
-        yield subject(target.removeprefix(f"{PATIENT}/"))
+    for patient_id in patients(resource):
+        yield subject(patient_id)
 
 
 def _objects(value: JsonValue) -> Iterator[dict[str, JsonValue]]:

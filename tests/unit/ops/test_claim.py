@@ -49,7 +49,7 @@ def test_no_command_disturbs_another_on_the_embedded_aws(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # Only what comes after the synthesis of `synth` is looked at.
-    monkeypatch.setattr("healthcare_dr.cli.synthesize", lambda *_: None)
+    monkeypatch.setattr("healthcare_dr.cli.synthesize.synthesize", lambda *_: None)
     environment = {"HDR_HOME": str(tmp_path / "home"), "ENVIRONMENT_SUFFIX": suffix}
     with claim_of(settings(tmp_path / "home", "one"), "embedded"):
         result = CliRunner().invoke(app, command, env=environment, catch_exceptions=False)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import io
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +132,7 @@ class FakeDynamoDB:
         return existing is not None and existing[name] == put["ExpressionAttributeValues"][":expected"]
 
     def _put(self, put: Mapping[str, Any]) -> None:
-        size = sum(len(name) + len(next(iter(value.values())).encode()) for name, value in put["Item"].items())
+        size = sum(len(name) + len(str(next(iter(value.values()))).encode()) for name, value in put["Item"].items())
         assert size <= 400 * 1024, "DynamoDB refuses items over 400 KB"
         self.tables[put["TableName"]][_key(put["Item"])] = put["Item"]
 
@@ -140,6 +141,7 @@ def _key(item: Item) -> tuple[str, str]:
     return item["pk"]["S"], item["sk"]["S"]
 
 
+RESERVED = {"record", "version", "status", "resource", "action", "region", "method", "at"}
 # Partition and range key of the tables and their indexes.
 KEYS = {None: ("pk", "sk"), "by-update": ("update_shard", "updated"), "by-record": ("record", "sk")}
 
@@ -150,7 +152,11 @@ def query(items: Iterable[Item], request: Mapping[str, Any]) -> list[Item]:
     assert index is None or not request.get("ConsistentRead")
     partition, order = KEYS[index]
     values = {name: value["S"] for name, value in request["ExpressionAttributeValues"].items()}
-    first, *rest = request["KeyConditionExpression"].split(" AND ", 1)
+    condition = request["KeyConditionExpression"]
+    assert not RESERVED.intersection(re.findall(r"[#:]?\w+", condition)), "a word of DynamoDB's own"
+    for placeholder, name in request.get("ExpressionAttributeNames", {}).items():
+        condition = condition.replace(placeholder, name)
+    first, *rest = condition.split(" AND ", 1)
     name, _, value = first.split()
     assert name == partition
     found = [item for item in items if item.get(partition, {}).get("S") == values[value] and order in item]

@@ -109,7 +109,11 @@ def _done(mapping: Record, records: list[Record], result: Record) -> int:
     body = result.get("body")
     if "ReportBatchItemFailures" not in mapping.get("FunctionResponseTypes", []) or not body:
         return len(records)
-    answer = json.loads(body) if isinstance(body, str | bytes) else body
+    try:
+        answer = json.loads(body) if isinstance(body, str | bytes) else body
+    except ValueError:
+        # An answer that is no JSON fails the batch, as one that names an unknown record does.
+        return 0
     failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
     if not failures:
         return len(records)

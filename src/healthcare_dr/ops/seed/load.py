@@ -85,7 +85,7 @@ class Seeding:
         stop, tally, indices = threading.Event(), _Tally(), iter(range(plan.patients))
         with https_client(self.ca_bundle, timeout=TIMEOUT_SECONDS) as client:
             caller = Caller(client=client, stop=stop)
-            self.progress.begin(LINE, "creating")
+            self.progress.begin(LINE, "loading")
             with ThreadPoolExecutor(plan.concurrency, "seed") as pool:
                 try:
                     work = [
@@ -98,7 +98,7 @@ class Seeding:
                     stop.set()
             _raise_first(work)
         seconds = time.monotonic() - began
-        self.progress.end(LINE, f"{plan.patients} created, with {tally.documents} documents")
+        self.progress.end(LINE, f"{plan.patients} loaded, with {tally.documents} documents")
         return Seeded(
             patients=plan.patients,
             documents=tally.documents,

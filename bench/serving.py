@@ -1,0 +1,38 @@
+"""The API as Lambda starts it, but with clients that the benchmark can watch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+from patient_api.api.edge import Api
+from patient_api.api.responders import responders
+from patient_api.api.services import Services
+from patient_api.aws import Clients
+from patient_api.environment import Environment
+from patient_api.journal import Journal
+
+Sent = list[tuple[str, dict[str, Any]]]
+
+
+def serve(variables: Mapping[str, str], clients: Clients) -> Api:
+    """As `patient_api.wiring.wire`."""
+    environment = Environment.of(variables)
+    journal = Journal(service="patient-api", region=environment.region, level=environment.log_level)
+    services = Services(environment=environment, clients=clients, journal=journal)
+    return Api(responders=responders(services), journal=journal)
+
+
+@contextmanager
+def sent_to(dynamodb: Any) -> Iterator[Sent]:
+    """What is sent to DynamoDB meanwhile: operations with their parameters."""
+    sent: Sent = []
+
+    def note(params: dict[str, Any], model: Any, **_: object) -> None:
+        sent.append((model.name, deepcopy(params)))
+
+    dynamodb.meta.events.register("provide-client-params.dynamodb", note)
+    try:
+        yield sent
+    finally:
+        dynamodb.meta.events.unregister("provide-client-params.dynamodb", note)

@@ -1,0 +1,77 @@
+"""The CapabilityStatement: made from the tables that the API is made of, so that it cannot say anything else."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final
+
+from patient_api.api.routes import ROUTES, Route
+from patient_api.fhir.codec import JsonValue, dump
+from patient_api.records.model import DOCUMENT, PATIENT
+from patient_api.search.catalogue import PARAMETERS, Parameter
+
+# The day of the last change to what the statement says.
+DATE: Final = "2026-11-22"
+FHIR_VERSION: Final = "4.0.1"
+
+_VERSIONING: Final = {PATIENT: "versioned-update", DOCUMENT: "versioned"}
+_SECURITY: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
+
+
+def statement(base: str) -> str:
+    """The CapabilityStatement of the server at `base`, as JSON (http://hl7.org/fhir/R4/capabilitystatement.html)."""
+    of_types = sorted((route for route in ROUTES if route.type is not None), key=lambda route: str(route.type))
+    resources: list[JsonValue] = [_resource(type, list(routes)) for type, routes in groupby(of_types, _type_of)]
+    return dump(
+        {
+            "resourceType": "CapabilityStatement",
+            "status": "active",
+            "date": DATE,
+            "kind": "instance",
+            "software": {"name": "healthcare-dr patient API"},
+            "implementation": {"description": "Patient records in two regions", "url": base},
+            "fhirVersion": FHIR_VERSION,
+            "format": ["application/fhir+json", "json"],
+            "patchFormat": ["application/json-patch+json"],
+            "rest": [{"mode": "server", "security": _security(), "resource": resources}],
+        }
+    )
+
+
+def _type_of(route: Route) -> str:
+    return str(route.type)
+
+
+def _resource(type: str, routes: Sequence[Route]) -> JsonValue:
+    codes = list(dict.fromkeys(route.interaction for route in routes if route.interaction is not None))
+    described: dict[str, JsonValue] = {
+        "type": type,
+        "interaction": [{"code": code} for code in codes],
+        "versioning": _VERSIONING.get(type, "no-version"),
+        "readHistory": "vread" in codes,
+        "updateCreate": False,
+        "conditionalCreate": any("If-None-Exist" in route.headers for route in routes),
+        "conditionalRead": "not-match"
+        if any("If-None-Match" in route.headers for route in routes)
+        else "not-supported",
+        "conditionalUpdate": False,
+        "conditionalDelete": "not-supported",
+        "searchParam": [_parameter(parameter) for parameter in PARAMETERS.get(type, ())],
+    }
+    operations: list[JsonValue] = [
+        {"name": name, "definition": f"urn:healthcare-dr:operation:{type}-{name}"}
+        for name in (route.path.rpartition("$")[2] for route in routes if "$" in route.path)
+    ]
+    return described | {"operation": operations} if operations else described
+
+
+def _parameter(parameter: Parameter) -> JsonValue:
+    described: dict[str, JsonValue] = {"name": parameter.name}
+    if parameter.definition is not None:
+        described["definition"] = parameter.definition
+    return described | {"type": parameter.type.value, "documentation": parameter.documentation}
+
+
+def _security() -> JsonValue:
+    smart: JsonValue = {"coding": [{"system": _SECURITY, "code": "SMART-on-FHIR"}]}
+    said = "Tokens of the configured OpenID Connect issuer with SMART on FHIR v2 scopes; the tenant is a claim."
+    return {"service": [smart], "description": said}

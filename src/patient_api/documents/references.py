@@ -1,0 +1,244 @@
+"""DocumentReferences as callers have them: announced, uploaded, read.
+
+To create one is to announce a document: the answer says where to send the bytes, which never pass through the API. It
+is `preliminary` until both regions hold them, and `final` from then on (docs/adr/0007).
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from patient_api.api import etag
+from patient_api.api.bodies import resource_in
+from patient_api.api.creation import Created
+from patient_api.api.patients import RETRY_SECONDS, Tools
+from patient_api.api.request import Request
+from patient_api.audit.event import Action, AuditEvent
+from patient_api.clock import Stamp
+from patient_api.documents.downloads import Downloads
+from patient_api.documents.multipart import UploadEnded
+from patient_api.documents.offers import Offers
+from patient_api.documents.reference import (
+    IN_ERROR,
+    PRELIMINARY,
+    STORED,
+    UPLOAD,
+    Document,
+    Resource,
+    announced_in,
+    extended,
+    extension_urls,
+    patient_id,
+)
+from patient_api.documents.repeats import Repeat, repeat_of
+from patient_api.errors import (
+    ApiError,
+    Conflict,
+    Contention,
+    HeadMismatch,
+    Malformed,
+    NotFound,
+    NotYetHere,
+    StorageFault,
+    Unprocessable,
+)
+from patient_api.fhir.codec import dump
+from patient_api.records.items import Marker, Token
+from patient_api.records.model import DOCUMENT, PATIENT, Method, RecordKey, Version, version_of
+
+_SUBJECT: Final = "DocumentReference.subject"
+
+
+class Records(Protocol):
+    """As `records.store.DynamoRecords`."""
+
+    def insert(
+        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
+    ) -> None: ...
+    def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None: ...
+    def first(self, key: RecordKey) -> Version | None: ...
+
+
+class DocumentReferences:
+    """`blind` is that of the region's secrets, `new_id` gives a unique id."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        tools: Tools,
+        offers: Offers,
+        downloads: Downloads,
+        blind: Callable[..., str],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._records = records
+        self._tools = tools
+        self._gate = tools.gate
+        self._offers = offers
+        self._downloads = downloads
+        self._blind = blind
+        self._new_id = new_id
+
+    def create(self, request: Request) -> Created:
+        """A new document, with the offer to upload it in an extension of its attachment, which is not stored.
+
+        With `Idempotency-Key`, the document of the same request before, with an offer for as long as it is preliminary.
+        """
+        event = replace(self._gate.admit(request, Action.CREATE, "create", DOCUMENT), status=HTTPStatus.CREATED)
+        if "if-none-exist" in request.headers:
+            raise Malformed("If-None-Exist is for patients: send Idempotency-Key.")
+        resource = _announcing(resource_in(request, DOCUMENT))
+        patient = RecordKey(event.tenant, PATIENT, patient_id(resource))
+        event = replace(event, record=patient.reference)
+        try:
+            repeat = repeat_of(request, DOCUMENT, blind=self._blind)
+            return self._once(repeat, event, resource, patient) if repeat else self._new(event, resource, patient)
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+
+    def read(self, request: Request, id: str) -> Version:
+        """The newest version in this region, with an address to download the document from, where there is one."""
+        known = _known(request)
+        event = self._gate.admit(request, Action.READ, "read", DOCUMENT, id)
+        document, event = self._document(event, id, known)
+        self._gate.keep(event)
+        try:
+            address = self._downloads.address(document)
+        except StorageFault:
+            self._gate.failed(self._gate.amendment(event))
+            raise
+        return document.version if address is None else _shown(document, extended(document.resource, url=address))
+
+    def complete(self, request: Request, id: str) -> Version:
+        """The document whose parts are all there, put together from them. Twice is once."""
+        event = self._gate.admit(request, Action.UPDATE, "operation", DOCUMENT, id)
+        document, event = self._document(event, id, None)
+        if document.status != PRELIMINARY:
+            self._gate.keep(event)
+            return document.version
+        try:
+            self._put_together(document, event)
+        except StorageFault:
+            self._gate.failed(self._gate.amendment(event))
+            raise
+        return document.version
+
+    def _put_together(self, document: Document, event: AuditEvent) -> None:
+        try:
+            complete = self._offers.accepted(document)
+            if isinstance(complete, ApiError):
+                self._gate.refuse(event, complete)
+            self._gate.keep(event)
+            complete()
+        except UploadEnded:
+            # Put together before, unless there is nothing.
+            if self._downloads.address(document) is None:
+                ended = Conflict("The upload has ended: create the document again.")
+                self._gate.refuse(self._gate.amendment(event), ended)
+
+    def _once(self, repeat: Repeat, event: AuditEvent, resource: Resource, patient: RecordKey) -> Created:
+        key = RecordKey(event.tenant, DOCUMENT, repeat.id)
+        first = self._records.first(key)
+        if first is None:
+            try:
+                return self._new(event, resource, patient, repeat)
+            except HeadMismatch:
+                first = self._records.first(key)
+        event = replace(event, entity=key.reference)
+        if first is None:
+            self._gate.refuse(event, Conflict("The first attempt is still under way."))
+        if first.fingerprint != repeat.fingerprint:
+            self._gate.refuse(event, Unprocessable("The Idempotency-Key was used with another request before."))
+        self._gate.keep(replace(event, version=str(first.stamp)))
+        document = Document.of(self._records.newest(key) or first)
+        if document.status != PRELIMINARY:
+            return Created(document.version)
+        return Created(_shown(document, extended(document.resource, self._offers.renewed(document))))
+
+    def _new(self, event: AuditEvent, resource: Resource, patient: RecordKey, repeat: Repeat | None = None) -> Created:
+        self._check(patient, event)
+        key = RecordKey(event.tenant, DOCUMENT, repeat.id if repeat else self._new_id())
+        announced = announced_in(resource)
+        upload = self._offers.begin(key, announced)
+        stamp = self._tools.clock.next()
+        event = replace(event, entity=key.reference, version=str(stamp))
+        version = version_of(
+            resource, key=key, stamp=stamp, method=Method.POST, fingerprint=repeat.fingerprint if repeat else None
+        )
+        tokens = frozenset(self._tools.tokens(event.tenant, resource))
+        marker = self._offers.marker(key, at=stamp, upload=upload)
+        try:
+            self._records.insert(version, event, tokens=tokens, markers=[marker])
+        except HeadMismatch:
+            self._offers.withdraw(key, upload)
+            raise
+        except Contention:
+            self._offers.withdraw(key, upload)
+            self._gate.refuse(event, Conflict("The record is being written by somebody else."))
+        self._tools.clock.witness(stamp)
+        document = Document.of(version)
+        return Created(_shown(document, extended(document.resource, self._offers.made(key, announced, upload))))
+
+    def _check(self, patient: RecordKey, event: AuditEvent) -> None:
+        """That there is such a patient. One who is not here must not get documents that nobody finds."""
+        found = self._records.newest(patient)
+        if found is None:
+            text = "There is no such patient here. One written in the other region may be on its way: try again."
+            self._gate.refuse(event, Unprocessable(text, expression=_SUBJECT))
+        if found.resource is None:
+            self._gate.refuse(event, Unprocessable("The patient was deleted.", expression=_SUBJECT))
+
+    def _document(
+        self,
+        event: AuditEvent,
+        id: str,
+        known: Stamp | None,
+    ) -> tuple[Document, AuditEvent]:
+        """The document, and the event with whose it is."""
+        key = RecordKey(event.tenant, DOCUMENT, id)
+        try:
+            found = self._records.newest(key)
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+        if known is not None and (found is None or found.stamp < known):
+            late = NotYetHere(
+                "This region has not yet received the version in Minimum-Version.",
+                headers={"Retry-After": RETRY_SECONDS},
+            )
+            self._gate.refuse(event, late)
+        if found is None or found.resource is None:
+            self._gate.refuse(event, NotFound("There is no such record."))
+        self._tools.clock.witness(found.stamp)
+        document = Document.of(found)
+        return document, replace(event, record=document.patient, entity=key.reference)
+
+
+def _announcing(resource: Resource) -> Resource:
+    """The resource as it is stored before its bytes are there."""
+    if resource.get("status") == IN_ERROR:
+        raise Unprocessable("A new document is not in error.", expression="DocumentReference.status")
+    if not extension_urls(resource).isdisjoint({UPLOAD, STORED}):
+        raise Unprocessable(
+            f"{UPLOAD} and {STORED} are given by the server.",
+            expression="DocumentReference.content[0].attachment.extension",
+        )
+    return {**resource, "docStatus": PRELIMINARY}
+
+
+def _shown(document: Document, resource: Resource) -> Version:
+    """The version with `resource` in place of what is stored."""
+    return replace(document.version, resource=dump(resource))
+
+
+def _known(request: Request) -> Stamp | None:
+    header = request.headers.get("minimum-version")
+    if header is None:
+        return None
+    stamp = Stamp.parse(etag.named(header, "Minimum-Version"))
+    if stamp is None:
+        raise Malformed("Minimum-Version is not a version of this server.")
+    return stamp

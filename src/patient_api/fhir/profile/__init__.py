@@ -1,0 +1,35 @@
+"""The R4 profile this API takes: what a resource must be before anything is done with it."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from patient_api.errors import Unprocessable
+from patient_api.fhir.codec import JsonValue
+from patient_api.fhir.profile.engine import Profile, ProfileError
+
+_COMPILED: Final = Path(__file__).parent / "compiled"
+_TABLES: Final = {"Patient": "patient.json", "DocumentReference": "document_reference.json"}
+
+
+def validate(resource: dict[str, JsonValue]) -> None:
+    """Raises Unprocessable naming the first element at fault by its FHIRPath; never with anything the caller sent.
+
+    `expression` keeps to the subset OperationOutcome takes: names and indices, an element [x] without its type
+    (https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression).
+    An element the profile does not know is reported as a problem of its parent.
+    """
+    kind = resource.get("resourceType")
+    if not isinstance(kind, str) or kind not in _TABLES:
+        raise Unprocessable("resourceType must be one of: " + ", ".join(_TABLES) + ".")
+    try:
+        _profile(kind).check(resource)
+    except ProfileError as error:
+        expression = "".join(reversed(error.way))
+        raise Unprocessable(f"{expression} {error.problem}.", expression=expression) from None
+
+
+@cache
+def _profile(kind: str) -> Profile:
+    return Profile(json.loads((_COMPILED / _TABLES[kind]).read_bytes()))

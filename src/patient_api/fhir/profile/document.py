@@ -1,0 +1,37 @@
+"""What a DocumentReference announces of its document, before the bytes come.
+
+R4's Attachment.hash is a SHA-1 and its size ends at 2 GiB, so the SHA-256 and a greater size come as extensions.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+SHA256: Final = "urn:healthcare-dr:sha256"
+SIZE: Final = "urn:healthcare-dr:size"
+LARGEST_UNSIGNED_INT: Final = 2_147_483_647
+LARGEST_DOCUMENT: Final = 5 * 1024**3
+
+
+@dataclass(frozen=True)
+class Announced:
+    """`content_type` is a media type, `size` in bytes, `sha256` in base64, as S3 takes it."""
+
+    content_type: str
+    size: int
+    sha256: str
+
+
+def announced(resource: dict[str, Any]) -> Announced:
+    """What `resource`, a DocumentReference that has been validated, announces of its one attachment."""
+    attachment = resource["content"][0]["attachment"]
+    size = attachment["size"] if "size" in attachment else extensions(attachment, SIZE)[0]["valueDecimal"]
+    return Announced(
+        content_type=attachment["contentType"],
+        size=int(size),
+        sha256=extensions(attachment, SHA256)[0]["valueBase64Binary"],
+    )
+
+
+def extensions(element: dict[str, Any], url: str) -> list[dict[str, Any]]:
+    """The element's extensions of this url."""
+    return [extension for extension in element.get("extension", ()) if extension["url"] == url]

@@ -1,0 +1,177 @@
+"""Checks a resource against a compiled profile.
+
+A profile is a table of types by name, written by `tools/fhir_profile.py` from the JSON Schemas beside this module:
+
+    object       {"is": "object", "members": {name: [type, most]}, "required": [...], "choices": {base: [names]},
+                  "needs": {name: [names]}, "invariants": [...]}; `most` is 0 for one value, -1 for any number of them
+    boolean, string, number, integer
+                 {"is": ..., "pattern": ..., "format": ..., "codes": [...], "least": ..., "most": ..., "problem": ...}
+    structure    any object without anything empty in it
+    refused      an element that is known and not taken
+"""
+
+import re
+from typing import Any, Final
+
+from patient_api.fhir.codec import Number
+from patient_api.fhir.profile.formats import FORMATS
+from patient_api.fhir.profile.invariants import INVARIANTS
+
+_WHOLE: Final = re.compile(r"0|-?[1-9][0-9]*")
+
+
+class ProfileError(Exception):
+    """What is wrong with an element; the way to it is put together while the exception passes."""
+
+    def __init__(self, problem: str, *way: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.way = list(way)
+
+
+class Profile:
+    """One compiled profile; patterns are compiled when first met."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        self._root: str = table["root"]
+        self._types: dict[str, dict[str, Any]] = table["types"]
+        self._patterns: dict[str, re.Pattern[str]] = {}
+
+    def check(self, resource: dict[str, Any]) -> None:
+        """Raises ProfileError; its way is that from the element to the resource."""
+        try:
+            self._value(resource, self._root)
+        except ProfileError as error:
+            error.way.append(self._root)
+            raise
+
+    def _value(self, value: Any, name: str) -> None:
+        rule = self._types[name]
+        match rule["is"]:
+            case "object":
+                self._object(value, rule)
+            case "string":
+                self._string(value, rule)
+            case "boolean":
+                if not isinstance(value, bool):
+                    raise ProfileError(rule["problem"])
+            case "number":
+                if not isinstance(value, Number):
+                    raise ProfileError(rule["problem"])
+            case "integer":
+                if not (
+                    isinstance(value, Number)
+                    and _WHOLE.fullmatch(value.text)
+                    and rule["least"] <= value <= rule["most"]
+                ):
+                    raise ProfileError(rule["problem"])
+            case "structure":
+                if not (isinstance(value, dict) and self._has_content(value)):
+                    raise ProfileError(rule["problem"])
+            case _:
+                raise ProfileError(rule["problem"])
+
+    def _string(self, value: Any, rule: dict[str, Any]) -> None:
+        if not isinstance(value, str):
+            raise ProfileError(rule["problem"])
+        if "codes" in rule and value not in rule["codes"]:
+            raise ProfileError(rule["problem"])
+        if "pattern" in rule and not self._pattern(rule["pattern"]).fullmatch(value):
+            raise ProfileError(rule["problem"])
+        if "format" in rule and not FORMATS[rule["format"]](value):
+            raise ProfileError(rule["problem"])
+
+    def _pattern(self, text: str) -> re.Pattern[str]:
+        pattern = self._patterns.get(text)
+        if pattern is None:
+            pattern = self._patterns[text] = re.compile(text)
+        return pattern
+
+    def _object(self, value: Any, rule: dict[str, Any]) -> None:
+        if not isinstance(value, dict):
+            raise ProfileError("must be an object")
+        if not value:
+            raise ProfileError("must not be empty")
+        members = rule["members"]
+        for name, item in value.items():
+            if name not in members:
+                raise ProfileError("has an element the profile does not know")
+            kind, most = members[name]
+            try:
+                if most:
+                    self._list(item, kind, most, value, name)
+                else:
+                    self._value(item, kind)
+                    if kind == "Element" and name[1:] not in value:
+                        _extended(item)
+            except ProfileError as error:
+                error.way.append(f".{_element(name, rule)}")
+                raise
+        self._together(value, rule)
+
+    def _together(self, value: dict[str, Any], rule: dict[str, Any]) -> None:
+        """What an object's members must be to each other."""
+        for name in rule["required"]:
+            if name not in value:
+                raise ProfileError("is required", f".{name}")
+        if len(value) == 1 and "id" in value and rule is not self._types["Element"]:
+            raise ProfileError("must have more than an id")
+        for base, names in rule.get("choices", {}).items():
+            if len({name.removeprefix("_") for name in value.keys() & names}) > 1:
+                raise ProfileError("must be of one type only", f".{base}")
+        for name, others in rule.get("needs", {}).items():
+            for other in others:
+                if name in value and other not in value:
+                    raise ProfileError(f"is required with {name}", f".{other}")
+        for key in rule.get("invariants", ()):
+            if problem := INVARIANTS[key](value):
+                raise ProfileError(problem)
+
+    def _list(self, value: Any, kind: str, most: int, parent: dict[str, Any], name: str) -> None:
+        if not isinstance(value, list):
+            raise ProfileError("must be a list")
+        if not value:
+            raise ProfileError("must not be empty")
+        if 0 < most < len(value):
+            raise ProfileError(f"must not have more than {most} of it")
+        # A list of primitives and the list of their extensions fill each other's gaps: null in one, not in both.
+        other = parent.get(name[1:] if kind == "Element" else f"_{name}")
+        gaps = other if isinstance(other, list) else []
+        if gaps and len(gaps) != len(value):
+            raise ProfileError("must be as long as the list of its extensions")
+        for index, item in enumerate(value):
+            try:
+                if item is None and gaps and gaps[index] is not None:
+                    continue
+                self._value(item, kind)
+                if kind == "Element" and (not gaps or gaps[index] is None):
+                    _extended(item)
+            except ProfileError as error:
+                error.way.append(f"[{index}]")
+                raise
+
+    def _has_content(self, value: Any) -> bool:
+        """Whether neither `value` nor anything in it is empty, for data types the profile only passes on."""
+        if isinstance(value, str):
+            return self._pattern(self._types["string"]["pattern"]).fullmatch(value) is not None
+        if isinstance(value, list):
+            return bool(value) and all(item is None or self._has_content(item) for item in value)
+        if isinstance(value, dict):
+            names = self._pattern(self._types["Structure"]["pattern"])
+            return bool(value) and all(
+                names.fullmatch(name) and self._has_content(item) for name, item in value.items()
+            )
+        return value is not None
+
+
+def _extended(element: dict[str, Any]) -> None:
+    if "extension" not in element:
+        raise ProfileError("must have a value or an extension")
+
+
+def _element(name: str, rule: dict[str, Any]) -> str:
+    """FHIRPath's name for a member: that of the element, without its type and without the underscore of JSON."""
+    for base, names in rule.get("choices", {}).items():
+        if name in names:
+            return str(base)
+    return name.removeprefix("_")

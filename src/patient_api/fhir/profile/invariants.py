@@ -1,0 +1,78 @@
+"""The constraints of FHIR and of our profile that JSON Schema cannot say: the problem with an element, or None."""
+
+import binascii
+import re
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from patient_api.fhir.profile.document import LARGEST_DOCUMENT, LARGEST_UNSIGNED_INT, SHA256, SIZE, extensions
+
+
+def _extension_or_value(extension: dict[str, Any]) -> str | None:
+    values = any(name.startswith(("value", "_value")) for name in extension)
+    return None if values != ("extension" in extension) else "must have either a value or extensions"
+
+
+def _start_before_end(period: dict[str, Any]) -> str | None:
+    start, end = period.get("start"), period.get("end")
+    if start is None or end is None:
+        return None
+    if "T" in start and "T" in end:
+        backwards = _time(start) > _time(end)
+    elif "T" in start or "T" in end:
+        # A day without a time zone may lie on either side of an instant.
+        backwards = False
+    else:
+        known = min(len(start), len(end))
+        backwards = start[:known] > end[:known]
+    return "must not end before it starts" if backwards else None
+
+
+def _time(text: str) -> tuple[datetime, Decimal]:
+    # A leap second and fractions of a microsecond are beyond datetime. "2024-02-29T12:30" is 16 characters long.
+    minute, rest = text[:16], text[17:]
+    seconds = re.split("[Z+-]", rest, maxsplit=1)[0]
+    zone = rest.removeprefix(seconds).replace("Z", "+00:00")
+    return datetime.fromisoformat(f"{minute}:00{zone}"), Decimal(seconds)
+
+
+def _contact_says_something(contact: dict[str, Any]) -> str | None:
+    if contact.keys() & {"name", "telecom", "address", "organization"}:
+        return None
+    return "must have a name, a telecom, an address or an organization"
+
+
+def _announces_sha256(attachment: dict[str, Any]) -> str | None:
+    announced = extensions(attachment, SHA256)
+    if len(announced) == 1:
+        value = announced[0].get("valueBase64Binary")
+        digest = binascii.a2b_base64(value or "")
+        # One digest, one text: no white space, no stray bits in the last character.
+        if len(digest) == 32 and binascii.b2a_base64(digest, newline=False).decode() == value:
+            return None
+    return f"must have one extension {SHA256} with the document's SHA-256: 32 bytes as valueBase64Binary"
+
+
+def _announces_size(attachment: dict[str, Any]) -> str | None:
+    announced = extensions(attachment, SIZE)
+    if not announced and "size" in attachment:
+        return None
+    if len(announced) == 1 and "size" not in attachment:
+        value = announced[0].get("valueDecimal")
+        if isinstance(value, Decimal) and LARGEST_UNSIGNED_INT < value <= LARGEST_DOCUMENT and value == int(value):
+            return None
+    return (
+        f"must have a size in bytes or, above {LARGEST_UNSIGNED_INT} and up to {LARGEST_DOCUMENT}, "
+        f"one extension {SIZE} with it as valueDecimal"
+    )
+
+
+INVARIANTS: Final[dict[str, Callable[[dict[str, Any]], str | None]]] = {
+    "ext-1": _extension_or_value,
+    "per-1": _start_before_end,
+    "pat-1": _contact_says_something,
+    "hdr-1": _announces_sha256,
+    "hdr-2": _announces_size,
+}

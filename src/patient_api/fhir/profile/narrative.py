@@ -1,0 +1,80 @@
+"""The XHTML of a narrative (https://hl7.org/fhir/R4/narrative.html#xhtml): formatting, never anything that acts."""
+
+import re
+from typing import Final
+from xml.parsers.expat import ExpatError, ParserCreate
+
+_NAMESPACE: Final = "http://www.w3.org/1999/xhtml"
+_FORMATTING: Final = (
+    "a abbr acronym b big blockquote br caption cite code col colgroup dd dfn div dl dt em h1 h2 h3 h4 h5 h6 hr i "
+    "img li ol p pre q samp small span strong sub sup table tbody td tfoot th thead tr tt ul var"
+)
+_DESCRIBING: Final = (
+    "abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff charset "
+    "cite class colspan compact coords dir frame headers height href hreflang hspace id lang longdesc name nowrap rel "
+    "rev rowspan rules scope shape span src start style summary tabindex title type valign value vspace width"
+)
+_ELEMENTS: Final = frozenset(f"{_NAMESPACE} {name}" for name in _FORMATTING.split())
+_ATTRIBUTES: Final = frozenset((*_DESCRIBING.split(), "http://www.w3.org/XML/1998/namespace lang"))
+_LINKS: Final = frozenset({"cite", "href", "longdesc", "src"})
+# A scheme that runs nothing, or none: no colon before the path, the query or the fragment.
+_LINK: Final = re.compile(
+    r"(?:https?|mailto|tel|cid):|data:image/(?:gif|jpeg|png)[;,]|[^:]*(?:[/?#]|\Z)", re.IGNORECASE
+)
+_ACTIVE_STYLE: Final = re.compile(r"[\\@]|/\*|url\s*\(|expression\s*\(|behaviou?r|binding", re.IGNORECASE)
+
+
+class _RefusedError(Exception):
+    """Something in it is not XHTML for a narrative."""
+
+
+class _Narrative:
+    def __init__(self) -> None:
+        self.depth = 0
+        self.content = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name not in _ELEMENTS or (self.depth == 0 and name != f"{_NAMESPACE} div"):
+            raise _RefusedError
+        for attribute, value in attributes.items():
+            if attribute not in _ATTRIBUTES:
+                raise _RefusedError
+            if attribute in _LINKS and not _LINK.match(value.strip()):
+                raise _RefusedError
+            if attribute == "style" and _ACTIVE_STYLE.search(value):
+                raise _RefusedError
+        self.depth += 1
+        self.content = self.content or name == f"{_NAMESPACE} img"
+
+    def end(self, _: str) -> None:
+        self.depth -= 1
+
+    def text(self, data: str) -> None:
+        self.content = self.content or not data.isspace()
+
+
+def _refuse(*_: object) -> None:
+    raise _RefusedError
+
+
+def is_narrative(text: str) -> bool:
+    """Whether `text` is one `div` that says something, of the elements and attributes FHIR allows.
+
+    Declarations and processing instructions are refused, comments and CDATA as well: a reader of HTML ends them
+    earlier than one of XML, and what follows could be a script.
+    """
+    narrative = _Narrative()
+    parser = ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler = narrative.start
+    parser.EndElementHandler = narrative.end
+    parser.CharacterDataHandler = narrative.text
+    parser.StartDoctypeDeclHandler = _refuse
+    parser.XmlDeclHandler = _refuse
+    parser.CommentHandler = _refuse
+    parser.StartCdataSectionHandler = _refuse
+    parser.ProcessingInstructionHandler = _refuse
+    try:
+        parser.Parse(text, True)
+    except (ExpatError, _RefusedError, ValueError):
+        return False
+    return narrative.content

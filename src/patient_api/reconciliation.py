@@ -1,0 +1,126 @@
+"""Lambda's entry point for the stream of the records table: what arrived in this region is reconciled.
+
+The stream hands over a batch at least once, and each item's changes in their order. What failed is reported by the
+number of its first change; Lambda then hands over the batch again from there, and what had succeeded is done twice,
+which is as once (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+
+from patient_api.aws import Clients
+from patient_api.environment import Environment
+from patient_api.errors import StorageFault
+from patient_api.journal import Journal
+from patient_api.records.items import HEAD, VERSION, Item
+from patient_api.records.model import RecordKey
+from patient_api.records.reconcile import Change, Reconciler
+from patient_api.records.siblings import Link
+
+SERVICE: Final = "reconciliation"
+
+Response = dict[str, list[dict[str, str]]]
+
+
+@dataclass
+class _Arrivals:
+    """A record's part in a batch: its new items in their order, and the number of the first."""
+
+    sequence: str
+    versions: list[Item] = field(default_factory=list)
+    heads: list[Item] = field(default_factory=list)
+
+
+class Reconciliation:
+    """`reconcile` does it for one record, and may raise StorageFault."""
+
+    def __init__(self, *, reconcile: Callable[[Change], None], journal: Journal) -> None:
+        self._reconcile = reconcile
+        self._journal = journal
+
+    def __call__(self, event: Mapping[str, Any]) -> Response:
+        """Reconcile each record in a batch once, and say which have to come again."""
+        arrived = _by_record(event["Records"])
+        failed = [arrivals.sequence for key, arrivals in arrived.items() if not self._reconciled(key, arrivals)]
+        return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in failed]}
+
+    def _reconciled(self, key: RecordKey, arrivals: _Arrivals) -> bool:
+        try:
+            self._reconcile(_change(key, arrivals))
+        except StorageFault as fault:
+            self._journal.error("storage fault", operation=fault.operation, code=fault.code, **_named(key))
+            self._journal.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
+            return False
+        except Exception as error:  # noqa: BLE001 - the last resort: one record must not hold up all others
+            self._journal.unexpected(error, **_named(key))
+            return False
+        return True
+
+
+def build(*, environment: Environment, clients: Clients, journal: Journal) -> Reconciliation:
+    """The reconciliation of one region on these clients."""
+
+    def opened(key: RecordKey, after: str) -> None:
+        journal.info("conflict", after=after, **_named(key))
+        journal.count({"Conflicts": 1})
+
+    reconciler = Reconciler(
+        client=clients.dynamodb(),
+        table=environment.records_table,
+        region=environment.region,
+        opened=opened,
+        mended=lambda key: journal.info("head mended", **_named(key)),
+    )
+    return Reconciliation(reconcile=reconciler.reconcile, journal=journal)
+
+
+def wire(variables: Mapping[str, str]) -> Reconciliation:
+    """The reconciliation as Lambda's environment describes it. Raises KeyError with the name of what is not set."""
+    environment = Environment.of(variables)
+    return build(
+        environment=environment,
+        clients=Clients(region=environment.region),
+        journal=Journal(service=SERVICE, region=environment.region, level=environment.log_level),
+    )
+
+
+def _by_record(stream: Sequence[Mapping[str, Any]]) -> dict[RecordKey, _Arrivals]:
+    found: dict[RecordKey, _Arrivals] = {}
+    for change in (entry["dynamodb"] for entry in stream):
+        key, sk = _record_of(change["Keys"]["pk"]["S"]), change["Keys"]["sk"]["S"]
+        # Only who has every permission could remove one of these items; there is nothing then to reconcile.
+        if key is None or "NewImage" not in change or not (sk == HEAD or sk.startswith(VERSION)):
+            continue
+        arrivals = found.setdefault(key, _Arrivals(change["SequenceNumber"]))
+        (arrivals.heads if sk == HEAD else arrivals.versions).append(change["NewImage"])
+    return found
+
+
+def _record_of(pk: str) -> RecordKey | None:
+    """The record whose partition this is; None for the platform's own and for those a search looks in."""
+    parts = pk.split("#")
+    if len(parts) != 3 or pk.startswith("$") or "?" in pk:
+        return None
+    return RecordKey(*parts)
+
+
+def _change(key: RecordKey, arrivals: _Arrivals) -> Change:
+    heads = [Link.of(item).stamp for item in arrivals.heads]
+    return Change(key, tuple(Link.of(item) for item in arrivals.versions), heads[-1] if heads else None)
+
+
+def _named(key: RecordKey) -> dict[str, str]:
+    return {"tenant": key.tenant, "record": key.reference}
+
+
+@cache
+def _wired() -> Reconciliation:
+    return wire(os.environ)
+
+
+def handler(event: Mapping[str, Any], context: object) -> Response:  # noqa: ARG001 - Lambda's signature
+    """Answer one batch of the stream."""
+    return _wired()(event)

@@ -1,0 +1,165 @@
+"""Pages of what a search finds.
+
+A token or a list leads to candidates only; the head of each decides. A page ends when it is full, or when as many
+candidates were looked at as one call may cost: then it can be short, even empty, and still have a next one.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, TypeVar
+
+from patient_api.errors import Malformed, StorageFault, TooCostly
+from patient_api.records.index import LARGEST_BATCH, Index, Listed
+from patient_api.records.model import RecordKey, Version
+from patient_api.records.tokens import Finder, Resource
+from patient_api.search.candidates import Candidates
+from patient_api.search.matching import matches
+from patient_api.search.parameters import Search
+from patient_api.search.plan import Plan, plan
+
+BUDGET: Final = 500  # candidates looked at for one page
+LARGEST_SORTED: Final = 1000  # candidates that are put in another order than they are found in
+# Lambda answers with 6 MB at most, and a resource of quotation marks alone doubles when the answer is quoted.
+LARGEST_PAGE: Final = 2_500_000  # bytes
+
+Position = Sequence[str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A version that matches, and what it holds."""
+
+    version: Version
+    resource: Resource
+
+
+@dataclass(frozen=True)
+class Page:
+    """`following` is where the next page begins, None when there is none; `total` is None when it is not known."""
+
+    found: Sequence[Found]
+    following: Position | None = None
+    total: int | None = None
+
+
+class Engine:
+    """Searches of one region's table. Every method raises StorageFault."""
+
+    def __init__(self, *, index: Index, finder: Finder, pool: ThreadPoolExecutor) -> None:
+        self._index = index
+        self._finder = finder
+        self._pool = pool
+
+    def page(self, tenant: str, kind: str, search: Search, position: Position | None) -> Page:
+        """The page that begins at `position`. Raises TooCostly."""
+        chosen = plan(kind, search)
+        if chosen.indexed and search.sort:
+            return self._sorted(tenant, kind, search, chosen, position)
+        if chosen.indexed:
+            after = position[0] if position else None
+            ids = self._ids(tenant, kind, chosen, after=after, first=search.count + 1)
+            return self._page(tenant, kind, search, ((one, (one,)) for one in ids), whole=position is None)
+        ways = Candidates(index=self._index, pool=self._pool, tenant=tenant, kind=kind, first=search.count + 1)
+        listed = ways.by_update(
+            chosen.window, ascending=search.sort != "-_lastUpdated", after=Listed(*position) if position else None
+        )
+        steps = ((one.id, (one.updated, one.id)) for one in listed)
+        return self._page(tenant, kind, search, steps, whole=position is None)
+
+    def two(self, tenant: str, kind: str, search: Search) -> Sequence[Version]:
+        """At most two versions that match; nothing this region has is missed. Raises Malformed, TooCostly."""
+        chosen = plan(kind, search)
+        if not chosen.indexed:
+            raise Malformed(
+                "The criteria must hold an identifier, a name, a date of birth within ten years, or an _id."
+            )
+        found: list[Version] = []
+        for batch in _batches(self._all(tenant, kind, chosen), LARGEST_BATCH):
+            found += [one.version for one in self._matching(tenant, kind, search, batch) if one]
+            if len(found) > 1:
+                break
+        return found[:2]
+
+    def _all(self, tenant: str, kind: str, chosen: Plan) -> Iterator[str]:
+        ids = list(islice(self._ids(tenant, kind, chosen, after=None, first=LARGEST_SORTED + 1), LARGEST_SORTED + 1))
+        if len(ids) > LARGEST_SORTED:
+            raise TooCostly(
+                f"More than {LARGEST_SORTED} records have to be looked at: ask for an identifier, more letters of a "
+                "name, or leave out _sort."
+            )
+        return iter(ids)
+
+    def _ids(self, tenant: str, kind: str, chosen: Plan, *, after: str | None, first: int) -> Iterator[str]:
+        if chosen.ids is not None:
+            return (one for one in chosen.ids if after is None or one > after)
+        tokens = [self._finder.token(tenant, kind, *clear) for clear in chosen.tokens or ()]
+        ways = Candidates(index=self._index, pool=self._pool, tenant=tenant, kind=kind, first=first)
+        return ways.with_any(tokens, after=after)
+
+    def _page(
+        self, tenant: str, kind: str, search: Search, steps: Iterator[tuple[str, Position]], *, whole: bool
+    ) -> Page:
+        """`whole` says that the steps begin at the very first."""
+        found: dict[str, Found] = {}
+        examined, size, last = 0, 0, None
+        for batch in _batches(steps, search.count + 1):
+            matching = self._matching(tenant, kind, search, [name for name, _ in batch])
+            for (name, position), one in zip(batch, matching, strict=True):
+                if one is not None and name not in found:
+                    length = len((one.version.resource or "").encode())
+                    if len(found) == search.count or (found and size + length > LARGEST_PAGE):
+                        return Page(tuple(found.values()), following=last)
+                    found[name] = one
+                    size += length
+                last = position
+            examined += len(batch)
+            if examined >= BUDGET:
+                return Page(tuple(found.values()), following=last)
+        return Page(tuple(found.values()), total=len(found) if whole else None)
+
+    def _sorted(self, tenant: str, kind: str, search: Search, chosen: Plan, position: Position | None) -> Page:
+        """All that matches has to be known before the first can be told."""
+        ascending = search.sort == "_lastUpdated"
+        after = Listed(*position) if position else None
+        total, size, best = 0, 0, list[tuple[Listed, Found]]()
+        for batch in _batches(self._all(tenant, kind, chosen), LARGEST_BATCH):
+            for one in filter(None, self._matching(tenant, kind, search, batch)):
+                total += 1
+                place = Listed(str(one.version.stamp), one.version.key.id)
+                if after is None or (place > after if ascending else place < after):
+                    best.append((place, one))
+            best = sorted(best, key=lambda entry: entry[0], reverse=not ascending)[: search.count + 1]
+        shown: list[tuple[Listed, Found]] = []
+        for entry in best[: search.count]:
+            size += len((entry[1].version.resource or "").encode())
+            if shown and size > LARGEST_PAGE:
+                break
+            shown.append(entry)
+        more = len(shown) < len(best)
+        end = shown[-1][0] if more else None
+        return Page([one for _, one in shown], following=(end.updated, end.id) if end else None, total=total)
+
+    def _matching(self, tenant: str, kind: str, search: Search, ids: Sequence[str]) -> Sequence[Found | None]:
+        """For each of the ids what it found, None where that does not match or was deleted."""
+        heads = self._index.heads([RecordKey(tenant, kind, one) for one in ids])
+        return [self._found(heads.get(RecordKey(tenant, kind, one)), search) for one in ids]
+
+    def _found(self, head: Version | None, search: Search) -> Found | None:
+        if head is None or head.resource is None:
+            return None
+        try:
+            resource = json.loads(head.resource)
+        except ValueError:
+            raise StorageFault(operation="Read", code="UnreadableVersion") from None
+        return Found(head, resource) if matches(head.key.type, resource, search.criteria) else None
+
+
+def _batches(entries: Iterator[T], size: int) -> Iterator[list[T]]:
+    """The first of that size, the next ones larger: who has to look further than hoped will have to look far."""
+    while batch := list(islice(entries, size)):
+        yield batch
+        size = min(2 * size, LARGEST_BATCH)

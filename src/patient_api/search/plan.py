@@ -1,0 +1,124 @@
+"""How a search finds its candidates: by the most selective of its criteria, and never by looking at everything."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Final, TypeAlias
+
+from patient_api.fhir.dates import reach, year_of
+from patient_api.records.model import PATIENT
+from patient_api.records.tokens import LONG_PREFIX, birth_year, identifier, name_prefix, subject
+from patient_api.search.parameters import Code, Criterion, Id, Search, Text, When
+
+LARGEST_YEARS: Final = 10  # years of birth that are looked for one by one
+MILLISECOND: Final = 1_000_000  # in nanoseconds
+LAST_MILLIS: Final = 10**13 - 1  # the last that a stamp can hold
+
+ClearToken: TypeAlias = tuple[str, str]
+Range: TypeAlias = tuple[int | None, int | None]  # both included
+
+
+@dataclass(frozen=True)
+class Plan:
+    """By `ids`, else by any of the `tokens`, else by the time of the last change, of which `window` is the range.
+
+    `window` is in milliseconds since 1970, its end excluded.
+    """
+
+    ids: tuple[str, ...] | None = None
+    tokens: tuple[ClearToken, ...] | None = None
+    window: tuple[int, int] = (0, LAST_MILLIS)
+
+    @property
+    def indexed(self) -> bool:
+        """Whether what is found does not grow with all the records there are."""
+        return self.ids is not None or self.tokens is not None
+
+
+def plan(kind: str, search: Search) -> Plan:
+    """The plan of a search of resources of that type."""
+    window = window_of(search.named("_lastUpdated"))
+    for criterion in search.named("_id"):
+        return Plan(ids=tuple(sorted(value.id for value in criterion.each(Id))), window=window)
+    ways = _of_patients(search) if kind == PATIENT else _of_documents(search)
+    return Plan(tokens=min(ways, default=(0, None), key=_cost)[1], window=window)
+
+
+# How much a way is expected to find, and the tokens to go by.
+_Way: TypeAlias = tuple[int, tuple[ClearToken, ...] | None]
+_SYSTEM, _VALUE, _LONG, _SHORT, _YEAR = range(5)
+
+
+def _cost(way: _Way) -> tuple[int, int]:
+    return way[0], len(way[1] or ())
+
+
+def _of_patients(search: Search) -> list[_Way]:
+    ways: list[_Way] = []
+    for criterion in search.named("identifier"):
+        codes = criterion.each(Code)
+        worst = _VALUE if any(code.system is None for code in codes) else _SYSTEM
+        ways.append((worst, _tokens(identifier(code.system, code.code) for code in codes)))
+    for criterion in search.criteria:
+        texts = criterion.each(Text)
+        found = [token for text in texts if (token := name_prefix(text.folded)) is not None]
+        if texts and len(found) == len(texts):
+            worst = _LONG if all(len(beginning) == LONG_PREFIX for _, beginning in found) else _SHORT
+            ways.append((worst, _tokens(found)))
+    first, last = _years(search.named("birthdate"))
+    if first is not None and last is not None and last - first < LARGEST_YEARS:
+        ways.append((_YEAR, _tokens(birth_year(f"{year:04d}") for year in range(first, last + 1))))
+    return ways
+
+
+def _of_documents(search: Search) -> list[_Way]:
+    return [
+        (_VALUE, _tokens(subject(value.id) for value in criterion.each(Id))) for criterion in search.named("patient")
+    ]
+
+
+def _tokens(tokens: Iterable[ClearToken]) -> tuple[ClearToken, ...]:
+    return tuple(dict.fromkeys(tokens))
+
+
+def _years(criteria: Sequence[Criterion]) -> Range:
+    # A date of birth lies within one year: if it reaches into a span, so does its year.
+    return _intersection(_union(_year_range(value) for value in criterion.each(When)) for criterion in criteria)
+
+
+def _year_range(value: When) -> Range:
+    low, high = reach(value.prefix, value.span)
+    return None if low is None else year_of(low), None if high is None else year_of(high - 1)
+
+
+def window_of(criteria: Sequence[Criterion]) -> tuple[int, int]:
+    """The milliseconds since 1970 in which what the dates ask for can lie, the end excluded."""
+    low, high = _intersection(_union(_millis_range(value) for value in criterion.each(When)) for criterion in criteria)
+    first = 0 if low is None else min(max(low, 0), LAST_MILLIS)
+    end = LAST_MILLIS if high is None else min(max(high + 1, 0), LAST_MILLIS)
+    return first, end
+
+
+def _millis_range(value: When) -> Range:
+    low, high = reach(value.prefix, value.span)
+    return None if low is None else low // MILLISECOND, None if high is None else (high - 1) // MILLISECOND
+
+
+def _union(ranges: Iterable[Range]) -> Range:
+    return reduce(lambda one, other: (_least(one[0], other[0]), _most(one[1], other[1])), ranges)
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else min(one, other)
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _intersection(ranges: Iterable[Range]) -> Range:
+    known = list(ranges)
+    return (
+        max((low for low, _ in known if low is not None), default=None),
+        min((high for _, high in known if high is not None), default=None),
+    )

@@ -1,0 +1,118 @@
+"""The people and papers of `hdr seed`: fictitious, valid for the API, and always the same."""
+
+import base64
+import hashlib
+import re
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+
+from healthcare_dr.ops.demo import PATIENT
+from healthcare_dr.ops.seed import papers, people
+from healthcare_dr.ops.seed.words import CULTURES
+from patient_api.errors import Unprocessable
+from patient_api.fhir.codec import parse
+from patient_api.fhir.folding import fold
+from patient_api.fhir.profile import validate
+
+MANY = 600
+FICTIONAL_PHONE = re.compile(r"\+1 \d{3} 555 01\d\d|\+44 1632 960\d{3}")
+
+
+def checked(resource: dict[str, Any]) -> None:
+    """As the API would."""
+    value = parse(people.encoded(resource))
+    assert isinstance(value, dict)
+    validate(value)
+
+
+@pytest.fixture(scope="module")
+def patients() -> list[dict[str, Any]]:
+    return [people.patient(7, index) for index in range(MANY)]
+
+
+def test_the_api_takes_every_patient(patients: list[dict[str, Any]]) -> None:
+    for patient in patients:
+        checked(patient)
+    checked(dict(PATIENT))
+    with pytest.raises(Unprocessable):
+        checked({**patients[0], "birthDate": "1985-02-29"})
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(patients: list[dict[str, Any]]) -> None:
+    assert people.encoded(people.patient(7, 3)) == people.encoded(patients[3])
+    # Fixed for good: a repeated seed of an older installation must send what that one sent.
+    assert hashlib.sha256(people.encoded(people.patient(1, 0))).hexdigest()[:12] == "b48cf30237b6"
+    assert people.patient(8, 3)["name"] != patients[3]["name"]
+    assert len({people.encoded(patient) for patient in patients}) == MANY
+
+
+def test_nobody_could_be_taken_for_real(patients: list[dict[str, Any]]) -> None:
+    words = {word for culture in CULTURES for word in culture.beginnings}
+    for patient in patients:
+        assert patient["meta"]["security"][0]["code"] == "HTEST"
+        assert {identifier["system"] for identifier in patient["identifier"]} == {"urn:healthcare-dr:fictitious"}
+        assert any(patient["name"][0]["family"].startswith(word) for word in words)
+        assert patient["address"][0]["country"] == "Fictivia"
+        for contact in patient["telecom"]:
+            if contact["system"] == "phone":
+                assert FICTIONAL_PHONE.fullmatch(contact["value"])
+            else:
+                assert contact["value"].endswith("@example.org")
+
+
+def test_they_are_as_varied_as_people_are(patients: list[dict[str, Any]]) -> None:
+    assert {patient["gender"] for patient in patients} == {"female", "male", "other", "unknown"}
+    assert sum(len(patient["name"]) > 1 for patient in patients) > MANY / 10
+    assert {patient["communication"][0]["language"]["coding"][0]["code"] for patient in patients} == {
+        culture.language for culture in CULTURES
+    }
+    folded = [given for patient in patients for given in patient["name"][0]["given"] if fold(given) != given.casefold()]
+    assert len(folded) > MANY / 4
+    dead = [patient for patient in patients if "deceasedDateTime" in patient]
+    assert 0 < len(dead) < MANY / 10
+    for patient in dead:
+        died = datetime.fromisoformat(patient["deceasedDateTime"]).date()
+        assert date.fromisoformat(patient["birthDate"]) <= died <= people.TODAY
+    assert all(date(1923, 1, 1) < date.fromisoformat(patient["birthDate"]) <= people.TODAY for patient in patients)
+
+
+def test_the_api_takes_every_document_and_it_is_what_was_announced() -> None:
+    kinds = set()
+    for index in range(80):
+        paper = papers.paper(7, index, 0)
+        reference = paper.of("a-patient")
+        checked(reference)
+        attachment = reference["content"][0]["attachment"]
+        kinds.add(attachment["contentType"])
+        assert attachment["size"] == len(paper.content)
+        assert (
+            base64.b64decode(attachment["extension"][0]["valueBase64Binary"]) == hashlib.sha256(paper.content).digest()
+        )
+        assert reference["subject"] == {"reference": "Patient/a-patient"}
+        assert paper == papers.paper(7, index, 0)
+    assert kinds == {"text/plain", "application/pdf"}
+    assert papers.paper(7, 0, 0) != papers.paper(7, 0, 1)
+
+
+def test_a_pdf_says_truly_where_its_objects_are() -> None:
+    content = papers.pdf(["Title (fictitious)", "", "A line."])
+    assert content.startswith(b"%PDF-1.4\n")
+    assert content.endswith(b"%%EOF\n")
+    start = int(content.split(b"startxref\n")[1].split()[0])
+    assert content[start:].startswith(b"xref\n0 6\n")
+    entries = content[start:].split(b"\n")[3:8]
+    for number, entry in enumerate(entries, start=1):
+        assert len(entry) == 19  # and the end of its line makes 20
+        assert content[int(entry[:10]) :].startswith(b"%d 0 obj\n" % number)
+    length, stream = content.split(b"/Length ")[1].split(b" >>\nstream\n")
+    assert len(stream.split(b"\nendstream")[0]) == int(length)
+    assert b"(Title [fictitious]) '" in content
+
+
+def test_every_creation_has_a_key_of_its_own() -> None:
+    keys = [people.key_of(seed, index) for seed in (1, 11) for index in range(12)]
+    keys += [papers.key_of(seed, index, number) for seed in (1, 11) for index in range(12) for number in range(12)]
+    assert len(set(keys)) == len(keys)
+    assert people.key_of(1, 0) == "hdr-seed-1-patient-0"

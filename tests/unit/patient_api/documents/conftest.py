@@ -1,0 +1,51 @@
+import ssl
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from healthcare_dr.emulator import Emulator
+from unit.emulator.conftest import free_ports
+from unit.patient_api.documents.aws import Embedded, prepare
+from unit.patient_api.documents.service import Api
+from unit.patient_api.documents.world import World
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    built = World()
+    yield built
+    built.close()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    port, issuer_port = free_ports()
+    emulator = Emulator(home=tmp_path_factory.mktemp("documents") / "home", port=port, issuer_port=issuer_port)
+    emulator.start()
+    try:
+        yield prepare(emulator)
+    finally:
+        emulator.stop()
+
+
+@pytest.fixture
+def embedded(prepared: Embedded, monkeypatch: pytest.MonkeyPatch) -> Embedded:
+    """The embedded AWS as the environment of this process says."""
+    for name, value in prepared.emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    return prepared
+
+
+@pytest.fixture
+def http(embedded: Embedded) -> Iterator[httpx.Client]:
+    """A client that trusts the embedded AWS."""
+    trusted = ssl.create_default_context(cafile=embedded.emulator.environment()["AWS_CA_BUNDLE"])
+    with httpx.Client(verify=trusted, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def api(world: World) -> Api:
+    world.add_patient()
+    return Api(world)

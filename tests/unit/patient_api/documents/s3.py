@@ -1,0 +1,189 @@
+"""One region's bucket in memory, and a time that passes when somebody waits or sends bytes."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from botocore.exceptions import ConnectTimeoutError
+
+from patient_api.documents.multipart import PART_SIZE
+from unit.patient_api.documents.dynamodb import refused
+
+START = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
+BYTES_PER_SECOND = 20_000_000
+
+
+def sha256(content: bytes) -> str:
+    """As S3 writes it."""
+    return base64.b64encode(hashlib.sha256(content).digest()).decode()
+
+
+class Time:
+    """A clock that stands still but for waiting; `at` plans what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+        self._plans: list[tuple[float, Callable[[], object]]] = []
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.elapsed)
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
+        self._plans.append((seconds, action))
+
+    def sleep(self, seconds: float) -> None:
+        until = self.elapsed + seconds
+        for plan in sorted(self._plans, key=lambda plan: plan[0]):
+            if plan[0] <= until:
+                self._plans.remove(plan)
+                self.elapsed = plan[0]
+                plan[1]()
+        self.elapsed = until
+
+
+@dataclass
+class Stored:
+    """One version of an object. `checksum` is what S3 would state as its SHA-256."""
+
+    version: str
+    content: bytes
+    checksum: str | None
+    modified: datetime
+    content_type: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Body:
+    """A stream that gives less than it is asked for, and refuses to be read whole."""
+
+    def __init__(self, content: bytes) -> None:
+        self._stream = io.BytesIO(content)
+
+    def read(self, size: int) -> bytes:
+        assert 0 < size <= PART_SIZE
+        return self._stream.read(max(1, size // 2))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class FakeS3:
+    """One region's bucket. `down` makes it unreachable; `calls` counts operations by name."""
+
+    def __init__(self, region: str, time: Time) -> None:
+        self.objects: dict[str, list[Stored]] = {}
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.calls: list[str] = []
+        self.down = False
+        self.before: Callable[[str], None] = lambda _operation: None
+        self._time = time
+        self._ids = (f"{region}-{number}" for number in count(1))
+
+    def place(self, key: str, content: bytes, *, checksum: str | None = "", version: str | None = None) -> Stored:
+        """Put an object there as if S3 had; without a checksum of the whole when `checksum` says so."""
+        checksum = sha256(content) if checksum == "" else checksum
+        stored = Stored(version or next(self._ids), content, checksum, self._time.now())
+        self.objects.setdefault(key, []).append(stored)
+        return stored
+
+    def head_bucket(self, **request: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def head_object(self, **request: Any) -> dict[str, Any]:
+        assert request["ChecksumMode"] == "ENABLED"
+        stored = self._find("head_object", request)
+        checksum = {} if stored.checksum is None else {"ChecksumSHA256": stored.checksum}
+        size = len(stored.content)
+        return {"ContentLength": size, "VersionId": stored.version, "LastModified": stored.modified, **checksum}
+
+    def get_object(self, **request: Any) -> dict[str, Any]:
+        return {"Body": Body(self._find("get_object", request).content)}
+
+    def put_object(self, **request: Any) -> dict[str, Any]:
+        self._enter("put_object")
+        assert "ServerSideEncryption" not in request
+        self._time.sleep(len(request["Body"]) / BYTES_PER_SECOND)
+        self._refuse_present(request)
+        if sha256(request["Body"]) != request["ChecksumSHA256"]:
+            raise refused("BadDigest")
+        stored = self.place(request["Key"], request["Body"])
+        stored.content_type = request["ContentType"]
+        return {"VersionId": stored.version}
+
+    def put_object_tagging(self, **request: Any) -> dict[str, Any]:
+        tags = {tag["Key"]: tag["Value"] for tag in request["Tagging"]["TagSet"]}
+        self._find("put_object_tagging", request).tags = tags
+        return {}
+
+    def create_multipart_upload(self, **request: Any) -> dict[str, Any]:
+        self._enter("create_multipart_upload")
+        upload = next(self._ids)
+        self.uploads[upload] = {"request": request, "parts": {}}
+        return {"UploadId": upload}
+
+    def upload_part(self, **request: Any) -> dict[str, Any]:
+        self._enter("upload_part")
+        self._time.sleep(len(request["Body"]) / BYTES_PER_SECOND)
+        assert request["ChecksumSHA256"] == sha256(request["Body"])
+        self.uploads[request["UploadId"]]["parts"][request["PartNumber"]] = request["Body"]
+        return {"ETag": f"etag-{request['PartNumber']}"}
+
+    def list_parts(self, **request: Any) -> dict[str, Any]:
+        self._enter("list_parts")
+        parts = self._upload(request)["parts"]
+        listed = [
+            {"PartNumber": number, "Size": len(content), "ETag": f"etag-{number}"} for number, content in parts.items()
+        ]
+        return {"Parts": listed}
+
+    def complete_multipart_upload(self, **request: Any) -> dict[str, Any]:
+        self._enter("complete_multipart_upload")
+        upload = self._upload(request)
+        self._refuse_present(request)
+        named = [part["PartNumber"] for part in request["MultipartUpload"]["Parts"]]
+        content = b"".join(upload["parts"][number] for number in named)
+        # S3's hash over the parts' hashes, if any at all.
+        checksum = f"{sha256(content)}-{len(named)}" if upload["request"].get("ChecksumAlgorithm") else None
+        stored = self.place(request["Key"], content, checksum=checksum)
+        del self.uploads[request["UploadId"]]
+        return {"VersionId": stored.version}
+
+    def abort_multipart_upload(self, **request: Any) -> dict[str, Any]:
+        self._enter("abort_multipart_upload")
+        self.uploads.pop(request["UploadId"], None)
+        return {}
+
+    def generate_presigned_url(self, operation: str, **request: Any) -> str:
+        arguments = ",".join(f"{name}={value}" for name, value in sorted(request["Params"].items()))
+        return f"https://s3.example/{operation}?{arguments}&expires={request['ExpiresIn']}"
+
+    def _enter(self, operation: str) -> None:
+        self.calls.append(operation)
+        self.before(operation)
+        if self.down:
+            raise ConnectTimeoutError(endpoint_url="https://s3.example")
+
+    def _find(self, operation: str, request: Mapping[str, Any]) -> Stored:
+        self._enter(operation)
+        wanted = request.get("VersionId")
+        for stored in reversed(self.objects.get(request["Key"], [])):
+            if wanted in {None, stored.version}:
+                return stored
+        raise refused("404", 404)
+
+    def _upload(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if request["UploadId"] not in self.uploads:
+            raise refused("NoSuchUpload", 404)
+        return self.uploads[request["UploadId"]]
+
+    def _refuse_present(self, request: Mapping[str, Any]) -> None:
+        if request.get("IfNoneMatch") == "*" and request["Key"] in self.objects:
+            raise refused("PreconditionFailed", 412)

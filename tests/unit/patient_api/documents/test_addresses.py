@@ -1,0 +1,179 @@
+"""Addresses as S3 takes them: what was signed, and nothing else."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import botocore.auth
+import httpx
+import pytest
+
+from patient_api.clock import Stamp
+from patient_api.documents.assembly import Documents
+from patient_api.documents.multipart import PART_SIZE, Multipart, parts_of
+from patient_api.documents.reference import Document, Resource, announced_in
+from patient_api.documents.uploads import Uploads
+from patient_api.records.model import DOCUMENT, Method, RecordKey, version_of
+from unit.patient_api.documents.aws import Embedded
+from unit.patient_api.documents.s3 import sha256
+from unit.patient_api.documents.world import EAST, TENANT, WEST, document
+
+CONTENT = b"%PDF-1.7 a letter"
+
+
+class Announced:
+    """A document that was announced in us-east-1, and what was offered for it."""
+
+    def __init__(self, embedded: Embedded, content: bytes = CONTENT) -> None:
+        self.documents = Documents(environment=embedded.environment(), clients=embedded.functions_clients())
+        stamp = Stamp(1_800_000_000_000, 0, EAST)
+        key = RecordKey(TENANT, DOCUMENT, str(uuid4()))
+        self.document = Document.of(version_of(document(content), key=key, stamp=stamp, method=Method.POST))
+        self.key = key
+        environment = embedded.environment()
+        self.uploads = Uploads(
+            client=embedded.functions_clients().documents,
+            bucket=environment.documents_bucket,
+            key_arn=environment.key_arn,
+            now=lambda: datetime.now(UTC),
+        )
+
+    def whole(self) -> tuple[str, dict[str, str]]:
+        """The address, and the headers to send."""
+        return offered(self.uploads.whole(self.document.name, announced_in(self.document.resource)))
+
+
+def offered(extension: Resource) -> tuple[str, dict[str, str]]:
+    entries: Any = extension["extension"]
+    (address,) = [entry["valueUrl"] for entry in entries if entry["url"] == "address"]
+    headers = [entry["valueString"].split(": ", 1) for entry in entries if entry["url"] == "header"]
+    return address, dict(headers)
+
+
+def put(http: httpx.Client, address: str, headers: Mapping[str, str], content: bytes = CONTENT) -> int:
+    return http.put(address, content=content, headers=dict(headers)).status_code
+
+
+def test_what_was_announced_is_taken(embedded: Embedded, http: httpx.Client) -> None:
+    announced = Announced(embedded)
+    assert put(http, *announced.whole()) == 200
+    held = embedded.client("s3").head_object(Bucket=f"documents-{EAST}", Key=announced.document.name)
+    assert held["ContentType"] == "application/pdf"
+    assert held["SSEKMSKeyId"] == embedded.keys[EAST]
+    found = announced.documents.here.head(announced.document.name)
+    assert found is not None
+    assert (found.size, found.sha256) == (len(CONTENT), sha256(CONTENT))
+    assert found.version
+
+
+OTHER = b"%PDF-1.7 a Letter"
+
+
+REQUIRED = (
+    "Content-Type",
+    "If-None-Match",
+    "x-amz-checksum-sha256",
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "content", "status"),
+    [
+        ({}, OTHER, 400),
+        ({}, CONTENT + b".", 403),
+        ({}, CONTENT[:-1], 403),
+        ({"x-amz-checksum-sha256": sha256(OTHER)}, OTHER, 403),
+        ({"Content-Type": "text/html"}, CONTENT, 403),
+        ({"x-amz-server-side-encryption": "AES256"}, CONTENT, 403),
+        ({"x-amz-server-side-encryption-aws-kms-key-id": "alias/aws/s3"}, CONTENT, 403),
+        ({"x-amz-tagging": "quarantine=false"}, CONTENT, 403),
+        *[({name: None}, CONTENT, 403) for name in REQUIRED],
+    ],
+    ids=str,
+)
+def test_all_else_is_refused(
+    embedded: Embedded, http: httpx.Client, changes: dict[str, str | None], content: bytes, status: int
+) -> None:
+    announced = Announced(embedded)
+    address, headers = announced.whole()
+    sent = {name: value for name, value in (headers | changes).items() if value is not None}
+    assert put(http, address, sent, content) == status
+    assert announced.documents.here.head(announced.document.name) is None
+
+
+def test_an_address_is_for_one_document(embedded: Embedded, http: httpx.Client) -> None:
+    announced = Announced(embedded)
+    address, headers = announced.whole()
+    assert put(http, address.replace(announced.key.id, str(uuid4())), headers) == 403
+    assert http.get(address).status_code == 403
+
+
+def test_an_address_cannot_replace_what_is_there(embedded: Embedded, http: httpx.Client) -> None:
+    address, headers = Announced(embedded).whole()
+    assert put(http, address, headers) == 200
+    assert put(http, address, headers) == 412
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_address_ends_after_fifteen_minutes(
+    embedded: Embedded, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    signed = datetime.now(UTC) - timedelta(minutes=15, seconds=5 if late else -60)
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda **_: signed.replace(tzinfo=None))
+    address, headers = Announced(embedded).whole()
+    monkeypatch.undo()
+    assert parse_qs(urlsplit(address).query)["X-Amz-Expires"] == ["900"]
+    assert put(http, address, headers) == (403 if late else 200)
+
+
+def test_a_part_is_taken_in_its_length_only(embedded: Embedded, http: httpx.Client) -> None:
+    content = bytes(PART_SIZE + 3)
+    announced = Announced(embedded, content)
+    name, whole = announced.document.name, announced.document.announced
+    offers = announced.documents.offers()
+    upload = offers.begin(announced.key, whole)
+    assert upload
+    extension: Any = announced.uploads.parts(name, whole, upload)["extension"]
+    addresses = [entry["extension"][1]["valueUrl"] for entry in extension if entry["url"] == "part"]
+    first, last = parts_of(len(content))
+    assert http.put(addresses[1], content=b"1234").status_code == 403
+    assert http.put(addresses[0], content=content[: first.size]).status_code == 200
+    multipart = Multipart(client=embedded.functions_clients().documents, bucket=f"documents-{EAST}")
+    assert multipart.progress(announced.document, upload).missing == [2]
+    assert http.put(addresses[1], content=content[-last.size :]).status_code == 200
+    progress = multipart.progress(announced.document, upload)
+    assert progress.missing == []
+    multipart.complete(announced.document, upload, progress.parts)
+    held = announced.documents.here.head(name)
+    assert held is not None
+    assert announced.documents.here.matches(name, held, whole)
+    stored = embedded.client("s3").head_object(Bucket=f"documents-{EAST}", Key=name)
+    assert (stored["ContentType"], stored["SSEKMSKeyId"]) == ("application/pdf", embedded.keys[EAST])
+
+
+def test_a_download_is_of_the_version_that_was_signed(embedded: Embedded, http: httpx.Client) -> None:
+    announced = Announced(embedded)
+    put(http, *announced.whole())
+    found = announced.documents.here.head(announced.document.name)
+    assert found is not None
+    address = announced.documents.here.download(announced.document.name, found.version)
+    embedded.client("s3").put_object(Bucket=f"documents-{EAST}", Key=announced.document.name, Body=b"later")
+    answer = http.get(address)
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert answer.headers["content-type"] == "application/pdf"
+    assert http.get(address.replace(f"versionId={found.version}", "")).status_code == 403
+    assert http.put(address, content=b"x").status_code == 403
+
+
+def test_the_other_regions_documents_are_had_through_its_role(embedded: Embedded, http: httpx.Client) -> None:
+    announced = Announced(embedded)
+    embedded.client("s3", WEST).put_object(Bucket=f"documents-{WEST}", Key=announced.document.name, Body=CONTENT)
+    address = announced.documents.downloads().address(announced.document)
+    assert address
+    assert f"%2F{WEST}%2Fs3" in address
+    assert "X-Amz-Security-Token" in address
+    assert http.get(address).content == CONTENT

@@ -1,0 +1,167 @@
+"""What a caller gets who announces a document, once for each request."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from patient_api.documents.multipart import PART_SIZE
+from patient_api.documents.reference import object_key
+from patient_api.errors import (
+    Malformed,
+    StorageFault,
+    Unprocessable,
+)
+from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
+from unit.patient_api.documents.s3 import sha256
+from unit.patient_api.documents.service import CONTENT, UPLOAD, Api, fail, offer, request
+from unit.patient_api.documents.world import EAST, TENANT, WEST, World, announcement, events_of
+
+
+def test_a_new_document_is_preliminary_and_its_answer_says_where_to_send_it(world: World, api: Api) -> None:
+    key, resource = api.create(announcement(CONTENT, docStatus="final"))
+    assert (resource["id"], resource["docStatus"], resource["status"]) == (key.id, "preliminary", "current")
+    extensions = offer(resource)
+    assert extensions[0] == {"url": "method", "valueCode": "PUT"}
+    address = extensions[1]["valueUrl"]
+    for signed in (
+        f"Bucket=documents-{EAST}",
+        f"ChecksumSHA256={sha256(CONTENT)}",
+        f"ContentLength={len(CONTENT)}",
+        "ContentType=application/pdf",
+        "IfNoneMatch=*",
+        f"Key=documents/{TENANT}/{key.id}",
+        f"SSEKMSKeyId=arn:key-{EAST}",
+        "ServerSideEncryption=aws:kms",
+        "expires=900",
+    ):
+        assert signed in address
+    assert [extension["valueString"] for extension in extensions if extension["url"] == "header"] == [
+        "Content-Type: application/pdf",
+        "If-None-Match: *",
+        f"x-amz-checksum-sha256: {sha256(CONTENT)}",
+        "x-amz-server-side-encryption: aws:kms",
+        f"x-amz-server-side-encryption-aws-kms-key-id: arn:key-{EAST}",
+    ]
+    assert extensions[-1] == {"url": "expires", "valueInstant": "2027-01-15T08:15:00.000Z"}
+
+
+def test_the_offer_is_not_stored(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    assert UPLOAD not in json.dumps(world.dynamodb.items(RECORDS))
+    assert UPLOAD not in json.dumps(api.read(key))
+
+
+def test_document_marker_token_and_event_are_written_at_once(world: World, api: Api) -> None:
+    before = len(world.dynamodb.items(RECORDS))
+    world.dynamodb.before = lambda operation, _request: fail(operation, "transact_write_items")
+    with pytest.raises(StorageFault):
+        api.create(announcement(CONTENT))
+    assert len(world.dynamodb.items(RECORDS)) == before
+
+    world.dynamodb.before = lambda _operation, _request: None
+    world.dynamodb.tables[AUDIT].clear()
+    key, resource = api.create(announcement(CONTENT))
+    new = [item["sk"] for item in world.dynamodb.items(RECORDS) if key.id in item["pk"]]
+    assert new == ["head", "pending", f"v#{resource['meta']['versionId']}"]
+    assert f"{TENANT}#DocumentReference?patient#{'0' * 32}" in {item["pk"] for item in world.dynamodb.items(RECORDS)}
+    assert world.marker(key)["update_shard"] == f"$platform#pending#{EAST}"
+    (event,) = world.dynamodb.items(AUDIT)
+    assert event["record"] == f"{TENANT}#Patient/pat-1"
+    assert event["entity"] == f"DocumentReference/{key.id}"
+    assert (event["action"], event["status"]) == ("C", "201")
+
+
+@pytest.mark.parametrize(("patient", "says"), [("pat-2", "try again"), ("pat-3", "deleted")])
+def test_a_document_needs_a_patient(world: World, api: Api, patient: str, says: str) -> None:
+    world.add_patient("pat-3", deleted=True)
+    with pytest.raises(Unprocessable, match=says) as caught:
+        api.create(announcement(CONTENT, patient=patient))
+    assert caught.value.expression == "DocumentReference.subject"
+    (event,) = world.dynamodb.items(AUDIT)
+    assert (event["outcome"], event["record"]) == ("refused", f"{TENANT}#Patient/{patient}")
+    assert world.s3[EAST].uploads == {}
+
+
+def test_a_document_needs_a_patient_of_the_same_tenant(api: Api) -> None:
+    with pytest.raises(Unprocessable):
+        api.service.create(request(announcement(CONTENT), tenant="south-clinic"))
+
+
+@pytest.mark.parametrize("url", [UPLOAD, "urn:healthcare-dr:stored"])
+def test_what_the_server_gives_cannot_be_sent(api: Api, url: str) -> None:
+    body = announcement(CONTENT)
+    body["content"][0]["attachment"]["extension"].append({"url": url, "valueString": "x"})
+    with pytest.raises(Unprocessable, match="given by the server"):
+        api.create(body)
+
+
+def test_a_new_document_is_not_in_error(api: Api) -> None:
+    with pytest.raises(Unprocessable):
+        api.create(announcement(CONTENT, status="entered-in-error"))
+
+
+def test_conditional_creation_is_for_patients(api: Api) -> None:
+    with pytest.raises(Malformed):
+        api.create(announcement(CONTENT), if_none_exist="identifier=1")
+
+
+def test_a_repeated_request_is_the_same_document_with_a_fresh_offer(world: World, api: Api) -> None:
+    key, first = api.create(announcement(CONTENT), idempotency_key="key-1")
+    world.time.sleep(60)
+    again, second = api.create(announcement(CONTENT), idempotency_key="key-1")
+    assert again == key
+    assert second["meta"] == first["meta"]
+    assert offer(second)[-1] == {"url": "expires", "valueInstant": "2027-01-15T08:16:00.000Z"}
+    assert api.create(announcement(CONTENT), idempotency_key="key-2")[0] != key
+
+
+def test_a_repeated_request_after_the_document_is_final_offers_nothing(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
+    for region in (EAST, WEST):
+        world.s3[region].place(object_key(key), CONTENT)
+    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    _, again = api.create(announcement(CONTENT), idempotency_key="key-1")
+    assert again["docStatus"] == "final"
+    assert UPLOAD not in json.dumps(again)
+
+
+def test_a_key_cannot_be_used_for_another_document(api: Api) -> None:
+    api.create(announcement(CONTENT), idempotency_key="key-1")
+    with pytest.raises(Unprocessable, match="used with another request"):
+        api.create(announcement(b"another"), idempotency_key="key-1")
+
+
+def test_two_callers_may_choose_the_same_key(api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
+    other = request(announcement(CONTENT), idempotency_key="key-1")
+    other = replace(other, caller=replace(other.caller, subject="app-2"))
+    assert api.service.create(other).version.key != key
+
+
+def test_a_request_repeated_in_the_other_region_is_uploaded_and_confirmed_there(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
+    world.s3[EAST].down = True
+    again, resource = Api(world, WEST).create(announcement(CONTENT), idempotency_key="key-1")
+    assert again == key
+    assert f"Bucket=documents-{WEST}" in offer(resource)[1]["valueUrl"]
+    assert world.marker(key)["update_shard"] == f"$platform#pending#{WEST}"
+    world.s3[EAST].down = False
+    world.s3[WEST].place(object_key(key), CONTENT)
+    world.work(WEST).uploaded(list(events_of(object_key(key))), request_id="request-2")
+    assert api.read(key)["docStatus"] == "final"
+
+
+def test_a_lost_race_leaves_no_upload_behind(world: World, api: Api) -> None:
+    body = announcement(bytes(PART_SIZE + 1))
+    raced = False
+
+    def race(operation: str, _request: object) -> None:
+        nonlocal raced
+        if operation == "transact_write_items" and not raced:
+            raced = True
+            api.create(body, idempotency_key="key-1")
+
+    world.dynamodb.before = race
+    api.create(body, idempotency_key="key-1")
+    assert len(world.s3[EAST].uploads) == 1

@@ -1,0 +1,150 @@
+"""The confirming function as Lambda runs it, against the embedded AWS."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote_plus
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from patient_api.clock import Stamp
+from patient_api.documents import peer
+from patient_api.documents.assembly import Documents
+from patient_api.documents.pending import opened
+from patient_api.documents.reference import object_key
+from patient_api.records.items import head_item, version_item
+from patient_api.records.model import DOCUMENT, Method, RecordKey, version_of
+from unit.patient_api.documents.aws import Embedded
+from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
+from unit.patient_api.documents.test_addresses import CONTENT, Announced
+from unit.patient_api.documents.world import EAST, TENANT, WEST, document, events_of
+
+
+class Context:
+    """As Lambda gives it."""
+
+    aws_request_id = "request-1"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
+@pytest.fixture
+def function(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    for name, value in embedded.variables().items():
+        monkeypatch.setenv(name, value)
+    sys.modules.pop("patient_api.confirmation", None)
+    yield importlib.import_module("patient_api.confirmation")
+    del sys.modules["patient_api.confirmation"]
+
+
+def announce(embedded: Embedded) -> RecordKey:
+    """A preliminary document of us-east-1."""
+    key = RecordKey(TENANT, DOCUMENT, str(uuid4()))
+    stamp = Stamp(1_700_000_000_000, 0, EAST)
+    version = version_of(document(CONTENT), key=key, stamp=stamp, method=Method.POST)
+    dynamodb = embedded.client("dynamodb")
+    for item in (version_item(version), head_item(version)):
+        dynamodb.put_item(TableName=RECORDS, Item=item)
+    documents = Documents(environment=embedded.environment(), clients=embedded.functions_clients())
+    documents.pending().put(opened(key, at=stamp, region=EAST, upload=None))
+    return key
+
+
+def resource(embedded: Embedded, key: RecordKey) -> dict[str, Any]:
+    item = embedded.client("dynamodb").get_item(
+        TableName=RECORDS, Key={"pk": {"S": f"{TENANT}#{DOCUMENT}#{key.id}"}, "sk": {"S": "head"}}
+    )["Item"]
+    content: dict[str, Any] = json.loads(item["resource"]["S"])
+    return content
+
+
+def metrics(printed: str) -> dict[str, float]:
+    lines = [json.loads(line) for line in printed.splitlines()]
+    return {name: line[name][0] for line in lines if "_aws" in line for name in line if name[0].isupper()}
+
+
+def test_an_upload_is_copied_and_confirmed(
+    embedded: Embedded,
+    http: httpx.Client,
+    function: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(peer, "REPLICATION", timedelta(0))
+    key = announce(embedded)
+    embedded.client("s3").put_object(
+        Bucket=f"documents-{EAST}", Key=object_key(key), Body=CONTENT, ChecksumAlgorithm="SHA256"
+    )
+
+    function.handler({"Records": list(events_of(quote_plus(object_key(key))))}, Context())
+
+    confirmed = resource(embedded, key)
+    assert confirmed["docStatus"] == "final"
+    copy = embedded.client("s3", WEST).get_object(Bucket=f"documents-{WEST}", Key=object_key(key))
+    assert copy["Body"].read() == CONTENT
+    (stored,) = [
+        extension["extension"]
+        for extension in confirmed["content"][0]["attachment"]["extension"]
+        if extension["url"] == "urn:healthcare-dr:stored"
+    ]
+    assert {"url": WEST, "valueString": copy["VersionId"]} in stored
+    events = embedded.client("dynamodb").scan(TableName=AUDIT)["Items"]
+    assert [event["subject"]["S"] for event in events if event["entity"]["S"].endswith(key.id)] == [
+        "system:document-confirmation"
+    ]
+    assert metrics(capsys.readouterr().out) == {"DocumentsConfirmed": 1, "DocumentsCopied": 1}
+
+
+def test_the_sweep_confirms_what_no_event_reported(
+    embedded: Embedded, function: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = announce(embedded)
+    for region in (EAST, WEST):
+        # Nothing here hashed the whole: both are read.
+        embedded.client("s3", region).put_object(
+            Bucket=f"documents-{region}", Key=object_key(key), Body=CONTENT, ChecksumAlgorithm="CRC32"
+        )
+    function.handler({"sweep": True}, Context())
+    assert resource(embedded, key)["docStatus"] == "final"
+    assert metrics(capsys.readouterr().out) == {"DocumentsConfirmed": 1, "DocumentsPending": 0, "PendingSeconds": 0}
+
+
+def test_what_is_not_as_announced_is_marked(embedded: Embedded, function: ModuleType) -> None:
+    key = announce(embedded)
+    for region in (EAST, WEST):
+        embedded.client("s3", region).put_object(Bucket=f"documents-{region}", Key=object_key(key), Body=b"other")
+    function.handler({"Records": list(events_of(object_key(key)))}, Context())
+    assert resource(embedded, key)["status"] == "entered-in-error"
+    for region in (EAST, WEST):
+        tags = embedded.client("s3", region).get_object_tagging(Bucket=f"documents-{region}", Key=object_key(key))
+        assert tags["TagSet"] == [{"Key": "quarantine", "Value": "true"}]
+
+
+def test_a_copy_in_parts_arrives_whole(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    from patient_api.documents import copies
+
+    content = bytes(range(256)) * 4096 * 11
+    monkeypatch.setattr(copies, "PART_SIZE", 5 * 1024 * 1024)
+    announced = Announced(embedded, content)
+    name = announced.document.name
+    embedded.client("s3").put_object(Bucket=f"documents-{EAST}", Key=name, Body=content)
+    held = announced.documents.here.head(name)
+    assert held is not None
+    target = copies.Copies(
+        client=lambda: embedded.functions_clients().documents_of(
+            region=WEST, role=embedded.environment().peer_role_arn
+        ),
+        bucket=f"documents-{WEST}",
+    )
+    version = target.copy(announced.document, announced.documents.here, held, replacing=False)
+    arrived = announced.documents.there.head(name)
+    assert arrived is not None
+    assert (arrived.version, arrived.size) == (version, len(content))
+    assert announced.documents.there.matches(name, arrived, announced.document.announced)

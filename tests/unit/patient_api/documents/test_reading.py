@@ -1,0 +1,113 @@
+"""Documents are read from wherever they are; never by another tenant, never without a record of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from patient_api.documents.reference import object_key
+from patient_api.errors import (
+    Forbidden,
+    NotFound,
+    NotYetHere,
+    StorageFault,
+)
+from unit.patient_api.documents.dynamodb import AUDIT
+from unit.patient_api.documents.service import CONTENT, Api, fail, request
+from unit.patient_api.documents.world import EAST, TENANT, WEST, World, announcement, events_of
+
+
+def test_a_final_document_is_read_from_here_as_it_was_confirmed(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    held = {region: world.s3[region].place(object_key(key), CONTENT) for region in (EAST, WEST)}
+    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.s3[EAST].place(object_key(key), b"written later")
+    world.dynamodb.tables[AUDIT].clear()
+
+    attachment = api.read(key)["content"][0]["attachment"]
+    assert attachment["url"].startswith(f"https://s3.example/get_object?Bucket=documents-{EAST},Key={object_key(key)}")
+    assert f"VersionId={held[EAST].version}&expires=300" in attachment["url"]
+    (event,) = world.dynamodb.items(AUDIT)
+    assert (event["action"], event["record"]) == ("R", f"{TENANT}#Patient/pat-1")
+    assert event["entity"] == f"DocumentReference/{key.id}"
+
+    world.s3[EAST].down = True
+    assert f"VersionId={held[WEST].version}&" in api.read(key)["content"][0]["attachment"]["url"]
+    world.s3[EAST].down = False
+    world.s3[EAST].objects.clear()
+    assert f"Bucket=documents-{WEST}" in api.read(key)["content"][0]["attachment"]["url"]
+
+
+def test_when_the_confirmed_version_has_ended_the_same_bytes_above_it_do(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    for region in (EAST, WEST):
+        world.s3[region].place(object_key(key), CONTENT)
+    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.s3[WEST].objects.clear()
+    world.s3[EAST].objects[object_key(key)] = []
+    newer = world.s3[EAST].place(object_key(key), CONTENT)
+    assert f"VersionId={newer.version}&" in api.read(key)["content"][0]["attachment"]["url"]
+    world.s3[EAST].objects[object_key(key)] = []
+    world.s3[EAST].place(object_key(key), b"x" * len(CONTENT))
+    assert "url" not in api.read(key)["content"][0]["attachment"]
+
+
+def test_a_final_document_that_cannot_be_reached_is_a_fault(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    for region in (EAST, WEST):
+        world.s3[region].place(object_key(key), CONTENT)
+    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.s3[EAST].down = world.s3[WEST].down = True
+    with pytest.raises(StorageFault):
+        api.read(key)
+
+
+@pytest.mark.parametrize("region", [EAST, WEST])
+def test_a_preliminary_document_is_read_from_where_it_is(world: World, api: Api, region: str) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    assert "url" not in api.read(key)["content"][0]["attachment"]
+    world.s3[region].place(object_key(key), CONTENT)
+    assert f"Bucket=documents-{region}" in api.read(key)["content"][0]["attachment"]["url"]
+
+
+def test_nobody_gets_what_is_in_error(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    world.s3[EAST].place(object_key(key), b"other")
+    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    resource = api.read(key)
+    assert resource["status"] == "entered-in-error"
+    assert "url" not in resource["content"][0]["attachment"]
+
+
+def test_no_address_without_a_record_of_it(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    world.s3[EAST].place(object_key(key), CONTENT)
+    world.dynamodb.before = lambda operation, _request: fail(operation, "put_item")
+    with pytest.raises(StorageFault):
+        api.read(key)
+    assert world.s3[EAST].calls == []
+
+
+def test_a_version_that_is_not_here_yet_is_not_passed_over(world: World, api: Api) -> None:
+    key, resource = api.create(announcement(CONTENT))
+    assert api.read(key, minimum_version=f'W/"{resource["meta"]["versionId"]}"')["id"] == key.id
+    later = replace(world.clock(EAST).next(), region=WEST)
+    with pytest.raises(NotYetHere):
+        api.read(key, minimum_version=f'W/"{later}"')
+
+
+def test_documents_of_other_tenants_do_not_exist(world: World, api: Api) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    world.dynamodb.tables[AUDIT].clear()
+    for call in (api.service.read, api.service.complete):
+        with pytest.raises(NotFound):
+            call(request(tenant="south-clinic"), key.id)
+    assert [event["outcome"] for event in world.dynamodb.items(AUDIT)] == ["refused"] * 2
+
+
+@pytest.mark.parametrize(("rights", "call"), [("ru", "create"), ("cu", "read"), ("cr", "complete")])
+def test_each_call_needs_its_right(api: Api, rights: str, call: str) -> None:
+    key, _ = api.create(announcement(CONTENT))
+    arguments: tuple[Any, ...] = (request(announcement(CONTENT), rights=rights),)
+    with pytest.raises(Forbidden):
+        getattr(api.service, call)(*arguments, *([] if call == "create" else [key.id]))

@@ -1,0 +1,136 @@
+"""What the confirming function does with the bucket's events, and its sweep for those that got lost."""
+
+from urllib.parse import quote_plus
+
+import pytest
+
+from patient_api.documents.multipart import PART_SIZE
+from patient_api.documents.reference import object_key, record_of
+from patient_api.documents.work import SWEEP_SECONDS, Unfinished
+from patient_api.records.model import DOCUMENT, RecordKey
+from unit.patient_api.documents.dynamodb import RECORDS
+from unit.patient_api.documents.world import EAST, TENANT, WEST, World, events_of
+
+CONTENT = b"%PDF-1.7 a letter"
+
+
+def everywhere(world: World, key: RecordKey) -> None:
+    for region in (EAST, WEST):
+        world.s3[region].place(object_key(key), CONTENT)
+
+
+def sweep(world: World, region: str = EAST, *, seconds: float = 900) -> None:
+    world.work(region).sweep(seconds=seconds, request_id="request-1")
+
+
+def statuses(world: World, *keys: RecordKey) -> list[object]:
+    return [world.newest(key)["docStatus"] for key in keys]
+
+
+def test_events_name_objects_as_urls_do(world: World) -> None:
+    key = world.announce(CONTENT, name="doc-1")
+    everywhere(world, key)
+    records = list(events_of(quote_plus(object_key(key), safe="")))
+    world.work().uploaded(records, request_id="request-1")
+    assert statuses(world, key) == ["final"]
+
+
+def test_objects_that_are_no_documents_are_passed_over(world: World) -> None:
+    records = list(events_of("documents/", "documents/a", "other/a/b", "documents/a/b/c", "documents/a b/c"))
+    world.work().uploaded(records, request_id="request-1")
+    assert world.s3[EAST].calls == []
+    assert world.lines() == []
+
+
+def test_an_objects_name_is_its_documents(world: World) -> None:
+    key = RecordKey(TENANT, DOCUMENT, "doc-1")
+    assert record_of(object_key(key)) == key
+
+
+def test_one_document_that_fails_does_not_lose_the_others(world: World) -> None:
+    keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(3)]
+    for key in keys:
+        everywhere(world, key)
+    world.dynamodb.tables[RECORDS][(f"{TENANT}#{DOCUMENT}#doc-0", "pending")]["version"] = {"S": "unreadable"}
+    with pytest.raises(Unfinished, match="1 of 3"):
+        world.work().uploaded(list(events_of(*map(object_key, keys))), request_id="request-1")
+    assert statuses(world, *keys) == ["preliminary", "final", "final"]
+    assert {"document": "doc-0", "code": "UnreadableMarker"}.items() <= world.lines()[1].items()
+
+
+def test_a_defect_is_told_without_what_the_document_holds(world: World) -> None:
+    key = world.announce(CONTENT)
+    everywhere(world, key)
+    world.s3[EAST].objects[object_key(key)][0].modified = "Miller"  # type: ignore[assignment]
+    with pytest.raises(Unfinished):
+        world.work().uploaded(list(events_of(object_key(key))), request_id="request-1")
+    assert "unexpected exception" in world.log.getvalue()
+    assert "Miller" not in world.log.getvalue()
+
+
+def test_the_sweep_finds_what_no_event_told_of(world: World) -> None:
+    keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(5)]
+    for key in keys:
+        everywhere(world, key)
+    sweep(world)
+    assert statuses(world, *keys) == ["final"] * 5
+    assert world.metrics() == {"DocumentsConfirmed": 5, "DocumentsPending": 0, "PendingSeconds": 0}
+
+
+def test_each_region_sweeps_its_own_shelf(world: World) -> None:
+    ours, theirs = world.announce(CONTENT, name="ours"), world.announce(CONTENT, name="theirs", region=WEST)
+    everywhere(world, ours)
+    everywhere(world, theirs)
+    sweep(world, WEST)
+    assert statuses(world, ours, theirs) == ["preliminary", "final"]
+
+
+def test_the_sweep_tells_how_many_wait_and_since_when_there_have_been_bytes(world: World) -> None:
+    world.announce(CONTENT, name="never-uploaded")
+    world.time.sleep(500)
+    for name in ("older", "newer"):
+        world.s3[EAST].place(object_key(world.announce(CONTENT, name=name)), CONTENT)
+        world.time.sleep(100)
+    world.s3[WEST].down = True
+    sweep(world)
+    metrics = world.metrics()
+    assert (metrics["DocumentsPending"], metrics["PendingSeconds"]) == (3, 200)
+
+
+def test_the_sweep_leaves_a_fresh_upload_to_its_event(world: World) -> None:
+    content = bytes(PART_SIZE)
+    key = world.announce(content)
+    world.s3[EAST].place(object_key(key), content)
+    world.time.sleep(26)
+    sweep(world)
+    assert "put_object" not in world.s3[WEST].calls
+    world.time.sleep(4)
+    sweep(world)
+    assert statuses(world, key) == ["final"]
+    assert world.metrics()["DocumentsCopied"] == 1
+
+
+@pytest.mark.parametrize(("seconds", "looked_at"), [(900, 5), (30, 2), (5, 0)])
+def test_the_sweep_ends_before_the_next_or_the_functions_time(world: World, seconds: float, looked_at: int) -> None:
+    keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(9)]
+    for key in keys:
+        everywhere(world, key)
+    assert SWEEP_SECONDS < 60
+    world.s3[EAST].before = lambda _operation: world.time.sleep(10)
+    sweep(world, seconds=seconds)
+    assert statuses(world, *keys).count("final") == looked_at
+    assert world.metrics()["DocumentsPending"] == 9 - looked_at
+
+
+def test_a_sweep_outlives_what_fails(world: World) -> None:
+    keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(2)]
+    everywhere(world, keys[1])
+    world.dynamodb.tables[RECORDS][(f"{TENANT}#{DOCUMENT}#doc-0", "pending")]["version"] = {"S": "unreadable"}
+    sweep(world)
+    assert statuses(world, keys[1]) == ["final"]
+    assert world.metrics() == {
+        "StorageFailures": 1,
+        "DocumentsConfirmed": 1,
+        "DocumentsPending": 1,
+        "PendingSeconds": 0,
+    }

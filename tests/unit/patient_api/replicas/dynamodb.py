@@ -1,0 +1,237 @@
+"""One region's replica of a global table, in memory.
+
+Writes take effect at once in their region and are handed on item by item; of two writes to an item the later one by
+DynamoDB's own clock wins in every replica (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html).
+A write here is never earlier than the one it was made over, whatever that clock says.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unit.patient_api.fakes import AUDIT, RECORDS, client_error
+from unit.patient_api.replicas.expressions import Item, Names, compile_condition, compile_key_condition, refuse
+
+LARGEST_ITEM = 400 * 1024
+LARGEST_ANSWER = 1024 * 1024
+LARGEST_TRANSACTION = 100
+
+Key = tuple[str, str]
+_KNOWN = {
+    "get_item": {"TableName", "Key", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames"},
+    "query": {
+        "TableName",
+        "KeyConditionExpression",
+        "ExpressionAttributeNames",
+        "ExpressionAttributeValues",
+        "ConsistentRead",
+        "Limit",
+        "ScanIndexForward",
+        "ProjectionExpression",
+        "ExclusiveStartKey",
+    },
+    "put_item": {
+        "TableName",
+        "Item",
+        "ConditionExpression",
+        "ExpressionAttributeNames",
+        "ExpressionAttributeValues",
+    },
+}
+
+
+@dataclass(frozen=True, order=True)
+class Moment:
+    """When DynamoDB took a write, by which the last writer wins."""
+
+    micros: int
+    region: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """A write on its way to the other region."""
+
+    item: Item
+    moment: Moment
+
+
+class Replica:
+    """As botocore's client, over tables with `pk` and `sk`; `wall` is the clock of this region's DynamoDB.
+
+    `before` runs ahead of each call. What other regions have to hear of gathers in `outbox`, what this region's
+    stream hands over in `stream`. `page` items at most come in one answer.
+    """
+
+    def __init__(self, *, region: str, wall: Callable[[], int], page: int = 100) -> None:
+        self.region = region
+        self.before: Callable[[str], None] = lambda _operation: None
+        self.outbox: list[Message] = []
+        self.stream: list[dict[str, Any]] = []
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.tables: dict[str, dict[Key, Item]] = {RECORDS: {}, AUDIT: {}}
+        self._page = page
+        self._wall = wall
+        self._moments: dict[Key, Moment] = {}
+        self._tokens: dict[str, Any] = {}
+        self._sequence = 1000
+
+    @property
+    def records(self) -> dict[Key, Item]:
+        """The items of the records' table."""
+        return self.tables[RECORDS]
+
+    def receive(self, message: Message) -> None:
+        """Take a write from the other region, unless a later one is here."""
+        key = _key(message.item)
+        known = self._moments.get(key)
+        if known is None or message.moment > known:
+            self._store(message.item, message.moment)
+
+    def get_item(self, **request: Any) -> dict[str, Any]:
+        self._enter("get_item", request)
+        names = Names(request)
+        project = _projection(request, names)
+        names.check()
+        if request["Key"].keys() != {"pk", "sk"}:
+            raise refuse("the key does not match the schema")
+        item = self.tables[request["TableName"]].get((request["Key"]["pk"]["S"], request["Key"]["sk"]["S"]))
+        return {"Item": project(item)} if item else {}
+
+    def query(self, **request: Any) -> dict[str, Any]:
+        self._enter("query", request)
+        names = Names(request)
+        matches = compile_key_condition(request["KeyConditionExpression"], names, partition="pk", order="sk")
+        project = _projection(request, names)
+        names.check()
+        forward = request.get("ScanIndexForward", True)
+        found = [item for item in self.tables[request["TableName"]].values() if matches(item)]
+        found.sort(key=_key, reverse=not forward)
+        start = request.get("ExclusiveStartKey")
+        if start:
+            last = start["pk"]["S"], start["sk"]["S"]
+            found = [item for item in found if (_key(item) > last if forward else _key(item) < last)]
+        limit = min(request.get("Limit", self._page), self._page)
+        if limit < 1:
+            raise refuse("Limit must be at least 1")
+        taken, size = 0, 0
+        while taken < min(limit, len(found)) and size < LARGEST_ANSWER:
+            size += _size(found[taken])
+            taken += 1
+        answer: dict[str, Any] = {"Items": [project(item) for item in found[:taken]]}
+        # DynamoDB stops at the limit without a look at what comes next.
+        if taken < len(found) or taken == limit:
+            answer["LastEvaluatedKey"] = {name: found[taken - 1][name] for name in ("pk", "sk")}
+        return answer
+
+    def put_item(self, **request: Any) -> dict[str, Any]:
+        self._enter("put_item", request)
+        if not self._allows(request):
+            raise client_error("ConditionalCheckFailedException", "PutItem")
+        self._write(request)
+        return {}
+
+    def transact_write_items(self, **request: Any) -> dict[str, Any]:
+        self._enter("transact_write_items", request)
+        puts = [entry["Put"] for entry in request["TransactItems"]]
+        if not 0 < len(puts) <= LARGEST_TRANSACTION:
+            raise refuse("1 to 100 actions")
+        if len({(put["TableName"], _key(put["Item"])) for put in puts}) < len(puts):
+            raise refuse("an item more than once")
+        token = request["ClientRequestToken"]
+        if token in self._tokens:
+            if self._tokens[token] != request["TransactItems"]:
+                raise client_error("IdempotentParameterMismatchException", "TransactWriteItems")
+            return {}
+        met = [self._allows(put) for put in puts]
+        if not all(met):
+            reasons = tuple("None" if ok else "ConditionalCheckFailed" for ok in met)
+            raise client_error("TransactionCanceledException", "TransactWriteItems", reasons=reasons)
+        for put in puts:
+            self._write(put)
+        self._tokens[token] = request["TransactItems"]
+        return {}
+
+    def batch_get_item(self, **request: Any) -> dict[str, Any]:  # noqa: ARG002 - botocore's own signature
+        raise refuse("nothing here asks for batches")
+
+    def _enter(self, operation: str, request: dict[str, Any]) -> None:
+        if operation in _KNOWN and not request.keys() <= _KNOWN[operation]:
+            raise refuse(f"unknown: {sorted(request.keys() - _KNOWN[operation])}")
+        self.calls.append((operation, request))
+        self.before(operation)
+
+    def _allows(self, put: Mapping[str, Any]) -> bool:
+        if not put.keys() <= _KNOWN["put_item"]:
+            raise refuse(f"unknown: {sorted(put.keys() - _KNOWN['put_item'])}")
+        names = Names(put)
+        text = put.get("ConditionExpression")
+        test = compile_condition(text, names) if text is not None else None
+        names.check()
+        _check_item(put["Item"])
+        return test is None or test(self.tables[put["TableName"]].get(_key(put["Item"]), {}))
+
+    def _write(self, put: Mapping[str, Any]) -> None:
+        item = put["Item"]
+        if put["TableName"] != RECORDS:
+            self.tables[put["TableName"]][_key(item)] = item
+            return
+        known = self._moments.get(_key(item))
+        micros = max(self._wall(), known.micros + 1) if known else self._wall()
+        moment = Moment(micros, self.region)
+        self._store(item, moment)
+        self.outbox.append(Message(item, moment))
+
+    def _store(self, item: Item, moment: Moment) -> None:
+        key = _key(item)
+        before = self.records.get(key)
+        self._moments[key] = moment
+        self.records[key] = item
+        # A write that changes nothing is not in the stream.
+        if before != item:
+            self._sequence += 1
+            self.stream.append(
+                {
+                    "eventName": "MODIFY" if before else "INSERT",
+                    "dynamodb": {
+                        "Keys": {name: item[name] for name in ("pk", "sk")},
+                        "NewImage": item,
+                        "SequenceNumber": str(self._sequence),
+                    },
+                }
+            )
+
+
+def _projection(request: Mapping[str, Any], names: Names) -> Callable[[Item], Item]:
+    text = request.get("ProjectionExpression")
+    if text is None:
+        return dict
+    wanted = [names.attribute(token.strip()) for token in text.split(",")]
+    return lambda item: {name: item[name] for name in wanted if name in item}
+
+
+def _check_item(item: Item) -> None:
+    for name in ("pk", "sk", "update_shard", "updated"):
+        if name in item and not item[name].get("S"):
+            raise refuse(f"the key attribute {name} must be a text that is not empty")
+    if not {"pk", "sk"} <= item.keys() or ("update_shard" in item) != ("updated" in item):
+        raise refuse("a key attribute is missing")
+    for name, value in item.items():
+        if len(value) != 1 or value.keys() - {"S", "N", "BOOL", "L", "M"}:
+            raise refuse(f"{name} is of no type that is used here")
+    if _size(item) > LARGEST_ITEM:
+        raise refuse("the item is too large")
+
+
+def _size(item: Item) -> int:
+    return sum(len(name) + _bytes(next(iter(value.values()))) for name, value in item.items())
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return 3 + sum(_bytes(next(iter(entry.values()))) for entry in value)
+    return len(str(value).encode())
+
+
+def _key(item: Item) -> Key:
+    return item["pk"]["S"], item["sk"]["S"]

@@ -1,0 +1,66 @@
+"""What must hold once all has arrived and been reconciled, worked out from the versions alone."""
+
+from collections.abc import Iterable
+
+from unit.patient_api.replicas.dynamodb import Replica
+from unit.patient_api.replicas.expressions import Item
+from unit.patient_api.replicas.world import World
+
+Lineage = dict[str, set[str]]
+
+
+def lineage_of(replica: Replica, pk: str) -> Lineage:
+    """What each version of a record follows, `0` standing for nothing."""
+    return {
+        item["version"]["S"]: {
+            item.get("replaces", {"S": "0"})["S"],
+            *(merged["S"] for merged in item.get("merges", {"L": []})["L"]),
+        }
+        for (partition, sk), item in replica.records.items()
+        if partition == pk and sk.startswith("v#")
+    }
+
+
+def check_agreement(world: World, records: Iterable[str]) -> None:
+    """Both replicas hold the same, the heads are the newest versions, the markers name all siblings."""
+    east, west = world.east.replica, world.west.replica
+    assert east.records == west.records
+    markers = {key: item for key, item in east.records.items() if key[1].startswith("c#")}
+    for pk in records:
+        lineage = lineage_of(east, pk)
+        newest = east.records[pk, f"v#{max(lineage)}"]
+        head = east.records[pk, "head"]
+        assert head["version"] == head["updated"] == newest["version"], "the head is not the newest version"
+        assert head.get("resource") == newest.get("resource")
+        for followed in set().union(*lineage.values()):
+            _check_marker(followed, lineage, markers.pop((pk, f"c#{followed}"), None))
+    assert not markers, "a marker without siblings"
+    counted = world.east.conflicts() + world.west.conflicts()
+    assert counted >= sum(sk.startswith("c#") for _, sk in east.records)
+
+
+def _check_marker(followed: str, lineage: Lineage, marker: Item | None) -> None:
+    siblings = {stamp for stamp, follows in lineage.items() if followed in follows}
+    united = {stamp for stamp in lineage if siblings <= _behind(stamp, lineage)}
+    if len(siblings) < 2:
+        assert marker is None
+        return
+    if marker is None:
+        assert united & siblings, "siblings without a marker"
+        return
+    assert [member["S"] for member in marker["members"]["L"]] == sorted(siblings)
+    assert marker["version"]["S"] == max(siblings)
+    assert (marker.get("update_shard", {}).get("S") == "$platform#conflicts") == (not united)
+    assert ("resolved" in marker) == bool(united)
+    assert not united or marker["resolved"]["S"] in united
+
+
+def _behind(stamp: str, lineage: Lineage) -> set[str]:
+    """A version and all that it descends from."""
+    found, ahead = {stamp}, [stamp]
+    while ahead:
+        for other in lineage.get(ahead.pop(), ()):
+            if other not in found:
+                found.add(other)
+                ahead.append(other)
+    return found

@@ -1,0 +1,194 @@
+"""Two regions that run the API and the reconciliation on replicas of one table."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from patient_api.api.access import Caller
+from patient_api.api.bodies import Resource
+from patient_api.api.creation import Creation
+from patient_api.api.gate import Gate
+from patient_api.api.patients import Patients, Tools
+from patient_api.api.request import Request
+from patient_api.audit.trail import AuditTrail
+from patient_api.aws import Clients
+from patient_api.clock import Clock, Stamp
+from patient_api.journal import Journal
+from patient_api.reconciliation import Reconciliation, build
+from patient_api.records.items import Token
+from patient_api.records.model import PATIENT, RecordKey, Version
+from patient_api.records.store import DynamoRecords
+from patient_api.records.transactions import Transactions
+from unit.patient_api.fakes import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS, client_error
+from unit.patient_api.replicas.dynamodb import Message, Replica
+
+TENANT = "north-clinic"
+CALLER = Caller(TENANT, "app-1", frozenset({("*", letter) for letter in "cruds"}))
+THROTTLED = client_error("ThrottlingException")
+
+
+class AtOnce(Executor):
+    """Runs what is submitted before it returns, so that a failure can be played again."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Container:
+    """One process of the API: its clock is its own."""
+
+    def __init__(self, *, region: "Region", now_ms: Callable[[], int], ids: Callable[[], str]) -> None:
+        self.clock = Clock(region=region.name, now_ms=now_ms)
+        client = region.replica
+        trail = AuditTrail(client=client, table=AUDIT)
+        self.transactions = Transactions(client=client, pause=lambda _seconds: None)
+        self.records = DynamoRecords(
+            client=client,
+            table=RECORDS,
+            trail=trail,
+            transactions=self.transactions,
+            pool=cast("ThreadPoolExecutor", AtOnce()),
+        )
+        gate = Gate(
+            trail=trail,
+            region=region.name,
+            now=lambda: datetime.fromtimestamp(now_ms() / 1000, UTC),
+            new_id=ids,
+        )
+        tools = Tools(gate=gate, clock=self.clock, tokens=tokens)
+        self.patients = Patients(records=self.records, tools=tools)
+        self.creation = Creation(
+            records=self.records, tools=tools, matches=lambda _tenant, _criteria: (), blind=blind, new_id=ids
+        )
+
+    def merge(self, key: RecordKey, body: Resource, *, known: Stamp, merged: Sequence[Stamp]) -> Version:
+        """An update of `known` that brings other versions together with it."""
+        merges = ", ".join(f'W/"{stamp}"' for stamp in merged)
+        return self.patients.update(request(body | {"id": key.id}, if_match=f'W/"{known}"', merges=merges), key.id)
+
+
+class Region:
+    """A replica, two containers of the API, and the function on the replica's stream."""
+
+    def __init__(self, *, name: str, wall: Callable[[], int], clocks: Sequence[Callable[[], int]], page: int) -> None:
+        self.name = name
+        self.replica = Replica(region=name, wall=wall, page=page)
+        self._issued = 0
+        self.containers = [Container(region=self, now_ms=now_ms, ids=self._new_id) for now_ms in clocks]
+        self.log = io.StringIO()
+        self.reconciliation: Reconciliation = build(
+            environment=replace(ENVIRONMENT, region=name),
+            clients=cast("Clients", self),
+            journal=Journal(service="reconciliation", region=name, stream=self.log),
+        )
+
+    def dynamodb(self) -> Replica:
+        """As `patient_api.aws.Clients`."""
+        return self.replica
+
+    def reconcile(self, picks: Iterable[int] = (), *, again: bool = False) -> None:
+        """Hand a batch of the stream to the function: the changes of a choice of items, or all.
+
+        Each item's changes stay in their order. What fails comes again, as all does that was `again` handed over.
+        """
+        stream = self.replica.stream
+        items = list(dict.fromkeys(_item_of(entry) for entry in stream))
+        chosen = {items[pick % len(items)] for pick in picks} if items else set()
+        batch = [entry for entry in stream if not chosen or _item_of(entry) in chosen]
+        failed = self.reconciliation({"Records": batch})["batchItemFailures"]
+        first = min((int(failure["itemIdentifier"]) for failure in failed), default=None)
+        done = [entry for entry in batch if first is None or _number(entry) < first]
+        if not again:
+            self.replica.stream = [entry for entry in self.replica.stream if entry not in done]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What the function has logged."""
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+    def conflicts(self) -> float:
+        """The sum of the metric `Conflicts`."""
+        return float(sum(line["Conflicts"][0] for line in self.lines() if "Conflicts" in line))
+
+    def _new_id(self) -> str:
+        self._issued += 1
+        return f"{self.name}-{self._issued}"
+
+
+class World:
+    """`skews` are how far, in ms, the clocks of the two DynamoDBs and of the four containers are off."""
+
+    def __init__(self, *, skews: Sequence[int] = (0,) * 6, page: int = 100) -> None:
+        self.now_ms = START_MS
+        walls, clocks = skews[:2], skews[2:]
+        self.regions = [
+            Region(
+                name=name,
+                wall=lambda skew=walls[place]: (self.now_ms + skew) * 1000,  # type: ignore[misc]
+                clocks=[
+                    lambda skew=skew: self.now_ms + skew  # type: ignore[misc]
+                    for skew in clocks[2 * place : 2 * place + 2]
+                ],
+                page=page,
+            )
+            for place, name in enumerate((REGION, PEER))
+        ]
+        self.east, self.west = self.regions
+
+    def waiting(self, to: Region) -> list[Message]:
+        """What is on its way to a region."""
+        return (self.west if to is self.east else self.east).replica.outbox
+
+    def deliver(self, to: Region, pick: int = 0, *, again: bool = False) -> None:
+        """Let one of the writes on their way to a region arrive there, and, if `again`, once more later."""
+        waiting = self.waiting(to)
+        if waiting:
+            place = pick % len(waiting)
+            to.replica.receive(waiting[place] if again else waiting.pop(place))
+
+    def settle(self) -> None:
+        """Let all arrive, and reconcile all."""
+        for _ in range(100):
+            if not any(region.replica.outbox or region.replica.stream for region in self.regions):
+                return
+            for region in self.regions:
+                while self.waiting(region):
+                    self.deliver(region)
+                if region.replica.stream:
+                    region.reconcile()
+        raise AssertionError("the regions never come to rest")
+
+
+def tokens(tenant: str, resource: Resource) -> frozenset[Token]:
+    """By the family name alone."""
+    return frozenset({Token("family", blind(tenant, str(resource["name"])))})
+
+
+def blind(*parts: str) -> str:
+    """As `patient_api.secrets.Secrets.blind`."""
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+
+def request(body: object = None, **headers: str) -> Request:
+    """A call of a caller who may do everything."""
+    text = "" if body is None else body if isinstance(body, str) else json.dumps(body)
+    kind = "application/json-patch+json" if isinstance(body, list) else "application/fhir+json"
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request(
+        "POST", f"/fhir/{PATIENT}", CALLER, "203.0.113.9", "request-1", {"content-type": kind, **named}, body=text
+    )
+
+
+def _item_of(entry: dict[str, Any]) -> tuple[str, str]:
+    keys = entry["dynamodb"]["Keys"]
+    return keys["pk"]["S"], keys["sk"]["S"]
+
+
+def _number(entry: dict[str, Any]) -> int:
+    return int(entry["dynamodb"]["SequenceNumber"])

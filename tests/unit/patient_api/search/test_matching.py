@@ -1,0 +1,228 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patient_api.clock import Stamp
+from patient_api.fhir.codec import JsonValue
+from patient_api.records.model import DOCUMENT, PATIENT
+from patient_api.search.catalogue import AUDIT, PARAMETERS
+from patient_api.search.matching import _READERS, matches
+from patient_api.search.parameters import search_in
+from patient_api.search.plan import LAST_MILLIS, plan
+from unit.patient_api.search.site import Site
+
+ADA: dict[str, Any] = {
+    "resourceType": "Patient",
+    "id": "ada",
+    "meta": {"lastUpdated": "2027-01-15T08:00:00.123Z"},
+    "identifier": [{"system": "urn:mrn", "value": "A-1"}, {"value": "x|y"}, {"system": "urn:only"}],
+    "name": [
+        {"family": "Ångström-Müller", "given": ["Zoë", "María José", None]},
+        {"text": "Dr. Z. Angstrom", "prefix": ["Dr."]},
+    ],
+    "birthDate": "1970-05",
+    "gender": "female",
+}
+LETTER: dict[str, Any] = {
+    "resourceType": "DocumentReference",
+    "id": "letter",
+    "meta": {"lastUpdated": "2027-01-15T08:00:00.123Z"},
+    "status": "current",
+    "subject": {"reference": "Patient/ada"},
+    "date": "2027-01-15T10:00:00.5+02:00",
+    "type": {"coding": [{"system": "http://loinc.org", "code": "34133-9"}, {"code": "own"}], "text": "Letter"},
+}
+
+
+def found(resource: dict[str, Any], *pairs: tuple[str, str]) -> bool:
+    kind = resource["resourceType"]
+    return matches(kind, resource, search_in(kind, pairs).criteria)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("_id", "ada", True),
+        ("_id", "Ada", False),
+        ("family", "angstrom", True),
+        ("family", "ÅNG", True),
+        ("family", "muller", False),
+        ("family", "zoe", False),
+        ("given", "zoe", True),
+        ("given", "maria  jos", True),
+        ("given", "jose", False),
+        ("name", "dr. z", True),
+        ("name", "maria", True),
+        ("identifier", "urn:mrn|a-1", True),
+        ("identifier", "URN:MRN|A-1", False),
+        ("identifier", "A-1", True),
+        ("identifier", "|A-1", False),
+        ("identifier", r"|x\|y", True),
+        ("identifier", "A", False),
+        ("identifier", "urn:other|A-1,urn:mrn|A-1", True),
+        ("gender", "female", True),
+        ("gender", "http://hl7.org/fhir/administrative-gender|female", True),
+        ("gender", "|female", False),
+        ("gender", "male", False),
+        ("birthdate", "1970", True),
+        ("birthdate", "1970-05", True),
+        ("birthdate", "1970-05-02", False),
+        ("birthdate", "ge1970-05-02", True),
+        ("birthdate", "gt1970-05-30", True),
+        ("birthdate", "gt1970-05", False),
+        ("birthdate", "lt1970-05-02", True),
+        ("birthdate", "lt1970-05", False),
+        ("birthdate", "le1970-04", False),
+        ("birthdate", "1969,1970", True),
+        ("_lastUpdated", "2027-01-15", True),
+        ("_lastUpdated", "2027-01-15T08:00:00.123Z", True),
+        ("_lastUpdated", "2027-01-15T10:00:00.123+02:00", True),
+        ("_lastUpdated", "gt2027-01-15T08:00:00.123Z", False),
+        ("_lastUpdated", "ge2027-01-15T08:00:00.124Z", False),
+    ],
+)
+def test_patients(name: str, value: str, expected: bool) -> None:
+    assert found(ADA, (name, value)) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("patient", "Patient/ada", True),
+        ("patient", "ad", False),
+        ("status", "current", True),
+        ("status", "superseded,entered-in-error", False),
+        ("type", "http://loinc.org|34133-9", True),
+        ("type", "34133-9", True),
+        ("type", "|own", True),
+        ("type", "|34133-9", False),
+        ("type", "Letter", False),
+        ("date", "2027-01-15T08:00Z", True),
+        ("date", "2027-01-15T10:00:00+02:00", True),
+        ("date", "lt2027-01-15T08:00:00Z", False),
+        ("date", "lt2027-01-15T08:00:00.51Z", True),
+    ],
+)
+def test_documents(name: str, value: str, expected: bool) -> None:
+    assert found(LETTER, (name, value)) is expected
+
+
+def test_all_criteria_have_to_match() -> None:
+    assert found(ADA, ("given", "zoe"), ("given", "maria"), ("birthdate", "ge1970"), ("birthdate", "lt1971"))
+    assert not found(ADA, ("given", "zoe"), ("given", "anna"))
+
+
+def test_a_resource_without_the_element_does_not_match() -> None:
+    bare = {"resourceType": "Patient", "id": "ada", "_birthDate": {"extension": []}, "name": [{"_family": {}}]}
+    for name, value in {"family": "a", "name": "a", "birthdate": "lt9999", "gender": "male", "identifier": "a"}.items():
+        assert not found(bare, (name, value))
+
+
+def test_every_parameter_of_records_is_read() -> None:
+    for kind in PARAMETERS.keys() - {AUDIT}:
+        assert {parameter.name for parameter in PARAMETERS[kind]} == _READERS[kind].keys()
+
+
+FINDER = Site().finder
+WORDS = st.text(st.sampled_from("aAäßeé\u00b4 \u0131İZ"), min_size=1, max_size=6).filter(
+    lambda word: bool(word.strip(" \u00b4"))
+)
+YEARS = st.integers(1965, 1980)
+DATES = st.builds(
+    lambda year, month, day, length: f"{year:04d}-{month:02d}-{day:02d}"[:length],
+    YEARS,
+    st.sampled_from([1, 6, 12]),
+    st.sampled_from([1, 15, 28]),
+    st.sampled_from([4, 7, 10]),
+)
+ASKED_DATES = st.lists(
+    st.builds(lambda prefix, text: prefix + text, st.sampled_from(["", "eq", "ge", "le", "gt", "lt"]), DATES),
+    min_size=1,
+    max_size=2,
+).map(",".join)
+IDENTIFIERS = st.tuples(st.sampled_from(["urn:a", "urn:b"]) | st.none(), st.sampled_from(["1", "x", "X"]))
+PATIENTS = st.builds(
+    lambda family, given_name, born, identifier: {
+        "resourceType": "Patient",
+        "id": "p",
+        "name": [{"family": family, "given": [given_name]}],
+        "birthDate": born,
+        "identifier": [{"value": identifier[1], **({"system": identifier[0]} if identifier[0] else {})}],
+    },
+    WORDS,
+    WORDS,
+    DATES,
+    IDENTIFIERS,
+)
+CRITERIA = st.lists(
+    st.tuples(st.sampled_from(["family", "given", "name"]), st.lists(WORDS, min_size=1, max_size=2).map(",".join))
+    | st.tuples(st.just("birthdate"), ASKED_DATES)
+    | st.tuples(st.just("identifier"), IDENTIFIERS.map(lambda pair: f"{pair[0]}|{pair[1]}" if pair[0] else pair[1]))
+    | st.tuples(st.just("identifier"), st.sampled_from(["|1", "|x", "|X"])),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(PATIENTS, CRITERIA)
+def test_what_matches_is_among_the_candidates(patient: dict[str, Any], criteria: list[tuple[str, str]]) -> None:
+    search = search_in(PATIENT, criteria)
+    chosen = plan(PATIENT, search)
+    if chosen.tokens is not None and matches(PATIENT, patient, search.criteria):
+        wanted = {FINDER.token("t", PATIENT, *clear) for clear in chosen.tokens}
+        assert wanted & FINDER.tokens("t", patient)
+
+
+@given(st.integers(0, 3_000), ASKED_DATES)
+def test_what_matches_is_in_the_window(day: int, asked: str) -> None:
+    stamp = Stamp(day * 86_400_000 + 123, 0, "us-east-1")
+    resource: dict[str, JsonValue] = {"id": "p", "meta": {"lastUpdated": stamp.instant}}
+    search = search_in(PATIENT, [("_lastUpdated", asked)])
+    low, high = plan(PATIENT, search).window
+    if matches(PATIENT, resource, search.criteria):
+        assert low <= stamp.millis < high
+
+
+@pytest.mark.parametrize(
+    ("criteria", "tokens"),
+    [
+        ([("identifier", "urn:a|1"), ("family", "Example"), ("birthdate", "1970")], [("system-identifier", "urn:a|1")]),
+        ([("identifier", "urn:a|1,2"), ("identifier", "urn:a|3")], [("system-identifier", "urn:a|3")]),
+        ([("identifier", "X"), ("family", "Example")], [("identifier", "x")]),
+        ([("given", "Al"), ("family", "Exämple")], [("name", "exam")]),
+        ([("given", "Al"), ("birthdate", "1970")], [("name", "al")]),
+        ([("given", "Al,B"), ("birthdate", "1970-05")], [("birth-year", "1970")]),
+        (
+            [("birthdate", "ge1970"), ("birthdate", "lt1972-03")],
+            [("birth-year", f"{year}") for year in (1970, 1971, 1972)],
+        ),
+        ([("birthdate", "ge1975"), ("birthdate", "lt1970")], []),
+    ],
+)
+def test_the_most_selective_token_leads(criteria: list[tuple[str, str]], tokens: list[tuple[str, str]]) -> None:
+    assert plan(PATIENT, search_in(PATIENT, criteria)).tokens == tuple(tokens)
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        [],
+        [("gender", "male")],
+        [("name", "a")],
+        [("birthdate", "ge1970")],
+        [("birthdate", "ge1960"), ("birthdate", "lt1971")],
+    ],
+)
+def test_else_the_walk_by_last_change_leads(criteria: list[tuple[str, str]]) -> None:
+    assert not plan(PATIENT, search_in(PATIENT, criteria)).indexed
+    assert plan(PATIENT, search_in(PATIENT, criteria)).window == (0, LAST_MILLIS)
+
+
+def test_documents_are_found_by_their_patient() -> None:
+    assert plan(DOCUMENT, search_in(DOCUMENT, [("patient", "a,b"), ("status", "current")])).tokens == (
+        ("patient", "a"),
+        ("patient", "b"),
+    )
+    assert not plan(DOCUMENT, search_in(DOCUMENT, [("type", "x")])).indexed

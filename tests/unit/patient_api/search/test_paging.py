@@ -1,0 +1,154 @@
+"""Every record that does not change meanwhile is found once, whatever the order, the page and the ties."""
+
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patient_api.errors import TooCostly
+from patient_api.search import engine
+from unit.patient_api.search.site import Site, ids, link
+
+# (place in time, counter, name): few times, so that many records share a stamp.
+RECORDS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 1), st.sampled_from(["Abel", "Abend", "Baker"])), max_size=40
+)
+# A walk, tokens, several partitions, and candidates that do not match.
+QUERIES = st.sampled_from(
+    [
+        "",
+        "_sort=-_lastUpdated",
+        "family=Ab",
+        "family=Ab,Ba",
+        "family=Abel,Ab",
+        "family=Abel,Ab&_sort=_lastUpdated",
+        "family=Abel,Abend&_sort=_lastUpdated",
+        "family=Ab&_sort=-_lastUpdated",
+        "gender=female",
+        "_lastUpdated=ge2027-01-15T08:00:00.001Z&gender=female",
+        "_lastUpdated=lt2027-01-15T08:00:00.002Z&_sort=-_lastUpdated",
+        "birthdate=ge1970&birthdate=lt1973",
+        "_id=r-3,r-1,r-2,r-99",
+        "_id=r-3,r-1,r-2&_sort=-_lastUpdated",
+        "family=Abel&gender=male",
+    ]
+)
+
+
+def site_with(records: list[tuple[int, int, str]]) -> Site:
+    site = Site()
+    for number, (at, counter, family) in enumerate(records):
+        resource = {
+            "resourceType": "Patient",
+            "name": [{"family": family}],
+            "gender": "female" if number % 3 else "male",
+            "birthDate": f"197{number % 5}-01-01",
+        }
+        # Ids in another order than that of insertion, which is the fake's order of ties.
+        site.put(resource, id=f"r-{number * 7 % 41}", at=at, counter=counter)
+    return site
+
+
+def pages(site: Site, query: str) -> Iterator[list[str]]:
+    following = f"Patient?{query}"
+    for _ in range(200):
+        bundle = site.search(following.partition("?")[2])
+        yield ids(bundle)
+        following = link(bundle, "next") or ""
+        if not following:
+            return
+    pytest.fail("the pages do not end")
+
+
+def meant(records: list[tuple[int, int, str]], query: str) -> list[str]:
+    asked = dict(parse_qsl(query))
+    found = []
+    for number, (at, counter, family) in enumerate(records):
+        name = f"r-{number * 7 % 41}"
+        fits = [
+            any(family.startswith(beginning) for beginning in asked.get("family", family).split(",")),
+            asked.get("gender", "female" if number % 3 else "male") == ("female" if number % 3 else "male"),
+            name in asked.get("_id", name).split(","),
+            number % 5 < 3 or "birthdate" not in asked,
+            at >= 1 or not asked.get("_lastUpdated", "").startswith("ge"),
+            at < 2 or not asked.get("_lastUpdated", "").startswith("lt"),
+        ]
+        if all(fits):
+            found.append((at, counter, name))
+    indexed = "_id" in asked or "family" in asked or "birthdate" in asked
+    if indexed and "_sort" not in asked:
+        return sorted(name for _, _, name in found)
+    return [name for _, _, name in sorted(found, reverse=asked.get("_sort", "").startswith("-"))]
+
+
+@settings(deadline=None, max_examples=150)
+@given(RECORDS, QUERIES, st.integers(1, 7))
+def test_pages_are_complete_without_duplicates_and_in_order(
+    records: list[tuple[int, int, str]], query: str, count: int
+) -> None:
+    site = site_with(records)
+    got = list(pages(site, f"{query}&_count={count}"))
+    site.close()
+    assert [name for page in got for name in page] == meant(records, query)
+    assert all(len(page) == count for page in got[:-1])
+
+
+@settings(deadline=None, max_examples=40)
+@given(RECORDS, QUERIES, st.integers(1, 5), st.integers(1, 6))
+def test_a_budget_shortens_pages_and_loses_nothing(
+    records: list[tuple[int, int, str]], query: str, count: int, budget: int
+) -> None:
+    site = site_with(records)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "BUDGET", budget)
+        got = list(pages(site, f"{query}&_count={count}"))
+    site.close()
+    assert [name for page in got for name in page] == meant(records, query)
+
+
+def test_more_records_of_one_stamp_than_a_read_takes(site: Site) -> None:
+    names = [f"r-{number:03d}" for number in range(300)]
+    for name in names:
+        site.put({"resourceType": "Patient"}, id=name)
+    got = list(pages(site, "_count=10"))
+    assert [name for page in got for name in page] == names
+
+
+def test_a_page_stays_below_what_lambda_can_answer_with(site: Site) -> None:
+    for number in range(12):
+        note = {"resourceType": "Patient", "name": [{"family": "Long", "text": '"' * 125_000}]}
+        site.put(note, id=f"r-{number:02d}", at=number)
+    for query in ("family=long", "family=long&_sort=_lastUpdated", ""):
+        got = list(pages(site, query))
+        assert [name for page in got for name in page] == [f"r-{number:02d}" for number in range(12)]
+        assert len(got) == 2
+
+
+def test_a_record_that_changes_meanwhile_is_shown_as_it_is(site: Site) -> None:
+    for number in range(6):
+        site.put({"resourceType": "Patient", "gender": "male"}, id=f"r-{number}", at=number)
+    first = site.search("gender=male&_count=3")
+    site.put({"resourceType": "Patient", "gender": "female"}, id="r-4", at=10)
+    second = site.search(str(link(first, "next")).partition("?")[2])
+    assert (ids(first), ids(second)) == (["r-0", "r-1", "r-2"], ["r-3", "r-5"])
+
+
+def test_putting_too_many_in_order_is_refused_with_a_way_out(site: Site) -> None:
+    for number in range(1001):
+        site.put({"resourceType": "Patient", "name": [{"family": "Common"}]}, id=f"r-{number}")
+    site.calls()
+    with pytest.raises(TooCostly, match="more letters of a name"):
+        site.search("family=Common&_sort=_lastUpdated")
+    assert site.calls() == ["query", "put_item"]
+    assert site.search("family=Common")["entry"]
+
+
+def test_next_links_repeat_the_search(site: Site) -> None:
+    for number in range(3):
+        site.put({"resourceType": "Patient", "name": [{"family": "Öz & Co=1"}]}, id=f"r-{number}")
+    first = site.search(urlencode({"family": "Öz & Co=1", "_count": "1"}))
+    assert str(link(first, "next")).startswith("Patient?family=%C3%96z+%26+Co%3D1&_count=1&_cursor=")
+    second = site.search(str(link(first, "next")).partition("?")[2])
+    assert str(link(second, "next")).count("_cursor") == 1

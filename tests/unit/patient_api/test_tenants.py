@@ -1,0 +1,148 @@
+"""No sequence of calls with one tenant's token ever returns or changes anything of another tenant."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from unit.patient_api.fakes import AUDIT, RECORDS, Platform, Reply, claims, patient
+
+MINE, THEIRS = "north-clinic", "south-clinic"
+SECRET = "Zubrowka"
+NUMBER = "4711"
+TRICKS = st.sampled_from(
+    ["{id}", "../{id}", "%2e%2e/{id}", f"{THEIRS}#Patient#{{id}}", "{id}#", "{id}?tenant=south-clinic", "head", "*"]
+)
+HEADERS = st.sampled_from(
+    [{}, {"x-tenant": THEIRS}, {"tenant": THEIRS}, {"x-forwarded-tenant": THEIRS}, {"x-amzn-claims": THEIRS}]
+)
+QUERIES = st.sampled_from(
+    [
+        "",
+        f"name={SECRET}",
+        f"family={SECRET[:2]}",
+        f"identifier=urn:mrn|{NUMBER}",
+        f"identifier={NUMBER}",
+        "gender=other",
+        "birthdate=1970-05-02",
+        "_sort=-_lastUpdated",
+        "_lastUpdated=gt2000",
+        "tenant=south-clinic",
+    ]
+)
+
+
+def theirs() -> dict[str, Any]:
+    """What must never be seen: every element of it can be searched for."""
+    return patient(
+        name=[{"family": SECRET, "given": [SECRET]}],
+        identifier=[{"system": "urn:mrn", "value": NUMBER}],
+        gender="other",
+        birthDate="1970-05-02",
+    )
+
+
+class Tenants(RuleBasedStateMachine):
+    """`MINE` does what it likes, knowing even the ids, versions and cursors of `THEIRS`."""
+
+    ids = Bundle("ids")
+    etags = Bundle("etags")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.platform = Platform()
+
+    def teardown(self) -> None:
+        self.platform.close()
+
+    @initialize(target=ids)
+    def their_record(self) -> str:
+        made = self._as(THEIRS, "POST", "/fhir/Patient", theirs(), headers={"idempotency-key": "k"})
+        self.their_etag = made.headers["etag"]
+        self._as(THEIRS, "POST", "/fhir/Patient", theirs())
+        page = self._as(THEIRS, "GET", "/fhir/Patient", query="_count=1").json
+        self.their_cursor = page["link"][-1]["url"].partition("_cursor=")[2]
+        assert self.their_cursor
+        self.before = self._of(THEIRS)
+        return str(made.json["id"])
+
+    @rule(id=ids, trick=TRICKS, headers=HEADERS, tail=st.sampled_from(["", "/_history", "/_history/{version}"]))
+    def look(self, id: str, trick: str, headers: dict[str, str], tail: str) -> None:
+        path = "/fhir/Patient/" + trick.format(id=id) + tail.format(version=self.their_etag[3:-1])
+        self._mine("GET", path, headers=headers)
+
+    @rule(query=QUERIES, kind=st.sampled_from(["Patient", "DocumentReference", "AuditEvent"]))
+    def search(self, query: str, kind: str) -> None:
+        self._mine("GET", f"/fhir/{kind}", query=query)
+
+    @rule(id=ids, kind=st.sampled_from(["DocumentReference", "AuditEvent"]))
+    def search_by_patient(self, id: str, kind: str) -> None:
+        self._mine("GET", f"/fhir/{kind}", query=f"patient=Patient/{id}")
+
+    @rule()
+    def go_on_with_their_cursor(self) -> None:
+        reply = self._mine("GET", "/fhir/Patient", query=f"_count=1&_cursor={self.their_cursor}")
+        assert reply.status == 400
+
+    @rule(id=ids, trick=TRICKS, method=st.sampled_from(["PUT", "PATCH", "DELETE"]))
+    def change(self, id: str, trick: str, method: str) -> None:
+        path = "/fhir/Patient/" + trick.format(id=id)
+        body: object = patient(id=id)
+        headers = {"if-match": self.their_etag}
+        if method == "PATCH":
+            body, headers = (
+                [{"op": "remove", "path": "/name"}],
+                {**headers, "content-type": "application/json-patch+json"},
+            )
+        assert self._mine(method, path, body, headers=headers).status in {400, 404, 412, 422}
+
+    @rule(
+        target=ids,
+        conditional=st.sampled_from([{}, {"idempotency-key": "k"}, {"if-none-exist": f"identifier={NUMBER}"}]),
+    )
+    def create(self, conditional: dict[str, str]) -> str:
+        reply = self._mine("POST", "/fhir/Patient", patient(), headers=conditional)
+        assert reply.status == 201
+        return str(reply.json["id"])
+
+    @rule(id=consumes(ids))
+    def delete_own(self, id: str) -> None:
+        self._mine("DELETE", f"/fhir/Patient/{id}")
+
+    @invariant()
+    def theirs_is_as_it_was(self) -> None:
+        assert self._of(THEIRS) == getattr(self, "before", self._of(THEIRS))
+
+    def _mine(self, method: str, path: str, body: object = None, **parts: Any) -> Reply:
+        reply = self._as(MINE, method, path, body, **parts)
+        answered = reply.json if reply.body else {}
+        # A page's links repeat what the caller itself has asked.
+        answered.pop("link", None)
+        told = json.dumps(answered) + json.dumps(reply.headers)
+        assert reply.status < 500, told
+        assert SECRET not in told
+        assert NUMBER not in told
+        assert THEIRS not in told
+        return reply
+
+    def _as(self, tenant: str, method: str, path: str, body: object = None, **parts: Any) -> Reply:
+        self.platform.now_ms += 1
+        return self.platform.call(method, path, body, authorizer=claims(tenant), **parts)
+
+    def _of(self, tenant: str) -> list[Any]:
+        tables = self.platform.dynamodb.tables
+        return [
+            (table, key, item)
+            for table in (RECORDS, AUDIT)
+            for key, item in sorted(tables[table].items())
+            if key[0].startswith(f"{tenant}#")
+        ]
+
+
+Tenants.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestTenants = pytest.mark.requirement("C6")(Tenants.TestCase)
