@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -14,14 +14,19 @@ from patient_api.search.catalogue import CONTROLS, PARAMETERS, Control, Paramete
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT_FILE: Final = ROOT / "docs" / "openapi.json"
 PROFILE: Final = ROOT / "src" / "patient_api" / "fhir" / "profile"
+FHIR: Final = "application/fhir+json"
+JSON: Final = "application/json"
 OUR_KEYWORDS: Final = frozenset({"$schema", "$comment", "choices", "invariants", "definitions"})
 
 ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9\\-.]{1,64}$"}
 ETAG: Final = {"type": "string", "pattern": '^W/"[A-Za-z0-9\\-.]{1,64}"$'}
 PATHS: Final = {"id": ID, "vid": ID, "region": {"type": "string"}}
+ETAGS: Final = {"type": "string", "pattern": '^ *W/"[A-Za-z0-9\\-.]{1,64}" *(, *W/"[A-Za-z0-9\\-.]{1,64}" *){0,9}$'}
 HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "If-Match": ("The version this write is to replace.", ETAG),
-    "If-None-Match": ("The version the caller has: then the answer is 304.", ETAG),
+    # Whatever else it holds matches nothing, and is no error.
+    "If-None-Match": ("The version the caller has: then the answer is 304.", {"type": "string"}),
+    "Merges": ("The versions written at the same time, in the other region, that this write settles.", ETAGS),
     "Minimum-Version": ("A version the caller knows: the answer is that one or a newer one, or 503.", ETAG),
     "If-None-Exist": ("A search; create only if it matches nothing.", {"type": "string"}),
     "Idempotency-Key": (
@@ -30,6 +35,15 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ),
     "Prefer": ("`return=minimal` for an answer without a body.", {"type": "string"}),
 }
+ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "ETag": ("The version.", ETAG),
+    "Last-Modified": ("When it was written.", {"type": "string"}),
+    "Location": ("Where that version is.", {"type": "string", "pattern": "^/fhir/"}),
+    "Retry-After": ("Seconds.", {"type": "integer", "minimum": 1}),
+}
+INTERACTIONS_ON_VERSIONS: Final = frozenset({"create", "read", "vread", "update", "patch", "delete"})
+# What the gateway says by itself, and the function behind it may say too; 404 and 413 are the function's on its routes.
+OF_GATEWAY: Final = frozenset({401, 403, 429, 500, 503})
 NEEDED: Final = {"updatePatient": "If-Match", "patchPatient": "If-Match"}
 PATCH: Final = {
     "type": "array",
@@ -43,6 +57,66 @@ PATCH: Final = {
             "from": {"type": "string"},
             "value": {},
         },
+    },
+}
+
+
+def _kind(name: str, required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
+    known = {"resourceType": {"const": name}, **properties}
+    return {"type": "object", "required": ["resourceType", *required], "properties": known}
+
+
+def _some(item: Any) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": item}
+
+
+RESOURCE: Final = {
+    "type": "object",
+    "required": ["resourceType"],
+    "properties": {"resourceType": {"enum": [PATIENT, DOCUMENT, "AuditEvent"]}},
+}
+META: Final = {
+    "type": "object",
+    "required": ["versionId", "lastUpdated"],
+    "properties": {"versionId": ID, "lastUpdated": {"type": "string", "format": "date-time"}},
+}
+ISSUE: Final = {
+    "type": "object",
+    "required": ["severity", "code", "diagnostics"],
+    "properties": {
+        "severity": {"const": "error"},
+        "code": {"type": "string", "pattern": "^[a-z-]+$"},
+        "diagnostics": {"type": "string"},
+        "expression": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"type": "string"}},
+    },
+    "additionalProperties": False,
+}
+LINK: Final = {
+    "type": "object",
+    "required": ["relation", "url"],
+    "properties": {"relation": {"enum": ["self", "next"]}, "url": {"type": "string"}},
+}
+ANSWERS: Final = {
+    "OperationOutcome": _kind("OperationOutcome", ["issue"], issue=_some(ISSUE)),
+    "Bundle": _kind(
+        "Bundle",
+        ["type", "link"],
+        type={"enum": ["searchset", "history"]},
+        total={"type": "integer", "minimum": 0},
+        link=_some(LINK),
+        entry=_some({"type": "object", "required": ["fullUrl"], "properties": {"resource": RESOURCE}}),
+    ),
+    "CapabilityStatement": _kind("CapabilityStatement", ["status", "date", "kind", "fhirVersion", "format", "rest"]),
+    "StoredPatient": {"allOf": [{"$ref": "#/components/schemas/Patient"}, _kind("Patient", ["id", "meta"], meta=META)]},
+    # Its attachment has an address as well, which none who sends one may give.
+    "StoredDocumentReference": _kind(
+        "DocumentReference", ["id", "meta", "status", "docStatus", "subject", "content"], id=ID, meta=META
+    ),
+    "State": {"type": "object", "minProperties": 1, "maxProperties": 1},
+    "GatewayRefusal": {
+        "type": "object",
+        "required": ["message"],
+        "properties": {"message": {"type": ["string", "null"]}},
     },
 }
 
@@ -63,7 +137,14 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": _schemas(),
-            "responses": {"Outcome": _content("What was wrong.", "application/fhir+json", "OperationOutcome")},
+            "responses": {
+                "Outcome": _content("What was wrong.", {FHIR: "OperationOutcome"}),
+                "Refused": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "GatewayRefusal"}),
+                "Unavailable": {
+                    **_content("What was wrong.", {FHIR: "OperationOutcome", JSON: "GatewayRefusal"}),
+                    "headers": _response_headers(["Retry-After"], required=False),
+                },
+            },
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "SMART on FHIR v2"}
             },
@@ -91,7 +172,7 @@ def _operation(route: Route) -> dict[str, Any]:
             "required": True,
             "content": {media_type: {"schema": _body(route, media_type)} for media_type in route.body},
         }
-    statuses = sorted({*route.statuses, *(COMMON_STATUSES if fhir else (500,))})
+    statuses = sorted({*route.statuses, *(COMMON_STATUSES if fhir else (500, 503))})
     described["responses"] = {str(status): _response(route, status) for status in statuses}
     return described
 
@@ -109,14 +190,21 @@ def _headers(route: Route) -> Iterator[dict[str, Any]]:
 
 
 def _queries(route: Route) -> Iterator[dict[str, Any]]:
+    for parameter in _asked(route):
+        yield {
+            "name": parameter.name,
+            "in": "query",
+            "description": parameter.documentation,
+            "schema": _value(parameter),
+        }
+
+
+def _asked(route: Route) -> Iterator[Parameter | Control]:
     if route.searches and not route.body:
-        for parameter in (*PARAMETERS[str(route.type)], *CONTROLS[str(route.type)]):
-            yield {
-                "name": parameter.name,
-                "in": "query",
-                "description": parameter.documentation,
-                "schema": _value(parameter),
-            }
+        yield from PARAMETERS[str(route.type)]
+        yield from CONTROLS[str(route.type)]
+    elif route.interaction == "history-instance":
+        yield from (control for control in CONTROLS[str(route.type)] if control.name != "_sort")
 
 
 def _value(parameter: Parameter | Control) -> dict[str, Any]:
@@ -138,47 +226,69 @@ def _body(route: Route, media_type: str) -> dict[str, Any]:
 
 def _response(route: Route, status: int) -> dict[str, Any]:
     said = HTTPStatus(status).phrase
-    if status in {204, 304}:
-        return {"description": said}
-    if not route.path.startswith("/fhir/"):
-        return {"description": said, "content": {"application/json": {"schema": {"type": "object"}}}}
+    fhir = route.path.startswith("/fhir/")
+    if route.operation == "getHealth" or not (fhir or status >= 500):
+        return _content(said, {JSON: "State"})
     if status >= 400:
-        return {"$ref": "#/components/responses/Outcome"}
+        kind = "Unavailable" if status == 503 else "Refused" if status in OF_GATEWAY else "Outcome"
+        return {"$ref": f"#/components/responses/{kind}"}
+    answered: dict[str, Any] = {"description": said}
+    if status not in {204, 304}:
+        answered = _content(said, {FHIR: _resource(route)})
+    if route.interaction in INTERACTIONS_ON_VERSIONS:
+        names = ["ETag", "Last-Modified", *(["Location"] if status == 201 else [])]
+        answered["headers"] = _response_headers(names, required=True)
+    return answered
+
+
+def _resource(route: Route) -> str:
     if route.searches or route.interaction == "history-instance":
-        return _content(said, "application/fhir+json", "Bundle")
-    return _content(said, "application/fhir+json", str(route.type or "CapabilityStatement"))
+        return "Bundle"
+    return f"Stored{route.type}" if route.type else "CapabilityStatement"
 
 
-def _content(description: str, media_type: str, schema: str) -> dict[str, Any]:
+def _response_headers(names: Sequence[str], *, required: bool) -> dict[str, Any]:
+    return {
+        name: {"required": required, "description": description, "schema": schema}
+        for name, (description, schema) in ANSWERED.items()
+        if name in names
+    }
+
+
+def _content(description: str, schemas: Mapping[str, str]) -> dict[str, Any]:
     return {
         "description": description,
-        "content": {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+        "content": {
+            media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}} for media_type, schema in schemas.items()
+        },
     }
 
 
 def _schemas() -> dict[str, Any]:
-    found = {
-        kind: {"type": "object", "required": ["resourceType"], "properties": {"resourceType": {"const": kind}}}
-        for kind in ("AuditEvent", "Bundle", "CapabilityStatement", "OperationOutcome")
-    }
-    datatypes = json.loads((PROFILE / "datatypes.schema.json").read_text(encoding="utf-8"))
-    found |= {name: _adapted(schema) for name, schema in datatypes["definitions"].items()}
+    found: dict[str, Any] = dict(ANSWERS)
+    shared = json.loads((PROFILE / "datatypes.schema.json").read_text(encoding="utf-8"))["definitions"]
+    found |= {name: _adapted(schema, "") for name, schema in shared.items()}
     for kind, file in ((PATIENT, "patient"), (DOCUMENT, "document_reference")):
         schema = json.loads((PROFILE / f"{file}.schema.json").read_text(encoding="utf-8"))
-        found |= {name: _adapted(part) for name, part in schema.get("definitions", {}).items()}
-        found[kind] = _adapted(schema)
+        # Two profiles, and the data types, may each have a part of the same name.
+        parts = {f"{kind}{name}": part for name, part in schema["definitions"].items()}
+        for name, part in {**parts, kind: schema}.items():
+            if name in found:
+                raise ValueError(f"{name} is defined twice.")
+            found[name] = _adapted(part, kind)
     return dict(sorted(found.items()))
 
 
-def _adapted(schema: Any) -> Any:
-    """A part of the profile's JSON Schemas as OpenAPI takes it: one place for all definitions, no keywords of ours."""
+def _adapted(schema: Any, kind: str) -> Any:
+    """A part of a profile's JSON Schemas as OpenAPI takes it: one place for all definitions, no keywords of ours."""
     if isinstance(schema, list):
-        return [_adapted(part) for part in schema]
+        return [_adapted(part, kind) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    adapted = {name: _adapted(part) for name, part in schema.items() if name not in OUR_KEYWORDS}
+    adapted = {name: _adapted(part, kind) for name, part in schema.items() if name not in OUR_KEYWORDS}
     if isinstance(schema.get("$ref"), str):
-        adapted["$ref"] = f"#/components/schemas/{schema['$ref'].rpartition('/')[2]}"
+        file, _, name = schema["$ref"].partition("#/definitions/")
+        adapted["$ref"] = f"#/components/schemas/{'' if file else kind}{name}"
     return adapted
 
 

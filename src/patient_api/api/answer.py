@@ -7,8 +7,8 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, Self
 
-from patient_api.api.etag import weak
 from patient_api.errors import ApiError
+from patient_api.exchange.etag import weak
 from patient_api.records.model import Version
 
 FHIR: Final = "application/fhir+json"

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from patient_api.api.answer import Answer
 from patient_api.api.negotiation import check_accept
-from patient_api.api.request import Request
 from patient_api.api.routes import Match, find
 from patient_api.errors import ApiError, ClockAhead, StorageFault
+from patient_api.exchange.request import Request
 from patient_api.journal import Journal
 
 UNMATCHED: Final = "unmatched"

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from patient_api.api.request import Request
 from patient_api.errors import NotAcceptable
+from patient_api.exchange.request import Request
 
 # https://hl7.org/fhir/R4/http.html#mime-type
 _WRITTEN: Final = frozenset({"application/fhir+json", "application/json", "application/*", "*/*"})

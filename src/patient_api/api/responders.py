@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from patient_api.api.answer import Answer
 from patient_api.api.edge import Responder
-from patient_api.api.etag import weak
 from patient_api.api.negotiation import whole_wanted
-from patient_api.api.request import Request
 from patient_api.api.services import Services
+from patient_api.exchange.etag import weak
+from patient_api.exchange.request import Request
 from patient_api.records.model import DOCUMENT, PATIENT, Version
 
 
@@ -21,6 +21,10 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
+        # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
+        "createDocument": lambda request: Answer.version(services.documents.create(request).version, status=201),
+        "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
+        "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
         "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
         "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
         "updatePatient": lambda request, id: _written(request, services.patients.update(request, id)),

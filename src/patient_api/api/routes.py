@@ -125,7 +125,7 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state, and where to download it",
-        (200, 404), interaction="read", type=DOCUMENT, right="r",
+        (200, 404), interaction="read", type=DOCUMENT, right="r", headers=("Minimum-Version",),
     ),
     Route(
         "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",

@@ -8,27 +8,29 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from patient_api.api.bodies import Resource
-from patient_api.api.gate import Gate
-from patient_api.api.patients import Patients, Tools
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Clock
 from patient_api.environment import Environment
+from patient_api.exchange.bodies import Resource
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.tools import Tools
 from patient_api.journal import Journal
+from patient_api.patients.service import Patients
 from patient_api.records.items import Token
 from patient_api.records.store import DynamoRecords
 from patient_api.records.transactions import Transactions
 
 if TYPE_CHECKING:
-    from patient_api.api.creation import Creation
-    from patient_api.api.history import History
+    from patient_api.documents.references import DocumentReferences
+    from patient_api.exchange.cursor import Cursors
+    from patient_api.patients.creation import Creation
+    from patient_api.patients.history import History
     from patient_api.records.index import Index
     from patient_api.records.tokens import Finder
     from patient_api.region.drain import Drain
     from patient_api.region.health import Health
     from patient_api.search.audit import AuditSearch
-    from patient_api.search.cursor import Cursors
     from patient_api.search.execute import Searches
     from patient_api.secrets import Secrets
 
@@ -64,7 +66,7 @@ class Services:
     @cached_property
     def creation(self) -> "Creation":
         """New records."""
-        from patient_api.api.creation import Creation
+        from patient_api.patients.creation import Creation
 
         return Creation(
             records=self.records,
@@ -77,7 +79,7 @@ class Services:
     @cached_property
     def history(self) -> "History":
         """All versions of a record."""
-        from patient_api.api.history import History
+        from patient_api.patients.history import History
 
         return History(records=self.records, gate=self.gate, cursors=self._cursors)
 
@@ -92,6 +94,22 @@ class Services:
             finder=self._finder,
             cursors=self._cursors,
             pool=self._pool,
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def documents(self) -> "DocumentReferences":
+        """Documents, which are uploaded and downloaded past the API."""
+        from patient_api.documents.assembly import Documents
+        from patient_api.documents.references import DocumentReferences
+
+        documents = Documents(environment=self._environment, clients=self._clients)
+        return DocumentReferences(
+            records=self.records,
+            tools=self.tools,
+            offers=documents.offers(),
+            downloads=documents.downloads(),
+            blind=lambda *parts: self._secrets.blind(*parts),
             new_id=_new_id,
         )
 
@@ -182,7 +200,7 @@ class Services:
 
     @cached_property
     def _cursors(self) -> "Cursors":
-        from patient_api.search.cursor import Cursors
+        from patient_api.exchange.cursor import Cursors
 
         return Cursors(secrets=self._secrets, now=self._now)
 

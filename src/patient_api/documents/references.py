@@ -9,11 +9,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from patient_api.api import etag
-from patient_api.api.bodies import resource_in
-from patient_api.api.creation import Created
-from patient_api.api.patients import RETRY_SECONDS, Tools
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
 from patient_api.documents.downloads import Downloads
@@ -31,7 +26,6 @@ from patient_api.documents.reference import (
     extension_urls,
     patient_id,
 )
-from patient_api.documents.repeats import Repeat, repeat_of
 from patient_api.errors import (
     ApiError,
     Conflict,
@@ -43,6 +37,10 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
+from patient_api.exchange.bodies import resource_in
+from patient_api.exchange.repeats import Repeat, repeat_of
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
 from patient_api.fhir.codec import dump
 from patient_api.records.items import Marker, Token
 from patient_api.records.model import DOCUMENT, PATIENT, Method, RecordKey, Version, version_of
@@ -101,7 +99,7 @@ class DocumentReferences:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, with an address to download the document from, where there is one."""
-        known = _known(request)
+        known = known_to(request)
         event = self._gate.admit(request, Action.READ, "read", DOCUMENT, id)
         document, event = self._document(event, id, known)
         self._gate.keep(event)
@@ -177,7 +175,7 @@ class DocumentReferences:
             raise
         except Contention:
             self._offers.withdraw(key, upload)
-            self._gate.refuse(event, Conflict("The record is being written by somebody else."))
+            self._gate.refuse(event, Conflict(BUSY))
         self._tools.clock.witness(stamp)
         document = Document.of(version)
         return Created(_shown(document, extended(document.resource, self._offers.made(key, announced, upload))))
@@ -206,7 +204,7 @@ class DocumentReferences:
             raise
         if known is not None and (found is None or found.stamp < known):
             late = NotYetHere(
-                "This region has not yet received the version in Minimum-Version.",
+                NOT_YET,
                 headers={"Retry-After": RETRY_SECONDS},
             )
             self._gate.refuse(event, late)
@@ -232,13 +230,3 @@ def _announcing(resource: Resource) -> Resource:
 def _shown(document: Document, resource: Resource) -> Version:
     """The version with `resource` in place of what is stored."""
     return replace(document.version, resource=dump(resource))
-
-
-def _known(request: Request) -> Stamp | None:
-    header = request.headers.get("minimum-version")
-    if header is None:
-        return None
-    stamp = Stamp.parse(etag.named(header, "Minimum-Version"))
-    if stamp is None:
-        raise Malformed("Minimum-Version is not a version of this server.")
-    return stamp

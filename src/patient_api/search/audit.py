@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from patient_api.api.bundle import Entry, bundle
-from patient_api.api.gate import Gate
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.audit.query import AuditLog, Placed
 from patient_api.audit.resource import OUTCOMES, resource_of
 from patient_api.aws import DynamoDB
 from patient_api.clock import instant
 from patient_api.errors import StorageFault, TooCostly
+from patient_api.exchange.bundle import Entry, bundle
+from patient_api.exchange.cursor import Cursors
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.request import Request
 from patient_api.fhir.dates import compares, span
 from patient_api.records.model import PATIENT
 from patient_api.search.catalogue import AUDIT, OUTCOME
-from patient_api.search.cursor import Cursors
 from patient_api.search.execute import links
 from patient_api.search.matching import same_code
 from patient_api.search.parameters import Code, Id, Search, When, search_in

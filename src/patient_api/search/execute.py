@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urlencode
 
-from patient_api.api.bundle import Entry, bundle
-from patient_api.api.gate import Gate
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.errors import StorageFault, TooCostly
+from patient_api.exchange.bundle import Entry, bundle
+from patient_api.exchange.cursor import Cursors
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.request import Request
 from patient_api.records.index import Index
 from patient_api.records.model import DOCUMENT, PATIENT, Version
 from patient_api.records.tokens import Finder, patients
-from patient_api.search.cursor import Cursors
 from patient_api.search.engine import Engine, Found, Page
 from patient_api.search.parameters import criteria_in, search_in
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from patient_api.api.access import UNKNOWN, identify
+from patient_api.exchange.access import UNKNOWN, identify
 from unit.patient_api.fakes import claims
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import patient_api
-from patient_api.api.creation import Creation
+from patient_api.patients.creation import Creation
 from unit.patient_api.fakes import PEER, RECORDS, REGION, Platform, claims, client_error, patient
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from patient_api.api.request import MAX_BODY
+from patient_api.exchange.request import MAX_BODY
 from unit.patient_api.fakes import RECORDS, Platform, outcome, patient
 
 

@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from patient_api.api.access import Caller
-from patient_api.api.gate import Gate
-from patient_api.api.patients import Tools
-from patient_api.api.request import Request
 from patient_api.audit.trail import AuditTrail
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import Multipart
 from patient_api.documents.offers import Offers
 from patient_api.documents.references import DocumentReferences
 from patient_api.documents.uploads import Uploads
+from patient_api.exchange.access import Caller
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import Tools
 from patient_api.records.items import Token
 from patient_api.records.model import DOCUMENT, RecordKey, Version
 from unit.patient_api.documents.dynamodb import AUDIT, refused

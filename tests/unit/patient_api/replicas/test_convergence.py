@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from patient_api.api.etag import weak
 from patient_api.clock import Stamp
 from patient_api.errors import ApiError, ClockAhead, Contention, Gone, HeadMismatch, NotFound, NotYetHere, StorageFault
+from patient_api.exchange.etag import weak
 from patient_api.records.model import PATIENT, RecordKey, Version
 from patient_api.records.siblings import ORIGIN
 from unit.patient_api.replicas.oracle import check_agreement, lineage_of

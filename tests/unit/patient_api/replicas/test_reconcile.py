@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from patient_api.api.bodies import Resource
-from patient_api.api.etag import weak
 from patient_api.clock import Stamp
 from patient_api.errors import StorageFault
+from patient_api.exchange.bodies import Resource
+from patient_api.exchange.etag import weak
 from patient_api.records.items import OPEN_CONFLICTS, Marker, marker_item, version_item
 from patient_api.records.model import PATIENT, RecordKey, Version
 from patient_api.records.reconcile import Change

@@ -9,16 +9,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from patient_api.api.access import Caller
-from patient_api.api.bodies import Resource
-from patient_api.api.creation import Creation
-from patient_api.api.gate import Gate
-from patient_api.api.patients import Patients, Tools
-from patient_api.api.request import Request
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Clock, Stamp
+from patient_api.exchange.access import Caller
+from patient_api.exchange.bodies import Resource
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import Tools
 from patient_api.journal import Journal
+from patient_api.patients.creation import Creation
+from patient_api.patients.service import Patients
 from patient_api.reconciliation import Reconciliation, build
 from patient_api.records.items import Token
 from patient_api.records.model import PATIENT, RecordKey, Version

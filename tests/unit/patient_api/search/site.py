@@ -6,18 +6,18 @@ from typing import Any, cast
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from patient_api.api.gate import Gate
-from patient_api.api.request import Request
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Stamp
+from patient_api.exchange.cursor import Cursors
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.request import Request
 from patient_api.fhir.codec import JsonValue, parse
 from patient_api.records.index import Index
 from patient_api.records.items import head_item, token_item
 from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
 from patient_api.records.tokens import Finder
 from patient_api.search.audit import AuditSearch
-from patient_api.search.cursor import Cursors
 from patient_api.search.execute import Searches
 from patient_api.secrets import Secrets
 from unit.patient_api.fakes import (

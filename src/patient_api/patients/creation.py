@@ -1,15 +1,11 @@
 """New records: once for each request, however often it is repeated and in whichever region."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from patient_api.api.bodies import Resource, resource_in
-from patient_api.api.patients import Tools
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.errors import (
     Conflict,
@@ -21,10 +17,12 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
+from patient_api.exchange.bodies import Resource, resource_in
+from patient_api.exchange.repeats import Repeat, repeat_of
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import BUSY, Created, Tools
 from patient_api.records.items import Token
 from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
-
-LONGEST_KEY: Final = 255
 
 
 class Records(Protocol):
@@ -32,14 +30,6 @@ class Records(Protocol):
 
     def insert(self, version: Version, event: AuditEvent, *, tokens: frozenset[Token] = frozenset()) -> None: ...
     def first(self, key: RecordKey) -> Version | None: ...
-
-
-@dataclass(frozen=True)
-class Created:
-    """`fresh` is False for what was there before."""
-
-    version: Version
-    fresh: bool = True
 
 
 class Creation:
@@ -67,30 +57,26 @@ class Creation:
         With `Idempotency-Key`, the answer to the same request before; with `If-None-Exist`, the record that matches.
         """
         event = replace(self._gate.admit(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED)
-        criteria, key = request.headers.get("if-none-exist"), request.headers.get("idempotency-key")
-        if criteria is not None and key is not None:
+        criteria = request.headers.get("if-none-exist")
+        if criteria is not None and "idempotency-key" in request.headers:
             raise Malformed("Send If-None-Exist or Idempotency-Key, not both.")
         resource = resource_in(request, PATIENT)
+        repeat = repeat_of(request, PATIENT, blind=self._blind)
         if criteria is not None:
             return self._unless(criteria, request, event, resource)
-        if key is not None:
-            return self._once(key, request, event, resource)
+        if repeat is not None:
+            return self._once(repeat, event, resource)
         return self._anew(event, resource)
 
-    def _once(self, key: str, request: Request, event: AuditEvent, resource: Resource) -> Created:
-        if not (key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY):
-            raise Malformed(f"Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters.")
-        caller = request.caller
-        # The id follows from the key: a second attempt meets the first one's record, and if the first was made in the
-        # other region and is still on its way, both become versions of one record, not two patients.
-        name = self._id_from("Idempotency-Key", caller.tenant, caller.subject, key)
-        fingerprint = hashlib.sha256(request.body.encode("utf-8", errors="surrogatepass")).hexdigest()
-        known = RecordKey(caller.tenant, PATIENT, name)
+    def _once(self, repeat: Repeat, event: AuditEvent, resource: Resource) -> Created:
+        # A second attempt meets the first one's record. If the first was made in the other region and is still on its
+        # way, both become versions of one record, not two patients.
+        known = RecordKey(event.tenant, PATIENT, repeat.id)
         try:
             # Replication may have brought the first version, but not yet the head that would refuse a second one.
             first = self._records.first(known)
             if first is None:
-                return Created(self._inserted(name, event, resource, fingerprint))
+                return Created(self._inserted(repeat.id, event, resource, repeat.fingerprint))
         except HeadMismatch:
             first = self._records.first(known)
         except StorageFault:
@@ -99,7 +85,7 @@ class Creation:
         if first is None:
             self._gate.refuse(event, Conflict("The first attempt is still under way."))
         event = replace(event, record=first.key.reference)
-        if first.fingerprint != fingerprint:
+        if first.fingerprint != repeat.fingerprint:
             self._gate.refuse(event, Unprocessable("The Idempotency-Key was used with another request before."))
         self._gate.keep(replace(event, version=str(first.stamp)))
         return Created(first)
@@ -141,7 +127,7 @@ class Creation:
         try:
             self._records.insert(version, event, tokens=frozenset(self._tools.tokens(event.tenant, resource)))
         except Contention:
-            self._gate.refuse(event, Conflict("The record is being written by somebody else."))
+            self._gate.refuse(event, Conflict(BUSY))
         except StorageFault:
             self._gate.failed(event)
             raise

@@ -12,9 +12,9 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NoReturn
 
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent, Outcome, Trail
 from patient_api.errors import ApiError, Forbidden, NotFound, StorageFault, Unauthenticated
+from patient_api.exchange.request import Request
 from patient_api.records.model import is_id
 
 _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Action.DELETE: "d", Action.EXECUTE: "s"}

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from patient_api.api.request import Request
 from patient_api.errors import Malformed, Unprocessable
+from patient_api.exchange.request import Request
 from patient_api.fhir.codec import JsonValue, parse
 
 Resource = dict[str, JsonValue]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from patient_api.api.request import Request
 from patient_api.errors import Malformed
+from patient_api.exchange.request import Request
 
 LONGEST_KEY: Final = 255
 

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from patient_api.api.bundle import Entry, bundle
-from patient_api.api.gate import Gate
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
 from patient_api.errors import Malformed, NotFound, StorageFault
+from patient_api.exchange.bundle import Entry, bundle
+from patient_api.exchange.cursor import Cursors
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.request import Request
 from patient_api.records.model import PATIENT, RecordKey, Version
 from patient_api.records.store import Past
-from patient_api.search.cursor import Cursors
 
 DEFAULT_COUNT: Final = 20
 LARGEST_COUNT: Final = 50

@@ -2,15 +2,11 @@
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NoReturn, Protocol
 
-from patient_api.api import etag
-from patient_api.api.bodies import Resource, patch_in, resource_in, valid
-from patient_api.api.gate import Gate
-from patient_api.api.request import Request
 from patient_api.audit.event import Action, AuditEvent
-from patient_api.clock import Clock, Stamp
+from patient_api.clock import Stamp
 from patient_api.errors import (
     ClockAhead,
     Conflict,
@@ -24,11 +20,14 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
+from patient_api.exchange import etag
+from patient_api.exchange.bodies import Resource, patch_in, resource_in, valid
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
 from patient_api.fhir.codec import parse
 from patient_api.records.items import Marker, Token
 from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
 
-RETRY_SECONDS: Final = "1"
 DELETE_ATTEMPTS: Final = 3
 LARGEST_MERGE: Final = 10
 
@@ -44,15 +43,6 @@ class Records(Protocol):
     def holds(self, key: RecordKey, stamp: Stamp) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What the services of one region share."""
-
-    gate: Gate
-    clock: Clock
-    tokens: Callable[[str, Resource], Collection[Token]]
-
-
 class Patients:
     """One record at a time; what is created comes from `creation.Creation`."""
 
@@ -64,12 +54,12 @@ class Patients:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, or a newer one than the caller knows and names in Minimum-Version."""
-        known = _known(request)
+        known = known_to(request)
         event = self._gate.admit(request, Action.READ, "read", PATIENT, id)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         found = self._found(event, lambda: self._records.newest(key, event))
         if known is not None and (found is None or found.stamp < known):
-            self._refuse_after(event, NotYetHere(_NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
+            self._refuse_after(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None:
             self._refuse_after(event, NotFound("There is no such record."))
         self._clock.witness(found.stamp)
@@ -141,7 +131,7 @@ class Patients:
                 return current
             with contextlib.suppress(HeadMismatch):
                 return self._added(event, key, current.stamp, None, Method.DELETE)
-        return self._gate.refuse(event, Conflict(_BUSY))
+        return self._gate.refuse(event, Conflict(BUSY))
 
     def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
         stamps = {text: Stamp.parse(text) for text in named}
@@ -190,7 +180,7 @@ class Patients:
         try:
             self._records.replace(version, event, tokens=tokens)
         except Contention:
-            self._gate.refuse(event, Conflict(_BUSY))
+            self._gate.refuse(event, Conflict(BUSY))
         except StorageFault:
             self._gate.failed(event)
             raise
@@ -240,20 +230,6 @@ class Patients:
 
     def _refuse_after(self, event: AuditEvent, error: NotFound | Gone | NotYetHere) -> NoReturn:
         self._gate.refuse(self._gate.amendment(event), error)
-
-
-_BUSY: Final = "The record is being written by somebody else."
-_NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
-
-
-def _known(request: Request) -> Stamp | None:
-    header = request.headers.get("minimum-version")
-    if header is None:
-        return None
-    stamp = Stamp.parse(etag.named(header, "Minimum-Version"))
-    if stamp is None:
-        raise Malformed("Minimum-Version is not a version of this server.")
-    return stamp
 
 
 def _gone(version: Version) -> Gone:

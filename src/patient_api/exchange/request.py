@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
-from patient_api.api.access import Caller, identify
 from patient_api.errors import Malformed, TooLarge, UnsupportedMedia
+from patient_api.exchange.access import Caller, identify
 
 # A version and its head each hold the whole resource beside keys and `meta` of under 2 KiB, DynamoDB takes 400 KB
 # per item and 4 MB per transaction, and compacting never makes a body longer.

@@ -1,0 +1,1 @@
+"""Patients' records over FHIR: one version at a time, new ones, and their history."""
