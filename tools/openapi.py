@@ -7,20 +7,18 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+from openapi_schemas import ID, schemas
+
 from patient_api.api.routes import COMMON_STATUSES, ROUTES, Route
-from patient_api.records.model import DOCUMENT, PATIENT
 from patient_api.search.catalogue import CONTROLS, PARAMETERS, Control, Parameter
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT_FILE: Final = ROOT / "docs" / "openapi.json"
-PROFILE: Final = ROOT / "src" / "patient_api" / "fhir" / "profile"
 FHIR: Final = "application/fhir+json"
 JSON: Final = "application/json"
-OUR_KEYWORDS: Final = frozenset({"$schema", "$comment", "choices", "invariants", "definitions"})
 
-ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9\\-.]{1,64}$"}
 ETAG: Final = {"type": "string", "pattern": '^W/"[A-Za-z0-9\\-.]{1,64}"$'}
-PATHS: Final = {"id": ID, "vid": ID, "region": {"type": "string"}}
+PATHS: Final = {"id": ID, "vid": ID, "region": {"type": "string", "pattern": "^[a-z]{2}(-[a-z]+)+-[0-9]$"}}
 ETAGS: Final = {"type": "string", "pattern": '^ *W/"[A-Za-z0-9\\-.]{1,64}" *(, *W/"[A-Za-z0-9\\-.]{1,64}" *){0,9}$'}
 HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "If-Match": ("The version this write is to replace.", ETAG),
@@ -61,66 +59,6 @@ PATCH: Final = {
 }
 
 
-def _kind(name: str, required: Sequence[str] = (), **properties: Any) -> dict[str, Any]:
-    known = {"resourceType": {"const": name}, **properties}
-    return {"type": "object", "required": ["resourceType", *required], "properties": known}
-
-
-def _some(item: Any) -> dict[str, Any]:
-    return {"type": "array", "minItems": 1, "items": item}
-
-
-RESOURCE: Final = {
-    "type": "object",
-    "required": ["resourceType"],
-    "properties": {"resourceType": {"enum": [PATIENT, DOCUMENT, "AuditEvent"]}},
-}
-META: Final = {
-    "type": "object",
-    "required": ["versionId", "lastUpdated"],
-    "properties": {"versionId": ID, "lastUpdated": {"type": "string", "format": "date-time"}},
-}
-ISSUE: Final = {
-    "type": "object",
-    "required": ["severity", "code", "diagnostics"],
-    "properties": {
-        "severity": {"const": "error"},
-        "code": {"type": "string", "pattern": "^[a-z-]+$"},
-        "diagnostics": {"type": "string"},
-        "expression": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"type": "string"}},
-    },
-    "additionalProperties": False,
-}
-LINK: Final = {
-    "type": "object",
-    "required": ["relation", "url"],
-    "properties": {"relation": {"enum": ["self", "next"]}, "url": {"type": "string"}},
-}
-ANSWERS: Final = {
-    "OperationOutcome": _kind("OperationOutcome", ["issue"], issue=_some(ISSUE)),
-    "Bundle": _kind(
-        "Bundle",
-        ["type", "link"],
-        type={"enum": ["searchset", "history"]},
-        total={"type": "integer", "minimum": 0},
-        link=_some(LINK),
-        entry=_some({"type": "object", "required": ["fullUrl"], "properties": {"resource": RESOURCE}}),
-    ),
-    "CapabilityStatement": _kind("CapabilityStatement", ["status", "date", "kind", "fhirVersion", "format", "rest"]),
-    "StoredPatient": {"allOf": [{"$ref": "#/components/schemas/Patient"}, _kind("Patient", ["id", "meta"], meta=META)]},
-    # Its attachment has an address as well, which none who sends one may give.
-    "StoredDocumentReference": _kind(
-        "DocumentReference", ["id", "meta", "status", "docStatus", "subject", "content"], id=ID, meta=META
-    ),
-    "State": {"type": "object", "minProperties": 1, "maxProperties": 1},
-    "GatewayRefusal": {
-        "type": "object",
-        "required": ["message"],
-        "properties": {"message": {"type": ["string", "null"]}},
-    },
-}
-
-
 def document() -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, dict[str, Any]] = {}
@@ -136,7 +74,7 @@ def document() -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(),
+            "schemas": schemas(),
             "responses": {
                 "Outcome": _content("What was wrong.", {FHIR: "OperationOutcome"}),
                 "Refused": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "GatewayRefusal"}),
@@ -204,7 +142,9 @@ def _asked(route: Route) -> Iterator[Parameter | Control]:
         yield from PARAMETERS[str(route.type)]
         yield from CONTROLS[str(route.type)]
     elif route.interaction == "history-instance":
-        yield from (control for control in CONTROLS[str(route.type)] if control.name != "_sort")
+        for control in CONTROLS[str(route.type)]:
+            if control.name != "_sort":
+                yield control
 
 
 def _value(parameter: Parameter | Control) -> dict[str, Any]:
@@ -219,7 +159,7 @@ def _body(route: Route, media_type: str) -> dict[str, Any]:
     if media_type == "application/json-patch+json":
         return PATCH
     if route.searches:
-        known = (*PARAMETERS[str(route.type)], *CONTROLS[str(route.type)])
+        known: list[Parameter | Control] = [*PARAMETERS[str(route.type)], *CONTROLS[str(route.type)]]
         return {"type": "object", "properties": {each.name: _value(each) for each in known}}
     return {"$ref": f"#/components/schemas/{route.type}"}
 
@@ -262,34 +202,6 @@ def _content(description: str, schemas: Mapping[str, str]) -> dict[str, Any]:
             media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}} for media_type, schema in schemas.items()
         },
     }
-
-
-def _schemas() -> dict[str, Any]:
-    found: dict[str, Any] = dict(ANSWERS)
-    shared = json.loads((PROFILE / "datatypes.schema.json").read_text(encoding="utf-8"))["definitions"]
-    found |= {name: _adapted(schema, "") for name, schema in shared.items()}
-    for kind, file in ((PATIENT, "patient"), (DOCUMENT, "document_reference")):
-        schema = json.loads((PROFILE / f"{file}.schema.json").read_text(encoding="utf-8"))
-        # Two profiles, and the data types, may each have a part of the same name.
-        parts = {f"{kind}{name}": part for name, part in schema["definitions"].items()}
-        for name, part in {**parts, kind: schema}.items():
-            if name in found:
-                raise ValueError(f"{name} is defined twice.")
-            found[name] = _adapted(part, kind)
-    return dict(sorted(found.items()))
-
-
-def _adapted(schema: Any, kind: str) -> Any:
-    """A part of a profile's JSON Schemas as OpenAPI takes it: one place for all definitions, no keywords of ours."""
-    if isinstance(schema, list):
-        return [_adapted(part, kind) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    adapted = {name: _adapted(part, kind) for name, part in schema.items() if name not in OUR_KEYWORDS}
-    if isinstance(schema.get("$ref"), str):
-        file, _, name = schema["$ref"].partition("#/definitions/")
-        adapted["$ref"] = f"#/components/schemas/{'' if file else kind}{name}"
-    return adapted
 
 
 if __name__ == "__main__":

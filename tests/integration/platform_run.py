@@ -1,5 +1,7 @@
 """The deployed platform as the integration tests meet it: through `hdr`, its HTTP APIs, and boto3 as root."""
 
+import base64
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import httpx
@@ -111,8 +114,10 @@ class Deployed:
     def bucket(self, region: str) -> str:
         return self.names.documents_bucket(self.account(), region)
 
-    def token(self, *, tenant: str = "clinic-a", scopes: Sequence[str] = ALL_RIGHTS, **other: Any) -> str:
-        return self.emulator.token(subject="tester", tenant=tenant, scopes=scopes, **other)
+    def token(
+        self, *, subject: str = "tester", tenant: str = "clinic-a", scopes: Sequence[str] = ALL_RIGHTS, **other: Any
+    ) -> str:
+        return self.emulator.token(subject=subject, tenant=tenant, scopes=scopes, **other)
 
     @cache  # noqa: B019 - one deployment lives as long as the tests
     def outputs(self) -> dict[str, str]:
@@ -127,13 +132,12 @@ class Deployed:
         """A client of one region's HTTP API."""
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        return httpx.Client(
-            base_url=self.emulator.api_url(self.api_id(region)),
-            headers=headers,
-            verify=ssl.create_default_context(cafile=str(self.emulator.certificate)),
-            trust_env=False,
-            timeout=30,
-        )
+        return self.http(base_url=self.emulator.api_url(self.api_id(region)), headers=headers)
+
+    def http(self, **options: Any) -> httpx.Client:
+        """A client that trusts the embedded AWS: with no options, for presigned addresses."""
+        trusted = ssl.create_default_context(cafile=str(self.emulator.certificate))
+        return httpx.Client(verify=trusted, trust_env=False, timeout=30, **options)
 
 
 def free_port() -> int:
@@ -167,6 +171,44 @@ def patient(**elements: object) -> dict[str, object]:
         "birthDate": born,
         **elements,
     }
+
+
+def letter() -> bytes:
+    """The bytes of a clearly fictitious document, made of `MARKS`; no two are alike."""
+    return f"To whom it may concern: {' '.join(MARKS)} is well.\n{uuid4()}\n".encode()
+
+
+def reference(patient_id: str, content: bytes, **elements: object) -> dict[str, object]:
+    """A DocumentReference that announces `content`."""
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    attachment = {
+        "contentType": "text/plain",
+        "size": len(content),
+        "title": f"{MARKS[0]}.txt",
+        "extension": [{"url": "urn:healthcare-dr:sha256", "valueBase64Binary": digest}],
+    }
+    return {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "subject": {"reference": f"Patient/{patient_id}"},
+        "content": [{"attachment": attachment}],
+        **elements,
+    }
+
+
+def offer(announced: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the answer to an announcement says of the upload: extensions with `url` and a value."""
+    found = announced["content"][0]["attachment"]["extension"]
+    (upload,) = [extension["extension"] for extension in found if extension["url"] == "urn:healthcare-dr:upload"]
+    return list(upload)
+
+
+def upload_of(announced: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The address for a document of one request, and the headers to send with it."""
+    said = offer(announced)
+    (address,) = [extension["valueUrl"] for extension in said if extension["url"] == "address"]
+    lines = [extension["valueString"].partition(": ") for extension in said if extension["url"] == "header"]
+    return address, {name: text for name, _, text in lines}
 
 
 def issue_code(answer: httpx.Response) -> str:

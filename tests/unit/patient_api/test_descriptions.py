@@ -1,0 +1,67 @@
+"""What the API says of itself is what it does."""
+
+import json
+from typing import Any
+
+import pytest
+from openapi import DOCUMENT_FILE, document, text
+
+from healthcare_dr.infra.gateway import DEFAULT_ROUTE, OPEN_ROUTES, SCOPES
+from patient_api.api.responders import responders
+from patient_api.api.routes import ROUTES
+from patient_api.search.catalogue import PARAMETERS
+from unit.patient_api.fakes import Platform
+
+
+@pytest.fixture
+def statement(platform: Platform) -> dict[str, Any]:
+    reply = platform.call("GET", "/fhir/metadata", authorizer={})
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/fhir+json")
+    return reply.json
+
+
+def test_every_route_is_answered(platform: Platform) -> None:
+    assert set(responders(platform.services)) == {route.operation for route in ROUTES}
+
+
+def test_the_statement_names_each_interaction_and_no_other(statement: dict[str, Any]) -> None:
+    (rest,) = statement["rest"]
+    said = {(found["type"], each["code"]) for found in rest["resource"] for each in found["interaction"]}
+    assert said == {(route.type, route.interaction) for route in ROUTES if route.type and route.interaction}
+    assert statement["fhirVersion"] == "4.0.1"
+    assert rest["security"]["service"][0]["coding"][0]["code"] == "SMART-on-FHIR"
+
+
+def test_the_statement_names_each_search_parameter(statement: dict[str, Any], platform: Platform) -> None:
+    for found in statement["rest"][0]["resource"]:
+        named = {parameter["name"] for parameter in found["searchParam"]}
+        assert named == {parameter.name for parameter in PARAMETERS[found["type"]]}
+        for name in named:
+            # The trail is searched a month at most: the day is the platform's.
+            value = {"date": "2027-01-15", "birthdate": "2020", "_lastUpdated": "gt2020"}.get(name, "1")
+            reply = platform.call("GET", f"/fhir/{found['type']}", query=f"{name}={value}")
+            assert reply.status == 200, (found["type"], name, reply.body)
+
+
+@pytest.mark.requirement("C6")
+def test_the_gateway_demands_the_right_of_each_route() -> None:
+    """What has no route of its own is behind `$default`, authenticated, and its right is checked by the function."""
+    known = {f"{route.method} {route.path}": route for route in ROUTES}
+    assert set(OPEN_ROUTES) == {key for key, route in known.items() if route.right is None}
+    demanded = {key: f"{route.type}.{route.right}" for key, route in known.items() if route.right and "$" not in key}
+    assert demanded == SCOPES
+    assert DEFAULT_ROUTE == "$default"
+
+
+def test_the_openapi_document_is_current() -> None:
+    """`make generate` brings it up to date."""
+    assert DOCUMENT_FILE.read_text(encoding="utf-8") == text()
+
+
+def test_the_openapi_document_knows_every_route_and_reference() -> None:
+    written = document()
+    operations = {each["operationId"] for path in written["paths"].values() for each in path.values()}
+    assert operations == {route.operation for route in ROUTES}
+    defined = written["components"]["schemas"].keys()
+    used = {part.partition('"')[0] for part in json.dumps(written).split('"#/components/schemas/')[1:]}
+    assert used <= defined
