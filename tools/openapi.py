@@ -10,7 +10,16 @@ from typing import Any, Final
 from openapi_schemas import ID, schemas
 
 from patient_api.api.routes import COMMON_STATUSES, ROUTES, Route
-from patient_api.search.catalogue import CONTROLS, PARAMETERS, Control, Parameter
+from patient_api.search.catalogue import (
+    CONTROLS,
+    LARGEST_ALTERNATIVES,
+    LONGEST_VALUE,
+    PARAMETERS,
+    PREFIXES,
+    Control,
+    Parameter,
+    ParameterType,
+)
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT_FILE: Final = ROOT / "docs" / "openapi.json"
@@ -19,13 +28,14 @@ JSON: Final = "application/json"
 
 ETAG: Final = {"type": "string", "pattern": '^W/"[A-Za-z0-9\\-.]{1,64}"$'}
 PATHS: Final = {"id": ID, "vid": ID, "region": {"type": "string", "pattern": "^[a-z]{2}(-[a-z]+)+-[0-9]$"}}
+STAMP: Final = {"type": "string", "pattern": '^W/"[0-9]{13}-[0-9]{4}-[a-z0-9-]{1,45}"$'}
 ETAGS: Final = {"type": "string", "pattern": '^ *W/"[A-Za-z0-9\\-.]{1,64}" *(, *W/"[A-Za-z0-9\\-.]{1,64}" *){0,9}$'}
 HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "If-Match": ("The version this write is to replace.", ETAG),
     # Whatever else it holds matches nothing, and is no error.
     "If-None-Match": ("The version the caller has: then the answer is 304.", {"type": "string"}),
     "Merges": ("The versions written at the same time, in the other region, that this write settles.", ETAGS),
-    "Minimum-Version": ("A version the caller knows: the answer is that one or a newer one, or 503.", ETAG),
+    "Minimum-Version": ("A version the caller knows: the answer is that one or a newer one, or 503.", STAMP),
     "If-None-Exist": ("A search; create only if it matches nothing.", {"type": "string"}),
     "Idempotency-Key": (
         "A repeated request with this key gets the first answer, in either region.",
@@ -57,6 +67,11 @@ PATCH: Final = {
         },
     },
 }
+
+
+_TIME: Final = "([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)(\\.[0-9]+)?)?"
+_ZONE: Final = "(Z|[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
+_DATE: Final = f"({'|'.join(PREFIXES)})?[0-9]{{4}}(-[0-9]{{2}}(-[0-9]{{2}}(T{_TIME}{_ZONE})?)?)?"
 
 
 def document() -> dict[str, Any]:
@@ -152,6 +167,12 @@ def _value(parameter: Parameter | Control) -> dict[str, Any]:
         return {"enum": list(parameter.values)}
     if parameter.name == "_count":
         return {"type": "integer", "minimum": 1}
+    if parameter.name == "_format":
+        return {"type": "string", "pattern": "^(json|text/json|application/(fhir\\+)?json)(;.*)?$"}
+    if isinstance(parameter, Parameter):
+        if parameter.type is ParameterType.DATE:
+            return {"type": "string", "pattern": f"^{_DATE}(,{_DATE}){{0,{LARGEST_ALTERNATIVES - 1}}}$"}
+        return {"type": "string", "minLength": 1, "maxLength": LONGEST_VALUE}
     return {"type": "string"}
 
 

@@ -56,16 +56,24 @@ class STS(Protocol):
 # Seconds. At worst a call takes three times two seconds and some backoff: inside the function's 30, even twice over.
 _STORE: Final = Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 3})
 _PROBE: Final = Config(connect_timeout=1, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 1})
-# An address is good for one region's bucket under its own name, and promises no checksum that nobody asked for.
-_OBJECTS: Final = Config(
-    connect_timeout=2,
-    read_timeout=10,
-    retries={"mode": "standard", "total_max_attempts": 2},
-    signature_version="s3v4",
-    s3={"us_east_1_regional_endpoint": "regional"},
-    request_checksum_calculation="when_required",
-    response_checksum_validation="when_required",
-)
+
+
+def _objects(**limits: Any) -> Config:
+    """An address is good for one region's bucket under its own name, and promises no checksum nobody asked for."""
+    return Config(
+        signature_version="s3v4",
+        # Otherwise botocore signs for S3's global name, which answers for a young bucket elsewhere with a redirection.
+        s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **limits,
+    )
+
+
+# A caller waits: where one region's S3 hangs, there must be time left to ask the other's.
+BRISK: Final = _objects(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 1})
+# Nobody waits for a function that copies documents.
+PATIENT: Final = _objects(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 class _KnownServices(Loader):  # type: ignore[misc]  # botocore ships no types
@@ -101,10 +109,11 @@ class AssumedRole:
 
 
 class Clients:
-    """The clients of one region. Safe to ask from several threads."""
+    """The clients of one region; `objects` is how documents are asked for. Safe to ask from several threads."""
 
-    def __init__(self, *, region: str) -> None:
+    def __init__(self, *, region: str, objects: Config = BRISK) -> None:
         self._region = region
+        self._objects = objects
         self._session = _session()
         self._made: dict[tuple[str, ...], Any] = {}
         self._lock = RLock()
@@ -119,7 +128,7 @@ class Clients:
 
     def documents(self) -> S3:
         """For this region's documents."""
-        return cast("S3", self._client("s3", _OBJECTS, "documents"))
+        return cast("S3", self._client("s3", self._objects, "documents"))
 
     def documents_of(self, *, region: str, role: str) -> S3:
         """For another region's documents, through a role there."""
@@ -128,12 +137,16 @@ class Clients:
             if name not in self._made:
                 session = _session()
                 session.register_component("credential_provider", AssumedRole(sts=self._sts, role=role))
-                self._made[name] = session.create_client("s3", region_name=region, config=_OBJECTS)
+                self._made[name] = session.create_client("s3", region_name=region, config=self._objects)
             return cast("S3", self._made[name])
 
     def kms(self) -> KMS:
-        """For the health probe, and for the secrets that follow from a key."""
+        """For the health probe."""
         return cast("KMS", self._client("kms", _PROBE))
+
+    def macs(self) -> KMS:
+        """For the secrets that follow from a key: worth a second attempt."""
+        return cast("KMS", self._client("kms", _STORE, "macs"))
 
     def _sts(self) -> STS:
         # This region's own: the other's may be what is out of reach.
@@ -151,4 +164,6 @@ class Clients:
 def _session() -> Any:
     session = botocore.session.get_session()
     session.register_component("data_loader", _KnownServices())
+    # Whatever botocore the runtime brings: older ones ask us-east-1 for every region's credentials.
+    session.set_config_variable("sts_regional_endpoints", "regional")
     return session

@@ -39,7 +39,7 @@ def wire(variables: Mapping[str, str]) -> Work:
     """The work as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
     environment = Environment.of(variables)
     region = environment.region
-    clients = Clients(region=region)
+    clients = Clients(region=region, objects=PATIENT)
     client = clients.dynamodb()
     documents = Documents(environment=environment, clients=clients)
     journal = Journal(service=SERVICE, region=region, level=environment.log_level)

@@ -41,7 +41,7 @@ class Secrets:
         with self._lock:
             if label not in self._derived:
                 with translated("GenerateMac"):
-                    answer = self._clients.kms().generate_mac(
+                    answer = self._clients.macs().generate_mac(
                         KeyId=self._key, Message=label, MacAlgorithm="HMAC_SHA_256"
                     )
                 self._derived[label] = answer["Mac"]

@@ -2,12 +2,10 @@
 
 import api_examples
 import api_page
-import pytest
 
 from integration.platform_run import REGIONS, Deployed
 
 
-@pytest.mark.requirement("R2.1")
 def test_every_example_of_the_page_is_still_answered_like_that(deployed: Deployed) -> None:
     east, west = map(deployed.api_id, REGIONS)
     platform = api_examples.of_emulator(deployed.emulator, api_ids=(east, west), audience="healthcare-dr")

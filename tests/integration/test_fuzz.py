@@ -5,22 +5,28 @@ anything at all, `CASES` that do not; about a thousand in all. HDR_FUZZ_CASES ma
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 import requests
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import Case, GenerationMode, Response
+from schemathesis import GenerationMode, Response
 from schemathesis.schemas import APIOperation
 
-from integration.fuzzing import AIMS, DOCUMENT, Aim, Records, check, generated_from, marked
+from integration.fuzzing import AIMS, DOCUMENT, Aim, AnyCase, Records, check, generated_from, marked
 from integration.platform_run import REGIONS, Deployed
 
 CASES: Final = int(os.environ.get("HDR_FUZZ_CASES", "16"))
+BEYOND: Final = {"/drain/{region}", "/fhir/DocumentReference/{id}/$complete"}
 TENANT: Final = "fuzz"
 SCHEMA: Final = generated_from(DOCUMENT)
-OPERATIONS: Final = {result.ok().label: result.ok() for result in SCHEMA.get_all_operations()}
+OPERATIONS: Final = {
+    found.label: found
+    for method, path in ((method, path) for path, methods in DOCUMENT["paths"].items() for method in methods)
+    for found in [SCHEMA[path][method]]
+}
 Operation = APIOperation[Any, Any, Any, Any]
 
 
@@ -53,7 +59,7 @@ class Sender:
         self.session.trust_env = False
         self.authority = str(deployed.emulator.certificate)
 
-    def send(self, case: Case, headers: dict[str, str]) -> Response:
+    def send(self, case: AnyCase, headers: dict[str, str]) -> Response:
         return case.call(base_url=self.base, session=self.session, headers=headers, verify=self.authority, timeout=30)
 
 
@@ -73,21 +79,22 @@ def test_every_answer_is_one_that_the_document_promises(
     fuzzed: tuple[Sender, Records, str], label: str, mode: GenerationMode
 ) -> None:
     sender, records, token = fuzzed
-    sent = 0
+    sent: Counter[int] = Counter()
 
     @BOUNDED
     @given(OPERATIONS[label].as_strategy(generation_mode=mode), AIMS)
-    def fuzz(case: Case, aim: Aim) -> None:
-        nonlocal sent
+    def fuzz(case: AnyCase, aim: Aim) -> None:
         records.turn(case, aim)
         marked(case, aim)
         answer = sender.send(case, {**aim.headers, "Authorization": f"Bearer {token}"})
-        sent += 1
+        sent[answer.status_code] += 1
         records.learn(aim, case, answer)
         check(case, aim, answer)
 
     fuzz()
-    assert sent >= CASES
+    assert sent.total() >= CASES
+    # Not only what stops at the door. What is drained, or can be completed, is another test's business.
+    assert mode.is_negative or any(status < 300 for status in sent) or label.partition(" ")[2] in BEYOND, sent
 
 
 def test_there_are_about_a_thousand_cases() -> None:
@@ -99,6 +106,17 @@ def test_there_are_about_a_thousand_cases() -> None:
 
 
 @pytest.mark.requirement("C6")
-@pytest.mark.parametrize("label", [label for label, operation in OPERATIONS.items() if "/fhir/" in label])
-def test_refusals_of_the_caller_are_as_documented(fuzzed: tuple[Sender, Records, str], deployed: Deployed, label: str) -> None:
-    pass
+@pytest.mark.parametrize(
+    "label", [label for label, operation in OPERATIONS.items() if operation.definition.raw.get("security")]
+)
+@pytest.mark.parametrize("scopes", [None, ["system/Observation.cruds"]], ids=["no token", "no right"])
+def test_refusals_of_a_caller_are_as_documented(
+    fuzzed: tuple[Sender, Records, str], deployed: Deployed, label: str, scopes: list[str] | None
+) -> None:
+    sender, _, _ = fuzzed
+    operation = OPERATIONS[label]
+    headers = {"Authorization": f"Bearer {deployed.token(tenant=TENANT, scopes=scopes)}"} if scopes else {}
+    parameters = {parameter.name: "1" for parameter in operation.path_parameters}
+    answer = sender.send(operation.Case(path_parameters=parameters), headers)
+    assert answer.status_code == (403 if scopes else 401)
+    operation.validate_response(answer)

@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import api_examples as tool
+import api_page as page
+import certifi
 import pytest
 
 from healthcare_dr.errors import DeploymentError
@@ -17,12 +18,6 @@ from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import parse
 from patient_api.fhir.profile import validate
 from unit.ops.seed_api import SeedApi, hindering, serving
-
-TOOLS = Path(__file__).parents[2] / "tools"
-sys.path.insert(0, str(TOOLS))
-page: Any = importlib.import_module("api_page")
-tool: Any = importlib.import_module("api_examples")
-sys.path.remove(str(TOOLS))
 
 TEMPLATE = tool.TEMPLATE.read_text(encoding="utf-8")
 EXAMPLES = page.examples_in(TEMPLATE)
@@ -204,7 +199,8 @@ def performed(api: SeedApi, template: str, *, patience: float = 5) -> tuple[list
     platform = tool.Platform(
         regions=((api.url, "abc123"), (api.url, "def456")),
         tokens={"TOKEN": "a.signed.token", "READER": "another"},
-        ca_bundle=None,
+        # It is served without TLS.
+        ca_bundle=Path(certifi.where()),
         replicate=replicated.append,
     )
     try:
@@ -259,7 +255,7 @@ def test_a_page_with_a_secret_is_not_written(tmp_path: Path) -> None:
         replicate=lambda _: None,
     )
     tool.refuse_leaks("a page", platform)
-    for secret in ("a.signed.token", str(tmp_path / "authority.pem"), str(TOOLS.parent)):
+    for secret in ("a.signed.token", str(tmp_path / "authority.pem"), str(tool.DOCS.parent)):
         with pytest.raises(DeploymentError, match="was not written"):
             tool.refuse_leaks(f"a page with {secret}", platform)
 

@@ -209,6 +209,15 @@ def integrity(watched: Watched) -> list[Rule]:
             threshold=0,
         ),
         Rule(
+            name="tampered-items",
+            why="An item that never changes was replaced or removed, around the API or by a faulty release of it:"
+            " the function's log names it, point-in-time recovery holds what it was",
+            namespace=OWN_METRICS,
+            metric="TamperedItems",
+            dimensions=service(RECONCILIATION),
+            threshold=0,
+        ),
+        Rule(
             name="documents-quarantined",
             why="A document's bytes are not what was announced; nobody can download it",
             namespace=OWN_METRICS,
@@ -229,7 +238,8 @@ def integrity(watched: Watched) -> list[Rule]:
         ),
         Rule(
             name="reconciliation-lag",
-            why="Writes of the peer region wait for their reconciliation longer than the recovery point allows",
+            why="Writes wait for their reconciliation longer than the recovery point allows; after 24 hours they are lost"
+            " to it",
             namespace="AWS/Lambda",
             metric="IteratorAge",
             dimensions={"FunctionName": watched.reconciliation},

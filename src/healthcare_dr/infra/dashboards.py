@@ -145,7 +145,12 @@ def _integrity(site: Site) -> list[Widget]:
             stat="Maximum",
             limit=("Alarm", PENDING_SECONDS),
         ),
-        _chart("Conflicts between the regions", site.region, [_own(RECONCILIATION, "Conflicts")], stat="Sum"),
+        _chart(
+            "Conflicts between the regions, and tampered items",
+            site.region,
+            [_own(RECONCILIATION, metric) for metric in ("Conflicts", "TamperedItems")],
+            stat="Sum",
+        ),
         _chart(
             "Age of what waits for reconciliation (ms)",
             site.region,

@@ -1,10 +1,13 @@
 """What each function's role may do, and nothing more.
 
-No role updates, deletes or scans: records are append-only, an audit item is never changed, and nobody reads a table
-from one end to the other.
+No role updates, deletes or scans; nobody reads a table from one end to the other. But PutItem can replace an item as
+well as add one, and no condition key of IAM tells the two apart. That records and audit items are never replaced
+is guarded by the condition of every write in the functions' code, and watched: the tables' streams tell of every item
+that was replaced or removed, by whomever (streams.py, alarm `tampered-items`).
 """
 
 from healthcare_dr.infra import policy
+from healthcare_dr.infra.documents import QUARANTINE_TAG
 from healthcare_dr.infra.policy import Condition
 from healthcare_dr.infra.site import Site
 
@@ -12,6 +15,8 @@ READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE_DOCUMENTS = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
 # By version, so that a quarantine meets the bytes that were looked at and no others.
 QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
+# Tagging replaces all tags of an object: whoever could set any could lift a quarantine.
+ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
 
 
@@ -50,7 +55,8 @@ def confirmation(site: Site, key_arn: str) -> str:
         ),
         policy.allow("Audit", ["dynamodb:PutItem"], audit),
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
-        policy.allow("Documents", (*READ_DOCUMENTS, *QUARANTINE), f"{site.documents_arn}/*"),
+        policy.allow("Documents", READ_DOCUMENTS, f"{site.documents_arn}/*"),
+        policy.allow("Quarantine", QUARANTINE, f"{site.documents_arn}/*", condition=ONLY_TO_QUARANTINE),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "s3", "sns")),
         policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn("documents-peer", site.peer_region)),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
@@ -58,11 +64,12 @@ def confirmation(site: Site, key_arn: str) -> str:
 
 
 def reconciliation(site: Site, key_arn: str) -> str:
-    """The function that reads the stream of the records table: it sees all of them and can only add."""
+    """The function that reads the streams of both tables: what arrives in records, and what was changed in audit. It
+    writes what conflicts into records, and nothing into audit."""
     records, _ = site.table_arns
     return policy.document(
         policy.allow("Records", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), records),
-        policy.allow("Stream", READ_STREAM, site.streams_arn),
+        policy.allow("Stream", READ_STREAM, site.stream_arns),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "sns")),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
     )
@@ -72,7 +79,8 @@ def documents_peer(site: Site, key_arn: str) -> str:
     """The role that the peer's functions take to read, copy and quarantine documents here."""
     return policy.document(
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
-        policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS, *QUARANTINE), f"{site.documents_arn}/*"),
+        policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
+        policy.allow("Quarantine", QUARANTINE, f"{site.documents_arn}/*", condition=ONLY_TO_QUARANTINE),
         policy.allow("Key", policy.KEY_USE, key_arn),
     )
 

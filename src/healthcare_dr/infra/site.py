@@ -83,9 +83,10 @@ class Site:
         )
 
     @property
-    def streams_arn(self) -> str:
-        """The ARNs of the streams of this region's replica of the records table, as a pattern."""
-        return f"{self.table_arns[0]}/stream/*"
+    def stream_arns(self) -> tuple[str, str]:
+        """The ARNs of the streams of this region's replicas of the records and the audit table, as patterns."""
+        records, audit = self.table_arns
+        return f"{records}/stream/*", f"{audit}/stream/*"
 
     @property
     def topic_arn(self) -> str:

@@ -1,4 +1,4 @@
-"""The stream of a region's replica of the records table, read by the function that reconciles both regions' writes."""
+"""The streams of a region's replicas of both tables, read by the function that reconciles and watches."""
 
 import json
 
@@ -18,22 +18,35 @@ from healthcare_dr.infra.workers import RECONCILIATION
 BATCH_SIZE = 100
 # Batches of one shard at a time. Reconciliation gives the same result in any order.
 BATCHES_AT_ONCE = 4
-# An outage of minutes must lose nothing; a record that can never be read must not hold up the others for a day.
-MAXIMUM_RETRIES = 100
-MAXIMUM_RECORD_AGE_SECONDS = 3600
-# Versions and heads; index items, documents that wait and conflicts are nothing to reconcile.
-RECORD_ITEMS = json.dumps({"dynamodb": {"Keys": {"sk": {"S": ["head", {"prefix": "v#"}]}}}}, sort_keys=True)
+# As long as the stream keeps a record, 24 hours: of a shard that is held up the alarm on its age tells, but of a
+# record that was given up nothing would ever tell what it was.
+FOR_EVER = -1
+# Heads, index items, documents that wait and conflicts are nothing to reconcile.
+VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
+# An audit item is written once. Only who goes around the API, or a fault of it, can do anything else to it.
+CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
 def reconciled(stack: TerraformStack, sites: tuple[Site, Site], records: DynamodbTable) -> None:
     """Let each region reconcile what its replica of `records` receives, from the first record on."""
+    _read(stack, sites, records, "reconciliation_stream", VERSIONS)
+
+
+def watched(stack: TerraformStack, sites: tuple[Site, Site], audit: DynamodbTable) -> None:
+    """Let each region tell of items of its replica of `audit` that were replaced or removed."""
+    _read(stack, sites, audit, "tampering_stream", CHANGES)
+
+
+def _read(
+    stack: TerraformStack, sites: tuple[Site, Site], table: DynamodbTable, identifier: str, pattern: object
+) -> None:
     owner, other = sites
     # The table's own stream is its owner's; a replica's is known to its block only.
-    replica = f"${{one({records.fqn}.replica[*].stream_arn)}}"
-    for site, stream_arn in ((owner, records.stream_arn), (other, replica)):
+    replica = f"${{one({table.fqn}.replica[*].stream_arn)}}"
+    for site, stream_arn in ((owner, table.stream_arn), (other, replica)):
         LambdaEventSourceMapping(
             stack,
-            f"reconciliation_stream_{site.role}",
+            f"{identifier}_{site.role}",
             event_source_arn=stream_arn,
             function_name=site.function_arn(RECONCILIATION.name),
             starting_position="TRIM_HORIZON",
@@ -41,13 +54,14 @@ def reconciled(stack: TerraformStack, sites: tuple[Site, Site], records: Dynamod
             parallelization_factor=BATCHES_AT_ONCE,
             bisect_batch_on_function_error=True,
             function_response_types=["ReportBatchItemFailures"],
-            maximum_retry_attempts=MAXIMUM_RETRIES,
-            maximum_record_age_in_seconds=MAXIMUM_RECORD_AGE_SECONDS,
+            maximum_retry_attempts=FOR_EVER,
+            maximum_record_age_in_seconds=FOR_EVER,
+            # Told of what an operator lets go who sets a limit to free a shard.
             destination_config=LambdaEventSourceMappingDestinationConfig(
                 on_failure=LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
             ),
             filter_criteria=LambdaEventSourceMappingFilterCriteria(
-                filter=[LambdaEventSourceMappingFilterCriteriaFilter(pattern=RECORD_ITEMS)]
+                filter=[LambdaEventSourceMappingFilterCriteriaFilter(pattern=json.dumps(pattern, sort_keys=True))]
             ),
             provider=site.provider,
         )

@@ -1,6 +1,6 @@
-"""The two functions of a region that no client calls: one follows its documents, the other its records.
+"""The two functions of a region that no client calls: one follows its documents, the other its tables.
 
-What calls them is declared where it is known: the bucket's events and the table's stream by the global stack, which
+What calls them is declared where it is known: the bucket's events and the tables' streams by the global stack, which
 finds the functions by their names. They are called as they are, without an alias: nobody waits for their answer, a
 call that fails is repeated, and so there is no version to hold back or to go back to by hand.
 """
@@ -36,7 +36,7 @@ CONFIRMATION = Shape(
 RECONCILIATION = Shape(
     name="reconciliation",
     handler="patient_api.reconciliation.handler",
-    description="Finds versions that both regions wrote at once, and lets the newest win",
+    description="Finds versions that both regions wrote at once, and items that were changed",
     memory_mb=1024,
     timeout_seconds=60,
 )
@@ -93,7 +93,7 @@ def reconciliation(
     key: KmsKey,
     after: Sequence[ITerraformDependable],
 ) -> LambdaFunction:
-    """The function that the stream of the records table calls."""
+    """The function that the streams of both tables call."""
     return lambda_function(stack, site, RECONCILIATION, asset=asset, role=role, key=key, after=after)
 
 

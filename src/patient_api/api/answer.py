@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from patient_api.errors import ApiError
 from patient_api.exchange.etag import weak
-from patient_api.records.model import Version
+from patient_api.records.model import PATIENT, Version
 
 FHIR: Final = "application/fhir+json"
 
@@ -37,7 +37,8 @@ class Answer:
             "Last-Modified": formatdate(stamp.millis // 1000, usegmt=True),
         }
         if status == HTTPStatus.CREATED:
-            headers["Location"] = f"/fhir/{version.key.reference}/_history/{stamp}"
+            versioned = f"/_history/{stamp}" if version.key.type == PATIENT else ""
+            headers["Location"] = f"/fhir/{version.key.reference}{versioned}"
         return cls(status, (version.resource or "") if whole else "", headers=headers)
 
     @classmethod

@@ -28,7 +28,7 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
         "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
         "updatePatient": lambda request, id: _written(request, services.patients.update(request, id)),
-        "patchPatient": lambda request, id: _written(request, services.patients.patch(request, id)),
+        "patchPatient": lambda request, id: _patched(request, services.patients.patch(request, id)),
         "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
         "getPatientHistory": lambda request, id: Answer(200, services.history.history(request, id)),
         "readPatientVersion": lambda request, id, vid: Answer.version(services.patients.vread(request, id, vid)),
@@ -64,6 +64,11 @@ def _read(request: Request, version: Version) -> Answer:
 
 def _written(request: Request, version: Version) -> Answer:
     return Answer.version(version, whole=whole_wanted(request))
+
+
+def _patched(request: Request, version: Version) -> Answer:
+    # Whoever may change a record without reading it gets no more of it than it sent.
+    return Answer.version(version, whole=whole_wanted(request) and request.caller.may("r", PATIENT))
 
 
 def _deleted(version: Version) -> Answer:

@@ -5,13 +5,13 @@ in time, the bytes are copied. What does not match what was announced is quarant
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
 from patient_api.audit.event import AuditEvent
-from patient_api.clock import Clock
+from patient_api.clock import Clock, Stamp
 from patient_api.documents.bucket import Bucket, Held
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
@@ -19,7 +19,7 @@ from patient_api.documents.pending import Pending, closed, uploaded_at
 from patient_api.documents.reference import FINAL, IN_ERROR, PRELIMINARY, Document, Resource, extended, stored
 from patient_api.errors import Contention, HeadMismatch, StorageFault
 from patient_api.journal import Journal
-from patient_api.records.items import Marker, Token
+from patient_api.records.items import Marker, Token, pending_shelf
 from patient_api.records.model import Method, RecordKey, Version, version_of
 
 LATEST_UPLOAD: Final = timedelta(hours=24)
@@ -32,6 +32,7 @@ class Records(Protocol):
         self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
     ) -> None: ...
     def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None: ...
+    def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]: ...
 
 
 class Result(StrEnum):
@@ -118,13 +119,16 @@ class Confirmation:
         return Verdict(Result.FINAL)
 
     def _without(self, document: Document, marker: Marker, request_id: str) -> Verdict:
-        if self._events.now() - marker.at.time < LATEST_UPLOAD:
-            return Verdict(Result.WAITING)
         try:
-            if self._peer.holds(document):
-                return Verdict(Result.WAITING)
+            elsewhere = self._peer.holds(document)
         except StorageFault as fault:
             self._out_of_reach(document, fault)
+            return Verdict(Result.WAITING)
+        if elsewhere:
+            # Announced here again, but uploaded to the address from before: from there it can be copied.
+            self._pending.put(replace(marker, shelf=pending_shelf(self._peer.region)))
+            return Verdict(Result.WAITING)
+        if self._events.now() - marker.at.time < LATEST_UPLOAD:
             return Verdict(Result.WAITING)
         self._replaced(document, _in_error(document), request_id)
         self._journal.info("document never came", document=document.version.key.id)
@@ -145,9 +149,12 @@ class Confirmation:
     def _replaced(self, document: Document, resource: Resource, request_id: str) -> None:
         """Write the version that follows, and close the marker with it. Raises HeadMismatch, Contention."""
         known = document.version.stamp
-        stamp = self._clock.next(after=known)
         key = document.version.key
-        version = version_of(resource, key=key, stamp=stamp, method=Method.PUT, replaces=known)
+        # Announced in both regions at once: the same document twice, which nobody else could settle.
+        siblings = {Stamp.parse(member) for group in self._records.conflicts(key) for member in group} - {known}
+        merges = tuple(sorted(stamp for stamp in siblings if stamp is not None))
+        stamp = self._clock.next(after=max((known, *merges)))
+        version = version_of(resource, key=key, stamp=stamp, method=Method.PUT, replaces=known, merges=merges)
         event = self._events.update(document, version=stamp, request_id=request_id)
         self._records.replace(version, event, markers=[closed(key, at=stamp)])
         self._clock.witness(stamp)

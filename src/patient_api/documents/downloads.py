@@ -33,14 +33,19 @@ class Downloads:
             raise faults[0]
         return None
 
+    def anywhere(self, document: Document) -> bool:
+        """Whether there are bytes in any of the buckets, whatever they are. Raises StorageFault."""
+        return any(bucket.head(document.name) is not None for bucket in self._buckets)
+
 
 def _address(document: Document, bucket: Bucket) -> str | None:
     version = document.stored.get(bucket.region)
     held = bucket.head(document.name, version)
     if held is None and version is not None:
         # Replication can put the same bytes on top, and the version below them ends with its retention.
-        newer = bucket.head(document.name)
-        announced = document.announced
-        if newer is not None and newer.size == announced.size and newer.sha256 in {announced.sha256, None}:
-            held = newer
-    return None if held is None else bucket.download(document.name, held.version)
+        held, version = bucket.head(document.name), None
+    if held is None:
+        return None
+    # The version that was confirmed was compared. Of any other, S3 must vouch for the whole.
+    vouched = version is not None or held.sha256 == document.announced.sha256
+    return bucket.download(document.name, held.version) if vouched else None

@@ -125,15 +125,15 @@ class DocumentReferences:
         return document.version
 
     def _put_together(self, document: Document, event: AuditEvent) -> None:
+        self._gate.keep(event)
         try:
             complete = self._offers.accepted(document)
             if isinstance(complete, ApiError):
-                self._gate.refuse(event, complete)
-            self._gate.keep(event)
+                self._gate.refuse(self._gate.amendment(event), complete)
             complete()
         except UploadEnded:
             # Put together before, unless there is nothing.
-            if self._downloads.address(document) is None:
+            if not self._downloads.anywhere(document):
                 ended = Conflict("The upload has ended: create the document again.")
                 self._gate.refuse(self._gate.amendment(event), ended)
 

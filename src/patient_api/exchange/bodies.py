@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from patient_api.errors import Malformed, Unprocessable
-from patient_api.exchange.request import Request
-from patient_api.fhir.codec import JsonValue, parse
+from patient_api.errors import Malformed, TooLarge, Unprocessable
+from patient_api.exchange.request import MAX_BODY, Request
+from patient_api.fhir.codec import JsonValue, dump, parse
 
 Resource = dict[str, JsonValue]
 
@@ -28,6 +28,12 @@ def resource_in(request: Request, kind: str) -> Resource:
 def patch_in(request: Request) -> JsonValue:
     """The JSON Patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
     return parse(request.payload(JSON_PATCH))
+
+
+def check_size(resource: Resource) -> None:
+    """Raises TooLarge for a resource that no body could bring."""
+    if len(dump(resource).encode()) > MAX_BODY:
+        raise TooLarge(f"The resource would exceed {MAX_BODY} bytes.")
 
 
 def valid(resource: Resource) -> Resource:

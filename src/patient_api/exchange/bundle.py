@@ -48,7 +48,7 @@ def bundle(
     links: Mapping[str, str],
     total: int | None = None,
 ) -> str:
-    """The Bundle as JSON; `links` by their relation, relative to the FHIR base."""
+    """The Bundle as JSON; `links` by their relation."""
     head: dict[str, JsonValue] = {"resourceType": "Bundle", "type": kind}
     if total is not None:
         head["total"] = Number(str(total))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.errors import (
+    ClockAhead,
     Conflict,
     Contention,
     Forbidden,
@@ -15,6 +16,7 @@ from patient_api.errors import (
     Malformed,
     Stale,
     StorageFault,
+    TooCostly,
     Unprocessable,
 )
 from patient_api.exchange.bodies import Resource, resource_in
@@ -110,7 +112,13 @@ class Creation:
             return self._gate.refuse(event, Conflict("The new id is taken; try again."))
 
     def _existing(self, criteria: str, tenant: str, event: AuditEvent) -> Created | None:
-        found = self._matches(tenant, criteria)
+        try:
+            found = self._matches(tenant, criteria)
+        except TooCostly as error:
+            self._gate.refuse(event, error)
+        except StorageFault:
+            self._gate.failed(event)
+            raise
         if len(found) > 1:
             self._gate.refuse(event, Stale("If-None-Exist matches more than one record."))
         for version in found:
@@ -121,8 +129,13 @@ class Creation:
 
     def _inserted(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
         key = RecordKey(event.tenant, PATIENT, name)
-        stamp = self._tools.clock.next()
-        event = replace(event, record=key.reference, version=str(stamp))
+        event = replace(event, record=key.reference)
+        try:
+            stamp = self._tools.clock.next()
+        except ClockAhead:
+            self._gate.failed(event)
+            raise
+        event = replace(event, version=str(stamp))
         version = version_of(resource, key=key, stamp=stamp, method=Method.POST, fingerprint=fingerprint)
         try:
             self._records.insert(version, event, tokens=frozenset(self._tools.tokens(event.tenant, resource)))

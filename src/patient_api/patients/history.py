@@ -48,11 +48,11 @@ class History:
         shown = found.versions
         if not shown and before is None:
             self._gate.refuse(self._gate.amendment(event), NotFound("There is no such record."))
-        links = {"self": f"{key.reference}/_history"}
+        url = f"{request.base}/{key.reference}"
+        links = {"self": f"{url}/_history"}
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
-            links["next"] = f"{key.reference}/_history?_count={count}&_cursor={sealed}"
-        url = f"{request.base}/{key.reference}"
+            links["next"] = f"{url}/_history?_count={count}&_cursor={sealed}"
         entries = [Entry.past(version, url=url, concurrent_with=_others(version, conflicts)) for version in shown]
         total = len(shown) if before is None and not found.more else None
         return bundle("history", entries, links=links, total=total)

@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final, NoReturn, Protocol
 
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
 from patient_api.errors import (
+    ApiError,
     ClockAhead,
     Conflict,
     Contention,
@@ -21,7 +23,7 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.exchange import etag
-from patient_api.exchange.bodies import Resource, patch_in, resource_in, valid
+from patient_api.exchange.bodies import Resource, check_size, patch_in, resource_in, valid
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
 from patient_api.fhir.codec import parse
@@ -111,12 +113,18 @@ class Patients:
             self._gate.refuse(event, _gone(current))
         from patient_api.fhir.patch import apply
 
-        resource = valid(apply(_parsed(current.resource), changes))
+        try:
+            resource = valid(apply(_parsed(current.resource), changes))
+            check_size(resource)
+        except ApiError as error:
+            # Which operation fails tells something of the record: it was looked at.
+            self._gate.refuse(event, error)
         return self._replaced(event, key, known, resource, Method.PATCH)
 
     def delete(self, request: Request, id: str) -> Version:
         """A version that says the record was deleted; the one before, unless If-Match forbids it. Twice is once."""
         event = self._gate.admit(request, Action.DELETE, "delete", PATIENT, id)
+        event = replace(event, status=HTTPStatus.NO_CONTENT)
         match = request.headers.get("if-match")
         expected = None if match is None else etag.expected(match)
         key = RecordKey(request.caller.tenant, PATIENT, id)

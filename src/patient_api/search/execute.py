@@ -74,10 +74,10 @@ class Searches:
 
 
 def links(request: Request, kind: str, following: str | None) -> Mapping[str, str]:
-    """A page's links, relative to the base. What came in a form is not put into a URL: the caller sends it again."""
+    """A page's links. What came in a form is not put into a URL: the caller sends it again."""
     posted = request.method == "POST"
     given = [] if posted else [pair for pair in request.parameters() if pair[0] != "_cursor"]
-    path = f"{kind}/_search" if posted else kind
+    path = f"{request.base}/{kind}{'/_search' if posted else ''}"
     found = {"self": _url(path, [] if posted else request.parameters())}
     if following:
         found["next"] = _url(path, [*given, ("_cursor", following)])

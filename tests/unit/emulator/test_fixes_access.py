@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator import Emulator
@@ -162,19 +163,20 @@ def sealed(make_role: Callable[..., str]) -> Callable[[Clients], tuple[Any, ...]
     """A bucket and a table under one key that only S3 and DynamoDB may use for others: a role with the key's
     permission, a role without, and the key."""
 
-    def make(client: Clients) -> tuple[Any, ...]:
-        via = {"StringEquals": {"kms:ViaService": [f"{s}.us-east-1.amazonaws.com" for s in ("s3", "dynamodb")]}}
+    def make(client: Clients, region: str = "us-east-1") -> tuple[Any, ...]:
+        via = {"StringEquals": {"kms:ViaService": [f"{s}.{region}.amazonaws.com" for s in ("s3", "dynamodb")]}}
         administration = {"Action": ["kms:Describe*", "kms:Put*", "kms:Get*", "kms:ScheduleKeyDeletion"]}
         use = {"Action": ["kms:Decrypt", "kms:GenerateDataKey*"], "Condition": via}
         policy = [{"Effect": "Allow", "Resource": "*", **ROOT, **part} for part in (administration, use)]
         document = json.dumps({"Version": "2012-10-17", "Statement": policy})
-        key = client("kms").create_key(Policy=document)["KeyMetadata"]["Arn"]
-        name = uuid.uuid4().hex
-        client("s3").create_bucket(Bucket=name)
+        key = client("kms", region).create_key(Policy=document)["KeyMetadata"]["Arn"]
+        name, s3 = uuid.uuid4().hex, client("s3", region)
+        where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        s3.create_bucket(Bucket=name, **where)
         rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
-        client("s3").put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
-        client("s3").put_object(Bucket=name, Key="there", Body=b"")
-        client("dynamodb").create_table(
+        s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [rule]})
+        s3.put_object(Bucket=name, Key="there", Body=b"")
+        client("dynamodb", region).create_table(
             TableName=name,
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
@@ -217,6 +219,25 @@ def test_who_may_not_use_the_key_cannot_use_what_it_seals(
         return refused(getattr(client(service, credentials=denied), operation), **named)
 
     holds_only_when_mended(probe)
+
+
+def test_a_presigned_address_uses_the_key_of_its_own_region(
+    emulator: Emulator,
+    unfixed_emulator: Emulator,
+    mended: Clients,
+    as_is: Clients,
+    sealed: Callable[[Clients, str], tuple[Any, ...]],
+) -> None:
+    def statuses(target: Emulator, client: Clients) -> list[int]:
+        name, _, *sessions = sealed(client, "us-west-2")
+        signers = [client("s3", "us-west-2", session, Config(signature_version="s3v4")) for session in sessions]
+        there = {"Bucket": name, "Key": "there"}
+        return [
+            get(target, signer.generate_presigned_url("get_object", Params=there)).status_code for signer in signers
+        ]
+
+    assert statuses(emulator, mended) == [200, 403]
+    assert statuses(unfixed_emulator, as_is) == [200, 200]
 
 
 @pytest.mark.trap(39)

@@ -208,6 +208,9 @@ class FakeClients:
     def kms(self) -> FakeKms:
         return self._kms
 
+    def macs(self) -> FakeKms:
+        return self._kms
+
 
 class Platform:
     """The whole API on fakes, with its log in `log`."""

@@ -98,7 +98,7 @@ def test_what_is_deleted_is_gone_but_its_versions_are_kept(platform: Platform) -
     assert platform.call("GET", f"{path}/_history/{etag[3:-1]}").status == 200
     assert platform.call("GET", f"{path}/_history/{deleted.headers['etag'][3:-1]}").status == 410
     assert patched(platform, path, deleted.headers["etag"]).status == 410
-    assert [item["status"] for item in platform.audit(action="D")] == ["200"]
+    assert [item["status"] for item in platform.audit(action="D")] == ["204"]
 
 
 def test_deleting_twice_is_deleting_once(platform: Platform) -> None:
@@ -152,7 +152,7 @@ def test_a_long_history_comes_in_pages(platform: Platform) -> None:
         following = [link["url"] for link in page["link"] if link["relation"] == "next"]
         if not following:
             break
-        assert following[0].startswith("Patient/")
+        assert following[0].startswith(f"https://api.example.com{path}/_history?")
         query = following[0].partition("?")[2]
     assert seen == stamps[::-1]
 
@@ -323,3 +323,26 @@ def test_a_version_whose_head_has_not_arrived_can_be_replaced(platform: Platform
     del platform.dynamodb.tables[RECORDS][f"north-clinic#Patient#{path.rpartition('/')[2]}", "head"]
     reply = put(platform, path, etag, active=True)
     assert platform.call("GET", path).body == reply.body
+
+
+def test_a_patch_that_is_refused_has_still_looked_at_the_record(platform: Platform) -> None:
+    path, etag = made(platform, birthDate="1970-05-02")
+    for value in ("1970-05-02", "1971-01-01"):
+        guess = {"op": "test", "path": "/birthDate", "value": value}
+        assert patched(platform, path, etag, guess, {"op": "remove", "path": "/nothere"}).status == 422
+    assert [item["status"] for item in platform.audit(action="U", outcome="refused")] == ["422", "422"]
+
+
+def test_who_may_change_but_not_read_gets_no_record_back(platform: Platform) -> None:
+    path, etag = made(platform)
+    headers = {"if-match": etag, "content-type": PATCH}
+    operations = [{"op": "add", "path": "/gender", "value": "other"}]
+    reply = platform.call("PATCH", path, operations, headers=headers, authorizer=claims(scope="system/Patient.u"))
+    assert (reply.status, reply.body) == (200, "")
+
+
+def test_a_patch_cannot_make_a_record_that_no_body_could_bring(platform: Platform) -> None:
+    path, etag = made(platform, address=[{"text": "x" * 200_000}])
+    reply = patched(platform, path, etag, {"op": "add", "path": "/address/-", "value": {"text": "y" * 70_000}})
+    assert (reply.status, outcome(reply.json)) == (413, "too-long")
+    assert len(platform.versions()) == 1

@@ -47,6 +47,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     iam.call_a_session_by_its_role,
     iam.ask_root_for_its_signature,
     s3.tell_policies_the_key,
+    s3.tell_policies_the_tags,
     s3.keep_the_tags_of_an_upload,
     s3_requests.refuse_headers_that_are_not_signed,
     s3_requests.hide_what_does_not_exist,

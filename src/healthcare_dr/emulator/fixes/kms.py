@@ -43,13 +43,15 @@ def ask_the_key_on_the_callers_behalf() -> None:
         if used is None:
             return None
         key, encryption_context = used
+        # Where the key is, so is what it seals; ministack takes every presigned address for one of its first region.
+        where = key.split(":")[3]
         context = {
-            "kms:ViaService": f"{service}.{region}.amazonaws.com",
+            "kms:ViaService": f"{service}.{where}.amazonaws.com",
             "kms:CallerAccount": get_account_id(),
             **{f"kms:EncryptionContext:{name}": value for name, value in encryption_context.items()},
             "kms:EncryptionContextKeys": list(encryption_context),
         }
-        denied = inner(access_key, KEY_ACTIONS[action], "kms", region, key, context)
+        denied = inner(access_key, KEY_ACTIONS[action], "kms", where, key, context)
         if isinstance(denied, iam_evaluator.EvalResult):
             # ministack's message names the action alone, which the caller may well have.
             denied.principal_arn += f" (without {KEY_ACTIONS[action]} on {key})"

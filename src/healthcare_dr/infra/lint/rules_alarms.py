@@ -13,16 +13,18 @@ ROUTE53_METRICS_REGION = "us-east-1"
 ON_EVERY_DASHBOARD = (
     "ReplicationLatency", "OperationsPendingReplication", "OperationsFailedReplication", "HealthCheckStatus",
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
-    "Conflicts", "DocumentsConfirmed", "DocumentsCopied", "DocumentsQuarantined", "DocumentsPending",
+    "Conflicts", "TamperedItems", "DocumentsConfirmed", "DocumentsCopied", "DocumentsQuarantined", "DocumentsPending",
     "PendingSeconds", "IteratorAge",
 )  # fmt: skip
 OWN_METRICS = {
     "patient-api": ("Healthy", "KeyFailures"),
     "document-confirmation": ("DocumentsQuarantined", "PendingSeconds"),
-    "reconciliation": ("Conflicts",),
+    "reconciliation": ("Conflicts", "TamperedItems"),
 }
 # Seconds and milliseconds of the recovery point.
 LIMITS = {"PendingSeconds": 60, "IteratorAge": 60_000}
+# Of these, one is too many.
+NEVER = ("Conflicts", "DocumentsQuarantined", "TamperedItems")
 ALIAS = "live"
 
 
@@ -38,6 +40,8 @@ def coverage(platform: Platform) -> Problems:
             limit = LIMITS.get(alarm.get("metric_name"))
             if limit is not None and (alarm.get("statistic"), alarm.get("threshold")) != ("Maximum", limit):
                 yield alarm.address, f"must fire when the maximum is above {limit}"
+            if alarm.get("metric_name") in NEVER and (alarm.get("statistic"), alarm.get("threshold")) != ("Sum", 0):
+                yield alarm.address, "must fire with the first"
         composites = list(platform.resources("aws_cloudwatch_composite_alarm", region=region))
         if not any("region-impaired" in str(composite.get("alarm_name")) for composite in composites):
             yield region, "no composite alarm for the region as a whole"

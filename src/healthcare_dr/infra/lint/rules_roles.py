@@ -30,7 +30,7 @@ ON_TABLES = {
         "records/index/*": READ_AND_ADD | {"ConditionCheckItem"},
         "audit": {"PutItem"},
     },
-    "reconciliation": {"records": READ_AND_ADD, "records/stream/*": READ_STREAM},
+    "reconciliation": {"records": READ_AND_ADD, "records/stream/*": READ_STREAM, "audit/stream/*": READ_STREAM},
     "documents-peer": {},
 }
 
@@ -90,7 +90,7 @@ def least_privilege(platform: Platform) -> Problems:
 
 @rule(
     "table-privileges", "C6", "R1.3",
-    why="Records and audit are append-only because nobody may change them, not because nobody does.",
+    why="What no role may do needs no watch; only PutItem, which can replace an item, does.",
 )  # fmt: skip
 def table_privileges(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)

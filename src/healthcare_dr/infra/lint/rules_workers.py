@@ -9,15 +9,10 @@ from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource, listed, p
 from healthcare_dr.naming import Names
 
 Problems = Iterator[tuple[str, str]]
-CONFIRMATION, RECONCILIATION = "document-confirmation", "reconciliation"
-# What a reader of a stream has to set; Lambda's defaults repeat a bad batch for a day and take nothing else meanwhile.
-STREAM_SETTINGS = {
-    "starting_position": "TRIM_HORIZON", "batch_size": 100, "bisect_batch_on_function_error": True,
-    "function_response_types": ["ReportBatchItemFailures"],
-}  # fmt: skip
-MAXIMUM_RETRIES = range(1, 1001)
-MAXIMUM_AGE_SECONDS = range(600, 86401)
-RECORD_ITEMS = {"dynamodb": {"Keys": {"sk": {"S": ["head", {"prefix": "v#"}]}}}}
+CONFIRMATION = "document-confirmation"
+SETS_TAGS = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
+LIFTS_TAGS = ("s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging")
+ONLY_TO_QUARANTINE = {"StringEquals": {"s3:RequestObjectTag/quarantine": "true"}}
 
 
 @rule("document-events", "C3", why="A document whose upload nobody hears of stays preliminary until the sweep.")
@@ -85,30 +80,6 @@ def async_failures(platform: Platform) -> Problems:
 
 
 @rule(
-    "stream-reconciled", "C3", "R1.4", "trap 1",
-    why="DynamoDB drops the older of two concurrent writes to a head and says nothing: only the stream tells.",
-)  # fmt: skip
-def stream_reconciled(platform: Platform) -> Problems:
-    names = Names(platform.settings.environment_suffix)
-    table = next((t for t in platform.resources("aws_dynamodb_table") if t.get("name") == names.records_table), None)
-    for region in platform.settings.regions:
-        found = list(platform.resources("aws_lambda_event_source_mapping", region=region))
-        if len(found) != 1 or table is None:
-            yield region, f"one mapping must read the stream of {names.records_table}"
-            continue
-        mapping = found[0]
-        own = table.expression("stream_arn")
-        replica = f"${{one({table.local_address}.replica[*].stream_arn)}}"
-        if mapping.get("event_source_arn") != (own if region == table.region else replica):
-            yield mapping.address, f"must read the stream of {names.records_table} in {region}"
-        if mapping.get("function_name") != f"arn:aws:lambda:{region}:{ACCOUNT}:function:{names.of(RECONCILIATION)}":
-            yield mapping.address, f"must call {names.of(RECONCILIATION)} in {region}"
-        yield from _careful(mapping)
-        if _topic_of(mapping) != f"arn:aws:sns:{region}:{ACCOUNT}:{names.of('operations')}":
-            yield mapping.address, "must tell the region's topic of what it gave up"
-
-
-@rule(
     "workers-report-failures", "C5", "R7.1",
     why="Lambda reports a failed call with the function's own role; without leave it drops the report silently.",
 )  # fmt: skip
@@ -162,6 +133,20 @@ def quarantine(platform: Platform) -> Problems:
                     yield arn, f"its policy must refuse {action} of what is quarantined to {names.of(role, region)}"
 
 
+@rule(
+    "quarantine-stays", "C6",
+    why="Tagging replaces all tags of an object: a role that may set any tag may lift the quarantine.",
+)  # fmt: skip
+def quarantine_stays(platform: Platform) -> Problems:
+    for holder in platform.resources("aws_iam_policy"):
+        for statement in holder.statements("policy"):
+            for action in listed(statement["Action"]):
+                if action in LIFTS_TAGS:
+                    yield holder.address, f"{action} lifts a quarantine"
+                if action in SETS_TAGS and statement.get("Condition") != ONLY_TO_QUARANTINE:
+                    yield holder.address, f"{action} must be limited to a request that sets the quarantine"
+
+
 def _in(platform: Platform, region: str, name: str) -> list[Resource]:
     return [function for function in functions_named(platform, name) if function.region == region]
 
@@ -172,20 +157,3 @@ def _permissions(platform: Platform, function: Resource, service: str) -> list[R
         for permission in platform.of_parent(function, "function_name", "aws_lambda_permission")
         if permission.get("principal") == service
     ]
-
-
-def _careful(mapping: Resource) -> Problems:
-    for setting, wanted in STREAM_SETTINGS.items():
-        if mapping.get(setting) != wanted:
-            yield mapping.address, f"{setting} must be {wanted}"
-    if mapping.get("maximum_retry_attempts") not in MAXIMUM_RETRIES:
-        yield mapping.address, "must try a bad record again, but not for ever"
-    if mapping.get("maximum_record_age_in_seconds") not in MAXIMUM_AGE_SECONDS:
-        yield mapping.address, "must outlast an outage of minutes, but not wait for ever"
-    filters = [json.loads(block["pattern"]) for block in mapping.blocks("filter_criteria", "filter")]
-    if filters != [RECORD_ITEMS]:
-        yield mapping.address, "must pass on versions and heads, and nothing else"
-
-
-def _topic_of(mapping: Resource) -> object:
-    return mapping.get("destination_config", "on_failure", "destination_arn")

@@ -13,7 +13,7 @@ from healthcare_dr.infra.index_key import index_key
 from healthcare_dr.infra.peering import peer
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.stacks.base import PlatformStack
-from healthcare_dr.infra.streams import reconciled
+from healthcare_dr.infra.streams import reconciled, watched
 from healthcare_dr.infra.tables import audit_table, records_table
 from healthcare_dr.infra.traffic import hosted_zone, region_health, weighted_records
 from healthcare_dr.naming import GLOBAL
@@ -37,6 +37,7 @@ class GlobalStack(PlatformStack):
         records = records_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
         audit = audit_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
         reconciled(self, sites, records)
+        watched(self, sites, audit)
         index_key(self, sites)
         buckets = document_buckets(self, sites, (keys["primary"], keys["secondary"]))
         peer(self, sites)

@@ -171,7 +171,9 @@ def test_a_download_is_of_the_version_that_was_signed(embedded: Embedded, http: 
 
 def test_the_other_regions_documents_are_had_through_its_role(embedded: Embedded, http: httpx.Client) -> None:
     announced = Announced(embedded)
-    embedded.client("s3", WEST).put_object(Bucket=f"documents-{WEST}", Key=announced.document.name, Body=CONTENT)
+    embedded.client("s3", WEST).put_object(
+        Bucket=f"documents-{WEST}", Key=announced.document.name, Body=CONTENT, ChecksumSHA256=sha256(CONTENT)
+    )
     address = announced.documents.downloads().address(announced.document)
     assert address
     assert f"%2F{WEST}%2Fs3" in address

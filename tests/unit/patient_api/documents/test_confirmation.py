@@ -10,6 +10,7 @@ from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.pending import completed, opened
 from patient_api.documents.reference import object_key
 from patient_api.errors import StorageFault
+from patient_api.records.items import pending_shelf
 from patient_api.records.model import RecordKey
 from unit.patient_api.documents.dynamodb import AUDIT
 from unit.patient_api.documents.world import EAST, TENANT, WEST, World
@@ -264,9 +265,20 @@ def test_a_document_that_only_the_other_region_holds_is_not_given_up(world: Worl
     key = world.announce(CONTENT)
     world.s3[WEST].place(object_key(key), CONTENT)
     world.time.sleep(25 * 3600)
-    assert confirm(world, key) is Result.WAITING
     world.s3[WEST].down = True
     assert confirm(world, key) is Result.WAITING
+    assert world.pending(EAST).marker(key).shelf == pending_shelf(EAST)  # type: ignore[union-attr]
+
+
+@pytest.mark.requirement("C3")
+def test_a_document_uploaded_where_it_was_announced_first_is_copied_from_there(world: World) -> None:
+    """Its announcement was repeated in the other region, which holds the marker since then and will never get bytes."""
+    key = world.announce(CONTENT)
+    world.s3[WEST].place(object_key(key), CONTENT)
+    assert confirm(world, key, wait=False) is Result.WAITING
+    world.time.sleep(60)
+    assert confirm(world, key, WEST, wait=False) is Result.FINAL
+    assert world.s3[EAST].objects[object_key(key)][0].content == CONTENT
 
 
 def test_parts_count_from_when_they_were_put_together(world: World) -> None:

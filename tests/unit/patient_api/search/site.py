@@ -135,7 +135,9 @@ def ids(bundle: dict[str, Any]) -> list[str]:
 
 def link(bundle: dict[str, Any], relation: str) -> str | None:
     """The URL of a link."""
-    found = {one["relation"]: one["url"] for one in bundle["link"]}
+    base = "https://api.example.com/fhir/"
+    assert all(one["url"].startswith(base) for one in bundle["link"])
+    found = {one["relation"]: one["url"].removeprefix(base) for one in bundle["link"]}
     return found.get(relation)
 
 
