@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from patient_api.audit.trail import AuditTrail
-from patient_api.aws import Clients
+from patient_api.aws import PATIENT, Clients
 from patient_api.clock import Clock
 from patient_api.documents.assembly import Documents, utc_now
 from patient_api.documents.confirmation import Confirmation
