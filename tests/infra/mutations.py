@@ -66,6 +66,14 @@ def add(stack: str, kind: str, name: str, body: dict[str, Any]) -> Damage:
     return lambda documents: documents[stack]["resource"].setdefault(kind, {}).update({name: body})
 
 
+def copied(stack: str, kind: str, name: str, copy: str) -> Damage:
+    def damage(documents: Documents) -> None:
+        found = documents[stack]["resource"][kind]
+        found[copy] = dict(found[name])
+
+    return damage
+
+
 def statements(stack: str, kind: str, name: str, attribute: str, change: Callable[[list[Any]], object]) -> Damage:
     def damage(documents: Documents) -> None:
         body = res(stack, kind, name)(documents)

@@ -1,5 +1,6 @@
 """Damage to the functions that no client calls: their events, their roles, the key that both regions share."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from infra.mutations import (
     ALARM,
     Mutation,
     altered,
+    copied,
     drop,
     of_resource,
     put,
@@ -24,6 +26,7 @@ POLICY = "aws_iam_policy"
 KEY, REPLICA_KEY = "aws_kms_key", "aws_kms_replica_key"
 EVENTS, MAPPING = "aws_s3_bucket_notification", "aws_lambda_event_source_mapping"
 CALLS = "aws_lambda_function_event_invoke_config"
+LIFT = {"StringEquals": {"s3:RequestObjectTag/quarantine": "false"}}
 
 
 def worker_mutations() -> Iterator[Mutation]:
@@ -49,7 +52,13 @@ def worker_mutations() -> Iterator[Mutation]:
         yield from _watch_mutations(stack)
     for role in ("primary", "secondary"):
         yield from _event_mutations(role)
-        yield from _stream_mutations(role)
+        for identifier, rule in (
+            ("reconciliation_stream", "stream-reconciled"),
+            ("tampering_stream", "tampering-watched"),
+        ):
+            yield from _stream_mutations(f"{identifier}_{role}", rule)
+        again = copied(GLOBAL, MAPPING, f"reconciliation_stream_{role}", "second_reader")
+        yield Mutation(f"{role}-second-reader", "stream-readers", again, ("R1.4",))
 
 
 def privilege_mutations() -> Iterator[Mutation]:
@@ -75,6 +84,10 @@ def privilege_mutations() -> Iterator[Mutation]:
         for policy, sid in (("patient_api", "Records"), ("confirmation", "Audit"), ("reconciliation", "Stream")):
             less = statements(stack, POLICY, f"{policy}_policy", "policy", without(sid))
             yield Mutation(f"{stack}-{policy}-without-{sid}", "table-privileges", less, ("C6",))
+        deaf = altered("Stream", lambda s: s["Resource"].pop())
+        damage = statements(stack, POLICY, "reconciliation_policy", "policy", deaf)
+        yield Mutation(f"{stack}-reconciliation-deaf-to-audit", "table-privileges", damage, ("C6", "R1.3"))
+        yield from _tag_mutations(stack)
         loose = remove(stack, "aws_iam_role_policy_attachment", "reconciliation_permissions")
         yield Mutation(f"{stack}-unattached", "table-privileges", loose, ("C6",))
         one_peer = altered("TrustPeer", lambda s: s["Condition"]["ArnEquals"]["aws:PrincipalArn"].pop())
@@ -149,12 +162,16 @@ def _failure_mutations(stack: str) -> Iterator[Mutation]:
 
 
 def _watch_mutations(stack: str) -> Iterator[Mutation]:
-    for name in ("conflicts", "documents_pending", "documents_quarantined", "document_confirmation_errors",
-                 "reconciliation_errors", "reconciliation_lag"):  # fmt: skip
+    for name in ("conflicts", "tampered_items", "documents_pending", "documents_quarantined",
+                 "document_confirmation_errors", "reconciliation_errors", "reconciliation_lag"):  # fmt: skip
         yield Mutation(f"{stack}-{name}", "alarm-coverage", remove(stack, ALARM, name), ("R6.2",))
     for name in ("documents_pending", "reconciliation_lag"):
         late = put(stack, ALARM, name, "threshold", 900_000)
         yield Mutation(f"{stack}-{name}-late", "alarm-coverage", late, ("R6.2", "C3"))
+    for name in ("conflicts", "tampered_items", "documents_quarantined"):
+        for attribute, value in (("threshold", 1), ("statistic", "Average")):
+            late = put(stack, ALARM, name, attribute, value)
+            yield Mutation(f"{stack}-{name}-{attribute}", "alarm-coverage", late, ("R6.2", "C6"))
     deaf = put(stack, "aws_cloudwatch_composite_alarm", "integrity_at_risk", "alarm_rule", "FALSE")
     yield Mutation(f"{stack}-integrity-deaf", "alarm-coverage", deaf, ("R6.2",))
 
@@ -180,26 +197,50 @@ def _event_mutations(role: str) -> Iterator[Mutation]:
         yield Mutation(f"{role}-quarantine-{what}", "quarantine", statements(GLOBAL, *bucket_policy, change), ("C6",))
 
 
-def _stream_mutations(role: str) -> Iterator[Mutation]:
-    name = f"reconciliation_stream_{role}"
-    for attribute, value in (
-        ("starting_position", "LATEST"),
-        ("bisect_batch_on_function_error", False),
-        ("function_response_types", []),
-        ("maximum_retry_attempts", -1),
-        ("maximum_record_age_in_seconds", 60),
-        ("event_source_arn", "${aws_dynamodb_table.audit_logs.stream_arn}"),
-        ("function_name", "healthcare-dr-patient-api-dev"),
+def _stream_mutations(name: str, rule: str) -> Iterator[Mutation]:
+    everything = {"filter": [{"pattern": "{}"}]}
+    more = {"filter": [{"pattern": json.dumps({"dynamodb": {"Keys": {"sk": {"S": ["head", {"prefix": "v#"}]}}}})}]}
+    arrivals = {"filter": [{"pattern": json.dumps({"eventName": ["INSERT", "MODIFY", "REMOVE"]})}]}
+    fewer = {"filter": [{"pattern": json.dumps({"eventName": ["REMOVE"]})}]}
+    for number, (attribute, value) in enumerate(
+        (
+            ("starting_position", "LATEST"),
+            ("bisect_batch_on_function_error", False),
+            ("function_response_types", []),
+            ("maximum_retry_attempts", 100),
+            ("maximum_record_age_in_seconds", 3600),
+            ("maximum_record_age_in_seconds", 86400),
+            ("event_source_arn", "${aws_dynamodb_table.other.stream_arn}"),
+            ("function_name", "healthcare-dr-patient-api-dev"),
+            ("filter_criteria", everything),
+            ("filter_criteria", more),
+            ("filter_criteria", arrivals),
+            ("filter_criteria", fewer),
+        )
     ):
         damage = put(GLOBAL, MAPPING, name, attribute, value)
-        yield Mutation(f"{role}-stream-{attribute}", "stream-reconciled", damage, ("C3", "R1.4"), (1,))
+        yield Mutation(f"{name}-{attribute}-{number}", rule, damage, ("C3", "R1.4"), (1,))
+    for attribute in ("maximum_retry_attempts", "maximum_record_age_in_seconds", "destination_config",
+                      "filter_criteria"):  # fmt: skip
+        unset = drop(GLOBAL, MAPPING, name, attribute)
+        yield Mutation(f"{name}-no-{attribute}", rule, unset, ("C3", "R1.4"), (1,))
     for what, damage in (
         ("unread", remove(GLOBAL, MAPPING, name)),
-        ("untold", drop(GLOBAL, MAPPING, name, "destination_config")),
         ("told-elsewhere", of_resource(GLOBAL, MAPPING, name, _tell_the_other_region)),
-        ("everything", drop(GLOBAL, MAPPING, name, "filter_criteria")),
     ):
-        yield Mutation(f"{role}-stream-{what}", "stream-reconciled", damage, ("C3",), (1,))
+        yield Mutation(f"{name}-{what}", rule, damage, ("C3",), (1,))
+
+
+def _tag_mutations(stack: str) -> Iterator[Mutation]:
+    for policy in ("confirmation", "documents_peer"):
+        for what, change in (
+            ("any", altered("Quarantine", lambda s: s.pop("Condition"))),
+            ("lifted", altered("Quarantine", lambda s: s.update(Condition=LIFT))),
+            ("with-documents", with_action("Documents", "s3:PutObjectTagging")),
+            ("removed", with_action("Quarantine", "s3:DeleteObjectTagging")),
+        ):
+            damage = statements(stack, POLICY, f"{policy}_policy", "policy", change)
+            yield Mutation(f"{stack}-{policy}-tags-{what}", "quarantine-stays", damage, ("C6",))
 
 
 def _tell_the_other_region(body: dict[str, Any]) -> None:

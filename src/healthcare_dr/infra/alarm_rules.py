@@ -238,8 +238,7 @@ def integrity(watched: Watched) -> list[Rule]:
         ),
         Rule(
             name="reconciliation-lag",
-            why="Writes wait for their reconciliation longer than the recovery point allows; after 24 hours they are lost"
-            " to it",
+            why="Writes wait longer for reconciliation than the recovery point allows; after 24 hours it misses them",
             namespace="AWS/Lambda",
             metric="IteratorAge",
             dimensions={"FunctionName": watched.reconciliation},

@@ -1,9 +1,9 @@
 """What each function's role may do, and nothing more.
 
 No role updates, deletes or scans; nobody reads a table from one end to the other. But PutItem can replace an item as
-well as add one, and no condition key of IAM tells the two apart. That records and audit items are never replaced
-is guarded by the condition of every write in the functions' code, and watched: the tables' streams tell of every item
-that was replaced or removed, by whomever (streams.py, alarm `tampered-items`).
+well as add one, and no condition key of IAM tells the two apart. What guards versions and audit items from being
+replaced is the condition of every write, in the functions' code. And it is watched: the streams of the tables tell of
+each that was replaced or removed, by whomever (streams.py, alarm `tampered-items`).
 """
 
 from healthcare_dr.infra import policy

@@ -265,3 +265,32 @@ def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
     assert code(store.role.get_object, **read) == "AccessDenied"
     store.role.put_object_tagging(**read, Tagging={"TagSet": [{"Key": "state", "Value": "confirmed"}]})
     assert code(store.role.get_object, **read) == ""
+
+
+@pytest.mark.parametrize("by_version", [False, True], ids=["latest", "version"])
+def test_a_role_may_be_limited_to_one_tag(
+    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str], by_version: bool
+) -> None:
+    def probe(client: Clients) -> bool:
+        name, root = uuid.uuid4().hex, client("s3")
+        root.create_bucket(Bucket=name)
+        root.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        version = root.put_object(Bucket=name, Key=KEY, Body=CONTENT)["VersionId"]
+        only = {"StringEquals": {"s3:RequestObjectTag/quarantine": "true"}}
+        actions = ["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging"]
+        statement = {"Effect": "Allow", "Action": actions, "Resource": "*", "Condition": only}
+        session = client("sts").assume_role(
+            RoleArn=make_role(client, name, statement, trust=ROOT), RoleSessionName="test"
+        )["Credentials"]
+        role, target = client("s3", credentials=session), {"Bucket": name, "Key": KEY}
+        if by_version:
+            target["VersionId"] = version
+        for tags in ([], [("quarantine", "false")], [("state", "true")]):
+            tagging = {"TagSet": [{"Key": key, "Value": value} for key, value in tags]}
+            assert code(role.put_object_tagging, **target, Tagging=tagging) == "AccessDenied"
+        assert code(role.put_object, Bucket=name, Key="new", Body=b"") == "AccessDenied"
+        quarantine = {"TagSet": [{"Key": "quarantine", "Value": "true"}]}
+        by_header = code(role.put_object, Bucket=name, Key="new", Body=b"", Tagging="quarantine=true")
+        return (code(role.put_object_tagging, **target, Tagging=quarantine), by_header) == ("", "")
+
+    holds_only_when_mended(probe)

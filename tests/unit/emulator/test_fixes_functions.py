@@ -15,6 +15,7 @@ from unit.emulator.replicas import EAST, WEST, global_table, item, put, settle, 
 Clients = Callable[..., Any]
 Probe = Callable[[Clients], bool]
 
+VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 # Keeps each event in a file, and names the items it is told to fail.
 RECORDS = """
@@ -67,10 +68,9 @@ class Recorder:
         """The sort keys it was called with."""
         return [[record["dynamodb"]["Keys"]["sk"]["S"] for record in event["Records"]] for event in self.events()]
 
-    def read(self, client: Clients, region: str, table: str, **options: Any) -> None:
-        """Maps the stream of a table's replica to it: version items only."""
+    def read(self, client: Clients, region: str, table: str, pattern: object = VERSIONS, **options: Any) -> None:
+        """Maps the stream of a table's replica to it: version items only, if nothing else is said."""
         source = client("dynamodb", region).describe_table(TableName=table)["Table"]["LatestStreamArn"]
-        pattern = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
         self.client.create_event_source_mapping(
             EventSourceArn=source,
             FunctionName=self.arn,
@@ -103,6 +103,36 @@ def test_a_mapping_gets_what_is_written_here_and_what_arrives(
         assert function.batches() == [["v#1"]]
         assert function.events()[0]["Records"][0]["awsRegion"] == region
     settle(emulator)
+
+
+def test_a_mapping_can_ask_for_what_was_changed(
+    emulator: Emulator, mended: Clients, recorder: Callable[..., Recorder]
+) -> None:
+    table = global_table(mended)
+    recorders = {region: recorder(mended, region) for region in (EAST, WEST)}
+    for region, function in recorders.items():
+        function.read(mended, region, table, {"eventName": ["MODIFY", "REMOVE"]})
+    put(mended, EAST, table, "kept")
+    put(mended, EAST, table, "changed")
+    settle(emulator)
+    put(mended, EAST, table, "changed", by="somebody")
+    settle(emulator)
+    mended("dynamodb", WEST).delete_item(TableName=table, Key=item("changed"))
+    wait_for(lambda: all(sum(map(len, function.batches())) >= 2 for function in recorders.values()))
+    for function in recorders.values():
+        records = [record for event in function.events() for record in event["Records"]]
+        told = [(record["eventName"], record["dynamodb"]["Keys"]["sk"]["S"]) for record in records]
+        assert told == [("MODIFY", "changed"), ("REMOVE", "changed")]
+
+
+def test_without_limits_a_bad_item_is_not_given_up(mended: Clients, recorder: Callable[..., Recorder]) -> None:
+    table, function = global_table(mended), recorder(mended, EAST)
+    unlimited = {"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1, "BisectBatchOnFunctionError": True}
+    function.read(mended, EAST, table, BatchSize=1, **unlimited)
+    put(mended, EAST, table, "v#bad")
+    put(mended, EAST, table, "v#after")
+    wait_for(lambda: len(function.batches()) > 3)
+    assert {name for batch in function.batches() for name in batch} == {"v#bad"}
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])

@@ -90,7 +90,7 @@ def least_privilege(platform: Platform) -> Problems:
 
 @rule(
     "table-privileges", "C6", "R1.3",
-    why="What no role may do needs no watch; only PutItem, which can replace an item, does.",
+    why="Nobody may update, delete or scan; what is left, PutItem, can replace an item, and that is watched.",
 )  # fmt: skip
 def table_privileges(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)

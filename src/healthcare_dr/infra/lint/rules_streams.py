@@ -38,7 +38,7 @@ def tampering_watched(platform: Platform) -> Problems:
     yield from _read(platform, names.audit_table, CHANGES)
 
 
-@rule("stream-readers", "trap 1", why="Two readers of a stream are all that DynamoDB serves, and one is its own.")
+@rule("stream-readers", "R1.4", why="DynamoDB advises one reader for a stream of a global table: more are throttled.")
 def readers(platform: Platform) -> Problems:
     for region in platform.settings.regions:
         taken = [mapping.get("event_source_arn") for mapping in _mappings(platform, region)]
