@@ -68,7 +68,7 @@ def create_resources(emulator: Emulator) -> None:
     dynamodb, kms = client("dynamodb"), client("kms")
     create_tables(dynamodb, records=RECORDS, audit=AUDIT)
     version = version_of(PATIENT, key=key_of(PATIENT_ID), stamp=STAMP, method=Method.POST)
-    for item in (version_item(version), head_item(version)):
+    for item in (version_item(version), head_item(version, REGION)):
         dynamodb.put_item(TableName=RECORDS, Item=item)
     key = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName=INDEX_KEY, TargetKeyId=key)

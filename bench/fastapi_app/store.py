@@ -83,7 +83,7 @@ def write(
         whole = type(resource).model_validate({**resource.model_dump(exclude_none=True), "id": name, "meta": meta})
         content["resource"] = {"S": whole.model_dump_json(exclude_none=True)}
     pk = {"S": f"{caller.tenant}#{kind}#{name}"}
-    shard = {"S": f"{caller.tenant}#{kind}#{crc32(name.encode()) % 8}"}
+    shard = {"S": f"{caller.tenant}#{kind}#{crc32(name.encode()) % 8}#{REGION}"}
     version = {"pk": pk, "sk": {"S": f"v#{stamp}"}, **content}
     condition: Item = {"ConditionExpression": "attribute_not_exists(pk)"}
     if replaces:
@@ -93,7 +93,7 @@ def write(
             "ExpressionAttributeNames": {"#version": "version"},
             "ExpressionAttributeValues": {":expected": {"S": replaces}},
         }
-    head = {"pk": pk, "sk": {"S": "head"}, **content, "update_shard": shard, "updated": {"S": stamp}}
+    head = {"pk": pk, "sk": {"S": f"head#{REGION}"}, **content, "update_shard": shard, "updated": {"S": stamp}}
     puts = [
         {"TableName": RECORDS, "Item": version, "ConditionExpression": "attribute_not_exists(pk)"},
         {"TableName": RECORDS, "Item": head, **condition},
@@ -118,7 +118,10 @@ def search(caller: Caller, kind: str, token: str, count: int) -> list[Item]:
         ConsistentRead=True,
         Limit=count + 1,
     )["Items"]
-    keys = [{"pk": {"S": f"{caller.tenant}#{kind}#{item['sk']['S']}"}, "sk": {"S": "head"}} for item in ids[:count]]
+    keys = [
+        {"pk": {"S": f"{caller.tenant}#{kind}#{item['sk']['S']}"}, "sk": {"S": f"head#{REGION}"}}
+        for item in ids[:count]
+    ]
     heads: list[Item] = []
     if keys:
         request = {RECORDS: {"Keys": keys, "ConsistentRead": True}}

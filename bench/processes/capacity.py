@@ -150,7 +150,7 @@ def _records(held: Held, finder: Finder) -> Iterator[Item]:
         for serial in serials:
             version = _version(patient_id, _stamp(serial))
             yield version_item(version)
-        yield head_item(version)
+        yield head_item(version, lambdas.REGION)
         yield token_item(version, token)
 
 

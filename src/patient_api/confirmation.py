@@ -47,6 +47,7 @@ def wire(variables: Mapping[str, str]) -> Work:
         records=DynamoRecords(
             client=client,
             table=environment.records_table,
+            region=region,
             trail=AuditTrail(client=client, table=environment.audit_table),
             transactions=Transactions(client=client),
             pool=ThreadPoolExecutor(1, "store"),

@@ -3,6 +3,9 @@
 The stream hands over a batch at least once, and each item's changes in their order. What failed is reported by the
 number of its first change; Lambda then hands over the batch again from there, and what had succeeded is done twice,
 which is as once (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
+
+Versions and audit events are only ever added. IAM cannot allow to add an item and forbid to replace it, so what streams
+tell of one that was changed or removed is reported: `TamperedItems` counts it, each time Lambda hands it over.
 """
 
 import os
@@ -15,37 +18,55 @@ from patient_api.aws import Clients
 from patient_api.environment import Environment
 from patient_api.errors import StorageFault
 from patient_api.journal import Journal
-from patient_api.records.items import HEAD, VERSION, Item
+from patient_api.records.items import VERSION, Item, version_in
 from patient_api.records.model import RecordKey
 from patient_api.records.reconcile import Change, Reconciler
 from patient_api.records.siblings import Link
 
 SERVICE: Final = "reconciliation"
 
+_CHANGED: Final = frozenset({"MODIFY", "REMOVE"})
+
 Response = dict[str, list[dict[str, str]]]
 
 
 @dataclass
 class _Arrivals:
-    """A record's part in a batch: its new items in their order, and the number of the first."""
+    """A record's part in a batch: its new versions in their order, and the number of the first."""
 
     sequence: str
     versions: list[Item] = field(default_factory=list)
-    heads: list[Item] = field(default_factory=list)
 
 
 class Reconciliation:
-    """`reconcile` does it for one record, and may raise StorageFault."""
+    """`reconcile` does it for one record, and may raise StorageFault. `audit_table` is the name of the audit table."""
 
-    def __init__(self, *, reconcile: Callable[[Change], None], journal: Journal) -> None:
+    def __init__(self, *, reconcile: Callable[[Change], None], audit_table: str, journal: Journal) -> None:
         self._reconcile = reconcile
+        self._audit = f":table/{audit_table}/"
         self._journal = journal
 
     def __call__(self, event: Mapping[str, Any]) -> Response:
         """Reconcile each record in a batch once, and say which have to come again."""
+        for entry in event["Records"]:
+            if self._is_tampering(entry):
+                self._report(entry)
+        # In a batch of the audit table there is no version.
         arrived = _by_record(event["Records"])
         failed = [arrivals.sequence for key, arrivals in arrived.items() if not self._reconciled(key, arrivals)]
         return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in failed]}
+
+    def _is_tampering(self, entry: Mapping[str, Any]) -> bool:
+        if entry["eventName"] not in _CHANGED:
+            return False
+        in_trail = self._audit in entry["eventSourceARN"]
+        return in_trail or str(entry["dynamodb"]["Keys"]["sk"]["S"]).startswith(VERSION)
+
+    def _report(self, entry: Mapping[str, Any]) -> None:
+        keys = {name: value["S"] for name, value in entry["dynamodb"]["Keys"].items()}
+        # Keys hold ids and times, but no patient data.
+        self._journal.error("an item that must not change was changed", change=entry["eventName"], **keys)
+        self._journal.count({"TamperedItems": 1})
 
     def _reconciled(self, key: RecordKey, arrivals: _Arrivals) -> bool:
         try:
@@ -72,9 +93,8 @@ def build(*, environment: Environment, clients: Clients, journal: Journal) -> Re
         table=environment.records_table,
         region=environment.region,
         opened=opened,
-        mended=lambda key: journal.info("head mended", **_named(key)),
     )
-    return Reconciliation(reconcile=reconciler.reconcile, journal=journal)
+    return Reconciliation(reconcile=reconciler.reconcile, audit_table=environment.audit_table, journal=journal)
 
 
 def wire(variables: Mapping[str, str]) -> Reconciliation:
@@ -89,13 +109,10 @@ def wire(variables: Mapping[str, str]) -> Reconciliation:
 
 def _by_record(stream: Sequence[Mapping[str, Any]]) -> dict[RecordKey, _Arrivals]:
     found: dict[RecordKey, _Arrivals] = {}
-    for change in (entry["dynamodb"] for entry in stream):
+    for change in (entry["dynamodb"] for entry in stream if entry["eventName"] == "INSERT"):
         key, sk = _record_of(change["Keys"]["pk"]["S"]), change["Keys"]["sk"]["S"]
-        # Only who has every permission could remove one of these items; there is nothing then to reconcile.
-        if key is None or "NewImage" not in change or not (sk == HEAD or sk.startswith(VERSION)):
-            continue
-        arrivals = found.setdefault(key, _Arrivals(change["SequenceNumber"]))
-        (arrivals.heads if sk == HEAD else arrivals.versions).append(change["NewImage"])
+        if key is not None and sk.startswith(VERSION):
+            found.setdefault(key, _Arrivals(change["SequenceNumber"])).versions.append(change["NewImage"])
     return found
 
 
@@ -108,8 +125,8 @@ def _record_of(pk: str) -> RecordKey | None:
 
 
 def _change(key: RecordKey, arrivals: _Arrivals) -> Change:
-    heads = [Link.of(item).stamp for item in arrivals.heads]
-    return Change(key, tuple(Link.of(item) for item in arrivals.versions), heads[-1] if heads else None)
+    newest = max((version_in(item) for item in arrivals.versions), key=lambda version: version.stamp)
+    return Change(key, tuple(Link.of(item) for item in arrivals.versions), newest)
 
 
 def _named(key: RecordKey) -> dict[str, str]:

@@ -248,7 +248,7 @@ def fill(call: Caller, table: str, count: int) -> None:
         key = RecordKey(call.tenant, PATIENT, str(uuid4()))
         resource: Any = patient()
         version = version_of(resource, key=key, stamp=Stamp(1_700_000_000_000 + number, 0, HERE), method=Method.POST)
-        items += [version_item(version), head_item(version)]
+        items += [version_item(version), head_item(version, HERE)]
     for begin in range(0, len(items), 25):
         batch = [{"PutRequest": {"Item": item}} for item in items[begin : begin + 25]]
         assert not call.clients.raw.batch_write_item(RequestItems={table: batch})["UnprocessedItems"]

@@ -158,6 +158,7 @@ class Services:
         return DynamoRecords(
             client=client,
             table=self._environment.records_table,
+            region=self._environment.region,
             trail=self._trail,
             transactions=Transactions(client=client, pause=self._pause),
             pool=self._pool,
@@ -214,7 +215,12 @@ class Services:
     def _index(self) -> "Index":
         from patient_api.records.index import Index
 
-        return Index(client=self._clients.dynamodb(), table=self._environment.records_table)
+        return Index(
+            client=self._clients.dynamodb(),
+            table=self._environment.records_table,
+            region=self._environment.region,
+            pause=self._pause,
+        )
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)

@@ -3,9 +3,12 @@
 | item | `pk` | `sk` | beside `version` and `resource` or `deleted` |
 |---|---|---|---|
 | version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `replaces`, `merges`, `fingerprint` |
-| head | the same | `head` | `method`, and for the index `by-update`: `update_shard`, `updated` |
+| head | the same | `head#<region>` | `method`, and for the index `by-update`: `update_shard`, `updated` |
 | marker | the same | `c#<stamp>`, `pending` | the index's two attributes while it is open |
 | index | `<tenant>#<type>?<parameter>#<blind>` | `<id>` | nothing |
+
+A head is written and read in its own region only, so that nothing that is replicated can push it back. `update_shard`
+is `<tenant>#<type>#<number>#<region>`: each region lists its own heads.
 
 CloudTrail shows keys, so none of them holds patient data: what an index item stands for is blinded.
 """
@@ -20,7 +23,7 @@ from patient_api.errors import StorageFault
 from patient_api.records.model import Method, RecordKey, Version
 
 UPDATE_SHARDS: Final = 8
-HEAD: Final = "head"
+HEAD: Final = "head#"
 VERSION: Final = "v#"
 CONFLICT: Final = "c#"
 PENDING: Final = "pending"
@@ -60,14 +63,19 @@ def pk(key: RecordKey) -> str:
     return f"{key.tenant}#{key.type}#{key.id}"
 
 
-def shard_of(key: RecordKey) -> str:
-    """The partition of the index `by-update` that lists the record."""
-    return shard(key.tenant, key.type, crc32(key.id.encode()) % UPDATE_SHARDS)
+def head_sk(region: str) -> str:
+    """The sort key of a record's head in a region."""
+    return f"{HEAD}{region}"
 
 
-def shard(tenant: str, type: str, number: int) -> str:
-    """One of the partitions of the index `by-update` that list a tenant's records of a type."""
-    return f"{tenant}#{type}#{number}"
+def shard_of(key: RecordKey, region: str) -> str:
+    """The partition of the index `by-update` that lists the record's head of a region."""
+    return shard(key.tenant, key.type, crc32(key.id.encode()) % UPDATE_SHARDS, region)
+
+
+def shard(tenant: str, type: str, number: int, region: str) -> str:
+    """One of the partitions of the index `by-update` that list a region's heads of a tenant's records of a type."""
+    return f"{tenant}#{type}#{number}#{region}"
 
 
 def token_pk(tenant: str, type: str, token: Token) -> str:
@@ -88,13 +96,13 @@ def version_item(version: Version) -> dict[str, Any]:
     return item
 
 
-def head_item(version: Version) -> dict[str, Any]:
-    """What writes are conditioned on and lists are made of."""
+def head_item(version: Version, region: str) -> dict[str, Any]:
+    """What writes in a region are conditioned on, and its lists are made of."""
     return {
         "pk": {"S": pk(version.key)},
-        "sk": {"S": HEAD},
+        "sk": {"S": head_sk(region)},
         **_content(version),
-        "update_shard": {"S": shard_of(version.key)},
+        "update_shard": {"S": shard_of(version.key, region)},
         "updated": {"S": str(version.stamp)},
     }
 

@@ -1,14 +1,15 @@
-"""Brings a record in order after an item of it arrived, from a writer in this region or from the other one.
+"""Brings a record in order after a version of it arrived, from a writer in this region or from the other one.
 
-Items of a record replicate one by one, in any order, and the last writer wins each: an older head can replace a newer
-one, and two regions can each write a version that follows the same one. Nothing here takes anything away:
+Items of a record replicate one by one and in any order, and two regions can each write a version that follows the same
+one. Nothing here takes anything away:
 
-- the head is put to the newest version of this region, and only ever forward;
+- this region's head is put to a version from the other region if that is newer, and so only ever forward. The other
+  region's head is not touched, and a version of this region was written together with its head;
 - versions that follow the same one become the members of a marker, `c#<the one they follow>`, or `c#0` for several
   first versions. It is closed by the first version that descends from all of them.
 
 Both follow from the versions alone, and versions are only ever added: whatever the order of arrival, once both regions
-hold the same versions they come to hold the same heads and markers.
+hold the same versions, their heads are at the same one and their markers are the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,6 @@ from patient_api.errors import StorageFault
 from patient_api.faults import translated
 from patient_api.records.items import (
     CONFLICT,
-    HEAD,
     OPEN_CONFLICTS,
     VERSION,
     Item,
@@ -31,9 +31,8 @@ from patient_api.records.items import (
     head_item,
     marker_item,
     pk,
-    version_in,
 )
-from patient_api.records.model import RecordKey
+from patient_api.records.model import RecordKey, Version
 from patient_api.records.siblings import ORIGIN, Conflict, Link, conflict_after, continues
 
 ATTEMPTS: Final = 5
@@ -47,18 +46,17 @@ _LAST: Final = f"{VERSION}~"  # sorts behind every version
 
 @dataclass(frozen=True)
 class Change:
-    """What arrived of one record: versions, and the version of the latest head, None when there was no head."""
+    """The versions of one record that arrived, and the newest of them in whole."""
 
     key: RecordKey
-    links: tuple[Link, ...] = ()
-    head: str | None = None
+    links: tuple[Link, ...]
+    newest: Version
 
 
 class Reconciler:
     """Reconciles the records of one region's replica.
 
-    `opened` hears of each conflict that this region is the first to record, with the version that its members follow;
-    `mended` of each head that was put forward.
+    `opened` hears of each conflict that this region is the first to record, with the version that its members follow.
     """
 
     def __init__(
@@ -68,48 +66,32 @@ class Reconciler:
         table: str,
         region: str,
         opened: Callable[[RecordKey, str], None],
-        mended: Callable[[RecordKey], None],
     ) -> None:
         self._client = client
         self._table = table
         self._region = region
         self._opened = opened
-        self._mended = mended
 
     def reconcile(self, change: Change) -> None:
-        """Mend the head, and mark siblings. The same change twice is as once. Raises StorageFault.
+        """Put the head forward, and mark siblings. The same change twice is as once. Raises StorageFault.
 
-        A change that continues the newest versions, as nearly all do, costs one query of one more than it holds.
+        A change that continues the newest versions, as nearly all do, costs one query of one more than it holds, and
+        one put if it comes from the other region.
         """
+        if change.newest.stamp.region != self._region:
+            self._advance(change.newest)
         links = {link.stamp: link for link in change.links}
         top = self._links(change.key, newest_first=True, limit=len(links) + 1)
-        if not top:
-            return
-        if self._is_behind(change, top[0].stamp):
-            self._mend(change.key, top[0].stamp)
-        if links and not continues(top, links.keys()):
+        if not continues(top, links.keys()):
             self._mark(change.key, {stamp for link in change.links for stamp in link.follows})
 
-    def _is_behind(self, change: Change, newest: str) -> bool:
-        if change.head is None and all(_region(link.stamp) == self._region for link in change.links):
-            # Written here, in one transaction with its head; what came over that head since is a change of its own.
-            return False
-        if change.head is not None and change.head >= newest:
-            return False
-        head = self._get(change.key, HEAD, ProjectionExpression="#version", ExpressionAttributeNames=_VERSION_NAME)
-        return head is None or head["version"]["S"] < newest
-
-    def _mend(self, key: RecordKey, newest: str) -> None:
-        item = self._get(key, f"{VERSION}{newest}")
-        if item is None:
-            raise StorageFault(operation="GetItem", code="MissingVersion")
+    def _advance(self, newest: Version) -> None:
         forward = {
-            "ConditionExpression": "attribute_not_exists(pk) OR #version < :newest",
+            "ConditionExpression": "attribute_not_exists(pk) OR #version < :version",
             "ExpressionAttributeNames": _VERSION_NAME,
-            "ExpressionAttributeValues": {":newest": {"S": newest}},
+            "ExpressionAttributeValues": {":version": {"S": str(newest.stamp)}},
         }
-        if self._put(head_item(version_in(item)), forward):
-            self._mended(key)
+        self._put(head_item(newest, self._region), forward)
 
     def _mark(self, key: RecordKey, followed: set[str]) -> None:
         """Bring the markers of versions that were followed, and those still open, up to date."""
@@ -183,14 +165,6 @@ class Reconciler:
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
         return found
 
-    def _get(self, key: RecordKey, sk: str, **projection: Any) -> Item | None:
-        with translated("GetItem"):
-            answer = self._client.get_item(
-                TableName=self._table, Key={"pk": {"S": pk(key)}, "sk": {"S": sk}}, ConsistentRead=True, **projection
-            )
-        item: Item | None = answer.get("Item")
-        return item
-
     def _put(self, item: Item, condition: Mapping[str, Any]) -> bool:
         """False when the condition forbids it."""
         with translated("PutItem"):
@@ -223,7 +197,3 @@ def _unchanged(known: Conflict | None) -> dict[str, Any]:
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
     }
-
-
-def _region(stamp: str) -> str:
-    return stamp.split("-", 2)[2]

@@ -1,12 +1,13 @@
 """Versions of records in DynamoDB.
 
-A record is one partition: `v#<stamp>` is each version ever written, `head` a copy of the newest that writes are
-conditioned on. A write adds its version, moves the head, and adds what finds the record and its audit event, in one
-transaction.
+A record is one partition: `v#<stamp>` is each version ever written, `head#<region>` a copy of the newest that writes
+in that region are conditioned on. A write adds its version, moves its region's head, and adds what finds the record and
+its audit event, in one transaction.
 
-Reads take the newest version, not the head. Replication between regions lets the last writer win each item: for a
-moment it can put an older head in place of a newer one, but it never takes a version away, so that what is read in a
-region never goes back in time.
+Replication between regions lets the last writer win each item, and so could put an older copy in place of a newer one.
+A head is safe from that because one region alone writes it: it only goes forward, and a version that was acknowledged
+in a region is never replaced there by who does not know it. Reads take the newest version, not the head, which follows
+a moment later when a version comes from the other region.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -22,12 +23,12 @@ from patient_api.errors import HeadMismatch, Unprocessable
 from patient_api.faults import translated
 from patient_api.records.items import (
     CONFLICT,
-    HEAD,
     VERSION,
     Item,
     Marker,
     Token,
     head_item,
+    head_sk,
     marker_item,
     pk,
     token_item,
@@ -38,6 +39,8 @@ from patient_api.records.model import RecordKey, Version
 from patient_api.records.transactions import LARGEST, Transactions
 
 T = TypeVar("T")
+
+HEAD_ATTEMPTS: Final = 3
 
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
 _AFTER_ALL: Final = f"{VERSION}~"  # stamps begin with a digit
@@ -52,13 +55,21 @@ class Past:
 
 
 class DynamoRecords:
-    """The records' table, `patient_records`. Every method raises StorageFault when the store fails."""
+    """The records' table, `patient_records`, in `region`. Every method raises StorageFault when the store fails."""
 
     def __init__(
-        self, *, client: DynamoDB, table: str, trail: AuditTrail, transactions: Transactions, pool: ThreadPoolExecutor
+        self,
+        *,
+        client: DynamoDB,
+        table: str,
+        region: str,
+        trail: AuditTrail,
+        transactions: Transactions,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self._client = client
         self._table = table
+        self._region = region
         self._trail = trail
         self._transactions = transactions
         self._pool = pool
@@ -74,16 +85,19 @@ class DynamoRecords:
     ) -> None:
         """Add a version, if the record is still at the one it replaces. Raises HeadMismatch, Contention."""
         expected = str(version.replaces)
-        try:
-            self._write(version, event, tokens, markers, _at(expected))
-        except HeadMismatch:
-            # Replication may have put an older head in place of this one's, or not have brought any: then it is the
-            # head that is wrong.
-            newest = self.newest(version.key)
-            head = self._head_version(version.key)
-            if newest is None or str(newest.stamp) != expected or (head is not None and head >= expected):
-                raise
-            self._write(version, event, tokens, markers, _NEW if head is None else _at(head))
+        condition = _at(expected)
+        for _ in range(HEAD_ATTEMPTS - 1):
+            try:
+                return self._write(version, event, tokens, markers, condition)
+            except HeadMismatch:
+                # A version from the other region is here before this region's head is put to it, which may happen any
+                # moment: then it is the head that is wrong.
+                newest = self.newest(version.key)
+                head = self._head_version(version.key)
+                if newest is None or str(newest.stamp) != expected or (head is not None and head > expected):
+                    raise
+                condition = _NEW if head is None else _at(head)
+        return self._write(version, event, tokens, markers, condition)
 
     def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None:
         """The newest version in this region, None when there is none; with `event` on record beyond doubt."""
@@ -148,7 +162,7 @@ class DynamoRecords:
         return version_in(item) if item else None
 
     def _head_version(self, key: RecordKey) -> str | None:
-        item = self._get(key, HEAD)
+        item = self._get(key, head_sk(self._region))
         return item["version"]["S"] if item else None
 
     def _get(self, key: RecordKey, sk: str) -> Item | None:
@@ -181,7 +195,7 @@ class DynamoRecords:
     ) -> None:
         puts = [
             {"Item": version_item(version), **_NEW},
-            {"Item": head_item(version), **condition},
+            {"Item": head_item(version, self._region), **condition},
             *({"Item": marker_item(marker)} for marker in markers),
             *({"Item": token_item(version, token)} for token in tokens),
         ]

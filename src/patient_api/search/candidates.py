@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from patient_api.records.index import LARGEST_BATCH, Index, Listed
-from patient_api.records.items import UPDATE_SHARDS, Token, shard
+from patient_api.records.items import Token
 
 C = TypeVar("C", str, Listed)
 # The candidates that follow one, that many if there are, and whether these were the last.
@@ -46,7 +46,7 @@ class Candidates:
             return iter(())
         # No stamp is as short as these: they stand before the first one of their millisecond.
         low, high = (f"{millis:013d}" for millis in window)
-        shelves = [shard(self._tenant, self._kind, number) for number in range(UPDATE_SHARDS)]
+        shelves = self._index.shelves(self._tenant, self._kind)
         fetches = [self._shelf(shelf, low, high, ascending=ascending) for shelf in shelves]
         return heapq.merge(*self._streams(fetches, after), reverse=not ascending)
 

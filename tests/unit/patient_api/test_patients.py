@@ -37,7 +37,7 @@ def test_a_write_is_one_transaction_with_its_version_head_and_audit_item(platfor
     head, version = platform.dynamodb.items(RECORDS, version=made["meta"]["versionId"])
     stamp = made["meta"]["versionId"]
     assert head["pk"] == version["pk"] == f"north-clinic#Patient#{made['id']}"
-    assert (head["sk"], version["sk"]) == ("head", f"v#{stamp}")
+    assert (head["sk"], version["sk"]) == (f"head#{REGION}", f"v#{stamp}")
     assert head["version"] == head["updated"] == version["version"] == stamp
     assert head["update_shard"].startswith("north-clinic#Patient#")
     assert "update_shard" not in version
@@ -75,7 +75,7 @@ def test_update_adds_a_version_and_keeps_the_old(platform: Platform) -> None:
     first, second = made.json["meta"]["versionId"], reply.json["meta"]["versionId"]
     assert second > first
     versions = [item for item in platform.dynamodb.items(RECORDS) if item["sk"].startswith("v#")]
-    (head,) = platform.dynamodb.items(RECORDS, sk="head")
+    (head,) = platform.dynamodb.items(RECORDS, sk=f"head#{REGION}")
     assert [item["version"] for item in versions] == [first, second]
     assert [item.get("replaces") for item in versions] == [None, first]
     assert json.loads(versions[0]["resource"]) == made.json

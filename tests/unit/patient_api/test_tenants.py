@@ -14,7 +14,16 @@ MINE, THEIRS = "north-clinic", "south-clinic"
 SECRET = "Zubrowka"
 NUMBER = "4711"
 TRICKS = st.sampled_from(
-    ["{id}", "../{id}", "%2e%2e/{id}", f"{THEIRS}#Patient#{{id}}", "{id}#", "{id}?tenant=south-clinic", "head", "*"]
+    [
+        "{id}",
+        "../{id}",
+        "%2e%2e/{id}",
+        f"{THEIRS}#Patient#{{id}}",
+        "{id}#",
+        "{id}?tenant=south-clinic",
+        "head#us-east-1",
+        "*",
+    ]
 )
 HEADERS = st.sampled_from(
     [{}, {"x-tenant": THEIRS}, {"tenant": THEIRS}, {"x-forwarded-tenant": THEIRS}, {"x-amzn-claims": THEIRS}]

@@ -37,7 +37,7 @@ class Api:
 
         other = WEST if region == EAST else EAST
         self.service = DocumentReferences(
-            records=world.records,
+            records=world.records_of(region),
             tools=Tools(gate=gate, clock=world.clock(region), tokens=tokens),
             offers=Offers(
                 region=region,

@@ -63,7 +63,7 @@ def test_document_marker_token_and_event_are_written_at_once(world: World, api: 
     world.dynamodb.tables[AUDIT].clear()
     key, resource = api.create(announcement(CONTENT))
     new = [item["sk"] for item in world.dynamodb.items(RECORDS) if key.id in item["pk"]]
-    assert new == ["head", "pending", f"v#{resource['meta']['versionId']}"]
+    assert new == [f"head#{EAST}", "pending", f"v#{resource['meta']['versionId']}"]
     assert f"{TENANT}#DocumentReference?patient#{'0' * 32}" in {item["pk"] for item in world.dynamodb.items(RECORDS)}
     assert world.marker(key)["update_shard"] == f"$platform#pending#{EAST}"
     (event,) = world.dynamodb.items(AUDIT)

@@ -50,7 +50,7 @@ def announce(embedded: Embedded) -> RecordKey:
     stamp = Stamp(1_700_000_000_000, 0, EAST)
     version = version_of(document(CONTENT), key=key, stamp=stamp, method=Method.POST)
     dynamodb = embedded.client("dynamodb")
-    for item in (version_item(version), head_item(version)):
+    for item in (version_item(version), head_item(version, EAST)):
         dynamodb.put_item(TableName=RECORDS, Item=item)
     documents = Documents(environment=embedded.environment(), clients=embedded.functions_clients())
     documents.pending().put(opened(key, at=stamp, region=EAST, upload=None))
@@ -59,7 +59,7 @@ def announce(embedded: Embedded) -> RecordKey:
 
 def resource(embedded: Embedded, key: RecordKey) -> dict[str, Any]:
     item = embedded.client("dynamodb").get_item(
-        TableName=RECORDS, Key={"pk": {"S": f"{TENANT}#{DOCUMENT}#{key.id}"}, "sk": {"S": "head"}}
+        TableName=RECORDS, Key={"pk": {"S": f"{TENANT}#{DOCUMENT}#{key.id}"}, "sk": {"S": f"head#{EAST}"}}
     )["Item"]
     content: dict[str, Any] = json.loads(item["resource"]["S"])
     return content

@@ -43,9 +43,13 @@ class World:
             region: Clock(region=region, now_ms=lambda: round(self.time.now().timestamp() * 1000))
             for region in (EAST, WEST)
         }
-        self.records = DynamoRecords(
+        self.records = self.records_of(EAST)
+
+    def records_of(self, region: str) -> DynamoRecords:
+        return DynamoRecords(
             client=self.dynamodb,
             table=RECORDS,
+            region=region,
             trail=AuditTrail(client=self.dynamodb, table=AUDIT),
             transactions=Transactions(client=self.dynamodb, pause=self.time.sleep),
             pool=self.pool,
@@ -69,7 +73,7 @@ class World:
     def confirmation(self, region: str = EAST) -> Confirmation:
         other = WEST if region == EAST else EAST
         return Confirmation(
-            records=self.records,
+            records=self.records_of(region),
             pending=self.pending(region),
             here=self.bucket(region),
             peer=Peer(

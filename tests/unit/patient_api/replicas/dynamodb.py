@@ -152,8 +152,15 @@ class Replica:
         self._tokens[token] = request["TransactItems"]
         return {}
 
-    def batch_get_item(self, **request: Any) -> dict[str, Any]:  # noqa: ARG002 - botocore's own signature
-        raise refuse("nothing here asks for batches")
+    def batch_get_item(self, **request: Any) -> dict[str, Any]:
+        self._enter("batch_get_item", request)
+        ((table, asked),) = request["RequestItems"].items()
+        if not asked["ConsistentRead"] or not 0 < len(asked["Keys"]) <= LARGEST_TRANSACTION:
+            raise refuse("1 to 100 keys")
+        taken, left = asked["Keys"][: self._page], asked["Keys"][self._page :]
+        found = [self.tables[table].get(_key(key)) for key in taken]
+        unprocessed = {table: {"Keys": left, "ConsistentRead": True}} if left else {}
+        return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": unprocessed}
 
     def _enter(self, operation: str, request: dict[str, Any]) -> None:
         if operation in _KNOWN and not request.keys() <= _KNOWN[operation]:
@@ -193,6 +200,7 @@ class Replica:
             self.stream.append(
                 {
                     "eventName": "MODIFY" if before else "INSERT",
+                    "eventSourceARN": f"arn:aws:dynamodb:{self.region}:123456789012:table/{RECORDS}/stream/now",
                     "dynamodb": {
                         "Keys": {name: item[name] for name in ("pk", "sk")},
                         "NewImage": item,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from patient_api.records.items import head_sk
 from unit.patient_api.replicas.dynamodb import Replica
 from unit.patient_api.replicas.expressions import Item
 from unit.patient_api.replicas.world import World
@@ -29,9 +30,11 @@ def check_agreement(world: World, records: Iterable[str]) -> None:
     for pk in records:
         lineage = lineage_of(east, pk)
         newest = east.records[pk, f"v#{max(lineage)}"]
-        head = east.records[pk, "head"]
-        assert head["version"] == head["updated"] == newest["version"], "the head is not the newest version"
-        assert head.get("resource") == newest.get("resource")
+        for region in world.regions:
+            head = east.records[pk, head_sk(region.name)]
+            assert head["version"] == head["updated"] == newest["version"], "the head is not the newest version"
+            assert head.get("resource") == newest.get("resource")
+            assert head["update_shard"]["S"].endswith(f"#{region.name}")
         for followed in set().union(*lineage.values()):
             _check_marker(followed, lineage, markers.pop((pk, f"c#{followed}"), None))
     assert not markers, "a marker without siblings"

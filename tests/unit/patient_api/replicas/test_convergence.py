@@ -43,6 +43,7 @@ class Replicas(RuleBasedStateMachine):
         self.once: dict[str, str] = {}
         self.present: list[dict[tuple[str, str], Any]] = [{}, {}]
         self.read_last: dict[tuple[int, str], Stamp] = {}
+        self.head_last: dict[tuple[int, str], Stamp] = {}
         self.written = 0
         self.create(0, 0)
         self.world.settle()
@@ -59,7 +60,7 @@ class Replicas(RuleBasedStateMachine):
 
     @rule(where=REGIONS, container=CONTAINERS, key=st.sampled_from("ab"), weather=WEATHER)
     def create_once(self, where: int, container: int, key: str, weather: int) -> None:
-        was_here = key in self.once and (self._pk(self.once[key]), "head") in self._region(where).replica.records
+        was_here = key in self.once and bool(lineage_of(self._region(where).replica, self._pk(self.once[key])))
         with self._while(where, weather), suppress(ApiError):
             version = self._created_once(where, container, key)
             assert self.once.setdefault(key, version.key.id) == version.key.id, "a second record"
@@ -157,6 +158,17 @@ class Replicas(RuleBasedStateMachine):
                 assert found is not None or (where, name) not in self.read_last, "what was seen is not found"
 
     @invariant()
+    def no_head_goes_back_in_time(self) -> None:
+        for where, region in enumerate(self.world.regions):
+            for name, known in self.known.items():
+                head = region.head(RecordKey(TENANT, PATIENT, name))
+                own = [stamp for stamp in known if stamp.region == region.name]
+                last = max([*own, *filter(None, [self.head_last.get((where, name))])], default=None)
+                assert last is None or (head is not None and head.stamp >= last), "a head went back in time"
+                if head is not None:
+                    self.head_last[where, name] = head.stamp
+
+    @invariant()
     def what_was_acknowledged_is_in_its_region(self) -> None:
         for (name, stamp), (where, resource) in self.acknowledged.items():
             self._check_present(self._region(where), name, stamp, resource)
@@ -176,7 +188,7 @@ class Replicas(RuleBasedStateMachine):
     def _write(self, where: int, weather: int, write: Callable[[], Version]) -> None:
         with self._while(where, weather), suppress(ApiError, ClockAhead):
             try:
-                self._acknowledge(where, write())
+                self._replaced(where, write())
             except StorageFault as fault:
                 # Two containers gave the same stamp in the same millisecond: the second is told to try again.
                 if fault.code != "ConditionalCheckFailed":
@@ -202,6 +214,14 @@ class Replicas(RuleBasedStateMachine):
     def _created_once(self, where: int, container: int, key: str) -> Version:
         body = {"resourceType": PATIENT, "name": [{"family": f"Once-{key}"}]}
         return self._at(where, container).creation.create(request(body, idempotency_key=key)).version
+
+    def _replaced(self, where: int, version: Version) -> None:
+        region, name = self._region(where).name, version.key.id
+        if version.stamp.region == region and (name, str(version.stamp)) not in self.acknowledged:
+            own = [stamp for stamp in self.known[name] if stamp.region == region]
+            assert version.replaces is not None
+            assert version.replaces >= max(own, default=version.replaces), "a stale If-Match was accepted"
+        self._acknowledge(where, version)
 
     def _acknowledge(self, where: int, version: Version) -> None:
         self.acknowledged.setdefault((version.key.id, str(version.stamp)), (where, version.resource))

@@ -5,12 +5,11 @@ from dataclasses import replace
 import pytest
 
 from patient_api.clock import Stamp
-from patient_api.errors import StorageFault
+from patient_api.errors import Stale, StorageFault
 from patient_api.exchange.bodies import Resource
 from patient_api.exchange.etag import weak
 from patient_api.records.items import OPEN_CONFLICTS, Marker, marker_item, version_item
-from patient_api.records.model import PATIENT, RecordKey, Version
-from patient_api.records.reconcile import Change
+from patient_api.records.model import PATIENT, Method, Version
 from patient_api.records.siblings import Link
 from unit.patient_api.fakes import PEER
 from unit.patient_api.replicas.dynamodb import Message, Moment
@@ -59,6 +58,11 @@ def stamps(*versions: Version) -> list[str]:
     return sorted(str(version.stamp) for version in versions)
 
 
+def head_of(region: Region, version: Version) -> Stamp | None:
+    head = region.head(version.key)
+    return head.stamp if head else None
+
+
 def calls(region: Region) -> list[str]:
     """What reconciling the whole stream takes."""
     region.replica.calls.clear()
@@ -91,21 +95,60 @@ def test_the_common_changes_cost_one_query_of_one_item_more(world: World) -> Non
     assert world.east.replica.calls[0][1]["Limit"] == 3
 
 
-def test_what_is_replicated_with_its_head_costs_no_more(world: World) -> None:
-    create(world.east)
+def test_a_version_from_the_other_region_costs_one_put_more(world: World) -> None:
+    made = create(world.east)
     while world.waiting(world.west):
         world.deliver(world.west)
-    assert calls(world.west) == ["query"]
-
-
-def test_a_version_that_comes_ahead_of_its_head_gets_one(world: World) -> None:
-    made = create(world.east)
-    world.deliver(world.west)
-    assert calls(world.west) == ["query", "get_item", "get_item", "put_item"]
-    head = world.west.replica.records[f"{TENANT}#{PATIENT}#{made.key.id}", "head"]
-    assert head["version"] == {"S": str(made.stamp)}
+    assert head_of(world.west, made) is None
+    assert calls(world.west) == ["put_item", "query"]
+    assert head_of(world.west, made) == made.stamp
     world.settle()
     check_agreement(world, {f"{TENANT}#{PATIENT}#{made.key.id}"})
+
+
+@pytest.mark.trap(1, 2)
+def test_what_the_other_region_reconciles_late_lets_no_stale_write_pass(world: World) -> None:
+    first = create(world.east)
+    arrive(world, world.west, first)
+    world.now_ms += 500
+    second = update(world.east, first)
+    world.now_ms += 200
+    world.west.reconcile()
+    while world.waiting(world.east):
+        world.deliver(world.east)
+    assert head_of(world.east, first) == second.stamp
+    for container in world.east.containers:
+        with pytest.raises(Stale):
+            container.patients.update(
+                request(BODY | {"id": first.key.id}, if_match=weak(str(first.stamp))), first.key.id
+            )
+    world.settle()
+    assert [region.conflicts() for region in world.regions] == [0, 0]
+    check_agreement(world, {f"{TENANT}#{PATIENT}#{first.key.id}"})
+
+
+@pytest.mark.trap(1)
+def test_a_deleted_record_has_a_deleted_head_whatever_the_other_region_does(world: World) -> None:
+    first = create(world.east)
+    arrive(world, world.west, first)
+    world.now_ms += 500
+    world.east.containers[0].patients.delete(request(), first.key.id)
+    world.now_ms += 200
+    world.west.reconcile()
+    while world.waiting(world.east):
+        world.deliver(world.east)
+    head = world.east.head(first.key)
+    assert (head and (head.method, head.resource)) == (Method.DELETE, None)
+
+
+def test_a_version_older_than_the_head_leaves_it_alone(
+    world: World, diverged: tuple[Version, Version, Version]
+) -> None:
+    _, east, west = diverged
+    world.west.reconcile()
+    arrive(world, world.west, east)
+    world.west.reconcile()
+    assert head_of(world.west, west) == west.stamp
 
 
 @pytest.mark.trap(1)
@@ -191,7 +234,9 @@ def test_what_the_other_region_knows_to_be_resolved_stays_so(
     # The merge itself has not arrived, and the sibling's change is handed over once more.
     item = world.east.replica.records[f"{TENANT}#{PATIENT}#{first.key.id}", f"v#{east.stamp}"]
     change = {"Keys": {name: item[name] for name in ("pk", "sk")}, "NewImage": item, "SequenceNumber": "1"}
-    assert world.east.reconciliation({"Records": [{"dynamodb": change}]}) == {"batchItemFailures": []}
+    assert world.east.reconciliation({"Records": [{"eventName": "INSERT", "dynamodb": change}]}) == {
+        "batchItemFailures": []
+    }
     assert markers(world.east)[f"c#{first.stamp}"]["resolved"] == {"S": str(merged.stamp)}
 
 
@@ -243,21 +288,13 @@ def test_a_record_of_many_versions_is_read_in_pages() -> None:
     check_agreement(world, {f"{TENANT}#{PATIENT}#{first.key.id}"})
 
 
-def test_a_change_of_nothing_that_is_here_asks_once(world: World) -> None:
-    made = create(world.east)
-    world.west.replica.receive(world.east.replica.outbox[1])
-    assert calls(world.west) == ["query"]
-    assert world.west.containers[0].records.newest(made.key) is None
-
-
 @pytest.mark.parametrize("item", [{"replaces": {"S": "x"}}, {"version": {"S": "x"}, "merges": {"S": "y"}}])
 def test_what_nobody_of_ours_has_written_is_a_fault(item: Item) -> None:
     with pytest.raises(StorageFault, match="UnreadableVersion"):
         Link.of(item)
 
 
-def test_a_change_holds_what_it_follows() -> None:
+def test_a_link_holds_what_it_follows() -> None:
     stamp = Stamp(1_800_000_000_000, 0, PEER)
     link = Link.of({"version": {"S": str(stamp)}, "replaces": {"S": "a"}, "merges": {"L": [{"S": "b"}]}})
     assert link == Link(str(stamp), ("a", "b"))
-    assert Change(RecordKey(TENANT, PATIENT, "1")).links == ()

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from patient_api.clock import Stamp
 from patient_api.errors import StorageFault
 from patient_api.journal import Journal
 from patient_api.reconciliation import Reconciliation, wire
 from patient_api.records.model import RecordKey
 from patient_api.records.reconcile import Change
 from patient_api.records.siblings import Link
-from unit.patient_api.fakes import REGION
+from unit.patient_api.fakes import AUDIT, RECORDS, REGION, START_MS
 
+Entry = dict[str, Any]
+A, B, C = (Stamp(START_MS, counter, REGION) for counter in range(3))
 ONE, TWO, THREE = (RecordKey("north-clinic", "Patient", name) for name in ("1", "2", "3"))
 
 
@@ -25,14 +28,14 @@ class Reconciling:
         self.faults = faults
         self.log = io.StringIO()
         journal = Journal(service="reconciliation", region=REGION, stream=self.log)
-        self.function = Reconciliation(reconcile=self._reconcile, journal=journal)
+        self.function = Reconciliation(reconcile=self._reconcile, audit_table=AUDIT, journal=journal)
 
     def _reconcile(self, change: Change) -> None:
         self.changes.append(change)
         if f"record{change.key.id}" in self.faults:
             raise self.faults[f"record{change.key.id}"]
 
-    def failed(self, *stream: dict[str, Any]) -> list[str]:
+    def failed(self, *stream: Entry) -> list[str]:
         answer = self.function({"Records": list(stream)})
         assert answer.keys() == {"batchItemFailures"}
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
@@ -41,69 +44,85 @@ class Reconciling:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
 
 
-def entry(number: int, pk: str, sk: str, **texts: str) -> dict[str, Any]:
+def entry(number: int, pk: str, sk: str, *, change: str = "INSERT", table: str = RECORDS, **texts: str) -> Entry:
     """One change in a stream."""
     keys = {"pk": {"S": pk}, "sk": {"S": sk}}
     image = keys | {name: {"S": text} for name, text in texts.items()}
     return {
-        "eventName": "INSERT",
+        "eventName": change,
         "eventSource": "aws:dynamodb",
-        "dynamodb": {"Keys": keys, "NewImage": image, "SequenceNumber": str(number)},
+        "eventSourceARN": f"arn:aws:dynamodb:{REGION}:123456789012:table/{table}/stream/2027-01-15T08:00:00.000",
+        "dynamodb": {
+            "Keys": keys,
+            "SequenceNumber": str(number),
+            **({} if change == "REMOVE" else {"NewImage": image}),
+        },
     }
 
 
-def version(number: int, key: RecordKey, stamp: str, **texts: str) -> dict[str, Any]:
+def version(number: int, key: RecordKey, stamp: Stamp, *, change: str = "INSERT", **texts: str) -> Entry:
     pk = f"{key.tenant}#{key.type}#{key.id}"
-    return entry(number, pk, f"v#{stamp}", version=stamp, resource="Marked-Value", **texts)
-
-
-def head(number: int, key: RecordKey, stamp: str) -> dict[str, Any]:
-    return entry(number, f"{key.tenant}#{key.type}#{key.id}", "head", version=stamp, resource="Marked-Value")
+    texts |= {"version": str(stamp), "resource": "Marked-Value", "method": "PUT"}
+    return entry(number, pk, f"v#{stamp}", change=change, **texts)
 
 
 def test_a_record_is_reconciled_once_in_a_batch() -> None:
     reconciling = Reconciling()
-    stream = [version(1, ONE, "a"), head(2, ONE, "a"), version(3, TWO, "x"), version(4, ONE, "b", replaces="a")]
-    assert reconciling.failed(*stream, head(5, ONE, "b")) == []
-    links = (Link("a", ("0",)), Link("b", ("a",)))
-    assert reconciling.changes == [Change(ONE, links, "b"), Change(TWO, (Link("x", ("0",)),), None)]
+    stream = [version(1, ONE, A), version(2, TWO, A), version(3, ONE, C, replaces=str(A)), version(4, ONE, B)]
+    assert reconciling.failed(*stream) == []
+    one, two = reconciling.changes
+    assert (one.key, one.links) == (ONE, (Link(str(A), ("0",)), Link(str(C), (str(A),)), Link(str(B), ("0",))))
+    assert (one.newest.key, one.newest.stamp, one.newest.resource) == (ONE, C, "Marked-Value")
+    assert (two.key, two.links, two.newest.stamp) == (TWO, (Link(str(A), ("0",)),), A)
 
 
-def test_the_last_head_counts_even_if_it_is_older() -> None:
-    reconciling = Reconciling()
-    reconciling.failed(head(1, ONE, "b"), head(2, ONE, "a"))
-    assert reconciling.changes == [Change(ONE, (), "a")]
-
-
+@pytest.mark.parametrize("change", ["INSERT", "MODIFY", "REMOVE"])
 @pytest.mark.parametrize(
     ("pk", "sk"),
     [
         ("$platform#drain", "us-east-1"),
         ("$platform#heartbeat#x", "head"),
         ("north-clinic#Patient#1", "c#0"),
+        ("north-clinic#Patient#1", "head#us-east-1"),
         ("north-clinic#DocumentReference#1", "pending"),
-        ("north-clinic#Patient?family#0f", "head"),
         ("north-clinic#Patient?family#0f", "1"),
     ],
 )
-def test_other_items_are_left_alone(pk: str, sk: str) -> None:
+def test_other_items_are_left_alone(pk: str, sk: str, change: str) -> None:
     reconciling = Reconciling()
-    assert reconciling.failed(entry(1, pk, sk, version="a")) == []
+    assert reconciling.failed(entry(1, pk, sk, change=change, version="a")) == []
     assert reconciling.changes == []
+    assert reconciling.lines() == []
 
 
-def test_what_was_removed_is_left_alone() -> None:
+@pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
+def test_a_version_that_was_changed_is_reported_and_nothing_else(change: str) -> None:
     reconciling = Reconciling()
-    removed = version(1, ONE, "a")
-    del removed["dynamodb"]["NewImage"]
-    assert reconciling.failed(removed) == []
-    assert reconciling.changes == []
+    assert reconciling.failed(version(1, ONE, A, change=change), version(2, TWO, A)) == []
+    assert [found.key for found in reconciling.changes] == [TWO]
+    line, metric = reconciling.lines()
+    assert (line["level"], line["message"]) == ("ERROR", "an item that must not change was changed")
+    assert (line["change"], line["pk"], line["sk"]) == (change, "north-clinic#Patient#1", f"v#{A}")
+    assert metric["TamperedItems"] == [1]
+    assert "Marked-Value" not in reconciling.log.getvalue()
+
+
+@pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
+def test_an_audit_event_that_was_changed_is_reported(change: str) -> None:
+    reconciling = Reconciling()
+    keys = "north-clinic#2027-01-15T08#03", "2027-01-15T08:00:00.000Z#e-1"
+    assert reconciling.failed(entry(1, *keys, change=change, table=AUDIT, subject="Marked-Value")) == []
+    assert reconciling.failed(entry(2, *keys, change="INSERT", table=AUDIT)) == []
+    line, metric = reconciling.lines()
+    assert (line["change"], line["pk"], line["sk"]) == (change, *keys)
+    assert metric["TamperedItems"] == [1]
+    assert "Marked-Value" not in reconciling.log.getvalue()
 
 
 def test_a_fault_fails_its_record_alone_from_its_first_change_on() -> None:
     fault = StorageFault(operation="Query", code="ThrottlingException", throttled=True)
     reconciling = Reconciling(record2=fault, record3=StorageFault(operation="Query", code="KMSDisabled", of_key=True))
-    stream = [version(1, ONE, "a"), version(2, TWO, "a"), version(3, THREE, "a"), head(4, TWO, "a"), head(5, ONE, "a")]
+    stream = [version(1, ONE, A), version(2, TWO, A), version(3, THREE, A), version(4, TWO, B), version(5, ONE, B)]
     assert reconciling.failed(*stream) == ["2", "3"]
     assert [change.key for change in reconciling.changes] == [ONE, TWO, THREE]
     (line, *_) = [line for line in reconciling.lines() if line.get("message") == "storage fault"]
@@ -114,7 +133,7 @@ def test_a_fault_fails_its_record_alone_from_its_first_change_on() -> None:
 
 def test_a_defect_fails_its_record_alone_and_shows_no_data() -> None:
     reconciling = Reconciling(record1=ValueError("Marked-Value"))
-    assert reconciling.failed(version(1, ONE, "a"), version(2, TWO, "a")) == ["1"]
+    assert reconciling.failed(version(1, ONE, A), version(2, TWO, A)) == ["1"]
     (line,) = reconciling.lines()
     assert (line["message"], line["record"]) == ("unexpected exception", "Patient/1")
     assert "Marked-Value" not in reconciling.log.getvalue()
@@ -122,8 +141,8 @@ def test_a_defect_fails_its_record_alone_and_shows_no_data() -> None:
 
 def test_an_item_that_cannot_be_read_fails_its_record_alone() -> None:
     reconciling = Reconciling()
-    broken = entry(1, "north-clinic#Patient#1", "v#a", resource="Marked-Value")
-    assert reconciling.failed(broken, version(2, TWO, "a")) == ["1"]
+    broken = entry(1, "north-clinic#Patient#1", f"v#{A}", resource="Marked-Value")
+    assert reconciling.failed(broken, version(2, TWO, A)) == ["1"]
     assert [change.key for change in reconciling.changes] == [TWO]
     assert "Marked-Value" not in reconciling.log.getvalue()
 

@@ -21,7 +21,8 @@ from patient_api.journal import Journal
 from patient_api.patients.creation import Creation
 from patient_api.patients.service import Patients
 from patient_api.reconciliation import Reconciliation, build
-from patient_api.records.items import Token
+from patient_api.records.index import Index
+from patient_api.records.items import VERSION, Token
 from patient_api.records.model import PATIENT, RecordKey, Version
 from patient_api.records.store import DynamoRecords
 from patient_api.records.transactions import Transactions
@@ -53,6 +54,7 @@ class Container:
         self.records = DynamoRecords(
             client=client,
             table=RECORDS,
+            region=region.name,
             trail=trail,
             transactions=self.transactions,
             pool=cast("ThreadPoolExecutor", AtOnce()),
@@ -102,8 +104,10 @@ class Region:
         stream = self.replica.stream
         items = list(dict.fromkeys(_item_of(entry) for entry in stream))
         chosen = {items[pick % len(items)] for pick in picks} if items else set()
+        # The mapping hands over versions only.
         batch = [entry for entry in stream if not chosen or _item_of(entry) in chosen]
-        failed = self.reconciliation({"Records": batch})["batchItemFailures"]
+        versions = [entry for entry in batch if _item_of(entry)[1].startswith(VERSION)]
+        failed = self.reconciliation({"Records": versions})["batchItemFailures"]
         first = min((int(failure["itemIdentifier"]) for failure in failed), default=None)
         done = [entry for entry in batch if first is None or _number(entry) < first]
         if not again:
@@ -112,6 +116,10 @@ class Region:
     def lines(self) -> list[dict[str, Any]]:
         """What the function has logged."""
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+    def head(self, key: RecordKey) -> Version | None:
+        """The version that writes and searches here go by."""
+        return Index(client=self.replica, table=RECORDS, region=self.name).heads([key]).get(key)
 
     def conflicts(self) -> float:
         """The sum of the metric `Conflicts`."""

@@ -50,7 +50,7 @@ class Site:
         cursors = Cursors(secrets=secrets, now=lambda: self.now_ms / 1000)
         self.searches = Searches(
             gate=self.gate,
-            index=Index(client=self.dynamodb, table=RECORDS),
+            index=Index(client=self.dynamodb, table=RECORDS, region=REGION),
             finder=self.finder,
             cursors=cursors,
             pool=self.pool,
@@ -75,7 +75,7 @@ class Site:
         key = RecordKey(tenant, resource.get("resourceType", PATIENT), id)
         stamp = Stamp(START_MS + at, counter, REGION)
         version = version_of(resource, key=key, stamp=stamp, method=Method.PUT)
-        self._add(head_item(version))
+        self._add(head_item(version, REGION))
         for token in self.finder.tokens(tenant, _parsed(version)):
             self._add(token_item(version, token))
         return version
@@ -83,7 +83,7 @@ class Site:
     def delete(self, id: str, *, at: int) -> None:
         """A tombstone in place of a patient's version."""
         key = RecordKey(TENANT, PATIENT, id)
-        self._add(head_item(Version(key, Stamp(START_MS + at, 0, REGION), Method.DELETE, None)))
+        self._add(head_item(Version(key, Stamp(START_MS + at, 0, REGION), Method.DELETE, None), REGION))
 
     def search(
         self, query: str, *, kind: str = PATIENT, tenant: str = TENANT, scope: str = "system/*.s"
