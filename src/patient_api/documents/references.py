@@ -114,18 +114,16 @@ class DocumentReferences:
         """The document whose parts are all there, put together from them. Twice is once."""
         event = self._gate.admit(request, Action.UPDATE, "operation", DOCUMENT, id)
         document, event = self._document(event, id, None)
-        if document.status != PRELIMINARY:
-            self._gate.keep(event)
-            return document.version
-        try:
-            self._put_together(document, event)
-        except StorageFault:
-            self._gate.failed(self._gate.amendment(event))
-            raise
+        self._gate.keep(event)
+        if document.status == PRELIMINARY:
+            try:
+                self._put_together(document, event)
+            except StorageFault:
+                self._gate.failed(self._gate.amendment(event))
+                raise
         return document.version
 
     def _put_together(self, document: Document, event: AuditEvent) -> None:
-        self._gate.keep(event)
         try:
             complete = self._offers.accepted(document)
             if isinstance(complete, ApiError):
@@ -189,12 +187,7 @@ class DocumentReferences:
         if found.resource is None:
             self._gate.refuse(event, Unprocessable("The patient was deleted.", expression=_SUBJECT))
 
-    def _document(
-        self,
-        event: AuditEvent,
-        id: str,
-        known: Stamp | None,
-    ) -> tuple[Document, AuditEvent]:
+    def _document(self, event: AuditEvent, id: str, known: Stamp | None) -> tuple[Document, AuditEvent]:
         """The document, and the event with whose it is."""
         key = RecordKey(event.tenant, DOCUMENT, id)
         try:
@@ -203,11 +196,7 @@ class DocumentReferences:
             self._gate.failed(event)
             raise
         if known is not None and (found is None or found.stamp < known):
-            late = NotYetHere(
-                NOT_YET,
-                headers={"Retry-After": RETRY_SECONDS},
-            )
-            self._gate.refuse(event, late)
+            self._gate.refuse(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None or found.resource is None:
             self._gate.refuse(event, NotFound("There is no such record."))
         self._tools.clock.witness(found.stamp)

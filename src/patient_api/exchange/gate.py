@@ -73,10 +73,6 @@ class Gate:
         """Put all of at most 100 events on record, or none. Raises StorageFault."""
         self._trail.put_all(events)
 
-    def keep_each(self, event: AuditEvent, records: Sequence[str]) -> None:
-        """Put on record that the access reached each of at most 100 records, or that it reached none."""
-        self._trail.put_all([replace(event, id=self._new_id(), record=record) for record in records] or [event])
-
     def refuse(self, event: AuditEvent, error: ApiError) -> NoReturn:
         """Put on record that the access was refused, and say so to the caller."""
         self._trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol, TypeVar
 
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
@@ -29,6 +29,8 @@ from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Tools, know
 from patient_api.fhir.codec import parse
 from patient_api.records.items import Marker, Token
 from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
+
+T = TypeVar("T")
 
 DELETE_ATTEMPTS: Final = 3
 LARGEST_MERGE: Final = 10
@@ -143,17 +145,11 @@ class Patients:
 
     def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
         stamps = {text: Stamp.parse(text) for text in named}
-        found = tuple(sorted(stamp for stamp in stamps.values() if stamp is not None and self._held(key, stamp, event)))
+        parsed = [stamp for stamp in stamps.values() if stamp is not None]
+        found = self._stored(event, lambda: tuple(sorted(s for s in parsed if self._records.holds(key, s))))
         if len(found) != len(named):
             self._gate.refuse(event, Unprocessable("Merges names a version that this region does not have."))
         return found
-
-    def _held(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> bool:
-        try:
-            return self._records.holds(key, stamp)
-        except StorageFault:
-            self._gate.failed(event)
-            raise
 
     def _replaced(
         self,
@@ -224,7 +220,7 @@ class Patients:
             self._gate.failed(self._gate.amendment(event))
             raise
 
-    def _stored(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
+    def _stored(self, event: AuditEvent, read: Callable[[], T]) -> T:
         try:
             return read()
         except StorageFault:
