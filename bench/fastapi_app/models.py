@@ -29,7 +29,7 @@ class Coding(Element):
     version: str | None = None
     code: Code | None = None
     display: str | None = None
-    userSelected: bool | None = None  # noqa: N815 - FHIR's name, as all of these
+    userSelected: bool | None = None
 
 
 class CodeableConcept(Element):
@@ -79,13 +79,13 @@ class Address(Element):
     city: str | None = None
     district: str | None = None
     state: str | None = None
-    postalCode: str | None = None  # noqa: N815
+    postalCode: str | None = None
     country: str | None = None
     period: Period | None = None
 
 
 class Attachment(Element):
-    contentType: Code | None = None  # noqa: N815
+    contentType: Code | None = None
     language: Code | None = None
     data: str | None = None
     url: str | None = None
@@ -96,8 +96,8 @@ class Attachment(Element):
 
 
 class Meta(Element):
-    versionId: Id | None = None  # noqa: N815
-    lastUpdated: datetime | None = None  # noqa: N815
+    versionId: Id | None = None
+    lastUpdated: datetime | None = None
     source: str | None = None
     profile: list[str] | None = None
     security: list[Coding] | None = None
@@ -108,7 +108,7 @@ class Resource(Element):
     """What every resource may have."""
 
     meta: Meta | None = None
-    implicitRules: str | None = None  # noqa: N815
+    implicitRules: str | None = None
     language: Code | None = None
     text: dict[str, Any] | None = None
 
@@ -134,24 +134,24 @@ class Link(Element):
 
 
 class Patient(Resource):
-    resourceType: Literal["Patient"]  # noqa: N815
+    resourceType: Literal["Patient"]
     identifier: list[Identifier] | None = None
     active: bool | None = None
     name: list[HumanName] | None = None
     telecom: list[ContactPoint] | None = None
     gender: Literal["male", "female", "other", "unknown"] | None = None
-    birthDate: Date | None = None  # noqa: N815
-    deceasedBoolean: bool | None = None  # noqa: N815
-    deceasedDateTime: str | None = None  # noqa: N815
+    birthDate: Date | None = None
+    deceasedBoolean: bool | None = None
+    deceasedDateTime: str | None = None
     address: list[Address] | None = None
-    maritalStatus: CodeableConcept | None = None  # noqa: N815
-    multipleBirthBoolean: bool | None = None  # noqa: N815
-    multipleBirthInteger: int | None = None  # noqa: N815
+    maritalStatus: CodeableConcept | None = None
+    multipleBirthBoolean: bool | None = None
+    multipleBirthInteger: int | None = None
     photo: list[Attachment] | None = None
     contact: list[Contact] | None = None
     communication: list[Communication] | None = None
-    generalPractitioner: list[Reference] | None = None  # noqa: N815
-    managingOrganization: Reference | None = None  # noqa: N815
+    generalPractitioner: list[Reference] | None = None
+    managingOrganization: Reference | None = None
     link: list[Link] | None = None
 
 
@@ -161,15 +161,15 @@ class Content(Element):
 
 
 class DocumentReference(Resource):
-    resourceType: Literal["DocumentReference"]  # noqa: N815
+    resourceType: Literal["DocumentReference"]
     identifier: list[Identifier] | None = None
     status: Literal["current", "superseded", "entered-in-error"]
-    docStatus: Literal["preliminary", "final", "amended", "entered-in-error"] | None = None  # noqa: N815
+    docStatus: Literal["preliminary", "final", "amended", "entered-in-error"] | None = None
     type: CodeableConcept | None = None
     category: list[CodeableConcept] | None = None
     subject: Reference
     date: datetime | None = None
     author: list[Reference] | None = None
     description: str | None = None
-    securityLabel: list[CodeableConcept] | None = None  # noqa: N815
+    securityLabel: list[CodeableConcept] | None = None
     content: Annotated[list[Content], Field(min_length=1)]

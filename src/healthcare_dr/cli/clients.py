@@ -11,9 +11,7 @@ from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, out, r
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.seed import Plan, Seeding, embedded_token, given_token, print_seeded, regions_of
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, issue
-from healthcare_dr.settings import load_settings
-
-TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - a name
+from healthcare_dr.settings import TOKEN_VARIABLE, load_settings
 
 
 def token(
