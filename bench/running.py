@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,7 @@ def scratch_folder() -> Iterator[Path]:
 @contextmanager
 def embedded_aws(home: Path) -> Iterator[Emulator]:
     """An embedded AWS of its own, stopped afterwards."""
-    port = free_port_pair()
-    emulator = Emulator(home=home, port=port, issuer_port=port + 1)
+    emulator = Emulator(home=home, port=free_port())
     try:
         emulator.start()
         yield emulator
@@ -87,14 +86,16 @@ def embedded_aws(home: Path) -> Iterator[Emulator]:
         emulator.stop()
 
 
-def free_port_pair() -> int:
-    """The first of two neighbouring ports that nothing listens on."""
+def free_port() -> int:
+    """The first of four neighbouring ports that nothing listens on."""
     while True:
-        with socket.socket() as one, socket.socket() as other:
+        with ExitStack() as bound:
+            one = bound.enter_context(socket.socket())
             one.bind(("127.0.0.1", 0))
             port = int(one.getsockname()[1])
             try:
-                other.bind(("127.0.0.1", port + 1))
+                for neighbour in range(port + 1, port + 4):
+                    bound.enter_context(socket.socket()).bind(("127.0.0.1", neighbour))
             except (OSError, OverflowError):
                 continue
             return port

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from bench.model import Aim, Measurement, Say, Series
-from bench.running import Finished, free_port_pair, run, scratch_folder
+from bench.running import Finished, free_port, run, scratch_folder
 
 AGAIN = 3
 HDR = Path(sys.executable).with_name("hdr")
@@ -17,7 +17,7 @@ def measure(say: Say) -> list[Measurement]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HDR_", "AWS_"))}
         environment = kept | {
             "HDR_HOME": str(scratch / "home"),
-            "HDR_EMULATOR_PORT": str(free_port_pair()),
+            "HDR_EMULATOR_PORT": str(free_port()),
             "ENVIRONMENT_SUFFIX": "bench",
         }
 

@@ -167,9 +167,8 @@ def main() -> int:
         outputs = wiring.outputs_of(settings, target)
         if not {"PrimaryApiId", "SecondaryApiId"} <= outputs.keys():
             raise DeploymentError("the platform is not deployed: begin with `hdr up`")
-        port = settings.emulator_port
         platform = of_emulator(
-            Emulator(home=settings.home.absolute() / "emulator", port=port, issuer_port=port + 1),
+            Emulator(home=settings.home.absolute() / "emulator", port=settings.emulator_port),
             api_ids=(outputs["PrimaryApiId"], outputs["SecondaryApiId"]),
             audience=settings.oidc_audience,
         )

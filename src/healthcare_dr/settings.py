@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     state_bucket: Bucket | None = None
 
     home: Path = Path(".hdr")
-    emulator_port: int = Field(4566, ge=1024, le=65534, description="the next one is the issuer's")
+    emulator_port: int = Field(4566, ge=1024, le=65532, description="the next three are taken too")
     terraform: Path | None = None
     terraform_base_url: str = "https://releases.hashicorp.com/terraform"
     provider_mirror: Path | None = None

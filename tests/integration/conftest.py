@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from integration.platform_run import REGIONS, Deployed, free_port
+from free_ports import free_port
+from integration.platform_run import REGIONS, Deployed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -46,7 +45,7 @@ class Deployed:
 
     @property
     def emulator(self) -> Emulator:
-        return Emulator(home=self.home / "emulator", port=self.port, issuer_port=self.port + 1)
+        return Emulator(home=self.home / "emulator", port=self.port)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -138,19 +137,6 @@ class Deployed:
         """A client that trusts the embedded AWS: with no options, for presigned addresses."""
         trusted = ssl.create_default_context(cafile=str(self.emulator.certificate))
         return httpx.Client(verify=trusted, trust_env=False, timeout=30, **options)
-
-
-def free_port() -> int:
-    """A port that is free together with the next one, which the token issuer takes."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 def eventually(holds: Callable[[], bool], *, seconds: float = 30) -> None:

@@ -60,7 +60,7 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_AUDIT_RETENTION_DAYS", "2190", "2192"),
         ("HDR_ACCOUNT_ID", "12345", "12 digits"),
         ("HDR_STATE_BUCKET", "My_Bucket", "a bucket name"),
-        ("HDR_EMULATOR_PORT", "80", "1024 to 65534"),
+        ("HDR_EMULATOR_PORT", "80", "1024 to 65532"),
         ("HDR_API_ERROR_PERCENT", "nan", "above 0, at most 100 (percent)"),
         ("HDR_API_ERROR_PERCENT", "inf", "above 0, at most 100 (percent)"),
         ("HDR_LATENCY_P99_MS", "soon", "1 to 29000 (milliseconds)"),

@@ -15,7 +15,7 @@ COUNTS = {"R1": 4, "R2": 5, "R3": 4, "R4": 3, "R5": 2, "R6": 2, "R7": 2, "R8": 3
 REQUIREMENTS = [f"{group}.{number}" for group, count in COUNTS.items() for number in range(1, count + 1)]
 REQUIREMENTS += [f"D{number}" for number in range(1, 10)] + [f"C{number}" for number in range(1, 7)]
 TRAPS = [str(number) for number in range(1, 43)]
-UNPROVEN_TRAPS = {"16", "20", "26", "29"}
+UNPROVEN_TRAPS = {"16", "29"}
 
 Marks = dict[str, dict[str, list[str]]]
 

@@ -14,15 +14,15 @@ def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m healthcare_dr.emulator", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="everything it keeps lies here")
-    parser.add_argument("--port", type=int, required=True, help="where the AWS services listen")
-    parser.add_argument("--issuer-port", type=int, required=True, help="where the token issuer listens")
+    parser.add_argument("--port", type=int, required=True, help="of the AWS services; the next three are taken too")
+    parser.add_argument("--regions", nargs=2, required=True, help="those with a front door")
     parser.add_argument("--account", required=True, help="12 digits")
     parser.add_argument("--unfixed", action="store_true", help="ministack as it is, to show what the fixes mend")
     arguments = parser.parse_args()
     try:
         run(
             Layout(arguments.home),
-            Ports(account=arguments.account, port=arguments.port, issuer_port=arguments.issuer_port),
+            Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions)),
             fixed=not arguments.unfixed,
         )
     except HealthcareDrError as error:

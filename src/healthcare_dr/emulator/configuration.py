@@ -15,11 +15,31 @@ INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PA
 
 @dataclass(frozen=True)
 class Ports:
-    """Which account the process plays and where it listens."""
+    """Which account the process plays and where it listens: on `port` and the three after it."""
 
     account: str
     port: int
-    issuer_port: int
+    regions: tuple[str, str]
+
+    @property
+    def issuer_port(self) -> int:
+        """Where the token issuer listens."""
+        return self.port + 1
+
+    @property
+    def door_port(self) -> int:
+        """Where the front door of each region listens, on the region's own loopback address."""
+        return self.port + 2
+
+    @property
+    def dns_port(self) -> int:
+        """Where DNS is answered, over UDP and TCP."""
+        return self.port + 3
+
+    @property
+    def doors(self) -> dict[str, str]:
+        """The loopback address of each region's front door."""
+        return {region: f"127.0.0.{number}" for number, region in enumerate(self.regions, start=2)}
 
     @property
     def issuer(self) -> str:

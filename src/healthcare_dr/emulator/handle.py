@@ -3,14 +3,16 @@
 import json
 import os
 import shutil
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from healthcare_dr.emulator import checks as health_checks
+from healthcare_dr.emulator import conditions
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import make_secrets, root_secret
+from healthcare_dr.emulator.free import refuse_taken
 from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import exclusive, held
@@ -27,7 +29,8 @@ class Emulator:
 
     home: Path
     port: int
-    issuer_port: int
+    """Where the AWS services listen; the three ports after it are taken as well."""
+    regions: tuple[str, str] = ("us-east-1", "us-west-2")
     account: str = "123456789012"
     # False is ministack as it is: it shows that a fix is needed.
     fixed: bool = True
@@ -38,7 +41,7 @@ class Emulator:
 
     @property
     def _ports(self) -> Ports:
-        return Ports(account=self.account, port=self.port, issuer_port=self.issuer_port)
+        return Ports(account=self.account, port=self.port, regions=self.regions)
 
     def start(self) -> None:
         """Start the process unless it runs, and return when it answers.
@@ -93,11 +96,11 @@ class Emulator:
         return self._layout.lost.exists() or (not self.running() and self._layout.unsaved.exists())
 
     def erase(self) -> None:
-        """Stop, and forget every resource and how replication was set; keys and certificates stay."""
+        """Stop, and forget every resource, how replication was set and what was played; keys stay."""
         self.stop()
         for folder in (self._layout.state, self._layout.objects, self._layout.temporary):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self._layout.lost, self._layout.unsaved, self._layout.replication):
+        for file in (self._layout.lost, self._layout.unsaved, self._layout.replication, self._layout.conditions):
             file.unlink(missing_ok=True)
 
     def replication(self) -> Replication:
@@ -131,6 +134,61 @@ class Emulator:
         """
         # ministack as it is replicates within the write.
         return replication_pending.ask(self._layout, self._ports) if self.fixed and self.running() else 0
+
+    def door(self, region: str) -> tuple[str, int]:
+        """The address and port of a region's front door, which stands for port 443 of that region's host names.
+
+        Raises:
+            EmulatorError: the region has none.
+        """
+        self._refuse_other_regions(region)
+        return self._ports.doors[region], self._ports.door_port
+
+    def dns(self) -> tuple[str, int]:
+        """The address and port where DNS is answered, over UDP and TCP."""
+        return HOST, self._ports.dns_port
+
+    def checks(self) -> dict[str, health_checks.CheckStatus]:
+        """What Route 53 thinks of each health check, by its id; none when the process does not run.
+
+        Raises:
+            EmulatorError: the process does not say.
+        """
+        return health_checks.ask(self._layout, self._ports) if self.fixed and self.running() else {}
+
+    def play(self, region: str, fault: conditions.Fault) -> None:
+        """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
+
+        Raises:
+            EmulatorError: the region has no front door, or there is no such fault.
+        """
+        self._refuse_other_regions(region)
+        self._layout.make()
+        played = conditions.DoorFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
+        conditions.play(self._layout.conditions, region, played)
+
+    def time_scale(self) -> float:
+        """How much faster than in real time health checks follow each other and DNS answers expire."""
+        return conditions.read(self._layout.conditions).time_scale
+
+    def set_time_scale(self, scale: float) -> None:
+        """Set it, from 1 (real time) to 20; a new process begins in real time.
+
+        Raises:
+            EmulatorError: it is out of range.
+        """
+        self._layout.make()
+        conditions.change(self._layout.conditions, time_scale=scale)
+
+    def refuse_control_planes(self, *, refused: bool) -> None:
+        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more."""
+        self._layout.make()
+        conditions.change(self._layout.conditions, control_planes_refused=refused)
+
+    def pass_header(self) -> tuple[str, str]:
+        """The header, and its secret value, with which a fault still reaches a refused control plane."""
+        make_secrets(self._layout)
+        return replication_pending.SECRET_HEADER, root_secret(self._layout)
 
     def environment(self) -> dict[str, str]:
         """What makes the AWS provider, the AWS CLI and boto3 talk to it: to be laid over an environment
@@ -186,7 +244,8 @@ class Emulator:
     def _recorded(self) -> tuple[int, Ports]:
         """The process number and the ports of the process that runs."""
         content = json.loads(self._layout.process_file.read_text())
-        return int(content.pop("pid")), Ports(**content)
+        pid, regions = int(content.pop("pid")), tuple(content.pop("regions"))
+        return pid, Ports(**content, regions=regions)
 
     def _refuse_other_ports(self) -> None:
         _, runs = self._recorded()
@@ -196,14 +255,9 @@ class Emulator:
                 f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down --keep`"
             )
 
+    def _refuse_other_regions(self, region: str) -> None:
+        if region not in self.regions:
+            raise EmulatorError(f"{region} has no front door: choose {' or '.join(self.regions)}")
+
     def _refuse_taken_ports(self) -> None:
-        for port in (self.port, self.issuer_port):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((HOST, port))
-                except OSError as error:
-                    raise EmulatorError(
-                        f"port {port} on {HOST} cannot be used ({error.strerror}): end what listens there, "
-                        f"or choose another with HDR_EMULATOR_PORT"
-                    ) from None
+        refuse_taken(self._ports, fixed=self.fixed)

@@ -33,7 +33,7 @@ def spawn(layout: Layout, ports: Ports, *, fixed: bool) -> int:
             *("-P", "-m", "healthcare_dr.emulator"),
             *("--home", str(layout.home)),
             *("--port", str(ports.port)),
-            *("--issuer-port", str(ports.issuer_port)),
+            *("--regions", *ports.regions),
             *("--account", ports.account),
             *(() if fixed else ("--unfixed",)),
         ],

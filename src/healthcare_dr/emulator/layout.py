@@ -62,6 +62,11 @@ class Layout:
         return self.home / "replication.json"
 
     @property
+    def conditions(self) -> Path:
+        """What is played for a drill; forgotten at every start, and the process notices when it changes."""
+        return self.home / "conditions.json"
+
+    @property
     def keys(self) -> Path:
         """The folder of certificates and secrets."""
         return self.home / "keys"

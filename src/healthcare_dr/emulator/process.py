@@ -11,6 +11,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from healthcare_dr.emulator import conditions
 from healthcare_dr.emulator.configuration import HOST, Ports, process_environment
 from healthcare_dr.emulator.credentials import make_secrets
 from healthcare_dr.emulator.issuer import IssuerServer
@@ -55,6 +56,8 @@ def run(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     Raises:
         EmulatorError: another process of the same home does not end.
     """
+    # It logs the address of every request, and an address can hold what somebody searched for.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     make_secrets(layout)
     os.environ.update(environment := process_environment(layout, ports, os.environ))
     for name in os.environ.keys() - environment.keys():
@@ -66,6 +69,7 @@ def run(layout: Layout, ports: Ports, *, fixed: bool) -> None:
         if layout.unsaved.exists():
             layout.lost.touch()
             logger.warning("The last process did not save its state: what it deployed is lost, but for S3")
+        conditions.reset(layout.conditions)
         _empty(layout)
         errors = _SaveErrors()
         logging.getLogger("persistence").addHandler(errors)
@@ -91,15 +95,17 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     from ministack.core import lambda_runtime
 
     from healthcare_dr.emulator import fixes
+    from healthcare_dr.emulator.data_planes import DataPlanes
     from healthcare_dr.emulator.replication.installation import install
 
     ended = asyncio.Event()
-    replicating = None
+    replicating, planes = None, None
     if fixed:
         fixes.apply()
         replicating = asyncio.create_task(install(layout).run())
         # It does not end by itself: an error in it ends the process rather than replication alone.
         replicating.add_done_callback(lambda _: ended.set())
+        planes = DataPlanes(layout, ports)
     config = Config()
     # Bound before `unsaved` exists: whatever fails from then on may have lost something.
     listener = socket.socket()
@@ -113,10 +119,21 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     config.graceful_timeout = GRACEFUL_SECONDS
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    if planes is not None:
+        planes.start()
+
+    async def to_end() -> None:
+        await ended.wait()
+        if planes is not None:
+            # First, since they ask the services.
+            await asyncio.to_thread(planes.stop)
+
     layout.unsaved.touch()
     try:
-        await serve(app.app, config, shutdown_trigger=ended.wait)
+        await serve(app.app, config, shutdown_trigger=to_end)
     finally:
+        if planes is not None:
+            planes.stop()
         lambda_runtime.reset()
     if replicating is not None and replicating.done():
         replicating.result()

@@ -1,9 +1,10 @@
 """What `ops` needs from others, as it sees them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from healthcare_dr.naming import PRIMARY, SECONDARY
 
@@ -11,6 +12,50 @@ REGIONAL = (PRIMARY, SECONDARY)
 
 Synthesize = Callable[[Path], object]
 """Writes `<folder>/stacks/<stack>/cdk.tf.json` and its assets."""
+
+
+class CheckStatus(Protocol):
+    """A health check as Route 53 sees it."""
+
+    @property
+    def name(self) -> str:
+        """What its tag `Name` says; empty without one."""
+
+    @property
+    def healthy(self) -> bool:
+        """Its verdict."""
+
+    @property
+    def share(self) -> float | None:
+        """The part of its checkers that find it healthy, 0 to 1; None for a check that has none of its own."""
+
+
+class Replicating(Protocol):
+    """How replication between the regions is set."""
+
+    @property
+    def tables(self) -> bool:
+        """Whether tables replicate."""
+
+    @property
+    def documents(self) -> bool:
+        """Whether documents replicate."""
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long after the write."""
+
+
+DoorMode = Literal["open", "refused", "blackhole", "errors", "slow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorFault:
+    """How a region's front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer
+    an error (`errors`), or every answer late by `delay_seconds` (`slow`)."""
+
+    mode: DoorMode = "open"
+    delay_seconds: float = 0.0
 
 
 class EmbeddedAws(Protocol):
@@ -53,7 +98,46 @@ class EmbeddedAws(Protocol):
         """A signed access token."""
 
     def api_url(self, api_id: str) -> str:
-        """The base address that reaches an HTTP API through it."""
+        """The base address that reaches an HTTP API through it, past every front door and its faults."""
+
+
+class BreakableAws(EmbeddedAws, Protocol):
+    """The embedded AWS with its Route 53, its front doors, and the ways in which all of it can fail."""
+
+    def door(self, region: str) -> tuple[str, int]:
+        """The address and port of a region's front door, which stands for port 443 of that region's host names."""
+
+    def dns(self) -> tuple[str, int]:
+        """The address and port where DNS is answered, over UDP and TCP."""
+
+    def checks(self) -> Mapping[str, CheckStatus]:
+        """What Route 53 thinks of each health check, by its id; asked of the data plane, no control plane involved."""
+
+    def play(self, region: str, fault: DoorFault) -> None:
+        """Let a region's front door fail in one way, or serve again."""
+
+    def time_scale(self) -> float:
+        """How much faster than in real time health checks follow each other and DNS answers expire."""
+
+    def set_time_scale(self, scale: float) -> None:
+        """Set it: 1 is real time."""
+
+    def refuse_control_planes(self, *, refused: bool) -> None:
+        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more."""
+
+    def pass_header(self) -> tuple[str, str]:
+        """The header, and its secret value, with which a fault still reaches a refused control plane."""
+
+    def replication(self) -> Replicating:
+        """How replication between the regions is set."""
+
+    def set_replication(
+        self, *, tables: bool | None = None, documents: bool | None = None, lag_seconds: float | None = None
+    ) -> None:
+        """Set what is not None."""
+
+    def pending(self) -> int:
+        """How many writes to tables and documents have not arrived in the other region."""
 
 
 class Progress(Protocol):

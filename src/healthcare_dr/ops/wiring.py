@@ -10,7 +10,7 @@ from healthcare_dr.naming import STACKS, Names
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Deployment
 from healthcare_dr.ops.outputs import flatten
-from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
+from healthcare_dr.ops.ports import BreakableAws, Progress, Target
 from healthcare_dr.ops.status import Status, read_status
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.targets.aws import AwsTarget
@@ -37,12 +37,11 @@ def claim_of(settings: Settings, target: str) -> AbstractContextManager[None]:
     return claimed(root.parent, root) if target == "embedded" else claimed(root)
 
 
-def emulator_of(settings: Settings) -> EmbeddedAws:
-    """The embedded AWS of this home; its issuer has the next port."""
+def emulator_of(settings: Settings) -> BreakableAws:
+    """The embedded AWS of this home."""
     from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
 
-    port = settings.emulator_port
-    return Emulator(home=settings.home.absolute() / "emulator", port=port, issuer_port=port + 1)
+    return Emulator(home=settings.home.absolute() / "emulator", port=settings.emulator_port, regions=settings.regions)
 
 
 def target_of(settings: Settings, name: str) -> Target:

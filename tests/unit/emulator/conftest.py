@@ -2,7 +2,6 @@
 
 import io
 import json
-import socket
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -13,6 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from free_ports import free_port
 from healthcare_dr.emulator import Emulator, Replication
 from unit.emulator.replicas import settle
 
@@ -49,23 +49,14 @@ def clients(emulator: Emulator) -> Clients:
     return client
 
 
-def free_ports() -> tuple[int, int]:
-    """Two ports that nothing listens on."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def make_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Emulator]]:
     """Makes handles with a home and ports of their own; whatever they started is stopped in the end."""
     with ExitStack() as stack:
 
         def make(home: Path | None = None, *, fixed: bool = True) -> Emulator:
-            port, issuer_port = free_ports()
             home = home or tmp_path_factory.mktemp("emulator") / "home"
-            emulator = Emulator(home=home, port=port, issuer_port=issuer_port, fixed=fixed)
+            emulator = Emulator(home=home, port=free_port(), fixed=fixed)
             stack.callback(emulator.stop)
             return emulator
 

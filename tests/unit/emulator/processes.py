@@ -2,11 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from healthcare_dr.emulator import Emulator
@@ -18,7 +20,7 @@ START = """
 import sys
 from pathlib import Path
 from healthcare_dr.emulator import Emulator
-Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), issuer_port=int(sys.argv[3])).start()
+Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2])).start()
 print("started", flush=True)
 sys.stdin.read()
 """
@@ -29,11 +31,11 @@ from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import held
 from healthcare_dr.emulator.process import run
-home, *ports = sys.argv[1:]
-ports = Ports(account="123456789012", port=int(ports[0]), issuer_port=int(ports[1]))
+home, port = sys.argv[1:]
+ports = Ports(account="123456789012", port=int(port), regions=("us-east-1", "us-west-2"))
 """
-LISTENING = "0A"
-LOOPBACK = "0100007F"
+# The state of a socket that waits for others, by protocol, as the kernel writes it.
+WAITING = {"tcp": "0A", "udp": "07"}
 
 
 def pid_of(emulator: Emulator) -> int:
@@ -44,6 +46,21 @@ def children_of(pid: int) -> list[int]:
     listing = subprocess.run(["ps", "-eo", "pid=,ppid="], check=True, capture_output=True, text=True).stdout  # noqa: S607
     pairs = [line.split() for line in listing.splitlines()]
     return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def listening(emulator: Emulator, protocol: str) -> set[tuple[str, int]]:
+    """Where its process waits for connections or packets; any IPv6 address is written as the kernel writes it."""
+    files = Path(f"/proc/{pid_of(emulator)}/fd").iterdir()
+    sockets = {str(entry.readlink()) for entry in files if entry.is_symlink()}
+    found = set()
+    for table in (protocol, f"{protocol}6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == WAITING[protocol] and f"socket:[{fields[9]}]" in sockets:
+                address, port = fields[1].split(":")
+                raw = bytes.fromhex(address)
+                found.add((socket.inet_ntoa(raw[::-1]) if len(raw) == 4 else address, int(port, 16)))
+    return found
 
 
 def lives(pid: int) -> bool:
@@ -64,7 +81,7 @@ def ends(pid: int) -> bool:
 @contextmanager
 def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
     """A process of its own, which is ended if it does not end by itself."""
-    arguments = [str(emulator.home), str(emulator.port), str(emulator.issuer_port)]
+    arguments = [str(emulator.home), str(emulator.port)]
     with (
         subprocess.Popen(
             [sys.executable, "-c", source, *arguments],

@@ -117,7 +117,7 @@ class SavedMeanwhile(Emulator):
 def test_a_state_that_is_saved_while_one_asks_is_not_lost(fresh: Emulator) -> None:
     fresh.home.mkdir()
     (fresh.home / "unsaved").touch()
-    assert not SavedMeanwhile(home=fresh.home, port=fresh.port, issuer_port=fresh.issuer_port).lost_state()
+    assert not SavedMeanwhile(home=fresh.home, port=fresh.port).lost_state()
 
 
 def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:

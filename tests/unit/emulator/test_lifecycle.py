@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.processes import (
-    LISTENING,
-    LOOPBACK,
     SHOW_ENVIRONMENT,
     children_of,
     create_one_of_each,
+    listening,
     lives,
     pid_of,
 )
@@ -104,17 +104,11 @@ def test_functions_see_nothing_of_the_operators_environment(
 
 
 def test_it_listens_on_loopback_only(emulator: Emulator) -> None:
-    sockets = {
-        Path(entry).resolve().name for entry in Path(f"/proc/{pid_of(emulator)}/fd").iterdir() if entry.is_symlink()
-    }
-    listening = {}
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == LISTENING and f"socket:[{fields[9]}]" in sockets:
-                address, port = fields[1].split(":")
-                listening[int(port, 16)] = address
-    assert listening == {emulator.port: LOOPBACK, emulator.issuer_port: LOOPBACK}
+    ports = Ports(account=emulator.account, port=emulator.port, regions=emulator.regions)
+    expected = {("127.0.0.1", emulator.port), ("127.0.0.1", ports.issuer_port)}
+    expected |= {(address, ports.door_port) for address in ports.doors.values()}
+    assert listening(emulator, "tcp") == expected | {emulator.dns()}
+    assert listening(emulator, "udp") == {emulator.dns()}
 
 
 def test_secrets_are_for_their_owner_only(emulator: Emulator) -> None:
@@ -123,12 +117,13 @@ def test_secrets_are_for_their_owner_only(emulator: Emulator) -> None:
         assert (emulator.home / "keys" / name).stat().st_mode & 0o777 == 0o600, name
 
 
-@pytest.mark.parametrize("port", ["port", "issuer_port"])
-def test_a_taken_port_is_named(fresh: Emulator, port: str) -> None:
+@pytest.mark.parametrize("further", range(4))
+def test_a_taken_port_is_named(fresh: Emulator, further: int) -> None:
+    port = fresh.port + further
     with socket.socket() as other:
-        other.bind(("127.0.0.1", getattr(fresh, port)))
+        other.bind(("127.0.0.2" if further == 2 else "127.0.0.1", port))
         other.listen()
-        with pytest.raises(EmulatorError, match=f"port {getattr(fresh, port)} .*HDR_EMULATOR_PORT"):
+        with pytest.raises(EmulatorError, match=f"port {port} .*HDR_EMULATOR_PORT"):
             fresh.start()
     assert not fresh.running()
     assert not fresh.lost_state()
@@ -142,7 +137,7 @@ def test_a_second_start_with_other_ports_is_refused(emulator: Emulator, make_emu
 def test_a_stale_or_reused_process_number_deceives_nobody(fresh: Emulator) -> None:
     fresh.home.mkdir()
     bystander = subprocess.Popen(["sleep", "60"])  # noqa: S607
-    record = {"pid": bystander.pid, "account": fresh.account, "port": fresh.port, "issuer_port": fresh.issuer_port}
+    record = {"pid": bystander.pid, "account": fresh.account, "port": fresh.port, "regions": fresh.regions}
     (fresh.home / "process.json").write_text(json.dumps(record))
     assert not fresh.running()
     fresh.stop()

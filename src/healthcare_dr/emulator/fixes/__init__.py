@@ -55,6 +55,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     kms.ask_the_key_on_the_callers_behalf,
     stream_mappings.retry_batches_as_the_mapping_says,
     lambda_runtime.show_functions_only_their_runtime,
+    lambda_runtime.hold_versions_to_the_reserved_concurrency,
 )
 
 

@@ -4,8 +4,10 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from ministack.core import lambda_runtime
+from ministack.services import lambda_svc
 
 # What AWS's Python runtimes bring along: boto3 and all that it needs.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six")
@@ -25,6 +27,19 @@ def show_functions_only_their_runtime() -> None:
         return (str(interpreter) if binary == sys.executable else binary), script
 
     lambda_runtime._detect_runtime_binary = detect
+
+
+def hold_versions_to_the_reserved_concurrency() -> None:
+    """A function's reserved concurrency did not hold for its versions and aliases, which on AWS share it."""
+    inner = lambda_svc._effective_func_record_for_qualifier
+
+    def effective(func: dict[str, Any] | None, qualifier: str | None) -> tuple[dict[str, Any] | None, Any]:
+        record, config = inner(func, qualifier)
+        if func is not None and record is not None and record is not func:
+            record["concurrency"] = func.get("concurrency")
+        return record, config
+
+    lambda_svc._effective_func_record_for_qualifier = effective
 
 
 def _runtime(folder: Path) -> Path:

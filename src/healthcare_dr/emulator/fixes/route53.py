@@ -1,10 +1,14 @@
 """Route 53."""
 
 import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from ministack.services import route53
+
+from healthcare_dr.emulator.route53.model import CheckStatus
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -55,5 +59,40 @@ def answer_get_dnssec() -> None:
         # An unknown zone gets the error that GetHostedZone has for it.
         known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
         return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
+
+    route53.handle_request = handle
+
+
+def answer_status_from(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
+    """GetHealthCheckStatus was unknown; it tells what the checkers of the data plane saw last.
+
+    Args:
+        plane_checks: every check by id.
+    """
+    inner = route53.handle_request
+
+    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
+        check = re.fullmatch(rf"/{route53.API_VERSION}/healthcheck/([^/]+)/status", path)
+        if method != "GET" or check is None:
+            response: Response = await inner(method, path, headers, body, query)
+            return response
+        # An unknown check gets the error that GetHealthCheck has for it.
+        known: Response = await inner(method, path.removesuffix("/status"), headers, body, query)
+        if known[0] != 200:
+            return known
+        status = plane_checks().get(check[1])
+
+        def build(root: Element) -> None:
+            observations = SubElement(root, "HealthCheckObservations")
+            for seen in status.observations if status else ():
+                observation = SubElement(observations, "HealthCheckObservation")
+                SubElement(observation, "Region").text = seen.region
+                SubElement(observation, "IPAddress").text = seen.ip
+                report = SubElement(observation, "StatusReport")
+                SubElement(report, "Status").text = seen.status
+                SubElement(report, "CheckedTime").text = datetime.fromtimestamp(seen.epoch, UTC).isoformat()
+
+        answered: Response = route53._xml_response("GetHealthCheckStatusResponse", build)
+        return answered
 
     route53.handle_request = handle

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from free_ports import free_port
 from healthcare_dr.emulator import Emulator
-from unit.emulator.conftest import free_ports
 from unit.patient_api.documents.aws import Embedded, prepare
 from unit.patient_api.documents.service import Api
 from unit.patient_api.documents.world import World
@@ -20,8 +20,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    port, issuer_port = free_ports()
-    emulator = Emulator(home=tmp_path_factory.mktemp("documents") / "home", port=port, issuer_port=issuer_port)
+    emulator = Emulator(home=tmp_path_factory.mktemp("documents") / "home", port=free_port())
     emulator.start()
     try:
         yield prepare(emulator)

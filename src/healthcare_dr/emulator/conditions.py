@@ -1,0 +1,161 @@
+"""What is played on the embedded AWS for a drill, and the file that says it to the process."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+from healthcare_dr.emulator.locks import exclusive
+from healthcare_dr.errors import EmulatorError
+
+DoorMode = Literal["open", "refused", "blackhole", "errors", "slow"]
+LONGEST_DELAY_SECONDS = 60.0
+FASTEST = 20.0
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+
+def _between(value: object, least: float, most: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and least <= value <= most
+
+
+class Fault(Protocol):
+    """How a front door is to behave, as whoever plays it says it."""
+
+    @property
+    def mode(self) -> DoorMode:
+        """In which way it fails; `open` is none."""
+
+    @property
+    def delay_seconds(self) -> float:
+        """How late each answer is, for `slow`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoorFault:
+    """How a front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer an error
+    (`errors`), or every answer late by `delay_seconds` (`slow`)."""
+
+    mode: DoorMode = "open"
+    delay_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(DoorMode):
+            raise EmulatorError(f"a front door cannot be {self.mode!r}: it is one of {', '.join(get_args(DoorMode))}")
+        if not _between(self.delay_seconds, 0, LONGEST_DELAY_SECONDS):
+            raise EmulatorError(
+                f"delay_seconds is {self.delay_seconds!r}: "
+                f"a front door can be late by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
+            )
+
+
+OPEN = DoorFault()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """The fault of each region's front door where it has one, how much faster than in real time health checks
+    follow each other, and whether control planes refuse everybody."""
+
+    doors: Mapping[str, DoorFault] = field(default_factory=dict)
+    time_scale: float = 1.0
+    control_planes_refused: bool = False
+
+    def __post_init__(self) -> None:
+        if not _between(self.time_scale, 1, FASTEST):
+            raise EmulatorError(f"the time scale is {self.time_scale!r}: it can be 1 (real time) to {FASTEST:.0f}")
+        if not isinstance(self.control_planes_refused, bool):
+            raise EmulatorError(f"control planes are refused or not, not {self.control_planes_refused!r}")
+
+    def door(self, region: str) -> DoorFault:
+        """The fault of a region's front door."""
+        return self.doors.get(region, OPEN)
+
+
+def read(path: Path) -> Conditions:
+    """The conditions in `path`; the defaults where there is none.
+
+    Raises:
+        EmulatorError: something else is in it.
+    """
+    try:
+        content = json.loads(path.read_text())
+        doors = {region: DoorFault(**fault) for region, fault in content.pop("doors").items()}
+        return Conditions(doors=doors, **content)
+    except FileNotFoundError:
+        return Conditions()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise EmulatorError(f"{path} does not hold conditions: delete it") from None
+
+
+def play(path: Path, region: str, fault: DoorFault) -> None:
+    """Let one front door behave like `fault`. Whoever reads `path` meanwhile meets all of the old or all of the new."""
+    with _changing(path):
+        current = read(path)
+        _write(path, replace(current, doors={**current.doors, region: fault}))
+
+
+def change(path: Path, *, time_scale: float | None = None, control_planes_refused: bool | None = None) -> None:
+    """Set what is not None, as `play` does.
+
+    Raises:
+        EmulatorError: a value is out of range.
+    """
+    with _changing(path):
+        current = read(path)
+        _write(
+            path,
+            replace(
+                current,
+                time_scale=current.time_scale if time_scale is None else time_scale,
+                control_planes_refused=(
+                    current.control_planes_refused if control_planes_refused is None else control_planes_refused
+                ),
+            ),
+        )
+
+
+def reset(path: Path) -> None:
+    """Forget everything that is played."""
+    with _changing(path):
+        path.unlink(missing_ok=True)
+
+
+class Watched:
+    """The conditions as they are at the moment, read anew only when the file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[tuple[int, int] | None, Conditions] = (None, Conditions())
+
+    def now(self) -> Conditions:
+        """The conditions; the last ones where the file cannot be understood. Any thread may ask."""
+        try:
+            status = self._path.stat()
+            version = (status.st_ino, status.st_mtime_ns)
+        except FileNotFoundError:
+            version = None
+        if version != self._seen[0]:
+            try:
+                self._seen = (version, read(self._path))
+            except EmulatorError as error:
+                self._seen = (version, self._seen[1])
+                logger.warning("%s", error)
+        return self._seen[1]
+
+
+def _changing(path: Path) -> AbstractContextManager[int]:
+    return exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10))
+
+
+def _write(path: Path, conditions: Conditions) -> None:
+    staging = path.with_suffix(".new")
+    staging.write_text(json.dumps(asdict(conditions)))
+    staging.replace(path)

@@ -1,0 +1,39 @@
+"""Whether every port of an embedded AWS can be used, before its process starts."""
+
+import errno
+import socket
+
+from healthcare_dr.emulator.configuration import HOST, Ports
+from healthcare_dr.errors import EmulatorError
+
+
+def refuse_taken(ports: Ports, *, fixed: bool) -> None:
+    """Pass when all can be listened on; without fixes there are neither front doors nor DNS.
+
+    Raises:
+        EmulatorError: one cannot.
+    """
+    wanted = [(HOST, ports.port, socket.SOCK_STREAM), (HOST, ports.issuer_port, socket.SOCK_STREAM)]
+    if fixed:
+        wanted += [(address, ports.door_port, socket.SOCK_STREAM) for address in ports.doors.values()]
+        wanted += [(HOST, ports.dns_port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+    for address, port, kind in wanted:
+        with socket.socket(type=kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                raise EmulatorError(_complaint(address, port, error)) from None
+
+
+def _complaint(address: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"a front door needs the loopback address {address}, which this machine does not have: "
+            f"add it with `sudo ifconfig lo0 alias {address}` (macOS) or `sudo ip addr add {address}/8 dev lo` (Linux)"
+        )
+    return (
+        f"port {port} on {address} cannot be used ({error.strerror}): end what listens there, "
+        f"or choose another with HDR_EMULATOR_PORT"
+    )

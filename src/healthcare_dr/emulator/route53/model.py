@@ -1,0 +1,110 @@
+"""The zones and health checks of Route 53 as the data plane sees them. Names are lower case without a final dot."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+# Where Route 53 has checkers: every value of its API's `HealthCheckRegion`.
+CHECKER_REGIONS = (
+    "us-east-1",
+    "us-west-1",
+    "us-west-2",
+    "eu-west-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-northeast-1",
+    "sa-east-1",
+)
+PROBED = frozenset({"HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP"})
+_ENDPOINT = re.compile(r"([a-z0-9]+)\.execute-api\.([a-z0-9-]+)\.amazonaws\.com")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One resource record set; `ttl` in seconds."""
+
+    name: str
+    type: str
+    ttl: int
+    values: tuple[str, ...]
+    set_identifier: str | None = None
+    weight: int | None = None
+    check_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """A hosted zone with its records."""
+
+    id: str
+    name: str
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """A health check.
+
+    `host` is the name that is asked for, `ip` where it is asked (the host's own address where None), `interval`
+    the seconds between two probes of one checker, `child_threshold` how many of `children` have to be healthy.
+    """
+
+    id: str
+    type: str
+    name: str = ""
+    host: str = ""
+    ip: str | None = None
+    port: int = 443
+    path: str = "/"
+    interval: int = 30
+    threshold: int = 3
+    inverted: bool = False
+    sni: bool = False
+    search: str | None = None
+    children: tuple[str, ...] = ()
+    child_threshold: int = 0
+    disabled: bool = False
+
+    @property
+    def probed(self) -> bool:
+        """Whether checkers of its own decide it."""
+        return self.type in PROBED and not self.disabled
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All zones and checks (by id) at one time."""
+
+    zones: tuple[Zone, ...] = ()
+    checks: Mapping[str, CheckConfig] = field(default_factory=dict)
+
+
+class Observation(NamedTuple):
+    """What one checker saw last; `epoch` in seconds."""
+
+    region: str
+    ip: str
+    status: str
+    epoch: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckStatus:
+    """A check's verdict, and the share (0 to 1) of its checkers that find it healthy: None where it has none."""
+
+    healthy: bool
+    share: float | None
+    name: str
+    observations: tuple[Observation, ...] = ()
+
+
+def plain_name(name: str) -> str:
+    """A DNS name in lower case and without its final dot."""
+    return name.lower().removesuffix(".")
+
+
+def endpoint_of(name: str) -> tuple[str, str] | None:
+    """The API id and region of the host name of an HTTP API, or None for any other name."""
+    match = _ENDPOINT.fullmatch(plain_name(name))
+    return (match[1], match[2]) if match else None

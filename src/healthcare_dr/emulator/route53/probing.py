@@ -1,0 +1,121 @@
+"""One probe of an endpoint, as a health checker of Route 53 sends it. It connects only where `Connect` lets it."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from healthcare_dr.emulator.route53.model import CheckConfig, endpoint_of
+
+Connect = Callable[[str, int], tuple[str, int] | None]
+"""Where a host and port are reached (address and port), or None: nowhere."""
+
+CONNECT_SECONDS = 4.0
+ANSWER_SECONDS = 2.0
+SHORTEST_SECONDS = 1.0
+SEARCHED_BYTES = 5120
+HTTPS = 443
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a probe ended, in the words of GetHealthCheckStatus."""
+
+    success: bool
+    text: str
+
+
+def through_doors(doors: Mapping[str, str], door_port: int) -> Connect:
+    """Reaches each region's endpoints at its front door, loopback addresses as they are, and nothing else.
+
+    Args:
+        doors: addresses by region.
+    """
+
+    def connect(host: str, port: int) -> tuple[str, int] | None:
+        endpoint = endpoint_of(host)
+        if endpoint and endpoint[1] in doors:
+            return (doors[endpoint[1]], door_port) if port == HTTPS else None
+        try:
+            return (host, port) if ip_address(host).is_loopback else None
+        except ValueError:
+            return None
+
+    return connect
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Route 53 does not validate the certificates of endpoints.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+TLS = _tls()
+
+
+async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
+    """Ask the endpoint of `check` once, within Route 53's limits of time divided by `scale`."""
+    address = connect(check.ip or check.host, check.port)
+    if address is None:
+        return Outcome(False, "Failure: Resolved IP: none. The endpoint cannot be reached.")
+    tls = check.type.startswith("HTTPS")
+    try:
+        async with asyncio.timeout(max(SHORTEST_SECONDS, CONNECT_SECONDS / scale)):
+            reader, writer = await asyncio.open_connection(
+                *address, ssl=TLS if tls else None, server_hostname=(check.host if check.sni else "") if tls else None
+            )
+    except TimeoutError:
+        return Outcome(False, "Failure: Connection timed out.")
+    except (OSError, ValueError):
+        return Outcome(False, "Failure: The connection was refused or broken off.")
+    try:
+        async with asyncio.timeout(max(SHORTEST_SECONDS, ANSWER_SECONDS / scale)):
+            return await _ask(check, reader, writer)
+    except TimeoutError:
+        return Outcome(False, "Failure: The endpoint did not respond in time.")
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+        return Outcome(False, "Failure: The endpoint did not answer with HTTP.")
+    finally:
+        writer.transport.abort()
+
+
+async def _ask(check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Outcome:
+    if check.type == "TCP":
+        return Outcome(True, "Success: TCP connected.")
+    path = check.path if check.path.startswith("/") else f"/{check.path}"
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: {check.host or check.ip}\r\nConnection: close\r\n"
+        f"User-Agent: Amazon-Route53-Health-Check-Service (ref {check.id})\r\nAccept: */*\r\n\r\n".encode()
+    )
+    await writer.drain()
+    head = await reader.readuntil(b"\r\n\r\n")
+    version, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+    if not version.startswith("HTTP/"):
+        raise ValueError(version)
+    code = int(rest[:3])
+    if not 200 <= code < 400:
+        return Outcome(False, f"Failure: HTTP Status Code {rest}")
+    if check.type.endswith("_STR_MATCH") and not await _found(check.search or "", head, reader):
+        return Outcome(False, f"Failure: HTTP Status Code {rest}. The search string was not found.")
+    return Outcome(True, f"Success: HTTP Status Code {rest}")
+
+
+async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool:
+    wanted, body = search.encode(), b""
+    chunked = b"transfer-encoding: chunked" in head.lower()
+    while wanted not in body[:SEARCHED_BYTES]:
+        if len(body) >= SEARCHED_BYTES:
+            return False
+        if chunked:
+            size = int((await reader.readline()).partition(b";")[0], 16)
+            part = await reader.readexactly(size)
+            await reader.readline()
+        else:
+            part = await reader.read(SEARCHED_BYTES - len(body))
+        if not part:
+            return False
+        body += part
+    return True

@@ -1,0 +1,96 @@
+"""Front doors that lead to an API in each region."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPResponse
+from typing import Any
+
+import pytest
+
+from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.conditions import OPEN
+
+Clients = Callable[..., Any]
+
+REGIONS = ("us-east-1", "us-west-2")
+ECHO = """
+import json
+
+def handler(event, context):
+    seen = {name: event.get(name) for name in ("rawPath", "rawQueryString", "headers", "body")}
+    return {"statusCode": 200, "body": json.dumps(seen), "headers": {"Content-Type": "application/json"}}
+"""
+
+
+@dataclass(frozen=True)
+class Front:
+    """An embedded AWS with an API in each region."""
+
+    emulator: Emulator
+    apis: dict[str, str]
+
+    def name(self, region: str) -> str:
+        return f"{self.apis[region]}.execute-api.{region}.amazonaws.com"
+
+    def connect(self, region: str, name: str, *, timeout: float = 15) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=str(self.emulator.certificate))
+        plain = socket.create_connection(self.emulator.door(region), timeout=timeout)
+        try:
+            return context.wrap_socket(plain, server_hostname=name)
+        except BaseException:
+            plain.close()
+            raise
+
+    def get(self, region: str, path: str = "/echo", *, name: str | None = None) -> tuple[int, bytes]:
+        name = name or self.name(region)
+        with self.connect(region, name) as connection:
+            return ask(connection, name, path)
+
+    def serves(self, region: str) -> bool:
+        try:
+            return self.get(region)[0] == 200
+        except OSError:
+            return False
+
+
+def ask(connection: ssl.SSLSocket, name: str, path: str = "/echo", headers: str = "") -> tuple[int, bytes]:
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\n{headers}\r\n".encode())
+    response = HTTPResponse(connection)
+    response.begin()
+    return response.status, response.read()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 15
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(scope="session")
+def fronts(
+    emulator: Emulator, mended: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
+) -> Front:
+    apis = {}
+    for region in REGIONS:
+
+        def client(service: str, region: str = region) -> Any:
+            return mended(service, region)
+
+        function = make_function(client, f"echo-{region}", ECHO)
+        apis[region] = make_api(client, function, {"$default": {}}, permitted=True)
+    return Front(emulator, apis)
+
+
+@pytest.fixture
+def front(fronts: Front) -> Iterator[Front]:
+    yield fronts
+    for region in REGIONS:
+        fronts.emulator.play(region, OPEN)
+    assert all(eventually(partial(fronts.serves, region)) for region in REGIONS)

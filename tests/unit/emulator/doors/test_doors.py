@@ -1,0 +1,163 @@
+"""A front door serves the APIs of its own region under their names, and fails in every way it is told to."""
+
+import json
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from healthcare_dr.emulator.conditions import OPEN, DoorFault
+from healthcare_dr.errors import EmulatorError
+from unit.emulator.doors.conftest import REGIONS, Front, ask, eventually
+
+Clients = Callable[..., Any]
+
+EAST, WEST = REGIONS
+
+
+def test_a_request_arrives_as_it_was_sent(front: Front) -> None:
+    name = front.name(EAST)
+    with front.connect(EAST, name) as connection:
+        headers = "Authorization: Bearer abc\r\nX-Twice: one\r\nX-Twice: two\r\n"
+        status, body = ask(connection, name, "/fhir/Patient%20x?a=1&b=%2F", headers)
+    seen = json.loads(body)
+    assert status == 200
+    assert seen["rawPath"] in ("/fhir/Patient%20x", "/fhir/Patient x")
+    assert seen["rawQueryString"] == "a=1&b=%2F"
+    assert seen["headers"]["authorization"] == "Bearer abc"
+    assert "two" in seen["headers"]["x-twice"]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_each_region_serves_its_own_api_alone(front: Front, region: str) -> None:
+    other = WEST if region == EAST else EAST
+    assert front.get(region)[0] == 200
+    foreign = f"{front.apis[other]}.execute-api.{region}.amazonaws.com"
+    assert front.get(region, name=foreign) == (403, b'{"message":"Forbidden"}')
+
+
+@pytest.mark.trap(31)
+def test_a_name_of_another_region_has_no_certificate(front: Front) -> None:
+    for name in (front.name(WEST), "example.com", f"a.b.execute-api.{EAST}.amazonaws.com"):
+        with pytest.raises(ssl.SSLEOFError):
+            front.connect(EAST, name)
+
+
+def test_a_path_does_not_lead_out_of_the_api(front: Front) -> None:
+    assert front.get(EAST, "/../../../_ministack/ready")[0] == 404
+
+
+@pytest.mark.requirement("R4.2")
+def test_a_refusing_door_resets_who_is_connected_and_lets_nobody_in(front: Front) -> None:
+    name = front.name(EAST)
+    with front.connect(EAST, name) as kept:
+        assert ask(kept, name)[0] == 200
+        front.emulator.play(EAST, DoorFault(mode="refused"))
+        _expect_reset(kept)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(front.emulator.door(EAST), timeout=15)
+    assert front.serves(WEST)
+    front.emulator.play(EAST, OPEN)
+    assert eventually(lambda: front.serves(EAST))
+
+
+@pytest.mark.requirement("R4.2")
+def test_a_black_hole_swallows_everything_until_it_ends(front: Front) -> None:
+    name = front.name(EAST)
+    with front.connect(EAST, name) as kept:
+        assert ask(kept, name)[0] == 200
+        front.emulator.play(EAST, DoorFault(mode="blackhole"))
+        assert eventually(lambda: _hangs(front))
+        kept.settimeout(1)
+        with pytest.raises(TimeoutError):
+            ask(kept, name)
+        with socket.create_connection(front.emulator.door(EAST), timeout=15) as waiting:
+            front.emulator.play(EAST, OPEN)
+            with pytest.raises(ConnectionResetError):
+                waiting.recv(1)
+        kept.settimeout(15)
+        _expect_reset(kept)
+    assert eventually(lambda: front.serves(EAST))
+
+
+def _expect_reset(connection: ssl.SSLSocket) -> None:
+    # Below TLS, which takes a reset for an end.
+    with socket.socket(fileno=connection.detach()) as plain:
+        plain.settimeout(15)
+        with pytest.raises(ConnectionResetError):
+            plain.recv(1)
+
+
+def _hangs(front: Front) -> bool:
+    try:
+        front.connect(EAST, front.name(EAST), timeout=1).close()
+    except TimeoutError:
+        return True
+    return False
+
+
+@pytest.mark.requirement("R4.2")
+def test_an_erring_door_answers_503_to_who_is_connected_already(front: Front) -> None:
+    name = front.name(EAST)
+    with front.connect(EAST, name) as kept:
+        assert ask(kept, name)[0] == 200
+        front.emulator.play(EAST, DoorFault(mode="errors"))
+        assert eventually(lambda: ask(kept, name) == (503, b'{"message":"Service Unavailable"}'))
+        front.emulator.play(EAST, OPEN)
+        assert eventually(lambda: ask(kept, name)[0] == 200)
+
+
+@pytest.mark.requirement("R4.2")
+def test_a_slow_door_answers_late(front: Front) -> None:
+    name = front.name(EAST)
+    front.emulator.play(EAST, DoorFault(mode="slow", delay_seconds=60))
+    assert eventually(lambda: _late(front, name))
+    front.emulator.play(EAST, OPEN)
+    assert eventually(lambda: front.serves(EAST))
+
+
+def _late(front: Front, name: str) -> bool:
+    with front.connect(EAST, name) as connection:
+        connection.settimeout(3)
+        try:
+            ask(connection, name)
+        except TimeoutError:
+            return True
+    return False
+
+
+def test_a_shared_name_leads_to_the_api_of_the_region(front: Front, mended: Clients) -> None:
+    route53, shared = mended("route53"), "api.healthcare-dr-doors.com"
+    zone = route53.create_hosted_zone(Name="healthcare-dr-doors.com", CallerReference="doors")["HostedZone"]["Id"]
+    records = [
+        {
+            "Name": shared,
+            "Type": "CNAME",
+            "SetIdentifier": region,
+            "Weight": 50,
+            "TTL": 10,
+            "ResourceRecords": [{"Value": front.name(region)}],
+        }
+        for region in REGIONS
+    ]
+    changes = [{"Action": "CREATE", "ResourceRecordSet": record} for record in records]
+    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
+    for region in REGIONS:
+        assert eventually(partial(_serves_as, front, region, shared))
+
+
+def _serves_as(front: Front, region: str, name: str) -> bool:
+    try:
+        return front.get(region, name=name)[0] == 200
+    except ssl.SSLError:
+        return False
+
+
+def test_a_door_that_is_not_there_is_named(front: Front) -> None:
+    with pytest.raises(EmulatorError, match="eu-west-1 has no front door: choose us-east-1 or us-west-2"):
+        front.emulator.play("eu-west-1", OPEN)
+    with pytest.raises(EmulatorError, match="cannot be 'ajar'"):
+        DoorFault(mode="ajar")  # type: ignore[arg-type]

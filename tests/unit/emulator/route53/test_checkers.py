@@ -1,0 +1,157 @@
+"""Probes of real servers, and what the checkers make of them."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+
+from healthcare_dr.emulator.route53.board import Board
+from healthcare_dr.emulator.route53.checkers import Checkers
+from healthcare_dr.emulator.route53.model import CheckConfig
+from healthcare_dr.emulator.route53.probing import Outcome, probe, through_doors
+
+FAST = 100.0
+NOWHERE = through_doors({}, 1)
+
+
+class Endpoint:
+    """Answers what it is told to; None: nothing, ever."""
+
+    def __init__(self) -> None:
+        self.answer: bytes | None = ok()
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            if self.answer is None:
+                await reader.read()
+            else:
+                writer.write(self.answer)
+                await writer.drain()
+        except (OSError, EOFError):
+            pass
+        finally:
+            writer.transport.abort()
+
+
+def ok(body: bytes = b"", status: str = "200 OK", header: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{header}Connection: close\r\n\r\n".encode() + body
+
+
+@asynccontextmanager
+async def serving(*, tls: ssl.SSLContext | None = None) -> Any:
+    endpoint = Endpoint()
+    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0, ssl=tls)
+    endpoint.port = server.sockets[0].getsockname()[1]
+    try:
+        yield endpoint
+    finally:
+        server.close()
+
+
+def config(port: int, **other: Any) -> CheckConfig:
+    return CheckConfig(**{"id": "a", "type": "HTTP", "host": "127.0.0.1", "port": port, **other})
+
+
+def probed(answer: bytes | None, *, tls: ssl.SSLContext | None = None, **other: Any) -> Outcome:
+    async def run() -> Outcome:
+        async with serving(tls=tls) as endpoint:
+            endpoint.answer = answer
+            return await probe(config(endpoint.port, **other), NOWHERE, FAST)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("status", "healthy"),
+    [("200 OK", True), ("302 Found", True), ("404 Not Found", False), ("503 Service Unavailable", False)],
+)
+def test_2xx_and_3xx_are_healthy(status: str, healthy: bool) -> None:
+    assert probed(ok(status=status)).success is healthy
+
+
+@pytest.mark.parametrize("sni", [True, False])
+def test_certificates_are_not_validated(sni: bool) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("somebody.example").configure_cert(tls)
+    names: list[str | None] = []
+    tls.sni_callback = lambda _, name, __: names.append(name)
+    found = probed(ok(), tls=tls, type="HTTPS", host="api.example", ip="127.0.0.1", sni=sni)
+    assert found.success
+    assert names == ["api.example" if sni else None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "healthy"),
+    [
+        (ok(b"all is well"), True),
+        (ok(b"x" * 5116 + b"well"), True),
+        (ok(b"x" * 5117 + b"well"), False),
+        (ok(b"all is bad"), False),
+        (ok(b"2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n", header="Transfer-Encoding: chunked\r\n"), True),
+    ],
+)
+def test_the_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
+    assert probed(answer, type="HTTP_STR_MATCH", search="well").success is healthy
+
+
+@pytest.mark.parametrize("answer", [None, b"hello\r\n\r\n", b""])
+def test_no_answer_of_http_is_unhealthy(answer: bytes | None) -> None:
+    assert not probed(answer).success
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "clinic.example", "abc.execute-api.us-east-1.amazonaws.com"])
+def test_nothing_but_doors_and_loopback_is_contacted(host: str) -> None:
+    assert NOWHERE(host, 443) is None
+    assert not asyncio.run(probe(config(443, host=host), NOWHERE, FAST)).success
+
+
+def test_endpoints_are_reached_at_their_regions_door() -> None:
+    connect = through_doors({"us-east-1": "127.0.0.2"}, 4567)
+    assert connect("abc.execute-api.us-east-1.amazonaws.com", 443) == ("127.0.0.2", 4567)
+    assert connect("abc.execute-api.us-east-1.amazonaws.com", 80) is None
+    assert connect("abc.execute-api.us-west-2.amazonaws.com", 443) is None
+
+
+@pytest.mark.requirement("R4.2")
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    async def run() -> None:
+        async with serving() as endpoint, asyncio.timeout(60):
+            board = Board()
+            checks = {"a": config(endpoint.port, interval=10, threshold=2, inverted=inverted)}
+            checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+
+            def state() -> tuple[bool, int]:
+                status = board.statuses(checks)["a"]
+                return status.healthy != inverted, len(status.observations)
+
+            checkers.follow(checks)
+            try:
+                await until(lambda: state() == (True, 8))
+                endpoint.answer = ok(status="500 Internal Server Error")
+                await until(lambda: not state()[0])
+                endpoint.answer = ok()
+                await until(lambda: state()[0])
+            finally:
+                await checkers.stop()
+
+    asyncio.run(run())
+
+
+def test_a_refused_connection_is_unhealthy() -> None:
+    async def run() -> Outcome:
+        async with serving() as endpoint:
+            port = endpoint.port
+        return await probe(config(port), NOWHERE, FAST)
+
+    assert not asyncio.run(run()).success

@@ -1,0 +1,114 @@
+"""The rules of health and of the choice between weighted records."""
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healthcare_dr.emulator.route53.health import Streak, share_of, verdict
+from healthcare_dr.emulator.route53.model import CheckConfig, Record
+from healthcare_dr.emulator.route53.selection import choose
+
+PICKS = 100_000
+
+
+def record(region: str, weight: int | None, check_id: str | None = None) -> Record:
+    return Record(
+        name="api.clinic.example",
+        type="CNAME",
+        ttl=10,
+        values=(f"{region}.example",),
+        set_identifier=region,
+        weight=weight,
+        check_id=check_id,
+    )
+
+
+BOTH = (record("east", 70, "one"), record("west", 30, "two"))
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(1, 10))
+def test_only_as_many_probes_in_a_row_as_the_threshold_turn_an_opinion(probes: list[bool], threshold: int) -> None:
+    streak, expected = Streak(), True
+    for number, success in enumerate(probes, start=1):
+        streak = streak.after(success, threshold=threshold)
+        last = probes[max(0, number - threshold) : number]
+        if len(last) == threshold and len(set(last)) == 1:
+            expected = success
+        assert streak.healthy is expected
+
+
+@pytest.mark.parametrize(("healthy", "expected"), [(0, False), (17, False), (18, False), (19, True), (100, True)])
+def test_a_check_is_healthy_when_more_than_18_percent_say_so(healthy: int, expected: bool) -> None:
+    check = CheckConfig(id="a", type="HTTPS")
+    share = share_of([True] * healthy + [False] * (100 - healthy))
+    assert verdict(check, {"a": check}, {"a": share}) is expected
+
+
+@given(st.floats(0, 1), st.booleans())
+def test_inversion_turns_the_verdict(share: float, disabled: bool) -> None:
+    plain = CheckConfig(id="a", type="HTTPS", disabled=disabled)
+    inverted = CheckConfig(id="a", type="HTTPS", inverted=True, disabled=disabled)
+    assert verdict(plain, {}, {"a": share}) is not verdict(inverted, {}, {"a": share})
+
+
+def test_a_new_check_is_healthy_until_there_is_data() -> None:
+    check = CheckConfig(id="a", type="HTTPS")
+    assert verdict(check, {"a": check}, {})
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8), st.integers(0, 9))
+def test_a_calculated_check_counts_its_children(children: list[tuple[bool, bool, bool]], threshold: int) -> None:
+    checks = {
+        str(number): CheckConfig(id=str(number), type="HTTPS", disabled=disabled, inverted=inverted)
+        for number, (_, disabled, inverted) in enumerate(children)
+    }
+    shares = {str(number): float(up) for number, (up, _, _) in enumerate(children)}
+    check = CheckConfig(id="sum", type="CALCULATED", children=tuple(checks), child_threshold=threshold)
+    expected = sum(disabled or up != inverted for up, disabled, inverted in children)
+    assert verdict(check, {**checks, "sum": check}, shares) is (expected >= threshold)
+
+
+def test_weights_are_shares_of_the_answers() -> None:
+    random = Random(4)  # noqa: S311 - a fixed sequence
+    east = sum(choose(BOTH, {}, random) is BOTH[0] for _ in range(PICKS))
+    deviation = math.sqrt(PICKS * 0.7 * 0.3)
+    assert abs(east - PICKS * 0.7) < 4 * deviation
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 255), st.booleans()), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_an_unhealthy_record_is_never_chosen_while_another_is_healthy(
+    drawn: list[tuple[int, bool]], random: Random
+) -> None:
+    records = [record(str(number), weight, str(number)) for number, (weight, _) in enumerate(drawn)]
+    healthy = {str(number): up for number, (_, up) in enumerate(drawn)}
+    chosen = choose(records, healthy, random)
+    assert healthy[str(chosen.check_id)] or not any(healthy.values())
+    weighted = any(weight for weight, up in drawn if up or not any(healthy.values()))
+    assert chosen.weight or not weighted
+
+
+@pytest.mark.trap(20)
+def test_when_all_are_unhealthy_all_are_answered() -> None:
+    random = Random(4)  # noqa: S311 - a fixed sequence
+    chosen = {choose(BOTH, {"one": False, "two": False}, random).set_identifier for _ in range(200)}
+    assert chosen == {"east", "west"}
+
+
+@pytest.mark.trap(21)
+def test_a_record_without_a_check_is_always_healthy() -> None:
+    random = Random(4)  # noqa: S311 - a fixed sequence
+    records = (record("east", 255, "one"), record("west", 1))
+    assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}
+
+
+def test_weight_0_is_chosen_only_when_no_other_is_healthy() -> None:
+    random = Random(4)  # noqa: S311 - a fixed sequence
+    records = (record("east", 10, "one"), record("west", 0, "two"))
+    assert {choose(records, {}, random).set_identifier for _ in range(200)} == {"east"}
+    assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}
