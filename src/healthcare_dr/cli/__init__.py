@@ -15,6 +15,7 @@ from healthcare_dr.cli.frame import command, session
 from healthcare_dr.cli.reports import outputs, status
 from healthcare_dr.cli.stacks import deploy, destroy, plan
 from healthcare_dr.cli.synthesize import synth
+from healthcare_dr.cli.traffic import drain, restore
 
 __all__ = ["app", "command", "main", "session"]
 
@@ -39,7 +40,7 @@ def root(
 
 
 # In the order in which the help lists them.
-for function in (synth, up, down, plan, deploy, destroy, status, outputs, token, seed):
+for function in (synth, up, down, plan, deploy, destroy, status, outputs, drain, restore, token, seed):
     app.command()(command(function))
 
 

@@ -132,8 +132,15 @@ class Emulator:
         Raises:
             EmulatorError: the process does not say.
         """
-        # ministack as it is replicates within the write.
-        return replication_pending.ask(self._layout, self._ports) if self.fixed and self.running() else 0
+        return self._waiting().pending
+
+    def waiting_seconds(self) -> float:
+        """How long ago the oldest write that has not arrived in the other region was made; 0 when all have.
+
+        Raises:
+            EmulatorError: the process does not say.
+        """
+        return self._waiting().waiting_seconds
 
     def door(self, region: str) -> tuple[str, int]:
         """The address and port of a region's front door, which stands for port 443 of that region's host names.
@@ -240,6 +247,11 @@ class Emulator:
     def certificate(self) -> Path:
         """The authority that clients of the API and of the issuer have to trust (PEM)."""
         return self._layout.authority_certificate
+
+    def _waiting(self) -> replication_pending.Pending:
+        # ministack as it is replicates within the write.
+        asked = self.fixed and self.running()
+        return replication_pending.ask(self._layout, self._ports) if asked else replication_pending.Pending()
 
     def _recorded(self) -> tuple[int, Ports]:
         """The process number and the ports of the process that runs."""

@@ -139,6 +139,9 @@ class BreakableAws(EmbeddedAws, Protocol):
     def pending(self) -> int:
         """How many writes to tables and documents have not arrived in the other region."""
 
+    def waiting_seconds(self) -> float:
+        """How long ago the oldest of them was made; 0 when all have arrived."""
+
 
 class Progress(Protocol):
     """Where work in progress is told; nothing of it is a result."""

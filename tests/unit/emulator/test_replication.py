@@ -27,10 +27,11 @@ def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, men
     start = time.monotonic()
     put(mended, EAST, table, "a", value="1")
     assert replicating.pending() == 1
+    assert 0 < replicating.waiting_seconds() < 2
     assert get(mended, WEST, table, "a") is None
     wait_for(lambda: get(mended, WEST, table, "a") == {"value": "1"})
     assert 0.4 <= time.monotonic() - start < 2
-    assert replicating.pending() == 0
+    assert (replicating.pending(), replicating.waiting_seconds()) == (0, 0)
 
 
 def test_ministack_as_it_is_replicates_within_the_write(as_is: Clients, unfixed_emulator: Emulator) -> None:

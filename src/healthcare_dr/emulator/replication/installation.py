@@ -1,6 +1,7 @@
 """Puts replication of ours into ministack."""
 
 import hmac
+import json
 from typing import Any
 
 from ministack import app
@@ -42,7 +43,8 @@ def _say_what_waits(queue: Queue, secret: str) -> None:
         method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
     ) -> Response | None:
         if path == PATH and hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode()):
-            return 200, {"Content-Type": "text/plain"}, str(queue.pending()).encode()
+            content = {"pending": queue.pending(), "waiting_seconds": queue.waiting_seconds()}
+            return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
         response: Response | None = await inner(method, path, headers, query, request_id)
         return response
 

@@ -1,7 +1,9 @@
 """How many changes wait, asked of the process itself, so that a write that was just answered is counted."""
 
 import http.client
+import json
 import ssl
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from healthcare_dr.emulator.configuration import Ports
@@ -14,8 +16,16 @@ PATH = "/_ministack/replication"
 SECRET_HEADER = "x-healthcare-dr-root"  # noqa: S105
 
 
-def ask(layout: Layout, ports: Ports) -> int:
-    """The number of changes of both kinds.
+@dataclass(frozen=True)
+class Pending:
+    """The number of changes of both kinds that wait, and how long ago the oldest of them was written."""
+
+    pending: int = 0
+    waiting_seconds: float = 0.0
+
+
+def ask(layout: Layout, ports: Ports) -> Pending:
+    """What waits now.
 
     Raises:
         EmulatorError: the process does not say.
@@ -32,4 +42,4 @@ def ask(layout: Layout, ports: Ports) -> int:
         connection.close()
     if response.status != http.client.OK:
         raise EmulatorError(f"the embedded AWS does not say what waits for replication: HTTP {response.status}")
-    return int(content)
+    return Pending(**json.loads(content))

@@ -50,6 +50,11 @@ class Queue:
         """How many changes of both kinds wait."""
         return len(self.tables.changes) + len(self.documents.changes)
 
+    def waiting_seconds(self) -> float:
+        """How long ago the oldest change that waits was written; 0 when none waits."""
+        written = [lane.changes[0].written for lane in (self.tables, self.documents) if lane.changes]
+        return time.monotonic() - min(written) if written else 0.0
+
     async def run(self) -> None:
         """Apply each change when it is due, for ever."""
         while True:

@@ -1,0 +1,131 @@
+"""Asks DNS, replication and the records table what draining and restoring have to know."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from healthcare_dr.errors import EmulatorError
+from healthcare_dr.ops.ports import BreakableAws
+
+ANSWERS: Final = 8
+CONFLICTS: Final = "$platform#conflicts"
+INDEX: Final = "by-update"
+ARRIVAL_SECONDS: Final = 10.0
+OVERDUE_SECONDS: Final = 2.0
+LATENCY_WINDOW: Final = timedelta(minutes=5)
+
+
+def counted(server: tuple[str, int], name: str) -> Mapping[str, int] | None:
+    """How often each region is the target of the CNAME `name` in 8 answers of `server`; None without an answer."""
+    import dns.exception
+    import dns.message
+    import dns.query
+    import dns.rdatatype
+
+    regions: Counter[str] = Counter()
+    for _ in range(ANSWERS):
+        query = dns.message.make_query(name, "CNAME")
+        try:
+            answer = dns.query.udp(query, server[0], port=server[1], timeout=2)
+        except (dns.exception.DNSException, OSError):
+            return None
+        for found in answer.answer:
+            if found.rdtype == dns.rdatatype.CNAME:
+                labels = found[0].to_text().split(".")
+                regions[labels[2] if len(labels) > 2 else ""] += 1
+    return regions or None
+
+
+def first_answering(name_servers: Sequence[str], name: str) -> Mapping[str, int] | None:
+    """`counted` of the first of the zone's own name servers that answers."""
+    import socket
+
+    for host in name_servers:
+        try:
+            address = socket.gethostbyname(host)
+        except OSError:
+            continue
+        counts = counted((address, 53), name)
+        if counts is not None:
+            return counts
+    return None
+
+
+def embedded_lag(
+    emulator: BreakableAws,
+    *,
+    limit_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """Why the regions' data differ: replication stands still, is set to lag too much, or is behind for over 10 s.
+
+    Writes that are younger than the lag are on their way: under traffic there always are some.
+    """
+    try:
+        state = emulator.replication()
+        if not (state.tables and state.documents):
+            return ["replication is paused"]
+        if state.lag_seconds > limit_seconds:
+            return [f"replication lags by {state.lag_seconds:g} s"]
+        deadline, due = clock() + ARRIVAL_SECONDS, state.lag_seconds + OVERDUE_SECONDS
+        while (waiting := emulator.waiting_seconds()) > due and clock() < deadline:
+            sleep(0.2)
+    except EmulatorError as error:
+        return [f"replication cannot be asked: {error}"]
+    return [f"a write of {waiting:.0f} s ago has not been replicated"] if waiting > due else []
+
+
+def aws_lag(
+    cloudwatch: Any, *, table: str, receiving: str, limit_seconds: int, now: datetime | None = None
+) -> list[str]:
+    """Why replication to `receiving` is too late, by the surviving region's metrics of the last 5 minutes."""
+    end = now or datetime.now(UTC)
+    try:
+        answer = cloudwatch.get_metric_statistics(
+            Namespace="AWS/DynamoDB",
+            MetricName="ReplicationLatency",
+            Dimensions=[
+                {"Name": "TableName", "Value": table},
+                {"Name": "ReceivingRegion", "Value": receiving},
+            ],
+            StartTime=end - LATENCY_WINDOW,
+            EndTime=end,
+            Period=60,
+            Statistics=["Maximum"],
+        )
+    except (ClientError, BotoCoreError) as error:
+        return [f"replication cannot be asked: {' '.join(str(error).split())}"]
+    points = [float(point["Maximum"]) for point in answer["Datapoints"]]
+    if not points:
+        return [f"CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"]
+    late = max(points) / 1000
+    return [f"replication to {receiving} is {late:.1f} s late"] if late > limit_seconds else []
+
+
+def open_conflicts(client: Any, *, table: str, region: str) -> list[str]:
+    """Why conflicts stand in the way: how many are open in a region; `client` is DynamoDB there."""
+    found, request = (
+        0,
+        {
+            "TableName": table,
+            "IndexName": INDEX,
+            "KeyConditionExpression": "update_shard = :shelf",
+            "ExpressionAttributeValues": {":shelf": {"S": CONFLICTS}},
+            "Select": "COUNT",
+        },
+    )
+    try:
+        while True:
+            page = client.query(**request)
+            found += int(page["Count"])
+            if not page.get("LastEvaluatedKey"):
+                break
+            request = request | {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+    except (ClientError, BotoCoreError) as error:
+        return [f"conflicts in {region} cannot be counted: {' '.join(str(error).split())}"]
+    return [f"{found} conflicts are open in {region}"] if found else []

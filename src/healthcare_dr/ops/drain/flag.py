@@ -1,0 +1,122 @@
+"""The drain flag of a region, kept in the other one with an audit item, both in one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+from zlib import crc32
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from healthcare_dr.errors import DeploymentError
+
+PLATFORM: Final = "$platform"
+FLAG: Final = f"{PLATFORM}#drain"
+_SHARDS: Final = 16  # as the patient API spreads its audit items
+_FLAG_FAILED: Final = ["ConditionalCheckFailed", "None"]
+
+
+class DynamoDB(Protocol):
+    """What of boto3's client is used."""
+
+    def get_item(self, **request: Any) -> Mapping[str, Any]:
+        """Read one item."""
+
+    def transact_write_items(self, **request: Any) -> Mapping[str, Any]:
+        """Write all or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Who drains or restores a region, when (aware) and why; `id` is unique to it."""
+
+    id: str
+    at: datetime
+    by: str
+    reason: str
+
+
+def operator(environment: Mapping[str, str], *, stated: str | None = None) -> str:
+    """`operator:<who>`: as stated, else the AWS profile, else user@host; no service is asked."""
+    user, host = environment.get("USER") or "unknown", environment.get("HOSTNAME") or "unknown"
+    return f"operator:{stated or environment.get('AWS_PROFILE') or f'{user}@{host}'}"
+
+
+class DrainFlag:
+    """The flag of `drained`, in the tables of `surviving`; the client must be one of `surviving`."""
+
+    def __init__(self, *, client: DynamoDB, records: str, audit: str, drained: str, surviving: str) -> None:
+        if drained == surviving:
+            raise ValueError("a region's drain flag is kept in the other region")
+        self._client = client
+        self._records = records
+        self._audit = audit
+        self._drained = drained
+        self._surviving = surviving
+
+    def standing(self) -> bool:
+        """Whether the flag is set. Raises DeploymentError."""
+        try:
+            answer = self._client.get_item(TableName=self._records, Key=self._key(), ConsistentRead=True)
+        except (ClientError, BotoCoreError) as error:
+            raise self._failure("read", error) from error
+        return "Item" in answer
+
+    def set(self, order: Order) -> bool:
+        """Set the flag; False, and nothing written, when it is set already. Raises DeploymentError."""
+        at = {"N": str(round(order.at.timestamp() * 1000))}
+        put = {
+            "TableName": self._records,
+            "Item": {**self._key(), "at": at, "by": {"S": order.by}, "reason": {"S": order.reason}},
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+        return self._write({"Put": put}, order, action="C", interaction="create", status=201)
+
+    def clear(self, order: Order) -> bool:
+        """Delete the flag; False, and nothing written, when there is none. Raises DeploymentError."""
+        delete = {"TableName": self._records, "Key": self._key(), "ConditionExpression": "attribute_exists(pk)"}
+        return self._write({"Delete": delete}, order, action="D", interaction="delete", status=204)
+
+    def _write(self, change: dict[str, Any], order: Order, *, action: str, interaction: str, status: int) -> bool:
+        audit = {
+            "TableName": self._audit,
+            "Item": self._audit_item(order, action=action, interaction=interaction, status=status),
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+        try:
+            self._client.transact_write_items(TransactItems=[change, {"Put": audit}], ClientRequestToken=order.id)
+        except ClientError as error:
+            reasons = error.response.get("CancellationReasons", [])
+            if [reason.get("Code") for reason in reasons] == _FLAG_FAILED:
+                return False
+            raise self._failure("write", error) from error
+        except BotoCoreError as error:
+            raise self._failure("write", error) from error
+        return True
+
+    def _audit_item(self, order: Order, *, action: str, interaction: str, status: int) -> dict[str, dict[str, str]]:
+        at = order.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        texts = {
+            "pk": f"{PLATFORM}#{at[:13]}#{crc32(order.id.encode()) % _SHARDS:02d}",
+            "sk": f"{at}#{order.id}",
+            "record": f"{PLATFORM}#Region/{self._drained}",
+            "at": at,
+            "event": order.id,
+            "tenant": PLATFORM,
+            "subject": order.by,
+            "action": action,
+            "interaction": interaction,
+            "outcome": "success",
+            "region": self._surviving,
+            "source_ip": "",
+            "request_id": order.id,
+            "reason": order.reason,
+        }
+        return {**{name: {"S": text} for name, text in texts.items()}, "status": {"N": str(status)}}
+
+    def _key(self) -> dict[str, dict[str, str]]:
+        return {"pk": {"S": FLAG}, "sk": {"S": self._drained}}
+
+    def _failure(self, verb: str, error: Exception) -> DeploymentError:
+        text = " ".join(str(error).split())
+        return DeploymentError(f"cannot {verb} the drain flag of {self._drained} in {self._surviving}: {text}")
