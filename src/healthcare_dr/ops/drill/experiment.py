@@ -1,0 +1,184 @@
+"""Experiments: what a drill breaks, under which load, and what is expected. Written as YAML; ours are beside this."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from healthcare_dr.errors import SettingsError
+
+FOLDER: Final = Path(__file__).parent / "experiments"
+SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+FaultName = Literal[
+    "refused",
+    "blackhole",
+    "errors",
+    "slow",
+    "throttled",
+    "denied",
+    "replication-paused",
+    "replication-lag",
+    "control-planes",
+]
+Role = Literal["primary", "secondary"]
+Expectation = Literal["failover", "none", "outage"]
+Hypothesis = Literal["requests-succeed", "checks-healthy", "dns-names-both", "replication-caught-up"]
+
+TAKE_AWAY: Final = ("refused", "blackhole", "errors", "slow", "throttled", "denied")
+"""The faults of one region; the others are of both."""
+LONGEST: Final = 3600.0
+
+Seconds = Annotated[float, Field(ge=0, le=LONGEST)]
+Duration = Annotated[float, Field(gt=0, le=LONGEST)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True)
+
+
+class Step(_Model):
+    """One fault of the method. Times are real seconds since the method began; a drill's time scale shortens them."""
+
+    fault: FaultName = Field(description="what breaks")
+    region: Literal["primary", "secondary", "both"] = Field("both", description="where; only for faults of a region")
+    at: Seconds = Field(0.0, description="when it begins")
+    lasting: Duration | None = Field(None, alias="for", description="for how long; without it, until watching ends")
+    delay_seconds: Duration | None = Field(None, description="of each answer; only and always for slow")
+    lag_seconds: Duration | None = Field(None, description="of replication; only and always for replication-lag")
+    tables: bool = Field(True, description="whether tables stop; only for replication-paused")
+    documents: bool = Field(True, description="whether documents stop; only for replication-paused")
+
+    @model_validator(mode="after")
+    def _has_what_its_fault_takes(self) -> Self:
+        if self.fault in TAKE_AWAY and "region" not in self.model_fields_set:
+            raise ValueError(f"region must be primary, secondary or both for {self.fault}")
+        if self.fault not in TAKE_AWAY and self.region != "both":
+            raise ValueError(f"region must be both for {self.fault}, or not be given")
+        for field, fault in (("delay_seconds", "slow"), ("lag_seconds", "replication-lag")):
+            if (self.fault == fault) != (getattr(self, field) is not None):
+                raise ValueError(f"{field} must be given for {fault}, and for nothing else")
+        if self.fault != "replication-paused" and not (self.tables and self.documents):
+            raise ValueError("tables and documents are only for replication-paused")
+        if not (self.tables or self.documents):
+            raise ValueError("tables or documents must be true: else nothing is paused")
+        return self
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The regions it breaks."""
+        return ("primary", "secondary") if self.region == "both" else (self.region,)
+
+
+class Load(_Model):
+    """The clients and what they send."""
+
+    rate: float = Field(20.0, gt=0, le=1000, description="requests a second, of all clients together")
+    clients: int = Field(8, ge=1, le=100)
+    write_percent: Percent = 20.0
+    document_percent: Percent = 5.0
+    ignore_ttl: bool = Field(False, description="keep a DNS answer for ever, as badly set JVMs do")
+    retries: int = Field(2, ge=0, le=10)
+    timeout_seconds: float = Field(5.0, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _shares_are_parts_of_a_whole(self) -> Self:
+        if self.write_percent + self.document_percent > 100:
+            raise ValueError("write_percent and document_percent must be at most 100 together")
+        return self
+
+
+class Experiment(_Model):
+    """One experiment, in the words of chaos engineering."""
+
+    title: str = Field(min_length=1, max_length=100)
+    description: str = Field(min_length=1)
+    steady_state: tuple[Hypothesis, ...] = Field(
+        ("requests-succeed", "checks-healthy", "dns-names-both", "replication-caught-up"),
+        min_length=1,
+        description="what holds before the method, and again after healing",
+    )
+    method: tuple[Step, ...] = Field(min_length=1)
+    expect: Expectation
+    load: Load = Load()
+    watch_seconds: Duration = Field(150.0, description="from the beginning of the method on; then all is healed")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for number, step in enumerate(self.method):
+            if step.at + (step.lasting or 0) >= self.watch_seconds:
+                raise ValueError(f"method[{number}] must end before watch_seconds ({self.watch_seconds:g})")
+        lost = self.lost()
+        if self.expect == "failover" and len(lost) != 1:
+            raise ValueError("expect must be none or outage: failover needs a method that breaks exactly one region")
+        if self.expect == "outage" and len(lost) != 2:
+            raise ValueError("expect must be none or failover: outage needs a method that breaks both regions")
+        return self
+
+    def lost(self) -> tuple[Role, ...]:
+        """The regions that the method takes away, for good or for a while."""
+        broken = {role for step in self.method if step.fault in TAKE_AWAY for role in step.roles}
+        return tuple(role for role in ("primary", "secondary") if role in broken)
+
+    def fault_at(self) -> float:
+        """When recovery begins to count: when the first region breaks, or else the first step."""
+        breaking = [step.at for step in self.method if step.fault in TAKE_AWAY]
+        return min(breaking or [step.at for step in self.method])
+
+    def document(self) -> dict[str, Any]:
+        """As the YAML says it, defaults filled in."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that come with the platform, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def load(which: str | Path) -> Experiment:
+    """An experiment that comes with the platform, by its name, or one in a file.
+
+    Raises:
+        SettingsError: there is none, or it says something that is not allowed.
+    """
+    path = shipped().get(str(which), Path(which))
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(
+            f"{which} cannot be read as an experiment; name a YAML file or one of {', '.join(shipped())}"
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-01
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f" in line {mark.line + 1}"
+        raise SettingsError(f"{path} is not YAML{where}; see `hdr drill --schema` for what it must say") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path} must be a mapping with title, description, method and expect")
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_explain(error.errors(include_url=False)[0])}") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of an experiment's file."""
+    return {"$schema": SCHEMA_DIALECT, **Experiment.model_json_schema(by_alias=True)}
+
+
+def _explain(problem: Any) -> str:
+    place = ""
+    for part in problem["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    reason = " ".join(str(problem["msg"]).split())
+    if problem["type"] == "value_error":
+        return f"{place}: {reason.removeprefix('Value error, ')}" if place else reason.removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    if problem["type"] == "extra_forbidden":
+        models: dict[str, type[_Model]] = {"method": Step, "load": Load}
+        model = models.get(str(problem["loc"][0]), Experiment) if len(problem["loc"]) > 1 else Experiment
+        known = ", ".join(field.alias or name for name, field in model.model_fields.items())
+        return f"{place} is not known; allowed are {known}"
+    return f"{place} must be {reason.removeprefix('Input should be ').removeprefix('a valid ')}"

@@ -1,0 +1,137 @@
+"""What samples and observations say about recovery. Pure: the same drill gives the same numbers."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from math import floor
+from typing import Final
+
+from healthcare_dr.ops.drill.journal import ErrorBudget, Requests
+from healthcare_dr.ops.drill.model import Milestones, Observation, Sample
+
+BUDGET_DAYS: Final = 30
+DAY_SECONDS: Final = 86_400
+NOWHERE: Final = "nowhere"
+"""In `Requests.by_region`: those that found no address."""
+
+
+def milestones(
+    samples: Iterable[Sample],
+    observations: Iterable[Observation],
+    *,
+    fault: float,
+    lost: Collection[str],
+    window: float,
+) -> Milestones:
+    """The way from `fault` to recovery. `lost` are the regions that the fault takes away; `window` is in seconds.
+
+    Requests count by when they were due, in any order. Those under way are not known yet, so only what is computed
+    after the longest request can have ended is final.
+
+    Steady success is the earliest moment, from the first failure on, at which every request due within the window
+    succeeded; a later request shows that the window has been seen whole. When nothing failed it is the fault.
+    """
+    after = sorted((sample for sample in samples if sample.at >= fault), key=lambda sample: sample.at)
+    seen = sorted(observations, key=lambda observation: observation.at)
+    failed = [sample for sample in after if not sample.succeeded]
+    return Milestones(
+        fault=fault,
+        first_failure=failed[0].at if failed else None,
+        checks=_checks(seen, fault),
+        dns_changed=_dns_changed(seen, fault, lost, window),
+        first_success=_first_success(after),
+        steady_success=_steady_success(after, [sample.at for sample in failed], fault, window),
+    )
+
+
+def requests(
+    samples: Iterable[Sample], *, fault: float, until: float | None = None, slow_seconds: float = 1.0
+) -> Requests:
+    """What became of the requests due from `fault` up to and with `until` (None: all). A success that took more than
+    `slow_seconds` is slow."""
+    counted = [sample for sample in samples if fault <= sample.at and (until is None or sample.at <= until)]
+    failed = [sample for sample in counted if not sample.succeeded]
+    return Requests(
+        total=len(counted),
+        failed=len(failed),
+        refused=sum(sample.refused for sample in failed),
+        slow=sum(sample.succeeded and sample.seconds > slow_seconds for sample in counted),
+        by_region=dict(sorted(Counter(sample.region or NOWHERE for sample in counted).items())),
+    )
+
+
+def error_budget(
+    samples: Iterable[Sample], *, fault: float, availability_percent: float, time_scale: float = 1.0
+) -> ErrorBudget:
+    """What was spent since `fault` of the unavailability that `availability_percent` allows in 30 days.
+
+    Each second in which requests were due costs the share of them that failed, times `time_scale`.
+    """
+    total: Counter[int] = Counter()
+    failed: Counter[int] = Counter()
+    for sample in samples:
+        if sample.at >= fault:
+            second = floor(sample.at - fault)
+            total[second] += 1
+            failed[second] += not sample.succeeded
+    return ErrorBudget(
+        availability_percent=availability_percent,
+        budget_seconds=round((100 - availability_percent) / 100 * BUDGET_DAYS * DAY_SECONDS, 3),
+        spent_seconds=sum(failed[second] / count for second, count in total.items()) * time_scale,
+    )
+
+
+def _steady_success(after: Sequence[Sample], failures: Sequence[float], fault: float, window: float) -> float | None:
+    if not after:
+        return None
+    last = after[-1].at
+    if not failures:
+        # A single request, due long after the fault, says nothing about the window.
+        return fault if after[0].at <= fault + window < last else None
+    for sample in after:
+        if sample.at < failures[0]:
+            continue
+        if sample.at + window >= last:
+            return None
+        # The next failure, due at this moment or later, has to lie beyond the window.
+        following = bisect_left(failures, sample.at)
+        if following == len(failures) or failures[following] > sample.at + window:
+            return sample.at
+    return None
+
+
+def _first_success(after: Sequence[Sample]) -> float | None:
+    failed: dict[int, float] = {}
+    for sample in after:
+        if not sample.succeeded:
+            failed.setdefault(sample.client, sample.at)
+        elif sample.client in failed and sample.at > failed[sample.client]:
+            return sample.at
+    return None
+
+
+def _checks(seen: Sequence[Observation], fault: float) -> dict[str, float]:
+    verdicts: dict[str, bool] = {}
+    changed: dict[str, float] = {}
+    for observation in seen:
+        for name, healthy in observation.checks.items():
+            if observation.at < fault:
+                verdicts[name] = healthy
+            elif verdicts.setdefault(name, healthy) != healthy:
+                changed.setdefault(name, observation.at)
+    return changed
+
+
+def _dns_changed(seen: Sequence[Observation], fault: float, lost: Collection[str], window: float) -> float | None:
+    if not lost:
+        return None
+    answered = [observation for observation in seen if observation.at >= fault and observation.dns]
+    naming = [observation.at for observation in answered if any(observation.dns.get(region, 0) for region in lost)]
+    for observation in answered:
+        if observation.at + window > answered[-1].at:
+            return None
+        # Answers are drawn by weight: a moment without a lost region may be chance, a whole window hardly is.
+        following = bisect_left(naming, observation.at)
+        if following == len(naming) or naming[following] > observation.at + window:
+            return observation.at
+    return None

@@ -1,0 +1,95 @@
+"""The top of a report: what was measured, the verdict, and the key figures."""
+
+from typing import Final
+
+from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.drill.report.markup import escaped, number, seconds
+
+LIMIT_SECONDS: Final = 300
+AIM_SECONDS: Final = 60
+PLACES: Final = {"embedded": "embedded AWS on one machine, not AWS's own figures", "aws": "AWS accounts"}
+
+
+def measured(journal: Journal) -> str:
+    """The first line: what was measured, where, and what was played faster."""
+    lost = " and ".join(journal.lost)
+    what = f"recovery from the loss of {lost}" if lost else "a fault that takes no region away"
+    line = f"Measured: {what}, as simulated clients saw it. Label: {journal.label} ({PLACES[journal.label]})."
+    scale = time_scale(journal)
+    if scale != 1:
+        line += f" Played {number(scale)} times faster: health checks and TTLs; nothing else."
+    return f'<p class="measured">{escaped(line)}</p>'
+
+
+def time_scale(journal: Journal) -> float:
+    """How many times faster health checks and TTLs ran; 1 when the settings do not say."""
+    found = journal.settings.get("time_scale", 1)
+    return float(found) if isinstance(found, int | float) else 1.0
+
+
+def verdict(journal: Journal) -> str:
+    """The outcome, big, and its reason."""
+    style = journal.outcome if journal.outcome in ("passed", "failed") else "open"
+    return (
+        f'<section class="verdict {style}"><strong>{escaped(journal.outcome.capitalize())}</strong>'
+        f"<p>{escaped(journal.reason)}</p></section>"
+    )
+
+
+def figures(journal: Journal) -> str:
+    """The key figures as cards."""
+    cards = (_rto(journal), _floor(journal), _rpo(journal), _failed(journal), _budget(journal))
+    return (
+        '<dl class="figures">'
+        + "".join(
+            f"<div><dt>{escaped(name)}</dt><dd><b>{escaped(value)}</b><small>{escaped(note)}</small></dd></div>"
+            for name, value, note in cards
+        )
+        + "</dl>"
+    )
+
+
+def _rto(journal: Journal) -> tuple[str, str, str]:
+    way, note = journal.milestones, f"limit {LIMIT_SECONDS} s, aim {AIM_SECONDS} s"
+    if way is None:
+        return "Recovery time (RTO)", "not measured", note
+    found = way.rto_seconds
+    if found is None:
+        return "Recovery time (RTO)", "not reached", f"no steady success; {note}"
+    if found > LIMIT_SECONDS:
+        reached = "beyond the limit"
+    else:
+        reached = "within the aim" if found <= AIM_SECONDS else "within the limit, beyond the aim"
+    return "Recovery time (RTO)", seconds(found), f"{reached}; {note}"
+
+
+def _floor(journal: Journal) -> tuple[str, str, str]:
+    return "Floor", seconds(journal.floor_seconds), "threshold x interval + TTL: no failover is faster"
+
+
+def _rpo(journal: Journal) -> tuple[str, str, str]:
+    if not journal.missing:
+        return "Recovery point (RPO)", "not measured", "acknowledged writes were not looked for"
+    numbers = {number for missing in journal.missing for number in missing.numbers}
+    note = f"{len(numbers)} acknowledged writes were missing at some time" if numbers else "no acknowledged write lost"
+    return "Recovery point (RPO)", seconds(max(missing.seconds for missing in journal.missing)), note
+
+
+def _failed(journal: Journal) -> tuple[str, str, str]:
+    found = journal.requests
+    if found is None:
+        return "Failed requests", "not measured", "requests were not counted"
+    share = f"{found.failed / found.total:.1%} of" if found.total else "of"
+    return "Failed requests", str(found.failed), f"{share} {found.total} since the fault; {found.refused} were refused"
+
+
+def _budget(journal: Journal) -> tuple[str, str, str]:
+    found = journal.error_budget
+    if found is None:
+        return "Error budget", "not measured", "of 30 days"
+    value = f"{found.spent_seconds / found.budget_seconds:.1%}" if found.budget_seconds > 0 else "none allowed"
+    note = (
+        f"{seconds(found.spent_seconds)} of the {seconds(found.budget_seconds)} that "
+        f"{number(found.availability_percent)} % allows in 30 days"
+    )
+    return "Error budget spent", value, note

@@ -1,0 +1,118 @@
+"""Names to addresses as clients find them: one server asked, answers kept for their TTL, or for ever."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from healthcare_dr.errors import DeploymentError
+
+if TYPE_CHECKING:
+    import dns.message
+
+TIMEOUT_SECONDS: Final = 1.0
+LONGEST_CHAIN: Final = 8
+
+
+class ResolutionError(DeploymentError):
+    """A name has no address at the moment, or nobody answered."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Where a name leads: the last name of its CNAMEs without the dot, an address, and for how many seconds."""
+
+    target: str
+    address: str
+    port: int
+    ttl: float
+
+
+class Resolver(Protocol):
+    """What finds names."""
+
+    async def resolve(self, name: str) -> Answer:
+        """Where the name leads now; raises `ResolutionError`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnsResolver:
+    """Asks `server` (address, port) without a cache; every address is reached at `port`."""
+
+    server: tuple[str, int]
+    port: int
+
+    async def resolve(self, name: str) -> Answer:
+        """The end of the name's CNAMEs and its first address (RFC 1034, section 3.6.2).
+
+        Raises:
+            ResolutionError: no answer in time, an error, or no address.
+        """
+        target = name.rstrip(".").lower()
+        ttls: list[int] = []
+        links, addresses = await self._ask(target)
+        asked = target
+        for _ in range(LONGEST_CHAIN):
+            if target in addresses:
+                address, ttl = addresses[target]
+                return Answer(target, address, self.port, float(min([ttl, *ttls])))
+            if target in links:
+                target, ttl = links[target]
+                ttls.append(ttl)
+            elif target != asked:
+                asked = target
+                links, addresses = await self._ask(target)
+            else:
+                break
+        raise ResolutionError(f"{name} has no address at {self.server[0]}:{self.server[1]}; look at its records")
+
+    async def _ask(self, name: str) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
+        import dns.asyncquery
+        import dns.exception
+        import dns.message
+        import dns.rcode
+
+        where, port = self.server
+        try:
+            answer, _ = await dns.asyncquery.udp_with_fallback(
+                dns.message.make_query(name, "A"), where, timeout=TIMEOUT_SECONDS, port=port
+            )
+        except (dns.exception.DNSException, OSError, EOFError) as error:
+            raise ResolutionError(
+                f"no DNS answer for {name} from {where}:{port} ({type(error).__name__}); does it run?"
+            ) from error
+        if answer.rcode() != dns.rcode.NOERROR:
+            raise ResolutionError(f"{where}:{port} answered {dns.rcode.to_text(answer.rcode())} for {name}")
+        return _records(answer)
+
+
+def _records(answer: "dns.message.Message") -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
+    import dns.rdatatype
+
+    links: dict[str, tuple[str, int]] = {}
+    addresses: dict[str, tuple[str, int]] = {}
+    for found in answer.answer:
+        owner = found.name.to_text(omit_final_dot=True).lower()
+        text = found[0].to_text()
+        if found.rdtype == dns.rdatatype.CNAME:
+            links[owner] = (text.rstrip(".").lower(), found.ttl)
+        elif found.rdtype == dns.rdatatype.A:
+            addresses[owner] = (text, found.ttl)
+    return links, addresses
+
+
+class CachingResolver:
+    """One client's cache. With `ignore_ttl` an answer is kept for ever, as badly set JVMs do."""
+
+    def __init__(self, *, resolver: Resolver, clock: Callable[[], float], ignore_ttl: bool = False) -> None:
+        self._resolver, self._clock, self._ignore_ttl = resolver, clock, ignore_ttl
+        self._kept: dict[str, tuple[float, Answer]] = {}
+
+    async def resolve(self, name: str) -> Answer:
+        """The kept answer while it is valid, else a new one; a stale one never. Raises `ResolutionError`."""
+        kept = self._kept.get(name)
+        if kept is not None and (self._ignore_ttl or self._clock() < kept[0]):
+            return kept[1]
+        self._kept.pop(name, None)
+        answer = await self._resolver.resolve(name)
+        self._kept[name] = (self._clock() + answer.ttl, answer)
+        return answer

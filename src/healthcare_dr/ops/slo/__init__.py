@@ -1,0 +1,1 @@
+"""What an availability allows, and what measured recoveries use of it."""

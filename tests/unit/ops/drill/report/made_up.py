@@ -1,0 +1,136 @@
+"""A made-up drill as one looks: 90 seconds, us-east-1 lost at 20 s and back at 65 s."""
+
+from dataclasses import replace
+from random import Random
+
+from healthcare_dr.ops.drill.journal import Condition, ErrorBudget, Journal, Requests
+from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Sample, Write
+
+EAST, WEST = "us-east-1", "us-west-2"
+NASTY = """<script>alert("1")</script><img src='http://example.invalid/x'>&"""
+FAULT, CHANGED, STEADY, HEALED = 20.0, 26.3, 28.1, 65.0
+
+
+def samples() -> tuple[Sample, ...]:
+    dice = Random(3)  # noqa: S311 - to be repeatable is the point
+    made = []
+    for number in range(90 * 20):
+        at = number / 20
+        region = EAST if dice.random() < 0.7 else WEST
+        down = FAULT <= at < HEALED
+        if down and at >= CHANGED + dice.random() * 1.8:
+            region = WEST
+        status: int | None = 200
+        error, attempts, seconds = None, 1, 0.02 + dice.random() * 0.04
+        if down and region == EAST:
+            attempts = 4
+            status, error, seconds = [(None, "ConnectError", 0.7), (503, None, 0.8), (None, "ReadTimeout", 6.0)][
+                number % 3
+            ]
+        made.append(
+            Sample(
+                at=at,
+                seconds=seconds,
+                kind="read",
+                client=number % 10,
+                region=region,
+                status=status,
+                error=error,
+                attempts=attempts,
+            )
+        )
+    return tuple(made)
+
+
+def observations() -> tuple[Observation, ...]:
+    made = []
+    for number in range(180):
+        at = number / 2
+        east = not 25.5 <= at < 70
+        made.append(
+            Observation(
+                at=at,
+                checks={
+                    f"endpoint {EAST}": east,
+                    f"endpoint {WEST}": True,
+                    f"health {EAST}": east,
+                    f"health {WEST}": True,
+                },
+                dns={EAST: 7, WEST: 3} if east else {WEST: 10},
+                lag={} if at < 3 else {EAST: at - 20 if FAULT < at < HEALED else 0.8, WEST: 0.6},
+            )
+        )
+    return tuple(made)
+
+
+def journal() -> Journal:
+    return Journal(
+        label="embedded",
+        outcome="passed",
+        reason="every binding promise was kept",
+        started="2026-11-24T02:00:00Z",
+        seconds=90.0,
+        experiment={"title": f"Lose {EAST}", "method": [{"type": "action", "name": "front door refuses"}]},
+        settings={"ttl_seconds": 10, "time_scale": 10, "load": {"rate": 20, "ignore_ttl": False}},
+        regions=(EAST, WEST),
+        lost=(EAST,),
+        steady_state={
+            "before": (Condition(name="requests succeed", held=True, seen="100 of 100"),),
+            "after": (Condition(name="no conflict is open", held=True, seen="0"),),
+        },
+        events=(
+            Event(at=0, kind="phase", text="steady state"),
+            Event(at=FAULT, kind="fault", text="front door refuses", region=EAST),
+            Event(at=25.5, kind="check", text=f"health {EAST} is unhealthy"),
+            Event(at=HEALED, kind="undo", text="front door refuses", region=EAST),
+            Event(at=66, kind="undo", text="replication paused"),
+        ),
+        samples=samples(),
+        observations=observations(),
+        writes=(Write(number=1, kind="patient", id="p1", at=19.0, region=EAST),),
+        milestones=Milestones(
+            fault=FAULT,
+            first_failure=20.1,
+            checks={f"health {EAST}": 25.5},
+            dns_changed=CHANGED,
+            first_success=26.9,
+            steady_success=STEADY,
+        ),
+        floor_seconds=4.0,
+        requests=Requests(total=162, failed=108, refused=72, slow=0, by_region={EAST: 108, WEST: 54}),
+        missing=(
+            Missing(at=29, region=WEST, looked_for=300, numbers=tuple(range(380, 400)), seconds=1.4),
+            Missing(at=80, region=WEST, looked_for=300, numbers=(), seconds=0.0),
+        ),
+        conflicts=0,
+        error_budget=ErrorBudget(availability_percent=99.99, budget_seconds=259.2, spent_seconds=54.0),
+        promises=(
+            Promise(name="RTO", limit="300 s", measured="8.1 s", kept=True),
+            Promise(name="RTO, aim", limit="60 s", measured="8.1 s", kept=True, binding=False),
+        ),
+        rolled_back=("front door refuses",),
+    )
+
+
+def empty() -> Journal:
+    """A drill that did not start."""
+    return replace(
+        journal(),
+        outcome="not started",
+        reason="the steady state did not hold",
+        seconds=0.0,
+        experiment={},
+        settings={},
+        lost=(),
+        steady_state={},
+        events=(),
+        samples=(),
+        observations=(),
+        writes=(),
+        milestones=None,
+        requests=None,
+        missing=(),
+        error_budget=None,
+        promises=(),
+        rolled_back=(),
+    )

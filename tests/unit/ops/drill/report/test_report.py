@@ -1,0 +1,215 @@
+"""The report's page: what it says, that it is safe, and that its charts show something."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.drill.model import Event, Milestones, Observation, Sample
+from healthcare_dr.ops.drill.report import series, write_report
+from healthcare_dr.ops.drill.report.canvas import steps
+from unit.ops.drill.report.made_up import EAST, FAULT, NASTY, WEST, empty, journal
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._style = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._style = tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._style = self._style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        if not self._style:
+            self.text += data + "\n"
+
+
+def written(what: Journal, folder: Path) -> str:
+    path = write_report(what, folder)
+    assert path == folder / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def charts(text: str) -> list[ElementTree.Element]:
+    # The report is ours, and was made a moment ago.
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]  # noqa: S314
+
+
+def request(**changes: object) -> Sample:
+    made = Sample(at=0.5, seconds=0.1, kind="read", client=0, region=EAST, status=200, error=None, attempts=1)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_it_says_first_what_was_measured_and_what_was_played_faster(tmp_path: Path) -> None:
+    text = Page(written(journal(), tmp_path)).text.strip()
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert lines[1].startswith("Measured: recovery from the loss of us-east-1")
+    assert "Label: embedded" in lines[1]
+    assert "Played 10 times faster: health checks and TTLs; nothing else." in lines[1]
+    real = replace(journal(), settings={"time_scale": 1}, label="aws")
+    assert "faster:" not in Page(written(real, tmp_path)).text
+    assert "Label: aws" in Page(written(real, tmp_path)).text
+
+
+def test_the_key_figures(tmp_path: Path) -> None:
+    text = Page(written(journal(), tmp_path)).text
+    for figure in (
+        "Passed",
+        "8.1 s",
+        "within the aim; limit 300 s, aim 60 s",
+        "4.0 s",
+        "1.4 s",
+        "66.7% of 162",
+        "20.8%",
+    ):
+        assert figure in text
+
+
+def test_what_is_unknown_is_called_so(tmp_path: Path) -> None:
+    text = Page(written(empty(), tmp_path)).text
+    assert text.count("not measured") == 4
+    assert "Not started" in text
+    way = Milestones(fault=FAULT)
+    assert "not reached" in Page(written(replace(journal(), milestones=way), tmp_path)).text
+    late = Milestones(fault=FAULT, steady_success=FAULT + 301)
+    assert "beyond the limit; limit 300 s" in Page(written(replace(journal(), milestones=late), tmp_path)).text
+
+
+def test_nothing_in_a_journal_becomes_markup(tmp_path: Path) -> None:
+    nasty = replace(
+        journal(),
+        reason=NASTY,
+        experiment={"title": NASTY, NASTY: [NASTY]},
+        settings={NASTY: NASTY, "load": {NASTY: [NASTY, "\ud800"]}},
+        regions=(NASTY, WEST),
+        lost=(NASTY,),
+        events=(Event(at=66, kind="undo", text=NASTY, region=NASTY),),
+        observations=(Observation(at=1, checks={NASTY: True}, dns={NASTY: 1}, lag={NASTY: 1.0}),),
+        samples=(request(region=NASTY, at=1), request(region=NASTY, at=2)),
+        rolled_back=(NASTY, "\x00"),
+    )
+    text = written(nasty, tmp_path)
+    page = Page(text)
+    assert {"script", "img"}.isdisjoint(tag for tag, _ in page.elements)
+    assert NASTY in page.text
+    assert len(charts(text)) == 6
+
+
+@pytest.mark.parametrize("what", [journal(), empty()], ids=["full", "empty"])
+def test_it_refers_to_nothing_outside_itself(tmp_path: Path, what: Journal) -> None:
+    text = written(what, tmp_path)
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert tag != "script"
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("href", "src", "xlink:href"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_every_chart_explains_itself_and_has_its_marks_in_the_picture(tmp_path: Path) -> None:
+    found = charts(written(journal(), tmp_path))
+    assert len(found) == 6
+    for chart in found:
+        assert [child.tag for child in chart][:2] == ["title", "desc"]
+        assert chart[0].text
+        assert chart[1].text
+        inside(chart)
+        assert len(chart.findall("g")) == 6, "fault, two undone, DNS changed, first and steady success"
+
+
+def inside(chart: ElementTree.Element) -> None:
+    _, _, width, height = (float(value) for value in chart.attrib["viewBox"].split())
+    marks = [shape for shape in chart.iter() if "mark" in shape.get("class", "").split()]
+    assert marks
+    for mark in marks:
+        if mark.tag == "rect":
+            x, y, w, h = (float(mark.attrib[name]) for name in ("x", "y", "width", "height"))
+            assert min(w, h) > 0
+            points = [(x, y), (x + w, y + h)]
+        else:
+            points = [(float(x), float(y)) for x, y in (pair.split(",") for pair in mark.attrib["points"].split())]
+            assert len(points) > 1
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": ()},
+        {"observations": ()},
+        {"milestones": None, "events": ()},
+        {"seconds": 4000.0},
+        {"seconds": 0.0, "samples": (request(seconds=0.0),), "observations": (), "milestones": None, "events": ()},
+    ],
+    ids=["no samples", "no observations", "no milestones", "long", "one sample"],
+)
+def test_a_journal_with_gaps_makes_a_report(tmp_path: Path, changes: dict[str, object]) -> None:
+    found = charts(written(replace(journal(), **changes), tmp_path))  # type: ignore[arg-type]
+    assert found
+    for chart in found:
+        inside(chart)
+
+
+def test_a_drill_that_did_not_start_has_no_empty_charts(tmp_path: Path) -> None:
+    text = written(empty(), tmp_path)
+    assert charts(text) == []
+    assert "No requests were sent." in text
+
+
+def test_each_request_counts_once() -> None:
+    requests = [
+        request(),
+        request(status=503),
+        request(status=429),
+        request(status=None, error="ConnectError"),
+        request(status=200, error="ConnectError"),
+        request(status=500),
+        request(status=None, error="ReadTimeout"),
+    ]
+    found = series.outcomes(requests, series.Axis(end=1.0, slot=1))
+    assert found == {0: Counter(succeeded=1, refused=4, failed=2)}
+
+
+def test_latency_is_by_nearest_rank() -> None:
+    requests = [request(seconds=float(number)) for number in range(1, 201)]
+    found = series.latencies(requests, series.Axis(end=1.0, slot=1))
+    assert found == {0: series.Latency(p50=100.0, p99=198.0, max=200.0)}
+
+
+def test_a_check_is_not_shown_through_looks_that_missed_it() -> None:
+    def look(at: float, **checks: bool) -> Observation:
+        return Observation(at=at, checks=checks, dns={}, lag={})
+
+    looks = [look(1, a=True), look(2, a=True), look(3), look(4, a=False), look(6, a=True)]
+    found = series.bands(looks, series.Axis(end=6.0, slot=1))
+    assert found == {
+        "a": [series.Band(start=1, end=3, healthy=True), series.Band(start=4, end=6.0, healthy=False)],
+    }
+
+
+def test_the_axis_holds_all_that_happened() -> None:
+    assert series.axis(replace(journal(), seconds=1.0)) == series.Axis(end=90.0, slot=1)
+    assert series.axis(replace(journal(), seconds=900.2)) == series.Axis(end=901.0, slot=4)
+
+
+def test_ticks_are_round_and_reach_the_top() -> None:
+    assert steps(20, 4) == [0, 5, 10, 15, 20]
+    assert steps(21, 4) == [0, 10, 20, 30]
+    assert steps(0, 4) == [0, 1]

@@ -1,0 +1,117 @@
+"""Experiments as YAML: those that are shipped, and what is told about a wrong one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.drill import experiment
+
+NAMES = (
+    "api-throttled", "both-lost", "dependency-denied", "flapping", "paused-then-lost", "peer-lost", "region-blackhole",
+    "region-errors", "region-isolated", "region-refused", "region-slow", "replication-lag", "replication-paused",
+)  # fmt: skip
+GOOD = "title: t\ndescription: d\nexpect: failover\nmethod: [{fault: refused, region: primary}]\n"
+
+
+def refused(tmp_path: Path, text: str) -> str:
+    """What is said about an experiment."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        experiment.load(path)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "mine.yaml" in said
+    return said
+
+
+def test_these_are_shipped() -> None:
+    assert tuple(experiment.shipped()) == NAMES
+
+
+@pytest.mark.requirement("R4.2")
+@pytest.mark.parametrize("name", NAMES)
+def test_each_that_is_shipped_loads(name: str) -> None:
+    loaded = experiment.load(name)
+    assert loaded.title
+    again = experiment.Experiment.model_validate(json.loads(json.dumps(loaded.document())))
+    assert again.document() == loaded.document()
+
+
+def test_a_file_is_found_by_its_path_and_has_defaults(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8")
+    loaded = experiment.load(str(tmp_path / "mine.yaml"))
+    assert (loaded.lost(), loaded.fault_at(), loaded.load.retries) == (("primary",), 0.0, 2)
+    assert loaded.method[0].lasting is None
+
+
+def test_what_the_shipped_ones_take_away() -> None:
+    lost = {name: experiment.load(name).lost() for name in NAMES}
+    assert lost["both-lost"] == ("primary", "secondary")
+    assert lost["peer-lost"] == ("secondary",)
+    assert lost["replication-paused"] == ()
+    assert experiment.load("paused-then-lost").fault_at() == 30.0
+
+
+@pytest.mark.trap(20, 24)
+def test_flapping_is_shorter_than_the_threshold_of_the_checks() -> None:
+    assert all(step.lasting is not None and step.lasting < 20 for step in experiment.load("flapping").method)
+    (slow,) = experiment.load("region-slow").method
+    assert slow.delay_seconds is not None
+    assert slow.delay_seconds > 6
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("fault: refused", "fault: eaten", "method[0].fault must be 'refused', 'blackhole'"),
+        ("region: primary", "region: us-east-1", "method[0].region must be 'primary', 'secondary' or 'both'"),
+        (", region: primary", "", "region must be primary, secondary or both for refused"),
+        ("fault: refused, region: primary", "fault: replication-lag", "lag_seconds must be given"),
+        (
+            "fault: refused, region: primary",
+            "fault: control-planes, region: primary",
+            "region must be both for control-planes",
+        ),
+        ("region: primary", "region: primary, tables: false", "only for replication-paused"),
+        ("region: primary", "region: primary, delay_seconds: 3", "delay_seconds must be given for slow"),
+        ("region: primary", "region: primary, at: -1", "method[0].at must be greater than or equal to 0"),
+        ("region: primary", "region: primary, at: .nan", "method[0].at must be"),
+        ("region: primary", "region: primary, for: 150", "method[0] must end before watch_seconds (150)"),
+        ("region: primary", "region: primary, until: 3", "method[0].until is not known; allowed are fault, region, at"),
+        ("region: primary", "region: both", "expect must be none or outage"),
+        ("expect: failover", "expect: outage", "expect must be none or failover"),
+        ("expect: failover\n", "", "expect is missing"),
+        ("title: t", "title: t\ntitel: t", "titel is not known; allowed are title, description"),
+        ("title: t", "title: t\nload: {clients: many}", "load.clients must be integer"),
+        ("title: t", "title: t\nload: {write_percent: 60, document_percent: 50}", "at most 100 together"),
+        ("title: t", "title: [", "not YAML in line"),
+        ("title: t", "title: !!python/object/apply:os.getcwd []", "not YAML in line 1"),
+        ("title: t", "title: 2026-13-01", "not YAML"),
+    ],
+)
+def test_a_wrong_one_is_told_in_one_line(tmp_path: Path, before: str, after: str, said: str) -> None:
+    assert before in GOOD
+    assert said in refused(tmp_path, GOOD.replace(before, after))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just text", "!!python/object/apply:os.getcwd []"])
+def test_what_is_no_experiment_at_all_is_told(tmp_path: Path, text: str) -> None:
+    refused(tmp_path, text)
+
+
+def test_an_unknown_name_is_told_with_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="region-refused"):
+        experiment.load("region-refuse")
+
+
+def test_the_schema_speaks_of_the_file() -> None:
+    schema = experiment.schema()
+    assert "for" in schema["$defs"]["Step"]["properties"]
+    assert set(schema["required"]) == {"title", "description", "method", "expect"}
+    known = set(schema["properties"])
+    for path in experiment.shipped().values():
+        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= known

@@ -1,0 +1,192 @@
+"""Faults of a drill: on record before they are applied, and undone by whoever reads the record."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import Names
+from healthcare_dr.ops.drill.experiment import Step
+from healthcare_dr.ops.drill.faults import POLICY, Faults, outstanding
+from healthcare_dr.ops.ports import BreakableAws, DoorFault
+
+EAST, WEST = "us-east-1", "us-west-2"
+STEPS: list[dict[str, Any]] = [
+    *({"fault": name, "region": "primary"} for name in ("refused", "blackhole", "errors", "throttled", "denied")),
+    {"fault": "slow", "region": "both", "delay_seconds": 8},
+    {"fault": "replication-paused"},
+    {"fault": "replication-paused", "documents": False},
+    {"fault": "replication-lag", "lag_seconds": 20},
+    {"fault": "control-planes"},
+]
+
+
+@dataclass(frozen=True)
+class Replication:
+    tables: bool = True
+    documents: bool = True
+    lag_seconds: float = 0.5
+
+
+class World:
+    """An embedded AWS and its clients, as far as faults touch them. At every change the record has to be there."""
+
+    def __init__(self, record: Path) -> None:
+        self.record = record
+        self.doors = {EAST: DoorFault(), WEST: DoorFault()}
+        self.set = Replication()
+        self.refused = False
+        self.limits: dict[str, int] = {}
+        self.policies: dict[tuple[str, str], str] = {}
+        self.fails = False
+
+    def state(self) -> tuple[object, ...]:
+        return (dict(self.doors), self.set, self.refused, dict(self.limits), dict(self.policies))
+
+    def _change(self) -> None:
+        assert json.loads(self.record.read_text(encoding="utf-8")), "changed before it was on record"
+        if self.fails:
+            raise ClientError({"Error": {"Code": "Boom", "Message": "two\nlines"}}, "Any")
+
+    def play(self, region: str, fault: DoorFault) -> None:
+        self._change()
+        self.doors[region] = fault
+
+    def replication(self) -> Replication:
+        return self.set
+
+    def set_replication(self, **changed: Any) -> None:
+        self._change()
+        self.set = replace(self.set, **{name: value for name, value in changed.items() if value is not None})
+
+    def refuse_control_planes(self, *, refused: bool) -> None:
+        self._change()
+        self.refused = refused
+
+    def client(self, service: str, region: str) -> "Client":
+        assert service in ("lambda", "iam")
+        return Client(self, region)
+
+
+@dataclass(frozen=True)
+class Client:
+    world: World
+    region: str
+
+    def get_function_concurrency(self, *, FunctionName: str) -> dict[str, int]:  # noqa: N803
+        assert FunctionName == "healthcare-dr-patient-api-it"
+        limit = self.world.limits.get(self.region)
+        return {} if limit is None else {"ReservedConcurrentExecutions": limit}
+
+    def put_function_concurrency(self, *, FunctionName: str, ReservedConcurrentExecutions: int) -> None:  # noqa: N803
+        assert FunctionName == "healthcare-dr-patient-api-it"
+        self.world._change()
+        self.world.limits[self.region] = ReservedConcurrentExecutions
+
+    def delete_function_concurrency(self, *, FunctionName: str) -> None:  # noqa: N803
+        assert FunctionName == "healthcare-dr-patient-api-it"
+        self.world._change()
+        self.world.limits.pop(self.region, None)
+
+    def put_role_policy(self, *, RoleName: str, PolicyName: str, PolicyDocument: str) -> None:  # noqa: N803
+        self.world._change()
+        self.world.policies[RoleName, PolicyName] = PolicyDocument
+
+    def delete_role_policy(self, *, RoleName: str, PolicyName: str) -> None:  # noqa: N803
+        self.world._change()
+        if self.world.policies.pop((RoleName, PolicyName), None) is None:
+            raise ClientError({"Error": {"Code": "NoSuchEntity", "Message": "none"}}, "DeleteRolePolicy")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "drills" / "faults.json")
+
+
+def faults(world: World) -> Faults:
+    return Faults(
+        aws=cast(BreakableAws, world),
+        client=world.client,
+        names=Names("it"),
+        regions={"primary": EAST, "secondary": WEST},
+        record=world.record,
+    )
+
+
+@pytest.mark.requirement("R4.2")
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step["fault"])
+@pytest.mark.parametrize("limit", [None, 0, 50])
+def test_another_process_undoes_what_one_has_broken(world: World, step: dict[str, Any], limit: int | None) -> None:
+    if limit is not None:
+        world.limits[EAST] = limit
+    before = world.state()
+    faults(world).apply(Step.model_validate(step))
+    if not (step["fault"] == "throttled" and limit == 0):
+        assert world.state() != before
+    assert faults(world).undo_all()
+    assert world.state() == before
+    assert not world.record.exists()
+    assert faults(world).undo_all() == ()
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step["fault"])
+def test_what_died_while_it_was_applied_is_undone_as_well(world: World, step: dict[str, Any]) -> None:
+    before, world.fails = world.state(), True
+    with pytest.raises(DeploymentError, match="cannot apply") as caught:
+        faults(world).apply(Step.model_validate(step))
+    assert "\n" not in str(caught.value)
+    world.fails = False
+    assert len(faults(world).undo_all()) == 1
+    assert world.state() == before
+
+
+def test_a_fault_breaks_the_region_it_names(world: World) -> None:
+    faults(world).apply(Step.model_validate({"fault": "slow", "region": "secondary", "delay_seconds": 8}))
+    faults(world).apply(Step.model_validate({"fault": "denied", "region": "secondary"}))
+    assert world.doors == {EAST: DoorFault(), WEST: DoorFault(mode="slow", delay_seconds=8)}
+    ((role, policy),) = world.policies
+    assert (role, policy) == ("healthcare-dr-patient-api-us-west-2-it", POLICY)
+    assert json.loads(world.policies[role, policy])["Statement"][0]["Effect"] == "Deny"
+
+
+def test_a_door_keeps_the_fault_that_is_still_on_record(world: World) -> None:
+    broken = faults(world)
+    first = broken.apply(Step.model_validate({"fault": "refused", "region": "primary"}))
+    broken.apply(Step.model_validate({"fault": "errors", "region": "primary"}))
+    broken.undo(first)
+    assert world.doors[EAST] == DoorFault(mode="errors")
+    broken.undo(first)
+    assert broken.undo_all() == ("errors us-east-1",)
+    assert world.doors[EAST] == DoorFault()
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step["fault"])
+def test_a_fault_played_twice_is_healed_in_any_order(world: World, step: dict[str, Any]) -> None:
+    before, broken = world.state(), faults(world)
+    first, second = (broken.apply(Step.model_validate(step)) for _ in range(2))
+    broken.undo(first)
+    broken.undo(second)
+    assert world.state() == before
+    assert not world.record.exists()
+
+
+def test_what_cannot_be_undone_stays_on_record(world: World) -> None:
+    broken = faults(world)
+    broken.apply(Step.model_validate({"fault": "refused", "region": "both"}))
+    world.fails = True
+    with pytest.raises(DeploymentError, match="cannot undo refused us-west-2"):
+        broken.undo_all()
+    assert [str(entry) for entry in outstanding(world.record)] == ["refused us-east-1", "refused us-west-2"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]"])
+def test_a_damaged_record_is_told_in_one_line(world: World, text: str) -> None:
+    world.record.parent.mkdir()
+    world.record.write_text(text, encoding="utf-8")
+    with pytest.raises(DeploymentError, match=r"faults\.json cannot be read") as caught:
+        faults(world).undo_all()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,133 @@
+"""When a drill's clients have recovered, and what that cost them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healthcare_dr.ops.drill.model import Milestones, Observation, Sample
+from healthcare_dr.ops.drill.recovery import NOWHERE, error_budget, milestones, requests
+
+EAST, WEST = "us-east-1", "us-west-2"
+WINDOW = 3.0
+
+
+def sample(at: float, ok: bool = True, client: int = 0, **changed: Any) -> Sample:
+    given: dict[str, Any] = {"seconds": 0.1, "kind": "read", "region": EAST, "error": None, "attempts": 1}
+    return Sample(at=at, client=client, **{**given, "status": 200 if ok else 500, **changed})
+
+
+def told(letters: str) -> list[Sample]:
+    """One request a second from 0 on: `.` succeeds, `x` fails."""
+    return [sample(float(at), letter == ".") for at, letter in enumerate(letters)]
+
+
+def found(letters: str, fault: float = 0.0) -> Milestones:
+    return milestones(told(letters), [], fault=fault, lost=(), window=WINDOW)
+
+
+def seen(at: float, dns: dict[str, int] | None = None, **checks: bool) -> Observation:
+    return Observation(at=at, checks=checks, dns=dns or {}, lag={})
+
+
+@pytest.mark.requirement("C1", "R4.2")
+@pytest.mark.parametrize(
+    ("letters", "steady"),
+    [
+        (".....", 0.0),
+        ("xx.....", 2.0),
+        ("x.x.....", 3.0),
+        ("x..x.....", 4.0),  # a failure at the very end of a window spoils it
+        ("xx....", None),  # the window is complete only when a later request is known
+        ("....", None),
+        ("xxxxxxxx", None),
+        (".......x.....", 8.0),  # a late effect of the fault is no recovery at once
+        ("", None),
+    ],
+)
+def test_steady_success_is_the_first_whole_window_without_failure(letters: str, steady: float | None) -> None:
+    assert found(letters).steady_success == steady
+
+
+def test_recovery_time_runs_from_the_fault() -> None:
+    assert found("xxxx.......", fault=2.0).rto_seconds == 2.0
+
+
+def test_what_was_due_before_the_fault_does_not_count() -> None:
+    assert found("xxxx........", fault=4.0).steady_success == 4.0
+    assert found("xxxx........", fault=4.0).first_failure is None
+
+
+def test_a_pause_longer_than_the_window_after_the_fault_shows_nothing() -> None:
+    assert milestones([sample(9.0), sample(10.0)], [], fault=0.0, lost=(), window=WINDOW).steady_success is None
+
+
+def test_first_success_is_of_a_client_that_had_failed() -> None:
+    some = [sample(1.0, client=1), sample(2.0, ok=False), sample(3.0, client=1), sample(4.0)]
+    assert milestones(some, [], fault=0.0, lost=(), window=WINDOW).first_success == 4.0
+
+
+def test_a_check_changes_when_it_first_differs_from_before_the_fault() -> None:
+    some = [seen(0.0, a=True, b=False), seen(2.0, a=True, b=False), seen(3.0, a=False, b=False), seen(4.0, a=True)]
+    assert milestones([], some, fault=1.0, lost=(), window=WINDOW).checks == {"a": 3.0}
+
+
+@pytest.mark.requirement("R4.2")
+def test_dns_has_changed_when_a_whole_window_names_no_lost_region() -> None:
+    west = {WEST: 3}
+    some = [seen(0.0, west), seen(1.0, west), seen(2.0, {EAST: 1, WEST: 2}), seen(3.0)]
+    some += [seen(float(at), west) for at in range(4, 8)]
+    assert milestones([], some, fault=0.5, lost=(EAST,), window=WINDOW).dns_changed == 4.0
+    assert milestones([], some[:-1], fault=0.5, lost=(EAST,), window=WINDOW).dns_changed is None
+    assert milestones([], some, fault=0.5, lost=(EAST, WEST), window=WINDOW).dns_changed is None
+    assert milestones([], some, fault=0.5, lost=(), window=WINDOW).dns_changed is None
+
+
+def test_requests_are_counted_from_the_fault_on() -> None:
+    some = [
+        sample(0.5, ok=False),
+        sample(1.0, ok=False, status=503),
+        sample(2.0, ok=False, status=None, error="ConnectError", region=None),
+        sample(3.0, ok=False, status=None, error="ReadTimeout"),
+        sample(4.0, seconds=1.5, region=WEST),
+        sample(5.0, region=WEST),
+        sample(6.0, ok=False),
+    ]
+    counted = requests(some, fault=1.0, until=5.0)
+    assert (counted.total, counted.failed, counted.refused, counted.slow) == (5, 3, 2, 1)
+    assert counted.by_region == {EAST: 2, WEST: 2, NOWHERE: 1}
+    assert requests(some, fault=1.0).total == 6
+
+
+def test_the_error_budget_weighs_each_second_by_its_failures() -> None:
+    some = [sample(0.0, ok=False), sample(1.0, ok=False), sample(1.5), sample(2.2, ok=False), sample(3.4)]
+    budget = error_budget(some, fault=1.0, availability_percent=99.95, time_scale=10.0)
+    assert budget.budget_seconds == 1296.0
+    assert budget.spent_seconds == pytest.approx((0.5 + 1.0) * 10)
+
+
+letters = st.text("..x", max_size=40)
+
+
+@pytest.mark.requirement("C1", "R4.2")
+@given(letters, st.integers(0, 10), st.randoms())
+def test_steady_success_keeps_its_word(told_in: str, fault: int, dice: Any) -> None:
+    some = told(told_in)
+    dice.shuffle(some)
+    result = milestones(some, [], fault=float(fault), lost=(), window=WINDOW)
+    failures = [at for at, letter in enumerate(told_in) if letter == "x" and at >= fault]
+    assert result.first_failure == (failures[0] if failures else None)
+
+    def holds(at: int) -> bool:
+        window = told_in[at : at + int(WINDOW) + 1]
+        return "x" not in window and len(told_in) > at + WINDOW + 1
+
+    expected = next((at for at in range(failures[0] if failures else fault, len(told_in)) if holds(at)), None)
+    assert result.steady_success == expected
+
+
+@given(letters, st.floats(0.1, 100))
+def test_the_budget_spent_lies_between_nothing_and_the_whole_time(told_in: str, scale: float) -> None:
+    spent = error_budget(told(told_in), fault=0.0, availability_percent=99.9, time_scale=scale).spent_seconds
+    assert spent == pytest.approx(told_in.count("x") * scale)

@@ -1,0 +1,137 @@
+"""What a drill promised, and whether it was kept."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healthcare_dr.ops.drill.journal import Condition
+from healthcare_dr.ops.drill.model import Milestones, Missing
+from healthcare_dr.ops.drill.verdict import Verdict, judge
+
+HELD = Condition(name="checks healthy", held=True, seen="all")
+
+
+def lacking(*numbers: int, seconds: float = 0.0) -> Missing:
+    return Missing(at=90.0, region="us-west-2", looked_for=50, numbers=numbers, seconds=seconds)
+
+
+def milestones(steady: float | None = 50.0, **changed: Any) -> Milestones:
+    given: dict[str, Any] = {"fault": 10.0, "first_failure": 10.5, "dns_changed": 45.0}
+    return Milestones(**{**given, "steady_success": steady, **changed})
+
+
+def verdict(seen: Milestones, **changed: Any) -> Verdict:
+    given: dict[str, Any] = {
+        "expect": "failover",
+        "healed": 500.0,
+        "at_recovery": [lacking()],
+        "after_healing": [lacking(), lacking()],
+        "after": [HELD],
+    }
+    return judge(milestones=seen, **{**given, **changed})
+
+
+def broken(judged: Verdict) -> set[str]:
+    """The binding promises that were not kept; the outcome and the reason agree with them."""
+    names = {promise.name for promise in judged.promises if promise.binding and not promise.kept}
+    assert (judged.outcome == "failed") == bool(names)
+    assert not names or judged.reason.split(":")[0] in names
+    assert "\n" not in judged.reason
+    return names
+
+
+def kept(judged: Verdict, name: str) -> bool:
+    return next(promise.kept for promise in judged.promises if promise.name == name)
+
+
+@pytest.mark.requirement("C1", "R4.2")
+@pytest.mark.parametrize(
+    ("steady", "scale", "binding", "aim"),
+    [
+        (70.0, 1.0, True, True),
+        (70.1, 1.0, True, False),
+        (309.9, 1.0, True, False),
+        (310.0, 1.0, False, False),
+        (16.0, 10.0, True, True),
+        (39.9, 10.0, True, False),
+        (40.0, 10.0, False, False),
+        (None, 1.0, False, False),
+    ],
+)
+def test_recovery_time_has_a_limit_and_an_aim(steady: float | None, scale: float, binding: bool, aim: bool) -> None:
+    judged = verdict(milestones(steady), time_scale=scale)
+    assert broken(judged) == (set() if binding else {"recovery time"})
+    assert kept(judged, "recovery time, aim") is aim
+
+
+def test_service_that_comes_back_with_the_region_is_no_failover() -> None:
+    assert broken(verdict(milestones(120.0, dns_changed=None), healed=115.0)) == {"recovery time", "failover"}
+    assert broken(verdict(milestones(50.0, dns_changed=120.0), healed=115.0)) == {"failover"}
+
+
+def test_a_fault_that_nobody_felt_shows_no_failover() -> None:
+    assert broken(verdict(milestones(10.0, first_failure=None, dns_changed=None))) == {"failover"}
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize(("seconds", "expected"), [(59.9, set()), (60.0, {"recovery point"})])
+def test_the_recovery_point_has_a_limit_that_no_scale_touches(seconds: float, expected: set[str]) -> None:
+    at_recovery = [lacking(3, seconds=seconds)]
+    assert broken(verdict(milestones(11.0), at_recovery=at_recovery, time_scale=1.0)) == expected
+    assert broken(verdict(milestones(11.0), at_recovery=at_recovery, time_scale=10.0)) == expected
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize("expect", ["failover", "none", "outage"])
+def test_one_write_missing_after_healing_fails_every_drill(expect: str) -> None:
+    seen = {
+        "failover": milestones(),
+        "none": milestones(dns_changed=None),
+        "outage": milestones(510.0, dns_changed=None),
+    }[expect]
+    assert broken(verdict(seen, expect=expect)) == set()
+    assert broken(verdict(seen, expect=expect, after_healing=[lacking(), lacking(7)])) == {
+        "nothing missing after healing"
+    }
+    assert broken(verdict(seen, expect=expect, after=[HELD, Condition(name="b", held=False, seen="")])) == {
+        "steady state after healing"
+    }
+
+
+def test_what_was_not_looked_for_is_not_kept() -> None:
+    assert broken(verdict(milestones(), at_recovery=[], after_healing=[], after=[])) == {
+        "recovery point",
+        "nothing missing after healing",
+        "steady state after healing",
+    }
+
+
+@pytest.mark.parametrize("changed", [{"dns_changed": 45.0}, {"checks": {"health us-east-1": 40.0}}])
+def test_traffic_that_moves_where_it_has_to_stay_fails(changed: dict[str, Any]) -> None:
+    assert broken(verdict(milestones(**{"dns_changed": None, **changed}), expect="none")) == {"no failover"}
+
+
+def test_one_endpoint_check_that_moves_is_no_failover() -> None:
+    seen = milestones(dns_changed=None, checks={"endpoint us-east-1": 40.0})
+    assert broken(verdict(seen, expect="none")) == set()
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (milestones(799.9), set()),
+        (milestones(800.0), {"recovery after healing"}),
+        (milestones(None), {"recovery after healing"}),
+        (milestones(10.0, first_failure=None), {"outage"}),
+    ],
+)
+def test_an_outage_ends_soon_after_healing(seen: Milestones, expected: set[str]) -> None:
+    assert broken(verdict(seen, expect="outage")) == expected
+
+
+@given(st.floats(10.0, 600.0), st.floats(0.5, 60.0))
+def test_the_aim_is_kept_only_where_the_limit_is(steady: float, scale: float) -> None:
+    judged = verdict(milestones(steady), healed=1000.0, time_scale=scale)
+    assert kept(judged, "recovery time") or not kept(judged, "recovery time, aim")
