@@ -1,0 +1,176 @@
+"""Alarms move by the data of their own dimensions, and by silence, as on AWS."""
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from unit.emulator.replicas import EAST, WEST, wait_for
+
+Clients = Callable[..., Any]
+Probe = Callable[[Clients], bool]
+
+NAMESPACE = "Alarms"
+# Several evaluations, on a machine that does much else.
+WITHIN_SECONDS = 30.0
+
+
+def dimension(value: str) -> list[dict[str, str]]:
+    return [{"Name": "ReceivingRegion", "Value": value}]
+
+
+def alarm_on(client: Clients, value: str, *, region: str = EAST, **options: Any) -> str:
+    """Creates an alarm on values above 60 of a metric and dimension, both its own namesakes."""
+    name = uuid.uuid4().hex
+    rule = {
+        "MetricName": name,
+        "Namespace": NAMESPACE,
+        "Dimensions": dimension(value),
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 60.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "TreatMissingData": "ignore",
+    }
+    client("cloudwatch", region).put_metric_alarm(AlarmName=name, **(rule | options))
+    return name
+
+
+def put(client: Clients, metric: str, value: float, dimensions: list[dict[str, str]], region: str = EAST) -> None:
+    data = [{"MetricName": metric, "Dimensions": dimensions, "Value": value}]
+    client("cloudwatch", region).put_metric_data(Namespace=NAMESPACE, MetricData=data)
+
+
+def described(client: Clients, alarm: str, region: str = EAST) -> dict[str, Any]:
+    (found,) = client("cloudwatch", region).describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
+    return dict(found)
+
+
+def state(client: Clients, alarm: str, region: str = EAST) -> str:
+    return str(described(client, alarm, region)["StateValue"])
+
+
+def becomes(client: Clients, alarm: str, expected: str, region: str = EAST) -> None:
+    wait_for(lambda: state(client, alarm, region) == expected, within=WITHIN_SECONDS)
+
+
+def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
+    """A topic with a queue that it delivers to: the topic's ARN and the queue's URL."""
+    name = uuid.uuid4().hex
+    topic = client("sns", region).create_topic(Name=name)["TopicArn"]
+    queue = client("sqs", region).create_queue(QueueName=name)["QueueUrl"]
+    arn = client("sqs", region).get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    client("sqs", region).set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    client("sns", region).subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return str(topic), str(queue)
+
+
+def delivered(client: Clients, queue: str, region: str = EAST) -> list[dict[str, Any]]:
+    """What alarms told the queue, oldest first; each message once."""
+    found = client("sqs", region).receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
+    return [json.loads(json.loads(message["Body"])["Message"]) for message in found.get("Messages", [])]
+
+
+@pytest.mark.parametrize("others", [dimension("b"), [], [*dimension("a"), {"Name": "TableName", "Value": "t"}]])
+def test_data_of_other_dimensions_do_not_move_an_alarm(
+    holds_only_when_mended: Callable[[Probe], None], others: list[dict[str, str]]
+) -> None:
+    def probe(client: Clients) -> bool:
+        alarm = alarm_on(client, "a")
+        put(client, alarm, 100, others)
+        return state(client, alarm) == "INSUFFICIENT_DATA"
+
+    holds_only_when_mended(probe)
+
+
+def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_mended: Callable[[Probe], None]) -> None:
+    def probe(client: Clients) -> bool:
+        alarm = alarm_on(client, "a", Statistic="Average")
+        put(client, alarm, 0, dimension("b"))
+        put(client, alarm, 100, dimension("a"))
+        return state(client, alarm) == "ALARM"
+
+    holds_only_when_mended(probe)
+
+
+def test_an_alarm_moves_by_its_own_data_and_tells_its_topic(mended: Clients) -> None:
+    topic, queue = queue_of(mended)
+    alarm = alarm_on(mended, "a", AlarmActions=[topic])
+    put(mended, alarm, 100, dimension("b"))
+    assert delivered(mended, queue) == []
+    before = described(mended, alarm)
+    put(mended, alarm, 100, dimension("a"))
+    (message,) = wait_for(lambda: delivered(mended, queue))
+    assert (message["AlarmName"], message["OldStateValue"], message["NewStateValue"]) == (
+        alarm,
+        "INSUFFICIENT_DATA",
+        "ALARM",
+    )
+    after = described(mended, alarm)
+    assert after["StateValue"] == "ALARM"
+    may_change = {"StateValue", "StateReason", "StateUpdatedTimestamp"}
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= may_change
+
+
+def test_dimensions_match_in_any_order(mended: Clients) -> None:
+    both = [*dimension("a"), {"Name": "TableName", "Value": "t"}]
+    alarm = alarm_on(mended, "a", Dimensions=both)
+    put(mended, alarm, 100, both[::-1])
+    assert state(mended, alarm) == "ALARM"
+
+
+@pytest.mark.parametrize(("treatment", "expected"), [("breaching", "ALARM"), ("notBreaching", "OK")])
+def test_silence_means_what_the_alarm_says(mended: Clients, as_is: Clients, treatment: str, expected: str) -> None:
+    topic, queue = queue_of(mended)
+    actions: dict[str, Any] = {"AlarmActions": [topic], "OKActions": [topic]}
+    alarm = alarm_on(mended, "a", TreatMissingData=treatment, **actions)
+    unmended = alarm_on(as_is, "a", TreatMissingData=treatment)
+    put(mended, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
+    becomes(mended, alarm, expected)
+    assert state(as_is, unmended) == "INSUFFICIENT_DATA"
+    assert treatment in described(mended, alarm)["StateReason"]
+    (message,) = wait_for(lambda: delivered(mended, queue))
+    assert message["NewStateValue"] == expected
+
+
+def test_silence_is_no_data_or_leaves_an_alarm_alone(mended: Clients) -> None:
+    missing, ignored = (alarm_on(mended, "a", TreatMissingData=how) for how in ("missing", "ignore"))
+    for alarm in (missing, ignored):
+        mended("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
+    becomes(mended, missing, "INSUFFICIENT_DATA")
+    assert described(mended, ignored)["StateReason"] == "by hand"
+
+
+def test_alarms_of_every_region_are_evaluated_in_their_own(mended: Clients) -> None:
+    topic, queue = queue_of(mended, WEST)
+    served = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching")
+    put(mended, served, 0, dimension("a"), WEST)
+    silent = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching", AlarmActions=[topic])
+    put(mended, silent, 0, dimension("a"), EAST)
+    becomes(mended, silent, "ALARM", WEST)
+    assert state(mended, served, WEST) == "OK"
+    (message,) = wait_for(lambda: delivered(mended, queue, WEST))
+    assert message["AlarmName"] == silent
+    history = mended("cloudwatch", WEST).describe_alarm_history(AlarmName=silent)["AlarmHistoryItems"]
+    assert "Alarm updated from INSUFFICIENT_DATA to ALARM" in {item["HistorySummary"] for item in history}
+
+
+def test_data_within_the_window_are_no_silence(mended: Clients) -> None:
+    alarm = alarm_on(mended, "a", TreatMissingData="breaching")
+    put(mended, alarm, 0, dimension("a"))
+    silent = alarm_on(mended, "a", TreatMissingData="breaching")
+    becomes(mended, silent, "ALARM")
+    assert state(mended, alarm) == "OK"
