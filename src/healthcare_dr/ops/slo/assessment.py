@@ -7,11 +7,13 @@ from typing import Any, Final
 from healthcare_dr.ops.slo.assumptions import Assumptions
 from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
 from healthcare_dr.ops.slo.measured import Measured
-from healthcare_dr.ops.slo.model import Case, Swing, swings
+from healthcare_dr.ops.slo.model import FAILOVER, Case, Swing, swings
 
 SCHEMA: Final = 1
 PERCENT: Final = 99.99
 PERCENTILES: Final = (1, 5, 25, 50, 75)
+CURVE: Final = (10.0, 30.0, 60.0, 120.0, 180.0, 300.0)
+"""Recovery times in seconds: from faster than any detection to what is required."""
 DECIDES: Final = 5
 """The percentile of the years' availability that has to reach what is claimed: 95 of 100 years do as well or better."""
 
@@ -24,8 +26,20 @@ class Budget:
     seconds: float
     failovers: int | None
     """Of the primary region at the slowest measured recovery; None when nothing was measured, or it costs nothing."""
-    failovers_at_limit: int
-    """The same at the required recovery time of 300 s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What a recovery time would mean, measured or not."""
+
+    recovery_seconds: float
+    failovers_in_30_days: int
+    """Losses of the primary region that the budget affords."""
+    failovers_in_a_year: int
+    failovers_cost: float
+    """Seconds of all traffic a year that failovers cost on average."""
+    all_costs: float
+    """The same of everything that is assumed to fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +82,7 @@ class Assessment:
     ignored: tuple[str, ...]
     failover_fails: float | None
     budgets: tuple[Budget, ...]
+    curve: tuple[Point, ...]
     expected_percent: float | None
     """The long-run average."""
     costs: tuple[Cost, ...]
@@ -80,7 +95,7 @@ class Assessment:
     def document(self) -> dict[str, Any]:
         """As JSON values."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "assumptions"}
-        plain = ("budgets", "costs", "swings")
+        plain = ("budgets", "curve", "costs", "swings")
         found |= {name: [asdict(item) for item in found[name]] for name in plain}
         found["spread"] = None if self.spread is None else asdict(self.spread)
         return found | {"assumptions": self.assumptions.model_dump(mode="json")}
@@ -97,6 +112,7 @@ def assess(
     recoveries, share = measured.recoveries, assumptions.value("primary_share")
     budgets = tuple(_budget(period, percent, recoveries, share) for period in (MONTH, YEAR))
     promised = assumptions.promised_share * 100
+    curve = tuple(_point(seconds, percent, assumptions, measured) for seconds in CURVE if share > 0)
     if not recoveries:
         return Assessment(
             percent=percent,
@@ -110,6 +126,7 @@ def assess(
             ignored=measured.ignored,
             failover_fails=None,
             budgets=budgets,
+            curve=curve,
             expected_percent=None,
             costs=(),
             spread=None,
@@ -117,7 +134,7 @@ def assess(
             promised_percent=promised,
             assumptions=assumptions,
         )
-    case = Case(assumptions=assumptions, recoveries=recoveries, may_fail=measured.may_fail)
+    case = Case(assumptions=assumptions, recoveries=recoveries, may_fail=measured.bound)
     allowed = budget(percent / 100, YEAR)
     spread = _spread(case, percent, seed=seed, runs=runs)
     carried = spread.percentiles[DECIDES] >= percent
@@ -133,6 +150,7 @@ def assess(
         ignored=measured.ignored,
         failover_fails=case.failover_fails,
         budgets=budgets,
+        curve=curve,
         expected_percent=100 * (1 - min(1.0, case.lost_seconds / YEAR.total_seconds())),
         costs=costs(case),
         spread=spread,
@@ -158,16 +176,26 @@ def costs(case: Case) -> tuple[Cost, ...]:
 
 def _budget(period: timedelta, percent: float, recoveries: tuple[float, ...], share: float) -> Budget:
     allowed = budget(percent / 100, period)
-
-    def afforded(seconds: float) -> int:
-        return affordable(allowed, recovery=timedelta(seconds=seconds), traffic_share=share)
-
-    costly = bool(recoveries) and recoveries[-1] * share > 0
+    slowest = timedelta(seconds=recoveries[-1]) if recoveries else timedelta(0)
     return Budget(
         period_days=period.days,
         seconds=allowed.total_seconds(),
-        failovers=afforded(recoveries[-1]) if costly else None,
-        failovers_at_limit=afforded(300.0) if share > 0 else 0,
+        failovers=affordable(allowed, recovery=slowest, traffic_share=share) if slowest * share else None,
+    )
+
+
+def _point(seconds: float, percent: float, assumptions: Assumptions, measured: Measured) -> Point:
+    case = Case(assumptions=assumptions, recoveries=(seconds,), may_fail=measured.bound)
+    recovery, share = timedelta(seconds=seconds), assumptions.value("primary_share")
+    month, year = (
+        affordable(budget(percent / 100, period), recovery=recovery, traffic_share=share) for period in (MONTH, YEAR)
+    )
+    return Point(
+        recovery_seconds=seconds,
+        failovers_in_30_days=month,
+        failovers_in_a_year=year,
+        failovers_cost=sum(cost.seconds_a_year for cost in costs(case) if cost.name.endswith(FAILOVER)),
+        all_costs=case.lost_seconds,
     )
 
 

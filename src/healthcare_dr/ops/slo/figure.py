@@ -9,7 +9,7 @@ from healthcare_dr.ops.slo.assumptions import Assumptions
 from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
 from healthcare_dr.ops.slo.chart import INK, Frame, document, legend, note, text
 from healthcare_dr.ops.slo.measured import Measured
-from healthcare_dr.ops.slo.model import Case
+from healthcare_dr.ops.slo.model import FAILOVER, Case
 
 WIDTH: Final = 960
 HEIGHT: Final = 470
@@ -20,10 +20,10 @@ ACROSS: Final = "recovery time in seconds"
 GROUPS: Final = (
     ("identity provider and DNS", "#8a6fe0", ("identity", "DNS")),
     ("a change of ours breaks both regions", "#a38a00", ("a change",)),
-    ("both regions lost at once", "#e0455a", ("both",)),
+    ("both regions lost at once", "#e0455a", ("both regions lost",)),
     ("a region lost, and no failover", "#d9730d", ("no failover",)),
     ("failures too brief for a failover", "#1a9e6c", ("too briefly",)),
-    ("failovers", "#0f8fd1", (", failover",)),
+    ("failovers", "#0f8fd1", (FAILOVER,)),
 )
 """From the ground up: what it is called, its colour, and what is in the names of its events."""
 
@@ -55,13 +55,16 @@ def losses(assumptions: Assumptions, *, may_fail: float = 0.0) -> dict[int, dict
 
 def figure(assumptions: Assumptions, measured: Measured, *, percent: float) -> str:
     """The figure as SVG; measured recoveries are dots on it."""
-    may_fail = measured.may_fail if measured.recoveries else 0.0
-    shapes = [*_affords(assumptions, percent, measured), *_costs(assumptions, percent, may_fail, measured.recoveries)]
+    shapes = [
+        *_affords(assumptions, percent, measured),
+        *_costs(assumptions, percent, measured.bound, measured.recoveries),
+    ]
     shown = "No recovery was measured."
     if measured.recoveries:
         dates = sorted({trial.date[:10] for trial in measured.trials if trial.measured is not None})
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-        shown = f"Dots: {len(measured.recoveries)} measured recoveries ({measured.label}), {when}."
+        count = len(measured.recoveries)
+        shown = f"Dots: {count} measured recover{'y' if count == 1 else 'ies'} ({measured.label}), {when}."
     shapes.append(text(64, HEIGHT - 8, shown))
     return document(
         WIDTH,

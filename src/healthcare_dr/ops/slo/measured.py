@@ -67,6 +67,11 @@ class Measured:
         """The share of failovers that may fail, as far as the trials show: Laplace's rule of succession."""
         return (self.missed + 1) / (len(self.trials) + 2)
 
+    @property
+    def bound(self) -> float:
+        """What `may_fail` adds to an assumption: 0 while nothing was measured, for then nothing is claimed."""
+        return self.may_fail if self.recoveries else 0.0
+
 
 def given(seconds: Sequence[float], *, date: str) -> Measured:
     """Recovery times from the operator.

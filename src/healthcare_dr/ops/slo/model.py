@@ -10,6 +10,8 @@ from healthcare_dr.ops.slo.budget import YEAR, Event, Outcomes, expected_cost, s
 
 HOUR: Final = 3600.0
 MINUTE: Final = 60.0
+FAILOVER: Final = "lost, failover"
+"""How the names of the events end that a failover follows."""
 SWING_RUNS: Final = 2000
 """Simulated years for each end of each input."""
 
@@ -30,7 +32,7 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
     for role, rate in rates.items():
         alone, share = rate * (1 - common), shares[role]
         found += [
-            _event(f"{role} region lost, failover", alone * (1 - failover_fails), times, share),
+            _event(f"{role} region {FAILOVER}", alone * (1 - failover_fails), times, share),
             _event(f"{role} region lost, no failover", alone * failover_fails, lasting, share),
             _event(f"{role} region fails too briefly", of("blips_per_year"), (of("blip_seconds"),), share),
         ]

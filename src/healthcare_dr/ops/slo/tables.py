@@ -15,6 +15,7 @@ def print_assessment(console: Console, found: Assessment) -> None:
     for line in (*found.reasons, *(f"Not counted: {why}" for why in found.ignored)):
         console.print(f"  {line}", highlight=False)
     console.print(_budgets(found))
+    console.print(_curve(found))
     if found.spread is not None:
         console.print(_costs(found))
         console.print(_spread(found.spread))
@@ -45,10 +46,24 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _budgets(found: Assessment) -> Table:
-    table = _table(f"Error budget of {found.percent:g} %", "period", "seconds", "failovers it affords", "at 300 s each")
+    table = _table(f"Error budget of {found.percent:g} %", "period", "seconds", "failovers it affords")
     for budget in found.budgets:
         afforded = "not measured" if budget.failovers is None else str(budget.failovers)
-        table.add_row(f"{budget.period_days} days", f"{budget.seconds:,.1f}", afforded, str(budget.failovers_at_limit))
+        table.add_row(f"{budget.period_days} days", f"{budget.seconds:,.1f}", afforded)
+    return table
+
+
+def _curve(found: Assessment) -> Table:
+    columns = ("recovery", "failovers in 30 days", "in a year", "they cost a year", "everything costs")
+    table = _table("What a recovery time would mean", *columns)
+    for point in found.curve:
+        table.add_row(
+            f"{point.recovery_seconds:g} s",
+            str(point.failovers_in_30_days),
+            str(point.failovers_in_a_year),
+            f"{number(point.failovers_cost)} s",
+            f"{number(point.all_costs)} s",
+        )
     return table
 
 
