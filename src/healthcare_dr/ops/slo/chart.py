@@ -86,10 +86,10 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", weight: str =
     )
 
 
-def note(x: float, y: float, words: str) -> str:
-    """Words that end at a point, to be read on whatever lies under them."""
-    halo = 'stroke="#fff" stroke-width="3" paint-order="stroke"'
-    return f'<text x="{number(x)}" y="{number(y)}" text-anchor="end" fill="#1f2328" {halo}>{escaped(words)}</text>'
+def dashes(x: float, y: float, words: str) -> str:
+    """What a dashed line stands for."""
+    line = f'x1="{number(x)}" x2="{number(x + 12)}" y1="{number(y - 4)}" y2="{number(y - 4)}"'
+    return f'<line {line} stroke="{INK}" stroke-width="2" stroke-dasharray="5 2"/>{text(x + 16, y, words)}'
 
 
 def legend(left: float, top: float, entries: Sequence[tuple[str, str]]) -> str:

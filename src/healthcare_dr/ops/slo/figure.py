@@ -7,12 +7,12 @@ from typing import Final
 from healthcare_dr.ops.drill.report.canvas import steps
 from healthcare_dr.ops.slo.assumptions import Assumptions
 from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
-from healthcare_dr.ops.slo.chart import INK, Frame, document, legend, note, text
+from healthcare_dr.ops.slo.chart import INK, Frame, dashes, document, legend, text
 from healthcare_dr.ops.slo.measured import Measured
 from healthcare_dr.ops.slo.model import FAILOVER, Case
 
 WIDTH: Final = 960
-HEIGHT: Final = 470
+HEIGHT: Final = 486
 FASTEST: Final = 10
 SLOWEST: Final = 300
 TICKS: Final = (10, 60, 120, 180, 240, 300)
@@ -108,9 +108,9 @@ def _costs(assumptions: Assumptions, percent: float, may_fail: float, recoveries
         shapes.append(frame.area(upper, lower, colour))
         lower = upper
     shapes.append(frame.line([(frame.start, allowed), (frame.end, allowed)], INK, dashed=True))
-    shapes.append(note(frame.left + frame.width - 6, frame.y(allowed) - 6, f"budget: {allowed:,.1f} s"))
+    shapes.append(dashes(548, 368, f"what {percent:g} % allows in a year: {allowed:,.1f} s"))
     shapes += [frame.upright(seconds) for seconds in _within(recoveries)]
-    return [*shapes, legend(548, 372, [(colour, name) for name, colour, _ in reversed(GROUPS)])]
+    return [*shapes, legend(548, 386, [(colour, name) for name, colour, _ in reversed(GROUPS)])]
 
 
 def _within(recoveries: Sequence[float]) -> list[float]:

@@ -30,7 +30,7 @@ def test_without_a_measurement_there_are_no_dots() -> None:
     root = drawn(Measured(trials=()))
     assert list(root.iter(f"{SVG}circle")) == []
     assert "No recovery was measured." in words(root)
-    assert "budget: 3,153.6 s" in words(root)
+    assert "what 99.99 % allows in a year: 3,153.6 s" in words(root)
 
 
 def test_measured_recoveries_are_dots_with_label_and_date() -> None:
