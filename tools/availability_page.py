@@ -4,13 +4,16 @@
 """
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+import blocks
+from blocks import table
 
 from healthcare_dr.ops.slo.tables import number
 
@@ -18,7 +21,6 @@ DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = DOCS / "availability.md"
 INPUTS: Final = DOCS / "availability.yaml"
 FIGURE: Final = DOCS / "figures" / "availability.svg"
-BLOCK: Final = re.compile(r"<!-- (\w+) -->\n(?:.*?\n)??<!-- end -->", re.DOTALL)
 
 Found = Mapping[str, Any]
 
@@ -40,17 +42,8 @@ def told(inputs: Path, figure: Path) -> Found:
 
 
 def filled(page: str, found: Found) -> str:
-    """The page with its blocks as `found` has them.
-
-    Raises:
-        KeyError: a block is not known.
-    """
-    return BLOCK.sub(lambda block: f"<!-- {block[1]} -->\n{BLOCKS[block[1]](found)}\n<!-- end -->", page)
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    """The page with its blocks as `found` has them. Raises KeyError when a block is not known."""
+    return blocks.filled(page, {name: partial(write, found) for name, write in BLOCKS.items()})
 
 
 def _verdict(found: Found) -> str:
@@ -67,7 +60,7 @@ def _budgets(found: Found) -> str:
         )
         for budget in found["budgets"]
     ]
-    return _table(("period", "budget", "failovers at the slowest measured recovery"), rows)
+    return table(("period", "budget", "failovers at the slowest measured recovery"), rows)
 
 
 def _curve(found: Found) -> str:
@@ -82,7 +75,7 @@ def _curve(found: Found) -> str:
         )
         for point in found["curve"]
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _costs(found: Found) -> str:
@@ -98,7 +91,7 @@ def _costs(found: Found) -> str:
         for cost in found["costs"]
     ]
     return (
-        _table(("what fails", "a year", "costs each", "costs a year"), rows)
+        table(("what fails", "a year", "costs each", "costs a year"), rows)
         + f"\n\nTogether that is {found['expected_percent']:.4f} % in the long run."
     )
 
@@ -112,7 +105,7 @@ def _spread(found: Found) -> str:
         f"{spread['runs']:,} years, seed {spread['seed']}: {spread['years_within']:.1%} within the budget of a year, "
         f"{spread['months_within']:.1%} of as many months within that of 30 days."
     )
-    return f"{said}\n\n{_table(('of the years', 'were no better than'), rows)}"
+    return f"{said}\n\n{table(('of the years', 'were no better than'), rows)}"
 
 
 def _inputs(found: Found) -> str:
@@ -136,7 +129,7 @@ def _inputs(found: Found) -> str:
             swing = swings[name]
             row.append(f"{number(swing['lost_low'])} to {number(swing['lost_high'])} s a year")
         rows.append(row)
-    return _table([*heads, *(["at its ends everything costs"] if swings else [])], rows)
+    return table([*heads, *(["at its ends everything costs"] if swings else [])], rows)
 
 
 def _promises(found: Found) -> str:
@@ -145,8 +138,8 @@ def _promises(found: Found) -> str:
         (entry["service"], f"{entry['percent']:g} %", entry["date"], entry["source"], entry["note"].strip())
         for entry in (*assumed["promises"], *assumed["shared"])
     ]
-    table = _table(("service", "promised", "as of", "source", "note"), rows)
-    return f"{table}\n\nOne region with all of the first five at that: {found['promised_percent']:.3f} %."
+    told_of = table(("service", "promised", "as of", "source", "note"), rows)
+    return f"{told_of}\n\nOne region with all of the first five at that: {found['promised_percent']:.3f} %."
 
 
 def _history(found: Found) -> str:
@@ -155,7 +148,7 @@ def _history(found: Found) -> str:
         (entry["began"], f"{entry['hours']:g} h", entry["source"], entry["note"].strip())
         for entry in history["outages"]
     ]
-    return f"{history['note'].strip()} From {history['since']} to {history['until']}:\n\n" + _table(
+    return f"{history['note'].strip()} From {history['since']} to {history['until']}:\n\n" + table(
         ("began", "lasted", "source", "note"), rows
     )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import availability_page as tool
 import pytest
+from blocks import named
 
 from healthcare_dr.ops.slo.assumptions import defaults
 
@@ -26,7 +27,7 @@ def test_the_figure_is_what_the_command_draws(redrawn: tuple[tool.Found, Path]) 
 
 
 def test_every_block_is_on_the_page_once() -> None:
-    assert sorted(tool.BLOCK.findall(PAGE)) == sorted(tool.BLOCKS)
+    assert sorted(named(PAGE)) == sorted(tool.BLOCKS)
 
 
 def test_every_assumption_is_on_the_page_with_its_source() -> None:
