@@ -1,12 +1,13 @@
 """docs/availability.md and its figure are what `hdr slo` says of docs/availability.yaml."""
 
+import re
 from pathlib import Path
 
 import availability_page as tool
 import pytest
 from blocks import named
 
-from healthcare_dr.ops.slo.assumptions import defaults
+from healthcare_dr.ops.slo.assumptions import defaults, overrides
 
 PAGE = tool.PAGE.read_text(encoding="utf-8")
 
@@ -50,3 +51,13 @@ def test_a_page_of_measurements_says_so(tmp_path: Path) -> None:
     assert "Nothing was measured" not in page
     assert tool.filled(page, tool.told(inputs, tmp_path / "figure.svg")) == page
     assert "1 measured recovery (embedded), 2026-11-24" in (tmp_path / "figure.svg").read_text(encoding="utf-8")
+
+
+def test_the_example_is_a_file_of_inputs(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    found = overrides(path)
+    assert defaults().with_stated(found).value("failover_fails") == 0.02
+    assert found.recoveries is not None
+    assert found.recoveries[0].label == "aws"

@@ -43,6 +43,10 @@ def answer(result: Result) -> dict[str, Any]:
     return found
 
 
+def test_the_help_lists_it() -> None:
+    assert " slo " in CliRunner().invoke(app, ["--help"]).stdout
+
+
 def test_with_no_drill_it_claims_nothing(slo: Run) -> None:
     result = slo()
     assert result.exit_code == 1

@@ -24,7 +24,8 @@ def slo(
         typer.Option("--recovery-seconds", help="A recovery time, instead of drills; may be given again."),
     ] = None,
     inputs: Annotated[
-        Path | None, typer.Option("--inputs", help="YAML file with inputs (name: number) and recoveries.")
+        Path | None,
+        typer.Option("--inputs", help="YAML file with inputs, promises, history, recoveries."),
     ] = None,
     assigned: Annotated[
         list[str] | None, typer.Option("--set", help="An input, such as idp_share=0.2; may be given again.")
@@ -68,13 +69,8 @@ def _assumptions(settings: Settings, stated: "Overrides", assigned: dict[str, fl
 
     share = settings.primary_weight / (settings.primary_weight + settings.secondary_weight)
     found = defaults()
-    for values, source in (
-        ({"primary_share": share}, found.inputs["primary_share"].source),
-        (stated.inputs, "--inputs"),
-        (assigned, "--set"),
-    ):
-        found = found.with_values(values, source=source)
-    return found
+    found = found.with_values({"primary_share": share}, source=found.inputs["primary_share"].source)
+    return found.with_stated(stated).with_values(assigned, source="--set")
 
 
 def _measured(settings: Settings, drills: Path | None, seconds: list[float], stated: "Overrides") -> "Measured":

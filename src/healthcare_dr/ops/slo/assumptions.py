@@ -115,6 +115,26 @@ class Assumptions(_Model):
             inputs[name] = old.model_copy(update=changed)
         return self.model_copy(update={"inputs": inputs})
 
+    def with_stated(self, stated: "Overrides") -> "Assumptions":
+        """These, with what a file of the operator's says instead.
+
+        Raises:
+            SettingsError: a service is not one of those that are promised, or as `with_values`.
+        """
+        found = self.with_values(stated.inputs, source="--inputs")
+        if stated.history is not None:
+            found = found.model_copy(update={"history": stated.history})
+        known = [promise.service for promise in self.promises]
+        if unknown := sorted(stated.promises.keys() - set(known)):
+            raise SettingsError(f"{unknown[0]} is promised nothing; a region needs {', '.join(known)}")
+        promises = (
+            promise.model_copy(update={"percent": stated.promises[promise.service], "source": "--inputs"})
+            if promise.service in stated.promises
+            else promise
+            for promise in found.promises
+        )
+        return found.model_copy(update={"promises": tuple(promises)})
+
     @property
     def promised_share(self) -> float:
         """The share of requests that one region answers when every service just keeps its promise."""
@@ -127,9 +147,14 @@ class Assumptions(_Model):
 
 
 class Overrides(_Model):
-    """A file of the operator's: values of inputs by name, and recoveries measured elsewhere."""
+    """A file of the operator's: what replaces the defaults, and recoveries measured elsewhere."""
 
     inputs: dict[str, float] = Field(default_factory=dict)
+    """Values by name."""
+    promises: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    """Percent by service."""
+    history: History | None = None
+    """Other outages than those that are known here."""
     recoveries: tuple[Trial, ...] | None = None
     """None: those of the drills count. Empty: there are none."""
 
@@ -145,15 +170,16 @@ def overrides(path: Path) -> Overrides:
     Raises:
         SettingsError: it cannot be read, or says something that is not allowed.
     """
+    known = ", ".join(Overrides.model_fields)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Overrides.model_validate({} if document is None else document)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read; give a YAML file with inputs and recoveries") from error
+        raise SettingsError(f"{path} cannot be read; give a YAML file with {known}") from error
     except ValidationError as error:
         raise SettingsError(f"{path}: {_explain(error.errors(include_url=False)[0])}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not YAML; it may hold inputs (name: number) and recoveries") from error
+        raise SettingsError(f"{path} is not YAML; it may hold {known}") from error
 
 
 def assignments(given: Sequence[str]) -> dict[str, float]:
@@ -176,5 +202,5 @@ def _explain(problem: Mapping[str, Any]) -> str:
     place = ".".join(map(str, problem["loc"]))
     reason = " ".join(str(problem["msg"]).split()).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"{place} is not known; allowed are inputs, and recoveries with {', '.join(Trial.fields())}"
+        return f"{place} is not known; allowed are {', '.join(Overrides.model_fields)}"
     return f"{place or 'the file'}: {reason}"

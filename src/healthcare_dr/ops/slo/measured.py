@@ -29,11 +29,6 @@ class Trial(BaseModel):
     experiment: str
     time_scale: float = Field(1.0, ge=1)
 
-    @classmethod
-    def fields(cls) -> tuple[str, ...]:
-        """The names of what a trial says."""
-        return tuple(cls.model_fields)
-
     @property
     def measured(self) -> float | None:
         """Its recovery time, when it was measured in real time."""

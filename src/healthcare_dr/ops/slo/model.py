@@ -24,7 +24,8 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
     to steady success, and a loss without failover to cost it for as long as a known outage lasted.
     """
     of = assumptions.value
-    times, lasting = tuple(recoveries), tuple(outage.hours * HOUR for outage in assumptions.history.outages)
+    length = of("outage_length")
+    times, lasting = tuple(recoveries), tuple(one.hours * HOUR * length for one in assumptions.history.outages)
     rates = {"primary": of("primary_outages_per_year"), "secondary": of("secondary_outages_per_year")}
     shares = {"primary": of("primary_share"), "secondary": 1 - of("primary_share")}
     common = of("both_regions_share")
@@ -37,7 +38,7 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
             _event(f"{role} region fails too briefly", of("blips_per_year"), (of("blip_seconds"),), share),
         ]
     # The second falls into the first by chance: two rates, and the time for which each leaves the other exposed.
-    chance = 2 * rates["primary"] * rates["secondary"] * assumptions.history.mean_hours / HOURS_A_YEAR
+    chance = 2 * rates["primary"] * rates["secondary"] * assumptions.history.mean_hours * length / HOURS_A_YEAR
     found += [
         _event("both regions lost at once", common * max(rates.values()) + chance, lasting, 1.0),
         _event("DNS answers nobody", of("dns_outages_per_year"), (of("dns_outage_minutes") * MINUTE,), 1.0),

@@ -42,6 +42,14 @@ def test_every_loss_of_a_region_is_counted_once() -> None:
     assert of("both regions lost at once") == pytest.approx((0.6 * 0.02 + by_chance, 9.25 * 3600))
 
 
+def test_outages_that_are_shorter_cost_less_and_meet_less_often() -> None:
+    half = ASSUMED.with_values({"outage_length": 0.5}, source="a test")
+    whole, shorter = of("primary region lost, no failover"), of("primary region lost, no failover", half)
+    assert shorter == pytest.approx((whole[0], whole[1] / 2))
+    assert of("both regions lost at once", half)[0] == pytest.approx(0.6 * 0.02 + 0.6 * 0.6 * 9.25 / 8760)
+    assert of("primary region lost, failover", half) == of("primary region lost, failover")
+
+
 def test_what_is_shared_fails_for_all_and_what_is_brief_for_its_region() -> None:
     assert of("DNS answers nobody") == pytest.approx((0.05, 3600))
     assert of("identity provider issues no tokens") == pytest.approx((0.5, 3600 * 0.5))

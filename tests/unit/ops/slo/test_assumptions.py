@@ -12,7 +12,8 @@ ASSUMED = defaults()
 
 def test_every_line_has_its_source() -> None:
     for promise in (*ASSUMED.promises, *ASSUMED.shared):
-        assert promise.source.startswith(("https://aws.amazon.com/", "https://docs.aws.amazon.com/")), promise.service
+        assert promise.source.startswith("https://"), promise.service
+        assert promise.date <= ASSUMED.history.until
     for outage in ASSUMED.history.outages:
         assert outage.source.startswith("https://")
         assert ASSUMED.history.since <= outage.began <= ASSUMED.history.until
@@ -106,7 +107,9 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         ("inputs: [", "is not YAML"),
         ("- 1", "the file: Input should be"),
         ("inputs: {idp_share: much}", "inputs.idp_share: Input should be a valid number"),
-        ("times: []", "times is not known; allowed are inputs, and recoveries with seconds, label, date"),
+        ("times: []", "times is not known; allowed are inputs, promises, history, recoveries"),
+        ("promises: {AWS Lambda: 101}", "promises.AWS Lambda: Input should be less than or equal to 100"),
+        ("history: {since: 2020-01-01}", "history.until: Field required"),
         ("recoveries: [{seconds: 1}]", "recoveries.0.label: Field required"),
         ("recoveries: [{seconds: .inf, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
     ],
@@ -123,3 +126,22 @@ def test_wrong_files_are_refused_in_a_line(tmp_path: Path, text: str, said: str)
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         overrides(tmp_path / "none.yaml")
+
+
+def test_promises_and_history_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "promises: {AWS Lambda: 99.5}\n"
+        "history:\n"
+        "  {since: 2024-01-01, until: 2026-01-01, note: ours, outages: [\n"
+        "    {began: 2025-01-01, hours: 2, source: our own log, note: ''}]}\n",
+        encoding="utf-8",
+    )
+    found = ASSUMED.with_stated(overrides(path))
+    assert {promise.service: promise.percent for promise in found.promises}["AWS Lambda"] == 99.5
+    assert found.promised_share == pytest.approx(ASSUMED.promised_share * 0.995 / 0.9995)
+    assert found.history.mean_hours == 2
+    assert found.history.per_year == pytest.approx(0.5, abs=0.01)
+    path.write_text("promises: {AWS Batch: 99}", encoding="utf-8")
+    with pytest.raises(SettingsError, match="AWS Batch is promised nothing; a region needs AWS Lambda, "):
+        ASSUMED.with_stated(overrides(path))
