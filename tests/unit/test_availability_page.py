@@ -7,7 +7,9 @@ import availability_page as tool
 import pytest
 from blocks import named
 
+from healthcare_dr.ops.slo.assessment import assess
 from healthcare_dr.ops.slo.assumptions import defaults, overrides
+from healthcare_dr.ops.slo.measured import given
 
 PAGE = tool.PAGE.read_text(encoding="utf-8")
 
@@ -33,8 +35,9 @@ def test_every_block_is_on_the_page_once() -> None:
 
 def test_every_assumption_is_on_the_page_with_its_source() -> None:
     assumed = defaults()
+    table = PAGE.split("<!-- inputs -->")[1].split("<!-- end -->")[0]
     for name, entry in assumed.inputs.items():
-        (line,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |"))
+        (line,) = (line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
         assert entry.source in line
     sources = [promise.source for promise in (*assumed.promises, *assumed.shared)]
     for source in (*sources, *(outage.source for outage in assumed.history.outages)):
@@ -61,3 +64,16 @@ def test_the_example_is_a_file_of_inputs(tmp_path: Path) -> None:
     assert defaults().with_stated(found).value("failover_fails") == 0.02
     assert found.recoveries is not None
     assert found.recoveries[0].label == "aws"
+
+
+def test_recovery_times_alone_do_not_carry_it() -> None:
+    assert "Recovery times alone do not carry it, however short." in PAGE
+    assert not assess(given([0.1] * 500, date="2026-11-24"), defaults(), seed=1, runs=2000).carried
+
+
+def test_what_it_would_take_does_carry_it() -> None:
+    found = tool.supposed()
+    assert found["carried"] is True
+    assert (found["trials"], found["label"]) == (70, "given")
+    assert f"seventy failovers drilled\nwithout a miss, of {tool.SECONDS} s each" in PAGE
+    assert found["verdict"] in PAGE

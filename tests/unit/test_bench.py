@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from bench import drill, prober, verify
 from bench.__main__ import GROUPS, Name
+from bench.deployed import Deployed
 from bench.processes.prober import LOAD, serving, with_httpx
 from bench.running import BenchError, Finished, run
 
@@ -80,6 +81,15 @@ def test_a_code_that_is_expected_is_no_failure() -> None:
     assert run(["sh", "-c", "echo done; exit 1"], codes=(0, 1)).output == "done\n"
     with pytest.raises(BenchError, match="ended with 1"):
         run(["sh", "-c", "exit 1"])
+
+
+def test_a_platform_of_its_own_has_nothing_of_whoever_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HDR_NONSENSE", "refused, were it passed on")
+    left(tmp_path / "home" / "drills", journal(rto=44.0))
+    answered = Deployed(tmp_path).hdr("slo", "--json", "--runs", "100", codes=(1,))
+    assert json.loads(answered.output)["recoveries"] == [44]
+    with pytest.raises(BenchError, match="hdr ended with 2: hdr: luck is no input"):
+        Deployed(tmp_path).hdr("slo", "--set", "luck=1")
 
 
 def test_the_bare_server_answers_over_tls(monkeypatch: pytest.MonkeyPatch) -> None:
