@@ -6,6 +6,7 @@ import pytest
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.slo.assumptions import Input, assignments, defaults, overrides
+from healthcare_dr.settings import load_settings
 
 ASSUMED = defaults()
 
@@ -145,3 +146,12 @@ def test_promises_and_history_are_replaced(tmp_path: Path) -> None:
     path.write_text("promises: {AWS Batch: 99}", encoding="utf-8")
     with pytest.raises(SettingsError, match="AWS Batch is promised nothing; a region needs AWS Lambda, "):
         ASSUMED.with_stated(overrides(path))
+
+
+def test_the_primary_share_is_that_of_the_settings_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HDR_PRIMARY_WEIGHT", "HDR_SECONDARY_WEIGHT"):
+        monkeypatch.delenv(name, raising=False)
+    weights = load_settings()
+    share = weights.primary_weight / (weights.primary_weight + weights.secondary_weight)
+    assert ASSUMED.value("primary_share") == share
