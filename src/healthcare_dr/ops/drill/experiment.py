@@ -80,14 +80,15 @@ class Load(_Model):
     clients: int = Field(8, ge=1, le=100)
     write_percent: Percent = 20.0
     document_percent: Percent = 5.0
+    update_percent: Percent = 10.0
     ignore_ttl: bool = Field(False, description="keep a DNS answer for ever, as badly set JVMs do")
     retries: int = Field(2, ge=0, le=10)
     timeout_seconds: float = Field(5.0, gt=0, le=60)
 
     @model_validator(mode="after")
     def _shares_are_parts_of_a_whole(self) -> Self:
-        if self.write_percent + self.document_percent > 100:
-            raise ValueError("write_percent and document_percent must be at most 100 together")
+        if self.write_percent + self.document_percent + self.update_percent > 100:
+            raise ValueError("write_percent, document_percent and update_percent must be at most 100 together")
         return self
 
 

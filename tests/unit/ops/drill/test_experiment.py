@@ -105,6 +105,7 @@ def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_say
         ("title: t", "title: t\ntitel: t", "titel is not known; allowed are title, description"),
         ("title: t", "title: t\nload: {clients: many}", "load.clients must be integer"),
         ("title: t", "title: t\nload: {write_percent: 60, document_percent: 50}", "at most 100 together"),
+        ("title: t", "title: t\nload: {write_percent: 50, update_percent: 46}", "at most 100 together"),
         ("title: t", "title: [", "not YAML in line"),
         ("title: t", "title: !!python/object/apply:os.getcwd []", "not YAML in line 1"),
         ("title: t", "title: 2026-13-01", "not YAML"),
