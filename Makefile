@@ -7,6 +7,8 @@ POLICY := .venv-policy
 POLICY_READY := $(POLICY)/.ready
 CDKTN := tools/cdktn/node_modules/.package-lock.json
 NPM = $(BIN)/python tools/npm.py
+# The unit tests run beside the deployment, most of which is waiting. In the order of collection: the longest first.
+SPREAD = -n 2 --dist loadgroup --no-loadscope-reorder
 PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ down: $(READY) ## destroy the platform on this machine and stop it
 	@$(BIN)/hdr down
 
 test: $(READY) $(POLICY_READY) $(CDKTN) ## every test, the deployment to the embedded AWS included
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(SPREAD) $(ARGS)
 
 check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 	@$(BIN)/ruff format --check .
