@@ -6,6 +6,7 @@
 import ast
 import inspect
 import re
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from healthcare_dr.cli.drill import EXIT_CODES
-from healthcare_dr.ops.drill import experiment, journal, model, runner, steady, verdict
+from healthcare_dr.ops.drill import experiment, healing, journal, model, runner, steady, verdict
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "drills.md"
 
@@ -32,6 +33,7 @@ PARTS: Final[tuple[type, ...]] = (
     model.Milestones,
     journal.Requests,
     model.Missing,
+    journal.Conflicts,
     journal.ErrorBudget,
     model.Promise,
 )
@@ -75,6 +77,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "Requests.total": "All.",
     "Requests.failed": "Those that failed for good, after all retries.",
     "Requests.by_region": "By where they went last; `nowhere` found no address.",
+    "Conflicts.found": "All.",
     "Missing.at": "When it was looked for.",
     "Missing.looked_for": "How many acknowledged writes were.",
     "ErrorBudget.availability_percent": "What is promised.",
@@ -98,9 +101,9 @@ MEANINGS: Final[Mapping[str, str]] = {
 }
 OUTCOMES: Final = {
     "passed": "every binding promise was kept",
-    "failed": "a promise was broken",
+    "failed": "a promise was broken, or the drill could not be played to its end; `reason` says which",
     "not started": "the steady state did not hold before, so nothing was broken",
-    "interrupted": "stopped by a signal; every fault was undone",
+    "interrupted": "stopped by Ctrl-C; every fault was undone. Other signals: 128 and their number, such as 143",
 }
 
 
@@ -219,6 +222,11 @@ def _limits() -> str:
         ("recovery time, aim", f"≤ {verdict.AIM_SECONDS:g} s", "shown, does not decide"),
         ("recovery point", f"< {verdict.RPO_SECONDS:g} s", "binding"),
         ("missing after healing", "0 acknowledged writes", "binding"),
+        ("documents after healing", "final in both regions", "binding"),
+        ("conflicts after healing", "every one is found and can be merged", "binding"),
+        ("requests while a region is drained", "none fails", "binding"),
+        ("wait for writes after healing", f"≤ {healing.ARRIVAL_SECONDS:g} s", "before they are missing"),
+        ("wait for documents after healing", f"≤ {healing.FINAL_SECONDS:g} s", "before they are not final"),
         ("steady success", f"every request due within {runner.WINDOW_SECONDS:g} s succeeds", "its definition"),
         ("replication that has caught up", f"≤ {steady.LAG_SECONDS:g} s", "steady state"),
         ("wait for a steady state", f"≤ {runner.STEADY_SECONDS:g} s", "before and after"),
@@ -228,7 +236,9 @@ def _limits() -> str:
 
 
 def _codes() -> str:
-    rows = {code: (f"`{outcome}`", OUTCOMES.get(outcome, "")) for outcome, code in EXIT_CODES.items()}
+    # An interrupted drill ends as every command that a signal ends.
+    codes = {"interrupted": 128 + signal.SIGINT, **EXIT_CODES}
+    rows = {code: (f"`{outcome}`", OUTCOMES.get(outcome, "")) for outcome, code in codes.items()}
     rows[2] = ("", "wrong usage or settings, such as an experiment that is not valid; nothing was begun")
     return table(("code", "outcome", "meaning"), [(f"`{code}`", *rows[code]) for code in sorted(rows)])
 

@@ -125,6 +125,8 @@ def _trial(journal: Any) -> Trial | str:
     experiment = journal["experiment"]
     if experiment["expect"] != "failover":
         return f"no failover was expected, but {experiment['expect']}"
+    if not journal["promises"]:
+        return f"the drill ended without a verdict: {journal['reason']}"
     seconds = (journal["milestones"] or {}).get("rto_seconds")
     # Service that came back only with the region is no failover.
     if any(promise["name"] == "failover" and not promise["kept"] for promise in journal["promises"]):

@@ -1,5 +1,6 @@
 """Which drills count, and for what."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,11 @@ def test_what_was_sped_up_is_no_time_but_a_failover(tmp_path: Path) -> None:
     [
         (journal(experiment="flapping"), "no failover was expected, but none"),
         (journal(experiment="both-lost"), "no failover was expected, but outage"),
+        (journal(experiment="planned-failover"), "no failover was expected, but drain"),
+        (
+            replace(journal(outcome="failed", reason="us-west-2 cannot be asked"), milestones=None, promises=()),
+            "the drill ended without a verdict: us-west-2 cannot be asked",
+        ),
         (journal(outcome="not started"), "the drill ended as not started"),
         (journal(outcome="interrupted"), "the drill ended as interrupted"),
         (journal(schema=SCHEMA + 1), f"journal of schema {SCHEMA + 1}, which this version does not know"),
@@ -65,7 +71,7 @@ def test_no_folder_is_no_drill(tmp_path: Path) -> None:
         {"milestones": {"rto_seconds": -1}},
         {"label": "home"},
         {"settings": {}},
-        {"promises": None},
+        {"promises": [1]},
     ],
 )
 def test_a_journal_that_is_none_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
