@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_retention_days: int = 30
     audit_retention_days: int = SIX_YEARS_IN_DAYS
-    fault_injection: bool = Field(False, description="FIS templates that pause replication")
+    fault_injection: bool = Field(False, description="FIS templates that pause replication and disconnect a region")
 
     account_id: AccountId | None = None
     state_bucket: Bucket | None = None
