@@ -1,0 +1,58 @@
+"""The faults of a region's API that are played with AWS's own calls: the same on AWS and on the embedded AWS."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from healthcare_dr.naming import Names
+
+POLICY: Final = "hdr-drill-denied"
+DENIED: Final = ("dynamodb:*", "kms:*", "s3:*")
+
+Client = Callable[[str, str], Any]
+"""Gives a boto3 client of a service in a region."""
+
+
+class ApiFaults:
+    """Throttles the API's function, and denies roles what they may do. Raises what boto3 raises."""
+
+    def __init__(self, *, client: Client, names: Names) -> None:
+        self._client, self._names = client, names
+
+    def limit(self, region: str) -> int | None:
+        """The function's reserved concurrency; None when it has none."""
+        answer: Mapping[str, Any] = self._client("lambda", region).get_function_concurrency(FunctionName=self._function)
+        return answer.get("ReservedConcurrentExecutions")
+
+    def set_limit(self, region: str, limit: int | None) -> None:
+        """Reserve so much and no more: with 0 the API answers 429; None lifts the limit."""
+        client = self._client("lambda", region)
+        if limit is None:
+            client.delete_function_concurrency(FunctionName=self._function)
+        else:
+            client.put_function_concurrency(FunctionName=self._function, ReservedConcurrentExecutions=limit)
+
+    def deny(self, role: str, region: str) -> None:
+        """Refuse tables, key and documents to a role of that region, sessions that it has already included."""
+        self._client("iam", region).put_role_policy(
+            RoleName=self._names.of(role, region), PolicyName=POLICY, PolicyDocument=_document(DENIED)
+        )
+
+    def allow(self, role: str, region: str) -> None:
+        """Undo `deny`, whether it was denied or not."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client("iam", region).delete_role_policy(RoleName=self._names.of(role, region), PolicyName=POLICY)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+
+    @property
+    def _function(self) -> str:
+        return self._names.of("patient-api")
+
+
+def _document(actions: Sequence[str]) -> str:
+    statement = {"Effect": "Deny", "Action": list(actions), "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
