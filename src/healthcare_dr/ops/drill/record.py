@@ -29,6 +29,8 @@ class Entry:
 class RecordedFaults(ABC):
     """Breaks and heals, and keeps the record. Not for several threads at once."""
 
+    hint = "is the platform deployed and running?"
+
     def __init__(self, *, record: Path) -> None:
         self._record = record
 
@@ -89,15 +91,14 @@ class RecordedFaults(ABC):
         self.undo(left)
         return tuple(str(entry) for entry in reversed(left))
 
-    @staticmethod
-    def _call(doing: str, call: Callable[[], Any]) -> Any:
+    def _call(self, doing: str, call: Callable[[], Any]) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return call()
         except (BotoCoreError, ClientError) as error:
             said = " ".join(str(error).split())
-            raise DeploymentError(f"cannot {doing} ({said}); is the platform deployed and running?") from error
+            raise DeploymentError(f"cannot {doing} ({said}); {self.hint}") from error
 
 
 def outstanding(record: Path) -> list[Entry]:
