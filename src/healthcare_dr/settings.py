@@ -32,7 +32,7 @@ Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
-# Read by `hdr seed` alone: a secret is no setting.
+# Read by `hdr seed` and `hdr drill` alone: a secret is no setting.
 TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - the variable's name
 ALLOWED = {
     "home": "a folder, or a place where one can be made",
