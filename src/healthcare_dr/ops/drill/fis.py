@@ -55,21 +55,17 @@ class Experiments:
         Raises:
             DeploymentError: one ended instead, or does not run within 300 s.
         """
-        fis = self._client("fis", region)
-        running = {
-            found["tags"].get("Name"): found["id"]
-            for found in self._ordered(region, order)
-            if found["state"]["status"] not in ENDED
-        }
+        fis, begun = self._client("fis", region), dict[str, str]()
         for kind, template in self.templates(region, kinds).items():
             name = self._names.of(kind, region)
-            if name not in running:
-                running[name] = fis.start_experiment(
-                    clientToken=f"{order}-{kind}",
-                    experimentTemplateId=template,
-                    tags={**TAGS, "Name": name, ORDER: order},
-                )["experiment"]["id"]
-        for name, experiment in running.items():
+            # The same token again begins nothing new.
+            answer = fis.start_experiment(
+                clientToken=f"{order}-{kind}",
+                experimentTemplateId=template,
+                tags={**TAGS, "Name": name, ORDER: order},
+            )
+            begun[name] = answer["experiment"]["id"]
+        for name, experiment in begun.items():
             state = self._awaited(region, experiment, ("running", *ENDED))
             if state["status"] != "running":
                 raise DeploymentError(f"the FIS experiment {name} ({experiment}) ended: {_told(state)}")
