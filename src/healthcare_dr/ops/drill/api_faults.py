@@ -1,10 +1,14 @@
 """The faults of a region's API that are played with AWS's own calls: the same on AWS and on the embedded AWS."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import uuid4
 
 from healthcare_dr.naming import Names
+from healthcare_dr.ops.drain.flag import DrainFlag, Order, operator
 
 POLICY: Final = "hdr-drill-denied"
 DENIED: Final = ("dynamodb:*", "kms:*", "s3:*")
@@ -14,10 +18,13 @@ Client = Callable[[str, str], Any]
 
 
 class ApiFaults:
-    """Throttles the API's function, and denies roles what they may do. Raises what boto3 raises."""
+    """Throttles the API's function, denies roles what they may do, and drains. Raises what boto3 raises.
 
-    def __init__(self, *, client: Client, names: Names) -> None:
-        self._client, self._names = client, names
+    `regions` are both.
+    """
+
+    def __init__(self, *, client: Client, names: Names, regions: Collection[str]) -> None:
+        self._client, self._names, self._regions = client, names, tuple(regions)
 
     def limit(self, region: str) -> int | None:
         """The function's reserved concurrency; None when it has none."""
@@ -48,9 +55,25 @@ class ApiFaults:
             if error.response["Error"]["Code"] != "NoSuchEntity":
                 raise
 
+    def flag(self, region: str) -> DrainFlag:
+        """The drain flag of a region, kept in the other one."""
+        surviving = next(other for other in self._regions if other != region)
+        return DrainFlag(
+            client=self._client("dynamodb", surviving),
+            records=self._names.records_table,
+            audit=self._names.audit_table,
+            drained=region,
+            surviving=surviving,
+        )
+
     @property
     def _function(self) -> str:
         return self._names.of("patient-api")
+
+
+def order() -> Order:
+    """To drain or restore for a drill."""
+    return Order(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ), reason="drill")
 
 
 def _document(actions: Sequence[str]) -> str:

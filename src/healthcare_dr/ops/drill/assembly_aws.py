@@ -1,6 +1,9 @@
 """Puts a drill on AWS together. Not run against AWS itself: every part is proven with stand-ins."""
 
 import asyncio
+import base64
+import binascii
+import json
 import socket
 import ssl
 import time
@@ -23,16 +26,29 @@ from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults_aws import AwsFaults
 from healthcare_dr.ops.drill.instruments import Instruments
 from healthcare_dr.ops.drill.ledger import Ledger
+from healthcare_dr.ops.drill.merging import Merging
 from healthcare_dr.ops.drill.playable import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS, limits, refuse_unplayable
 from healthcare_dr.ops.drill.prober import Prober
 from healthcare_dr.ops.drill.resolver import DnsResolver
 from healthcare_dr.ops.drill.runner import Drill
-from healthcare_dr.ops.ports import Target
+from healthcare_dr.ops.drill.view import View
+from healthcare_dr.ops.ports import Progress, Target
 from healthcare_dr.ops.seed import given_token
 from healthcare_dr.settings import Settings
 
 LEDGER_SECONDS = 30.0
 OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "NameServers")
+
+
+def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = None) -> tuple[str, ...]:
+    """Undo what a drill that could not end by itself has left broken; says what it was.
+
+    Raises:
+        DeploymentError: it is another account, or a fault cannot be undone.
+    """
+    target = target or wiring.target_of(settings, "aws")
+    target.preflight()
+    return _faults(settings, target, progress, time.monotonic).undo_all()
 
 
 @contextmanager
@@ -42,7 +58,7 @@ def assembled_aws(
     *,
     token: str,
     consent: Consent,
-    say: Callable[[str], None],
+    progress: Progress,
     target: Target | None = None,
     resolver: tuple[str, int] | None = None,
     address_of: Callable[[str], str] = socket.gethostbyname,
@@ -64,6 +80,7 @@ def assembled_aws(
         )
     target = target or wiring.target_of(settings, "aws")
     bearer = given_token(target, token, tenant=None, command="hdr drill")
+    tenant = _tenant_of(bearer)
     target.preflight()
     outputs = wiring.outputs_of(settings, target)
     if not all(name in outputs for name in OUTPUTS):
@@ -76,15 +93,7 @@ def assembled_aws(
     def clock() -> float:
         return time.monotonic() - began
 
-    faults = AwsFaults(
-        client=target.client,
-        names=names,
-        regions={"primary": regions[0], "secondary": regions[1]},
-        record=wiring.environment_root(settings, "aws") / "faults.json",
-        clock=clock,
-        sleep=time.sleep,
-        say=say,
-    )
+    faults = _faults(settings, target, progress, clock)
     faults.demand_templates(experiment)
     checks = look.health_checks(target.client("route53", look.METRICS_REGION), names, regions)
     hosts = {
@@ -104,6 +113,7 @@ def assembled_aws(
             regions=regions,
             time_scale=1.0,
             floor_seconds=settings.failure_threshold * settings.health_check_interval + settings.dns_ttl,
+            ttl_seconds=settings.dns_ttl,
             settings=_settings(settings, experiment) | load.model_dump(mode="json"),
             prober=Prober(
                 name=names.api_domain,
@@ -125,11 +135,43 @@ def assembled_aws(
                 clock=clock,
             ),
             faults=faults,
-            conflicts=partial(look.conflicts, target.client("dynamodb", regions[0]), names.records_table),
+            merging=Merging(
+                ledger=ledger,
+                endpoint=places[regions[1]],
+                token=bearer,
+                client=client,
+                tables={region: target.client("dynamodb", region) for region in regions},
+                table=names.records_table,
+                tenant=tenant,
+                clock=clock,
+                sleep=time.sleep,
+            ),
             clock=clock,
             sleep=time.sleep,
-            say=say,
+            view=View(progress=progress),
         )
+
+
+def _faults(settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]) -> AwsFaults:
+    return AwsFaults(
+        client=target.client,
+        names=Names(settings.environment_suffix),
+        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+        record=wiring.environment_root(settings, "aws") / "faults.json",
+        clock=clock,
+        sleep=time.sleep,
+        say=progress.say,
+    )
+
+
+def _tenant_of(token: str) -> str:
+    """The tenant that a token names, to know the drill's own records by; the APIs check the token, not we."""
+    try:
+        payload = token.split(".")[1]
+        tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["tenant"]
+    except (IndexError, ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise SettingsError("HDR_TOKEN names no tenant: the APIs take a JWT with the claim `tenant`") from error
+    return str(tenant)
 
 
 def _demand_answer(name: str, server: tuple[str, int], regions: tuple[str, str]) -> None:

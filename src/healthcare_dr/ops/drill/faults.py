@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.api_faults import POLICY, ApiFaults, Client
+from healthcare_dr.ops.drill.api_faults import POLICY, ApiFaults, Client, order
 from healthcare_dr.ops.drill.experiment import Role, Step
 from healthcare_dr.ops.drill.record import Entry, RecordedFaults, outstanding, write
 from healthcare_dr.ops.ports import BreakableAws, DoorFault, DoorMode
@@ -36,7 +36,7 @@ class Faults(RecordedFaults):
     ) -> None:
         super().__init__(record=record)
         self._aws, self._regions = aws, regions
-        self._api = ApiFaults(client=client, names=names)
+        self._api = ApiFaults(client=client, names=names, regions=regions.values())
 
     def _entries(self, step: Step) -> list[Entry]:
         found = self._aws.replication()
@@ -56,6 +56,8 @@ class Faults(RecordedFaults):
             before: dict[str, float | bool | str | None] = {}
             if step.fault == "throttled":
                 before = {"concurrency": self._call(f"apply throttled {region}", partial(self._api.limit, region))}
+            if step.fault == "drained":
+                before = {"standing": self._api.flag(region).standing()}
             entries.append(
                 Entry(fault=step.fault, region=region, delay_seconds=step.delay_seconds or 0.0, before=before)
             )
@@ -69,6 +71,8 @@ class Faults(RecordedFaults):
             self._api.set_limit(region, 0)
         elif entry.fault == "denied":
             self._api.deny("patient-api", region)
+        elif entry.fault == "drained":
+            self._api.flag(region).set(order())
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=True)
         elif entry.fault == "replication-lag":
@@ -89,6 +93,9 @@ class Faults(RecordedFaults):
             self._api.set_limit(region, None if limit is None else int(limit))
         elif entry.fault == "denied":
             self._api.allow("patient-api", region)
+        elif entry.fault == "drained":
+            if not before["standing"]:
+                self._api.flag(region).clear(order())
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=False)
         else:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.infra.fault_plan import DISCONNECT, PAUSE_DOCUMENTS, PAUSE_TABLES, TEMPLATES
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.api_faults import ApiFaults, Client
+from healthcare_dr.ops.drill.api_faults import ApiFaults, Client, order
 from healthcare_dr.ops.drill.experiment import Experiment, Role, Step
 from healthcare_dr.ops.drill.fis import Experiments
 from healthcare_dr.ops.drill.playable import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS
@@ -44,7 +44,7 @@ class AwsFaults(RecordedFaults):
     ) -> None:
         super().__init__(record=record)
         self._regions = regions
-        self._api = ApiFaults(client=client, names=names)
+        self._api = ApiFaults(client=client, names=names, regions=regions.values())
         self._fis = Experiments(client=client, names=names, clock=clock, sleep=sleep, say=say)
 
     def demand_templates(self, experiment: Experiment) -> None:
@@ -69,6 +69,8 @@ class AwsFaults(RecordedFaults):
                 before = {"concurrency": self._call(f"apply {fault} {region}", partial(self._api.limit, region))}
             elif fault in PLAYED_BY_FIS:
                 before = {"order": uuid4().hex, **dict.fromkeys(self._templates(step, region), True)}
+            elif fault == "drained":
+                before = {"standing": self._api.flag(region).standing()}
             elif fault != "denied":
                 raise SettingsError(f"AWS cannot play {fault}")
             entries.append(Entry(fault=fault, region=region, before=before))
@@ -81,6 +83,8 @@ class AwsFaults(RecordedFaults):
             self._api.set_limit(region, 0)
         elif entry.fault == "denied":
             self._api.deny("patient-api", region)
+        elif entry.fault == "drained":
+            self._api.flag(region).set(order())
         else:
             if entry.fault == "disconnected":
                 for place in self._regions.values():
@@ -94,6 +98,9 @@ class AwsFaults(RecordedFaults):
             self._api.set_limit(region, None if limit is None else int(limit))
         elif entry.fault == "denied":
             self._api.allow("patient-api", region)
+        elif entry.fault == "drained":
+            if not before["standing"]:
+                self._api.flag(region).clear(order())
         else:
             if entry.fault == "disconnected" and all(other.fault != "disconnected" for other in left):
                 for place in self._regions.values():

@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX
 from healthcare_dr.ops.drill.ledger import Endpoint
 
 METRICS_REGION: Final = "us-east-1"  # Route 53 publishes nowhere else (trap 22).
@@ -162,25 +161,6 @@ def system_resolver() -> tuple[str, int]:
     if not plain:
         raise DeploymentError("this machine has no DNS resolver that is asked over UDP: set one in /etc/resolv.conf")
     return plain[0], DNS
-
-
-def conflicts(dynamodb: Any, table: str) -> int:
-    """How many conflicts are open where the client looks.
-
-    Raises:
-        DeploymentError: the table cannot be asked.
-    """
-    try:
-        pages = dynamodb.get_paginator("query").paginate(
-            TableName=table,
-            IndexName=INDEX,
-            KeyConditionExpression="update_shard = :shelf",
-            ExpressionAttributeValues={":shelf": {"S": CONFLICTS}},
-            Select="COUNT",
-        )
-        return sum(int(page["Count"]) for page in pages)
-    except (BotoCoreError, ClientError) as error:
-        raise DeploymentError(f"open conflicts cannot be counted: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

@@ -7,7 +7,7 @@ from healthcare_dr.errors import SettingsError
 from healthcare_dr.infra.fault_plan import MINUTES
 from healthcare_dr.ops.drill.experiment import Experiment, Step
 
-PLAYABLE_ON_AWS: Final = ("throttled", "denied", "replication-paused", "disconnected")
+PLAYABLE_ON_AWS: Final = ("throttled", "denied", "drained", "replication-paused", "disconnected")
 PLAYED_BY_FIS: Final = ("replication-paused", "disconnected")
 UNPLAYABLE_ON_AWS: Final[Mapping[str, str]] = {
     "control-planes": "on AWS nobody can refuse the control planes of Route 53, IAM and Lambda to others; that "
@@ -59,10 +59,11 @@ def limits(experiment: Experiment, target: str) -> tuple[str, ...]:
     """What the journal has to say of how this experiment is played on `target`: nothing on the embedded AWS."""
     if target == "embedded":
         return ()
-    faults = dict.fromkeys(_name(step) for step in experiment.method)
-    # Once a fault is in, control planes are refused to everybody, whether the method says so or not (ADR 0017).
-    left_out = [f"not played: {name}: {why}" for name, why in UNPLAYABLE_ON_AWS.items()]
-    return (*left_out, *(f"{name}: {LIMITS_ON_AWS[name]}" for name in faults if name in LIMITS_ON_AWS))
+    faults = dict.fromkeys(_name(step) for step in experiment.steps())
+    return (
+        *(f"not played: {name}: {why}" for name, why in UNPLAYABLE_ON_AWS.items() if name in faults),
+        *(f"{name}: {LIMITS_ON_AWS[name]}" for name in faults if name in LIMITS_ON_AWS),
+    )
 
 
 def _name(step: Step) -> str:

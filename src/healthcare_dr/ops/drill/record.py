@@ -91,6 +91,10 @@ class RecordedFaults(ABC):
         self.undo(left)
         return tuple(str(entry) for entry in reversed(left))
 
+    def left(self) -> tuple[str, ...]:
+        """What is on record as broken, the oldest first. Raises `DeploymentError` when the record cannot be read."""
+        return tuple(str(entry) for entry in outstanding(self._record))
+
     def _call(self, doing: str, call: Callable[[], Any]) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,5 +1,6 @@
 """A drill on AWS: what it refuses before anything is broken, and that its parts fit together."""
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +15,18 @@ from dnslib.server import DNSLogger, DNSServer  # type: ignore[import-untyped]
 from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
 from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
-from healthcare_dr.ops.drill.assembly_aws import assembled_aws
+from healthcare_dr.ops.drill.assembly_aws import assembled_aws, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.runner import Drill
 from healthcare_dr.settings import Settings
 from unit.ops.drill.fis_service import FisService
 from unit.ops.drill.test_instruments_aws import EAST, OURS, WEST, listed
 from unit.ops.drill.test_resolver import Zone
-from unit.ops.fakes import LocalTarget
+from unit.ops.fakes import LocalTarget, RecordingProgress
 
 NAME = "api.healthcare-dr-it.com"
+CLAIMS = base64.urlsafe_b64encode(b'{"tenant": "drills"}').decode().rstrip("=")
+TOKEN = f"head.{CLAIMS}.signature"
 OUTPUTS = {
     PRIMARY: {"api_id": "one", "api_endpoint": "https://one.invalid"},
     SECONDARY: {"api_id": "two", "api_endpoint": "https://two.invalid"},
@@ -65,7 +68,7 @@ class World:
     settings: Settings
     zone: Zone
     server: tuple[str, int]
-    token: str = "a.b.c"
+    token: str = TOKEN
     asked: list[Sequence[str]] = field(default_factory=list)
     consents: bool = True
 
@@ -80,7 +83,7 @@ class World:
             load(experiment),
             token=self.token,
             consent=self.consent,
-            say=lambda _: None,
+            progress=RecordingProgress(),
             target=self.account,
             resolver=self.server,
             address_of=lambda _: "192.0.2.1",
@@ -129,7 +132,7 @@ def test_its_parts_fit_together(world: World) -> None:
     assert lines[0] == "On AWS, environment it, this drill breaks what serves real clients:"
     assert lines[1].startswith(f"  replication-paused in {EAST} and {WEST}, after ")
     assert any("FIS bills" in line for line in lines)
-    assert not any("a.b.c" in line for line in lines)
+    assert not any(CLAIMS in line for line in lines)
 
 
 def test_what_aws_cannot_play_is_refused_first(world: World) -> None:
@@ -145,6 +148,23 @@ def test_without_a_delegated_domain_nothing_is_measured(world: World) -> None:
 def test_without_a_token_nothing_is_sent(world: World) -> None:
     world.token = ""
     assert "SettingsError: HDR_TOKEN is not set" in refused(world)
+
+
+@pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30.c", "a.!!.c", "a.W10.c"])
+def test_a_token_without_a_tenant_is_refused_and_not_shown(world: World, token: str) -> None:
+    world.token = token
+    assert refused(world) == "SettingsError: HDR_TOKEN names no tenant: the APIs take a JWT with the claim `tenant`"
+
+
+def test_what_a_killed_drill_has_left_is_healed(world: World) -> None:
+    drill = world.assembled("replication-paused")
+    for step in load("replication-paused").method:
+        drill.faults.apply(step)
+    assert all(service.running() for service in world.account.fis.values())
+    healed = heal_aws(world.settings, progress=RecordingProgress(), target=world.account)
+    assert healed == (f"replication-paused {WEST}", f"replication-paused {EAST}")
+    assert not any(service.running() for service in world.account.fis.values())
+    assert heal_aws(world.settings, progress=RecordingProgress(), target=world.account) == ()
 
 
 def test_apis_that_take_signatures_only_cannot_be_drilled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ class Account:
     fis: dict[str, FisService]
     limits: dict[str, int] = field(default_factory=dict)
     policies: dict[tuple[str, str], str] = field(default_factory=dict)
+    flags: set[tuple[str, str]] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -43,7 +44,7 @@ class Account:
         self.seconds += seconds
 
     def state(self) -> tuple[object, ...]:
-        return dict(self.limits), dict(self.policies), self.running()
+        return dict(self.limits), dict(self.policies), set(self.flags), self.running()
 
     def running(self) -> set[str]:
         return {name for service in self.fis.values() for name in service.running()}
@@ -65,7 +66,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Control:
-    """Lambda's and IAM's control planes."""
+    """Lambda's and IAM's control planes, and the table with the drain flags."""
 
     account: Account
     region: str
@@ -94,6 +95,19 @@ class Control:
         if self.account.policies.pop((RoleName, PolicyName), None) is None:
             raise ClientError({"Error": {"Code": "NoSuchEntity", "Message": "none"}}, "DeleteRolePolicy")
 
+    def get_item(self, *, TableName: str, Key: dict[str, Any], ConsistentRead: bool) -> dict[str, Any]:  # noqa: N803
+        assert (TableName, ConsistentRead) == (NAMES.records_table, True)
+        return {"Item": {}} if (self.region, Key["sk"]["S"]) in self.account.flags else {}
+
+    def transact_write_items(self, *, TransactItems: list[dict[str, Any]], ClientRequestToken: str) -> None:  # noqa: N803
+        self.account.changes()
+        flag, audited = TransactItems
+        assert audited["Put"]["Item"]["event"] == {"S": ClientRequestToken}
+        if "Put" in flag:
+            self.account.flags.add((self.region, flag["Put"]["Item"]["sk"]["S"]))
+        else:
+            self.account.flags.discard((self.region, flag["Delete"]["Key"]["sk"]["S"]))
+
 
 @pytest.fixture
 def account(tmp_path: Path) -> Account:
@@ -112,6 +126,7 @@ def step(fault: str, **given: Any) -> Step:
 STEPS = [
     step("throttled", region="primary"),
     step("denied", region="secondary"),
+    step("drained", region="primary"),
     step("replication-paused"),
     step("replication-paused", documents=False),
     step("disconnected", region="primary"),
@@ -237,6 +252,15 @@ def test_an_experiment_that_its_alarm_has_stopped_is_told_and_healed(account: Ac
     assert account.said == ["the FIS experiment EXP1 in us-east-1 had ended before: stopped (stop condition)"]
     assert not account.policies
     assert "StopExperiment" not in account.fis[EAST].calls
+
+
+def test_a_region_is_drained_in_the_other_one_and_a_flag_of_somebody_else_stays(account: Account) -> None:
+    account.flags.add((WEST, EAST))
+    account.faults().apply(step("drained", region="both"))
+    assert account.flags == {(WEST, EAST), (EAST, WEST)}
+    assert account.faults().left() == (f"drained {EAST}", f"drained {WEST}")
+    account.faults().undo_all()
+    assert account.flags == {(WEST, EAST)}
 
 
 def test_the_control_planes_are_left_alone(account: Account) -> None:

@@ -12,7 +12,6 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.instruments_aws import (
     CloudWatchChecks,
-    conflicts,
     endpoints,
     health_checks,
     in_background,
@@ -216,17 +215,6 @@ def test_each_region_has_its_own_endpoint() -> None:
 
     with pytest.raises(DeploymentError, match=f"a.invalid has no address: is the API of {EAST} still there"):
         endpoints({EAST: "a.invalid"}, address_of=nothing)
-
-
-def test_conflicts_of_all_pages_are_counted() -> None:
-    client, stub = stubbed("dynamodb")
-    key = {"pk": {"S": "a"}}
-    stub.add_response("query", {"Count": 2, "LastEvaluatedKey": key})
-    stub.add_response("query", {"Count": 1})
-    assert conflicts(client, "patient_records-it") == 3
-    stub.add_client_error("query", "AccessDeniedException", "no")
-    with pytest.raises(DeploymentError, match="open conflicts cannot be counted"):
-        conflicts(client, "patient_records-it")
 
 
 def test_the_resolver_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

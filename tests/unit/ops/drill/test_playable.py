@@ -18,7 +18,7 @@ def experiment(*faults: str, **given: Any) -> Experiment:
     return Experiment.model_construct(**{"title": "t", "method": steps, "watch_seconds": 150.0, **given})
 
 
-PLAYABLE = {"api-throttled", "dependency-denied", "replication-paused"}
+PLAYABLE = {"api-throttled", "dependency-denied", "planned-failover", "replication-paused"}
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -29,7 +29,7 @@ def test_every_shipped_experiment_is_for_the_embedded_aws_and_some_are_for_aws(n
         return
     with pytest.raises(SettingsError, match="AWS cannot play") as caught:
         refuse_unplayable(load(name), "aws")
-    assert "throttled, denied, replication-paused and disconnected" in str(caught.value)
+    assert "throttled, denied, drained, replication-paused and disconnected" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -43,6 +43,8 @@ def test_control_planes_are_left_out_on_aws_and_the_journal_says_so() -> None:
     refuse_unplayable(played, "aws")
     assert limits(played, "aws") == (f"not played: control-planes: {UNPLAYABLE_ON_AWS['control-planes']}",)
     assert limits(played, "embedded") == ()
+    assert limits(load("api-throttled"), "aws") == limits(played, "aws")
+    assert limits(experiment("throttled", static_stability=False), "aws") == ()
     with pytest.raises(SettingsError, match="AWS can play nothing of this experiment"):
         refuse_unplayable(experiment("control-planes"), "aws")
 
