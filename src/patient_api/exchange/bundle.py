@@ -41,11 +41,9 @@ class Entry:
         }
         rest: dict[str, JsonValue] = {"fullUrl": url, "request": made, "response": answered}
         follows = [str(stamp) for stamp in (version.replaces, *version.merges) if stamp is not None]
-        if concurrent_with or follows:
-            rest["extension"] = [
-                *({"url": CONFLICT, "valueId": other} for other in concurrent_with),
-                *({"url": FOLLOWS, "valueId": other} for other in follows),
-            ]
+        named = [*((CONFLICT, other) for other in concurrent_with), *((FOLLOWS, other) for other in follows)]
+        if named:
+            rest["extension"] = [{"url": url, "valueId": other} for url, other in named]
         return cls(version.resource, rest)
 
 
