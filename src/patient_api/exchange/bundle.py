@@ -41,9 +41,9 @@ class Entry:
         }
         rest: dict[str, JsonValue] = {"fullUrl": url, "request": made, "response": answered}
         follows = [str(stamp) for stamp in (version.replaces, *version.merges) if stamp is not None]
-        if concurrent_with or follows:
-            others = [*((CONFLICT, other) for other in concurrent_with), *((FOLLOWS, other) for other in follows)]
-            rest["extension"] = [{"url": url, "valueId": other} for url, other in others]
+        named = [*((CONFLICT, other) for other in concurrent_with), *((FOLLOWS, other) for other in follows)]
+        if named:
+            rest["extension"] = [{"url": url, "valueId": other} for url, other in named]
         return cls(version.resource, rest)
 
 

@@ -173,19 +173,13 @@ class Merging:
 
 
 def unmerged(lineage: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The newest version of each line that the newest version of all does not know, newest first.
+    """The last version of each line but the newest version's own, newest first.
 
-    `lineage` gives what each version follows. Only the ends of lines: a merge that names an earlier version of one is
-    in conflict with the versions that come after it.
+    `lineage` gives what each version follows. A merge that names an earlier version of a line is in conflict with those
+    that come after it.
     """
-    known, due = set[str](), [max(lineage)]
-    while due:
-        version = due.pop()
-        if version not in known:
-            known.add(version)
-            due += lineage.get(version, ())
     followed = {other for follows in lineage.values() for other in follows}
-    return tuple(sorted(lineage.keys() - known - followed, reverse=True))
+    return tuple(sorted(lineage.keys() - followed, reverse=True)[1:])
 
 
 def _version(entry: Resource) -> str:

@@ -1,0 +1,251 @@
+"""The conflicts of a drill are settled through the API; the two regions here keep versions and markers as ours do."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX
+from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.merging import (
+    FOLLOWS,
+    LARGEST_MERGE,
+    POLL_SECONDS,
+    QUIET_SECONDS,
+    Merged,
+    Merging,
+    unmerged,
+)
+
+EAST, WEST = "us-east-1", "us-west-2"
+HERE = Endpoint(region=EAST, host=f"a.execute-api.{EAST}.amazonaws.com", address="127.0.0.2", port=9)
+Lineage = dict[str, tuple[str, ...]]
+
+
+def stamp(number: int, region: str = EAST) -> str:
+    return f"{number:013d}-0000-{region}"
+
+
+def behind(version: str, lineage: Mapping[str, Sequence[str]]) -> set[str]:
+    """A version and all that it descends from."""
+    return {version}.union(*(behind(other, lineage) for other in lineage.get(version, ())))
+
+
+def conflicts(lineage: Mapping[str, Sequence[str]]) -> list[str]:
+    """What several versions follow that no version has behind it all at once."""
+    followed = {other for follows in lineage.values() for other in follows}
+    found = []
+    for after in sorted(followed):
+        members = {version for version, follows in lineage.items() if after in follows}
+        if len(members) > 1 and not any(members <= behind(version, lineage) for version in lineage):
+            found.append(after)
+    return found
+
+
+class Regions:
+    """One table, which `WEST` shows as it was before the last `late` looks."""
+
+    def __init__(self, late: int = 2) -> None:
+        self.records: dict[str, Lineage] = {}
+        self.now, self.late, self.page = 0.0, late, 2
+        self.shelves = {EAST: [list[str]()], WEST: [list[str]()]}
+        self.puts: list[dict[str, Any]] = []
+        self.answers: list[int] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def keep(self, tenant: str, kind: str, id: str, lineage: Lineage) -> None:
+        self.records[f"{tenant}#{kind}#{id}"] = lineage
+
+    def _open(self) -> list[tuple[str, str]]:
+        return [(pk, f"c#{after}") for pk, lineage in self.records.items() for after in conflicts(lineage)]
+
+    def client(self, region: str) -> "Table":
+        return Table(self, region)
+
+    def shown(self, region: str) -> list[tuple[str, str]]:
+        seen = self.shelves[region]
+        seen.append(self._open())  # type: ignore[arg-type]
+        return seen[-1 if region == EAST else max(1, len(seen) - 1 - self.late)]  # type: ignore[return-value]
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        assert (request.url.host, request.headers["host"]) == (HERE.address, HERE.host)
+        if self.answers and (status := self.answers.pop(0)) != 200:
+            if not status:
+                raise httpx.ReadTimeout("no")
+            return httpx.Response(status)
+        path = request.url.path.split("/")
+        lineage = self.records["drill#Patient#" + path[3]]
+        newest = sorted(lineage, reverse=True)
+        if request.method == "GET":
+            return self._history(path[3], lineage, newest, int(request.url.params.get("_cursor", 0)))
+        assert json.loads(request.content) == {"id": path[3], "n": newest[0]}
+        assert request.headers["if-match"] == f'W/"{newest[0]}"'
+        merges = tuple(part.strip()[3:-1] for part in request.headers["merges"].split(","))
+        assert set(merges) <= lineage.keys()
+        self.puts.append({"id": path[3], "merges": merges})
+        lineage[stamp(int(newest[0][:13]) + 1)] = (newest[0], *merges)
+        return httpx.Response(200, json={})
+
+    def _history(self, id: str, lineage: Lineage, newest: list[str], start: int) -> httpx.Response:
+        entries = [
+            {
+                "response": {"etag": f'W/"{version}"'},
+                "resource": {"id": id, "n": version},
+                "extension": [
+                    {"url": "urn:healthcare-dr:concurrent-with", "valueId": "x"},
+                    *({"url": FOLLOWS, "valueId": other} for other in lineage[version]),
+                ],
+            }
+            for version in newest[start : start + self.page]
+        ]
+        links = [{"relation": "self", "url": "https://elsewhere/"}]
+        if start + self.page < len(newest):
+            links.append({"relation": "next", "url": f"https://elsewhere/fhir/x?_cursor={start + self.page}"})
+        return httpx.Response(200, json={"entry": entries, "link": links})
+
+
+class Table:
+    """DynamoDB, of which only the shelf of open conflicts is read, one item a page."""
+
+    def __init__(self, regions: Regions, region: str) -> None:
+        self._regions, self._region = regions, region
+        self._items: list[tuple[str, str]] = []
+
+    def query(self, **request: Any) -> dict[str, Any]:
+        assert (request["TableName"], request["IndexName"]) == ("records", INDEX)
+        assert request["ExpressionAttributeValues"] == {":shelf": {"S": CONFLICTS}}
+        start = request.get("ExclusiveStartKey", 0)
+        if not start:
+            self._items = self._regions.shown(self._region)
+        items = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in self._items[start : start + 1]]
+        more = start + 1 < len(self._items)
+        return {"Items": items, **({"LastEvaluatedKey": start + 1} if more else {})}
+
+
+def merging(regions: Regions, *ids: str, documents: Sequence[str] = ()) -> Merging:
+    client = httpx.Client(transport=httpx.MockTransport(regions.answer))
+    ledger = Ledger(endpoints={EAST: HERE}, token="t", client=client, clock=lambda: regions.now)
+    for number, id in enumerate(ids):
+        ledger.acknowledge(number=number, kind="patient", id=id, region=EAST)
+    for number, id in enumerate(documents, len(ids)):
+        ledger.acknowledge(number=number, kind="document", id=id, region=EAST)
+    return Merging(
+        ledger=ledger,
+        endpoint=HERE,
+        token="t",
+        client=client,
+        tables={region: regions.client(region) for region in (EAST, WEST)},
+        table="records",
+        tenant="drill",
+        clock=lambda: regions.now,
+        sleep=regions.sleep,
+    )
+
+
+def split() -> Lineage:
+    """A first version, then two lines of several versions that do not know each other."""
+    east, west = [stamp(number) for number in (2, 4, 6, 7)], [stamp(number, WEST) for number in (3, 5)]
+    lineage: Lineage = {stamp(1): ()}
+    for line in (east, west):
+        lineage |= {version: (before,) for before, version in zip((stamp(1), *line), line, strict=False)}
+    return lineage
+
+
+@pytest.mark.requirement("R4.2")
+@pytest.mark.trap(1)
+def test_each_conflict_of_the_ledger_is_settled_once_and_waited_for_in_both_regions() -> None:
+    regions = Regions(late=20)
+    for id in ("a", "b"):
+        regions.keep("drill", "Patient", id, split())
+    found = merging(regions, "a", "b", "c").run()
+    assert found == Merged(found=2, settled=2, left=())
+    assert regions.puts == [{"id": id, "merges": (stamp(5, WEST),)} for id in ("a", "b")]
+    assert regions.now >= 20 * POLL_SECONDS + QUIET_SECONDS
+
+
+def test_without_a_conflict_nothing_is_written() -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "a", {stamp(1): (), stamp(2): (stamp(1),)})
+    assert merging(regions, "a").run() == Merged(found=0, settled=0, left=())
+    assert regions.puts == []
+
+
+def test_conflicts_of_others_are_left_alone() -> None:
+    regions = Regions()
+    for tenant, id in (("drill", "earlier"), ("somebody", "a")):
+        regions.keep(tenant, "Patient", id, split())
+    assert merging(regions, "a").run() == Merged(found=0, settled=0, left=())
+    assert regions.puts == []
+
+
+def test_documents_are_waited_for_and_never_written() -> None:
+    regions = Regions()
+    regions.keep("drill", "DocumentReference", "d", split())
+    found = merging(regions, documents=["d"]).run(within_seconds=9.0)
+    assert (found, regions.puts) == (Merged(found=1, settled=0, left=("d",)), [])
+    assert 9.0 <= regions.now < 10.0
+
+
+@pytest.mark.parametrize("status", [0, 404, 409, 412, 422, 429, 503])
+def test_what_passes_is_tried_again(status: int) -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "a", split())
+    regions.answers = [status, 200, status, 200, 200, 200, status]
+    assert merging(regions, "a").run() == Merged(found=1, settled=1, left=())
+    assert len(regions.puts) == 1
+
+
+def test_what_stays_in_conflict_is_told_by_its_id() -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "a", split())
+    regions.answers = [503] * 1000
+    assert merging(regions, "a").run(within_seconds=5.0) == Merged(found=1, settled=0, left=("a",))
+
+
+def test_a_refusal_that_no_waiting_mends_is_an_error_without_ids() -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "secret", split())
+    regions.answers = [403]
+    with pytest.raises(DeploymentError, match=f"{EAST} answered 403") as caught:
+        merging(regions, "secret").run()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_table_that_cannot_be_asked_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Query")
+
+    monkeypatch.setattr(Table, "query", refuse)
+    with pytest.raises(DeploymentError, match="AccessDenied"):
+        merging(Regions(), "a").run()
+
+
+def test_more_lines_than_one_merge_takes_are_settled_by_several() -> None:
+    regions = Regions()
+    siblings: Lineage = {stamp(number): (stamp(1),) for number in range(2, 2 + LARGEST_MERGE + 3)}
+    regions.keep("drill", "Patient", "a", {stamp(1): (), **siblings})
+    assert merging(regions, "a").run() == Merged(found=1, settled=1, left=())
+    assert [len(put["merges"]) for put in regions.puts] == [LARGEST_MERGE, 2]
+
+
+@given(st.lists(st.sets(st.integers(0, 8), max_size=3), min_size=1, max_size=9))
+def test_a_merge_of_what_is_unmerged_closes_every_conflict_and_opens_none(picks: list[set[int]]) -> None:
+    lineage: Lineage = {}
+    for number, chosen in enumerate(picks):
+        lineage[stamp(number)] = tuple(stamp(pick % number) for pick in sorted(chosen)) if number else ()
+    newest, ends = max(lineage), unmerged(lineage)
+    merged = lineage | {stamp(99): (newest, *ends)}
+    assert conflicts(merged) == []
+    assert behind(stamp(99), merged) == merged.keys()
+    # Fewer would not do.
+    for left_out in ends:
+        fewer = lineage | {stamp(99): (newest, *(end for end in ends if end != left_out))}
+        assert behind(stamp(99), fewer) != fewer.keys()
