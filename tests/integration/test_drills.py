@@ -94,9 +94,16 @@ def test_what_was_not_replicated_when_the_region_was_lost_comes_back_with_it(dep
     assert at_recovery["region"] == SECONDARY
     assert at_recovery["numbers"], "nothing was written while replication stood still: the drill shows nothing"
     assert 0 < at_recovery["seconds"] < 60
-    updated = {write["id"] for write in journal["writes"] if write["kind"] == "update"}
-    assert updated, "no record was updated: a split brain has nothing to fight for"
-    assert journal["conflicts"]["left"] == 0
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.trap(1, 2)
+def test_what_both_regions_change_while_they_are_apart_is_found_and_merged(deployed: Deployed) -> None:
+    journal = drill(deployed, "replication-paused", *FAST)
+    found = journal["conflicts"]
+    assert found["found"] > 0, "no record was changed in both regions: the drill shows nothing"
+    assert (found["merged"], found["left"]) == (found["found"], 0)
+    assert journal["milestones"]["dns_changed"] is None
 
 
 @pytest.mark.trap(20)

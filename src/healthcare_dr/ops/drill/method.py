@@ -90,7 +90,8 @@ class Method:
     def _known(self, fault: float) -> bool:
         """Whether watching on would show nothing new."""
         if self.experiment.expect == "failover":
-            return self.milestones(fault).steady_success is not None
+            found = self.milestones(fault)
+            return found.steady_success is not None and found.dns_changed is not None
         if self.experiment.expect == "drain":
             changed = self.milestones(fault).dns_changed
             return changed is not None and self.clock() > changed + self.ttl_seconds + self.window_seconds

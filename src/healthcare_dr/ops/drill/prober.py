@@ -19,10 +19,11 @@ from healthcare_dr.ops.drill.updating import FHIR, update
 from healthcare_dr.ops.seed import papers, people
 from healthcare_dr.ops.seed.load import upload_in
 
-SETTLED_SECONDS: Final = 10.0
+SETTLED_SECONDS: Final = 3.0
 """How old a write must be to be read: both regions have it by then, unless replication is at fault."""
-OLDEST: Final = 50
-"""How many of the oldest writes are read: they were there before the fault."""
+OLDEST: Final = 20
+"""How many of the oldest patients are read and updated: they were there before the fault, and clients of both regions
+meet at them."""
 
 
 class Prober:
