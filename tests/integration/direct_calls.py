@@ -31,7 +31,7 @@ class Counting(Clients):
     def _client(self, service: str, *_: object) -> object:
         return self.raw if service == "dynamodb" else self.deployed.client(service, HERE)
 
-    def documents_of(self, *, region: str, role: str) -> S3:  # noqa: ARG002 - taken by root
+    def documents_of(self, *, region: str, role: str) -> S3:
         client: S3 = self.deployed.client("s3", region)
         return client
 

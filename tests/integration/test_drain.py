@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.requirement("C1"), pytest.mark.trap(27)]
 @pytest.fixture
 def fast(deployed: Deployed) -> Iterator[Deployed]:
     """Fast, without control planes; nothing stays drained."""
+    deployed.settle_conflicts()
     deployed.emulator.set_time_scale(10)
     deployed.emulator.refuse_control_planes(refused=True)
     try:

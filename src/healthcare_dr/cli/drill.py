@@ -1,42 +1,77 @@
 """`hdr drill`: break a region, and measure what recovery takes."""
 
-import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from healthcare_dr.cli.frame import JsonOption, err, out, report, session
 from healthcare_dr.ops import wiring
 
-EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3, "interrupted": 130}
+if TYPE_CHECKING:
+    from healthcare_dr.ops.drill.journal import Journal
+
+EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3}
+REPORTED = (
+    "label", "outcome", "reason", "milestones", "floor_seconds", "promises", "requests", "conflicts", "error_budget",
+)  # fmt: skip
 
 
 def drill(
     experiment: Annotated[
         str,
-        typer.Argument(help="One that `hdr drill list` names, or a YAML file; `list`, `schema` show what there is."),
+        typer.Argument(
+            help="One that `list` names, or a YAML file; or `list`, `schema` (of that file), or `heal`: undo what a "
+            "drill that was killed has left broken."
+        ),
     ] = "region-refused",
     time_scale: Annotated[
         float, typer.Option("--time-scale", min=1, max=20, help="How much faster health checks and TTLs go.")
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Play an experiment on the embedded AWS and leave a journal and a report under `drills` of the home.
+    """Play an experiment on the embedded AWS, and leave a journal and a report under `drills` of the home.
 
     Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before.
     """
-    # pydantic, httpx and the like are slow to import.
-    from healthcare_dr.ops.drill.experiment import load, schema, shipped
-
     if experiment == "list":
-        for name, path in shipped().items():
-            out.print(f"{name}: {load(str(path)).title}", highlight=False)
+        _list(as_json=as_json)
+    elif experiment == "schema":
+        from healthcare_dr.ops.drill.experiment import schema
+
+        report(schema())
+    elif experiment == "heal":
+        _heal(as_json=as_json)
+    else:
+        _play(experiment, time_scale, as_json=as_json)
+
+
+def _list(*, as_json: bool) -> None:
+    from healthcare_dr.ops.drill.experiment import load, shipped  # pydantic and yaml are slow to import
+
+    found = {name: load(name) for name in shipped()}
+    if as_json:
+        report([{"name": name, "title": each.title, "expect": each.expect} for name, each in found.items()])
         return
-    if experiment == "schema":
-        typer.echo(json.dumps(schema(), indent=2))
-        return
+    width = max(map(len, found))
+    for name, each in found.items():
+        out.print(f"{name:{width}}  {each.title}", highlight=False, soft_wrap=True)
+
+
+def _heal(*, as_json: bool) -> None:
+    from healthcare_dr.ops.drill.assembly import heal
+
+    with session() as at_work, wiring.claim_of(at_work.settings, "embedded"):
+        healed = heal(at_work.settings)
+    if as_json:
+        report({"healed": healed})
+    else:
+        out.print(f"healed: {', '.join(healed)}" if healed else "nothing is broken by a drill", highlight=False)
+
+
+def _play(experiment: str, time_scale: float, *, as_json: bool) -> None:
     from healthcare_dr.ops.drill.assembly import assembled
+    from healthcare_dr.ops.drill.experiment import load
     from healthcare_dr.ops.drill.report import write_report
 
     played = load(experiment)
@@ -45,7 +80,7 @@ def drill(
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         with (
             wiring.claim_of(settings, "embedded"),
-            assembled(settings, played, time_scale=time_scale, say=at_work.progress.say) as drilled,
+            assembled(settings, played, time_scale=time_scale, progress=at_work.progress) as drilled,
         ):
             journal = drilled.run()
         folder.mkdir(parents=True)
@@ -53,14 +88,20 @@ def drill(
         page = write_report(journal, folder)
     if as_json:
         found = journal.document()
-        report({name: found[name] for name in ("label", "outcome", "reason", "milestones", "promises", "requests")})
+        report({name: found[name] for name in REPORTED} | {"report": str(page)})
     else:
-        speed = f", {time_scale:g} times faster" if time_scale != 1 else ""
-        out.print(f"{journal.outcome} ({journal.label}{speed}): {journal.reason}", highlight=False)
-        for promise in journal.promises:
-            sign = "kept" if promise.kept else "missed" if not promise.binding else "BROKEN"
-            out.print(f"  {promise.name}: {promise.measured} ({promise.limit}): {sign}", highlight=False)
+        _print(journal, time_scale)
         out.print(f"report: {page}", highlight=False, soft_wrap=True)
-    if code := EXIT_CODES[journal.outcome]:
+    code = at_work.interrupts.exit_code() if journal.outcome == "interrupted" else EXIT_CODES[journal.outcome]
+    if code:
         err.print(f"hdr: the drill ended with: {journal.outcome}", highlight=False)
         raise typer.Exit(code)
+
+
+def _print(journal: "Journal", time_scale: float) -> None:
+    speed = f", {time_scale:g} times faster" if time_scale != 1 else ""
+    out.print(f"{journal.outcome} ({journal.label}{speed}): {journal.reason}", highlight=False, soft_wrap=True)
+    for promise in journal.promises:
+        sign = "kept" if promise.kept else "BROKEN" if promise.binding else "missed"
+        text = f"  {promise.name}: {promise.measured} ({promise.limit}): {sign}"
+        out.print(text, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from patient_api.fhir.codec import JsonValue, Number, dump
 from patient_api.records.model import Method, Version
 
 CONFLICT: Final = "urn:healthcare-dr:concurrent-with"
+FOLLOWS: Final = "urn:healthcare-dr:follows"
 
 _PAST: Final = {Method.POST: "201", Method.DELETE: "204"}
 
@@ -26,7 +27,10 @@ class Entry:
 
     @classmethod
     def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "Entry":
-        """A version in a history; `concurrent_with` are those written at the same time in the other region."""
+        """A version in a history; `concurrent_with` are those written at the same time in the other region.
+
+        It names what it follows: who merges has to know the last version of each line of them.
+        """
         made: dict[str, JsonValue] = {"method": version.method.value, "url": version.key.reference}
         if version.method is Method.POST:
             made["url"] = version.key.type
@@ -36,8 +40,12 @@ class Entry:
             "lastModified": version.stamp.instant,
         }
         rest: dict[str, JsonValue] = {"fullUrl": url, "request": made, "response": answered}
-        if concurrent_with:
-            rest["extension"] = [{"url": CONFLICT, "valueId": other} for other in concurrent_with]
+        follows = [str(stamp) for stamp in (version.replaces, *version.merges) if stamp is not None]
+        if concurrent_with or follows:
+            rest["extension"] = [
+                *({"url": CONFLICT, "valueId": other} for other in concurrent_with),
+                *({"url": FOLLOWS, "valueId": other} for other in follows),
+            ]
         return cls(version.resource, rest)
 
 

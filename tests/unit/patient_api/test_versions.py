@@ -46,6 +46,12 @@ def arrive(platform: Platform, path: str, stamp: str, replaces: str | None, **el
     platform.dynamodb.tables[RECORDS][item["pk"]["S"], item["sk"]["S"]] = item
 
 
+def followed(entry: dict[str, Any]) -> list[str]:
+    """The versions that one of a history names as those it replaced or merged."""
+    extensions = entry.get("extension", [])
+    return [found["valueId"] for found in extensions if found["url"] == "urn:healthcare-dr:follows"]
+
+
 def test_each_version_can_be_read(platform: Platform) -> None:
     path, etag = made(platform)
     second = put(platform, path, etag, active=True)
@@ -286,6 +292,13 @@ def test_an_update_settles_a_conflict_by_naming_what_it_merges(platform: Platfor
     assert merged.status == 200, merged.body
     assert platform.versions()[-1]["merges"] == {"L": [{"S": own.json["meta"]["versionId"]}]}
     assert merged.json["meta"]["versionId"] > sibling
+    shown = platform.call("GET", f"{path}/_history").json["entry"]
+    assert [followed(entry) for entry in shown] == [
+        [sibling, own.json["meta"]["versionId"]],
+        [etag[3:-1]],
+        [etag[3:-1]],
+        [],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -13,15 +13,17 @@ import httpx
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
-from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX, counted
+from healthcare_dr.ops.drain.asking import counted
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults import Faults
 from healthcare_dr.ops.drill.instruments import Instruments
 from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.merging import Merging
 from healthcare_dr.ops.drill.prober import Prober
 from healthcare_dr.ops.drill.resolver import DnsResolver
 from healthcare_dr.ops.drill.runner import Drill
-from healthcare_dr.ops.ports import BreakableAws, Target
+from healthcare_dr.ops.drill.view import View
+from healthcare_dr.ops.ports import BreakableAws, Progress, Target
 from healthcare_dr.ops.token import DEMO_SCOPES
 from healthcare_dr.settings import Settings
 
@@ -29,10 +31,20 @@ TENANT: Final = "drill"
 LEDGER_SECONDS: Final = 30.0
 
 
+def heal(settings: Settings) -> tuple[str, ...]:
+    """Undo what a drill that could not end by itself has left broken; says what it was.
+
+    Raises:
+        DeploymentError: the embedded AWS does not run, or a fault cannot be undone.
+    """
+    emulator, target = wiring.emulator_of(settings), wiring.target_of(settings, "embedded")
+    target.preflight()
+    emulator.set_time_scale(1)
+    return _faults(settings, emulator, target).undo_all()
+
+
 @contextmanager
-def assembled(
-    settings: Settings, experiment: Experiment, *, time_scale: float, say: Callable[[str], None]
-) -> Iterator[Drill]:
+def assembled(settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress) -> Iterator[Drill]:
     """A drill on the embedded AWS, in whose block the time scale holds.
 
     Raises:
@@ -50,9 +62,15 @@ def assembled(
     def clock() -> float:
         return time.monotonic() - began
 
-    hosts = {
-        region: f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com"
+    endpoints = {
+        region: Endpoint(
+            region=region,
+            host=f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com",
+            address=door[0],
+            port=door[1],
+        )
         for role, region in zip(("Primary", "Secondary"), regions, strict=True)
+        for door in [emulator.door(region)]
     }
     trust = ssl.create_default_context(cafile=str(emulator.certificate))
     token = emulator.token(subject="drill", tenant=TENANT, scopes=DEMO_SCOPES, audience=settings.oidc_audience)
@@ -60,16 +78,7 @@ def assembled(
     emulator.set_time_scale(time_scale)
     try:
         with httpx.Client(verify=trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
-            ledger = Ledger(
-                endpoints={
-                    region: Endpoint(region=region, host=hosts[region], address=door[0], port=door[1])
-                    for region in regions
-                    for door in [emulator.door(region)]
-                },
-                token=token,
-                client=client,
-                clock=clock,
-            )
+            ledger = Ledger(endpoints=endpoints, token=token, client=client, clock=clock)
             yield Drill(
                 experiment=experiment,
                 label="embedded",
@@ -77,6 +86,7 @@ def assembled(
                 time_scale=time_scale,
                 floor_seconds=(settings.failure_threshold * settings.health_check_interval + settings.dns_ttl)
                 / time_scale,
+                ttl_seconds=settings.dns_ttl / time_scale,
                 settings=_settings(settings, emulator, time_scale) | load.model_dump(mode="json"),
                 prober=Prober(
                     name=names.api_domain,
@@ -95,20 +105,34 @@ def assembled(
                     lag=ledger.lag,
                     clock=clock,
                 ),
-                faults=Faults(
-                    aws=emulator,
-                    client=partial(_passing, target, emulator),
-                    names=names,
-                    regions={"primary": regions[0], "secondary": regions[1]},
-                    record=wiring.environment_root(settings, "embedded") / "faults.json",
+                faults=_faults(settings, emulator, target),
+                merging=Merging(
+                    ledger=ledger,
+                    endpoint=endpoints[regions[1]],
+                    token=token,
+                    client=client,
+                    tables={region: target.client("dynamodb", region) for region in regions},
+                    table=names.records_table,
+                    tenant=TENANT,
+                    clock=clock,
+                    sleep=time.sleep,
                 ),
-                conflicts=partial(_conflicts, target, names, regions),
                 clock=clock,
                 sleep=time.sleep,
-                say=say,
+                view=View(progress=progress),
             )
     finally:
         emulator.set_time_scale(1)
+
+
+def _faults(settings: Settings, emulator: BreakableAws, target: Target) -> Faults:
+    return Faults(
+        aws=emulator,
+        client=partial(_passing, target, emulator),
+        names=Names(settings.environment_suffix),
+        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+        record=wiring.environment_root(settings, "embedded") / "faults.json",
+    )
 
 
 def _settings(settings: Settings, emulator: BreakableAws, time_scale: float) -> dict[str, Any]:
@@ -138,18 +162,3 @@ def _passing(target: Target, emulator: BreakableAws, service: str, region: str) 
     name, value = emulator.pass_header()
     client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
     return client
-
-
-def _conflicts(target: Target, names: Names, regions: tuple[str, str]) -> int:
-    pages = (
-        target.client("dynamodb", regions[0])
-        .get_paginator("query")
-        .paginate(
-            TableName=names.records_table,
-            IndexName=INDEX,
-            KeyConditionExpression="update_shard = :shelf",
-            ExpressionAttributeValues={":shelf": {"S": CONFLICTS}},
-            Select="COUNT",
-        )
-    )
-    return sum(int(page["Count"]) for page in pages)

@@ -21,13 +21,14 @@ FaultName = Literal[
     "replication-paused",
     "replication-lag",
     "control-planes",
+    "drained",
 ]
 Role = Literal["primary", "secondary"]
-Expectation = Literal["failover", "none", "outage"]
+Expectation = Literal["failover", "drain", "none", "outage"]
 Hypothesis = Literal["requests-succeed", "checks-healthy", "dns-names-both", "replication-caught-up"]
 
-TAKE_AWAY: Final = ("refused", "blackhole", "errors", "slow", "throttled", "denied")
-"""The faults of one region; the others are of both."""
+TAKE_AWAY: Final = ("refused", "blackhole", "errors", "slow", "throttled", "denied", "drained")
+"""What traffic has to leave a region for; the other faults are of both."""
 LONGEST: Final = 3600.0
 
 Seconds = Annotated[float, Field(ge=0, le=LONGEST)]
@@ -79,14 +80,15 @@ class Load(_Model):
     clients: int = Field(8, ge=1, le=100)
     write_percent: Percent = 20.0
     document_percent: Percent = 5.0
+    update_percent: Percent = 10.0
     ignore_ttl: bool = Field(False, description="keep a DNS answer for ever, as badly set JVMs do")
     retries: int = Field(2, ge=0, le=10)
     timeout_seconds: float = Field(5.0, gt=0, le=60)
 
     @model_validator(mode="after")
     def _shares_are_parts_of_a_whole(self) -> Self:
-        if self.write_percent + self.document_percent > 100:
-            raise ValueError("write_percent and document_percent must be at most 100 together")
+        if self.write_percent + self.document_percent + self.update_percent > 100:
+            raise ValueError("write_percent, document_percent and update_percent must be at most 100 together")
         return self
 
 
@@ -102,6 +104,10 @@ class Experiment(_Model):
     )
     method: tuple[Step, ...] = Field(min_length=1)
     expect: Expectation
+    static_stability: bool = Field(
+        True,
+        description="whether Route 53, IAM and Lambda's control plane refuse everybody but the fault during the method",
+    )
     load: Load = Load()
     watch_seconds: Duration = Field(150.0, description="from the beginning of the method on; then all is healed")
 
@@ -113,6 +119,9 @@ class Experiment(_Model):
         lost = self.lost()
         if self.expect == "failover" and len(lost) != 1:
             raise ValueError("expect must be none or outage: failover needs a method that breaks exactly one region")
+        drains = [step.fault == "drained" for step in self.method]
+        if any(drains) != (self.expect == "drain") or (any(drains) and (not all(drains) or len(lost) != 1)):
+            raise ValueError("expect must be drain for a method that drains one region and breaks nothing, else not")
         if self.expect == "outage" and len(lost) != 2:
             raise ValueError("expect must be none or failover: outage needs a method that breaks both regions")
         return self
@@ -121,6 +130,11 @@ class Experiment(_Model):
         """The regions that the method takes away, for good or for a while."""
         broken = {role for step in self.method if step.fault in TAKE_AWAY for role in step.roles}
         return tuple(role for role in ("primary", "secondary") if role in broken)
+
+    def steps(self) -> tuple[Step, ...]:
+        """The method in the order of its beginnings, after what static stability adds."""
+        refusal = (Step(fault="control-planes"),) if self.static_stability else ()
+        return (*refusal, *sorted(self.method, key=lambda step: step.at))
 
     def fault_at(self) -> float:
         """When recovery begins to count: when the first region breaks, or else the first step."""

@@ -4,14 +4,18 @@ Each is written to a record before it is applied, with what is needed to undo it
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from healthcare_dr.errors import DeploymentError, HealthcareDrError
 from healthcare_dr.naming import Names
+from healthcare_dr.ops.drain.flag import DrainFlag, Order, operator
 from healthcare_dr.ops.drill.experiment import Role, Step
 from healthcare_dr.ops.ports import BreakableAws, DoorFault, DoorMode
 
@@ -106,6 +110,10 @@ class Faults:
         self.undo(left)
         return tuple(str(entry) for entry in reversed(left))
 
+    def left(self) -> tuple[str, ...]:
+        """What is on record as broken, the oldest first. Raises `DeploymentError` when the record cannot be read."""
+        return tuple(str(entry) for entry in outstanding(self._record))
+
     def _entries(self, step: Step) -> list[Entry]:
         found = self._aws.replication()
         if step.fault == "replication-paused":
@@ -128,6 +136,8 @@ class Faults:
                     partial(self._client("lambda", region).get_function_concurrency, FunctionName=self._function),
                 )
                 before = {"concurrency": answer.get("ReservedConcurrentExecutions")}
+            if step.fault == "drained":
+                before = {"standing": self._flag(region).standing()}
             entries.append(
                 Entry(fault=step.fault, region=region, delay_seconds=step.delay_seconds or 0.0, before=before)
             )
@@ -149,6 +159,8 @@ class Faults:
             self._client("iam", region).put_role_policy(
                 RoleName=self._names.of("patient-api", region), PolicyName=POLICY, PolicyDocument=json.dumps(DENIED)
             )
+        elif entry.fault == "drained":
+            self._flag(region).set(_order())
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=True)
         elif entry.fault == "replication-lag":
@@ -172,10 +184,23 @@ class Faults:
                 client.put_function_concurrency(FunctionName=self._function, ReservedConcurrentExecutions=int(limit))
         elif entry.fault == "denied":
             self._allow(region)
+        elif entry.fault == "drained":
+            if not before["standing"]:
+                self._flag(region).clear(_order())
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=False)
         else:
             self._aws.set_replication(**before)  # type: ignore[arg-type]
+
+    def _flag(self, region: str) -> DrainFlag:
+        surviving = next(other for other in self._regions.values() if other != region)
+        return DrainFlag(
+            client=self._client("dynamodb", surviving),
+            records=self._names.records_table,
+            audit=self._names.audit_table,
+            drained=region,
+            surviving=surviving,
+        )
 
     def _allow(self, region: str) -> None:
         from botocore.exceptions import ClientError
@@ -226,6 +251,10 @@ def write(record: Path, entries: Sequence[Entry]) -> None:
         fresh.replace(record)
     except OSError as error:
         raise DeploymentError(f"{record} cannot be written ({error.strerror}); nothing is broken without it") from error
+
+
+def _order() -> Order:
+    return Order(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ), reason="drill")
 
 
 def _door(entry: Entry) -> DoorFault:

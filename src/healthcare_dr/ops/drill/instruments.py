@@ -54,7 +54,7 @@ class Instruments:
 
 
 def changes(observations: tuple[Observation, ...]) -> list[Event]:
-    """When each health check changed its verdict, and when DNS began or ceased to name a region."""
+    """When each health check changed its verdict."""
     events, verdicts = [], dict[str, bool]()
     for seen in observations:
         for name, healthy in seen.checks.items():

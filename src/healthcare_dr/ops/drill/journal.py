@@ -1,7 +1,7 @@
 """The journal: all that a drill did and saw, and the verdict. `journal.json` is this, field by field."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,6 +35,17 @@ class Requests:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Conflicts:
+    """Records that clients changed in both regions at once: both versions are kept, until a client merges them."""
+
+    found: int
+    merged: int
+    """By the drill, as a client does."""
+    left: int
+    """Still open."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ErrorBudget:
     """What the drill cost of the unavailability that an availability allows in 30 days."""
 
@@ -64,23 +75,25 @@ class Journal:
     regions: tuple[str, str]
     lost: tuple[str, ...]
     """The regions that the method takes away."""
-    steady_state: dict[str, tuple[Condition, ...]]
-    """`before` and `after`."""
+    floor_seconds: float
+    """What the settings alone make of a failover: threshold x interval + TTL, at the drill's time scale."""
     events: tuple[Event, ...]
     samples: tuple[Sample, ...]
     observations: tuple[Observation, ...]
     writes: tuple[Write, ...]
-    milestones: Milestones | None
-    floor_seconds: float
-    """What no failover can beat with these settings: threshold x interval + TTL, at the drill's time scale."""
-    requests: Requests | None
-    missing: tuple[Missing, ...]
+    steady_state: dict[str, tuple[Condition, ...]] = field(default_factory=dict)
+    """`before` and `after`."""
+    milestones: Milestones | None = None
+    requests: Requests | None = None
+    missing: tuple[Missing, ...] = ()
     """At steady success, and after healing."""
-    conflicts: int
-    """Open conflicts after healing."""
-    error_budget: ErrorBudget | None
-    promises: tuple[Promise, ...]
-    rolled_back: tuple[str, ...]
+    unfinished: tuple[int, ...] = ()
+    """Documents that were not final in both regions after healing, by their numbers."""
+    conflicts: Conflicts | None = None
+    """What both regions changed at once, found after healing."""
+    error_budget: ErrorBudget | None = None
+    promises: tuple[Promise, ...] = ()
+    rolled_back: tuple[str, ...] = ()
     """The faults that were undone."""
 
     def document(self) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """The ledger of a drill: every acknowledged write, and which of them a region cannot read."""
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.model import Missing, Write
+from healthcare_dr.ops.drill.model import Missing, Write, Written
 
 if TYPE_CHECKING:
     import httpx
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 CONCURRENCY: Final = 8
 FOLLOWED_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
-TYPES: Final = {"patient": "Patient", "document": "DocumentReference"}
+PAUSES: Final = (0.5, 1.0, 2.0)
+"""Between attempts to ask a region that answers nothing, 429 or 503."""
+BUSY: Final = (429, 503)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +33,40 @@ class Endpoint:
     address: str
     port: int
 
+    def ask(
+        self,
+        client: "httpx.Client",
+        path: str,
+        *,
+        token: str,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> "httpx.Response":
+        """Its answer, whatever it is. Raises httpx.TransportError without one."""
+        return client.request(
+            method,
+            f"https://{self.address}:{self.port}{path}",
+            headers={**(headers or {}), "Host": self.host, "Authorization": f"Bearer {token}"},
+            content=content,
+            extensions={"sni_hostname": self.host},
+        )
+
 
 class Ledger:
     """Threads may share it. `client` trusts the endpoints' authority and has its timeout; `clock` is the drill's."""
 
     def __init__(
-        self, *, endpoints: Mapping[str, Endpoint], token: str, client: "httpx.Client", clock: Callable[[], float]
+        self,
+        *,
+        endpoints: Mapping[str, Endpoint],
+        token: str,
+        client: "httpx.Client",
+        clock: Callable[[], float],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._endpoints, self._token, self._client, self._clock = endpoints, token, client, clock
+        self._sleep = sleep
         self._writes: list[Write] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -43,9 +74,9 @@ class Ledger:
         self._waited: dict[str, Write] = {}
         self._readable: dict[str, float] = {}
 
-    def acknowledge(self, *, number: int, kind: Literal["patient", "document"], id: str, region: str) -> Write:
-        """Note a write that was acknowledged just now."""
-        write = Write(number=number, kind=kind, id=id, at=self._clock(), region=region)
+    def acknowledge(self, *, number: int, kind: Written, id: str, region: str, version: str | None = None) -> Write:
+        """Note a write that was acknowledged just now; an update with the version that it made."""
+        write = Write(number=number, kind=kind, id=id, at=self._clock(), region=region, version=version)
         with self._lock:
             self._writes.append(write)
         return write
@@ -55,7 +86,7 @@ class Ledger:
         with self._lock:
             return tuple(self._writes)
 
-    def oldest(self, kind: Literal["patient", "document"], count: int) -> tuple[Write, ...]:
+    def oldest(self, kind: Written, count: int) -> tuple[Write, ...]:
         """The first `count` of that kind."""
         with self._lock:
             return tuple(islice((write for write in self._writes if write.kind == kind), count))
@@ -93,7 +124,7 @@ class Ledger:
                     continue
                 self._waited[region] = write
             try:
-                there = self._there(region, write)
+                there = self._there(region, write, pauses=())
             except DeploymentError:
                 there = False  # a region that cannot be asked has nothing to show: the age goes on growing
             pause = POLL_SECONDS
@@ -103,19 +134,17 @@ class Ledger:
                     self._readable[region] = self._clock() - write.at
                     del self._waited[region]
 
-    def missing(self, region: str, *, at: float, fault_at: float) -> Missing:
+    def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
         """What other regions acknowledged and this region's own endpoint does not have (404), read newest first.
 
+        An update is there when its version is. With `numbers`, only these writes are looked for.
+
         Raises:
-            DeploymentError: the endpoint cannot be reached, or answers neither yes nor no.
+            DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
         """
-        wanted = [write for write in reversed(self.writes()) if write.region != region]
-        with ThreadPoolExecutor(CONCURRENCY, "ledger") as pool:
-            lost = [
-                write
-                for write, there in zip(wanted, pool.map(lambda w: self._there(region, w), wanted), strict=True)
-                if not there
-            ]
+        wanted = [write for write in reversed(self._chosen(numbers)) if write.region != region]
+        there = self._each(lambda write: self._there(region, write), wanted)
+        lost = [write for write, found in zip(wanted, there, strict=True) if not found]
         return Missing(
             at=at,
             region=region,
@@ -124,20 +153,61 @@ class Ledger:
             seconds=max(0.0, fault_at - min((write.at for write in lost), default=fault_at)),
         )
 
-    def _there(self, region: str, write: Write) -> bool:
+    def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
+        """The numbers of acknowledged documents that are not `final` in this region, wherever they were acknowledged.
+
+        A document is final once both regions hold the same bytes. With `numbers`, only these are looked at.
+
+        Raises:
+            DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
+        """
+        wanted = [write for write in self._chosen(numbers) if write.kind == "document"]
+        final = self._each(lambda write: self._final(region, write), wanted)
+        return tuple(sorted(write.number for write, done in zip(wanted, final, strict=True) if not done))
+
+    def _chosen(self, numbers: Collection[int] | None) -> Sequence[Write]:
+        chosen = None if numbers is None else frozenset(numbers)
+        return [write for write in self.writes() if chosen is None or write.number in chosen]
+
+    def _each(self, look: Callable[[Write], T], writes: Sequence[Write]) -> Sequence[T]:
+        with ThreadPoolExecutor(CONCURRENCY, "ledger") as pool:
+            return tuple(pool.map(look, writes))
+
+    def _there(self, region: str, write: Write, *, pauses: Sequence[float] = PAUSES) -> bool:
+        return self._found(region, write, pauses) is not None
+
+    def _final(self, region: str, write: Write) -> bool:
+        found = self._found(region, write, PAUSES)
+        if found is None:
+            return False
+        try:
+            return bool(found.json()["docStatus"] == "final")
+        except (ValueError, KeyError, TypeError) as error:
+            raise DeploymentError(
+                f"{region} answered no document when write {write.number} was looked for; is it the platform's?"
+            ) from error
+
+    def _found(self, region: str, write: Write, pauses: Sequence[float]) -> "httpx.Response | None":
+        """The region's answer, None for 404."""
         import httpx
 
-        end = self._endpoints[region]
-        try:
-            status = self._client.get(
-                f"https://{end.address}:{end.port}/fhir/{TYPES[write.kind]}/{write.id}",
-                headers={"Host": end.host, "Authorization": f"Bearer {self._token}"},
-                extensions={"sni_hostname": end.host},
-            ).status_code
-        except httpx.TransportError as error:
+        kind = "DocumentReference" if write.kind == "document" else "Patient"
+        path = f"/fhir/{kind}/{write.id}" + ("" if write.version is None else f"/_history/{write.version}")
+        for pause in (*pauses, None):
+            try:
+                answer = self._endpoints[region].ask(self._client, path, token=self._token)
+            except httpx.TransportError as error:
+                if pause is None:
+                    raise DeploymentError(
+                        f"write {write.number} cannot be looked for in {region} ({type(error).__name__}); "
+                        "heal the region first"
+                    ) from error
+            else:
+                if pause is None or answer.status_code not in BUSY:
+                    break
+            self._sleep(pause)
+        if answer.status_code not in (200, 404):
             raise DeploymentError(
-                f"write {write.number} cannot be looked for in {region} ({type(error).__name__}); heal the region first"
-            ) from error
-        if status not in (200, 404):
-            raise DeploymentError(f"{region} answered {status} when write {write.number} was looked for; see its logs")
-        return status == 200
+                f"{region} answered {answer.status_code} when write {write.number} was looked for; see its logs"
+            )
+        return answer if answer.status_code == 200 else None

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["read", "write", "document"]
+Kind = Literal["read", "write", "document", "update"]
+Written = Literal["patient", "document", "update"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,14 @@ class Write:
     """One acknowledged write: a line of the ledger."""
 
     number: int
-    kind: Literal["patient", "document"]
+    kind: Written
     id: str
-    """The id of its resource."""
+    """The id of its resource; of an update, that of the patient."""
     at: float
     """When it was acknowledged."""
     region: str
+    version: str | None = None
+    """The version that an update made; None for what was created."""
 
 
 @dataclass(frozen=True, kw_only=True)

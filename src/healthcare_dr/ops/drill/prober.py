@@ -15,10 +15,10 @@ from healthcare_dr.ops.drill.client import Call, Client, Result
 from healthcare_dr.ops.drill.ledger import Ledger
 from healthcare_dr.ops.drill.model import Kind, Sample
 from healthcare_dr.ops.drill.resolver import CachingResolver, Resolver
+from healthcare_dr.ops.drill.updating import FHIR, update
 from healthcare_dr.ops.seed import papers, people
 from healthcare_dr.ops.seed.load import upload_in
 
-FHIR: Final = "application/fhir+json"
 SETTLED_SECONDS: Final = 10.0
 """How old a write must be to be read: both regions have it by then, unless replication is at fault."""
 OLDEST: Final = 50
@@ -46,6 +46,7 @@ class Prober:
         clients: int,
         write_percent: float,
         document_percent: float,
+        update_percent: float,
         retries: int,
         timeout_seconds: float,
         ignore_ttl: bool = False,
@@ -55,7 +56,9 @@ class Prober:
         self._trust = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))
         self._clock, self._ledger, self._drill_id, self._seed = clock, ledger, drill_id, seed
         self._rate, self._clients, self._retries, self._timeout = rate, clients, retries, timeout_seconds
-        self._write_percent, self._document_percent = write_percent, document_percent
+        self._shares: dict[Kind, float] = {
+            "write": write_percent, "document": document_percent, "update": update_percent,
+        }  # fmt: skip
         self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - to be repeatable is the point
         self._samples: list[Sample] = []
         self._failure: BaseException | None = None
@@ -141,10 +144,12 @@ class Prober:
         client, kind = clients[index], self._kind()
         async with client.places:
             patient = self._patient()
-            if kind == "document" and patient is None:
+            if kind in ("document", "update") and patient is None:
                 kind = "write"
             if kind == "document" and patient is not None:
                 result = await self._document(client, number, patient)
+            elif kind == "update" and patient is not None:
+                result = await self._update(client, number, patient)
             elif kind == "write":
                 result = await self._write(client, number)
             else:
@@ -164,9 +169,11 @@ class Prober:
 
     def _kind(self) -> Kind:
         thrown = self._dice.random() * 100
-        if thrown < self._write_percent:
-            return "write"
-        return "document" if thrown < self._write_percent + self._document_percent else "read"
+        for kind, share in self._shares.items():
+            if thrown < share:
+                return kind
+            thrown -= share
+        return "read"
 
     def _patient(self) -> str | None:
         before = self._clock() - SETTLED_SECONDS
@@ -223,6 +230,16 @@ class Prober:
                 return result
         self._ledger.acknowledge(number=number, kind="document", id=created["id"], region=announced.region or "")
         return result
+
+    async def _update(self, client: Client, number: int, patient: str) -> Result:
+        done = await update(
+            client, patient=patient, mark=f"{self._drill_id}-{number}", headers=self._headers(), dice=self._dice
+        )
+        if done.version is not None:
+            self._ledger.acknowledge(
+                number=number, kind="update", id=patient, region=done.result.region or "", version=done.version
+            )
+        return done.result
 
 
 def _created(result: Result) -> people.Resource:

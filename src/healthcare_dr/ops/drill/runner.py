@@ -4,54 +4,27 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
+from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.ops.drill import recovery
-from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.faults import Entry
+from healthcare_dr.ops.drill.experiment import Experiment
+from healthcare_dr.ops.drill.healing import healed
 from healthcare_dr.ops.drill.instruments import changes
-from healthcare_dr.ops.drill.journal import Condition, Journal, Outcome
-from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Sample, Write
+from healthcare_dr.ops.drill.journal import Condition, Journal
+from healthcare_dr.ops.drill.method import Method, Played
+from healthcare_dr.ops.drill.model import Event, Missing
+from healthcare_dr.ops.drill.parts import Faults, Instruments, Ledger, Merging, Prober
 from healthcare_dr.ops.drill.steady import conditions
 from healthcare_dr.ops.drill.verdict import judge
+from healthcare_dr.ops.drill.view import View
 
 WINDOW_SECONDS: Final = 5.0
 STEADY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.25
 AVAILABILITY_PERCENT: Final = 99.99
 
-
-class Prober(Protocol):
-    """The clients: see `prober.Prober`."""
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def samples(self) -> tuple[Sample, ...]: ...
-
-
-class Ledger(Protocol):
-    """The acknowledged writes: see `ledger.Ledger`."""
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def writes(self) -> tuple[Write, ...]: ...
-    def missing(self, region: str, *, at: float, fault_at: float) -> Missing: ...
-
-
-class Instruments(Protocol):
-    """What else is looked at: see `instruments.Instruments`."""
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-    def observations(self) -> tuple[Observation, ...]: ...
-
-
-class Faults(Protocol):
-    """What breaks: see `faults.Faults`."""
-
-    def apply(self, step: Step) -> tuple[Entry, ...]: ...
-    def undo(self, entries: tuple[Entry, ...]) -> None: ...
-    def undo_all(self) -> tuple[str, ...]: ...
+Kind = Literal["phase", "fault", "undo", "note"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +36,18 @@ class Drill:
     regions: tuple[str, str]
     time_scale: float
     floor_seconds: float
+    ttl_seconds: float
+    """Of DNS answers, on the drill's clock."""
     settings: dict[str, Any]
     prober: Prober
     ledger: Ledger
     instruments: Instruments
     faults: Faults
-    conflicts: Callable[[], int]
+    merging: Merging
     clock: Callable[[], float]
     sleep: Callable[[float], None]
-    say: Callable[[str], None]
-    _events: list[Event] = field(default_factory=list)
+    view: View
+    _events: list[Event] = field(default_factory=list, init=False)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -81,96 +56,101 @@ class Drill:
         return tuple(names[role] for role in self.experiment.lost())
 
     def run(self) -> Journal:
-        """Play it. Whatever happens, every fault is undone."""
-        began = self.clock()
-        blank = self._journal(datetime.now(UTC).isoformat(timespec="seconds"))
-        with ExitStack() as stack:
-            for left in self.faults.undo_all():
-                self._tell("undo", f"left over from before: {left}")
-            for part in (self.ledger, self.instruments, self.prober):
-                part.start()
-                stack.callback(part.stop)
-            stack.callback(self.faults.undo_all)
-            self._tell("phase", "steady state")
-            before = self._steady()
-            if not all(condition.held for condition in before):
-                broken = "; ".join(f"{c.name}: {c.seen}" for c in before if not c.held)
-                return self._end(
-                    blank, began, outcome="not started", reason=broken, steady_state={"before": before, "after": ()}
-                )
-            fault, rolled_back, at_recovery, milestones = self._method()
-            healed = self.clock()
-            self._tell("phase", "healing")
-            after = self._steady()
-            healthy = all(condition.held for condition in after)
-            after_healing = [self._missing(region, fault) for region in self.regions] if healthy else []
-            conflicts = self.conflicts() if healthy else 0
+        """Play it. Whatever happens, Ctrl-C included, every fault is undone, and the journal tells what happened.
+
+        Raises:
+            HealthcareDrError: a fault that was left over from before cannot be undone; nothing was begun.
+        """
+        began, started = self.clock(), datetime.now(UTC).isoformat(timespec="seconds")
+        found: dict[str, Any] = {}
+        for left in self.faults.undo_all():
+            self.tell("undo", f"left over from before: {left}")
+        try:
+            with ExitStack() as stack:
+                for part in (self.ledger, self.instruments, self.prober):
+                    part.start()
+                    stack.callback(part.stop)
+                stack.callback(self.faults.undo_all)
+                self._play(found)
+        except KeyboardInterrupt as stop:
+            found |= {"outcome": "interrupted", "reason": self._ended_by(str(stop) or "interrupted")}
+        except HealthcareDrError as error:
+            found |= {"outcome": "failed", "reason": self._ended_by(str(error))}
+        finally:
+            self.view.close()
+        return replace(self._journal(began, started), **found)
+
+    def tell(self, kind: Kind, text: str) -> None:
+        """Note that something happened."""
+        self._events.append(Event(at=self.clock(), kind=kind, text=text))
+        self.view.tell(f"{kind}: {text}")
+
+    def _play(self, found: dict[str, Any]) -> None:
+        """Fill in what goes into the journal as it becomes known."""
+        before = self._steady("steady state")
+        found["steady_state"] = {"before": before, "after": ()}
+        if not all(condition.held for condition in before):
+            broken = "; ".join(f"{condition.name}: {condition.seen}" for condition in before if not condition.held)
+            found |= {"outcome": "not started", "reason": broken}
+            return
+        self._begin("method")
+        played = Method(
+            experiment=self.experiment,
+            time_scale=self.time_scale,
+            milestones=self._milestones,
+            ttl_seconds=self.ttl_seconds,
+            window_seconds=WINDOW_SECONDS,
+            faults=self.faults,
+            survivors=tuple(region for region in self.regions if region not in self.lost),
+            missing=self._missing,
+            clock=self.clock,
+            pause=self._pause,
+            tell=self.tell,
+        ).play()
+        found["rolled_back"] = played.rolled_back
+        after = self._steady("healing")
+        found["steady_state"] = {"before": before, "after": after}
+        if self.experiment.expect in ("outage", "drain"):
+            played = replace(played, milestones=self._milestones(played.fault))
+        self.prober.stop()
+        self._judge(found, played, after)
+
+    def _judge(self, found: dict[str, Any], played: Played, after: tuple[Condition, ...]) -> None:
+        self._begin("looking for what is missing")
+        data = healed(
+            self.ledger, self.merging, self.regions, fault_at=played.fault, clock=self.clock, sleep=self.sleep
+        )
         samples = self.prober.samples()
-        if self.experiment.expect == "outage":
-            milestones = self._milestones(fault)
+        counted = recovery.requests(
+            samples,
+            fault=played.fault,
+            until=None if self.experiment.expect == "drain" else played.milestones.steady_success or played.healed,
+        )
         verdict = judge(
             expect=self.experiment.expect,
-            milestones=milestones,
-            healed=healed,
-            at_recovery=at_recovery,
-            after_healing=after_healing,
+            milestones=played.milestones,
+            healed=played.healed,
+            at_recovery=played.at_recovery,
+            healing=data,
+            requests=counted,
             after=after,
             time_scale=self.time_scale,
         )
-        return self._end(
-            blank,
-            began,
-            outcome=verdict.outcome,
-            reason=verdict.reason,
-            steady_state={"before": before, "after": after},
-            milestones=milestones,
-            requests=recovery.requests(samples, fault=fault, until=milestones.steady_success or healed),
-            missing=(*at_recovery, *after_healing),
-            conflicts=conflicts,
-            error_budget=recovery.error_budget(
-                samples, fault=fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
+        found |= {
+            "outcome": verdict.outcome,
+            "reason": verdict.reason,
+            "milestones": played.milestones,
+            "requests": counted,
+            "missing": (*played.at_recovery, *data.missing),
+            "unfinished": data.unfinished,
+            "conflicts": data.conflicts,
+            "error_budget": recovery.error_budget(
+                samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
             ),
-            promises=verdict.promises,
-            rolled_back=rolled_back,
-        )
+            "promises": verdict.promises,
+        }
 
-    def _method(self) -> tuple[float, tuple[str, ...], list[Missing], Milestones]:
-        """Inject, watch, look for what is missing at recovery, and undo."""
-        self._tell("phase", "method")
-        began, scale, undone = self.clock(), self.time_scale, list[str]()
-        fault = began + self.experiment.fault_at() / scale
-        waiting = sorted(self.experiment.method, key=lambda step: step.at)
-        running: list[tuple[float, tuple[Entry, ...]]] = []
-        at_recovery: list[Missing] = []
-        while (now := self.clock()) < began + self.experiment.watch_seconds / scale:
-            while waiting and now >= began + waiting[0].at / scale:
-                step = waiting.pop(0)
-                if step.at == self.experiment.fault_at():
-                    fault = self.clock()
-                entries = self.faults.apply(step)
-                for entry in entries:
-                    self._tell("fault", str(entry))
-                if step.lasting is not None:
-                    running.append((began + (step.at + step.lasting) / scale, entries))
-            for end, entries in [item for item in running if item[0] <= now]:
-                self.faults.undo(entries)
-                undone += [str(entry) for entry in entries]
-                self._tell("undo", ", ".join(str(entry) for entry in entries))
-                running.remove((end, entries))
-            steady = self._milestones(fault).steady_success if not waiting and not running else None
-            if self.experiment.expect == "failover" and steady is not None:
-                break
-            self.sleep(POLL_SECONDS)
-        milestones = self._milestones(fault)
-        if self.experiment.expect == "failover" and milestones.steady_success is not None:
-            survivors = [region for region in self.regions if region not in self.lost]
-            at_recovery = [self._missing(region, fault) for region in survivors]
-        left = self.faults.undo_all()
-        for text in left:
-            self._tell("undo", text)
-        return fault, (*undone, *left), at_recovery, milestones
-
-    def _milestones(self, fault: float) -> Milestones:
+    def _milestones(self, fault: float) -> recovery.Milestones:
         return recovery.milestones(
             self.prober.samples(),
             self.instruments.observations(),
@@ -182,64 +162,56 @@ class Drill:
     def _missing(self, region: str, fault: float) -> Missing:
         return self.ledger.missing(region, at=self.clock(), fault_at=fault)
 
-    def _steady(self) -> tuple[Condition, ...]:
+    def _steady(self, phase: str) -> tuple[Condition, ...]:
         """Wait for the steady state; what it was in the end when it did not come."""
-        deadline = self.clock() + STEADY_SECONDS
-        earliest = self.clock() + WINDOW_SECONDS
+        self._begin(phase)
+        began = self.clock()
         while True:
-            self.sleep(POLL_SECONDS)
+            self._pause(began, STEADY_SECONDS)
+            now = self.clock()
             found = conditions(
                 self.experiment.steady_state,
                 self.prober.samples(),
                 self.instruments.observations(),
                 regions=self.regions,
-                now=self.clock(),
+                now=now,
                 window=WINDOW_SECONDS,
             )
-            now = self.clock()
-            if now >= deadline or (now >= earliest and all(condition.held for condition in found)):
+            held = now >= began + WINDOW_SECONDS and all(condition.held for condition in found)
+            if held or now >= began + STEADY_SECONDS:
                 return found
 
-    def _tell(self, kind: Literal["phase", "fault", "undo", "note"], text: str) -> None:
-        self._events.append(Event(at=self.clock(), kind=kind, text=text))
-        self.say(f"{kind}: {text}")
+    def _pause(self, began: float, lasting: float) -> None:
+        """Sleep for a moment of a phase that lasts for so many seconds at most, and show how it stands."""
+        self.sleep(POLL_SECONDS)
+        now = self.clock()
+        self.view.look(self.prober.samples(), self.instruments.observations(), now=now, done=now - began, total=lasting)
 
-    def _journal(self, started: str) -> Journal:
-        promises: tuple[Promise, ...] = ()
+    def _begin(self, phase: str) -> None:
+        self._events.append(Event(at=self.clock(), kind="phase", text=phase))
+        self.view.begin(phase)
+
+    def _ended_by(self, reason: str) -> str:
+        left = ", ".join(self.faults.left())
+        mend = f"still broken: {left}; run `hdr drill heal`" if left else "every fault is undone"
+        return f"{reason}; {mend}"
+
+    def _journal(self, began: float, started: str) -> Journal:
+        """What every drill leaves, however it ended."""
+        seen = self.instruments.observations()
         return Journal(
             label=self.label,
-            outcome="not started",
+            outcome="failed",
             reason="",
             started=started,
-            seconds=0.0,
+            seconds=round(self.clock() - began, 3),
             experiment=self.experiment.document(),
             settings=self.settings,
             regions=self.regions,
             lost=self.lost,
-            steady_state={},
-            events=(),
-            samples=(),
-            observations=(),
-            writes=(),
-            milestones=None,
             floor_seconds=self.floor_seconds,
-            requests=None,
-            missing=(),
-            conflicts=0,
-            error_budget=None,
-            promises=promises,
-            rolled_back=(),
-        )
-
-    def _end(self, journal: Journal, began: float, *, outcome: Outcome, **found: Any) -> Journal:
-        seen = self.instruments.observations()
-        return replace(
-            journal,
-            outcome=outcome,
-            seconds=round(self.clock() - began, 3),
             events=tuple(sorted([*self._events, *changes(seen)], key=lambda event: event.at)),
             samples=self.prober.samples(),
             observations=seen,
             writes=self.ledger.writes(),
-            **found,
         )

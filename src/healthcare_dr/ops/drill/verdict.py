@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from healthcare_dr.ops.drill.journal import Condition
+from healthcare_dr.ops.drill.experiment import Expectation
+from healthcare_dr.ops.drill.healing import Healing
+from healthcare_dr.ops.drill.journal import Condition, Requests
 from healthcare_dr.ops.drill.model import Milestones, Missing, Promise
 
 RTO_SECONDS: Final = 300.0
@@ -25,26 +27,28 @@ class Verdict:
 
 def judge(
     *,
-    expect: Literal["failover", "none", "outage"],
+    expect: Expectation,
     milestones: Milestones,
     healed: float,
     at_recovery: Sequence[Missing],
-    after_healing: Sequence[Missing],
+    healing: Healing,
+    requests: Requests,
     after: Sequence[Condition],
     time_scale: float = 1.0,
 ) -> Verdict:
     """What came of a drill whose last fault was undone at `healed`.
 
-    `at_recovery` and `after_healing` are what the ledger missed then; whatever was not looked for is not promised kept.
+    `at_recovery` and `healing` are what the ledger missed then; whatever was not looked for is not promised kept.
     `after` is the steady state at the end. Limits of recovery time shrink with `time_scale`; the recovery point, which
     no scale touches, does not.
     """
     promises = {
         "failover": lambda: _failover(milestones, healed, at_recovery, time_scale),
+        "drain": lambda: [_nothing_lost(requests), _left(milestones, healed)],
         "none": lambda: [_stayed(milestones)],
         "outage": lambda: _outage(milestones, healed, time_scale),
     }[expect]()
-    promises += [_nothing_missing(after_healing), _steady(after)]
+    promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after)]
     broken = next((promise for promise in promises if promise.binding and not promise.kept), None)
     if broken is not None:
         reason = f"{broken.name}: {broken.measured}; promised is {broken.limit}"
@@ -56,7 +60,7 @@ def judge(
 def _failover(
     milestones: Milestones, healed: float, at_recovery: Sequence[Missing], time_scale: float
 ) -> list[Promise]:
-    steady, changed = milestones.steady_success, milestones.dns_changed
+    steady = milestones.steady_success
     # Service that came back only with the region shows no failover.
     rto = milestones.rto_seconds if steady is not None and steady < healed else None
     took = "no steady success before healing" if rto is None else _seconds(rto)
@@ -70,16 +74,31 @@ def _failover(
     return [
         recovery("recovery time", RTO_SECONDS, binding=True),
         recovery("recovery time, aim", AIM_SECONDS, binding=False),
-        Promise(
-            name="failover",
-            limit="DNS names no lost region before healing",
-            measured="DNS went on naming it"
-            if changed is None or changed >= healed
-            else f"{_seconds(changed - milestones.fault)} after the fault",
-            kept=changed is not None and changed < healed,
-        ),
+        _left(milestones, healed),
         _recovery_point(at_recovery),
     ]
+
+
+def _left(milestones: Milestones, healed: float) -> Promise:
+    changed = milestones.dns_changed
+    kept = changed is not None and changed < healed
+    return Promise(
+        name="failover",
+        limit="DNS leaves the region before healing",
+        measured=f"{_seconds(changed - milestones.fault)} after the fault"
+        if changed is not None and kept
+        else "DNS went on naming it",
+        kept=kept,
+    )
+
+
+def _nothing_lost(requests: Requests) -> Promise:
+    return Promise(
+        name="requests",
+        limit="none fails",
+        measured=f"{requests.failed} of {requests.total} failed",
+        kept=requests.total > 0 and requests.failed == 0,
+    )
 
 
 def _recovery_point(at_recovery: Sequence[Missing]) -> Promise:
@@ -127,6 +146,26 @@ def _nothing_missing(after_healing: Sequence[Missing]) -> Promise:
         limit="0 acknowledged writes",
         measured=f"{count} of {_writes(looked_for)}" if after_healing else "not looked for",
         kept=bool(after_healing) and count == 0,
+    )
+
+
+def _final(healing: Healing) -> Promise:
+    count = len(healing.unfinished)
+    return Promise(
+        name="documents after healing",
+        limit="final in both regions",
+        measured=f"{count} not final" if count else "all are final",
+        kept=not count,
+    )
+
+
+def _merged(healing: Healing) -> Promise:
+    found = healing.conflicts
+    return Promise(
+        name="conflicts after healing",
+        limit="every one is found and can be merged",
+        measured=f"{found.found} found, {found.merged} merged, {found.left} left",
+        kept=found.left == 0,
     )
 
 

@@ -92,6 +92,10 @@ class Interrupts:
         if self._received:
             raise Interrupted(self._received[0])
 
+    def exit_code(self) -> int:
+        """What a shell expects of a command that ended in order after a signal, such as 130; 0 without one."""
+        return 128 + self._received[0] if self._received else 0
+
     @contextmanager
     def watching(self, child: subprocess.Popen[bytes]) -> Iterator[Watch]:
         """Hand signals on to `child`, which leads a process group of its own, inside the block."""

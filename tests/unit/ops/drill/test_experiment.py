@@ -10,8 +10,10 @@ from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill import experiment
 
 NAMES = (
-    "api-throttled", "both-lost", "dependency-denied", "flapping", "paused-then-lost", "peer-lost", "region-blackhole",
-    "region-errors", "region-isolated", "region-refused", "region-slow", "replication-lag", "replication-paused",
+    "api-throttled", "both-lost", "dependency-denied", "flapping", "paused-then-lost", "peer-lost",
+    "planned-failover", "region-blackhole",
+    "region-errors", "region-isolated", "region-refused", "region-slow", "region-too-slow", "replication-lag",
+    "replication-paused",
 )  # fmt: skip
 GOOD = "title: t\ndescription: d\nexpect: failover\nmethod: [{fault: refused, region: primary}]\n"
 
@@ -59,9 +61,22 @@ def test_what_the_shipped_ones_take_away() -> None:
 @pytest.mark.trap(20, 24)
 def test_flapping_is_shorter_than_the_threshold_of_the_checks() -> None:
     assert all(step.lasting is not None and step.lasting < 20 for step in experiment.load("flapping").method)
+
+
+def test_slow_is_within_the_limits_of_health_checks_and_too_slow_beyond() -> None:
     (slow,) = experiment.load("region-slow").method
-    assert slow.delay_seconds is not None
-    assert slow.delay_seconds > 6
+    (too_slow,) = experiment.load("region-too-slow").method
+    assert (slow.delay_seconds or 0) < 2
+    assert (too_slow.delay_seconds or 0) > 6
+
+
+@pytest.mark.trap(27)
+def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_says_otherwise() -> None:
+    first, *_ = experiment.load("paused-then-lost").steps()
+    assert (first.fault, first.at, first.lasting) == ("control-planes", 0.0, None)
+    assert all(experiment.load(name).static_stability for name in NAMES)
+    calm = experiment.Experiment.model_validate({**yaml.safe_load(GOOD), "static_stability": False})
+    assert [step.fault for step in calm.steps()] == ["refused"]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +100,12 @@ def test_flapping_is_shorter_than_the_threshold_of_the_checks() -> None:
         ("region: primary", "region: both", "expect must be none or outage"),
         ("expect: failover", "expect: outage", "expect must be none or failover"),
         ("expect: failover\n", "", "expect is missing"),
+        ("expect: failover", "expect: drain", "expect must be drain for a method that drains one region"),
+        ("fault: refused", "fault: drained", "expect must be drain for a method that drains one region"),
         ("title: t", "title: t\ntitel: t", "titel is not known; allowed are title, description"),
         ("title: t", "title: t\nload: {clients: many}", "load.clients must be integer"),
         ("title: t", "title: t\nload: {write_percent: 60, document_percent: 50}", "at most 100 together"),
+        ("title: t", "title: t\nload: {write_percent: 50, update_percent: 46}", "at most 100 together"),
         ("title: t", "title: [", "not YAML in line"),
         ("title: t", "title: !!python/object/apply:os.getcwd []", "not YAML in line 1"),
         ("title: t", "title: 2026-13-01", "not YAML"),

@@ -22,6 +22,7 @@ STEPS: list[dict[str, Any]] = [
     {"fault": "replication-paused", "documents": False},
     {"fault": "replication-lag", "lag_seconds": 20},
     {"fault": "control-planes"},
+    {"fault": "drained", "region": "primary"},
 ]
 
 
@@ -42,10 +43,11 @@ class World:
         self.refused = False
         self.limits: dict[str, int] = {}
         self.policies: dict[tuple[str, str], str] = {}
+        self.flags: set[tuple[str, str]] = set()
         self.fails = False
 
     def state(self) -> tuple[object, ...]:
-        return (dict(self.doors), self.set, self.refused, dict(self.limits), dict(self.policies))
+        return (dict(self.doors), self.set, self.refused, dict(self.limits), dict(self.policies), set(self.flags))
 
     def _change(self) -> None:
         assert json.loads(self.record.read_text(encoding="utf-8")), "changed before it was on record"
@@ -68,7 +70,7 @@ class World:
         self.refused = refused
 
     def client(self, service: str, region: str) -> "Client":
-        assert service in ("lambda", "iam")
+        assert service in ("lambda", "iam", "dynamodb")
         return Client(self, region)
 
 
@@ -91,6 +93,18 @@ class Client:
         assert FunctionName == "healthcare-dr-patient-api-it"
         self.world._change()
         self.world.limits.pop(self.region, None)
+
+    def get_item(self, *, TableName: str, Key: dict[str, Any], ConsistentRead: bool) -> dict[str, Any]:  # noqa: N803
+        return {"Item": {}} if (self.region, Key["sk"]["S"]) in self.world.flags else {}
+
+    def transact_write_items(self, *, TransactItems: list[dict[str, Any]], ClientRequestToken: str) -> None:  # noqa: N803
+        self.world._change()
+        (flag, audited) = TransactItems
+        assert audited["Put"]["Item"]["reason"] == {"S": "drill"}
+        if "Put" in flag:
+            self.world.flags.add((self.region, flag["Put"]["Item"]["sk"]["S"]))
+        else:
+            self.world.flags.discard((self.region, flag["Delete"]["Key"]["sk"]["S"]))
 
     def put_role_policy(self, *, RoleName: str, PolicyName: str, PolicyDocument: str) -> None:  # noqa: N803
         self.world._change()
@@ -136,7 +150,7 @@ def test_another_process_undoes_what_one_has_broken(world: World, step: dict[str
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step["fault"])
 def test_what_died_while_it_was_applied_is_undone_as_well(world: World, step: dict[str, Any]) -> None:
     before, world.fails = world.state(), True
-    with pytest.raises(DeploymentError, match="cannot apply") as caught:
+    with pytest.raises(DeploymentError, match=r"cannot (apply|write)") as caught:
         faults(world).apply(Step.model_validate(step))
     assert "\n" not in str(caught.value)
     world.fails = False
@@ -190,3 +204,13 @@ def test_a_damaged_record_is_told_in_one_line(world: World, text: str) -> None:
     with pytest.raises(DeploymentError, match=r"faults\.json cannot be read") as caught:
         faults(world).undo_all()
     assert "\n" not in str(caught.value)
+
+
+def test_a_flag_that_somebody_else_has_set_stays(world: World) -> None:
+    world.flags.add((WEST, EAST))
+    broken = faults(world)
+    broken.apply(Step.model_validate({"fault": "drained", "region": "primary"}))
+    assert broken.left() == (f"drained {EAST}",)
+    broken.undo_all()
+    assert world.flags == {(WEST, EAST)}
+    assert broken.left() == ()

@@ -1,5 +1,8 @@
 """What a drill's ledger finds missing."""
 
+from collections import Counter
+from collections.abc import Callable
+
 import httpx
 import pytest
 
@@ -19,7 +22,9 @@ def ledger(answers: dict[str, int], now: list[float]) -> Ledger:
         return httpx.Response(answers.get(request.url.path, 200))
 
     client = httpx.Client(transport=httpx.MockTransport(answer))
-    made = Ledger(endpoints={HERE.region: HERE}, token="t", client=client, clock=lambda: now[0])
+    made = Ledger(
+        endpoints={HERE.region: HERE}, token="t", client=client, clock=lambda: now[0], sleep=lambda _seconds: None
+    )
     for number in range(40):
         now[0] = float(number)
         region = "us-west-2" if number % 4 == 0 else "us-east-1"
@@ -49,3 +54,81 @@ def test_a_region_that_does_not_tell_is_an_error_not_a_loss(answers: dict[str, i
         ledger(answers, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5)
     assert "\n" not in str(caught.value)
     assert "i38" not in str(caught.value)
+
+
+def test_only_the_numbers_that_are_asked_for_are_looked_for() -> None:
+    gone = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404}
+    found = ledger(gone, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5, numbers=(38, 37, 36))
+    assert (found.numbers, found.looked_for) == ((38,), 2)
+
+
+def told(answer: Callable[[httpx.Request, int], httpx.Response]) -> tuple[Ledger, list[float], Counter[str]]:
+    """A ledger whose region answers as told, given how often that path was asked for; its pauses; what was asked."""
+    pauses: list[float] = []
+    asked: Counter[str] = Counter()
+
+    def counted(request: httpx.Request) -> httpx.Response:
+        asked[request.url.path] += 1
+        return answer(request, asked[request.url.path])
+
+    client = httpx.Client(transport=httpx.MockTransport(counted))
+    made = Ledger(endpoints={HERE.region: HERE}, token="t", client=client, clock=lambda: 1.0, sleep=pauses.append)
+    return made, pauses, asked
+
+
+@pytest.mark.requirement("R4.2")
+@pytest.mark.trap(1)
+def test_an_update_is_there_when_its_version_is() -> None:
+    made, _, asked = told(lambda request, _: httpx.Response(404 if request.url.path.endswith("v2") else 200))
+    for number, version in enumerate(("v1", "v2")):
+        made.acknowledge(number=number, kind="update", id="p", region="us-east-1", version=version)
+    assert made.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (1,)
+    assert asked.keys() == {"/fhir/Patient/p/_history/v1", "/fhir/Patient/p/_history/v2"}
+
+
+@pytest.mark.parametrize("trouble", [429, 503, None])
+def test_a_loaded_region_is_asked_again_before_anything_is_said(trouble: int | None) -> None:
+    def answer(_: httpx.Request, time: int) -> httpx.Response:
+        if time > 3:
+            return httpx.Response(404)
+        if trouble is None:
+            raise httpx.ReadTimeout("no")
+        return httpx.Response(trouble)
+
+    made, pauses, _ = told(answer)
+    made.acknowledge(number=7, kind="patient", id="p", region="us-east-1")
+    assert made.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (7,)
+    assert pauses == [0.5, 1.0, 2.0]
+
+
+def test_what_no_waiting_mends_is_said_at_once() -> None:
+    made, pauses, asked = told(lambda *_: httpx.Response(403))
+    made.acknowledge(number=7, kind="patient", id="p", region="us-east-1")
+    with pytest.raises(DeploymentError, match="403"):
+        made.missing("us-west-2", at=2.0, fault_at=2.0)
+    assert (pauses, asked.total()) == ([], 1)
+
+
+@pytest.mark.requirement("R4.2")
+def test_unfinished_are_the_documents_that_are_not_final_wherever_they_were_acknowledged() -> None:
+    states = {"a": "final", "b": "preliminary", "c": None}
+
+    def answer(request: httpx.Request, _: int) -> httpx.Response:
+        state = states[request.url.path.removeprefix("/fhir/DocumentReference/")]
+        return httpx.Response(404) if state is None else httpx.Response(200, json={"docStatus": state})
+
+    made, _, asked = told(answer)
+    made.acknowledge(number=0, kind="patient", id="p", region="us-east-1")
+    for number, (id, region) in enumerate(zip("abc", ("us-east-1", "us-west-2", "us-east-1"), strict=True), 1):
+        made.acknowledge(number=number, kind="document", id=id, region=region)
+    assert made.unfinished("us-west-2") == (2, 3)
+    states["b"] = "final"
+    assert made.unfinished("us-west-2", numbers=(2, 3)) == (3,)
+    assert asked["/fhir/DocumentReference/a"] == 1
+
+
+def test_what_is_no_document_of_the_platform_is_said() -> None:
+    made, *_ = told(lambda *_: httpx.Response(200, content=b"hello"))
+    made.acknowledge(number=3, kind="document", id="d", region="us-east-1")
+    with pytest.raises(DeploymentError, match="write 3"):
+        made.unfinished("us-west-2")

@@ -15,9 +15,12 @@ import trustme
 import uvicorn
 
 from free_ports import free_port
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.model import Sample, Write
 from healthcare_dr.ops.drill.prober import Prober
 from healthcare_dr.ops.drill.resolver import Answer
+from healthcare_dr.ops.drill.updating import MARK, TURNS
 from healthcare_dr.ops.seed.load import UPLOAD
 
 NAME = "api.healthcare-dr-test.com"
@@ -27,7 +30,11 @@ ADDRESSES = {EAST: "127.0.0.2", WEST: "127.0.0.3"}
 
 
 class Region:
-    """Answers reads with 200, creations with 201; `refused` says how many of the next are told 503."""
+    """Answers reads with 200, creations with 201; `refused` says how many of the next are told 503.
+
+    It keeps the versions of `kept` patients: `faster` are updates that somebody else makes just ahead of the next ones,
+    and `lost` is how many of the next answers to an update get lost.
+    """
 
     def __init__(self, region: str) -> None:
         self.region, self.port, self.refused, self.readable, self.hang = region, 0, 0, True, False
@@ -36,6 +43,23 @@ class Region:
         self.names: set[str | None] = set()
         self.announced: dict[str, Any] = {}
         self.bodies: list[dict[str, Any]] = []
+        self.kept: dict[str, list[dict[str, Any]]] = {}
+        self.faster, self.lost = 0, 0
+
+    def keep(self, id: str, resource: dict[str, Any]) -> None:
+        versions = self.kept.setdefault(id, [])
+        meta = {"versionId": f"{len(versions):013d}-0000-{self.region}"}
+        versions.append({**resource, "resourceType": "Patient", "id": id, "meta": meta})
+
+    def update(self, id: str, if_match: str, body: bytes) -> int:
+        if self.faster:
+            self.faster -= 1
+            self.keep(id, self.kept[id][-1] | {"extension": [{"url": MARK, "valueString": "somebody"}]})
+        if if_match != f'W/"{self.kept[id][-1]["meta"]["versionId"]}"':
+            return 412
+        self.keep(id, json.loads(body))
+        self.lost -= 1
+        return 200 if self.lost < 0 else 503
 
     async def __call__(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
@@ -53,6 +77,12 @@ class Region:
         if host == NAME and self.refused:
             self.refused -= 1
             status = 503
+        elif path.startswith("/fhir/Patient/") and self.kept:
+            id = path.split("/")[3]
+            status = 404
+            if id in self.kept:
+                status = 200 if method == "GET" else self.update(id, headers["if-match"], body)
+                answer = json.dumps(self.kept[id][-1]).encode()
         elif method == "POST":
             self.bodies.append(json.loads(body))
             status, answer = 201, json.dumps({"id": f"{self.region}-{len(self.bodies)}", **self.announced}).encode()
@@ -132,7 +162,7 @@ def prober(script: Script, trust: ssl.SSLContext, ledger: Ledger, **other: Any) 
     given: dict[str, Any] = {
         "name": NAME, "make_resolver": lambda: script, "token": "t", "ca": trust, "clock": time.monotonic,
         "ledger": ledger, "drill_id": "d1", "rate": 40, "clients": 2, "write_percent": 50, "document_percent": 0,
-        "retries": 0, "timeout_seconds": 5,
+        "update_percent": 0, "retries": 0, "timeout_seconds": 5,
     }  # fmt: skip
     return Prober(**{**given, **other})
 
@@ -245,3 +275,103 @@ def test_a_document_is_acknowledged_after_its_upload(
     assert [write.id for write in ledger.writes() if write.kind == "document"] == (
         [f"{EAST}-1"] if status == 200 else []
     )
+
+
+def updated(
+    region: Region, trust: ssl.SSLContext, ledger: Ledger, regions: dict[str, Region], **other: Any
+) -> tuple[Sample, list[Write]]:
+    """One update through a region of a patient that has long been there, and what the ledger holds of it."""
+    ledger.acknowledge(number=-1, kind="patient", id="old", region=EAST)
+    probing = prober(
+        Script(regions, region.region, 1), trust, ledger, clock=lambda: time.monotonic() + 60, write_percent=0,
+        update_percent=100, rate=0.01, **other,
+    )  # fmt: skip
+    probing.start()
+    until(lambda: bool(probing.samples()))
+    probing.stop()
+    return probing.samples()[0], [write for write in ledger.writes() if write.kind == "update"]
+
+
+@pytest.mark.requirement("R4.2")
+def test_an_update_replaces_what_it_read_and_is_in_the_ledger_with_its_version(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    east, other = regions[EAST], {"url": "urn:x", "valueString": "stays"}
+    east.keep("old", {"gender": "other", "extension": [other, {"url": MARK, "valueString": "before"}]})
+    sample, writes = updated(east, trust, ledger, regions)
+    assert (sample.kind, sample.status, sample.attempts, sample.region) == ("update", 200, 1, EAST)
+    assert [(write.number, write.id, write.region, write.version) for write in writes] == [
+        (0, "old", EAST, f"0000000000001-0000-{EAST}")
+    ]
+    assert east.kept["old"][-1]["gender"] == "other"
+    assert east.kept["old"][-1]["extension"] == [other, {"url": MARK, "valueString": "d1-0"}]
+
+
+def test_an_update_that_somebody_overtakes_reads_again(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    east = regions[EAST]
+    east.keep("old", {})
+    east.faster = 2
+    sample, writes = updated(east, trust, ledger, regions)
+    assert (sample.status, sample.attempts) == (200, 5)
+    assert [write.version for write in writes] == [f"0000000000003-0000-{EAST}"]
+
+
+def test_an_update_gives_up_when_others_always_are_faster(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    east = regions[EAST]
+    east.keep("old", {})
+    east.faster = 100
+    sample, writes = updated(east, trust, ledger, regions)
+    assert (sample.status, sample.attempts, writes) == (412, 2 * TURNS - 1, [])
+
+
+@pytest.mark.trap(1)
+def test_an_update_whose_answer_got_lost_is_acknowledged_once_and_not_made_twice(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    east = regions[EAST]
+    east.keep("old", {})
+    east.lost = 1
+    sample, writes = updated(east, trust, ledger, regions, retries=1)
+    assert (sample.status, sample.attempts) == (200, 3)
+    assert [write.version for write in writes] == [f"0000000000001-0000-{EAST}"]
+    assert len(east.kept["old"]) == 2
+
+
+def test_an_update_of_what_is_not_there_yet_waits_for_it(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    west = regions[WEST]
+    west.keep("other", {})
+    threading.Timer(0.2, west.keep, ("old", {})).start()
+    sample, writes = updated(west, trust, ledger, regions)
+    assert sample.status == 200
+    assert sample.attempts > 1
+    assert [(write.region, write.version) for write in writes] == [(WEST, f"0000000000001-0000-{WEST}")]
+
+
+def test_an_update_whose_region_fails_is_not_acknowledged(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    east = regions[EAST]
+    east.keep("old", {})
+    east.lost = 1
+    sample, writes = updated(east, trust, ledger, regions)
+    assert (sample.status, sample.attempts, writes) == (503, 1, [])
+
+
+def test_what_is_no_patient_of_the_platform_ends_the_prober(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    ledger.acknowledge(number=-1, kind="patient", id="old", region=EAST)
+    probing = prober(
+        Script(regions, EAST, 1), trust, ledger, clock=lambda: time.monotonic() + 60, write_percent=0,
+        update_percent=100,
+    )  # fmt: skip
+    probing.start()
+    until(lambda: not probing._thread.is_alive())
+    with pytest.raises(DeploymentError, match="no version"):
+        probing.stop()

@@ -88,7 +88,7 @@ class Script:
     def __init__(self, *answers: Answer | None) -> None:
         self.answers = list(answers)
 
-    async def resolve(self, name: str) -> Answer:  # noqa: ARG002
+    async def resolve(self, name: str) -> Answer:
         answer = self.answers.pop(0)
         if answer is None:
             raise ResolutionError("nobody answers")

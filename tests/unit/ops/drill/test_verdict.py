@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare_dr.ops.drill.journal import Condition
+from healthcare_dr.ops.drill.healing import Healing
+from healthcare_dr.ops.drill.journal import Condition, Conflicts, Requests
 from healthcare_dr.ops.drill.model import Milestones, Missing
 from healthcare_dr.ops.drill.verdict import Verdict, judge
 
@@ -22,12 +23,21 @@ def milestones(steady: float | None = 50.0, **changed: Any) -> Milestones:
     return Milestones(**{**given, "steady_success": steady, **changed})
 
 
+def data(*missing: Missing, unfinished: tuple[int, ...] = (), left: int = 0) -> Healing:
+    return Healing(missing=missing, unfinished=unfinished, conflicts=Conflicts(found=2, merged=2 - left, left=left))
+
+
+def counted(failed: int, total: int = 500) -> Requests:
+    return Requests(total=total, failed=failed, refused=0, slow=0, by_region={})
+
+
 def verdict(seen: Milestones, **changed: Any) -> Verdict:
     given: dict[str, Any] = {
         "expect": "failover",
         "healed": 500.0,
         "at_recovery": [lacking()],
-        "after_healing": [lacking(), lacking()],
+        "healing": data(lacking(), lacking()),
+        "requests": counted(failed=30),
         "after": [HELD],
     }
     return judge(milestones=seen, **{**given, **changed})
@@ -84,24 +94,41 @@ def test_the_recovery_point_has_a_limit_that_no_scale_touches(seconds: float, ex
 
 
 @pytest.mark.requirement("C3")
-@pytest.mark.parametrize("expect", ["failover", "none", "outage"])
+@pytest.mark.parametrize("expect", ["failover", "drain", "none", "outage"])
 def test_one_write_missing_after_healing_fails_every_drill(expect: str) -> None:
     seen = {
         "failover": milestones(),
+        "drain": milestones(),
         "none": milestones(dns_changed=None),
         "outage": milestones(510.0, dns_changed=None),
     }[expect]
-    assert broken(verdict(seen, expect=expect)) == set()
-    assert broken(verdict(seen, expect=expect, after_healing=[lacking(), lacking(7)])) == {
-        "nothing missing after healing"
-    }
-    assert broken(verdict(seen, expect=expect, after=[HELD, Condition(name="b", held=False, seen="")])) == {
+    calm = {"expect": expect, "requests": counted(failed=0)}
+    assert broken(verdict(seen, **calm)) == set()
+    assert broken(verdict(seen, **calm, healing=data(lacking(), lacking(7)))) == {"nothing missing after healing"}
+    assert broken(verdict(seen, **calm, healing=data(lacking(), unfinished=(3,)))) == {"documents after healing"}
+    assert broken(verdict(seen, **calm, healing=data(lacking(), left=1))) == {"conflicts after healing"}
+    assert broken(verdict(seen, **calm, after=[HELD, Condition(name="b", held=False, seen="")])) == {
         "steady state after healing"
     }
 
 
+@pytest.mark.parametrize(
+    ("seen", "requests", "expected"),
+    [
+        (milestones(), counted(0), set()),
+        (milestones(), counted(1), {"requests"}),
+        (milestones(), counted(0, total=0), {"requests"}),
+        (milestones(dns_changed=None), counted(0), {"failover"}),
+    ],
+)
+def test_a_planned_failover_moves_all_traffic_and_loses_no_request(
+    seen: Milestones, requests: Requests, expected: set[str]
+) -> None:
+    assert broken(verdict(seen, expect="drain", requests=requests)) == expected
+
+
 def test_what_was_not_looked_for_is_not_kept() -> None:
-    assert broken(verdict(milestones(), at_recovery=[], after_healing=[], after=[])) == {
+    assert broken(verdict(milestones(), at_recovery=[], healing=data(), after=[])) == {
         "recovery point",
         "nothing missing after healing",
         "steady state after healing",

@@ -64,7 +64,7 @@ def _rto(journal: Journal) -> tuple[str, str, str]:
 
 
 def _floor(journal: Journal) -> tuple[str, str, str]:
-    return "Floor", seconds(journal.floor_seconds), "threshold x interval + TTL: no failover is faster"
+    return "Floor", seconds(journal.floor_seconds), "threshold x interval + TTL: what the settings alone take"
 
 
 def _rpo(journal: Journal) -> tuple[str, str, str]:

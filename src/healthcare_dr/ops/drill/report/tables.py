@@ -65,8 +65,18 @@ def _missing(journal: Journal) -> str:
         for found in journal.missing
     ]
     heads = ("At", "Looked for in", "Looked for", "Missing", "Numbers in the ledger", "Reaches back")
-    after = f"<p>Open conflicts after healing: {journal.conflicts}.</p>"
-    return table(heads, rows, none="Missing writes were not looked for.") + after
+    return table(heads, rows, none="Missing writes were not looked for.") + _after_healing(journal)
+
+
+def _after_healing(journal: Journal) -> str:
+    found = journal.conflicts
+    if found is None:
+        return ""
+    late = f"{len(journal.unfinished)} documents were not final" if journal.unfinished else "every document was final"
+    return (
+        f"<p>After healing {late} in both regions; {found.found} records had been changed in both regions at once, "
+        f"{found.merged} of them were merged, {found.left} are still open.</p>"
+    )
 
 
 def _numbers(found: Missing) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from random import Random
 
-from healthcare_dr.ops.drill.journal import Condition, ErrorBudget, Journal, Requests
+from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Journal, Requests
 from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Sample, Write
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -102,7 +102,7 @@ def journal() -> Journal:
             Missing(at=29, region=WEST, looked_for=300, numbers=tuple(range(380, 400)), seconds=1.4),
             Missing(at=80, region=WEST, looked_for=300, numbers=(), seconds=0.0),
         ),
-        conflicts=0,
+        conflicts=Conflicts(found=3, merged=2, left=1),
         error_budget=ErrorBudget(availability_percent=99.99, budget_seconds=259.2, spent_seconds=54.0),
         promises=(
             Promise(name="RTO", limit="300 s", measured="8.1 s", kept=True),
@@ -130,6 +130,7 @@ def empty() -> Journal:
         milestones=None,
         requests=None,
         missing=(),
+        conflicts=None,
         error_budget=None,
         promises=(),
         rolled_back=(),

@@ -1,0 +1,92 @@
+"""What a drill is made of, as its runner sees it."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from healthcare_dr.ops.drill.experiment import Step
+from healthcare_dr.ops.drill.faults import Entry
+from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
+
+
+class Prober(Protocol):
+    """The clients: see `prober.Prober`."""
+
+    def start(self) -> None:
+        """Begin to send."""
+
+    def stop(self) -> None:
+        """Stop at once; nothing happens when it is stopped already."""
+
+    def samples(self) -> tuple[Sample, ...]:
+        """All requests that have ended so far."""
+
+
+class Ledger(Protocol):
+    """The acknowledged writes: see `ledger.Ledger`."""
+
+    def start(self) -> None:
+        """Begin to follow replication."""
+
+    def stop(self) -> None:
+        """Follow no more."""
+
+    def writes(self) -> tuple[Write, ...]:
+        """All that were acknowledged so far."""
+
+    def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
+        """What other regions acknowledged and this one does not have; of `numbers` alone where they are given."""
+
+    def unfinished(self, region: str) -> tuple[int, ...]:
+        """The documents that are not final in this region, by their numbers."""
+
+
+class Instruments(Protocol):
+    """What else is looked at: see `instruments.Instruments`."""
+
+    def start(self) -> None:
+        """Begin to look."""
+
+    def stop(self) -> None:
+        """Look no more."""
+
+    def observations(self) -> tuple[Observation, ...]:
+        """All that was seen so far."""
+
+
+class Faults(Protocol):
+    """What breaks: see `faults.Faults`."""
+
+    def apply(self, step: Step) -> tuple[Entry, ...]:
+        """Break what the step says."""
+
+    def undo(self, entries: tuple[Entry, ...]) -> None:
+        """Heal these."""
+
+    def undo_all(self) -> tuple[str, ...]:
+        """Heal everything that is on record."""
+
+    def left(self) -> tuple[str, ...]:
+        """What is still on record as broken."""
+
+
+class Merged(Protocol):
+    """What became of the conflicts of a drill."""
+
+    @property
+    def found(self) -> int:
+        """How many records were changed in both regions at once."""
+
+    @property
+    def settled(self) -> int:
+        """How many of them were merged."""
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The ids of the others."""
+
+
+class Merging(Protocol):
+    """Settles the conflicts that a drill has made: see `merging.Merging`."""
+
+    def run(self) -> Merged:
+        """Find and merge them."""

@@ -1,0 +1,56 @@
+"""A drill as it goes: at a terminal one line that is kept up to date, elsewhere a line for each thing that happens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from healthcare_dr.ops.drill.model import Observation, Sample
+from healthcare_dr.ops.ports import Progress
+
+TITLE = "drill"
+LOOKED_BACK_SECONDS = 2.0
+
+
+@dataclass(kw_only=True)
+class View:
+    """Tells `progress`; a phase lasts until the next begins or `close`."""
+
+    progress: Progress
+    _phase: str | None = field(default=None, init=False)
+
+    def begin(self, phase: str) -> None:
+        """A phase begins."""
+        self.close()
+        self.progress.begin(TITLE, phase)
+        self._phase = phase
+
+    def close(self) -> None:
+        """The phase, if there is one, has ended."""
+        if self._phase is not None:
+            self.progress.end(TITLE, f"{self._phase} ended")
+            self._phase = None
+
+    def tell(self, text: str) -> None:
+        """Something happened."""
+        self.progress.say(text)
+
+    def look(
+        self, samples: Sequence[Sample], seen: Sequence[Observation], *, now: float, done: float, total: float
+    ) -> None:
+        """How it stands at `now`, `done` seconds into a phase that lasts for `total` at most."""
+        self.progress.advance(TITLE, done=int(done), total=max(1, int(total)), current=standing(samples, seen, now))
+
+
+def standing(samples: Sequence[Sample], seen: Sequence[Observation], now: float) -> str:
+    """The last two seconds in one line: requests, DNS answers by region, unhealthy checks."""
+    # Requests end out of order, but not by more than their timeouts.
+    recent = list(takewhile(lambda sample: sample.at > now - 4 * LOOKED_BACK_SECONDS, reversed(samples)))
+    recent = [sample for sample in recent if sample.at > now - LOOKED_BACK_SECONDS]
+    good = sum(sample.succeeded for sample in recent)
+    parts = [f"{good} of {len(recent)} requests succeed"]
+    if seen:
+        answers = sum(seen[-1].dns.values())
+        parts += [f"{region} {100 * count // answers} %" for region, count in sorted(seen[-1].dns.items()) if answers]
+        ill = sorted(name for name, healthy in seen[-1].checks.items() if not healthy)
+        parts += [f"unhealthy: {', '.join(ill)}"] if ill else []
+    return " · ".join(parts)

@@ -1,0 +1,339 @@
+"""A drill from its steady state to its journal, on a made-up platform whose clock moves when somebody sleeps."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.faults import Entry
+from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
+from healthcare_dr.ops.drill.runner import Drill
+from healthcare_dr.ops.drill.view import View
+
+EAST, WEST = "us-east-1", "us-west-2"
+RATE = 4
+BREAKING = ("refused", "blackhole", "drained")
+
+
+@dataclass
+class Platform:
+    """Twenty seconds after the primary breaks, DNS leaves it; five after it heals, DNS is back."""
+
+    now: float = 0.0
+    detects: float = 20.0
+    loses: bool = True
+    """Whether requests to a broken region fail."""
+    broken: dict[str, tuple[Entry, float]] = field(default_factory=dict)
+    healed_at: float = -100.0
+    samples: list[Sample] = field(default_factory=list)
+    seen: list[Observation] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    at: dict[float, Callable[[], None]] = field(default_factory=dict)
+    lost_writes: set[int] = field(default_factory=set)
+    arrive_after: float = 0.0
+    running: int = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for due in [due for due in self.at if due <= self.now]:
+            self.at.pop(due)()
+        left = self._left()
+        region = WEST if left else EAST
+        failing = self.loses and any(
+            entry.fault in BREAKING and (entry.region == region) for entry, _ in self.broken.values()
+        )
+        self.samples.append(
+            Sample(
+                at=self.now,
+                seconds=0.01,
+                kind="read",
+                client=len(self.samples) % RATE,
+                region=region,
+                status=None if failing else 200,
+                error="ConnectError" if failing else None,
+                attempts=1,
+            )
+        )
+        self.seen.append(
+            Observation(
+                at=self.now,
+                checks={f"health {EAST}": not left, f"health {WEST}": True},
+                dns={WEST: 8} if left else {EAST: 5, WEST: 3},
+                lag={EAST: 0.5, WEST: 0.5},
+            )
+        )
+
+    def _left(self) -> bool:
+        since = [at for entry, at in self.broken.values() if entry.fault in BREAKING and entry.region == EAST]
+        return (bool(since) and self.now >= min(since) + self.detects) or self.now < self.healed_at + 5
+
+    # What the runner starts and stops.
+    def start(self) -> None:
+        self.running += 1
+
+    def stop(self) -> None:
+        self.running -= 1
+
+    # The ledger.
+    def writes(self) -> tuple[Write, ...]:
+        return ()
+
+    def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
+        if region == WEST and self.now >= self.healed_at + self.arrive_after > 0:
+            self.lost_writes = {number for number in self.lost_writes if number < 0}
+        numbers = tuple(sorted(self.lost_writes)) if region == WEST else ()
+        return Missing(at=at, region=region, looked_for=9, numbers=numbers, seconds=1.5 if numbers else 0.0)
+
+    def unfinished(self, region: str) -> tuple[int, ...]:
+        return ()
+
+    # The faults.
+    def apply(self, step: Step) -> tuple[Entry, ...]:
+        region = EAST if step.region == "primary" else None
+        entry = Entry(fault=step.fault, region=region)
+        self.broken[str(entry)] = (entry, self.now)
+        return (entry,)
+
+    def undo(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            _, since = self.broken[str(entry)]
+            if entry.fault in BREAKING and self.now >= since + self.detects:
+                self.healed_at = self.now
+            del self.broken[str(entry)]
+
+    def undo_all(self) -> tuple[str, ...]:
+        left = [entry for entry, _ in self.broken.values()]
+        self.undo(tuple(left))
+        return tuple(map(str, left))
+
+    def left(self) -> tuple[str, ...]:
+        return tuple(self.broken)
+
+
+class Instruments:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def observations(self) -> tuple[Observation, ...]:
+        return tuple(self._platform.seen)
+
+
+class Prober(Instruments):
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(self._platform.samples)
+
+
+@dataclass(frozen=True)
+class Merged:
+    found: int = 0
+    settled: int = 0
+    left: tuple[str, ...] = ()
+
+
+class Merging:
+    def run(self) -> Merged:
+        return Merged()
+
+
+class Progress:
+    """Remembers what was told."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+    def begin(self, stack: str, phase: str) -> None:
+        self.told.append(f"begin {phase}")
+
+    def advance(self, stack: str, *, done: int, total: int, current: str) -> None:
+        self.told.append(f"{done}/{total} {current}")
+
+    def complete(self, stack: str, *, done: int, total: int, resource: str) -> None: ...
+
+    def end(self, stack: str, result: str) -> None:
+        self.told.append(f"end {result}")
+
+
+def experiment(**changed: Any) -> Experiment:
+    given: dict[str, Any] = {
+        "title": "t",
+        "description": "d",
+        "expect": "failover",
+        "method": [{"fault": "refused", "region": "primary"}],
+    }
+    return Experiment.model_validate(given | changed)
+
+
+def drill(platform: Platform, played: Experiment, *, time_scale: float = 1.0) -> Drill:
+    return Drill(
+        experiment=played,
+        label="embedded",
+        regions=(EAST, WEST),
+        time_scale=time_scale,
+        floor_seconds=40.0,
+        ttl_seconds=10.0,
+        settings={},
+        prober=Prober(platform),
+        ledger=platform,
+        instruments=Instruments(platform),
+        faults=platform,
+        merging=Merging(),
+        clock=platform.clock,
+        sleep=platform.sleep,
+        view=View(progress=Progress(platform.told)),
+    )
+
+
+def events(journal: Journal, kind: str) -> list[str]:
+    return [event.text for event in journal.events if event.kind == kind]
+
+
+@pytest.mark.requirement("C2", "C3")
+def test_recovery_counts_from_the_fault_to_steady_success() -> None:
+    platform = Platform()
+    journal = drill(platform, experiment()).run()
+    assert (journal.outcome, journal.lost) == ("passed", (EAST,))
+    assert journal.milestones is not None
+    assert journal.milestones.rto_seconds == pytest.approx(20.0, abs=0.5)
+    assert events(journal, "phase") == ["steady state", "method", "healing", "looking for what is missing"]
+    assert not platform.broken
+    assert platform.running == 0
+    assert journal.requests is not None
+    assert journal.requests.failed == pytest.approx(20 * RATE, abs=2)
+
+
+@pytest.mark.trap(27)
+def test_control_planes_are_refused_before_the_fault_and_until_the_end() -> None:
+    journal = drill(Platform(), experiment()).run()
+    assert events(journal, "fault") == ["control-planes", f"refused {EAST}"]
+    assert set(journal.rolled_back) == {"control-planes", f"refused {EAST}"}
+    assert journal.experiment["static_stability"]
+
+
+@pytest.mark.requirement("C2")
+def test_a_failover_that_takes_too_long_fails() -> None:
+    journal = drill(Platform(detects=400.0), experiment(watch_seconds=120)).run()
+    assert journal.outcome == "failed"
+    assert journal.reason.startswith("recovery time")
+
+
+def test_nothing_is_broken_when_the_steady_state_does_not_hold() -> None:
+    platform = Platform()
+    platform.broken["refused"] = (Entry(fault="refused", region=EAST), 0.0)
+    platform.undo_all = lambda: ()  # type: ignore[method-assign] # an outage of its own, which no record knows
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == "not started"
+    assert "checks-healthy: unhealthy" in journal.reason
+    assert events(journal, "fault") == []
+    assert journal.promises == ()
+
+
+@pytest.mark.requirement("C3")
+def test_what_arrives_within_the_recovery_point_is_not_missing() -> None:
+    assert drill(Platform(lost_writes={5}, arrive_after=30.0), experiment()).run().outcome == "passed"
+    journal = drill(Platform(lost_writes={5}, arrive_after=500.0), experiment()).run()
+    assert journal.reason.startswith("nothing missing after healing: 1 of")
+    assert [missing.numbers for missing in journal.missing] == [(5,), (), (5,)]
+
+
+def test_steps_that_end_by_themselves_are_undone_in_time() -> None:
+    method = [{"fault": "refused", "region": "primary", "at": at, "for": 12} for at in (0, 45)]
+    journal = drill(Platform(), experiment(method=method, expect="none", watch_seconds=90)).run()
+    assert (journal.outcome, events(journal, "undo")[:2]) == ("passed", [f"refused {EAST}", f"refused {EAST}"])
+    at = [event.at for event in journal.events if event.text == f"refused {EAST}"]
+    assert [later - at[0] for later in at[1:]] == pytest.approx([12, 45, 57], abs=0.6)
+
+
+def test_a_time_scale_shortens_the_method() -> None:
+    method = [{"fault": "refused", "region": "primary", "at": 10, "for": 20}]
+    journal = drill(Platform(), experiment(method=method, expect="none"), time_scale=10).run()
+    fault, undo = (event.at for event in journal.events if event.text == f"refused {EAST}")
+    assert undo - fault == pytest.approx(2.0, abs=0.3)
+
+
+def test_a_planned_failover_goes_on_until_answers_given_before_have_expired() -> None:
+    played = experiment(method=[{"fault": "drained", "region": "primary"}], expect="drain")
+    journal = drill(Platform(loses=False), played).run()
+    assert journal.outcome == "passed"
+    assert journal.milestones is not None
+    changed, undone = journal.milestones.dns_changed, next(e.at for e in journal.events if e.kind == "undo")
+    assert changed is not None
+    assert undone > changed + 10
+
+
+def test_a_planned_failover_that_loses_requests_fails() -> None:
+    played = experiment(method=[{"fault": "drained", "region": "primary"}], expect="drain")
+    assert drill(Platform(loses=True), played).run().reason.startswith("requests:")
+
+
+def test_an_interruption_undoes_everything_and_is_told() -> None:
+    platform = Platform()
+
+    def press() -> None:
+        raise KeyboardInterrupt("interrupted by SIGINT")
+
+    platform.at[15.0] = press
+    journal = drill(platform, experiment()).run()
+    assert (journal.outcome, journal.reason) == ("interrupted", "interrupted by SIGINT; every fault is undone")
+    assert not platform.broken
+    assert journal.samples
+    assert events(journal, "fault") == ["control-planes", f"refused {EAST}"]
+
+
+def test_a_part_that_fails_ends_the_drill_with_everything_undone() -> None:
+    platform = Platform()
+
+    def fail() -> None:
+        raise DeploymentError("the ledger cannot be read")
+
+    platform.at[30.0] = fail
+    journal = drill(platform, experiment()).run()
+    assert (journal.outcome, journal.reason) == ("failed", "the ledger cannot be read; every fault is undone")
+    assert not platform.broken
+
+
+def test_what_is_still_broken_is_told_with_the_mend() -> None:
+    platform = Platform()
+    calls: list[int] = []
+
+    def undo_all() -> tuple[str, ...]:
+        if calls:
+            raise DeploymentError("cannot undo")
+        calls.append(1)
+        return ()
+
+    platform.undo_all = undo_all  # type: ignore[method-assign] # as when the embedded AWS has died
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == "failed"
+    assert journal.reason == f"cannot undo; still broken: control-planes, refused {EAST}; run `hdr drill heal`"
+
+
+def test_what_an_earlier_drill_left_is_undone_first() -> None:
+    platform = Platform()
+    platform.broken["blackhole us-east-1"] = (Entry(fault="blackhole", region=EAST), 0.0)
+    journal = drill(platform, experiment()).run()
+    assert events(journal, "undo")[0] == f"left over from before: blackhole {EAST}"
+    assert journal.outcome == "passed"
+
+
+def test_the_view_shows_requests_answers_and_checks() -> None:
+    platform = Platform()
+    drill(platform, experiment()).run()
+    shown = [line for line in platform.told if "requests succeed" in line]
+    assert any(f"0 of 8 requests succeed · {EAST} 62 % · {WEST} 37 %" in line for line in shown)
+    assert any(f"{WEST} 100 % · unhealthy: health {EAST}" in line for line in shown)
+    assert platform.told.count("begin method") == 1
+    assert "end method ended" in platform.told
