@@ -23,7 +23,9 @@ def found(deployed: Deployed) -> dict[str, object]:
         "conflicts": deployed.reported("conflicts"),
         "tables": {region: sorted(tables(deployed, region)) for region in REGIONS},
         "concurrency": {region: reserved(deployed, region) for region in REGIONS},
-        "backups": {region: deployed.client("dynamodb", region).list_backups()["BackupSummaries"] for region in REGIONS},
+        "backups": {
+            region: deployed.client("dynamodb", region).list_backups()["BackupSummaries"] for region in REGIONS
+        },
     }
 
 
@@ -72,7 +74,7 @@ def reserved(deployed: Deployed, region: str) -> dict[str, int]:
 
 
 @contextmanager
-def none(deployed: Deployed) -> Iterator[Mapping[str, str]]:  # noqa: ARG001 - as all others
+def none(deployed: Deployed) -> Iterator[Mapping[str, str]]:
     """A page that makes its own trouble, or needs none."""
     yield {}
 
@@ -99,8 +101,8 @@ def conflict(deployed: Deployed) -> Iterator[Mapping[str, str]]:
             yield {}
         finally:
             for one in open_conflicts():
-                *others, served = one["versions"]
-                headers = {"If-Match": f'W/"{served}"', "Merges": ",".join(f'W/"{other}"' for other in others)}
+                others = ",".join(f'W/"{other}"' for other in one["others"])
+                headers = {"If-Match": f'W/"{one["current"]}"', "Merges": others}
                 west.put(path, json=patient(id=created["id"]), headers=headers).raise_for_status()
             eventually(lambda: not open_conflicts())
 

@@ -55,7 +55,9 @@ class Shell:
             try:
                 line = self._told.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"`{command}` takes longer than {COMMAND_SECONDS} s:\n" + "\n".join(lines)) from None
+                raise AssertionError(
+                    f"`{command}` takes longer than {COMMAND_SECONDS} s:\n" + "\n".join(lines)
+                ) from None
             assert line is not None, f"`{command}` ended the shell:\n" + "\n".join(lines)
             if found := re.fullmatch(rf"{mark} (\d+)", line):
                 return Told(int(found[1]), lines)

@@ -12,10 +12,10 @@ from healthcare_dr.settings import load_settings
 
 
 def conflicts(target: TargetOption = TargetName.EMBEDDED, as_json: JsonOption = False) -> None:
-    """List the records that both regions wrote at once and nobody has merged: tenant, record, versions.
+    """List the records that both regions wrote at once and nobody has merged: tenant, record, current version, others.
 
-    One line each, the oldest first; the last version is the one that is served. Exits with 0 whether there are any or
-    not.
+    One line each, the oldest first. An update of the current version that names the others in Merges closes a conflict.
+    Exits with 0 whether there are any or not.
     """
     from healthcare_dr.ops.conflicts import read_conflicts  # botocore is slow to import
 
@@ -34,7 +34,7 @@ def conflicts(target: TargetOption = TargetName.EMBEDDED, as_json: JsonOption = 
         return
     for conflict in found.open:
         typer.echo(
-            f"{conflict.tenant} {conflict.record} {' '.join(conflict.versions)}"
+            f"{conflict.tenant} {conflict.record} {conflict.current} {','.join(conflict.others) or 'merged'}"
             f" since {conflict.since} in {' '.join(conflict.listed_in)}"
         )
     if not found.open:

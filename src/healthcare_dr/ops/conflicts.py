@@ -4,51 +4,62 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX
 
-AT_A_TIME = 8
+AT_A_TIME: Final = 8
+
+Item = Mapping[str, Any]
+Links = Mapping[str, frozenset[str]]
+"""The versions that each version of a record follows."""
 
 
 class DynamoDB(Protocol):
     """What of boto3's client is used."""
 
     def query(self, **request: Any) -> Mapping[str, Any]:
-        """Read from an index, page by page."""
-
-    def get_item(self, **request: Any) -> Mapping[str, Any]:
-        """Read one item."""
+        """Read items in the order of their keys, page by page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenConflict:
-    """A record's versions that were written in ignorance of each other, in their order: the last one is served.
+    """A record whose versions have come to several ends; an update of `current` that merges `others` closes it.
 
-    `since` is when the last of them was written, `listed_in` are the regions that know of it.
+    `since` is when the versions were written that began it, `listed_in` are the regions that know of it.
     """
 
     tenant: str
     record: str
     """Such as `Patient/<id>`."""
-    versions: tuple[str, ...]
+    current: str
+    others: tuple[str, ...]
+    """The last version of each other line; none when it is merged and about to be closed."""
     since: str
     listed_in: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Conflicts:
-    """What the regions that answered know; `unasked` says of each other one why it did not."""
+    """What the regions that answered know, the oldest first; `unasked` says of each other one why it did not."""
 
     open: tuple[OpenConflict, ...]
     unasked: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What a region knows of a record: the newest version of its oldest open conflict, and all its versions."""
+
+    began: str
+    links: Links
+
+
 def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
-    """Ask each region for its list, the oldest first. `clients` are DynamoDB's, by region.
+    """Ask each region. `clients` are DynamoDB's, by region.
 
     Raises:
         DeploymentError: no region answers.
@@ -59,51 +70,72 @@ def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
     if len(unasked) == len(clients):
         reasons = "; ".join(f"{region}: {why}" for region, why in unasked.items())
         raise DeploymentError(f"no region tells its conflicts ({reasons})")
-    known: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for region, answer in answers.items():
-        for conflict in () if isinstance(answer, str) else answer:
-            known.setdefault(conflict, []).append(region)
-    found = (
-        OpenConflict(
-            tenant=tenant, record=record, versions=versions, since=_written(versions[-1]), listed_in=tuple(regions)
-        )
-        for (tenant, record, versions), regions in known.items()
+    told = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
+    found = [_conflict(pk, told) for pk in sorted({pk for answer in told.values() for pk in answer})]
+    return Conflicts(tuple(sorted(found, key=lambda conflict: conflict.since)), unasked)
+
+
+def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict:
+    known = {region: answer[pk] for region, answer in told.items() if pk in answer}
+    links: dict[str, frozenset[str]] = {}
+    for each in known.values():
+        links |= each.links
+    followed = frozenset[str]().union(*links.values())
+    *others, current = sorted(links.keys() - followed)
+    tenant, kind, identifier = pk.split("#")
+    return OpenConflict(
+        tenant=tenant,
+        record=f"{kind}/{identifier}",
+        current=current,
+        others=tuple(others),
+        since=_written(min(each.began for each in known.values())),
+        listed_in=tuple(known),
     )
-    return Conflicts(tuple(sorted(found, key=lambda conflict: (conflict.since, conflict.record))), unasked)
 
 
-def _asked(client: DynamoDB, table: str) -> Sequence[tuple[str, str, tuple[str, ...]]] | str:
-    try:
-        with ThreadPoolExecutor(AT_A_TIME) as pool:
-            read = pool.map(lambda key: _conflict(client, table, key), _listed(client, table))
-            return [conflict for conflict in read if conflict is not None]
-    except (ClientError, BotoCoreError) as error:
-        return " ".join(str(error).split())
-
-
-def _listed(client: DynamoDB, table: str) -> Iterator[Mapping[str, Any]]:
-    request: dict[str, Any] = {
-        "TableName": table,
+def _asked(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
+    listed = {
         "IndexName": INDEX,
         "KeyConditionExpression": "update_shard = :shelf",
         "ExpressionAttributeValues": {":shelf": {"S": CONFLICTS}},
     }
+    try:
+        began: dict[str, str] = {}
+        for item in _queried(client, table, listed):
+            pk, newest = item["pk"]["S"], item["updated"]["S"]
+            began[pk] = min(newest, began.get(pk, newest))
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            links = pool.map(lambda pk: _links(client, table, pk), began)
+            return {pk: _Known(began[pk], found) for pk, found in zip(began, links, strict=True) if found}
+    except (ClientError, BotoCoreError) as error:
+        return " ".join(str(error).split())
+
+
+def _links(client: DynamoDB, table: str, pk: str) -> Links:
+    condition = {
+        "ConsistentRead": True,
+        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :version)",
+        "ExpressionAttributeValues": {":pk": {"S": pk}, ":version": {"S": "v#"}},
+        "ProjectionExpression": "#version, #replaces, #merges",
+        "ExpressionAttributeNames": {"#version": "version", "#replaces": "replaces", "#merges": "merges"},
+    }
+    return {item["version"]["S"]: _followed(item) for item in _queried(client, table, condition)}
+
+
+def _followed(item: Item) -> frozenset[str]:
+    merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
+    return frozenset([*([item["replaces"]["S"]] if "replaces" in item else []), *merged])
+
+
+def _queried(client: DynamoDB, table: str, condition: Mapping[str, Any]) -> Iterator[Item]:
+    request: dict[str, Any] = {"TableName": table, **condition}
     while True:
         page = client.query(**request)
-        for item in page["Items"]:
-            yield {"pk": item["pk"], "sk": item["sk"]}
+        items: Sequence[Item] = page["Items"]
+        yield from items
         if not page.get("LastEvaluatedKey"):
             return
         request = request | {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-
-
-def _conflict(client: DynamoDB, table: str, key: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]] | None:
-    """None for one that was merged since it was listed."""
-    item = client.get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
-    if "members" not in item or "resolved" in item:
-        return None
-    tenant, kind, identifier = item["pk"]["S"].split("#")
-    return tenant, f"{kind}/{identifier}", tuple(sorted(member["S"] for member in item["members"]["L"]))
 
 
 def _written(version: str) -> str:

@@ -10,70 +10,89 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.conflicts import OpenConflict, read_conflicts
 
 EAST, WEST = "us-east-1", "us-west-2"
-OLD, NEW = "1795322255188-0000-us-east-1", "1795322255235-0000-us-west-2"
-KEY = {"pk": {"S": "clinic-a#Patient#p1"}, "sk": {"S": "c#1795322254594-0000-us-east-1"}}
-MARKER = KEY | {"members": {"L": [{"S": NEW}, {"S": OLD}]}, "version": {"S": NEW}}
+FIRST, EASTERN, WESTERN = "1795322254594-0000-us-east-1", "1795322255188-0000-us-east-1", "1795322255235-0000-us-west-2"
+LATER = "1795322259000-0000-us-east-1"
+
+Versions = Mapping[str, tuple[str, ...]]
+SIBLINGS: Versions = {FIRST: (), EASTERN: (FIRST,), WESTERN: (FIRST,)}
 
 
 class Region:
-    """DynamoDB of a region: `markers` in pages of one, as the index lists them and as they are read then."""
+    """DynamoDB of a region, in pages of one: `records` are what each version of an id follows, all of them in
+    conflict since `WESTERN`."""
 
-    def __init__(self, *markers: Mapping[str, Any], lost: bool = False) -> None:
-        self.markers = markers
+    def __init__(self, records: Mapping[str, Versions] | None = None, *, lost: bool = False) -> None:
+        self.records = records or {}
         self.lost = lost
 
     def query(self, **request: Any) -> Mapping[str, Any]:
         if self.lost:
             raise EndpointConnectionError(endpoint_url="https://x")
-        assert request["ExpressionAttributeValues"] == {":shelf": {"S": "$platform#conflicts"}}
+        values = request["ExpressionAttributeValues"]
+        if request.get("IndexName") == "by-update":
+            assert values == {":shelf": {"S": "$platform#conflicts"}}
+            return self._page(
+                request, [{"pk": {"S": f"clinic-a#Patient#{name}"}, "updated": {"S": WESTERN}} for name in self.records]
+            )
+        return self._page(
+            request,
+            [
+                {
+                    "version": {"S": version},
+                    **({"replaces": {"S": follows[0]}} if follows else {}),
+                    **({"merges": {"L": [{"S": other} for other in follows[1:]]}} if follows[1:] else {}),
+                }
+                for version, follows in self.records[values[":pk"]["S"].rpartition("#")[2]].items()
+            ],
+        )
+
+    def _page(self, request: Mapping[str, Any], items: list[dict[str, Any]]) -> Mapping[str, Any]:
         at = request.get("ExclusiveStartKey", 0)
-        if not self.markers:
-            return {"Items": []}
-        more = {"LastEvaluatedKey": at + 1} if at + 1 < len(self.markers) else {}
-        return {"Items": [{**self.markers[at], "updated": {"S": NEW}}], **more}
-
-    def get_item(self, **request: Any) -> Mapping[str, Any]:
-        (found,) = [marker for marker in self.markers if all(marker[name] == request["Key"][name] for name in KEY)]
-        return {"Item": found}
+        return {"Items": items[at : at + 1], **({"LastEvaluatedKey": at + 1} if at + 1 < len(items) else {})}
 
 
-def of(record: str, **other: Any) -> dict[str, Any]:
-    return MARKER | {"pk": {"S": f"clinic-a#Patient#{record}"}} | other
+def of(**regions: Region) -> tuple[OpenConflict, ...]:
+    return read_conflicts({EAST: regions["east"], WEST: regions["west"]}, table="records").open
 
 
 def test_a_conflict_that_both_regions_know_is_one() -> None:
-    found = read_conflicts({EAST: Region(MARKER), WEST: Region(MARKER)}, table="records")
-    assert found.open == (
+    assert of(east=Region({"p1": SIBLINGS}), west=Region({"p1": SIBLINGS})) == (
         OpenConflict(
             tenant="clinic-a",
             record="Patient/p1",
-            versions=(OLD, NEW),
+            current=WESTERN,
+            others=(EASTERN,),
             since="2026-11-22T04:37:35Z",
             listed_in=(EAST, WEST),
         ),
     )
-    assert found.unasked == {}
 
 
-def test_all_pages_of_both_regions_are_read_and_the_oldest_comes_first() -> None:
-    earlier = of("p2", members={"L": [{"S": "1795322250000-0000-us-east-1"}, {"S": "1795322251000-0000-us-west-2"}]})
-    found = read_conflicts({EAST: Region(MARKER, of("p3")), WEST: Region(earlier)}, table="records")
-    assert [(conflict.record, conflict.listed_in) for conflict in found.open] == [
-        ("Patient/p2", (WEST,)),
+def test_the_last_version_of_each_line_is_what_has_to_be_merged() -> None:
+    written_on = {**SIBLINGS, LATER: (EASTERN,)}
+    (conflict,) = of(east=Region({"p1": written_on}), west=Region({"p1": SIBLINGS}))
+    assert (conflict.current, conflict.others) == (LATER, (WESTERN,))
+
+
+def test_what_one_region_has_merged_has_no_others() -> None:
+    merged = {**SIBLINGS, LATER: (WESTERN, EASTERN)}
+    (conflict,) = of(east=Region({"p1": merged}), west=Region({"p1": SIBLINGS}))
+    assert (conflict.current, conflict.others) == (LATER, ())
+
+
+def test_each_region_may_know_of_others() -> None:
+    found = of(east=Region({"p1": SIBLINGS, "p3": SIBLINGS}), west=Region({"p2": SIBLINGS}))
+    assert [(conflict.record, conflict.listed_in) for conflict in found] == [
         ("Patient/p1", (EAST,)),
+        ("Patient/p2", (WEST,)),
         ("Patient/p3", (EAST,)),
     ]
-
-
-def test_what_was_merged_meanwhile_is_left_out() -> None:
-    merged = of("p2", resolved={"S": NEW})
-    assert read_conflicts({EAST: Region(merged), WEST: Region()}, table="records").open == ()
 
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("lost", [EAST, WEST])
 def test_a_lost_region_hides_nothing_of_the_other(lost: str) -> None:
-    regions = {region: Region(MARKER, lost=region == lost) for region in (EAST, WEST)}
+    regions = {region: Region({"p1": SIBLINGS}, lost=region == lost) for region in (EAST, WEST)}
     found = read_conflicts(regions, table="records")
     assert [conflict.record for conflict in found.open] == ["Patient/p1"]
     assert list(found.unasked) == [lost]
