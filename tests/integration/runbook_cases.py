@@ -109,25 +109,33 @@ def conflict(deployed: Deployed) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
-    """In us-west-2, one document that nobody confirms, and one that was confirmed and then deleted."""
+    """In us-west-2: a document whose bytes are wrong, one that was final and then deleted, one that nobody confirms."""
     function = deployed.names.of("document-confirmation")
     functions, s3 = deployed.client("lambda", SECONDARY), deployed.client("s3", SECONDARY)
     with apis(deployed) as (_, west), deployed.http() as anybody:
         owner = west.post("/fhir/Patient", json=patient()).raise_for_status().json()["id"]
 
+        def announced(content: bytes) -> dict[str, Any]:
+            answer = west.post("/fhir/DocumentReference", json=reference(owner, content)).raise_for_status()
+            return dict(answer.json())
+
         def uploaded() -> str:
             content = letter()
-            announced = west.post("/fhir/DocumentReference", json=reference(owner, content)).raise_for_status().json()
-            address, headers = upload_of(announced)
+            document = announced(content)
+            address, headers = upload_of(document)
             anybody.put(address, content=content, headers=headers).raise_for_status()
-            return str(announced["id"])
+            return str(document["id"])
+
+        def key(document: str) -> dict[str, str]:
+            return {"Bucket": deployed.bucket(SECONDARY), "Key": f"documents/{TENANT}/{document}"}
 
         def status(document: str) -> str:
             return str(west.get(f"/fhir/DocumentReference/{document}").raise_for_status().json()["docStatus"])
 
-        deleted = uploaded()
-        eventually(lambda: status(deleted) == "final", seconds=60)
-        s3.delete_object(Bucket=deployed.bucket(SECONDARY), Key=f"documents/{TENANT}/{deleted}")
+        wrong, deleted = str(announced(letter())["id"]), uploaded()
+        s3.put_object(**key(wrong), Body=letter())
+        eventually(lambda: (status(wrong), status(deleted)) == ("entered-in-error", "final"), seconds=60)
+        s3.delete_object(**key(deleted))
         deployed.settle()
         functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
         try:
@@ -135,6 +143,7 @@ def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
             assert status(stuck) == "preliminary"
             yield {"TENANT": TENANT}
             assert status(stuck) == "final"
+            assert s3.head_object(**key(deleted))["ContentLength"] > 0
         finally:
             functions.delete_function_concurrency(FunctionName=function)
 

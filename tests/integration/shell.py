@@ -15,6 +15,7 @@ from uuid import uuid4
 from integration.platform_run import ROOT
 
 COMMAND_SECONDS = 420
+END_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Shell:
             start_new_session=True,
         )
         self._told: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def run(self, command: str) -> Told:
         """Type it, and return what it told when it has ended."""
@@ -64,10 +66,27 @@ class Shell:
             lines.append(line)
 
     def end(self) -> None:
-        """End it with everything that it has started."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(timeout=60)
+        """End it with everything that it has started, which gets a minute to undo what it does."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.stdin.close()
+        deadline = time.monotonic() + END_SECONDS
+        while self._lives() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self._lives():
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
+
+    def _lives(self) -> bool:
+        self._process.poll()
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _read(self) -> None:
         assert self._process.stdout is not None

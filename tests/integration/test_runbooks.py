@@ -8,58 +8,20 @@ line, in its order; `…` in it stands for anything. Each page finds its trouble
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from integration.platform_run import HDR, REGIONS, ROOT, Deployed
 from integration.runbook_cases import TROUBLES, found, mend
-from integration.shell import Shell, Told, opened
+from integration.runbook_pages import BLOCK, Command, commands, lacking
+from integration.shell import Shell, opened
 
 FOLDER = ROOT / "docs" / "runbooks"
 START = FOLDER / "README.md"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path != START)
 SECTIONS = ("Trigger", "Preconditions", "Steps", "How to stop", "How to undo", "What to record")
 LEAVING = ("automatic-failover", "planned-failover")
-BLOCK = re.compile(r"^```console( aws)?\n(.*?)^```", re.S | re.M)
-
-
-@dataclass(frozen=True)
-class Command:
-    """What is typed, with the exit code that the page says, and the lines that it says will be answered."""
-
-    text: str
-    code: int
-    expected: tuple[str, ...]
-
-
-def commands(text: str, *, on_aws: bool = False) -> Iterator[Command]:
-    """Those of the blocks that are run here, or of those for AWS alone; a line that ends with \\ goes on."""
-    for aws, block in BLOCK.findall(text):
-        if bool(aws) != on_aws:
-            continue
-        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            lines = part.splitlines()
-            last = next(number for number, line in enumerate(lines) if not line.endswith("\\"))
-            typed = "\n".join(lines[: last + 1])
-            exits = re.search(r"# exits with (\d+)", typed)
-            answers = tuple(plain(line) for line in lines[last + 1 :] if line.strip() not in ("", "…"))
-            yield Command(typed, int(exits[1]) if exits else 0, answers)
-
-
-def plain(line: str) -> str:
-    return " ".join(line.split())
-
-
-def lacking(command: Command, told: Told) -> str | None:
-    """The first expected line that does not come; None when all do."""
-    rest = iter(plain(line) for line in told.lines)
-    for expected in command.expected:
-        pattern = ".*".join(re.escape(part) for part in expected.split("…"))
-        if not any(re.fullmatch(pattern, line) for line in rest):
-            return expected
-    return None
 
 
 def type_in(shell: Shell, typed: Sequence[Command]) -> None:
@@ -67,7 +29,7 @@ def type_in(shell: Shell, typed: Sequence[Command]) -> None:
         told = shell.run(command.text)
         answer = f"`{command.text}` ({told.code}) answers:\n" + "\n".join(told.lines)
         assert told.code == command.code, answer
-        missing = lacking(command, told)
+        missing = lacking(command, told.lines)
         assert missing is None, f"there is no `{missing}`: {answer}"
 
 
@@ -109,6 +71,16 @@ def test_every_call_of_aws_names_its_region(page: Path) -> None:
             assert "--region" in call.split("|")[0], command.text
 
 
+@pytest.mark.parametrize("page", [START, *PAGES], ids=lambda page: page.stem)
+def test_every_block_says_whom_it_talks_to(page: Path) -> None:
+    text = text_of(page)
+    blocks = [found.start() for found in BLOCK.finditer(text)]
+    assert blocks
+    for start in blocks:
+        line = text[:start].splitlines()[-1]
+        assert re.fullmatch(r"Talks to: .+:", line), f"`{line}` stands before a block"
+
+
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("page", LEAVING)
 def test_nothing_of_the_lost_region_is_asked_to_leave_it(page: str) -> None:
@@ -129,7 +101,7 @@ def test_the_commands_of_a_runbook_do_what_it_says(page: Path, as_it_was: Deploy
         pytest.skip("dig is not installed")
     deployed = as_it_was
     variables = deployed.variables | {"PATH": f"{HDR.parent}:{deployed.variables['PATH']}", "COLUMNS": "160"}
-    with TROUBLES[page.stem](deployed) as own, opened(variables | own) as shell:
+    with TROUBLES[page.stem](deployed) as own, opened({**variables, **own}) as shell:
         type_in(shell, list(commands(text_of(START).partition("\n## On AWS")[0])))
         # What leaves a region must not need what only us-east-1 has.
         deployed.emulator.refuse_control_planes(refused=page.stem in LEAVING)
