@@ -40,6 +40,7 @@ def text_of(page: Path) -> str:
 @pytest.fixture
 def as_it_was(deployed: Deployed) -> Iterator[Deployed]:
     """The platform ten times as fast; a page that leaves a trace fails, and the trace is removed."""
+    deployed.settle_conflicts()
     deployed.emulator.set_time_scale(10)
     before = found(deployed)
     try:
