@@ -7,6 +7,8 @@ POLICY := .venv-policy
 POLICY_READY := $(POLICY)/.ready
 CDKTN := tools/cdktn/node_modules/.package-lock.json
 NPM = $(BIN)/python tools/npm.py
+# The unit tests run beside the deployment, most of which is waiting. In the order of collection: the longest first.
+SPREAD = -n 2 --dist loadgroup --no-loadscope-reorder
 PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
@@ -25,7 +27,7 @@ down: $(READY) ## destroy the platform on this machine and stop it
 	@$(BIN)/hdr down
 
 test: $(READY) $(POLICY_READY) $(CDKTN) ## every test, the deployment to the embedded AWS included
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(SPREAD) $(ARGS)
 
 check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 	@$(BIN)/ruff format --check .
@@ -36,9 +38,11 @@ check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 synth: $(READY) ## write the Terraform JSON of the three stacks to cdktf.out
 	@$(BIN)/hdr synth
 
-generate: $(READY) ## compile the FHIR profile and write docs/openapi.json
+generate: $(READY) ## compile the FHIR profile; write docs/openapi.json and what docs/ says of drills and availability
 	@$(BIN)/python tools/fhir_profile.py
 	@$(BIN)/python tools/openapi.py
+	@$(BIN)/python tools/drills_page.py
+	@$(BIN)/python tools/availability_page.py
 
 bench: $(READY) $(CDKTN) ## measure, as ratios in one run, into bench/results.json
 	@$(BIN)/python -m bench $(ARGS)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import capacity, cold_start, synthesis, up, warm
+from bench import capacity, cold_start, drill, prober, synthesis, up, verify, warm
 from bench.machine import machine
 from bench.model import SCHEMA, Measurement, Say
 from bench.running import CHECKOUT
@@ -32,7 +32,10 @@ class Name(StrEnum):
     COLD_START = "cold-start"
     WARM = "warm"
     CAPACITY = "capacity"
+    PROBER = "prober"
     UP = "up"
+    DRILL = "drill"
+    VERIFY = "verify"
 
 
 GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
@@ -40,7 +43,10 @@ GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
     Name.COLD_START: cold_start.measure,
     Name.WARM: warm.measure,
     Name.CAPACITY: capacity.measure,
+    Name.PROBER: prober.measure,
     Name.UP: up.measure,
+    Name.DRILL: drill.measure,
+    Name.VERIFY: verify.measure,
 }
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,16 @@ class Finished:
 
 
 def run(
-    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, folder: Path = CHECKOUT
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = CHECKOUT,
+    codes: Collection[int] = (0,),
 ) -> Finished:
     """Run to the end. When the benchmark is interrupted, so is the child, with time to tidy up.
 
     Raises:
-        BenchError: it failed; with the end of what it wrote to stderr.
+        BenchError: it ended with none of `codes`; with the end of what it wrote to stderr.
     """
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -57,7 +61,7 @@ def run(
         if process.poll() is None:
             _end(process)
     seconds = time.perf_counter() - began
-    if process.returncode != 0:
+    if process.returncode not in codes:
         last = " / ".join((errors or output).strip().splitlines()[-3:])
         raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {last}")
     return Finished(seconds, output)

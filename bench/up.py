@@ -1,40 +1,26 @@
 """`hdr up` from nothing, and again with everything in place."""
 
-import os
-import sys
-from pathlib import Path
-
+from bench.deployed import Deployed
 from bench.model import Aim, Measurement, Say, Series
-from bench.running import Finished, free_port, run, scratch_folder
+from bench.running import scratch_folder
 
 AGAIN = 3
-HDR = Path(sys.executable).with_name("hdr")
 
 
 def measure(say: Say) -> list[Measurement]:
     """Deploys the whole platform to an embedded AWS of its own, and destroys it."""
     with scratch_folder() as scratch:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HDR_", "AWS_"))}
-        environment = kept | {
-            "HDR_HOME": str(scratch / "home"),
-            "HDR_EMULATOR_PORT": str(free_port()),
-            "ENVIRONMENT_SUFFIX": "bench",
-        }
-
-        def hdr(command: str) -> Finished:
-            # In a folder without a `.env`.
-            return run([HDR, command], environment=environment, folder=scratch)
-
+        platform = Deployed(scratch)
         try:
             say("up: from nothing, about three minutes")
-            first = hdr("up").seconds
+            first = platform.hdr("up").seconds
             again = []
             for number in range(1, AGAIN + 1):
                 say(f"up: again, {number} of {AGAIN}")
-                again.append(hdr("up").seconds)
+                again.append(platform.hdr("up").seconds)
         finally:
             say("up: down again, about two minutes")
-            hdr("down")
+            platform.hdr("down")
     return [
         Measurement(
             name="up",

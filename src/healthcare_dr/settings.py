@@ -32,7 +32,7 @@ Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
-# Read by `hdr seed` alone: a secret is no setting.
+# Read by `hdr seed` and `hdr drill` alone: a secret is no setting.
 TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - the variable's name
 ALLOWED = {
     "home": "a folder, or a place where one can be made",
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_retention_days: int = 30
     audit_retention_days: int = SIX_YEARS_IN_DAYS
-    fault_injection: bool = Field(False, description="FIS templates that pause replication")
+    fault_injection: bool = Field(False, description="FIS templates that pause replication and disconnect a region")
 
     account_id: AccountId | None = None
     state_bucket: Bucket | None = None

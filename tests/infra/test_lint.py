@@ -6,6 +6,7 @@ from healthcare_dr.infra.lint import RULES, check
 from healthcare_dr.settings import Settings
 from infra.conftest import Documents
 from infra.mutations import Mutation, data_mutations, document_mutations
+from infra.mutations_faults import fault_mutations
 from infra.mutations_platform import compute_mutations, key_mutations, network_mutations, platform_mutations
 from infra.mutations_routes import route_mutations
 from infra.mutations_traffic import alarm_mutations, traffic_mutations
@@ -48,7 +49,7 @@ def test_damage_is_found(mutation: Mutation, documents: Documents, settings: Set
 
 
 def test_every_rule_is_proven_by_a_mutation() -> None:
-    assert set(RULES) == {mutation.rule for mutation in MUTATIONS}
+    assert set(RULES) == {mutation.rule for mutation in (*MUTATIONS, *fault_mutations())}
 
 
 def test_a_finding_explains_itself(documents: Documents, settings: Settings) -> None:

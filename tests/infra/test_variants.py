@@ -81,7 +81,7 @@ def test_fault_injection_is_off_unless_asked_for(platform: Platform, everything_
         template.region
         for template in Platform(synthesis.documents(), settings).resources("aws_fis_experiment_template")
     ]
-    assert sorted(regions) == ["us-east-1"] * 2 + ["us-west-2"] * 2
+    assert sorted(regions) == ["us-east-1"] * 3 + ["us-west-2"] * 3
 
 
 @pytest.mark.requirement("D7", "R4.3")

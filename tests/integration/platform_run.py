@@ -58,12 +58,12 @@ class Deployed:
             "HDR_EMULATOR_PORT": str(self.port),
         }
 
-    def hdr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
+    def hdr(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end; `settings` are more variables of its environment."""
         return subprocess.run(
             [HDR, *arguments],
             cwd=ROOT,
-            env=self.variables,
+            env={**self.variables, **settings},
             capture_output=True,
             text=True,
             timeout=DEPLOYMENT_SECONDS,

@@ -18,8 +18,9 @@ def test_an_interrupted_deployment_stops_cleanly(interruption: subprocess.Comple
 
 
 @pytest.mark.requirement("D8")
-def test_terraform_validates_all_three_stacks(environment: Deployed, tmp_path: Path) -> None:
-    finished = environment.hdr("synth", "--out", str(tmp_path / "out"), "--validate")
+@pytest.mark.parametrize("injected", ["false", "true"])
+def test_terraform_validates_all_three_stacks(environment: Deployed, tmp_path: Path, injected: str) -> None:
+    finished = environment.hdr("synth", "--out", str(tmp_path / "out"), "--validate", HDR_FAULT_INJECTION=injected)
     assert finished.returncode == 0, finished.stderr
 
 

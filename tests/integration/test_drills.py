@@ -55,7 +55,7 @@ def folders(deployed: Deployed) -> set[Path]:
 
 def undone(journal: Journal) -> float:
     """When the first fault was undone."""
-    return min(event["at"] for event in journal["events"] if event["kind"] == "undo")
+    return min(float(event["at"]) for event in journal["events"] if event["kind"] == "undo")
 
 
 def answered_from(journal: Journal, *, after: float, before: float) -> set[str]:

@@ -15,6 +15,7 @@ from healthcare_dr.cli.drill import drill
 from healthcare_dr.cli.embedded import down, up
 from healthcare_dr.cli.frame import command, session
 from healthcare_dr.cli.reports import outputs, status
+from healthcare_dr.cli.slo import slo
 from healthcare_dr.cli.stacks import deploy, destroy, plan
 from healthcare_dr.cli.synthesize import synth
 from healthcare_dr.cli.traffic import drain, restore
@@ -41,23 +42,11 @@ def root(
         raise typer.Exit
 
 
+COMMANDS = (
+    synth, up, down, plan, deploy, destroy, status, outputs, drain, restore, conflicts, drill, slo, token, seed,
+)  # fmt: skip
 # In the order in which the help lists them.
-for function in (
-    synth,
-    up,
-    down,
-    plan,
-    deploy,
-    destroy,
-    status,
-    outputs,
-    drain,
-    restore,
-    conflicts,
-    drill,
-    token,
-    seed,
-):
+for function in COMMANDS:
     app.command()(command(function))
 
 

@@ -28,10 +28,12 @@ SUBNET_BITS = 4  # sixteen subnets in a network, of which six are used
 
 @dataclass(frozen=True)
 class Network:
-    """A VPC and its route tables by tier."""
+    """A VPC, its route tables by tier, all of its subnets, and its gateway endpoints."""
 
     vpc: Vpc
     route_tables: dict[str, RouteTable]
+    subnets: tuple[Subnet, ...]
+    endpoints: tuple[VpcEndpoint, ...]
 
 
 def network(stack: TerraformStack, site: Site) -> Network:
@@ -63,8 +65,8 @@ def network(stack: TerraformStack, site: Site) -> Network:
         destination_cidr_block=ANYWHERE,
         gateway_id=gateway.id,
     )
-    _subnets(stack, site, vpc, tables)
-    for service in ("s3", "dynamodb"):
+    subnets = _subnets(stack, site, vpc, tables)
+    endpoints = tuple(
         VpcEndpoint(
             stack,
             f"{service}_endpoint",
@@ -74,10 +76,13 @@ def network(stack: TerraformStack, site: Site) -> Network:
             route_table_ids=[table.id for table in tables.values()],
             tags={"Name": site.names.of(f"{service}-endpoint", site.region)},
         )
-    return Network(vpc=vpc, route_tables=tables)
+        for service in ("s3", "dynamodb")
+    )
+    return Network(vpc=vpc, route_tables=tables, subnets=subnets, endpoints=endpoints)
 
 
-def _subnets(stack: TerraformStack, site: Site, vpc: Vpc, tables: dict[str, RouteTable]) -> None:
+def _subnets(stack: TerraformStack, site: Site, vpc: Vpc, tables: dict[str, RouteTable]) -> tuple[Subnet, ...]:
+    made = []
     zones = DataAwsAvailabilityZones(
         stack,
         "zones",
@@ -98,3 +103,5 @@ def _subnets(stack: TerraformStack, site: Site, vpc: Vpc, tables: dict[str, Rout
                 tags={"Name": site.names.of(f"{tier}-{number}", site.region), "Tier": tier},
             )
             RouteTableAssociation(stack, f"{tier}_association_{number}", subnet_id=subnet.id, route_table_id=table.id)
+            made.append(subnet)
+    return tuple(made)

@@ -42,10 +42,8 @@ class Entry:
         rest: dict[str, JsonValue] = {"fullUrl": url, "request": made, "response": answered}
         follows = [str(stamp) for stamp in (version.replaces, *version.merges) if stamp is not None]
         if concurrent_with or follows:
-            rest["extension"] = [
-                *({"url": CONFLICT, "valueId": other} for other in concurrent_with),
-                *({"url": FOLLOWS, "valueId": other} for other in follows),
-            ]
+            others = [*((CONFLICT, other) for other in concurrent_with), *((FOLLOWS, other) for other in follows)]
+            rest["extension"] = [{"url": url, "valueId": other} for url, other in others]
         return cls(version.resource, rest)
 
 

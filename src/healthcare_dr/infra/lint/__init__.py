@@ -13,6 +13,7 @@ from healthcare_dr.infra.lint import (  # noqa: F401
     rules_api,
     rules_buckets,
     rules_compute,
+    rules_faults,
     rules_index_key,
     rules_keys,
     rules_network,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from healthcare_dr.infra.lint.model import rule
+from healthcare_dr.infra.lint.rules_faults import ON_NETWORK, is_disconnecting
 from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource, listed, principals
 from healthcare_dr.naming import Names
 
@@ -77,13 +78,17 @@ def trust(platform: Platform) -> Problems:
 def least_privilege(platform: Platform) -> Problems:
     faults = Names(platform.settings.environment_suffix).of("faults")
     for holder in platform.resources("aws_iam_policy", "aws_iam_role_policy"):
+        network = ON_NETWORK if is_disconnecting(platform, holder) else set()
+        finds = WITHOUT_RESOURCE | {action for action in network if action.startswith("ec2:Describe")}
         for statement in holder.statements("policy"):
             for action in listed(statement["Action"]):
+                if action in network:
+                    continue
                 if action.endswith(":*") or action == "*" or action.startswith(CONTROL_PLANES):
                     yield holder.address, f"{action} is more than a data plane needs"
                 if action in CHANGES_DATA:
                     yield holder.address, f"{action} could change what must stay: records and audit are append-only"
-            searches = holder.get("name") == faults and set(listed(statement["Action"])) <= WITHOUT_RESOURCE
+            searches = (network or holder.get("name") == faults) and set(listed(statement["Action"])) <= finds
             if "*" in listed(statement["Resource"]) and not searches:
                 yield holder.address, f"statement {statement['Sid']} is not limited to a resource"
 

@@ -5,7 +5,7 @@ from constructs import Construct
 from healthcare_dr.infra.alarm_rules import Watched
 from healthcare_dr.infra.alarms import regional_alarms
 from healthcare_dr.infra.api import patient_api
-from healthcare_dr.infra.faults import replication_pause
+from healthcare_dr.infra.faults import fault_injection
 from healthcare_dr.infra.firewall import flow_logs, security_groups
 from healthcare_dr.infra.function import FunctionCode, code_asset
 from healthcare_dr.infra.keys import data_key
@@ -63,7 +63,7 @@ class RegionalStack(PlatformStack):
         )
         data_event_trail(self, site, key)
         if settings.fault_injection:
-            replication_pause(self, site)
+            fault_injection(self, site, placed)
 
         self._outputs(
             {

@@ -167,7 +167,7 @@ def load(which: str | Path) -> Experiment:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-01
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"
-        raise SettingsError(f"{path} is not YAML{where}; see `hdr drill --schema` for what it must say") from error
+        raise SettingsError(f"{path} is not YAML{where}; see `hdr drill schema` for what it must say") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path} must be a mapping with title, description, method and expect")
     try:

@@ -13,7 +13,7 @@ from healthcare_dr.ops.drill.healing import healed
 from healthcare_dr.ops.drill.instruments import changes
 from healthcare_dr.ops.drill.journal import Condition, Journal
 from healthcare_dr.ops.drill.method import Method, Played
-from healthcare_dr.ops.drill.model import Event, Missing
+from healthcare_dr.ops.drill.model import Event, Milestones, Missing
 from healthcare_dr.ops.drill.parts import Faults, Instruments, Ledger, Merging, Prober
 from healthcare_dr.ops.drill.steady import conditions
 from healthcare_dr.ops.drill.verdict import judge
@@ -150,7 +150,7 @@ class Drill:
             "promises": verdict.promises,
         }
 
-    def _milestones(self, fault: float) -> recovery.Milestones:
+    def _milestones(self, fault: float) -> Milestones:
         return recovery.milestones(
             self.prober.samples(),
             self.instruments.observations(),

@@ -31,8 +31,8 @@ def embedded_token(emulator: EmbeddedAws, *, tenant: str | None, audience: str) 
     )
 
 
-def given_token(target: Target, given: str, *, tenant: str | None) -> str:
-    """The token that somebody brings for AWS, whose issuer is theirs.
+def given_token(target: Target, given: str, *, tenant: str | None, command: str = "hdr seed") -> str:
+    """The token that somebody brings for AWS, whose issuer is theirs; `command` is what needs it.
 
     Raises:
         SettingsError: there is none, it could not be one, or it would not be taken.
@@ -41,7 +41,7 @@ def given_token(target: Target, given: str, *, tenant: str | None) -> str:
         raise SettingsError("--tenant is for the embedded AWS: on AWS the tenant is that of the token in HDR_TOKEN")
     if not target.issuer():
         raise SettingsError(
-            "the APIs demand IAM signatures, which `hdr seed` does not make: set HDR_OIDC_ISSUER, deploy, and put a "
+            f"the APIs demand IAM signatures, which `{command}` does not make: set HDR_OIDC_ISSUER, deploy, and put a "
             "token of that issuer into HDR_TOKEN"
         )
     token = given.strip()

@@ -1,0 +1,135 @@
+"""What is broken, on record before it is: so that another process can undo it after this one has died."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from healthcare_dr.errors import DeploymentError, HealthcareDrError
+from healthcare_dr.ops.drill.experiment import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the record: a fault at one place. `before` is what undoing it needs to know."""
+
+    fault: str
+    region: str | None
+    """None for faults of both regions."""
+    delay_seconds: float = 0.0
+    before: dict[str, float | bool | str | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.fault if self.region is None else f"{self.fault} {self.region}"
+
+
+class RecordedFaults(ABC):
+    """Breaks and heals, and keeps the record. Not for several threads at once."""
+
+    hint = "is the platform deployed and running?"
+
+    def __init__(self, *, record: Path) -> None:
+        self._record = record
+
+    @abstractmethod
+    def _entries(self, step: Step) -> Sequence[Entry]:
+        """What `step` will break, with what healing it needs to know. Changes nothing."""
+
+    @abstractmethod
+    def _break(self, entry: Entry, step: Step) -> None:
+        """Break what is on record by now."""
+
+    @abstractmethod
+    def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
+        """Undo `entry`; `left` is what else is on record. Also when it was never broken, or is healed already."""
+
+    def apply(self, step: Step) -> tuple[Entry, ...]:
+        """Break what the step says; gives what `undo` takes.
+
+        Raises:
+            DeploymentError: it cannot be applied; what was recorded is still to be undone.
+        """
+        applied: list[Entry] = []
+        for found in self._entries(step):
+            left = outstanding(self._record)
+            # What the same fault has broken already is not what healing has to restore.
+            same = next((other for other in left if (other.fault, other.region) == (found.fault, found.region)), found)
+            entry = replace(found, before={name: same.before.get(name, was) for name, was in found.before.items()})
+            write(self._record, [*left, entry])
+            applied.append(entry)
+            self._call(f"apply {entry}", partial(self._break, entry, step))
+        return tuple(applied)
+
+    def undo(self, entries: Sequence[Entry]) -> None:
+        """Heal these, the newest first; those that are not on record any more are healed already.
+
+        Raises:
+            DeploymentError: one cannot be undone and stays on record; the others are undone.
+        """
+        failure: HealthcareDrError | None = None
+        for entry in reversed(entries):
+            left = outstanding(self._record)
+            if entry not in left:
+                continue
+            left.reverse()
+            left.remove(entry)
+            left.reverse()
+            try:
+                self._call(f"undo {entry}", partial(self._heal, entry, left))
+                write(self._record, left)
+            except HealthcareDrError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def undo_all(self) -> tuple[str, ...]:
+        """Heal all that is on record, whoever broke it; says what it was, in the order of healing. Raises as `undo`."""
+        left = outstanding(self._record)
+        self.undo(left)
+        return tuple(str(entry) for entry in reversed(left))
+
+    def left(self) -> tuple[str, ...]:
+        """What is on record as broken, the oldest first. Raises `DeploymentError` when the record cannot be read."""
+        return tuple(str(entry) for entry in outstanding(self._record))
+
+    def _call(self, doing: str, call: Callable[[], Any]) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return call()
+        except (BotoCoreError, ClientError) as error:
+            said = " ".join(str(error).split())
+            raise DeploymentError(f"cannot {doing} ({said}); {self.hint}") from error
+
+
+def outstanding(record: Path) -> list[Entry]:
+    """What is on record as broken, the oldest first; nothing when there is no record.
+
+    Raises:
+        DeploymentError: the record cannot be read.
+    """
+    try:
+        return [Entry(**entry) for entry in json.loads(record.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        raise DeploymentError(
+            f"{record} cannot be read, so it is not known what is broken; deploy anew, then delete it"
+        ) from error
+
+
+def write(record: Path, entries: Sequence[Entry]) -> None:
+    """Put `entries` on record, in one go; without any there is no record. Raises `DeploymentError`."""
+    try:
+        if not entries:
+            record.unlink(missing_ok=True)
+            return
+        record.parent.mkdir(parents=True, exist_ok=True)
+        fresh = record.with_suffix(".new")
+        fresh.write_text(json.dumps([asdict(entry) for entry in entries], indent=1) + "\n", encoding="utf-8")
+        fresh.replace(record)
+    except OSError as error:
+        raise DeploymentError(f"{record} cannot be written ({error.strerror}); nothing is broken without it") from error

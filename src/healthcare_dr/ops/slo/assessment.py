@@ -1,0 +1,233 @@
+"""Whether the numbers carry an availability, what they rest on, and what they do not show. Pure."""
+
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from healthcare_dr.ops.slo.assumptions import Assumptions
+from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
+from healthcare_dr.ops.slo.measured import Measured
+from healthcare_dr.ops.slo.model import FAILOVER, Case, Swing, swings
+
+SCHEMA: Final = 1
+PERCENT: Final = 99.99
+PERCENTILES: Final = (1, 5, 25, 50, 75)
+CURVE: Final = (10.0, 30.0, 60.0, 120.0, 180.0, 300.0)
+"""Recovery times in seconds: from faster than any detection to what is required."""
+DECIDES: Final = 5
+"""The percentile of the years' availability that has to reach what is claimed: 95 of 100 years do as well or better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What an availability allows in a period, in seconds of all traffic, and the failovers that affords."""
+
+    period_days: int
+    seconds: float
+    failovers: int | None
+    """Of the primary region at the slowest measured recovery; None when nothing was measured, or it costs nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What a recovery time would mean, measured or not."""
+
+    recovery_seconds: float
+    failovers_in_30_days: int
+    """Losses of the primary region that the budget affords."""
+    failovers_in_a_year: int
+    failovers_cost: float
+    """Seconds of all traffic a year that failovers cost on average."""
+    all_costs: float
+    """The same of everything that is assumed to fail."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one kind of event costs in a year on average."""
+
+    name: str
+    per_year: float
+    seconds_each: float
+    seconds_a_year: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """What the simulated years show. Percentiles are of availability in percent: that many years did no better."""
+
+    seed: int
+    runs: int
+    years_within: float
+    """The share of years within the budget."""
+    months_within: float
+    percentiles: dict[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """The answer. Whatever was not measured is None or empty."""
+
+    schema: int = SCHEMA
+    percent: float
+    carried: bool
+    label: str | None
+    """Where the recovery times come from; None without any."""
+    verdict: str
+    reasons: tuple[str, ...]
+    """What else limits the claim, one a line."""
+    recoveries: tuple[float, ...]
+    trials: int
+    missed: int
+    ignored: tuple[str, ...]
+    failover_fails: float | None
+    budgets: tuple[Budget, ...]
+    curve: tuple[Point, ...]
+    expected_percent: float | None
+    """The long-run average."""
+    costs: tuple[Cost, ...]
+    spread: Spread | None
+    swings: tuple[Swing, ...]
+    promised_percent: float
+    """What one region answers when every service just keeps its promise."""
+    assumptions: Assumptions
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "assumptions"}
+        plain = ("budgets", "curve", "costs", "swings")
+        found |= {name: [asdict(item) for item in found[name]] for name in plain}
+        found["spread"] = None if self.spread is None else asdict(self.spread)
+        return found | {"assumptions": self.assumptions.model_dump(mode="json")}
+
+
+def assess(
+    measured: Measured, assumptions: Assumptions, *, seed: int, runs: int, percent: float = PERCENT
+) -> Assessment:
+    """What `percent` of availability asks for, and whether it is carried; without a measured recovery it never is.
+
+    Raises:
+        SettingsError: there is no run, or `percent` is no share.
+    """
+    recoveries, share = measured.recoveries, assumptions.value("primary_share")
+    budgets = tuple(_budget(period, percent, recoveries, share) for period in (MONTH, YEAR))
+    promised = assumptions.promised_share * 100
+    curve = tuple(_point(seconds, percent, assumptions, measured) for seconds in CURVE if share > 0)
+    if not recoveries:
+        return Assessment(
+            percent=percent,
+            carried=False,
+            label=None,
+            verdict="Nothing is claimed: no recovery was measured in real time. Run `hdr drill region-refused` first.",
+            reasons=(),
+            recoveries=(),
+            trials=len(measured.trials),
+            missed=measured.missed,
+            ignored=measured.ignored,
+            failover_fails=None,
+            budgets=budgets,
+            curve=curve,
+            expected_percent=None,
+            costs=(),
+            spread=None,
+            swings=(),
+            promised_percent=promised,
+            assumptions=assumptions,
+        )
+    case = Case(assumptions=assumptions, recoveries=recoveries, may_fail=measured.bound)
+    allowed = budget(percent / 100, YEAR)
+    spread = _spread(case, percent, seed=seed, runs=runs)
+    carried = spread.percentiles[DECIDES] >= percent
+    return Assessment(
+        percent=percent,
+        carried=carried,
+        label=measured.label,
+        verdict=_verdict(percent, spread, measured, carried=carried),
+        reasons=_reasons(case, measured),
+        recoveries=recoveries,
+        trials=len(measured.trials),
+        missed=measured.missed,
+        ignored=measured.ignored,
+        failover_fails=case.failover_fails,
+        budgets=budgets,
+        curve=curve,
+        expected_percent=100 * (1 - min(1.0, case.lost_seconds / YEAR.total_seconds())),
+        costs=costs(case),
+        spread=spread,
+        swings=swings(case, budget=allowed, seed=seed),
+        promised_percent=promised,
+        assumptions=assumptions,
+    )
+
+
+def costs(case: Case) -> tuple[Cost, ...]:
+    """What each kind of event costs in a year on average, the dearest first."""
+    found = (
+        Cost(
+            name=event.name,
+            per_year=event.per_year,
+            seconds_each=event.expected_seconds,
+            seconds_a_year=event.per_year * event.expected_seconds,
+        )
+        for event in case.events
+    )
+    return tuple(sorted(found, key=lambda cost: -cost.seconds_a_year))
+
+
+def _budget(period: timedelta, percent: float, recoveries: tuple[float, ...], share: float) -> Budget:
+    allowed = budget(percent / 100, period)
+    slowest = timedelta(seconds=recoveries[-1]) if recoveries else timedelta(0)
+    return Budget(
+        period_days=period.days,
+        seconds=allowed.total_seconds(),
+        failovers=affordable(allowed, recovery=slowest, traffic_share=share) if slowest * share else None,
+    )
+
+
+def _point(seconds: float, percent: float, assumptions: Assumptions, measured: Measured) -> Point:
+    case = Case(assumptions=assumptions, recoveries=(seconds,), may_fail=measured.bound)
+    recovery, share = timedelta(seconds=seconds), assumptions.value("primary_share")
+    month, year = (
+        affordable(budget(percent / 100, period), recovery=recovery, traffic_share=share) for period in (MONTH, YEAR)
+    )
+    return Point(
+        recovery_seconds=seconds,
+        failovers_in_30_days=month,
+        failovers_in_a_year=year,
+        failovers_cost=sum(cost.seconds_a_year for cost in costs(case) if cost.name.endswith(FAILOVER)),
+        all_costs=case.lost_seconds,
+    )
+
+
+def _spread(case: Case, percent: float, *, seed: int, runs: int) -> Spread:
+    years = case.simulate(seed=seed, runs=runs)
+    months = case.simulate(seed=seed, runs=runs, period=MONTH)
+    return Spread(
+        seed=seed,
+        runs=runs,
+        years_within=years.share_within(budget(percent / 100, YEAR)),
+        months_within=months.share_within(budget(percent / 100, MONTH)),
+        # A year is as bad as p % of them when it costs what 100 - p % do not exceed.
+        percentiles={p: 100 * (1 - years.percentile(100 - p) / YEAR.total_seconds()) for p in PERCENTILES},
+    )
+
+
+def _verdict(percent: float, spread: Spread, measured: Measured, *, carried: bool) -> str:
+    held = f"{spread.years_within:.1%} of {spread.runs:,} simulated years stay within the budget"
+    said = "carried" if carried else "not carried"
+    return f"{percent:g} % is {said} ({measured.label}): {held}; asked for are {100 - DECIDES} %."
+
+
+def _reasons(case: Case, measured: Measured) -> tuple[str, ...]:
+    count = len(measured.recoveries)
+    reasons = [f"It rests on {count} recover{'y' if count == 1 else 'ies'} measured in real time, and on assumptions."]
+    if "embedded" in measured.label:
+        reasons.append("The embedded AWS is not AWS: its recoveries show the design at work, not AWS's own times.")
+    if "given" in measured.label:
+        reasons.append("Recovery times were given, not read from a drill's journal.")
+    if case.may_fail > case.assumptions.value("failover_fails"):
+        reasons.append(
+            f"Failovers tried: {len(measured.trials)}, of which {measured.missed} did not happen. As that shows, "
+            f"{case.may_fail:.1%} of them may fail. More drills narrow it."
+        )
+    return tuple(reasons)

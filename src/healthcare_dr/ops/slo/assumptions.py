@@ -1,0 +1,206 @@
+"""What the arithmetic assumes: service promises, past outages and inputs, each with its source.
+
+`assumptions.yaml` beside this holds the defaults; a file or options of the operator's override values by name.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.slo.measured import Trial
+
+DEFAULTS: Final = Path(__file__).with_suffix(".yaml")
+HOURS_A_YEAR: Final = 365 * 24
+SHARES: Final = ("primary_share", "both_regions_share", "failover_fails", "idp_share")
+
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Promise(_Model):
+    """What AWS promises of a service: the share of requests it answers, in percent of a month."""
+
+    service: str
+    percent: float = Field(gt=0, le=100)
+    source: str
+    date: date
+    """Of the source where it bears one, else when it was looked up."""
+    note: str
+
+
+class Outage(_Model):
+    """One loss of a region that is known."""
+
+    began: date
+    hours: float = Field(gt=0)
+    source: str
+    note: str
+
+
+class History(_Model):
+    """The losses between two days, as far as they are known."""
+
+    since: date
+    until: date
+    note: str
+    outages: tuple[Outage, ...] = Field(min_length=1)
+
+    @property
+    def per_year(self) -> float:
+        """How many there were a year."""
+        return len(self.outages) / ((self.until - self.since).days / 365)
+
+    @property
+    def mean_hours(self) -> float:
+        """How long they lasted on average."""
+        return statistics.fmean(outage.hours for outage in self.outages)
+
+
+class Input(_Model):
+    """A number that nobody measures here. `low` and `high` are what it might as well be."""
+
+    value: Number
+    low: Number
+    high: Number
+    unit: str
+    what: str
+    note: str
+    source: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.value:g} must lie between low ({self.low:g}) and high ({self.high:g})")
+        return self
+
+
+class Assumptions(_Model):
+    """All of it. `promises` are of what every region needs, `shared` of what both regions share."""
+
+    promises: tuple[Promise, ...]
+    shared: tuple[Promise, ...]
+    history: History
+    inputs: dict[str, Input]
+
+    def value(self, name: str) -> float:
+        """The value of an input."""
+        return self.inputs[name].value
+
+    def with_values(self, values: Mapping[str, float], *, source: str) -> "Assumptions":
+        """These, with other values of inputs; `source` says whose. Low and high give way where they must.
+
+        Raises:
+            SettingsError: an input is not known, or its value is out of its range.
+        """
+        inputs = dict(self.inputs)
+        for name, value in values.items():
+            if name not in inputs:
+                raise SettingsError(f"{name} is no input of the arithmetic; there are {', '.join(inputs)}")
+            most = 1 if name in SHARES else math.inf
+            if not (0 <= value <= most and math.isfinite(value)):
+                allowed = "a share from 0 to 1" if name in SHARES else "0 or more"
+                raise SettingsError(f"{name}={value:g} is not allowed: it must be {allowed}")
+            old = inputs[name]
+            changed = {"value": value, "low": min(old.low, value), "high": max(old.high, value), "source": source}
+            inputs[name] = old.model_copy(update=changed)
+        return self.model_copy(update={"inputs": inputs})
+
+    def with_stated(self, stated: "Overrides") -> "Assumptions":
+        """These, with what a file of the operator's says instead.
+
+        Raises:
+            SettingsError: a service is not one of those that are promised, or as `with_values`.
+        """
+        found = self.with_values(stated.inputs, source="--inputs")
+        if stated.history is not None:
+            found = found.model_copy(update={"history": stated.history})
+        known = [promise.service for promise in self.promises]
+        if unknown := sorted(stated.promises.keys() - set(known)):
+            raise SettingsError(f"{unknown[0]} is promised nothing; a region needs {', '.join(known)}")
+        promises = (
+            promise.model_copy(update={"percent": stated.promises[promise.service], "source": "--inputs"})
+            if promise.service in stated.promises
+            else promise
+            for promise in found.promises
+        )
+        return found.model_copy(update={"promises": tuple(promises)})
+
+    @property
+    def promised_share(self) -> float:
+        """The share of requests that one region answers when every service just keeps its promise."""
+        return math.prod(promise.percent / 100 for promise in self.promises)
+
+    @property
+    def promised_outages_per_year(self) -> float:
+        """How many outages of the historical length one region may have a year with every promise kept."""
+        return (1 - self.promised_share) * HOURS_A_YEAR / self.history.mean_hours
+
+
+class Overrides(_Model):
+    """A file of the operator's: what replaces the defaults, and recoveries measured elsewhere."""
+
+    inputs: dict[str, float] = Field(default_factory=dict)
+    """Values by name."""
+    promises: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    """Percent by service."""
+    history: History | None = None
+    """Other outages than those that are known here."""
+    recoveries: tuple[Trial, ...] | None = None
+    """None: those of the drills count. Empty: there are none."""
+
+
+def defaults() -> Assumptions:
+    """What `assumptions.yaml` says."""
+    return Assumptions.model_validate(yaml.safe_load(DEFAULTS.read_text(encoding="utf-8")))
+
+
+def overrides(path: Path) -> Overrides:
+    """Read a file of the operator's.
+
+    Raises:
+        SettingsError: it cannot be read, or says something that is not allowed.
+    """
+    known = ", ".join(Overrides.model_fields)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Overrides.model_validate({} if document is None else document)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read; give a YAML file with {known}") from error
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_explain(error.errors(include_url=False)[0])}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not YAML; it may hold {known}") from error
+
+
+def assignments(given: Sequence[str]) -> dict[str, float]:
+    """Values of inputs from `name=number`.
+
+    Raises:
+        SettingsError: one does not look like that.
+    """
+    values = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            values[name.strip()] = float(number)
+        except ValueError as error:
+            raise SettingsError(f"{text!r} sets nothing: write it as name=number, such as idp_share=0.2") from error
+    return values
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    reason = " ".join(str(problem["msg"]).split()).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{place} is not known; allowed are {', '.join(Overrides.model_fields)}"
+    return f"{place or 'the file'}: {reason}"

@@ -1,0 +1,93 @@
+"""With fault injection on, FIS may break what a drill needs and nothing more, and a drill finds its templates."""
+
+import copy
+import json
+from collections.abc import Callable
+
+import pytest
+
+from healthcare_dr.infra import Synthesis
+from healthcare_dr.infra.fault_plan import TEMPLATES
+from healthcare_dr.infra.lint import check
+from healthcare_dr.infra.lint.view import Platform, Resource
+from healthcare_dr.naming import PRIMARY, Names
+from healthcare_dr.settings import Settings
+from infra.conftest import Documents
+from infra.mutations import Mutation, add
+from infra.mutations_faults import KIND, fault_mutations
+
+Injected = tuple[Synthesis, Settings]
+
+
+@pytest.fixture(scope="module")
+def injected(synth_with: Callable[..., Injected]) -> Injected:
+    return synth_with(fault_injection=True)
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        pytest.param(
+            mutation,
+            id=mutation.name,
+            marks=[pytest.mark.requirement(*mutation.requirements), pytest.mark.trap(*mutation.traps)],
+        )
+        for mutation in fault_mutations()
+    ],
+)
+def test_damage_is_found(mutation: Mutation, injected: Injected) -> None:
+    synthesis, settings = injected
+    documents = copy.deepcopy(synthesis.documents())
+    mutation.damage(documents)
+    assert mutation.rule in {finding.rule.name for finding in check(documents, settings)}
+
+
+def test_templates_that_nobody_asked_for_are_found(documents: Documents, settings: Settings) -> None:
+    add(PRIMARY, KIND, "stray", {"tags": {"Name": "healthcare-dr-pause-tables-us-east-1-dev"}})(documents)
+    assert "fault-templates" in {finding.rule.name for finding in check(documents, settings)}
+
+
+@pytest.fixture(scope="module")
+def templates(injected: Injected) -> dict[str, Resource]:
+    synthesis, settings = injected
+    return {found.get("tags", "Name"): found for found in Platform(synthesis.documents(), settings).resources(KIND)}
+
+
+@pytest.mark.requirement("D7")
+def test_a_drill_finds_each_template_by_its_name(templates: dict[str, Resource], injected: Injected) -> None:
+    _, settings = injected
+    names = Names(settings.environment_suffix)
+    assert set(templates) == {names.of(name, region) for name in TEMPLATES for region in settings.regions}
+
+
+@pytest.mark.parametrize(("region", "peer"), [("us-east-1", "us-west-2"), ("us-west-2", "us-east-1")])
+def test_a_region_is_cut_off_from_its_peer_in_every_way_that_fis_knows(
+    templates: dict[str, Resource], injected: Injected, region: str, peer: str
+) -> None:
+    template = templates[f"healthcare-dr-disconnect-{region}-dev"]
+    assert template.region == region
+    actions = {
+        action["action_id"]: {each["key"]: each["value"] for each in action["parameter"]}
+        for action in template.blocks("action")
+    }
+    assert actions == {
+        "aws:dynamodb:global-table-pause-replication": {"duration": "PT30M"},
+        "aws:s3:bucket-pause-replication": {"duration": "PT30M", "region": peer},
+        "aws:network:route-table-disrupt-cross-region-connectivity": {"duration": "PT30M", "region": peer},
+    }
+    synthesis, settings = injected
+    subnets = {found.expression("arn") for found in Platform(synthesis.documents(), settings).resources("aws_subnet")}
+    cut = next(target for target in template.blocks("target") if target["resource_type"] == "aws:ec2:subnet")
+    assert set(cut["resource_arns"]) == subnets
+    # The quota of this action, unless raised.
+    assert len(cut["resource_arns"]) <= 6
+
+
+def test_a_pause_reaches_the_streams_that_replication_reads(injected: Injected) -> None:
+    """FIS refuses replication on the table and on its stream: without the stream's policy the action fails."""
+    synthesis, settings = injected
+    for holder in Platform(synthesis.documents(), settings).resources("aws_iam_role_policy"):
+        found = {statement["Sid"]: statement for statement in holder.statements("policy")}
+        if "PauseTables" in found:
+            resources = found["PauseTables"]["Resource"]
+            assert sum(arn.endswith("/stream/*") for arn in resources) == 2, json.dumps(resources)

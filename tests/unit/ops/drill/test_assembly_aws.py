@@ -1,0 +1,218 @@
+"""A drill on AWS: what it refuses before anything is broken, and that its parts fit together."""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from dnslib.server import DNSLogger, DNSServer  # type: ignore[import-untyped]
+
+from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
+from healthcare_dr.infra.fault_plan import TEMPLATES
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
+from healthcare_dr.ops.drill.assembly_aws import assembled_aws, heal_aws
+from healthcare_dr.ops.drill.experiment import load
+from healthcare_dr.ops.drill.runner import Drill
+from healthcare_dr.settings import Settings
+from unit.ops.drill.fis_service import FisService
+from unit.ops.drill.test_instruments_aws import EAST, OURS, WEST, listed
+from unit.ops.drill.test_resolver import Zone
+from unit.ops.fakes import LocalTarget, RecordingProgress
+
+NAME = "api.healthcare-dr-it.com"
+CLAIMS = base64.urlsafe_b64encode(b'{"tenant": "drills"}').decode().rstrip("=")
+TOKEN = f"head.{CLAIMS}.signature"
+OUTPUTS = {
+    PRIMARY: {"api_id": "one", "api_endpoint": "https://one.invalid"},
+    SECONDARY: {"api_id": "two", "api_endpoint": "https://two.invalid"},
+    GLOBAL: {"name_servers": "ns-1.invalid,ns-2.invalid"},
+}
+
+
+@dataclass
+class Account(LocalTarget):
+    """A deployed account; nothing of it is broken in these tests."""
+
+    name: str = "aws"
+    deployed: bool = True
+    fis: dict[str, FisService] = field(default_factory=dict)
+
+    def read_state(self, stack: str) -> bytes | None:
+        if not self.deployed:
+            return None
+        outputs = {name: {"value": value} for name, value in OUTPUTS[stack].items()}
+        resources = [{"mode": "managed", "instances": [{}]}]
+        return json.dumps({"version": 4, "resources": resources, "outputs": outputs}).encode()
+
+    def client(self, service: str, region: str) -> Any:
+        if service == "fis":
+            return self.fis[region].client()
+        client = boto3.client(service, region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
+        stub = Stubber(client)
+        stub.activate()
+        if service == "route53":
+            listed(stub, OURS)
+        return client
+
+
+@dataclass
+class World:
+    """An account, what is set, and where clients are led."""
+
+    account: Account
+    settings: Settings
+    zone: Zone
+    server: tuple[str, int]
+    token: str = TOKEN
+    asked: list[Sequence[str]] = field(default_factory=list)
+    consents: bool = True
+
+    def consent(self, lines: Sequence[str]) -> None:
+        self.asked.append(lines)
+        if not self.consents:
+            raise DeploymentError("nothing was broken")
+
+    def assembled(self, experiment: str = "api-throttled") -> Drill:
+        with assembled_aws(
+            self.settings,
+            load(experiment),
+            token=self.token,
+            consent=self.consent,
+            progress=RecordingProgress(),
+            target=self.account,
+            resolver=self.server,
+            address_of=lambda _: "192.0.2.1",
+        ) as drill:
+            return drill
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    zone = Zone()
+    api = f"d-1.execute-api.{EAST}.amazonaws.com"
+    zone.records[NAME] = f"{NAME} 10 IN CNAME {api}\n{api} 60 IN A 192.0.2.1"
+    quiet = DNSLogger(log="-request,-reply,-truncated,-error", prefix=False)
+    dns = DNSServer(zone, address="127.0.0.1", port=0, logger=quiet)
+    dns.start_thread()
+    names = Names("it")
+    fis = {
+        region: FisService(region=region, templates=[names.of(kind, region) for kind in TEMPLATES])
+        for region in (EAST, WEST)
+    }
+    settings = Settings(
+        _env_file=None, ENVIRONMENT_SUFFIX="it", home=tmp_path, dns_delegated=True, oidc_issuer="https://issuer.invalid"
+    )
+    yield World(Account(root=tmp_path, fis=fis), settings, zone, dns.server.server_address)
+    dns.stop()
+    dns.server.server_close()
+    dns.thread.join()
+
+
+def refused(world: World, experiment: str = "api-throttled") -> str:
+    with pytest.raises(HealthcareDrError) as caught:
+        world.assembled(experiment)
+    assert "\n" not in str(caught.value)
+    assert not any(service.experiments for service in world.account.fis.values())
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def test_its_parts_fit_together(world: World) -> None:
+    drill = world.assembled("replication-paused")
+    assert (drill.label, drill.regions, drill.time_scale, drill.floor_seconds) == ("aws", (EAST, WEST), 1.0, 40)
+    assert drill.settings["on_aws"].startswith("not played: control-planes: ")
+    assert "documents that were there before" in drill.settings["on_aws"]
+    assert drill.settings["rate"] == load("replication-paused").load.rate
+    assert drill.faults.undo_all() == ()
+    (lines,) = world.asked
+    assert lines[0] == "On AWS, environment it, this drill breaks what serves real clients:"
+    assert lines[1].startswith(f"  replication-paused in {EAST} and {WEST}, after ")
+    assert any("FIS bills" in line for line in lines)
+    assert not any(CLAIMS in line for line in lines)
+
+
+def test_what_aws_cannot_play_is_refused_first(world: World) -> None:
+    world.account.refuses = AssertionError("nobody may be asked")
+    assert refused(world, "region-refused").startswith("SettingsError: AWS cannot play refused")
+
+
+def test_without_a_delegated_domain_nothing_is_measured(world: World) -> None:
+    world.settings = world.settings.model_copy(update={"dns_delegated": False})
+    assert "delegate it, set HDR_DNS_DELEGATED=true, deploy, and begin again" in refused(world)
+
+
+def test_without_a_token_nothing_is_sent(world: World) -> None:
+    world.token = ""
+    assert "SettingsError: HDR_TOKEN is not set" in refused(world)
+
+
+@pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30.c", "a.!!.c", "a.W10.c"])
+def test_a_token_without_a_tenant_is_refused_and_not_shown(world: World, token: str) -> None:
+    world.token = token
+    assert refused(world) == "SettingsError: HDR_TOKEN names no tenant: the APIs take a JWT with the claim `tenant`"
+
+
+def test_what_a_killed_drill_has_left_is_healed(world: World) -> None:
+    drill = world.assembled("replication-paused")
+    for step in load("replication-paused").method:
+        drill.faults.apply(step)
+    assert all(service.running() for service in world.account.fis.values())
+    healed = heal_aws(world.settings, progress=RecordingProgress(), target=world.account)
+    assert healed == (f"replication-paused {WEST}", f"replication-paused {EAST}")
+    assert not any(service.running() for service in world.account.fis.values())
+    assert heal_aws(world.settings, progress=RecordingProgress(), target=world.account) == ()
+
+
+def test_apis_that_take_signatures_only_cannot_be_drilled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "issuer", lambda _: "")
+    assert "demand IAM signatures, which `hdr drill` does not make" in refused(world)
+
+
+def test_another_account_is_left_alone(world: World) -> None:
+    world.account.refuses = DeploymentError("these credentials belong to account 210987654321")
+    assert "belong to account 210987654321" in refused(world)
+    assert not world.asked
+
+
+def test_what_is_not_deployed_cannot_be_drilled(world: World) -> None:
+    world.account.deployed = False
+    assert "deploy first with `hdr deploy --target aws`" in refused(world)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (None, "answered SERVFAIL"),
+        (f"{NAME} 10 IN A 192.0.2.9", f"{NAME} leads to {NAME}, which is no API of us-east-1 or us-west-2"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_told(world: World, record: str | None, said: str) -> None:
+    world.zone.records.clear()
+    if record is not None:
+        world.zone.records[NAME] = record
+    assert said in refused(world)
+    assert not world.asked
+
+
+def test_templates_have_to_be_there_before_anything_is_broken(world: World) -> None:
+    world.account.fis[WEST].templates.clear()
+    assert "set HDR_FAULT_INJECTION=true" in refused(world, "replication-paused")
+    assert not world.asked
+    world.assembled("api-throttled")
+
+
+def test_without_consent_there_is_no_drill(world: World) -> None:
+    world.consents = False
+    assert "nothing was broken" in refused(world)
+    assert len(world.asked) == 1
+
+
+def test_settings_errors_come_before_those_of_the_account(world: World) -> None:
+    world.token = "two words"
+    world.account.refuses = DeploymentError("unreachable")
+    with pytest.raises(SettingsError, match="HDR_TOKEN is not a token"):
+        world.assembled()

@@ -1,0 +1,187 @@
+"""Whether numbers carry an availability, and that nothing is claimed which they do not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.ops.slo.assessment import assess, costs
+from healthcare_dr.ops.slo.assumptions import Assumptions, defaults
+from healthcare_dr.ops.slo.budget import YEAR, budget, expected_availability
+from healthcare_dr.ops.slo.figure import losses
+from healthcare_dr.ops.slo.measured import Measured, given, of_journals
+from healthcare_dr.ops.slo.model import RTO, Case, events, swings
+from unit.ops.slo.drilled import journal, left
+
+ASSUMED = defaults()
+BENIGN = ASSUMED.with_values(
+    {
+        "failover_fails": 0,
+        "both_regions_share": 0,
+        "dns_outages_per_year": 0,
+        "idp_outages_per_year": 0,
+        "bad_changes_per_year": 0,
+    },
+    source="a test",
+)
+MANY = given([45.0] * 500, date="2026-11-24")
+
+
+def of(name: str, assumptions: Assumptions = ASSUMED, fails: float = 0.1) -> tuple[float, float]:
+    """How often an event comes a year, and what one costs."""
+    (found,) = (e for e in events(assumptions, (30, 60), failover_fails=fails) if e.name == name)
+    return found.per_year, found.expected_seconds
+
+
+def test_every_loss_of_a_region_is_counted_once() -> None:
+    assert of("primary region lost, failover") == pytest.approx((0.6 * 0.98 * 0.9, 45 * 0.7))
+    assert of("primary region lost, no failover") == pytest.approx((0.6 * 0.98 * 0.1, 9.25 * 3600 * 0.7))
+    assert of("secondary region lost, failover") == pytest.approx((0.6 * 0.98 * 0.9, 45 * 0.3))
+    assert of("secondary region lost, no failover") == pytest.approx((0.6 * 0.98 * 0.1, 9.25 * 3600 * 0.3))
+    by_chance = 2 * 0.6 * 0.6 * 9.25 / 8760
+    assert of("both regions lost at once") == pytest.approx((0.6 * 0.02 + by_chance, 9.25 * 3600))
+
+
+def test_outages_that_are_shorter_cost_less_and_meet_less_often() -> None:
+    half = ASSUMED.with_values({"outage_length": 0.5}, source="a test")
+    whole, shorter = of("primary region lost, no failover"), of("primary region lost, no failover", half)
+    assert shorter == pytest.approx((whole[0], whole[1] / 2))
+    assert of("both regions lost at once", half)[0] == pytest.approx(0.6 * 0.02 + 0.6 * 0.6 * 9.25 / 8760)
+    assert of("primary region lost, failover", half) == of("primary region lost, failover")
+
+
+def test_what_is_shared_fails_for_all_and_what_is_brief_for_its_region() -> None:
+    assert of("DNS answers nobody") == pytest.approx((0.05, 3600))
+    assert of("identity provider issues no tokens") == pytest.approx((0.5, 3600 * 0.5))
+    assert of("a change breaks both regions") == pytest.approx((0.5, 900))
+    assert of("primary region fails too briefly") == pytest.approx((6, 20 * 0.7))
+    assert of("secondary region fails too briefly") == pytest.approx((6, 20 * 0.3))
+
+
+def test_nothing_is_claimed_when_nothing_was_measured() -> None:
+    found = assess(Measured(trials=()), BENIGN, seed=1, runs=100)
+    assert not found.carried
+    assert found.verdict.startswith("Nothing is claimed: no recovery was measured")
+    assert (found.label, found.spread, found.expected_percent, found.failover_fails) == (None, None, None, None)
+    assert (found.costs, found.swings, found.recoveries) == ((), (), ())
+    assert [(b.seconds, b.failovers) for b in found.budgets] == [(pytest.approx(259.2), None), (3153.6, None)]
+
+
+def test_drills_that_were_sped_up_claim_nothing(tmp_path: Path) -> None:
+    found = assess(of_journals(left(tmp_path, journal(time_scale=20))), BENIGN, seed=1, runs=100)
+    assert not found.carried
+    assert found.verdict.startswith("Nothing is claimed")
+    assert found.trials == 1
+
+
+def test_a_benign_world_carries_and_says_from_where(tmp_path: Path) -> None:
+    drills = of_journals(left(tmp_path, journal()))
+    carried = assess(replace(drills, trials=drills.trials * 500), BENIGN, seed=1, runs=1000)
+    assert carried.carried
+    assert carried.label == "embedded"
+    assert carried.verdict.startswith("99.99 % is carried (embedded): ")
+    assert any("embedded AWS is not AWS" in reason for reason in carried.reasons)
+    assert assess(MANY, BENIGN, seed=1, runs=1000).verdict.startswith("99.99 % is carried (given): ")
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"dns_outages_per_year": 0.5},
+        {"both_regions_share": 0.2},
+        {"failover_fails": 0.1},
+        {"idp_outages_per_year": 2.0, "idp_share": 1.0},
+        {"bad_changes_per_year": 1.0, "bad_change_minutes": 60.0},
+        {"blips_per_year": 52.0, "blip_seconds": 90.0},
+    ],
+)
+def test_any_of_the_rest_can_break_it(worse: dict[str, float]) -> None:
+    found = assess(MANY, BENIGN.with_values(worse, source="a test"), seed=1, runs=1000)
+    assert not found.carried
+    assert found.verdict.startswith("99.99 % is not carried (given): ")
+
+
+def test_the_fifth_percentile_decides() -> None:
+    edge = BENIGN.with_values({"dns_outages_per_year": 0.045}, source="a test")
+    over = BENIGN.with_values({"dns_outages_per_year": 0.06}, source="a test")
+    for assumptions, carried in ((edge, True), (over, False)):
+        found = assess(MANY, assumptions, seed=1, runs=10_000)
+        assert found.spread is not None
+        assert found.carried is carried
+        assert (found.spread.percentiles[5] >= 99.99) is carried
+        assert (found.spread.years_within >= 0.95) is carried
+        assert list(found.spread.percentiles.values()) == sorted(found.spread.percentiles.values())
+
+
+def test_few_drills_do_not_carry_what_many_do() -> None:
+    few = assess(given([45.0], date="2026-11-24"), BENIGN, seed=1, runs=1000)
+    assert few.failover_fails == pytest.approx(1 / 3)
+    assert not few.carried
+    assert any("Failovers tried: 1, of which 0 did not happen" in reason for reason in few.reasons)
+    many = assess(MANY, ASSUMED, seed=1, runs=100)
+    assert many.failover_fails == 0.05
+    assert not any("Failovers tried" in reason for reason in many.reasons)
+
+
+def test_slow_recoveries_break_it() -> None:
+    assert assess(given([45.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
+    assert not assess(given([5000.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
+
+
+def test_the_slowest_recovery_says_what_the_budget_affords() -> None:
+    found = assess(given([20, 60], date="2026-11-24"), ASSUMED, seed=1, runs=100)
+    assert [b.failovers for b in found.budgets] == [6, 75]
+    assert {p.recovery_seconds: p.failovers_in_30_days for p in found.curve} == {
+        10: 37,
+        30: 12,
+        60: 6,
+        120: 3,
+        180: 2,
+        300: 1,
+    }
+    idle = ASSUMED.with_values({"primary_share": 0}, source="a test")
+    assert [b.failovers for b in assess(MANY, idle, seed=1, runs=100).budgets] == [None, None]
+
+
+def test_the_long_run_is_the_sum_of_its_costs() -> None:
+    found = assess(MANY, ASSUMED, seed=1, runs=100)
+    case = Case(assumptions=ASSUMED, recoveries=MANY.recoveries, may_fail=MANY.bound)
+    total = sum(cost.seconds_a_year for cost in found.costs)
+    assert total == pytest.approx(case.lost_seconds)
+    assert found.expected_percent == pytest.approx(100 * expected_availability(case.events))
+    assert [cost.seconds_a_year for cost in found.costs] == sorted(
+        (cost.seconds_a_year for cost in costs(case)), reverse=True
+    )
+
+
+def test_the_same_seed_gives_the_same() -> None:
+    first, again, other = (assess(MANY, ASSUMED, seed=seed, runs=300) for seed in (1, 1, 2))
+    assert first == again
+    assert first.spread != other.spread
+
+
+def test_the_assumption_that_moves_it_furthest_comes_first() -> None:
+    case = Case(assumptions=ASSUMED, recoveries=(45,), may_fail=0)
+    found = swings(case, budget=budget(0.9999, YEAR), seed=1)
+    assert {swing.name for swing in found} == {*ASSUMED.inputs, RTO}
+    assert [swing.width for swing in found] == sorted((swing.width for swing in found), reverse=True)
+    assert found[0].name == "idp_outages_per_year"
+    assert found[0].lost_high - found[0].lost_low == pytest.approx(4 * 1800)
+    for swing in found:
+        if swing.name != "primary_share":
+            assert swing.lost_low <= case.lost_seconds <= swing.lost_high, swing.name
+    by_name = {swing.name: swing for swing in found}
+    assert by_name["idp_outages_per_year"].within_low > by_name["idp_outages_per_year"].within_high
+
+
+def test_a_bound_by_drills_is_one_end_of_the_swing() -> None:
+    few = given([45.0], date="2026-11-24")
+    (found,) = (s for s in assess(few, ASSUMED, seed=1, runs=100).swings if s.name == "failover_fails")
+    assert [found.value, found.low, found.high] == pytest.approx([1 / 3, 0, 1 / 3])
+    assert found.lost_low < found.lost_high
+
+
+def test_the_groups_of_the_figure_leave_nothing_out() -> None:
+    for seconds, groups in losses(ASSUMED, may_fail=0.2).items():
+        case = Case(assumptions=ASSUMED, recoveries=(seconds,), may_fail=0.2)
+        assert sum(groups.values()) == pytest.approx(case.lost_seconds)

@@ -1,0 +1,157 @@
+"""What the arithmetic assumes says where it comes from, and can be replaced."""
+
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.slo.assumptions import Input, assignments, defaults, overrides
+from healthcare_dr.settings import load_settings
+
+ASSUMED = defaults()
+
+
+def test_every_line_has_its_source() -> None:
+    for promise in (*ASSUMED.promises, *ASSUMED.shared):
+        assert promise.source.startswith("https://"), promise.service
+        assert promise.date <= ASSUMED.history.until
+    for outage in ASSUMED.history.outages:
+        assert outage.source.startswith("https://")
+        assert ASSUMED.history.since <= outage.began <= ASSUMED.history.until
+    for name, entry in ASSUMED.inputs.items():
+        known = entry.source in ("history", "unconfirmed", "the platform's settings")
+        assert known or entry.source.startswith("https://"), name
+
+
+def test_the_services_of_a_region_are_promised() -> None:
+    promised = {promise.service: promise.percent for promise in ASSUMED.promises}
+    assert promised == {
+        "AWS Lambda": 99.95,
+        "Amazon API Gateway": 99.95,
+        "Amazon DynamoDB, in one region": 99.99,
+        "Amazon S3 Standard": 99.9,
+        "AWS KMS": 99.999,
+    }
+    assert ASSUMED.promised_share == pytest.approx(0.9995 * 0.9995 * 0.9999 * 0.999 * 0.99999)
+
+
+def test_the_rate_of_outages_is_that_of_the_history_and_at_most_what_is_promised() -> None:
+    assert ASSUMED.value("primary_outages_per_year") == pytest.approx(ASSUMED.history.per_year, abs=0.05)
+    for role in ("primary", "secondary"):
+        high = ASSUMED.inputs[f"{role}_outages_per_year"].high
+        assert high == pytest.approx(ASSUMED.promised_outages_per_year, abs=0.05)
+
+
+def test_values_are_replaced_with_their_source() -> None:
+    changed = ASSUMED.with_values({"idp_share": 0.05, "blips_per_year": 90}, source="--set")
+    assert changed.inputs["idp_share"].model_dump() == {
+        **ASSUMED.inputs["idp_share"].model_dump(),
+        "value": 0.05,
+        "low": 0.05,
+        "source": "--set",
+    }
+    assert changed.inputs["blips_per_year"].high == 90
+    assert ASSUMED.value("idp_share") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"luck": 1.0}, "luck is no input of the arithmetic; there are primary_share, "),
+        ({"idp_share": 1.1}, "idp_share=1.1 is not allowed: it must be a share from 0 to 1"),
+        ({"blips_per_year": -1.0}, "blips_per_year=-1 is not allowed: it must be 0 or more"),
+        ({"blips_per_year": float("nan")}, "blips_per_year=nan is not allowed"),
+        ({"dns_outage_minutes": float("inf")}, "dns_outage_minutes=inf is not allowed"),
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, float], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        ASSUMED.with_values(values, source="--set")
+    assert str(caught.value).startswith(said)
+
+
+def test_an_input_lies_between_its_ends() -> None:
+    with pytest.raises(ValueError, match="must lie between"):
+        Input(value=2, low=0, high=1, unit="", what="", note="", source="")
+
+
+def test_assignments_are_names_with_numbers() -> None:
+    assert assignments(["idp_share=0.2", " blips_per_year = 3"]) == {"idp_share": 0.2, "blips_per_year": 3}
+    for wrong in ("idp_share", "idp_share=", "idp_share=much"):
+        with pytest.raises(SettingsError, match="write it as name=number"):
+            assignments([wrong])
+
+
+def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "inputs: {idp_share: 0.2}\n"
+        "recoveries:\n"
+        "  - {seconds: 41.2, label: embedded, date: 2026-11-24, experiment: refused}\n"
+        "  - {seconds: null, label: aws, date: '2026-11-25', experiment: refused, time_scale: 10}\n",
+        encoding="utf-8",
+    )
+    found = overrides(path)
+    assert found.inputs == {"idp_share": 0.2}
+    assert found.recoveries is not None
+    assert [(trial.seconds, trial.date, trial.time_scale) for trial in found.recoveries] == [
+        (41.2, "2026-11-24", 1),
+        (None, "2026-11-25", 10),
+    ]
+    path.write_text("", encoding="utf-8")
+    assert overrides(path).recoveries is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("inputs: [", "is not YAML"),
+        ("- 1", "the file: Input should be"),
+        ("inputs: {idp_share: much}", "inputs.idp_share: Input should be a valid number"),
+        ("times: []", "times is not known; allowed are inputs, promises, history, recoveries"),
+        ("promises: {AWS Lambda: 101}", "promises.AWS Lambda: Input should be less than or equal to 100"),
+        ("history: {since: 2020-01-01}", "history.until: Field required"),
+        ("recoveries: [{seconds: 1}]", "recoveries.0.label: Field required"),
+        ("recoveries: [{seconds: .inf, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
+    ],
+)
+def test_wrong_files_are_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        overrides(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        overrides(tmp_path / "none.yaml")
+
+
+def test_promises_and_history_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "promises: {AWS Lambda: 99.5}\n"
+        "history:\n"
+        "  {since: 2024-01-01, until: 2026-01-01, note: ours, outages: [\n"
+        "    {began: 2025-01-01, hours: 2, source: our own log, note: ''}]}\n",
+        encoding="utf-8",
+    )
+    found = ASSUMED.with_stated(overrides(path))
+    assert {promise.service: promise.percent for promise in found.promises}["AWS Lambda"] == 99.5
+    assert found.promised_share == pytest.approx(ASSUMED.promised_share * 0.995 / 0.9995)
+    assert found.history.mean_hours == 2
+    assert found.history.per_year == pytest.approx(0.5, abs=0.01)
+    path.write_text("promises: {AWS Batch: 99}", encoding="utf-8")
+    with pytest.raises(SettingsError, match="AWS Batch is promised nothing; a region needs AWS Lambda, "):
+        ASSUMED.with_stated(overrides(path))
+
+
+def test_the_primary_share_is_that_of_the_settings_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HDR_PRIMARY_WEIGHT", "HDR_SECONDARY_WEIGHT"):
+        monkeypatch.delenv(name, raising=False)
+    weights = load_settings()
+    share = weights.primary_weight / (weights.primary_weight + weights.secondary_weight)
+    assert ASSUMED.value("primary_share") == share

@@ -1,0 +1,51 @@
+"""docs/fault-injection.md names what the code does."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import jmespath  # type: ignore[import-untyped]
+
+from healthcare_dr.infra.fault_plan import MANAGED, MINUTES, STOP_ALARM, TEMPLATES
+from healthcare_dr.ops.drill.api_faults import POLICY
+from healthcare_dr.ops.drill.experiment import FaultName
+from healthcare_dr.ops.drill.fis import ORDER
+from healthcare_dr.ops.drill.playable import PLAYABLE_ON_AWS, UNPLAYABLE_ON_AWS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "fault-injection.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> list[list[str]]:
+    """The cells of the rows of a section's tables, headings left out."""
+    text = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return [row for row in rows if row[0].startswith("`")]
+
+
+def test_every_fault_has_a_row_that_says_where_it_is_played() -> None:
+    played = {
+        name: cells[-1] not in ("no", "left out, and the journal says so")
+        for cells in section("What can be played where")
+        for name in re.findall(r"`([a-z-]+)`", cells[0])
+    }
+    assert set(played) == {*get_args(FaultName), "disconnected"}
+    assert {name for name, on_aws in played.items() if on_aws} == set(PLAYABLE_ON_AWS)
+    assert set(UNPLAYABLE_ON_AWS) < set(played)
+
+
+def test_every_template_has_a_row() -> None:
+    assert [cells[0].strip("`") for cells in section("FIS experiments")] == list(TEMPLATES)
+    assert f"`{STOP_ALARM}`" in PAGE
+    assert f"after {MINUTES} minutes" in " ".join(PAGE.split())
+    assert f"`{MANAGED}`" in PAGE
+
+
+def test_the_commands_that_stop_it_find_what_a_drill_has_begun() -> None:
+    (query,) = re.findall(r'--query "(.+)"$', PAGE, re.MULTILINE)
+    experiments = [
+        {"id": "ours", "tags": {ORDER: "1"}, "state": {"status": "running"}},
+        {"id": "ended", "tags": {ORDER: "1"}, "state": {"status": "stopped"}},
+        {"id": "theirs", "tags": {"Name": "x"}, "state": {"status": "running"}},
+    ]
+    assert jmespath.search(query.replace('\\"', '"'), {"experiments": experiments}) == ["ours"]
+    assert PAGE.count(f"--policy-name {POLICY}") == 2
