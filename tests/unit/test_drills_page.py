@@ -62,7 +62,7 @@ def test_what_is_written_by_hand_names_what_there_is() -> None:
 
 def test_faults_of_a_region_are_told_from_those_of_both() -> None:
     lines = [line for line in PAGE.splitlines() if line.endswith(("| a region, or both |", "| one region |"))]
-    assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == list(experiment.TAKE_AWAY)
+    assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == list(experiment.OF_A_REGION)
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:

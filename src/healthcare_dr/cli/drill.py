@@ -1,15 +1,21 @@
 """`hdr drill`: break a region, and measure what recovery takes."""
 
+import os
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, err, out, report, session
+from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, err, out, report, session
 from healthcare_dr.ops import wiring
+from healthcare_dr.ops.session import Session
+from healthcare_dr.settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
+    from healthcare_dr.ops.drill.experiment import Experiment
     from healthcare_dr.ops.drill.journal import Journal
+    from healthcare_dr.ops.drill.runner import Drill
 
 EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3}
 REPORTED = (
@@ -26,13 +32,17 @@ def drill(
         ),
     ] = "region-refused",
     time_scale: Annotated[
-        float, typer.Option("--time-scale", min=1, max=20, help="How much faster health checks and TTLs go.")
+        float,
+        typer.Option("--time-scale", min=1, max=20, help="How much faster health checks and TTLs go. Embedded only."),
     ] = 1.0,
+    target: TargetOption = TargetName.EMBEDDED,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something is broken on AWS.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Play an experiment on the embedded AWS, and leave a journal and a report under `drills` of the home.
+    """Play an experiment, and leave a journal and a report under `drills` of the home.
 
-    Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before.
+    Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before. On AWS
+    the clients carry the token in HDR_TOKEN, and you are asked first: docs/fault-injection.md.
     """
     if experiment == "list":
         _list(as_json=as_json)
@@ -41,9 +51,9 @@ def drill(
 
         report(schema())
     elif experiment == "heal":
-        _heal(as_json=as_json)
+        _heal(target, as_json=as_json)
     else:
-        _play(experiment, time_scale, as_json=as_json)
+        _play(experiment, time_scale, target, yes=yes, as_json=as_json)
 
 
 def _list(*, as_json: bool) -> None:
@@ -58,29 +68,37 @@ def _list(*, as_json: bool) -> None:
         out.print(f"{name:{width}}  {each.title}", highlight=False, soft_wrap=True)
 
 
-def _heal(*, as_json: bool) -> None:
-    from healthcare_dr.ops.drill.assembly import heal
+def _heal(target: TargetName, *, as_json: bool) -> None:
+    with session() as at_work, wiring.claim_of(at_work.settings, target):
+        if target is TargetName.AWS:
+            from healthcare_dr.ops.drill.assembly_aws import heal_aws
 
-    with session() as at_work, wiring.claim_of(at_work.settings, "embedded"):
-        healed = heal(at_work.settings)
+            healed = heal_aws(at_work.settings, progress=at_work.progress)
+        else:
+            from healthcare_dr.ops.drill.assembly import heal
+
+            healed = heal(at_work.settings)
     if as_json:
         report({"healed": healed})
     else:
         out.print(f"healed: {', '.join(healed)}" if healed else "nothing is broken by a drill", highlight=False)
 
 
-def _play(experiment: str, time_scale: float, *, as_json: bool) -> None:
-    from healthcare_dr.ops.drill.assembly import assembled
+def _play(experiment: str, time_scale: float, target: TargetName, *, yes: bool, as_json: bool) -> None:
     from healthcare_dr.ops.drill.experiment import load
+    from healthcare_dr.ops.drill.playable import refuse_unplayable
     from healthcare_dr.ops.drill.report import write_report
 
-    played = load(experiment)
+    # A secret: no setting, nothing for the command line, and nothing for other programs either.
+    token = os.environ.pop(TOKEN_VARIABLE, "")
     with session() as at_work:
+        played = load(experiment)
+        refuse_unplayable(played, target, time_scale=time_scale)
         settings = at_work.settings
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         with (
-            wiring.claim_of(settings, "embedded"),
-            assembled(settings, played, time_scale=time_scale, progress=at_work.progress) as drilled,
+            wiring.claim_of(settings, target),
+            _assembled(at_work, played, time_scale, target, token=token, yes=yes) as drilled,
         ):
             journal = drilled.run()
         folder.mkdir(parents=True)
@@ -96,6 +114,20 @@ def _play(experiment: str, time_scale: float, *, as_json: bool) -> None:
     if code:
         err.print(f"hdr: the drill ended with: {journal.outcome}", highlight=False)
         raise typer.Exit(code)
+
+
+def _assembled(
+    at_work: Session, played: "Experiment", time_scale: float, target: TargetName, *, token: str, yes: bool
+) -> AbstractContextManager["Drill"]:
+    settings, progress = at_work.settings, at_work.progress
+    if target is TargetName.AWS:
+        from healthcare_dr.ops.drill.assembly_aws import assembled_aws
+        from healthcare_dr.ops.drill.consent import asking
+
+        return assembled_aws(settings, played, token=token, consent=asking(err, progress, yes=yes), progress=progress)
+    from healthcare_dr.ops.drill.assembly import assembled
+
+    return assembled(settings, played, time_scale=time_scale, progress=progress)
 
 
 def _print(journal: "Journal", time_scale: float) -> None:

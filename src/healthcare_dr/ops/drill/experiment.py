@@ -22,13 +22,16 @@ FaultName = Literal[
     "replication-lag",
     "control-planes",
     "drained",
+    "disconnected",
 ]
 Role = Literal["primary", "secondary"]
 Expectation = Literal["failover", "drain", "none", "outage"]
 Hypothesis = Literal["requests-succeed", "checks-healthy", "dns-names-both", "replication-caught-up"]
 
 TAKE_AWAY: Final = ("refused", "blackhole", "errors", "slow", "throttled", "denied", "drained")
-"""What traffic has to leave a region for; the other faults are of both."""
+"""What traffic has to leave a region for."""
+OF_A_REGION: Final = (*TAKE_AWAY, "disconnected")
+"""The other faults are of both regions."""
 LONGEST: Final = 3600.0
 
 Seconds = Annotated[float, Field(ge=0, le=LONGEST)]
@@ -54,9 +57,9 @@ class Step(_Model):
 
     @model_validator(mode="after")
     def _has_what_its_fault_takes(self) -> Self:
-        if self.fault in TAKE_AWAY and "region" not in self.model_fields_set:
+        if self.fault in OF_A_REGION and "region" not in self.model_fields_set:
             raise ValueError(f"region must be primary, secondary or both for {self.fault}")
-        if self.fault not in TAKE_AWAY and self.region != "both":
+        if self.fault not in OF_A_REGION and self.region != "both":
             raise ValueError(f"region must be both for {self.fault}, or not be given")
         for field, fault in (("delay_seconds", "slow"), ("lag_seconds", "replication-lag")):
             if (self.fault == fault) != (getattr(self, field) is not None):

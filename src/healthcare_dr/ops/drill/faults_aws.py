@@ -59,7 +59,7 @@ class AwsFaults(RecordedFaults):
                     self._templates(step, region)
 
     def _entries(self, step: Step) -> list[Entry]:
-        fault: str = step.fault
+        fault = step.fault
         if fault in UNPLAYABLE_ON_AWS:
             return []
         entries = []

@@ -5,7 +5,7 @@ from typing import Final
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.infra.fault_plan import MINUTES
-from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.experiment import Experiment
 
 PLAYABLE_ON_AWS: Final = ("throttled", "denied", "drained", "replication-paused", "disconnected")
 PLAYED_BY_FIS: Final = ("replication-paused", "disconnected")
@@ -30,27 +30,27 @@ def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float 
         SettingsError: one line that says what it cannot play, and what it can.
     """
     if target == "embedded":
-        if any(_name(step) == "disconnected" for step in experiment.method):
+        if any(step.fault == "disconnected" for step in experiment.method):
             raise SettingsError(
-                "the embedded AWS cannot play disconnected, for it has no VPC traffic to cut: play region-isolated, "
-                "which cuts the region off from its clients and stops replication"
+                "the embedded AWS cannot play disconnected, for it has no VPC traffic to cut: play replication-paused, "
+                "or region-isolated, which cuts the region off from its clients as well"
             )
         return
     if time_scale != 1:
         raise SettingsError("--time-scale is for the embedded AWS: on AWS, health checks and TTLs keep their own time")
-    unplayable = {_name(step) for step in experiment.method} - {*PLAYABLE_ON_AWS, *UNPLAYABLE_ON_AWS}
+    unplayable = {step.fault for step in experiment.method} - {*PLAYABLE_ON_AWS, *UNPLAYABLE_ON_AWS}
     if unplayable:
         raise SettingsError(
             f"AWS cannot play {_listed(sorted(unplayable))}: it can play {_listed(PLAYABLE_ON_AWS)}; play this "
             "experiment with --target embedded, or write one of these faults"
         )
-    if not any(_name(step) in PLAYABLE_ON_AWS for step in experiment.method):
+    if not any(step.fault in PLAYABLE_ON_AWS for step in experiment.method):
         raise SettingsError(f"AWS can play nothing of this experiment: it can play {_listed(PLAYABLE_ON_AWS)}")
     for step in experiment.method:
         lasting = step.lasting or experiment.watch_seconds - step.at
-        if _name(step) in PLAYED_BY_FIS and lasting > MINUTES * 60:
+        if step.fault in PLAYED_BY_FIS and lasting > MINUTES * 60:
             raise SettingsError(
-                f"{_name(step)} would last {lasting:g} s, but FIS ends it after {MINUTES * 60} s: give it a shorter "
+                f"{step.fault} would last {lasting:g} s, but FIS ends it after {MINUTES * 60} s: give it a shorter "
                 "`for`, or a smaller watch_seconds"
             )
 
@@ -59,15 +59,11 @@ def limits(experiment: Experiment, target: str) -> tuple[str, ...]:
     """What the journal has to say of how this experiment is played on `target`: nothing on the embedded AWS."""
     if target == "embedded":
         return ()
-    faults = dict.fromkeys(_name(step) for step in experiment.steps())
+    faults = dict.fromkeys(step.fault for step in experiment.steps())
     return (
         *(f"not played: {name}: {why}" for name, why in UNPLAYABLE_ON_AWS.items() if name in faults),
         *(f"{name}: {LIMITS_ON_AWS[name]}" for name in faults if name in LIMITS_ON_AWS),
     )
-
-
-def _name(step: Step) -> str:
-    return step.fault
 
 
 def _listed(names: Sequence[str]) -> str:
