@@ -18,7 +18,20 @@ from healthcare_dr.cli import app, command
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 
-COMMANDS = ("synth", "up", "down", "plan", "deploy", "destroy", "status", "outputs", "drill", "token", "seed")
+COMMANDS = (
+    "synth",
+    "up",
+    "down",
+    "plan",
+    "deploy",
+    "destroy",
+    "status",
+    "outputs",
+    "conflicts",
+    "drill",
+    "token",
+    "seed",
+)
 Run = Callable[..., Result]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from healthcare_dr import __version__
 from healthcare_dr.cli.clients import seed, token
+from healthcare_dr.cli.conflicts import conflicts
 from healthcare_dr.cli.drill import drill
 from healthcare_dr.cli.embedded import down, up
 from healthcare_dr.cli.frame import command, session
@@ -41,8 +42,11 @@ def root(
         raise typer.Exit
 
 
+COMMANDS = (
+    synth, up, down, plan, deploy, destroy, status, outputs, drain, restore, conflicts, drill, slo, token, seed,
+)  # fmt: skip
 # In the order in which the help lists them.
-for function in (synth, up, down, plan, deploy, destroy, status, outputs, drain, restore, drill, slo, token, seed):
+for function in COMMANDS:
     app.command()(command(function))
 
 

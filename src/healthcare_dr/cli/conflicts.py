@@ -1,0 +1,41 @@
+"""`hdr conflicts`: what waits for somebody to merge it."""
+
+from dataclasses import asdict
+
+import typer
+
+from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, err, report
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import Names
+from healthcare_dr.ops import wiring
+from healthcare_dr.settings import load_settings
+
+
+def conflicts(target: TargetOption = TargetName.EMBEDDED, as_json: JsonOption = False) -> None:
+    """List the records that both regions wrote at once and nobody has merged: tenant, record, current version, others.
+
+    One line each, the oldest first. An update of the current version that names the others in Merges closes a conflict.
+    Exits with 0 whether there are any or not.
+    """
+    from healthcare_dr.ops.conflicts import read_conflicts  # botocore is slow to import
+
+    settings = load_settings()
+    chosen = wiring.target_of(settings, target)
+    if target is TargetName.AWS:
+        chosen.preflight()
+    elif not wiring.emulator_of(settings).running():
+        raise DeploymentError("the embedded AWS does not run: start it with `hdr up`")
+    clients = {region: chosen.client("dynamodb", region) for region in settings.regions}
+    found = read_conflicts(clients, table=Names(settings.environment_suffix).records_table)
+    for region, why in found.unasked.items():
+        err.print(f"hdr: {region} is left out: {why}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        report(asdict(found))
+        return
+    for conflict in found.open:
+        typer.echo(
+            f"{conflict.tenant} {conflict.record} {conflict.current} {','.join(conflict.others) or 'merged'}"
+            f" since {conflict.since} in {' '.join(conflict.listed_in)}"
+        )
+    if not found.open:
+        typer.echo("no open conflicts")

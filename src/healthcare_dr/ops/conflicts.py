@@ -1,0 +1,144 @@
+"""The open conflicts: records that both regions wrote at once, and that nobody has merged yet."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX
+
+AT_A_TIME: Final = 8
+
+Item = Mapping[str, Any]
+Links = Mapping[str, frozenset[str]]
+"""The versions that each version of a record follows."""
+
+
+class DynamoDB(Protocol):
+    """What of boto3's client is used."""
+
+    def query(self, **request: Any) -> Mapping[str, Any]:
+        """Read items in the order of their keys, page by page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenConflict:
+    """A record whose versions have come to several ends; an update of `current` that merges `others` closes it.
+
+    `since` is when the versions were written that began it, `listed_in` are the regions that know of it.
+    """
+
+    tenant: str
+    record: str
+    """Such as `Patient/<id>`."""
+    current: str
+    others: tuple[str, ...]
+    """The last version of each other line; none when it is merged and about to be closed."""
+    since: str
+    listed_in: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conflicts:
+    """What the regions that answered know, the oldest first; `unasked` says of each other one why it did not."""
+
+    open: tuple[OpenConflict, ...]
+    unasked: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a region knows of a record: the newest version of its oldest open conflict, and all its versions."""
+
+    began: str
+    links: Links
+
+
+def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
+    """Ask each region. `clients` are DynamoDB's, by region.
+
+    Raises:
+        DeploymentError: no region answers.
+    """
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = dict(zip(clients, pool.map(lambda client: _asked(client, table), clients.values()), strict=True))
+    unasked = {region: answer for region, answer in answers.items() if isinstance(answer, str)}
+    if len(unasked) == len(clients):
+        reasons = "; ".join(f"{region}: {why}" for region, why in unasked.items())
+        raise DeploymentError(f"no region tells its conflicts ({reasons})")
+    told = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
+    found = [_conflict(pk, told) for pk in sorted({pk for answer in told.values() for pk in answer})]
+    return Conflicts(tuple(sorted(found, key=lambda conflict: conflict.since)), unasked)
+
+
+def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict:
+    known = {region: answer[pk] for region, answer in told.items() if pk in answer}
+    links: dict[str, frozenset[str]] = {}
+    for each in known.values():
+        links |= each.links
+    followed = frozenset[str]().union(*links.values())
+    *others, current = sorted(links.keys() - followed)
+    tenant, kind, identifier = pk.split("#")
+    return OpenConflict(
+        tenant=tenant,
+        record=f"{kind}/{identifier}",
+        current=current,
+        others=tuple(others),
+        since=_written(min(each.began for each in known.values())),
+        listed_in=tuple(known),
+    )
+
+
+def _asked(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
+    listed = {
+        "IndexName": INDEX,
+        "KeyConditionExpression": "update_shard = :shelf",
+        "ExpressionAttributeValues": {":shelf": {"S": CONFLICTS}},
+    }
+    try:
+        began: dict[str, str] = {}
+        for item in _queried(client, table, listed):
+            pk, newest = item["pk"]["S"], item["updated"]["S"]
+            began[pk] = min(newest, began.get(pk, newest))
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            links = pool.map(lambda pk: _links(client, table, pk), began)
+            return {pk: _Known(began[pk], found) for pk, found in zip(began, links, strict=True) if found}
+    except (ClientError, BotoCoreError) as error:
+        return " ".join(str(error).split())
+
+
+def _links(client: DynamoDB, table: str, pk: str) -> Links:
+    condition = {
+        "ConsistentRead": True,
+        "KeyConditionExpression": "pk = :pk AND begins_with(sk, :version)",
+        "ExpressionAttributeValues": {":pk": {"S": pk}, ":version": {"S": "v#"}},
+        "ProjectionExpression": "#version, #replaces, #merges",
+        "ExpressionAttributeNames": {"#version": "version", "#replaces": "replaces", "#merges": "merges"},
+    }
+    return {item["version"]["S"]: _followed(item) for item in _queried(client, table, condition)}
+
+
+def _followed(item: Item) -> frozenset[str]:
+    merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
+    return frozenset([*([item["replaces"]["S"]] if "replaces" in item else []), *merged])
+
+
+def _queried(client: DynamoDB, table: str, condition: Mapping[str, Any]) -> Iterator[Item]:
+    request: dict[str, Any] = {"TableName": table, **condition}
+    while True:
+        page = client.query(**request)
+        items: Sequence[Item] = page["Items"]
+        yield from items
+        if not page.get("LastEvaluatedKey"):
+            return
+        request = request | {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def _written(version: str) -> str:
+    """When a version was written: its clock begins with milliseconds since the epoch."""
+    moment = datetime.fromtimestamp(int(version.partition("-")[0]) / 1000, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
