@@ -17,6 +17,7 @@ from healthcare_dr.cli.reports import outputs, status
 from healthcare_dr.cli.stacks import deploy, destroy, plan
 from healthcare_dr.cli.synthesize import synth
 from healthcare_dr.cli.traffic import drain, restore
+from healthcare_dr.cli.verify import verify
 
 __all__ = ["app", "command", "main", "session"]
 
@@ -41,7 +42,7 @@ def root(
 
 
 # In the order in which the help lists them.
-for function in (synth, up, down, plan, deploy, destroy, status, outputs, drain, restore, drill, token, seed):
+for function in (synth, up, down, plan, deploy, destroy, status, outputs, verify, drain, restore, drill, token, seed):
     app.command()(command(function))
 
 
