@@ -36,9 +36,10 @@ check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 synth: $(READY) ## write the Terraform JSON of the three stacks to cdktf.out
 	@$(BIN)/hdr synth
 
-generate: $(READY) ## compile the FHIR profile and write docs/openapi.json
+generate: $(READY) ## compile the FHIR profile, write docs/openapi.json and docs/verify.md
 	@$(BIN)/python tools/fhir_profile.py
 	@$(BIN)/python tools/openapi.py
+	@$(BIN)/python tools/verify_page.py
 
 bench: $(READY) $(CDKTN) ## measure, as ratios in one run, into bench/results.json
 	@$(BIN)/python -m bench $(ARGS)

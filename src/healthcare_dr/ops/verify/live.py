@@ -160,11 +160,11 @@ def _refuse_changes(model: Any, **_: Any) -> None:
 
 def _is_down(error: Exception) -> bool:
     """Whether nobody answered, or a server that could not; after the client's own retries."""
-    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore import exceptions
 
-    if isinstance(error, ClientError):
+    if isinstance(error, exceptions.ClientError):
         return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= SERVER_FAULT
-    return isinstance(error, HTTPClientError)
+    return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
 
 
 def _code(error: Exception) -> str:

@@ -127,6 +127,6 @@ def _tell(running: dict[Future[Any], Question], deadline: float, told: Told | No
     left: set[Future[Any]] = set(running)
     while left and (seconds := deadline - time.monotonic()) > 0:
         done, left = wait(left, timeout=seconds, return_when="FIRST_COMPLETED")
-        for future in done:
+        for number, future in enumerate(done, start=len(running) - len(left) - len(done) + 1):
             if told is not None:
-                told(len(running) - len(left), len(running), running[future].check.name)
+                told(number, len(running), running[future].check.name)

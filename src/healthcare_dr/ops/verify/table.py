@@ -15,18 +15,17 @@ def print_verification(console: Console, done: Verification) -> None:
     """A row for each finding, worst first; the last line says whether recovery would work."""
     if done.findings:
         table = Table(title="Findings", title_justify="left", show_lines=True)
-        table.add_column("", no_wrap=True)
-        table.add_column("check", no_wrap=True)
-        for column in ("what is wrong", "why it matters", "how to mend it"):
-            table.add_column(column, ratio=1)
+        table.add_column("check")
+        table.add_column("what is wrong, why it matters, how to mend it", ratio=1)
         for finding in done.findings:
             where = f"{finding.region}: " if finding.region else ""
             table.add_row(
-                Text(finding.severity, style=STYLES[finding.severity]),
-                Text(f"{finding.check}\n{', '.join(finding.numbers)}"),
-                Text(f"{where}{finding.problem}"),
-                Text(finding.why),
-                Text(finding.mend),
+                Text.assemble(
+                    (finding.severity, STYLES[finding.severity]),
+                    f"\n{finding.check}\n",
+                    (", ".join(finding.numbers), "dim"),
+                ),
+                Text.assemble(f"{where}{finding.problem}\n", (f"{finding.why}\n", "dim"), f"→ {finding.mend}"),
             )
         console.print(table)
     verdict = "recovery would work now" if done.ready else "recovery would NOT work as designed now"
