@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import capacity, cold_start, synthesis, up, warm
+from bench import capacity, cold_start, synthesis, up, verify, warm
 from bench.machine import machine
 from bench.model import SCHEMA, Measurement, Say
 from bench.running import CHECKOUT
@@ -33,6 +33,7 @@ class Name(StrEnum):
     WARM = "warm"
     CAPACITY = "capacity"
     UP = "up"
+    VERIFY = "verify"
 
 
 GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
@@ -41,6 +42,7 @@ GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
     Name.WARM: warm.measure,
     Name.CAPACITY: capacity.measure,
     Name.UP: up.measure,
+    Name.VERIFY: verify.measure,
 }
 
 

@@ -32,9 +32,14 @@ class Finished:
 
 
 def run(
-    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, folder: Path = CHECKOUT
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = CHECKOUT,
+    codes: Sequence[int] = (0,),
 ) -> Finished:
-    """Run to the end. When the benchmark is interrupted, so is the child, with time to tidy up.
+    """Run to the end, which is good with one of these exit codes. When the benchmark is interrupted, so is the child,
+    with time to tidy up.
 
     Raises:
         BenchError: it failed; with the end of what it wrote to stderr.
@@ -57,7 +62,7 @@ def run(
         if process.poll() is None:
             _end(process)
     seconds = time.perf_counter() - began
-    if process.returncode != 0:
+    if process.returncode not in codes:
         last = " / ".join((errors or output).strip().splitlines()[-3:])
         raise BenchError(f"{Path(command[0]).name} ended with {process.returncode}: {last}")
     return Finished(seconds, output)

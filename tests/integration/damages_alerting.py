@@ -53,8 +53,13 @@ def a_topic_closed_to_alarms(deployed: Deployed) -> Iterator[None]:
 
 @damage("topic", WEST, f"{SOMEBODY} is not subscribed", settings={"operations_emails": (SOMEBODY,)})
 def somebody_who_hears_nothing(deployed: Deployed) -> Iterator[None]:
-    del deployed
-    yield
+    client = deployed.client("sns")
+    topic = deployed.outputs()["PrimaryTopicArn"]
+    told = client.subscribe(TopicArn=topic, Protocol="email", Endpoint=SOMEBODY, ReturnSubscriptionArn=True)
+    try:
+        yield
+    finally:
+        client.unsubscribe(SubscriptionArn=told["SubscriptionArn"])
 
 
 @damage("dashboard", WEST, f"healthcare-dr-recovery-us-west-2-{SUFFIX} does not exist")

@@ -41,19 +41,14 @@ def a_table_under_another_key(deployed: Deployed) -> Iterator[None]:
         encrypt(key(deployed, WEST))
 
 
-@damage("tables-equal", None, f"patient_records-{SUFFIX}: expiry is")
-def records_that_expire_in_one_region(deployed: Deployed) -> Iterator[None]:
-    client = deployed.client("dynamodb", WEST)
-
-    def expire(on: bool) -> None:
-        wanted = {"Enabled": on, "AttributeName": "ends"}
-        client.update_time_to_live(TableName=deployed.names.records_table, TimeToLiveSpecification=wanted)
-
-    expire(True)
+@damage("tables-equal", None, f"patient_records-{SUFFIX}: deletion protection is false in us-east-1, but true in")
+def a_table_protected_in_one_region(deployed: Deployed) -> Iterator[None]:
+    client, name = deployed.client("dynamodb", WEST), deployed.names.records_table
+    client.update_table(TableName=name, DeletionProtectionEnabled=True)
     try:
         yield
     finally:
-        expire(False)
+        client.update_table(TableName=name, DeletionProtectionEnabled=False)
 
 
 @damage("bucket-versioning", WEST, "is Suspended")
@@ -151,7 +146,7 @@ _replication(
 )  # fmt: skip
 _replication(
     "replication_under_a_wrong_key", "not encrypted with the other region's key",
-    lambda rule: rule["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID="arn:aws:kms:x:1:key/2"), WEST,
+    lambda rule: rule["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID="arn:aws:kms:us-east-1:1:key/other"), WEST,
 )  # fmt: skip
 
 

@@ -115,7 +115,9 @@ def test_a_damage_is_found(beating: Deployed, damage: Damage) -> None:
     with ExitStack() as undone:
         undone.enter_context(damage.play(beating))
         done, _ = verified(beating, damage.check, later=damage.later, **damage.settings)
-    (finding,) = [found for found in done.findings if NOBODY not in found.problem]
+    found = [finding for finding in done.findings if NOBODY not in finding.problem]
+    assert len(found) == 1, [told(finding) for finding in found]
+    finding = found[0]
     assert finding.region == damage.region
     assert finding.severity == damage.severity
     assert damage.says in finding.problem

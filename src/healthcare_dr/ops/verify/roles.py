@@ -50,10 +50,16 @@ def roles(live: Live, region: str) -> Iterator[str]:
 )  # fmt: skip
 def permissions(live: Live, region: str) -> Iterator[str]:
     for role in live.deployed.of("aws_iam_role", region):
-        for document in _granted(live, region, role["name"]):
-            for statement in statements(document):
-                if statement["Effect"] == "Allow" and not statement.get("Condition"):
-                    yield from _simulated(live, role, statement)
+        refused = [
+            told
+            for document in _granted(live, region, role["name"])
+            for statement in statements(document)
+            if statement["Effect"] == "Allow" and not statement.get("Condition")
+            for told in _simulated(live, role, statement)
+        ]
+        if refused:
+            more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+            yield f"{role['name']} {refused[0]}{more}"
 
 
 def _simulated(live: Live, role: Resource, statement: Any) -> Iterator[str]:
@@ -65,16 +71,12 @@ def _simulated(live: Live, role: Resource, statement: Any) -> Iterator[str]:
             ResourceArns=[resource.replace("*", SOME)] if resource != "*" else ["*"],
         )  # fmt: skip
         if answer is None:
-            yield f"{role['name']} does not exist"
+            yield "does not exist"
             return
-        refused = {
-            result["EvalDecision"]: result["EvalActionName"]
-            for result in answer["EvaluationResults"]
-            if result["EvalDecision"] != "allowed"
-        }
-        for decision, action in refused.items():
-            told = "is refused" if decision == "explicitDeny" else "is not allowed"
-            yield f"{role['name']} {told} {action} on {resource}"
+        for result in answer["EvaluationResults"]:
+            if result["EvalDecision"] != "allowed":
+                told = "is refused" if result["EvalDecision"] == "explicitDeny" else "is not allowed"
+                yield f"{told} {result['EvalActionName']} on {resource}"
 
 
 def _attached(live: Live, region: str, role: str) -> Iterator[str]:
