@@ -130,6 +130,7 @@ def _replication(name: str, says: str, change: Callable[[dict[str, Any]], None],
 
 
 OFF = {"Status": "Disabled"}
+WRONG_KEY = "arn:aws:kms:us-east-1:123456789012:key/other"
 _replication("replication_disabled", "its rule is disabled", lambda rule: rule.update(OFF), EAST)
 _replication("replication_of_a_folder", "leaves documents out", lambda rule: rule["Filter"].update(Prefix="x/"), EAST)
 _replication(
@@ -146,7 +147,7 @@ _replication(
 )  # fmt: skip
 _replication(
     "replication_under_a_wrong_key", "not encrypted with the other region's key",
-    lambda rule: rule["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID="arn:aws:kms:us-east-1:1:key/other"), WEST,
+    lambda rule: rule["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID=WRONG_KEY), WEST,
 )  # fmt: skip
 
 

@@ -18,7 +18,6 @@ def table(**changed: Any) -> dict[str, Any]:
     return {"Table": {"TableStatus": "ACTIVE", "StreamSpecification": stream, "Replicas": replicas} | changed}
 
 
-@pytest.mark.requirement("R1.1")
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -40,7 +39,6 @@ def test_tables_and_replicas_are_active(answer: Any, says: str | None) -> None:
     assert problems("table-active", there) == ([says] if says else [])
 
 
-@pytest.mark.requirement("R1.4")
 @pytest.mark.parametrize(
     ("stream", "says"),
     [
@@ -70,8 +68,6 @@ def points(*values: float, statistic: str = "Sum") -> dict[str, Any]:
     return {"Datapoints": [{statistic: value} for value in values]}
 
 
-@pytest.mark.requirement("C3")
-@pytest.mark.trap(15)
 @pytest.mark.parametrize(
     ("failures", "backlog", "says"),
     [
@@ -130,7 +126,6 @@ def account(here: int, there: int, used: float = 0.0, reserved: int = 0) -> Answ
     }
 
 
-@pytest.mark.requirement("C1")
 @pytest.mark.trap(33)
 @pytest.mark.parametrize(
     ("answers", "says"),
@@ -192,7 +187,6 @@ def test_a_state_that_is_gone_or_on_one_machine_is_found() -> None:
     assert found("state", live({}, name="embedded")) == []
 
 
-@pytest.mark.requirement("R4.3")
 @pytest.mark.trap(30)
 def test_the_parent_names_the_servers_of_our_zone() -> None:
     zone: Answers = {
