@@ -126,7 +126,7 @@ def marked(damage: Damage) -> Any:
     return pytest.param(damage, id=damage.name, marks=marks)
 
 
-@pytest.mark.parametrize("damage", map(marked, DAMAGES.values()))
+@pytest.mark.parametrize("damage", [marked(damage) for damage in DAMAGES.values()])
 def test_a_damage_is_found(beating: Deployed, damage: Damage) -> None:
     with ExitStack() as undone:
         undone.enter_context(damage.play(beating))

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, out, report, session
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops import wiring
+from healthcare_dr.ops.ports import Progress, Target
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.verify.model import Verification
@@ -27,7 +29,7 @@ def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, 
         settings, progress = at_work.settings, at_work.progress
         there = wiring.target_of(settings, target)
         if target is TargetName.AWS:
-            there.preflight()
+            _preflight(there, progress)
         live = live_of(settings, there, wiring.emulator_of(settings) if target is TargetName.EMBEDDED else None)
         progress.say(f"Asking {len(checks)} questions of {' and '.join(settings.regions)}; nothing is changed")
         progress.begin("verify", "asking")
@@ -40,6 +42,19 @@ def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, 
     _show(done, as_json=as_json)
     if not done.ready:
         raise typer.Exit(1)
+
+
+def _preflight(there: Target, progress: Progress) -> None:
+    """Refuse what is no target; a region that does not answer is for the checks to tell, and so is the account."""
+    from botocore.exceptions import ConnectionError as Unreachable
+    from botocore.exceptions import HTTPClientError
+
+    try:
+        there.preflight()
+    except DeploymentError as error:
+        if not isinstance(error.__cause__, (Unreachable, HTTPClientError)):
+            raise
+        progress.say(f"{error}; going on, since nothing is changed")
 
 
 def _show(done: "Verification", *, as_json: bool) -> None:

@@ -28,11 +28,16 @@ def live_of(
     """
     if emulator is not None and not emulator.running():
         raise DeploymentError("the embedded AWS does not run: start it with `hdr up`")
-    states = {}
+    states: dict[str, bytes] = {}
+
+    def read(stack: str) -> bytes | None:
+        found = target.read_state(stack)
+        states[stack] = found or b""
+        return found
+
     for stack in STACKS:
-        if not read_settled(stack, partial(target.read_state, stack)).deployed:
+        if not read_settled(stack, partial(read, stack)).deployed:
             raise DeploymentError(f"nothing is deployed of {stack}: deploy first (`hdr up` or `hdr deploy`)")
-        states[stack] = target.read_state(stack) or b""
     return Live(
         settings=settings,
         target=target,

@@ -38,8 +38,8 @@ def functions(live: Live, region: str) -> Iterator[str]:
         if found is None:
             yield f"{name} does not exist"
             continue
-        if found.get("State", "Active") not in ("Active", "Inactive"):
-            yield f"{name} is {found['State']}: {found.get('StateReason', '')}"
+        if found.get("State") == "Failed":
+            yield f"{name} cannot run: {found.get('StateReason', '')}"
         if found.get("LastUpdateStatus", "Successful") == "Failed":
             yield f"the last update of {name} failed"
         for setting, attribute in SETTINGS.items():

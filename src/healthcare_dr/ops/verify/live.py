@@ -83,14 +83,19 @@ class Live:
             return self._clients[service, region]
 
     def reach(self, region: str) -> str | None:
-        """Ask who we are in a region; when nobody answers, why, and no further question goes there."""
+        """The account whose credentials these are, as a region tells it; None when it refuses to.
+
+        Raises:
+            UnansweredError: nobody answers; then no further question goes to this region.
+        """
         try:
-            self.ask("sts", region, "get_caller_identity")
+            return str(self.ask("sts", region, "get_caller_identity")["Account"])
         except UnansweredError as error:
-            if error.unreachable:
-                self._gone.add(region)
-                return f"{region} does not answer, so nothing of it can be asked: {error}"
-        return None
+            if not error.unreachable:
+                return None
+            self._gone.add(region)
+            told = f"{region} does not answer, so nothing of it can be asked: {error}"
+            raise UnansweredError(told, service="sts", unreachable=True) from error
 
     def ask(self, service: str, region: str, operation: str, **request: Any) -> Answer:
         """The answer to one request, by boto3's name of the operation, all pages of it; asked once.

@@ -14,15 +14,23 @@ from healthcare_dr.ops.verify.model import Check, Finding, Problem, Verification
 AT_ONCE: Final = 12
 LIMIT_SECONDS: Final = 60.0
 SEVERITIES: Final = ("failure", "unknown", "draining", "note")
+
+
+def _reached(live: Live, region: str) -> Iterator[str]:
+    account = live.reach(region)
+    if account not in (None, live.deployed.account):
+        yield f"these credentials belong to account {account}, but {live.deployed.account} is deployed to"
+
+
 REACHABLE: Final = Check(
     name="reachable",
-    asks="the region's AWS APIs answer",
+    asks="The region's AWS APIs answer, for the account that was deployed to",
     why="What cannot be asked is not known to work: a region that nobody reaches takes no traffic over.",
     numbers=("C1",),
     mend="look at the network, the credentials and the AWS Health Dashboard; then `hdr verify` again",
     each_region=True,
     serves=True,
-    examine=lambda live, region: [Problem(told, "unknown")] if (told := live.reach(region)) else [],
+    examine=_reached,
 )
 
 Told = Callable[[int, int, str], None]
@@ -74,7 +82,7 @@ def verify(
     began = time.monotonic()
     deadline, asked = began + limit_seconds, regions or live.settings.regions
     reached = _side_by_side(live, [Question(REACHABLE, region) for region in live.settings.regions], deadline, told)
-    gone = {finding.region for finding in reached}
+    gone = {finding.region for finding in reached if finding.severity == "unknown"}
     questions = list(_questions(checks, [region for region in asked if region not in gone], live))
     found = [finding for finding in reached if finding.region in asked]
     found += _side_by_side(live, questions, deadline, told)

@@ -14,7 +14,7 @@ SCHEDULE_SECONDS: Final = 60
 HEARTBEAT: Final = "$platform#heartbeat"
 PENDING: Final = "$platform#pending#"
 # Longer waiting ones first; more than these late ones say nothing new.
-LOOKED_AT: Final = 50
+LOOKED_AT: Final = 100
 METRICS_WINDOW: Final = timedelta(minutes=15)
 
 

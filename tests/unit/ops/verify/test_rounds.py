@@ -11,9 +11,9 @@ from botocore.exceptions import ConnectTimeoutError
 from healthcare_dr.ops.verify.live import ChangeRefusedError, Live
 from healthcare_dr.ops.verify.model import Check, Problem
 from healthcare_dr.ops.verify.rounds import verify
-from unit.ops.verify.fakes import EAST, WEST, Aws, live, refusal
+from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, Aws, live, refusal
 
-ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": "1"}}
+ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": ACCOUNT}}
 DOWN = ConnectTimeoutError(endpoint_url="https://x")
 
 
@@ -104,6 +104,12 @@ def test_a_region_that_does_not_answer_is_one_finding_and_is_asked_nothing_more(
 
 def test_a_region_that_refuses_is_there() -> None:
     assert verify(live({("sts", "get_caller_identity"): refusal("AccessDenied", 403)}), [check("a", nothing)]).ready
+
+
+def test_credentials_of_another_account_are_a_failure() -> None:
+    done = verify(live({("sts", "get_caller_identity"): {"Account": "999"}}), [check("a", nothing)])
+    assert {(finding.check, finding.severity) for finding in done.findings} == {("reachable", "failure")}
+    assert "account 999, but 123456789012 is deployed to" in done.findings[0].problem
 
 
 def test_only_the_regions_that_are_wanted_are_asked() -> None:
