@@ -175,7 +175,7 @@ def uploads_nobody_hears_of(deployed: Deployed) -> Iterator[None]:
         client.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=before)
 
 
-@damage("documents-pending", WEST, "1 documents have been waiting for us-east-1", later=LATER)
+@damage("documents-pending", WEST, "documents have been waiting for us-east-1", later=LATER)
 def a_document_in_one_region_alone(deployed: Deployed) -> Iterator[None]:
     tenant, name = "clinic-a", str(uuid4())
     table, bucket = deployed.client("dynamodb", WEST), deployed.client("s3", WEST)
@@ -246,7 +246,7 @@ def no_sentinel(deployed: Deployed) -> Iterator[None]:
         deployed.settle()
 
 
-@damage("conflicts", EAST, "1 conflicts are open in us-east-1", severity="note")
+@damage("conflicts", EAST, "conflicts are open in us-east-1", severity="note")
 def an_open_conflict(deployed: Deployed) -> Iterator[None]:
     table = deployed.client("dynamodb")
     item = {"pk": {"S": f"clinic-a#Patient#{uuid4()}"}, "sk": {"S": "c#1"}}
