@@ -3,7 +3,7 @@
 import json
 
 from bench.deployed import deployed
-from bench.model import Measurement, Say, Series
+from bench.model import Aim, Measurement, Say, Series
 from bench.running import BenchError, Finished
 
 TIMES = 5
@@ -45,6 +45,7 @@ def measurement(verified: list[float], shown: list[float]) -> Measurement:
         unit="s",
         measured=Series("hdr verify", tuple(verified)),
         reference=Series("hdr status", tuple(shown)),
+        aim=Aim("measured", "most", 10.0),
         embedded=True,
         note="Each in a fresh process, in turns, on a platform in steady state: what an operator waits for.",
     )

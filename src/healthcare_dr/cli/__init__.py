@@ -19,6 +19,7 @@ from healthcare_dr.cli.slo import slo
 from healthcare_dr.cli.stacks import deploy, destroy, plan
 from healthcare_dr.cli.synthesize import synth
 from healthcare_dr.cli.traffic import drain, restore
+from healthcare_dr.cli.verify import verify
 
 __all__ = ["app", "command", "main", "session"]
 
@@ -43,7 +44,8 @@ def root(
 
 
 COMMANDS = (
-    synth, up, down, plan, deploy, destroy, status, outputs, drain, restore, conflicts, drill, slo, token, seed,
+    synth, up, down, plan, deploy, destroy, status, outputs, verify, drain, restore, conflicts,
+    drill, slo, token, seed,
 )  # fmt: skip
 # In the order in which the help lists them.
 for function in COMMANDS:

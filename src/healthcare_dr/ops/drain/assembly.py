@@ -9,9 +9,11 @@ from healthcare_dr.naming import GLOBAL, STACKS, Names
 from healthcare_dr.ops.drain import asking
 from healthcare_dr.ops.drain.flag import DrainFlag
 from healthcare_dr.ops.drain.moving import Ask, Dns, Drain, Readiness, Restore, Surroundings, surviving_of
+from healthcare_dr.ops.drain.verified import verified
 from healthcare_dr.ops.ports import REGIONAL, BreakableAws, Target
 from healthcare_dr.ops.status import asker
 from healthcare_dr.ops.terraform.state import read_settled
+from healthcare_dr.ops.verify.assembly import live_of
 from healthcare_dr.settings import Settings
 
 
@@ -71,7 +73,15 @@ class Moving:
                 (self._target.client("dynamodb", self._region), self._region),
             )
         ]
-        return Restore(around=self._around, flag=self._flag(self._region), readiness=(self._lag(), *conflicts))
+        return Restore(
+            around=self._around,
+            flag=self._flag(self._region),
+            readiness=(self._lag(), *conflicts, self._verified),
+        )
+
+    def _verified(self) -> list[str]:
+        live = live_of(self._settings, self._target, self._emulator)
+        return verified(live, self._region, self._around.say)
 
     def _lag(self) -> Readiness:
         if self._emulator is not None:

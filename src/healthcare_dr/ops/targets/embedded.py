@@ -59,6 +59,7 @@ class EmbeddedTarget:
     def client(self, service: str, region: str) -> Any:
         """A boto3 client of the embedded AWS; the user's profiles, keys and endpoints play no part."""
         import boto3
+        from botocore.config import Config
         from botocore.session import Session
 
         environment = self.emulator.environment()
@@ -76,7 +77,11 @@ class EmbeddedTarget:
             region_name=region,
         )
         return session.client(
-            service, endpoint_url=environment["AWS_ENDPOINT_URL"], verify=environment["AWS_CA_BUNDLE"]
+            service,
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            verify=environment["AWS_CA_BUNDLE"],
+            # As on AWS: a control plane that is refused is given up soon.
+            config=Config(retries={"mode": "standard", "total_max_attempts": 3}),
         )
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:

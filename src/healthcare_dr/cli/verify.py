@@ -1,0 +1,66 @@
+"""`hdr verify`: whether recovery would work now."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, out, report, session
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops import wiring
+from healthcare_dr.ops.ports import Progress, Target
+
+if TYPE_CHECKING:
+    from healthcare_dr.ops.verify.model import Verification
+
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Only this check; may be given again.")]
+
+
+def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, as_json: JsonOption = False) -> None:
+    """Ask the live target whether recovery would work now; it changes nothing.
+
+    Exits with 1 unless it would: what cannot be asked is not ready either. docs/verify.md explains every check.
+    """
+    from healthcare_dr.ops.verify.assembly import live_of  # botocore is slow to import
+    from healthcare_dr.ops.verify.catalog import chosen
+    from healthcare_dr.ops.verify.rounds import verify as ask_all
+
+    checks = chosen(only)
+    with session() as at_work:
+        settings, progress = at_work.settings, at_work.progress
+        there = wiring.target_of(settings, target)
+        if target is TargetName.AWS:
+            _preflight(there, progress)
+        live = live_of(settings, there, wiring.emulator_of(settings) if target is TargetName.EMBEDDED else None)
+        progress.say(f"Asking {len(checks)} questions of {' and '.join(settings.regions)}; nothing is changed")
+        progress.begin("verify", "asking")
+        done = ask_all(
+            live,
+            checks,
+            told=lambda answered, total, newest: progress.advance("verify", done=answered, total=total, current=newest),
+        )
+        progress.end("verify", f"{len(done.findings)} findings")
+    _show(done, as_json=as_json)
+    if not done.ready:
+        raise typer.Exit(1)
+
+
+def _preflight(there: Target, progress: Progress) -> None:
+    """Refuse what is no target; a region that does not answer is for the checks to tell, and so is the account."""
+    from botocore.exceptions import ConnectionError as Unreachable
+    from botocore.exceptions import HTTPClientError
+
+    try:
+        there.preflight()
+    except DeploymentError as error:
+        if not isinstance(error.__cause__, (Unreachable, HTTPClientError)):
+            raise
+        progress.say(f"{error}; going on, since nothing is changed")
+
+
+def _show(done: "Verification", *, as_json: bool) -> None:
+    from healthcare_dr.ops.verify.table import print_verification
+
+    if as_json:
+        report(done.document())
+    else:
+        print_verification(out, done)

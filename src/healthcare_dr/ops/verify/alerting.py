@@ -1,0 +1,126 @@
+"""Whether somebody hears of it: alarms, topics, dashboards."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from healthcare_dr.ops.verify.deployed import Resource
+from healthcare_dr.ops.verify.live import Live
+from healthcare_dr.ops.verify.model import Checks, Problem
+from healthcare_dr.ops.verify.policies import allows, differences
+
+CHECKS = Checks()
+DEPLOY = "`hdr deploy` puts it back as it is described"
+# What an alarm says of itself, and how the state calls it.
+RULE = {
+    "Namespace": "namespace",
+    "MetricName": "metric_name",
+    "Period": "period",
+    "EvaluationPeriods": "evaluation_periods",
+    "Threshold": "threshold",
+    "ComparisonOperator": "comparison_operator",
+    "TreatMissingData": "treat_missing_data",
+}
+
+
+@CHECKS.each_region(
+    "alarms", "R6.2", "R7.1", "trap 22", "trap 32",
+    asks="Every alarm is there, as it was deployed, with its actions enabled and the region's own topic to tell",
+    why="Automatic failover needs nobody, but what follows does: data to reconcile, and a region to bring back.",
+    mend="`aws cloudwatch enable-alarm-actions --alarm-names ALARM --region REGION`, or `hdr deploy`",
+)  # fmt: skip
+def alarms(live: Live, region: str) -> Iterator[str]:
+    answer = live.ask("cloudwatch", region, "describe_alarms", AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    found = {
+        alarm["AlarmName"]: alarm for kind in ("MetricAlarms", "CompositeAlarms") for alarm in answer.get(kind) or ()
+    }
+    topic = live.deployed.output(region, "topic_arn")
+    for kind in ("aws_cloudwatch_metric_alarm", "aws_cloudwatch_composite_alarm"):
+        for deployed in live.deployed.of(kind, region):
+            alarm = found.get(deployed["alarm_name"])
+            if alarm is None:
+                yield f"{deployed['alarm_name']} does not exist"
+                continue
+            yield from (f"{deployed['alarm_name']}: {told}" for told in _lacking(alarm, deployed, topic))
+
+
+@CHECKS.each_region(
+    "topic", "R7.1", "R7.2", "trap 17",
+    asks="The operations topic is there, encrypted with the region's key, open to CloudWatch and S3, and every e-mail "
+    "address of the settings has confirmed its subscription",
+    why="An alarm to a topic nobody has confirmed is told to nobody, in either region.",
+    mend=f"confirm the subscription in the e-mail AWS has sent; else {DEPLOY}",
+)  # fmt: skip
+def topic(live: Live, region: str) -> Iterator[str | Problem]:
+    arn = live.deployed.output(region, "topic_arn")
+    found = live.ask_for("sns", region, "get_topic_attributes", ("NotFound", "NotFoundException"), TopicArn=arn)
+    if found is None:
+        yield f"{arn} does not exist"
+        return
+    said, key = found["Attributes"], live.deployed.output(region, "key_arn")
+    if said.get("KmsMasterKeyId") != key:
+        yield f"the topic is not encrypted with {key}"
+    closed = [
+        name for name in ("cloudwatch", "s3") if not allows(said["Policy"], f"{name}.amazonaws.com", ["sns:Publish"])
+    ]
+    if closed:
+        yield f"the topic's policy does not let {' and '.join(closed)} publish"
+    else:
+        for deployed in live.deployed.of("aws_sns_topic_policy", region):
+            yield from (f"policy of the topic: {told}" for told in differences(deployed["policy"], said["Policy"]))
+    yield from _subscriptions(live, region, arn)
+
+
+@CHECKS.each_region(
+    "dashboard", "R6.1",
+    asks="The region's dashboard is there, with every chart it was deployed with",
+    why="Whoever decides during a failover needs one page in the region that is alive.",
+    mend=DEPLOY,
+)  # fmt: skip
+def dashboard(live: Live, region: str) -> Iterator[str]:
+    for deployed in live.deployed.of("aws_cloudwatch_dashboard", region):
+        name = deployed["dashboard_name"]
+        missing = ("ResourceNotFound", "DashboardNotFoundError")
+        found = live.ask_for("cloudwatch", region, "get_dashboard", missing, DashboardName=name)
+        if found is None:
+            yield f"{name} does not exist"
+            continue
+        shown = {_title(widget) for widget in json.loads(found["DashboardBody"]).get("widgets") or ()}
+        for widget in json.loads(deployed["dashboard_body"])["widgets"]:
+            if _title(widget) not in shown:
+                yield f"{name} does not show: {_title(widget)}"
+
+
+def _lacking(alarm: Any, deployed: Resource, topic: str) -> Iterator[str]:
+    if not alarm.get("ActionsEnabled"):
+        yield "its actions are disabled"
+    if topic not in (alarm.get("AlarmActions") or ()):
+        yield "it does not tell the region's topic"
+    if deployed.kind == "aws_cloudwatch_composite_alarm":
+        if alarm.get("AlarmRule") != deployed["alarm_rule"]:
+            yield "its rule is not the one deployed"
+        return
+    for said, attribute in RULE.items():
+        if alarm.get(said) != deployed[attribute]:
+            yield f"{said} is {alarm.get(said)}, not {deployed[attribute]}"
+    if {part["Name"]: part["Value"] for part in alarm.get("Dimensions") or ()} != (deployed["dimensions"] or {}):
+        yield "it watches another series than deployed"
+
+
+def _subscriptions(live: Live, region: str, topic: str) -> Iterator[str | Problem]:
+    emails = live.settings.operations_emails
+    found = {
+        subscription["Endpoint"]: subscription["SubscriptionArn"]
+        for subscription in live.ask("sns", region, "list_subscriptions_by_topic", TopicArn=topic)["Subscriptions"]
+    }
+    for email in emails:
+        if email not in found:
+            yield f"{email} is not subscribed"
+        elif not found[email].startswith("arn:"):
+            yield f"{email} has not confirmed the subscription"
+    if not any(arn.startswith("arn:") for arn in found.values()) and not emails:
+        yield Problem("nobody is subscribed to the topic: HDR_OPERATIONS_EMAILS names no one", "note")
+
+
+def _title(widget: Any) -> str:
+    return str(widget.get("properties", {}).get("title", ""))

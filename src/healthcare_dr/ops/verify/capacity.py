@@ -1,0 +1,120 @@
+"""Whether one region can carry the load of both: its API, its quotas, its concurrency."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+from healthcare_dr.ops.verify.live import Live
+from healthcare_dr.ops.verify.model import Checks
+
+CHECKS = Checks()
+DEPLOY = "`hdr deploy` puts it back as it is described"
+LOAD_WINDOW: Final = timedelta(hours=24)
+LOAD_PERIOD: Final = 300
+
+
+@CHECKS.platform(
+    "quotas", "C1", "trap 33",
+    asks="Lambda allows both regions the same concurrency; on AWS it covers the burst that the API admits, and the sum "
+    "of both regions' highest concurrency of the last 24 hours",
+    why="After a failover the surviving region takes 3.3 times its load at once.",
+    mend="ask for the quota `Concurrent executions` (L-B99A9384) in both regions, with Service Quotas",
+    serves=True,
+)  # fmt: skip
+def quotas(live: Live, region: str) -> Iterator[str]:
+    limits = {place: _limits(live, place) for place in live.settings.regions}
+    peer = live.peer(region)
+    here, there = (limits[place]["ConcurrentExecutions"] for place in (region, peer))
+    if here != there:
+        yield f"{region} runs {here} calls at once, but {peer} runs {there}"
+    if live.emulator is not None:
+        return  # what the embedded AWS allows depends on the machine alone
+    load = sum(_highest(live, place, "AWS/Lambda", "ConcurrentExecutions") for place in live.settings.regions)
+    for place in live.settings.regions:
+        allowed = limits[place]["UnreservedConcurrentExecutions"]
+        if allowed < live.settings.throttle_burst:
+            burst = live.settings.throttle_burst
+            yield f"{place} runs {allowed} calls at once, but its API admits a burst of {burst} (HDR_THROTTLE_BURST)"
+        if allowed < load:
+            yield f"{place} runs {allowed} calls at once, but both regions together have needed {load:.0f}"
+
+
+@CHECKS.each_region(
+    "api", "R2.1", "trap 33", "trap 41",
+    asks="The region's HTTP API is there, admits what the settings say, has its routes, issuer and scopes, and calls "
+    "the published function; on AWS its rate covers both regions' load of the last 24 hours",
+    why="A route, an issuer or a limit that only one region has shows itself to clients after the failover.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def api(live: Live, region: str) -> Iterator[str]:
+    api_id, settings = live.deployed.output(region, "api_id"), live.settings
+    if live.ask_for("apigatewayv2", region, "get_api", ("NotFoundException",), ApiId=api_id) is None:
+        yield f"the API {api_id} does not exist"
+        return
+    stages = {
+        stage["StageName"]: stage for stage in live.ask("apigatewayv2", region, "get_stages", ApiId=api_id)["Items"]
+    }
+    limits = (stages.get("$default") or {}).get("DefaultRouteSettings") or {}
+    wanted = (settings.throttle_rate, settings.throttle_burst)
+    admitted = (limits.get("ThrottlingRateLimit"), limits.get("ThrottlingBurstLimit"))
+    if admitted != wanted:
+        yield f"the API admits {_told(admitted)}, not {_told(wanted)}"
+    for deployed in live.deployed.of("aws_apigatewayv2_integration", region):
+        integrations = live.ask("apigatewayv2", region, "get_integrations", ApiId=api_id)["Items"]
+        if deployed["integration_uri"] not in [found.get("IntegrationUri") for found in integrations]:
+            yield "the API does not call the published function"
+    yield from _routes(live, region, api_id)
+    if live.emulator is None:
+        calls = sum(_calls(live, place) for place in settings.regions) / LOAD_PERIOD
+        if calls > settings.throttle_rate:
+            yield f"the API admits {settings.throttle_rate} requests a second, both regions together had {calls:.0f}"
+
+
+def _limits(live: Live, region: str) -> dict[str, int]:
+    limits: dict[str, int] = live.ask("lambda", region, "get_account_settings")["AccountLimit"]
+    return limits
+
+
+def _highest(live: Live, region: str, namespace: str, metric: str, **dimensions: str) -> float:
+    end = live.now().replace(minute=0, second=0, microsecond=0)
+    statistic = "Sum" if dimensions else "Maximum"
+    answer = live.ask(
+        "cloudwatch", region, "get_metric_statistics",
+        Namespace=namespace, MetricName=metric,
+        Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+        StartTime=end - LOAD_WINDOW, EndTime=end, Period=LOAD_PERIOD, Statistics=[statistic],
+    )  # fmt: skip
+    return max((float(point[statistic]) for point in answer["Datapoints"]), default=0.0)
+
+
+def _calls(live: Live, region: str) -> float:
+    return _highest(live, region, "AWS/ApiGateway", "Count", ApiId=live.deployed.output(region, "api_id"))
+
+
+def _routes(live: Live, region: str, api_id: str) -> Iterator[str]:
+    issuers = [
+        found.get("JwtConfiguration")
+        for found in live.ask("apigatewayv2", region, "get_authorizers", ApiId=api_id)["Items"]
+    ]
+    for authorizer in live.deployed.of("aws_apigatewayv2_authorizer", region):
+        wanted = [{"Issuer": said["issuer"], "Audience": said["audience"]} for said in authorizer["jwt_configuration"]]
+        if issuers != wanted:
+            yield f"the API trusts {issuers}, not {wanted}"
+    routes = {
+        found["RouteKey"]: found for found in live.ask("apigatewayv2", region, "get_routes", ApiId=api_id)["Items"]
+    }
+    for deployed in live.deployed.of("aws_apigatewayv2_route", region):
+        key, said = deployed["route_key"], routes.get(deployed["route_key"])
+        if said is None:
+            yield f"the API has no route {key}"
+        elif said.get("AuthorizationType") != deployed["authorization_type"] or sorted(
+            said.get("AuthorizationScopes") or ()
+        ) != sorted(deployed["authorization_scopes"] or ()):
+            yield f"the route {key} demands another authorization than deployed"
+        elif said.get("Target") != deployed["target"]:
+            yield f"the route {key} leads elsewhere"
+
+
+def _told(limits: tuple[Any, Any]) -> str:
+    return f"{limits[0]} requests a second and bursts of {limits[1]}"

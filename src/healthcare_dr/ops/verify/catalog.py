@@ -1,0 +1,31 @@
+"""Every check, in the order in which they are told."""
+
+from typing import Final
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.verify import (
+    account,
+    alerting,
+    buckets,
+    capacity,
+    functions,
+    keys,
+    roles,
+    tables,
+    traffic,
+    waiting,
+)
+from healthcare_dr.ops.verify.model import Check
+
+TOPICS: Final = (traffic, tables, buckets, waiting, keys, functions, capacity, roles, alerting, account)
+CATALOG: Final[dict[str, Check]] = {check.name: check for topic in TOPICS for check in topic.CHECKS.declared}
+SERVING: Final = tuple(check for check in CATALOG.values() if check.serves)
+"""What is about a region's data and service, and not about its traffic."""
+
+
+def chosen(names: list[str] | None) -> tuple[Check, ...]:
+    """The checks of these names, or all. Raises SettingsError."""
+    unknown = [name for name in names or () if name not in CATALOG]
+    if unknown:
+        raise SettingsError(f"there is no check {', '.join(unknown)}; there are {', '.join(CATALOG)}")
+    return tuple(CATALOG[name] for name in names) if names else tuple(CATALOG.values())

@@ -1,0 +1,185 @@
+"""The functions of a region, what calls them, and whether both regions run the same."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from healthcare_dr.ops.verify.deployed import Resource
+from healthcare_dr.ops.verify.live import Answer, Live
+from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.policies import statements
+
+CHECKS = Checks()
+DEPLOY = "`hdr deploy` puts it back as it is described"
+MISSING = ("ResourceNotFoundException",)
+# What a function says of itself, and how the state calls it.
+SETTINGS = {
+    "MemorySize": "memory_size",
+    "Timeout": "timeout",
+    "Handler": "handler",
+    "Runtime": "runtime",
+    "Role": "role",
+    "KMSKeyArn": "kms_key_arn",
+}
+COMPARED = ("CodeSha256", "MemorySize", "Timeout", "Handler", "Runtime", "Architectures")
+
+
+@CHECKS.each_region(
+    "functions", "R2.1", "R2.2", "R2.3",
+    asks="Every function is there and active, with the memory, timeout, role, key and variables it was deployed with",
+    why="A region that answers its health check with changed functions still fails the calls that matter.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def functions(live: Live, region: str) -> Iterator[str]:
+    for deployed in live.deployed.of("aws_lambda_function", region):
+        name = deployed["function_name"]
+        found = _configuration(live, region, name)
+        if found is None:
+            yield f"{name} does not exist"
+            continue
+        if found.get("State") == "Failed":
+            yield f"{name} cannot run: {found.get('StateReason', '')}"
+        if found.get("LastUpdateStatus", "Successful") == "Failed":
+            yield f"the last update of {name} failed"
+        for setting, attribute in SETTINGS.items():
+            if found.get(setting) != deployed[attribute]:
+                yield f"{name}: {setting} is {found.get(setting)}, not {deployed[attribute]}"
+        for alias in (alias for alias in live.deployed.of("aws_lambda_alias", region) if _is_of(alias, name)):
+            called = live.ask_for("lambda", region, "get_alias", MISSING, FunctionName=name, Name=alias["name"]) or {}
+            if called.get("FunctionVersion") != alias["function_version"]:
+                version = called.get("FunctionVersion", "nothing")
+                yield f"{name}: {alias['name']} calls version {version}, not {alias['function_version']}"
+        wanted = _variables(deployed)
+        said = (found.get("Environment") or {}).get("Variables") or {}
+        if changed := sorted(key for key in wanted.keys() | said.keys() if wanted.get(key) != said.get(key)):
+            yield f"{name}: the variables {', '.join(changed)} are not those deployed"
+
+
+@CHECKS.platform(
+    "functions-equal", "R2.1", "C1", "trap 33", "trap 39",
+    asks="Both regions run the same functions: code by its hash, memory, timeout, runtime, variables; the API's by the "
+    "version that its alias calls",
+    why="A region with other code can refuse or misread what the other has written, just when it serves alone.",
+    mend="`hdr deploy`: it applies the same package to both regions",
+    serves=True,
+)  # fmt: skip
+def equal(live: Live, region: str) -> Iterator[str]:
+    peer = live.peer(region)
+    names = {place: {found["function_name"] for found in live.deployed.of("aws_lambda_function", place)}
+             for place in live.settings.regions}  # fmt: skip
+    for name in sorted(names[region] ^ names[peer]):
+        yield f"{name} was deployed to one region only"
+    for name in sorted(names[region] & names[peer]):
+        here, there = _served(live, region, name), _served(live, peer, name)
+        if here is None or there is None:
+            yield f"{name} cannot be compared: it is missing in {region if here is None else peer}"
+            continue
+        for what in here:
+            if here[what] != there[what]:
+                yield f"{name}: {what} is {here[what]} in {region}, but {there[what]} in {peer}"
+
+
+@CHECKS.each_region(
+    "function-concurrency", "C1", "trap 33", "trap 34",
+    asks="No function has a reserved concurrency other than the one deployed",
+    why="A reservation, above all one of 0 left over from an incident, throttles the region under the load of both.",
+    mend="`aws lambda delete-function-concurrency --function-name FUNCTION --region REGION`",
+    serves=True,
+)  # fmt: skip
+def concurrency(live: Live, region: str) -> Iterator[str]:
+    for deployed in live.deployed.of("aws_lambda_function", region):
+        name, wanted = deployed["function_name"], deployed["reserved_concurrent_executions"]
+        found = live.ask_for("lambda", region, "get_function_concurrency", MISSING, FunctionName=name) or {}
+        reserved = found.get("ReservedConcurrentExecutions", -1)
+        if reserved != (-1 if wanted is None else wanted):
+            yield f"{name} has {reserved if reserved >= 0 else 'no'} reserved concurrency"
+
+
+@CHECKS.each_region(
+    "function-callers", "R2.1", "C3",
+    asks="The API, the bucket and the schedules may call the functions they are to call",
+    why="Without that leave the API answers every call with 500, and no upload is ever confirmed.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def callers(live: Live, region: str) -> Iterator[str]:
+    for deployed in live.deployed.of("aws_lambda_permission", region):
+        name = str(deployed["function_name"]).rpartition(":")[2]
+        qualified = {"Qualifier": deployed["qualifier"]} if deployed["qualifier"] else {}
+        found = live.ask_for("lambda", region, "get_policy", MISSING, FunctionName=name, **qualified)
+        sids = [statement.get("Sid") for statement in statements(found["Policy"])] if found else []
+        if deployed["statement_id"] not in sids:
+            yield f"{deployed['principal']} may not call {name}"
+
+
+@CHECKS.each_region(
+    "event-sources", "C3", "trap 1",
+    asks="The streams of both tables are read by the reconciling function, and no reading is disabled",
+    why="A stream keeps a change for 24 hours: conflicts that nobody reads until then are never found.",
+    mend="`aws lambda update-event-source-mapping --uuid UUID --enabled --region REGION`, or `hdr deploy`",
+    serves=True,
+)  # fmt: skip
+def event_sources(live: Live, region: str) -> Iterator[str]:
+    found = {
+        mapping["UUID"]: mapping
+        for mapping in live.ask("lambda", region, "list_event_source_mappings")["EventSourceMappings"]
+    }
+    for deployed in live.deployed.of("aws_lambda_event_source_mapping", region):
+        table = str(deployed["event_source_arn"]).partition("/")[2].partition("/")[0]
+        mapping = found.get(deployed["uuid"])
+        if mapping is None:
+            yield f"nothing reads the stream of {table}"
+        elif mapping.get("State") not in ("Enabled", "Enabling", "Creating", "Updating"):
+            yield f"reading the stream of {table} is {mapping.get('State')}"
+        elif str(mapping.get("LastProcessingResult", "")).startswith("PROBLEM"):
+            yield f"reading the stream of {table} fails: {mapping['LastProcessingResult']}"
+
+
+@CHECKS.each_region(
+    "schedules", "C3", "trap 7",
+    asks="What has to run every minute is scheduled, and calls its function",
+    why="The sweep finds the documents that events have missed; nobody else looks for them.",
+    mend="`aws events enable-rule --name RULE --region REGION`, or `hdr deploy`",
+    serves=True,
+)  # fmt: skip
+def schedules(live: Live, region: str) -> Iterator[str]:
+    targets = {(target["rule"], target["arn"]) for target in live.deployed.of("aws_cloudwatch_event_target", region)}
+    for deployed in live.deployed.of("aws_cloudwatch_event_rule", region):
+        name = deployed["name"]
+        rule = live.ask_for("events", region, "describe_rule", MISSING, Name=name)
+        if rule is None:
+            yield f"{name} does not exist"
+        elif rule.get("State") != "ENABLED":
+            yield f"{name} is {rule.get('State')}"
+        elif rule.get("ScheduleExpression") != deployed["schedule_expression"]:
+            yield f"{name} runs at {rule.get('ScheduleExpression')}, not {deployed['schedule_expression']}"
+        else:
+            found = {
+                target["Arn"] for target in live.ask("events", region, "list_targets_by_rule", Rule=name)["Targets"]
+            }
+            for arn in sorted(arn for rule_name, arn in targets if rule_name == name and arn not in found):
+                yield f"{name} does not call {arn.rpartition(':')[2]}"
+
+
+def _configuration(live: Live, region: str, name: str, **qualified: str) -> Answer | None:
+    return live.ask_for("lambda", region, "get_function_configuration", MISSING, FunctionName=name, **qualified)
+
+
+def _served(live: Live, region: str, name: str) -> Mapping[str, Any] | None:
+    """What calls of a function meet, as far as it must be the same in both regions."""
+    aliases = [alias["name"] for alias in live.deployed.of("aws_lambda_alias", region) if _is_of(alias, name)]
+    found = _configuration(live, region, name, **({"Qualifier": aliases[0]} if aliases else {}))
+    if found is None:
+        return None
+    variables = (found.get("Environment") or {}).get("Variables") or {}
+    return {what: found.get(what) for what in COMPARED} | {"the set of variables": json.dumps(sorted(variables))}
+
+
+def _is_of(alias: Resource, name: str) -> bool:
+    return str(alias["function_name"]).rpartition(":")[2] == name
+
+
+def _variables(deployed: Resource) -> Mapping[str, str]:
+    blocks = deployed["environment"] or [{}]
+    return blocks[0].get("variables") or {}

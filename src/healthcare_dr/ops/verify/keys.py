@@ -1,0 +1,88 @@
+"""The keys: enabled, rotated, and open to those who need them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from healthcare_dr.ops.verify.live import Live
+from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.policies import allows, differences
+
+CHECKS = Checks()
+DEPLOY = "`hdr deploy` puts it back as it is described"
+ENABLE = (
+    "`aws kms enable-key --key-id KEY`; one that is to be deleted: first `aws kms cancel-key-deletion --key-id KEY`"
+)
+PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey")
+MISSING = ("NotFoundException",)
+
+
+@CHECKS.each_region(
+    "key-enabled", "R5.1", "C4",
+    asks="The region's key is enabled, and its alias leads to it",
+    why="Without its key a region reads no record, writes none and opens no document.",
+    mend=ENABLE,
+    serves=True,
+)  # fmt: skip
+def enabled(live: Live, region: str) -> Iterator[str]:
+    yield from _usable(live, region, live.names.key_alias(), live.deployed.output(region, "key_arn"))
+
+
+@CHECKS.each_region(
+    "key-rotation", "R5.1",
+    asks="The region's key is rotated every year",
+    why="Regions whose keys differ in age and history differ in what an auditor lets them hold.",
+    mend="`aws kms enable-key-rotation --key-id KEY`, or `hdr deploy`",
+)  # fmt: skip
+def rotation(live: Live, region: str) -> Iterator[str]:
+    key = live.deployed.output(region, "key_arn")
+    if live.ask("kms", region, "get_key_rotation_status", KeyId=key).get("KeyRotationEnabled") is not True:
+        yield f"{key} is not rotated"
+
+
+@CHECKS.each_region(
+    "key-policy", "R5.2", "C6", "trap 12", "trap 17", "trap 18",
+    asks="The key's policy lets alarms through to the encrypted topic, and says what was deployed and no more",
+    why="CloudWatch drops a message to an encrypted topic in silence when the key refuses it; a role that was created "
+    "anew is no longer the one that the policy means.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def policy(live: Live, region: str) -> Iterator[str]:
+    keys = live.deployed.of("aws_kms_key", region) + live.deployed.of("aws_kms_replica_key", region)
+    for deployed in keys:
+        found = live.ask_page("kms", region, "get_key_policy", KeyId=deployed["key_id"], PolicyName="default")["Policy"]
+        encrypts = deployed["arn"] == live.deployed.output(region, "key_arn")
+        if encrypts and not allows(found, "cloudwatch.amazonaws.com", PUBLISH):
+            yield f"the policy of {deployed['arn']} does not let CloudWatch use it: alarms reach nobody"
+            continue
+        yield from (f"policy of {deployed['arn']}: {told}" for told in differences(deployed["policy"], found))
+
+
+@CHECKS.each_region(
+    "index-key", "R5.1", "R5.2",
+    asks="The multi-Region key for search and cursors is enabled in the region, and the same one in both",
+    why="With another key the surviving region finds no patient by what it was indexed under, and no cursor goes on.",
+    mend=f"{ENABLE}; a missing replica: `hdr deploy`",
+    serves=True,
+)  # fmt: skip
+def index_key(live: Live, region: str) -> Iterator[str]:
+    primary = live.deployed.of("aws_kms_key", live.settings.primary_region)
+    shared = [key["key_id"] for key in primary if key["multi_region"]]
+    if not shared:
+        yield "no multi-Region key was deployed"
+        return
+    yield from _usable(live, region, live.names.index_key_alias(), live.arn("kms", region, f"key/{shared[0]}"))
+
+
+def _usable(live: Live, region: str, alias: str, wanted: str) -> Iterator[str]:
+    found = live.ask_for("kms", region, "describe_key", MISSING, KeyId=wanted)
+    if found is None:
+        yield f"{wanted} does not exist"
+        return
+    key: dict[str, Any] = found["KeyMetadata"]
+    if key.get("KeyState") != "Enabled":
+        yield f"{wanted} is {key.get('KeyState')}"
+        return
+    named = live.ask_for("kms", region, "describe_key", MISSING, KeyId=alias)
+    if named is None or named["KeyMetadata"]["Arn"] != wanted:
+        yield f"{alias} does not lead to {wanted}, but to {named['KeyMetadata']['Arn'] if named else 'nothing'}"

@@ -1,0 +1,118 @@
+"""The roles: there, trusted by whom they were, and allowed what their functions do."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from healthcare_dr.ops.verify.deployed import Resource
+from healthcare_dr.ops.verify.live import Live
+from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.policies import Document, differences, listed, statements
+
+CHECKS = Checks()
+DEPLOY = "`hdr deploy` puts it back as it is described"
+MISSING = ("NoSuchEntity", "NoSuchEntityException")
+IAM: Final = "us-east-1"
+# IAM simulates whole actions only.
+WHOLE: Final = {"kms:GenerateDataKey*": "kms:GenerateDataKey", "kms:ReEncrypt*": "kms:ReEncryptFrom"}
+# What a pattern stands for: some object, some index.
+SOME: Final = "some"
+
+
+@CHECKS.each_region(
+    "roles", "R2.3", "C6", "trap 36",
+    asks="Every role is there, with the trust and the policies it was deployed with",
+    why="A role that trusts the peer no more stops copies and reads through it; nobody notices before they are needed.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def roles(live: Live, region: str) -> Iterator[str]:
+    for role in live.deployed.of("aws_iam_role", region):
+        name = role["name"]
+        found = live.ask_for("iam", IAM, "get_role", MISSING, RoleName=name)
+        if found is None:
+            yield f"{name} does not exist"
+            continue
+        trusted = found["Role"]["AssumeRolePolicyDocument"]
+        yield from (f"trust of {name}: {told}" for told in differences(role["assume_role_policy"], trusted))
+        if "PermissionsBoundary" in found["Role"] and not role["permissions_boundary"]:
+            yield f"{name} is held back by a permissions boundary"
+        yield from _attached(live, region, name)
+        yield from _inline(live, region, name)
+
+
+@CHECKS.each_region(
+    "permissions", "R2.3", "C6",
+    asks="IAM, asked to simulate it, allows every role each action that it was granted without a condition",
+    why="An explicit denial from an incident, a boundary or an organization's policy lets the endpoint answer and the "
+    "service fail.",
+    mend="`aws iam list-role-policies --role-name ROLE` shows what was added by hand: delete it, or `hdr deploy`",
+    serves=True,
+)  # fmt: skip
+def permissions(live: Live, region: str) -> Iterator[str]:
+    for role in live.deployed.of("aws_iam_role", region):
+        refused = [
+            told
+            for document in _granted(live, region, role["name"])
+            for statement in statements(document)
+            if statement["Effect"] == "Allow" and not statement.get("Condition")
+            for told in _simulated(live, role, statement)
+        ]
+        if refused:
+            more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+            yield f"{role['name']} {refused[0]}{more}"
+
+
+def _simulated(live: Live, role: Resource, statement: Any) -> Iterator[str]:
+    actions = [WHOLE.get(action, action) for action in listed(statement["Action"])]
+    for resource in listed(statement["Resource"]):
+        answer = live.ask_for(
+            "iam", IAM, "simulate_principal_policy", MISSING,
+            PolicySourceArn=role["arn"], ActionNames=[action for action in actions if "*" not in action],
+            ResourceArns=[resource.replace("*", SOME)] if resource != "*" else ["*"],
+        )  # fmt: skip
+        if answer is None:
+            yield "does not exist"
+            return
+        for result in answer["EvaluationResults"]:
+            if result["EvalDecision"] != "allowed":
+                told = "is refused" if result["EvalDecision"] == "explicitDeny" else "is not allowed"
+                yield f"{told} {result['EvalActionName']} on {resource}"
+
+
+def _attached(live: Live, region: str, role: str) -> Iterator[str]:
+    attached = live.ask_for("iam", IAM, "list_attached_role_policies", MISSING, RoleName=role) or {}
+    found = {policy["PolicyArn"] for policy in attached.get("AttachedPolicies") or ()}
+    managed = {policy["arn"]: policy for policy in live.deployed.of("aws_iam_policy", region)}
+    for attachment in live.deployed.of("aws_iam_role_policy_attachment", region):
+        arn = attachment["policy_arn"]
+        if attachment["role"] != role:
+            continue
+        if arn not in found:
+            yield f"{role} has lost the policy {arn.rpartition('/')[2]}"
+        elif arn in managed:
+            version = live.ask("iam", IAM, "get_policy", PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            said = live.ask_page("iam", IAM, "get_policy_version", PolicyArn=arn, VersionId=version)
+            told = differences(managed[arn]["policy"], said["PolicyVersion"]["Document"])
+            yield from (f"policy {arn.rpartition('/')[2]}: {difference}" for difference in told)
+
+
+def _inline(live: Live, region: str, role: str) -> Iterator[str]:
+    for policy in live.deployed.of("aws_iam_role_policy", region):
+        if policy["role"] != role:
+            continue
+        found = live.ask_for("iam", IAM, "get_role_policy", MISSING, RoleName=role, PolicyName=policy["name"])
+        if found is None:
+            yield f"{role} has lost the policy {policy['name']}"
+        else:
+            told = differences(policy["policy"], found["PolicyDocument"])
+            yield from (f"policy {policy['name']} of {role}: {difference}" for difference in told)
+
+
+def _granted(live: Live, region: str, role: str) -> Iterator[Document]:
+    managed = {policy["arn"]: policy["policy"] for policy in live.deployed.of("aws_iam_policy", region)}
+    for attachment in live.deployed.of("aws_iam_role_policy_attachment", region):
+        if attachment["role"] == role and attachment["policy_arn"] in managed:
+            yield managed[attachment["policy_arn"]]
+    for policy in live.deployed.of("aws_iam_role_policy", region):
+        if policy["role"] == role:
+            yield policy["policy"]

@@ -1,0 +1,140 @@
+"""Puts the questions side by side, within a time, and turns what comes back into findings."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from healthcare_dr.ops.verify.live import Live, UnansweredError
+from healthcare_dr.ops.verify.model import Check, Finding, Problem, Verification
+
+AT_ONCE: Final = 12
+LIMIT_SECONDS: Final = 60.0
+SEVERITIES: Final = ("failure", "unknown", "draining", "note")
+
+
+def _reached(live: Live, region: str) -> Iterator[str]:
+    account = live.reach(region)
+    if account not in (None, live.deployed.account):
+        yield f"these credentials belong to account {account}, but {live.deployed.account} is deployed to"
+
+
+REACHABLE: Final = Check(
+    name="reachable",
+    asks="The region's AWS APIs answer, for the account that was deployed to",
+    why="What cannot be asked is not known to work: a region that nobody reaches takes no traffic over.",
+    numbers=("C1",),
+    mend="look at the network, the credentials and the AWS Health Dashboard; then `hdr verify` again",
+    each_region=True,
+    serves=True,
+    examine=_reached,
+)
+
+Told = Callable[[int, int, str], None]
+"""How many questions are answered, of how many, and the newest of them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A check, put for one region."""
+
+    check: Check
+    region: str
+
+    def answer(self, live: Live) -> list[Finding]:
+        """What was found, up to where nobody answered any more."""
+        found = []
+        try:
+            for problem in self.check.examine(live, self.region):
+                found.append(self.finding(problem if isinstance(problem, Problem) else Problem(problem)))
+        except UnansweredError as error:
+            found.append(replace(self.finding(Problem(str(error), "unknown")), service=error.service))
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            told = f"the answer makes no sense: {type(error).__name__}: {error}"
+            found.append(self.finding(Problem(told, "unknown")))
+        return found
+
+    def finding(self, problem: Problem) -> Finding:
+        """A finding of this check in this region."""
+        return Finding(
+            check=self.check.name,
+            severity=problem.severity,
+            region=self.region if self.check.each_region else None,
+            problem=problem.text,
+            why=self.check.why,
+            numbers=self.check.numbers,
+            mend=self.check.mend,
+        )
+
+
+def verify(
+    live: Live,
+    checks: Sequence[Check],
+    *,
+    regions: Sequence[str] | None = None,
+    limit_seconds: float = LIMIT_SECONDS,
+    told: Told | None = None,
+) -> Verification:
+    """Ask everything, for both regions or those named. What has no answer within the limit is unknown."""
+    began = time.monotonic()
+    deadline, asked = began + limit_seconds, regions or live.settings.regions
+    reached = _side_by_side(live, [Question(REACHABLE, region) for region in live.settings.regions], deadline, told)
+    gone = {finding.region for finding in reached if finding.severity == "unknown"}
+    questions = list(_questions(checks, [region for region in asked if region not in gone], live))
+    found = [finding for finding in reached if finding.region in asked]
+    found += _side_by_side(live, questions, deadline, told)
+    return Verification(
+        target=live.target.name,
+        suffix=live.settings.environment_suffix,
+        asked=tuple(check.name for check in (REACHABLE, *checks)),
+        findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+        seconds=round(time.monotonic() - began, 2),
+    )
+
+
+def _questions(checks: Sequence[Check], regions: Sequence[str], live: Live) -> Iterator[Question]:
+    for check in checks:
+        for region in regions if check.each_region else live.settings.regions[:1]:
+            yield Question(check, region)
+
+
+def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:
+    waiting: queue.SimpleQueue[tuple[Question, Future[list[Finding]]]] = queue.SimpleQueue()
+    running = {Future[list[Finding]](): question for question in questions}
+    for future, question in running.items():
+        waiting.put((question, future))
+
+    def work() -> None:
+        while time.monotonic() < deadline:
+            try:
+                question, future = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                future.set_result(question.answer(live))
+            except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+                future.set_exception(error)
+
+    # Daemons: a socket that never answers must not keep the command from ending.
+    for _ in range(min(AT_ONCE, len(questions))):
+        threading.Thread(target=work, daemon=True).start()
+    _tell(running, deadline, told)
+    found: list[Finding] = []
+    for future, question in running.items():
+        if future.done():
+            found += future.result()
+        else:
+            found.append(question.finding(Problem("no answer in time", "unknown")))
+    return found
+
+
+def _tell(running: dict[Future[Any], Question], deadline: float, told: Told | None) -> None:
+    left: set[Future[Any]] = set(running)
+    while left and (seconds := deadline - time.monotonic()) > 0:
+        done, left = wait(left, timeout=seconds, return_when="FIRST_COMPLETED")
+        for number, future in enumerate(done, start=len(running) - len(left) - len(done) + 1):
+            if told is not None:
+                told(number, len(running), running[future].check.name)

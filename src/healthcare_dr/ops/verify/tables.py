@@ -1,0 +1,129 @@
+"""The global tables: there, recoverable, encrypted, streamed, and the same in both regions."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from healthcare_dr.ops.verify.live import Answer, Live
+from healthcare_dr.ops.verify.model import Checks
+
+CHECKS = Checks()
+MISSING = ("ResourceNotFoundException", "TableNotFoundException")
+DEPLOY = "`hdr deploy` puts it back as it is described"
+
+
+@CHECKS.each_region(
+    "table-active", "R1.1",
+    asks="Both tables are active in the region, with an active replica in the other",
+    why="A region without its replica serves no record and receives none.",
+    mend="wait while a table is created or updated, then `hdr deploy`; a replica may lack the use of its key",
+    serves=True,
+)  # fmt: skip
+def active(live: Live, region: str) -> Iterator[str]:
+    peer = live.peer(region)
+    for name in _names(live):
+        found = live.ask_for("dynamodb", region, "describe_table", MISSING, TableName=name)
+        if found is None:
+            yield f"{name} does not exist"
+            continue
+        table = found["Table"]
+        if table["TableStatus"] != "ACTIVE":
+            yield f"{name} is {table['TableStatus']}"
+        replicas = {replica["RegionName"]: replica.get("ReplicaStatus") for replica in table.get("Replicas", ())}
+        if replicas.get(peer, "missing") != "ACTIVE":
+            yield f"{name}: its replica in {peer} is {replicas.get(peer, 'missing')}"
+
+
+@CHECKS.each_region(
+    "table-recovery", "R1.4", "C6", "trap 4",
+    asks="Point-in-time recovery is on for both tables, per replica",
+    why="Replication copies a deletion as faithfully as a record; only a point in time brings it back, and each "
+    "replica has its own setting.",
+    mend="`aws dynamodb update-continuous-backups --table-name TABLE --region REGION "
+    "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`, or `hdr deploy`",
+    serves=True,
+)  # fmt: skip
+def recovery(live: Live, region: str) -> Iterator[str]:
+    for name in _names(live):
+        found = live.ask("dynamodb", region, "describe_continuous_backups", TableName=name)
+        said = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription") or {}
+        if said.get("PointInTimeRecoveryStatus") != "ENABLED":
+            yield f"{name} has no point-in-time recovery"
+
+
+@CHECKS.each_region(
+    "table-key", "R3.3", "C4", "trap 5",
+    asks="Both tables are encrypted with their own region's key",
+    why="A replica under another region's key is lost together with that region.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def key(live: Live, region: str) -> Iterator[str]:
+    wanted = live.deployed.output(region, "key_arn")
+    for name in _names(live):
+        said = _table(live, region, name).get("SSEDescription") or {}
+        if said.get("Status") not in ("ENABLED", "UPDATING") or said.get("KMSMasterKeyArn") != wanted:
+            yield f"{name} is not encrypted with {wanted}, but with {said.get('KMSMasterKeyArn', 'a key of AWS')}"
+
+
+@CHECKS.each_region(
+    "table-stream", "R1.4", "trap 1",
+    asks="Both tables stream new and old images",
+    why="Conflicts and tampering are found in the streams: without them, last-writer-wins loses writes in silence.",
+    mend=f"{DEPLOY}; changes made meanwhile have not been looked at",
+    serves=True,
+)  # fmt: skip
+def stream(live: Live, region: str) -> Iterator[str]:
+    for name in _names(live):
+        said = _table(live, region, name).get("StreamSpecification") or {}
+        if not said.get("StreamEnabled") or said.get("StreamViewType") != "NEW_AND_OLD_IMAGES":
+            yield f"{name} streams {said.get('StreamViewType', 'nothing') if said.get('StreamEnabled') else 'nothing'}"
+
+
+@CHECKS.platform(
+    "tables-equal", "R1.1", "R1.2", "trap 33",
+    asks="Keys, indexes, billing, expiry and deletion protection of both tables are the same in both regions",
+    why="The surviving region has to answer the same questions, under the load of both, and to forget nothing sooner.",
+    mend=DEPLOY,
+    serves=True,
+)  # fmt: skip
+def equal(live: Live, region: str) -> Iterator[str]:
+    peer = live.peer(region)
+    for name in _names(live):
+        here, there = _shape(live, region, name), _shape(live, peer, name)
+        for what in here:
+            if here[what] != there[what]:
+                yield f"{name}: {what} is {_told(here[what])} in {region}, but {_told(there[what])} in {peer}"
+
+
+def _shape(live: Live, region: str, name: str) -> dict[str, Any]:
+    table = _table(live, region, name)
+    expiry = live.ask("dynamodb", region, "describe_time_to_live", TableName=name)["TimeToLiveDescription"]
+    indexes = {
+        index["IndexName"]: [index["KeySchema"], index["Projection"].get("ProjectionType"), index.get("IndexStatus")]
+        for index in table.get("GlobalSecondaryIndexes") or ()
+    }
+    billing = (table.get("BillingModeSummary") or {}).get("BillingMode", "PROVISIONED")
+    capacity = table.get("ProvisionedThroughput") or {}
+    return {
+        "the key": table["KeySchema"],
+        "the set of indexes": indexes,
+        "billing": billing,
+        "the write capacity": capacity.get("WriteCapacityUnits", 0),
+        "expiry": [expiry.get("TimeToLiveStatus"), expiry.get("AttributeName")],
+        "deletion protection": bool(table.get("DeletionProtectionEnabled")),
+        "the table class": (table.get("TableClassSummary") or {}).get("TableClass", "STANDARD"),
+    }
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _table(live: Live, region: str, name: str) -> Answer:
+    table: Answer = live.ask("dynamodb", region, "describe_table", TableName=name)["Table"]
+    return table
+
+
+def _names(live: Live) -> tuple[str, str]:
+    return live.names.records_table, live.names.audit_table

@@ -1,0 +1,162 @@
+"""Which region DNS answers with: the health checks that decide, and the records tied to them."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from healthcare_dr.ops.drain.flag import FLAG
+from healthcare_dr.ops.verify.deployed import Resource
+from healthcare_dr.ops.verify.live import GLOBAL_REGION, Live
+from healthcare_dr.ops.verify.model import Checks, Problem
+
+CHECKS = Checks()
+DEPLOY = "`hdr deploy` puts it back as it is described"
+MISSING = ("NoSuchHealthCheck",)
+# The share of its checkers from which on Route 53 calls an endpoint healthy.
+HEALTHY_SHARE: Final = 0.18
+SERVED: Final = 200
+
+
+@CHECKS.each_region(
+    "endpoint", "C1", "trap 24",
+    asks="The region's own endpoint answers GET /health with 200: it can use its tables, its bucket and its key",
+    why="This is what Route 53 asks; a region that says no, or nothing, takes nothing over.",
+    mend="look at the region's dashboard and at the log of its API function",
+)  # fmt: skip
+def endpoint(live: Live, region: str) -> Iterator[str]:
+    outputs = {name: live.deployed.output(region, name) for name in ("api_id", "api_endpoint")}
+    code = live.probe(f"{live.target.api_url(outputs)}/health")
+    if code != SERVED:
+        yield "the endpoint does not answer" if code is None else f"the endpoint answers {code} to GET /health"
+
+
+@CHECKS.each_region(
+    "drain", "C1", "trap 27",
+    asks="The region is not drained: no flag stands in the other one",
+    why="DNS leaves a drained region and does not come back by itself: recovery into it would not work.",
+    mend="`hdr restore REGION` once the region is ready",
+)  # fmt: skip
+def drain(live: Live, region: str) -> Iterator[Problem]:
+    peer = live.peer(region)
+    key = {"pk": {"S": FLAG}, "sk": {"S": region}}
+    found = live.ask(
+        "dynamodb", peer, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True
+    ).get("Item")
+    if found:
+        by = found.get("by", {}).get("S", "somebody")
+        yield Problem(f"{region} is drained, by {by}: the flag stands in {peer}", "draining")
+
+
+@CHECKS.each_region(
+    "health-checks", "R4.2", "C1", "trap 23", "trap 25",
+    asks="The region's three health checks are there, enabled, and as designed: endpoint, inverted drain check in the "
+    "other region, and both together",
+    why="A disabled check is always healthy and an inverted one always the opposite: DNS would keep sending clients to "
+    "a dead region, or none to a living one.",
+    mend=DEPLOY,
+)  # fmt: skip
+def health_checks(live: Live, region: str) -> Iterator[str]:
+    # One question for all of them: Route 53 answers an account five times a second.
+    checks = live.ask("route53", GLOBAL_REGION, "list_health_checks")["HealthChecks"]
+    configs = {check["Id"]: check["HealthCheckConfig"] for check in checks}
+    for deployed in _checks(live, region):
+        config, name = configs.get(deployed["id"]), deployed.name.replace("_", "-")
+        if config is None:
+            yield f"{name} does not exist"
+            continue
+        if config.get("Disabled"):
+            yield f"{name} is disabled: Route 53 takes it for healthy"
+        for what, (is_, wanted) in _designed(live, deployed, config).items():
+            if is_ != wanted:
+                yield f"{name}: {what} is {is_}, not {wanted}"
+
+
+@CHECKS.each_region(
+    "health-verdict", "R4.2", "C1",
+    asks="Route 53's checkers reach the region's endpoint",
+    why="A region they do not reach is out of DNS whatever it can do.",
+    mend="see the endpoint check; when only the checkers fail, look at what stands between them and the API",
+)  # fmt: skip
+def verdict(live: Live, region: str) -> Iterator[str]:
+    for deployed in _checks(live, region):
+        if deployed["resource_path"] != "/health":
+            continue
+        answer = live.ask_for(
+            "route53", GLOBAL_REGION, "get_health_check_status", MISSING, HealthCheckId=deployed["id"]
+        )
+        seen = [found["StatusReport"]["Status"] for found in (answer or {}).get("HealthCheckObservations") or ()]
+        well = sum(status.startswith("Success") for status in seen)
+        if not seen:
+            yield "no checker of Route 53 has looked at the endpoint yet"
+        elif well / len(seen) <= HEALTHY_SHARE:
+            bad = next(status for status in seen if not status.startswith("Success"))
+            yield f"{len(seen) - well} of Route 53's {len(seen)} checkers do not reach the endpoint ({bad})"
+
+
+@CHECKS.each_region(
+    "records", "R4.1", "C1", "trap 21", "trap 28",
+    asks="DNS names the region with its weight and TTL, its own endpoint, and its own health check",
+    why="A record without its health check is always healthy, a long TTL keeps clients at a dead region, and a weight "
+    "of 0 keeps them from a living one.",
+    mend=DEPLOY,
+)  # fmt: skip
+def records(live: Live, region: str) -> Iterator[str]:
+    settings = live.settings
+    weight = settings.primary_weight if region == settings.primary_region else settings.secondary_weight
+    zone = str(live.deployed.outputs().get("zone_id", ""))
+    found = live.ask_for(
+        "route53", GLOBAL_REGION, "list_resource_record_sets", ("NoSuchHostedZone",), HostedZoneId=zone
+    )
+    mine = [
+        record
+        for record in (found or {}).get("ResourceRecordSets") or ()
+        if record["Name"].rstrip(".") == live.names.api_domain and record.get("SetIdentifier") == region
+    ]
+    if not mine:
+        yield f"{live.names.api_domain} does not name {region}"
+        return
+    (deployed,) = (record for record in live.deployed.of("aws_route53_record") if record["set_identifier"] == region)
+    values = [value["Value"].rstrip(".") for value in mine[0].get("ResourceRecords") or ()]
+    for what, is_, wanted in (
+        ("weight", mine[0].get("Weight"), weight),
+        ("TTL", mine[0].get("TTL"), settings.dns_ttl),
+        ("target", values, [str(target).rstrip(".") for target in deployed["records"]]),
+        ("health check", mine[0].get("HealthCheckId"), _verdict_id(live, region)),
+    ):
+        if is_ != wanted:
+            yield f"{live.names.api_domain}: {what} of {region} is {_told(is_)}, not {_told(wanted)}"
+
+
+def _checks(live: Live, region: str) -> list[Resource]:
+    """The region's endpoint, drain and calculated check: their names end with its role."""
+    role = "primary" if region == live.settings.primary_region else "secondary"
+    return [check for check in live.deployed.of("aws_route53_health_check") if check.name.endswith(f"_{role}")]
+
+
+def _designed(live: Live, deployed: Resource, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    if deployed["type"] == "CALCULATED":
+        children = sorted(deployed["child_healthchecks"] or ())
+        return {
+            "the type": (config.get("Type"), "CALCULATED"),
+            "the set of children": (sorted(config.get("ChildHealthChecks") or ()), children),
+            "the number of children that must be healthy": (config.get("HealthThreshold"), len(children)),
+            "inversion": (bool(config.get("Inverted")), False),
+        }
+    return {
+        "the type": (config.get("Type"), "HTTPS"),
+        "the host": (config.get("FullyQualifiedDomainName"), deployed["fqdn"]),
+        "the path": (config.get("ResourcePath"), deployed["resource_path"]),
+        "the port": (config.get("Port"), deployed["port"]),
+        "the interval": (config.get("RequestInterval"), live.settings.health_check_interval),
+        "the failure threshold": (config.get("FailureThreshold"), live.settings.failure_threshold),
+        "inversion": (bool(config.get("Inverted")), str(deployed["resource_path"]).startswith("/drain/")),
+        "SNI": (bool(config.get("EnableSNI")), True),
+    }
+
+
+def _verdict_id(live: Live, region: str) -> str:
+    (check,) = (check for check in _checks(live, region) if check["type"] == "CALCULATED")
+    return str(check["id"])
+
+
+def _told(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)

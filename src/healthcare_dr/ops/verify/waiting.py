@@ -1,0 +1,164 @@
+"""What one region holds and the other does not have yet: documents, table writes, heartbeats, conflicts."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from healthcare_dr.ops.drain.asking import INDEX, aws_lag, embedded_lag, open_conflicts
+from healthcare_dr.ops.verify.live import Live, UnansweredError
+from healthcare_dr.ops.verify.model import Checks, Problem
+
+CHECKS = Checks()
+# Sentinel and sweep run every minute.
+SCHEDULE_SECONDS: Final = 60
+HEARTBEAT: Final = "$platform#heartbeat"
+PENDING: Final = "$platform#pending#"
+# Longer waiting ones first; more than these late ones say nothing new.
+LOOKED_AT: Final = 100
+METRICS_WINDOW: Final = timedelta(minutes=15)
+
+
+@CHECKS.each_region(
+    "documents-pending", "C3", "trap 15",
+    asks="No document whose bytes the region holds waits for longer than the recovery point allows, and a sweep",
+    why="Such a document is in this region alone: were the region lost now, it would be lost.",
+    mend="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
+    "every minute copies what is late",
+    serves=True,
+)  # fmt: skip
+def pending(live: Live, region: str) -> Iterator[str]:
+    table, bucket = live.names.records_table, live.documents_bucket(region)
+    limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
+    shelf = live.ask_page(
+        "dynamodb", region, "query",
+        TableName=table, IndexName=INDEX, KeyConditionExpression="update_shard = :shelf",
+        ExpressionAttributeValues={":shelf": {"S": f"{PENDING}{region}"}}, Limit=LOOKED_AT,
+    )["Items"]  # fmt: skip
+    late = 0
+    for item in shelf:
+        tenant, _, identifier = item["pk"]["S"].split("#")
+        head = live.ask_for(
+            "s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=f"documents/{tenant}/{identifier}"
+        )
+        if head is not None and (live.now() - _uploaded(live, region, item, head)).total_seconds() > limit:
+            late += 1
+    if late:
+        more = " or more" if len(shelf) == LOOKED_AT else ""
+        yield f"{late}{more} documents have been waiting for {live.peer(region)} for over {limit} s"
+
+
+@CHECKS.each_region(
+    "documents-failed", "C3", "trap 11", "trap 15",
+    asks="S3's own metrics of the last 15 minutes tell of no failed replication from the region, and of no "
+    "backlog to it",
+    why="S3 retries no replication that has failed.",
+    mend="read the replication events of the operations topic; copy again with S3 Batch Replication",
+    serves=True,
+)  # fmt: skip
+def failed(live: Live, region: str) -> Iterator[str]:
+    here, there = live.documents_bucket(region), live.documents_bucket(live.peer(region))
+    failures = _metric(live, region, "OperationsFailedReplication", here, there, "Sum")
+    if sum(failures) > 0:
+        yield f"{sum(failures):.0f} documents could not be replicated to {live.peer(region)}"
+    backlog = _metric(live, region, "OperationsPendingReplication", there, here, "Minimum")
+    if len(backlog) >= METRICS_WINDOW // timedelta(minutes=1) - 2 and min(backlog) > 0:
+        minutes = METRICS_WINDOW // timedelta(minutes=1)
+        yield f"documents from {live.peer(region)} have been pending for {minutes} minutes"
+
+
+@CHECKS.platform(
+    "replication-lag", "C3", "trap 7",
+    asks="What was written in either region arrives in the other within the recovery point",
+    why="Every acknowledged write that has not arrived is lost with its region.",
+    mend="look at the replication metrics of both dashboards; do not fail over by plan until it has caught up",
+)  # fmt: skip
+def lag(live: Live, region: str) -> Iterator[str]:
+    del region
+    limit = live.settings.replication_lag_seconds
+    if live.emulator is not None:
+        yield from _reasons(embedded_lag(live.emulator, limit_seconds=limit), "replication")
+        return
+    for source in live.settings.regions:
+        for table in (live.names.records_table, live.names.audit_table):
+            reasons = aws_lag(
+                live.client("cloudwatch", source), table=table, receiving=live.peer(source), limit_seconds=limit
+            )
+            yield from (f"{table} of {source}: {reason}" for reason in _reasons(reasons, "cloudwatch"))
+
+
+@CHECKS.each_region(
+    "heartbeat", "C3", "R6.2", "trap 7", "trap 22",
+    asks="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
+    why="A replica nobody writes to has no lag to show: only the heartbeat tells a calm link from a dead one.",
+    mend="look at the log of the region's sentinel, its schedule and its role; `hdr deploy` puts them back",
+)  # fmt: skip
+def heartbeat(live: Live, region: str) -> Iterator[str]:
+    peer, allowed = live.peer(region), SCHEDULE_SECONDS + live.settings.replication_lag_seconds
+    own = _beat(live, region, region)
+    if own is None:
+        yield "the sentinel has never written a heartbeat"
+        return
+    age = (live.now() - own).total_seconds()
+    if age > allowed:
+        yield f"the sentinel's last heartbeat is {age:.0f} s old ({allowed} s allowed)"
+    arrived = _beat(live, peer, region)
+    if arrived is None:
+        yield f"no heartbeat has ever reached {peer}"
+    elif (behind := (own - arrived).total_seconds()) > allowed:
+        yield f"the heartbeat that {peer} has is {behind:.0f} s behind ({allowed} s allowed)"
+
+
+@CHECKS.each_region(
+    "conflicts", "C3", "trap 1",
+    asks="No record waits for somebody to merge what both regions wrote at once",
+    why="Nothing is lost, both versions are kept; but whoever reads gets the newest alone until a client merges them.",
+    mend="see docs/api.md on concurrent versions: a client that writes with both named merges them",
+)  # fmt: skip
+def conflicts(live: Live, region: str) -> Iterator[Problem]:
+    reasons = open_conflicts(live.client("dynamodb", region), table=live.names.records_table, region=region)
+    yield from (Problem(reason, "note") for reason in _reasons(reasons, "dynamodb"))
+
+
+def _reasons(reasons: list[str], service: str) -> Iterator[str]:
+    """What draining would say; that something cannot be asked is no reason but unknown."""
+    for reason in reasons:
+        if "cannot be" in reason:
+            raise UnansweredError(reason, service=service)
+        yield reason
+
+
+def _uploaded(live: Live, region: str, item: Any, head: Any) -> datetime:
+    # An object of parts has the time at which its upload began; the marker notes when it was complete.
+    key = {"pk": item["pk"], "sk": item["sk"]}
+    marker = live.ask("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
+    completed = marker.get("completed", {}).get("S")
+    modified: datetime = head["LastModified"]
+    return max(modified, datetime.fromisoformat(completed)) if completed else modified
+
+
+def _metric(live: Live, region: str, metric: str, source: str, target: str, statistic: str) -> list[float]:
+    end = live.now().replace(second=0, microsecond=0)
+    rules = [
+        rule["id"]
+        for deployed in live.deployed.of("aws_s3_bucket_replication_configuration")
+        if deployed["bucket"] == source
+        for rule in deployed["rule"]
+    ]
+    answer = live.ask(
+        "cloudwatch", region, "get_metric_statistics",
+        Namespace="AWS/S3", MetricName=metric,
+        Dimensions=[
+            {"Name": "SourceBucket", "Value": source}, {"Name": "DestinationBucket", "Value": target},
+            {"Name": "RuleId", "Value": rules[0]},
+        ],
+        StartTime=end - METRICS_WINDOW, EndTime=end, Period=60, Statistics=[statistic],
+    )  # fmt: skip
+    return [float(point[statistic]) for point in answer["Datapoints"]]
+
+
+def _beat(live: Live, region: str, of: str) -> datetime | None:
+    key = {"pk": {"S": HEARTBEAT}, "sk": {"S": of}}
+    item = live.ask(
+        "dynamodb", region, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True
+    ).get("Item")
+    return datetime.fromtimestamp(int(item["at"]["N"]) / 1000, UTC) if item else None

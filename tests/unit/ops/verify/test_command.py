@@ -1,0 +1,71 @@
+"""`hdr verify` before it asks: what it needs, and whom it refuses."""
+
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+
+from healthcare_dr.cli.verify import _preflight
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.ports import Target
+from healthcare_dr.ops.verify.assembly import live_of
+from healthcare_dr.settings import Settings
+from unit.ops.fakes import RecordingProgress
+from unit.ops.verify.fakes import EAST, deployed, resource
+
+
+class Refusing:
+    """A target whose preflight fails, for a reason of its own."""
+
+    def __init__(self, cause: Exception | None) -> None:
+        self._cause = cause
+
+    def preflight(self) -> None:
+        raise DeploymentError("AWS cannot be asked who you are") from self._cause
+
+
+def test_a_region_that_does_not_answer_before_does_not_end_it() -> None:
+    progress = RecordingProgress()
+    _preflight(cast("Target", Refusing(ConnectTimeoutError(endpoint_url="https://x"))), progress)
+    assert progress.said == ["AWS cannot be asked who you are; going on, since nothing is changed"]
+
+
+@pytest.mark.parametrize("cause", [None, ValueError()])
+def test_what_would_not_be_the_right_account_does(cause: Exception | None) -> None:
+    with pytest.raises(DeploymentError):
+        _preflight(cast("Target", Refusing(cause)), RecordingProgress())
+
+
+class Held:
+    """A target with states, and an embedded AWS that may not run."""
+
+    name = "embedded"
+
+    def __init__(self, **resources: Any) -> None:
+        self._held = deployed(**resources)
+
+    def read_state(self, stack: str) -> bytes:
+        return self._held.states[stack]
+
+    def ca_bundle(self) -> None:
+        return None
+
+    def running(self) -> bool:
+        return False
+
+
+ONE = [resource("aws_sns_topic", "a", arn="arn:aws:sns:us-east-1:1:a")]
+
+
+def test_what_is_deployed_is_read_once() -> None:
+    target = Held(primary=ONE, secondary=ONE, common=ONE)
+    there = live_of(Settings(_env_file=None), cast("Target", target), None)
+    assert [found.name for found in there.deployed.of("aws_sns_topic", EAST)] == ["a", "a"]
+
+
+def test_nothing_deployed_and_nothing_running_are_one_line() -> None:
+    with pytest.raises(DeploymentError, match="nothing is deployed of healthcare-dr-global: deploy first"):
+        live_of(Settings(_env_file=None), cast("Target", Held(primary=ONE, secondary=ONE)), None)
+    target = Held()
+    with pytest.raises(DeploymentError, match="does not run: start it with `hdr up`"):
+        live_of(Settings(_env_file=None), cast("Target", target), cast("Any", target))

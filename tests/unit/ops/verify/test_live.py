@@ -1,0 +1,112 @@
+"""The live target asks each question once, changes nothing, and leaves alone who does not answer."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, cast
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from healthcare_dr.ops.ports import Target
+from healthcare_dr.ops.verify.live import ChangeRefusedError, Live, UnansweredError
+from healthcare_dr.settings import Settings
+from unit.ops.verify.fakes import EAST, WEST, Aws, deployed, live, refusal
+
+
+class Real:
+    """A target of boto3's own clients, with what they are to be answered."""
+
+    name = "aws"
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self._answers = answers
+
+    def client(self, service: str, region: str) -> Any:
+        client = boto3.client(cast("Any", service), region_name=region, aws_access_key_id="1",
+                              aws_secret_access_key="2")  # fmt: skip
+        stub = Stubber(client)
+        for operation, answer in self._answers.items():
+            stub.add_response(operation, answer)
+        stub.activate()
+        return client
+
+
+def real(**answers: Any) -> Live:
+    return Live(
+        settings=Settings(_env_file=None), target=cast("Target", Real(answers)), deployed=deployed(), emulator=None,
+        probe=lambda _: 200,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "request_"),
+    [
+        ("dynamodb", "put_item", {"TableName": "t", "Item": {"pk": {"S": "x"}}}),
+        ("dynamodb", "delete_table", {"TableName": "t"}),
+        ("s3", "put_bucket_versioning", {"Bucket": "b", "VersioningConfiguration": {"Status": "Suspended"}}),
+        ("lambda", "invoke", {"FunctionName": "f"}),
+        ("kms", "generate_data_key", {"KeyId": "k", "KeySpec": "AES_256"}),
+        ("route53", "update_health_check", {"HealthCheckId": "h"}),
+    ],
+)
+def test_a_client_refuses_what_does_not_only_read(service: str, operation: str, request_: dict[str, Any]) -> None:
+    client = real().client(service, EAST)
+    with pytest.raises(ChangeRefusedError):
+        getattr(client, operation)(**request_)
+
+
+def test_a_client_lets_reading_through() -> None:
+    answered = real(describe_key={"KeyMetadata": {"KeyId": "k"}}).ask("kms", EAST, "describe_key", KeyId="k")
+    assert answered["KeyMetadata"]["KeyId"] == "k"
+
+
+def test_all_pages_are_asked_for() -> None:
+    answered = real(list_functions={"Functions": [{"FunctionName": "f"}]}).ask("lambda", EAST, "list_functions")
+    assert answered["Functions"] == [{"FunctionName": "f"}]
+
+
+def test_each_question_is_asked_once_even_at_the_same_time() -> None:
+    there = live({("kms", "describe_key"): {"KeyMetadata": {}}})
+    asking = [
+        threading.Thread(target=there.ask, args=("kms", region, "describe_key"), kwargs={"KeyId": key})
+        for _ in range(5)
+        for region in (EAST, WEST)
+        for key in "ab"
+    ]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    assert len(asked(there)) == 4
+
+
+def test_an_error_that_means_nothing_there_is_none() -> None:
+    there = live({("s3", "get_bucket_policy"): refusal("NoSuchBucketPolicy", 404)})
+    assert there.ask_for("s3", EAST, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket="b") is None
+    with pytest.raises(UnansweredError, match="s3 of us-east-1 cannot be asked"):
+        there.ask("s3", EAST, "get_bucket_policy", Bucket="b")
+
+
+def test_a_service_that_is_down_is_asked_no_second_question() -> None:
+    there = live({("iam", "get_role"): refusal("ServiceUnavailable", 503)})
+    for role in "abc":
+        with pytest.raises(UnansweredError) as error:
+            there.ask("iam", EAST, "get_role", RoleName=role)
+        assert error.value.unreachable
+        assert error.value.service == "iam"
+    assert len(asked(there)) == 1
+
+
+def test_a_service_that_refuses_is_asked_again() -> None:
+    there = live({("iam", "get_role"): refusal("AccessDenied", 403)})
+    for role in "abc":
+        with pytest.raises(UnansweredError):
+            there.ask("iam", EAST, "get_role", RoleName=role)
+    assert len(asked(there)) == 3
+
+
+def asked(there: Live) -> list[Any]:
+    target: Any = there.target
+    assert isinstance(target, Aws)
+    return target.asked

@@ -1,0 +1,64 @@
+"""Policies, compared by what they say."""
+
+import json
+from typing import Any
+
+import pytest
+
+from healthcare_dr.ops.verify.policies import allows, demands_tls, differences
+
+BUCKET = "arn:aws:s3:::b"
+TLS = {"Sid": "Tls", "Effect": "Deny", "Principal": "*", "Action": ["s3:*"], "Resource": [BUCKET, f"{BUCKET}/*"],
+       "Condition": {"Bool": {"aws:SecureTransport": "false"}}}  # fmt: skip
+READ = {"Sid": "Read", "Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": "*"}
+
+
+def policy(*statements: Any) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def test_the_order_of_a_list_and_a_list_of_one_say_nothing_else() -> None:
+    written = READ | {"Action": ["s3:ListBucket", "s3:GetObject"], "Resource": ["*"]}
+    assert list(differences(json.dumps(policy(READ)), policy(written))) == []
+    assert list(differences(policy(TLS), policy(TLS | {"Principal": {"AWS": "*"}}))) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (policy(TLS), ["the statement Read is missing"]),
+        (policy(TLS, READ | {"Effect": "Deny"}), ["the statement Read has changed"]),
+        (policy(TLS, READ | {"Condition": {"Bool": {"a": "true"}}}), ["the statement Read has changed"]),
+        (policy(TLS, READ, READ | {"Sid": "More"}), ["the statement More has been added"]),
+        (policy(TLS | {"Principal": {"AWS": "AROAEXAMPLE"}}, READ), ["the statement Tls has changed"]),
+    ],
+)
+def test_a_statement_that_differs_is_named(found: dict[str, Any], told: list[str]) -> None:
+    assert list(differences(policy(TLS, READ), found)) == told
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"Effect": "Allow"},
+        {"Principal": {"AWS": "arn:aws:iam::1:root"}},
+        {"Action": ["s3:GetObject"]},
+        {"Resource": f"{BUCKET}/*"},
+        {"Condition": {"Bool": {"aws:SecureTransport": "true"}}},
+        {"Condition": None},
+    ],
+)
+def test_tls_is_demanded_of_everybody_for_everything_or_not_at_all(damage: dict[str, Any]) -> None:
+    assert demands_tls(policy(READ, TLS), BUCKET)
+    assert not demands_tls(policy(READ, TLS | damage), BUCKET)
+
+
+@pytest.mark.trap(17)
+def test_a_service_needs_every_action() -> None:
+    alarms = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Resource": "*",
+              "Action": ["kms:Decrypt", "kms:GenerateDataKey*"]}  # fmt: skip
+    needed = ("kms:Decrypt", "kms:GenerateDataKey")
+    assert allows(policy(alarms), "cloudwatch.amazonaws.com", needed)
+    assert not allows(policy(alarms | {"Action": "kms:Decrypt"}), "cloudwatch.amazonaws.com", needed)
+    assert not allows(policy(alarms | {"Principal": "*"}), "cloudwatch.amazonaws.com", needed)
+    assert not allows(policy(alarms | {"Effect": "Deny"}), "cloudwatch.amazonaws.com", needed)

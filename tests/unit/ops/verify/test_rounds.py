@@ -1,0 +1,149 @@
+"""How questions are put, and what becomes of those that nobody answers."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+
+from healthcare_dr.ops.verify.live import ChangeRefusedError, Live
+from healthcare_dr.ops.verify.model import Check, Problem
+from healthcare_dr.ops.verify.rounds import verify
+from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, Aws, live, refusal
+
+ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": ACCOUNT}}
+DOWN = ConnectTimeoutError(endpoint_url="https://x")
+
+
+def check(name: str, examine: Any, *, each_region: bool = True) -> Check:
+    return Check(name=name, asks="a", why="w", numbers=("R1.1",), mend="m", each_region=each_region, serves=True,
+                 examine=examine)  # fmt: skip
+
+
+def nothing(there: Live, region: str) -> Iterator[str]:
+    del there, region
+    yield from ()
+
+
+def test_nothing_found_is_ready() -> None:
+    done = verify(live(ME), [check("a", nothing)])
+    assert done.ready
+    assert done.findings == ()
+    assert done.asked == ("reachable", "a")
+
+
+def test_a_finding_says_where_why_and_how_to_mend_it() -> None:
+    done = verify(live(ME), [check("a", lambda _, region: [f"{region} is broken"] if region == WEST else [])])
+    (finding,) = done.findings
+    assert (finding.check, finding.severity, finding.region) == ("a", "failure", WEST)
+    assert (finding.problem, finding.why, finding.numbers, finding.mend) == ("us-west-2 is broken", "w", ("R1.1",), "m")
+    assert not done.ready
+    assert done.document()["findings"][0]["problem"] == "us-west-2 is broken"
+
+
+def test_a_question_to_the_platform_is_put_once() -> None:
+    done = verify(live(ME), [check("a", lambda _, region: [region], each_region=False)])
+    assert [(finding.region, finding.problem) for finding in done.findings] == [(None, EAST)]
+
+
+def test_notes_do_not_stand_in_the_way_and_everything_else_does() -> None:
+    def say(severity: Any) -> Check:
+        return check("a", lambda _, __: [Problem("p", severity)])
+
+    assert verify(live(ME), [say("note")]).ready
+    for severity in ("failure", "unknown", "draining"):
+        assert not verify(live(ME), [say(severity)]).ready
+
+
+def test_the_worst_is_told_first() -> None:
+    severities = ["note", "draining", "unknown", "failure"]
+    done = verify(live(ME), [check("a", lambda _, __: [Problem("p", one) for one in severities])])  # type: ignore[arg-type]
+    assert [finding.severity for finding in done.findings[::2]] == severities[::-1]
+
+
+def test_what_is_refused_is_unknown_and_what_was_found_before_is_kept() -> None:
+    def examine(there: Live, region: str) -> Iterator[str]:
+        yield "found before"
+        there.ask("kms", region, "describe_key", KeyId="k")
+
+    answers = ME | {("kms", EAST, "describe_key"): refusal("AccessDenied"), ("kms", WEST, "describe_key"): {}}
+    done = verify(live(answers), [check("a", examine)])
+    (unknown,) = [finding for finding in done.findings if finding.severity == "unknown"]
+    assert (unknown.region, unknown.service) == (EAST, "kms")
+    assert "AccessDenied" in unknown.problem
+    assert [finding.problem for finding in done.findings].count("found before") == 2
+
+
+def without_a_part(there: Live, region: str) -> Iterator[str]:
+    yield there.ask("kms", region, "describe_key", KeyId="k")["KeyMetadata"]
+
+
+def test_an_answer_of_another_shape_is_unknown() -> None:
+    done = verify(live(ME | {("kms", "describe_key"): {}}), [check("a", without_a_part)])
+    assert {finding.severity for finding in done.findings} == {"unknown"}
+    assert "makes no sense: KeyError" in done.findings[0].problem
+
+
+def test_a_region_that_does_not_answer_is_one_finding_and_is_asked_nothing_more() -> None:
+    def examine(there: Live, region: str) -> Iterator[str]:
+        there.ask("kms", region, "describe_key", KeyId="k")
+        yield f"asked {region}"
+
+    answers = ME | {("sts", WEST, "get_caller_identity"): DOWN, ("kms", "describe_key"): {}}
+    there = live(answers)
+    done = verify(there, [check("a", examine), check("both", lambda it, _: examine(it, WEST), each_region=False)])
+    assert [(finding.check, finding.region, finding.severity) for finding in done.findings] == [
+        ("a", EAST, "failure"), ("reachable", WEST, "unknown"), ("both", None, "unknown"),
+    ]  # fmt: skip
+    target: Any = there.target
+    assert isinstance(target, Aws)
+    assert [region for service, region, *_ in target.asked if service == "kms"] == [EAST]
+
+
+def test_a_region_that_refuses_is_there() -> None:
+    assert verify(live({("sts", "get_caller_identity"): refusal("AccessDenied", 403)}), [check("a", nothing)]).ready
+
+
+def test_credentials_of_another_account_are_a_failure() -> None:
+    done = verify(live({("sts", "get_caller_identity"): {"Account": "999"}}), [check("a", nothing)])
+    assert {(finding.check, finding.severity) for finding in done.findings} == {("reachable", "failure")}
+    assert "account 999, but 123456789012 is deployed to" in done.findings[0].problem
+
+
+def test_only_the_regions_that_are_wanted_are_asked() -> None:
+    done = verify(live(ME), [check("a", lambda _, region: [region])], regions=(WEST,))
+    assert [finding.problem for finding in done.findings] == [WEST]
+
+
+def test_what_takes_too_long_is_unknown_and_does_not_hold_up_the_rest() -> None:
+    never = threading.Event()
+
+    def hang(there: Live, region: str) -> Iterator[str]:
+        del there, region
+        never.wait(30)
+        yield from ()
+
+    began = time.monotonic()
+    done = verify(live(ME), [check("slow", hang), check("a", lambda _, region: [region])], limit_seconds=0.5)
+    never.set()
+    assert time.monotonic() - began < 5
+    assert sorted((finding.check, finding.severity) for finding in done.findings) == [
+        ("a", "failure"), ("a", "failure"), ("slow", "unknown"), ("slow", "unknown"),
+    ]  # fmt: skip
+
+
+def test_each_answer_is_told() -> None:
+    told: list[tuple[int, int, str]] = []
+    verify(live(ME), [check("a", nothing)], told=lambda *one: told.append(one))
+    assert [(done, total) for done, total, name in told if name == "a"] == [(1, 2), (2, 2)]
+
+
+def test_a_defect_of_ours_is_no_finding() -> None:
+    def change(there: Live, region: str) -> list[str]:
+        del there
+        raise ChangeRefusedError(region)
+
+    with pytest.raises(ChangeRefusedError):
+        verify(live(ME), [check("a", change)])

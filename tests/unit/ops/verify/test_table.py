@@ -1,0 +1,32 @@
+"""What an operator reads."""
+
+import io
+
+from rich.console import Console
+
+from healthcare_dr.ops.verify.model import Finding, Verification
+from healthcare_dr.ops.verify.table import print_verification
+
+
+def printed(*findings: Finding) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    print_verification(
+        console, Verification(target="embedded", suffix="dev", asked=("a", "b"), findings=findings, seconds=1.5)
+    )
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_finding_is_a_row_and_the_verdict_the_last_line() -> None:
+    wrong = Finding(check="bucket-policy", severity="failure", region="us-west-2", problem="[no] policy", why="because",
+                    numbers=("C6", "trap 19"), mend="mend it")  # fmt: skip
+    text = printed(wrong)
+    for part in ("failure", "bucket-policy", "C6, trap 19", "us-west-2: [no] policy", "because", "mend it"):
+        assert part in text
+    assert text.splitlines()[-1] == (
+        "recovery would NOT work as designed now (embedded, suffix dev): 2 checks in 1.5 s"
+    )
+
+
+def test_nothing_found_is_one_line() -> None:
+    assert printed() == "recovery would work now (embedded, suffix dev): 2 checks in 1.5 s\n"

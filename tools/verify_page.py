@@ -1,0 +1,31 @@
+"""Writes docs/verify.md: every check of `hdr verify`, from the code that asks."""
+
+from pathlib import Path
+
+from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.verify.model import Check
+from healthcare_dr.ops.verify.rounds import LIMIT_SECONDS, REACHABLE
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, TEMPLATE = DOCS / "verify.md", DOCS / "verify.template.md"
+COLUMNS = ("check", "what has to hold", "why it matters for recovery", "requirement, trap", "how to mend it")
+
+
+def page() -> str:
+    """The page."""
+    rows = [_line(COLUMNS), "|---" * len(COLUMNS) + "|", *(_row(check) for check in (REACHABLE, *CATALOG.values()))]
+    template = TEMPLATE.read_text(encoding="utf-8")
+    return template.replace("SECONDS", f"{LIMIT_SECONDS:.0f}").replace("CHECKS", "\n".join(rows))
+
+
+def _row(check: Check) -> str:
+    name = f"`{check.name}`{' ●' if check.serves else ''}<br>{'each region' if check.each_region else 'once'}"
+    return _line((name, check.asks, check.why, ", ".join(check.numbers), check.mend))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
