@@ -11,6 +11,8 @@ from healthcare_dr.emulator.fixes import (
     apigateway,
     cloudtrail,
     cloudwatch,
+    cloudwatch_alarms,
+    cloudwatch_logs,
     dynamodb,
     dynamodb_reads,
     dynamodb_streams,
@@ -31,6 +33,9 @@ FIXES: tuple[Callable[[], None], ...] = (
     gateway.close_the_administration,
     cloudtrail.keep_tags_of_a_new_trail,
     cloudwatch.describe_alarms_in_full,
+    cloudwatch_alarms.evaluate_each_period_of_an_alarms_own_metric,
+    cloudwatch_alarms.evaluate_alarms_periodically,
+    cloudwatch_logs.take_metrics_out_of_logs,
     ec2.keep_all_of_a_flow_log,
     ec2.keep_no_ports_for_all_protocols,
     ec2.tag_the_default_egress_rule,
@@ -60,6 +65,6 @@ FIXES: tuple[Callable[[], None], ...] = (
 
 
 def apply() -> None:
-    """Apply every fix, once, before the first request."""
+    """Apply every fix, once, before the first request, on the loop that serves."""
     for fix in FIXES:
         fix()

@@ -72,7 +72,7 @@ def watched_here(platform: Platform) -> Problems:
 
 
 def _own(alarm: Resource) -> bool:
-    return alarm.get("dimensions") == {"service": SENTINEL}
+    return bool(alarm.get("dimensions") == {"service": SENTINEL})
 
 
 def _fires(alarm: Resource) -> tuple[object, ...]:
