@@ -278,7 +278,7 @@ def test_policies_see_which_partition_a_request_names(
             try:
                 getattr(dynamodb, operation)(TableName=name, **{"Key" if operation == "get_item" else "Item": item})
             except dynamodb.exceptions.ClientError as error:
-                return error.response["Error"]["Code"] != "AccessDeniedException"
+                return bool(error.response["Error"]["Code"] != "AccessDeniedException")
             return True
 
         assert allowed("$platform#heartbeat")
