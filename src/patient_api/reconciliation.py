@@ -4,11 +4,14 @@ The stream hands over a batch at least once, and each item's changes in their or
 number of its first change; Lambda then hands over the batch again from there, and what had succeeded is done twice,
 which is as once (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
 
+The peer's heartbeats come with the stream as well: they tell how late replication is.
+
 Versions and audit events are only ever added. IAM cannot allow to add an item and forbid to replace it, so what streams
 tell of one that was changed or removed is reported: `TamperedItems` counts it, each time Lambda hands it over.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,8 +25,11 @@ from patient_api.records.items import VERSION, Item, version_in
 from patient_api.records.model import RecordKey
 from patient_api.records.reconcile import Change, Reconciler
 from patient_api.records.siblings import Link
+from patient_api.region.arrivals import Arrivals
 
 SERVICE: Final = "reconciliation"
+# Under whose name the lag is published, with all else that a region says of its peer.
+SENTINEL: Final = "sentinel"
 
 _CHANGED: Final = frozenset({"MODIFY", "REMOVE"})
 
@@ -31,7 +37,7 @@ Response = dict[str, list[dict[str, str]]]
 
 
 @dataclass
-class _Arrivals:
+class _Arrived:
     """A record's part in a batch: its new versions in their order, and the number of the first."""
 
     sequence: str
@@ -39,15 +45,20 @@ class _Arrivals:
 
 
 class Reconciliation:
-    """`reconcile` does it for one record, and may raise StorageFault. `audit_table` is the name of the audit table."""
+    """`reconcile` does it for one record, and may raise StorageFault. `audit_table` is the name of the audit table;
+    `heartbeats` looks for those of the peer."""
 
-    def __init__(self, *, reconcile: Callable[[Change], None], audit_table: str, journal: Journal) -> None:
+    def __init__(
+        self, *, reconcile: Callable[[Change], None], audit_table: str, heartbeats: Arrivals, journal: Journal
+    ) -> None:
         self._reconcile = reconcile
+        self._heartbeats = heartbeats
         self._audit = f":table/{audit_table}/"
         self._journal = journal
 
     def __call__(self, event: Mapping[str, Any]) -> Response:
         """Reconcile each record in a batch once, and say which have to come again."""
+        self._heartbeats.witness(event["Records"])
         for entry in event["Records"]:
             if self._is_tampering(entry):
                 self._report(entry)
@@ -68,7 +79,7 @@ class Reconciliation:
         self._journal.error("an item that must not change was changed", change=entry["eventName"], **keys)
         self._journal.count({"TamperedItems": 1})
 
-    def _reconciled(self, key: RecordKey, arrivals: _Arrivals) -> bool:
+    def _reconciled(self, key: RecordKey, arrivals: _Arrived) -> bool:
         try:
             self._reconcile(_change(key, arrivals))
         except StorageFault as fault:
@@ -83,6 +94,11 @@ class Reconciliation:
 
 def build(*, environment: Environment, clients: Clients, journal: Journal) -> Reconciliation:
     """The reconciliation of one region on these clients."""
+    heartbeats = Arrivals(
+        peer_region=environment.peer_region,
+        journal=Journal(service=SENTINEL, region=environment.region, level=environment.log_level),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+    )
 
     def opened(key: RecordKey, after: str) -> None:
         journal.info("conflict", after=after, **_named(key))
@@ -94,7 +110,12 @@ def build(*, environment: Environment, clients: Clients, journal: Journal) -> Re
         region=environment.region,
         opened=opened,
     )
-    return Reconciliation(reconcile=reconciler.reconcile, audit_table=environment.audit_table, journal=journal)
+    return Reconciliation(
+        reconcile=reconciler.reconcile,
+        audit_table=environment.audit_table,
+        heartbeats=heartbeats,
+        journal=journal,
+    )
 
 
 def wire(variables: Mapping[str, str]) -> Reconciliation:
@@ -107,12 +128,12 @@ def wire(variables: Mapping[str, str]) -> Reconciliation:
     )
 
 
-def _by_record(stream: Sequence[Mapping[str, Any]]) -> dict[RecordKey, _Arrivals]:
-    found: dict[RecordKey, _Arrivals] = {}
+def _by_record(stream: Sequence[Mapping[str, Any]]) -> dict[RecordKey, _Arrived]:
+    found: dict[RecordKey, _Arrived] = {}
     for change in (entry["dynamodb"] for entry in stream if entry["eventName"] == "INSERT"):
         key, sk = _record_of(change["Keys"]["pk"]["S"]), change["Keys"]["sk"]["S"]
         if key is not None and sk.startswith(VERSION):
-            found.setdefault(key, _Arrivals(change["SequenceNumber"])).versions.append(change["NewImage"])
+            found.setdefault(key, _Arrived(change["SequenceNumber"])).versions.append(change["NewImage"])
     return found
 
 
@@ -124,7 +145,7 @@ def _record_of(pk: str) -> RecordKey | None:
     return RecordKey(*parts)
 
 
-def _change(key: RecordKey, arrivals: _Arrivals) -> Change:
+def _change(key: RecordKey, arrivals: _Arrived) -> Change:
     newest = max((version_in(item) for item in arrivals.versions), key=lambda version: version.stamp)
     return Change(key, tuple(Link.of(item) for item in arrivals.versions), newest)
 

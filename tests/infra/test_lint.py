@@ -9,6 +9,7 @@ from infra.mutations import Mutation, data_mutations, document_mutations
 from infra.mutations_faults import fault_mutations
 from infra.mutations_platform import compute_mutations, key_mutations, network_mutations, platform_mutations
 from infra.mutations_routes import route_mutations
+from infra.mutations_sentinel import sentinel_mutations
 from infra.mutations_traffic import alarm_mutations, traffic_mutations
 from infra.mutations_workers import index_key_mutations, privilege_mutations, worker_mutations
 
@@ -22,6 +23,7 @@ MUTATIONS = [
     *network_mutations(),
     *platform_mutations(),
     *worker_mutations(),
+    *sentinel_mutations(),
     *privilege_mutations(),
     *index_key_mutations(),
     *route_mutations(),

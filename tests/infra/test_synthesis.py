@@ -77,6 +77,6 @@ def test_outputs_name_what_an_operator_needs(synthesis: Synthesis) -> None:
 def test_all_functions_of_a_stack_share_one_zip(synthesis: Synthesis) -> None:
     for stack in (PRIMARY, SECONDARY):
         functions = synthesis.json(stack)["resource"]["aws_lambda_function"]
-        assert len(functions) == 3
+        assert len(functions) == 4
         (filename,) = {function["filename"] for function in functions.values()}
         assert list(synthesis.folder(stack).rglob("*.zip")) == [synthesis.folder(stack) / filename]

@@ -8,7 +8,8 @@ from healthcare_dr.emulator import checks, conditions, control_planes
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.doors import Doors
-from healthcare_dr.emulator.fixes import route53
+from healthcare_dr.emulator.doors.names import let_functions_find
+from healthcare_dr.emulator.fixes import lambda_runtime, route53
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.route53.plane import DataPlane
 from healthcare_dr.emulator.route53.publishing import publisher
@@ -20,7 +21,7 @@ GLOBAL = "us-east-1"
 
 
 class DataPlanes:
-    """All of it, for one process; to be made before the first request."""
+    """All of it, for one process; to be made before the first request, and after the fixes."""
 
     def __init__(self, layout: Layout, ports: Ports) -> None:
         watched = conditions.Watched(layout.conditions)
@@ -37,6 +38,7 @@ class DataPlanes:
         )
         checks.install(self._route53.checks, secret=secret)
         route53.answer_status_from(self._route53.checks)
+        let_functions_find(ports, packages=lambda_runtime.packages())
         self._doors = Doors(
             layout=layout,
             ports=ports,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from healthcare_dr.infra.api import ALIAS, PATIENT_API
 from healthcare_dr.infra.function import Shape
 from healthcare_dr.infra.replication import RULE_ID
+from healthcare_dr.infra.sentinel import SENTINEL
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.tables import RECORD_INDEX, UPDATE_INDEX
 from healthcare_dr.infra.workers import CONFIRMATION, RECONCILIATION
@@ -43,6 +44,7 @@ class Watched:
     api: str
     confirmation: str
     reconciliation: str
+    sentinel: str
 
 
 def service(shape: Shape) -> dict[str, str]:
@@ -153,6 +155,17 @@ def recovery_point(site: Site) -> list[Rule]:
                 threshold=site.settings.replication_lag_seconds * 1000,
             )
             for table, name in _tables(site).items()
+        ),
+        # Measured here, every minute; DynamoDB's own metric is silent while nothing is written, and with its region.
+        # That nothing arrives at all is told by the age of the heartbeat.
+        Rule(
+            name="heartbeat-replication-lag",
+            why=f"Heartbeats of {site.peer_region} arrive later than the recovery point allows, and so do its records",
+            namespace=OWN_METRICS,
+            metric="ReplicationLag",
+            dimensions=service(SENTINEL),
+            statistic="Maximum",
+            threshold=site.settings.replication_lag_seconds,
         ),
         Rule(
             name="documents-failed",

@@ -7,6 +7,7 @@ from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAla
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 
 from healthcare_dr.infra.alarm_rules import ALARMING, BELOW, Rule, Watched, integrity, recovery_point, serving
+from healthcare_dr.infra.peer_rules import peer
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.traffic import Health
 
@@ -23,6 +24,7 @@ def regional_alarms(stack: TerraformStack, site: Site, *, watched: Watched, topi
             recovery_point(site),
         ),
         ("integrity-at-risk", f"{site.region} holds data that needs a look", integrity(watched)),
+        ("peer-at-risk", f"{site.peer_region} is in trouble, or {site.region} does not watch it", peer(site, watched)),
     ):
         for rule in rules:
             alarm(stack, site, rule, topic_arn)

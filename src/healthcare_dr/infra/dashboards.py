@@ -11,6 +11,7 @@ from healthcare_dr.infra.alarm_rules import ITERATOR_AGE_MS, OWN_METRICS, PENDIN
 from healthcare_dr.infra.api import PATIENT_API
 from healthcare_dr.infra.function import Shape
 from healthcare_dr.infra.replication import RULE_ID
+from healthcare_dr.infra.sentinel import INTERVAL_SECONDS, SENTINEL
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.traffic import Health
 from healthcare_dr.infra.workers import CONFIRMATION, RECONCILIATION
@@ -34,6 +35,7 @@ def dashboard(
     widgets = [
         *_failover(health),
         *_recovery_point(site),
+        *_peer(site),
         *_integrity(site),
         *_load(site, api_id),
     ]
@@ -90,10 +92,10 @@ def _recovery_point(site: Site) -> list[Widget]:
         {
             "type": "alarm",
             "properties": {
-                "title": "Recovery point and region",
+                "title": "Recovery point, region and peer",
                 "alarms": [
                     site.regional_arn("cloudwatch", f"alarm:{names.of(alarm)}")
-                    for alarm in ("recovery-point-at-risk", "region-impaired", "integrity-at-risk")
+                    for alarm in ("recovery-point-at-risk", "region-impaired", "integrity-at-risk", "peer-at-risk")
                 ],
             },
         },
@@ -124,6 +126,32 @@ def _recovery_point(site: Site) -> list[Widget]:
             stat="Maximum",
         ),
     ]  # fmt: skip
+
+
+def _peer(site: Site) -> list[Widget]:
+    limit = site.settings.replication_lag_seconds
+    return [
+        _chart(
+            f"{site.peer_region} as seen from here (1: healthy), and own heartbeat written",
+            site.region,
+            [_own(SENTINEL, metric) for metric in ("PeerHealthy", "HeartbeatWritten")],
+            stat="Minimum",
+        ),
+        _chart(
+            f"Replication of heartbeats from {site.peer_region} (s)",
+            site.region,
+            [_own(SENTINEL, "ReplicationLag")],
+            stat="Maximum",
+            limit=("Recovery point", limit),
+        ),
+        _chart(
+            f"Age of the newest heartbeat of {site.peer_region} (s)",
+            site.region,
+            [_own(SENTINEL, "HeartbeatAge")],
+            stat="Maximum",
+            limit=("Alarm", INTERVAL_SECONDS + limit),
+        ),
+    ]
 
 
 def _integrity(site: Site) -> list[Widget]:
@@ -163,7 +191,7 @@ def _integrity(site: Site) -> list[Widget]:
             site.region,
             [
                 ["AWS/Lambda", "Errors", "FunctionName", site.names.of(shape.name), {"label": shape.name}]
-                for shape in (CONFIRMATION, RECONCILIATION)
+                for shape in (CONFIRMATION, RECONCILIATION, SENTINEL)
             ],
             stat="Sum",
         ),

@@ -1,6 +1,6 @@
 """A Lambda function as every function of the platform is: one zip, a role and a log group of its own, the key."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +61,12 @@ def lambda_function(
     role: IamRole,
     key: KmsKey,
     after: Sequence[ITerraformDependable],
+    variables: Mapping[str, str] | None = None,
 ) -> LambdaFunction:
     """The function, and before it the log group that Lambda would else create, unencrypted (trap 38).
 
-    `after` holds what else has to exist before the function is created.
+    `after` holds what else has to exist before the function is created, `variables` what its environment has that
+    those of the others have not.
     """
     name = site.names.of(shape.name)
     log_group = CloudwatchLogGroup(
@@ -100,6 +102,7 @@ def lambda_function(
                 "PEER_ROLE_ARN": site.role_arn("documents-peer", site.peer_region),
                 "INDEX_KEY_ALIAS": site.names.index_key_alias(),
                 "LOG_LEVEL": site.settings.log_level,
+                **(variables or {}),
             }
         ),
         tags={"DataClass": "phi"},

@@ -50,6 +50,10 @@ def _key_policy(site: Site, roles: Roles) -> str:
             condition=through(site, "dynamodb", "sns"),
         ),
         policy.allow(
+            "SentinelRole", policy.KEY_USE, "*", principal={"AWS": roles.sentinel.arn},
+            condition=through(site, "dynamodb"),
+        ),
+        policy.allow(
             "PeerDocumentsRole", policy.KEY_USE, "*", principal=root,
             condition={
                 "ArnEquals": {"aws:PrincipalArn": site.role_arn("documents-peer", site.region)},

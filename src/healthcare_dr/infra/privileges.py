@@ -11,12 +11,15 @@ from healthcare_dr.infra.documents import QUARANTINE_TAG
 from healthcare_dr.infra.policy import Condition
 from healthcare_dr.infra.site import Site
 
+# The partition of the records table that holds each region's sign of life.
+HEARTBEATS = "$platform#heartbeat"
 READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE_DOCUMENTS = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
 # By version, so that a quarantine meets the bytes that were looked at and no others.
 QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
 # Tagging replaces all tags of an object: whoever could set any could lift a quarantine.
 ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
+ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEATS]}}
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
 
 
@@ -72,6 +75,15 @@ def reconciliation(site: Site, key_arn: str) -> str:
         policy.allow("Stream", READ_STREAM, site.stream_arns),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "sns")),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
+    )
+
+
+def sentinel(site: Site, key_arn: str) -> str:
+    """The function that writes its region's heartbeat and reads the peer's: no other item is in its reach."""
+    records, _ = site.table_arns
+    return policy.document(
+        policy.allow("Heartbeats", ("dynamodb:GetItem", "dynamodb:PutItem"), records, condition=ONLY_HEARTBEATS),
+        policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb")),
     )
 
 

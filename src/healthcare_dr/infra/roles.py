@@ -20,6 +20,7 @@ class Roles:
     api: IamRole
     confirmation: IamRole
     reconciliation: IamRole
+    sentinel: IamRole
     documents_peer: IamRole
 
 
@@ -30,6 +31,7 @@ class Permissions:
     api: list[ITerraformDependable]
     confirmation: list[ITerraformDependable]
     reconciliation: list[ITerraformDependable]
+    sentinel: list[ITerraformDependable]
 
 
 def roles(stack: TerraformStack, site: Site) -> Roles:
@@ -40,6 +42,7 @@ def roles(stack: TerraformStack, site: Site) -> Roles:
         # A role's name takes 64 characters, so it is shorter than the function's.
         confirmation=_function_role(stack, site, "confirmation_role", "confirmation"),
         reconciliation=_function_role(stack, site, "reconciliation_role", "reconciliation"),
+        sentinel=_function_role(stack, site, "sentinel_role", "sentinel"),
         documents_peer=IamRole(
             stack,
             "documents_peer_role",
@@ -65,6 +68,10 @@ def grant(stack: TerraformStack, site: Site, granted: Roles, *, key_arn: str) ->
         reconciliation=[
             _attach(stack, site, "reconciliation", granted.reconciliation, privileges.reconciliation(site, key_arn)),
             _basic(stack, "reconciliation_basic_execution", granted.reconciliation),
+        ],
+        sentinel=[
+            _attach(stack, site, "sentinel", granted.sentinel, privileges.sentinel(site, key_arn)),
+            _basic(stack, "sentinel_basic_execution", granted.sentinel),
         ],
     )
 

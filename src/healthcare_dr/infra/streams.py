@@ -1,6 +1,7 @@
 """The streams of a region's replicas of both tables, read by the function that reconciles and watches."""
 
 import json
+from collections.abc import Sequence
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.dynamodb_table import DynamodbTable
@@ -12,6 +13,7 @@ from cdktn_provider_aws.lambda_event_source_mapping import (
     LambdaEventSourceMappingFilterCriteriaFilter,
 )
 
+from healthcare_dr.infra.privileges import HEARTBEATS
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.workers import RECONCILIATION
 
@@ -28,40 +30,51 @@ CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
 def reconciled(stack: TerraformStack, sites: tuple[Site, Site], records: DynamodbTable) -> None:
-    """Let each region reconcile what its replica of `records` receives, from the first record on."""
-    _read(stack, sites, records, "reconciliation_stream", VERSIONS)
+    """Let each region reconcile what its replica of `records` receives, from the first record on, and measure by the
+    peer's heartbeats how late that is."""
+    for site, stream_arn in _streams(sites, records):
+        _read(stack, site, stream_arn, "reconciliation_stream", [VERSIONS, _heartbeat_of(site.peer_region)])
 
 
 def watched(stack: TerraformStack, sites: tuple[Site, Site], audit: DynamodbTable) -> None:
     """Let each region tell of items of its replica of `audit` that were replaced or removed."""
-    _read(stack, sites, audit, "tampering_stream", CHANGES)
+    for site, stream_arn in _streams(sites, audit):
+        _read(stack, site, stream_arn, "tampering_stream", [CHANGES])
 
 
-def _read(
-    stack: TerraformStack, sites: tuple[Site, Site], table: DynamodbTable, identifier: str, pattern: object
-) -> None:
+def _heartbeat_of(region: str) -> object:
+    return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEATS]}, "sk": {"S": [region]}}}}
+
+
+def _streams(sites: tuple[Site, Site], table: DynamodbTable) -> Sequence[tuple[Site, str]]:
+    """The table's own stream is its owner's; a replica's is known to its block only."""
     owner, other = sites
-    # The table's own stream is its owner's; a replica's is known to its block only.
-    replica = f"${{one({table.fqn}.replica[*].stream_arn)}}"
-    for site, stream_arn in ((owner, table.stream_arn), (other, replica)):
-        LambdaEventSourceMapping(
-            stack,
-            f"{identifier}_{site.role}",
-            event_source_arn=stream_arn,
-            function_name=site.function_arn(RECONCILIATION.name),
-            starting_position="TRIM_HORIZON",
-            batch_size=BATCH_SIZE,
-            parallelization_factor=BATCHES_AT_ONCE,
-            bisect_batch_on_function_error=True,
-            function_response_types=["ReportBatchItemFailures"],
-            maximum_retry_attempts=FOR_EVER,
-            maximum_record_age_in_seconds=FOR_EVER,
-            # Told of what an operator lets go who sets a limit to free a shard.
-            destination_config=LambdaEventSourceMappingDestinationConfig(
-                on_failure=LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
-            ),
-            filter_criteria=LambdaEventSourceMappingFilterCriteria(
-                filter=[LambdaEventSourceMappingFilterCriteriaFilter(pattern=json.dumps(pattern, sort_keys=True))]
-            ),
-            provider=site.provider,
-        )
+    return (owner, table.stream_arn), (other, f"${{one({table.fqn}.replica[*].stream_arn)}}")
+
+
+def _read(stack: TerraformStack, site: Site, stream_arn: str, identifier: str, patterns: Sequence[object]) -> None:
+    """`patterns` say what is read: a record that matches one of them."""
+    LambdaEventSourceMapping(
+        stack,
+        f"{identifier}_{site.role}",
+        event_source_arn=stream_arn,
+        function_name=site.function_arn(RECONCILIATION.name),
+        starting_position="TRIM_HORIZON",
+        batch_size=BATCH_SIZE,
+        parallelization_factor=BATCHES_AT_ONCE,
+        bisect_batch_on_function_error=True,
+        function_response_types=["ReportBatchItemFailures"],
+        maximum_retry_attempts=FOR_EVER,
+        maximum_record_age_in_seconds=FOR_EVER,
+        # Told of what an operator lets go who sets a limit to free a shard.
+        destination_config=LambdaEventSourceMappingDestinationConfig(
+            on_failure=LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
+        ),
+        filter_criteria=LambdaEventSourceMappingFilterCriteria(
+            filter=[
+                LambdaEventSourceMappingFilterCriteriaFilter(pattern=json.dumps(pattern, sort_keys=True))
+                for pattern in patterns
+            ]
+        ),
+        provider=site.provider,
+    )

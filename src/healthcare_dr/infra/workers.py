@@ -9,8 +9,6 @@ import json
 from collections.abc import Sequence
 
 from cdktn import ITerraformDependable, TerraformStack
-from cdktn_provider_aws.cloudwatch_event_rule import CloudwatchEventRule
-from cdktn_provider_aws.cloudwatch_event_target import CloudwatchEventTarget
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.lambda_function import LambdaFunction
@@ -23,6 +21,7 @@ from cdktn_provider_aws.lambda_permission import LambdaPermission
 from cdktn_provider_aws.sns_topic import SnsTopic
 
 from healthcare_dr.infra.function import Asset, Shape, lambda_function
+from healthcare_dr.infra.schedule import every_minute
 from healthcare_dr.infra.site import Site
 
 CONFIRMATION = Shape(
@@ -41,7 +40,6 @@ RECONCILIATION = Shape(
     timeout_seconds=60,
 )
 SWEEP = json.dumps({"sweep": True})
-SWEEP_SCHEDULE = "rate(1 minute)"
 RETRIES = 2
 # Older than this, a call is worth nothing any more: a sweep has done its work.
 MAXIMUM_EVENT_AGE_SECONDS = 3600
@@ -80,7 +78,16 @@ def document_confirmation(
         # A bucket's ARN names no account, and a name that is free again can become somebody else's.
         source_account=site.account,
     )
-    _sweep(stack, site, function)
+    # For events that were lost, and for copies that are late.
+    every_minute(
+        stack,
+        site,
+        function,
+        name="sweep",
+        description="Looks after documents that are not final yet",
+        target_id=CONFIRMATION.name,
+        event=SWEEP,
+    )
     return function
 
 
@@ -95,32 +102,3 @@ def reconciliation(
 ) -> LambdaFunction:
     """The function that the streams of both tables call."""
     return lambda_function(stack, site, RECONCILIATION, asset=asset, role=role, key=key, after=after)
-
-
-def _sweep(stack: TerraformStack, site: Site, function: LambdaFunction) -> None:
-    """Call the function every minute: for events that were lost, and for copies that are late."""
-    rule = CloudwatchEventRule(
-        stack,
-        "sweep_rule",
-        name=site.names.of("sweep"),
-        description="Looks after documents that are not final yet",
-        schedule_expression=SWEEP_SCHEDULE,
-    )
-    permission = LambdaPermission(
-        stack,
-        "sweep_permission",
-        statement_id="sweep",
-        action="lambda:InvokeFunction",
-        function_name=function.function_name,
-        principal="events.amazonaws.com",
-        source_arn=rule.arn,
-    )
-    CloudwatchEventTarget(
-        stack,
-        "sweep_target",
-        rule=rule.name,
-        target_id=CONFIRMATION.name,
-        arn=function.arn,
-        input=SWEEP,
-        depends_on=[permission],
-    )

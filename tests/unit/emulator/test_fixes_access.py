@@ -249,3 +249,39 @@ def test_a_function_sees_only_what_its_runtime_brings(
         return bool(json.loads(client("lambda").invoke(FunctionName=function)["Payload"].read()) == ["boto3"])
 
     holds_only_when_mended(probe)
+
+
+@pytest.mark.parametrize("operation", ["get_item", "put_item"])
+def test_policies_see_which_partition_a_request_names(
+    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str], operation: str
+) -> None:
+    def probe(client: Clients) -> bool:
+        name = uuid.uuid4().hex
+        table = client("dynamodb").create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
+            BillingMode="PAY_PER_REQUEST",
+        )["TableDescription"]["TableArn"]
+        statement = {
+            "Effect": "Allow",
+            "Action": ["dynamodb:GetItem", "dynamodb:PutItem"],
+            "Resource": table,
+            "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["$platform#heartbeat"]}},
+        }
+        role = make_role(client, name, statement, trust=ROOT)
+        session = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        dynamodb = client("dynamodb", credentials=session)
+
+        def allowed(pk: str) -> bool:
+            item = {"pk": {"S": pk}, "sk": {"S": "us-east-1"}}
+            try:
+                getattr(dynamodb, operation)(TableName=name, **{"Key" if operation == "get_item" else "Item": item})
+            except dynamodb.exceptions.ClientError as error:
+                return bool(error.response["Error"]["Code"] != "AccessDeniedException")
+            return True
+
+        assert allowed("$platform#heartbeat")
+        return not allowed("north-clinic#Patient#1")
+
+    holds_only_when_mended(probe)

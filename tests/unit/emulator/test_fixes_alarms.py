@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ Clients = Callable[..., Any]
 Probe = Callable[[Clients], bool]
 
 NAMESPACE = "Alarms"
-# Several evaluations, on a machine that does much else.
-WITHIN_SECONDS = 30.0
+# Silence counts after three periods, the shortest that CloudWatch knows, on a machine that does much else.
+WITHIN_SECONDS = 90.0
+SHORT = 10
 
 
 def dimension(value: str) -> list[dict[str, str]]:
@@ -106,6 +108,18 @@ def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_mend
     holds_only_when_mended(probe)
 
 
+def test_an_alarm_that_has_to_last_does(holds_only_when_mended: Callable[[Probe], None]) -> None:
+    def probe(client: Clients) -> bool:
+        alarm = alarm_on(client, "a", EvaluationPeriods=2)
+        for seconds, value in ((60, 0), (0, 100)):
+            at = datetime.now(UTC) - timedelta(seconds=seconds)
+            data = [{"MetricName": alarm, "Dimensions": dimension("a"), "Value": value, "Timestamp": at}]
+            client("cloudwatch").put_metric_data(Namespace=NAMESPACE, MetricData=data)
+        return state(client, alarm) == "OK"
+
+    holds_only_when_mended(probe)
+
+
 def test_an_alarm_moves_by_its_own_data_and_tells_its_topic(mended: Clients) -> None:
     topic, queue = queue_of(mended)
     alarm = alarm_on(mended, "a", AlarmActions=[topic])
@@ -136,8 +150,9 @@ def test_dimensions_match_in_any_order(mended: Clients) -> None:
 def test_silence_means_what_the_alarm_says(mended: Clients, as_is: Clients, treatment: str, expected: str) -> None:
     topic, queue = queue_of(mended)
     actions: dict[str, Any] = {"AlarmActions": [topic], "OKActions": [topic]}
-    alarm = alarm_on(mended, "a", TreatMissingData=treatment, **actions)
-    unmended = alarm_on(as_is, "a", TreatMissingData=treatment)
+    alarm = alarm_on(mended, "a", TreatMissingData=treatment, Period=SHORT, **actions)
+    unmended = alarm_on(as_is, "a", TreatMissingData=treatment, Period=SHORT)
+    assert state(mended, alarm) == "INSUFFICIENT_DATA"
     put(mended, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
     becomes(mended, alarm, expected)
     assert state(as_is, unmended) == "INSUFFICIENT_DATA"
@@ -147,7 +162,7 @@ def test_silence_means_what_the_alarm_says(mended: Clients, as_is: Clients, trea
 
 
 def test_silence_is_no_data_or_leaves_an_alarm_alone(mended: Clients) -> None:
-    missing, ignored = (alarm_on(mended, "a", TreatMissingData=how) for how in ("missing", "ignore"))
+    missing, ignored = (alarm_on(mended, "a", TreatMissingData=how, Period=SHORT) for how in ("missing", "ignore"))
     for alarm in (missing, ignored):
         mended("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
     becomes(mended, missing, "INSUFFICIENT_DATA")
@@ -158,7 +173,7 @@ def test_alarms_of_every_region_are_evaluated_in_their_own(mended: Clients) -> N
     topic, queue = queue_of(mended, WEST)
     served = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching")
     put(mended, served, 0, dimension("a"), WEST)
-    silent = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching", AlarmActions=[topic])
+    silent = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching", Period=SHORT, AlarmActions=[topic])
     put(mended, silent, 0, dimension("a"), EAST)
     becomes(mended, silent, "ALARM", WEST)
     assert state(mended, served, WEST) == "OK"
@@ -171,6 +186,6 @@ def test_alarms_of_every_region_are_evaluated_in_their_own(mended: Clients) -> N
 def test_data_within_the_window_are_no_silence(mended: Clients) -> None:
     alarm = alarm_on(mended, "a", TreatMissingData="breaching")
     put(mended, alarm, 0, dimension("a"))
-    silent = alarm_on(mended, "a", TreatMissingData="breaching")
+    silent = alarm_on(mended, "a", TreatMissingData="breaching", Period=SHORT)
     becomes(mended, silent, "ALARM")
     assert state(mended, alarm) == "OK"

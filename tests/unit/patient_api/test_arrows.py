@@ -21,7 +21,7 @@ RANKS = {
     "search": 4,
     "api": 5,
 }
-ENTRIES = {"handler", "wiring", "confirmation", "reconciliation"}
+ENTRIES = {"handler", "wiring", "confirmation", "reconciliation", "sentinel"}
 # The store keeps a version and its event in one transaction; an event names the record's type.
 BESIDE = {("records", "audit"), ("audit", "records")}
 

@@ -11,7 +11,10 @@ from healthcare_dr.emulator.fixes import (
     apigateway,
     cloudtrail,
     cloudwatch,
+    cloudwatch_alarms,
+    cloudwatch_logs,
     dynamodb,
+    dynamodb_access,
     dynamodb_reads,
     dynamodb_restores,
     dynamodb_streams,
@@ -32,11 +35,15 @@ FIXES: tuple[Callable[[], None], ...] = (
     gateway.close_the_administration,
     cloudtrail.keep_tags_of_a_new_trail,
     cloudwatch.describe_alarms_in_full,
+    cloudwatch_alarms.evaluate_each_period_of_an_alarms_own_metric,
+    cloudwatch_alarms.evaluate_alarms_periodically,
+    cloudwatch_logs.take_metrics_out_of_logs,
     ec2.keep_all_of_a_flow_log,
     ec2.keep_no_ports_for_all_protocols,
     ec2.tag_the_default_egress_rule,
     ec2_peering.keep_peering_options,
     dynamodb.give_a_replica_its_own_key,
+    dynamodb_access.tell_policies_the_leading_keys,
     dynamodb_reads.count_what_a_read_reads,
     dynamodb_reads.tell_what_a_batch_read_costs,
     dynamodb_restores.restore_what_was_there_then,
@@ -63,6 +70,6 @@ FIXES: tuple[Callable[[], None], ...] = (
 
 
 def apply() -> None:
-    """Apply every fix, once, before the first request."""
+    """Apply every fix, once, before the first request, on the loop that serves."""
     for fix in FIXES:
         fix()

@@ -13,13 +13,18 @@ from ministack.services import lambda_svc
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six")
 
 
+def packages() -> Path:
+    """The folder that functions import from, besides their zip and the standard library."""
+    return Path(os.environ["TMPDIR"], "lambda-runtime")
+
+
 def show_functions_only_their_runtime() -> None:
     """Functions could import everything that is installed here, so that a package missing from the zip went
     unnoticed; on AWS they see their zip, boto3 and the standard library."""
     inner = lambda_runtime._detect_runtime_binary
     interpreter = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     # Only processes that start from now on read it: functions.
-    os.environ["PYTHONPATH"] = str(_runtime(Path(os.environ["TMPDIR"], "lambda-runtime")))
+    os.environ["PYTHONPATH"] = str(_runtime(packages()))
     os.environ["PYTHONNOUSERSITE"] = "1"
 
     def detect(runtime: str) -> tuple[str, str]:

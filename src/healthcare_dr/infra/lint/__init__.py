@@ -20,6 +20,7 @@ from healthcare_dr.infra.lint import (  # noqa: F401
     rules_platform,
     rules_replication,
     rules_roles,
+    rules_sentinel,
     rules_streams,
     rules_tables,
     rules_traffic,

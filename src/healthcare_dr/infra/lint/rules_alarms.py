@@ -14,12 +14,13 @@ ON_EVERY_DASHBOARD = (
     "ReplicationLatency", "OperationsPendingReplication", "OperationsFailedReplication", "HealthCheckStatus",
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
     "Conflicts", "TamperedItems", "DocumentsConfirmed", "DocumentsCopied", "DocumentsQuarantined", "DocumentsPending",
-    "PendingSeconds", "IteratorAge",
+    "PendingSeconds", "IteratorAge", "PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag",
 )  # fmt: skip
 OWN_METRICS = {
     "patient-api": ("Healthy", "KeyFailures"),
     "document-confirmation": ("DocumentsQuarantined", "PendingSeconds"),
     "reconciliation": ("Conflicts", "TamperedItems"),
+    "sentinel": ("PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag"),
 }
 # Seconds and milliseconds of the recovery point.
 LIMITS = {"PendingSeconds": 60, "IteratorAge": 60_000}

@@ -21,6 +21,7 @@ API_SIZE = (3072, 30)
 WORKERS = {
     "document-confirmation": ("patient_api.confirmation.handler", 1769, 900),
     "reconciliation": ("patient_api.reconciliation.handler", 1024, 60),
+    "sentinel": ("patient_api.sentinel.handler", 512, 45),
 }
 EQUAL_IN_BOTH = (
     "memory_size", "timeout", "runtime", "handler", "architectures", "source_code_hash",

@@ -152,6 +152,7 @@ def _users(platform: Platform, region: str) -> list[_User]:
           for service in ("dynamodb", "s3", "sns")),
         *(_User("key-admits-region", function("reconciliation"), KEY_USE, through(service))
           for service in ("dynamodb", "sns")),
+        _User("key-admits-region", function("sentinel"), KEY_USE, through("dynamodb")),
         _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("dynamodb")),
         _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("lambda")),
         _User("key-policy-cross-region", account, KEY_USE, role("documents-peer", region)),

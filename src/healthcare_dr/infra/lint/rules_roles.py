@@ -32,6 +32,7 @@ ON_TABLES = {
         "audit": {"PutItem"},
     },
     "reconciliation": {"records": READ_AND_ADD, "records/stream/*": READ_STREAM, "audit/stream/*": READ_STREAM},
+    "sentinel": {"records": {"GetItem", "PutItem"}},
     "documents-peer": {},
 }
 

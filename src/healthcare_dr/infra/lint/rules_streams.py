@@ -1,7 +1,7 @@
 """Rules on who reads the streams of the tables, what they pass on and how long a record is tried."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from healthcare_dr.infra.lint.model import rule
 from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource
@@ -20,13 +20,18 @@ VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
+def heartbeat_of(region: str) -> object:
+    """What a region's heartbeats match, and nothing else."""
+    return {"dynamodb": {"Keys": {"pk": {"S": ["$platform#heartbeat"]}, "sk": {"S": [region]}}}}
+
+
 @rule(
-    "stream-reconciled", "C3", "R1.4", "trap 1",
-    why="Nobody but the stream tells of concurrent writes, and of a record that its reader gave up nobody does.",
+    "stream-reconciled", "C3", "R1.4", "trap 1", "trap 7",
+    why="Nobody but the stream tells of concurrent writes, and of when heartbeats came; what its reader drops is lost.",
 )  # fmt: skip
 def stream_reconciled(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
-    yield from _read(platform, names.records_table, VERSIONS)
+    yield from _read(platform, names.records_table, lambda region: [VERSIONS, heartbeat_of(platform.other(region))])
 
 
 @rule(
@@ -35,7 +40,7 @@ def stream_reconciled(platform: Platform) -> Problems:
 )  # fmt: skip
 def tampering_watched(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
-    yield from _read(platform, names.audit_table, CHANGES)
+    yield from _read(platform, names.audit_table, lambda _: [CHANGES])
 
 
 @rule("stream-readers", "R1.4", why="DynamoDB advises one reader for a stream of a global table: more are throttled.")
@@ -46,8 +51,8 @@ def readers(platform: Platform) -> Problems:
             yield region, f"each of the two streams must have one reader; they read {taken}"
 
 
-def _read(platform: Platform, name: str, pattern: object) -> Problems:
-    """Each region's replica of the table is read, with this filter, in the way that loses nothing."""
+def _read(platform: Platform, name: str, patterns: Callable[[str], list[object]]) -> Problems:
+    """Each region's replica of the table is read, with its region's filters, in the way that loses nothing."""
     names = Names(platform.settings.environment_suffix)
     table = next((table for table in platform.resources("aws_dynamodb_table") if table.get("name") == name), None)
     for region in platform.settings.regions:
@@ -58,11 +63,12 @@ def _read(platform: Platform, name: str, pattern: object) -> Problems:
         for mapping in found:
             if mapping.get("function_name") != f"arn:aws:lambda:{region}:{ACCOUNT}:function:{names.of(READER)}":
                 yield mapping.address, f"must call {names.of(READER)} in {region}"
-            for setting, wanted in SETTINGS.items():
-                if mapping.get(setting) != wanted:
-                    yield mapping.address, f"{setting} must be {wanted}"
-            if [json.loads(block["pattern"]) for block in mapping.blocks("filter_criteria", "filter")] != [pattern]:
-                yield mapping.address, f"must pass on {json.dumps(pattern)}, and nothing else"
+            for setting, value in SETTINGS.items():
+                if mapping.get(setting) != value:
+                    yield mapping.address, f"{setting} must be {value}"
+            wanted = patterns(region)
+            if [json.loads(block["pattern"]) for block in mapping.blocks("filter_criteria", "filter")] != wanted:
+                yield mapping.address, f"must pass on {' or '.join(map(json.dumps, wanted))}, and nothing else"
             told = mapping.get("destination_config", "on_failure", "destination_arn")
             if told != f"arn:aws:sns:{region}:{ACCOUNT}:{names.of('operations')}":
                 yield mapping.address, "must tell the region's topic of what it gave up"

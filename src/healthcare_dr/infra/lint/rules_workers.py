@@ -38,29 +38,24 @@ def document_events(platform: Platform) -> Problems:
     "document-sweep", "C3", "trap 15", why="Events get lost and copies are late; only a sweep finds both in a minute."
 )
 def document_sweep(platform: Platform) -> Problems:
-    for region in platform.settings.regions:
-        for function in _in(platform, region, CONFIRMATION):
-            sweeps = [
-                (target, schedule)
-                for target in platform.resources("aws_cloudwatch_event_target", region=region)
-                if platform.referred(target.stack, target.get("arn")) == function
-                and (schedule := platform.referred(target.stack, target.get("rule"))) is not None
-            ]
-            if len(sweeps) != 1:
-                yield function.address, "must be called by one schedule"
-            for target, schedule in sweeps:
-                if schedule.get("schedule_expression") != "rate(1 minute)" or schedule.get("state") not in (
-                    None,
-                    "ENABLED",
-                ):
-                    yield schedule.address, "must call every minute"
-                if json.loads(target.get("input") or "null") != {"sweep": True}:
-                    yield target.address, "must say that it is the sweep"
-                allowed = [
-                    found.get("source_arn") for found in _permissions(platform, function, "events.amazonaws.com")
-                ]
-                if allowed != [schedule.expression("arn")]:
-                    yield function.address, "only its schedule may call it on behalf of EventBridge"
+    for function in functions_named(platform, CONFIRMATION):
+        yield from calls_every_minute(platform, function)
+        for target, _ in _schedules(platform, function):
+            if json.loads(target.get("input") or "null") != {"sweep": True}:
+                yield target.address, "must say that it is the sweep"
+
+
+def calls_every_minute(platform: Platform, function: Resource) -> Problems:
+    """A function is called by one schedule, every minute, which alone may do so."""
+    schedules = list(_schedules(platform, function))
+    if len(schedules) != 1:
+        yield function.address, "must be called by one schedule"
+    for _, schedule in schedules:
+        if schedule.get("schedule_expression") != "rate(1 minute)" or schedule.get("state") not in (None, "ENABLED"):
+            yield schedule.address, "must call every minute"
+        allowed = [found.get("source_arn") for found in _permissions(platform, function, "events.amazonaws.com")]
+        if allowed != [schedule.expression("arn")]:
+            yield function.address, "only its schedule may call it on behalf of EventBridge"
 
 
 @rule("async-failures", "C5", "R7.1", why="An event that no attempt could handle is forgotten, and nobody is told.")
@@ -145,6 +140,14 @@ def quarantine_stays(platform: Platform) -> Problems:
                     yield holder.address, f"{action} lifts a quarantine"
                 if action in SETS_TAGS and statement.get("Condition") != ONLY_TO_QUARANTINE:
                     yield holder.address, f"{action} must be limited to a request that sets the quarantine"
+
+
+def _schedules(platform: Platform, function: Resource) -> Iterator[tuple[Resource, Resource]]:
+    """The targets that call a function, each with its rule."""
+    for target in platform.resources("aws_cloudwatch_event_target", region=function.region):
+        schedule = platform.referred(target.stack, target.get("rule"))
+        if platform.referred(target.stack, target.get("arn")) == function and schedule is not None:
+            yield target, schedule
 
 
 def _in(platform: Platform, region: str, name: str) -> list[Resource]:

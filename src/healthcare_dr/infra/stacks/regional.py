@@ -12,6 +12,7 @@ from healthcare_dr.infra.keys import data_key
 from healthcare_dr.infra.network import network
 from healthcare_dr.infra.notifications import operations_topic
 from healthcare_dr.infra.roles import grant, roles
+from healthcare_dr.infra.sentinel import sentinel
 from healthcare_dr.infra.site import Role, Site
 from healthcare_dr.infra.stacks.base import PlatformStack
 from healthcare_dr.infra.trail import data_event_trail
@@ -50,6 +51,15 @@ class RegionalStack(PlatformStack):
         reconciling = reconciliation(
             self, site, asset=asset, role=granted.reconciliation, key=key, after=permissions.reconciliation
         )
+        watching = sentinel(
+            self,
+            site,
+            endpoint=api.endpoint(region),
+            asset=asset,
+            role=granted.sentinel,
+            key=key,
+            after=permissions.sentinel,
+        )
         regional_alarms(
             self,
             site,
@@ -58,6 +68,7 @@ class RegionalStack(PlatformStack):
                 api=api.function.function_name,
                 confirmation=confirming.function_name,
                 reconciliation=reconciling.function_name,
+                sentinel=watching.function_name,
             ),
             topic_arn=topic.arn,
         )
@@ -73,6 +84,7 @@ class RegionalStack(PlatformStack):
                 "function_name": api.function.function_name,
                 "confirmation_function_name": confirming.function_name,
                 "reconciliation_function_name": reconciling.function_name,
+                "sentinel_function_name": watching.function_name,
                 "key_arn": key.arn,
                 "topic_arn": topic.arn,
                 "vpc_id": placed.vpc.id,

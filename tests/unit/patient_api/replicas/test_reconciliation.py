@@ -13,7 +13,9 @@ from patient_api.reconciliation import Reconciliation, wire
 from patient_api.records.model import RecordKey
 from patient_api.records.reconcile import Change
 from patient_api.records.siblings import Link
-from unit.patient_api.fakes import AUDIT, RECORDS, REGION, START_MS
+from patient_api.region.arrivals import Arrivals
+from patient_api.region.heartbeat import PARTITION
+from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
 
 Entry = dict[str, Any]
 A, B, C = (Stamp(START_MS, counter, REGION) for counter in range(3))
@@ -28,7 +30,15 @@ class Reconciling:
         self.faults = faults
         self.log = io.StringIO()
         journal = Journal(service="reconciliation", region=REGION, stream=self.log)
-        self.function = Reconciliation(reconcile=self._reconcile, audit_table=AUDIT, journal=journal)
+        self.now_ms = START_MS
+        heartbeats = Arrivals(
+            peer_region=PEER,
+            journal=Journal(service="sentinel", region=REGION, stream=self.log),
+            now_ms=lambda: self.now_ms,
+        )
+        self.function = Reconciliation(
+            reconcile=self._reconcile, audit_table=AUDIT, heartbeats=heartbeats, journal=journal
+        )
 
     def _reconcile(self, change: Change) -> None:
         self.changes.append(change)
@@ -145,6 +155,54 @@ def test_an_item_that_cannot_be_read_fails_its_record_alone() -> None:
     assert reconciling.failed(broken, version(2, TWO, A)) == ["1"]
     assert [change.key for change in reconciling.changes] == [TWO]
     assert "Marked-Value" not in reconciling.log.getvalue()
+
+
+def heartbeat(number: int, *, at: str, region: str = PEER, change: str = "MODIFY", arrived: int | None = None) -> Entry:
+    found = entry(number, PARTITION, region, change=change)
+    if change != "REMOVE":
+        found["dynamodb"]["NewImage"] |= {"at": {"N": at}, "endpoint": {"S": "https://api"}}
+    if arrived is not None:
+        found["dynamodb"]["ApproximateCreationDateTime"] = arrived
+    return found
+
+
+@pytest.mark.trap(7)
+@pytest.mark.parametrize("change", ["INSERT", "MODIFY"])
+def test_a_heartbeat_of_the_peer_tells_how_late_replication_is(change: str) -> None:
+    reconciling = Reconciling()
+    assert reconciling.failed(heartbeat(1, at=str(START_MS - 1_500), change=change), version(2, ONE, A)) == []
+    (metric,) = reconciling.lines()
+    assert (metric["service"], metric["ReplicationLag"]) == ("sentinel", [1.5])
+    assert metric["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "ReplicationLag", "Unit": "Seconds"}]
+    assert [found.key for found in reconciling.changes] == [ONE]
+
+
+def test_that_the_stream_is_read_late_is_no_lag() -> None:
+    reconciling = Reconciling()
+    reconciling.now_ms = START_MS + 3_600_000
+    reconciling.failed(heartbeat(1, at=str(START_MS), arrived=START_MS // 1000 + 2))
+    assert [metric["ReplicationLag"] for metric in reconciling.lines()] == [[3.0]]
+
+
+def test_a_clock_of_the_peer_that_is_ahead_makes_no_negative_lag() -> None:
+    reconciling = Reconciling()
+    reconciling.failed(heartbeat(1, at=str(START_MS + 50)))
+    assert [metric["ReplicationLag"] for metric in reconciling.lines()] == [[0.0]]
+
+
+def test_heartbeats_that_tell_nothing_of_replication_are_left_alone() -> None:
+    reconciling = Reconciling()
+    own = heartbeat(1, at=str(START_MS), region=REGION)
+    assert reconciling.failed(own, heartbeat(2, at="0", change="REMOVE"), entry(3, "$platform#drain", PEER)) == []
+    assert reconciling.lines() == []
+
+
+def test_a_heartbeat_that_cannot_be_read_holds_nothing_up() -> None:
+    reconciling = Reconciling()
+    assert reconciling.failed(heartbeat(1, at="soon"), version(2, ONE, A)) == []
+    (line,) = reconciling.lines()
+    assert (line["service"], line["code"]) == ("sentinel", "UnreadableHeartbeat")
+    assert [found.key for found in reconciling.changes] == [ONE]
 
 
 def test_the_function_is_wired_from_its_environment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,31 @@
+"""How functions find the front doors: the host names of HTTP APIs lead them to the door of the region.
+
+The text of this module is what Python runs as `sitecustomize` when a function's process starts, so it imports nothing
+of ours. No other name is touched, and the functions' own code is the same as on AWS.
+"""
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+HTTPS = (443, "443", "https")
+SUFFIX, SERVICE = ".amazonaws.com", ".execute-api."
+
+
+def install(doors: Mapping[str, str], port: int) -> None:
+    """Let `<api>.execute-api.<region>.amazonaws.com:443` lead to `port` at the region's address in `doors`.
+
+    An API's name in any other region, or another port, does not exist: nothing leads out of this machine by accident.
+    """
+    inner: Any = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, service: Any, *rest: Any, **options: Any) -> Any:
+        name = str(host).lower()
+        if not name.endswith(SUFFIX) or SERVICE not in name:
+            return inner(host, service, *rest, **options)
+        region = name.removesuffix(SUFFIX).rpartition(SERVICE)[2]
+        if service not in HTTPS or region not in doors:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host}:{service} is not in the embedded AWS")
+        return inner(doors[region], port, *rest, **options)
+
+    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment]

@@ -1,0 +1,93 @@
+"""Functions reach the APIs of both regions by the names of AWS, through the front doors and what is played there."""
+
+import json
+import socket
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.doors import resolution
+from unit.emulator.doors.conftest import REGIONS, Front, eventually
+
+Clients = Callable[..., Any]
+
+EAST, WEST = REGIONS
+ASKS = """
+import http.client
+
+def handler(event, context):
+    print("asking")
+    connection = http.client.HTTPSConnection(event["host"], event.get("port", 443), timeout=1)
+    try:
+        connection.request("GET", "/echo")
+        return connection.getresponse().status
+    except OSError as error:
+        return type(error).__name__
+"""
+
+
+@pytest.fixture(scope="module")
+def asking(mended: Clients, make_function: Callable[..., str]) -> Callable[..., object]:
+    arn = make_function(mended, uuid.uuid4().hex, ASKS)
+
+    def ask(host: str, **event: object) -> object:
+        payload = json.dumps({"host": host, **event})
+        return json.loads(mended("lambda").invoke(FunctionName=arn, Payload=payload)["Payload"].read())
+
+    return ask
+
+
+def test_a_function_reaches_the_api_of_each_region(front: Front, asking: Callable[..., object]) -> None:
+    for region in REGIONS:
+        assert asking(front.name(region)) == 200
+
+
+def test_it_meets_what_happens_at_the_door(front: Front, asking: Callable[..., object]) -> None:
+    front.emulator.play(WEST, DoorFault(mode="refused"))
+    assert eventually(lambda: asking(front.name(WEST)) == "ConnectionRefusedError")
+    assert asking(front.name(EAST)) == 200
+    front.emulator.play(WEST, DoorFault(mode="blackhole"))
+    assert eventually(lambda: asking(front.name(WEST)) == "TimeoutError")
+    front.emulator.play(WEST, DoorFault(mode="errors"))
+    assert eventually(lambda: asking(front.name(WEST)) == 503)
+
+
+def test_no_api_of_another_region_or_port_exists(front: Front, asking: Callable[..., object]) -> None:
+    assert asking("abc.execute-api.eu-west-1.amazonaws.com") == "gaierror"
+    assert asking(front.name(EAST), port=80) == "gaierror"
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
+    """What is asked of the resolver behind ours."""
+    asked: list[tuple[object, object]] = []
+
+    def inner(host: object, service: object, *_: object, **__: object) -> list[object]:
+        asked.append((host, service))
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", inner)
+    resolution.install({EAST: "127.0.0.2"}, 4568)
+    return asked
+
+
+def test_every_other_name_is_asked_for_as_ever(installed: list[tuple[object, object]]) -> None:
+    names = (
+        "localhost",
+        "127.0.0.1",
+        "s3.us-east-1.amazonaws.com",
+        "execute-api.us-east-1.amazonaws.com.example",
+        None,
+    )
+    for name in names:
+        socket.getaddrinfo(name, 443)
+    assert installed == [(name, 443) for name in names]
+
+
+@pytest.mark.parametrize("service", [443, "443", "https"])
+def test_the_name_of_an_api_leads_to_the_door(installed: list[tuple[object, object]], service: int | str) -> None:
+    socket.getaddrinfo(f"AbC.execute-api.{EAST}.amazonaws.com", service)
+    assert installed == [("127.0.0.2", 4568)]

@@ -1,0 +1,128 @@
+"""The probe of a region's health, against servers that answer, hang and refuse; and its limits in time."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from threading import Thread
+
+import pytest
+import trustme
+
+from patient_api.region import endpoint
+from patient_api.region.endpoint import ANSWER_SECONDS, CONNECT_SECONDS, failure
+
+HOST = "localhost"
+
+
+class Server:
+    """Accepts connections on loopback and hands each to `serve` in a thread of its own."""
+
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        self.served = 0
+        self._serve = serve
+        Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.served += 1
+                Thread(target=self._handle, args=(connection,), daemon=True).start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self._serve(connection)
+
+
+Serving = Callable[[Callable[[socket.socket], None]], Server]
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    servers: list[Server] = []
+
+    def make(serve: Callable[[socket.socket], None]) -> Server:
+        servers.append(Server(serve))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.listener.close()
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server listens with that the probe trusts."""
+    authority = trustme.CA()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    monkeypatch.setattr(endpoint, "_trusted", lambda: client)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(context)
+    return context
+
+
+def answering(context: ssl.SSLContext, *answers: str) -> Callable[[socket.socket], None]:
+    left = list(answers)
+
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as inner:
+            request = inner.recv(65536)
+            status = left.pop(0) if request.startswith(b"GET /health HTTP/1.1\r\n") else "400 Bad Request"
+            inner.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    return serve
+
+
+def failed(server: Server, **limits: float) -> str | None:
+    return failure(HOST, port=server.port, sleep=lambda _: None, **limits)
+
+
+def test_an_endpoint_that_answers_200_is_healthy(serving: Serving, trusted: ssl.SSLContext) -> None:
+    server = serving(answering(trusted, "200 OK"))
+    assert failed(server) is None
+    assert server.served == 1
+
+
+def test_one_that_fails_by_chance_is_asked_again(serving: Serving, trusted: ssl.SSLContext) -> None:
+    server = serving(answering(trusted, "503 Busy", "503 Busy", "200 OK"))
+    assert failed(server) is None
+    assert server.served == 3
+
+
+@pytest.mark.parametrize("status", ["503 Service Unavailable", "302 Found", "404 Not Found"])
+def test_every_other_answer_is_a_failure(serving: Serving, trusted: ssl.SSLContext, status: str) -> None:
+    server = serving(answering(trusted, *[status] * 3))
+    assert failed(server) == f"HTTP{status[:3]}"
+    assert server.served == 3
+
+
+def test_a_refused_connection_is_a_failure(serving: Serving) -> None:
+    server = serving(lambda _: None)
+    server.listener.close()
+    assert failed(server) == "ConnectionRefusedError"
+
+
+def test_a_certificate_of_somebody_else_is_a_failure(serving: Serving, trusted: ssl.SSLContext) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert(HOST).configure_cert(context)
+    assert failed(serving(answering(context, *["200 OK"] * 3))) == "SSLCertVerificationError"
+
+
+@pytest.mark.trap(24)
+def test_it_waits_as_long_as_route_53_and_no_longer(serving: Serving, trusted: ssl.SSLContext) -> None:
+    assert (CONNECT_SECONDS, ANSWER_SECONDS) == (4.0, 2.0)
+
+    def hangs(connection: socket.socket) -> None:
+        with trusted.wrap_socket(connection, server_side=True) as inner:
+            inner.recv(65536)
+            time.sleep(5)
+
+    for serve, connect, answer in ((hangs, 2.0, 0.1), (lambda _: time.sleep(5), 0.1, 2.0)):
+        started = time.monotonic()
+        assert failed(serving(serve), connect_seconds=connect, answer_seconds=answer) == "TimeoutError"
+        assert time.monotonic() - started < 2
