@@ -1,13 +1,16 @@
-"""Reserved concurrency, behind an HTTP API."""
+"""How many calls of a function run at once."""
 
+import json
 import ssl
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 
 from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.fixes.lambda_runtime import MOST_WORKERS
 
 Clients = Callable[..., Any]
 
@@ -28,3 +31,19 @@ def test_versions_behind_an_api_share_the_reserved_concurrency(
         assert client.get(f"{emulator.api_url(api)}/").status_code == 429
         functions.delete_function_concurrency(FunctionName=arn)
         assert client.get(f"{emulator.api_url(api)}/").status_code == 200
+
+
+def test_a_burst_waits_for_the_processes_there_are(
+    make_function: Callable[..., str], holds_only_when_mended: Callable[[Callable[[Clients], bool]], None]
+) -> None:
+    source = "import os, time\n\ndef handler(event, context):\n    time.sleep(0.2)\n    return os.getpid()\n"
+
+    def bounded(client: Clients) -> bool:
+        arn = make_function(client, f"burst-{uuid.uuid4()}", source)
+        functions = client("lambda")
+        with ThreadPoolExecutor(2 * MOST_WORKERS) as pool:
+            answers = list(pool.map(lambda _: functions.invoke(FunctionName=arn), range(2 * MOST_WORKERS)))
+        assert all("FunctionError" not in answer for answer in answers)
+        return len({json.load(answer["Payload"]) for answer in answers}) <= MOST_WORKERS
+
+    holds_only_when_mended(bounded)

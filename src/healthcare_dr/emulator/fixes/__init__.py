@@ -66,6 +66,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     stream_mappings.retry_batches_as_the_mapping_says,
     lambda_runtime.show_functions_only_their_runtime,
     lambda_runtime.hold_versions_to_the_reserved_concurrency,
+    lambda_runtime.let_bursts_wait_for_a_worker,
 )
 
 

@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,10 @@ from ministack.services import lambda_svc
 
 # What AWS's Python runtimes bring along: boto3 and all that it needs.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six")
+# More processes of one function make each of them slower: a laptop has a few cores, and no fleet.
+MOST_WORKERS = 12
+# A function that calls itself would wait for ever.
+WORKER_SECONDS = 5.0
 
 
 def packages() -> Path:
@@ -45,6 +51,30 @@ def hold_versions_to_the_reserved_concurrency() -> None:
         return record, config
 
     lambda_svc._effective_func_record_for_qualifier = effective
+
+
+def let_bursts_wait_for_a_worker() -> None:
+    """Each call that found no idle process started one more: a moment of slowness and repeated requests became
+    hundreds of processes, which nothing recovered from. Now a burst waits, and is throttled after 5 s."""
+    acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
+    released = threading.Condition()
+
+    def acquire_worker(*args: Any, **options: Any) -> tuple[Any, str]:
+        deadline = time.monotonic() + WORKER_SECONDS
+        with released:
+            while True:
+                worker, reason = acquire(*args, **{**options, "max_concurrency": MOST_WORKERS})
+                left = deadline - time.monotonic()
+                if worker is not None or left <= 0:
+                    return worker, reason
+                released.wait(left)
+
+    def release_worker(worker: Any) -> None:
+        release(worker)
+        with released:
+            released.notify_all()
+
+    lambda_svc.acquire_worker, lambda_svc.release_worker = acquire_worker, release_worker
 
 
 def _runtime(folder: Path) -> Path:
