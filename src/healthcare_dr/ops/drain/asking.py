@@ -81,9 +81,18 @@ def embedded_lag(
 
 
 def aws_lag(
-    cloudwatch: Any, *, table: str, receiving: str, limit_seconds: int, now: datetime | None = None
+    cloudwatch: Any,
+    *,
+    table: str,
+    receiving: str,
+    limit_seconds: int,
+    always_written: bool = True,
+    now: datetime | None = None,
 ) -> list[str]:
-    """Why replication to `receiving` is too late, by the surviving region's metrics of the last 5 minutes."""
+    """Why replication to `receiving` is too late, by the surviving region's metrics of the last 5 minutes.
+
+    No metrics are a reason only where something is `always_written`, as the heartbeats are.
+    """
     end = now or datetime.now(UTC)
     try:
         answer = cloudwatch.get_metric_statistics(
@@ -102,7 +111,9 @@ def aws_lag(
         return [f"replication cannot be asked: {' '.join(str(error).split())}"]
     points = [float(point["Maximum"]) for point in answer["Datapoints"]]
     if not points:
-        return [f"CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"]
+        return (
+            [] if not always_written else [f"CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"]
+        )
     late = max(points) / 1000
     return [f"replication to {receiving} is {late:.1f} s late"] if late > limit_seconds else []
 

@@ -80,8 +80,13 @@ def lag(live: Live, region: str) -> Iterator[str]:
         return
     for source in live.settings.regions:
         for table in (live.names.records_table, live.names.audit_table):
+            # Heartbeats are written to the records every minute; nobody may have been audited for hours.
             reasons = aws_lag(
-                live.client("cloudwatch", source), table=table, receiving=live.peer(source), limit_seconds=limit
+                live.client("cloudwatch", source),
+                table=table,
+                receiving=live.peer(source),
+                limit_seconds=limit,
+                always_written=table == live.names.records_table,
             )
             yield from (f"{table} of {source}: {reason}" for reason in _reasons(reasons, "cloudwatch"))
 

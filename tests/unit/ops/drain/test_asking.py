@@ -50,6 +50,15 @@ def test_replication_in_time_is_none() -> None:
     assert client.requests[0]["Dimensions"][1] == {"Name": "ReceivingRegion", "Value": "us-east-1"}
 
 
+def test_silence_is_a_reason_only_where_something_is_always_written() -> None:
+    client = Client({"Datapoints": []}, {"Datapoints": [{"Maximum": 60001.0}]})
+    told = [
+        aws_lag(client, table="r", receiving="us-east-1", limit_seconds=60, always_written=False, now=NOW)
+        for _ in range(2)
+    ]
+    assert told == [[], ["replication to us-east-1 is 60.0 s late"]]
+
+
 def test_conflicts_are_counted_on_all_pages() -> None:
     client = Client({"Count": 0, "LastEvaluatedKey": {"pk": {"S": "x"}}}, {"Count": 2})
     assert open_conflicts(client, table="r", region="us-east-1") == ["2 conflicts are open in us-east-1"]

@@ -109,6 +109,15 @@ def test_lag_on_aws_is_what_each_region_publishes() -> None:
     ]
 
 
+@pytest.mark.trap(7)
+def test_silence_is_found_where_heartbeats_are_written() -> None:
+    told = problems("replication-lag", live({("cloudwatch", "get_metric_statistics"): points()}))
+    assert told == [
+        f"patient_records-dev of {source}: CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"
+        for source, receiving in ((EAST, WEST), (WEST, EAST))
+    ]
+
+
 def test_lag_that_cannot_be_asked_is_unknown() -> None:
     (finding,) = found("replication-lag", live({("cloudwatch", "get_metric_statistics"): refusal("Throttling")}))
     assert (finding.severity, finding.service) == ("unknown", "cloudwatch")
