@@ -16,6 +16,7 @@ PRIMARY, SECONDARY = REGIONS
 SCALE = 10
 FAST = ("--time-scale", str(SCALE))
 Journal = dict[str, Any]
+pytestmark = pytest.mark.measures_time
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def test_the_only_journal_is_found(tmp_path: Path) -> None:
 
 def test_verify_is_compared_with_status() -> None:
     found = verify.measurement([6.0, 4.0, 8.0], [2.0, 2.0, 3.0])
-    assert (found.measured.median, found.reference.median, found.ratio, found.met) == (6, 2, 3, None)
+    assert (found.measured.median, found.reference.median, found.ratio, found.met) == (6, 2, 3, True)
 
 
 def test_an_answer_is_a_document() -> None:
