@@ -17,6 +17,7 @@ from integration.runbook_cases import TROUBLES, found, mend
 from integration.runbook_pages import BLOCK, Command, commands, lacking
 from integration.shell import Shell, opened
 
+pytestmark = pytest.mark.measures_time
 FOLDER = ROOT / "docs" / "runbooks"
 START = FOLDER / "README.md"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path != START)
