@@ -11,8 +11,8 @@ from integration.platform_run import REGIONS, Deployed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What measures time comes when the unit tests are over, then what looks at the traffic of all others; what ends the
-    deployment comes last."""
+    """What measures time comes when the unit tests are over, then what looks at the traffic of all others; what ends
+    the deployment comes last."""
     late = ("measures_time", "looks_at_all_traffic", "ends_the_deployment")
     items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in reversed(late)])
 
