@@ -76,6 +76,7 @@ def test_a_lost_primary_is_left_by_itself_and_nothing_is_lost(deployed: Deployed
     milestones = journal["milestones"]
     assert milestones["first_failure"] is not None
     assert milestones["dns_changed"] is not None
+    assert milestones["rto_seconds"] > 0
     assert answered_from(journal, after=milestones["steady_success"], before=undone(journal)) == {SECONDARY}
     assert "control-planes" in journal["rolled_back"]
 

@@ -30,6 +30,7 @@ class Method:
     experiment: Experiment
     time_scale: float
     milestones: Callable[[float], Milestones]
+    waiting_since: Callable[[], float | None]
     ttl_seconds: float
     window_seconds: float
     faults: Faults
@@ -90,8 +91,11 @@ class Method:
     def _known(self, fault: float) -> bool:
         """Whether watching on would show nothing new."""
         if self.experiment.expect == "failover":
-            found = self.milestones(fault)
-            return found.steady_success is not None and found.dns_changed is not None
+            found, oldest = self.milestones(fault), self.waiting_since()
+            if found.steady_success is None or found.dns_changed is None:
+                return False
+            # What hangs still may spoil the window in which it was due.
+            return oldest is None or oldest > found.steady_success + self.window_seconds
         if self.experiment.expect == "drain":
             changed = self.milestones(fault).dns_changed
             return changed is not None and self.clock() > changed + self.ttl_seconds + self.window_seconds

@@ -20,6 +20,9 @@ class Prober(Protocol):
     def samples(self) -> tuple[Sample, ...]:
         """All requests that have ended so far."""
 
+    def waiting_since(self) -> float | None:
+        """When the oldest request that has not ended was due; None when none is under way."""
+
 
 class Ledger(Protocol):
     """The acknowledged writes: see `ledger.Ledger`."""

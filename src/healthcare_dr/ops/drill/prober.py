@@ -62,6 +62,7 @@ class Prober:
         }  # fmt: skip
         self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - to be repeatable is the point
         self._samples: list[Sample] = []
+        self._dues: dict[int, float] = {}
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -85,6 +86,10 @@ class Prober:
     def samples(self) -> tuple[Sample, ...]:
         """All requests that have ended so far, in the order of their ends."""
         return tuple(self._samples)
+
+    def waiting_since(self) -> float | None:
+        """When the oldest request that has not ended was due; None when none is under way."""
+        return min(list(self._dues.values()), default=None)
 
     def _run(self) -> None:
         try:
@@ -134,6 +139,7 @@ class Prober:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), early)
                 continue
+            self._dues[number] = due
             task = asyncio.create_task(self._one(clients, number, due))
             under_way.add(task)
             task.add_done_callback(ended)
@@ -167,6 +173,7 @@ class Prober:
             attempts=result.attempts,
         )
         self._samples.append(sample)
+        del self._dues[number]
 
     def _kind(self) -> Kind:
         thrown = self._dice.random() * 100

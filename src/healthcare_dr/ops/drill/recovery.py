@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from math import floor
+from math import floor, inf
 from typing import Final
 
 from healthcare_dr.ops.drill.journal import ErrorBudget, Requests
@@ -22,8 +22,12 @@ def milestones(
     fault: float,
     lost: Collection[str],
     window: float,
+    patience: float = inf,
 ) -> Milestones:
     """The way from `fault` to recovery. `lost` are the regions that the fault takes away; `window` is in seconds.
+
+    A request that took longer than `patience` seconds counts as failed: whoever waits for a hanging region to be given
+    up has not recovered, even if a repetition succeeds in the end.
 
     Requests count by when they were due, in any order. Those under way are not known yet, so only what is computed
     after the longest request can have ended is final.
@@ -33,13 +37,13 @@ def milestones(
     """
     after = sorted((sample for sample in samples if sample.at >= fault), key=lambda sample: sample.at)
     seen = sorted(observations, key=lambda observation: observation.at)
-    failed = [sample for sample in after if not sample.succeeded]
+    failed = [sample for sample in after if not sample.succeeded or sample.seconds > patience]
     return Milestones(
         fault=fault,
         first_failure=failed[0].at if failed else None,
         checks=_checks(seen, fault),
         dns_changed=_dns_changed(seen, fault, lost, window),
-        first_success=_first_success(after),
+        first_success=_first_success(after, failed),
         steady_success=_steady_success(after, [sample.at for sample in failed], fault, window),
     )
 
@@ -100,12 +104,13 @@ def _steady_success(after: Sequence[Sample], failures: Sequence[float], fault: f
     return None
 
 
-def _first_success(after: Sequence[Sample]) -> float | None:
+def _first_success(after: Sequence[Sample], failures: Sequence[Sample]) -> float | None:
     failed: dict[int, float] = {}
+    for sample in failures:
+        failed.setdefault(sample.client, sample.at)
+    bad = set(map(id, failures))
     for sample in after:
-        if not sample.succeeded:
-            failed.setdefault(sample.client, sample.at)
-        elif sample.client in failed and sample.at > failed[sample.client]:
+        if id(sample) not in bad and sample.at > failed.get(sample.client, inf):
             return sample.at
     return None
 

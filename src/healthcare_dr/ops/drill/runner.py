@@ -98,6 +98,7 @@ class Drill:
             experiment=self.experiment,
             time_scale=self.time_scale,
             milestones=self._milestones,
+            waiting_since=self.prober.waiting_since,
             ttl_seconds=self.ttl_seconds,
             window_seconds=WINDOW_SECONDS,
             faults=self.faults,
@@ -157,6 +158,7 @@ class Drill:
             fault=fault,
             lost=self.lost,
             window=WINDOW_SECONDS,
+            patience=self.experiment.load.timeout_seconds,
         )
 
     def _missing(self, region: str, fault: float) -> Missing:

@@ -54,6 +54,13 @@ def test_recovery_time_runs_from_the_fault() -> None:
     assert found("xxxx.......", fault=2.0).rto_seconds == 2.0
 
 
+def test_a_success_that_took_longer_than_a_client_waits_is_no_recovery() -> None:
+    some = [sample(0.0, seconds=5.2), sample(1.0, seconds=5.2, client=1), *(sample(float(at)) for at in range(2, 8))]
+    judged = milestones(some, [], fault=0.0, lost=(), window=WINDOW, patience=5.0)
+    assert (judged.first_failure, judged.first_success, judged.steady_success) == (0.0, 2.0, 2.0)
+    assert milestones(some, [], fault=0.0, lost=(), window=WINDOW).rto_seconds == 0.0
+
+
 def test_what_was_due_before_the_fault_does_not_count() -> None:
     assert found("xxxx........", fault=4.0).steady_success == 4.0
     assert found("xxxx........", fault=4.0).first_failure is None

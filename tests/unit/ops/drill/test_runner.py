@@ -36,6 +36,8 @@ class Platform:
     lost_writes: set[int] = field(default_factory=set)
     arrive_after: float = 0.0
     running: int = 0
+    hangs_since: float = 0.0
+    hangs_until: float = 0.0
 
     def clock(self) -> float:
         return self.now
@@ -133,6 +135,9 @@ class Prober(Instruments):
     def samples(self) -> tuple[Sample, ...]:
         return tuple(self._platform.samples)
 
+    def waiting_since(self) -> float | None:
+        return self._platform.hangs_since if self._platform.now < self._platform.hangs_until else None
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -213,6 +218,13 @@ def test_recovery_counts_from_the_fault_to_steady_success() -> None:
     assert platform.running == 0
     assert journal.requests is not None
     assert journal.requests.failed == pytest.approx(20 * RATE, abs=2)
+
+
+def test_recovery_is_not_known_while_a_request_hangs_that_may_spoil_it() -> None:
+    journal = drill(Platform(hangs_since=29.0, hangs_until=60.0), experiment()).run()
+    assert next(event.at for event in journal.events if event.kind == "undo") == pytest.approx(60.0, abs=0.5)
+    journal = drill(Platform(hangs_since=50.0, hangs_until=90.0), experiment()).run()
+    assert next(event.at for event in journal.events if event.kind == "undo") < 40.0
 
 
 @pytest.mark.trap(27)
