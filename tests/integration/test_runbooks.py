@@ -92,6 +92,7 @@ def test_nothing_of_the_lost_region_is_asked_to_leave_it(page: str) -> None:
         assert not re.search(r"\baws (route53|iam)\b|\bhdr (deploy|plan|destroy)\b|\bterraform\b", command.text)
 
 
+@pytest.mark.measures_time
 @pytest.mark.requirement("C1", "C6")
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
