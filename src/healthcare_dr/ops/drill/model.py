@@ -103,7 +103,8 @@ class Milestones:
     first_success: float | None = None
     """When a client that had failed succeeded again."""
     steady_success: float | None = None
-    """From when on every request succeeded, for as long as the window asks."""
+    """From when on every request succeeded, within the time that a client waits for one answer, for as long as the
+    window asks."""
 
     @property
     def rto_seconds(self) -> float | None:
