@@ -9,34 +9,25 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any
-
-import httpx
 
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import first_answering
 from healthcare_dr.ops.drill import instruments_aws as look
+from healthcare_dr.ops.drill.building import Place, built, new_clock
 from healthcare_dr.ops.drill.client import region_of
 from healthcare_dr.ops.drill.consent import Consent
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults_aws import AwsFaults
-from healthcare_dr.ops.drill.instruments import Instruments
-from healthcare_dr.ops.drill.ledger import Ledger
-from healthcare_dr.ops.drill.merging import Merging
 from healthcare_dr.ops.drill.playable import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS, limits, refuse_unplayable
-from healthcare_dr.ops.drill.prober import Prober
 from healthcare_dr.ops.drill.resolver import DnsResolver
 from healthcare_dr.ops.drill.runner import Drill
-from healthcare_dr.ops.drill.view import View
 from healthcare_dr.ops.ports import Progress, Target
 from healthcare_dr.ops.seed import given_token
 from healthcare_dr.settings import Settings
 
-LEDGER_SECONDS = 30.0
 OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "NameServers")
 
 
@@ -88,11 +79,7 @@ def assembled_aws(
     names, regions = Names(settings.environment_suffix), settings.regions
     server = resolver or look.system_resolver()
     _demand_answer(names.api_domain, server, regions)
-    began = time.monotonic()
-
-    def clock() -> float:
-        return time.monotonic() - began
-
+    clock = new_clock()
     faults = _faults(settings, target, progress, clock)
     faults.demand_templates(experiment)
     checks = look.health_checks(target.client("route53", look.METRICS_REGION), names, regions)
@@ -102,54 +89,23 @@ def assembled_aws(
     }
     places = look.endpoints(hosts, address_of=address_of)
     consent(_warning(settings, experiment))
-    # Of this machine's settings only the authorities count: a proxy would hide where a request went.
-    trust = ssl.create_default_context()
-    load = experiment.load
-    with httpx.Client(verify=trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
-        ledger = Ledger(endpoints=places, token=bearer, client=client, clock=clock)
-        yield Drill(
-            experiment=experiment,
-            label="aws",
-            regions=regions,
-            time_scale=1.0,
-            floor_seconds=settings.failure_threshold * settings.health_check_interval + settings.dns_ttl,
-            ttl_seconds=settings.dns_ttl,
-            settings=_settings(settings, experiment) | load.model_dump(mode="json"),
-            prober=Prober(
-                name=names.api_domain,
-                make_resolver=lambda: DnsResolver(server=server, port=look.HTTPS),
-                token=bearer,
-                ca=trust,
-                clock=clock,
-                ledger=ledger,
-                drill_id=datetime.now(UTC).strftime("%Y%m%d%H%M%S"),
-                **load.model_dump(),
-            ),
-            ledger=ledger,
-            instruments=Instruments(
-                checks=look.CloudWatchChecks(
-                    cloudwatch=target.client("cloudwatch", look.METRICS_REGION), checks=checks, clock=clock
-                ),
-                dns=partial(_regions_named, outputs["NameServers"], names.api_domain),
-                lag=ledger.lag,
-                clock=clock,
-            ),
-            faults=faults,
-            merging=Merging(
-                ledger=ledger,
-                endpoint=places[regions[1]],
-                token=bearer,
-                client=client,
-                tables={region: target.client("dynamodb", region) for region in regions},
-                table=names.records_table,
-                tenant=tenant,
-                clock=clock,
-                sleep=time.sleep,
-            ),
-            clock=clock,
-            sleep=time.sleep,
-            view=View(progress=progress),
-        )
+    place = Place(
+        label="aws",
+        target=target,
+        endpoints=places,
+        make_resolver=lambda: DnsResolver(server=server, port=look.HTTPS),
+        trust=ssl.create_default_context(),
+        token=bearer,
+        tenant=tenant,
+        checks=look.CloudWatchChecks(
+            cloudwatch=target.client("cloudwatch", look.METRICS_REGION), checks=checks, clock=clock
+        ),
+        dns=partial(_regions_named, outputs["NameServers"], names.api_domain),
+        faults=faults,
+        said={"on_aws": "; ".join(limits(experiment, "aws"))},
+    )
+    with built(settings, experiment, place, clock=clock, progress=progress) as drill:
+        yield drill
 
 
 def _faults(settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]) -> AwsFaults:
@@ -185,18 +141,6 @@ def _demand_answer(name: str, server: tuple[str, int], regions: tuple[str, str])
 
 def _regions_named(name_servers: str, name: str) -> Mapping[str, int] | None:
     return first_answering([host for host in name_servers.split(",") if host], name)
-
-
-def _settings(settings: Settings, experiment: Experiment) -> dict[str, Any]:
-    return {
-        "regions": list(settings.regions),
-        "weights": [settings.primary_weight, settings.secondary_weight],
-        "ttl_seconds": settings.dns_ttl,
-        "health_check_interval_seconds": settings.health_check_interval,
-        "failure_threshold": settings.failure_threshold,
-        "time_scale": 1.0,
-        "on_aws": "; ".join(limits(experiment, "aws")),
-    }
 
 
 def _warning(settings: Settings, experiment: Experiment) -> list[str]:

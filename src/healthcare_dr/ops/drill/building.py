@@ -1,0 +1,112 @@
+"""Puts a drill together out of what differs between the embedded AWS and AWS."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import httpx
+
+from healthcare_dr.naming import Names
+from healthcare_dr.ops.drill.experiment import Experiment
+from healthcare_dr.ops.drill.instruments import Instruments
+from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.merging import Merging
+from healthcare_dr.ops.drill.parts import Faults
+from healthcare_dr.ops.drill.prober import Prober
+from healthcare_dr.ops.drill.resolver import Resolver
+from healthcare_dr.ops.drill.runner import Drill
+from healthcare_dr.ops.drill.view import View
+from healthcare_dr.ops.ports import Progress, Target
+from healthcare_dr.settings import Settings
+
+LEDGER_SECONDS: Final = 30.0
+
+
+def new_clock() -> Callable[[], float]:
+    """Seconds since now."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a drill is played: how its clients find and trust the APIs, what is looked at, and what can be broken."""
+
+    label: Literal["embedded", "aws"]
+    target: Target
+    endpoints: Mapping[str, Endpoint]
+    """Of each region by itself."""
+    make_resolver: Callable[[], Resolver]
+    trust: ssl.SSLContext
+    token: str
+    tenant: str
+    """The one that the token names."""
+    checks: Callable[[], Mapping[str, bool]]
+    dns: Callable[[], Mapping[str, int] | None]
+    faults: Faults
+    said: Mapping[str, Any]
+    """What else belongs to the settings that the journal tells."""
+    time_scale: float = 1.0
+
+
+@contextmanager
+def built(
+    settings: Settings, experiment: Experiment, place: Place, *, clock: Callable[[], float], progress: Progress
+) -> Iterator[Drill]:
+    """A drill to be run in this block."""
+    names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
+    scale = place.time_scale
+    # Of this machine's settings only the authorities count: a proxy would hide where a request went.
+    with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
+        ledger = Ledger(endpoints=place.endpoints, token=place.token, client=client, clock=clock)
+        yield Drill(
+            experiment=experiment,
+            label=place.label,
+            regions=regions,
+            time_scale=scale,
+            floor_seconds=(settings.failure_threshold * settings.health_check_interval + settings.dns_ttl) / scale,
+            ttl_seconds=settings.dns_ttl / scale,
+            settings=_settings(settings, scale) | dict(place.said) | load.model_dump(mode="json"),
+            prober=Prober(
+                name=names.api_domain,
+                make_resolver=place.make_resolver,
+                token=place.token,
+                ca=place.trust,
+                clock=clock,
+                ledger=ledger,
+                drill_id=datetime.now(UTC).strftime("%Y%m%d%H%M%S"),
+                **load.model_dump(),
+            ),
+            ledger=ledger,
+            instruments=Instruments(checks=place.checks, dns=place.dns, lag=ledger.lag, clock=clock),
+            faults=place.faults,
+            merging=Merging(
+                ledger=ledger,
+                endpoint=place.endpoints[regions[1]],
+                token=place.token,
+                client=client,
+                tables={region: place.target.client("dynamodb", region) for region in regions},
+                table=names.records_table,
+                tenant=place.tenant,
+                clock=clock,
+                sleep=time.sleep,
+            ),
+            clock=clock,
+            sleep=time.sleep,
+            view=View(progress=progress),
+        )
+
+
+def _settings(settings: Settings, time_scale: float) -> dict[str, Any]:
+    return {
+        "regions": list(settings.regions),
+        "weights": [settings.primary_weight, settings.secondary_weight],
+        "ttl_seconds": settings.dns_ttl,
+        "health_check_interval_seconds": settings.health_check_interval,
+        "failure_threshold": settings.failure_threshold,
+        "time_scale": time_scale,
+    }
