@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,10 +153,10 @@ def test_a_client_that_ignores_ttls_stays_lost_for_as_long_as_the_region(deploye
     assert journal["milestones"]["dns_changed"] is not None
 
 
-def test_an_interrupted_drill_leaves_nothing_broken(deployed: Deployed) -> None:
-    before = folders(deployed)
+def begun(deployed: Deployed, *arguments: str, when_told: str) -> subprocess.Popen[str]:
+    """A drill that has just told a line which begins like that."""
     process = subprocess.Popen(
-        [HDR, "drill", "region-blackhole"],
+        [HDR, "drill", *arguments],
         cwd=ROOT,
         env=deployed.variables,
         stdout=subprocess.PIPE,
@@ -166,35 +165,26 @@ def test_an_interrupted_drill_leaves_nothing_broken(deployed: Deployed) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("fault: blackhole"):
-            break
-    time.sleep(1)
+    assert any(line.startswith(when_told) for line in process.stdout), "the drill ended before"
+    return process
+
+
+def test_an_interrupted_drill_leaves_nothing_broken(deployed: Deployed) -> None:
+    before = folders(deployed)
+    process = begun(deployed, "region-blackhole", when_told="fault: blackhole")
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 130, told
     journal = journal_in(deployed, before)
     assert (journal["outcome"], journal["promises"]) == ("interrupted", [])
-    with deployed.api(PRIMARY) as api:
-        assert api.get("/health").status_code == 200
+    assert "blackhole us-east-1; run" not in journal["reason"]
+    assert deployed.reported("drill", "heal") == {"healed": []}
     assert deployed.client("route53").list_hosted_zones()["HostedZones"]
 
 
 @pytest.mark.trap(27)
 def test_a_killed_drill_is_healed_by_hand(deployed: Deployed) -> None:
-    process = subprocess.Popen(
-        [HDR, "drill", "api-throttled", *FAST],
-        cwd=ROOT,
-        env=deployed.variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("fault: throttled"):
-            break
+    process = begun(deployed, "api-throttled", *FAST, when_told="fault: throttled")
     process.kill()
     process.communicate(timeout=60)
     with deployed.api(PRIMARY) as api:

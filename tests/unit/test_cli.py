@@ -7,16 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from healthcare_dr import __version__
-from healthcare_dr.cli import app, command
+from healthcare_dr.cli import command
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.terraform.interrupts import Interrupted
+from unit.command import Run, only_line
 
 COMMANDS = (
     "synth",
@@ -32,27 +31,6 @@ COMMANDS = (
     "token",
     "seed",
 )
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def hdr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder and with a home of its own."""
-    for name in [name for name in os.environ if name.startswith(("HDR_", "AWS_", "ENVIRONMENT_SUFFIX"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str, **environment: str) -> Result:
-        return CliRunner().invoke(app, list(arguments), env=environment, catch_exceptions=False)
-
-    return run
-
-
-def only_line(result: Result) -> str:
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, lines
-    assert "Traceback" not in result.output
-    return lines[0]
 
 
 def test_help_names_every_command(hdr: Run) -> None:
@@ -286,21 +264,3 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
         _, complaint = child.communicate(timeout=30)
     assert child.returncode == 130
     assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
-
-
-def test_a_drill_that_aws_cannot_play_is_refused_before_anything_is_asked(hdr: Run) -> None:
-    result = hdr("drill", "region-blackhole", "--target", "aws")
-    assert result.exit_code == 2
-    assert only_line(result).startswith("hdr: AWS cannot play blackhole: it can play throttled, denied")
-
-
-def test_a_drill_on_aws_needs_a_delegated_domain(hdr: Run) -> None:
-    result = hdr("drill", "api-throttled", "--target", "aws")
-    assert result.exit_code == 2
-    assert "HDR_DNS_DELEGATED=true" in only_line(result)
-
-
-def test_the_shipped_drills_are_listed(hdr: Run) -> None:
-    assert "region-refused " in hdr("drill", "list").stdout
-    assert {"name", "title", "expect"} == set(json.loads(hdr("drill", "list", "--json").stdout)[0])
-    assert json.loads(hdr("drill", "schema").stdout)["properties"]["method"]

@@ -1,0 +1,14 @@
+"""What the tests of the `hdr` command share."""
+
+from collections.abc import Callable
+
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+def only_line(result: Result) -> str:
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    assert "Traceback" not in result.output
+    return lines[0]
