@@ -7,8 +7,8 @@ POLICY := .venv-policy
 POLICY_READY := $(POLICY)/.ready
 CDKTN := tools/cdktn/node_modules/.package-lock.json
 NPM = $(BIN)/python tools/npm.py
-# The unit tests run beside the deployment, most of which is waiting. In the order of collection: the longest first.
-SPREAD = -n 2 --dist loadgroup --no-loadscope-reorder
+# The unit tests run beside the deployment, most of which is waiting; a folder stays in one process (tests/conftest.py).
+SPREAD = -n 2 --dist loadscope --no-loadscope-reorder
 PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
