@@ -90,6 +90,8 @@ def summary_lines(status: Status, demo: Demo, *, certificate: str, hdr: str) -> 
     for region in status.regions:
         yield f"  curl --cacert {certificate} {region.endpoint}/health    # {region.region}"
     yield f"  curl --cacert {certificate} {token} {status.regions[-1].endpoint}/fhir/Patient/{demo.patient_id}"
+    yield f"  {hdr} drill region-refused --time-scale 10    # break a region, and see recovery measured"
+    yield f"  {hdr} verify"
     yield f"  {hdr} status"
     yield f"  {hdr} down"
 
