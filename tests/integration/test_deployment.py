@@ -20,7 +20,9 @@ def test_an_interrupted_deployment_stops_cleanly(interruption: subprocess.Comple
 @pytest.mark.requirement("D8")
 @pytest.mark.parametrize("injected", ["false", "true"])
 def test_terraform_validates_all_three_stacks(environment: Deployed, tmp_path: Path, injected: str) -> None:
-    finished = environment.hdr("synth", "--out", str(tmp_path / "out"), "--validate", HDR_FAULT_INJECTION=injected)
+    # In a home of its own: what is validated lies where what is deployed lies.
+    settings = {"HDR_FAULT_INJECTION": injected, "HDR_HOME": str(tmp_path / "home")}
+    finished = environment.hdr("synth", "--out", str(tmp_path / "out"), "--validate", **settings)
     assert finished.returncode == 0, finished.stderr
 
 
