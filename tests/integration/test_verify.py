@@ -176,6 +176,7 @@ def test_the_command_tells_and_exits_by_what_it_finds(beating: Deployed) -> None
 
 
 def test_a_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:
+    beating.settle_conflicts()
     beating.reported("drain", WEST, "--no-wait")
     try:
         with played("no-versions", beating):
