@@ -35,8 +35,8 @@ def test_both_regions_go_side_by_side_and_the_global_stack_follows(
     assert max(began) < progress.phases.index((GLOBAL, "planning"))
     assert order[-1] == GLOBAL
     assert {state.resources for state in deployment.states().values()} == {1}
-    said = [text for stack, done, total, text in progress.completed if (stack, done, total) == (PRIMARY, 1, 1)]
-    assert re.fullmatch(r"terraform_data\.key created \(\d+ s\)", *said)
+    (said,) = [text for stack, done, total, text in progress.completed if (stack, done, total) == (PRIMARY, 1, 1)]
+    assert re.fullmatch(r"terraform_data\.key created \(\d+ s\)", said)
 
 
 def test_the_second_run_plans_for_real_and_changes_nothing(deploying: Deploying, progress: RecordingProgress) -> None:
