@@ -96,7 +96,8 @@ def told(finding: Finding) -> str:
 
 @pytest.fixture(scope="module")
 def beating(deployed: Deployed) -> Deployed:
-    """The platform with fresh heartbeats, which the sentinel of each region writes every minute."""
+    """The platform with fresh heartbeats, which the sentinel of each region writes every minute, and no conflict left."""
+    deployed.settle_conflicts()
     for region in (EAST, WEST):
         damages_data.beat(deployed, region)
     deployed.settle()
@@ -105,7 +106,7 @@ def beating(deployed: Deployed) -> Deployed:
 
 @pytest.fixture(scope="module")
 def noted(beating: Deployed) -> set[str]:
-    """What there is to note before any damage: other tests may have left conflicts, and nobody is subscribed."""
+    """What there is to note before any damage: nobody is subscribed."""
     done, _ = verified(beating)
     return {told(finding) for finding in done.findings if finding.severity == "note"}
 
@@ -176,7 +177,6 @@ def test_the_command_tells_and_exits_by_what_it_finds(beating: Deployed) -> None
 
 
 def test_a_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:
-    beating.settle_conflicts()
     beating.reported("drain", WEST, "--no-wait")
     try:
         with played("no-versions", beating):
