@@ -96,7 +96,7 @@ def told(finding: Finding) -> str:
 
 @pytest.fixture(scope="module")
 def beating(deployed: Deployed) -> Deployed:
-    """The platform with fresh heartbeats, which the sentinel of each region writes every minute, and no conflict left."""
+    """The platform without conflicts, and with fresh heartbeats, which each region's sentinel writes every minute."""
     deployed.settle_conflicts()
     for region in (EAST, WEST):
         damages_data.beat(deployed, region)
