@@ -28,4 +28,4 @@ def install(doors: Mapping[str, str], port: int) -> None:
             raise socket.gaierror(socket.EAI_NONAME, f"{host}:{service} is not in the embedded AWS")
         return inner(doors[region], port, *rest, **options)
 
-    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment]
+    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment] # it takes and gives the same, less exactly typed

@@ -99,7 +99,7 @@ class Faults(RecordedFaults):
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=False)
         else:
-            self._aws.set_replication(**before)  # type: ignore[arg-type]
+            self._aws.set_replication(**before)  # type: ignore[arg-type] # each name has its own type
 
 
 def _door(entry: Entry) -> DoorFault:
