@@ -10,15 +10,17 @@ from uuid import uuid4
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drain.flag import DrainFlag, Order, operator
 
+THROTTLED, DENIED, DRAINED = "throttled", "denied", "drained"
+API_FAULTS: Final = (THROTTLED, DENIED, DRAINED)
 POLICY: Final = "hdr-drill-denied"
-DENIED: Final = ("dynamodb:*", "kms:*", "s3:*")
+REFUSED_ACTIONS: Final = ("dynamodb:*", "kms:*", "s3:*")
 
 Client = Callable[[str, str], Any]
 """Gives a boto3 client of a service in a region."""
 
 
 class ApiFaults:
-    """Throttles the API's function, denies roles what they may do, and drains. Raises what boto3 raises.
+    """Throttles the API's function, denies its role what it may do, and drains. Raises what boto3 raises.
 
     `regions` are both.
     """
@@ -26,23 +28,44 @@ class ApiFaults:
     def __init__(self, *, client: Client, names: Names, regions: Collection[str]) -> None:
         self._client, self._names, self._regions = client, names, tuple(regions)
 
-    def limit(self, region: str) -> int | None:
-        """The function's reserved concurrency; None when it has none."""
-        answer: Mapping[str, Any] = self._client("lambda", region).get_function_concurrency(FunctionName=self._function)
-        return answer.get("ReservedConcurrentExecutions")
+    def before(self, fault: str, region: str) -> dict[str, float | bool | str | None]:
+        """What undoing the fault will need to know; raises `DeploymentError` when the drain flag cannot be read."""
+        if fault == THROTTLED:
+            answer: Mapping[str, Any] = self._functions(region).get_function_concurrency(FunctionName=self._function)
+            return {"concurrency": answer.get("ReservedConcurrentExecutions")}
+        return {"standing": self._flag(region).standing()} if fault == DRAINED else {}
 
-    def set_limit(self, region: str, limit: int | None) -> None:
-        """Reserve so much and no more: with 0 the API answers 429; None lifts the limit."""
-        client = self._client("lambda", region)
-        if limit is None:
-            client.delete_function_concurrency(FunctionName=self._function)
+    def apply(self, fault: str, region: str) -> None:
+        """Break the region with one of `API_FAULTS`."""
+        if fault == THROTTLED:
+            # With none reserved the API answers 429.
+            self._functions(region).put_function_concurrency(
+                FunctionName=self._function, ReservedConcurrentExecutions=0
+            )
+        elif fault == DENIED:
+            self.deny("patient-api", region)
         else:
-            client.put_function_concurrency(FunctionName=self._function, ReservedConcurrentExecutions=limit)
+            self._flag(region).set(_order())
+
+    def undo(self, fault: str, region: str, before: Mapping[str, float | bool | str | None]) -> None:
+        """Undo what `apply` did, whether it was done or not; `before` is what `before` gave."""
+        if fault == THROTTLED:
+            limit = before.get("concurrency")
+            if limit is None:
+                self._functions(region).delete_function_concurrency(FunctionName=self._function)
+            else:
+                self._functions(region).put_function_concurrency(
+                    FunctionName=self._function, ReservedConcurrentExecutions=int(limit)
+                )
+        elif fault == DENIED:
+            self.allow("patient-api", region)
+        elif not before["standing"]:
+            self._flag(region).clear(_order())
 
     def deny(self, role: str, region: str) -> None:
         """Refuse tables, key and documents to a role of that region, sessions that it has already included."""
         self._client("iam", region).put_role_policy(
-            RoleName=self._names.of(role, region), PolicyName=POLICY, PolicyDocument=_document(DENIED)
+            RoleName=self._names.of(role, region), PolicyName=POLICY, PolicyDocument=_document(REFUSED_ACTIONS)
         )
 
     def allow(self, role: str, region: str) -> None:
@@ -55,8 +78,8 @@ class ApiFaults:
             if error.response["Error"]["Code"] != "NoSuchEntity":
                 raise
 
-    def flag(self, region: str) -> DrainFlag:
-        """The drain flag of a region, kept in the other one."""
+    def _flag(self, region: str) -> DrainFlag:
+        """Kept in the other region."""
         surviving = next(other for other in self._regions if other != region)
         return DrainFlag(
             client=self._client("dynamodb", surviving),
@@ -66,12 +89,15 @@ class ApiFaults:
             surviving=surviving,
         )
 
+    def _functions(self, region: str) -> Any:
+        return self._client("lambda", region)
+
     @property
     def _function(self) -> str:
         return self._names.of("patient-api")
 
 
-def order() -> Order:
+def _order() -> Order:
     """To drain or restore for a drill."""
     return Order(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ), reason="drill")
 

@@ -9,19 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.api_faults import POLICY, ApiFaults, Client, order
+from healthcare_dr.ops.drill.api_faults import API_FAULTS, ApiFaults, Client
 from healthcare_dr.ops.drill.experiment import Role, Step
-from healthcare_dr.ops.drill.record import Entry, RecordedFaults, outstanding, write
+from healthcare_dr.ops.drill.record import Entry, RecordedFaults
 from healthcare_dr.ops.ports import BreakableAws, DoorFault, DoorMode
 
-__all__ = ["DOORS", "POLICY", "Entry", "Faults", "outstanding", "write"]
-
-DOORS: Final[Mapping[str, DoorMode]] = {
-    "refused": "refused",
-    "blackhole": "blackhole",
-    "errors": "errors",
-    "slow": "slow",
-}
+DOORS: Final[Mapping[str, DoorMode]] = {mode: mode for mode in ("refused", "blackhole", "errors", "slow")}
 
 
 class Faults(RecordedFaults):
@@ -53,11 +46,7 @@ class Faults(RecordedFaults):
             return [Entry(fault=step.fault, region=None)]
         entries = []
         for region in (self._regions[role] for role in step.roles):
-            before: dict[str, float | bool | str | None] = {}
-            if step.fault == "throttled":
-                before = {"concurrency": self._call(f"apply throttled {region}", partial(self._api.limit, region))}
-            if step.fault == "drained":
-                before = {"standing": self._api.flag(region).standing()}
+            before = self._call(f"apply {step.fault} {region}", partial(self._api.before, step.fault, region))
             entries.append(
                 Entry(fault=step.fault, region=region, delay_seconds=step.delay_seconds or 0.0, before=before)
             )
@@ -67,12 +56,8 @@ class Faults(RecordedFaults):
         region = entry.region or ""
         if entry.fault in DOORS:
             self._aws.play(region, _door(entry))
-        elif entry.fault == "throttled":
-            self._api.set_limit(region, 0)
-        elif entry.fault == "denied":
-            self._api.deny("patient-api", region)
-        elif entry.fault == "drained":
-            self._api.flag(region).set(order())
+        elif entry.fault in API_FAULTS:
+            self._api.apply(entry.fault, region)
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=True)
         elif entry.fault == "replication-lag":
@@ -88,14 +73,8 @@ class Faults(RecordedFaults):
             # A door has one behaviour: what another fault still on record asks of it goes on.
             others = [other for other in left if other.fault in DOORS and other.region == region]
             self._aws.play(region, _door(others[-1]) if others else DoorFault())
-        elif entry.fault == "throttled":
-            limit = before.get("concurrency")
-            self._api.set_limit(region, None if limit is None else int(limit))
-        elif entry.fault == "denied":
-            self._api.allow("patient-api", region)
-        elif entry.fault == "drained":
-            if not before["standing"]:
-                self._api.flag(region).clear(order())
+        elif entry.fault in API_FAULTS:
+            self._api.undo(entry.fault, region, before)
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=False)
         else:

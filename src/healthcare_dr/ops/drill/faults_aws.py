@@ -12,7 +12,7 @@ from uuid import uuid4
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.infra.fault_plan import DISCONNECT, PAUSE_DOCUMENTS, PAUSE_TABLES, TEMPLATES
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.api_faults import ApiFaults, Client, order
+from healthcare_dr.ops.drill.api_faults import API_FAULTS, ApiFaults, Client
 from healthcare_dr.ops.drill.experiment import Experiment, Role, Step
 from healthcare_dr.ops.drill.fis import Experiments
 from healthcare_dr.ops.drill.playable import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS
@@ -64,14 +64,11 @@ class AwsFaults(RecordedFaults):
             return []
         entries = []
         for region in self._places(step):
-            before: dict[str, float | bool | str | None] = {}
-            if fault == "throttled":
-                before = {"concurrency": self._call(f"apply {fault} {region}", partial(self._api.limit, region))}
+            if fault in API_FAULTS:
+                before = self._call(f"apply {fault} {region}", partial(self._api.before, fault, region))
             elif fault in PLAYED_BY_FIS:
                 before = {"order": uuid4().hex, **dict.fromkeys(self._templates(step, region), True)}
-            elif fault == "drained":
-                before = {"standing": self._api.flag(region).standing()}
-            elif fault != "denied":
+            else:
                 raise SettingsError(f"AWS cannot play {fault}")
             entries.append(Entry(fault=fault, region=region, before=before))
         return entries
@@ -79,12 +76,8 @@ class AwsFaults(RecordedFaults):
     def _break(self, entry: Entry, step: Step) -> None:
         del step
         region = entry.region or ""
-        if entry.fault == "throttled":
-            self._api.set_limit(region, 0)
-        elif entry.fault == "denied":
-            self._api.deny("patient-api", region)
-        elif entry.fault == "drained":
-            self._api.flag(region).set(order())
+        if entry.fault in API_FAULTS:
+            self._api.apply(entry.fault, region)
         else:
             if entry.fault == "disconnected":
                 for place in self._regions.values():
@@ -93,14 +86,8 @@ class AwsFaults(RecordedFaults):
 
     def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
         region, before = entry.region or "", entry.before
-        if entry.fault == "throttled":
-            limit = before.get("concurrency")
-            self._api.set_limit(region, None if limit is None else int(limit))
-        elif entry.fault == "denied":
-            self._api.allow("patient-api", region)
-        elif entry.fault == "drained":
-            if not before["standing"]:
-                self._api.flag(region).clear(order())
+        if entry.fault in API_FAULTS:
+            self._api.undo(entry.fault, region, before)
         else:
             if entry.fault == "disconnected" and all(other.fault != "disconnected" for other in left):
                 for place in self._regions.values():

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.faults import Entry
 from healthcare_dr.ops.drill.model import Milestones, Missing
 from healthcare_dr.ops.drill.parts import Faults
+from healthcare_dr.ops.drill.record import Entry
 
 
 @dataclass(frozen=True, kw_only=True)

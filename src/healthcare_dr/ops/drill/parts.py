@@ -4,8 +4,8 @@ from collections.abc import Collection
 from typing import Protocol
 
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.faults import Entry
 from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
+from healthcare_dr.ops.drill.record import Entry
 
 
 class Prober(Protocol):

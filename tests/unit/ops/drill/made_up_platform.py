@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.faults import Entry
 from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
+from healthcare_dr.ops.drill.record import Entry
 from healthcare_dr.ops.drill.runner import Drill
 from healthcare_dr.ops.drill.view import View
 

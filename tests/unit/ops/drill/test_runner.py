@@ -3,8 +3,8 @@
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.faults import Entry
 from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.drill.record import Entry
 from unit.ops.drill.made_up_platform import EAST, RATE, WEST, Platform, drill, experiment
 
 
