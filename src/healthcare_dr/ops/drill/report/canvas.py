@@ -13,7 +13,6 @@ LEFT: Final = 88
 RIGHT: Final = 16
 BOTTOM: Final = 34
 LEVEL: Final = 22
-LEVELS: Final = 4
 APART: Final = 26
 
 
@@ -114,11 +113,12 @@ class Canvas:
         return parts
 
     def _level_of_each(self) -> list[int]:
-        last = [-math.inf] * LEVELS
+        """From the bottom, so many levels that no number covers another."""
+        last: list[float] = []
         found = []
         for mark in self._marks:
             x = self.x(mark.at)
-            level = next((at for at in range(LEVELS) if x - last[at] >= APART), last.index(min(last)))
-            last[level] = x
+            level = next((at for at, before in enumerate(last) if x - before >= APART), len(last))
+            last[level : level + 1] = [x]
             found.append(level)
         return found

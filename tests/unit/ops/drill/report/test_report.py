@@ -213,3 +213,21 @@ def test_ticks_are_round_and_reach_the_top() -> None:
     assert steps(20, 4) == [0, 5, 10, 15, 20]
     assert steps(21, 4) == [0, 10, 20, 30]
     assert steps(0, 4) == [0, 1]
+
+
+def test_no_number_of_a_mark_covers_another(tmp_path: Path) -> None:
+    undone = tuple(Event(at=9.0 + number / 100, kind="undo", text=f"fault {number}") for number in range(7))
+    for chart in charts(written(replace(journal(), events=undone), tmp_path)):
+        places = [
+            (float(text.attrib["x"]), float(text.attrib["y"]))
+            for mark in chart.iter("g")
+            if mark.attrib.get("class", "").startswith("when")
+            for text in mark.iter("text")
+        ]
+        assert len(places) >= len(undone)
+        assert not [
+            (one, other)
+            for index, one in enumerate(places)
+            for other in places[index + 1 :]
+            if abs(one[0] - other[0]) < 20 and abs(one[1] - other[1]) < 14
+        ]
