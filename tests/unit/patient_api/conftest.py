@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unit.patient_api.fakes import Platform
+from unit.patient_api.whole_api import Platform
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from patient_api.exchange.access import UNKNOWN, identify
-from unit.patient_api.fakes import claims
+from unit.patient_api.whole_api import claims
 
 
 @pytest.mark.parametrize(

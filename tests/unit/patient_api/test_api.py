@@ -9,7 +9,8 @@ import pytest
 
 import patient_api
 from patient_api.patients.creation import Creation
-from unit.patient_api.fakes import PEER, RECORDS, REGION, Platform, claims, client_error, patient
+from unit.patient_api.fakes import PEER, RECORDS, REGION, client_error
+from unit.patient_api.whole_api import Platform, claims, patient
 
 
 def raise_flag(platform: Platform, region: str) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from patient_api.exchange.request import MAX_BODY
-from unit.patient_api.fakes import RECORDS, Platform, outcome, patient
+from unit.patient_api.fakes import RECORDS
+from unit.patient_api.whole_api import Platform, outcome, patient
 
 
 @pytest.mark.parametrize(

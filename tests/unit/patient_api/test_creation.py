@@ -2,7 +2,7 @@
 
 import pytest
 
-from unit.patient_api.fakes import Platform, claims, outcome, patient
+from unit.patient_api.whole_api import Platform, claims, outcome, patient
 
 KEY = {"idempotency-key": "d41d8cd9-8f00"}
 

@@ -10,7 +10,7 @@ from healthcare_dr.infra.gateway import DEFAULT_ROUTE, OPEN_ROUTES, SCOPES
 from patient_api.api.responders import responders
 from patient_api.api.routes import ROUTES
 from patient_api.search.catalogue import PARAMETERS
-from unit.patient_api.fakes import Platform
+from unit.patient_api.whole_api import Platform
 
 
 @pytest.fixture

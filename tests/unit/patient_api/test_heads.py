@@ -3,8 +3,9 @@
 import pytest
 
 from patient_api.records.items import head_item, version_in
-from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, Platform, patient
-from unit.patient_api.test_versions import arrive, head_key, made, patched, put
+from unit.patient_api.changes import arrive, head_key, made, patched, put
+from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS
+from unit.patient_api.whole_api import Platform, patient
 
 
 def late(platform: Platform) -> None:

@@ -12,7 +12,8 @@ from patient_api.errors import StorageFault
 from patient_api.faults import translated
 from patient_api.region.health import Health, Probe, Verdict
 from patient_api.region.probes import probes
-from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, Platform, client_error
+from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, client_error
+from unit.patient_api.whole_api import Platform
 
 
 class Witnessed:

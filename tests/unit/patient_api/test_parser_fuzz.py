@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from patient_api.errors import Malformed
 from patient_api.fhir.codec import dump, parse
-from unit.patient_api.fakes import RECORDS, Platform, Reply, event
+from unit.patient_api.fakes import RECORDS
 from unit.patient_api.fhir.examples import example, plain
+from unit.patient_api.whole_api import Platform, Reply, event
 
 PARSED, CALLED = 1000, 600
 MARK = "Zubrowka"

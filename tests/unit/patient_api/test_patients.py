@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from unit.patient_api.fakes import AUDIT, RECORDS, REGION, START_MS, Platform, claims, client_error, outcome, patient
+from unit.patient_api.fakes import AUDIT, RECORDS, REGION, START_MS, client_error
+from unit.patient_api.whole_api import Platform, claims, outcome, patient
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 

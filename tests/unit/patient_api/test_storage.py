@@ -3,7 +3,8 @@
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
 
-from unit.patient_api.fakes import RECORDS, Platform, client_error, patient
+from unit.patient_api.fakes import RECORDS, client_error
+from unit.patient_api.whole_api import Platform, patient
 
 CANCELLED = "TransactionCanceledException"
 URL = "https://dynamodb.example"

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from unit.patient_api.fakes import AUDIT, RECORDS, Platform, Reply, claims, patient
+from unit.patient_api.fakes import AUDIT, RECORDS
+from unit.patient_api.whole_api import Platform, Reply, claims, patient
 
 MINE, THEIRS = "north-clinic", "south-clinic"
 SECRET = "Zubrowka"

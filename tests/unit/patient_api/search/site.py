@@ -20,17 +20,8 @@ from patient_api.records.tokens import Finder
 from patient_api.search.audit import AuditSearch
 from patient_api.search.execute import Searches
 from patient_api.secrets import Secrets
-from unit.patient_api.fakes import (
-    AUDIT,
-    ENVIRONMENT,
-    RECORDS,
-    REGION,
-    START_MS,
-    FakeClients,
-    FakeDynamoDB,
-    claims,
-    event,
-)
+from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB
+from unit.patient_api.whole_api import claims, event
 
 TENANT = "north-clinic"
 
