@@ -32,7 +32,7 @@ def client(trust: ssl.SSLContext) -> Iterator[httpx.Client]:
 
 
 def endpoints(deployed: Deployed) -> dict[str, Endpoint]:
-    doors = {region: deployed.emulator.door(region) for region in REGIONS}
+    doors = deployed.emulator.doors()
     return {
         region: Endpoint(
             region=region,

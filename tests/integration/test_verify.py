@@ -54,8 +54,8 @@ class Recording:
     def ca_bundle(self) -> Path | None:
         return self.inner.ca_bundle()  # type: ignore[no-any-return]
 
-    def api_url(self, outputs: Mapping[str, Any]) -> str:
-        return str(self.inner.api_url(outputs))
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        return self.inner.doors()  # type: ignore[no-any-return]
 
     def client(self, service: str, region: str) -> Any:
         if region == self.lost:

@@ -142,14 +142,9 @@ class Emulator:
         """
         return self._waiting().waiting_seconds
 
-    def door(self, region: str) -> tuple[str, int]:
-        """The address and port of a region's front door, which stands for port 443 of that region's host names.
-
-        Raises:
-            EmulatorError: the region has none.
-        """
-        self._refuse_other_regions(region)
-        return self._ports.doors[region], self._ports.door_port
+    def doors(self) -> dict[str, tuple[str, int]]:
+        """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
+        return {region: (address, self._ports.door_port) for region, address in self._ports.doors.items()}
 
     def dns(self) -> tuple[str, int]:
         """The address and port where DNS is answered, over UDP and TCP."""

@@ -100,12 +100,12 @@ class EmbeddedAws(Protocol):
     def api_url(self, api_id: str) -> str:
         """The base address that reaches an HTTP API through it, past every front door and its faults."""
 
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
+
 
 class BreakableAws(EmbeddedAws, Protocol):
     """The embedded AWS with its Route 53, its front doors, and the ways in which all of it can fail."""
-
-    def door(self, region: str) -> tuple[str, int]:
-        """The address and port of a region's front door, which stands for port 443 of that region's host names."""
 
     def dns(self) -> tuple[str, int]:
         """The address and port where DNS is answered, over UDP and TCP."""
@@ -189,6 +189,9 @@ class Target(Protocol):
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:
         """The address of a regional stack's API, given the stack's outputs; no trailing slash."""
+
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        """By region, where the host names of its APIs are answered; without those that DNS leads to."""
 
     def issuer(self) -> str:
         """The issuer the APIs trust; empty where they demand IAM signatures."""

@@ -78,6 +78,9 @@ class FakeEmulator:
             "AWS_CA_BUNDLE": str(self.certificate),
         }
 
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        return {}
+
     def issuer(self) -> str:
         return "https://127.0.0.1:2"
 
@@ -106,6 +109,7 @@ class LocalTarget:
     root: Path
     name: str = "embedded"
     urls: dict[str, str] = field(default_factory=dict)
+    front_doors: dict[str, tuple[str, int]] = field(default_factory=dict)
     refuses: Exception | None = None
     route53: Any = None
     authority: Path | None = None
@@ -134,6 +138,9 @@ class LocalTarget:
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:
         return self.urls.get(outputs["api_id"], f"https://127.0.0.1:1/{outputs['api_id']}")
+
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        return self.front_doors
 
     def issuer(self) -> str:
         return "https://127.0.0.1:2"

@@ -183,9 +183,27 @@ def test_health_is_asked_over_tls_with_the_local_authority_alone(tls: Serving, m
     served = tls(respond)
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    assert asker(served.authority)(f"{served.url}/health") == 200
-    assert asker(None)(f"{served.url}/health") is None
-    assert asker(served.authority)("https://127.0.0.1:9/health") is None
+    trusting = LocalTarget(root=Path(), authority=served.authority)
+    assert asker(trusting)(f"{served.url}/health") == 200
+    assert asker(LocalTarget(root=Path()))(f"{served.url}/health") is None
+    assert asker(trusting)("https://127.0.0.1:9/health") is None
+
+
+def test_an_api_is_asked_at_its_front_door_by_its_own_name(tls: Serving) -> None:
+    asked: list[str] = []
+
+    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        asked.append(f"{headers['Host']}{path}")
+        return 200, b""
+
+    served = tls(respond)
+    door = ("127.0.0.1", int(served.url.rpartition(":")[2]))
+    ask = asker(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: door}))
+    assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") == 200
+    assert asked == ["one.execute-api.us-east-1.amazonaws.com/health"]
+    closed = {EAST: ("127.0.0.1", 9)}
+    ask = asker(LocalTarget(root=Path(), authority=served.authority, front_doors=closed))
+    assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") is None
 
 
 class Api:

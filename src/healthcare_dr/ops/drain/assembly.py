@@ -39,7 +39,11 @@ class Moving:
         self._surviving = surviving_of(region, settings.regions)
         self._names = Names(settings.environment_suffix)
         states = {stack: read_settled(stack, partial(target.read_state, stack)) for stack in STACKS}
-        missing = [stack for stack in STACKS if not states[stack].deployed]
+        missing = [
+            stack
+            for stack in STACKS
+            if not states[stack].deployed or (stack in REGIONAL and "api_endpoint" not in states[stack].outputs)
+        ]
         if missing:
             raise DeploymentError(
                 f"nothing is deployed of {', '.join(missing)}: deploy first (`hdr up` or `hdr deploy`)"
@@ -47,12 +51,12 @@ class Moving:
         if emulator is not None and not emulator.running():
             raise DeploymentError("the embedded AWS does not run: start it with `hdr up`")
         self._client = target.client("dynamodb", self._surviving)
-        urls = [target.api_url(states[stack].outputs) for stack in REGIONAL]
+        urls = [str(states[stack].outputs["api_endpoint"]) for stack in REGIONAL]
         self._around = Surroundings(
             region=region,
             surviving=self._surviving,
             urls=dict(zip(settings.regions, urls, strict=True)),
-            ask=ask or asker(target.ca_bundle()),
+            ask=ask or asker(target),
             dns=self._dns(str(states[GLOBAL].outputs.get("name_servers", ""))),
             ttl=settings.dns_ttl / (emulator.time_scale() if emulator else 1.0),
             clock=time.monotonic,

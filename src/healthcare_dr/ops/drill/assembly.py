@@ -49,7 +49,7 @@ def assembled(settings: Settings, experiment: Experiment, *, time_scale: float, 
     if not {"PrimaryApiId", "SecondaryApiId"} <= outputs.keys():
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
-    doors = {region: emulator.door(region) for region in regions}
+    doors = emulator.doors()
     place = Place(
         label="embedded",
         target=target,

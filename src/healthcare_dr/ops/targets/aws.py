@@ -111,6 +111,10 @@ class AwsTarget:
         """The API's own endpoint in its region."""
         return str(outputs["api_endpoint"]).rstrip("/")
 
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        """None: DNS leads to AWS's APIs."""
+        return {}
+
     def issuer(self) -> str:
         """The issuer from the settings."""
         return self.settings.oidc_issuer

@@ -88,6 +88,10 @@ class EmbeddedTarget:
         """Where the embedded AWS serves that API."""
         return self.emulator.api_url(str(outputs["api_id"])).rstrip("/")
 
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        """Each region's front door."""
+        return self.emulator.doors()
+
     def issuer(self) -> str:
         """The embedded issuer."""
         return self.emulator.issuer()

@@ -43,6 +43,6 @@ def live_of(
         target=target,
         deployed=Deployed(states=states, regions=settings.regions),
         emulator=emulator,
-        probe=asker(target.ca_bundle()),
+        probe=asker(target),
         now=now,
     )

@@ -23,8 +23,7 @@ SERVED: Final = 200
     mend="look at the region's dashboard and at the log of its API function",
 )  # fmt: skip
 def endpoint(live: Live, region: str) -> Iterator[str]:
-    outputs = {name: live.deployed.output(region, name) for name in ("api_id", "api_endpoint")}
-    code = live.probe(f"{live.target.api_url(outputs)}/health")
+    code = live.probe(f"{live.deployed.output(region, 'api_endpoint')}/health")
     if code != SERVED:
         yield "the endpoint does not answer" if code is None else f"the endpoint answers {code} to GET /health"
 

@@ -38,7 +38,7 @@ class Front:
 
     def connect(self, region: str, name: str, *, timeout: float = 15) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.emulator.certificate))
-        plain = socket.create_connection(self.emulator.door(region), timeout=timeout)
+        plain = socket.create_connection(self.emulator.doors()[region], timeout=timeout)
         try:
             return context.wrap_socket(plain, server_hostname=name)
         except BaseException:

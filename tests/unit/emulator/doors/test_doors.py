@@ -58,7 +58,7 @@ def test_a_refusing_door_resets_who_is_connected_and_lets_nobody_in(front: Front
         front.emulator.play(EAST, DoorFault(mode="refused"))
         _expect_reset(kept)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(front.emulator.door(EAST), timeout=15)
+        socket.create_connection(front.emulator.doors()[EAST], timeout=15)
     assert front.serves(WEST)
     front.emulator.play(EAST, OPEN)
     assert eventually(lambda: front.serves(EAST))
@@ -74,7 +74,7 @@ def test_a_black_hole_swallows_everything_until_it_ends(front: Front) -> None:
         kept.settimeout(1)
         with pytest.raises(TimeoutError):
             ask(kept, name)
-        with socket.create_connection(front.emulator.door(EAST), timeout=15) as waiting:
+        with socket.create_connection(front.emulator.doors()[EAST], timeout=15) as waiting:
             front.emulator.play(EAST, OPEN)
             with pytest.raises(ConnectionResetError):
                 waiting.recv(1)

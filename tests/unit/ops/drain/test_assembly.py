@@ -1,11 +1,12 @@
 """What a drain asks of its target."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import PRIMARY
 from healthcare_dr.ops.drain.assembly import Moving
 from healthcare_dr.ops.ports import Target
 from healthcare_dr.settings import Settings
@@ -14,33 +15,37 @@ from healthcare_dr.settings import Settings
 class Elsewhere:
     """A target that notes for which regions clients were wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, half_deployed: str | None = None) -> None:
         self.wanted: list[tuple[str, str]] = []
+        self.half_deployed = half_deployed
 
     def read_state(self, stack: str) -> bytes:
         resources = [{"mode": "managed", "instances": [{}]}]
-        return json.dumps({"version": 4, "resources": resources, "outputs": {"id": {"value": stack}}}).encode()
+        outputs = {} if stack == self.half_deployed else {"api_endpoint": {"value": f"https://{stack}"}}
+        return json.dumps({"version": 4, "resources": resources, "outputs": outputs}).encode()
 
-    def api_url(self, outputs: Mapping[str, Any]) -> str:
-        return f"https://{outputs['id']}"
-
-    def ca_bundle(self) -> None:
-        return None
+    def doors(self) -> dict[str, tuple[str, int]]:
+        return {}
 
     def client(self, service: str, region: str) -> object:
         self.wanted.append((service, region))
         return object()
 
 
+def moving(target: Elsewhere, region: str) -> Moving:
+    return Moving(
+        settings=Settings(_env_file=None), target=cast("Target", target), emulator=None, region=region, say=print
+    )
+
+
 @pytest.mark.trap(27)
 @pytest.mark.parametrize(("drained", "surviving"), [("us-east-1", "us-west-2"), ("us-west-2", "us-east-1")])
 def test_draining_wants_no_client_of_the_drained_region(drained: str, surviving: str) -> None:
     target = Elsewhere()
-    Moving(
-        settings=Settings(_env_file=None),
-        target=cast("Target", target),
-        emulator=None,
-        region=drained,
-        say=print,
-    ).drain()
+    moving(target, drained).drain()
     assert target.wanted == [("dynamodb", surviving)]
+
+
+def test_a_half_deployed_region_is_one_line() -> None:
+    with pytest.raises(DeploymentError, match=r"nothing is deployed of healthcare-dr-primary: deploy first"):
+        moving(Elsewhere(half_deployed=PRIMARY), "us-east-1")

@@ -76,9 +76,6 @@ class Aws:
     def client(self, service: str, region: str) -> Any:
         return _Client(self, service, region)
 
-    def api_url(self, outputs: Mapping[str, Any]) -> str:
-        return str(outputs["api_endpoint"])
-
     def answer(self, service: str, region: str, operation: str, request: dict[str, Any]) -> Any:
         self.asked.append((service, region, operation, request))
         found = self.answers.get((service, region, operation), self.answers.get((service, operation)))

@@ -47,8 +47,8 @@ class Held:
     def read_state(self, stack: str) -> bytes:
         return self._held.states[stack]
 
-    def ca_bundle(self) -> None:
-        return None
+    def doors(self) -> dict[str, tuple[str, int]]:
+        return {}
 
     def running(self) -> bool:
         return False
