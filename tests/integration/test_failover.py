@@ -110,6 +110,12 @@ def denied(deployed: Deployed, region: str) -> Iterator[None]:
         client.delete_role_policy(RoleName=role, PolicyName=name)
 
 
+def seen(deployed: Deployed) -> dict[str, bool]:
+    """By region, whether `hdr status` calls it healthy."""
+    finished = deployed.hdr("status", "--json")
+    return {region["region"]: region["health"] == "healthy" for region in json.loads(finished.stdout)["regions"]}
+
+
 def passing(deployed: Deployed, service: str, region: str) -> Any:
     """A client whom no refused control plane stops."""
     client = deployed.client(service, region)
@@ -128,6 +134,7 @@ def test_dns_leaves_a_region_that_fails_and_comes_back(fast: Deployed, fault: Fa
         assert healthy(fast) == {f"health {SECONDARY}"}
         with pytest.raises(ClientError, match="ServiceUnavailable"):
             fast.client("route53").list_hosted_zones()
+        assert seen(fast) == {PRIMARY: False, SECONDARY: True}
     eventually(lambda: named(fast) == set(REGIONS), seconds=60)
 
 
