@@ -89,7 +89,7 @@ def trusting(authority: Path, port: int) -> ssl.SSLContext:
 def with_prober(port: int, trust: ssl.SSLContext) -> tuple[list[float], float]:
     """One round with the drill's clients: latencies in ms, and processor time in seconds."""
     with httpx.Client(verify=trust, trust_env=False) as client:
-        ledger = Ledger(endpoints={}, token="", client=client, clock=time.monotonic)
+        ledger = Ledger(endpoints={}, buckets={}, token="", client=client, clock=time.monotonic)
         prober = Prober(
             name=NAME,
             make_resolver=lambda: Resolver(port),

@@ -50,7 +50,7 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
     deployed: Deployed, client: httpx.Client, trust: ssl.SSLContext
 ) -> None:
     token, ends = deployed.token(tenant=TENANT), endpoints(deployed)
-    ledger = Ledger(endpoints=ends, token=token, client=client, clock=time.monotonic)
+    ledger = Ledger(endpoints=ends, buckets={}, token=token, client=client, clock=time.monotonic)
     with deployed.api(EAST, token) as api:
         for number in range(POOL):
             made = api.post("/fhir/Patient", json=patient())

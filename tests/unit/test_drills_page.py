@@ -116,7 +116,7 @@ def test_the_example_is_an_experiment(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     found = experiment.load(path)
-    assert (found.lost(), found.fault_at()) == (("secondary",), 20)
+    assert (found.lost(), found.counts_from().at) == (("secondary",), 20)
 
 
 def test_the_commands_on_the_page_exist(tmp_path: Path) -> None:

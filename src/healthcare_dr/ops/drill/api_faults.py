@@ -12,6 +12,7 @@ from healthcare_dr.ops.drain.flag import DrainFlag, Order, operator
 
 THROTTLED, DENIED, DRAINED = "throttled", "denied", "drained"
 API_FAULTS: Final = (THROTTLED, DENIED, DRAINED)
+PEER_ROLE: Final = "documents-peer"
 POLICY: Final = "hdr-drill-denied"
 REFUSED_ACTIONS: Final = ("dynamodb:*", "kms:*", "s3:*")
 
@@ -61,6 +62,16 @@ class ApiFaults:
             self.allow("patient-api", region)
         elif not before["standing"]:
             self._flag(region).clear(_order())
+
+    def part_documents(self) -> None:
+        """Close the roles through which each region's functions reach the other's documents."""
+        for region in self._regions:
+            self.deny(PEER_ROLE, region)
+
+    def join_documents(self) -> None:
+        """Undo `part_documents`, whether it was done or not."""
+        for region in self._regions:
+            self.allow(PEER_ROLE, region)
 
     def deny(self, role: str, region: str) -> None:
         """Refuse tables, key and documents to a role of that region, sessions that it has already included."""

@@ -46,7 +46,7 @@ def assembled(settings: Settings, experiment: Experiment, *, time_scale: float, 
     emulator, target = wiring.emulator_of(settings), wiring.target_of(settings, "embedded")
     target.preflight()
     outputs = wiring.outputs_of(settings, target)
-    if not {"PrimaryApiId", "SecondaryApiId"} <= outputs.keys():
+    if not {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"} <= outputs.keys():
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
     doors = emulator.doors()
@@ -60,6 +60,10 @@ def assembled(settings: Settings, experiment: Experiment, *, time_scale: float, 
                 address=doors[region][0],
                 port=doors[region][1],
             )
+            for role, region in zip(("Primary", "Secondary"), regions, strict=True)
+        },
+        buckets={
+            region: outputs[f"DocumentsBucket{role}"]
             for role, region in zip(("Primary", "Secondary"), regions, strict=True)
         },
         make_resolver=lambda: DnsResolver(server=emulator.dns(), port=doors[regions[0]][1]),

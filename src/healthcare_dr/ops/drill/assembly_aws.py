@@ -28,7 +28,7 @@ from healthcare_dr.ops.ports import Progress, Target
 from healthcare_dr.ops.seed import given_token
 from healthcare_dr.settings import Settings
 
-OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "NameServers")
+OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary", "NameServers")
 
 
 def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = None) -> tuple[str, ...]:
@@ -93,6 +93,10 @@ def assembled_aws(
         label="aws",
         target=target,
         endpoints=places,
+        buckets={
+            region: outputs[f"DocumentsBucket{role}"]
+            for role, region in zip(("Primary", "Secondary"), regions, strict=True)
+        },
         make_resolver=lambda: DnsResolver(server=server, port=look.HTTPS),
         trust=ssl.create_default_context(),
         token=bearer,

@@ -40,6 +40,8 @@ class Place:
     target: Target
     endpoints: Mapping[str, Endpoint]
     """Of each region by itself."""
+    buckets: Mapping[str, str]
+    """Of documents, by region."""
     make_resolver: Callable[[], Resolver]
     trust: ssl.SSLContext
     token: str
@@ -62,7 +64,7 @@ def built(
     scale = place.time_scale
     # Of this machine's settings only the authorities count: a proxy would hide where a request went.
     with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
-        ledger = Ledger(endpoints=place.endpoints, token=place.token, client=client, clock=clock)
+        ledger = Ledger(endpoints=place.endpoints, buckets=place.buckets, token=place.token, client=client, clock=clock)
         yield Drill(
             experiment=experiment,
             label=place.label,

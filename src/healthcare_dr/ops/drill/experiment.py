@@ -33,6 +33,8 @@ TAKE_AWAY: Final = ("refused", "blackhole", "errors", "slow", "throttled", "deni
 OF_A_REGION: Final = (*TAKE_AWAY, "disconnected")
 """The other faults are of both regions."""
 LONGEST: Final = 3600.0
+LONGEST_DELAY: Final = 60.0
+"""What a front door takes."""
 
 Seconds = Annotated[float, Field(ge=0, le=LONGEST)]
 Duration = Annotated[float, Field(gt=0, le=LONGEST)]
@@ -50,7 +52,9 @@ class Step(_Model):
     region: Literal["primary", "secondary", "both"] = Field("both", description="where; only for faults of a region")
     at: Seconds = Field(0.0, description="when it begins")
     lasting: Duration | None = Field(None, alias="for", description="for how long; without it, until watching ends")
-    delay_seconds: Duration | None = Field(None, description="of each answer; only and always for slow")
+    delay_seconds: Annotated[float, Field(gt=0, le=LONGEST_DELAY)] | None = Field(
+        None, description="of each answer; only and always for slow"
+    )
     lag_seconds: Duration | None = Field(None, description="of replication; only and always for replication-lag")
     tables: bool = Field(True, description="whether tables stop; only for replication-paused")
     documents: bool = Field(True, description="whether documents stop; only for replication-paused")
@@ -79,7 +83,7 @@ class Step(_Model):
 class Load(_Model):
     """The clients and what they send."""
 
-    rate: float = Field(20.0, gt=0, le=1000, description="requests a second, of all clients together")
+    rate: float = Field(20.0, ge=1, le=1000, description="requests a second, of all clients together")
     clients: int = Field(8, ge=1, le=100)
     write_percent: Percent = 20.0
     document_percent: Percent = 5.0
@@ -119,6 +123,10 @@ class Experiment(_Model):
         for number, step in enumerate(self.method):
             if step.at + (step.lasting or 0) >= self.watch_seconds:
                 raise ValueError(f"method[{number}] must end before watch_seconds ({self.watch_seconds:g})")
+        if "replication-caught-up" in self.steady_state and not self.load.write_percent:
+            raise ValueError(
+                "steady_state must not name replication-caught-up where write_percent is 0: nothing is seen"
+            )
         lost = self.lost()
         if self.expect == "failover" and len(lost) != 1:
             raise ValueError("expect must be none or outage: failover needs a method that breaks exactly one region")
@@ -139,10 +147,14 @@ class Experiment(_Model):
         refusal = (Step(fault="control-planes"),) if self.static_stability else ()
         return (*refusal, *sorted(self.method, key=lambda step: step.at))
 
-    def fault_at(self) -> float:
-        """When recovery begins to count: when the first region breaks, or else the first step."""
-        breaking = [step.at for step in self.method if step.fault in TAKE_AWAY]
-        return min(breaking or [step.at for step in self.method])
+    def counts_from(self) -> Step:
+        """The step with which recovery begins to count: the first that takes a region away, or else the first."""
+        ordered = sorted(self.method, key=lambda step: step.at)
+        return next((step for step in ordered if step.fault in TAKE_AWAY), ordered[0])
+
+    def serves(self) -> bool:
+        """Whether clients have to be served all the time: nothing turns them away, however slow it is."""
+        return not any(step.fault in TAKE_AWAY and step.fault not in ("slow", "drained") for step in self.method)
 
     def document(self) -> dict[str, Any]:
         """As the YAML says it, defaults filled in."""

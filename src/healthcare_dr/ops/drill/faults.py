@@ -40,6 +40,15 @@ class Faults(RecordedFaults):
                     fault=step.fault, region=None, before={name: was for name, (stop, was) in stopped.items() if stop}
                 )
             ]
+        if step.fault == "disconnected":
+            return [
+                Entry(
+                    fault=step.fault,
+                    region=self._regions[role],
+                    before={"tables": found.tables, "documents": found.documents},
+                )
+                for role in step.roles
+            ]
         if step.fault == "replication-lag":
             return [Entry(fault=step.fault, region=None, before={"lag_seconds": found.lag_seconds})]
         if step.fault == "control-planes":
@@ -60,6 +69,9 @@ class Faults(RecordedFaults):
             self._api.apply(entry.fault, region)
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=True)
+        elif entry.fault == "disconnected":
+            self._api.part_documents()
+            self._aws.set_replication(tables=False, documents=False)
         elif entry.fault == "replication-lag":
             self._aws.set_replication(lag_seconds=step.lag_seconds)
         else:
@@ -77,6 +89,10 @@ class Faults(RecordedFaults):
             self._api.undo(entry.fault, region, before)
         elif entry.fault == "control-planes":
             self._aws.refuse_control_planes(refused=False)
+        elif entry.fault == "disconnected":
+            if all(other.fault != "disconnected" for other in left):
+                self._api.join_documents()
+            self._aws.set_replication(**before)  # type: ignore[arg-type] # each name has its own type
         else:
             self._aws.set_replication(**before)  # type: ignore[arg-type] # each name has its own type
 

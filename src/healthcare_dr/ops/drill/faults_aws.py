@@ -18,8 +18,6 @@ from healthcare_dr.ops.drill.fis import Experiments
 from healthcare_dr.ops.drill.playable import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS
 from healthcare_dr.ops.drill.record import Entry, RecordedFaults
 
-PEER_ROLE = "documents-peer"
-
 
 class AwsFaults(RecordedFaults):
     """Breaks and heals an account. Not for several threads at once.
@@ -80,8 +78,7 @@ class AwsFaults(RecordedFaults):
             self._api.apply(entry.fault, region)
         else:
             if entry.fault == "disconnected":
-                for place in self._regions.values():
-                    self._api.deny(PEER_ROLE, place)
+                self._api.part_documents()
             self._fis.start(region, _kinds(entry), str(entry.before["order"]))
 
     def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
@@ -90,8 +87,7 @@ class AwsFaults(RecordedFaults):
             self._api.undo(entry.fault, region, before)
         else:
             if entry.fault == "disconnected" and all(other.fault != "disconnected" for other in left):
-                for place in self._regions.values():
-                    self._api.allow(PEER_ROLE, place)
+                self._api.join_documents()
             self._fis.stop(region, _kinds(entry), str(before["order"]))
 
     def _places(self, step: Step) -> list[str]:

@@ -1,6 +1,6 @@
 """After healing: what has to arrive arrives, what both regions changed is merged, and nothing is missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,7 +59,7 @@ def healed(
     unfinished = _unfinished(ledger, regions)
     while unfinished and clock() < deadline:
         sleep(POLL_SECONDS)
-        unfinished = _unfinished(ledger, regions)
+        unfinished = _unfinished(ledger, regions, unfinished)
     return Healing(
         missing=tuple(missing.values()),
         unfinished=unfinished,
@@ -67,5 +67,5 @@ def healed(
     )
 
 
-def _unfinished(ledger: Ledger, regions: tuple[str, str]) -> tuple[int, ...]:
-    return tuple(sorted({number for region in regions for number in ledger.unfinished(region)}))
+def _unfinished(ledger: Ledger, regions: tuple[str, str], among: Sequence[int] | None = None) -> tuple[int, ...]:
+    return tuple(sorted({number for region in regions for number in ledger.unfinished(region, numbers=among)}))

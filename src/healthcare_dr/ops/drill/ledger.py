@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill.documents import intact, own_address
 from healthcare_dr.ops.drill.model import Missing, Write, Written
 
 if TYPE_CHECKING:
@@ -54,19 +56,23 @@ class Endpoint:
 
 
 class Ledger:
-    """Threads may share it. `client` trusts the endpoints' authority and has its timeout; `clock` is the drill's."""
+    """Threads may share it. `client` trusts the endpoints' authority and has its timeout; `clock` is the drill's.
+
+    `endpoints` and `buckets`, of documents, are by region.
+    """
 
     def __init__(
         self,
         *,
         endpoints: Mapping[str, Endpoint],
+        buckets: Mapping[str, str],
         token: str,
         client: "httpx.Client",
         clock: Callable[[], float],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._endpoints, self._token, self._client, self._clock = endpoints, token, client, clock
-        self._sleep = sleep
+        self._endpoints, self._buckets, self._token = endpoints, buckets, token
+        self._client, self._clock, self._sleep = client, clock, sleep
         self._writes: list[Write] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -105,11 +111,11 @@ class Ledger:
 
     def lag(self) -> dict[str, float]:
         """By receiving region, in seconds: from acknowledgement elsewhere to being readable, of the last patient that
-        was followed, or the age of the one that is waited for when that is more. Absent while nothing is known."""
+        was followed, or the age of the one that is waited for when that is more. Absent until one has arrived."""
         with self._lock:
             now, found = self._clock(), dict(self._readable)
-            for region, write in self._waited.items():
-                found[region] = max(found.get(region, 0.0), now - write.at)
+            for region in found.keys() & self._waited.keys():
+                found[region] = max(found[region], now - self._waited[region].at)
             return found
 
     def _follow(self, region: str) -> None:
@@ -135,14 +141,15 @@ class Ledger:
                     del self._waited[region]
 
     def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
-        """What other regions acknowledged and this region's own endpoint does not have (404), read newest first.
+        """The acknowledged writes, its own included, that this region's own endpoint does not have, read newest first.
 
-        An update is there when its version is. With `numbers`, only these writes are looked for.
+        An update is there when its version is, a document when its bytes are in the region's own bucket. With
+        `numbers`, only these writes are looked for.
 
         Raises:
             DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
         """
-        wanted = [write for write in reversed(self._chosen(numbers)) if write.region != region]
+        wanted = self._chosen(numbers)[::-1]
         there = self._each(lambda write: self._there(region, write), wanted)
         lost = [write for write, found in zip(wanted, there, strict=True) if not found]
         return Missing(
@@ -156,7 +163,8 @@ class Ledger:
     def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
         """The numbers of acknowledged documents that are not `final` in this region, wherever they were acknowledged.
 
-        A document is final once both regions hold the same bytes. With `numbers`, only these are looked at.
+        A document is final once both regions hold the same bytes: this region's are read, and compared with what was
+        announced. With `numbers`, only these are looked at.
 
         Raises:
             DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
@@ -174,18 +182,20 @@ class Ledger:
             return tuple(pool.map(look, writes))
 
     def _there(self, region: str, write: Write, *, pauses: Sequence[float] = PAUSES) -> bool:
-        return self._found(region, write, pauses) is not None
+        found = self._found(region, write, pauses)
+        if found is None or write.kind != "document":
+            return found is not None
+        with _read(region, write):
+            return own_address(found.json(), self._buckets[region]) is not None
 
     def _final(self, region: str, write: Write) -> bool:
         found = self._found(region, write, PAUSES)
         if found is None:
             return False
-        try:
-            return bool(found.json()["docStatus"] == "final")
-        except (ValueError, KeyError, TypeError) as error:
-            raise DeploymentError(
-                f"{region} answered no document when write {write.number} was looked for; is it the platform's?"
-            ) from error
+        with _read(region, write):
+            document = found.json()
+            address = own_address(document, self._buckets[region])
+            return document["docStatus"] == "final" and address is not None and intact(document, address, self._client)
 
     def _found(self, region: str, write: Write, pauses: Sequence[float]) -> "httpx.Response | None":
         """The region's answer, None for 404."""
@@ -211,3 +221,20 @@ class Ledger:
                 f"{region} answered {answer.status_code} when write {write.number} was looked for; see its logs"
             )
         return answer if answer.status_code == 200 else None
+
+
+@contextmanager
+def _read(region: str, write: Write) -> Iterator[None]:
+    """Says in one line what stands in the way of reading a document. Raises DeploymentError."""
+    import httpx
+
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise DeploymentError(
+            f"the bytes of write {write.number} cannot be read in {region} ({type(error).__name__}); is S3 reachable?"
+        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DeploymentError(
+            f"{region} answered no document when write {write.number} was looked for; is it the platform's?"
+        ) from error

@@ -33,8 +33,8 @@ PASSING: Final = (404, 409, 412, 422, 429, 502, 503, 504)
 
 @dataclass(frozen=True, kw_only=True)
 class Merged:
-    """How many conflicts there were, how many of them both regions show as settled, and the ids of the records that
-    still are in conflict somewhere."""
+    """How many conflicts were shown, how many of them both regions show as settled, and the ids of the records that
+    still are in conflict somewhere, those whose conflict nobody was shown included."""
 
     found: int
     settled: int
@@ -91,13 +91,26 @@ class Merging:
             if shown:
                 quiet_since = now
             if now >= deadline or now - quiet_since >= QUIET_SECONDS:
-                left = {pk.rpartition("#")[2] for pk, _ in shown}
+                left = {pk.rpartition("#")[2] for pk, _ in shown} | self._unseen()
                 return Merged(found=len(found), settled=len(found - shown), left=tuple(sorted(left)))
             for pk in sorted({pk for pk, _ in shown}):
                 _, kind, id = pk.split("#")
                 if kind == "Patient":
                     self._merge(id)
             self._sleep(POLL_SECONDS)
+
+    def _unseen(self) -> frozenset[str]:
+        """The ids of the patients that both regions updated and whose history has more than one end all the same."""
+        regions: dict[str, set[str]] = {}
+        for write in self._ledger.writes():
+            if write.kind == "update":
+                regions.setdefault(write.id, set()).add(write.region)
+        found = set[str]()
+        for id in (id for id, updated in regions.items() if len(updated) > 1):
+            past = self._past(id)
+            if past is None or unmerged(past.lineage):
+                found.add(id)
+        return frozenset(found)
 
     def _own(self) -> frozenset[str]:
         """The partitions of the ledger's records."""

@@ -46,23 +46,29 @@ class Method:
         """Break, watch until it is known what came of it, look for what is missing, and undo."""
         began, scale = self.clock(), self.time_scale
         lasting = self.experiment.watch_seconds / scale
-        fault, counted = began + self.experiment.fault_at() / scale, False
         waiting = list(self.experiment.steps())
+        counts = self.experiment.counts_from()
+        fault, at_recovery = began + counts.at / scale, tuple[Missing, ...]()
+        looked_at: float | None = None
         while (now := self.clock()) < began + lasting:
             while waiting and now >= began + waiting[0].at / scale:
                 step = waiting.pop(0)
+                if step is counts:
+                    fault = self.clock()
                 entries = self._apply(step)
-                if not counted and step.fault != "control-planes" and step.at >= self.experiment.fault_at():
-                    fault, counted = self.clock(), True
                 if step.lasting is not None:
                     self._running.append((began + (step.at + step.lasting) / scale, entries))
             self._undo_what_is_over(now)
-            if not waiting and not self._running and self._known(fault):
+            found = self.milestones(fault)
+            if self.experiment.expect == "failover" and found.steady_success not in (None, looked_at):
+                looked_at = found.steady_success
+                at_recovery = tuple(self.missing(region, fault) for region in self.survivors)
+            if not waiting and not self._running and self._known(found):
                 break
             self.pause(began, lasting)
-        milestones, at_recovery = self.milestones(fault), tuple[Missing, ...]()
-        if self.experiment.expect == "failover" and milestones.steady_success is not None:
-            at_recovery = tuple(self.missing(region, fault) for region in self.survivors)
+        milestones = self.milestones(fault)
+        if milestones.steady_success is None:
+            at_recovery = ()
         left = self.faults.undo_all()
         for text in left:
             self.tell("undo", text)
@@ -88,15 +94,15 @@ class Method:
                 self._undone.append(str(entry))
                 self.tell("undo", str(entry))
 
-    def _known(self, fault: float) -> bool:
-        """Whether watching on would show nothing new."""
+    def _known(self, found: Milestones) -> bool:
+        """Whether watching on would show nothing new: no client may hold an address of before any more."""
+        changed = found.dns_changed
+        if changed is None or self.clock() <= changed + self.ttl_seconds + self.window_seconds:
+            return False
         if self.experiment.expect == "failover":
-            found, oldest = self.milestones(fault), self.waiting_since()
-            if found.steady_success is None or found.dns_changed is None:
-                return False
+            oldest = self.waiting_since()
             # What hangs still may spoil the window in which it was due.
-            return oldest is None or oldest > found.steady_success + self.window_seconds
-        if self.experiment.expect == "drain":
-            changed = self.milestones(fault).dns_changed
-            return changed is not None and self.clock() > changed + self.ttl_seconds + self.window_seconds
-        return False
+            return found.steady_success is not None and (
+                oldest is None or oldest > found.steady_success + self.window_seconds
+            )
+        return self.experiment.expect == "drain"

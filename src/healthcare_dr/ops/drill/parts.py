@@ -14,8 +14,14 @@ class Prober(Protocol):
     def start(self) -> None:
         """Begin to send."""
 
+    def finish(self) -> None:
+        """Send no more, and wait until each request has ended. Raises as `check`."""
+
     def stop(self) -> None:
         """Stop at once; nothing happens when it is stopped already."""
+
+    def check(self) -> None:
+        """Raise what ended them early."""
 
     def samples(self) -> tuple[Sample, ...]:
         """All requests that have ended so far."""
@@ -39,8 +45,8 @@ class Ledger(Protocol):
     def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
         """What other regions acknowledged and this one does not have; of `numbers` alone where they are given."""
 
-    def unfinished(self, region: str) -> tuple[int, ...]:
-        """The documents that are not final in this region, by their numbers."""
+    def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
+        """The documents that are not final in this region, by their numbers; of `numbers` alone where given."""
 
 
 class Instruments(Protocol):
@@ -77,15 +83,15 @@ class Merged(Protocol):
 
     @property
     def found(self) -> int:
-        """How many records were changed in both regions at once."""
+        """How many conflicts were shown."""
 
     @property
     def settled(self) -> int:
-        """How many of them were merged."""
+        """How many of them are settled."""
 
     @property
     def left(self) -> tuple[str, ...]:
-        """The ids of the others."""
+        """The ids of the records that are still in conflict, those whose conflict nobody was shown included."""
 
 
 class Merging(Protocol):

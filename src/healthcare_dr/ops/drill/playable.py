@@ -30,11 +30,6 @@ def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float 
         SettingsError: one line that says what it cannot play, and what it can.
     """
     if target == "embedded":
-        if any(step.fault == "disconnected" for step in experiment.method):
-            raise SettingsError(
-                "the embedded AWS cannot play disconnected, for it has no VPC traffic to cut: play replication-paused, "
-                "or region-isolated, which cuts the region off from its clients as well"
-            )
         return
     if time_scale != 1:
         raise SettingsError("--time-scale is for the embedded AWS: on AWS, health checks and TTLs keep their own time")

@@ -19,6 +19,7 @@ from healthcare_dr.ops.drill.updating import FHIR, update
 from healthcare_dr.ops.seed import papers, people
 from healthcare_dr.ops.seed.load import upload_in
 
+HURRY_SECONDS: Final = 0.1
 SETTLED_SECONDS: Final = 3.0
 """How old a write must be to be read: both regions have it by then, unless replication is at fault."""
 OLDEST: Final = 20
@@ -64,7 +65,7 @@ class Prober:
         self._samples: list[Sample] = []
         self._dues: dict[int, float] = {}
         self._failure: BaseException | None = None
-        self._stop = threading.Event()
+        self._stop, self._hurry = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
@@ -73,15 +74,27 @@ class Prober:
         """Begin to send. Once only."""
         self._thread.start()
 
+    def finish(self) -> None:
+        """Send no more, and wait until each request has ended: its client gives up in the end. Raises as `check`."""
+        self._end()
+
     def stop(self) -> None:
-        """Stop at once; what is in flight is given up and leaves no sample. Raises what ended the prober early."""
+        """Stop at once; what is in flight is given up and leaves no sample. Raises as `check`."""
+        self._hurry.set()
+        self._end()
+
+    def check(self) -> None:
+        """Raise what ended the prober early."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _end(self) -> None:
         with self._lock:
             self._stop.set()
             self._wake()
         if self._thread.is_alive():
             self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        self.check()
 
     def samples(self) -> tuple[Sample, ...]:
         """All requests that have ended so far, in the order of their ends."""
@@ -116,6 +129,8 @@ class Prober:
         under_way: set[asyncio.Task[None]] = set()
         try:
             await self._drive(clients, under_way, woken)
+            while under_way and self._failure is None and not self._hurry.is_set():
+                await asyncio.wait(under_way, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             with self._lock:
                 self._wake = lambda: None

@@ -32,8 +32,10 @@ def milestones(
     Requests count by when they were due, in any order. Those under way are not known yet, so only what is computed
     after the longest request can have ended is final.
 
-    Steady success is the earliest moment, from the first failure on, at which every request due within the window
-    succeeded; a later request shows that the window has been seen whole. When nothing failed it is the fault.
+    Steady success is when the first request after the last failure was due, if none failed for a whole window from then
+    on; a later request shows that the window has been seen whole. A pause between two failures is no recovery, however
+    long: clients that happen to hold the surviving region's address see nothing until it expires. When nothing failed
+    it is the fault.
     """
     after = sorted((sample for sample in samples if sample.at >= fault), key=lambda sample: sample.at)
     seen = sorted(observations, key=lambda observation: observation.at)
@@ -92,16 +94,8 @@ def _steady_success(after: Sequence[Sample], failures: Sequence[float], fault: f
     if not failures:
         # A single request, due long after the fault, says nothing about the window.
         return fault if after[0].at <= fault + window < last else None
-    for sample in after:
-        if sample.at < failures[0]:
-            continue
-        if sample.at + window >= last:
-            return None
-        # The next failure, due at this moment or later, has to lie beyond the window.
-        following = bisect_left(failures, sample.at)
-        if following == len(failures) or failures[following] > sample.at + window:
-            return sample.at
-    return None
+    following = next((sample.at for sample in after if sample.at > failures[-1]), last)
+    return following if following + window < last else None
 
 
 def _first_success(after: Sequence[Sample], failures: Sequence[Sample]) -> float | None:

@@ -109,26 +109,35 @@ class Drill:
             tell=self.tell,
         ).play()
         found["rolled_back"] = played.rolled_back
+        found["milestones"] = played.milestones
         after = self._steady("healing")
         found["steady_state"] = {"before": before, "after": after}
-        if self.experiment.expect in ("outage", "drain"):
+        self.prober.finish()
+        if self.experiment.expect != "failover":
             played = replace(played, milestones=self._milestones(played.fault))
-        self.prober.stop()
         self._judge(found, played, after)
 
     def _judge(self, found: dict[str, Any], played: Played, after: tuple[Condition, ...]) -> None:
-        self._begin("looking for what is missing")
-        data = healed(
-            self.ledger, self.merging, self.regions, fault_at=played.fault, clock=self.clock, sleep=self.sleep
-        )
         samples = self.prober.samples()
         counted = recovery.requests(
             samples,
             fault=played.fault,
-            until=None if self.experiment.expect == "drain" else played.milestones.steady_success or played.healed,
+            until=None if self.experiment.serves() else played.milestones.steady_success or played.healed,
+        )
+        found |= {
+            "milestones": played.milestones,
+            "requests": counted,
+            "error_budget": recovery.error_budget(
+                samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
+            ),
+        }
+        self._begin("looking for what is missing")
+        data = healed(
+            self.ledger, self.merging, self.regions, fault_at=played.fault, clock=self.clock, sleep=self.sleep
         )
         verdict = judge(
             expect=self.experiment.expect,
+            serves=self.experiment.serves(),
             milestones=played.milestones,
             healed=played.healed,
             at_recovery=played.at_recovery,
@@ -140,14 +149,9 @@ class Drill:
         found |= {
             "outcome": verdict.outcome,
             "reason": verdict.reason,
-            "milestones": played.milestones,
-            "requests": counted,
             "missing": (*played.at_recovery, *data.missing),
             "unfinished": data.unfinished,
             "conflicts": data.conflicts,
-            "error_budget": recovery.error_budget(
-                samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
-            ),
             "promises": verdict.promises,
         }
 
@@ -178,6 +182,7 @@ class Drill:
                 regions=self.regions,
                 now=now,
                 window=WINDOW_SECONDS,
+                waiting_since=self.prober.waiting_since(),
             )
             held = now >= began + WINDOW_SECONDS and all(condition.held for condition in found)
             if held or now >= began + STEADY_SECONDS:
@@ -186,6 +191,7 @@ class Drill:
     def _pause(self, began: float, lasting: float) -> None:
         """Sleep for a moment of a phase that lasts for so many seconds at most, and show how it stands."""
         self.sleep(POLL_SECONDS)
+        self.prober.check()
         now = self.clock()
         self.view.look(self.prober.samples(), self.instruments.observations(), now=now, done=now - began, total=lasting)
 

@@ -1,11 +1,14 @@
 """The steady state: whether the last seconds were as they should be. Pure."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from healthcare_dr.ops.drill.journal import Condition
 from healthcare_dr.ops.drill.model import Observation, Sample
 
-LAG_SECONDS = 10.0
+LAG_SECONDS: Final = 10.0
+HANGING_SECONDS: Final = 2.0
+"""A request that takes longer than health checkers wait for an answer."""
 
 
 def conditions(
@@ -16,22 +19,28 @@ def conditions(
     regions: tuple[str, str],
     now: float,
     window: float,
+    waiting_since: float | None,
 ) -> tuple[Condition, ...]:
-    """Each of an experiment's `steady_state`, judged by what was seen in the last `window` seconds before `now`."""
+    """Each of an experiment's `steady_state`, judged by what was seen in the last `window` seconds before `now`.
+
+    `waiting_since` is when the oldest request that has not ended was due: one that hangs has no sample yet.
+    """
     sent = [sample for sample in samples if now - window <= sample.at <= now]
     seen = [observation for observation in observations if now - window <= observation.at <= now]
     judged = {
-        "requests-succeed": _requests(sent),
+        "requests-succeed": _requests(sent, 0.0 if waiting_since is None else now - waiting_since),
         "checks-healthy": _checks(seen),
         "dns-names-both": _dns(seen, regions),
-        "replication-caught-up": _lag(seen),
+        "replication-caught-up": _lag(seen, regions),
     }
     return tuple(Condition(name=name, held=judged[name][0], seen=judged[name][1]) for name in hypotheses)
 
 
-def _requests(sent: list[Sample]) -> tuple[bool, str]:
+def _requests(sent: list[Sample], waiting: float) -> tuple[bool, str]:
     failed = sum(not sample.succeeded for sample in sent)
-    return bool(sent) and not failed, f"{failed} of {len(sent)} requests failed"
+    hanging = waiting > HANGING_SECONDS
+    said = f"{failed} of {len(sent)} requests failed" + (f", one waits for {waiting:.1f} s" if hanging else "")
+    return bool(sent) and not failed and not hanging, said
 
 
 def _checks(seen: list[Observation]) -> tuple[bool, str]:
@@ -45,7 +54,9 @@ def _dns(seen: list[Observation], regions: tuple[str, str]) -> tuple[bool, str]:
     return named == set(regions), f"DNS names {', '.join(sorted(named)) or 'nothing'}"
 
 
-def _lag(seen: list[Observation]) -> tuple[bool, str]:
+def _lag(seen: list[Observation], regions: tuple[str, str]) -> tuple[bool, str]:
     lag = seen[-1].lag if seen else {}
-    worst = max(lag.values(), default=0.0)
-    return worst <= LAG_SECONDS, f"replication takes {worst:.1f} s" if lag else "nothing was replicated yet"
+    if unseen := [region for region in regions if region not in lag]:
+        return False, f"nothing was replicated yet to {', '.join(unseen)}"
+    worst = max(lag.values())
+    return worst <= LAG_SECONDS, f"replication takes {worst:.1f} s"

@@ -28,6 +28,7 @@ class Verdict:
 def judge(
     *,
     expect: Expectation,
+    serves: bool,
     milestones: Milestones,
     healed: float,
     at_recovery: Sequence[Missing],
@@ -38,14 +39,14 @@ def judge(
 ) -> Verdict:
     """What came of a drill whose last fault was undone at `healed`.
 
-    `at_recovery` and `healing` are what the ledger missed then; whatever was not looked for is not promised kept.
-    `after` is the steady state at the end. Limits of recovery time shrink with `time_scale`; the recovery point, which
-    no scale touches, does not.
+    `serves` is whether clients had to be served all the time. `at_recovery` and `healing` are what the ledger missed
+    then; whatever was not looked for is not promised kept. `after` is the steady state at the end. Limits of recovery
+    time shrink with `time_scale`; the recovery point, which no scale touches, does not.
     """
     promises = {
         "failover": lambda: _failover(milestones, healed, at_recovery, time_scale),
         "drain": lambda: [_nothing_lost(requests), _left(milestones, healed)],
-        "none": lambda: [_stayed(milestones)],
+        "none": lambda: [_stayed(milestones), *([_nothing_lost(requests)] if serves else [])],
         "outage": lambda: _outage(milestones, healed, time_scale),
     }[expect]()
     promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after)]

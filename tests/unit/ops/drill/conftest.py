@@ -60,4 +60,4 @@ def ledger(regions: dict[str, Region], trust: ssl.SSLContext) -> Iterator[Ledger
         for region, app in regions.items()
     }
     with httpx.Client(verify=trust, trust_env=False) as client:
-        yield Ledger(endpoints=ends, token="t", client=client, clock=time.monotonic)
+        yield Ledger(endpoints=ends, buckets={}, token="t", client=client, clock=time.monotonic)

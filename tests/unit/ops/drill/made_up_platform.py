@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.experiment import Experiment, Step
 from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
 from healthcare_dr.ops.drill.record import Entry
@@ -34,6 +35,8 @@ class Platform:
     running: int = 0
     hangs_since: float = 0.0
     hangs_until: float = 0.0
+    fails: float | None = None
+    """When the clients cannot go on."""
 
     def clock(self) -> float:
         return self.now
@@ -89,7 +92,7 @@ class Platform:
         numbers = tuple(sorted(self.lost_writes)) if region == WEST else ()
         return Missing(at=at, region=region, looked_for=9, numbers=numbers, seconds=1.5 if numbers else 0.0)
 
-    def unfinished(self, region: str) -> tuple[int, ...]:
+    def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
         return ()
 
     # The faults.
@@ -130,6 +133,13 @@ class Instruments:
 class Prober(Instruments):
     def samples(self) -> tuple[Sample, ...]:
         return tuple(self._platform.samples)
+
+    def finish(self) -> None:
+        self._platform.now = max(self._platform.now, self._platform.hangs_until)
+
+    def check(self) -> None:
+        if self._platform.fails is not None and self._platform.now >= self._platform.fails:
+            raise DeploymentError("the API answered with a patient that has no version; is it the platform's?")
 
     def waiting_since(self) -> float | None:
         return self._platform.hangs_since if self._platform.now < self._platform.hangs_until else None

@@ -30,7 +30,11 @@ TOKEN = f"head.{CLAIMS}.signature"
 OUTPUTS = {
     PRIMARY: {"api_id": "one", "api_endpoint": "https://one.invalid"},
     SECONDARY: {"api_id": "two", "api_endpoint": "https://two.invalid"},
-    GLOBAL: {"name_servers": "ns-1.invalid,ns-2.invalid"},
+    GLOBAL: {
+        "name_servers": "ns-1.invalid,ns-2.invalid",
+        "documents_bucket_primary": "east-documents",
+        "documents_bucket_secondary": "west-documents",
+    },
 }
 
 

@@ -45,7 +45,7 @@ def test_each_that_is_shipped_loads(name: str) -> None:
 def test_a_file_is_found_by_its_path_and_has_defaults(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8")
     loaded = experiment.load(str(tmp_path / "mine.yaml"))
-    assert (loaded.lost(), loaded.fault_at(), loaded.load.retries) == (("primary",), 0.0, 2)
+    assert (loaded.lost(), loaded.counts_from().at, loaded.load.retries) == (("primary",), 0.0, 2)
     assert loaded.method[0].lasting is None
 
 
@@ -54,7 +54,7 @@ def test_what_the_shipped_ones_take_away() -> None:
     assert lost["both-lost"] == ("primary", "secondary")
     assert lost["peer-lost"] == ("secondary",)
     assert lost["replication-paused"] == ()
-    assert experiment.load("paused-then-lost").fault_at() == 30.0
+    assert experiment.load("paused-then-lost").counts_from().at == 30.0
 
 
 @pytest.mark.trap(20, 24)
@@ -104,6 +104,12 @@ def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_say
         ("title: t", "title: t\ntitel: t", "titel is not known; allowed are title, description"),
         ("title: t", "title: t\nload: {clients: many}", "load.clients must be integer"),
         ("title: t", "title: t\nload: {write_percent: 60, document_percent: 50}", "at most 100 together"),
+        ("title: t", "title: t\nload: {rate: 0.5}", "load.rate must be greater than or equal to 1"),
+        (
+            "title: t",
+            "title: t\nload: {write_percent: 0}",
+            "must not name replication-caught-up where write_percent is",
+        ),
         ("title: t", "title: t\nload: {write_percent: 50, update_percent: 46}", "at most 100 together"),
         ("title: t", "title: [", "not YAML in line"),
         ("title: t", "title: !!python/object/apply:os.getcwd []", "not YAML in line 1"),

@@ -23,6 +23,8 @@ STEPS: list[dict[str, Any]] = [
     {"fault": "replication-paused"},
     {"fault": "replication-paused", "documents": False},
     {"fault": "replication-lag", "lag_seconds": 20},
+    {"fault": "disconnected", "region": "primary"},
+    {"fault": "disconnected", "region": "both"},
     {"fault": "control-planes"},
     {"fault": "drained", "region": "primary"},
 ]

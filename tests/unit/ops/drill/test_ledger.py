@@ -2,14 +2,28 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
+from healthcare_dr.ops.seed.papers import SHA256, sha256
 
+BUCKETS = {"us-west-2": "documents-west"}
 HERE = Endpoint(region="us-west-2", host="b.execute-api.us-west-2.amazonaws.com", address="127.0.0.3", port=9)
+
+
+def document(
+    bucket: str = "documents-west", *, state: str = "final", bytes_: bytes = b"letter", by_host: bool = False
+) -> dict[str, Any]:
+    """A DocumentReference whose bytes a bucket gives, if one does; what was announced are those of a letter."""
+    host = f"{bucket}.s3.us-west-2.amazonaws.com" if by_host else f"127.0.0.1/{bucket}"
+    attachment = {"extension": [{"url": SHA256, "valueBase64Binary": sha256(b"letter")}]}
+    if bucket:
+        attachment["url"] = f"https://{host}/documents/t/{bytes_.decode()}"  # type: ignore[assignment]
+    return {"docStatus": state, "content": [{"attachment": attachment}]}
 
 
 def ledger(answers: dict[str, int], now: list[float]) -> Ledger:
@@ -19,11 +33,16 @@ def ledger(answers: dict[str, int], now: list[float]) -> Ledger:
         assert request.url.host == HERE.address
         if not answers:
             raise httpx.ConnectError("no")
-        return httpx.Response(answers.get(request.url.path, 200))
+        return httpx.Response(answers.get(request.url.path, 200), json=document())
 
     client = httpx.Client(transport=httpx.MockTransport(answer))
     made = Ledger(
-        endpoints={HERE.region: HERE}, token="t", client=client, clock=lambda: now[0], sleep=lambda _seconds: None
+        endpoints={HERE.region: HERE},
+        buckets=BUCKETS,
+        token="t",
+        client=client,
+        clock=lambda: now[0],
+        sleep=lambda _seconds: None,
     )
     for number in range(40):
         now[0] = float(number)
@@ -33,10 +52,10 @@ def ledger(answers: dict[str, int], now: list[float]) -> Ledger:
 
 
 @pytest.mark.requirement("R4.2")
-def test_missing_are_those_of_the_other_region_that_are_not_there() -> None:
+def test_missing_are_those_of_either_region_that_are_not_there() -> None:
     gone = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404, "/fhir/Patient/i36": 404}
     found = ledger(gone, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5)
-    assert (found.numbers, found.looked_for, found.seconds, found.at) == ((31, 38), 30, 8.5, 50.0)
+    assert (found.numbers, found.looked_for, found.seconds, found.at) == ((31, 36, 38), 40, 8.5, 50.0)
 
 
 def test_nothing_missing_reaches_back_no_time() -> None:
@@ -57,9 +76,9 @@ def test_a_region_that_does_not_tell_is_an_error_not_a_loss(answers: dict[str, i
 
 
 def test_only_the_numbers_that_are_asked_for_are_looked_for() -> None:
-    gone = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404}
+    gone = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404, "/fhir/Patient/i36": 404}
     found = ledger(gone, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5, numbers=(38, 37, 36))
-    assert (found.numbers, found.looked_for) == ((38,), 2)
+    assert (found.numbers, found.looked_for) == ((36, 38), 3)
 
 
 def told(answer: Callable[[httpx.Request, int], httpx.Response]) -> tuple[Ledger, list[float], Counter[str]]:
@@ -72,7 +91,9 @@ def told(answer: Callable[[httpx.Request, int], httpx.Response]) -> tuple[Ledger
         return answer(request, asked[request.url.path])
 
     client = httpx.Client(transport=httpx.MockTransport(counted))
-    made = Ledger(endpoints={HERE.region: HERE}, token="t", client=client, clock=lambda: 1.0, sleep=pauses.append)
+    made = Ledger(
+        endpoints={HERE.region: HERE}, buckets=BUCKETS, token="t", client=client, clock=lambda: 1.0, sleep=pauses.append
+    )
     return made, pauses, asked
 
 
@@ -109,20 +130,36 @@ def test_what_no_waiting_mends_is_said_at_once() -> None:
     assert (pauses, asked.total()) == ([], 1)
 
 
-@pytest.mark.requirement("R4.2")
-def test_unfinished_are_the_documents_that_are_not_final_wherever_they_were_acknowledged() -> None:
-    states = {"a": "final", "b": "preliminary", "c": None}
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize("by_host", [True, False])
+@pytest.mark.parametrize(("bucket", "missing"), [("documents-west", ()), ("documents-east", (1,)), ("", (1,))])
+def test_a_document_is_there_when_its_bytes_are_in_the_regions_own_bucket(
+    bucket: str, missing: tuple[int, ...], by_host: bool
+) -> None:
+    made, *_ = told(lambda *_: httpx.Response(200, json=document(bucket, by_host=by_host)))
+    made.acknowledge(number=1, kind="document", id="d", region="us-east-1")
+    assert made.missing("us-west-2", at=2.0, fault_at=2.0).numbers == missing
+
+
+@pytest.mark.requirement("C3")
+def test_unfinished_are_the_documents_without_the_right_bytes_wherever_they_were_acknowledged() -> None:
+    states = {
+        "a": document(), "b": document(state="preliminary"), "c": None, "d": document("documents-east"),
+        "e": document(bytes_=b"rumour"),
+    }  # fmt: skip
 
     def answer(request: httpx.Request, _: int) -> httpx.Response:
+        if not request.url.path.startswith("/fhir"):
+            return httpx.Response(200, content=request.url.path.rpartition("/")[2].encode())
         state = states[request.url.path.removeprefix("/fhir/DocumentReference/")]
-        return httpx.Response(404) if state is None else httpx.Response(200, json={"docStatus": state})
+        return httpx.Response(404) if state is None else httpx.Response(200, json=state)
 
     made, _, asked = told(answer)
     made.acknowledge(number=0, kind="patient", id="p", region="us-east-1")
-    for number, (id, region) in enumerate(zip("abc", ("us-east-1", "us-west-2", "us-east-1"), strict=True), 1):
-        made.acknowledge(number=number, kind="document", id=id, region=region)
-    assert made.unfinished("us-west-2") == (2, 3)
-    states["b"] = "final"
+    for number, id in enumerate(states, 1):
+        made.acknowledge(number=number, kind="document", id=id, region="us-east-1" if number % 2 else "us-west-2")
+    assert made.unfinished("us-west-2") == (2, 3, 4, 5)
+    states["b"] = document()
     assert made.unfinished("us-west-2", numbers=(2, 3)) == (3,)
     assert asked["/fhir/DocumentReference/a"] == 1
 

@@ -132,7 +132,7 @@ class Table:
 
 def merging(regions: Regions, *ids: str, documents: Sequence[str] = ()) -> Merging:
     client = httpx.Client(transport=httpx.MockTransport(regions.answer))
-    ledger = Ledger(endpoints={EAST: HERE}, token="t", client=client, clock=lambda: regions.now)
+    ledger = Ledger(endpoints={EAST: HERE}, buckets={}, token="t", client=client, clock=lambda: regions.now)
     for number, id in enumerate(ids):
         ledger.acknowledge(number=number, kind="patient", id=id, region=EAST)
     for number, id in enumerate(documents, len(ids)):
@@ -176,6 +176,17 @@ def test_without_a_conflict_nothing_is_written() -> None:
     regions.keep("drill", "Patient", "a", {stamp(1): (), stamp(2): (stamp(1),)})
     assert merging(regions, "a").run() == Merged(found=0, settled=0, left=())
     assert regions.puts == []
+
+
+@pytest.mark.trap(1)
+def test_a_conflict_that_nobody_is_shown_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "a", split())
+    monkeypatch.setattr(regions, "shown", lambda _: [])
+    unseen = merging(regions, "a")
+    for number, region in ((8, EAST), (9, WEST)):
+        unseen._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
+    assert unseen.run() == Merged(found=0, settled=0, left=("a",))
 
 
 def test_conflicts_of_others_are_left_alone() -> None:

@@ -19,13 +19,11 @@ def experiment(*faults: str, **given: Any) -> Experiment:
 
 
 PLAYABLE = {"api-throttled", "dependency-denied", "planned-failover", "replication-paused", "regions-disconnected"}
-NOT_EMBEDDED = {"regions-disconnected"}
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_experiment_is_for_the_embedded_aws_and_some_are_for_aws(name: str) -> None:
-    if name not in NOT_EMBEDDED:
-        refuse_unplayable(load(name), "embedded", time_scale=10)
+    refuse_unplayable(load(name), "embedded", time_scale=10)
     if name in PLAYABLE:
         refuse_unplayable(load(name), "aws")
         return
@@ -54,12 +52,6 @@ def test_control_planes_are_left_out_on_aws_and_the_journal_says_so() -> None:
 def test_the_journal_says_how_late_a_pause_takes_hold() -> None:
     said = limits(experiment("replication-paused", "denied", "denied"), "aws")
     assert [line.partition(":")[0] for line in said] == ["not played", "replication-paused", "denied"]
-
-
-def test_the_embedded_aws_is_disconnected_by_another_experiment() -> None:
-    with pytest.raises(SettingsError, match=r"cannot play disconnected.*play replication-paused"):
-        refuse_unplayable(experiment("disconnected"), "embedded")
-    refuse_unplayable(experiment("disconnected"), "aws")
 
 
 def test_time_is_real_on_aws() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from free_ports import free_port
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.ledger import Ledger
 from healthcare_dr.ops.seed.load import UPLOAD
 from unit.ops.drill.regions import EAST, NAME, WEST, Region, Script, prober, until
@@ -81,11 +82,44 @@ def test_nobody_who_listens_is_a_failure_and_stop_does_not_wait_for_what_hangs(
     assert not any(sample.succeeded for sample in probing.samples())
 
 
+def test_finish_sends_no_more_and_waits_for_what_hangs(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    probing = prober(Script(regions, EAST, 1), trust, ledger, timeout_seconds=0.5)
+    regions[EAST].hang = True
+    probing.start()
+    until(lambda: probing.waiting_since() is not None)
+    probing.finish()
+    assert probing.waiting_since() is None
+    assert {sample.error for sample in probing.samples()} == {"ReadTimeout"}
+
+
+def test_what_ended_the_clients_early_is_known_before_they_are_stopped(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
+) -> None:
+    regions[EAST].announced = {"id": 7}
+    probing = prober(Script(regions, EAST, 1), trust, ledger, write_percent=100)
+    probing.start()
+
+    def failed() -> bool:
+        try:
+            probing.check()
+        except DeploymentError as error:
+            return "has no id" in str(error)
+        return False
+
+    until(failed)
+    with pytest.raises(DeploymentError, match="has no id"):
+        probing.stop()
+
+
 def test_lag_grows_until_the_patient_is_readable(regions: dict[str, Region], ledger: Ledger) -> None:
-    regions[WEST].readable = False
     ledger.acknowledge(number=1, kind="patient", id="x", region=EAST)
     ledger.start()
     try:
+        until(lambda: WEST in ledger.lag())
+        regions[WEST].readable = False
+        ledger.acknowledge(number=2, kind="patient", id="y", region=EAST)
         until(lambda: ledger.lag().get(WEST, 0.0) > 0.3)
         regions[WEST].readable = True
         until(lambda: ledger.lag() == (time.sleep(0.02), ledger.lag())[1])  # type: ignore[func-returns-value]
@@ -93,6 +127,17 @@ def test_lag_grows_until_the_patient_is_readable(regions: dict[str, Region], led
         ledger.stop()
     assert ledger.lag()[WEST] > 0.3
     assert EAST not in ledger.lag()
+
+
+def test_lag_is_not_known_before_anything_has_arrived(regions: dict[str, Region], ledger: Ledger) -> None:
+    regions[WEST].readable = False
+    ledger.acknowledge(number=1, kind="patient", id="x", region=EAST)
+    ledger.start()
+    try:
+        until(lambda: len(regions[WEST].seen) > 1)
+        assert ledger.lag() == {}
+    finally:
+        ledger.stop()
 
 
 @pytest.mark.requirement("R4.2")

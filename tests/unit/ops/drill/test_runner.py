@@ -30,7 +30,7 @@ def test_recovery_is_not_known_while_a_request_hangs_that_may_spoil_it() -> None
     journal = drill(Platform(hangs_since=29.0, hangs_until=60.0), experiment()).run()
     assert next(event.at for event in journal.events if event.kind == "undo") == pytest.approx(60.0, abs=0.5)
     journal = drill(Platform(hangs_since=50.0, hangs_until=90.0), experiment()).run()
-    assert next(event.at for event in journal.events if event.kind == "undo") < 40.0
+    assert next(event.at for event in journal.events if event.kind == "undo") < 41.0
 
 
 @pytest.mark.trap(27)
@@ -137,6 +137,47 @@ def test_what_is_still_broken_is_told_with_the_mend() -> None:
     journal = drill(platform, experiment()).run()
     assert journal.outcome == "failed"
     assert journal.reason == f"cannot undo; still broken: control-planes, refused {EAST}; run `hdr drill heal`"
+
+
+def test_clients_that_cannot_go_on_end_the_drill_at_once() -> None:
+    platform = Platform(fails=30.0)
+    journal = drill(platform, experiment()).run()
+    assert journal.reason.startswith("the API answered with a patient that has no version")
+    assert (journal.outcome, platform.broken) == ("failed", {})
+    assert platform.now < 40.0
+
+
+def test_a_request_that_hangs_is_no_steady_state() -> None:
+    journal = drill(Platform(hangs_since=0.5, hangs_until=500.0), experiment()).run()
+    assert journal.outcome == "not started"
+    assert "requests-succeed: 0 of" in journal.reason
+
+
+def test_requests_that_hang_at_the_end_are_waited_for() -> None:
+    platform = Platform(loses=False)
+    played = experiment(method=[{"fault": "drained", "region": "primary"}], expect="drain")
+    drill(platform, played).run()
+    began = platform.now
+    platform = Platform(loses=False, hangs_since=began - 1.0, hangs_until=began + 30.0)
+    drill(platform, played).run()
+    assert platform.now >= began + 30.0
+
+
+def test_what_the_survivor_lacks_is_looked_for_again_when_recovery_was_not_yet_there() -> None:
+    platform = Platform(lost_writes={5})
+
+    def fails_again() -> None:
+        platform.broken["refused late"] = (Entry(fault="refused", region=WEST), platform.now)
+
+    def ends() -> None:
+        del platform.broken["refused late"]
+        platform.lost_writes.clear()
+
+    platform.at |= {34.0: fails_again, 37.0: ends}
+    journal = drill(platform, experiment()).run()
+    assert journal.milestones is not None
+    assert journal.milestones.rto_seconds == pytest.approx(32.0, abs=1.0)
+    assert journal.missing[0].numbers == ()
 
 
 def test_what_an_earlier_drill_left_is_undone_first() -> None:

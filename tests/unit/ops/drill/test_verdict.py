@@ -34,6 +34,7 @@ def counted(failed: int, total: int = 500) -> Requests:
 def verdict(seen: Milestones, **changed: Any) -> Verdict:
     given: dict[str, Any] = {
         "expect": "failover",
+        "serves": False,
         "healed": 500.0,
         "at_recovery": [lacking()],
         "healing": data(lacking(), lacking()),
@@ -138,6 +139,13 @@ def test_what_was_not_looked_for_is_not_kept() -> None:
 @pytest.mark.parametrize("changed", [{"dns_changed": 45.0}, {"checks": {"health us-east-1": 40.0}}])
 def test_traffic_that_moves_where_it_has_to_stay_fails(changed: dict[str, Any]) -> None:
     assert broken(verdict(milestones(**{"dns_changed": None, **changed}), expect="none")) == {"no failover"}
+
+
+@pytest.mark.parametrize(("serves", "expected"), [(True, {"requests"}), (False, set())])
+def test_a_fault_that_turns_nobody_away_may_not_cost_a_request(serves: bool, expected: set[str]) -> None:
+    seen = milestones(dns_changed=None)
+    assert broken(verdict(seen, expect="none", serves=serves, requests=counted(failed=1))) == expected
+    assert broken(verdict(seen, expect="none", serves=serves, requests=counted(failed=0))) == set()
 
 
 def test_one_endpoint_check_that_moves_is_no_failover() -> None:
