@@ -3,6 +3,7 @@
 import os
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from healthcare_dr.ops.drill.runner import Drill
 
 EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3}
+UNDOING = "Undoing what the drill has broken first; should that hang, kill it, and run `hdr drill heal`"
 REPORTED = (
     "label", "outcome", "reason", "milestones", "floor_seconds", "promises", "requests", "conflicts", "error_budget",
 )  # fmt: skip
@@ -120,14 +122,17 @@ def _assembled(
     at_work: Session, played: "Experiment", time_scale: float, target: TargetName, *, token: str, yes: bool
 ) -> AbstractContextManager["Drill"]:
     settings, progress = at_work.settings, at_work.progress
+    held = partial(at_work.interrupts.held, UNDOING)
     if target is TargetName.AWS:
         from healthcare_dr.ops.drill.assembly_aws import assembled_aws
         from healthcare_dr.ops.drill.consent import asking
 
-        return assembled_aws(settings, played, token=token, consent=asking(err, progress, yes=yes), progress=progress)
+        return assembled_aws(
+            settings, played, token=token, consent=asking(err, progress, yes=yes), progress=progress, held=held
+        )
     from healthcare_dr.ops.drill.assembly import assembled
 
-    return assembled(settings, played, time_scale=time_scale, progress=progress)
+    return assembled(settings, played, time_scale=time_scale, progress=progress, held=held)
 
 
 def _print(journal: "Journal", time_scale: float) -> None:

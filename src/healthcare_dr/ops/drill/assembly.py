@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import counted
-from healthcare_dr.ops.drill.building import Place, built, new_clock
+from healthcare_dr.ops.drill.building import Held, Place, built, new_clock
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults import Faults
 from healthcare_dr.ops.drill.ledger import Endpoint
@@ -36,7 +36,9 @@ def heal(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def assembled(settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress) -> Iterator[Drill]:
+def assembled(
+    settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress, held: Held = nullcontext
+) -> Iterator[Drill]:
     """A drill on the embedded AWS, in whose block the time scale holds.
 
     Raises:
@@ -78,7 +80,7 @@ def assembled(settings: Settings, experiment: Experiment, *, time_scale: float, 
     )
     emulator.set_time_scale(time_scale)
     try:
-        with built(settings, experiment, place, clock=new_clock(), progress=progress) as drill:
+        with built(settings, experiment, place, clock=new_clock(), progress=progress, held=held) as drill:
             yield drill
     finally:
         emulator.set_time_scale(1)

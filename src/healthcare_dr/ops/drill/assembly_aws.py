@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from healthcare_dr.errors import DeploymentError, SettingsError
@@ -16,7 +16,7 @@ from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import first_answering
 from healthcare_dr.ops.drill import instruments_aws as look
-from healthcare_dr.ops.drill.building import Place, built, new_clock
+from healthcare_dr.ops.drill.building import Held, Place, built, new_clock
 from healthcare_dr.ops.drill.client import region_of
 from healthcare_dr.ops.drill.consent import Consent
 from healthcare_dr.ops.drill.experiment import Experiment
@@ -50,6 +50,7 @@ def assembled_aws(
     token: str,
     consent: Consent,
     progress: Progress,
+    held: Held = nullcontext,
     target: Target | None = None,
     resolver: tuple[str, int] | None = None,
     address_of: Callable[[str], str] = socket.gethostbyname,
@@ -108,7 +109,7 @@ def assembled_aws(
         faults=faults,
         said={"on_aws": "; ".join(limits(experiment, "aws"))},
     )
-    with built(settings, experiment, place, clock=clock, progress=progress) as drill:
+    with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
         yield drill
 
 

@@ -3,7 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -23,6 +23,7 @@ from healthcare_dr.ops.drill.view import View
 from healthcare_dr.ops.ports import Progress, Target
 from healthcare_dr.settings import Settings
 
+Held = Callable[[], AbstractContextManager[None]]
 LEDGER_SECONDS: Final = 30.0
 
 
@@ -57,7 +58,13 @@ class Place:
 
 @contextmanager
 def built(
-    settings: Settings, experiment: Experiment, place: Place, *, clock: Callable[[], float], progress: Progress
+    settings: Settings,
+    experiment: Experiment,
+    place: Place,
+    *,
+    clock: Callable[[], float],
+    progress: Progress,
+    held: Held,
 ) -> Iterator[Drill]:
     """A drill to be run in this block."""
     names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
@@ -100,6 +107,7 @@ def built(
             clock=clock,
             sleep=time.sleep,
             view=View(progress=progress),
+            held=held,
         )
 
 

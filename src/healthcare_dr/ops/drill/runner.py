@@ -1,7 +1,7 @@
 """Plays an experiment: steady state, method, rollbacks, steady state again; and keeps the journal."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -47,6 +47,8 @@ class Drill:
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     view: View
+    held: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Holds back in its block whatever would end the drill."""
     _events: list[Event] = field(default_factory=list, init=False)
 
     @property
@@ -70,7 +72,7 @@ class Drill:
                 for part in (self.ledger, self.instruments, self.prober):
                     part.start()
                     stack.callback(part.stop)
-                stack.callback(self.faults.undo_all)
+                stack.callback(self._undo)
                 self._play(found)
         except KeyboardInterrupt as stop:
             found |= {"outcome": "interrupted", "reason": self._ended_by(str(stop) or "interrupted")}
@@ -84,6 +86,10 @@ class Drill:
         """Note that something happened."""
         self._events.append(Event(at=self.clock(), kind=kind, text=text))
         self.view.tell(f"{kind}: {text}")
+
+    def _undo(self) -> None:
+        with self.held():
+            self.faults.undo_all()
 
     def _play(self, found: dict[str, Any]) -> None:
         """Fill in what goes into the journal as it becomes known."""

@@ -76,6 +76,16 @@ class Interrupts:
         self._lock = threading.RLock()
         self._watched: set[Watch] = set()
         self._received: list[int] = []
+        self._held: str | None = None
+
+    @contextmanager
+    def held(self, why: str) -> Iterator[None]:
+        """Let no signal end what goes on inside the block: whoever sends one is told `why`."""
+        self._held = why
+        try:
+            yield
+        finally:
+            self._held = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -113,6 +123,9 @@ class Interrupts:
         with self._lock:
             watched = list(self._watched)
         self._received.append(number)
+        if self._held is not None:
+            self._progress.say(self._held)
+            return
         if not watched:
             raise Interrupted(self._received[0])
         if len(self._received) == 1:

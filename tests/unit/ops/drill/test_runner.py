@@ -1,11 +1,19 @@
 """A drill from its steady state to its journal, on a made-up platform."""
 
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.drill.record import Entry
+from healthcare_dr.ops.terraform.interrupts import Interrupts
 from unit.ops.drill.made_up_platform import EAST, RATE, WEST, Platform, drill, experiment
+from unit.ops.fakes import RecordingProgress
 
 
 def events(journal: Journal, kind: str) -> list[str]:
@@ -196,3 +204,25 @@ def test_the_view_shows_requests_answers_and_checks() -> None:
     assert any(f"{WEST} 100 % · unhealthy: health {EAST}" in line for line in shown)
     assert platform.told.count("begin method") == 1
     assert "end method ended" in platform.told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_waits_until_everything_is_undone(number: signal.Signals) -> None:
+    platform, progress = Platform(), RecordingProgress()
+    undo = platform.undo_all
+
+    def press_and_undo() -> tuple[str, ...]:
+        if platform.broken:
+            os.kill(os.getpid(), number)
+            time.sleep(0.05)
+        return undo()
+
+    platform.at[15.0] = partial(os.kill, os.getpid(), number)
+    platform.undo_all = press_and_undo  # type: ignore[method-assign]
+    interrupts = Interrupts(progress=progress)
+    with interrupts.installed():
+        journal = replace(drill(platform, experiment()), held=partial(interrupts.held, "undoing")).run()
+    assert (journal.outcome, platform.broken) == ("interrupted", {})
+    assert journal.reason == f"interrupted by {number.name}; every fault is undone"
+    assert progress.said == ["undoing"]
+    assert interrupts.exit_code() == 128 + number
