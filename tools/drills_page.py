@@ -224,7 +224,7 @@ def _limits() -> str:
         ("missing after healing", "0 acknowledged writes", "binding"),
         ("documents after healing", "final in both regions", "binding"),
         ("conflicts after healing", "every one is found and can be merged", "binding"),
-        ("requests while a region is drained", "none fails", "binding"),
+        ("requests while nothing turns them away: a drain, a slow region, paused replication", "none fails", "binding"),
         ("wait for writes after healing", f"≤ {healing.ARRIVAL_SECONDS:g} s", "before they are missing"),
         ("wait for documents after healing", f"≤ {healing.FINAL_SECONDS:g} s", "before they are not final"),
         ("steady success", f"every request due within {runner.WINDOW_SECONDS:g} s succeeds", "its definition"),

@@ -130,13 +130,10 @@ class Drill:
             fault=played.fault,
             until=None if self.experiment.serves() else played.milestones.steady_success or played.healed,
         )
-        found |= {
-            "milestones": played.milestones,
-            "requests": counted,
-            "error_budget": recovery.error_budget(
-                samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
-            ),
-        }
+        budget = recovery.error_budget(
+            samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
+        )
+        found |= {"milestones": played.milestones, "requests": counted, "error_budget": budget}
         self._begin("looking for what is missing")
         data = healed(
             self.ledger, self.merging, self.regions, fault_at=played.fault, clock=self.clock, sleep=self.sleep
@@ -149,6 +146,7 @@ class Drill:
             at_recovery=played.at_recovery,
             healing=data,
             requests=counted,
+            budget=budget,
             after=after,
             time_scale=self.time_scale,
         )

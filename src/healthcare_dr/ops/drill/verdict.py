@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from healthcare_dr.ops.drill.experiment import Expectation
 from healthcare_dr.ops.drill.healing import Healing
-from healthcare_dr.ops.drill.journal import Condition, Requests
+from healthcare_dr.ops.drill.journal import Condition, ErrorBudget, Requests
 from healthcare_dr.ops.drill.model import Milestones, Missing, Promise
 
 RTO_SECONDS: Final = 300.0
@@ -34,6 +34,7 @@ def judge(
     at_recovery: Sequence[Missing],
     healing: Healing,
     requests: Requests,
+    budget: ErrorBudget,
     after: Sequence[Condition],
     time_scale: float = 1.0,
 ) -> Verdict:
@@ -49,7 +50,7 @@ def judge(
         "none": lambda: [_stayed(milestones), *([_nothing_lost(requests)] if serves else [])],
         "outage": lambda: _outage(milestones, healed, time_scale),
     }[expect]()
-    promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after)]
+    promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after), _budget(budget)]
     broken = next((promise for promise in promises if promise.binding and not promise.kept), None)
     if broken is not None:
         reason = f"{broken.name}: {broken.measured}; promised is {broken.limit}"
@@ -177,6 +178,16 @@ def _steady(after: Sequence[Condition]) -> Promise:
         limit="every condition holds",
         measured=f"not: {', '.join(broken)}" if broken else "every condition holds" if after else "not looked for",
         kept=bool(after) and not broken,
+    )
+
+
+def _budget(budget: ErrorBudget) -> Promise:
+    return Promise(
+        name="error budget, aim",
+        limit=f"≤ {_seconds(budget.budget_seconds)}: {budget.availability_percent:g} % of 30 days",
+        measured=_seconds(budget.spent_seconds),
+        kept=budget.spent_seconds <= budget.budget_seconds,
+        binding=False,
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.ops.drill.healing import Healing
-from healthcare_dr.ops.drill.journal import Condition, Conflicts, Requests
+from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Requests
 from healthcare_dr.ops.drill.model import Milestones, Missing
 from healthcare_dr.ops.drill.verdict import Verdict, judge
 
@@ -31,6 +31,10 @@ def counted(failed: int, total: int = 500) -> Requests:
     return Requests(total=total, failed=failed, refused=0, slow=0, by_region={})
 
 
+def budget(spent: float) -> ErrorBudget:
+    return ErrorBudget(availability_percent=99.99, budget_seconds=259.2, spent_seconds=spent)
+
+
 def verdict(seen: Milestones, **changed: Any) -> Verdict:
     given: dict[str, Any] = {
         "expect": "failover",
@@ -39,6 +43,7 @@ def verdict(seen: Milestones, **changed: Any) -> Verdict:
         "at_recovery": [lacking()],
         "healing": data(lacking(), lacking()),
         "requests": counted(failed=30),
+        "budget": budget(20.0),
         "after": [HELD],
     }
     return judge(milestones=seen, **{**given, **changed})
@@ -164,6 +169,12 @@ def test_one_endpoint_check_that_moves_is_no_failover() -> None:
 )
 def test_an_outage_ends_soon_after_healing(seen: Milestones, expected: set[str]) -> None:
     assert broken(verdict(seen, expect="outage")) == expected
+
+
+@pytest.mark.parametrize(("spent", "within"), [(259.2, True), (259.3, False)])
+def test_the_error_budget_is_an_aim(spent: float, within: bool) -> None:
+    judged = verdict(milestones(), budget=budget(spent))
+    assert (kept(judged, "error budget, aim"), broken(judged)) == (within, set())
 
 
 @given(st.floats(10.0, 600.0), st.floats(0.5, 60.0))

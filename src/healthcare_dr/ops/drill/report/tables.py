@@ -27,7 +27,7 @@ def tables(journal: Journal) -> str:
 def _milestones(journal: Journal) -> str:
     way = journal.milestones
     if way is None:
-        return "<p>There was no fault, so there are no milestones.</p>"
+        return "<p>The drill did not come so far that there are milestones.</p>"
     rows: list[tuple[str, float | None]] = [("fault", way.fault), ("first failure", way.first_failure)]
     rows += [(f"check {name} changed", at) for name, at in sorted(way.checks.items(), key=lambda pair: pair[1])]
     rows += [

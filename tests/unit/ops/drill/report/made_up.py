@@ -105,8 +105,8 @@ def journal() -> Journal:
         conflicts=Conflicts(found=3, merged=2, left=1),
         error_budget=ErrorBudget(availability_percent=99.99, budget_seconds=259.2, spent_seconds=54.0),
         promises=(
-            Promise(name="RTO", limit="300 s", measured="8.1 s", kept=True),
-            Promise(name="RTO, aim", limit="60 s", measured="8.1 s", kept=True, binding=False),
+            Promise(name="recovery time", limit="< 30.0 s", measured="8.1 s", kept=True),
+            Promise(name="recovery time, aim", limit="≤ 6.0 s", measured="8.1 s", kept=False, binding=False),
         ),
         rolled_back=("front door refuses",),
     )

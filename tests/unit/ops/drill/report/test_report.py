@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Event, Milestones, Observation, Sample
+from healthcare_dr.ops.drill.model import Event, Milestones, Observation, Promise, Sample
 from healthcare_dr.ops.drill.report import series, write_report
 from healthcare_dr.ops.drill.report.canvas import steps
 from unit.ops.drill.report.made_up import EAST, FAULT, NASTY, WEST, empty, journal
@@ -70,7 +70,7 @@ def test_the_key_figures(tmp_path: Path) -> None:
     for figure in (
         "Passed",
         "8.1 s",
-        "within the aim; limit 300 s, aim 60 s",
+        "limit < 30.0 s: kept; aim ≤ 6.0 s: missed",
         "4.0 s",
         "1.4 s",
         "66.7% of 162",
@@ -84,9 +84,7 @@ def test_what_is_unknown_is_called_so(tmp_path: Path) -> None:
     assert text.count("not measured") == 4
     assert "Not started" in text
     way = Milestones(fault=FAULT)
-    assert "not reached" in Page(written(replace(journal(), milestones=way), tmp_path)).text
-    late = Milestones(fault=FAULT, steady_success=FAULT + 301)
-    assert "beyond the limit; limit 300 s" in Page(written(replace(journal(), milestones=late), tmp_path)).text
+    assert "not reached" in Page(written(replace(journal(), milestones=way, promises=()), tmp_path)).text
 
 
 def test_nothing_in_a_journal_becomes_markup(tmp_path: Path) -> None:
@@ -231,3 +229,13 @@ def test_no_number_of_a_mark_covers_another(tmp_path: Path) -> None:
             for other in places[index + 1 :]
             if abs(one[0] - other[0]) < 20 and abs(one[1] - other[1]) < 14
         ]
+
+
+def test_the_card_of_recovery_says_what_the_verdict_says(tmp_path: Path) -> None:
+    after = Promise(name="recovery after healing", limit="< 300.0 s", measured="12.0 s", kept=True)
+    text = Page(written(replace(journal(), promises=(after,)), tmp_path)).text
+    assert "12.0 s" in text
+    assert "limit < 300.0 s: kept" in text
+    text = Page(written(replace(journal(), promises=(replace(after, kept=False),)), tmp_path)).text
+    assert "limit < 300.0 s: broken" in text
+    assert "no recovery time is promised here" in Page(written(replace(journal(), promises=()), tmp_path)).text
