@@ -1,21 +1,16 @@
 """What Route 53 thinks of each health check, asked of the process itself, so that no control plane is involved."""
 
 import hmac
-import http.client
 import json
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
+from healthcare_dr.emulator import asking
+from healthcare_dr.emulator.asking import SECRET_HEADER
 from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
-from healthcare_dr.emulator.replication.pending import SECRET_HEADER
-from healthcare_dr.errors import EmulatorError
 
-# Answered on loopback, to whoever knows root's secret: functions do not.
 PATH = "/_ministack/health-checks"
 
 Response = tuple[int, dict[str, str], bytes]
@@ -73,16 +68,5 @@ def ask(layout: Layout, ports: Ports) -> dict[str, CheckStatus]:
     Raises:
         EmulatorError: the process does not say.
     """
-    context = ssl.create_default_context(cafile=str(layout.authority_certificate))
-    connection = http.client.HTTPSConnection(urlsplit(ports.endpoint).netloc, timeout=10, context=context)
-    try:
-        connection.request("GET", PATH, headers={SECRET_HEADER: root_secret(layout)})
-        response = connection.getresponse()
-        content = response.read()
-    except OSError as error:
-        raise EmulatorError(f"the embedded AWS does not say how its health checks are: {error}") from None
-    finally:
-        connection.close()
-    if response.status != http.client.OK:
-        raise EmulatorError(f"the embedded AWS does not say how its health checks are: HTTP {response.status}")
-    return {name: CheckStatus(**found) for name, found in json.loads(content).items()}
+    found = asking.ask(layout, ports, PATH, what="how its health checks are")
+    return {name: CheckStatus(**check) for name, check in found.items()}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from healthcare_dr.emulator.replication.pending import SECRET_HEADER
+from healthcare_dr.emulator.asking import SECRET_HEADER
 
 Response = tuple[int, dict[str, str], bytes]
 

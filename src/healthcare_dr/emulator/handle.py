@@ -10,6 +10,7 @@ from pathlib import Path
 
 from healthcare_dr.emulator import checks as health_checks
 from healthcare_dr.emulator import conditions
+from healthcare_dr.emulator.asking import SECRET_HEADER
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import make_secrets, root_secret
 from healthcare_dr.emulator.free import refuse_taken
@@ -190,7 +191,7 @@ class Emulator:
     def pass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
         make_secrets(self._layout)
-        return replication_pending.SECRET_HEADER, root_secret(self._layout)
+        return SECRET_HEADER, root_secret(self._layout)
 
     def environment(self) -> dict[str, str]:
         """What makes the AWS provider, the AWS CLI and boto3 talk to it: to be laid over an environment

@@ -6,10 +6,11 @@ from typing import Any
 
 from ministack import app
 
+from healthcare_dr.emulator.asking import SECRET_HEADER
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.replication.documents import Documents
-from healthcare_dr.emulator.replication.pending import PATH, SECRET_HEADER
+from healthcare_dr.emulator.replication.pending import PATH
 from healthcare_dr.emulator.replication.queue import Queue
 from healthcare_dr.emulator.replication.tables import Tables
 
