@@ -31,6 +31,7 @@ def ask(layout: Layout, ports: Ports, path: str, *, what: str) -> Any:
             raise EmulatorError(f"the embedded AWS does not say {what}: HTTP {response.status}")
         return json.loads(content)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise EmulatorError(f"the embedded AWS does not say {what}: {error or type(error).__name__}") from None
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise EmulatorError(f"the embedded AWS does not say {what}: {said}") from None
     finally:
         connection.close()
