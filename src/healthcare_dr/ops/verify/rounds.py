@@ -1,13 +1,12 @@
 """Puts the questions side by side, within a time, and turns what comes back into findings."""
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from healthcare_dr.ops.verify.crew import begun
 from healthcare_dr.ops.verify.live import Live, UnansweredError
 from healthcare_dr.ops.verify.model import Check, Finding, Problem, Verification
 
@@ -102,25 +101,8 @@ def _questions(checks: Sequence[Check], regions: Sequence[str], live: Live) -> I
 
 
 def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:
-    waiting: queue.SimpleQueue[tuple[Question, Future[list[Finding]]]] = queue.SimpleQueue()
-    running = {Future[list[Finding]](): question for question in questions}
-    for future, question in running.items():
-        waiting.put((question, future))
-
-    def work() -> None:
-        while time.monotonic() < deadline:
-            try:
-                question, future = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                future.set_result(question.answer(live))
-            except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-                future.set_exception(error)
-
-    # Daemons: a socket that never answers must not keep the command from ending.
-    for _ in range(min(AT_ONCE, len(questions))):
-        threading.Thread(target=work, daemon=True).start()
+    answers = begun(lambda question: question.answer(live), questions, at_once=AT_ONCE, until=deadline)
+    running = dict(zip(answers, questions, strict=True))
     _tell(running, deadline, told)
     found: list[Finding] = []
     for future, question in running.items():
