@@ -1,12 +1,13 @@
 """Puts the questions side by side, within a time, and turns what comes back into findings."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.crew import begun
+from healthcare_dr.ops.verify import crew
 from healthcare_dr.ops.verify.live import Live, UnansweredError
 from healthcare_dr.ops.verify.model import Check, Finding, Problem, Verification
 
@@ -43,18 +44,19 @@ class Question:
     check: Check
     region: str
 
-    def answer(self, live: Live) -> list[Finding]:
-        """What was found, up to where nobody answered any more."""
-        found = []
+    def answer(self, live: Live) -> Iterator[Finding]:
+        """What is found, up to where nobody answers any more."""
         try:
             for problem in self.check.examine(live, self.region):
-                found.append(self.finding(problem if isinstance(problem, Problem) else Problem(problem)))
+                yield self.finding(problem if isinstance(problem, Problem) else Problem(problem))
         except UnansweredError as error:
-            found.append(replace(self.finding(Problem(str(error), "unknown")), service=error.service))
+            yield self.unknown(str(error), error.service)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            told = f"the answer makes no sense: {type(error).__name__}: {error}"
-            found.append(self.finding(Problem(told, "unknown")))
-        return found
+            yield self.unknown(f"the answer makes no sense: {type(error).__name__}: {error}", None)
+
+    def unknown(self, told: str, service: str | None) -> Finding:
+        """That it cannot be said, and which service did not answer."""
+        return replace(self.finding(Problem(told, "unknown")), service=service)
 
     def finding(self, problem: Problem) -> Finding:
         """A finding of this check in this region."""
@@ -101,16 +103,30 @@ def _questions(checks: Sequence[Check], regions: Sequence[str], live: Live) -> I
 
 
 def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:
-    answers = begun(lambda question: question.answer(live), questions, at_once=AT_ONCE, until=deadline)
-    running = dict(zip(answers, questions, strict=True))
+    threads: dict[Question, int] = {}
+    found: dict[Question, list[Finding]] = {question: [] for question in questions}
+
+    def put(question: Question) -> None:
+        threads[question] = threading.get_ident()
+        # One by one: what was found before nobody answered any more counts.
+        for finding in question.answer(live):
+            found[question].append(finding)
+
+    running = dict(zip(crew.begun(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
     _tell(running, deadline, told)
-    found: list[Finding] = []
     for future, question in running.items():
         if future.done():
-            found += future.result()
-        else:
-            found.append(question.finding(Problem("no answer in time", "unknown")))
-    return found
+            future.result()
+            continue
+        service = live.awaited(threads[question]) if question in threads else None
+        found[question].append(question.unknown(_overdue(service, begun=question in threads), service))
+    return [finding for question in questions for finding in found[question]]
+
+
+def _overdue(service: str | None, *, begun: bool) -> str:
+    if not begun:
+        return "not asked: other questions took all the time"
+    return f"no answer of {service} in time" if service else "no answer in time"
 
 
 def _tell(running: dict[Future[Any], Question], deadline: float, told: Told | None) -> None:

@@ -1,9 +1,16 @@
 """What of a verification keeps a region from being restored."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from healthcare_dr.ops.drain.verified import reasons
+from healthcare_dr.ops.verify.catalog import CATALOG, SERVING
 from healthcare_dr.ops.verify.model import Finding, Verification
+from healthcare_dr.ops.verify.rounds import verify
+from unit.ops.verify.fakes import ACCOUNT, EAST, Aws, deployed, live, refusal, resource
 
 
 def finding(check: str, severity: Any, service: str | None = None) -> Finding:
@@ -35,3 +42,81 @@ def test_a_control_plane_that_does_not_answer_is_told_and_no_reason() -> None:
         "not asked: roles, since iam does not answer", "not asked: functions, since lambda does not answer",
     ]  # fmt: skip
     assert against(finding("roles", "failure", "iam"))[0] == ["roles: roles is wrong; `hdr verify` tells all"]
+
+
+@pytest.fixture
+def never() -> Iterator[threading.Event]:
+    """What a hanging service waits for, until the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+CALLING_CONTROL_PLANES = {
+    "roles", "permissions", "functions", "functions-equal", "function-concurrency", "function-callers",
+    "event-sources", "quotas",
+}  # fmt: skip
+
+
+class Elsewhere(Aws):
+    """Refuses whatever it has no answer to."""
+
+    def answer(self, service: str, region: str, operation: str, request: dict[str, Any]) -> Any:
+        if not {(service, operation), (service, region, operation)} & self.answers.keys():
+            self.asked.append((service, region, operation, request))
+            raise refusal("AccessDenied")
+        return super().answer(service, region, operation, request)
+
+
+HELD = deployed(
+    primary=[
+        resource("aws_iam_role", "role", name="role", arn="arn:role", assume_role_policy="{}"),
+        resource("aws_iam_role_policy", "granted", name="granted", role="role",
+                 policy='{"Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}'),
+        resource("aws_lambda_function", "function", function_name="f"),
+        resource("aws_lambda_permission", "leave", function_name="f", statement_id="s", principal="p"),
+    ],
+    secondary=[resource("aws_lambda_function", "function", function_name="f")],
+)  # fmt: skip
+
+
+@pytest.mark.trap(27)
+def test_control_planes_that_hang_are_told_and_no_reason(never: threading.Event) -> None:
+    def hang(_: dict[str, Any]) -> Any:
+        never.wait(30)
+        return refusal("ServiceUnavailable", 503)
+
+    operations = {
+        "iam": ("get_role", "simulate_principal_policy"),
+        "lambda": ("get_function_configuration", "get_function_concurrency", "get_policy",
+                   "list_event_source_mappings", "get_account_settings"),
+    }  # fmt: skip
+    hanging: dict[tuple[str, ...], Any] = {
+        (service, operation): hang for service, asked in operations.items() for operation in asked
+    }
+    there = live({("sts", "get_caller_identity"): {"Account": ACCOUNT}} | hanging, held=HELD, target=Elsewhere)
+    done = verify(there, SERVING, regions=(EAST,), limit_seconds=1)
+    overdue = [finding for finding in done.findings if "in time" in finding.problem]
+    assert {finding.check for finding in overdue} == CALLING_CONTROL_PLANES
+    told, said = against(*overdue)
+    assert told == []
+    assert {line.split()[2].rstrip(",") for line in said} == CALLING_CONTROL_PLANES
+    # The others are not held up by those that hang.
+    assert not [finding for finding in done.findings if "took all the time" in finding.problem]
+
+
+def test_what_a_control_plane_said_before_it_hung_is_a_reason(never: threading.Event) -> None:
+    def first_alone(request: dict[str, Any]) -> Any:
+        if request["RoleName"] == "second":
+            never.wait(30)
+        return refusal("NoSuchEntity", 404)
+
+    held = deployed(primary=[resource("aws_iam_role", name, name=name) for name in ("first", "second")])
+    answers: dict[tuple[str, ...], Any] = {
+        ("sts", "get_caller_identity"): {"Account": ACCOUNT},
+        ("iam", "get_role"): first_alone,
+    }
+    done = verify(live(answers, held=held), [CATALOG["roles"]], regions=(EAST,), limit_seconds=1)
+    assert against(*done.findings) == (
+        ["roles: first does not exist; `hdr verify` tells all"], ["not asked: roles, since iam does not answer"],
+    )  # fmt: skip
