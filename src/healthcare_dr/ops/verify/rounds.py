@@ -79,13 +79,20 @@ def verify(
     limit_seconds: float = LIMIT_SECONDS,
     told: Told | None = None,
 ) -> Verification:
-    """Ask everything, for both regions or those named. What has no answer within the limit is unknown."""
+    """Ask everything, for both regions or those named. What has no answer within the limit is unknown.
+
+    What is between the regions, and whether they answer at all, is asked of both whatever is named.
+    """
     began = time.monotonic()
-    deadline, asked = began + limit_seconds, regions or live.settings.regions
-    reached = _side_by_side(live, [Question(REACHABLE, region) for region in live.settings.regions], deadline, told)
-    gone = {finding.region for finding in reached if finding.severity == "unknown"}
-    questions = list(_questions(checks, [region for region in asked if region not in gone], live))
-    found = [finding for finding in reached if finding.region in asked]
+    deadline, both = began + limit_seconds, live.settings.regions
+    found = _side_by_side(live, [Question(REACHABLE, region) for region in both], deadline, told)
+    gone = {finding.region for finding in found if finding.severity == "unknown"}
+    questions = [
+        Question(check, region)
+        for check in checks
+        for region in _asked(check, regions or both, both)
+        if region not in gone or not check.each_region
+    ]
     found += _side_by_side(live, questions, deadline, told)
     return Verification(
         target=live.target.name,
@@ -96,10 +103,10 @@ def verify(
     )
 
 
-def _questions(checks: Sequence[Check], regions: Sequence[str], live: Live) -> Iterator[Question]:
-    for check in checks:
-        for region in regions if check.each_region else live.settings.regions[:1]:
-            yield Question(check, region)
+def _asked(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
+    if not check.each_region:
+        return both[:1]
+    return both if check.between else regions
 
 
 def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:

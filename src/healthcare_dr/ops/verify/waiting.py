@@ -29,6 +29,7 @@ METRICS_WINDOW: Final = timedelta(minutes=15)
     mend="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
     "every minute copies what is late",
     serves=True,
+    between=True,
 )  # fmt: skip
 def pending(live: Live, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
@@ -54,6 +55,7 @@ def pending(live: Live, region: str) -> Iterator[str | Problem]:
     why="S3 retries no replication that has failed.",
     mend="read the replication events of the operations topic; copy again with S3 Batch Replication",
     serves=True,
+    between=True,
 )  # fmt: skip
 def failed(live: Live, region: str) -> Iterator[str]:
     here, there = live.documents_bucket(region), live.documents_bucket(live.peer(region))
@@ -71,6 +73,7 @@ def failed(live: Live, region: str) -> Iterator[str]:
     asks="What was written in either region arrives in the other within the recovery point",
     why="Every acknowledged write that has not arrived is lost with its region.",
     mend="look at the replication metrics of both dashboards; do not fail over by plan until it has caught up",
+    serves=True,
 )  # fmt: skip
 def lag(live: Live, region: str) -> Iterator[str]:
     del region
@@ -96,6 +99,8 @@ def lag(live: Live, region: str) -> Iterator[str]:
     asks="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
     why="A replica nobody writes to has no lag to show: only the heartbeat tells a calm link from a dead one.",
     mend="look at the log of the region's sentinel, its schedule and its role; `hdr deploy` puts them back",
+    serves=True,
+    between=True,
 )  # fmt: skip
 def heartbeat(live: Live, region: str) -> Iterator[str]:
     peer, allowed = live.peer(region), SCHEDULE_SECONDS + live.settings.replication_lag_seconds
@@ -109,8 +114,9 @@ def heartbeat(live: Live, region: str) -> Iterator[str]:
     arrived = _beat(live, peer, region)
     if arrived is None:
         yield f"no heartbeat has ever reached {peer}"
-    elif (behind := (own - arrived).total_seconds()) > allowed:
-        yield f"the heartbeat that {peer} has is {behind:.0f} s behind ({allowed} s allowed)"
+    # By its age: that tells of a link that stands still one heartbeat sooner than how far it is behind.
+    elif arrived < own and (old := (live.now() - arrived).total_seconds()) > allowed:
+        yield f"the heartbeat that {peer} has is {old:.0f} s old ({allowed} s allowed), and not the newest"
 
 
 @CHECKS.each_region(

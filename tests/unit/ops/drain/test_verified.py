@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from healthcare_dr.ops.drain.verified import reasons
 from healthcare_dr.ops.verify.catalog import CATALOG, SERVING
+from healthcare_dr.ops.verify.live import Live
 from healthcare_dr.ops.verify.model import Finding, Verification
 from healthcare_dr.ops.verify.rounds import verify
-from unit.ops.verify.fakes import ACCOUNT, EAST, Aws, deployed, live, refusal, resource
+from unit.ops.verify.fakes import ACCOUNT, EAST, NOW, WEST, Aws, deployed, live, refusal, resource
 
 
 def finding(check: str, severity: Any, service: str | None = None) -> Finding:
@@ -103,6 +105,72 @@ def test_control_planes_that_hang_are_told_and_no_reason(never: threading.Event)
     assert {line.split()[2].rstrip(",") for line in said} == CALLING_CONTROL_PLANES
     # The others are not held up by those that hang.
     assert not [finding for finding in done.findings if "took all the time" in finding.problem]
+
+
+def lagging(
+    *, beats: dict[tuple[str, str], float], stuck: str | None = None, late: tuple[str, str] | None = None
+) -> Live:
+    """Both regions with fresh metrics, a heartbeat of `beats[of, at]` seconds ago, a document `stuck` in a region for
+    an hour, and a table whose writes in a region are `late`."""
+
+    def beat(at: str) -> Any:
+        def answer(request: dict[str, Any]) -> Any:
+            if request["Key"]["pk"]["S"] != "$platform#heartbeat":
+                return {}
+            ago = beats.get((request["Key"]["sk"]["S"], at), 5.0)
+            return {"Item": {"at": {"N": str(round((NOW.timestamp() - ago) * 1000))}}}
+
+        return answer
+
+    def shelf(region: str) -> Any:
+        marker = {"pk": {"S": "clinic#DocumentReference#d"}, "sk": {"S": "pending"}}
+        return {"Items": [marker] if region == stuck else []}
+
+    def latency(region: str) -> Any:
+        def answer(request: dict[str, Any]) -> Any:
+            if request["MetricName"] != "ReplicationLatency":
+                return {"Datapoints": []}
+            table = request["Dimensions"][0]["Value"]
+            return {"Datapoints": [{"Maximum": 90_000.0 if (table, region) == late else 700.0}]}
+
+        return answer
+
+    answers: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": ACCOUNT}}
+    for region in (EAST, WEST):
+        answers |= {
+            ("dynamodb", region, "get_item"): beat(region),
+            ("dynamodb", region, "query"): shelf(region),
+            ("s3", region, "head_object"): {"LastModified": NOW - timedelta(hours=1)},
+            ("cloudwatch", region, "get_metric_statistics"): latency(region),
+        }
+    return live(answers, held=HELD, target=Elsewhere)
+
+
+BETWEEN = {"documents-pending", "replication-lag", "heartbeat"}
+
+
+@pytest.mark.trap(7)
+@pytest.mark.parametrize("restored", [EAST, WEST])
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        ({}, set()),
+        # Younger than five minutes: the metrics of before are still there.
+        ({"beats": {(EAST, WEST): 130.0}}, {"heartbeat"}),
+        ({"beats": {(WEST, EAST): 130.0}}, {"heartbeat"}),
+        ({"beats": {(EAST, EAST): 130.0, (EAST, WEST): 130.0}}, {"heartbeat"}),
+        ({"beats": {(WEST, WEST): 130.0, (WEST, EAST): 130.0}}, {"heartbeat"}),
+        ({"stuck": EAST}, {"documents-pending"}),
+        ({"stuck": WEST}, {"documents-pending"}),
+        ({"late": ("patient_records-dev", EAST)}, {"replication-lag"}),
+        ({"late": ("patient_records-dev", WEST)}, {"replication-lag"}),
+        ({"late": ("audit_logs-dev", EAST)}, {"replication-lag"}),
+        ({"late": ("audit_logs-dev", WEST)}, {"replication-lag"}),
+    ],
+)
+def test_restoring_sees_what_either_region_lacks(restored: str, trouble: dict[str, Any], says: set[str]) -> None:
+    done = verify(lagging(**{"beats": {}} | trouble), SERVING, regions=(restored,))
+    assert {finding.check for finding in done.findings if finding.check in BETWEEN} == says
 
 
 def test_what_a_control_plane_said_before_it_hung_is_a_reason(never: threading.Event) -> None:

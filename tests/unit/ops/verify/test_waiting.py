@@ -8,7 +8,7 @@ import pytest
 
 from healthcare_dr.ops.verify import waiting
 from healthcare_dr.ops.verify.model import Finding
-from unit.ops.verify.fakes import EAST, NOW, found, live, problems, refusal
+from unit.ops.verify.fakes import EAST, NOW, WEST, found, live, problems, refusal
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
@@ -50,6 +50,40 @@ class Documents:
         name = request["Key"].removeprefix("documents/clinic/")
         self.heads.append(name)
         return {"LastModified": NOW - self._uploaded[name]} if name in self._uploaded else refusal("404", 404)
+
+
+def heartbeats(**ages: float | None) -> dict[tuple[str, ...], Any]:
+    """Answers with the age in seconds of the heartbeat of us-east-1 `here` and in us-west-2, `there`."""
+
+    def beat(age: float | None) -> dict[str, Any]:
+        at = "" if age is None else str(round((NOW.timestamp() - age) * 1000))
+        return {"Item": {"at": {"N": at}}} if at else {}
+
+    return {
+        ("dynamodb", EAST, "get_item"): beat(ages["here"]),
+        ("dynamodb", WEST, "get_item"): beat(ages["there"]),
+    }
+
+
+@pytest.mark.trap(7)
+@pytest.mark.parametrize(
+    ("here", "there", "says"),
+    [
+        (5, 5, []),
+        (5, 65, []),
+        (59, 119, []),
+        # One heartbeat has not arrived: the link stands still for two minutes at most, and for one at least.
+        (61, 121, ["the heartbeat that us-west-2 has is 121 s old (120 s allowed), and not the newest"]),
+        (1, 121, ["the heartbeat that us-west-2 has is 121 s old (120 s allowed), and not the newest"]),
+        (121, 121, ["the sentinel's last heartbeat is 121 s old (120 s allowed)"]),
+        (5, None, ["no heartbeat has ever reached us-west-2"]),
+        (None, 5, ["the sentinel has never written a heartbeat"]),
+    ],
+)
+def test_a_link_that_stands_still_shows_in_the_age_of_the_heartbeat(
+    here: float | None, there: float | None, says: list[str]
+) -> None:
+    assert problems("heartbeat", live(heartbeats(here=here, there=there))) == says
 
 
 def told(documents: Documents) -> list[Finding]:
