@@ -114,7 +114,7 @@ def live(
         deployed=held or deployed(),
         emulator=cast("BreakableAws | None", emulator),
         probe=rest.pop("probe", lambda _: 200),
-        now=lambda: NOW,
+        now=rest.pop("now", lambda: NOW),
         **rest,
     )
 
