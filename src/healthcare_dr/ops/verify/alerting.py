@@ -52,9 +52,10 @@ def alarms(live: Live, region: str) -> Iterator[str]:
 @CHECKS.each_region(
     "topic", "R7.1", "R7.2", "trap 17",
     asks="The operations topic is there, encrypted with the region's key, open to CloudWatch and S3, and every e-mail "
-    "address of the settings has confirmed its subscription",
+    "address of the settings has confirmed its subscription; on AWS somebody has",
     why="An alarm to a topic nobody has confirmed is told to nobody, in either region.",
-    mend=f"confirm the subscription in the e-mail AWS has sent; else {DEPLOY}",
+    mend="confirm the subscription in the e-mail AWS has sent; name somebody in HDR_OPERATIONS_EMAILS and "
+    "`hdr deploy`, which puts back the rest",
 )  # fmt: skip
 def topic(live: Live, region: str) -> Iterator[str | Problem]:
     arn = live.deployed.output(region, "topic_arn")
@@ -130,7 +131,8 @@ def _subscriptions(live: Live, region: str, topic: str) -> Iterator[str | Proble
         elif not found[email].startswith("arn:"):
             yield f"{email} has not confirmed the subscription"
     if not any(arn.startswith("arn:") for arn in found.values()) and not emails:
-        yield Problem("nobody is subscribed to the topic: HDR_OPERATIONS_EMAILS names no one", "note")
+        told = "nobody is subscribed to the topic: HDR_OPERATIONS_EMAILS names no one"
+        yield Problem(told, "failure" if live.target.name == "aws" else "note")
 
 
 def _title(widget: Any) -> str:
