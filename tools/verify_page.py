@@ -19,7 +19,8 @@ def page() -> str:
 
 
 def _row(check: Check) -> str:
-    name = f"`{check.name}`{' ●' if check.serves else ''}<br>{'each region' if check.each_region else 'once'}"
+    mark = f" {'●●' if check.between else '●'}" if check.serves else ""
+    name = f"`{check.name}`{mark}<br>{'each region' if check.each_region else 'once'}"
     return _line((name, check.asks, check.why, ", ".join(check.numbers), check.mend))
 
 

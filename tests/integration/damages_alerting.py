@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from integration.damages import EAST, WEST, damage
 from integration.platform_run import SUFFIX, Deployed
@@ -19,21 +20,30 @@ def a_silenced_alarm(deployed: Deployed) -> Iterator[None]:
         client.enable_alarm_actions(AlarmNames=[name])
 
 
-@damage("alarms", EAST, f"healthcare-dr-records-replication-lag-{SUFFIX}: Threshold is 900000.0, not 60000")
-def an_alarm_that_fires_too_late(deployed: Deployed) -> Iterator[None]:
-    client, name = deployed.client("cloudwatch"), deployed.names.of("records-replication-lag")
-    (found,) = client.describe_alarms(AlarmNames=[name])["MetricAlarms"]
-    taken = (
-        "AlarmName", "AlarmDescription", "ActionsEnabled", "OKActions", "AlarmActions", "MetricName", "Namespace",
-        "Statistic", "Dimensions", "Period", "EvaluationPeriods", "DatapointsToAlarm", "Threshold",
-        "ComparisonOperator", "TreatMissingData",
-    )  # fmt: skip
-    before = {name: found[name] for name in taken}
-    client.put_metric_alarm(**before | {"Threshold": 900_000.0})
-    try:
-        yield
-    finally:
-        client.put_metric_alarm(**before)
+def _alarm(name: str, says: str, changed: dict[str, Any]) -> None:
+    """The alarm on the records' replication lag, put anew with something changed."""
+
+    def play(deployed: Deployed) -> Iterator[None]:
+        client, alarm = deployed.client("cloudwatch"), deployed.names.of("records-replication-lag")
+        (found,) = client.describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
+        taken = (
+            "AlarmName", "AlarmDescription", "ActionsEnabled", "OKActions", "AlarmActions", "MetricName", "Namespace",
+            "Statistic", "Dimensions", "Period", "EvaluationPeriods", "DatapointsToAlarm", "Threshold",
+            "ComparisonOperator", "TreatMissingData",
+        )  # fmt: skip
+        before = {member: found[member] for member in taken}
+        client.put_metric_alarm(**before | changed)
+        try:
+            yield
+        finally:
+            client.put_metric_alarm(**before)
+
+    play.__name__ = name
+    damage("alarms", EAST, f"healthcare-dr-records-replication-lag-{SUFFIX}: {says}")(play)
+
+
+_alarm("an_alarm_that_fires_too_late", "Threshold is 900000.0, not 60000", {"Threshold": 900_000.0})
+_alarm("an_alarm_on_the_least", "Statistic is Minimum, not Maximum", {"Statistic": "Minimum"})
 
 
 @damage("topic", EAST, "the topic's policy does not let cloudwatch publish")

@@ -151,6 +151,18 @@ _replication(
 )  # fmt: skip
 
 
+@damage("document-replication", EAST, "replication goes by the role arn:aws:iam::123456789012:role/other, not")
+def replication_by_another_role(deployed: Deployed) -> Iterator[None]:
+    client, bucket = deployed.client("s3"), deployed.bucket(EAST)
+    before = client.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]
+    other = before | {"Role": "arn:aws:iam::123456789012:role/other"}
+    client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=other)
+    try:
+        yield
+    finally:
+        client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=before)
+
+
 @damage("document-replication", WEST, "is not replicated to us-east-1")
 def no_way_back(deployed: Deployed) -> Iterator[None]:
     client, bucket = deployed.client("s3", WEST), deployed.bucket(WEST)

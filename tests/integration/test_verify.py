@@ -21,11 +21,11 @@ from healthcare_dr.ops.verify.catalog import CATALOG
 from healthcare_dr.ops.verify.model import Check, Finding, Verification
 from healthcare_dr.ops.verify.rounds import verify
 from healthcare_dr.settings import Settings
-from integration import damages_alerting, damages_data, damages_keys, damages_service
+from integration import damages_alerting, damages_data, damages_keys, damages_service, damages_traffic
 from integration.damages import DAMAGES, EAST, WEST, Damage
 from integration.platform_run import SUFFIX, Deployed
 
-MODULES = (damages_alerting, damages_data, damages_keys, damages_service)
+MODULES = (damages_alerting, damages_data, damages_keys, damages_service, damages_traffic)
 
 # What the embedded AWS cannot play: see tests/unit/ops/verify.
 ELSEWHERE = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}

@@ -1,9 +1,9 @@
 """What is deployed, whether it is healthy, and how traffic is spread."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from healthcare_dr.naming import GLOBAL, STACKS, Names
 from healthcare_dr.ops.ports import REGIONAL, Target
@@ -78,7 +78,8 @@ def read_status(
     }
     with ThreadPoolExecutor(max_workers=4) as pool:
         codes = dict(zip(questions, pool.map(ask, questions.values()), strict=True)) if reachable else {}
-    weights, unread = _weights(target, names) if reachable and states[GLOBAL].deployed else ({}, None)
+    zone = str(states[GLOBAL].outputs.get("zone_id", ""))
+    weights, unread = _weights(target, names, zone) if reachable and zone else ({}, None)
     return Status(
         target=target.name,
         suffix=names.suffix,
@@ -138,13 +139,14 @@ def _drain(code: int | None) -> Drain:
     return "serving" if code == 404 else "unknown"
 
 
-def _weights(target: Target, names: Names) -> tuple[dict[str, int], str | None]:
+def _weights(target: Target, names: Names, zone: str) -> tuple[dict[str, int], str | None]:
     """The weights of the API's records, by region, since a record's set identifier is its region; or why there are
-    none."""
+    none. The zone is the one deployed: an account may have others of the same name."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        records = list(_records(target.client("route53", "us-east-1"), names))
+        pages = target.client("route53", "us-east-1").get_paginator("list_resource_record_sets")
+        records = [record for page in pages.paginate(HostedZoneId=zone) for record in page["ResourceRecordSets"]]
     except (BotoCoreError, ClientError) as error:
         return {}, " ".join(str(error).split())
     weights = {
@@ -153,10 +155,3 @@ def _weights(target: Target, names: Names) -> tuple[dict[str, int], str | None]:
         if record["Name"].rstrip(".") == names.api_domain and "Weight" in record
     }
     return weights, None
-
-
-def _records(route53: Any, names: Names) -> Iterator[Mapping[str, Any]]:
-    zones = route53.list_hosted_zones_by_name(DNSName=f"{names.domain}.", MaxItems="1")["HostedZones"]
-    if zones and zones[0]["Name"].rstrip(".") == names.domain:
-        for page in route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zones[0]["Id"]):
-            yield from page["ResourceRecordSets"]

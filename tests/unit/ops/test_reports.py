@@ -31,7 +31,9 @@ def deployed(**changes: StackState) -> dict[str, StackState]:
     return {
         PRIMARY: StackState(resources=3, outputs={"api_id": "one", "api_endpoint": "https://one"}),
         SECONDARY: StackState(resources=3, outputs={"api_id": "two", "api_endpoint": "https://two"}),
-        GLOBAL: StackState(resources=9, outputs={"records_table": "t", "name_servers": ["a", "b"], "ttl": 10}),
+        GLOBAL: StackState(
+            resources=9, outputs={"records_table": "t", "name_servers": ["a", "b"], "ttl": 10, "zone_id": "Z"}
+        ),
     } | {{"primary": PRIMARY, "secondary": SECONDARY, "spanning": GLOBAL}[name]: s for name, s in changes.items()}
 
 
@@ -45,6 +47,7 @@ def test_outputs_are_flat_strings_with_stable_names() -> None:
         "SecondaryApiEndpoint": "https://two",
         "SecondaryApiId": "two",
         "Ttl": "10",
+        "ZoneId": "Z",
     }
     assert flatten(deployed(primary=StackState(outputs={"api_id": "old"}))).get("PrimaryApiId") is None
 
@@ -66,18 +69,17 @@ def test_outputs_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 class Route53:
-    """A zone with two weighted records."""
+    """The deployed zone with two weighted records; one of the same name that was left over comes first by its id."""
 
     def list_hosted_zones_by_name(self, *, DNSName: str, MaxItems: str) -> dict[str, Any]:  # noqa: N803
-        assert (DNSName, MaxItems) == ("healthcare-dr-dev.com.", "1")
-        return {"HostedZones": [{"Id": "/hostedzone/Z", "Name": "healthcare-dr-dev.com."}]}
+        return {"HostedZones": [{"Id": "/hostedzone/A", "Name": "healthcare-dr-dev.com."}]}
 
     def get_paginator(self, name: str) -> "Route53":
         assert name == "list_resource_record_sets"
         return self
 
     def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803
-        assert HostedZoneId == "/hostedzone/Z"
+        assert HostedZoneId == "Z"
         api = "api.healthcare-dr-dev.com."
         return [
             {"ResourceRecordSets": [{"Name": "healthcare-dr-dev.com.", "Type": "NS"}]},
@@ -140,8 +142,8 @@ def test_a_drained_region_is_told_by_its_peer_and_a_dead_one_does_not_answer() -
 class LostRoute53(Route53):
     """Its control plane is in us-east-1, and gone with it."""
 
-    def list_hosted_zones_by_name(self, *, DNSName: str, MaxItems: str) -> dict[str, Any]:  # noqa: N803
-        super().list_hosted_zones_by_name(DNSName=DNSName, MaxItems=MaxItems)
+    def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803
+        super().paginate(HostedZoneId=HostedZoneId)
         raise EndpointConnectionError(endpoint_url="https://route53.amazonaws.com")
 
 

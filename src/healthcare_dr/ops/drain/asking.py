@@ -89,9 +89,10 @@ def aws_lag(
     always_written: bool = True,
     now: datetime | None = None,
 ) -> list[str]:
-    """Why replication to `receiving` is too late, by the surviving region's metrics of the last 5 minutes.
+    """Why replication to `receiving` is too late, by the metrics of the region that sends, of the last 5 minutes.
 
-    No metrics are a reason only where something is `always_written`, as the heartbeats are.
+    A link that has stood still for less than that may have some from before: the heartbeats tell. No metrics are a
+    reason only where something is `always_written`, as the heartbeats are.
     """
     end = now or datetime.now(UTC)
     try:

@@ -80,24 +80,12 @@ class Moving:
         return Restore(
             around=self._around,
             flag=self._flag(self._region),
-            readiness=(self._lag(), *conflicts, self._verified),
+            readiness=(*conflicts, self._verified),
         )
 
     def _verified(self) -> list[str]:
         live = live_of(self._settings, self._target, self._emulator)
         return verified(live, self._region, self._around.say)
-
-    def _lag(self) -> Readiness:
-        if self._emulator is not None:
-            limit = self._settings.replication_lag_seconds
-            return partial(asking.embedded_lag, self._emulator, limit_seconds=limit)
-        return partial(
-            asking.aws_lag,
-            self._target.client("cloudwatch", self._surviving),
-            table=self._names.records_table,
-            receiving=self._region,
-            limit_seconds=self._settings.replication_lag_seconds,
-        )
 
     def _dns(self, name_servers: str) -> Dns:
         name = self._names.api_domain

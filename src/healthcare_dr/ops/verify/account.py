@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from healthcare_dr.ops.verify.live import GLOBAL_REGION, Live, UnansweredError
-from healthcare_dr.ops.verify.model import Checks, Problem
+from healthcare_dr.ops.verify.model import Checks
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"
@@ -44,13 +44,13 @@ def tags(live: Live, region: str) -> Iterator[str]:
     why="A state that is lost with us-east-1, or with one machine, leaves the platform without whoever can change it.",
     mend="name a versioned bucket in the state's region as HDR_STATE_BUCKET: README, Deploy to AWS",
 )  # fmt: skip
-def state(live: Live, region: str) -> Iterator[str | Problem]:
+def state(live: Live, region: str) -> Iterator[str]:
     del region
     if live.target.name != "aws":
         return
     bucket, place = live.settings.state_bucket, live.settings.state_region
     if bucket is None:
-        yield Problem("the state is kept on this machine alone: HDR_STATE_BUCKET is not set", "note")
+        yield "the state is kept on this machine alone: HDR_STATE_BUCKET is not set"
         return
     located = live.ask_for("s3", place, "get_bucket_location", ("NoSuchBucket",), Bucket=bucket)
     if located is None:

@@ -11,16 +11,21 @@ from healthcare_dr.ops.verify.policies import allows, differences
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"
-# What an alarm says of itself, and how the state calls it.
+# What decides when an alarm fires, as it says of itself, and how the state calls it.
 RULE = {
     "Namespace": "namespace",
     "MetricName": "metric_name",
+    "Unit": "unit",
+    "EvaluateLowSampleCountPercentile": "evaluate_low_sample_count_percentiles",
     "Period": "period",
     "EvaluationPeriods": "evaluation_periods",
+    "DatapointsToAlarm": "datapoints_to_alarm",
     "Threshold": "threshold",
     "ComparisonOperator": "comparison_operator",
     "TreatMissingData": "treat_missing_data",
 }
+# What AWS takes where nothing is said; where the state says "" or 0, AWS may say nothing.
+DEFAULTS = {"EvaluateLowSampleCountPercentile": "evaluate"}
 
 
 @CHECKS.each_region(
@@ -47,9 +52,10 @@ def alarms(live: Live, region: str) -> Iterator[str]:
 @CHECKS.each_region(
     "topic", "R7.1", "R7.2", "trap 17",
     asks="The operations topic is there, encrypted with the region's key, open to CloudWatch and S3, and every e-mail "
-    "address of the settings has confirmed its subscription",
+    "address of the settings has confirmed its subscription; on AWS somebody has",
     why="An alarm to a topic nobody has confirmed is told to nobody, in either region.",
-    mend=f"confirm the subscription in the e-mail AWS has sent; else {DEPLOY}",
+    mend="confirm the subscription in the e-mail AWS has sent; name somebody in HDR_OPERATIONS_EMAILS and "
+    "`hdr deploy`, which puts back the rest",
 )  # fmt: skip
 def topic(live: Live, region: str) -> Iterator[str | Problem]:
     arn = live.deployed.output(region, "topic_arn")
@@ -99,10 +105,16 @@ def _lacking(alarm: Any, deployed: Resource, topic: str) -> Iterator[str]:
     if deployed.kind == "aws_cloudwatch_composite_alarm":
         if alarm.get("AlarmRule") != deployed["alarm_rule"]:
             yield "its rule is not the one deployed"
+        if alarm.get("ActionsSuppressor") and not deployed["actions_suppressor"]:
+            yield f"{alarm['ActionsSuppressor']} suppresses its actions"
         return
     for said, attribute in RULE.items():
-        if alarm.get(said) != deployed[attribute]:
+        if (alarm.get(said) or DEFAULTS.get(said)) != (deployed[attribute] or DEFAULTS.get(said)):
             yield f"{said} is {alarm.get(said)}, not {deployed[attribute]}"
+    # An alarm has the one or, of a percentile, the other.
+    statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic")
+    if statistic != (wanted := deployed["extended_statistic"] or deployed["statistic"]):
+        yield f"Statistic is {statistic}, not {wanted}"
     if {part["Name"]: part["Value"] for part in alarm.get("Dimensions") or ()} != (deployed["dimensions"] or {}):
         yield "it watches another series than deployed"
 
@@ -119,7 +131,8 @@ def _subscriptions(live: Live, region: str, topic: str) -> Iterator[str | Proble
         elif not found[email].startswith("arn:"):
             yield f"{email} has not confirmed the subscription"
     if not any(arn.startswith("arn:") for arn in found.values()) and not emails:
-        yield Problem("nobody is subscribed to the topic: HDR_OPERATIONS_EMAILS names no one", "note")
+        told = "nobody is subscribed to the topic: HDR_OPERATIONS_EMAILS names no one"
+        yield Problem(told, "failure" if live.target.name == "aws" else "note")
 
 
 def _title(widget: Any) -> str:

@@ -86,8 +86,8 @@ def encryption(live: Live, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "document-replication", "R3.1", "C3", "trap 10", "trap 11", "trap 13", "trap 14",
-    asks="An enabled rule replicates all documents to the other region: encrypted ones, with the key over there, "
-    "changes of replicas, and delete markers",
+    asks="An enabled rule replicates all documents to the other region, by the role it was deployed with: encrypted "
+    "ones, with the key over there, changes of replicas, and delete markers",
     why="Each part that is missing lets some documents stay behind without a word, and failback needs both directions.",
     mend=f"{DEPLOY}; what was written meanwhile needs `aws s3control create-job` (S3 Batch Replication)",
     serves=True,
@@ -102,6 +102,10 @@ def replication(live: Live, region: str) -> Iterator[str]:
     if not rules:
         yield f"{bucket} is not replicated to {peer}"
         return
+    role = found["ReplicationConfiguration"].get("Role") if found else None
+    for deployed in live.deployed.of("aws_s3_bucket_replication_configuration", region):
+        if deployed["bucket"] == bucket and deployed["role"] != role:
+            yield f"{bucket}: replication goes by the role {role}, not {deployed['role']}"
     lacking = min((list(_lacking(rule, live.deployed.output(peer, "key_arn"))) for rule in rules), key=len)
     yield from (f"{bucket}: {told}" for told in lacking)
 

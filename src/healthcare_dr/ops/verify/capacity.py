@@ -1,7 +1,8 @@
 """Whether one region can carry the load of both: its API, its quotas, its concurrency."""
 
+import math
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from healthcare_dr.ops.verify.live import Live
@@ -77,7 +78,9 @@ def _limits(live: Live, region: str) -> dict[str, int]:
 
 
 def _highest(live: Live, region: str, namespace: str, metric: str, **dimensions: str) -> float:
-    end = live.now().replace(minute=0, second=0, microsecond=0)
+    # To the end of the period that has begun: after a failover, the newest minutes are those that matter.
+    periods = math.ceil(live.now().timestamp() / LOAD_PERIOD)
+    end = datetime.fromtimestamp(periods * LOAD_PERIOD, UTC)
     statistic = "Sum" if dimensions else "Maximum"
     answer = live.ask(
         "cloudwatch", region, "get_metric_statistics",

@@ -28,4 +28,4 @@ def chosen(names: list[str] | None) -> tuple[Check, ...]:
     unknown = [name for name in names or () if name not in CATALOG]
     if unknown:
         raise SettingsError(f"there is no check {', '.join(unknown)}; there are {', '.join(CATALOG)}")
-    return tuple(CATALOG[name] for name in names) if names else tuple(CATALOG.values())
+    return tuple(CATALOG[name] for name in dict.fromkeys(names)) if names else tuple(CATALOG.values())

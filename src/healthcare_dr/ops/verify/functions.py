@@ -26,7 +26,8 @@ COMPARED = ("CodeSha256", "MemorySize", "Timeout", "Handler", "Runtime", "Archit
 
 @CHECKS.each_region(
     "functions", "R2.1", "R2.2", "R2.3",
-    asks="Every function is there and active, with the memory, timeout, role, key and variables it was deployed with",
+    asks="Every function is there and active, with the memory, timeout, role, key and variables it was deployed with, "
+    "and calls of it go to the version that was deployed",
     why="A region that answers its health check with changed functions still fails the calls that matter.",
     mend=DEPLOY,
     serves=True,
@@ -50,6 +51,9 @@ def functions(live: Live, region: str) -> Iterator[str]:
             if called.get("FunctionVersion") != alias["function_version"]:
                 version = called.get("FunctionVersion", "nothing")
                 yield f"{name}: {alias['name']} calls version {version}, not {alias['function_version']}"
+            others = (called.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+            if others != _other_versions(alias):
+                yield f"{name}: {alias['name']} shares its calls with other versions: {others or 'none'}"
         wanted = _variables(deployed)
         said = (found.get("Environment") or {}).get("Variables") or {}
         if changed := sorted(key for key in wanted.keys() | said.keys() if wanted.get(key) != said.get(key)):
@@ -178,6 +182,11 @@ def _served(live: Live, region: str, name: str) -> Mapping[str, Any] | None:
 
 def _is_of(alias: Resource, name: str) -> bool:
     return str(alias["function_name"]).rpartition(":")[2] == name
+
+
+def _other_versions(alias: Resource) -> Mapping[str, float]:
+    blocks = alias["routing_config"] or [{}]
+    return blocks[0].get("additional_version_weights") or {}
 
 
 def _variables(deployed: Resource) -> Mapping[str, str]:

@@ -54,6 +54,7 @@ class Live:
     _locks: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False)
     _silent: dict[tuple[str, str], Exception] = field(default_factory=dict, init=False, repr=False)
     _gone: set[str] = field(default_factory=set, init=False, repr=False)
+    _awaited: dict[int, str] = field(default_factory=dict, init=False, repr=False)
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -97,6 +98,10 @@ class Live:
             told = f"{region} does not answer, so nothing of it can be asked: {error}"
             raise UnansweredError(told, service="sts", unreachable=True) from error
 
+    def awaited(self, thread: int) -> str | None:
+        """The service whose answer a thread waits for, by the thread's identifier."""
+        return self._awaited.get(thread)
+
     def ask(self, service: str, region: str, operation: str, **request: Any) -> Answer:
         """The answer to one request, by boto3's name of the operation, all pages of it; asked once.
 
@@ -129,8 +134,6 @@ class Live:
     def _asked(
         self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool = True
     ) -> Answer | Exception:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         if region in self._gone and service not in EVERYWHERE:
             return self._silent["sts", region]
         if (service, region) in self._silent:
@@ -138,16 +141,29 @@ class Live:
         question = repr((service, region, operation, sorted(request.items(), key=repr)))
         with self._lock:
             lock = self._locks.setdefault(question, threading.Lock())
-        with lock:
-            if question not in self._answers:
-                try:
-                    self._answers[question] = self._request(service, region, operation, request, paged=paged)
-                except (BotoCoreError, ClientError) as error:
-                    self._answers[question] = error
-                    if _is_down(error):
-                        # Retrying took long enough: what else was to be asked there is not.
-                        self._silent.setdefault((service, region), error)
-            return self._answers[question]
+        thread = threading.get_ident()
+        self._awaited[thread] = service
+        try:
+            with lock:
+                if question not in self._answers:
+                    self._answers[question] = self._answered(service, region, operation, request, paged=paged)
+                return self._answers[question]
+        finally:
+            self._awaited.pop(thread)
+
+    def _answered(
+        self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool
+    ) -> Answer | Exception:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return self._request(service, region, operation, request, paged=paged)
+        except (BotoCoreError, ClientError) as error:
+            failure: Exception = error
+        if _is_down(failure):
+            # Retrying took long enough: what else was to be asked there is not.
+            self._silent.setdefault((service, region), failure)
+        return failure
 
     def _request(self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool) -> Answer:
         client = self.client(service, region)

@@ -30,7 +30,8 @@ class Check:
     """One question.
 
     `asks` says what has to hold. `numbers` are requirements (`R1.4`) and traps (`trap 4`). `serves`: it is about a
-    region's data and service, so `hdr restore` asks it before it gives the region its traffic back.
+    region's data and service, so `hdr restore` asks it before it gives the region its traffic back. `between`: it is
+    about what one region holds and the other may lack, so it is asked of both whichever is meant.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Check:
     mend: str
     each_region: bool
     serves: bool
+    between: bool = False
     examine: Examine
 
 
@@ -109,10 +111,10 @@ class Checks:
         self.declared: list[Check] = []
 
     def each_region(
-        self, name: str, *numbers: str, asks: str, why: str, mend: str, serves: bool = False
+        self, name: str, *numbers: str, asks: str, why: str, mend: str, serves: bool = False, between: bool = False
     ) -> Callable[[Examine], Examine]:
         """Declare a question that is put for each region."""
-        return self._declare(name, numbers, asks, why, mend, serves=serves, each_region=True)
+        return self._declare(name, numbers, asks, why, mend, serves=serves, each_region=True, between=between)
 
     def platform(
         self, name: str, *numbers: str, asks: str, why: str, mend: str, serves: bool = False
@@ -121,20 +123,11 @@ class Checks:
         return self._declare(name, numbers, asks, why, mend, serves=serves, each_region=False)
 
     def _declare(
-        self, name: str, numbers: tuple[str, ...], asks: str, why: str, mend: str, *, serves: bool, each_region: bool
+        self, name: str, numbers: tuple[str, ...], asks: str, why: str, mend: str, **scope: bool
     ) -> Callable[[Examine], Examine]:
         def declare(examine: Examine) -> Examine:
             self.declared.append(
-                Check(
-                    name=name,
-                    asks=asks,
-                    why=why,
-                    numbers=numbers,
-                    mend=mend,
-                    each_region=each_region,
-                    serves=serves,
-                    examine=examine,
-                )
+                Check(name=name, asks=asks, why=why, numbers=numbers, mend=mend, examine=examine, **scope)
             )
             return examine
 

@@ -1,6 +1,5 @@
 """Puts the questions side by side, within a time, and turns what comes back into findings."""
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +7,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from healthcare_dr.ops.verify import crew
 from healthcare_dr.ops.verify.live import Live, UnansweredError
 from healthcare_dr.ops.verify.model import Check, Finding, Problem, Verification
 
@@ -44,18 +44,19 @@ class Question:
     check: Check
     region: str
 
-    def answer(self, live: Live) -> list[Finding]:
-        """What was found, up to where nobody answered any more."""
-        found = []
+    def answer(self, live: Live) -> Iterator[Finding]:
+        """What is found, up to where nobody answers any more."""
         try:
             for problem in self.check.examine(live, self.region):
-                found.append(self.finding(problem if isinstance(problem, Problem) else Problem(problem)))
+                yield self.finding(problem if isinstance(problem, Problem) else Problem(problem))
         except UnansweredError as error:
-            found.append(replace(self.finding(Problem(str(error), "unknown")), service=error.service))
+            yield self.unknown(str(error), error.service)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            told = f"the answer makes no sense: {type(error).__name__}: {error}"
-            found.append(self.finding(Problem(told, "unknown")))
-        return found
+            yield self.unknown(f"the answer makes no sense: {type(error).__name__}: {error}", None)
+
+    def unknown(self, told: str, service: str | None) -> Finding:
+        """That it cannot be said, and which service did not answer."""
+        return replace(self.finding(Problem(told, "unknown")), service=service)
 
     def finding(self, problem: Problem) -> Finding:
         """A finding of this check in this region."""
@@ -78,13 +79,20 @@ def verify(
     limit_seconds: float = LIMIT_SECONDS,
     told: Told | None = None,
 ) -> Verification:
-    """Ask everything, for both regions or those named. What has no answer within the limit is unknown."""
+    """Ask everything, for both regions or those named. What has no answer within the limit is unknown.
+
+    What is between the regions, and whether they answer at all, is asked of both whatever is named.
+    """
     began = time.monotonic()
-    deadline, asked = began + limit_seconds, regions or live.settings.regions
-    reached = _side_by_side(live, [Question(REACHABLE, region) for region in live.settings.regions], deadline, told)
-    gone = {finding.region for finding in reached if finding.severity == "unknown"}
-    questions = list(_questions(checks, [region for region in asked if region not in gone], live))
-    found = [finding for finding in reached if finding.region in asked]
+    deadline, both = began + limit_seconds, live.settings.regions
+    found = _side_by_side(live, [Question(REACHABLE, region) for region in both], deadline, told)
+    gone = {finding.region for finding in found if finding.severity == "unknown"}
+    questions = [
+        Question(check, region)
+        for check in checks
+        for region in _asked(check, regions or both, both)
+        if region not in gone or not check.each_region
+    ]
     found += _side_by_side(live, questions, deadline, told)
     return Verification(
         target=live.target.name,
@@ -95,40 +103,37 @@ def verify(
     )
 
 
-def _questions(checks: Sequence[Check], regions: Sequence[str], live: Live) -> Iterator[Question]:
-    for check in checks:
-        for region in regions if check.each_region else live.settings.regions[:1]:
-            yield Question(check, region)
+def _asked(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
+    if not check.each_region:
+        return both[:1]
+    return both if check.between else regions
 
 
 def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:
-    waiting: queue.SimpleQueue[tuple[Question, Future[list[Finding]]]] = queue.SimpleQueue()
-    running = {Future[list[Finding]](): question for question in questions}
-    for future, question in running.items():
-        waiting.put((question, future))
+    threads: dict[Question, int] = {}
+    found: dict[Question, list[Finding]] = {question: [] for question in questions}
 
-    def work() -> None:
-        while time.monotonic() < deadline:
-            try:
-                question, future = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                future.set_result(question.answer(live))
-            except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-                future.set_exception(error)
+    def put(question: Question) -> None:
+        threads[question] = threading.get_ident()
+        # One by one: what was found before nobody answered any more counts.
+        for finding in question.answer(live):
+            found[question].append(finding)
 
-    # Daemons: a socket that never answers must not keep the command from ending.
-    for _ in range(min(AT_ONCE, len(questions))):
-        threading.Thread(target=work, daemon=True).start()
+    running = dict(zip(crew.begun(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
     _tell(running, deadline, told)
-    found: list[Finding] = []
     for future, question in running.items():
         if future.done():
-            found += future.result()
-        else:
-            found.append(question.finding(Problem("no answer in time", "unknown")))
-    return found
+            future.result()
+            continue
+        service = live.awaited(threads[question]) if question in threads else None
+        found[question].append(question.unknown(_overdue(service, begun=question in threads), service))
+    return [finding for question in questions for finding in found[question]]
+
+
+def _overdue(service: str | None, *, begun: bool) -> str:
+    if not begun:
+        return "not asked: other questions took all the time"
+    return f"no answer of {service} in time" if service else "no answer in time"
 
 
 def _tell(running: dict[Future[Any], Question], deadline: float, told: Told | None) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from healthcare_dr.ops.drain.flag import FLAG
 from healthcare_dr.ops.verify.deployed import Resource
-from healthcare_dr.ops.verify.live import GLOBAL_REGION, Live
+from healthcare_dr.ops.verify.live import GLOBAL_REGION, Answer, Live
 from healthcare_dr.ops.verify.model import Checks, Problem
 
 CHECKS = Checks()
@@ -101,15 +101,7 @@ def verdict(live: Live, region: str) -> Iterator[str]:
 def records(live: Live, region: str) -> Iterator[str]:
     settings = live.settings
     weight = settings.primary_weight if region == settings.primary_region else settings.secondary_weight
-    zone = str(live.deployed.outputs().get("zone_id", ""))
-    found = live.ask_for(
-        "route53", GLOBAL_REGION, "list_resource_record_sets", ("NoSuchHostedZone",), HostedZoneId=zone
-    )
-    mine = [
-        record
-        for record in (found or {}).get("ResourceRecordSets") or ()
-        if record["Name"].rstrip(".") == live.names.api_domain and record.get("SetIdentifier") == region
-    ]
+    mine = [record for record in _named(live) if record.get("SetIdentifier") == region]
     if not mine:
         yield f"{live.names.api_domain} does not name {region}"
         return
@@ -123,6 +115,41 @@ def records(live: Live, region: str) -> Iterator[str]:
     ):
         if is_ != wanted:
             yield f"{live.names.api_domain}: {what} of {region} is {_told(is_)}, not {_told(wanted)}"
+
+
+@CHECKS.platform(
+    "shared-name", "R4.1", "C1", "trap 21", "trap 28",
+    asks="Nothing answers under the shared name but the records that were deployed, one for each region",
+    why="A record that was left over answers in their place, by its own weight and for its own TTL; without a health "
+    "check of ours it is never withdrawn.",
+    mend="`aws route53 change-resource-record-sets` with the action DELETE and the record as "
+    "`aws route53 list-resource-record-sets` shows it",
+)  # fmt: skip
+def shared_name(live: Live, region: str) -> Iterator[str]:
+    del region
+    deployed = {
+        (record["type"], record["set_identifier"])
+        for record in live.deployed.of("aws_route53_record")
+        if str(record["name"]).rstrip(".") == live.names.api_domain
+    }
+    for record in _named(live):
+        if (record["Type"], record.get("SetIdentifier")) not in deployed:
+            values = [value["Value"] for value in record.get("ResourceRecords") or ()]
+            known_as = f"{record.get('SetIdentifier', 'without an identifier')}, {record['Type']}"
+            yield (
+                f"{live.names.api_domain} has a record that was not deployed ({known_as}): {_told(values)}, "
+                f"weight {record.get('Weight')}, TTL {record.get('TTL')}, health check {record.get('HealthCheckId')}"
+            )
+
+
+def _named(live: Live) -> list[Answer]:
+    """Every record of the shared name."""
+    zone = str(live.deployed.outputs().get("zone_id", ""))
+    found = live.ask_for(
+        "route53", GLOBAL_REGION, "list_resource_record_sets", ("NoSuchHostedZone",), HostedZoneId=zone
+    )
+    records: list[Answer] = (found or {}).get("ResourceRecordSets") or []
+    return [record for record in records if record["Name"].rstrip(".") == live.names.api_domain]
 
 
 def _checks(live: Live, region: str) -> list[Resource]:

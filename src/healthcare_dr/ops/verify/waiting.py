@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from healthcare_dr.ops.drain.asking import INDEX, aws_lag, embedded_lag, open_conflicts
+from healthcare_dr.ops.verify.crew import begun
 from healthcare_dr.ops.verify.live import Live, UnansweredError
 from healthcare_dr.ops.verify.model import Checks, Problem
 
@@ -13,8 +14,11 @@ CHECKS = Checks()
 SCHEDULE_SECONDS: Final = 60
 HEARTBEAT: Final = "$platform#heartbeat"
 PENDING: Final = "$platform#pending#"
-# Longer waiting ones first; more than these late ones say nothing new.
-LOOKED_AT: Final = 100
+# As many as a sweep looks at.
+LOOKED_AT: Final = 5000
+PAGE: Final = 500
+# As many as boto3 keeps connections.
+HEADS_AT_ONCE: Final = 10
 METRICS_WINDOW: Final = timedelta(minutes=15)
 
 
@@ -25,26 +29,23 @@ METRICS_WINDOW: Final = timedelta(minutes=15)
     mend="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
     "every minute copies what is late",
     serves=True,
+    between=True,
 )  # fmt: skip
-def pending(live: Live, region: str) -> Iterator[str]:
-    table, bucket = live.names.records_table, live.documents_bucket(region)
+def pending(live: Live, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
-    shelf = live.ask_page(
-        "dynamodb", region, "query",
-        TableName=table, IndexName=INDEX, KeyConditionExpression="update_shard = :shelf",
-        ExpressionAttributeValues={":shelf": {"S": f"{PENDING}{region}"}}, Limit=LOOKED_AT,
-    )["Items"]  # fmt: skip
-    late = 0
-    for item in shelf:
-        tenant, _, identifier = item["pk"]["S"].split("#")
-        head = live.ask_for(
-            "s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=f"documents/{tenant}/{identifier}"
-        )
-        if head is not None and (live.now() - _uploaded(live, region, item, head)).total_seconds() > limit:
-            late += 1
-    if late:
-        more = " or more" if len(shelf) == LOOKED_AT else ""
-        yield f"{late}{more} documents have been waiting for {live.peer(region)} for over {limit} s"
+    late = looked_at = 0
+    for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
+        answers = begun(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
+        late += sum(answer.result() for answer in answers)
+        looked_at += len(page)
+        if late:
+            # More late ones say nothing new.
+            more = "" if last else " or more"
+            yield f"{late}{more} documents have been waiting for {live.peer(region)} for over {limit} s"
+            return
+        if looked_at >= LOOKED_AT and not last:
+            yield Problem(f"more than {LOOKED_AT} announced documents are open, and no more were looked at", "unknown")
+            return
 
 
 @CHECKS.each_region(
@@ -54,6 +55,7 @@ def pending(live: Live, region: str) -> Iterator[str]:
     why="S3 retries no replication that has failed.",
     mend="read the replication events of the operations topic; copy again with S3 Batch Replication",
     serves=True,
+    between=True,
 )  # fmt: skip
 def failed(live: Live, region: str) -> Iterator[str]:
     here, there = live.documents_bucket(region), live.documents_bucket(live.peer(region))
@@ -71,6 +73,7 @@ def failed(live: Live, region: str) -> Iterator[str]:
     asks="What was written in either region arrives in the other within the recovery point",
     why="Every acknowledged write that has not arrived is lost with its region.",
     mend="look at the replication metrics of both dashboards; do not fail over by plan until it has caught up",
+    serves=True,
 )  # fmt: skip
 def lag(live: Live, region: str) -> Iterator[str]:
     del region
@@ -96,6 +99,8 @@ def lag(live: Live, region: str) -> Iterator[str]:
     asks="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
     why="A replica nobody writes to has no lag to show: only the heartbeat tells a calm link from a dead one.",
     mend="look at the log of the region's sentinel, its schedule and its role; `hdr deploy` puts them back",
+    serves=True,
+    between=True,
 )  # fmt: skip
 def heartbeat(live: Live, region: str) -> Iterator[str]:
     peer, allowed = live.peer(region), SCHEDULE_SECONDS + live.settings.replication_lag_seconds
@@ -109,8 +114,9 @@ def heartbeat(live: Live, region: str) -> Iterator[str]:
     arrived = _beat(live, peer, region)
     if arrived is None:
         yield f"no heartbeat has ever reached {peer}"
-    elif (behind := (own - arrived).total_seconds()) > allowed:
-        yield f"the heartbeat that {peer} has is {behind:.0f} s behind ({allowed} s allowed)"
+    # By its age: that tells of a link that stands still one heartbeat sooner than how far it is behind.
+    elif arrived < own and (old := (live.now() - arrived).total_seconds()) > allowed:
+        yield f"the heartbeat that {peer} has is {old:.0f} s old ({allowed} s allowed), and not the newest"
 
 
 @CHECKS.each_region(
@@ -132,13 +138,41 @@ def _reasons(reasons: list[str], service: str) -> Iterator[str]:
         yield reason
 
 
-def _uploaded(live: Live, region: str, item: Any, head: Any) -> datetime:
+def _shelf(live: Live, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
+    """The markers of the documents that a region has to confirm, oldest first, by pages; and whether one is the last.
+
+    Those that nobody ever uploads stay for a day, and come first.
+    """
+    request: dict[str, Any] = {
+        "TableName": live.names.records_table,
+        "IndexName": INDEX,
+        "KeyConditionExpression": "update_shard = :shelf AND updated < :before",
+        "ExpressionAttributeValues": {
+            ":shelf": {"S": f"{PENDING}{region}"},
+            ":before": {"S": f"{round(announced_before.timestamp() * 1000):013d}"},
+        },
+        "Limit": PAGE,
+    }
+    last = False
+    while not last:
+        answer = live.ask_page("dynamodb", region, "query", **request)
+        last = "LastEvaluatedKey" not in answer
+        yield answer["Items"], last
+        request = request | {"ExclusiveStartKey": answer.get("LastEvaluatedKey")}
+
+
+def _is_late(live: Live, region: str, item: Any, limit: int) -> bool:
+    """Whether a document's bytes have been here for more than `limit` seconds."""
+    tenant, _, identifier = item["pk"]["S"].split("#")
+    bucket, name = live.documents_bucket(region), f"documents/{tenant}/{identifier}"
+    head = live.ask_for("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)
+    if head is None or (live.now() - head["LastModified"]).total_seconds() <= limit:
+        return False
     # An object of parts has the time at which its upload began; the marker notes when it was complete.
     key = {"pk": item["pk"], "sk": item["sk"]}
     marker = live.ask("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
     completed = marker.get("completed", {}).get("S")
-    modified: datetime = head["LastModified"]
-    return max(modified, datetime.fromisoformat(completed)) if completed else modified
+    return completed is None or (live.now() - datetime.fromisoformat(completed)).total_seconds() > limit
 
 
 def _metric(live: Live, region: str, metric: str, source: str, target: str, statistic: str) -> list[float]:

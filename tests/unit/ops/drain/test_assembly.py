@@ -46,6 +46,14 @@ def test_draining_wants_no_client_of_the_drained_region(drained: str, surviving:
     assert target.wanted == [("dynamodb", surviving)]
 
 
+@pytest.mark.trap(27)
+@pytest.mark.parametrize("region", ["us-east-1", "us-west-2"])
+def test_restoring_begins_with_the_tables_of_both_regions_and_no_control_plane(region: str) -> None:
+    target = Elsewhere()
+    moving(target, region).restore()
+    assert sorted(target.wanted) == [("dynamodb", "us-east-1"), ("dynamodb", "us-west-2")]
+
+
 def test_a_half_deployed_region_is_one_line() -> None:
     with pytest.raises(DeploymentError, match=r"nothing is deployed of healthcare-dr-primary: deploy first"):
         moving(Elsewhere(half_deployed=PRIMARY), "us-east-1")

@@ -31,7 +31,7 @@ def refusal(code: str, status: int = 400) -> ClientError:
     return ClientError(cast("Any", error), "Operation")
 
 
-def resource(kind: str, name: str, *, alias: str = "", **attributes: Any) -> dict[str, Any]:
+def resource(kind: str, name: str, /, *, alias: str = "", **attributes: Any) -> dict[str, Any]:
     """A resource as a state holds it."""
     provider = f'provider["registry.terraform.io/hashicorp/aws"]{f".{alias}" if alias else ""}'
     return {"mode": "managed", "type": kind, "name": name, "provider": provider,
@@ -110,18 +110,18 @@ def live(
     settings = Settings(_env_file=None, **rest.pop("settings", {}))
     return Live(
         settings=settings,
-        target=cast("Target", Aws(answers, name=name)),
+        target=cast("Target", rest.pop("target", Aws)(answers, name=name)),
         deployed=held or deployed(),
         emulator=cast("BreakableAws | None", emulator),
         probe=rest.pop("probe", lambda _: 200),
-        now=lambda: NOW,
+        now=rest.pop("now", lambda: NOW),
         **rest,
     )
 
 
 def found(check: str | Check, there: Live, region: str = EAST) -> list[Finding]:
     """What one check finds in one region."""
-    return Question(CATALOG[check] if isinstance(check, str) else check, region).answer(there)
+    return list(Question(CATALOG[check] if isinstance(check, str) else check, region).answer(there))
 
 
 def problems(check: str, there: Live, region: str = EAST) -> list[str]:

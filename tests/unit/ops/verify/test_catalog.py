@@ -10,7 +10,16 @@ from healthcare_dr.ops.verify.catalog import CATALOG, SERVING, chosen
 from healthcare_dr.ops.verify.model import Check
 from healthcare_dr.ops.verify.rounds import REACHABLE
 
-TRAFFIC = {"endpoint", "drain", "health-checks", "health-verdict", "records", "delegation", "certificate"}
+TRAFFIC = {
+    "endpoint",
+    "drain",
+    "health-checks",
+    "health-verdict",
+    "records",
+    "shared-name",
+    "delegation",
+    "certificate",
+}
 
 
 def test_the_page_is_what_the_code_says() -> None:

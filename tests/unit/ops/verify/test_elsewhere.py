@@ -1,5 +1,6 @@
 """What the embedded AWS cannot play, or plays only at the cost of the platform: each check, with AWS's answers."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -191,8 +192,8 @@ def test_the_state_survives_us_east_1(location: str | None, versioning: str | No
 def test_a_state_that_is_gone_or_on_one_machine_is_found() -> None:
     gone: Answers = {("s3", "get_bucket_location"): refusal("NoSuchBucket", 404)}
     assert problems("state", live(gone, settings={"state_bucket": "states"})) == ["states does not exist"]
-    (note,) = found("state", live({}))
-    assert (note.severity, "HDR_STATE_BUCKET" in note.problem) == ("note", True)
+    (alone,) = found("state", live({}))
+    assert (alone.severity, "HDR_STATE_BUCKET" in alone.problem) == ("failure", True)
     assert found("state", live({}, name="embedded")) == []
 
 
@@ -250,25 +251,34 @@ def test_each_region_serves_the_shared_name_with_a_good_certificate(answers: Ans
     assert found("certificate", live({})) == []
 
 
-@pytest.mark.requirement("R7.2")
-def test_an_address_that_has_not_confirmed_hears_nothing() -> None:
-    held = deployed()
+def subscribed(**arns: str) -> Answers:
+    """A topic as it should be, with these subscriptions by who is subscribed."""
     allowed = {"Effect": "Allow", "Action": "sns:Publish", "Principal": {"Service": ["cloudwatch.amazonaws.com",
                "s3.amazonaws.com"]}}  # fmt: skip
-    key = held.output(EAST, "key_arn")
+    attributes = {
+        "KmsMasterKeyId": deployed().output(EAST, "key_arn"),
+        "Policy": json.dumps({"Statement": [allowed]}),
+    }
+    return {
+        ("sns", "get_topic_attributes"): {"Attributes": attributes},
+        ("sns", "list_subscriptions_by_topic"): {
+            "Subscriptions": [{"Endpoint": f"{who}@clinic.org", "SubscriptionArn": arn} for who, arn in arns.items()]
+        },
+    }
 
-    def subscribed(arn: str) -> Answers:
-        import json
 
-        attributes = {"KmsMasterKeyId": key, "Policy": json.dumps({"Statement": [allowed]})}
-        return {
-            ("sns", "get_topic_attributes"): {"Attributes": attributes},
-            ("sns", "list_subscriptions_by_topic"): {
-                "Subscriptions": [{"Endpoint": "ops@clinic.org", "SubscriptionArn": arn}]
-            },
-        }
-
+@pytest.mark.requirement("R7.2")
+def test_an_address_that_has_not_confirmed_hears_nothing() -> None:
     settings = {"operations_emails": ("ops@clinic.org",)}
-    assert problems("topic", live(subscribed("arn:aws:sns:x"), settings=settings)) == []
-    told = problems("topic", live(subscribed("PendingConfirmation"), settings=settings))
+    assert problems("topic", live(subscribed(ops="arn:aws:sns:x"), settings=settings)) == []
+    told = problems("topic", live(subscribed(ops="PendingConfirmation"), settings=settings))
     assert told == ["ops@clinic.org has not confirmed the subscription"]
+
+
+@pytest.mark.requirement("R7.2")
+@pytest.mark.parametrize(("target", "severity"), [("aws", "failure"), ("embedded", "note")])
+def test_a_topic_that_nobody_hears_is_no_condition_on_the_embedded_aws_alone(target: str, severity: str) -> None:
+    for nobody in (subscribed(), subscribed(somebody="PendingConfirmation")):
+        (told,) = found("topic", live(nobody, name=target))
+        assert (told.severity, "HDR_OPERATIONS_EMAILS names no one" in told.problem) == (severity, True)
+    assert found("topic", live(subscribed(pager="arn:aws:sns:x"), name=target)) == []

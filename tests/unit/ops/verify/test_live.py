@@ -27,7 +27,8 @@ class Real:
                               aws_secret_access_key="2")  # fmt: skip
         stub = Stubber(client)
         for operation, answer in self._answers.items():
-            stub.add_response(operation, answer)
+            for page in answer if isinstance(answer, list) else [answer]:
+                stub.add_response(operation, page)
         stub.activate()
         return client
 
@@ -61,9 +62,31 @@ def test_a_client_lets_reading_through() -> None:
     assert answered["KeyMetadata"]["KeyId"] == "k"
 
 
-def test_all_pages_are_asked_for() -> None:
-    answered = real(list_functions={"Functions": [{"FunctionName": "f"}]}).ask("lambda", EAST, "list_functions")
-    assert answered["Functions"] == [{"FunctionName": "f"}]
+def checks(number: int, *, following: str | None = None) -> dict[str, Any]:
+    config = {"Type": "CALCULATED"}
+    check = {"Id": f"check-{number}", "CallerReference": "c", "HealthCheckConfig": config, "HealthCheckVersion": 1}
+    page = {"HealthChecks": [check], "Marker": "", "IsTruncated": following is not None, "MaxItems": "100"}
+    return page | ({"NextMarker": following} if following else {})
+
+
+def records(number: int, *, following: str | None = None) -> dict[str, Any]:
+    page = {
+        "ResourceRecordSets": [{"Name": f"{number}.example.", "Type": "A"}], "IsTruncated": following is not None,
+        "MaxItems": "300",
+    }  # fmt: skip
+    return page | ({"NextRecordName": following, "NextRecordType": "A"} if following else {})
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "page", "key"),
+    [
+        ("list_health_checks", {}, checks, "HealthChecks"),
+        ("list_resource_record_sets", {"HostedZoneId": "Z1"}, records, "ResourceRecordSets"),
+    ],
+)
+def test_all_pages_are_asked_for(operation: str, request_: dict[str, Any], page: Any, key: str) -> None:
+    there = real(**{operation: [page(1, following="2"), page(2, following="3"), page(3)]})
+    assert len(there.ask("route53", EAST, operation, **request_)[key]) == 3
 
 
 def test_each_question_is_asked_once_even_at_the_same_time() -> None:

@@ -17,9 +17,9 @@ ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": AC
 DOWN = ConnectTimeoutError(endpoint_url="https://x")
 
 
-def check(name: str, examine: Any, *, each_region: bool = True) -> Check:
+def check(name: str, examine: Any, *, each_region: bool = True, between: bool = False) -> Check:
     return Check(name=name, asks="a", why="w", numbers=("R1.1",), mend="m", each_region=each_region, serves=True,
-                 examine=examine)  # fmt: skip
+                 between=between, examine=examine)  # fmt: skip
 
 
 def nothing(there: Live, region: str) -> Iterator[str]:
@@ -115,6 +115,17 @@ def test_credentials_of_another_account_are_a_failure() -> None:
 def test_only_the_regions_that_are_wanted_are_asked() -> None:
     done = verify(live(ME), [check("a", lambda _, region: [region])], regions=(WEST,))
     assert [finding.problem for finding in done.findings] == [WEST]
+
+
+def test_what_is_between_the_regions_is_asked_of_both() -> None:
+    done = verify(live(ME), [check("a", lambda _, region: [region], between=True)], regions=(WEST,))
+    assert [finding.problem for finding in done.findings] == [EAST, WEST]
+
+
+def test_that_the_other_region_does_not_answer_is_told_whichever_is_meant() -> None:
+    answers = ME | {("sts", EAST, "get_caller_identity"): DOWN}
+    done = verify(live(answers), [check("a", nothing, between=True)], regions=(WEST,))
+    assert [(finding.check, finding.region) for finding in done.findings] == [("reachable", EAST)]
 
 
 def test_what_takes_too_long_is_unknown_and_does_not_hold_up_the_rest() -> None:
