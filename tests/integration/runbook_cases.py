@@ -150,14 +150,18 @@ def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def damaged_table(deployed: Deployed) -> Iterator[Mapping[str, str]]:
-    """Two patients, one version of whom somebody has overwritten, and one whom somebody has removed."""
+    """Two patients, one version of whom somebody has overwritten, and one whom somebody has removed. A region was
+    drained before, and is not any more: nothing may drain it again."""
     db, table = deployed.client("dynamodb", SECONDARY), deployed.names.records_table
+    flag = {"pk": {"S": "$platform#drain"}, "sk": {"S": PRIMARY}}
     with apis(deployed) as (east, west):
         created = [east.post("/fhir/Patient", json=patient()).raise_for_status().json()["id"] for _ in range(2)]
         deployed.settle()
         right = [west.get(f"/fhir/Patient/{name}").raise_for_status().json() for name in created]
+        db.put_item(TableName=table, Item=flag)
         # The runbook goes back to fifteen seconds before the first line in the log.
         time.sleep(18)
+        db.delete_item(TableName=table, Key=flag)
         for number, name in enumerate(created):
             key = f"{TENANT}#Patient#{name}"
             items = db.query(
