@@ -1,10 +1,10 @@
 """The method of an experiment: faults in their order, watching, and rollbacks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.experiment import TAKE_AWAY, Experiment, Step
 from healthcare_dr.ops.drill.model import Milestones, Missing
 from healthcare_dr.ops.drill.parts import Faults
 from healthcare_dr.ops.drill.record import Entry
@@ -16,11 +16,12 @@ class Played:
 
     fault: float
     healed: float
-    """When the last fault was undone."""
-    rolled_back: tuple[str, ...]
+    """When no fault took a region away any more, for the first time: healing begins."""
     at_recovery: tuple[Missing, ...]
     """What the surviving region did not have at steady success; nothing was looked for without one."""
     milestones: Milestones
+    """Of a failover those that were reached before healing: service that came back with the region is none."""
+    rolled_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,10 @@ class Method:
     tell: Callable[[Literal["fault", "undo"], str], None]
     _running: list[tuple[float, tuple[Entry, ...]]] = field(default_factory=list, init=False)
     _undone: list[str] = field(default_factory=list, init=False)
+    _lost_to: list[Entry] = field(default_factory=list, init=False)
+    """The faults that take a region away now."""
+    _at_healing: list[Played] = field(default_factory=list, init=False)
+    """What had come of it when that was first over; empty before."""
 
     def play(self) -> Played:
         """Break, watch until it is known what came of it, look for what is missing, and undo."""
@@ -56,32 +61,39 @@ class Method:
                     fault, counted = self.clock(), True
                 if step.lasting is not None:
                     self._running.append((began + (step.at + step.lasting) / scale, entries))
-            self._undo_what_is_over(now)
+            self._undo_what_is_over(now, fault)
             if not waiting and not self._running and self._known(fault):
                 break
             self.pause(began, lasting)
-        milestones, at_recovery = self.milestones(fault), tuple[Missing, ...]()
-        if self.experiment.expect == "failover" and milestones.steady_success is not None:
-            at_recovery = tuple(self.missing(region, fault) for region in self.survivors)
+        played = self._at_healing[0] if self._at_healing else self._seen(fault)
+        if self.experiment.expect != "failover":
+            played = replace(played, milestones=self.milestones(fault))
         left = self.faults.undo_all()
         for text in left:
             self.tell("undo", text)
-        return Played(
-            fault=fault,
-            healed=self.clock(),
-            rolled_back=(*self._undone, *left),
-            at_recovery=at_recovery,
-            milestones=milestones,
-        )
+        return replace(played, rolled_back=(*self._undone, *left))
+
+    def _seen(self, fault: float) -> Played:
+        """What has come of it, to be asked before anything is healed."""
+        milestones, at_recovery = self.milestones(fault), tuple[Missing, ...]()
+        if self.experiment.expect == "failover" and milestones.steady_success is not None:
+            at_recovery = tuple(self.missing(region, fault) for region in self.survivors)
+        return Played(fault=fault, healed=self.clock(), at_recovery=at_recovery, milestones=milestones)
 
     def _apply(self, step: Step) -> tuple[Entry, ...]:
         entries = self.faults.apply(step)
+        self._lost_to.extend(entry for entry in entries if entry.fault in TAKE_AWAY)
         for entry in entries:
             self.tell("fault", str(entry))
         return entries
 
-    def _undo_what_is_over(self, now: float) -> None:
+    def _undo_what_is_over(self, now: float, fault: float) -> None:
         for end, entries in [item for item in self._running if item[0] <= now]:
+            given_back = [entry for entry in entries if entry.fault in TAKE_AWAY]
+            if given_back and len(given_back) == len(self._lost_to) and not self._at_healing:
+                self._at_healing.append(self._seen(fault))
+            for entry in given_back:
+                self._lost_to.remove(entry)
             self.faults.undo(entries)
             self._running.remove((end, entries))
             for entry in entries:
@@ -91,6 +103,8 @@ class Method:
     def _known(self, fault: float) -> bool:
         """Whether watching on would show nothing new."""
         if self.experiment.expect == "failover":
+            if self._at_healing:
+                return True
             found, oldest = self.milestones(fault), self.waiting_since()
             if found.steady_success is None or found.dns_changed is None:
                 return False

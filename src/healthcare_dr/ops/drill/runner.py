@@ -141,6 +141,7 @@ class Drill:
             "outcome": verdict.outcome,
             "reason": verdict.reason,
             "milestones": played.milestones,
+            "healed": played.healed,
             "requests": counted,
             "missing": (*played.at_recovery, *data.missing),
             "unfinished": data.unfinished,

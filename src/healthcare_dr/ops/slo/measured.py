@@ -127,9 +127,11 @@ def _trial(journal: Any) -> Trial | str:
         return f"no failover was expected, but {experiment['expect']}"
     if not journal["promises"]:
         return f"the drill ended without a verdict: {journal['reason']}"
-    seconds = (journal["milestones"] or {}).get("rto_seconds")
+    milestones = journal["milestones"]
+    kept = {promise["name"]: promise["kept"] for promise in journal["promises"]}
+    steady, seconds = milestones["steady_success"], milestones["rto_seconds"]
     # Service that came back only with the region is no failover.
-    if any(promise["name"] == "failover" and not promise["kept"] for promise in journal["promises"]):
+    if not kept["failover"] or steady is None or steady >= _healed(journal):
         seconds = None
     return Trial(
         seconds=seconds,
@@ -138,6 +140,15 @@ def _trial(journal: Any) -> Trial | str:
         experiment=experiment["title"],
         time_scale=journal["settings"]["time_scale"],
     )
+
+
+def _healed(journal: Any) -> float:
+    """When healing began; in a journal that does not say so, when the first fault was undone."""
+    if (healed := journal.get("healed")) is None:
+        fault = journal["milestones"]["fault"]
+        undone = (event["at"] for event in journal["events"] if event["kind"] == "undo" and event["at"] > fault)
+        healed = min(undone, default=math.inf)
+    return float(healed)
 
 
 def _sped_up(trial: Trial) -> str | None:

@@ -1,5 +1,6 @@
 """Which drills count, and for what."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill.journal import SCHEMA
+from healthcare_dr.ops.drill.model import Event
 from healthcare_dr.ops.slo.measured import Measured, given, of_journals, of_trials
 from unit.ops.slo.drilled import damaged, journal, left
 
@@ -27,6 +29,38 @@ def test_a_broken_promise_is_a_measurement_all_the_same(tmp_path: Path) -> None:
 def test_a_failover_that_did_not_happen_is_a_miss(tmp_path: Path, drill: object) -> None:
     found = of_journals(left(tmp_path, drill, journal()))  # type: ignore[arg-type]
     assert (len(found.trials), found.missed, found.recoveries) == (2, 1, (42,))
+
+
+@pytest.mark.parametrize(
+    ("rto", "healed", "recoveries"),
+    [
+        (104, 120.0, ()),
+        (100, 120.0, ()),
+        (99, 120.0, (99,)),
+        # Journals of earlier versions do not say when healing began, but tell that the fault was undone at 65 s.
+        (104, None, ()),
+        (44, None, (44,)),
+    ],
+)
+def test_service_that_came_back_with_the_region_is_a_miss(
+    tmp_path: Path, rto: float, healed: float | None, recoveries: tuple[float, ...]
+) -> None:
+    found = of_journals(left(tmp_path, journal(rto=rto, healed=healed)))
+    assert (found.recoveries, found.missed) == (recoveries, not recoveries)
+
+
+def test_service_that_came_back_with_the_region_is_a_miss_in_a_journal_without_the_field(tmp_path: Path) -> None:
+    left(tmp_path, journal(rto=104))
+    path = next(tmp_path.glob("*/journal.json"))
+    document = json.loads(path.read_text(encoding="utf-8"))
+    del document["healed"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert of_journals(tmp_path).missed == 1
+
+
+def test_what_was_undone_before_the_fault_is_no_healing(tmp_path: Path) -> None:
+    events = (Event(at=1.0, kind="undo", text="left over from before: refused us-east-1"),)
+    assert of_journals(left(tmp_path, journal(healed=None, events=events))).recoveries == (42,)
 
 
 def test_what_was_sped_up_is_no_time_but_a_failover(tmp_path: Path) -> None:
