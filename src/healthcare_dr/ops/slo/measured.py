@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -14,7 +15,15 @@ from healthcare_dr.ops.drill.journal import SCHEMA
 
 ENDED: Final = ("passed", "failed")
 
+LONGEST: Final = 365 * 24 * 3600.0
+"""Seconds: a recovery that takes more than a year is none."""
+
 Label = Literal["embedded", "aws", "given"]
+
+
+def _written(value: Any) -> Any:
+    """YAML takes what looks like a date for one."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Trial(BaseModel):
@@ -22,12 +31,12 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seconds: float | None = Field(ge=0)
+    seconds: float | None = Field(ge=0, le=LONGEST, strict=True)
     label: Label
-    date: Annotated[str, BeforeValidator(str)]
+    date: Annotated[str, BeforeValidator(_written)]
     """ISO 8601."""
     experiment: str
-    time_scale: float = Field(1.0, ge=1)
+    time_scale: float = Field(1.0, ge=1, strict=True)
 
     @property
     def measured(self) -> float | None:
@@ -74,9 +83,9 @@ def given(seconds: Sequence[float], *, date: str) -> Measured:
     Raises:
         SettingsError: one is no time.
     """
-    wrong = [value for value in seconds if not (0 <= value < math.inf)]
+    wrong = [value for value in seconds if not (0 <= value <= LONGEST)]
     if wrong:
-        raise SettingsError(f"{wrong[0]:g} is no recovery time: give seconds, 0 or more")
+        raise SettingsError(f"{wrong[0]:g} is no recovery time: give seconds, from 0 to a year of them")
     return Measured(
         trials=tuple(Trial(seconds=value, label="given", date=date, experiment="given") for value in seconds)
     )

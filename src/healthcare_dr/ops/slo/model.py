@@ -37,8 +37,10 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
             _event(f"{role} region lost, no failover", alone * failover_fails, lasting, share),
             _event(f"{role} region fails too briefly", of("blips_per_year"), (of("blip_seconds"),), share),
         ]
-    # The second falls into the first by chance: two rates, and the time for which each leaves the other exposed.
-    chance = 2 * rates["primary"] * rates["secondary"] * assumptions.history.mean_hours * length / HOURS_A_YEAR
+    # The second falls into the first by chance: the time for which each leaves the other exposed, at most always.
+    exposed = assumptions.history.mean_hours * length / HOURS_A_YEAR
+    one, other = rates.values()
+    chance = one * min(1.0, other * exposed) + other * min(1.0, one * exposed)
     found += [
         _event("both regions lost at once", common * max(rates.values()) + chance, lasting, 1.0),
         _event("DNS answers nobody", of("dns_outages_per_year"), (of("dns_outage_minutes") * MINUTE,), 1.0),
