@@ -1,19 +1,13 @@
-"""Recovery times as they were measured: from the journals of drills, from a file, or as the operator gives them."""
+"""Recovery times as they were measured, from a file or as the operator gives them; those of drills: `journals`."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.drill.journal import SCHEMA
-
-ENDED: Final = ("passed", "failed")
 
 LONGEST: Final = 365 * 24 * 3600.0
 """Seconds: a recovery that takes more than a year is none."""
@@ -73,8 +67,8 @@ class Measured:
 
     @property
     def bound(self) -> float:
-        """What `may_fail` adds to an assumption: 0 while nothing was measured, for then nothing is claimed."""
-        return self.may_fail if self.recoveries else 0.0
+        """What `may_fail` adds to an assumption: 0 while nothing was tried."""
+        return self.may_fail if self.trials else 0.0
 
 
 def given(seconds: Sequence[float], *, date: str) -> Measured:
@@ -93,74 +87,12 @@ def given(seconds: Sequence[float], *, date: str) -> Measured:
 
 def of_trials(trials: Sequence[Trial]) -> Measured:
     """What these trials show."""
-    return Measured(trials=tuple(trials), ignored=tuple(filter(None, map(_sped_up, trials))))
-
-
-def of_journals(folder: Path) -> Measured:
-    """What the journals of `folder` show, one `<drill>/journal.json` each; no folder is no drill.
-
-    Raises:
-        SettingsError: a journal cannot be read: leaving out a drill that failed would make the rest look better.
-    """
-    trials, ignored = [], []
-    for path in sorted(folder.glob("*/journal.json")):
-        journal = _read(path)
-        try:
-            found = _trial(journal)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"{path} is no journal of a drill; move it away, or name another folder") from error
-        if isinstance(found, str):
-            ignored.append(f"{path.parent.name}: {found}")
-        else:
-            trials.append(found)
-            if (why := _sped_up(found)) is not None:
-                ignored.append(f"{path.parent.name}: {why}")
+    ignored = (f"{trial.experiment}: {why}" for trial in trials if (why := sped_up(trial)) is not None)
     return Measured(trials=tuple(trials), ignored=tuple(ignored))
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read as a journal; move it away, or name another folder") from error
-
-
-def _trial(journal: Any) -> Trial | str:
-    """The failover that a drill tried, or why it tried none."""
-    if journal["schema"] > SCHEMA:
-        return f"journal of schema {journal['schema']}, which this version does not know"
-    if journal["outcome"] not in ENDED:
-        return f"the drill ended as {journal['outcome']}"
-    experiment = journal["experiment"]
-    if experiment["expect"] != "failover":
-        return f"no failover was expected, but {experiment['expect']}"
-    if not journal["promises"]:
-        return f"the drill ended without a verdict: {journal['reason']}"
-    milestones = journal["milestones"]
-    kept = {promise["name"]: promise["kept"] for promise in journal["promises"]}
-    steady, seconds = milestones["steady_success"], milestones["rto_seconds"]
-    # Service that came back only with the region is no failover.
-    if not kept["failover"] or steady is None or steady >= _healed(journal):
-        seconds = None
-    return Trial(
-        seconds=seconds,
-        label=journal["label"],
-        date=journal["started"],
-        experiment=experiment["title"],
-        time_scale=journal["settings"]["time_scale"],
-    )
-
-
-def _healed(journal: Any) -> float:
-    """When healing began; in a journal that does not say so, when the first fault was undone."""
-    if (healed := journal.get("healed")) is None:
-        fault = journal["milestones"]["fault"]
-        undone = (event["at"] for event in journal["events"] if event["kind"] == "undo" and event["at"] > fault)
-        healed = min(undone, default=math.inf)
-    return float(healed)
-
-
-def _sped_up(trial: Trial) -> str | None:
+def sped_up(trial: Trial) -> str | None:
+    """Why its time does not count; None when it was played in real time."""
     if trial.time_scale == 1:
         return None
     return f"ran {trial.time_scale:g} times faster: it shows that a failover happens, not how long it takes"
