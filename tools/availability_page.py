@@ -15,7 +15,8 @@ from typing import Any, Final
 import blocks
 from blocks import table
 
-from healthcare_dr.ops.slo.tables import number
+from healthcare_dr.ops.slo.assessment import Budget
+from healthcare_dr.ops.slo.tables import afforded, number
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = DOCS / "availability.md"
@@ -82,7 +83,7 @@ def _budgets(found: Found) -> str:
         (
             f"{budget['period_days']} days",
             f"{budget['seconds']:,.1f} s",
-            "not measured" if budget["failovers"] is None else budget["failovers"],
+            afforded(Budget(**budget), found["recoveries"]),
         )
         for budget in found["budgets"]
     ]

@@ -66,6 +66,13 @@ def test_the_drills_of_the_home_are_what_counts(slo: Run, tmp_path: Path) -> Non
     assert "Which assumption carries the result" in shown
 
 
+def test_a_recovery_that_costs_nothing_was_measured_all_the_same(slo: Run) -> None:
+    assert "not measured" in slo().stdout
+    shown = slo("--recovery-seconds", "0").stdout
+    assert "not measured" not in shown
+    assert "any number" in shown
+
+
 def test_it_can_be_carried(slo: Run) -> None:
     times = [f"--recovery-seconds={45 + number % 5}" for number in range(150)]
     result = slo(*times, *BENIGN, "--json")

@@ -74,7 +74,8 @@ def _assumptions(settings: Settings, stated: "Overrides", assigned: dict[str, fl
 
 
 def _measured(settings: Settings, drills: Path | None, seconds: list[float], stated: "Overrides") -> "Measured":
-    from healthcare_dr.ops.slo.measured import given, of_journals, of_trials
+    from healthcare_dr.ops.slo.journals import of_journals
+    from healthcare_dr.ops.slo.measured import given, of_trials
 
     if seconds and drills is not None:
         raise SettingsError("--recovery-seconds and --drills exclude each other: give one of them")

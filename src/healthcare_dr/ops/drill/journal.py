@@ -84,6 +84,8 @@ class Journal:
     steady_state: dict[str, tuple[Condition, ...]] = field(default_factory=dict)
     """`before` and `after`."""
     milestones: Milestones | None = None
+    healed: float | None = None
+    """When healing began: from then on no fault took a region away, and service that comes back is no failover."""
     requests: Requests | None = None
     missing: tuple[Missing, ...] = ()
     """At steady success, and after healing."""

@@ -1,10 +1,10 @@
 """The method of an experiment: faults in their order, watching, and rollbacks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.experiment import TAKE_AWAY, Experiment, Step
 from healthcare_dr.ops.drill.model import Milestones, Missing
 from healthcare_dr.ops.drill.parts import Faults
 from healthcare_dr.ops.drill.record import Entry
@@ -16,14 +16,15 @@ class Played:
 
     fault: float
     healed: float
-    """When the last fault was undone."""
-    rolled_back: tuple[str, ...]
+    """When no fault took a region away any more, for the first time: healing begins."""
     at_recovery: tuple[Missing, ...]
     """What the surviving region did not have at steady success; nothing was looked for without one."""
     milestones: Milestones
+    """Of a failover those that were reached before healing: service that came back with the region is none."""
+    rolled_back: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Method:
     """One playing. `pause` waits for a moment of a phase, given its beginning and its longest duration."""
 
@@ -41,15 +42,20 @@ class Method:
     tell: Callable[[Literal["fault", "undo"], str], None]
     _running: list[tuple[float, tuple[Entry, ...]]] = field(default_factory=list, init=False)
     _undone: list[str] = field(default_factory=list, init=False)
+    _lost_to: list[Entry] = field(default_factory=list, init=False)
+    """The faults that take a region away now."""
+    _at_healing: Played | None = field(default=None, init=False)
+    """What had come of it when that was first over."""
+    _steady: float | None = field(default=None, init=False)
+    """The steady success at which the survivors were asked for what they lack."""
+    _lacking: tuple[Missing, ...] = field(default=(), init=False)
 
     def play(self) -> Played:
         """Break, watch until it is known what came of it, look for what is missing, and undo."""
         began, scale = self.clock(), self.time_scale
         lasting = self.experiment.watch_seconds / scale
-        waiting = list(self.experiment.steps())
-        counts = self.experiment.counts_from()
-        fault, at_recovery = began + counts.at / scale, tuple[Missing, ...]()
-        looked_at: float | None = None
+        waiting, counts = list(self.experiment.steps()), self.experiment.counts_from()
+        fault = began + counts.at / scale
         while (now := self.clock()) < began + lasting:
             while waiting and now >= began + waiting[0].at / scale:
                 step = waiting.pop(0)
@@ -58,36 +64,41 @@ class Method:
                 entries = self._apply(step)
                 if step.lasting is not None:
                     self._running.append((began + (step.at + step.lasting) / scale, entries))
-            self._undo_what_is_over(now)
-            found = self.milestones(fault)
-            if self.experiment.expect == "failover" and found.steady_success not in (None, looked_at):
-                looked_at = found.steady_success
-                at_recovery = tuple(self.missing(region, fault) for region in self.survivors)
-            if not waiting and not self._running and self._known(found):
+            self._undo_what_is_over(now, fault)
+            if self._known(self._seen(fault).milestones) and not waiting and not self._running:
                 break
             self.pause(began, lasting)
-        milestones = self.milestones(fault)
-        if milestones.steady_success is None:
-            at_recovery = ()
+        played = self._at_healing or self._seen(fault)
+        if self.experiment.expect != "failover":
+            played = replace(played, milestones=self.milestones(fault))
         left = self.faults.undo_all()
         for text in left:
             self.tell("undo", text)
-        return Played(
-            fault=fault,
-            healed=self.clock(),
-            rolled_back=(*self._undone, *left),
-            at_recovery=at_recovery,
-            milestones=milestones,
-        )
+        return replace(played, rolled_back=(*self._undone, *left))
+
+    def _seen(self, fault: float) -> Played:
+        """What has come of it so far; before anything is healed, the survivors are asked at each new steady success."""
+        found = self.milestones(fault)
+        if self.experiment.expect == "failover" and self._at_healing is None and found.steady_success != self._steady:
+            self._steady, self._lacking = found.steady_success, ()
+            if found.steady_success is not None:
+                self._lacking = tuple(self.missing(region, fault) for region in self.survivors)
+        return Played(fault=fault, healed=self.clock(), at_recovery=self._lacking, milestones=found)
 
     def _apply(self, step: Step) -> tuple[Entry, ...]:
         entries = self.faults.apply(step)
+        self._lost_to.extend(entry for entry in entries if entry.fault in TAKE_AWAY)
         for entry in entries:
             self.tell("fault", str(entry))
         return entries
 
-    def _undo_what_is_over(self, now: float) -> None:
+    def _undo_what_is_over(self, now: float, fault: float) -> None:
         for end, entries in [item for item in self._running if item[0] <= now]:
+            given_back = [entry for entry in entries if entry.fault in TAKE_AWAY]
+            if given_back and len(given_back) == len(self._lost_to) and self._at_healing is None:
+                self._at_healing = self._seen(fault)
+            for entry in given_back:
+                self._lost_to.remove(entry)
             self.faults.undo(entries)
             self._running.remove((end, entries))
             for entry in entries:
@@ -96,6 +107,8 @@ class Method:
 
     def _known(self, found: Milestones) -> bool:
         """Whether watching on would show nothing new: no client may hold an address of before any more."""
+        if self.experiment.expect == "failover" and self._at_healing is not None:
+            return True
         changed = found.dns_changed
         if changed is None or self.clock() <= changed + self.ttl_seconds + self.window_seconds:
             return False

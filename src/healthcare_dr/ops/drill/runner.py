@@ -133,7 +133,7 @@ class Drill:
         budget = recovery.error_budget(
             samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
         )
-        found |= {"milestones": played.milestones, "requests": counted, "error_budget": budget}
+        found |= {"milestones": played.milestones, "healed": played.healed, "requests": counted, "error_budget": budget}
         self._begin("looking for what is missing")
         data = healed(
             self.ledger, self.merging, self.regions, fault_at=played.fault, clock=self.clock, sleep=self.sleep

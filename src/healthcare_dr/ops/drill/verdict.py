@@ -38,7 +38,7 @@ def judge(
     after: Sequence[Condition],
     time_scale: float = 1.0,
 ) -> Verdict:
-    """What came of a drill whose last fault was undone at `healed`.
+    """What came of a drill in which no fault took a region away any more from `healed` on.
 
     `serves` is whether clients had to be served all the time. `at_recovery` and `healing` are what the ledger missed
     then; whatever was not looked for is not promised kept. `after` is the steady state at the end. Limits of recovery

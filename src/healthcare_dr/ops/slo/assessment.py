@@ -1,5 +1,6 @@
 """Whether the numbers carry an availability, what they rest on, and what they do not show. Pure."""
 
+import math
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -119,7 +120,7 @@ def assess(
             carried=False,
             label=None,
             verdict="Nothing is claimed: no recovery was measured in real time. Run `hdr drill region-refused` first.",
-            reasons=(),
+            reasons=_tried(measured, assumptions),
             recoveries=(),
             trials=len(measured.trials),
             missed=measured.missed,
@@ -143,7 +144,7 @@ def assess(
         carried=carried,
         label=measured.label,
         verdict=_verdict(percent, spread, measured, carried=carried),
-        reasons=_reasons(case, measured),
+        reasons=_reasons(case, measured, spread),
         recoveries=recoveries,
         trials=len(measured.trials),
         missed=measured.missed,
@@ -218,16 +219,22 @@ def _verdict(percent: float, spread: Spread, measured: Measured, *, carried: boo
     return f"{percent:g} % is {said} ({measured.label}): {held}; asked for are {100 - DECIDES} %."
 
 
-def _reasons(case: Case, measured: Measured) -> tuple[str, ...]:
+def _reasons(case: Case, measured: Measured, spread: Spread) -> tuple[str, ...]:
     count = len(measured.recoveries)
     reasons = [f"It rests on {count} recover{'y' if count == 1 else 'ies'} measured in real time, and on assumptions."]
     if "embedded" in measured.label:
         reasons.append("The embedded AWS is not AWS: its recoveries show the design at work, not AWS's own times.")
     if "given" in measured.label:
         reasons.append("Recovery times were given, not read from a drill's journal.")
-    if case.may_fail > case.assumptions.value("failover_fails"):
-        reasons.append(
-            f"Failovers tried: {len(measured.trials)}, of which {measured.missed} did not happen. As that shows, "
-            f"{case.may_fail:.1%} of them may fail. More drills narrow it."
-        )
-    return tuple(reasons)
+    asked = 1 - DECIDES / 100
+    if abs(spread.years_within - asked) < 2 * math.sqrt(asked * (1 - asked) / spread.runs):
+        reasons.append(f"So near {100 - DECIDES} % another seed may decide otherwise: more --runs narrow it.")
+    return (*reasons, *_tried(measured, case.assumptions))
+
+
+def _tried(measured: Measured, assumptions: Assumptions) -> tuple[str, ...]:
+    """What the failovers that were tried say of the next, where it matters."""
+    tried = f"Failovers tried: {len(measured.trials)}, of which {measured.missed} did not happen."
+    if measured.bound > assumptions.value("failover_fails"):
+        return (f"{tried} As that shows, {measured.bound:.1%} of them may fail. More drills narrow it.",)
+    return (tried,) if measured.missed else ()

@@ -19,8 +19,20 @@ from healthcare_dr.ops.slo.measured import Trial
 DEFAULTS: Final = Path(__file__).with_suffix(".yaml")
 HOURS_A_YEAR: Final = 365 * 24
 SHARES: Final = ("primary_share", "both_regions_share", "failover_fails", "idp_share")
+MOST: Final = {
+    "_per_year": 1000.0,
+    "_minutes": HOURS_A_YEAR * 60.0,
+    "_seconds": HOURS_A_YEAR * 3600.0,
+    "outage_length": 100.0,
+}
+"""By how its name ends, the most that an input may be that is no share: more is no failure but the rule."""
+LOSSES: Final = ("primary_outages_per_year", "secondary_outages_per_year")
+"""The inputs that are as the history has them, also of the secondary region, of which nothing better is known."""
 
-Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Stated = Annotated[float, Field(strict=True)]
+"""A number, and nothing that may be taken for one, such as yes or '5'."""
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
 
 
 class _Model(BaseModel):
@@ -31,7 +43,7 @@ class Promise(_Model):
     """What AWS promises of a service: the share of requests it answers, in percent of a month."""
 
     service: str
-    percent: float = Field(gt=0, le=100)
+    percent: Percent
     source: str
     date: date
     """Of the source where it bears one, else when it was looked up."""
@@ -42,7 +54,7 @@ class Outage(_Model):
     """One loss of a region that is known."""
 
     began: date
-    hours: float = Field(gt=0)
+    hours: float = Field(gt=0, le=HOURS_A_YEAR, strict=True)
     source: str
     note: str
 
@@ -54,6 +66,15 @@ class History(_Model):
     until: date
     note: str
     outages: tuple[Outage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _covers_its_outages(self) -> Self:
+        if self.until <= self.since:
+            raise ValueError(f"until ({self.until}) must be after since ({self.since})")
+        for outage in self.outages:
+            if not self.since <= outage.began <= self.until:
+                raise ValueError(f"the outage of {outage.began} must lie between since and until")
+        return self
 
     @property
     def per_year(self) -> float:
@@ -105,10 +126,10 @@ class Assumptions(_Model):
         inputs = dict(self.inputs)
         for name, value in values.items():
             if name not in inputs:
-                raise SettingsError(f"{name} is no input of the arithmetic; there are {', '.join(inputs)}")
-            most = 1 if name in SHARES else math.inf
-            if not (0 <= value <= most and math.isfinite(value)):
-                allowed = "a share from 0 to 1" if name in SHARES else "0 or more"
+                raise SettingsError(f"{_line(name)} is no input of the arithmetic; there are {', '.join(inputs)}")
+            most = 1 if name in SHARES else next(most for end, most in MOST.items() if name.endswith(end))
+            if not 0 <= value <= most:
+                allowed = "a share from 0 to 1" if name in SHARES else f"from 0 to {most:,.0f}"
                 raise SettingsError(f"{name}={value:g} is not allowed: it must be {allowed}")
             old = inputs[name]
             changed = {"value": value, "low": min(old.low, value), "high": max(old.high, value), "source": source}
@@ -118,22 +139,36 @@ class Assumptions(_Model):
     def with_stated(self, stated: "Overrides") -> "Assumptions":
         """These, with what a file of the operator's says instead.
 
+        Another history has other rates of losses, unless the file states them too; promises bound what they could be.
+
         Raises:
             SettingsError: a service is not one of those that are promised, or as `with_values`.
         """
         found = self.with_values(stated.inputs, source="--inputs")
         if stated.history is not None:
             found = found.model_copy(update={"history": stated.history})
+            for name in LOSSES:
+                if name not in stated.inputs:
+                    rate = {name: stated.history.per_year}
+                    found = found.with_values(rate, source=found.inputs[name].source)
         known = [promise.service for promise in self.promises]
         if unknown := sorted(stated.promises.keys() - set(known)):
-            raise SettingsError(f"{unknown[0]} is promised nothing; a region needs {', '.join(known)}")
+            raise SettingsError(f"{_line(unknown[0])} is promised nothing; a region needs {', '.join(known)}")
         promises = (
             promise.model_copy(update={"percent": stated.promises[promise.service], "source": "--inputs"})
             if promise.service in stated.promises
             else promise
             for promise in found.promises
         )
-        return found.model_copy(update={"promises": tuple(promises)})
+        found = found.model_copy(update={"promises": tuple(promises)})
+        return found._bounded() if stated.promises or stated.history else found
+
+    def _bounded(self) -> "Assumptions":
+        """These, with rates of losses that could be what the promises allow."""
+        allowed = min(self.promised_outages_per_year, MOST["_per_year"])
+        losses = {name: self.inputs[name] for name in LOSSES}
+        highest = {name: one.model_copy(update={"high": max(one.value, allowed)}) for name, one in losses.items()}
+        return self.model_copy(update={"inputs": {**self.inputs, **highest}})
 
     @property
     def promised_share(self) -> float:
@@ -149,12 +184,12 @@ class Assumptions(_Model):
 class Overrides(_Model):
     """A file of the operator's: what replaces the defaults, and recoveries measured elsewhere."""
 
-    inputs: dict[str, float] = Field(default_factory=dict)
+    inputs: dict[str, Stated] = Field(default_factory=dict)
     """Values by name."""
-    promises: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    promises: dict[str, Percent] = Field(default_factory=dict)
     """Percent by service."""
     history: History | None = None
-    """Other outages than those that are known here."""
+    """Other outages than those that are known here, and with them another rate of losses."""
     recoveries: tuple[Trial, ...] | None = None
     """None: those of the drills count. Empty: there are none."""
 
@@ -173,13 +208,17 @@ def overrides(path: Path) -> Overrides:
     known = ", ".join(Overrides.model_fields)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Overrides.model_validate({} if document is None else document)
     except OSError as error:
         raise SettingsError(f"{path} cannot be read; give a YAML file with {known}") from error
-    except ValidationError as error:
-        raise SettingsError(f"{path}: {_explain(error.errors(include_url=False)[0])}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not YAML; it may hold {known}") from error
+    if not isinstance(document, dict):
+        said = "is empty" if document is None else "is no mapping"
+        raise SettingsError(f"{path} {said}; it may hold {known}")
+    try:
+        return Overrides.model_validate(document)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_explain(error.errors(include_url=False)[0])}") from error
 
 
 def assignments(given: Sequence[str]) -> dict[str, float]:
@@ -199,8 +238,20 @@ def assignments(given: Sequence[str]) -> dict[str, float]:
 
 
 def _explain(problem: Mapping[str, Any]) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    reason = " ".join(str(problem["msg"]).split()).removeprefix("Value error, ")
+    place = _line(".".join(map(str, problem["loc"])))
     if problem["type"] == "extra_forbidden":
-        return f"{place} is not known; allowed are {', '.join(Overrides.model_fields)}"
-    return f"{place or 'the file'}: {reason}"
+        return f"{place} is not known; allowed are {', '.join(_around(problem['loc']).model_fields)}"
+    return f"{place}: {_line(str(problem['msg'])).removeprefix('Value error, ')}"
+
+
+def _around(place: Sequence[int | str]) -> type[BaseModel]:
+    """The model of which the last part of a place is a field."""
+    if len(place) == 1:
+        return Overrides
+    if place[0] == "recoveries":
+        return Trial
+    return Outage if "outages" in place else History
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,20 +1,23 @@
-"""Recovery times as they were measured: from the journals of drills, from a file, or as the operator gives them."""
+"""Recovery times as they were measured, from a file or as the operator gives them; those of drills: `journals`."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.drill.journal import SCHEMA
 
-ENDED: Final = ("passed", "failed")
+LONGEST: Final = 365 * 24 * 3600.0
+"""Seconds: a recovery that takes more than a year is none."""
 
 Label = Literal["embedded", "aws", "given"]
+
+
+def _written(value: Any) -> Any:
+    """YAML takes what looks like a date for one."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Trial(BaseModel):
@@ -22,12 +25,12 @@ class Trial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seconds: float | None = Field(ge=0)
+    seconds: float | None = Field(ge=0, le=LONGEST, strict=True)
     label: Label
-    date: Annotated[str, BeforeValidator(str)]
+    date: Annotated[str, BeforeValidator(_written)]
     """ISO 8601."""
     experiment: str
-    time_scale: float = Field(1.0, ge=1)
+    time_scale: float = Field(1.0, ge=1, strict=True)
 
     @property
     def measured(self) -> float | None:
@@ -64,8 +67,8 @@ class Measured:
 
     @property
     def bound(self) -> float:
-        """What `may_fail` adds to an assumption: 0 while nothing was measured, for then nothing is claimed."""
-        return self.may_fail if self.recoveries else 0.0
+        """What `may_fail` adds to an assumption: 0 while nothing was tried."""
+        return self.may_fail if self.trials else 0.0
 
 
 def given(seconds: Sequence[float], *, date: str) -> Measured:
@@ -74,9 +77,9 @@ def given(seconds: Sequence[float], *, date: str) -> Measured:
     Raises:
         SettingsError: one is no time.
     """
-    wrong = [value for value in seconds if not (0 <= value < math.inf)]
+    wrong = [value for value in seconds if not (0 <= value <= LONGEST)]
     if wrong:
-        raise SettingsError(f"{wrong[0]:g} is no recovery time: give seconds, 0 or more")
+        raise SettingsError(f"{wrong[0]:g} is no recovery time: give seconds, from 0 to a year of them")
     return Measured(
         trials=tuple(Trial(seconds=value, label="given", date=date, experiment="given") for value in seconds)
     )
@@ -84,63 +87,12 @@ def given(seconds: Sequence[float], *, date: str) -> Measured:
 
 def of_trials(trials: Sequence[Trial]) -> Measured:
     """What these trials show."""
-    return Measured(trials=tuple(trials), ignored=tuple(filter(None, map(_sped_up, trials))))
-
-
-def of_journals(folder: Path) -> Measured:
-    """What the journals of `folder` show, one `<drill>/journal.json` each; no folder is no drill.
-
-    Raises:
-        SettingsError: a journal cannot be read: leaving out a drill that failed would make the rest look better.
-    """
-    trials, ignored = [], []
-    for path in sorted(folder.glob("*/journal.json")):
-        journal = _read(path)
-        try:
-            found = _trial(journal)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise SettingsError(f"{path} is no journal of a drill; move it away, or name another folder") from error
-        if isinstance(found, str):
-            ignored.append(f"{path.parent.name}: {found}")
-        else:
-            trials.append(found)
-            if (why := _sped_up(found)) is not None:
-                ignored.append(f"{path.parent.name}: {why}")
+    ignored = (f"{trial.experiment}: {why}" for trial in trials if (why := sped_up(trial)) is not None)
     return Measured(trials=tuple(trials), ignored=tuple(ignored))
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read as a journal; move it away, or name another folder") from error
-
-
-def _trial(journal: Any) -> Trial | str:
-    """The failover that a drill tried, or why it tried none."""
-    if journal["schema"] > SCHEMA:
-        return f"journal of schema {journal['schema']}, which this version does not know"
-    if journal["outcome"] not in ENDED:
-        return f"the drill ended as {journal['outcome']}"
-    experiment = journal["experiment"]
-    if experiment["expect"] != "failover":
-        return f"no failover was expected, but {experiment['expect']}"
-    if not journal["promises"]:
-        return f"the drill ended without a verdict: {journal['reason']}"
-    seconds = (journal["milestones"] or {}).get("rto_seconds")
-    # Service that came back only with the region is no failover.
-    if any(promise["name"] == "failover" and not promise["kept"] for promise in journal["promises"]):
-        seconds = None
-    return Trial(
-        seconds=seconds,
-        label=journal["label"],
-        date=journal["started"],
-        experiment=experiment["title"],
-        time_scale=journal["settings"]["time_scale"],
-    )
-
-
-def _sped_up(trial: Trial) -> str | None:
+def sped_up(trial: Trial) -> str | None:
+    """Why its time does not count; None when it was played in real time."""
     if trial.time_scale == 1:
         return None
     return f"ran {trial.time_scale:g} times faster: it shows that a failover happens, not how long it takes"

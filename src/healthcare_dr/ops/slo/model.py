@@ -37,8 +37,10 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
             _event(f"{role} region lost, no failover", alone * failover_fails, lasting, share),
             _event(f"{role} region fails too briefly", of("blips_per_year"), (of("blip_seconds"),), share),
         ]
-    # The second falls into the first by chance: two rates, and the time for which each leaves the other exposed.
-    chance = 2 * rates["primary"] * rates["secondary"] * assumptions.history.mean_hours * length / HOURS_A_YEAR
+    # The second falls into the first by chance: the time for which each leaves the other exposed, at most always.
+    exposed = assumptions.history.mean_hours * length / HOURS_A_YEAR
+    one, other = rates.values()
+    chance = one * min(1.0, other * exposed) + other * min(1.0, one * exposed)
     found += [
         _event("both regions lost at once", common * max(rates.values()) + chance, lasting, 1.0),
         _event("DNS answers nobody", of("dns_outages_per_year"), (of("dns_outage_minutes") * MINUTE,), 1.0),
@@ -109,7 +111,7 @@ class Swing:
 
 RTO: Final = "recovery time"
 RTO_ENDS: Final = (10.0, 300.0)
-"""Seconds: less than any detection takes, and what is required."""
+"""Seconds: less than any detection takes, and what is required; further where recoveries were measured beyond."""
 
 
 def swings(case: Case, *, budget: timedelta, seed: int) -> tuple[Swing, ...]:
@@ -141,6 +143,7 @@ def swings(case: Case, *, budget: timedelta, seed: int) -> tuple[Swing, ...]:
         )
         found.append(swing(name, value, ends, (low, high)))
     mean = sum(case.recoveries) / len(case.recoveries)
-    fast, slow = (replace(case, recoveries=(end,)) for end in RTO_ENDS)
-    found.append(swing(RTO, mean, RTO_ENDS, (fast, slow)))
+    ends = (min(RTO_ENDS[0], *case.recoveries), max(RTO_ENDS[1], *case.recoveries))
+    fast, slow = (replace(case, recoveries=(end,)) for end in ends)
+    found.append(swing(RTO, mean, ends, (fast, slow)))
     return tuple(sorted(found, key=lambda one: (-one.width, one.name)))

@@ -1,9 +1,11 @@
 """What `hdr slo` tells people."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
-from healthcare_dr.ops.slo.assessment import Assessment, Spread
+from healthcare_dr.ops.slo.assessment import Assessment, Budget, Spread
 
 SWINGS = 8
 
@@ -38,6 +40,13 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def afforded(budget: Budget, recoveries: Sequence[float]) -> str:
+    """How many failovers a budget affords, in words where that is no number."""
+    if budget.failovers is not None:
+        return str(budget.failovers)
+    return "any number" if recoveries else "not measured"
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
@@ -48,8 +57,7 @@ def _table(title: str, *columns: str) -> Table:
 def _budgets(found: Assessment) -> Table:
     table = _table(f"Error budget of {found.percent:g} %", "period", "seconds", "failovers it affords")
     for budget in found.budgets:
-        afforded = "not measured" if budget.failovers is None else str(budget.failovers)
-        table.add_row(f"{budget.period_days} days", f"{budget.seconds:,.1f}", afforded)
+        table.add_row(f"{budget.period_days} days", f"{budget.seconds:,.1f}", afforded(budget, found.recoveries))
     return table
 
 

@@ -24,6 +24,8 @@ class Platform:
     detects: float = 20.0
     loses: bool = True
     """Whether requests to a broken region fail."""
+    caches: bool = False
+    """Whether clients keep the first DNS answer for ever."""
     broken: dict[str, tuple[Entry, float]] = field(default_factory=dict)
     healed_at: float = -100.0
     samples: list[Sample] = field(default_factory=list)
@@ -46,7 +48,7 @@ class Platform:
         for due in [due for due in self.at if due <= self.now]:
             self.at.pop(due)()
         left = self._left()
-        region = WEST if left else EAST
+        region = WEST if left and not self.caches else EAST
         failing = self.loses and any(
             entry.fault in BREAKING and (entry.region == region) for entry, _ in self.broken.values()
         )

@@ -56,6 +56,44 @@ def test_a_failover_that_takes_too_long_fails() -> None:
     assert journal.reason.startswith("recovery time")
 
 
+@pytest.mark.trap(28)
+@pytest.mark.parametrize("lasting", [None, 100])
+def test_service_that_comes_back_with_the_region_is_no_recovery(lasting: float | None) -> None:
+    method = [{"fault": "refused", "region": "primary", "for": lasting}]
+    journal = drill(Platform(caches=True), experiment(method=method, watch_seconds=150)).run()
+    assert journal.reason.startswith("recovery time: no steady success before healing")
+    assert journal.milestones is not None
+    assert (journal.milestones.steady_success, journal.milestones.rto_seconds) == (None, None)
+    undone = next(event.at for event in journal.events if event.text == f"refused {EAST}" and event.kind == "undo")
+    assert journal.healed == pytest.approx(undone)
+
+
+def test_a_region_is_given_back_when_the_last_fault_that_takes_it_away_ends() -> None:
+    brief = {"fault": "refused", "region": "primary", "for": 10}
+    method = [
+        brief,
+        {"fault": "blackhole", "region": "primary", "for": 60},
+        {"fault": "replication-lag", "lag_seconds": 2, "for": 5},
+    ]
+    journal = drill(Platform(), experiment(method=method)).run()
+    assert journal.outcome == "passed"
+    assert journal.milestones is not None
+    assert journal.milestones.rto_seconds == pytest.approx(20.0, abs=0.5)
+    assert journal.healed == pytest.approx(journal.milestones.fault + 60, abs=0.5)
+    assert journal.milestones.steady_success is not None
+    assert journal.missing[0].at == pytest.approx(journal.milestones.steady_success + 5, abs=1)
+
+
+def test_the_first_loss_of_a_region_that_is_lost_twice_counts() -> None:
+    method = [{"fault": "refused", "region": "primary", "at": at, "for": 40} for at in (0, 60)]
+    journal = drill(Platform(), experiment(method=method)).run()
+    assert journal.outcome == "passed"
+    assert journal.milestones is not None
+    assert journal.healed == pytest.approx(journal.milestones.fault + 40, abs=0.5)
+    assert len([event for event in journal.events if event.text == f"refused {EAST}"]) == 4
+    assert journal.milestones.rto_seconds == pytest.approx(20.0, abs=0.5)
+
+
 def test_nothing_is_broken_when_the_steady_state_does_not_hold() -> None:
     platform = Platform()
     platform.broken["refused"] = (Entry(fault="refused", region=EAST), 0.0)

@@ -17,9 +17,13 @@ def journal(
     experiment: str = "region-refused",
     time_scale: float = 1.0,
     failover: bool = True,
+    healed: float | None = 1000.0,
     **other: Any,
 ) -> Journal:
-    """A drill that took `rto` seconds to recover; None: never. `failover` is whether DNS left the region in time."""
+    """A drill that took `rto` seconds to recover; None: never. `failover` is whether DNS left the region in time.
+
+    The fault was at 20 s, and the events tell that it was undone at 65 s.
+    """
     made = made_up.journal()
     return replace(
         made,
@@ -29,6 +33,7 @@ def journal(
         promises=(Promise(name="failover", limit="", measured="", kept=failover),),
         samples=(),
         observations=(),
+        healed=healed,
         **other,
     )
 

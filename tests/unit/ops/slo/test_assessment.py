@@ -9,7 +9,8 @@ from healthcare_dr.ops.slo.assessment import assess, costs
 from healthcare_dr.ops.slo.assumptions import Assumptions, defaults
 from healthcare_dr.ops.slo.budget import YEAR, budget, expected_availability
 from healthcare_dr.ops.slo.figure import losses
-from healthcare_dr.ops.slo.measured import Measured, given, of_journals
+from healthcare_dr.ops.slo.journals import of_journals
+from healthcare_dr.ops.slo.measured import Measured, given
 from healthcare_dr.ops.slo.model import RTO, Case, events, swings
 from unit.ops.slo.drilled import journal, left
 
@@ -121,6 +122,35 @@ def test_few_drills_do_not_carry_what_many_do() -> None:
     many = assess(MANY, ASSUMED, seed=1, runs=100)
     assert many.failover_fails == 0.05
     assert not any("Failovers tried" in reason for reason in many.reasons)
+
+
+def test_failovers_that_did_not_happen_are_told_whatever_is_claimed() -> None:
+    miss = MANY.trials[0].model_copy(update={"seconds": None})
+    nothing = assess(Measured(trials=(miss,) * 3), BENIGN, seed=1, runs=100)
+    assert nothing.verdict.startswith("Nothing is claimed")
+    assert nothing.reasons == (
+        "Failovers tried: 3, of which 3 did not happen. As that shows, 80.0% of them may fail. More drills narrow it.",
+    )
+    assert nothing.curve[0].all_costs > assess(Measured(trials=()), BENIGN, seed=1, runs=100).curve[0].all_costs
+    few = assess(Measured(trials=(*MANY.trials, miss)), ASSUMED, seed=1, runs=100)
+    assert few.failover_fails == 0.05
+    assert "Failovers tried: 501, of which 1 did not happen." in few.reasons
+
+
+def test_a_claim_says_when_another_seed_may_decide_otherwise() -> None:
+    edge = BENIGN.with_values({"dns_outages_per_year": 0.05}, source="a test")
+    few, many = (assess(MANY, edge, seed=1, runs=runs) for runs in (100, 100_000))
+    assert few.spread is not None
+    assert few.spread.years_within == pytest.approx(0.95, abs=0.04)
+    assert "So near 95 % another seed may decide otherwise: more --runs narrow it." in few.reasons
+    assert not any("another seed" in reason for reason in many.reasons)
+
+
+def test_a_recovery_beyond_the_ends_moves_them() -> None:
+    for recoveries, ends in (((45,), (10, 300)), ((5, 400), (5, 400))):
+        case = Case(assumptions=BENIGN, recoveries=recoveries, may_fail=0)
+        (found,) = (one for one in swings(case, budget=budget(0.9999, YEAR), seed=1) if one.name == RTO)
+        assert (found.low, found.high) == ends
 
 
 def test_slow_recoveries_break_it() -> None:

@@ -1,14 +1,33 @@
 """What the arithmetic assumes says where it comes from, and can be replaced."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.slo.assumptions import Input, assignments, defaults, overrides
+from healthcare_dr.ops.slo import model
+from healthcare_dr.ops.slo.assessment import assess
+from healthcare_dr.ops.slo.assumptions import (
+    LOSSES,
+    MOST,
+    SHARES,
+    History,
+    Input,
+    Overrides,
+    assignments,
+    defaults,
+    overrides,
+)
+from healthcare_dr.ops.slo.measured import LONGEST, given
 from healthcare_dr.settings import load_settings
 
 ASSUMED = defaults()
+
+
+def history(*, count: int = 1, hours: float = 2, since: str = "2020-01-01", until: str = "2026-01-01") -> History:
+    outages = [{"began": "2020-02-01", "hours": hours, "source": "our own log", "note": ""}] * count
+    return History.model_validate({"since": since, "until": until, "note": "ours", "outages": outages})
 
 
 def test_every_line_has_its_source() -> None:
@@ -59,7 +78,12 @@ def test_values_are_replaced_with_their_source() -> None:
     [
         ({"luck": 1.0}, "luck is no input of the arithmetic; there are primary_share, "),
         ({"idp_share": 1.1}, "idp_share=1.1 is not allowed: it must be a share from 0 to 1"),
-        ({"blips_per_year": -1.0}, "blips_per_year=-1 is not allowed: it must be 0 or more"),
+        ({"blips_per_year": -1.0}, "blips_per_year=-1 is not allowed: it must be from 0 to 1,000"),
+        ({"blips_per_year": 1001.0}, "blips_per_year=1001 is not allowed: it must be from 0 to 1,000"),
+        ({"bad_change_minutes": 525_601.0}, "bad_change_minutes=525601 is not allowed: it must be from 0 to 525,600"),
+        ({"blip_seconds": 1e300}, "blip_seconds=1e+300 is not allowed: it must be from 0 to 31,536,000"),
+        ({"outage_length": 101.0}, "outage_length=101 is not allowed: it must be from 0 to 100"),
+        ({"bad\nluck": 1.0}, "bad luck is no input of the arithmetic"),
         ({"blips_per_year": float("nan")}, "blips_per_year=nan is not allowed"),
         ({"dns_outage_minutes": float("inf")}, "dns_outage_minutes=inf is not allowed"),
     ],
@@ -68,6 +92,15 @@ def test_wrong_values_are_refused(values: dict[str, float], said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         ASSUMED.with_values(values, source="--set")
     assert str(caught.value).startswith(said)
+
+
+def test_whatever_is_allowed_can_be_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "SWING_RUNS", 1)
+    most = {name: 1.0 if name in SHARES else 1000.0 for name in ASSUMED.inputs}
+    most |= {name: highest for end, highest in MOST.items() for name in most if name.endswith(end)}
+    worst = ASSUMED.with_stated(Overrides(inputs=most, history=history(hours=8760)))
+    found = assess(given([LONGEST], date="2026-11-24"), worst, seed=1, runs=1)
+    assert found.expected_percent == 0
 
 
 def test_an_input_lies_between_its_ends() -> None:
@@ -98,7 +131,7 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         (41.2, "2026-11-24", 1),
         (None, "2026-11-25", 10),
     ]
-    path.write_text("", encoding="utf-8")
+    path.write_text("{}", encoding="utf-8")
     assert overrides(path).recoveries is None
 
 
@@ -106,11 +139,34 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("inputs: [", "is not YAML"),
-        ("- 1", "the file: Input should be"),
+        ("", "mine.yaml is empty; it may hold inputs, promises, history, recoveries"),
+        ("# inputs: {}", "mine.yaml is empty; it may hold"),
+        ("- 1", "mine.yaml is no mapping; it may hold"),
+        ('"a\\nb": 1', "a b is not known"),
+        ("inputs: {idp_share: yes}", "inputs.idp_share: Input should be a valid number"),
+        ("inputs: {idp_share: '0.5'}", "inputs.idp_share: Input should be a valid number"),
+        ("promises: {AWS Lambda: yes}", "promises.AWS Lambda: Input should be a valid number"),
+        ("recoveries: [{seconds: yes, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
+        ("recoveries: [{seconds: 1e300, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
+        ("recoveries: [{seconds: 1, label: aws, date: [x], experiment: y}]", "recoveries.0.date: Input should be a"),
+        (
+            "recoveries: [{seconds: 1, label: aws, date: x, experiment: y, by: z}]",
+            "recoveries.0.by is not known; allowed are seconds, label, date, experiment, time_scale",
+        ),
+        (
+            "history: {since: 2020-01-01, until: 2021-01-01, note: '', outages: [{began: 2020-02-01, hours: 1, "
+            "source: '', note: ''}], by: me}",
+            "history.by is not known; allowed are since, until, note, outages",
+        ),
+        (
+            "history: {since: 2020-01-01, until: 2021-01-01, note: '', outages: [{began: 2020-02-01, hours: 1, "
+            "source: '', note: '', minutes: 3}]}",
+            "history.outages.0.minutes is not known; allowed are began, hours, source, note",
+        ),
         ("inputs: {idp_share: much}", "inputs.idp_share: Input should be a valid number"),
         ("times: []", "times is not known; allowed are inputs, promises, history, recoveries"),
         ("promises: {AWS Lambda: 101}", "promises.AWS Lambda: Input should be less than or equal to 100"),
-        ("history: {since: 2020-01-01}", "history.until: Field required"),
+        ("history: {since: 2020-01-01, note: '', outages: []}", "history.until: Field required"),
         ("recoveries: [{seconds: 1}]", "recoveries.0.label: Field required"),
         ("recoveries: [{seconds: .inf, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
     ],
@@ -122,6 +178,47 @@ def test_wrong_files_are_refused_in_a_line(tmp_path: Path, text: str, said: str)
         overrides(path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"until": "2019-01-01"}, r"until \(2019-01-01\) must be after since \(2020-01-01\)"),
+        ({"until": "2020-01-01"}, "must be after since"),
+        ({"since": "2021-01-01"}, "the outage of 2020-02-01 must lie between since and until"),
+        ({"hours": 8761}, "less than or equal to 8760"),
+        ({"hours": float("inf")}, "less than or equal to 8760"),
+    ],
+)
+def test_a_history_covers_its_outages(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        history(**changed)
+
+
+@pytest.mark.parametrize(("count", "rate"), [(30, 5.0), (6, 1.0), (1, 1 / 6)])
+def test_the_rates_of_losses_are_those_of_the_history(count: int, rate: float) -> None:
+    found = ASSUMED.with_stated(Overrides(history=history(count=count)))
+    for name in LOSSES:
+        entry = found.inputs[name]
+        assert entry.value == pytest.approx(rate, rel=0.001)
+        assert entry.low <= entry.value <= entry.high
+        assert entry.source == ASSUMED.inputs[name].source
+
+
+def test_a_rate_that_is_stated_counts_more_than_the_history() -> None:
+    stated = Overrides(inputs={"primary_outages_per_year": 0.25}, history=history(count=30))
+    found = ASSUMED.with_stated(stated).with_values({"secondary_outages_per_year": 0.5}, source="--set")
+    assert [(found.value(name), found.inputs[name].source) for name in LOSSES] == [(0.25, "--inputs"), (0.5, "--set")]
+    assert found.history.mean_hours == 2
+
+
+def test_promises_bound_how_often_a_region_may_be_lost() -> None:
+    found = ASSUMED.with_stated(Overrides(promises={"AWS Lambda": 99.5}))
+    for name in LOSSES:
+        assert found.inputs[name].high == pytest.approx(found.promised_outages_per_year)
+        assert found.value(name) == ASSUMED.value(name)
+    unbounded = ASSUMED.with_stated(Overrides(promises={"AWS Lambda": 0.001}, history=history(hours=0.001)))
+    assert unbounded.inputs["primary_outages_per_year"].high == MOST["_per_year"]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -1,95 +1,22 @@
-"""Which drills count, and for what."""
+"""What recovery times show, wherever they come from."""
 
-from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.drill.journal import SCHEMA
-from healthcare_dr.ops.slo.measured import Measured, given, of_journals, of_trials
-from unit.ops.slo.drilled import damaged, journal, left
+from healthcare_dr.ops.slo.measured import LONGEST, Trial, given, of_trials
 
 
-def test_recoveries_are_those_of_the_journals(tmp_path: Path) -> None:
-    found = of_journals(left(tmp_path, journal(rto=52), journal(rto=41.5, experiment="region-blackhole")))
-    assert list(found.recoveries) == [41.5, 52]
-    assert found.label == "embedded"
-    assert [len(found.trials), found.missed, len(found.ignored)] == [2, 0, 0]
-    assert found.trials[0].date == "2026-11-24T02:00:00Z"
-
-
-def test_a_broken_promise_is_a_measurement_all_the_same(tmp_path: Path) -> None:
-    assert of_journals(left(tmp_path, journal(rto=400, outcome="failed"))).recoveries == (400,)
-
-
-@pytest.mark.parametrize("drill", [journal(rto=None, outcome="failed"), journal(failover=False, outcome="failed")])
-def test_a_failover_that_did_not_happen_is_a_miss(tmp_path: Path, drill: object) -> None:
-    found = of_journals(left(tmp_path, drill, journal()))  # type: ignore[arg-type]
-    assert (len(found.trials), found.missed, found.recoveries) == (2, 1, (42,))
-
-
-def test_what_was_sped_up_is_no_time_but_a_failover(tmp_path: Path) -> None:
-    found = of_journals(left(tmp_path, journal(rto=4, time_scale=10)))
-    assert found.recoveries == ()
-    assert (len(found.trials), found.missed, found.label) == (1, 0, "")
-    assert found.ignored == (
-        "2026-11-24T00: ran 10 times faster: it shows that a failover happens, not how long it takes",
-    )
-
-
-@pytest.mark.parametrize(
-    ("drill", "why"),
-    [
-        (journal(experiment="flapping"), "no failover was expected, but none"),
-        (journal(experiment="both-lost"), "no failover was expected, but outage"),
-        (journal(experiment="planned-failover"), "no failover was expected, but drain"),
-        (
-            replace(journal(outcome="failed", reason="us-west-2 cannot be asked"), milestones=None, promises=()),
-            "the drill ended without a verdict: us-west-2 cannot be asked",
-        ),
-        (journal(outcome="not started"), "the drill ended as not started"),
-        (journal(outcome="interrupted"), "the drill ended as interrupted"),
-        (journal(schema=SCHEMA + 1), f"journal of schema {SCHEMA + 1}, which this version does not know"),
-    ],
-)
-def test_what_tried_no_failover_does_not_count_and_is_named(tmp_path: Path, drill: object, why: str) -> None:
-    found = of_journals(left(tmp_path, drill))  # type: ignore[arg-type]
-    assert (found.trials, found.ignored) == ((), (f"2026-11-24T00: {why}",))
-
-
-def test_no_folder_is_no_drill(tmp_path: Path) -> None:
-    assert of_journals(tmp_path / "drills") == Measured(trials=())
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"schema": "new"},
-        {"experiment": []},
-        {"milestones": "soon"},
-        {"milestones": {"rto_seconds": -1}},
-        {"label": "home"},
-        {"settings": {}},
-        {"promises": [1]},
-    ],
-)
-def test_a_journal_that_is_none_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
-    with pytest.raises(SettingsError, match="no journal of a drill; move it away"):
-        of_journals(damaged(tmp_path, **changes))
-
-
-def test_a_journal_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    left(tmp_path, journal())
-    next(tmp_path.glob("*/journal.json")).write_text("{", encoding="utf-8")
-    with pytest.raises(SettingsError, match="cannot be read as a journal"):
-        of_journals(tmp_path)
+def trial(**changed: Any) -> Trial:
+    told = {"seconds": 45.0, "label": "aws", "date": "2026-11-24", "experiment": "refused"}
+    return Trial.model_validate(told | changed)
 
 
 def test_what_is_given_is_labelled_so() -> None:
     found = given([50, 40], date="2026-11-24")
     assert (found.recoveries, found.label) == ((40, 50), "given")
-    for wrong in (-1, float("nan"), float("inf")):
+    for wrong in (-1, LONGEST + 1, float("nan"), float("inf")):
         with pytest.raises(SettingsError, match="no recovery time"):
             given([wrong], date="2026-11-24")
 
@@ -97,6 +24,16 @@ def test_what_is_given_is_labelled_so() -> None:
 def test_few_failovers_prove_little() -> None:
     shares = [given([45.0] * count, date="2026-11-24").may_fail for count in (0, 1, 8, 98)]
     assert shares == [1 / 2, 1 / 3, 1 / 10, 1 / 100]
-    missed = of_trials([given([45.0], date="x").trials[0].model_copy(update={"seconds": None})] * 3)
-    assert missed.may_fail == 4 / 5
-    assert missed.bound == 0, "nothing is claimed without a measured recovery"
+    missed = of_trials([trial(seconds=None)] * 3)
+    assert missed.missed == 3
+    assert missed.may_fail == missed.bound == 4 / 5
+
+
+def test_without_a_trial_an_assumption_stands_as_it_is() -> None:
+    assert given([], date="2026-11-24").bound == 0
+
+
+def test_what_was_sped_up_is_named_with_its_experiment() -> None:
+    found = of_trials([trial(), trial(time_scale=10)])
+    assert list(found.recoveries) == [45]
+    assert found.ignored == ("refused: ran 10 times faster: it shows that a failover happens, not how long it takes",)

@@ -96,6 +96,7 @@ def journal() -> Journal:
             first_success=26.9,
             steady_success=STEADY,
         ),
+        healed=HEALED,
         floor_seconds=4.0,
         requests=Requests(total=162, failed=108, refused=72, slow=0, by_region={EAST: 108, WEST: 54}),
         missing=(
@@ -128,6 +129,7 @@ def empty() -> Journal:
         observations=(),
         writes=(),
         milestones=None,
+        healed=None,
         requests=None,
         missing=(),
         conflicts=None,
