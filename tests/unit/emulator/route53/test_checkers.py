@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,17 +13,17 @@ import trustme
 from healthcare_dr.emulator.route53.board import Board
 from healthcare_dr.emulator.route53.checkers import Checkers
 from healthcare_dr.emulator.route53.model import CheckConfig
-from healthcare_dr.emulator.route53.probing import Outcome, probe, through_doors
+from healthcare_dr.emulator.route53.probing import Limits, Outcome, limits, probe, through_doors
 
 FAST = 100.0
 NOWHERE = through_doors({}, 1)
 
 
 class Endpoint:
-    """Answers what it is told to; None: nothing, ever."""
+    """Answers what it is told to; None: nothing, ever. A number among several parts is a pause in seconds."""
 
     def __init__(self) -> None:
-        self.answer: bytes | None = ok()
+        self.answer: bytes | tuple[bytes | float, ...] | None = ok()
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,8 +32,12 @@ class Endpoint:
             if self.answer is None:
                 await reader.read()
             else:
-                writer.write(self.answer)
-                await writer.drain()
+                for part in self.answer if isinstance(self.answer, tuple) else (self.answer,):
+                    if isinstance(part, bytes):
+                        writer.write(part)
+                        await writer.drain()
+                    else:
+                        await asyncio.sleep(part)
         except (OSError, EOFError):
             pass
         finally:
@@ -58,7 +63,9 @@ def config(port: int, **other: Any) -> CheckConfig:
     return CheckConfig(**{"id": "a", "type": "HTTP", "host": "127.0.0.1", "port": port, **other})
 
 
-def probed(answer: bytes | None, *, tls: ssl.SSLContext | None = None, **other: Any) -> Outcome:
+def probed(
+    answer: bytes | tuple[bytes | float, ...] | None, *, tls: ssl.SSLContext | None = None, **other: Any
+) -> Outcome:
     async def run() -> Outcome:
         async with serving(tls=tls) as endpoint:
             endpoint.answer = answer
@@ -98,6 +105,50 @@ def test_certificates_are_not_validated(sni: bool) -> None:
 )
 def test_the_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
     assert probed(answer, type="HTTP_STR_MATCH", search="well").success is healthy
+
+
+def test_no_more_than_the_first_5120_bytes_is_waited_for() -> None:
+    begun = ok(b"fffff\r\nall is well" + b"x" * 5120, header="Transfer-Encoding: chunked\r\n")
+    assert probed((begun, 60.0), type="HTTP_STR_MATCH", search="well").success
+
+
+def test_the_limits_of_time_are_route_53s() -> None:
+    assert limits("HTTPS", 1) == limits("HTTP_STR_MATCH", 1) == Limits(connect=4, answer=2)
+    assert limits("TCP", 1) == Limits(connect=10, answer=2)
+    assert limits("HTTPS", 1.6) == Limits(connect=2.5, answer=1.25)
+    assert limits("HTTPS", FAST) == limits("TCP", FAST) == Limits(connect=1, answer=1)
+
+
+def test_a_probe_in_real_time_keeps_the_limits() -> None:
+    async def asked(*answer: bytes | float, **other: Any) -> bool:
+        async with serving() as endpoint:
+            endpoint.answer = answer
+            return (await probe(config(endpoint.port, **other), NOWHERE, 1)).success
+
+    async def run() -> list[bool]:
+        searching = {"type": "HTTP_STR_MATCH", "search": "well"}
+        found = await asyncio.gather(
+            asked(1.2, ok()),
+            asked(2.5, ok()),
+            asked(1.2, ok(), 1.2, b"well", **searching),
+            asked(ok(), 2.5, b"well", **searching),
+        )
+        return list(found)
+
+    assert asyncio.run(run()) == [True, False, True, False]
+
+
+def test_a_connection_that_does_not_come_about_has_the_limit_of_connecting() -> None:
+    async def run() -> tuple[Outcome, float]:
+        # No TLS there: it waits for more of a request.
+        async with serving() as endpoint:
+            began = time.monotonic()
+            outcome = await probe(config(endpoint.port, type="HTTPS"), NOWHERE, 2)
+            return outcome, time.monotonic() - began
+
+    outcome, elapsed = asyncio.run(run())
+    assert outcome == Outcome(False, "Failure: Connection timed out.")
+    assert 1.9 < elapsed < 3.5
 
 
 @pytest.mark.parametrize("answer", [None, b"hello\r\n\r\n", b""])
