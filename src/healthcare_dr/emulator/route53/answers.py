@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from dnslib import EDNS0, QTYPE, RCODE, RR, DNSError, DNSRecord  # type: ignore[import-untyped]
+from dnslib import QTYPE, RCODE, RR, DNSRecord  # type: ignore[import-untyped]
 
+from healthcare_dr.emulator.route53.messages import respond
 from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, endpoint_of, plain_name
 from healthcare_dr.emulator.route53.selection import choose
 
 ENDPOINT_TTL_SECONDS = 60
 NEGATIVE_TTL_SECONDS = 60
 LONGEST_CHAIN = 8
-UDP_BYTES = 512
-EDNS_BYTES = 1232
 NAME_SERVER = "ns-1.awsdns-00.com"
 
 
@@ -37,29 +36,10 @@ class Answers:
 
     def reply(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The answer to a message, or None for what is not a DNS query."""
-        try:
-            request = DNSRecord.parse(packet)
-        except DNSError:
-            return None
-        if request.header.qr:
-            return None
-        answer = request.reply(ra=0, aa=0)
-        if request.header.opcode != 0:
-            answer.header.rcode = RCODE.NOTIMP
-        elif len(request.questions) != 1:
-            answer.header.rcode = RCODE.FORMERR
-        else:
-            self._fill(answer, str(request.q.qname), QTYPE[request.q.qtype])
-        limit = UDP_BYTES
-        if any(extra.rtype == QTYPE.OPT for extra in request.ar):
-            answer.add_ar(EDNS0(udp_len=EDNS_BYTES))
-            limit = EDNS_BYTES
-        packed = answer.pack()
-        if udp and len(packed) > limit:
-            packed = answer.truncate().pack()
-        return bytes(packed)
+        return respond(packet, udp=udp, fill=self._fill)
 
-    def _fill(self, answer: DNSRecord, asked: str, kind: str) -> None:
+    def _fill(self, answer: DNSRecord) -> None:
+        asked, kind = str(answer.q.qname), QTYPE[answer.q.qtype]
         owner, name = asked, plain_name(asked)
         for hop in range(LONGEST_CHAIN):
             if (endpoint := endpoint_of(name)) and endpoint[1] in self._doors:
