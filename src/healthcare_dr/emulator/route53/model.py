@@ -72,6 +72,11 @@ class CheckConfig:
         """Whether checkers of its own decide it."""
         return self.type in PROBED and not self.disabled
 
+    @property
+    def decided(self) -> bool:
+        """Whether it can change here at all: what follows an alarm or a routing control is as before any data."""
+        return self.type in PROBED or self.type == "CALCULATED"
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -199,6 +199,18 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("kind", ["CLOUDWATCH_METRIC", "RECOVERY_CONTROL"])
+def test_what_nothing_decides_is_told_once(caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    plain, inverted = CheckConfig(id="alarmed", type=kind), CheckConfig(id="turned", type=kind, inverted=True)
+    checks = {"alarmed": plain, "sum": CheckConfig(id="sum", type="CALCULATED", children=("alarmed",))}
+    checkers = Checkers(board=Board(), connect=NOWHERE, time_scale=lambda: FAST)
+    for following in (checks, checks, {**checks, "turned": inverted}):
+        checkers.follow(following)
+    line = "The health check {} is a {}, which nothing here decides: it is always {}"
+    assert caplog.messages == [line.format("alarmed", kind, "healthy"), line.format("turned", kind, "unhealthy")]
+    assert Board().verdicts({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
+
+
 def test_a_refused_connection_is_unhealthy() -> None:
     async def run() -> Outcome:
         async with serving() as endpoint:
