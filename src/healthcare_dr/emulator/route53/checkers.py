@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from healthcare_dr.emulator.route53.board import Board
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation
-from healthcare_dr.emulator.route53.probing import Connect, probe
+from healthcare_dr.emulator.route53.probing import Connect, Outcome, probe
 
 # All of them run on this machine.
 CHECKER_ADDRESS = "127.0.0.1"
@@ -68,7 +68,10 @@ class Checkers:
         await self._pause(time.monotonic(), check.interval * number / len(CHECKER_REGIONS))
         while True:
             began = time.monotonic()
-            outcome = await probe(check, self._connect, self._time_scale())
+            try:
+                outcome = await probe(check, self._connect, self._time_scale())
+            except Exception as error:  # noqa: BLE001 - a checker that ended would hold its last opinion for ever
+                outcome = Outcome(False, f"Failure: The endpoint cannot be asked ({type(error).__name__}).")
             seen = Observation(region, CHECKER_ADDRESS, outcome.text, time.time())
             self._board.note(check, seen, success=outcome.success)
             await asyncio.sleep(LEAST_SECONDS)

@@ -17,7 +17,7 @@ ANSWER_SECONDS = 2.0
 # What a busy machine may need, however fast the time runs.
 SHORTEST_SECONDS = 1.0
 SEARCHED_BYTES = 5120
-HTTPS = 443
+HTTP, HTTPS = 80, 443
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ async def _ask(
     path = check.path if check.path.startswith("/") else f"/{check.path}"
     async with asyncio.timeout(seconds):
         writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: {check.host or check.ip}\r\nConnection: close\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {_host(check)}\r\nConnection: close\r\n"
             f"User-Agent: Amazon-Route53-Health-Check-Service (ref {check.id})\r\nAccept: */*\r\n\r\n".encode()
         )
         await writer.drain()
@@ -125,6 +125,12 @@ async def _ask(
             if not await _found(check.search or "", head, reader):
                 return Outcome(False, f"Failure: HTTP Status Code {rest}. The search string was not found.")
     return Outcome(True, f"Success: HTTP Status Code {rest}")
+
+
+def _host(check: CheckConfig) -> str:
+    """With the port where it is not the usual one ("FullyQualifiedDomainName" in Route 53's API reference)."""
+    name, usual = check.host or str(check.ip), HTTPS if check.type.startswith("HTTPS") else HTTP
+    return name if check.port == usual else f"{name}:{check.port}"
 
 
 async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool:

@@ -24,11 +24,12 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.answer: bytes | tuple[bytes | float, ...] | None = ok()
+        self.asked = b""
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            self.asked = await reader.readuntil(b"\r\n\r\n")
             if self.answer is None:
                 await reader.read()
             else:
@@ -46,6 +47,12 @@ class Endpoint:
 
 def ok(body: bytes = b"", status: str = "200 OK", header: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\n{header}Connection: close\r\n\r\n".encode() + body
+
+
+def server_tls() -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("somebody.example").configure_cert(tls)
+    return tls
 
 
 @asynccontextmanager
@@ -84,8 +91,7 @@ def test_2xx_and_3xx_are_healthy(status: str, healthy: bool) -> None:
 
 @pytest.mark.parametrize("sni", [True, False])
 def test_certificates_are_not_validated(sni: bool) -> None:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("somebody.example").configure_cert(tls)
+    tls = server_tls()
     names: list[str | None] = []
     tls.sni_callback = lambda _, name, __: names.append(name)
     found = probed(ok(), tls=tls, type="HTTPS", host="api.example", ip="127.0.0.1", sni=sni)
@@ -105,6 +111,25 @@ def test_certificates_are_not_validated(sni: bool) -> None:
 )
 def test_the_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
     assert probed(answer, type="HTTP_STR_MATCH", search="well").success is healthy
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "expected"),
+    [
+        ("HTTP", 80, "api"),
+        ("HTTP", 443, "api:443"),
+        ("HTTPS", 443, "api"),
+        ("HTTPS", 80, "api:80"),
+        ("HTTP", 1, "api:1"),
+    ],
+)
+def test_the_endpoint_is_asked_by_its_name_and_an_unusual_port(kind: str, port: int, expected: str) -> None:
+    async def run() -> bytes:
+        async with serving(tls=server_tls() if kind == "HTTPS" else None) as endpoint:
+            await probe(config(port, type=kind, host="api"), lambda *_: ("127.0.0.1", endpoint.port), FAST)
+            return bytes(endpoint.asked)
+
+    assert f"\r\nHost: {expected}\r\n".encode() in asyncio.run(run())
 
 
 def test_no_more_than_the_first_5120_bytes_is_waited_for() -> None:
@@ -197,6 +222,22 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
                 await checkers.stop()
 
     asyncio.run(run())
+
+
+def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
+    async def run() -> str:
+        board, checks = Board(), {"a": config(99999, interval=10, threshold=2)}
+        checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+        checkers.follow(checks)
+        try:
+            async with asyncio.timeout(10):
+                while board.statuses(checks)["a"].healthy:
+                    await asyncio.sleep(0.01)
+        finally:
+            await checkers.stop()
+        return board.statuses(checks)["a"].observations[0].status
+
+    assert asyncio.run(run()) == "Failure: The endpoint cannot be asked (OverflowError)."
 
 
 @pytest.mark.parametrize("kind", ["CLOUDWATCH_METRIC", "RECOVERY_CONTROL"])
