@@ -12,20 +12,20 @@ HTTPS = (443, "443", "https")
 SUFFIX, SERVICE = ".amazonaws.com", ".execute-api."
 
 
-def install(doors: Mapping[str, str], port: int) -> None:
-    """Let `<api>.execute-api.<region>.amazonaws.com:443` lead to `port` at the region's address in `doors`.
+def install(doors: Mapping[str, str], door_port: int) -> None:
+    """Let `<api>.execute-api.<region>.amazonaws.com:443` lead to `door_port` at the region's address in `doors`.
 
     An API's name in any other region, or another port, does not exist: nothing leads out of this machine by accident.
     """
     inner: Any = socket.getaddrinfo
 
-    def getaddrinfo(host: Any, service: Any, *rest: Any, **options: Any) -> Any:
-        name = str(host).lower()
+    def getaddrinfo(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        name = str(host).lower().removesuffix(".")
         if not name.endswith(SUFFIX) or SERVICE not in name:
-            return inner(host, service, *rest, **options)
+            return inner(host, port, *rest, **options)
         region = name.removesuffix(SUFFIX).rpartition(SERVICE)[2]
-        if service not in HTTPS or region not in doors:
-            raise socket.gaierror(socket.EAI_NONAME, f"{host}:{service} is not in the embedded AWS")
-        return inner(doors[region], port, *rest, **options)
+        if port not in HTTPS or region not in doors:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} is not in the embedded AWS")
+        return inner(doors[region], door_port, *rest, **options)
 
-    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment] # it takes and gives the same, less exactly typed
+    socket.getaddrinfo = getaddrinfo

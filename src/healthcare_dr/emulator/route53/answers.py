@@ -1,18 +1,18 @@
 """What an authoritative server of the zones answers to one DNS message."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 
-from dnslib import EDNS0, QTYPE, RCODE, RR, DNSError, DNSRecord  # type: ignore[import-untyped]
+from dnslib import QTYPE, RCODE, RDMAP, RR, DNSLabel, DNSRecord  # type: ignore[import-untyped]
 
-from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, endpoint_of, plain_name
+from healthcare_dr.emulator.route53.messages import respond
+from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, endpoint_of, name_of
 from healthcare_dr.emulator.route53.selection import choose
 
 ENDPOINT_TTL_SECONDS = 60
 NEGATIVE_TTL_SECONDS = 60
 LONGEST_CHAIN = 8
-UDP_BYTES = 512
-EDNS_BYTES = 1232
 NAME_SERVER = "ns-1.awsdns-00.com"
 
 
@@ -37,79 +37,105 @@ class Answers:
 
     def reply(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The answer to a message, or None for what is not a DNS query."""
-        try:
-            request = DNSRecord.parse(packet)
-        except DNSError:
-            return None
-        if request.header.qr:
-            return None
-        answer = request.reply(ra=0, aa=0)
-        if request.header.opcode != 0:
-            answer.header.rcode = RCODE.NOTIMP
-        elif len(request.questions) != 1:
-            answer.header.rcode = RCODE.FORMERR
-        else:
-            self._fill(answer, str(request.q.qname), QTYPE[request.q.qtype])
-        limit = UDP_BYTES
-        if any(extra.rtype == QTYPE.OPT for extra in request.ar):
-            answer.add_ar(EDNS0(udp_len=EDNS_BYTES))
-            limit = EDNS_BYTES
-        packed = answer.pack()
-        if udp and len(packed) > limit:
-            packed = answer.truncate().pack()
-        return bytes(packed)
+        return respond(packet, udp=udp, fill=self._fill)
 
-    def _fill(self, answer: DNSRecord, asked: str, kind: str) -> None:
-        owner, name = asked, plain_name(asked)
-        for hop in range(LONGEST_CHAIN):
-            if (endpoint := endpoint_of(name)) and endpoint[1] in self._doors:
-                self._add_endpoint(answer, owner, kind, endpoint[1], first=hop == 0)
+    def _fill(self, answer: DNSRecord) -> None:
+        owner, kind = answer.q.qname, QTYPE[answer.q.qtype]
+        followed: set[str] = set()
+        while owner is not None and len(followed) < LONGEST_CHAIN:
+            name = name_of(owner.label)
+            if name in followed:
                 return
-            zone = self._zone(name)
-            if zone is None:
-                if hop == 0:
-                    answer.header.rcode = RCODE.REFUSED
-                return
-            if hop == 0:
-                answer.header.aa = 1
-            records = _all_of(zone)
-            alias = self._pick(records, name, "CNAME") if kind != "CNAME" else None
-            found = alias or self._pick(records, name, kind)
-            if found is None:
-                known = any(record.name == name or record.name.endswith(f".{name}") for record in records)
-                if not known:
-                    answer.header.rcode = RCODE.NXDOMAIN
-                soa = next(record for record in records if record.type == "SOA" and record.name == zone.name)
-                for authority in self._lines(soa, zone.name):
-                    answer.add_auth(authority)
-                return
-            answer.add_answer(*self._lines(found, owner))
-            if alias is None:
-                return
-            owner, name = alias.values[0], plain_name(alias.values[0])
+            owner = self._add(answer, owner, name, kind, first=not followed)
+            followed.add(name)
 
-    def _add_endpoint(self, answer: DNSRecord, owner: str, kind: str, region: str, *, first: bool) -> None:
-        if kind == "A":
-            record = Record(name=owner, type="A", ttl=ENDPOINT_TTL_SECONDS, values=(self._doors[region],))
+    def _add(self, answer: DNSRecord, owner: DNSLabel, name: str, kind: str, *, first: bool) -> DNSLabel | None:
+        """Add what is known of `name`, which the client writes as `owner`; the next name where it is an alias."""
+        if (endpoint := endpoint_of(name)) and endpoint[1] in self._doors:
+            self._add_endpoint(answer, owner, kind, endpoint[1], first=first)
+            return None
+        zone = self._zone(name)
+        if zone is None:
+            if first:
+                answer.header.rcode = RCODE.REFUSED
+            return None
+        records = _all_of(zone)
+        if servers := _delegation(records, zone, name, kind):
+            self._refer(answer, _upper(owner, servers.name), servers, records)
+            return None
+        if first:
+            answer.header.aa = 1
+        own = [record for record in records if record.name == name]
+        if kind == "ANY" and own:
+            # One of the types is enough (RFC 8482, section 4.1).
+            kind = own[0].type
+        alias = self._pick(own, "CNAME") if kind != "CNAME" else None
+        found = alias or self._pick(own, kind)
+        if found is None:
+            if not own and not any(record.name.endswith(f".{name}") for record in records):
+                answer.header.rcode = RCODE.NXDOMAIN
+            soa = next(record for record in records if record.type == "SOA" and record.name == zone.name)
+            answer.add_auth(*self._lines(_negative(soa), _upper(owner, zone.name)))
+            return None
+        lines = self._lines(found, owner)
+        answer.add_answer(*lines)
+        return lines[0].rdata.label if alias else None
+
+    def _add_endpoint(self, answer: DNSRecord, owner: DNSLabel, kind: str, region: str, *, first: bool) -> None:
+        if kind in ("A", "ANY"):
+            record = Record(name="", type="A", ttl=ENDPOINT_TTL_SECONDS, values=(self._doors[region],))
             answer.add_answer(*self._lines(record, owner))
         elif first:
             parent = f"execute-api.{region}.amazonaws.com"
-            for authority in self._lines(_soa(parent), parent):
-                answer.add_auth(authority)
+            answer.add_auth(*self._lines(_negative(_soa(parent)), _upper(owner, parent)))
+
+    def _refer(self, answer: DNSRecord, cut: DNSLabel, servers: Record, records: Sequence[Record]) -> None:
+        """Name the servers of a part of the zone, with their addresses where they are in it too."""
+        lines = self._lines(servers, cut)
+        answer.add_auth(*lines)
+        for server in (line.rdata.label for line in lines):
+            for record in records:
+                if record.name == name_of(server.label) and record.type in ("A", "AAAA"):
+                    answer.add_ar(*self._lines(record, server))
 
     def _zone(self, name: str) -> Zone | None:
-        fitting = [zone for zone in self._snapshot().zones if name == zone.name or name.endswith(f".{zone.name}")]
+        fitting = [zone for zone in self._snapshot().zones if _within(name, zone.name)]
         return max(fitting, key=lambda zone: len(zone.name), default=None)
 
-    def _pick(self, records: Sequence[Record], name: str, kind: str) -> Record | None:
-        found = [record for record in records if record.name == name and record.type == kind]
+    def _pick(self, own: Sequence[Record], kind: str) -> Record | None:
+        found = [record for record in own if record.type == kind]
         return choose(found, self._healthy(), self._random) if found else None
 
-    def _lines(self, record: Record, owner: str) -> list[RR]:
-        ttl = max(1, int(record.ttl / self._time_scale()))
-        text = "\n".join(f"{owner.removesuffix('.')}. {ttl} IN {record.type} {value}" for value in record.values)
-        lines: list[RR] = RR.fromZone(text)
+    def _lines(self, record: Record, owner: DNSLabel) -> list[RR]:
+        if record.type not in RDMAP:
+            raise ValueError(f"records of type {record.type} cannot be written")
+        ttl = min(record.ttl, max(1, int(record.ttl / self._time_scale())))
+        lines: list[RR] = RR.fromZone("\n".join(f". {ttl} IN {record.type} {value}" for value in record.values))
+        for line in lines:
+            line.rname = owner
         return lines
+
+
+def _within(name: str, parent: str) -> bool:
+    return name == parent or name.endswith(f".{parent}")
+
+
+def _upper(owner: DNSLabel, name: str) -> DNSLabel:
+    """The end of `owner` that is `name`, in the client's own letters."""
+    return DNSLabel(owner.label[-len(name.split(".")) :])
+
+
+def _delegation(records: Sequence[Record], zone: Zone, name: str, kind: str) -> Record | None:
+    """The name servers that the zone leaves `name` to (RFC 1034, section 4.3.2, step 3b)."""
+    cuts = [record for record in records if record.type == "NS" and record.name != zone.name]
+    # Of the part itself, the zone says who serves it, and how it is signed (RFC 4035, section 3.1.4.1).
+    left = [record for record in cuts if _within(name, record.name) and (kind, name) != ("DS", record.name)]
+    return min(left, key=lambda record: len(record.name), default=None)
+
+
+def _negative(soa: Record) -> Record:
+    """As it tells how long something is not there (RFC 2308, section 5)."""
+    return replace(soa, ttl=min(soa.ttl, int(soa.values[0].split()[-1])))
 
 
 def _soa(name: str) -> Record:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from threading import Lock
 
 from healthcare_dr.emulator.route53.health import Streak, share_of, verdict
-from healthcare_dr.emulator.route53.model import CheckConfig, CheckStatus, Observation
+from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, CheckStatus, Observation
 
 
 class Board:
@@ -52,8 +52,9 @@ class Board:
         }
 
     def _shares(self) -> dict[str, float]:
+        # A checker that has not probed yet has a vote too: the first of them does not decide alone.
         with self._lock:
             return {
-                check_id: share_of(streak.healthy for streak in streaks.values())
+                check_id: share_of(streaks.get(region, Streak()).healthy for region in CHECKER_REGIONS)
                 for check_id, streaks in self._streaks.items()
             }

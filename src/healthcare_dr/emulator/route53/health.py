@@ -35,7 +35,7 @@ def share_of(votes: Iterable[bool]) -> float:
 
 
 def verdict(check: CheckConfig, checks: Mapping[str, CheckConfig], shares: Mapping[str, float]) -> bool:
-    """Whether `check` is healthy.
+    """Whether `check` is healthy. One that is disabled is, unless it is inverted, also for those calculated from it.
 
     Args:
         checks: all checks by id, to find the children of a calculated one.
@@ -58,7 +58,7 @@ def _unless_inverted(
     if check.type != "CALCULATED":
         return shares.get(check.id, 1.0) > HEALTHY_SHARE
     healthy = sum(
-        child in seen or child not in checks or checks[child].disabled or _verdict(checks[child], checks, shares, seen)
+        child in seen or child not in checks or _verdict(checks[child], checks, shares, seen)
         for child in check.children
     )
     return healthy >= check.child_threshold

@@ -1,7 +1,7 @@
 """The zones and health checks of Route 53 as the data plane sees them. Names are lower case without a final dot."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ CHECKER_REGIONS = (
     "sa-east-1",
 )
 PROBED = frozenset({"HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP"})
+_ODD = re.compile(rb"[^a-z0-9_-]")
 _ENDPOINT = re.compile(r"([a-z0-9]+)\.execute-api\.([a-z0-9-]+)\.amazonaws\.com")
 
 
@@ -71,6 +72,11 @@ class CheckConfig:
         """Whether checkers of its own decide it."""
         return self.type in PROBED and not self.disabled
 
+    @property
+    def decided(self) -> bool:
+        """Whether it can change here at all: what follows an alarm or a routing control is as before any data."""
+        return self.type in PROBED or self.type == "CALCULATED"
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -100,8 +106,14 @@ class CheckStatus:
 
 
 def plain_name(name: str) -> str:
-    """A DNS name in lower case and without its final dot."""
-    return name.lower().removesuffix(".")
+    """A DNS name in lower case (ASCII alone: RFC 4343) and without its final dot."""
+    return name.encode().lower().decode().removesuffix(".")
+
+
+def name_of(labels: Iterable[bytes]) -> str:
+    """The plain name of `labels` as Route 53's API writes it: other bytes than a-z, 0-9, - and _ as octal codes ("DNS
+    domain name format" in its Developer Guide)."""
+    return ".".join(_ODD.sub(lambda odd: b"\\%03o" % odd[0][0], label.lower()).decode() for label in labels)
 
 
 def endpoint_of(name: str) -> tuple[str, str] | None:

@@ -12,10 +12,12 @@ Connect = Callable[[str, int], tuple[str, int] | None]
 """Where a host and port are reached (address and port), or None: nowhere."""
 
 CONNECT_SECONDS = 4.0
+TCP_CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 2.0
+# What a busy machine may need, however fast the time runs.
 SHORTEST_SECONDS = 1.0
 SEARCHED_BYTES = 5120
-HTTPS = 443
+HTTP, HTTPS = 80, 443
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,23 @@ class Outcome:
 
     success: bool
     text: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds to connect, TLS included, and to answer: with a status code, and then again with the body to search."""
+
+    connect: float
+    answer: float
+
+
+def limits(kind: str, scale: float) -> Limits:
+    """Route 53's limits for a check of type `kind`, divided by `scale`.
+
+    They are those of "How Amazon Route 53 determines whether a health check is healthy" in its Developer Guide.
+    """
+    connect = TCP_CONNECT_SECONDS if kind == "TCP" else CONNECT_SECONDS
+    return Limits(max(SHORTEST_SECONDS, connect / scale), max(SHORTEST_SECONDS, ANSWER_SECONDS / scale))
 
 
 def through_doors(doors: Mapping[str, str], door_port: int) -> Connect:
@@ -57,13 +76,14 @@ TLS = _tls()
 
 
 async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
-    """Ask the endpoint of `check` once, within Route 53's limits of time divided by `scale`."""
+    """Ask the endpoint of `check` once, within the `limits` of its type."""
+    within = limits(check.type, scale)
     address = connect(check.ip or check.host, check.port)
     if address is None:
         return Outcome(False, "Failure: Resolved IP: none. The endpoint cannot be reached.")
     tls = check.type.startswith("HTTPS")
     try:
-        async with asyncio.timeout(max(SHORTEST_SECONDS, CONNECT_SECONDS / scale)):
+        async with asyncio.timeout(within.connect):
             reader, writer = await asyncio.open_connection(
                 *address, ssl=TLS if tls else None, server_hostname=(check.host if check.sni else "") if tls else None
             )
@@ -72,8 +92,7 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
     except (OSError, ValueError):
         return Outcome(False, "Failure: The connection was refused or broken off.")
     try:
-        async with asyncio.timeout(max(SHORTEST_SECONDS, ANSWER_SECONDS / scale)):
-            return await _ask(check, reader, writer)
+        return await _ask(check, reader, writer, within.answer)
     except TimeoutError:
         return Outcome(False, "Failure: The endpoint did not respond in time.")
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
@@ -82,39 +101,52 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
         writer.transport.abort()
 
 
-async def _ask(check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Outcome:
+async def _ask(
+    check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
+) -> Outcome:
     if check.type == "TCP":
         return Outcome(True, "Success: TCP connected.")
     path = check.path if check.path.startswith("/") else f"/{check.path}"
-    writer.write(
-        f"GET {path} HTTP/1.1\r\nHost: {check.host or check.ip}\r\nConnection: close\r\n"
-        f"User-Agent: Amazon-Route53-Health-Check-Service (ref {check.id})\r\nAccept: */*\r\n\r\n".encode()
-    )
-    await writer.drain()
-    head = await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(seconds):
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {_host(check)}\r\nConnection: close\r\n"
+            f"User-Agent: Amazon-Route53-Health-Check-Service (ref {check.id})\r\nAccept: */*\r\n\r\n".encode()
+        )
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
     version, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
     if not version.startswith("HTTP/"):
         raise ValueError(version)
     code = int(rest[:3])
     if not 200 <= code < 400:
         return Outcome(False, f"Failure: HTTP Status Code {rest}")
-    if check.type.endswith("_STR_MATCH") and not await _found(check.search or "", head, reader):
-        return Outcome(False, f"Failure: HTTP Status Code {rest}. The search string was not found.")
+    if check.type.endswith("_STR_MATCH"):
+        async with asyncio.timeout(seconds):
+            if not await _found(check.search or "", head, reader):
+                return Outcome(False, f"Failure: HTTP Status Code {rest}. The search string was not found.")
     return Outcome(True, f"Success: HTTP Status Code {rest}")
+
+
+def _host(check: CheckConfig) -> str:
+    """With the port where it is not the usual one ("FullyQualifiedDomainName" in Route 53's API reference)."""
+    name, usual = check.host or str(check.ip), HTTPS if check.type.startswith("HTTPS") else HTTP
+    return name if check.port == usual else f"{name}:{check.port}"
 
 
 async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool:
     wanted, body = search.encode(), b""
     chunked = b"transfer-encoding: chunked" in head.lower()
-    while wanted not in body[:SEARCHED_BYTES]:
-        if len(body) >= SEARCHED_BYTES:
+    while wanted not in body:
+        left = SEARCHED_BYTES - len(body)
+        if left == 0:
             return False
         if chunked:
             size = int((await reader.readline()).partition(b";")[0], 16)
-            part = await reader.readexactly(size)
-            await reader.readline()
+            part = await reader.readexactly(min(size, left))
+            if size < left:
+                await reader.readline()
         else:
-            part = await reader.read(SEARCHED_BYTES - len(body))
+            part = await reader.read(left)
         if not part:
             return False
         body += part

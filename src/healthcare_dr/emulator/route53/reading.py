@@ -22,6 +22,7 @@ class Reader:
         zones = tuple(
             Zone(id=zone["Id"], name=plain_name(zone["Name"]), records=tuple(self._records(zone["Id"])))
             for zone in self._pages("list_hosted_zones", "HostedZones")
+            if not zone.get("Config", {}).get("PrivateZone")  # seen from inside its networks alone
         )
         found = list(self._pages("list_health_checks", "HealthChecks"))
         # Terraform tags a check only after it has made it: a name that is missing is asked for again.

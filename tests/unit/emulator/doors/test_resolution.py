@@ -90,4 +90,11 @@ def test_every_other_name_is_asked_for_as_ever(installed: list[tuple[object, obj
 @pytest.mark.parametrize("service", [443, "443", "https"])
 def test_the_name_of_an_api_leads_to_the_door(installed: list[tuple[object, object]], service: int | str) -> None:
     socket.getaddrinfo(f"AbC.execute-api.{EAST}.amazonaws.com", service)
-    assert installed == [("127.0.0.2", 4568)]
+    socket.getaddrinfo(f"abc.execute-api.{EAST}.amazonaws.com.", port=service)
+    assert installed == [("127.0.0.2", 4568)] * 2
+
+
+def test_a_final_dot_does_not_lead_out_of_this_machine(installed: list[tuple[object, object]]) -> None:
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo(f"abc.execute-api.{WEST}.amazonaws.com.", 443)
+    assert installed == []

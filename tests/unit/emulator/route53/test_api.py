@@ -39,7 +39,10 @@ def test_zones_records_and_checks_are_read_from_all_pages() -> None:
         stub.add_response(
             "list_hosted_zones",
             {
-                "HostedZones": [{"Id": "/hostedzone/Z1", "Name": "clinic.example.", **zone}],
+                "HostedZones": [
+                    {"Id": "/hostedzone/Z1", "Name": "clinic.example.", "Config": {"PrivateZone": False}, **zone},
+                    {"Id": "/hostedzone/Z2", "Name": "inside.example.", "Config": {"PrivateZone": True}, **zone},
+                ],
                 "IsTruncated": False,
                 **more,
             },

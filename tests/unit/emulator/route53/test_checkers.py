@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,27 +13,32 @@ import trustme
 from healthcare_dr.emulator.route53.board import Board
 from healthcare_dr.emulator.route53.checkers import Checkers
 from healthcare_dr.emulator.route53.model import CheckConfig
-from healthcare_dr.emulator.route53.probing import Outcome, probe, through_doors
+from healthcare_dr.emulator.route53.probing import Limits, Outcome, limits, probe, through_doors
 
 FAST = 100.0
 NOWHERE = through_doors({}, 1)
 
 
 class Endpoint:
-    """Answers what it is told to; None: nothing, ever."""
+    """Answers what it is told to; None: nothing, ever. A number among several parts is a pause in seconds."""
 
     def __init__(self) -> None:
-        self.answer: bytes | None = ok()
+        self.answer: bytes | tuple[bytes | float, ...] | None = ok()
+        self.asked = b""
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            self.asked = await reader.readuntil(b"\r\n\r\n")
             if self.answer is None:
                 await reader.read()
             else:
-                writer.write(self.answer)
-                await writer.drain()
+                for part in self.answer if isinstance(self.answer, tuple) else (self.answer,):
+                    if isinstance(part, bytes):
+                        writer.write(part)
+                        await writer.drain()
+                    else:
+                        await asyncio.sleep(part)
         except (OSError, EOFError):
             pass
         finally:
@@ -41,6 +47,12 @@ class Endpoint:
 
 def ok(body: bytes = b"", status: str = "200 OK", header: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\n{header}Connection: close\r\n\r\n".encode() + body
+
+
+def server_tls() -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("somebody.example").configure_cert(tls)
+    return tls
 
 
 @asynccontextmanager
@@ -58,7 +70,9 @@ def config(port: int, **other: Any) -> CheckConfig:
     return CheckConfig(**{"id": "a", "type": "HTTP", "host": "127.0.0.1", "port": port, **other})
 
 
-def probed(answer: bytes | None, *, tls: ssl.SSLContext | None = None, **other: Any) -> Outcome:
+def probed(
+    answer: bytes | tuple[bytes | float, ...] | None, *, tls: ssl.SSLContext | None = None, **other: Any
+) -> Outcome:
     async def run() -> Outcome:
         async with serving(tls=tls) as endpoint:
             endpoint.answer = answer
@@ -77,8 +91,7 @@ def test_2xx_and_3xx_are_healthy(status: str, healthy: bool) -> None:
 
 @pytest.mark.parametrize("sni", [True, False])
 def test_certificates_are_not_validated(sni: bool) -> None:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("somebody.example").configure_cert(tls)
+    tls = server_tls()
     names: list[str | None] = []
     tls.sni_callback = lambda _, name, __: names.append(name)
     found = probed(ok(), tls=tls, type="HTTPS", host="api.example", ip="127.0.0.1", sni=sni)
@@ -98,6 +111,69 @@ def test_certificates_are_not_validated(sni: bool) -> None:
 )
 def test_the_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
     assert probed(answer, type="HTTP_STR_MATCH", search="well").success is healthy
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "expected"),
+    [
+        ("HTTP", 80, "api"),
+        ("HTTP", 443, "api:443"),
+        ("HTTPS", 443, "api"),
+        ("HTTPS", 80, "api:80"),
+        ("HTTP", 1, "api:1"),
+    ],
+)
+def test_the_endpoint_is_asked_by_its_name_and_an_unusual_port(kind: str, port: int, expected: str) -> None:
+    async def run() -> bytes:
+        async with serving(tls=server_tls() if kind == "HTTPS" else None) as endpoint:
+            await probe(config(port, type=kind, host="api"), lambda *_: ("127.0.0.1", endpoint.port), FAST)
+            return bytes(endpoint.asked)
+
+    assert f"\r\nHost: {expected}\r\n".encode() in asyncio.run(run())
+
+
+def test_no_more_than_the_first_5120_bytes_is_waited_for() -> None:
+    begun = ok(b"fffff\r\nall is well" + b"x" * 5120, header="Transfer-Encoding: chunked\r\n")
+    assert probed((begun, 60.0), type="HTTP_STR_MATCH", search="well").success
+
+
+def test_the_limits_of_time_are_route_53s() -> None:
+    assert limits("HTTPS", 1) == limits("HTTP_STR_MATCH", 1) == Limits(connect=4, answer=2)
+    assert limits("TCP", 1) == Limits(connect=10, answer=2)
+    assert limits("HTTPS", 1.6) == Limits(connect=2.5, answer=1.25)
+    assert limits("HTTPS", FAST) == limits("TCP", FAST) == Limits(connect=1, answer=1)
+
+
+def test_a_probe_in_real_time_keeps_the_limits() -> None:
+    async def asked(*answer: bytes | float, **other: Any) -> bool:
+        async with serving() as endpoint:
+            endpoint.answer = answer
+            return (await probe(config(endpoint.port, **other), NOWHERE, 1)).success
+
+    async def run() -> list[bool]:
+        searching = {"type": "HTTP_STR_MATCH", "search": "well"}
+        found = await asyncio.gather(
+            asked(1.2, ok()),
+            asked(2.5, ok()),
+            asked(1.2, ok(), 1.2, b"well", **searching),
+            asked(ok(), 2.5, b"well", **searching),
+        )
+        return list(found)
+
+    assert asyncio.run(run()) == [True, False, True, False]
+
+
+def test_a_connection_that_does_not_come_about_has_the_limit_of_connecting() -> None:
+    async def run() -> tuple[Outcome, float]:
+        # No TLS there: it waits for more of a request.
+        async with serving() as endpoint:
+            began = time.monotonic()
+            outcome = await probe(config(endpoint.port, type="HTTPS"), NOWHERE, 2)
+            return outcome, time.monotonic() - began
+
+    outcome, elapsed = asyncio.run(run())
+    assert outcome == Outcome(False, "Failure: Connection timed out.")
+    assert 1.9 < elapsed < 3.5
 
 
 @pytest.mark.parametrize("answer", [None, b"hello\r\n\r\n", b""])
@@ -146,6 +222,34 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
                 await checkers.stop()
 
     asyncio.run(run())
+
+
+def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
+    async def run() -> str:
+        board, checks = Board(), {"a": config(99999, interval=10, threshold=2)}
+        checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+        checkers.follow(checks)
+        try:
+            async with asyncio.timeout(10):
+                while board.statuses(checks)["a"].healthy:
+                    await asyncio.sleep(0.01)
+        finally:
+            await checkers.stop()
+        return board.statuses(checks)["a"].observations[0].status
+
+    assert asyncio.run(run()) == "Failure: The endpoint cannot be asked (OverflowError)."
+
+
+@pytest.mark.parametrize("kind", ["CLOUDWATCH_METRIC", "RECOVERY_CONTROL"])
+def test_what_nothing_decides_is_told_once(caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    plain, inverted = CheckConfig(id="alarmed", type=kind), CheckConfig(id="turned", type=kind, inverted=True)
+    checks = {"alarmed": plain, "sum": CheckConfig(id="sum", type="CALCULATED", children=("alarmed",))}
+    checkers = Checkers(board=Board(), connect=NOWHERE, time_scale=lambda: FAST)
+    for following in (checks, checks, {**checks, "turned": inverted}):
+        checkers.follow(following)
+    line = "The health check {} is a {}, which nothing here decides: it is always {}"
+    assert caplog.messages == [line.format("alarmed", kind, "healthy"), line.format("turned", kind, "unhealthy")]
+    assert Board().verdicts({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
 
 
 def test_a_refused_connection_is_unhealthy() -> None:

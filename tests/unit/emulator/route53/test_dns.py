@@ -10,12 +10,10 @@ import dns.query
 import dns.rcode
 import pytest
 
-from free_ports import free_port
 from healthcare_dr.emulator.route53.model import CheckConfig, Record, Snapshot, Zone
-from healthcare_dr.emulator.route53.plane import DataPlane
 from healthcare_dr.errors import EmulatorError
+from unit.emulator.route53.planes import data_plane, serving
 
-DOORS = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 SHARED = "api.clinic.example"
 EAST = "abc123.execute-api.us-east-1.amazonaws.com"
 # Disabled and inverted: unhealthy whatever happens.
@@ -47,32 +45,12 @@ SNAPSHOT = Snapshot(
 )
 
 
-def running(port: int, snapshot: Callable[[], Snapshot]) -> DataPlane:
-    return DataPlane(
-        read=snapshot,
-        doors=DOORS,
-        door_port=1,
-        dns_address="127.0.0.1",
-        dns_port=port,
-        time_scale=lambda: 2.0,
-    )
-
-
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    port = free_port()
-    plane = running(port, lambda: SNAPSHOT)
-    plane.start()
-    try:
-        for _ in range(200):
-            if plane.checks():
-                break
-            dns.query.udp(dns.message.make_query(SHARED, "A"), "127.0.0.1", port=port, timeout=5)
+    with serving(SNAPSHOT) as (port, plane):
         assert plane.zone_targets() == {SHARED: {"us-east-1": "abc123", "us-west-2": "def456"}}
         assert not plane.checks()["down"].healthy
         yield port
-    finally:
-        plane.stop()
 
 
 @pytest.fixture(params=["udp", "tcp"])
@@ -141,4 +119,4 @@ def test_dig_understands_the_answers(port: int) -> None:
 
 def test_a_taken_port_is_refused(port: int) -> None:
     with pytest.raises(EmulatorError, match="choose another port"):
-        running(port, lambda: SNAPSHOT).start()
+        data_plane(port, lambda: SNAPSHOT).start()

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from healthcare_dr.emulator.route53.board import Board
 from healthcare_dr.emulator.route53.health import Streak, share_of, verdict
-from healthcare_dr.emulator.route53.model import CheckConfig, Record
+from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, Record
 from healthcare_dr.emulator.route53.selection import choose
 
 PICKS = 100_000
@@ -67,8 +68,17 @@ def test_a_calculated_check_counts_its_children(children: list[tuple[bool, bool,
     }
     shares = {str(number): float(up) for number, (up, _, _) in enumerate(children)}
     check = CheckConfig(id="sum", type="CALCULATED", children=tuple(checks), child_threshold=threshold)
-    expected = sum(disabled or up != inverted for up, disabled, inverted in children)
+    expected = sum((disabled or up) != inverted for up, disabled, inverted in children)
     assert verdict(check, {**checks, "sum": check}, shares) is (expected >= threshold)
+
+
+@pytest.mark.parametrize(("failing", "healthy"), [(1, True), (6, True), (7, False), (8, False)])
+def test_a_checker_that_has_not_probed_yet_has_its_vote(failing: int, healthy: bool) -> None:
+    board, check = Board(), CheckConfig(id="a", type="HTTPS", threshold=1)
+    for region in CHECKER_REGIONS[:failing]:
+        board.note(check, Observation(region, "127.0.0.1", "Failure", 0.0), success=False)
+    assert board.verdicts({"a": check}) == {"a": healthy}
+    assert board.statuses({"a": check})["a"].share == (8 - failing) / 8
 
 
 def test_weights_are_shares_of_the_answers() -> None:
