@@ -195,7 +195,10 @@ def test_a_killed_drill_is_healed_by_hand(deployed: Deployed) -> None:
 
 
 @pytest.mark.requirement("C1", "C2")
-def test_in_real_time_with_the_default_settings(deployed: Deployed) -> None:
+def test_in_real_time_with_the_default_settings_clients_have_recovered_within_the_aim(deployed: Deployed) -> None:
     journal = drill(deployed, "region-refused")
     assert journal["settings"]["time_scale"] == 1
-    assert 0 < journal["milestones"]["rto_seconds"] < 300
+    assert journal["floor_seconds"] == 40, "not the default settings"
+    # A promise, not a figure of performance: "recovery time, aim" of the verdict, of which health checks and caches may
+    # take 40 s. The drill itself holds the one that binds, less than 300 s.
+    assert 0 < journal["milestones"]["rto_seconds"] <= 60

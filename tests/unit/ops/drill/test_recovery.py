@@ -141,3 +141,18 @@ def test_steady_success_keeps_its_word(told_in: str, fault: int, dice: Any) -> N
 def test_the_budget_spent_lies_between_nothing_and_the_whole_time(told_in: str, scale: float) -> None:
     spent = error_budget(told(told_in), fault=0.0, availability_percent=99.9, time_scale=scale).spent_seconds
     assert spent == pytest.approx(told_in.count("x") * scale)
+
+
+@given(letters, st.lists(st.booleans(), max_size=40), st.integers(0, 10), st.integers(0, 40))
+def test_what_is_known_after_a_failure_stays_so_however_late_it_is_asked(
+    told_in: str, named: list[bool], fault: int, until: int
+) -> None:
+    def asked(end: int) -> Milestones:
+        looks = [seen(float(at), {EAST: 1} if names else {WEST: 1}) for at, names in enumerate(named[:end])]
+        return milestones(told(told_in[:end]), looks, fault=float(fault), lost=(EAST,), window=WINDOW)
+
+    early, late = asked(until), asked(40)
+    for name in ("first_failure", "first_success", "dns_changed"):
+        assert getattr(early, name) in (None, getattr(late, name))
+    if early.first_failure is not None:
+        assert early.steady_success in (None, late.steady_success)

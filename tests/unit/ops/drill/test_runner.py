@@ -5,12 +5,16 @@ import signal
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill import recovery
 from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.drill.model import Milestones
 from healthcare_dr.ops.drill.record import Entry
+from healthcare_dr.ops.drill.recovery import milestones
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from unit.ops.drill.made_up_platform import EAST, RATE, WEST, Platform, drill, experiment
 from unit.ops.fakes import RecordingProgress
@@ -39,6 +43,29 @@ def test_recovery_is_not_known_while_a_request_hangs_that_may_spoil_it() -> None
     assert next(event.at for event in journal.events if event.kind == "undo") == pytest.approx(60.0, abs=0.5)
     journal = drill(Platform(hangs_since=50.0, hangs_until=90.0), experiment()).run()
     assert next(event.at for event in journal.events if event.kind == "undo") < 41.0
+
+
+@pytest.mark.parametrize("takes", [0.0, 0.5])
+def test_asking_what_is_known_takes_little_of_the_time_and_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, takes: float
+) -> None:
+    platform, spent = Platform(), [0.0]
+    plain = drill(Platform(), experiment()).run()
+
+    def slow(*arguments: Any, **options: Any) -> Milestones:
+        platform.now += takes
+        spent[0] += takes
+        return milestones(*arguments, **options)
+
+    monkeypatch.setattr(recovery, "milestones", slow)
+    journal = drill(platform, experiment()).run()
+    assert (journal.outcome, journal.lost) == (plain.outcome, plain.lost)
+    assert journal.milestones is not None
+    assert plain.milestones is not None
+    assert journal.milestones.rto_seconds == pytest.approx(plain.milestones.rto_seconds, abs=2 * takes)
+    assert journal.healed is not None
+    # The last question is asked when all is over, once more.
+    assert spent[0] <= (journal.healed - journal.milestones.fault) / 20 + 2 * takes
 
 
 @pytest.mark.trap(27)
