@@ -67,11 +67,17 @@ def requests(
 
 
 def error_budget(
-    samples: Iterable[Sample], *, fault: float, availability_percent: float, time_scale: float = 1.0
+    samples: Iterable[Sample],
+    *,
+    fault: float,
+    availability_percent: float,
+    time_scale: float = 1.0,
+    patience: float = inf,
 ) -> ErrorBudget:
     """What was spent since `fault` of the unavailability that `availability_percent` allows in 30 days.
 
-    Each second in which requests were due costs the share of them that failed, times `time_scale`.
+    Each second in which requests were due costs the share of them that failed, or took longer than `patience` seconds,
+    times `time_scale`.
     """
     total: Counter[int] = Counter()
     failed: Counter[int] = Counter()
@@ -79,7 +85,7 @@ def error_budget(
         if sample.at >= fault:
             second = floor(sample.at - fault)
             total[second] += 1
-            failed[second] += not sample.succeeded
+            failed[second] += not sample.succeeded or sample.seconds > patience
     return ErrorBudget(
         availability_percent=availability_percent,
         budget_seconds=round((100 - availability_percent) / 100 * BUDGET_DAYS * DAY_SECONDS, 3),

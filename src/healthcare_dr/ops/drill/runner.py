@@ -131,7 +131,11 @@ class Drill:
             until=None if self.experiment.serves() else played.milestones.steady_success or played.healed,
         )
         budget = recovery.error_budget(
-            samples, fault=played.fault, availability_percent=AVAILABILITY_PERCENT, time_scale=self.time_scale
+            samples,
+            fault=played.fault,
+            availability_percent=AVAILABILITY_PERCENT,
+            time_scale=self.time_scale,
+            patience=self.experiment.load.timeout_seconds,
         )
         found |= {"milestones": played.milestones, "healed": played.healed, "requests": counted, "error_budget": budget}
         self._begin("looking for what is missing")

@@ -115,6 +115,9 @@ def test_the_error_budget_weighs_each_second_by_its_failures() -> None:
     budget = error_budget(some, fault=1.0, availability_percent=99.95, time_scale=10.0)
     assert budget.budget_seconds == 1296.0
     assert budget.spent_seconds == pytest.approx((0.5 + 1.0) * 10)
+    late = [*some, sample(3.5, seconds=5.2)]
+    assert error_budget(late, fault=1.0, availability_percent=99.95).spent_seconds == pytest.approx(1.5)
+    assert error_budget(late, fault=1.0, availability_percent=99.95, patience=5.0).spent_seconds == pytest.approx(2.0)
 
 
 letters = st.text("..x", max_size=40)
