@@ -19,7 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator.conditions import DoorFault
-from integration.platform_run import REGIONS, Deployed, eventually
+from integration.platform_run import REGIONS, SUFFIX, Deployed, eventually
 
 PRIMARY, SECONDARY = REGIONS
 SCALE = 10
@@ -54,7 +54,7 @@ def named(deployed: Deployed) -> set[str]:
 def healthy(deployed: Deployed) -> set[str]:
     """The regions' verdicts that are good: `health <region>`."""
     return {
-        check.name.removeprefix("healthcare-dr-").removesuffix("-it").replace("health-", "health ", 1)
+        check.name.removeprefix("healthcare-dr-").removesuffix(f"-{SUFFIX}").replace("health-", "health ", 1)
         for check in deployed.emulator.checks().values()
         if check.healthy and check.name.startswith("healthcare-dr-health-")
     }

@@ -229,6 +229,32 @@ def test_get_dnssec_of_an_unknown_zone_is_refused(mended: Clients) -> None:
         mended("route53").get_dnssec(HostedZoneId="Z0123456789ABC")
 
 
+def test_tags_of_several_health_checks_are_answered(holds_only_when_mended: Callable[[Probe], None]) -> None:
+    def probe(client: Clients) -> bool:
+        route53, ids = client("route53"), []
+        for number in range(2):
+            made = route53.create_health_check(
+                CallerReference=uuid.uuid4().hex,
+                HealthCheckConfig={"Type": "HTTPS", "FullyQualifiedDomainName": "a.example", "Port": 443},
+            )["HealthCheck"]["Id"]
+            tag = {"Key": "Name", "Value": f"check-{number}"}
+            route53.change_tags_for_resource(ResourceType="healthcheck", ResourceId=made, AddTags=[tag])
+            ids.append(made)
+        try:
+            found = route53.list_tags_for_resources(ResourceType="healthcheck", ResourceIds=ids)["ResourceTagSets"]
+        except ClientError:
+            return False
+        names = {tagged["ResourceId"]: tagged["Tags"] for tagged in found}
+        return names == {id: [{"Key": "Name", "Value": f"check-{number}"}] for number, id in enumerate(ids)}
+
+    holds_only_when_mended(probe)
+
+
+def test_tags_of_an_unknown_health_check_are_refused(mended: Clients) -> None:
+    with pytest.raises(ClientError, match="NoSuchHealthCheck"):
+        mended("route53").list_tags_for_resources(ResourceType="healthcheck", ResourceIds=[str(uuid.uuid4())])
+
+
 def test_a_jwt_authorizer_has_nothing_of_a_lambda_authorizer(holds_only_when_mended: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         apis = client("apigatewayv2")

@@ -52,6 +52,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     route53.keep_children_of_calculated_checks,
     route53.write_booleans_as_xml_does,
     route53.answer_get_dnssec,
+    route53.answer_tags_of_many,
     apigateway.keep_jwt_authorizers_plain,
     apigateway.ask_the_function_for_permission,
     iam.call_a_session_by_its_role,

@@ -63,6 +63,46 @@ def answer_get_dnssec() -> None:
     route53.handle_request = handle
 
 
+def answer_tags_of_many() -> None:
+    """ListTagsForResources was unknown; like ListTagsForResource, it refuses what it does not know."""
+    inner = route53.handle_request
+
+    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
+        tagged = re.fullmatch(rf"/{route53.API_VERSION}/tags/([^/]+)", path)
+        if method != "POST" or tagged is None:
+            response: Response = await inner(method, path, headers, body, query)
+            return response
+        kind, ids = (
+            tagged[1],
+            [
+                (found.text or "").strip()
+                for found in route53._parse_body(body).iter()
+                if found.tag.endswith("ResourceId")
+            ],
+        )
+        for id in ids:
+            known: Response = await inner("GET", f"{path}/{id}", headers, b"", query)
+            if known[0] != 200:
+                return known
+
+        def build(root: Element) -> None:
+            sets = SubElement(root, "ResourceTagSets")
+            for id in ids:
+                found = SubElement(sets, "ResourceTagSet")
+                SubElement(found, "ResourceType").text = kind
+                SubElement(found, "ResourceId").text = id
+                tags = SubElement(found, "Tags")
+                for key, value in route53._tags.get((kind, id), {}).items():
+                    tag = SubElement(tags, "Tag")
+                    SubElement(tag, "Key").text = key
+                    SubElement(tag, "Value").text = value
+
+        answered: Response = route53._xml_response("ListTagsForResourcesResponse", build)
+        return answered
+
+    route53.handle_request = handle
+
+
 def answer_status_from(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
     """GetHealthCheckStatus was unknown; it tells what the checkers of the data plane saw last.
 
