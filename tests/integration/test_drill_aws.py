@@ -81,7 +81,7 @@ def play(deployed: Deployed, settings: Settings, account: Target, name: str, ask
 
 
 @pytest.mark.requirement("C1", "C2", "C3")
-@pytest.mark.parametrize("fault", ["api-throttled", "dependency-denied", "planned-failover"])
+@pytest.mark.parametrize("fault", ["planned-failover", "api-throttled"])
 def test_a_drill_on_aws_is_played_to_its_end(
     deployed: Deployed, settings: Settings, account: Target, fault: str, tmp_path: Path
 ) -> None:

@@ -72,14 +72,12 @@ def answer_tags_of_many() -> None:
         if method != "POST" or tagged is None:
             response: Response = await inner(method, path, headers, body, query)
             return response
-        kind, ids = (
-            tagged[1],
-            [
-                (found.text or "").strip()
-                for found in route53._parse_body(body).iter()
-                if found.tag.endswith("ResourceId")
-            ],
-        )
+        asked = route53._parse_body(body)
+        if asked is None:
+            refused: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
+            return refused
+        kind = tagged[1]
+        ids = [(found.text or "").strip() for found in asked.iter() if found.tag.endswith("ResourceId")]
         for id in ids:
             known: Response = await inner("GET", f"{path}/{id}", headers, b"", query)
             if known[0] != 200:

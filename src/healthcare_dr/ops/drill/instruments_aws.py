@@ -91,11 +91,14 @@ class CloudWatchChecks:
             ],
             StartTime=end - LOOK_BACK,
             EndTime=end,
-            ScanBy="TimestampDescending",
         )
-        values = {result["Id"]: result["Values"] for result in answer["MetricDataResults"]}
-        found = {name: values.get(f"check{number}") for number, (_, name) in enumerate(names)}
-        return {name: value[0] >= 1 for name, value in found.items() if value}
+        newest = {
+            result["Id"]: max(zip(result["Timestamps"], result["Values"], strict=True))[1]
+            for result in answer["MetricDataResults"]
+            if result["Values"]
+        }
+        told = {name: newest.get(f"check{number}") for number, (_, name) in enumerate(names)}
+        return {name: value >= 1 for name, value in told.items() if value is not None}
 
 
 def health_checks(route53: Any, names: Names, regions: tuple[str, str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a drill on AWS reads: real clients, whose requests and answers are checked against the services' models."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -41,7 +41,17 @@ class Clock:
 
 
 def answer(*values: list[float]) -> dict[str, Any]:
-    return {"MetricDataResults": [{"Id": f"check{number}", "Values": value} for number, value in enumerate(values)]}
+    """By check, the newest value first, a minute apart; in the order that CloudWatch did not promise."""
+    return {
+        "MetricDataResults": [
+            {
+                "Id": f"check{number}",
+                "Timestamps": [NOW - timedelta(minutes=age) for age in reversed(range(len(value)))],
+                "Values": value[::-1],
+            }
+            for number, value in enumerate(values)
+        ]
+    }
 
 
 def checks(client: Any, clock: Clock, run: Callable[[Callable[[], None]], None]) -> CloudWatchChecks:
@@ -78,7 +88,6 @@ def test_verdicts_are_the_newest_minute_of_the_metric() -> None:
             "MetricDataQueries": queries,
             "StartTime": datetime(2026, 1, 2, 2, 59, 5, tzinfo=UTC),
             "EndTime": NOW,
-            "ScanBy": "TimestampDescending",
         },
     )
     found = checks(client, Clock(), at_once)()
