@@ -34,7 +34,7 @@ def a_function_with_other_variables(deployed: Deployed) -> Iterator[None]:
         client.update_function_configuration(FunctionName=name, Environment={"Variables": before})
 
 
-@damage("functions", WEST, "live calls version $LATEST, not 1")
+@damage("functions", WEST, "live calls version $LATEST, not ")
 def an_alias_that_calls_something_else(deployed: Deployed) -> Iterator[None]:
     client, alias = deployed.client("lambda", WEST), {"FunctionName": deployed.names.of("patient-api"), "Name": "live"}
     before = client.get_alias(**alias)["FunctionVersion"]

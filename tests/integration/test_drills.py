@@ -14,6 +14,8 @@ from integration.platform_run import HDR, REGIONS, ROOT, Deployed, eventually
 PRIMARY, SECONDARY = REGIONS
 SCALE = 10
 FAST = ("--time-scale", str(SCALE))
+# The API keeps its own verdict for 5 s, which nothing speeds up: beyond this, one that is bad is seen three times.
+CALM = ("--time-scale", "4")
 Journal = dict[str, Any]
 pytestmark = pytest.mark.measures_time
 
@@ -123,7 +125,7 @@ def test_with_both_regions_unhealthy_dns_answers_with_both(deployed: Deployed) -
 
 @pytest.mark.parametrize("fault", ["flapping", "region-slow"])
 def test_a_region_that_is_within_the_limits_keeps_its_traffic(deployed: Deployed, fault: str) -> None:
-    journal = drill(deployed, fault, *FAST)
+    journal = drill(deployed, fault, *CALM)
     assert journal["milestones"]["dns_changed"] is None
     assert answered_from(journal, after=journal["milestones"]["fault"], before=undone(journal)) >= {PRIMARY}
 
