@@ -118,6 +118,11 @@ class Ledger:
                 found[region] = max(found[region], now - self._waited[region].at)
             return found
 
+    def awaited(self) -> frozenset[str]:
+        """The regions where nothing has arrived yet, though another one has acknowledged a patient."""
+        with self._lock:
+            return frozenset(self._waited.keys() - self._readable.keys())
+
     def _follow(self, region: str) -> None:
         pause, last = 0.0, -1
         while not self._stop.wait(pause):

@@ -42,6 +42,9 @@ class Ledger(Protocol):
     def writes(self) -> tuple[Write, ...]:
         """All that were acknowledged so far."""
 
+    def awaited(self) -> frozenset[str]:
+        """The regions where nothing has arrived yet that another one has acknowledged."""
+
     def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
         """What other regions acknowledged and this one does not have; of `numbers` alone where they are given."""
 

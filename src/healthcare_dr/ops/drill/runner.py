@@ -191,6 +191,7 @@ class Drill:
                 now=now,
                 window=WINDOW_SECONDS,
                 waiting_since=self.prober.waiting_since(),
+                awaited=self.ledger.awaited(),
             )
             held = now >= began + WINDOW_SECONDS and all(condition.held for condition in found)
             if held or now >= began + STEADY_SECONDS:

@@ -1,6 +1,6 @@
 """The steady state: whether the last seconds were as they should be. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from healthcare_dr.ops.drill.journal import Condition
@@ -20,10 +20,12 @@ def conditions(
     now: float,
     window: float,
     waiting_since: float | None,
+    awaited: Collection[str] = (),
 ) -> tuple[Condition, ...]:
     """Each of an experiment's `steady_state`, judged by what was seen in the last `window` seconds before `now`.
 
-    `waiting_since` is when the oldest request that has not ended was due: one that hangs has no sample yet.
+    `waiting_since` is when the oldest request that has not ended was due: one that hangs has no sample yet. `awaited`
+    are the regions where nothing has arrived that another one acknowledged: a lag that was never seen is not judged.
     """
     sent = [sample for sample in samples if now - window <= sample.at <= now]
     seen = [observation for observation in observations if now - window <= observation.at <= now]
@@ -31,7 +33,7 @@ def conditions(
         "requests-succeed": _requests(sent, 0.0 if waiting_since is None else now - waiting_since),
         "checks-healthy": _checks(seen),
         "dns-names-both": _dns(seen, regions),
-        "replication-caught-up": _lag(seen, regions),
+        "replication-caught-up": _lag(seen, awaited),
     }
     return tuple(Condition(name=name, held=judged[name][0], seen=judged[name][1]) for name in hypotheses)
 
@@ -54,9 +56,9 @@ def _dns(seen: list[Observation], regions: tuple[str, str]) -> tuple[bool, str]:
     return named == set(regions), f"DNS names {', '.join(sorted(named)) or 'nothing'}"
 
 
-def _lag(seen: list[Observation], regions: tuple[str, str]) -> tuple[bool, str]:
+def _lag(seen: list[Observation], awaited: Collection[str]) -> tuple[bool, str]:
     lag = seen[-1].lag if seen else {}
-    if unseen := [region for region in regions if region not in lag]:
-        return False, f"nothing was replicated yet to {', '.join(unseen)}"
+    if awaited or not lag:
+        return False, f"nothing was replicated yet to {', '.join(sorted(awaited)) or 'any region'}"
     worst = max(lag.values())
     return worst <= LAG_SECONDS, f"replication takes {worst:.1f} s"

@@ -88,6 +88,9 @@ class Platform:
     def writes(self) -> tuple[Write, ...]:
         return ()
 
+    def awaited(self) -> frozenset[str]:
+        return frozenset()
+
     def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
         if region == WEST and self.now >= self.healed_at + self.arrive_after > 0:
             self.lost_writes = {number for number in self.lost_writes if number < 0}

@@ -136,6 +136,9 @@ def test_lag_is_not_known_before_anything_has_arrived(regions: dict[str, Region]
     try:
         until(lambda: len(regions[WEST].seen) > 1)
         assert ledger.lag() == {}
+        assert set(ledger.awaited()) == {WEST}
+        regions[WEST].readable = True
+        until(lambda: not ledger.awaited())
     finally:
         ledger.stop()
 
