@@ -41,12 +41,12 @@ def healed(
         DeploymentError: a region cannot be asked.
     """
     deadline = clock() + ARRIVAL_SECONDS
-    missing = {region: ledger.missing(region, at=clock(), fault_at=fault_at) for region in regions}
+    missing = {region: ledger.missing(region, at=clock(), fault_at=fault_at, own=True) for region in regions}
     while any(found.numbers for found in missing.values()) and clock() < deadline:
         sleep(POLL_SECONDS)
         for region, found in missing.items():
             if found.numbers:
-                again = ledger.missing(region, at=clock(), fault_at=fault_at, numbers=found.numbers)
+                again = ledger.missing(region, at=clock(), fault_at=fault_at, numbers=found.numbers, own=True)
                 missing[region] = Missing(
                     at=again.at,
                     region=region,

@@ -145,8 +145,10 @@ class Ledger:
                     self._readable[region] = self._clock() - write.at
                     del self._waited[region]
 
-    def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
-        """The acknowledged writes, its own included, that this region's own endpoint does not have, read newest first.
+    def missing(
+        self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
+    ) -> Missing:
+        """What other regions acknowledged, with `own` this one too, and its own endpoint does not have, newest first.
 
         An update is there when its version is, a document when its bytes are in the region's own bucket. With
         `numbers`, only these writes are looked for.
@@ -154,7 +156,7 @@ class Ledger:
         Raises:
             DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
         """
-        wanted = self._chosen(numbers)[::-1]
+        wanted = [write for write in reversed(self._chosen(numbers)) if own or write.region != region]
         there = self._each(lambda write: self._there(region, write), wanted)
         lost = [write for write, found in zip(wanted, there, strict=True) if not found]
         return Missing(

@@ -45,8 +45,11 @@ class Ledger(Protocol):
     def awaited(self) -> frozenset[str]:
         """The regions where nothing has arrived yet that another one has acknowledged."""
 
-    def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
-        """What other regions acknowledged and this one does not have; of `numbers` alone where they are given."""
+    def missing(
+        self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
+    ) -> Missing:
+        """What other regions acknowledged, with `own` this one too, and it does not have; of `numbers` alone where
+        they are given."""
 
     def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
         """The documents that are not final in this region, by their numbers; of `numbers` alone where given."""

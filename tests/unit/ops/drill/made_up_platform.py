@@ -37,6 +37,7 @@ class Platform:
     running: int = 0
     hangs_since: float = 0.0
     hangs_until: float = 0.0
+    finished: bool = False
     fails: float | None = None
     """When the clients cannot go on."""
 
@@ -91,7 +92,12 @@ class Platform:
     def awaited(self) -> frozenset[str]:
         return frozenset()
 
-    def missing(self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None) -> Missing:
+    def missing(
+        self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
+    ) -> Missing:
+        assert own == (self.healed_at > 0 and not self.broken), (
+            "a survivor is asked for its own writes when all is over"
+        )
         if region == WEST and self.now >= self.healed_at + self.arrive_after > 0:
             self.lost_writes = {number for number in self.lost_writes if number < 0}
         numbers = tuple(sorted(self.lost_writes)) if region == WEST else ()
@@ -140,6 +146,7 @@ class Prober(Instruments):
         return tuple(self._platform.samples)
 
     def finish(self) -> None:
+        self._platform.finished = True
         self._platform.now = max(self._platform.now, self._platform.hangs_until)
 
     def check(self) -> None:

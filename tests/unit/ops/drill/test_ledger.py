@@ -52,10 +52,11 @@ def ledger(answers: dict[str, int], now: list[float]) -> Ledger:
 
 
 @pytest.mark.requirement("R4.2")
-def test_missing_are_those_of_either_region_that_are_not_there() -> None:
+@pytest.mark.parametrize(("own", "numbers", "count"), [(False, (31, 38), 30), (True, (31, 36, 38), 40)])
+def test_missing_are_those_that_are_not_there(own: bool, numbers: tuple[int, ...], count: int) -> None:
     gone = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404, "/fhir/Patient/i36": 404}
-    found = ledger(gone, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5)
-    assert (found.numbers, found.looked_for, found.seconds, found.at) == ((31, 36, 38), 40, 8.5, 50.0)
+    found = ledger(gone, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5, own=own)
+    assert (found.numbers, found.looked_for, found.seconds, found.at) == (numbers, count, 8.5, 50.0)
 
 
 def test_nothing_missing_reaches_back_no_time() -> None:
@@ -78,7 +79,7 @@ def test_a_region_that_does_not_tell_is_an_error_not_a_loss(answers: dict[str, i
 def test_only_the_numbers_that_are_asked_for_are_looked_for() -> None:
     gone = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404, "/fhir/Patient/i36": 404}
     found = ledger(gone, [0.0]).missing("us-west-2", at=50.0, fault_at=39.5, numbers=(38, 37, 36))
-    assert (found.numbers, found.looked_for) == ((36, 38), 3)
+    assert (found.numbers, found.looked_for) == ((38,), 2)
 
 
 def told(answer: Callable[[httpx.Request, int], httpx.Response]) -> tuple[Ledger, list[float], Counter[str]]:
