@@ -95,9 +95,7 @@ class Platform:
     def missing(
         self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
     ) -> Missing:
-        assert own == (self.healed_at > 0 and not self.broken), (
-            "a survivor is asked for its own writes when all is over"
-        )
+        assert own == self.finished, "a survivor is asked for its own writes only when nobody sends any more"
         if region == WEST and self.now >= self.healed_at + self.arrive_after > 0:
             self.lost_writes = {number for number in self.lost_writes if number < 0}
         numbers = tuple(sorted(self.lost_writes)) if region == WEST else ()
