@@ -153,8 +153,9 @@ class Experiment(_Model):
         return next((step for step in ordered if step.fault in TAKE_AWAY), ordered[0])
 
     def serves(self) -> bool:
-        """Whether clients have to be served all the time: nothing turns them away, however slow it is."""
-        return not any(step.fault in TAKE_AWAY and step.fault not in ("slow", "drained") for step in self.method)
+        """Whether clients have to be served all the time: nothing turns them away, and nobody has to leave."""
+        turned_away = any(step.fault in TAKE_AWAY and step.fault not in ("slow", "drained") for step in self.method)
+        return self.expect in ("none", "drain") and not turned_away
 
     def document(self) -> dict[str, Any]:
         """As the YAML says it, defaults filled in."""

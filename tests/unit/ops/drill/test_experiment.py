@@ -62,6 +62,13 @@ def test_flapping_is_shorter_than_the_threshold_of_the_checks() -> None:
     assert all(step.lasting is not None and step.lasting < 20 for step in experiment.load("flapping").method)
 
 
+def test_who_is_served_all_the_time() -> None:
+    served = {name for name in NAMES if experiment.load(name).serves()}
+    assert served == {
+        "planned-failover", "region-slow", "regions-disconnected", "replication-lag", "replication-paused",
+    }  # fmt: skip
+
+
 def test_slow_is_within_the_limits_of_health_checks_and_too_slow_beyond() -> None:
     (slow,) = experiment.load("region-slow").method
     (too_slow,) = experiment.load("region-too-slow").method
