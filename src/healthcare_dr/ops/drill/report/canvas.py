@@ -102,7 +102,9 @@ class Canvas:
 
     def _lines(self) -> list[str]:
         parts = []
-        for index, (mark, level) in enumerate(zip(self._marks, self._levels, strict=True), start=1):
+        numbered = list(enumerate(zip(self._marks, self._levels, strict=True), start=1))
+        # The highest first: its line passes behind the numbers below it.
+        for index, (mark, level) in sorted(numbered, key=lambda numbered: -numbered[1][1]):
             x, y = number(self.x(mark.at)), self.top - 6 - LEVEL * level
             line = f'x1="{x}" x2="{x}" y1="{number(y + 3)}" y2="{number(self.top + self.height)}"'
             parts.append(

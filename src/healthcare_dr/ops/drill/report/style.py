@@ -33,7 +33,8 @@ figure{{margin:1.4rem 0}}figcaption p{{font-size:.875rem}}
 .moments .good{{color:var(--good)}}
 .chart{{display:block;width:100%;height:auto}}.chart text{{font-size:11px;fill:var(--faint)}}
 .chart .name{{fill:var(--ink)}}.grid{{stroke:var(--rule)}}.axis{{stroke:var(--faint)}}
-.when line{{stroke:var(--ink);stroke-dasharray:4 3}}.when text{{fill:var(--ink);font-weight:700}}
+.when line{{stroke:var(--ink);stroke-dasharray:4 3}}
+.when text{{fill:var(--ink);font-weight:700;paint-order:stroke;stroke:var(--paper);stroke-width:5}}
 .when.fault line{{stroke:var(--bad)}}.when.fault text{{fill:var(--bad)}}
 .when.good line{{stroke:var(--good)}}.when.good text{{fill:var(--good)}}
 polyline{{fill:none;stroke-width:1.6}}polyline.worst{{stroke-width:5}}rect{{shape-rendering:crispEdges}}
