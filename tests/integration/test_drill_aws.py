@@ -23,7 +23,8 @@ from unit.ops.fakes import RecordingProgress
 
 PRIMARY, SECONDARY = REGIONS
 SCALE = 10
-pytestmark = pytest.mark.measures_time
+# A drill has its own limits, and tells which one it reached.
+pytestmark = [pytest.mark.measures_time, pytest.mark.timeout(900)]
 
 
 class Account:

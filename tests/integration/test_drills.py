@@ -17,7 +17,8 @@ FAST = ("--time-scale", str(SCALE))
 # The API keeps its own verdict for 5 s, which nothing speeds up: beyond this, one that is bad is seen three times.
 CALM = ("--time-scale", "4")
 Journal = dict[str, Any]
-pytestmark = pytest.mark.measures_time
+# A drill has its own limits, and tells which one it reached.
+pytestmark = [pytest.mark.measures_time, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(autouse=True)
