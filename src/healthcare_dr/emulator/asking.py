@@ -11,7 +11,7 @@ from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.errors import EmulatorError
 
-SECRET_HEADER: Final = "x-healthcare-dr-root"  # noqa: S105
+SECRET_HEADER: Final = "x-healthcare-dr-root"  # noqa: S105 - the name of a header
 TIMEOUT_SECONDS: Final = 10
 
 

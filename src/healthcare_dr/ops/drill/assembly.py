@@ -10,7 +10,7 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import counted
-from healthcare_dr.ops.drill.building import Held, Place, built, new_clock
+from healthcare_dr.ops.drill.building import Held, Place, buckets_of, built, new_clock
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults import Faults
 from healthcare_dr.ops.drill.ledger import Endpoint
@@ -64,10 +64,7 @@ def assembled(
             )
             for role, region in zip(("Primary", "Secondary"), regions, strict=True)
         },
-        buckets={
-            region: outputs[f"DocumentsBucket{role}"]
-            for role, region in zip(("Primary", "Secondary"), regions, strict=True)
-        },
+        buckets=buckets_of(outputs, regions),
         make_resolver=lambda: DnsResolver(server=emulator.dns(), port=doors[regions[0]][1]),
         trust=ssl.create_default_context(cafile=str(emulator.certificate)),
         token=emulator.token(subject="drill", tenant=TENANT, scopes=DEMO_SCOPES, audience=settings.oidc_audience),

@@ -16,7 +16,7 @@ from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import first_answering
 from healthcare_dr.ops.drill import instruments_aws as look
-from healthcare_dr.ops.drill.building import Held, Place, built, new_clock
+from healthcare_dr.ops.drill.building import Held, Place, buckets_of, built, new_clock
 from healthcare_dr.ops.drill.client import region_of
 from healthcare_dr.ops.drill.consent import Consent
 from healthcare_dr.ops.drill.experiment import Experiment
@@ -94,10 +94,7 @@ def assembled_aws(
         label="aws",
         target=target,
         endpoints=places,
-        buckets={
-            region: outputs[f"DocumentsBucket{role}"]
-            for role, region in zip(("Primary", "Secondary"), regions, strict=True)
-        },
+        buckets=buckets_of(outputs, regions),
         make_resolver=lambda: DnsResolver(server=server, port=look.HTTPS),
         trust=ssl.create_default_context(),
         token=bearer,

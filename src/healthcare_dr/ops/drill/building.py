@@ -33,6 +33,12 @@ def new_clock() -> Callable[[], float]:
     return lambda: time.monotonic() - began
 
 
+def buckets_of(outputs: Mapping[str, str], regions: tuple[str, str]) -> dict[str, str]:
+    """The buckets of documents by region, out of the flat outputs of the stacks."""
+    roles = zip(("Primary", "Secondary"), regions, strict=True)
+    return {region: outputs[f"DocumentsBucket{role}"] for role, region in roles}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where a drill is played: how its clients find and trust the APIs, what is looked at, and what can be broken."""
