@@ -14,6 +14,7 @@ from typing import Any
 from healthcare_dr.emulator import conditions
 from healthcare_dr.emulator.configuration import HOST, Ports, process_environment
 from healthcare_dr.emulator.credentials import make_secrets
+from healthcare_dr.emulator.garbage import keep_collections_short
 from healthcare_dr.emulator.issuer import IssuerServer
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import exclusive
@@ -129,6 +130,7 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
             await asyncio.to_thread(planes.stop)
 
     layout.unsaved.touch()
+    keep_collections_short()
     try:
         await serve(app.app, config, shutdown_trigger=to_end)
     finally:

@@ -2,12 +2,15 @@
 
 import json
 import ssl
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
+from botocore.config import Config
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.fixes.lambda_runtime import MOST_WORKERS
@@ -47,3 +50,18 @@ def test_a_burst_waits_for_the_processes_there_are(
         return len({json.load(answer["Payload"]) for answer in answers}) <= MOST_WORKERS
 
     holds_only_when_mended(bounded)
+
+
+def test_who_waits_for_a_process_too_long_is_throttled(make_function: Callable[..., str], mended: Clients) -> None:
+    source = "import time\n\ndef handler(event, context):\n    time.sleep(event)\n"
+    arn = make_function(mended, f"busy-{uuid.uuid4()}", source)
+    # Once: a client of boto3's would come again until it is served.
+    functions = mended("lambda", config=Config(retries={"total_max_attempts": 1}))
+    functions.invoke(FunctionName=arn, Payload=b"0")
+    with ThreadPoolExecutor(MOST_WORKERS) as pool:
+        busy = [pool.submit(functions.invoke, FunctionName=arn, Payload=b"8") for _ in range(MOST_WORKERS)]
+        time.sleep(1)
+        with pytest.raises(functions.exceptions.TooManyRequestsException):
+            functions.invoke(FunctionName=arn, Payload=b"0")
+        assert all("FunctionError" not in call.result() for call in busy)
+    assert functions.invoke(FunctionName=arn, Payload=b"0")["StatusCode"] == 200

@@ -4,8 +4,8 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
 
 import httpx
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +19,10 @@ Targets = Callable[[], Mapping[str, Mapping[str, str]]]
 
 # HTTP APIs end an integration after 30 s; the embedded AWS does that itself.
 TIMEOUT = httpx.Timeout(35, connect=5)
+# A laptop serves no more at once, whatever is asked of it. Who waits for longer is throttled, as by API Gateway: a
+# client that is told so soon comes again, and one that is answered after it gave up was served in vain.
+AT_ONCE = 16
+PLACE_SECONDS = 2.0
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -62,6 +66,7 @@ class Forwarding:
         self._apis = apis
         self._targets = targets
         self._fault = fault
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._api_name = re.compile(rf"([a-z0-9]+)\.execute-api\.{re.escape(region)}\.amazonaws\.com")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,12 +103,23 @@ class Forwarding:
             extensions={"timeout": TIMEOUT.as_dict()},
         )
         try:
-            return await self._forward(forwarded)
+            return await _while_connected(request, self._forward(forwarded))
         except httpx.HTTPError as error:
             logger.warning("The front door of %s reached no API: %s", self._region, type(error).__name__)
             return _message(503, "Service Unavailable")
 
     async def _forward(self, forwarded: httpx.Request) -> Response:
+        try:
+            async with asyncio.timeout(PLACE_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            return _message(429, "Too Many Requests")
+        try:
+            return await self._fetch(forwarded)
+        finally:
+            self._places.release()
+
+    async def _fetch(self, forwarded: httpx.Request) -> Response:
         answer = await self._client.send(forwarded, stream=True)
         try:
             # Raw: what is compressed stays as it is.
@@ -123,6 +139,31 @@ class Forwarding:
         match = self._api_name.fullmatch(name)
         api_id = match[1] if match else self._targets().get(name, {}).get(self._region)
         return api_id if api_id and await self._apis.has(api_id) else None
+
+
+async def _while_connected(request: Request, answering: Coroutine[Any, Any, Response]) -> Response:
+    """Its answer, which nobody waits for any more once the client has gone: clients that give up and ask again would
+    otherwise leave ever more behind.
+
+    Raises:
+        ClientDisconnect: it has gone.
+    """
+    answer, gone = asyncio.ensure_future(answering), asyncio.create_task(_disconnect(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise ClientDisconnect
+    finally:
+        for task in (answer, gone):
+            task.cancel()
+        await asyncio.gather(answer, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    """Return when the client of a request that was read has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]], *, but: Iterable[bytes]) -> list[tuple[bytes, bytes]]:

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 import threading
-import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from ministack.services import lambda_svc
 # What AWS's Python runtimes bring along: boto3 and all that it needs.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six")
 # More processes of one function make each of them slower: a laptop has a few cores, and no fleet.
-MOST_WORKERS = 12
-# A function that calls itself would wait for ever.
-WORKER_SECONDS = 5.0
+MOST_WORKERS = 4
+# A function that calls itself would wait for ever, and a client that is told soon to come again does so.
+WORKER_SECONDS = 2.0
 
 
 def packages() -> Path:
@@ -55,24 +55,33 @@ def hold_versions_to_the_reserved_concurrency() -> None:
 
 def let_bursts_wait_for_a_worker() -> None:
     """Each call that found no idle process started one more: a moment of slowness and repeated requests became
-    hundreds of processes, which nothing recovered from. Now a burst waits, and is throttled after 5 s."""
+    hundreds of processes, which nothing recovered from. Now a burst waits in line, and is throttled after 2 s: who
+    waited for as long as its client does would be answered when nobody listens any more."""
     acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
-    released = threading.Condition()
+    lines: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MOST_WORKERS))
+    leased: dict[int, threading.Semaphore] = {}
 
-    def acquire_worker(*args: Any, **options: Any) -> tuple[Any, str]:
-        deadline = time.monotonic() + WORKER_SECONDS
-        with released:
-            while True:
-                worker, reason = acquire(*args, **{**options, "max_concurrency": MOST_WORKERS})
-                left = deadline - time.monotonic()
-                if worker is not None or left <= 0:
-                    return worker, reason
-                released.wait(left)
+    def acquire_worker(
+        func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST"
+    ) -> tuple[Any, str]:
+        line = lines[lambda_runtime._worker_key(func_name, config, qualifier)]
+        if not line.acquire(timeout=WORKER_SECONDS):
+            return None, "func_cap"
+        worker = None
+        try:
+            worker, reason = acquire(func_name, config, code_zip, qualifier=qualifier)
+        finally:
+            if worker is None:
+                line.release()
+            else:
+                leased[id(worker)] = line
+        return worker, reason
 
     def release_worker(worker: Any) -> None:
+        line = leased.pop(id(worker), None)
         release(worker)
-        with released:
-            released.notify_all()
+        if line is not None:
+            line.release()
 
     lambda_svc.acquire_worker, lambda_svc.release_worker = acquire_worker, release_worker
 
