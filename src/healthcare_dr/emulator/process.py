@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import ssl
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -49,6 +51,20 @@ class _Loop(asyncio.SelectorEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not isinstance(context.get("exception"), TimeoutError):
             super().call_exception_handler(context)
+
+
+def _let_clients_send_on() -> None:
+    """A client that sends while hypercorn closes its connection was an error of the server, which ended with it: what
+    had been saved counted as lost."""
+    from hypercorn.asyncio.tcp_server import TCPServer
+
+    inner = TCPServer._close
+
+    async def close(server: TCPServer) -> None:
+        with suppress(ssl.SSLError):
+            await inner(server)
+
+    TCPServer._close = close  # type: ignore[method-assign, assignment]
 
 
 def run(layout: Layout, ports: Ports, *, fixed: bool) -> None:
@@ -99,6 +115,7 @@ async def _serve(layout: Layout, ports: Ports, *, fixed: bool) -> None:
     from healthcare_dr.emulator.data_planes import DataPlanes
     from healthcare_dr.emulator.replication.installation import install
 
+    _let_clients_send_on()
     ended = asyncio.Event()
     replicating, planes = None, None
     if fixed:

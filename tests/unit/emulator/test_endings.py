@@ -3,8 +3,11 @@
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +29,8 @@ from unit.emulator.processes import (
 )
 
 Clients = Callable[..., Any]
+
+SENDERS = 4
 
 
 def test_a_killed_process_takes_its_functions_with_it_and_its_loss_is_known(
@@ -104,6 +109,33 @@ def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) 
         said, complaint = process.communicate(timeout=60)
         assert said.splitlines()[-1:] == ["locked"], complaint
     assert not fresh.lost_state()
+
+
+def test_clients_that_send_on_while_it_ends_cost_no_state(fresh: Emulator) -> None:
+    with script(START, fresh) as parent, ThreadPoolExecutor(SENDERS) as pool:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "started\n"
+        senders = [pool.submit(_send_until_it_ends, fresh) for _ in range(SENDERS)]
+        time.sleep(0.5)
+        fresh.stop()
+        assert all(sender.result() > 0 for sender in senders)
+    assert not fresh.lost_state()
+
+
+def _send_until_it_ends(emulator: Emulator) -> int:
+    """Requests, again and again, whose answers nobody reads; returns how many were sent."""
+    context = ssl.create_default_context(cafile=str(emulator.certificate))
+    sent = 0
+    with (
+        socket.create_connection(("127.0.0.1", emulator.port), timeout=15) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+        suppress(OSError),
+    ):
+        while True:
+            connection.sendall(b"GET /_ministack/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            sent += 1
+            time.sleep(0.02)
+    return sent
 
 
 class SavedMeanwhile(Emulator):
