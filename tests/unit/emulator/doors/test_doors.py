@@ -39,10 +39,14 @@ def test_each_region_serves_its_own_api_alone(front: Front, region: str) -> None
     assert front.get(region, name=foreign) == (403, b'{"message":"Forbidden"}')
 
 
+# How a client hears that a handshake is broken off depends on what reaches it first.
+BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+
 @pytest.mark.trap(31)
 def test_a_name_of_another_region_has_no_certificate(front: Front) -> None:
     for name in (front.name(WEST), "example.com", f"a.b.execute-api.{EAST}.amazonaws.com"):
-        with pytest.raises(ssl.SSLEOFError):
+        with pytest.raises(BROKEN_OFF):
             front.connect(EAST, name)
 
 
