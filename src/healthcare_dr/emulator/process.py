@@ -64,7 +64,7 @@ def _let_clients_send_on() -> None:
         with suppress(ssl.SSLError):
             await inner(server)
 
-    TCPServer._close = close  # type: ignore[method-assign, assignment]
+    TCPServer._close = close  # type: ignore[method-assign, assignment]  # hypercorn has no option for it
 
 
 def run(layout: Layout, ports: Ports, *, fixed: bool) -> None:
