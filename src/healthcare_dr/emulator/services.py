@@ -110,13 +110,13 @@ async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, fixed: b
 def _connect_to_edge(layout: Layout, ports: Ports) -> None:
     """Install what depends on the conditions of a drill and on the edge process."""
     from healthcare_dr.emulator import checks
-    from healthcare_dr.emulator.doors.names import let_functions_find
+    from healthcare_dr.emulator.doors.names import write_sitecustomize
     from healthcare_dr.emulator.fixes import lambda_runtime, route53
 
     watched = conditions.Watched(layout.conditions)
     control_planes.install(lambda: watched.now().control_planes_refused, secret=root_secret(layout))
     route53.answer_status_from(lambda: checks.ask(layout, ports))
-    let_functions_find(ports, packages=lambda_runtime.packages())
+    write_sitecustomize(ports, conditions=layout.conditions, packages=lambda_runtime.packages())
 
 
 async def _end(server: uvicorn.Server, ended: asyncio.Event) -> None:
