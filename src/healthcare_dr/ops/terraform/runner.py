@@ -34,6 +34,9 @@ from healthcare_dr.ops.terraform.workspace import Workspace
 LOCK_TIMEOUT_SECONDS = 15
 POLL_SECONDS = 0.05
 KEPT_LOGS = 60
+# Terraform and its provider are Go programs that decode a large schema at every start. Half as many garbage
+# collections save a quarter of that processor time and cost less than 100 MB.
+GARBAGE_COLLECTION = {"GOGC": "200"}
 PLAN_FILE = "hdr.tfplan"
 CHANGES_PENDING = 2
 
@@ -160,7 +163,7 @@ class Terraform:
             child = subprocess.Popen(
                 [self.binary.absolute(), verb, *arguments],
                 cwd=workspace.folder,
-                env=dict(self.environment),
+                env=GARBAGE_COLLECTION | dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
