@@ -111,9 +111,10 @@ def _connect_to_edge(layout: Layout, ports: Ports) -> None:
     """Install what depends on the conditions of a drill and on the edge process."""
     from healthcare_dr.emulator import checks
     from healthcare_dr.emulator.doors.names import write_sitecustomize
-    from healthcare_dr.emulator.fixes import lambda_runtime, route53
+    from healthcare_dr.emulator.fixes import clock, lambda_runtime, route53
 
     watched = conditions.Watched(layout.conditions)
+    clock.use_time_scale(lambda: watched.now().time_scale)
     control_planes.install(lambda: watched.now().control_planes_refused, secret=root_secret(layout))
     route53.answer_status_from(lambda: checks.ask(layout, ports))
     write_sitecustomize(ports, conditions=layout.conditions, packages=lambda_runtime.packages())
