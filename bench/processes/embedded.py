@@ -26,7 +26,8 @@ from bench.running import CHECKOUT, BenchError, run
 CONNECTIONS = 8
 ROUNDS = 3
 ROUND_SECONDS = 6.0
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 60.0
+"""A whole round of the schedules, which run every minute."""
 IDLE_SETTLE_SECONDS = 10.0
 FAST = 10.0
 """The time scale of a drill that is sped up, and the one measured here."""
