@@ -82,7 +82,7 @@ def _served(found: dict[str, Any]) -> list[Measurement]:
 def _costs(found: dict[str, Any]) -> list[Measurement]:
     return [
         _row(
-            f"cpu-{kind}",
+            f"cpu-{kind.replace('_', '-')}",
             "ms",
             Series("embedded AWS", tuple(_platform(sample) for sample in samples)),
             Series("load client", tuple(sample["client"] for sample in samples)),
