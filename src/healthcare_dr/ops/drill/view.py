@@ -1,4 +1,4 @@
-"""A drill as it goes: at a terminal one line that is kept up to date, elsewhere a line for each thing that happens."""
+"""Show the progress of a drill: at a terminal in one line that is kept up to date, elsewhere a line for each event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,6 +33,10 @@ class View:
     def tell(self, text: str) -> None:
         """Something happened."""
         self.progress.say(text)
+
+    def show(self, text: str) -> None:
+        """Show what a phase of unknown length waits for."""
+        self.progress.advance(TITLE, done=0, total=1, current=text)
 
     def look(
         self, samples: Sequence[Sample], seen: Sequence[Observation], *, now: float, done: float, total: float

@@ -200,7 +200,7 @@ def test_conflicts_of_others_are_left_alone() -> None:
 def test_documents_are_waited_for_and_never_written() -> None:
     regions = Regions()
     regions.keep("drill", "DocumentReference", "d", split())
-    found = merging(regions, documents=["d"]).run(within_seconds=9.0)
+    found = merging(regions, documents=["d"]).run(stall_seconds=9.0)
     assert (found, regions.puts) == (Merged(found=1, settled=0, left=("d",)), [])
     assert 9.0 <= regions.now < 10.0
 
@@ -218,7 +218,7 @@ def test_what_stays_in_conflict_is_told_by_its_id() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     regions.answers = [503] * 1000
-    assert merging(regions, "a").run(within_seconds=5.0) == Merged(found=1, settled=0, left=("a",))
+    assert merging(regions, "a").run(stall_seconds=5.0) == Merged(found=1, settled=0, left=(), unanswered=("a",))
 
 
 def test_a_refusal_that_no_waiting_mends_is_an_error_without_ids() -> None:

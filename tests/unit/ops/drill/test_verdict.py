@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from healthcare_dr.ops.drill.healing import Healing
 from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Requests
-from healthcare_dr.ops.drill.model import Milestones, Missing
+from healthcare_dr.ops.drill.ledger import Unfinished
+from healthcare_dr.ops.drill.model import InstrumentHealth, Milestones, Missing
 from healthcare_dr.ops.drill.verdict import Verdict, judge
 
 HELD = Condition(name="checks healthy", held=True, seen="all")
@@ -23,8 +24,18 @@ def milestones(steady: float | None = 50.0, **changed: Any) -> Milestones:
     return Milestones(**{**given, "steady_success": steady, **changed})
 
 
-def data(*missing: Missing, unfinished: tuple[int, ...] = (), left: int = 0) -> Healing:
-    return Healing(missing=missing, unfinished=unfinished, conflicts=Conflicts(found=2, merged=2 - left, left=left))
+def data(
+    *missing: Missing,
+    unfinished: tuple[int, ...] = (),
+    left: int = 0,
+    unanswered: tuple[int, ...] = (),
+    nothing_known: int = 0,
+) -> Healing:
+    return Healing(
+        missing=missing,
+        unfinished=Unfinished(numbers=unfinished, unanswered=unanswered),
+        conflicts=Conflicts(found=2, merged=2 - left, left=left, unanswered=nothing_known),
+    )
 
 
 def counted(failed: int, total: int = 500) -> Requests:
@@ -45,20 +56,27 @@ def verdict(seen: Milestones, **changed: Any) -> Verdict:
         "requests": counted(failed=30),
         "budget": budget(20.0),
         "after": [HELD],
+        "acknowledged_before": 20,
+        "health": health(),
     }
     return judge(milestones=seen, **{**given, **changed})
 
 
 def broken(judged: Verdict) -> set[str]:
     """The binding promises that were not kept; the outcome and the reason agree with them."""
-    names = {promise.name for promise in judged.promises if promise.binding and not promise.kept}
+    names = {promise.name for promise in judged.promises if promise.binding and promise.kept is False}
     assert (judged.outcome == "failed") == bool(names)
     assert not names or judged.reason.split(":")[0] in names
     assert "\n" not in judged.reason
     return names
 
 
-def kept(judged: Verdict, name: str) -> bool:
+def health(*, sufficient: bool = True) -> InstrumentHealth:
+    reason = "" if sufficient else "the AWS services took long in 9 of 90 readings"
+    return InstrumentHealth(sufficient=sufficient, readings=90, late=0 if sufficient else 9, worst={}, reason=reason)
+
+
+def kept(judged: Verdict, name: str) -> bool | None:
     return next(promise.kept for promise in judged.promises if promise.name == name)
 
 
