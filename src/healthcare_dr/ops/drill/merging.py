@@ -87,8 +87,8 @@ class Merging:
         self._ledger, self._endpoint, self._token, self._client = ledger, endpoint, token, client
         self._tables, self._table, self._tenant = tables, table, tenant
         self._clock, self._sleep = clock, sleep
-        self._busy = False
-        """Whether the API was busy in this round."""
+        self._busy: set[str] = set()
+        """The patients of which the API had no time to answer when it was asked last."""
         self._clean: set[str] = set()
         """The patients whose histories were found without a conflict: no client writes any more."""
 
@@ -104,7 +104,6 @@ class Merging:
         found: set[tuple[str, str]] = set()
         stall, quiet_since = Stall(self._clock, stall_seconds), self._clock()
         while True:
-            self._busy = False
             shown = self._shown(own)
             if shown is not None:
                 found |= shown
@@ -133,7 +132,7 @@ class Merging:
     ) -> Merged:
         """Sum up; a region that was busy in the end says nothing of what it showed before."""
         open_ = {pk.rpartition("#")[2] for pk, _ in (found if shown is None else shown)}
-        nothing_known = (open_ if shown is None or self._busy else set()) | unanswered
+        nothing_known = (open_ if shown is None else open_ & self._busy) | unanswered
         return Merged(
             found=len(found),
             settled=len(found - (found if shown is None else shown)),
@@ -234,11 +233,11 @@ class Merging:
 
         try:
             answer = self._endpoint.ask(self._client, path, token=self._token, **request)
+            busy = answer.status_code in BUSY
         except httpx.TransportError:
-            self._busy = True
-            return None
-        if answer.status_code in BUSY:
-            self._busy = True
+            busy = True
+        (self._busy.add if busy else self._busy.discard)(path.split("/")[3])
+        if busy:
             return None
         if answer.status_code in OVERTAKEN:
             return None

@@ -31,7 +31,13 @@ def test_recovery_counts_from_the_fault_to_steady_success() -> None:
     assert (journal.outcome, journal.lost) == ("passed", (EAST,))
     assert journal.milestones is not None
     assert journal.milestones.rto_seconds == pytest.approx(20.0, abs=0.5)
-    assert events(journal, "phase") == ["steady state", "method", "healing", "looking for what is missing"]
+    assert events(journal, "phase") == [
+        "calibration",
+        "steady state",
+        "method",
+        "healing",
+        "looking for missing writes",
+    ]
     assert not platform.broken
     assert platform.running == 0
     assert journal.requests is not None
