@@ -49,6 +49,8 @@ class Platform:
     queue: "Queue | None" = None
     """What replication has delivered; None as on AWS."""
     calibrates_for: float = 0.0
+    checks: dict[str, bool] = field(default_factory=dict)
+    """Further health checks."""
 
     def clock(self) -> float:
         return self.now
@@ -77,7 +79,7 @@ class Platform:
         self.seen.append(
             Observation(
                 at=self.now,
-                checks={f"health {EAST}": not left, f"health {WEST}": True},
+                checks={f"health {EAST}": not left, f"health {WEST}": True, **self.checks},
                 dns={WEST: 8} if left else {EAST: 5, WEST: 3},
                 lag={EAST: 0.5, WEST: 0.5},
             )
