@@ -9,7 +9,7 @@ from healthcare_dr.ops.drill.model import Event, Observation
 
 PERIOD_SECONDS: Final = 1.0
 """In real time: an observation costs the embedded AWS a connection and eight DNS answers."""
-SHORTEST_PERIOD_SECONDS: Final = 0.25
+SHORTEST_PERIOD_SECONDS: Final = 0.5
 
 
 class Instruments:

@@ -66,7 +66,7 @@ class Prober:
         ignore_ttl: bool = False,
         seed: int = 1,
         regions: Sequence[Answer] = (),
-        given_by: str = "the experiment",
+        given_by: str = "the experiment or --rate",
     ) -> None:
         self._name, self._make_resolver, self._token = name, make_resolver, token
         self._trust = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))

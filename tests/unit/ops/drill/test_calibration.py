@@ -98,4 +98,4 @@ def test_given_rate_is_taken_as_it_is(regions: dict[str, Region], trust: ssl.SSL
     generator = prober(Script(regions, EAST, 60), trust, ledger, rate=3)
     found = generator.calibration()
     assert found is not None
-    assert (found.rate, found.reason) == (3, "given by the experiment")
+    assert (found.rate, found.reason) == (3, "given by the experiment or --rate")
