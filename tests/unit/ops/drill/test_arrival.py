@@ -155,6 +155,16 @@ def test_region_that_becomes_busy_before_a_write_was_delivered_leaves_nothing_kn
     assert (found.numbers, set(found.unanswered)) == ((), {2, 9})
 
 
+def test_region_that_answers_for_some_writes_only_leaves_those_on_the_way_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = Data()
+    partly = Missing(at=100.0, region=WEST, looked_for=10, numbers=(2, 9), seconds=3.0, unanswered=(4,))
+    monkeypatch.setattr(data, "missing", lambda *_, **__: partly)
+    found = look(data, Queue(data, until=lambda _: 95.0))
+    assert (found.numbers, found.unanswered) == ((2,), (4, 9))
+
+
 def test_while_a_fault_holds_replication_back_nothing_is_waited_for() -> None:
     data = Data(arrives={9: math.inf})
     found = look(data, Queue(data, until=lambda _: 95.0, held=True))

@@ -189,6 +189,18 @@ def test_a_conflict_that_nobody_is_shown_is_left(monkeypatch: pytest.MonkeyPatch
     assert unseen.run() == Merged(found=0, settled=0, left=("a",))
 
 
+@pytest.mark.trap(1)
+def test_conflict_that_is_marked_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "a", split())
+    shown, marked_at = regions.shown, QUIET_SECONDS + 20.0
+    monkeypatch.setattr(regions, "shown", lambda region: shown(region) if regions.now > marked_at else [])
+    late = merging(regions, "a")
+    for number, region in ((8, EAST), (9, WEST)):
+        late._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
+    assert late.run() == Merged(found=1, settled=1, left=())
+
+
 def test_conflicts_of_others_are_left_alone() -> None:
     regions = Regions()
     for tenant, id in (("drill", "earlier"), ("somebody", "a")):
