@@ -51,8 +51,9 @@ def settled(
 ) -> Missing:
     """Return what a region lacks once everything acknowledged has had its chance to arrive.
 
-    A write that replication does not deliver because it stands still, for 120 s, is in `undelivered` as well. While a
-    fault holds replication back, nothing is waited for: what the region lacks then is its recovery point.
+    A write that replication does not deliver because it stands still, for 120 s, is in `undelivered` as well. With
+    `own`, after healing, the region's own writes are looked for too. Before it, nothing is waited for while a fault
+    holds replication back: what the region lacks then is its recovery point.
 
     Raises:
         DeploymentError: the region answers neither yes, nor no, nor that it is busy.
@@ -72,7 +73,7 @@ def settled(
     )
     writes = {write.number: write for write in ledger.writes()}
     stall, answered = Stall(clock), 0.0
-    while found.numbers and not (delivery is not None and delivery.held_back()):
+    while found.numbers and (own or delivery is None or not delivery.held_back()):
         on_the_way = _on_the_way(found.numbers, writes, delivered, answered)
         if not on_the_way:
             break

@@ -92,12 +92,12 @@ class Queue:
         return self.held
 
 
-def look(data: Data, queue: Queue | None) -> Missing:
+def look(data: Data, queue: Queue | None, *, own: bool = True) -> Missing:
     return settled(
         data,
         WEST,
         fault_at=99.0,
-        own=True,
+        own=own,
         delivery=queue,
         clock=data.clock,
         sleep=data.sleep,
@@ -167,8 +167,13 @@ def test_region_that_answers_for_some_writes_only_leaves_those_on_the_way_unknow
 
 def test_while_a_fault_holds_replication_back_nothing_is_waited_for() -> None:
     data = Data(arrives={9: math.inf})
-    found = look(data, Queue(data, until=lambda _: 95.0, held=True))
+    found = look(data, Queue(data, until=lambda _: 95.0, held=True), own=False)
     assert (found.numbers, data.now) == ((9,), 100.0)
+
+
+def test_after_healing_every_delivery_is_waited_for() -> None:
+    data = Data(arrives={9: 110.0})
+    assert look(data, Queue(data, until=lambda now: 95.0 if now < 110.0 else now, held=True)).numbers == ()
 
 
 @pytest.mark.requirement("C3")
