@@ -89,7 +89,7 @@ def built(
     scale = place.time_scale
     clients = load.model_dump()
     if clients["rate"] is None and not place.calibrated:
-        clients |= {"rate": calibration.DEFAULT, "given_by": "default, since another machine serves the platform"}
+        clients |= {"rate": calibration.DEFAULT, "given_by": "the default, since AWS serves the platform"}
     # Of this machine's settings only the authorities count: a proxy would hide where a request went.
     with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
         ledger = Ledger(endpoints=place.endpoints, buckets=place.buckets, token=place.token, client=client, clock=clock)
