@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import httpx
 import pytest
@@ -19,6 +19,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 run.begin()
 DEPLOYMENTS = pytest.StashKey[Deployments]()
+SKIP_NOTHING = "HEALTHCARE_DR_TESTS_SKIP_NOTHING"
 # Waiting for a deployment counts as part of the first test that needs one.
 DEPLOYED_TIMEOUT_SECONDS = 1200
 
@@ -65,6 +66,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     made = session.config.stash.get(DEPLOYMENTS, None)
     if made is not None:
         made.end(keep_files=exitstatus not in (0, pytest.ExitCode.INTERRUPTED))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be skipped, a skipped test fails."""
+    report = yield
+    if SKIP_NOTHING in os.environ and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and {SKIP_NOTHING} is set: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")

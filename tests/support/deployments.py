@@ -253,9 +253,12 @@ class _Key:
 
 def _up(platform: Deployed) -> str:
     """Run `hdr up` and return its report. SIGTERM to this process interrupts it."""
-    with subprocess.Popen(
-        [HDR, "up", "--json"], cwd=ROOT, env=platform.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process, _handing_on(signal.SIGTERM, process):
+    with (
+        subprocess.Popen(
+            [HDR, "up", "--json"], cwd=ROOT, env=platform.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process,
+        _handing_on(signal.SIGTERM, process),
+    ):
         said, _ = process.communicate()
     report = said.decode(errors="replace")
     if process.returncode:

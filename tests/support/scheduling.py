@@ -5,7 +5,7 @@ which takes a while, so unit tests run first. As soon as a worker's deployment i
 that need it. What reads the log groups of a deployment follows, then the test that destroys one; meanwhile the other
 workers run the rest of the unit tests.
 
-A file stays in one worker, and so does a folder whose tests share an embedded AWS or a synthesis.
+A file stays in one worker, and so does a folder whose tests are short or share a synthesis.
 """
 
 import re
@@ -25,7 +25,7 @@ DEPLOYED: Final = re.compile(r"tests/(full/)?deployed/")
 FROM_NOTHING: Final = "tests/deployed/test_deployment.py"
 LAST: Final = ("tests/deployed/test_logs.py", "tests/deployed/test_destruction.py")
 """In this order, after everything else that uses a deployment."""
-TOGETHER: Final = ("tests/unit/emulator/", "tests/unit/ops/", "tests/unit/patient_api/", "tests/infra/")
+TOGETHER: Final = ("tests/unit/ops/drill/", "tests/unit/ops/verify/", "tests/unit/patient_api/", "tests/infra/")
 """Folders that stay in one worker."""
 OF_ONE_DEPLOYMENT: Final = re.compile(r"\[deployment-(\d)\]$")
 """The end of the name of a test that looks at the deployment of one worker."""
