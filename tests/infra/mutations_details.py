@@ -53,6 +53,10 @@ def detail_mutations_of_networks() -> Iterator[Mutation]:
         "another-port", "security-groups", put(PRIMARY, INGRESS, "data_lambda_from", "to_port", 22), ("R8.2",)
     )
 
+    yield Mutation("no-vpc", "peering-routes", remove(PRIMARY, "aws_vpc"), ("R8.1",), (35,))
+    drained = put(GLOBAL, "aws_route53_health_check", "drain_primary", "resource_path", "/drain/us-west-2")
+    yield Mutation("drain-check-of-another-region", "calculated-verdict", drained, ("C1",))
+
 
 def detail_mutations_of_stacks() -> Iterator[Mutation]:
     vpc = {"tags": {"Name": "healthcare-dr-vpc"}}
@@ -61,7 +65,8 @@ def detail_mutations_of_stacks() -> Iterator[Mutation]:
     )
     yield Mutation(
         "tag-overridden", "tags",
-        of_resource(PRIMARY, "aws_vpc", "vpc", lambda body: body["tags"].update(Environment="Test")), ("R9.1",),
+        of_resource(PRIMARY, "aws_vpc", "vpc",
+                    lambda body: body["tags"].update(DisasterRecovery="Enabled", Environment="Test")), ("R9.1",),
     )  # fmt: skip
     kept = put(PRIMARY, "aws_cloudwatch_log_group", "access_log_group", "skip_destroy", True)
     yield Mutation("kept-logs", "destroyable", kept, ("D6",))
@@ -78,6 +83,8 @@ def detail_mutations_of_data() -> Iterator[Mutation]:
     yield Mutation("second-owner-of-a-replica", "table-single-owner", replica, ("R1.1",), (8,))
     simple = drop(GLOBAL, "aws_dynamodb_table", "audit_logs", "range_key")
     yield Mutation("simple-key", "table-sharded-index", simple, (), (9,))
+    by_time = of_resource(GLOBAL, "aws_dynamodb_table", "audit_logs", _by_time)
+    yield Mutation("index-by-time", "table-sharded-index", by_time, (), (9,))
     elsewhere = put(PRIMARY, "aws_cloudtrail", "data_events", "s3_bucket_name", "somebody-elses-bucket")
     yield Mutation("foreign-trail-bucket", "data-event-trail", elsewhere, ("C6",))
     yield Mutation(
@@ -88,6 +95,10 @@ def detail_mutations_of_data() -> Iterator[Mutation]:
 
 def _remote(document: Documents) -> None:
     document["terraform"]["backend"] = {"remote": {}}
+
+
+def _by_time(body: dict[str, Any]) -> None:
+    body["global_secondary_index"][0]["hash_key"] = "updated"
 
 
 def _management(body: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 BLOCK = re.compile(r"^```console( aws)?\n(.*?)^```", re.S | re.M)
 
@@ -28,6 +29,11 @@ def commands(text: str, *, on_aws: bool = False) -> Iterator[Command]:
             exits = re.search(r"# exits with (\d+)", typed)
             answers = tuple(plain(line) for line in lines[last + 1 :] if line.strip() not in ("", "…"))
             yield Command(typed, int(exits[1]) if exits else 0, answers)
+
+
+def text_of(page: Path) -> str:
+    """The text of a page."""
+    return page.read_text(encoding="utf-8")
 
 
 def plain(line: str) -> str:

@@ -24,7 +24,7 @@ from unit.ops.fakes import RecordingProgress
 PRIMARY, SECONDARY = REGIONS
 SCALE = 10
 # A drill has its own limits, and tells which one it reached.
-pytestmark = [pytest.mark.measures_time, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 class Account:
