@@ -50,8 +50,9 @@ def played(deployed: Deployed, name: str, *options: str) -> tuple[Journal, Compl
 
 def journal_in(deployed: Deployed, before: set[Path], *, said: str = "") -> Journal:
     """The journal in the one folder that was not there before."""
-    (folder,) = folders(deployed) - before or {None}
-    assert folder is not None, f"the drill left no journal: {said}"
+    made = folders(deployed) - before
+    assert len(made) == 1, f"the drill left no journal: {said}"
+    (folder,) = made
     assert (folder / "report.html").stat().st_size > 0
     journal: Journal = json.loads((folder / "journal.json").read_text(encoding="utf-8"))
     return journal

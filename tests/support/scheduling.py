@@ -109,21 +109,22 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no ty
     def _next(self, node: WorkerController) -> str | None:
         """The unit that a worker is to run next; None when nothing is left for it."""
         index = int(node.gateway.id.removeprefix("gw"))
-        deployed = [unit for unit in self.workqueue if needs_a_deployment(unit)]
-        others = [unit for unit in self.workqueue if unit not in deployed]
+        deployed: list[str] = [unit for unit in self.workqueue if needs_a_deployment(unit)]
+        others: list[str] = [unit for unit in self.workqueue if unit not in deployed]
         mine = [unit for unit in deployed if self._can_run(index, unit)]
         if mine and (not others or self._ready(index)):
             return mine[0]
         return others[0] if others else None
 
     def _can_run(self, index: int, unit: str) -> bool:
-        if not self._count or index % self.numnodes >= self._count:
+        workers: int = self.numnodes
+        deployment = index % workers
+        if deployment >= self._count:
             return False
-        deployment = index % self.numnodes
         own = unit.rpartition(" of deployment ")[2]
         if own.isdigit():
             return int(own) == deployment
         return deployment == 0 or not MEASURES_TIME.match(unit)
 
     def _ready(self, index: int) -> bool:
-        return self._deployments is not None and self._deployments.ready(index % self.numnodes)
+        return self._deployments is not None and self._deployments.ready(index % int(self.numnodes))
