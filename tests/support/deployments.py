@@ -118,9 +118,8 @@ class Deployments:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        for home in self.folder.glob("home-*"):
-            port = int((home / "port").read_text(encoding="utf-8"))
-            Deployed(home=home, port=port).emulator.stop()
+        for file in self.folder.glob("home-*/port"):
+            Deployed(home=file.parent, port=int(file.read_text(encoding="utf-8"))).emulator.stop()
         if not keep_files:
             shutil.rmtree(self.folder, ignore_errors=True)
 

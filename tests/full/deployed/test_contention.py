@@ -12,12 +12,11 @@ from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
 from healthcare_dr.ops.drill.merging import FOLLOWS, Merging, unmerged
 from healthcare_dr.ops.drill.prober import Prober
 from healthcare_dr.ops.drill.resolver import DnsResolver
-from support.platform import REGIONS, Deployed, patient
+from support.platform import REGIONS, Deployed, eventually, patient
 
 EAST, WEST = REGIONS
 TENANT = "contention"
 POOL = 4
-SECONDS = 8.0
 
 
 @pytest.fixture
@@ -42,6 +41,11 @@ def endpoints(deployed: Deployed) -> dict[str, Endpoint]:
         )
         for region, (address, port) in doors.items()
     }
+
+
+def updates_of(ledger: Ledger, region: str) -> int:
+    """How many updates a region has acknowledged."""
+    return sum(write.kind == "update" and write.region == region for write in ledger.writes())
 
 
 @pytest.mark.requirement("C3", "R1.1")
@@ -75,7 +79,8 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
     deployed.emulator.set_replication(tables=False)
     try:
         prober.start()
-        time.sleep(SECONDS)
+        # Each record has to be updated several times, in both regions.
+        eventually(lambda: all(updates_of(ledger, region) >= 4 * POOL for region in REGIONS))
     finally:
         deployed.emulator.set_replication(tables=True)
         prober.stop()
