@@ -30,10 +30,6 @@ def test_that_never_ends(tmp_path_factory):
         time.sleep(1)
 """
 
-pytestmark = pytest.mark.skipif(
-    not run.ends_with_the_run(), reason=f"{run.ENDS_WITH} is not known to the embedded AWS yet"
-)
-
 
 def processes_of(folder: Path) -> list[str]:
     """The command lines of all processes that name the folder."""

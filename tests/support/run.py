@@ -3,9 +3,6 @@
 import os
 from typing import Final
 
-from healthcare_dr.errors import SettingsError
-from healthcare_dr.settings import _refuse_unknown
-
 RUN: Final = "HEALTHCARE_DR_TEST_RUN"
 """Names the process whose end is the end of the run: the controller of pytest-xdist, or pytest itself."""
 ENDS_WITH: Final = "HDR_EMULATOR_ENDS_WITH"
@@ -17,7 +14,7 @@ def begin() -> None:
     """Make this process the one that the run ends with, unless it is a worker of a run."""
     if WORKER not in os.environ or RUN not in os.environ:
         os.environ[RUN] = str(os.getpid())
-    os.environ.update(ends_with_the_run())
+    os.environ[ENDS_WITH] = os.environ[RUN]
 
 
 def pid() -> int:
@@ -32,15 +29,6 @@ def worker_index() -> int:
     return int(os.environ.get(WORKER, "gw0").removeprefix("gw")) % count
 
 
-def ends_with_the_run() -> dict[str, str]:
-    """The variable that every embedded AWS of the run is started with."""
-    try:
-        _refuse_unknown({ENDS_WITH: "1"})
-    except SettingsError:
-        return {}
-    return {ENDS_WITH: os.environ[RUN]}
-
-
 def environment() -> dict[str, str]:
     """What a program of the run needs, and no setting or credential of the user who runs the tests."""
-    return {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], RUN: os.environ[RUN], **ends_with_the_run()}
+    return {name: os.environ[name] for name in ("PATH", "HOME", RUN)} | {ENDS_WITH: os.environ[RUN]}

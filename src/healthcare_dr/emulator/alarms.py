@@ -35,19 +35,27 @@ class Verdict:
     reason: str
 
 
-def range_seconds(alarm: Alarm) -> int:
+def period_seconds(alarm: Alarm, *, scale: float = 1.0) -> float:
+    """How long a period lasts when the run is `scale` times as fast as real time."""
+    return int(alarm.get("Period") or 60) / scale
+
+
+def range_seconds(alarm: Alarm, *, scale: float = 1.0) -> float:
     """How far an evaluation looks back."""
-    return int(alarm.get("Period") or 60) * (_periods(alarm) + SPARE_PERIODS)
+    return period_seconds(alarm, scale=scale) * (_periods(alarm) + SPARE_PERIODS)
 
 
-def verdict(alarm: Alarm, points: Sequence[Point], *, statistic: Statistic, now: float) -> Verdict | None:
+def verdict(
+    alarm: Alarm, points: Sequence[Point], *, statistic: Statistic, now: float, scale: float = 1.0
+) -> Verdict | None:
     """The state of an alarm; None when it stays as it is.
 
     Args:
         points: the data of the alarm's metric, each with its `Timestamp`; in seconds since the epoch, as `now`.
         statistic: the alarm's, of the data of one period; None where they have none.
+        scale: how many times as fast as real time periods pass.
     """
-    known = _newest(alarm, points, statistic, now)
+    known = _newest(alarm, points, statistic, now, period_seconds(alarm, scale=scale))
     missing = _periods(alarm) - len(known)
     treatment = str(alarm.get("TreatMissingData") or "missing")
     if not known:
@@ -68,9 +76,8 @@ def verdict(alarm: Alarm, points: Sequence[Point], *, statistic: Statistic, now:
     return Verdict(state, f"Threshold Crossed: {', '.join(map(str, known))} {name} {threshold}, {missing} missing")
 
 
-def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: float) -> list[float]:
+def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: float, length: float) -> list[float]:
     """The values of the newest periods that have data, newest first, as many as decide at most."""
-    length = int(alarm.get("Period") or 60)
     running, oldest = int(now // length), int(now // length) - _periods(alarm) - SPARE_PERIODS + 1
     by_period: dict[int, list[Point]] = {}
     for point in points:

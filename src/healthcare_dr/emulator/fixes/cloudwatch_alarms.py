@@ -3,17 +3,27 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from ministack.core.responses import request_scope
+from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import cloudwatch
 
-from healthcare_dr.emulator.alarms import COMPARISONS, Point, range_seconds, verdict
+from healthcare_dr.emulator.alarms import COMPARISONS, Point, period_seconds, range_seconds, verdict
+from healthcare_dr.emulator.fixes.clock import seconds_between, time_scale
 
 Alarm = dict[str, Any]
+# Account, region, namespace, name and dimensions.
+MetricKey = tuple[Any, ...]
+# Account, region and name.
+AlarmKey = tuple[str, str, str]
 
-EVALUATION_SECONDS = 5
+# How often the alarms that are due are looked for. That costs microseconds, an evaluation reads all data of a metric.
+TICK_SECONDS = 1.0
+# While data come in, how often an alarm is evaluated between the beginnings of its periods.
+EVALUATION_SECONDS = 5.0
+SHORTEST_SECONDS = 0.5
 
 logger = logging.getLogger("healthcare_dr.emulator")
 
@@ -35,20 +45,74 @@ def evaluate_each_period_of_an_alarms_own_metric() -> None:
 
 
 def evaluate_alarms_periodically() -> None:
-    """An alarm moved only while PutMetricData was called: never by silence, nor by the metrics of functions."""
+    """An alarm moved only while PutMetricData was called: never by silence, nor by the metrics of functions. And each
+    PutMetricData evaluated every alarm of the region, whatever it is about."""
+    bucket_inner = cloudwatch._metric_bucket
+    schedule = Schedule(started=time.time())
+
+    def bucket(key: tuple[str, str, str]) -> list[Point]:
+        # Asked for in order to add a datum, and for nothing else.
+        schedule.changed.add((get_account_id(), get_region(), *key))
+        found: list[Point] = bucket_inner(key)
+        return found
+
+    cloudwatch._metric_bucket = bucket
+    cloudwatch._evaluate_all_alarms = lambda: None
     # On the loop that serves, and that ends the evaluation with itself.
-    task = asyncio.get_running_loop().create_task(_run())
+    task = asyncio.get_running_loop().create_task(_run(schedule))
     _evaluations.add(task)
     task.add_done_callback(_evaluations.discard)
 
 
-async def _run() -> None:
+@dataclass
+class Schedule:
+    """Which alarms are due: those with new data, those that are new, each at the beginning of every period of its own,
+    and once when silence begins to mean something. `started` is when metrics began to be kept."""
+
+    started: float
+    changed: set[MetricKey] = field(default_factory=set)
+    # By alarm: as it was when it was last evaluated, when that was, and in which period.
+    _evaluated: dict[AlarmKey, tuple[Alarm, float, int]] = field(default_factory=dict)
+
+    def due(self, alarms: Mapping[AlarmKey, Alarm], *, now: float, scale: float) -> list[AlarmKey]:
+        """The keys of the alarms to evaluate now, which count as evaluated from here on."""
+        # Data that come in meanwhile count for the next time.
+        changed, self.changed = self.changed, set()
+        pause = max(SHORTEST_SECONDS, EVALUATION_SECONDS / scale)
+        found = []
+        for key, alarm in alarms.items():
+            period = int(now // period_seconds(alarm, scale=scale))
+            known, last, last_period = self._evaluated.get(key, (None, 0.0, 0))
+            silence = max(self.started, alarm["AlarmConfigurationUpdatedTimestamp"]) + range_seconds(alarm, scale=scale)
+            # PutMetricAlarm makes another alarm of the same name.
+            if known is alarm and period == last_period and not last < silence <= now:
+                metric = _metric_of(key, alarm)
+                if metric not in changed:
+                    continue
+                if now - last < pause:
+                    self.changed.add(metric)
+                    continue
+            self._evaluated[key] = (alarm, now, period)
+            found.append(key)
+        for key in self._evaluated.keys() - alarms.keys():
+            del self._evaluated[key]
+        return found
+
+
+def _metric_of(key: AlarmKey, alarm: Alarm) -> MetricKey:
+    account, region, _ = key
+    dimensions = cloudwatch._dims_key(cloudwatch._dims_from_list(alarm.get("Dimensions") or []))
+    return account, region, alarm.get("Namespace"), alarm.get("MetricName"), dimensions
+
+
+async def _run(schedule: Schedule) -> None:
     while True:
-        await asyncio.sleep(EVALUATION_SECONDS)
-        for (account, region, name), alarm in list(cloudwatch._alarms._data.items()):
+        await asyncio.sleep(seconds_between(TICK_SECONDS, SHORTEST_SECONDS))
+        alarms = dict(cloudwatch._alarms._data)
+        for account, region, name in schedule.due(alarms, now=time.time(), scale=time_scale()):
             with request_scope(account, region):
                 try:
-                    cloudwatch._evaluate_alarm(alarm)
+                    cloudwatch._evaluate_alarm(alarms[account, region, name])
                 except Exception:
                     logger.exception("The alarm %s in %s could not be evaluated", name, region)
 
@@ -60,12 +124,15 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
         found: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
         return found
 
+    scale = time_scale()
     points = _points(alarm)
     # Silence means nothing while nobody could publish, or before anybody had to.
     silent_since = max(started, alarm["AlarmConfigurationUpdatedTimestamp"])
-    if now - silent_since < range_seconds(alarm) and not any(p["Timestamp"] >= silent_since for p in points):
+    if now - silent_since < range_seconds(alarm, scale=scale) and not any(
+        p["Timestamp"] >= silent_since for p in points
+    ):
         return
-    found = verdict(alarm, points, statistic=value, now=now)
+    found = verdict(alarm, points, statistic=value, now=now, scale=scale)
     if found is None or found.state == (old := alarm["StateValue"]):
         return
     # As ministack does it.

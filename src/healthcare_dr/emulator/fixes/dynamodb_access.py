@@ -1,10 +1,11 @@
 """DynamoDB: what policies see of a request."""
 
-import json
 from typing import Any
 
 from ministack.core import iam_actions
 from ministack.services import dynamodb
+
+from healthcare_dr.emulator.fixes.request_bodies import bodies
 
 CONDITION_KEY = "dynamodb:LeadingKeys"
 
@@ -25,7 +26,7 @@ def tell_policies_the_leading_keys() -> None:
 def _leading_key(body: bytes) -> str | None:
     """The partition key's value in the item or key of a request; None of a request for no or several items."""
     try:
-        request = json.loads(body or b"{}")
+        request = bodies.loads(body or b"{}")
         table = dynamodb._tables.get(str(request["TableName"]).rpartition("/")[2])
         named = request.get("Key") or request["Item"]
         (value,) = named[table["pk_name"]].values()

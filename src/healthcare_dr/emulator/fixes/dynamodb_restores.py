@@ -72,6 +72,9 @@ def _earliest(table: str) -> float:
     """Whole seconds, rounded up; the streams keep what was there before a change for 24 hours."""
     found = dynamodb._tables[table]
     known = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)
+    # Earlier records may have been dropped: up to the first one that is left, nothing can be taken back.
+    if dynamodb.stream_start_position(table) and (records := dynamodb.stream_live_records(table)):
+        known = max(known, _made(records[0]) / 1000)
     return float(int(known) + 1)
 
 

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +31,15 @@ class Lane:
     """The changes of one kind, in the order of their writes."""
 
     changes: deque[Change] = field(default_factory=deque)
+    # Called after each write: threads write, too.
+    written: Callable[[], None] = lambda: None
 
     def put(self, apply: Callable[[], None]) -> None:
         """Queue a write of now."""
+        first = not self.changes
         self.changes.append(Change(written=time.monotonic(), apply=apply))
+        if first:
+            self.written()
 
 
 class Queue:
@@ -57,12 +63,26 @@ class Queue:
 
     async def run(self) -> None:
         """Apply each change when it is due, for ever."""
+        written, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def notify() -> None:
+            # A thread may still write while the loop ends.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(written.set)
+
+        self.tables.written = self.documents.written = notify
         while True:
             while change := self._next_due():
                 change.apply()
                 # Requests in between see some of a transaction's items, and others not yet.
                 await asyncio.sleep(0)
-            await asyncio.sleep(self._pause())
+            if self.pending():
+                await asyncio.sleep(self._pause())
+            else:
+                # The settings matter to what waits alone.
+                written.clear()
+                if not self.pending():
+                    await written.wait()
 
     def drain(self) -> None:
         """Apply everything now, also what stands still: the queue does not outlive the process."""

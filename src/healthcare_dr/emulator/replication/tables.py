@@ -1,6 +1,5 @@
 """Global tables: each item replicates by itself, and the last writer wins."""
 
-import copy
 import time
 from functools import partial
 from typing import Any
@@ -41,7 +40,9 @@ class Tables:
             replica = dynamodb._tables.get_scoped(account, region, name)
             if replica is not None:
                 place = (account, region, name, *key)
-                self._lane.put(partial(self._arrive, place, stamp, replica["TableId"], copy.deepcopy(new)))
+                # Not a copy: an item is replaced when it changes, never altered, so that both regions and their
+                # streams can hold the same one.
+                self._lane.put(partial(self._arrive, place, stamp, replica["TableId"], new))
 
     def _arrive(self, place: Copy, stamp: Stamp, table: str, item: Item | None) -> None:
         account, region, name, partition, sort = place
@@ -69,5 +70,4 @@ def _store(replica: dict[str, Any], partition: Any, sort: Any, item: Item | None
     else:
         previous = dynamodb._set_item(replica, partition, sort, item)
         event = "INSERT" if previous is None else "MODIFY"
-        # What a stream holds does not change with the item.
-        dynamodb._emit_stream_event(name, event, previous, copy.deepcopy(item), replicate=False)
+        dynamodb._emit_stream_event(name, event, previous, item, replicate=False)

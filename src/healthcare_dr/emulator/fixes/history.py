@@ -1,0 +1,164 @@
+"""How much of what happened is remembered: log events, metric data, stream records and the like.
+
+Stored items and objects are never dropped here. Everything else is kept for as long as a test or a drill may ask for
+it, and bounded both in number and in age, so that a process that runs for hours keeps its size.
+"""
+
+import asyncio
+import itertools
+import logging
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, eventbridge, lambda_svc
+
+Record = dict[str, Any]
+Key = tuple[str, str, str]
+
+# Trimming goes through what there is, a few milliseconds; between two times, a second's load adds some hundred of each.
+TRIM_SECONDS = 20.0
+
+# A log group with this many events holds the last 4,000 calls of the API or so, more than any drill makes in an hour
+# of its own log; some 20 MB.
+MOST_LOG_EVENTS = 25_000
+LOG_EVENT_SECONDS = 24 * 3600.0
+# Lambda writes each call to a stream of this name; streams that clients created stay, without their oldest events.
+CALL_STREAM = re.compile(r"\d{4}/\d{2}/\d{2}/\[")
+
+# The longest look back at a metric is a drill's, its own length; CloudWatch itself keeps data that are closer together
+# than a minute for three hours.
+MOST_METRIC_DATA = 5_000
+METRIC_SECONDS = 3 * 3600.0
+# From this age on, data of one minute and value are one datum with a count, as CloudWatch rolls them up: nothing with
+# a period below a minute looks back further.
+ROLL_UP_SECONDS = 300.0
+MINUTE = 60
+
+# A table is restored to a moment before what a drill did to it, minutes ago: at 20 writes a second of six items each,
+# this is four minutes, and some 40 MB. What no mapping has read is kept however much it is.
+MOST_STREAM_RECORDS = 30_000
+STREAM_SECONDS = 6 * 3600.0
+
+# Of alarms' changes of state and of EventBridge's events: far more than a day of drills makes.
+MOST_ENTRIES = 5_000
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+# asyncio itself keeps no task alive.
+_trimming: set[asyncio.Task[None]] = set()
+
+
+def drop_what_nobody_asks_for() -> None:
+    """Everything that ever happened was kept: some 14 KB for each call, and the whole history of every metric was
+    copied for each request to CloudWatch."""
+    cloudwatch._evict_old_metrics = lambda: None
+    task = asyncio.get_running_loop().create_task(_run())
+    _trimming.add(task)
+    task.add_done_callback(_trimming.discard)
+
+
+async def _run() -> None:
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        for trim in (trim_logs, trim_metrics, trim_streams, trim_entries):
+            try:
+                trim(time.time())
+            except Exception:
+                logger.exception("What is no longer asked for could not be dropped")
+            # Requests in between: nothing here holds on to what it has read.
+            await asyncio.sleep(0)
+
+
+def trim_logs(now: float) -> None:
+    """Drop the oldest events of every log group."""
+    for group in list(cloudwatch_logs._log_groups._data.values()):
+        streams = group["streams"]
+        excess = sum(len(stream["events"]) for stream in list(streams.values())) - MOST_LOG_EVENTS
+        oldest = (now - LOG_EVENT_SECONDS) * 1000
+        for name, stream in list(streams.items()):
+            last = stream["lastEventTimestamp"]
+            if excess <= 0 and (last is None or last >= oldest):
+                continue
+            events = stream["events"]
+            if CALL_STREAM.match(name):
+                excess -= len(events)
+                streams.pop(name, None)
+                continue
+            with cloudwatch_logs._log_events_lock:
+                kept = [event for event in stream["events"][max(0, excess) :] if event["timestamp"] >= oldest]
+                stream["events"] = kept
+            excess -= len(events) - len(kept)
+
+
+def trim_metrics(now: float) -> None:
+    """Drop the oldest data of every metric, and roll up what is older than some minutes."""
+    for key, points in list(cloudwatch._metrics._data.items()):
+        kept = rolled_up(points, now)[-MOST_METRIC_DATA:]
+        if not kept:
+            cloudwatch._metrics._data.pop(key, None)
+        elif len(kept) != len(points):
+            # In place: whoever is about to add a datum has the list already.
+            points[:] = kept
+
+
+def rolled_up(points: list[Record], now: float) -> list[Record]:
+    """The data that are not too old, by time, with those of a past minute that are alike in one."""
+    recent, past = now - ROLL_UP_SECONDS, now - METRIC_SECONDS
+    alike: dict[tuple[Any, ...], Record] = {}
+    kept: list[Record] = []
+    for point in points:
+        at = point["Timestamp"]
+        if at >= recent:
+            kept.append(point)
+        elif at >= past:
+            if "_stat" in point:
+                kept.append(point)
+                continue
+            minute = at // MINUTE * MINUTE
+            entry = (minute, point["Value"], point["Unit"])
+            count = point.get("Count", 1.0)
+            if (first := alike.get(entry)) is None:
+                alike[entry] = first = {**point, "Timestamp": minute, "Count": 0.0}
+                kept.append(first)
+            first["Count"] += count
+    kept.sort(key=lambda point: float(point["Timestamp"]))
+    return kept
+
+
+def trim_streams(now: float) -> None:
+    """Drop the oldest records of every table's stream that all its mappings have read."""
+    unread = _read_positions()
+    for key, records in list(dynamodb._stream_records._data.items()):
+        trimmed = dynamodb._stream_trimmed._data.get(key, 0)
+        readable = max(0, unread.get(key, trimmed + len(records)) - trimmed)
+        count = min(readable, _outdated(records, now - STREAM_SECONDS, len(records) - MOST_STREAM_RECORDS))
+        if count > 0:
+            del records[:count]
+            dynamodb._stream_trimmed._data[key] = trimmed + count
+
+
+def _outdated(records: list[Record], oldest: float, excess: int) -> int:
+    aged = itertools.takewhile(lambda record: record["dynamodb"]["ApproximateCreationDateTime"] < oldest, records)
+    return max(excess, sum(1 for _ in aged))
+
+
+def _read_positions() -> Mapping[Key, int]:
+    """By table with mappings, how far all of them have read."""
+    positions: dict[Key, int] = {}
+    for (account, region, name), mapping in list(lambda_svc._esms._data.items()):
+        source = str(mapping.get("EventSourceArn", ""))
+        if ":dynamodb:" in source:
+            key = (account, region, source.partition(":table/")[2].partition("/")[0])
+            # Without a position it begins where the stream does, or has yet to be looked at.
+            position = lambda_svc._dynamodb_stream_positions._data.get((account, region, name), 0)
+            positions[key] = min(position, positions.get(key, position))
+    return positions
+
+
+def trim_entries(_: float) -> None:
+    """Drop the oldest changes of alarms' states and the oldest of EventBridge's events."""
+    for store in (cloudwatch._alarm_history, eventbridge._events_log):
+        for entries in list(store._data.values()):
+            del entries[:-MOST_ENTRIES]

@@ -1,0 +1,268 @@
+"""Lambda: how an invocation reaches the process that runs the function, and comes back."""
+
+import asyncio
+import contextvars
+import json
+import os
+import queue
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from ministack.core import concurrency, lambda_runtime
+from ministack.services import apigateway
+
+Response = dict[str, Any]
+
+# The last thing that the worker script does for an invocation is to send its answer. Before, it now marks the end of
+# what the function has logged: what follows in standard error belongs to the next invocation.
+ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
+MARKED = (
+    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
+)
+# A function that closes its standard error marks nothing.
+MARK_SECONDS = 0.25
+# How often the start of a process is looked at for what it logs.
+START_SECONDS = 0.01
+CHUNK = 1 << 16
+# How many lines of a function's own output are passed over before its answer, as in ministack.
+MOST_LINES = 200
+
+
+def invoke_in_one_thread() -> None:
+    """An invocation started two threads, and then looked for log lines each millisecond until there had been none for
+    5 ms, or for 50 ms when the function logged nothing: most of the time of a short call."""
+    detect_inner, spawn_inner = lambda_runtime._detect_runtime_binary, lambda_runtime.Worker._spawn
+    invoke_inner = lambda_runtime.Worker.invoke
+
+    def detect(runtime: str) -> tuple[str, str]:
+        binary, script = detect_inner(runtime)
+        if runtime.startswith("python"):
+            marked = script.replace(ANSWERED, MARKED)
+            if marked == script:
+                raise RuntimeError("the worker script of ministack is another one: see MARKED")
+            script = marked
+        return binary, script
+
+    def spawn(worker: Any) -> None:
+        worker._logged, worker._spawned = bytearray(), threading.Event()
+        try:
+            spawn_inner(worker)
+        finally:
+            worker._spawned.set()
+            if worker._stderr_thread is not None:
+                worker._stderr_thread.join()
+
+    def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Response:
+        if not _runs_python(worker):
+            answer: Response = invoke_inner(worker, event, request_id, **options)
+            return answer
+        with worker._lock:
+            return _invoke(worker, event, request_id, **options)
+
+    lambda_runtime._detect_runtime_binary = detect
+    lambda_runtime.Worker._spawn = spawn
+    lambda_runtime.Worker._read_stderr = _read_while_starting
+    lambda_runtime.Worker.invoke = invoke
+
+
+def _runs_python(worker: Any) -> bool:
+    return str(worker.config.get("Runtime", "python3.12")).startswith("python")
+
+
+def _read_while_starting(worker: Any) -> None:
+    """Runs on a thread of its own; a process that logs much while it starts must not wait for somebody to read it."""
+    pipe = worker._proc.stderr
+    if not _runs_python(worker):
+        with suppress(ValueError, OSError):
+            for line in pipe:
+                worker._stderr_queue.put(line.rstrip("\n"))
+        return
+    readable = select.poll()
+    readable.register(pipe, select.POLLIN)
+    while not worker._spawned.is_set():
+        if readable.poll(START_SECONDS * 1000):
+            data = os.read(pipe.fileno(), CHUNK)
+            if not data:
+                return
+            worker._logged += data
+
+
+def _invoke(
+    worker: Any,
+    event: Any,
+    request_id: str,
+    *,
+    trace_id: str | None = None,
+    depth: int | None = None,
+    durable: Response | None = None,
+    invoked_function_arn: str | None = None,
+) -> Response:
+    """As `Worker.invoke`, which says why a process does not outlive an error or a timeout."""
+    cold = worker._proc is None or worker._proc.poll() is not None
+    if cold:
+        worker._spawn()
+        worker._cold = False
+    timeout = worker.config.get("Timeout", 30)
+    if invoked_function_arn is None:
+        invoked_function_arn = worker.config.get("FunctionArn", "")
+    context = {
+        "request_id": request_id,
+        "invoked_function_arn": invoked_function_arn,
+        "timeout_ms": int(float(timeout) * 1000),
+        "trace_id": trace_id,
+        "depth": depth,
+        "durable": durable or {},
+    }
+    try:
+        worker._proc.stdin.write(json.dumps({"event": event, "ctx": context}) + "\n")
+        worker._proc.stdin.flush()
+        response = _answer(worker, request_id, time.monotonic() + timeout)
+    except (OSError, ValueError) as error:
+        response = {"status": "error", "error": str(error)}
+    if response is None:
+        lambda_runtime.logger.warning("Lambda %s timed out after %ds — killing worker", worker.func_name, timeout)
+        response = {"status": "error", "error": f"Task timed out after {timeout}.00 seconds"}
+    if response["status"] == "error":
+        process, worker._proc = worker._proc, None
+        lambda_runtime._signal(process)
+        lambda_runtime._collect(process, time.monotonic() + lambda_runtime._REAP_GRACE)
+    log, worker._logged = _log(worker._logged, request_id)
+    return {**response, "cold_start": cold, "log": log}
+
+
+def _answer(worker: Any, request_id: str, deadline: float) -> Response | None:
+    """The function's answer, when all that it logged is in `worker._logged` too; None when it does not come in time."""
+    answers, logs = worker._proc.stdout.fileno(), worker._proc.stderr.fileno()
+    mark = _mark(request_id)
+    readable = select.poll()
+    for pipe in (answers, logs):
+        readable.register(pipe, select.POLLIN)
+    received, lines, response, logging = bytearray(), 0, None, True
+    while response is None or (logging and mark not in worker._logged):
+        found = readable.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not found:
+            return response
+        for pipe, _ in found:
+            data = os.read(pipe, CHUNK)
+            if pipe == logs:
+                worker._logged += data
+                if not data:
+                    readable.unregister(logs)
+                    logging = False
+                continue
+            if not data:
+                return response or {"status": "error", "error": "Worker process died"}
+            received += data
+            while response is None and b"\n" in received:
+                line, _, received = received.partition(b"\n")
+                response, lines = _response(line), lines + 1
+                if response is None and lines >= MOST_LINES:
+                    return {"status": "error", "error": f"No JSON response from worker after {MOST_LINES} lines"}
+            if response is not None:
+                deadline = min(deadline, time.monotonic() + MARK_SECONDS)
+    return response
+
+
+def _response(line: bytes | bytearray) -> Response | None:
+    """The answer in a line; None where the line is something else that was printed."""
+    if not line.lstrip().startswith(b"{"):
+        return None
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if found.get("status") in ("ok", "error") else None
+
+
+def _mark(request_id: str) -> bytes:
+    return b"\0" + request_id.encode() + b"\n"
+
+
+def _log(logged: bytearray, request_id: str) -> tuple[str, bytearray]:
+    """What the invocation has logged, and what came after its end."""
+    own, mark, later = logged.partition(_mark(request_id))
+    text = own.decode(errors="replace")
+    return "\n".join(text.splitlines()), bytearray(later) if mark else bytearray()
+
+
+class Threads:
+    """Threads for work that may wait for other work of the same kind: there is always one more, and idle ones are
+    used first."""
+
+    def __init__(self) -> None:
+        self._idle: deque[queue.SimpleQueue[Callable[[], None]]] = deque()
+
+    def run(self, work: Callable[[], None], *, name: str) -> None:
+        """Run it, which must not raise, on a thread.
+
+        Raises:
+            RuntimeError: no further thread can be started.
+        """
+        try:
+            tasks = self._idle.pop()
+        except IndexError:
+            tasks = queue.SimpleQueue()
+            threading.Thread(target=self._serve, args=(tasks,), daemon=True, name=name).start()
+        tasks.put(work)
+
+    def _serve(self, tasks: "queue.SimpleQueue[Callable[[], None]]") -> None:
+        while True:
+            tasks.get()()
+            self._idle.append(tasks)
+
+
+def invoke_on_threads_that_exist() -> None:
+    """Each call of an API started a thread, and the loop that serves waited until it ran."""
+    threads = Threads()
+
+    async def run_reentrant(work: Callable[..., Any], *args: Any, thread_name: str = "ministack-reentrant") -> Any:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def deliver(result: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = context.run(work, *args)
+            except BaseException as raised:  # noqa: BLE001 - goes to the request that waits for it
+                error = raised
+            concurrency._bump("reentrant", -1)
+            # The loop may have ended meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(deliver, result, error)
+
+        concurrency._bump("reentrant", 1)
+        try:
+            threads.run(run, name=thread_name)
+        except RuntimeError:
+            concurrency._bump("reentrant", -1)
+            raise
+        return await _finished(future)
+
+    apigateway.run_reentrant = run_reentrant
+
+
+async def _finished(future: "asyncio.Future[Any]") -> Any:
+    """The result. Who no longer waits for it unwinds only when the work has ended, which nothing can stop."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError, Exception):
+                await asyncio.shield(future)
+        if not future.cancelled():
+            future.exception()
+        raise
