@@ -20,11 +20,12 @@ from pathlib import Path
 
 from free_ports import free_port
 from healthcare_dr.emulator import Emulator
+from support import run
 
 
 def test_that_never_ends(tmp_path_factory):
     home = Path({folder!r}) / "home"
-    Emulator(home=home, port=free_port()).start()
+    Emulator(home=home, port=free_port(), ends_with=run.pid()).start()
     Path({folder!r}, "started").touch()
     while True:
         time.sleep(1)

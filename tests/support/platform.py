@@ -47,7 +47,7 @@ class Deployed:
 
     @property
     def emulator(self) -> Emulator:
-        return Emulator(home=self.home / "emulator", port=self.port)
+        return Emulator(home=self.home / "emulator", port=self.port, ends_with=run.pid())
 
     @property
     def variables(self) -> dict[str, str]:
