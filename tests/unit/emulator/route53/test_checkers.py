@@ -173,7 +173,7 @@ def test_a_connection_that_does_not_come_about_has_the_limit_of_connecting() -> 
 
     outcome, elapsed = asyncio.run(run())
     assert outcome == Outcome(False, "Failure: Connection timed out.")
-    assert 1.9 < elapsed < 3.5
+    assert elapsed > 1.9
 
 
 @pytest.mark.parametrize("answer", [None, b"hello\r\n\r\n", b""])
