@@ -7,16 +7,19 @@ POLICY := .venv-policy
 POLICY_READY := $(POLICY)/.ready
 CDKTN := tools/cdktn/node_modules/.package-lock.json
 NPM = $(BIN)/python tools/npm.py
-# The unit tests run beside the deployment, most of which is waiting; a folder stays in one process (tests/conftest.py).
-SPREAD = -n 2 --dist loadscope --no-loadscope-reorder
+# Each worker has a deployment of its own, and runs unit tests until it is complete (tests/support/scheduling.py).
+SPREAD = -n 2 --dist loadscope --no-loadscope-reorder --durations=20
+TESTS = tests/unit tests/infra tests/deployed
+# Property tests that try few examples in `make test`.
+AT_LENGTH = tests/unit/patient_api/test_parser_fuzz.py tests/unit/patient_api/replicas/test_convergence.py
 PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check synth generate bench format lock clean
+.PHONY: help setup up down test test-full check synth generate bench format lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## the virtual environment, from hash-locked requirements
 
@@ -26,8 +29,12 @@ up: $(READY) ## run the whole platform on this machine
 down: $(READY) ## destroy the platform on this machine and stop it
 	@$(BIN)/hdr down
 
-test: $(READY) $(POLICY_READY) $(CDKTN) ## every test, the deployment to the embedded AWS included
-	@$(BIN)/pytest $(SPREAD) $(ARGS)
+test: $(READY) ## unit tests, rules on the synthesized stacks, and a real deployment with two failovers: under ten minutes
+	@$(BIN)/pytest $(SPREAD) $(or $(ARGS),$(TESTS))
+
+test-full: $(READY) $(POLICY_READY) $(CDKTN) ## everything that takes longer: every drill, runbook and damage, fuzzing, coverage
+	@$(BIN)/pytest tests/infra --cov=healthcare_dr.infra --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	@HEALTHCARE_DR_TESTS_AT_LENGTH=1 $(BIN)/pytest $(SPREAD) $(or $(ARGS),tests/full $(AT_LENGTH))
 
 check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 	@$(BIN)/ruff format --check .
@@ -56,7 +63,7 @@ lock: $(READY) ## lock the requirements again, with hashes
 	@$(BIN)/python tools/lock.py
 
 clean: ## remove what the targets above made; run `make down` first
-	rm -rf $(VENV) $(POLICY) tools/cdktn/node_modules cdktf.out
+	rm -rf $(VENV) $(POLICY) tools/cdktn/node_modules cdktf.out .test-state
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

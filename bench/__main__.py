@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import capacity, cold_start, drill, prober, synthesis, up, verify, warm
+from bench import capacity, cold_start, drill, embedded, prober, synthesis, up, verify, warm
 from bench.machine import machine
 from bench.model import SCHEMA, Measurement, Say
 from bench.running import CHECKOUT
@@ -36,6 +37,7 @@ class Name(StrEnum):
     UP = "up"
     DRILL = "drill"
     VERIFY = "verify"
+    EMBEDDED = "embedded"
 
 
 GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
@@ -47,6 +49,7 @@ GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
     Name.UP: up.measure,
     Name.DRILL: drill.measure,
     Name.VERIFY: verify.measure,
+    Name.EMBEDDED: embedded.measure,
 }
 
 
@@ -56,11 +59,14 @@ def bench(
         Path | None,
         typer.Option(help="Where the JSON goes. By default bench/results.json, but nowhere with --only."),
     ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Let `embedded` also send 100,000 requests, about a quarter of an hour.")
+    ] = False,
 ) -> None:
     """Measure the platform, each number as a ratio within this run."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        measurements = _measure(only or list(Name))
+        measurements = _measure(only or list(Name), long=long)
         if output is None and only is None:
             output = RESULTS
         if output is not None:
@@ -74,7 +80,7 @@ def bench(
     out.print(_table(measurements))
 
 
-def _measure(names: list[Name]) -> list[Measurement]:
+def _measure(names: list[Name], *, long: bool) -> list[Measurement]:
     with err.status("") as status:
 
         def say(text: str) -> None:
@@ -82,7 +88,11 @@ def _measure(names: list[Name]) -> list[Measurement]:
             if not err.is_terminal:
                 err.print(text)
 
-        return [measurement for name in names for measurement in GROUPS[name](say)]
+        groups: dict[Name, Callable[[Say], list[Measurement]]] = {
+            **GROUPS,
+            Name.EMBEDDED: partial(embedded.measure, long=long),
+        }
+        return [measurement for name in names for measurement in groups[name](say)]
 
 
 def _write(measurements: list[Measurement], output: Path) -> None:

@@ -23,6 +23,19 @@ class Deployed:
         """Its HDR_HOME."""
         return self.folder / "home"
 
+    @property
+    def suffix(self) -> str:
+        """Its environment suffix."""
+        return "bench"
+
+    @property
+    def port(self) -> int:
+        """The first port of its embedded AWS."""
+        file = self.folder / "port"
+        if not file.exists():
+            file.write_text(str(free_port()), encoding="utf-8")
+        return int(file.read_text(encoding="utf-8"))
+
     def hdr(self, *arguments: str, codes: Collection[int] = (0,)) -> Finished:
         """Run a command on it.
 
@@ -33,14 +46,11 @@ class Deployed:
 
     @property
     def _environment(self) -> dict[str, str]:
-        port = self.folder / "port"
-        if not port.exists():
-            port.write_text(str(free_port()), encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HDR_", "AWS_"))}
         return kept | {
             "HDR_HOME": str(self.home),
-            "HDR_EMULATOR_PORT": port.read_text(encoding="utf-8"),
-            "ENVIRONMENT_SUFFIX": "bench",
+            "HDR_EMULATOR_PORT": str(self.port),
+            "ENVIRONMENT_SUFFIX": self.suffix,
         }
 
 

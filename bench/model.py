@@ -51,7 +51,7 @@ class Measurement:
     """A comparison; its ratio is `measured` over `reference`. `embedded`: the numbers come from the embedded AWS."""
 
     name: str
-    unit: Literal["s", "ms", "MB", "units"]
+    unit: Literal["s", "ms", "MB", "units", "per s", "%"]
     measured: Series
     reference: Series
     note: str

@@ -1,26 +1,43 @@
-"""A pytest plugin that writes which test carries which requirement and trap, as JSON, into the file $HDR_MARKS_FILE.
+"""A pytest plugin that writes which test carries which requirement and trap.
+
+They are written as JSON into the file that $HEALTHCARE_DR_MARKS_FILE names.
 
 `pytest --collect-only -p marks` runs nothing.
 """
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+Marks = dict[str, dict[str, list[str]]]
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Write the marks of all collected tests: `{"requirement": {"R1.1": ["tests/….py", …]}, "trap": {…}}`."""
+
+def marks_of(items: Iterable[pytest.Item]) -> Marks:
+    """The files of the tests that carry each mark: `{"requirement": {"R1.1": ["tests/….py", …]}, "trap": {…}}`."""
     found: dict[str, dict[str, set[str]]] = {"requirement": {}, "trap": {}}
-    for item in session.items:
-        path = item.path.relative_to(session.config.rootpath).as_posix()
+    for item in items:
+        path = item.path.relative_to(item.config.rootpath).as_posix()
         for kind, tests in found.items():
             for mark in item.iter_markers(kind):
                 for value in mark.args:
                     tests.setdefault(str(value), set()).add(path)
-    target = Path(os.environ["HDR_MARKS_FILE"])
-    target.write_text(
-        json.dumps({kind: {value: sorted(paths) for value, paths in tests.items()} for kind, tests in found.items()}),
-        encoding="utf-8",
-    )
+    return {kind: {value: sorted(paths) for value, paths in tests.items()} for kind, tests in found.items()}
+
+
+def merged(some: Marks, others: Marks) -> Marks:
+    """Both together."""
+    return {
+        kind: {
+            value: sorted({*some[kind].get(value, ()), *others[kind].get(value, ())})
+            for value in some[kind].keys() | others[kind].keys()
+        }
+        for kind in some
+    }
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Write the marks of all collected tests."""
+    Path(os.environ["HEALTHCARE_DR_MARKS_FILE"]).write_text(json.dumps(marks_of(session.items)), encoding="utf-8")

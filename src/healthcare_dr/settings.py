@@ -46,6 +46,7 @@ ALLOWED = {
     "oidc_issuer": "an https:// address without query or trailing slash",
     "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
     "account_id": "12 digits",
+    "emulator_ends_with": "the id of a process",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
     "log_retention_days": f"one of {', '.join(map(str, LOG_RETENTION_DAYS))} (days)",
     "audit_retention_days": f"one of {', '.join(map(str, LOG_RETENTION_DAYS))} (days)",
@@ -97,6 +98,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".hdr")
     emulator_port: int = Field(4566, ge=1024, le=65532, description="the next three are taken too")
+    emulator_ends_with: int | None = Field(None, ge=1, description="the id of a process")
     terraform: Path | None = None
     terraform_base_url: str = "https://releases.hashicorp.com/terraform"
     provider_mirror: Path | None = None

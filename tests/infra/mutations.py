@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from healthcare_dr.infra.lint import RULES
+from healthcare_dr.infra.lint.view import Platform
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
+from healthcare_dr.settings import Settings
 
 Documents = dict[str, dict[str, Any]]
 Damage = Callable[[Documents], object]
@@ -20,6 +23,10 @@ class Mutation:
     damage: Damage
     requirements: tuple[str, ...] = ()
     traps: tuple[int, ...] = ()
+
+    def is_found(self, damaged: Documents, settings: Settings) -> bool:
+        """Whether the rule that must see it does. All rules together would take thirty times as long."""
+        return bool(list(RULES[self.rule].examine(Platform(damaged, settings))))
 
 
 def res(stack: str, kind: str, name: str) -> Callable[[Documents], dict[str, Any]]:

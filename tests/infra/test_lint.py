@@ -6,6 +6,12 @@ from healthcare_dr.infra.lint import RULES, check
 from healthcare_dr.settings import Settings
 from infra.conftest import Documents
 from infra.mutations import Mutation, data_mutations, document_mutations
+from infra.mutations_details import (
+    detail_mutations,
+    detail_mutations_of_data,
+    detail_mutations_of_networks,
+    detail_mutations_of_stacks,
+)
 from infra.mutations_faults import fault_mutations
 from infra.mutations_platform import compute_mutations, key_mutations, network_mutations, platform_mutations
 from infra.mutations_routes import route_mutations
@@ -27,6 +33,10 @@ MUTATIONS = [
     *privilege_mutations(),
     *index_key_mutations(),
     *route_mutations(),
+    *detail_mutations(),
+    *detail_mutations_of_networks(),
+    *detail_mutations_of_stacks(),
+    *detail_mutations_of_data(),
 ]
 
 
@@ -47,7 +57,7 @@ def test_the_platform_as_it_is_breaks_no_rule(documents: Documents, settings: Se
 )
 def test_damage_is_found(mutation: Mutation, documents: Documents, settings: Settings) -> None:
     mutation.damage(documents)
-    assert mutation.rule in {finding.rule.name for finding in check(documents, settings)}
+    assert mutation.is_found(documents, settings)
 
 
 def test_every_rule_is_proven_by_a_mutation() -> None:

@@ -1,10 +1,9 @@
 """The bytes: always the same, whatever the machine, the target and the way the bindings are loaded."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from jsii.errors import JSIIError
 
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import Synthesis, synth
@@ -31,21 +30,6 @@ def test_all_three_stacks_are_written(synthesis: Synthesis) -> None:
 
 def test_the_same_settings_give_the_same_bytes(synthesis: Synthesis, settings: Settings, tmp_path: Path) -> None:
     assert files_of(synth(settings, tmp_path / "again")) == files_of(synthesis)
-
-
-def test_lazy_bindings_change_nothing(synthesis: Synthesis, tmp_path: Path) -> None:
-    """The preload is not documented by the provider's package: this is what guards it."""
-    eagerly = (
-        "import sys; from pathlib import Path\n"
-        "from healthcare_dr.infra import synth\n"
-        "from healthcare_dr.settings import load_settings\n"
-        "synth(load_settings(), Path(sys.argv[1]), lazy=False)\n"
-    )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    subprocess.run(
-        [sys.executable, "-W", "error", "-c", eagerly, str(tmp_path / "eager")], check=True, cwd=ROOT, env=environment
-    )
-    assert files_of(Synthesis(outdir=tmp_path / "eager")) == files_of(synthesis)
 
 
 def test_nothing_of_this_machine_is_in_the_bytes(synthesis: Synthesis) -> None:
@@ -80,3 +64,12 @@ def test_all_functions_of_a_stack_share_one_zip(synthesis: Synthesis) -> None:
         assert len(functions) == 4
         (filename,) = {function["filename"] for function in functions.values()}
         assert list(synthesis.folder(stack).rglob("*.zip")) == [synthesis.folder(stack) / filename]
+
+
+def test_an_error_of_the_toolkit_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise JSIIError("the toolkit says no\nat a place in its own code")
+
+    monkeypatch.setattr("healthcare_dr.infra.stacks.GlobalStack", fail)
+    with pytest.raises(SynthesisError, match=r"^synthesis failed: the toolkit says no$"):
+        synth(load_settings(), tmp_path / "failed")

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from integration.runbook_pages import commands
-from integration.shell import Shell
+from support.runbook_pages import commands
+from support.shell import Shell
 
 FOLDER = Path(__file__).parents[2] / "docs" / "runbooks"
 Items = Sequence[dict[str, Any]]

@@ -213,6 +213,14 @@ def test_a_damaged_installation_is_named(tmp_path: Path) -> None:
         build(lock=lock, installed=tmp_path)
 
 
+def test_a_distribution_without_a_list_of_its_files_is_refused(tmp_path: Path) -> None:
+    lock = wheel(tmp_path)
+    (record,) = tmp_path.rglob("RECORD")
+    record.unlink()
+    with pytest.raises(SynthesisError, match="has no list of its files"):
+        build(lock=lock, installed=tmp_path)
+
+
 def test_a_missing_or_empty_lock_is_named(tmp_path: Path) -> None:
     with pytest.raises(SynthesisError, match="is missing"):
         build(lock=tmp_path / "lambda.txt")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from integration.runbook_pages import commands
-from integration.shell import Shell, Told, opened
+from support.runbook_pages import commands
+from support.shell import Shell, Told, opened
 from unit.runbook_stand_ins import FOLDER, Items, buckets, command, logs, serving, tables, typed
 
 EAST, WEST = "x.execute-api.us-east-1.amazonaws.com.", "y.execute-api.us-west-2.amazonaws.com."

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from integration.runbook_pages import Command, commands, lacking
-from integration.shell import Shell, opened
+from support.runbook_pages import Command, commands, lacking
+from support.shell import Shell, opened
 
 PAGE = """
 Text.

@@ -5,9 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
+
+from marks import Marks, marks_of, merged
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "traceability.md").read_text(encoding="utf-8")
@@ -17,7 +20,7 @@ REQUIREMENTS += [f"D{number}" for number in range(1, 10)] + [f"C{number}" for nu
 TRAPS = [str(number) for number in range(1, 43)]
 UNPROVEN_TRAPS = {"16", "29"}
 
-Marks = dict[str, dict[str, list[str]]]
+FOLDERS = {"tests/unit", "tests/infra", "tests/deployed", "tests/full"}
 
 
 def rows(pattern: str) -> dict[str, str]:
@@ -28,18 +31,21 @@ def rows(pattern: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Marks:
-    """Which test files carry which number, from a collection of the whole suite."""
+def marks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Marks:
+    """Which test files carry which number: those that this run has collected, and a collection of the other folders."""
+    own = {Path(argument).as_posix() for argument in request.config.args} & FOLDERS
+    if request.config.getoption("keyword") or request.config.getoption("markexpr"):
+        own = set()
+    items = [item for item in request.session.items if "/".join(item.nodeid.split("/")[:2]) in own]
     target = tmp_path_factory.mktemp("marks") / "marks.json"
     subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "marks"],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "marks", *sorted(FOLDERS - own)],
         cwd=ROOT,
-        env={**os.environ, "HDR_MARKS_FILE": str(target)},
+        env={**os.environ, "HEALTHCARE_DR_MARKS_FILE": str(target)},
         check=True,
         capture_output=True,
     )
-    read: Marks = json.loads(target.read_text(encoding="utf-8"))
-    return read
+    return merged(marks_of(items), json.loads(target.read_text(encoding="utf-8")))
 
 
 def test_every_number_has_its_row() -> None:
@@ -62,6 +68,12 @@ def test_the_tests_of_a_trap_carry_its_number(trap: str, marks: Marks) -> None:
     tests = re.findall(r"`(tests/[\w/.]+\.py)`", rows(r"\d+")[trap])
     assert set(tests) <= set(marks["trap"].get(trap, ()))
     assert bool(tests) != (trap in UNPROVEN_TRAPS)
+
+
+@pytest.mark.parametrize(("kind", "number"), [*product(["requirement"], REQUIREMENTS), *product(["trap"], TRAPS)])
+def test_every_number_is_proven_by_make_test(kind: str, number: str, marks: Marks) -> None:
+    files = marks[kind].get(number, ())
+    assert any(not file.startswith("tests/full/") for file in files) != (kind == "trap" and number in UNPROVEN_TRAPS)
 
 
 def test_no_test_claims_a_number_that_does_not_exist(marks: Marks) -> None:

@@ -1,4 +1,4 @@
-"""`python -m healthcare_dr.emulator`: the embedded AWS in the foreground, until SIGTERM or SIGINT."""
+"""`python -m healthcare_dr.emulator services|edge`: one process of the embedded AWS in the foreground."""
 
 import argparse
 import sys
@@ -6,25 +6,31 @@ from pathlib import Path
 
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
-from healthcare_dr.emulator.process import run
+from healthcare_dr.emulator.process import KINDS, run
 from healthcare_dr.errors import HealthcareDrError
 
 
 def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m healthcare_dr.emulator", description=__doc__)
-    parser.add_argument("--home", type=Path, required=True, help="everything it keeps lies here")
-    parser.add_argument("--port", type=int, required=True, help="of the AWS services; the next three are taken too")
-    parser.add_argument("--regions", nargs=2, required=True, help="those with a front door")
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--home", type=Path, required=True, help="the folder of everything that the emulator keeps")
+    parser.add_argument("--port", type=int, required=True, help="the port of the AWS services; the next three follow")
+    parser.add_argument("--regions", nargs=2, required=True, help="the regions that have a front door")
     parser.add_argument("--account", required=True, help="12 digits")
-    parser.add_argument("--unfixed", action="store_true", help="ministack as it is, to show what the fixes mend")
+    parser.add_argument("--ends-with", type=int, help="id of a process: this one ends when that one has ended")
+    parser.add_argument("--unfixed", action="store_true", help="ministack without fixes, to show what they change")
     arguments = parser.parse_args()
+    ports = Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions))
+    # Each imports what the other does without.
+    if arguments.kind == "services":
+        from healthcare_dr.emulator.services import services
+
+        serve = services(fixed=not arguments.unfixed)
+    else:
+        from healthcare_dr.emulator.edge import serve
     try:
-        run(
-            Layout(arguments.home),
-            Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions)),
-            fixed=not arguments.unfixed,
-        )
+        run(arguments.kind, Layout(arguments.home), ports, owner=arguments.ends_with, serve=serve)
     except HealthcareDrError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,4 +1,4 @@
-"""Asks the process of the embedded AWS about itself: answered on loopback, to whoever knows root's secret."""
+"""Read what a process of the embedded AWS reports about itself, authenticated by root's secret."""
 
 import http.client
 import json
@@ -6,7 +6,6 @@ import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.errors import EmulatorError
@@ -15,14 +14,14 @@ SECRET_HEADER: Final = "x-healthcare-dr-root"  # noqa: S105 - the name of a head
 TIMEOUT_SECONDS: Final = 10
 
 
-def ask(layout: Layout, ports: Ports, path: str, *, what: str) -> Any:
-    """The JSON that it answers to `GET path`.
+def ask(layout: Layout, address: str, path: str, *, what: str) -> Any:
+    """Return the JSON that the process at `address` answers to `GET path`.
 
     Raises:
-        EmulatorError: it does not say `what`.
+        EmulatorError: it does not answer; the message names `what` was asked for.
     """
     context = ssl.create_default_context(cafile=str(layout.authority_certificate))
-    connection = http.client.HTTPSConnection(urlsplit(ports.endpoint).netloc, timeout=TIMEOUT_SECONDS, context=context)
+    connection = http.client.HTTPSConnection(urlsplit(address).netloc, timeout=TIMEOUT_SECONDS, context=context)
     try:
         connection.request("GET", path, headers={SECRET_HEADER: root_secret(layout)})
         response = connection.getresponse()

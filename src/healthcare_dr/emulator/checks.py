@@ -1,72 +1,55 @@
-"""What Route 53 thinks of each health check, asked of the process itself, so that no control plane is involved."""
+"""The status of each Route 53 health check, read from the edge process, so that no control plane is involved."""
 
 import hmac
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from healthcare_dr.emulator import asking
 from healthcare_dr.emulator.asking import SECRET_HEADER
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.route53.model import CheckStatus, Observation
 
-PATH = "/_ministack/health-checks"
-
-Response = tuple[int, dict[str, str], bytes]
-
-
-class Judged(Protocol):
-    """A health check as the data plane sees it."""
-
-    @property
-    def name(self) -> str:
-        """What its tag `Name` says; empty without one."""
-
-    @property
-    def healthy(self) -> bool:
-        """Its verdict."""
-
-    @property
-    def share(self) -> float | None:
-        """The part of its checkers that find it healthy."""
+PATH = "/_edge/health-checks"
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckStatus:
-    """A check's name and verdict, and the share (0 to 1) of its checkers that find it healthy: None without any."""
+def route(checks: Callable[[], Mapping[str, CheckStatus]], *, secret: str) -> Route:
+    """Return the route that answers with all health checks by id, to requests that carry `secret`."""
 
-    name: str
-    healthy: bool
-    share: float | None
-
-
-def install(checks: Callable[[], Mapping[str, Judged]], *, secret: str) -> None:
-    """Answer `PATH`, before the first request."""
-    from ministack import app
-
-    inner = app._handle_pre_body_request
-
-    async def handle(
-        method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
-    ) -> Response | None:
-        if path == PATH and hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode()):
-            content = {
-                check: {"name": found.name, "healthy": found.healthy, "share": found.share}
-                for check, found in checks().items()
+    async def answer(request: Request) -> Response:
+        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
+            return Response(status_code=404)
+        return JSONResponse(
+            {
+                check_id: {
+                    "name": status.name,
+                    "healthy": status.healthy,
+                    "share": status.share,
+                    "observations": [list(observation) for observation in status.observations],
+                }
+                for check_id, status in checks().items()
             }
-            return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
-        response: Response | None = await inner(method, path, headers, query, request_id)
-        return response
+        )
 
-    app._handle_pre_body_request = handle
+    return Route(PATH, answer)
 
 
 def ask(layout: Layout, ports: Ports) -> dict[str, CheckStatus]:
-    """All health checks by their ids.
+    """Return the status of all health checks by id.
 
     Raises:
-        EmulatorError: the process does not say.
+        EmulatorError: the edge process does not answer.
     """
-    found = asking.ask(layout, ports, PATH, what="how its health checks are")
-    return {name: CheckStatus(**check) for name, check in found.items()}
+    found = asking.ask(layout, ports.issuer, PATH, what="how its health checks are")
+    return {
+        check_id: CheckStatus(
+            name=status["name"],
+            healthy=status["healthy"],
+            share=status["share"],
+            observations=tuple(Observation(*observation) for observation in status["observations"]),
+        )
+        for check_id, status in found.items()
+    }

@@ -8,6 +8,9 @@ from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 
 HOST = "127.0.0.1"
+# Where the edge process reaches the services without TLS. Both run in the home's temporary folder, so the path is
+# relative: an absolute one could exceed the 107 bytes of a UNIX socket's address.
+SERVICES_SOCKET = "services.sock"
 # Of the caller's environment nothing else reaches the process or the Lambdas it starts: no profile, no
 # credentials, no proxy, no setting of ministack's.
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")

@@ -2,19 +2,22 @@
 
 import errno
 import socket
+from collections.abc import Collection
 
 from healthcare_dr.emulator.configuration import HOST, Ports
+from healthcare_dr.emulator.process import Kind
 from healthcare_dr.errors import EmulatorError
 
 
-def refuse_taken(ports: Ports, *, fixed: bool) -> None:
-    """Pass when all can be listened on; without fixes there are neither front doors nor DNS.
+def refuse_taken(ports: Ports, *, kinds: Collection[Kind]) -> None:
+    """Check the ports on which processes of these kinds will listen.
 
     Raises:
-        EmulatorError: one cannot.
+        EmulatorError: one cannot be used.
     """
-    wanted = [(HOST, ports.port, socket.SOCK_STREAM), (HOST, ports.issuer_port, socket.SOCK_STREAM)]
-    if fixed:
+    wanted = [(HOST, ports.port, socket.SOCK_STREAM)] if "services" in kinds else []
+    if "edge" in kinds:
+        wanted += [(HOST, ports.issuer_port, socket.SOCK_STREAM)]
         wanted += [(address, ports.door_port, socket.SOCK_STREAM) for address in ports.doors.values()]
         wanted += [(HOST, ports.dns_port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
     for address, port, kind in wanted:

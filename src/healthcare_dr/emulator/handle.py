@@ -1,11 +1,12 @@
-"""The handle on one embedded AWS: starts and stops its process, and says how to reach it."""
+"""The handle on one embedded AWS: starts and stops its processes, and returns how to reach it."""
 
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from healthcare_dr.emulator import checks as health_checks
@@ -17,9 +18,11 @@ from healthcare_dr.emulator.free import refuse_taken
 from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import exclusive, held
+from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
 from healthcare_dr.emulator.replication import pending as replication_pending
 from healthcare_dr.emulator.replication import settings as replication_settings
+from healthcare_dr.emulator.route53.model import CheckStatus
 from healthcare_dr.emulator.tokens import load_key, sign
 from healthcare_dr.errors import EmulatorError
 
@@ -33,8 +36,10 @@ class Emulator:
     """Where the AWS services listen; the three ports after it are taken as well."""
     regions: tuple[str, str] = ("us-east-1", "us-west-2")
     account: str = "123456789012"
-    # False is ministack as it is: it shows that a fix is needed.
+    # False is ministack without fixes, and without an edge: it shows that a fix is needed.
     fixed: bool = True
+    ends_with: int | None = None
+    """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
 
     @property
     def _layout(self) -> Layout:
@@ -45,56 +50,66 @@ class Emulator:
         return Ports(account=self.account, port=self.port, regions=self.regions)
 
     def start(self) -> None:
-        """Start the process unless it runs, and return when it answers.
+        """Start the processes that do not run, and return when all answer.
 
         Raises:
-            EmulatorError: a port is taken, it runs with other ports, it died, or it does not answer in time.
+            EmulatorError: a port is taken, it runs with other ports, it ended, or it does not answer in time.
         """
         make_secrets(self._layout)
         with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
-            if self.running():
-                self._refuse_other_ports()
-                await_ready(self._layout, self._ports, ended=lambda: not self.running())
-            else:
-                self._refuse_taken_ports()
-                pid = spawn(self._layout, self._ports, fixed=self.fixed)
-                try:
-                    await_ready(self._layout, self._ports, ended=lambda: collected(pid))
-                except BaseException:
-                    # Ctrl-C too: it has a session of its own, and would come up when nobody expects it any more.
+            missing = [kind for kind in self._kinds if not self._lives(kind)]
+            self._refuse_other_ports()
+            refuse_taken(self._ports, kinds=missing)
+            ended: dict[Kind, Callable[[], bool]] = {
+                kind: partial(self._has_ended, kind) for kind in self._kinds if kind not in missing
+            }
+            spawned: dict[Kind, int] = {}
+            try:
+                for kind in missing:
+                    spawned[kind] = spawn(kind, self._layout, self._ports, fixed=self.fixed, ends_with=self.ends_with)
+                    ended[kind] = partial(collected, spawned[kind])
+                await_ready(ended, self._layout, self._ports)
+            except BaseException:
+                # Ctrl-C too: they have sessions of their own, and would come up after this call has failed.
+                for kind, pid in spawned.items():
                     if not collected(pid):
-                        end(self._layout, pid)
-                    raise
+                        end(kind, self._layout, pid)
+                raise
 
     def stop(self) -> None:
-        """End the process, which saves its state and ends its Lambdas; does nothing when none runs.
+        """End the processes; the services save their state and end their functions. Does nothing when none runs.
 
         Raises:
-            EmulatorError: it had to be killed, so its state is lost.
+            EmulatorError: the services had to be killed, so their state is lost.
         """
         if not self._layout.home.exists():
             return
         with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
-            if not self.running():
-                return
-            pid, _ = self._recorded()
-            if end(self._layout, pid):
-                return
-            raise EmulatorError(
-                f"the embedded AWS did not end within {STOP_TIMEOUT.seconds} s and was killed, so its state "
-                f"is lost: see {self._layout.log}, then start anew with `hdr up`"
-            )
+            # The edge first, since it calls the services.
+            for kind in reversed(KINDS):
+                if not self._lives(kind):
+                    continue
+                pid, _ = self._recorded(kind)
+                if not end(kind, self._layout, pid) and kind == "services":
+                    raise EmulatorError(
+                        f"the embedded AWS did not end within {STOP_TIMEOUT.seconds} s and was killed, so its state "
+                        f"is lost: see {self._layout.log(kind)}, then start anew with `hdr up`"
+                    )
 
     def running(self) -> bool:
-        """Whether its process lives. That is a lock it holds: no stale or reused process number deceives."""
-        return held(self._layout.process_file)
+        """Return whether all its processes live. Each holds a lock: no stale or reused process id deceives."""
+        return all(self._lives(kind) for kind in self._kinds)
+
+    def processes(self) -> dict[str, int]:
+        """Return the ids of the processes that live, by name: `services` and `edge`."""
+        return {kind: self._recorded(kind)[0] for kind in self._kinds if self._lives(kind)}
 
     def lost_state(self) -> bool:
         """Whether a process ended without saving, so that what was deployed is gone (but not what is in S3).
 
         A Terraform state kept elsewhere then no longer matches: begin anew with `erase`.
         """
-        return self._layout.lost.exists() or (not self.running() and self._layout.unsaved.exists())
+        return self._layout.lost.exists() or (not self._lives("services") and self._layout.unsaved.exists())
 
     def erase(self) -> None:
         """Stop, and forget every resource, how replication was set and what was played; keys stay."""
@@ -151,13 +166,13 @@ class Emulator:
         """The address and port where DNS is answered, over UDP and TCP."""
         return HOST, self._ports.dns_port
 
-    def checks(self) -> dict[str, health_checks.CheckStatus]:
-        """What Route 53 thinks of each health check, by its id; none when the process does not run.
+    def checks(self) -> dict[str, CheckStatus]:
+        """Return the status of each Route 53 health check by its id; none when the edge process does not run.
 
         Raises:
-            EmulatorError: the process does not say.
+            EmulatorError: the edge process does not answer.
         """
-        return health_checks.ask(self._layout, self._ports) if self.fixed and self.running() else {}
+        return health_checks.ask(self._layout, self._ports) if self._lives("edge") else {}
 
     def play(self, region: str, fault: conditions.Fault) -> None:
         """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
@@ -244,28 +259,35 @@ class Emulator:
         """The authority that clients of the API and of the issuer have to trust (PEM)."""
         return self._layout.authority_certificate
 
+    @property
+    def _kinds(self) -> tuple[Kind, ...]:
+        return KINDS if self.fixed else ("services",)
+
+    def _lives(self, kind: Kind) -> bool:
+        return held(self._layout.process_file(kind))
+
+    def _has_ended(self, kind: Kind) -> bool:
+        return not self._lives(kind)
+
     def _waiting(self) -> replication_pending.Pending:
-        # ministack as it is replicates within the write.
-        asked = self.fixed and self.running()
+        # ministack without fixes replicates within the write.
+        asked = self.fixed and self._lives("services")
         return replication_pending.ask(self._layout, self._ports) if asked else replication_pending.Pending()
 
-    def _recorded(self) -> tuple[int, Ports]:
-        """The process number and the ports of the process that runs."""
-        content = json.loads(self._layout.process_file.read_text())
+    def _recorded(self, kind: Kind) -> tuple[int, Ports]:
+        """Return the id and the ports of a process that runs."""
+        content = json.loads(self._layout.process_file(kind).read_text())
         pid, regions = int(content.pop("pid")), tuple(content.pop("regions"))
         return pid, Ports(**content, regions=regions)
 
     def _refuse_other_ports(self) -> None:
-        _, runs = self._recorded()
-        if runs != self._ports:
-            raise EmulatorError(
-                f"the embedded AWS of {self.home} already runs on port {runs.port}: "
-                f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down --keep`"
-            )
+        for kind in self._kinds:
+            if self._lives(kind) and (runs := self._recorded(kind)[1]) != self._ports:
+                raise EmulatorError(
+                    f"the embedded AWS of {self.home} already runs on port {runs.port}: "
+                    f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down --keep`"
+                )
 
     def _refuse_other_regions(self, region: str) -> None:
         if region not in self.regions:
             raise EmulatorError(f"{region} has no front door: choose {' or '.join(self.regions)}")
-
-    def _refuse_taken_ports(self) -> None:
-        refuse_taken(self._ports, fixed=self.fixed)

@@ -1,4 +1,4 @@
-"""How the process of an embedded AWS is started, watched and seen to end."""
+"""Start, await and end the processes of an embedded AWS."""
 
 import http.client
 import os
@@ -6,7 +6,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -14,66 +14,81 @@ from urllib.parse import urlsplit
 from healthcare_dr.emulator.configuration import Ports, process_environment
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import POLL_SECONDS, held
+from healthcare_dr.emulator.process import Kind
 from healthcare_dr.errors import EmulatorError
 
 START_TIMEOUT = timedelta(seconds=60)
 STOP_TIMEOUT = timedelta(seconds=60)
 LOG_TAIL_LINES = 5
+READY: Mapping[Kind, Callable[[Ports], str]] = {
+    "services": lambda ports: f"{ports.endpoint}/_ministack/ready",
+    "edge": lambda ports: f"{ports.issuer}/.well-known/openid-configuration",
+}
 
 
-def spawn(layout: Layout, ports: Ports, *, fixed: bool) -> int:
-    """Start the process in a session of its own, with a clean environment; gives its number."""
-    if layout.log.exists():
-        layout.log.replace(layout.log.with_suffix(".log.1"))
+def spawn(kind: Kind, layout: Layout, ports: Ports, *, fixed: bool, ends_with: int | None) -> int:
+    """Start a process in a session of its own, with a clean environment, and return its id.
+
+    It ends by itself once the process `ends_with` no longer exists.
+    """
+    log = layout.log(kind)
+    if log.exists():
+        log.replace(log.with_suffix(".log.1"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,
         [
             sys.executable,
-            *("-P", "-m", "healthcare_dr.emulator"),
+            *("-P", "-m", "healthcare_dr.emulator", kind),
             *("--home", str(layout.home)),
             *("--port", str(ports.port)),
             *("--regions", *ports.regions),
             *("--account", ports.account),
+            *(() if ends_with is None else ("--ends-with", str(ends_with))),
             *(() if fixed else ("--unfixed",)),
         ],
         process_environment(layout, ports, os.environ),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(layout.log), flags, 0o600),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         setsid=True,
     )
 
 
-def await_ready(layout: Layout, ports: Ports, *, ended: Callable[[], bool]) -> None:
-    """Return when the services and the issuer answer. `ended` says whether the process is no more.
+def await_ready(kinds: Mapping[Kind, Callable[[], bool]], layout: Layout, ports: Ports) -> None:
+    """Return when every process in `kinds` answers. Each value returns whether that process has ended.
 
     Raises:
-        EmulatorError: the process ended, or they do not answer in time.
+        EmulatorError: a process ended, or does not answer in time.
     """
     deadline = time.monotonic() + START_TIMEOUT.total_seconds()
-    addresses = (f"{ports.endpoint}/_ministack/ready", f"{ports.issuer}/.well-known/openid-configuration")
-    while not all(_answers(layout, address) for address in addresses):
-        if ended():
-            raise EmulatorError(f"the embedded AWS ended while starting: {_log_tail(layout)}")
-        if time.monotonic() > deadline:
-            raise EmulatorError(
-                f"the embedded AWS did not answer within {START_TIMEOUT.seconds} s: {_log_tail(layout)}"
-            )
-        time.sleep(POLL_SECONDS)
+    waiting = dict(kinds)
+    while waiting:
+        for kind, ended in list(waiting.items()):
+            if _answers(layout, READY[kind](ports)):
+                del waiting[kind]
+            elif ended():
+                raise EmulatorError(f"the embedded AWS ended while starting ({kind}): {_log_tail(layout, kind)}")
+            elif time.monotonic() > deadline:
+                raise EmulatorError(
+                    f"the embedded AWS did not answer within {START_TIMEOUT.seconds} s ({kind}): "
+                    f"{_log_tail(layout, kind)}"
+                )
+        if waiting:
+            time.sleep(POLL_SECONDS)
 
 
-def end(layout: Layout, pid: int) -> bool:
-    """Ask the process to end and wait until it has; kills it when it does not. Whether it ended by itself."""
+def end(kind: Kind, layout: Layout, pid: int) -> bool:
+    """End a process and wait until it has; kill it when it does not. Return whether it ended by itself."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    if _ends(layout, pid):
+    if _ends(kind, layout, pid):
         return True
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    _ends(layout, pid)
+    _ends(kind, layout, pid)
     return False
 
 
@@ -85,10 +100,10 @@ def collected(pid: int) -> bool:
         return True
 
 
-def _ends(layout: Layout, pid: int) -> bool:
+def _ends(kind: Kind, layout: Layout, pid: int) -> bool:
     """Whether it ends in time. The lock tells: a dead process whose parent does not collect it keeps its number."""
     deadline = time.monotonic() + STOP_TIMEOUT.total_seconds()
-    while not collected(pid) or held(layout.process_file):
+    while not collected(pid) or held(layout.process_file(kind)):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
@@ -108,6 +123,7 @@ def _answers(layout: Layout, address: str) -> bool:
         connection.close()
 
 
-def _log_tail(layout: Layout) -> str:
-    lines = layout.log.read_text(errors="replace").splitlines() if layout.log.exists() else []
-    return f"{' / '.join(line.strip() for line in lines[-LOG_TAIL_LINES:])} (all of it: {layout.log})"
+def _log_tail(layout: Layout, kind: Kind) -> str:
+    log = layout.log(kind)
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return f"{' / '.join(line.strip() for line in lines[-LOG_TAIL_LINES:])} (all of it: {log})"

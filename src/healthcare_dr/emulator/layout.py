@@ -16,20 +16,18 @@ class Layout:
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", self.home.absolute())
 
-    @property
-    def process_file(self) -> Path:
-        """Held locked by the process as long as it lives; says which process that is and on which ports."""
-        return self.home / "process.json"
+    def process_file(self, kind: str) -> Path:
+        """Held locked by the process of that kind (`services` or `edge`) while it lives; holds its id and ports."""
+        return self.home / f"{kind}.json"
 
     @property
     def start_lock(self) -> Path:
         """Held while somebody starts or stops the process."""
         return self.home / "start.lock"
 
-    @property
-    def log(self) -> Path:
-        """What the process printed since its last start."""
-        return self.home / "emulator.log"
+    def log(self, kind: str) -> Path:
+        """The log of the process of that kind since its last start."""
+        return self.home / f"{kind}.log"
 
     @property
     def unsaved(self) -> Path:

@@ -2,10 +2,15 @@
 
 Primary and secondary go side by side. The global stack looks up what they made, so it can be planned once both exist,
 and it goes first when all is destroyed.
+
+A first deployment that nobody has to confirm does not wait for whole regional stacks: the global stack is planned once
+the resources that it looks up exist, and applied once those that it refers to by name exist as well. Most of what is
+left of the regional stacks then is Terraform's provider waiting for S3 to settle.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +19,34 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, STACKS
 from healthcare_dr.ops.parallel import side_by_side
 from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
-from healthcare_dr.ops.terraform.events import ResourceEvent
+from healthcare_dr.ops.terraform.events import ChangeSummary, Event, ResourceEvent
 from healthcare_dr.ops.terraform.runner import Plan, Terraform, resource_events
 from healthcare_dr.ops.terraform.state import StackState, read_settled
 from healthcare_dr.ops.terraform.workspace import Workspace
 
 VERBS = {"create": "created", "delete": "destroyed", "update": "changed"}
+
+LOOKED_UP = frozenset(
+    {
+        "aws_apigatewayv2_api.patient_http_api",
+        "aws_kms_alias.data_key_alias",
+        "aws_route_table.private_routes",
+        "aws_route_table.public_routes",
+        "aws_vpc.vpc",
+    }
+)
+"""The resources of a regional stack that data sources of the global stack find, so that it can be planned."""
+
+REFERRED_TO = frozenset(
+    {
+        "aws_iam_role.api_role",
+        "aws_lambda_function.document_confirmation",
+        "aws_lambda_function.reconciliation",
+        "aws_lambda_permission.documents_permission",
+        "aws_sns_topic_policy.operations_topic_policy",
+    }
+)
+"""The resources of a regional stack that AWS has to find when the global stack is applied, which names them."""
 
 Confirm = Callable[[Sequence[Plan]], bool]
 """Is shown plans and says whether they may be carried out."""
@@ -41,6 +68,39 @@ class Changes:
             change=sum(plan.change for plan in plans),
             remove=sum(plan.remove for plan in plans),
         )
+
+
+class RegionalProgress:
+    """Which resources of the regional stacks exist by now; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._created: dict[str, set[str]] = {stack: set() for stack in REGIONAL}
+        self._succeeded: dict[str, bool] = {}
+
+    def created(self, stack: str, address: str) -> None:
+        """Record that a resource exists."""
+        with self._changed:
+            self._created[stack].add(address)
+            self._changed.notify_all()
+
+    def ended(self, stack: str, *, succeeded: bool) -> None:
+        """Record that a stack is applied as a whole, or failed."""
+        with self._changed:
+            self._succeeded[stack] = succeeded
+            self._changed.notify_all()
+
+    def wait_for(self, addresses: Collection[str]) -> bool:
+        """Wait until both regions have all of these resources; False as soon as a region that lacks one has failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: all(self._settled(stack, addresses) for stack in REGIONAL))
+            return all(self._has(stack, addresses) for stack in REGIONAL)
+
+    def _settled(self, stack: str, addresses: Collection[str]) -> bool:
+        return self._has(stack, addresses) or stack in self._succeeded
+
+    def _has(self, stack: str, addresses: Collection[str]) -> bool:
+        return self._succeeded.get(stack, False) or self._created[stack].issuperset(addresses)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +151,22 @@ class Deployment:
         """The saved plans in Terraform's JSON, by stack."""
         return {plan.stack: self.terraform.show_plan(Workspace(root=self.root, stack=plan.stack)) for plan in plans}
 
-    def deploy(self, confirm: Confirm) -> Changes:
+    def deploy(self, confirm: Confirm | None, *, prepared: dict[str, Workspace] | None = None) -> Changes:
         """Bring all three stacks to what is described. Going on after a failure or an interruption is the same call.
+
+        Args:
+            confirm: decides on each group of plans; None carries out everything, and lets a first deployment overlap.
+            prepared: what `prepare` returned, when it has been called already.
 
         Raises:
             DeploymentError: a step failed or was not confirmed; what was done so far is in the state.
         """
         self.target.preflight()
-        workspaces = self.prepare()
+        workspaces = prepared or self.prepare()
+        if confirm is None:
+            if not any(state.deployed for state in self.states().values()):
+                return self._deploy_first(workspaces)
+            confirm = _unattended
         plans = self._first_plans(workspaces)
         regional = [plan for plan in plans if plan.stack in REGIONAL]
         spanning = [plan for plan in plans if plan.stack == GLOBAL]
@@ -165,6 +233,42 @@ class Deployment:
                 self.progress.say(f"{GLOBAL} is planned again after the regions")
         return self._plan([workspaces[stack] for stack in REGIONAL])
 
+    def _deploy_first(self, workspaces: dict[str, Workspace]) -> Changes:
+        """Create all three stacks, the global one beside what is left of the regional ones."""
+        self.target.remember()
+        regions = RegionalProgress()
+
+        def create(stack: str) -> int:
+            return (
+                self._create_global(workspaces, regions)
+                if stack == GLOBAL
+                else self._create(workspaces, regions, stack)
+            )
+
+        return Changes(add=sum(side_by_side(create, STACKS)))
+
+    def _create(self, workspaces: dict[str, Workspace], regions: RegionalProgress, stack: str) -> int:
+        succeeded = False
+        self.progress.begin(stack, "planning")
+        follow = _Follower(self.progress, stack, created=lambda address: regions.created(stack, address))
+        try:
+            added = self.terraform.create(workspaces[stack], listen=follow)
+            succeeded = True
+        finally:
+            regions.ended(stack, succeeded=succeeded)
+        self.progress.end(stack, "deployed")
+        return added
+
+    def _create_global(self, workspaces: dict[str, Workspace], regions: RegionalProgress) -> int:
+        if not regions.wait_for(LOOKED_UP):
+            return 0
+        (plan,) = self._plan([workspaces[GLOBAL]])
+        if not regions.wait_for(REFERRED_TO):
+            return 0
+        if plan.pending:
+            self._apply(plan, workspaces[GLOBAL], "deployed")
+        return plan.add
+
     def _plan(self, workspaces: Sequence[Workspace], *, destroy: bool = False) -> list[Plan]:
         def plan(workspace: Workspace) -> Plan:
             self.progress.begin(workspace.stack, "planning")
@@ -185,20 +289,46 @@ class Deployment:
         side_by_side(lambda plan: self._apply(plan, workspaces[plan.stack], verb), pending)
 
     def _apply(self, plan: Plan, workspace: Workspace, verb: str) -> None:
-        total = plan.add + plan.change + plan.remove
-        done = 0
-
-        def follow(event: ResourceEvent) -> None:
-            nonlocal done
-            if event.phase == "complete":
-                done += 1
-                result = f"{event.address} {VERBS.get(event.action, event.action)} ({event.seconds:.0f} s)"
-                self.progress.complete(plan.stack, done=done, total=total, resource=result)
-            elif event.phase == "errored":
-                self.progress.say(f"{plan.stack}: {event.address} failed")
-            else:
-                self.progress.advance(plan.stack, done=done, total=total, current=event.address)
-
         self.progress.begin(plan.stack, "destroying" if plan.destroys else "applying")
-        self.terraform.apply(workspace, listen=resource_events(follow))
+        follow = _Follower(self.progress, plan.stack, total=plan.add + plan.change + plan.remove)
+        self.terraform.apply(workspace, listen=follow)
         self.progress.end(plan.stack, verb)
+
+
+class _Follower:
+    """Reports an apply to the progress, resource by resource; reads of data sources are left out."""
+
+    def __init__(
+        self, progress: Progress, stack: str, *, total: int = 0, created: Callable[[str], None] | None = None
+    ) -> None:
+        self._progress = progress
+        self._stack = stack
+        self._total = total
+        self._done = 0
+        self._created = created
+        self._resources = resource_events(self._follow)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, ChangeSummary) and self._created is not None and not self._done:
+            # That of the plan, before anything is created.
+            self._total = event.add
+            self._progress.end(self._stack, f"{event.add} to add, {event.change} to change, {event.remove} to destroy")
+            self._progress.begin(self._stack, "applying")
+        self._resources(event)
+
+    def _follow(self, event: ResourceEvent) -> None:
+        if event.phase == "complete":
+            self._done += 1
+            result = f"{event.address} {VERBS.get(event.action, event.action)} ({event.seconds:.0f} s)"
+            self._progress.complete(self._stack, done=self._done, total=self._total, resource=result)
+            if self._created is not None:
+                self._created(event.address)
+        elif event.phase == "errored":
+            self._progress.say(f"{self._stack}: {event.address} failed")
+        else:
+            self._progress.advance(self._stack, done=self._done, total=self._total, current=event.address)
+
+
+def _unattended(plans: Sequence[Plan]) -> bool:
+    del plans
+    return True

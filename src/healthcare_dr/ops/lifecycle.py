@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from healthcare_dr.ops.demo import Demo, demonstrate
 from healthcare_dr.ops.deploy import Changes, Deployment
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
 from healthcare_dr.ops.terraform.state import read_state
-from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.ops.terraform.workspace import Workspace, state_file
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT
 
 
@@ -45,11 +46,8 @@ class Lifecycle:
         """
         with claimed(self.root.parent, self.root):
             self._forget_what_is_lost()
-            if not self.emulator.running():
-                self.progress.say("Starting the embedded AWS")
-            self.emulator.start()
-            deployment = self.deployment()
-            changes = deployment.deploy(lambda _: True)
+            deployment, workspaces = self._start_and_prepare()
+            changes = deployment.deploy(None, prepared=workspaces)
             self.progress.say("Writing a fictitious patient in one region, reading it in the other")
             outputs = [deployment.states()[stack].outputs for stack in REGIONAL]
             first, second = (
@@ -85,6 +83,21 @@ class Lifecycle:
                     self.emulator.erase()
             self.progress.say("The embedded AWS is stopped")
             return changes
+
+    def _start_and_prepare(self) -> tuple[Deployment, dict[str, Workspace]]:
+        """Start the embedded AWS while the stacks are synthesized, which needs nothing of it but its addresses."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            if not self.emulator.running():
+                self.progress.say("Starting the embedded AWS")
+
+            def prepare() -> tuple[Deployment, dict[str, Workspace]]:
+                deployment = self.deployment()
+                return deployment, deployment.prepare()
+
+            prepared = pool.submit(prepare)
+            # In this thread, which a Ctrl-C reaches: the process of the embedded AWS must not be left behind.
+            self.emulator.start()
+            return prepared.result()
 
     def _forget_what_is_lost(self) -> None:
         if not self.emulator.lost_state():

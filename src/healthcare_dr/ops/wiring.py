@@ -41,7 +41,12 @@ def emulator_of(settings: Settings) -> BreakableAws:
     """The embedded AWS of this home."""
     from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
 
-    return Emulator(home=settings.home.absolute() / "emulator", port=settings.emulator_port, regions=settings.regions)
+    return Emulator(
+        home=settings.home.absolute() / "emulator",
+        port=settings.emulator_port,
+        regions=settings.regions,
+        ends_with=settings.emulator_ends_with,
+    )
 
 
 def target_of(settings: Settings, name: str) -> Target:

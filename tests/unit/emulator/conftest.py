@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -56,7 +57,7 @@ def make_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
         def make(home: Path | None = None, *, fixed: bool = True) -> Emulator:
             home = home or tmp_path_factory.mktemp("emulator") / "home"
-            emulator = Emulator(home=home, port=free_port(), fixed=fixed)
+            emulator = Emulator(home=home, port=free_port(), fixed=fixed, ends_with=os.getpid())
             stack.callback(emulator.stop)
             return emulator
 

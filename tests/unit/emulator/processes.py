@@ -24,6 +24,15 @@ Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2])).start()
 print("started", flush=True)
 sys.stdin.read()
 """
+OWNED = """
+import os
+import sys
+from pathlib import Path
+from healthcare_dr.emulator import Emulator
+Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), ends_with=os.getpid()).start()
+print("started", flush=True)
+sys.stdin.read()
+"""
 RUN = """
 import sys
 from pathlib import Path
@@ -31,6 +40,7 @@ from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import held
 from healthcare_dr.emulator.process import run
+from healthcare_dr.emulator.services import services
 home, port = sys.argv[1:]
 ports = Ports(account="123456789012", port=int(port), regions=("us-east-1", "us-west-2"))
 """
@@ -39,7 +49,14 @@ WAITING = {"tcp": "0A", "udp": "07"}
 
 
 def pid_of(emulator: Emulator) -> int:
-    return int(json.loads((emulator.home / "process.json").read_text())["pid"])
+    """Return the id of its services process, also after it has ended."""
+    return int(json.loads((emulator.home / "services.json").read_text())["pid"])
+
+
+def processes_of(emulator: Emulator) -> list[int]:
+    """Return the ids of its processes and of the functions' processes."""
+    own = list(emulator.processes().values())
+    return own + [child for pid in own for child in children_of(pid)]
 
 
 def children_of(pid: int) -> list[int]:
@@ -49,8 +66,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def listening(emulator: Emulator, protocol: str) -> set[tuple[str, int]]:
-    """Where its process waits for connections or packets; any IPv6 address is written as the kernel writes it."""
-    files = Path(f"/proc/{pid_of(emulator)}/fd").iterdir()
+    """Return where its processes wait for connections or packets; IPv6 addresses as the kernel writes them."""
+    files = [entry for pid in emulator.processes().values() for entry in Path(f"/proc/{pid}/fd").iterdir()]
     sockets = {str(entry.readlink()) for entry in files if entry.is_symlink()}
     found = set()
     for table in (protocol, f"{protocol}6"):
@@ -97,10 +114,11 @@ def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
 
 
 def runs(emulator: Emulator) -> bool:
+    """Wait for its services process, and return whether it runs."""
     deadline = time.monotonic() + 30
-    while not emulator.running() and time.monotonic() < deadline:
+    while "services" not in emulator.processes() and time.monotonic() < deadline:
         time.sleep(0.01)
-    return emulator.running()
+    return "services" in emulator.processes()
 
 
 def create_one_of_each(client: Clients) -> str:

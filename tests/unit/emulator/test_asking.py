@@ -10,11 +10,10 @@ import pytest
 import trustme
 
 from healthcare_dr.emulator.asking import ask
-from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.errors import EmulatorError
 
-Serve = Callable[[bytes], Ports]
+Serve = Callable[[bytes], str]
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def serve(layout: Layout) -> Iterator[Serve]:
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
-    def answering(answer: bytes) -> Ports:
+    def answering(answer: bytes) -> str:
         def once() -> None:
             accepted, _ = listener.accept()
             with context.wrap_socket(accepted, server_side=True) as connection:
@@ -45,7 +44,7 @@ def serve(layout: Layout) -> Iterator[Serve]:
 
         threads.append(threading.Thread(target=once, daemon=True))
         threads[-1].start()
-        return Ports(account="123456789012", port=listener.getsockname()[1], regions=("us-east-1", "us-west-2"))
+        return f"https://127.0.0.1:{listener.getsockname()[1]}"
 
     yield answering
     for thread in threads:
@@ -54,8 +53,8 @@ def serve(layout: Layout) -> Iterator[Serve]:
 
 
 def test_the_answer_is_json(layout: Layout, serve: Serve) -> None:
-    ports = serve(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
-    assert ask(layout, ports, "/x", what="what it is") == {"a": 1}
+    address = serve(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+    assert ask(layout, address, "/x", what="what it is") == {"a": 1}
 
 
 @pytest.mark.parametrize(

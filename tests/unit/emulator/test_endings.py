@@ -15,7 +15,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.process import KINDS, Kind
 from unit.emulator.processes import (
+    OWNED,
     RUN,
     SHOW_ENVIRONMENT,
     START,
@@ -24,6 +26,7 @@ from unit.emulator.processes import (
     ends,
     lives,
     pid_of,
+    processes_of,
     runs,
     script,
 )
@@ -59,6 +62,13 @@ def test_a_killed_process_takes_its_functions_with_it_and_its_loss_is_known(
     assert client("s3").list_buckets()["Buckets"] == []
 
 
+def eventually(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 30
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
+
+
 def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
     fresh: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,12 +87,13 @@ def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
 def test_ctrl_c_while_it_starts_leaves_no_process_behind(fresh: Emulator) -> None:
     with script(START, fresh) as parent:
         assert runs(fresh)
-        [process] = children_of(parent.pid)
+        assert eventually(lambda: len(children_of(parent.pid)) == len(KINDS))
+        processes = children_of(parent.pid)
         parent.send_signal(signal.SIGINT)
         said, complaint = parent.communicate(timeout=30)
         assert (said, complaint.splitlines()[-1]) == ("", "KeyboardInterrupt")
-        left = lives(process)
-        if left:
+        left = [process for process in processes if lives(process)]
+        for process in left:
             os.kill(process, signal.SIGKILL)
         assert not left
     assert not fresh.running()
@@ -95,11 +106,11 @@ def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) 
         "layout = Layout(Path(home))\n"
         "class Marker(type(Path())):\n"
         "    def unlink(self, *arguments, **options):\n"
-        "        print('locked' if held(layout.process_file) else 'free')\n"
+        "        print('locked' if held(layout.process_file('services')) else 'free')\n"
         "        super().unlink(*arguments, **options)\n"
         "class Watched(Layout):\n"
         "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
-        "run(Watched(Path(home)), ports, fixed=True)\n"
+        "run('services', Watched(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
     )
     with script(source, fresh) as process:
         assert runs(fresh)
@@ -139,9 +150,9 @@ def _send_until_it_ends(emulator: Emulator) -> int:
 
 
 class SavedMeanwhile(Emulator):
-    """Its process has saved and ended by the time one knows whether it runs."""
+    """Its services have saved and ended by the time one knows whether they run."""
 
-    def running(self) -> bool:
+    def _lives(self, kind: Kind) -> bool:
         (self.home / "unsaved").unlink()
         return False
 
@@ -154,11 +165,11 @@ def test_a_state_that_is_saved_while_one_asks_is_not_lost(fresh: Emulator) -> No
 
 def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
     source = RUN + (
-        "import hypercorn.asyncio\n"
-        "async def serve(*arguments, **options):\n"
+        "import uvicorn\n"
+        "async def main_loop(*arguments, **options):\n"
         "    raise OSError(28, 'No space left on device')\n"
-        "hypercorn.asyncio.serve = serve\n"
-        "run(Layout(Path(home)), ports, fixed=True)\n"
+        "uvicorn.Server.main_loop = main_loop\n"
+        "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
     )
     with script(source, fresh) as process:
         assert "No space left on device" in process.communicate(timeout=60)[1]
@@ -169,6 +180,34 @@ def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", fresh.port))
         other.listen()
-        with script(RUN + "run(Layout(Path(home)), ports, fixed=True)\n", fresh) as process:
+        with script(
+            RUN + "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n", fresh
+        ) as process:
             assert "Address already in use" in process.communicate(timeout=60)[1]
     assert not fresh.lost_state()
+
+
+def test_it_ends_with_the_process_that_it_was_started_for(fresh: Emulator) -> None:
+    with script(OWNED, fresh) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "started\n"
+        processes = processes_of(fresh)
+        owner.kill()
+        owner.wait()
+        assert all(ends(process) for process in processes)
+    assert not fresh.running()
+    assert not fresh.lost_state()
+
+
+def test_each_process_is_started_again_by_itself(fresh: Emulator) -> None:
+    fresh.start()
+    before = fresh.processes()
+    os.kill(before["edge"], signal.SIGKILL)
+    os.waitpid(before["edge"], 0)
+    assert fresh.processes() == {"services": before["services"]}
+    assert not fresh.running()
+    assert not fresh.lost_state()
+    fresh.start()
+    after = fresh.processes()
+    assert after["services"] == before["services"]
+    assert after["edge"] != before["edge"]

@@ -2,8 +2,10 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -146,8 +148,7 @@ def test_dimensions_match_in_any_order(mended: Clients) -> None:
     assert state(mended, alarm) == "ALARM"
 
 
-@pytest.mark.parametrize(("treatment", "expected"), [("breaching", "ALARM"), ("notBreaching", "OK")])
-def test_silence_means_what_the_alarm_says(mended: Clients, as_is: Clients, treatment: str, expected: str) -> None:
+def silence_means_what_the_alarm_says(treatment: str, expected: str, mended: Clients, as_is: Clients) -> None:
     topic, queue = queue_of(mended)
     actions: dict[str, Any] = {"AlarmActions": [topic], "OKActions": [topic]}
     alarm = alarm_on(mended, "a", TreatMissingData=treatment, Period=SHORT, **actions)
@@ -161,7 +162,7 @@ def test_silence_means_what_the_alarm_says(mended: Clients, as_is: Clients, trea
     assert message["NewStateValue"] == expected
 
 
-def test_silence_is_no_data_or_leaves_an_alarm_alone(mended: Clients) -> None:
+def silence_is_no_data_or_leaves_an_alarm_alone(mended: Clients, as_is: Clients) -> None:
     missing, ignored = (alarm_on(mended, "a", TreatMissingData=how, Period=SHORT) for how in ("missing", "ignore"))
     for alarm in (missing, ignored):
         mended("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
@@ -169,7 +170,7 @@ def test_silence_is_no_data_or_leaves_an_alarm_alone(mended: Clients) -> None:
     assert described(mended, ignored)["StateReason"] == "by hand"
 
 
-def test_alarms_of_every_region_are_evaluated_in_their_own(mended: Clients) -> None:
+def alarms_of_every_region_are_evaluated_in_their_own(mended: Clients, as_is: Clients) -> None:
     topic, queue = queue_of(mended, WEST)
     served = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching")
     put(mended, served, 0, dimension("a"), WEST)
@@ -183,9 +184,31 @@ def test_alarms_of_every_region_are_evaluated_in_their_own(mended: Clients) -> N
     assert "Alarm updated from INSUFFICIENT_DATA to ALARM" in {item["HistorySummary"] for item in history}
 
 
-def test_data_within_the_window_are_no_silence(mended: Clients) -> None:
+def data_within_the_window_are_no_silence(mended: Clients, as_is: Clients) -> None:
     alarm = alarm_on(mended, "a", TreatMissingData="breaching")
     put(mended, alarm, 0, dimension("a"))
     silent = alarm_on(mended, "a", TreatMissingData="breaching", Period=SHORT)
     becomes(mended, silent, "ALARM")
     assert state(mended, alarm) == "OK"
+
+
+# Each waits for periods of silence to pass, so all wait at the same time.
+WAITING: dict[str, Callable[[Clients, Clients], None]] = {
+    "silence is breaching": partial(silence_means_what_the_alarm_says, "breaching", "ALARM"),
+    "silence is not breaching": partial(silence_means_what_the_alarm_says, "notBreaching", "OK"),
+    "silence is missing data or is ignored": silence_is_no_data_or_leaves_an_alarm_alone,
+    "each region has its own alarms": alarms_of_every_region_are_evaluated_in_their_own,
+    "data within the window": data_within_the_window_are_no_silence,
+}
+
+
+@pytest.fixture(scope="module")
+def begun(mended: Clients, as_is: Clients) -> Iterator[dict[str, Future[None]]]:
+    """All of `WAITING`, each in a thread of its own."""
+    with ThreadPoolExecutor(len(WAITING)) as pool:
+        yield {name: pool.submit(waits, mended, as_is) for name, waits in WAITING.items()}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_silence(begun: dict[str, Future[None]], name: str) -> None:
+    begun[name].result()

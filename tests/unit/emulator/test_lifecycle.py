@@ -138,7 +138,7 @@ def test_a_stale_or_reused_process_number_deceives_nobody(fresh: Emulator) -> No
     fresh.home.mkdir()
     bystander = subprocess.Popen(["sleep", "60"])  # noqa: S607
     record = {"pid": bystander.pid, "account": fresh.account, "port": fresh.port, "regions": fresh.regions}
-    (fresh.home / "process.json").write_text(json.dumps(record))
+    (fresh.home / "services.json").write_text(json.dumps(record))
     assert not fresh.running()
     fresh.stop()
     assert bystander.poll() is None
@@ -158,6 +158,6 @@ def test_a_crash_at_the_start_shows_the_end_of_the_log(fresh: Emulator) -> None:
     fresh.start()
     fresh.stop()
     (fresh.home / "keys" / "token.key").write_text("no key")
-    with pytest.raises(EmulatorError, match=r"ended while starting: .*Error.*emulator\.log"):
+    with pytest.raises(EmulatorError, match=r"ended while starting \(edge\): .*Error.*edge\.log"):
         fresh.start()
     assert not fresh.lost_state()

@@ -22,15 +22,16 @@ Clients = Callable[..., Any]
 
 
 def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, mended: Clients) -> None:
-    replicating.set_replication(lag_seconds=0.4)
+    replicating.set_replication(lag_seconds=2)
     table = global_table(mended)
     start = time.monotonic()
     put(mended, EAST, table, "a", value="1")
     assert replicating.pending() == 1
-    assert 0 < replicating.waiting_seconds() < 2
-    assert get(mended, WEST, table, "a") is None
+    assert replicating.waiting_seconds() > 0
+    early = get(mended, WEST, table, "a")
+    assert early is None or time.monotonic() - start >= 2
     wait_for(lambda: get(mended, WEST, table, "a") == {"value": "1"})
-    assert 0.4 <= time.monotonic() - start < 2
+    assert time.monotonic() - start >= 2
     assert (replicating.pending(), replicating.waiting_seconds()) == (0, 0)
 
 

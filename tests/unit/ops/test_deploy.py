@@ -1,15 +1,19 @@
 """The order of the stacks, with a real Terraform."""
 
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
+from healthcare_dr.ops import deploy
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.conftest import Deploying
 from unit.ops.fakes import LocalTarget, RecordingProgress, failing, slow, three_stacks
@@ -195,3 +199,113 @@ def test_two_commands_do_not_work_in_one_environment(root: Path) -> None:
         pass
     with claimed(root):
         pass
+
+
+WAITS_A_MINUTE = "for _ in $(seq 600); do test -e {0} && exit 0; sleep 0.1; done; exit 1"
+
+
+def running(command: str) -> dict[str, Any]:
+    """A resource whose creation runs a shell command."""
+    return {"provisioner": [{"local-exec": {"command": command}}]}
+
+
+@pytest.fixture
+def overlapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resources of `three_stacks` in place of AWS's."""
+    monkeypatch.setattr(deploy, "LOOKED_UP", frozenset({"terraform_data.key"}))
+    monkeypatch.setattr(deploy, "REFERRED_TO", frozenset({"terraform_data.function"}))
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_first_unattended_deployment_applies_the_global_stack_before_the_regions_are_complete(
+    deploying: Deploying, tmp_path: Path, progress: RecordingProgress
+) -> None:
+    stacks, function, table = three_stacks(), tmp_path / "function", tmp_path / "table"
+    for stack in (PRIMARY, SECONDARY):
+        stacks[stack]["resource"]["terraform_data"] |= {
+            "function": running(f"touch {function}-{stack}") | {"depends_on": ["terraform_data.key"]},
+            # Does not end before the global stack has made its table.
+            "tail": running(WAITS_A_MINUTE.format(table)),
+        }
+    stacks[GLOBAL]["resource"]["terraform_data"]["table"] |= running(
+        f"test -e {function}-{PRIMARY} && test -e {function}-{SECONDARY} && touch {table}"
+    )
+    deployment = deploying(stacks)
+    assert deployment.deploy(None) == Changes(add=7)
+    assert {stack: state.resources for stack, state in deployment.states().items()} == {
+        PRIMARY: 3,
+        SECONDARY: 3,
+        GLOBAL: 1,
+    }
+    assert (PRIMARY, 3, 3) in [(stack, done, total) for stack, done, total, _ in progress.completed]
+    assert {stack for stack, result in progress.ended if result == "deployed"} == {PRIMARY, SECONDARY, GLOBAL}
+    assert deployment.deploy(None) == Changes()
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_global_stack_is_not_begun_when_a_region_fails_before_it_can_be(
+    deploying: Deploying, progress: RecordingProgress
+) -> None:
+    broken = three_stacks()
+    broken[PRIMARY]["resource"]["terraform_data"]["function"] = failing()
+    deployment = deploying(broken)
+    with pytest.raises(DeploymentError, match=rf"^{PRIMARY}: terraform_data\.function"):
+        deployment.deploy(None)
+    assert (GLOBAL, "applying") not in progress.phases
+    assert not deployment.states()[GLOBAL].deployed
+    deploying(three_stacks()).deploy(None)
+    assert deployment.states()[GLOBAL].deployed
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_region_that_fails_after_the_global_stack_is_begun_fails_the_deployment(
+    deploying: Deploying, tmp_path: Path
+) -> None:
+    broken, table = three_stacks(), tmp_path / "table"
+    for stack in (PRIMARY, SECONDARY):
+        broken[stack]["resource"]["terraform_data"]["function"] = {"depends_on": ["terraform_data.key"]}
+    broken[SECONDARY]["resource"]["terraform_data"]["tail"] = running(
+        f"{WAITS_A_MINUTE.format(table)}".replace("exit 0", "exit 3")
+    )
+    broken[GLOBAL]["resource"]["terraform_data"]["table"] |= running(f"touch {table}")
+    deployment = deploying(broken)
+    with pytest.raises(DeploymentError, match=rf"^{SECONDARY}: terraform_data\.tail"):
+        deployment.deploy(None)
+    assert deployment.states()[GLOBAL].deployed
+    mended = deploying(three_stacks())
+    mended.deploy(None)
+    assert mended.states()[SECONDARY].deployed
+
+
+def test_first_unattended_deployment_of_stacks_without_those_resources_ends(deploying: Deploying) -> None:
+    assert deploying(three_stacks()).deploy(None) == Changes(add=3)
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_interrupted_first_deployment_ends_all_three_stacks_and_the_next_run_goes_on(
+    deploying: Deploying, progress: RecordingProgress, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = three_stacks()
+    for stack in (PRIMARY, SECONDARY):
+        stacks[stack]["resource"]["terraform_data"] |= {
+            "function": {"depends_on": ["terraform_data.key"]},
+            "tail": running("sleep 60"),
+        }
+    stacks[GLOBAL]["resource"]["terraform_data"]["zone"] = running("sleep 60")
+    complete = progress.complete
+
+    def interrupting(stack: str, *, done: int, total: int, resource: str) -> None:
+        complete(stack, done=done, total=total, resource=resource)
+        if stack == GLOBAL:
+            interrupts._handle(signal.SIGINT, None)
+
+    monkeypatch.setattr(progress, "complete", interrupting)
+    deployment = deploying(stacks)
+    with pytest.raises(Interrupted):
+        deployment.deploy(None)
+    assert all(state.deployed for state in deployment.states().values())
+    assert not progress.ended or all(result != "deployed" for _, result in progress.ended)
+    monkeypatch.undo()
+    interrupts._received.clear()
+    deploying(three_stacks()).deploy(None)
+    assert {state.resources for state in deployment.states().values()} == {1}

@@ -138,16 +138,15 @@ def test_an_interrupted_apply_keeps_its_state_and_the_next_run_goes_on(
     progress: RecordingProgress,
     number: signal.Signals,
 ) -> None:
-    document = stack_json({"quick": {}, "slow": {**slow(60), "depends_on": ["terraform_data.quick"]}})
+    document = stack_json({"quick": {}, "slow": {**slow(600), "depends_on": ["terraform_data.quick"]}})
     workspace = prepared(terraform, root, tmp_path, document)
     terraform.plan(workspace)
-    started, began = threading.Event(), time.monotonic()
+    started = threading.Event()
     thread = interrupt_when(started, number)
     with interrupts.installed(), pytest.raises(Interrupted) as stopped:
         terraform.apply(workspace, listen=noticing("terraform_data.slow", started))
     thread.join()
     assert stopped.value.exit_code == 128 + number
-    assert time.monotonic() - began < 20
     assert any("saves its state" in said for said in progress.said)
     assert "terraform_data" in workspace.local_state().read_text(encoding="utf-8")
     # Once interrupted, no further Terraform is started.

@@ -91,13 +91,12 @@ def test_both_regions_share_the_load_by_weight(progress: RecordingProgress, east
 def test_busy_times_are_waited_for_as_asked(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(caller, "FIRST_PAUSE_SECONDS", 60.0)
+    # Longer than a test may take.
+    monkeypatch.setattr(caller, "FIRST_PAUSE_SECONDS", 600.0)
 
     east.hinder = hindering((status, {"Retry-After": "0"}, outcome("busy")), numbers=lambda number: number in {1, 2, 4})
-    began = time.monotonic()
     done = seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=2, documents=1, concurrency=1))
     assert (done.retries, len(east.created)) == (3, 4)
-    assert time.monotonic() - began < 10
 
 
 def test_a_busy_region_is_not_asked_again_before_it_wants_to(progress: RecordingProgress, east: SeedApi) -> None:
@@ -153,14 +152,12 @@ def test_ctrl_c_ends_the_load_and_the_same_load_goes_on(progress: RecordingProgr
     def interrupt(method: str, number: int) -> Answer | None:
         if number == 4:
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        return (429, {"Retry-After": "30"}, {}) if number >= 4 else None
+        return (429, {"Retry-After": "600"}, {}) if number >= 4 else None
 
     east.hinder = interrupt
     region = Region(EAST, east.url, 1)
-    began = time.monotonic()
     with Interrupts(progress=progress).installed(), pytest.raises(Interrupted):
         seeding(progress, region).run(plan(patients=50, documents=0))
-    assert time.monotonic() - began < 10
     assert len(east.created) == 3
     assert threading.active_count() < 10
     east.hinder = unhindered

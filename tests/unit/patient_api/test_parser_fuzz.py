@@ -1,4 +1,7 @@
-"""Anything at all, sent to the parser (4,000 cases) and to the whole API over the fakes (3,000): read or refused."""
+"""Anything at all, sent to the parser and to the whole API over the fakes, is read or refused.
+
+In `make test-full` these are 4,000 and 3,000 cases.
+"""
 
 import base64
 import json
@@ -11,11 +14,12 @@ from hypothesis import strategies as st
 
 from patient_api.errors import Malformed
 from patient_api.fhir.codec import dump, parse
+from support.examples import examples
 from unit.patient_api.fakes import RECORDS
 from unit.patient_api.fhir.examples import example, plain
 from unit.patient_api.whole_api import Platform, Reply, event
 
-PARSED, CALLED = 1000, 600
+PARSED, CALLED = examples(100, 1000), examples(60, 600)
 MARK = "Zubrowka"
 PATIENT = {**plain(example("Patient")), "id": "{id}", "multipleBirthInteger": 2}
 WHOLE = json.dumps(PATIENT).encode()

@@ -1,9 +1,9 @@
 """The front doors: each stands for port 443 of one region, on a loopback address of its own.
 
-What goes in is relayed byte by byte, so that a door can refuse or swallow connections, to a server that ends TLS and
-forwards to the HTTP APIs of its region alone.
+A door ends TLS, forwards requests to the HTTP APIs of its region alone, and plays the faults of a drill: connections
+refused or never answered, answers that are errors or late.
 """
 
-from healthcare_dr.emulator.doors.server import Doors
+from healthcare_dr.emulator.doors.door import FrontDoor
 
-__all__ = ["Doors"]
+__all__ = ["FrontDoor"]

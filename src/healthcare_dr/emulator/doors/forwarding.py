@@ -1,28 +1,37 @@
-"""What a front door does with a request: it reaches the region's own HTTP APIs, and nothing else."""
+"""What a front door does with a request: it forwards it to the HTTP APIs of its own region, and to nothing else."""
 
 import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
 
 from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
 
 Targets = Callable[[], Mapping[str, Mapping[str, str]]]
 """Which API a shared name stands for in each region: name → region → API id."""
+Headers = list[tuple[bytes, bytes]]
 
-# HTTP APIs end an integration after 30 s; the embedded AWS does that itself.
-TIMEOUT = httpx.Timeout(35, connect=5)
-# A laptop serves no more at once, whatever is asked of it. Who waits for longer is throttled, as by API Gateway: a
-# client that is told so soon comes again, and one that is answered after it gave up was served in vain.
-AT_ONCE = 16
-PLACE_SECONDS = 2.0
+# HTTP APIs end an integration after 30 s; the services process does that itself.
+TIMEOUT = aiohttp.ClientTimeout(total=35)
+# Two cores finish no more requests at once any sooner. Further ones wait in line, for as long as it is short.
+MOST_AT_ONCE = 6
+# At the rate that a laptop serves, a longer line takes more than a second: a client that is throttled at once (429)
+# repeats its request later, and one that is answered after its timeout repeats it now.
+MOST_WAITING = 32
+WAIT_SECONDS = 2.0
+# Health checkers have a line of their own, which the load of clients does not reach.
+CHECKS_AT_ONCE = 4
+CHECKER = b"Amazon-Route53-Health-Check-Service"
+MOST_BODY_BYTES = 10 * 1024 * 1024
+"""API Gateway's limit for the payload of a request to an HTTP API."""
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -40,138 +49,256 @@ SEGMENT = re.compile(rb"/\.{1,2}(?=/|$)")
 logger = logging.getLogger("healthcare_dr.emulator")
 
 
+@dataclass(frozen=True)
+class Forwarded:
+    """A request as the services process receives it; `target` is path and query, percent-encoded."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response to a client of the door."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class ServicesUnreachable(Exception):  # noqa: N818 - a condition of the other process, not a defect of this one
+    """The services process gave no answer."""
+
+
+class ClientLeft(Exception):  # noqa: N818
+    """The client closed its connection before it was answered."""
+
+
 class Apis(Protocol):
     """The HTTP APIs of one region."""
 
     async def has(self, api_id: str) -> bool:
-        """Whether an API is one of them."""
+        """Return whether an API is one of them."""
+
+
+class Services:
+    """The services process, reached through its UNIX socket."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, host: str) -> None:
+        self._session = session
+        self._host = host
+
+    async def __call__(self, request: Forwarded) -> Answer:
+        """Send a request and return the answer.
+
+        Raises:
+            ServicesUnreachable: there is none.
+        """
+        headers = CIMultiDict((name.decode("ascii"), _text(value)) for name, value in request.headers)
+        headers["Host"] = self._host
+        try:
+            async with self._session.request(
+                request.method,
+                URL(f"http://{HOST}{request.target}", encoded=True),
+                headers=headers,
+                data=request.body or None,
+                allow_redirects=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            ) as answer:
+                return Answer(answer.status, list(answer.raw_headers), await answer.read())
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ServicesUnreachable(type(error).__name__) from None
+
+
+def services_session() -> aiohttp.ClientSession:
+    """Return a client session on the socket of the services process; content passes through as it is encoded."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(SERVICES_SOCKET, limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=TIMEOUT,
+    )
+
+
+class Line:
+    """A bounded line: `at_once` are served, `waiting` wait for `seconds` at most, further ones are turned away."""
+
+    def __init__(self, *, at_once: int, waiting: int, seconds: float) -> None:
+        self._places = asyncio.Semaphore(at_once)
+        self._most_waiting = waiting
+        self._seconds = seconds
+        self._waiting = 0
+
+    async def enter(self) -> bool:
+        """Wait for a place; return whether there is one. `leave` gives it back."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return True
+        if self._waiting >= self._most_waiting:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        return True
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
 
 
 class Forwarding:
-    """The ASGI application behind the front door of `region`."""
+    """The ASGI application behind the front door of `region`.
+
+    Args:
+        services: sends a request to the services process; raises `ServicesUnreachable`.
+        apis: the APIs of the region.
+        targets: which API a shared name stands for.
+        fault: the fault of this door at the moment.
+    """
 
     def __init__(
         self,
         *,
         region: str,
-        endpoint: str,
-        client: httpx.AsyncClient,
+        services: Callable[[Forwarded], Awaitable[Answer]],
         apis: Apis,
         targets: Targets,
         fault: Callable[[], DoorFault],
     ) -> None:
         self._region = region
-        self._endpoint = httpx.URL(endpoint)
-        self._client = client
+        self._services = services
         self._apis = apis
         self._targets = targets
         self._fault = fault
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._clients = Line(at_once=MOST_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
+        self._checkers = Line(at_once=CHECKS_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
         self._api_name = re.compile(rf"([a-z0-9]+)\.execute-api\.{re.escape(region)}\.amazonaws\.com")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
         fault = self._fault()
         try:
-            response = _message(503, "Service Unavailable") if fault.mode == "errors" else await self._answer(request)
-        except ClientDisconnect:
+            if fault.mode == "errors":
+                answer = _message(503, "Service Unavailable")
+            else:
+                answer = await self._answer(scope, receive)
+        except ClientLeft:
             return
         if fault.mode == "slow":
             await asyncio.sleep(fault.delay_seconds)
-        await response(scope, receive, send)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, request: Request) -> Response:
-        api_id = await self._api_of(request.headers.get("host", ""))
+    async def _answer(self, scope: Any, receive: Any) -> Answer:
+        named = dict(scope["headers"])
+        api_id = await self._api_of(named.get(b"host", b"").decode("latin-1"))
         if api_id is None:
             return _message(403, "Forbidden")
-        path = request.scope.get("raw_path") or request.url.path.encode()
+        path: bytes = scope["raw_path"]
         if SEGMENT.search(path):
             # A client of HTTP resolves them: they must not lead out of the API.
             return _message(404, "Not Found")
-        target = b"/_aws/execute-api/%s%s" % (api_id.encode(), path)
-        if query := request.scope["query_string"]:
-            target += b"?" + query
-        body = await request.body()
-        forwarded = httpx.Request(
-            request.method,
-            self._endpoint.copy_with(raw_path=target),
-            headers=_end_to_end(request.headers.raw, but=(b"host", b"content-length")),
-            content=body,
-            extensions={"timeout": TIMEOUT.as_dict()},
-        )
+        target = f"/_aws/execute-api/{api_id}{path.decode('ascii')}"
+        if query := scope["query_string"]:
+            target += "?" + query.decode("ascii")
+        line = self._checkers if named.get(b"user-agent", b"").startswith(CHECKER) else self._clients
+        body = await _body(receive)
+        if body is None:
+            return _message(413, "Request Entity Too Large")
+        headers = _end_to_end(scope["headers"], but=(b"host", b"content-length", b"expect", b"x-forwarded-proto"))
+        headers.append((b"x-forwarded-proto", b"https"))
+        forwarded = Forwarded(scope["method"], target, headers, body)
         try:
-            return await _while_connected(request, self._forward(forwarded))
-        except httpx.HTTPError as error:
-            logger.warning("The front door of %s reached no API: %s", self._region, type(error).__name__)
+            return await _while_connected(receive, self._forward(line, forwarded))
+        except ServicesUnreachable as error:
+            logger.warning("The front door of %s reached no API: %s", self._region, error)
             return _message(503, "Service Unavailable")
 
-    async def _forward(self, forwarded: httpx.Request) -> Response:
-        try:
-            async with asyncio.timeout(PLACE_SECONDS):
-                await self._places.acquire()
-        except TimeoutError:
+    async def _forward(self, line: Line, forwarded: Forwarded) -> Answer:
+        if not await line.enter():
             return _message(429, "Too Many Requests")
         try:
-            return await self._fetch(forwarded)
+            answer = await self._services(forwarded)
         finally:
-            self._places.release()
-
-    async def _fetch(self, forwarded: httpx.Request) -> Response:
-        answer = await self._client.send(forwarded, stream=True)
-        try:
-            # Raw: what is compressed stays as it is.
-            content = b"".join([part async for part in answer.aiter_raw()])
-        finally:
-            await answer.aclose()
-        response = Response(content, answer.status_code)
-        headers = _end_to_end(answer.headers.raw, but=())
-        if not any(name.lower() == b"content-length" for name, _ in headers):
-            headers += [(name, value) for name, value in response.raw_headers if name == b"content-length"]
-        response.raw_headers = [(name.lower(), value) for name, value in headers]
-        return response
+            line.leave()
+        return Answer(answer.status, _end_to_end(answer.headers, but=()), answer.body)
 
     async def _api_of(self, host: str) -> str | None:
-        """The API of this region that a host name stands for."""
+        """Return the API of this region that a host name stands for."""
         name = host.partition(":")[0].lower()
         match = self._api_name.fullmatch(name)
         api_id = match[1] if match else self._targets().get(name, {}).get(self._region)
         return api_id if api_id and await self._apis.has(api_id) else None
 
 
-async def _while_connected(request: Request, answering: Coroutine[Any, Any, Response]) -> Response:
-    """Its answer, which nobody waits for any more once the client has gone: clients that give up and ask again would
-    otherwise leave ever more behind.
+async def _body(receive: Any) -> bytes | None:
+    """Return the body of a request; None when it is longer than `MOST_BODY_BYTES`.
 
     Raises:
-        ClientDisconnect: it has gone.
+        ClientLeft: the client has closed its connection.
     """
-    answer, gone = asyncio.ensure_future(answering), asyncio.create_task(_disconnect(request))
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _while_connected(receive: Any, answering: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return the answer, or cancel it when the client leaves: clients that give up and repeat their requests would
+    otherwise leave ever more work behind.
+
+    Raises:
+        ClientLeft: the client has closed its connection.
+    """
+    answer = asyncio.create_task(answering)
+    gone = asyncio.create_task(_disconnect(receive))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
-        raise ClientDisconnect
+        raise ClientLeft
     finally:
         for task in (answer, gone):
             task.cancel()
         await asyncio.gather(answer, gone, return_exceptions=True)
 
 
-async def _disconnect(request: Request) -> None:
-    """Return when the client of a request that was read has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
+async def _disconnect(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _end_to_end(headers: Iterable[tuple[bytes, bytes]], *, but: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]], *, but: Iterable[bytes]) -> Headers:
     pairs = [(name.lower(), value) for name, value in headers]
     named = {part.strip().lower() for name, value in pairs if name == b"connection" for part in value.split(b",")}
-    dropped = HOP_BY_HOP | named | set(but)
+    dropped = HOP_BY_HOP.union(named, but)
     return [(name, value) for name, value in pairs if name not in dropped]
 
 
-def _message(status: int, text: str) -> Response:
-    return Response(json.dumps({"message": text}, separators=(",", ":")), status, media_type="application/json")
+def _text(value: bytes) -> str:
+    """Return a header's value for a client that writes UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _message(status: int, text: str) -> Answer:
+    body = json.dumps({"message": text}, separators=(",", ":")).encode()
+    return Answer(status, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())], body)

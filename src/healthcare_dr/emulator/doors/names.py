@@ -1,13 +1,13 @@
-"""Tells the processes of functions where the front doors are."""
+"""What the processes of functions run when they start: where the front doors are, and the clock of cached values."""
 
 from pathlib import Path
 
 from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.doors import resolution
+from healthcare_dr.emulator.doors import function_clock, resolution
 
 
-def let_functions_find(ports: Ports, *, packages: Path) -> None:
-    """Write it into `packages`, a folder that functions import from; for those whose process starts from now on."""
-    source = Path(resolution.__file__).read_text(encoding="utf-8")
-    call = f"install({ports.doors!r}, {ports.door_port!r})\n"
-    (packages / "sitecustomize.py").write_text(f"{source}\n\n{call}", encoding="utf-8")
+def write_sitecustomize(ports: Ports, *, conditions: Path, packages: Path) -> None:
+    """Write it into `packages`, a folder that functions import from; processes that start from now on run it."""
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (resolution, function_clock)]
+    calls = f"install({ports.doors!r}, {ports.door_port!r})\ninstall_clock({str(conditions)!r})\n"
+    (packages / "sitecustomize.py").write_text("\n\n".join((*sources, calls)), encoding="utf-8")

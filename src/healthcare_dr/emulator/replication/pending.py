@@ -23,4 +23,4 @@ def ask(layout: Layout, ports: Ports) -> Pending:
     Raises:
         EmulatorError: the process does not say.
     """
-    return Pending(**asking.ask(layout, ports, PATH, what="what waits for replication"))
+    return Pending(**asking.ask(layout, ports.endpoint, PATH, what="what waits for replication"))

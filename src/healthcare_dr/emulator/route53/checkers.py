@@ -1,4 +1,4 @@
-"""The health checkers: one for each of Route 53's checker regions and check, each at its own pace."""
+"""The health checkers: one for each check and each of the checker regions in use, each at its own pace."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from healthcare_dr.emulator.route53.board import Board
-from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation
+from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, checker_regions
 from healthcare_dr.emulator.route53.probing import Connect, Outcome, probe
 
 # All of them run on this machine.
@@ -68,6 +68,9 @@ class Checkers:
         await self._pause(time.monotonic(), check.interval * number / len(CHECKER_REGIONS))
         while True:
             began = time.monotonic()
+            if region not in checker_regions(self._time_scale()):
+                await asyncio.sleep(NOTICE_SECONDS)
+                continue
             try:
                 outcome = await probe(check, self._connect, self._time_scale())
             except Exception as error:  # noqa: BLE001 - a checker that ended would hold its last opinion for ever

@@ -34,6 +34,11 @@ def share_of(votes: Iterable[bool]) -> float:
     return sum(counted) / len(counted) if counted else 1.0
 
 
+def healthy_share(share: float) -> bool:
+    """Return whether so many of a check's checkers, 0 to 1, make it healthy."""
+    return share > HEALTHY_SHARE
+
+
 def verdict(check: CheckConfig, checks: Mapping[str, CheckConfig], shares: Mapping[str, float]) -> bool:
     """Whether `check` is healthy. One that is disabled is, unless it is inverted, also for those calculated from it.
 
@@ -56,7 +61,7 @@ def _unless_inverted(
     if check.disabled:
         return True
     if check.type != "CALCULATED":
-        return shares.get(check.id, 1.0) > HEALTHY_SHARE
+        return healthy_share(shares.get(check.id, 1.0))
     healthy = sum(
         child in seen or child not in checks or _verdict(checks[child], checks, shares, seen)
         for child in check.children

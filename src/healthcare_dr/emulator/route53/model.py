@@ -1,5 +1,6 @@
 """The zones and health checks of Route 53 as the data plane sees them. Names are lower case without a final dot."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ CHECKER_REGIONS = (
     "ap-northeast-1",
     "sa-east-1",
 )
+# "HealthCheckRegions" in Route 53's API reference: at least three.
+LEAST_CHECKERS = 3
 PROBED = frozenset({"HTTP", "HTTPS", "HTTP_STR_MATCH", "HTTPS_STR_MATCH", "TCP"})
 _ODD = re.compile(rb"[^a-z0-9_-]")
 _ENDPOINT = re.compile(r"([a-z0-9]+)\.execute-api\.([a-z0-9-]+)\.amazonaws\.com")
@@ -103,6 +106,15 @@ class CheckStatus:
     share: float | None
     name: str
     observations: tuple[Observation, ...] = ()
+
+
+def checker_regions(time_scale: float) -> tuple[str, ...]:
+    """Return the regions whose checkers probe when time runs `time_scale` times as fast.
+
+    All of them in real time, fewer when it is raised: probes follow each other faster then, and this machine pays for
+    each. Never fewer than Route 53 allows.
+    """
+    return CHECKER_REGIONS[: max(LEAST_CHECKERS, math.ceil(len(CHECKER_REGIONS) / time_scale))]
 
 
 def plain_name(name: str) -> str:

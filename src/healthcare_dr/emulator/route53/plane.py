@@ -1,16 +1,15 @@
-"""The data plane of Route 53 on a thread of its own: it follows zones and checks, probes, and answers DNS."""
+"""The data plane of Route 53: it follows zones and checks, probes endpoints, and answers DNS, in one event loop."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random, SystemRandom
-from threading import Event, Thread
 
 from healthcare_dr.emulator.route53.answers import Answers
 from healthcare_dr.emulator.route53.board import Board
 from healthcare_dr.emulator.route53.checkers import Checkers
-from healthcare_dr.emulator.route53.model import CheckStatus, Snapshot, endpoint_of
+from healthcare_dr.emulator.route53.model import CheckStatus, Snapshot, checker_regions, endpoint_of
 from healthcare_dr.emulator.route53.probing import through_doors
 from healthcare_dr.emulator.route53.publishing import Finding
 from healthcare_dr.emulator.route53.server import DnsServer
@@ -18,7 +17,6 @@ from healthcare_dr.errors import EmulatorError
 
 FOLLOW_SECONDS = 2.0
 PUBLISH_SECONDS = 10.0
-STOP_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ class DataPlane:
         self._time_scale = time_scale
         self._dns = (dns_address, dns_port)
         self._connect = through_doors(doors, door_port)
-        self._board = Board()
+        self._board = Board(lambda: checker_regions(time_scale()))
         self._snapshot = Snapshot()
         self._answers = Answers(
             snapshot=lambda: self._snapshot,
@@ -53,39 +51,45 @@ class DataPlane:
             time_scale=time_scale,
             random=random or SystemRandom(),
         )
-        self._ready = Event()
-        self._failure: OSError | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended: asyncio.Event | None = None
-        self._thread = Thread(target=self._run, name="route53", daemon=True)
+        self._checkers = Checkers(board=self._board, connect=self._connect, time_scale=time_scale)
+        self._server = DnsServer(
+            reply=lambda packet, udp: self._answers.reply(packet, udp=udp), address=dns_address, port=dns_port
+        )
+        # Not the loop's own executor: at the end, the loop would wait for a call that hangs.
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="route53")
+        self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Start, and return when DNS is answered.
+    async def start(self) -> None:
+        """Answer DNS, follow zones and checks, and probe, until `stop`.
 
         Raises:
-            EmulatorError: the address is taken.
+            EmulatorError: the DNS port is taken.
         """
-        self._thread.start()
-        self._ready.wait()
-        if self._failure is not None:
+        try:
+            await self._server.start()
+        except OSError as error:
             address, port = self._dns
             raise EmulatorError(
-                f"DNS cannot listen on {address}:{port} ({self._failure.strerror}): choose another port"
-            )
+                f"DNS cannot listen on {address}:{port} ({error.strerror}): choose another port"
+            ) from None
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._tell())]
 
-    def stop(self) -> None:
-        """End everything and wait until it has; nothing happens when it does not run."""
-        if self._loop is None or self._ended is None or not self._thread.is_alive():
-            return
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(timeout=STOP_SECONDS)
+    async def stop(self) -> None:
+        """End everything; does nothing when it does not run."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._checkers.stop()
+        await self._server.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def checks(self) -> dict[str, CheckStatus]:
-        """Every check as it is now, by id; from any thread."""
+        """Return the status of every check by id."""
         return self._board.statuses(self._snapshot.checks)
 
     def zone_targets(self) -> dict[str, dict[str, str]]:
-        """By shared name, the API behind it in each region; from any thread."""
+        """Return, by shared name, the API behind it in each region."""
         found: dict[str, dict[str, str]] = {}
         for record in (record for zone in self._snapshot.zones for record in zone.records if record.type == "CNAME"):
             for endpoint in map(endpoint_of, record.values):
@@ -93,42 +97,11 @@ class DataPlane:
                     found.setdefault(record.name, {})[endpoint[1]] = endpoint[0]
         return found
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        finally:
-            self._ready.set()
-
-    async def _main(self) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        server = DnsServer(
-            reply=lambda packet, udp: self._answers.reply(packet, udp=udp), address=self._dns[0], port=self._dns[1]
-        )
-        try:
-            await server.start()
-        except OSError as error:
-            self._failure = error
-            return
-        self._ready.set()
-        checkers = Checkers(board=self._board, connect=self._connect, time_scale=self._time_scale)
-        # Not the loop's own executor: at the end, the loop would wait for a call that hangs.
-        threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="route53")
-        tasks = [asyncio.create_task(self._follow(checkers, threads)), asyncio.create_task(self._tell(threads))]
-        try:
-            await self._ended.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await checkers.stop()
-            await server.stop()
-            threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _follow(self, checkers: Checkers, threads: ThreadPoolExecutor) -> None:
+    async def _follow(self) -> None:
         failed = False
         while True:
             try:
-                self._snapshot = await asyncio.get_running_loop().run_in_executor(threads, self._read)
+                self._snapshot = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
                 failed = False
             except Exception as error:  # noqa: BLE001 - whatever keeps it from reading, the last snapshot serves
                 if not failed:
@@ -136,14 +109,14 @@ class DataPlane:
                         "The API of Route 53 cannot be read, its last answers serve: %s", type(error).__name__
                     )
                 failed = True
-            checkers.follow(self._snapshot.checks)
+            self._checkers.follow(self._snapshot.checks)
             await asyncio.sleep(FOLLOW_SECONDS)
 
-    async def _tell(self, threads: ThreadPoolExecutor) -> None:
+    async def _tell(self) -> None:
         while self._publish is not None:
             await asyncio.sleep(PUBLISH_SECONDS / self._time_scale())
             findings = [(check_id, status.healthy, status.share) for check_id, status in self.checks().items()]
             try:
-                await asyncio.get_running_loop().run_in_executor(threads, self._publish, findings)
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._publish, findings)
             except Exception as error:  # noqa: BLE001 - health does not depend on being told
                 logger.warning("The findings of the health checks were not published: %s", type(error).__name__)

@@ -38,7 +38,6 @@ class RegionalStack(PlatformStack):
         flow_logs(self, site, placed.vpc, key)
         topic = operations_topic(self, site, key)
         asset = code_asset(self, code)
-        api = patient_api(self, site, asset=asset, role=granted.api, key=key, after=permissions.api)
         confirming = document_confirmation(
             self,
             site,
@@ -51,6 +50,10 @@ class RegionalStack(PlatformStack):
         reconciling = reconciliation(
             self, site, asset=asset, role=granted.reconciliation, key=key, after=permissions.reconciliation
         )
+        # The API is created after the functions that process its writes, and destroyed before them.
+        api = patient_api(
+            self, site, asset=asset, role=granted.api, key=key, after=[*permissions.api, confirming, reconciling]
+        )
         watching = sentinel(
             self,
             site,
@@ -58,7 +61,8 @@ class RegionalStack(PlatformStack):
             asset=asset,
             role=granted.sentinel,
             key=key,
-            after=permissions.sentinel,
+            # Its rounds call the API, and one that finds none raises alarms.
+            after=[*permissions.sentinel, api.function],
         )
         regional_alarms(
             self,

@@ -34,6 +34,9 @@ from healthcare_dr.ops.terraform.workspace import Workspace
 LOCK_TIMEOUT_SECONDS = 15
 POLL_SECONDS = 0.05
 KEPT_LOGS = 60
+# Terraform and its provider are Go programs that decode a large schema at every start. Half as many garbage
+# collections save a quarter of that processor time and cost less than 100 MB.
+GARBAGE_COLLECTION = {"GOGC": "200"}
 PLAN_FILE = "hdr.tfplan"
 CHANGES_PENDING = 2
 
@@ -128,6 +131,21 @@ class Terraform:
             raise self._failed(workspace, run)
         (workspace.folder / PLAN_FILE).unlink()
 
+    def create(self, workspace: Workspace, *, listen: Listener = ignore) -> int:
+        """Plan and apply in one run, unattended; returns the number of resources created.
+
+        One process loads the provider and its schema once, which saves about three seconds over a saved plan.
+
+        Raises:
+            DeploymentError: with what Terraform complains about; what was done is in the state.
+        """
+        arguments = ["-json", "-input=false", "-auto-approve", self._lock_timeout()]
+        run = self._run(workspace, "apply", arguments, listen)
+        if run.code != 0:
+            raise self._failed(workspace, run)
+        summaries = [event for event in run.events if isinstance(event, ChangeSummary)]
+        return summaries[-1].add if summaries else 0
+
     def show_plan(self, workspace: Workspace) -> dict[str, Any]:
         """The saved plan in Terraform's JSON, as policy scanners read it."""
         run = self._run(workspace, "show", ["-json", PLAN_FILE], ignore)
@@ -145,7 +163,7 @@ class Terraform:
             child = subprocess.Popen(
                 [self.binary.absolute(), verb, *arguments],
                 cwd=workspace.folder,
-                env=dict(self.environment),
+                env=GARBAGE_COLLECTION | dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -1,35 +1,44 @@
-"""A front door under more load than the machine carries: it serves what it can, and says so to the others."""
+"""A front door under more load than the machine carries: it serves what it can and sheds the rest."""
 
 import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
-import httpx
 import pytest
 
+from healthcare_dr.emulator.admission import MOST_AT_ONCE as MOST_ADMITTED
+from healthcare_dr.emulator.admission import Admission
 from healthcare_dr.emulator.conditions import OPEN
 from healthcare_dr.emulator.doors import forwarding
-from healthcare_dr.emulator.doors.forwarding import AT_ONCE, Forwarding
+from healthcare_dr.emulator.doors.forwarding import (
+    CHECKER,
+    MOST_AT_ONCE,
+    MOST_BODY_BYTES,
+    MOST_WAITING,
+    Answer,
+    Forwarded,
+    Forwarding,
+)
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"
 
 
-class Behind:
-    """The API behind the door: it answers when it is let to."""
+class Services:
+    """Answers requests once `open` is set."""
 
     def __init__(self) -> None:
-        self.asked = self.left = 0
+        self.received = self.cancelled = 0
         self.open = asyncio.Event()
 
-    async def __call__(self, _: httpx.Request) -> httpx.Response:
-        self.asked += 1
+    async def __call__(self, _: Forwarded) -> Answer:
+        self.received += 1
         try:
             await self.open.wait()
         except asyncio.CancelledError:
-            self.left += 1
+            self.cancelled += 1
             raise
-        return httpx.Response(200, stream=httpx.ByteStream(b"{}"))
+        return Answer(200, [(b"content-length", b"2")], b"{}")
 
 
 class Apis:
@@ -38,60 +47,66 @@ class Apis:
 
 
 class Client:
-    """One request through a door, and what came back."""
+    """One request, and the status of its answer."""
 
-    def __init__(self, door: Forwarding) -> None:
+    def __init__(self, application: Any, *, agent: bytes = b"tests", body: bytes = b"") -> None:
         self.status: int | None = None
+        self._agent, self._body = agent, body
         self._gone = asyncio.Event()
         self._sent = False
-        self.done = asyncio.create_task(door(self._scope(), self._receive, self._send))
+        self.done = asyncio.create_task(application(self._scope(), self._receive, self._send))
 
     def leave(self) -> None:
         self._gone.set()
 
     def _scope(self) -> dict[str, Any]:
-        headers = [(b"host", NAME.encode())]
-        return {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": headers}
+        headers = [(b"host", NAME.encode()), (b"user-agent", self._agent)]
+        path = "/_aws/execute-api/known/"
+        return {
+            **{"type": "http", "method": "GET", "path": path, "raw_path": path.encode()},
+            **{"query_string": b"", "headers": headers},
+        }
 
     async def _receive(self) -> dict[str, Any]:
         if self._sent:
             await self._gone.wait()
             return {"type": "http.disconnect"}
         self._sent = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": self._body, "more_body": False}
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         self.status = message.get("status", self.status)
 
 
-def door_to(behind: Behind) -> Forwarding:
+def door_to(services: Services) -> Forwarding:
     return Forwarding(
         region=REGION,
-        endpoint="https://127.0.0.1:4566",
-        client=httpx.AsyncClient(transport=httpx.MockTransport(behind)),
+        services=services,
         apis=Apis(),
         targets=lambda: {NAME: {REGION: "known"}},
         fault=lambda: OPEN,
     )
 
 
-async def until(behind: Behind, *, asked: int) -> None:
+async def until(services: Services, *, received: int) -> None:
     async with asyncio.timeout(15):
-        while behind.asked < asked:
+        while services.received < received:
             await asyncio.sleep(0)
 
 
-def test_who_finds_no_place_in_time_is_throttled_and_the_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "PLACE_SECONDS", 0.05)
+def test_a_request_that_finds_no_place_in_time_is_throttled_and_the_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.05)
 
     async def crowd() -> tuple[int | None, set[int | None]]:
-        behind = Behind()
-        door = door_to(behind)
-        served = [Client(door) for _ in range(AT_ONCE)]
-        await until(behind, asked=AT_ONCE)
+        services = Services()
+        door = door_to(services)
+        served = [Client(door) for _ in range(MOST_AT_ONCE)]
+        await until(services, received=MOST_AT_ONCE)
         late = Client(door)
         await late.done
-        behind.open.set()
+        services.open.set()
         for client in served:
             await client.done
         return late.status, {client.status for client in served}
@@ -99,19 +114,74 @@ def test_who_finds_no_place_in_time_is_throttled_and_the_others_are_served(monke
     assert asyncio.run(crowd()) == (429, {200})
 
 
-def test_what_a_client_that_left_had_asked_for_is_given_up() -> None:
+def test_beyond_a_full_line_requests_are_throttled_at_once_and_health_checkers_are_served() -> None:
+    async def crowd() -> tuple[set[int | None], int | None, set[int | None]]:
+        services = Services()
+        door = door_to(services)
+        admitted = [Client(door) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
+        await until(services, received=MOST_AT_ONCE)
+        beyond = [Client(door) for _ in range(10)]
+        async with asyncio.timeout(forwarding.WAIT_SECONDS):
+            for client in beyond:
+                await client.done
+        checker = Client(door, agent=CHECKER + b" (ref 1)")
+        await until(services, received=MOST_AT_ONCE + 1)
+        services.open.set()
+        for client in (checker, *admitted):
+            await client.done
+        return {client.status for client in beyond}, checker.status, {client.status for client in admitted}
+
+    assert asyncio.run(crowd()) == ({429}, 200, {200})
+
+
+def test_the_request_of_a_client_that_left_is_cancelled_and_gives_its_place_back() -> None:
     async def leaving() -> tuple[int, int | None]:
-        behind = Behind()
-        door = door_to(behind)
-        clients = [Client(door) for _ in range(AT_ONCE)]
-        await until(behind, asked=AT_ONCE)
+        services = Services()
+        door = door_to(services)
+        clients = [Client(door) for _ in range(MOST_AT_ONCE)]
+        await until(services, received=MOST_AT_ONCE)
         async with asyncio.timeout(15):
             for client in clients:
                 client.leave()
                 await client.done
-        behind.open.set()
+        services.open.set()
         next_one = Client(door)
         await next_one.done
-        return behind.left, next_one.status
+        return services.cancelled, next_one.status
 
-    assert asyncio.run(leaving()) == (AT_ONCE, 200)
+    assert asyncio.run(leaving()) == (MOST_AT_ONCE, 200)
+
+
+def test_a_body_beyond_the_limit_of_api_gateway_is_refused() -> None:
+    async def sending(size: int) -> int | None:
+        services = Services()
+        services.open.set()
+        client = Client(door_to(services), body=b"x" * size)
+        await client.done
+        return client.status
+
+    assert asyncio.run(sending(MOST_BODY_BYTES)) == 200
+    assert asyncio.run(sending(MOST_BODY_BYTES + 1)) == 413
+
+
+def test_the_services_shed_requests_to_apis_before_they_read_them() -> None:
+    async def crowd() -> tuple[int | None, set[int | None], int]:
+        services = Services()
+
+        async def application(scope: Any, _: Any, send: Any) -> None:
+            answer = await services(Forwarded(scope["method"], scope["path"], [], b""))
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+
+        admission = Admission(application)
+        served = [Client(admission) for _ in range(MOST_ADMITTED)]
+        await until(services, received=MOST_ADMITTED)
+        shed = Client(admission)
+        await shed.done
+        services.open.set()
+        for client in served:
+            await client.done
+        after = Client(admission)
+        await after.done
+        return shed.status, {client.status for client in (*served, after)}, services.received
+
+    assert asyncio.run(crowd()) == (429, {200}, MOST_ADMITTED + 1)

@@ -1,8 +1,10 @@
 """Data planes of Route 53 for tests of what they answer."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 from free_ports import free_port
 from healthcare_dr.emulator.route53.model import Snapshot
@@ -25,15 +27,21 @@ def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
 
 @contextmanager
 def serving(snapshot: Snapshot) -> Iterator[tuple[int, DataPlane]]:
-    """One that answers from `snapshot`, which has checks, and its port."""
+    """One that answers from `snapshot`, which has checks, on a loop of its own; gives its port and itself."""
     port = free_port()
     plane = data_plane(port, lambda: snapshot)
-    plane.start()
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
     try:
+        asyncio.run_coroutine_threadsafe(plane.start(), loop).result()
         deadline = time.monotonic() + 30
         while plane.checks().keys() != snapshot.checks.keys():
             assert time.monotonic() < deadline
             time.sleep(0.01)
         yield port, plane
     finally:
-        plane.stop()
+        asyncio.run_coroutine_threadsafe(plane.stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

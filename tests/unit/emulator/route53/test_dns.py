@@ -1,5 +1,6 @@
 """DNS as clients see it."""
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -119,4 +120,4 @@ def test_dig_understands_the_answers(port: int) -> None:
 
 def test_a_taken_port_is_refused(port: int) -> None:
     with pytest.raises(EmulatorError, match="choose another port"):
-        data_plane(port, lambda: SNAPSHOT).start()
+        asyncio.run(data_plane(port, lambda: SNAPSHOT).start())

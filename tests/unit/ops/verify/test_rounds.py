@@ -1,7 +1,6 @@
 """How questions are put, and what becomes of those that nobody answers."""
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,17 +128,17 @@ def test_that_the_other_region_does_not_answer_is_told_whichever_is_meant() -> N
 
 
 def test_what_takes_too_long_is_unknown_and_does_not_hold_up_the_rest() -> None:
-    never = threading.Event()
+    never, ended = threading.Event(), threading.Event()
 
     def hang(there: Live, region: str) -> Iterator[str]:
         del there, region
-        never.wait(30)
+        never.wait(60)
+        ended.set()
         yield from ()
 
-    began = time.monotonic()
     done = verify(live(ME), [check("slow", hang), check("a", lambda _, region: [region])], limit_seconds=0.5)
+    assert not ended.is_set()
     never.set()
-    assert time.monotonic() - began < 5
     assert sorted((finding.check, finding.severity) for finding in done.findings) == [
         ("a", "failure"), ("a", "failure"), ("slow", "unknown"), ("slow", "unknown"),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from free_ports import free_port
 from healthcare_dr.emulator import Emulator
+from support import run
 from unit.patient_api.documents.aws import Embedded, prepare
 from unit.patient_api.documents.service import Api
 from unit.patient_api.documents.world import World
@@ -20,7 +21,8 @@ def world() -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    emulator = Emulator(home=tmp_path_factory.mktemp("documents") / "home", port=free_port())
+    home = tmp_path_factory.mktemp("documents") / "home"
+    emulator = Emulator(home=home, port=free_port(), ends_with=run.pid())
     emulator.start()
     try:
         yield prepare(emulator)

@@ -20,6 +20,7 @@ from patient_api.errors import ApiError, ClockAhead, Contention, Gone, HeadMisma
 from patient_api.exchange.etag import weak
 from patient_api.records.model import PATIENT, RecordKey, Version
 from patient_api.records.siblings import ORIGIN
+from support.examples import examples
 from unit.patient_api.replicas.oracle import check_agreement, lineage_of
 from unit.patient_api.replicas.world import TENANT, THROTTLED, Container, Region, World, request
 
@@ -265,7 +266,7 @@ class Replicas(RuleBasedStateMachine):
 # of `derandomize=False` and more examples.
 TestReplicas = pytest.mark.trap(1, 2, 3)(Replicas.TestCase)
 TestReplicas.settings = settings(
-    max_examples=150,
+    max_examples=examples(40, 150),
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -1,0 +1,184 @@
+"""A load client that costs little: raw HTTP/1.1 over TLS connections that stay open.
+
+Reads an order as JSON from standard input and prints what came of it as JSON. It needs nothing but the standard
+library, so any Python runs it.
+
+The order: `targets` (each with `address`, `port`, `host` and `prefix`), `ca`, `connections`, `seconds` or `count`,
+`timeout`, `rate` (requests per second that are due whether or not earlier ones were answered; none: each connection
+sends its next request when the last one is answered), and `requests_of`, for each target its requests in turn (each
+with `method`, `path`, `headers` and `body`).
+"""
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+BUCKET_SECONDS = 1.0
+LAST_SUCCESSES_SECONDS = 120.0
+
+
+class NoAnswerError(Exception):
+    """The server closed the connection or answered something that is not HTTP/1.1."""
+
+
+def encode(target: dict[str, Any], request: dict[str, Any]) -> bytes:
+    """A request as bytes, for a connection that stays open."""
+    body = str(request.get("body", "")).encode()
+    lines = [f"{request['method']} {target['prefix']}{request['path']} HTTP/1.1", f"Host: {target['host']}"]
+    lines += [f"{name}: {value}" for name, value in request.get("headers", {}).items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass
+class Connection:
+    """One connection to a target, opened when it is needed and again after an error."""
+
+    target: dict[str, Any]
+    trust: ssl.SSLContext
+    _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, request: bytes) -> int:
+        """Send a request and read its whole answer; returns the status code.
+
+        Raises:
+            OSError, NoAnswerError, asyncio.IncompleteReadError: there was no answer.
+        """
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(
+                self.target["address"],
+                self.target["port"],
+                ssl=self.trust,
+                # The authority's certificate names loopback addresses; a front door's names the host.
+                server_hostname=self.target["host"].split(":")[0],
+            )
+        reader, writer = self._streams
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        status = head.split(" ", 2)[1] if head.startswith("http/1.1 ") else ""
+        headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+        if not status.isdigit():
+            raise NoAnswerError(head[:40])
+        await self._skip_body(reader, headers)
+        if headers.get("connection") == "close":
+            self.close()
+        return int(status)
+
+    def close(self) -> None:
+        """Drop the connection; the next request opens another one."""
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            self._streams = None
+
+    @staticmethod
+    async def _skip_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> None:
+        if headers.get("transfer-encoding") == "chunked":
+            while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+                await reader.readexactly(size + 2)
+            await reader.readuntil(b"\r\n")
+        else:
+            await reader.readexactly(int(headers.get("content-length", 0)))
+
+
+@dataclass
+class Outcome:
+    """What came of all requests. Times are in seconds since the start."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+    succeeded: Counter[int] = field(default_factory=Counter)
+    failed: Counter[int] = field(default_factory=Counter)
+    last_failure: float | None = None
+
+    def add(self, began: float, ended: float, status: str) -> None:
+        """Count a request that was sent at `began` and answered, or given up, at `ended`."""
+        self.statuses[status] += 1
+        bucket = int(ended // BUCKET_SECONDS)
+        if status.startswith("2"):
+            self.latencies.append(ended - began)
+            self.succeeded[bucket] += 1
+        else:
+            self.failed[bucket] += 1
+            self.last_failure = max(ended, self.last_failure or 0.0)
+
+
+class Load:
+    """Carries out one order."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order = order
+        self._trust = ssl.create_default_context(cafile=order["ca"])
+        self._outcome = Outcome()
+        self._left = order.get("count")
+        self._sent = 0
+        self._began = 0.0
+
+    async def run(self) -> dict[str, Any]:
+        """Send everything; returns the outcome as JSON."""
+        targets, count = self._order["targets"], self._order["connections"]
+        before = time.process_time()
+        self._began = time.monotonic()
+        await asyncio.gather(*(self._connection(number, targets[number % len(targets)]) for number in range(count)))
+        seconds = time.monotonic() - self._began
+        return {
+            "seconds": seconds,
+            "cpu_seconds": time.process_time() - before,
+            "statuses": dict(self._outcome.statuses),
+            "latencies_ms": _quantiles(self._outcome.latencies),
+            "succeeded": {str(bucket): number for bucket, number in sorted(self._outcome.succeeded.items())},
+            "failed": {str(bucket): number for bucket, number in sorted(self._outcome.failed.items())},
+            "last_failure": self._outcome.last_failure,
+        }
+
+    async def _connection(self, number: int, target: dict[str, Any]) -> None:
+        connection = Connection(target, self._trust)
+        requests = self._order["requests_of"][number % len(self._order["targets"])]
+        encoded = cycle([encode(target, request) for request in requests])
+        while (due := self._next_due()) is not None:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            began = time.monotonic()
+            try:
+                status = str(await asyncio.wait_for(connection.send(next(encoded)), self._order["timeout"]))
+            except TimeoutError:
+                status = "timeout"
+                connection.close()
+            except (OSError, NoAnswerError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                status = "refused"
+                connection.close()
+                # A client that reconnects at once to a closed port would be a load of its own.
+                await asyncio.sleep(0.02)
+            self._outcome.add(began - self._began, time.monotonic() - self._began, status)
+        connection.close()
+
+    def _next_due(self) -> float | None:
+        """When the next request is to be sent; None when there is none left."""
+        now = time.monotonic()
+        seconds, rate = self._order.get("seconds"), self._order.get("rate")
+        due = self._began + self._sent / rate if rate else now
+        if seconds is not None and max(now, due) >= self._began + seconds:
+            return None
+        if self._left is not None and self._sent >= self._left:
+            return None
+        self._sent += 1
+        return due
+
+
+def _quantiles(latencies: list[float]) -> dict[str, float]:
+    ordered = sorted(latencies)
+    if not ordered:
+        return {}
+    return {
+        name: ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(Load(json.load(sys.stdin)).run())))

@@ -1,0 +1,95 @@
+"""Processor time and memory of a tree of processes, from Linux's /proc."""
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+FUNCTIONS = "functions"
+KILOBYTES_PER_MEGABYTE = 1000.0
+
+
+@dataclass(frozen=True)
+class ProcessTimes:
+    """What `/proc/<pid>/stat` says of a process: its parent, and processor time in clock ticks."""
+
+    pid: int
+    parent: int
+    own: int
+    """Of the process itself."""
+    reaped: int
+    """Of its children that have ended and were waited for, with theirs."""
+
+
+def parse_stat(text: str) -> ProcessTimes:
+    """Parse the content of `/proc/<pid>/stat`, in which the command name may hold anything, brackets included."""
+    pid, rest = text.split(" (", 1)
+    fields = rest.rsplit(") ", 1)[1].split()
+    own_user, own_system, reaped_user, reaped_system = (int(field) for field in fields[11:15])
+    return ProcessTimes(int(pid), int(fields[1]), own_user + own_system, reaped_user + reaped_system)
+
+
+def roles_of(processes: Iterable[ProcessTimes], roots: Mapping[str, int]) -> dict[int, str]:
+    """The role of every process of the tree: that of a root, and `functions` for everything below one.
+
+    Args:
+        roots: the process numbers of the embedded AWS's own processes, by role; one may be a child of another.
+    """
+    parents = {process.pid: process.parent for process in processes}
+    named = {pid: role for role, pid in roots.items()}
+    found = {}
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor not in named:
+            ancestor = parents[ancestor]
+        if pid in named:
+            found[pid] = named[pid]
+        elif ancestor in named:
+            found[pid] = FUNCTIONS
+    return found
+
+
+def ticks_by_role(processes: Collection[ProcessTimes], roots: Mapping[str, int]) -> dict[str, int]:
+    """Clock ticks spent so far by role. What ended children have spent counts for `functions`."""
+    ticks = dict.fromkeys((*roots, FUNCTIONS), 0)
+    for pid, role in roles_of(processes, roots).items():
+        process = next(item for item in processes if item.pid == pid)
+        ticks[role] += process.own
+        ticks[FUNCTIONS] += process.reaped
+    return ticks
+
+
+def parse_pss(text: str) -> int:
+    """The proportional set size in kilobytes, from the content of `/proc/<pid>/smaps_rollup`."""
+    line = next(line for line in text.splitlines() if line.startswith("Pss:"))
+    return int(line.split()[1])
+
+
+def read_processes() -> list[ProcessTimes]:
+    """All processes of the machine; those that end meanwhile are left out."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                found.append(parse_stat((folder / "stat").read_text()))
+            except OSError:
+                continue
+    return found
+
+
+def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
+    """Seconds of processor time spent so far, by role."""
+    per_second = os.sysconf("SC_CLK_TCK")
+    return {role: ticks / per_second for role, ticks in ticks_by_role(read_processes(), roots).items()}
+
+
+def memory_megabytes(roots: Mapping[str, int]) -> dict[str, float]:
+    """Proportional set size in megabytes, by role: memory that processes share is counted once."""
+    found = dict.fromkeys((*roots, FUNCTIONS), 0.0)
+    for pid, role in roles_of(read_processes(), roots).items():
+        try:
+            rollup = (Path("/proc") / str(pid) / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        found[role] += parse_pss(rollup) * 1024 / 1000 / KILOBYTES_PER_MEGABYTE
+    return found

@@ -1,0 +1,46 @@
+"""Admission control of the services process: sheds requests to APIs before any work is spent on them.
+
+Requests of the AWS services themselves are never shed: Terraform, functions and the run's own control use them.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+# Requests to APIs that are served at once; the functions' processes take eight of them (four for each region).
+MOST_AT_ONCE = 32
+API_PATH = "/_aws/execute-api/"
+API_HOST = b".execute-api."
+THROTTLED = json.dumps({"message": "Too Many Requests"}, separators=(",", ":")).encode()
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Admission:
+    """An ASGI application that answers 429 to requests for an API while `MOST_AT_ONCE` others are being served."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._served = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve or shed one request."""
+        if scope["type"] != "http" or not _for_an_api(scope):
+            await self._application(scope, receive, send)
+            return
+        if self._served >= MOST_AT_ONCE:
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(THROTTLED))]
+            await send({"type": "http.response.start", "status": 429, "headers": headers})
+            await send({"type": "http.response.body", "body": THROTTLED})
+            return
+        self._served += 1
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._served -= 1
+
+
+def _for_an_api(scope: Any) -> bool:
+    if scope["path"].startswith(API_PATH):
+        return True
+    return any(name == b"host" and API_HOST in value for name, value in scope["headers"])

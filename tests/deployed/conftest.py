@@ -1,0 +1,15 @@
+"""What several tests of the deployed platform need, made once for each deployment."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.platform import Deployed
+from support.region_loss import Loss, lost
+
+
+@pytest.fixture(scope="session")
+def loss(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loss]:
+    """The record of one loss of the primary region."""
+    with lost(deployed, tmp_path_factory.mktemp("loss")) as record:
+        yield record

@@ -1,0 +1,264 @@
+"""The audit trail as those who are allowed to search it see it, and who cannot touch it."""
+
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from support.platform import MARKS, REGIONS, Deployed, eventually, letter, patient, reference, upload_of
+
+EAST, WEST = REGIONS
+Apis = dict[str, httpx.Client]
+Resource = dict[str, Any]
+# Interaction, action, outcome and status of an event.
+Seen = tuple[str, str, str, int]
+REFUSED, OKAY = "4", "0"
+WORKERS = ("confirmation", "reconciliation")
+TRY = """
+import boto3
+
+def handler(event, context):
+    try:
+        getattr(boto3.client("dynamodb"), event["call"])(**event["arguments"])
+    except Exception as error:
+        return str(error)
+    return "allowed"
+"""
+
+
+@pytest.fixture
+def tenant() -> str:
+    """Somebody whose trail is empty."""
+    return f"clinic-{uuid4().hex[:12]}"
+
+
+def search(client: httpx.Client, **parameters: object) -> list[Resource]:
+    """The events of all pages."""
+    found: list[Resource] = []
+    answer = client.get("/fhir/AuditEvent", params=parameters)  # type: ignore[arg-type]
+    while True:
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += [entry["resource"] for entry in page.get("entry", ())]
+        following = [link["url"] for link in page["link"] if link["relation"] == "next"]
+        if not following:
+            return found
+        answer = client.get(f"/fhir/AuditEvent?{following[0].partition('?')[2]}")
+
+
+def seen(event: Mapping[str, Any]) -> Seen:
+    status = int(event["outcomeDesc"].removeprefix("HTTP "))
+    return event["subtype"][0]["code"], event["action"], event["outcome"], status
+
+
+def told(event: Mapping[str, Any], detail: str) -> str | None:
+    """A detail of the event's first entity."""
+    return next((held["valueString"] for held in event["entity"][0]["detail"] if held["type"] == detail), None)
+
+
+def create(client: httpx.Client) -> tuple[str, dict[str, str]]:
+    """A new patient's id, and the header that names its version."""
+    answer = client.post("/fhir/Patient", json=patient())
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"]), {"If-Match": answer.headers["etag"]}
+
+
+@pytest.mark.requirement("R1.3", "C6")
+def test_every_access_to_a_patient_is_in_the_trail(deployed: Deployed, region: str, tenant: str) -> None:
+    expected: list[Seen] = []
+    with deployed.api(region, deployed.token(tenant=tenant)) as client:
+        made, first = create(client)
+        path, unknown = f"/fhir/Patient/{made}", f"{made[:-4]}0000"
+        changed = patient(id=made, gender="female")
+        add = json.dumps([{"op": "add", "path": "/active", "value": True}])
+        patching = {"Content-Type": "application/json-patch+json"}
+
+        def does(status: int, answer: httpx.Response, *events: Seen) -> httpx.Response:
+            assert answer.status_code == status, answer.text
+            expected.extend(events)
+            return answer
+
+        expected.append(("create", "C", OKAY, 201))
+        does(200, client.get(path), ("read", "R", OKAY, 200))
+        version = first["If-Match"][3:-1]
+        does(200, client.get(f"{path}/_history/{version}"), ("vread", "R", OKAY, 200))
+        does(200, client.get(f"{path}/_history"), ("history-instance", "R", OKAY, 200))
+        does(200, client.get("/fhir/Patient", params={"family": MARKS[0]}), ("search-type", "E", OKAY, 200))
+        does(200, client.get("/fhir/Patient", params={"_id": made}), ("search-type", "E", OKAY, 200))
+        does(200, client.post("/fhir/Patient/_search", data={"name": MARKS[1]}), ("search-type", "E", OKAY, 200))
+        second = does(200, client.put(path, json=changed, headers=first), ("update", "U", OKAY, 200))
+        now = {"If-Match": second.headers["etag"]}
+        does(412, client.put(path, json=changed, headers=first), ("update", "U", REFUSED, 412))
+        does(412, client.patch(path, content=add, headers=first | patching), ("patch", "U", REFUSED, 412))
+        does(200, client.patch(path, content=add, headers=now | patching), ("patch", "U", OKAY, 200))
+        does(412, client.delete(path, headers=first), ("delete", "D", REFUSED, 412))
+        # What a read finds is known after it was put on record: a second event says so.
+        missing = ("vread", "R", OKAY, 200), ("vread", "R", REFUSED, 404)
+        does(404, client.get(f"{path}/_history/{version[:-11]}9-{region}"), *missing)
+
+        content = letter()
+        announced = client.post("/fhir/DocumentReference", json=reference(made, content))
+        does(201, announced, ("create", "C", OKAY, 201))
+        document = f"/fhir/DocumentReference/{announced.json()['id']}"
+        does(200, client.get(document), ("read", "R", OKAY, 200))
+        does(200, client.get("/fhir/DocumentReference", params={"patient": made}), ("search-type", "E", OKAY, 200))
+        no_parts = ("operation", "U", OKAY, 200), ("operation", "U", REFUSED, 422)
+        does(422, client.post(f"{document}/$complete"), *no_parts)
+        address, headers = upload_of(announced.json())
+        with deployed.http() as anybody:
+            assert anybody.put(address, content=content, headers=headers).status_code == 200
+        # By the platform itself, once both regions hold the bytes; not by one of these reads.
+        expected.append(("update", "U", OKAY, 200))
+        with deployed.api(region, deployed.token(tenant=tenant, subject="onlooker")) as other:
+            eventually(lambda: other.get(document).json()["docStatus"] == "final")
+
+        does(204, client.delete(path), ("delete", "D", OKAY, 204))
+        does(410, client.get(path), ("read", "R", OKAY, 200), ("read", "R", REFUSED, 410))
+        does(404, client.get(f"/fhir/Patient/{unknown}"))
+        deployed.settle()
+
+        trail = search(client, patient=made)
+        found = [event for event in trail if event["agent"][0]["altId"] != "onlooker"]
+        assert Counter(map(seen, found)) == Counter(expected)
+        assert trail == sorted(trail, key=lambda event: str(event["recorded"]), reverse=True)
+        by_platform = [event for event in found if event["agent"][0]["altId"] == "system:document-confirmation"]
+        assert [seen(event)[0] for event in by_platform] == ["update"]
+        for event in trail:
+            assert event["source"]["site"] == region
+            assert not [mark for mark in MARKS if mark in json.dumps(event)]
+        (gone,) = [event for event in found if seen(event) == ("read", "R", REFUSED, 410)]
+        assert told(gone, "amends") in {event["id"] for event in found}
+        about = {event["entity"][-1]["what"]["reference"].partition("/_history")[0] for event in found}
+        assert about == {f"Patient/{made}", document.removeprefix("/fhir/")}
+
+        nowhere = [seen(event) for event in search(client, patient=unknown)]
+        assert Counter(nowhere) == Counter([("read", "R", OKAY, 200), ("read", "R", REFUSED, 404)])
+
+
+@pytest.mark.requirement("R1.3", "C6")
+def test_what_the_api_refuses_for_want_of_a_right_is_in_the_trail(deployed: Deployed, region: str, tenant: str) -> None:
+    creator = deployed.token(
+        tenant=tenant, subject="creator", scopes=["system/Patient.c", "system/DocumentReference.r"]
+    )
+    with deployed.api(region, creator) as client:
+        header = {"If-None-Exist": f"identifier=urn:healthcare-dr:fictitious|{MARKS[2]}"}
+        assert client.post("/fhir/Patient", json=patient(), headers=header).status_code == 403
+        assert client.post(f"/fhir/DocumentReference/{uuid4()}/$complete").status_code == 403
+        assert client.get(f"/fhir/DocumentReference/{MARKS[0]}_").status_code == 404
+    with deployed.api(region, deployed.token(tenant=tenant)) as auditor:
+        found = search(auditor, agent="creator")
+    assert Counter(map(seen, found)) == Counter(
+        [("create", "C", REFUSED, 403), ("operation", "U", REFUSED, 403), ("read", "R", REFUSED, 404)]
+    )
+    assert not [mark for mark in MARKS if mark in json.dumps(found)]
+
+
+@pytest.mark.requirement("R1.3")
+def test_the_trail_is_searched_by_patient_date_agent_and_outcome(
+    deployed: Deployed, region: str, other_region: str, tenant: str
+) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    with deployed.api(region, deployed.token(tenant=tenant)) as client:
+        made, match = create(client)
+        other, _ = create(client)
+        assert client.put(f"/fhir/Patient/{made}", json=patient(id=made), headers=match).status_code == 200
+        assert client.put(f"/fhir/Patient/{made}", json=patient(id=made), headers=match).status_code == 412
+    with deployed.api(region, deployed.token(tenant=tenant, subject="reader")) as reader:
+        for _ in range(3):
+            assert reader.get(f"/fhir/Patient/{made}").status_code == 200
+    deployed.settle()
+    # What was written here is found there.
+    with deployed.api(other_region, deployed.token(tenant=tenant, subject="auditor")) as auditor:
+
+        def found(**parameters: object) -> list[Seen]:
+            events = search(auditor, **parameters)
+            return [seen(event) for event in events if event["agent"][0]["altId"] != "auditor"]
+
+        read, refused = ("read", "R", OKAY, 200), ("update", "U", REFUSED, 412)
+        own = [read, read, read, refused, ("update", "U", OKAY, 200), ("create", "C", OKAY, 201)]
+        assert found(patient=made) == own
+        assert found(patient=f"Patient/{made}", _count=2) == own
+        assert found(patient=other) == [("create", "C", OKAY, 201)]
+        assert Counter(found()) == Counter([*own, ("create", "C", OKAY, 201)])
+        assert found(agent="reader") == found(patient=made, agent="reader") == [read] * 3
+        assert found(agent="nobody") == []
+        assert found(outcome=REFUSED) == found(patient=made, outcome=REFUSED) == [refused]
+        assert found(outcome="8") == []
+        since = f"{began:%Y-%m-%dT%H:%M:%S}Z"
+        assert found(patient=made, date=f"ge{since}") == own
+        assert found(patient=made, date=f"lt{since}") == []
+        assert Counter(found(date=f"ge{since}", outcome=OKAY)) == Counter([*own[:3], *own[4:], own[-1]])
+        assert found(date=[f"lt{since}", f"ge{began - timedelta(hours=2):%Y-%m-%dT%H:%M:%S}Z"]) == []
+
+
+@pytest.mark.requirement("R1.3", "C6")
+def test_searching_the_trail_takes_its_scope_and_is_in_the_trail(deployed: Deployed, region: str, tenant: str) -> None:
+    with deployed.api(region, deployed.token(tenant=tenant)) as client:
+        made, _ = create(client)
+    with deployed.api(region, deployed.token(tenant=tenant, scopes=["system/Patient.cruds"])) as unentitled:
+        assert unentitled.get("/fhir/AuditEvent", params={"patient": made}).status_code == 403
+    auditing = ["system/AuditEvent.s"]
+    with deployed.api(region, deployed.token(tenant="clinic-b", scopes=auditing)) as stranger:
+        assert search(stranger, patient=made) == []
+    with deployed.api(region, deployed.token(tenant=tenant, subject="auditor", scopes=auditing)) as auditor:
+        assert [seen(event)[0] for event in search(auditor, patient=made)] == ["create"]
+        by_patient = [event for event in search(auditor, patient=made) if event["agent"][0]["altId"] == "auditor"]
+        assert [seen(event) for event in by_patient] == [("search-type", "E", OKAY, 200)]
+        assert by_patient[0]["entity"][0]["what"]["reference"] == f"Patient/{made}"
+        assert search(auditor, agent="auditor", outcome=REFUSED) == []
+        # The three before, and not itself.
+        assert [seen(event)[0] for event in search(auditor, agent="auditor")] == ["search-type"] * 3
+
+
+@pytest.fixture(scope="module")
+def as_worker(deployed: Deployed) -> Iterator[Any]:
+    """Makes a call to DynamoDB from a function that runs as one of the workers' roles of a region."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("attempt.py", TRY)
+    made = [(region, worker) for region in REGIONS for worker in WORKERS]
+    for region, worker in made:
+        role = deployed.client("iam").get_role(RoleName=deployed.names.of(worker, region))["Role"]["Arn"]
+        deployed.client("lambda", region).create_function(
+            FunctionName=f"attempt-{worker}-it", Role=role, Runtime="python3.13", Handler="attempt.handler",
+            Timeout=20, Code={"ZipFile": archive.getvalue()},
+        )  # fmt: skip
+
+    def attempt(region: str, worker: str, call: str, **arguments: Any) -> str:
+        answer = deployed.client("lambda", region).invoke(
+            FunctionName=f"attempt-{worker}-it", Payload=json.dumps({"call": call, "arguments": arguments})
+        )
+        return str(json.loads(answer["Payload"].read()))
+
+    yield attempt
+    for region, worker in made:
+        deployed.client("lambda", region).delete_function(FunctionName=f"attempt-{worker}-it")
+        deployed.client("logs", region).delete_log_group(logGroupName=f"/aws/lambda/attempt-{worker}-it")
+
+
+@pytest.mark.requirement("R1.3", "C6")
+@pytest.mark.parametrize("worker", WORKERS)
+def test_no_worker_changes_deletes_or_scans(deployed: Deployed, region: str, worker: str, as_worker: Any) -> None:
+    names, key = deployed.names, {"pk": {"S": "clinic-a#x"}, "sk": {"S": "x"}}
+    assert as_worker(region, worker, "put_item", TableName=names.records_table, Item=key) == "allowed"
+    for table in (names.records_table, names.audit_table):
+        for call, more in (
+            ("delete_item", {"Key": key}),
+            ("update_item", {"Key": key, "UpdateExpression": "REMOVE outcome"}),
+            ("scan", {}),
+        ):
+            assert "AccessDenied" in as_worker(region, worker, call, TableName=table, **more), f"{call} {table}"
+    assert "AccessDenied" in as_worker(
+        region, worker, "batch_write_item", RequestItems={names.audit_table: [{"DeleteRequest": {"Key": key}}]}
+    )
+    # Only the one that changes documents has something to say there, and neither reads it.
+    said = as_worker(region, worker, "put_item", TableName=names.audit_table, Item=key)
+    assert (said == "allowed") is (worker == "confirmation"), said
+    assert "AccessDenied" in as_worker(region, worker, "get_item", TableName=names.audit_table, Key=key)

@@ -1,0 +1,186 @@
+"""Patients' records through the HTTP APIs of both regions, with real tokens."""
+
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from support.platform import MARKS, Deployed, eventually, issue_code, patient
+
+FHIR = "application/fhir+json"
+Apis = dict[str, httpx.Client]
+
+
+def create(client: httpx.Client, **elements: object) -> httpx.Response:
+    answer = client.post("/fhir/Patient", json=patient(**elements))
+    assert answer.status_code == 201, answer.text
+    return answer
+
+
+@pytest.mark.requirement("R1.1", "R2.1", "R1.2")
+def test_a_record_written_in_one_region_is_read_in_the_other(
+    deployed: Deployed, apis: Apis, region: str, other_region: str
+) -> None:
+    written = create(apis[region])
+    deployed.settle()
+    read = apis[other_region].get(f"/fhir/Patient/{written.json()['id']}")
+    assert read.status_code == 200
+    assert read.json() == written.json()
+    assert read.headers["etag"] == written.headers["etag"] == f'W/"{written.json()["meta"]["versionId"]}"'
+    assert read.headers["content-type"].startswith(FHIR)
+
+
+def test_an_update_in_the_other_region_is_read_here(
+    deployed: Deployed, apis: Apis, region: str, other_region: str
+) -> None:
+    written = create(apis[region]).json()
+    deployed.settle()
+    address = f"/fhir/Patient/{written['id']}"
+    changed = apis[other_region].put(
+        address, json=written | {"gender": "female"}, headers={"If-Match": f'W/"{written["meta"]["versionId"]}"'}
+    )
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["meta"]["versionId"] > written["meta"]["versionId"]
+    deployed.settle()
+    assert apis[region].get(address).json() == changed.json()
+
+
+@pytest.mark.trap(1)
+def test_every_version_stays_in_both_regions(deployed: Deployed, apis: Apis, region: str) -> None:
+    resource = create(apis[region]).json()
+    versions = [resource["meta"]["versionId"]]
+    for gender in ("female", "other"):
+        answer = apis[region].put(
+            f"/fhir/Patient/{resource['id']}",
+            json=resource | {"gender": gender},
+            headers={"If-Match": f'W/"{versions[-1]}"'},
+        )
+        versions.append(answer.json()["meta"]["versionId"])
+    expected = ["head#us-east-1", "head#us-west-2", *(f"v#{version}" for version in versions)]
+
+    def held(place: str) -> list[str]:
+        items = deployed.client("dynamodb", place).query(
+            TableName=deployed.names.records_table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"clinic-a#Patient#{resource['id']}"}},
+        )["Items"]
+        return [item["sk"]["S"] for item in items]
+
+    # The other region's head is put forward by its reconciliation, and then replicated to this one.
+    eventually(lambda: all(held(place) == expected for place in ("us-east-1", "us-west-2")))
+
+
+def test_a_stale_version_is_refused(apis: Apis, region: str) -> None:
+    written = create(apis[region]).json()
+    address, match = f"/fhir/Patient/{written['id']}", {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
+    assert apis[region].put(address, json=written, headers=match).status_code == 200
+    stale = apis[region].put(address, json=written, headers=match)
+    assert (stale.status_code, issue_code(stale)) == (412, "conflict")
+    assert apis[region].put(address, json=written).status_code == 428
+
+
+@pytest.mark.requirement("C6")
+def test_callers_without_a_valid_token_are_refused(deployed: Deployed, region: str) -> None:
+    address = "/fhir/Patient/5d2c2d0e-0000-4000-8000-000000000000"
+    for token in (
+        None,
+        "no.token.atall",
+        deployed.token(lifetime=timedelta(seconds=-5)),
+        deployed.token(audience="somebody-else"),
+    ):
+        with deployed.api(region, token) as client:
+            assert client.get(address).status_code == 401
+            assert client.put(address, json=patient()).status_code == 401
+            assert client.post("/fhir/Patient", json=patient()).status_code == 401
+
+
+@pytest.mark.requirement("C6")
+def test_a_scope_allows_what_it_says_and_no_more(deployed: Deployed, apis: Apis, region: str) -> None:
+    written = create(apis[region]).json()
+    address = f"/fhir/Patient/{written['id']}"
+    match = {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
+    with deployed.api(region, deployed.token(scopes=["system/Patient.r"])) as reader:
+        assert reader.get(address).status_code == 200
+        assert reader.post("/fhir/Patient", json=patient()).status_code == 403
+        assert reader.put(address, json=written, headers=match).status_code == 403
+    with deployed.api(region, deployed.token(scopes=["system/Patient.c"])) as creator:
+        assert creator.post("/fhir/Patient", json=patient()).status_code == 201
+        assert creator.get(address).status_code == 403
+
+
+def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis, region: str) -> None:
+    written = create(apis[region]).json()
+    address = f"/fhir/Patient/{written['id']}"
+    with deployed.api(region, deployed.token(tenant="clinic-b")) as stranger:
+        assert stranger.get(address).status_code == 404
+        match = {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
+        assert stranger.put(address, json=written, headers=match).status_code == 404
+    assert apis[region].get(address).json() == written
+
+
+@pytest.mark.requirement("C5")
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [
+        (b"{not json", FHIR, 400),
+        (b'{"resourceType": "Patient", "active": NaN}', FHIR, 400),
+        (b'{"resourceType": "Patient", "resourceType": "Patient"}', FHIR, 400),
+        (b"\xff\xfe", FHIR, 400),
+        (b"[" * 5000, FHIR, 400),
+        (b"[]", FHIR, 400),
+        (b"{}", "text/plain", 415),
+        (json.dumps(patient(text="x" * 300_000)).encode(), FHIR, 413),
+        (b'{"resourceType": "Observation"}', FHIR, 422),
+    ],
+    ids=["syntax", "nan", "duplicate", "encoding", "bomb", "array", "media", "size", "type"],
+)
+def test_bad_input_gets_its_proper_status(
+    apis: Apis, region: str, content: bytes, media_type: str, status: int
+) -> None:
+    answer = apis[region].post("/fhir/Patient", content=content, headers={"Content-Type": media_type})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["resourceType"] == "OperationOutcome"
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.requirement("C5")
+def test_what_does_not_exist_is_not_found(apis: Apis, region: str) -> None:
+    client = apis[region]
+    for answer in (
+        client.get("/fhir/Patient/5d2c2d0e-0000-4000-8000-000000000000"),
+        client.get("/fhir/Observation/1"),
+        client.get("/nowhere"),
+    ):
+        assert (answer.status_code, issue_code(answer)) == (404, "not-found")
+    assert client.post("/fhir/Patient/5d2c2d0e-0000-4000-8000-000000000000").status_code == 405
+
+
+@pytest.mark.requirement("R4.2")
+@pytest.mark.trap(24)
+def test_health_says_no_more_than_healthy(deployed: Deployed, region: str) -> None:
+    with deployed.api(region) as anybody:
+        answer = anybody.get("/health")
+        assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+        assert anybody.get(f"/drain/{region}").status_code == 404
+
+
+@pytest.mark.requirement("R1.3", "C6")
+def test_every_access_leaves_an_audit_item_in_both_regions(
+    deployed: Deployed, apis: Apis, region: str, other_region: str
+) -> None:
+    written = create(apis[region]).json()
+    deployed.settle()
+    apis[other_region].get(f"/fhir/Patient/{written['id']}")
+    deployed.settle()
+    for place in (region, other_region):
+        items = deployed.client("dynamodb", place).query(
+            TableName=deployed.names.audit_table,
+            IndexName="by-record",
+            KeyConditionExpression="#record = :record",
+            ExpressionAttributeNames={"#record": "record"},
+            ExpressionAttributeValues={":record": {"S": f"clinic-a#Patient/{written['id']}"}},
+        )["Items"]
+        seen = [(item["action"]["S"], item["region"]["S"], item["subject"]["S"]) for item in items]
+        assert seen == [("C", region, "tester"), ("R", other_region, "tester")]
+        assert not [mark for mark in MARKS if mark in json.dumps(items)]

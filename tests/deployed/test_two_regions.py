@@ -1,0 +1,131 @@
+"""Both regions take writes while replication stands still, and agree once it flows again."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from support.platform import REGIONS, Deployed, eventually, patient
+
+EAST, WEST = REGIONS
+CONFLICT = "urn:healthcare-dr:concurrent-with"
+Apis = dict[str, httpx.Client]
+
+
+@pytest.fixture
+def paused(deployed: Deployed) -> Iterator[Callable[[], None]]:
+    """Replication of tables stands still until the test, or its end, lets it flow."""
+
+    def resume() -> None:
+        deployed.emulator.set_replication(tables=True)
+        deployed.settle()
+
+    deployed.emulator.set_replication(tables=False)
+    yield resume
+    resume()
+
+
+def created(client: httpx.Client, **headers: str) -> httpx.Response:
+    answer = client.post("/fhir/Patient", json=patient(), headers=headers)
+    assert answer.status_code == 201, answer.text
+    return answer
+
+
+def changed(client: httpx.Client, known: httpx.Response, **elements: object) -> httpx.Response:
+    resource = known.json() | elements
+    match = {"If-Match": known.headers["etag"]}
+    answer = client.put(f"/fhir/Patient/{resource['id']}", json=resource, headers=match)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def versions(history: dict[str, Any]) -> list[str]:
+    return [entry["response"]["etag"] for entry in history["entry"]]
+
+
+def arrived(client: httpx.Client, path: str) -> None:
+    eventually(lambda: client.get(path).status_code == 200)
+
+
+@pytest.mark.requirement("R1.1", "C3")
+@pytest.mark.trap(1, 2, 3)
+def test_concurrent_writes_are_both_kept_and_the_newest_wins_everywhere(
+    deployed: Deployed, apis: Apis, paused: Callable[[], None]
+) -> None:
+    deployed.emulator.set_replication(tables=True)
+    first = created(apis[EAST])
+    path = f"/fhir/Patient/{first.json()['id']}"
+    arrived(apis[WEST], path)
+    deployed.emulator.set_replication(tables=False)
+
+    east = changed(apis[EAST], first, gender="female")
+    west = changed(apis[WEST], first, gender="other")
+    newest_east = changed(apis[EAST], east, active=True)
+    assert apis[WEST].get(path).headers["etag"] == west.headers["etag"]
+
+    paused()
+    written = [newest_east, west, east, first]
+    expected = sorted((answer.headers["etag"] for answer in written), reverse=True)
+    eventually(lambda: all(versions(apis[region].get(f"{path}/_history").json()) == expected for region in REGIONS))
+    for region in REGIONS:
+        assert apis[region].get(path).headers["etag"] == expected[0]
+        for answer in written:
+            past = apis[region].get(f"{path}/_history/{answer.json()['meta']['versionId']}")
+            assert past.json() == answer.json()
+
+    siblings = {answer.json()["meta"]["versionId"] for answer in (east, west)}
+    eventually(lambda: all(concurrent(apis[region], path) == siblings for region in REGIONS))
+    eventually(lambda: all(head(deployed, region, path) == expected[0] for region in REGIONS))
+
+
+def head(deployed: Deployed, region: str, path: str) -> str:
+    """The version that a region's next write of a record has to replace."""
+    held = deployed.client("dynamodb", region).get_item(
+        TableName=deployed.names.records_table,
+        Key={"pk": {"S": f"clinic-a#Patient#{path.rpartition('/')[2]}"}, "sk": {"S": f"head#{region}"}},
+    )
+    return f'W/"{held["Item"]["version"]["S"]}"'
+
+
+def concurrent(client: httpx.Client, path: str) -> set[str]:
+    """The versions that a history shows as written at the same time as another one."""
+    return {
+        extension["valueId"]
+        for entry in client.get(f"{path}/_history").json()["entry"]
+        for extension in entry.get("extension", ())
+        if extension["url"] == CONFLICT
+    }
+
+
+def test_a_version_known_from_the_other_region_is_awaited_not_denied(apis: Apis, paused: Callable[[], None]) -> None:
+    made = created(apis[EAST])
+    path, known = f"/fhir/Patient/{made.json()['id']}", {"Minimum-Version": made.headers["etag"]}
+    early = apis[WEST].get(path, headers=known)
+    assert early.status_code == 503, early.text
+    assert int(early.headers["retry-after"]) > 0
+    assert apis[WEST].get(path).status_code == 404
+    paused()
+    eventually(lambda: apis[WEST].get(path, headers=known).status_code == 200)
+    assert apis[WEST].get(path, headers=known).json() == made.json()
+
+
+def test_a_creation_repeated_in_the_other_region_is_one_record(apis: Apis, paused: Callable[[], None]) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    east, west = created(apis[EAST], **key), created(apis[WEST], **key)
+    assert east.json()["id"] == west.json()["id"]
+    path = f"/fhir/Patient/{east.json()['id']}"
+    paused()
+    eventually(lambda: all(len(versions(apis[r].get(f"{path}/_history").json())) == 2 for r in REGIONS))
+    again = [created(apis[region], **key) for region in REGIONS]
+    assert again[0].json() == again[1].json()
+    assert again[0].json() in (east.json(), west.json())
+
+
+def test_once_replicated_a_repeated_creation_gets_the_first_answer(apis: Apis) -> None:
+    key = {"Idempotency-Key": str(uuid4())}
+    first = created(apis[EAST], **key)
+    arrived(apis[WEST], f"/fhir/Patient/{first.json()['id']}")
+    again = created(apis[WEST], **key)
+    assert (again.text, again.headers["etag"]) == (first.text, first.headers["etag"])

@@ -1,0 +1,59 @@
+"""`hdr verify` on the deployed platform: nothing is wrong with it, and a damage is reported and stops a restore."""
+
+import json
+
+import pytest
+
+from healthcare_dr.ops.verify.catalog import CATALOG
+from support.damages import DAMAGES, EAST, WEST, data
+from support.platform import Deployed
+from support.verification import told, verified
+
+READS = ("Get", "List", "Describe", "Head", "Query", "Simulate")
+
+
+@pytest.fixture(scope="module")
+def beating(deployed: Deployed) -> Deployed:
+    """The platform without conflicts, and with fresh heartbeats, which each region's sentinel writes every minute."""
+    deployed.settle_conflicts()
+    for region in (EAST, WEST):
+        data.beat(deployed, region)
+    deployed.settle()
+    return deployed
+
+
+@pytest.mark.requirement("R2.2", "R6.1", "R6.2", "R7.1", "R7.2")
+@pytest.mark.trap(7, 17, 21, 22, 23, 25, 28, 32, 33, 34, 41)
+def test_the_platform_is_ready(beating: Deployed) -> None:
+    done, asked = verified(beating)
+    assert [told(finding) for finding in done.findings if finding.severity != "note"] == []
+    assert done.ready
+    assert set(done.asked) == {"reachable", *CATALOG}
+    assert len(asked) > 40
+    assert {name for name in asked if not name.partition(":")[2].startswith(READS)} == set()
+
+
+def test_the_command_tells_and_exits_by_what_it_finds(beating: Deployed) -> None:
+    assert beating.reported("verify")["ready"]
+    with DAMAGES["no-versions"].play(beating):
+        broken = beating.hdr("verify", "--only", "bucket-versioning", "--json")
+        shown = beating.hdr("verify", "--only", "bucket-versioning", "--only", "bucket-closed")
+    assert (broken.returncode, shown.returncode) == (1, 1)
+    (finding,) = json.loads(broken.stdout)["findings"]
+    assert (finding["check"], finding["severity"], finding["region"]) == ("bucket-versioning", "failure", WEST)
+    assert "recovery would NOT work" in shown.stdout
+    assert "R3.2" in shown.stdout
+    assert "Asking 2 questions" in shown.stderr
+
+
+def test_a_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:
+    beating.reported("drain", WEST, "--no-wait")
+    try:
+        with DAMAGES["no-versions"].play(beating):
+            refused = beating.hdr("restore", WEST, "--no-wait")
+        assert refused.returncode == 1
+        assert "bucket-versioning" in refused.stderr
+        assert "hdr verify" in refused.stderr
+        assert beating.reported("restore", WEST, "--no-wait")["changed"]
+    finally:
+        beating.hdr("restore", WEST, "--no-wait", "--force", "--reason", "the test is over")

@@ -1,0 +1,80 @@
+"""The faults of AWS that are played with Lambda's and IAM's own calls, on the deployed platform; FIS is not there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill.experiment import Step
+from healthcare_dr.ops.drill.faults_aws import AwsFaults
+from support.platform import REGIONS, Deployed, eventually
+
+PRIMARY, SECONDARY = REGIONS
+
+
+def faults(deployed: Deployed, record: Path) -> AwsFaults:
+    return AwsFaults(
+        client=deployed.client,
+        names=deployed.names,
+        regions={"primary": PRIMARY, "secondary": SECONDARY},
+        record=record,
+        clock=lambda: 0.0,
+        sleep=lambda _: None,
+        say=lambda _: None,
+    )
+
+
+@pytest.fixture
+def record(deployed: Deployed, tmp_path: Path) -> Iterator[Path]:
+    """Nothing stays broken."""
+    file = tmp_path / "faults.json"
+    yield file
+    faults(deployed, file).undo_all()
+
+
+def answer(deployed: Deployed, region: str) -> int:
+    """What a read of that region's API answers."""
+    with deployed.api(region, deployed.token()) as api:
+        return api.get("/fhir/Patient").status_code
+
+
+@pytest.mark.parametrize(("fault", "answered"), [("throttled", (429, 503)), ("denied", (500, 503))])
+@pytest.mark.parametrize("limit", [None, 20])
+def test_a_region_breaks_alone_and_another_process_heals_it(
+    deployed: Deployed, record: Path, fault: str, answered: tuple[int, ...], limit: int | None
+) -> None:
+    functions, name = deployed.client("lambda", PRIMARY), deployed.names.of("patient-api")
+    if limit is not None:
+        functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=limit)
+    try:
+        assert answer(deployed, PRIMARY) == 200
+        faults(deployed, record).apply(Step.model_validate({"fault": fault, "region": "primary"}))
+        eventually(lambda: answer(deployed, PRIMARY) in answered)
+        assert answer(deployed, SECONDARY) == 200
+        assert faults(deployed, record).undo_all() == (f"{fault} {PRIMARY}",)
+        eventually(lambda: answer(deployed, PRIMARY) == 200)
+        found = functions.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
+        assert found == limit
+        assert not record.exists()
+    finally:
+        if limit is not None:
+            functions.delete_function_concurrency(FunctionName=name)
+
+
+def test_a_drained_region_is_restored_by_another_process(deployed: Deployed, record: Path) -> None:
+    def flagged() -> int:
+        with deployed.api(SECONDARY) as api:
+            return api.get(f"/drain/{PRIMARY}").status_code
+
+    assert flagged() == 404
+    faults(deployed, record).apply(Step.model_validate({"fault": "drained", "region": "primary"}))
+    eventually(lambda: flagged() == 200)
+    assert faults(deployed, record).undo_all() == (f"drained {PRIMARY}",)
+    eventually(lambda: flagged() == 404)
+
+
+def test_without_fis_nothing_is_broken(deployed: Deployed, record: Path) -> None:
+    with pytest.raises(DeploymentError, match=r"cannot apply replication-paused us-east-1|has no FIS template"):
+        faults(deployed, record).apply(Step.model_validate({"fault": "replication-paused"}))
+    assert not record.exists()

@@ -1,0 +1,108 @@
+"""`hdr drill --target aws` from its refusals to its end: the account is the embedded AWS, asked as AWS is asked.
+
+FIS is not there, and time goes faster; all else is what a drill on AWS does: Lambda's and IAM's own calls, verdicts
+from CloudWatch, a token that somebody brings, and the operator's consent.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from healthcare_dr.ops import wiring
+from healthcare_dr.ops.drain.asking import counted
+from healthcare_dr.ops.drill import assembly_aws, instruments_aws
+from healthcare_dr.ops.drill.assembly_aws import assembled_aws, heal_aws
+from healthcare_dr.ops.drill.experiment import load
+from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.ports import Target
+from healthcare_dr.settings import Settings
+from support.platform import REGIONS, SUFFIX, Deployed, eventually
+from unit.ops.fakes import RecordingProgress
+
+PRIMARY, SECONDARY = REGIONS
+SCALE = 10
+# A drill has its own limits, and tells which one it reached.
+pytestmark = pytest.mark.timeout(900)
+
+
+class Account:
+    """The embedded AWS as an account of AWS."""
+
+    name = "aws"
+
+    def __init__(self, embedded: Target) -> None:
+        self._embedded = embedded
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._embedded, name)
+
+
+@pytest.fixture
+def settings(deployed: Deployed) -> Settings:
+    return Settings(
+        _env_file=None,
+        ENVIRONMENT_SUFFIX=SUFFIX,
+        home=deployed.home,
+        emulator_port=deployed.port,
+        dns_delegated=True,
+        oidc_issuer=deployed.emulator.issuer(),
+    )
+
+
+@pytest.fixture
+def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
+    """What differs on this machine: where HTTPS and DNS are answered, who is trusted, and how fast checks go."""
+    deployed.settle_conflicts()
+    _, port = deployed.emulator.doors()[PRIMARY]
+    monkeypatch.setattr(instruments_aws, "HTTPS", port)
+    monkeypatch.setenv("SSL_CERT_FILE", str(deployed.emulator.certificate))
+    monkeypatch.setattr(assembly_aws, "first_answering", lambda _, name: counted(deployed.emulator.dns(), name))
+    deployed.emulator.set_time_scale(SCALE)
+    account = cast("Target", Account(wiring.target_of(settings, "embedded")))
+    yield account
+    heal_aws(settings, progress=RecordingProgress(), target=account)
+    deployed.emulator.set_time_scale(1)
+
+
+def play(deployed: Deployed, settings: Settings, account: Target, name: str, asked: list[Sequence[str]]) -> Journal:
+    doors = {deployed.api_id(region): deployed.emulator.doors()[region][0] for region in REGIONS}
+    # CloudWatch tells of a minute as a whole: it would take two until what was broken before is forgotten.
+    conditions = ("requests-succeed", "dns-names-both", "replication-caught-up")
+    with assembled_aws(
+        settings,
+        load(name).model_copy(update={"steady_state": conditions}),
+        token=deployed.token(tenant="drill"),
+        consent=asked.append,
+        progress=RecordingProgress(),
+        target=account,
+        resolver=deployed.emulator.dns(),
+        address_of=lambda host: doors[host.partition(".")[0]],
+    ) as drill:
+        return drill.run()
+
+
+@pytest.mark.requirement("C1", "C2", "C3")
+@pytest.mark.parametrize("fault", ["planned-failover", "api-throttled"])
+def test_a_drill_on_aws_is_played_to_its_end(
+    deployed: Deployed, settings: Settings, account: Target, fault: str, tmp_path: Path
+) -> None:
+    asked: list[Sequence[str]] = []
+    journal = play(deployed, settings, account, fault, asked)
+    assert (journal.outcome, journal.label) == ("passed", "aws"), journal.reason
+    assert len(asked) == 1
+    milestones = journal.milestones
+    assert milestones is not None
+    assert milestones.dns_changed is not None
+    undone = min(event.at for event in journal.events if event.kind == "undo")
+    steady = max(milestones.steady_success or 0.0, milestones.dns_changed)
+    after = {sample.region for sample in journal.samples if steady + 2 <= sample.at < undone and sample.succeeded}
+    assert after == {SECONDARY}
+    assert not any(missing.numbers for missing in journal.missing)
+    assert any(healthy for seen in journal.observations for healthy in seen.checks.values())
+    assert not (wiring.environment_root(settings, "aws") / "faults.json").exists()
+    journal.write(tmp_path)
+    for region in REGIONS:
+        with deployed.api(region) as api:
+            eventually(lambda api=api: api.get("/health").status_code == 200)  # type: ignore[misc]

@@ -1,0 +1,60 @@
+"""Failover as DNS decides it, for each way in which a region fails: health checks see it, and DNS leaves the region.
+
+At ten times the speed of real time, and with the control planes of Route 53, IAM and Lambda refused to everybody but
+the fault itself.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from healthcare_dr.emulator.conditions import DoorFault
+from support.drills import SCALE
+from support.platform import REGIONS, Deployed, eventually
+from support.traffic import Fault, blackhole, denied, door, errors, healthy, named, refused, seen, throttled
+
+PRIMARY, SECONDARY = REGIONS
+
+
+@pytest.fixture
+def fast(deployed: Deployed) -> Iterator[Deployed]:
+    """The platform in good health, with health checks and TTLs ten times as fast."""
+    deployed.emulator.set_time_scale(SCALE)
+    eventually(lambda: named(deployed) == set(REGIONS))
+    yield deployed
+    for region in REGIONS:
+        deployed.emulator.play(region, DoorFault(mode="open"))
+    deployed.emulator.refuse_control_planes(refused=False)
+    eventually(lambda: healthy(deployed) == set(REGIONS))
+    deployed.emulator.set_time_scale(1)
+
+
+@pytest.mark.requirement("C1", "R4.1", "R4.2")
+@pytest.mark.trap(24, 27)
+@pytest.mark.parametrize("fault", [refused, blackhole, errors, throttled, denied])
+def test_dns_leaves_a_region_that_fails_and_comes_back(fast: Deployed, fault: Fault) -> None:
+    fast.emulator.refuse_control_planes(refused=True)
+    with fault(fast, PRIMARY):
+        eventually(lambda: named(fast) == {SECONDARY})
+        assert healthy(fast) == {SECONDARY}
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            fast.client("route53").list_hosted_zones()
+        assert seen(fast) == {PRIMARY: False, SECONDARY: True}
+    eventually(lambda: named(fast) == set(REGIONS))
+
+
+@pytest.mark.trap(20)
+def test_with_both_regions_unhealthy_dns_answers_with_both(fast: Deployed) -> None:
+    with refused(fast, PRIMARY), refused(fast, SECONDARY):
+        eventually(lambda: healthy(fast) == set())
+        assert named(fast) == set(REGIONS)
+
+
+def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
+    with door(fast, PRIMARY, DoorFault(mode="slow", delay_seconds=0.3)):
+        # More than three checks in a row.
+        time.sleep(5 * 10 / SCALE)
+        assert healthy(fast) == set(REGIONS)
+        assert named(fast) == set(REGIONS)

@@ -1,0 +1,69 @@
+"""Each region's sentinel reports the loss and the return of the other region, whichever is lost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from healthcare_dr.emulator.conditions import DoorFault
+from support.drills import SCALE
+from support.platform import REGIONS, Deployed, eventually
+from support.region_loss import RAISED, states
+from support.sentinels import Messages, age_heartbeat, in_alarm, subscribed, watch
+
+
+@contextmanager
+def lost(deployed: Deployed, region: str, survivor: str) -> Iterator[None]:
+    """The region answers nothing and its replication is paused, for ten minutes already by its last heartbeat."""
+    deployed.settle()
+    deployed.emulator.play(region, DoorFault(mode="refused"))
+    deployed.emulator.set_replication(tables=False)
+    age_heartbeat(deployed, region, at=survivor, seconds=600)
+    try:
+        yield
+    finally:
+        deployed.emulator.play(region, DoorFault(mode="open"))
+        deployed.emulator.set_replication(tables=True)
+        deployed.settle()
+        watch(deployed, region)
+
+
+@pytest.fixture
+def fast(deployed: Deployed) -> Iterator[Deployed]:
+    """The platform at ten times the speed of real time; its faults end with the test."""
+    deployed.emulator.set_time_scale(SCALE)
+    yield deployed
+    deployed.emulator.set_replication(tables=True)
+    for region in REGIONS:
+        deployed.emulator.play(region, DoorFault(mode="open"))
+    deployed.emulator.set_time_scale(1)
+
+
+def raised(deployed: Deployed, region: str) -> bool:
+    """Whether a round of the region's sentinel raises the alarms of a loss."""
+    watch(deployed, region)
+    return in_alarm(deployed, region) >= RAISED
+
+
+def delivered(messages: Messages, expected: set[tuple[str, str]]) -> bool:
+    return messages.seen() >= expected
+
+
+@pytest.mark.trap(22)
+@pytest.mark.requirement("R6.2", "R7.1", "C1")
+def test_each_region_reports_the_loss_and_the_return_of_the_other(fast: Deployed) -> None:
+    with subscribed(fast) as messages:
+        for gone, survivor in (REGIONS, REGIONS[::-1]):
+            with lost(fast, gone, survivor):
+                eventually(partial(raised, fast, survivor), seconds=300)
+                eventually(partial(delivered, messages[survivor], states(RAISED, "ALARM")))
+                # Route 53's metrics are in us-east-1, whichever region they are about.
+                checks = {f"endpoint-check-{gone}", f"health-check-{gone}"}
+                eventually(partial(delivered, messages["us-east-1"], states(checks, "ALARM")))
+        for region in REGIONS:
+            watch(fast, region)
+        eventually(lambda: not any(in_alarm(fast, region) for region in REGIONS), seconds=300)
+        for region in REGIONS:
+            eventually(partial(delivered, messages[region], {("peer-unhealthy", "OK")}))
+            eventually(partial(delivered, messages["us-east-1"], {(f"health-check-{region}", "OK")}))

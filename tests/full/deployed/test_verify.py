@@ -1,0 +1,80 @@
+"""`hdr verify` finds each damage to the deployed platform and nothing else, and changes nothing."""
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from healthcare_dr.ops.verify.catalog import CATALOG
+from support.damages import DAMAGES, EAST, WEST, Damage, data
+from support.platform import Deployed
+from support.verification import told, verified
+
+# What the embedded AWS cannot play: see tests/unit/ops/verify.
+ELSEWHERE = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}
+FIRST_HERE = {
+    "R2.2", "R6.1", "R6.2", "R7.1", "R7.2", "trap 7", "trap 17", "trap 21", "trap 22", "trap 23", "trap 25", "trap 28",
+    "trap 32", "trap 33", "trap 34", "trap 41",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def beating(deployed: Deployed) -> Deployed:
+    """The platform without conflicts, and with fresh heartbeats, which each region's sentinel writes every minute."""
+    deployed.settle_conflicts()
+    for region in (EAST, WEST):
+        data.beat(deployed, region)
+    deployed.settle()
+    return deployed
+
+
+@pytest.fixture(scope="module")
+def noted(beating: Deployed) -> set[str]:
+    """What there is to note before any damage: nobody is subscribed."""
+    done, _ = verified(beating)
+    return {told(finding) for finding in done.findings if finding.severity == "note"}
+
+
+def marked(damage: Damage) -> Any:
+    """The damage, with those requirements and traps of its check that are proven on live resources here first."""
+    numbers = [number for number in CATALOG[damage.check].numbers if number in FIRST_HERE]
+    marks = [
+        pytest.mark.trap(int(number.removeprefix("trap ")))
+        if number.startswith("trap")
+        else pytest.mark.requirement(number)
+        for number in numbers
+    ]
+    return pytest.param(damage, id=damage.name, marks=marks)
+
+
+@pytest.mark.parametrize("damage", [marked(damage) for damage in DAMAGES.values()])
+def test_a_damage_is_found(beating: Deployed, noted: set[str], damage: Damage) -> None:
+    with ExitStack() as undone:
+        undone.enter_context(damage.play(beating))
+        done, _ = verified(beating, damage.check, later=damage.later, **damage.settings)
+    found = [finding for finding in done.findings if told(finding) not in noted]
+    assert len(found) == 1, [told(finding) for finding in found]
+    finding = found[0]
+    assert finding.region == damage.region
+    assert finding.severity == damage.severity
+    assert damage.says in finding.problem
+    assert finding.numbers
+    assert done.ready == (damage.severity == "note")
+
+
+def test_every_check_is_damaged() -> None:
+    assert {damage.check for damage in DAMAGES.values()} == CATALOG.keys() - ELSEWHERE
+
+
+def test_a_region_that_does_not_answer_is_a_finding(beating: Deployed) -> None:
+    done, _ = verified(beating, lost=WEST)
+    (lost,) = [finding for finding in done.findings if finding.check == "reachable"]
+    assert (lost.region, lost.severity) == (WEST, "unknown")
+    assert not done.ready
+    assert [told(finding) for finding in done.findings if finding.severity == "failure"] == []
+    assert [finding for finding in done.findings if finding.region == WEST] == [lost]
+
+
+def test_everything_is_undone(beating: Deployed, noted: set[str]) -> None:
+    done, _ = verified(beating)
+    assert {told(finding) for finding in done.findings} == noted

@@ -1,0 +1,1 @@
+"""What the tests of a deployed platform share; no tests are here."""

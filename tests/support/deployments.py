@@ -1,0 +1,329 @@
+"""Deploy the platform for a test run, once, in the background, and give each worker of the run a deployment of its own.
+
+The first deployment starts from nothing, or from a saved state. When it is complete, its embedded AWS is stopped and
+its home folder is copied: once into `.test-state/saved/<key>`, for later runs, and once for each further worker. The
+key is a digest of everything that decides what a deployment consists of. A copy listens on other ports, and the
+address of the token issuer contains a port, so `hdr up` runs on each copy and updates the few resources that name it.
+
+`python -m support.deployments <folder> <count> [--from-nothing]` does this; `Deployments` starts it and reads what it
+reports. Everything of one run is under `.test-state/run-<pid>`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from free_ports import free_port
+from healthcare_dr.infra import Synthesis, synth
+from healthcare_dr.naming import STACKS
+from healthcare_dr.settings import load_settings
+from support import run
+from support.platform import HDR, ROOT, SUFFIX, Deployed
+
+FOLDER: Final = ROOT / ".test-state"
+SAVED: Final = FOLDER / "saved"
+# A machine may be slow; a deployment that hangs must still end the run with an error.
+PATIENCE_SECONDS: Final = 900.0
+POLL_SECONDS: Final = 0.2
+# What decides how the embedded AWS stores what is deployed to it, beside the synthesized bytes.
+SOURCES: Final = ("src/healthcare_dr/emulator", "src/healthcare_dr/ops/terraform", "src/healthcare_dr/ops/targets")
+
+
+class DeploymentFailedError(Exception):
+    """The platform could not be deployed for the tests; the message holds the log."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A deployment that tests can use."""
+
+    home: Path
+    port: int
+    from_nothing: bool
+    """Whether it was deployed to an empty account in this run."""
+    changes: Mapping[str, Any]
+    """What `hdr up --json` reported when it deployed from nothing; empty for a copy."""
+
+    def platform(self) -> Deployed:
+        """The deployed platform."""
+        return Deployed(home=self.home, port=self.port)
+
+
+class Deployments:
+    """The deployments of one test run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def of_this_run(cls) -> Self:
+        """The deployments of the run that this process belongs to."""
+        return cls(FOLDER / f"run-{run.pid()}")
+
+    def start(self, count: int, *, from_nothing: bool) -> None:
+        """Start to deploy in the background."""
+        _remove_left_over_runs()
+        self.folder.mkdir(parents=True)
+        with (self.folder / "deployments.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "support.deployments", str(self.folder), str(count)]
+                + ["--from-nothing"] * from_nothing,
+                cwd=ROOT,
+                env=run.environment() | {"PYTHONPATH": str(ROOT / "tests")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def ready(self, index: int) -> bool:
+        """Whether deployment `index` can be used, or will never be."""
+        return self._report(index).exists() or self._failure.exists()
+
+    def wait_for(self, index: int) -> Ready:
+        """Return deployment `index` as soon as it is complete.
+
+        Raises:
+            DeploymentFailedError: it failed, or is not complete after `PATIENCE_SECONDS`.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._report(index).exists():
+            if self._failure.exists() or time.monotonic() > deadline:
+                log = (self.folder / "deployments.log").read_text(encoding="utf-8", errors="replace")
+                raise DeploymentFailedError(f"deployment {index} is not available:\n{log}")
+            time.sleep(POLL_SECONDS)
+        content = json.loads(self._report(index).read_text(encoding="utf-8"))
+        return Ready(**content | {"home": Path(content["home"])})
+
+    def end(self, *, keep_files: bool) -> None:
+        """Stop everything that the run started, and delete its files unless they are wanted for diagnosis."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=60)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for file in self.folder.glob("home-*/port"):
+            Deployed(home=file.parent, port=int(file.read_text(encoding="utf-8"))).emulator.stop()
+        if not keep_files:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _report(self, index: int) -> Path:
+        return self.folder / f"ready-{index}.json"
+
+    @property
+    def _failure(self) -> Path:
+        return self.folder / "failed"
+
+
+class Deployer:
+    """The background process: deploys, saves, copies."""
+
+    def __init__(self, folder: Path, count: int, *, from_nothing: bool) -> None:
+        self._folder = folder
+        self._count = count
+        self._from_nothing = from_nothing
+
+    def run(self) -> None:
+        """Make all deployments, and report each as soon as it is complete."""
+        with _Key(self._folder / "synthesized") as key:
+            saved = None if self._from_nothing else SAVED / key.wait()
+            if saved is None or not saved.is_dir():
+                saved = self._deploy_and_save(key)
+            else:
+                self._use(self._copy(saved, 0), 0)
+        for index in range(1, self._count):
+            self._use(self._copy(saved, index), index)
+
+    def _deploy_and_save(self, key: "_Key") -> Path:
+        """Make deployment 0 from nothing; return where its state is saved."""
+        first = self._home(0)
+        report = _up(first)
+        first.emulator.stop()
+        saved = SAVED / key.wait()
+        self._save(first, saved)
+        first.emulator.start()
+        self._report(first, 0, changes=json.loads(report)["changes"], from_nothing=True)
+        return saved
+
+    def _use(self, copied: Deployed, index: int) -> None:
+        _up(copied)
+        self._report(copied, index, changes={}, from_nothing=False)
+
+    def _home(self, index: int) -> Deployed:
+        home = self._folder / f"home-{index}"
+        home.mkdir()
+        port = free_port()
+        (home / "port").write_text(str(port), encoding="utf-8")
+        return Deployed(home=home, port=port)
+
+    def _copy(self, saved: Path, index: int) -> Deployed:
+        made = self._home(index)
+        copy_home(saved, made.home)
+        return made
+
+    def _save(self, stopped: Deployed, target: Path) -> None:
+        """Keep the home of a stopped embedded AWS, in place of every other one that was kept."""
+        staging = SAVED / f"staging-{os.getpid()}"
+        SAVED.mkdir(parents=True, exist_ok=True, mode=0o700)
+        copy_home(stopped.home, staging)
+        for old in SAVED.iterdir():
+            if old != staging:
+                shutil.rmtree(old, ignore_errors=True)
+        staging.rename(target)
+
+    def _report(self, made: Deployed, index: int, **what: Any) -> None:
+        content = json.dumps({"home": str(made.home), "port": made.port, **what})
+        staging = self._folder / f"ready-{index}.tmp"
+        staging.write_text(content, encoding="utf-8")
+        staging.rename(self._folder / f"ready-{index}.json")
+
+
+def copy_home(source: Path, target: Path) -> None:
+    """Copy the home of a stopped embedded AWS. Programs, which nothing changes, are linked instead of copied."""
+
+    def copy(file: str, copied: str) -> None:
+        if ".terraform/providers" in file or f"{source}/tools/" in file:
+            os.link(file, copied)
+        else:
+            shutil.copy2(file, copied)
+
+    shutil.copytree(
+        source, target, symlinks=True, copy_function=copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("port")
+    )
+
+
+def digest_of(synthesis: Synthesis) -> str:
+    """The key of a saved state: it changes with the synthesized bytes, the embedded AWS and the locked requirements."""
+    digest = hashlib.sha256(f"{SUFFIX}\0{sys.version}\0".encode())
+    folders = [synthesis.folder(stack) for stack in STACKS] + [ROOT / source for source in SOURCES]
+    for folder in folders:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes() + b"\0")
+    digest.update((ROOT / "requirements" / "runtime.txt").read_bytes())
+    return digest.hexdigest()[:32]
+
+
+class _Key:
+    """The key of what would be deployed now, which takes a synthesis to know."""
+
+    def __init__(self, outdir: Path) -> None:
+        self._outdir = outdir
+        self._found: str | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._find)
+
+    def _find(self) -> None:
+        try:
+            self._found = digest_of(synth(load_settings(environment_suffix=SUFFIX), self._outdir))
+        except Exception as error:  # noqa: BLE001 - raised again where the key is needed
+            self._error = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._thread.join()
+
+    def wait(self) -> str:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._found is not None
+        return self._found
+
+
+def _up(platform: Deployed) -> str:
+    """Run `hdr up` and return its report. SIGTERM to this process interrupts it."""
+    with (
+        subprocess.Popen(
+            [HDR, "up", "--json"], cwd=ROOT, env=platform.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process,
+        _handing_on(signal.SIGTERM, process),
+    ):
+        said, _ = process.communicate()
+    report = said.decode(errors="replace")
+    if process.returncode:
+        raise DeploymentFailedError(report)
+    # Its progress comes before.
+    return report[report.index("{\n") :]
+
+
+@contextmanager
+def _handing_on(number: int, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def hand_on(*_: object) -> None:
+        process.send_signal(number)
+
+    before = signal.signal(number, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _remove_left_over_runs() -> None:
+    """Delete the files of runs that were killed."""
+    for folder in FOLDER.glob("run-*"):
+        if not _exists(int(folder.name.removeprefix("run-"))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_with_the_run() -> None:
+    """End this process and what it started when the test run no longer exists."""
+
+    def watch() -> None:
+        while _exists(run.pid()):
+            time.sleep(POLL_SECONDS)
+        # `hdr` hands the first on to Terraform when it is convenient, the second at once; with the third it kills it.
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def main() -> None:
+    """Deploy for a test run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--from-nothing", action="store_true")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _end_with_the_run()
+    try:
+        Deployer(asked.folder, asked.count, from_nothing=asked.from_nothing).run()
+    except BaseException:
+        (asked.folder / "failed").touch()
+        raise
+
+
+if __name__ == "__main__":
+    main()

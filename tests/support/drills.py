@@ -1,0 +1,78 @@
+"""Drills, as tests play them and read their journals."""
+
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from support.platform import Deployed
+
+SCALE = 10
+FAST = ("--time-scale", str(SCALE))
+INCONCLUSIVE = "inconclusive"
+Journal = dict[str, Any]
+
+
+def drill(deployed: Deployed, name: str, *options: str, outcome: str = "passed") -> Journal:
+    """Play an experiment and return its journal. A drill that is inconclusive is repeated once, then it fails.
+
+    For an experiment that passes, the conditions of every such drill are asserted: the steady state came back, nothing
+    is missing after healing, and nothing was left unfinished.
+    """
+    journal, finished = played(deployed, name, *options)
+    if journal["outcome"] == INCONCLUSIVE:
+        journal, finished = played(deployed, name, *options)
+    said = finished.stdout + finished.stderr
+    assert journal["outcome"] == outcome, said
+    assert (finished.returncode == 0) is (outcome == "passed"), said
+    assert journal["label"] == "embedded"
+    if outcome == "passed":
+        assert_nothing_was_lost(journal)
+    return journal
+
+
+def assert_nothing_was_lost(journal: Journal) -> None:
+    """What holds for every drill that passed."""
+    assert all(condition["held"] for condition in journal["steady_state"]["after"]), journal["steady_state"]
+    assert all(missing["numbers"] == [] for missing in journal["missing"][-2:])
+    assert journal["unfinished"] == []
+
+
+def played(deployed: Deployed, name: str, *options: str) -> tuple[Journal, CompletedProcess[str]]:
+    """Play an experiment once; `hdr drill heal` undoes what a drill that did not end in order has left."""
+    before = folders(deployed)
+    finished = deployed.hdr("drill", name, *options)
+    journal = journal_in(deployed, before, said=finished.stdout + finished.stderr)
+    if journal["outcome"] != "passed":
+        deployed.hdr("drill", "heal")
+    return journal, finished
+
+
+def journal_in(deployed: Deployed, before: set[Path], *, said: str = "") -> Journal:
+    """The journal in the one folder that was not there before."""
+    made = folders(deployed) - before
+    assert len(made) == 1, f"the drill left no journal: {said}"
+    (folder,) = made
+    assert (folder / "report.html").stat().st_size > 0
+    journal: Journal = json.loads((folder / "journal.json").read_text(encoding="utf-8"))
+    return journal
+
+
+def folders(deployed: Deployed) -> set[Path]:
+    """The folders of all drills so far."""
+    drills = deployed.home / "drills"
+    return set(drills.iterdir()) if drills.exists() else set()
+
+
+def undone(journal: Journal) -> float:
+    """When the first fault was undone, in seconds on the drill's clock."""
+    return min(float(event["at"]) for event in journal["events"] if event["kind"] == "undo")
+
+
+def answered_from(journal: Journal, *, after: float, before: float) -> set[str]:
+    """The regions that answered clients between two moments on the drill's clock."""
+    return {
+        sample["region"]
+        for sample in journal["samples"]
+        if after <= sample["at"] < before and sample["status"] is not None and sample["status"] < 300
+    }

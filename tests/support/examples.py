@@ -1,0 +1,11 @@
+"""How many examples a property test tries: a few in `make test`, many in `make test-full`."""
+
+import os
+from typing import Final
+
+AT_LENGTH: Final = "HEALTHCARE_DR_TESTS_AT_LENGTH"
+
+
+def examples(brief: int, at_length: int) -> int:
+    """The number of examples for this run; `make test-full` sets the variable."""
+    return at_length if os.environ.get(AT_LENGTH) else brief

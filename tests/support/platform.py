@@ -1,0 +1,228 @@
+"""The deployed platform as the tests use it: through `hdr`, its HTTP APIs, and boto3 as root."""
+
+import base64
+import hashlib
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import httpx
+
+from healthcare_dr.emulator import Emulator
+from healthcare_dr.naming import Names
+from support import run
+
+ROOT = Path(__file__).parents[2]
+HDR = Path(sys.executable).with_name("hdr")
+SUFFIX = "it"
+REGIONS = ("us-east-1", "us-west-2")
+ALL_RIGHTS = ("system/Patient.cruds", "system/DocumentReference.cruds", "system/AuditEvent.s")
+DEPLOYMENT_SECONDS = 900
+PATIENCE_SECONDS = 120.0
+POLL_SECONDS = 0.1
+# What stands for patient data in all that the tests send: no log group may ever hold one of them.
+MARKS = ("Fictitious", "Fay-Marked", "MRN-4711-MARKED", "1970-05-02")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """One environment on an embedded AWS of its own."""
+
+    home: Path
+    port: int
+
+    @property
+    def names(self) -> Names:
+        return Names(SUFFIX)
+
+    @property
+    def emulator(self) -> Emulator:
+        return Emulator(home=self.home / "emulator", port=self.port, ends_with=run.pid())
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What `hdr` needs to find this environment, and no setting of the user who runs the tests."""
+        return {
+            **run.environment(),
+            "ENVIRONMENT_SUFFIX": SUFFIX,
+            "HDR_HOME": str(self.home),
+            "HDR_EMULATOR_PORT": str(self.port),
+        }
+
+    def hdr(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end; `settings` are more variables of its environment."""
+        return subprocess.run(
+            [HDR, *arguments],
+            cwd=ROOT,
+            env={**self.variables, **settings},
+            capture_output=True,
+            text=True,
+            timeout=DEPLOYMENT_SECONDS,
+            check=False,
+        )
+
+    def reported(self, *arguments: str) -> Any:
+        """What the command reports as JSON."""
+        finished = self.hdr(*arguments, "--json")
+        assert finished.returncode == 0, finished.stderr
+        return json.loads(finished.stdout)
+
+    def interrupted(self, *arguments: str, when_told: str) -> subprocess.CompletedProcess[str]:
+        """Run the command and press Ctrl-C as soon as its progress mentions `when_told`."""
+        log = self.home.parent / "interrupted.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [HDR, *arguments], cwd=ROOT, env=self.variables, stdout=output, stderr=output, start_new_session=True
+            )
+            deadline = time.monotonic() + DEPLOYMENT_SECONDS
+            while when_told not in log.read_text(encoding="utf-8") and process.poll() is None:
+                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            code = process.wait(timeout=DEPLOYMENT_SECONDS)
+        return subprocess.CompletedProcess(arguments, code, log.read_text(encoding="utf-8"), "")
+
+    def client(self, service: str, region: str = REGIONS[0], **options: Any) -> Any:
+        """A boto3 client with the account's own rights; `options` are those of boto3."""
+        environment = self.emulator.environment()
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            verify=environment["AWS_CA_BUNDLE"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            **options,
+        )
+
+    def settle(self) -> None:
+        """Return when all that was written has arrived in both regions."""
+        eventually(lambda: self.emulator.pending() == 0)
+
+    def settle_conflicts(self) -> None:
+        """Mark as settled, as the platform does after a merge, what other tests have left in conflict."""
+        self.settle()
+        table = self.client("dynamodb")
+        shelf = {
+            "IndexName": "by-update",
+            "KeyConditionExpression": "update_shard = :shelf",
+            "ExpressionAttributeValues": {":shelf": {"S": "$platform#conflicts"}},
+        }
+        for marker in table.query(TableName=self.names.records_table, **shelf)["Items"]:
+            table.update_item(
+                TableName=self.names.records_table,
+                Key={"pk": marker["pk"], "sk": marker["sk"]},
+                UpdateExpression="SET resolved = :by REMOVE update_shard, updated",
+                ExpressionAttributeValues={":by": {"S": "a test"}},
+            )
+        self.settle()
+
+    def account(self) -> str:
+        return str(self.client("sts").get_caller_identity()["Account"])
+
+    def bucket(self, region: str) -> str:
+        return self.names.documents_bucket(self.account(), region)
+
+    def token(
+        self, *, subject: str = "tester", tenant: str = "clinic-a", scopes: Sequence[str] = ALL_RIGHTS, **other: Any
+    ) -> str:
+        return self.emulator.token(subject=subject, tenant=tenant, scopes=scopes, **other)
+
+    @cache  # noqa: B019 - one deployment lives as long as the tests
+    def outputs(self) -> dict[str, str]:
+        """The outputs of all three stacks; the deployment does not change them between tests."""
+        found: dict[str, str] = self.reported("outputs")
+        return found
+
+    def api_id(self, region: str) -> str:
+        return self.outputs()["PrimaryApiId" if region == REGIONS[0] else "SecondaryApiId"]
+
+    def api(self, region: str, token: str | None = None, **headers: str) -> httpx.Client:
+        """A client of one region's HTTP API."""
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return self.http(base_url=self.emulator.api_url(self.api_id(region)), headers=headers)
+
+    def http(self, **options: Any) -> httpx.Client:
+        """A client that trusts the embedded AWS: with no options, for presigned addresses."""
+        trusted = ssl.create_default_context(cafile=str(self.emulator.certificate))
+        return httpx.Client(verify=trusted, trust_env=False, timeout=30, **options)
+
+
+def eventually(holds: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return as soon as `holds` returns true; fail when it does not within `seconds`.
+
+    The deadline is there to end a test that would wait for ever. It asserts nothing about how long something takes, so
+    it is far beyond what a busy machine needs.
+    """
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:g} s"
+        time.sleep(POLL_SECONDS)
+
+
+def patient(**elements: object) -> dict[str, object]:
+    """A clearly fictitious patient, made of `MARKS`."""
+    family, given, number, born = MARKS
+    return {
+        "resourceType": "Patient",
+        "name": [{"family": family, "given": [given]}],
+        "identifier": [{"system": "urn:healthcare-dr:fictitious", "value": number}],
+        "birthDate": born,
+        **elements,
+    }
+
+
+def letter() -> bytes:
+    """The bytes of a clearly fictitious document, made of `MARKS`; no two are alike."""
+    return f"To whom it may concern: {' '.join(MARKS)} is well.\n{uuid4()}\n".encode()
+
+
+def reference(patient_id: str, content: bytes, **elements: object) -> dict[str, object]:
+    """A DocumentReference that announces `content`."""
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    attachment = {
+        "contentType": "text/plain",
+        "size": len(content),
+        "title": f"{MARKS[0]}.txt",
+        "extension": [{"url": "urn:healthcare-dr:sha256", "valueBase64Binary": digest}],
+    }
+    return {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "subject": {"reference": f"Patient/{patient_id}"},
+        "content": [{"attachment": attachment}],
+        **elements,
+    }
+
+
+def offer(announced: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the answer to an announcement says of the upload: extensions with `url` and a value."""
+    found = announced["content"][0]["attachment"]["extension"]
+    (upload,) = [extension["extension"] for extension in found if extension["url"] == "urn:healthcare-dr:upload"]
+    return list(upload)
+
+
+def upload_of(announced: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The address for a document of one request, and the headers to send with it."""
+    said = offer(announced)
+    (address,) = [extension["valueUrl"] for extension in said if extension["url"] == "address"]
+    lines = [extension["valueString"].partition(": ") for extension in said if extension["url"] == "header"]
+    return address, {name: text for name, _, text in lines}
+
+
+def issue_code(answer: httpx.Response) -> str:
+    """The code of an OperationOutcome."""
+    outcome: Mapping[str, Any] = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome"
+    return str(outcome["issue"][0]["code"])

@@ -1,0 +1,196 @@
+"""Lose the primary region once, and record what everybody sees of it: clients, DNS, operators and sentinels.
+
+The loss is a drill, played by `hdr drill` as an operator plays it: nothing reaches the primary region, nothing is
+replicated from or to it, and the control planes of Route 53, IAM and Lambda are refused. While it lasts, threads
+record what DNS answers, what `hdr status` reports, and which alarms the surviving region raises.
+"""
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from healthcare_dr.emulator.conditions import DoorFault
+from support.drills import FAST, INCONCLUSIVE, SCALE, Journal, folders, journal_in
+from support.platform import HDR, REGIONS, ROOT, Deployed
+from support.sentinels import Messages, age_heartbeat, in_alarm, subscribed, watch
+from support.traffic import healthy, named, seen
+
+PRIMARY, SECONDARY = REGIONS
+Seen = TypeVar("Seen")
+FAULT: Final = "fault: blackhole"
+# In real time. At ten times the speed the region is lost for 45 s, several times as long as any observer needs.
+LOST_SECONDS: Final = 450
+EXPERIMENT: Final = f"""
+title: The primary region is lost for a while
+description: Nothing reaches it, and nothing is replicated from or to it.
+method:
+  - {{fault: disconnected, region: primary, for: {LOST_SECONDS}}}
+  - {{fault: blackhole, region: primary, for: {LOST_SECONDS}}}
+expect: failover
+watch_seconds: {LOST_SECONDS + 300}
+"""
+RAISED: Final = {"peer-unhealthy", "peer-heartbeat-age", "peer-at-risk"}
+"""By the surviving region's sentinel."""
+WITHDRAWN: Final = {f"endpoint-check-{PRIMARY}", f"health-check-{PRIMARY}"}
+"""By Route 53, whose metrics are in us-east-1 whichever region they are about."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What was recorded while the region was lost. Each is what was seen last when the region came back."""
+
+    journal: Journal
+    named: set[str]
+    """The regions that DNS answered with."""
+    healthy: set[str]
+    """The regions whose health check was healthy then."""
+    status: dict[str, bool]
+    """By region, whether `hdr status` called it healthy."""
+    control_plane: str
+    """The error of a call to Route 53's control plane."""
+    alarms: set[str]
+    """Those in ALARM in the surviving region."""
+    messages: dict[str, set[tuple[str, str]]]
+    """By region, the alarms and states that its topic had delivered."""
+    queues: dict[str, Messages]
+    """What still receives."""
+
+
+class Observers:
+    """Record until they have seen what a loss leads to, or until it is over."""
+
+    def __init__(self, deployed: Deployed, queues: dict[str, Messages]) -> None:
+        self._deployed = deployed
+        self._queues = queues
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        """Let all observers return what they have seen."""
+        self._over.set()
+
+    def traffic(self) -> dict[str, Any]:
+        """DNS, then what can be seen once it has changed."""
+        names = self._until(lambda: named(self._deployed), lambda names: names == {SECONDARY})
+        return {
+            "named": names,
+            "healthy": healthy(self._deployed),
+            "control_plane": self._refusal(),
+            "status": seen(self._deployed),
+        }
+
+    def alarms(self) -> dict[str, Any]:
+        """The surviving region's alarms, after rounds of its sentinel, and what the topics deliver."""
+        # Its last sign of life is ten minutes old: nobody waits for that in a test.
+        age_heartbeat(self._deployed, PRIMARY, at=SECONDARY, seconds=600)
+
+        def look() -> set[str]:
+            watch(self._deployed, SECONDARY)
+            return in_alarm(self._deployed, SECONDARY)
+
+        raised = self._until(look, lambda alarms: alarms >= RAISED)
+        told = self._until(self._received, self._all_told)
+        return {"alarms": raised, "messages": told}
+
+    def _received(self) -> dict[str, set[tuple[str, str]]]:
+        return {region: queue.seen() for region, queue in self._queues.items()}
+
+    def _all_told(self, messages: dict[str, set[tuple[str, str]]]) -> bool:
+        return messages[SECONDARY] >= states(RAISED, "ALARM") and messages["us-east-1"] >= states(WITHDRAWN, "ALARM")
+
+    def _refusal(self) -> str:
+        route53 = self._deployed.client("route53", config=Config(retries={"total_max_attempts": 1}))
+        try:
+            route53.list_hosted_zones()
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return ""
+
+    def _until(self, look: Callable[[], Seen], enough: Callable[[Seen], bool]) -> Seen:
+        while not enough(found := look()) and not self._over.wait(0.2):
+            pass
+        return found
+
+
+def states(alarms: set[str], state: str) -> set[tuple[str, str]]:
+    """The alarms, each with the state."""
+    return {(alarm, state) for alarm in alarms}
+
+
+@contextmanager
+def lost(deployed: Deployed, folder: Path) -> Iterator[Loss]:
+    """Play and record it. Afterwards everything still runs ten times as fast, and the queues still receive."""
+    experiment = folder / "region-lost.yaml"
+    experiment.write_text(EXPERIMENT, encoding="utf-8")
+    deployed.settle_conflicts()
+    try:
+        with subscribed(deployed) as queues:
+            found = _recorded(deployed, str(experiment), queues)
+            if found["journal"]["outcome"] == INCONCLUSIVE:
+                found = _recorded(deployed, str(experiment), queues)
+            deployed.emulator.set_time_scale(SCALE)
+            yield Loss(**found, queues=queues)
+    finally:
+        deployed.hdr("drill", "heal")
+        deployed.emulator.play(PRIMARY, DoorFault(mode="open"))
+        deployed.emulator.set_replication(tables=True, documents=True)
+        deployed.emulator.set_time_scale(1)
+
+
+def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) -> dict[str, Any]:
+    before = folders(deployed)
+    observers = Observers(deployed, queues)
+    futures: list[Future[dict[str, Any]]] = []
+    lines: list[str] = []
+    with (
+        ThreadPoolExecutor() as pool,
+        subprocess.Popen(
+            [HDR, "drill", experiment, *FAST],
+            cwd=ROOT,
+            env=deployed.variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith(FAULT):
+                    futures = [pool.submit(observers.traffic), pool.submit(observers.alarms)]
+                elif line.startswith("undo:"):
+                    observers.end()
+        finally:
+            observers.end()
+        process.wait()
+        found: dict[str, Any] = {"journal": journal_in(deployed, before, said="".join(lines))}
+        if futures:
+            for future in futures:
+                found |= future.result()
+        else:
+            found |= {
+                "named": set(),
+                "healthy": set(),
+                "status": {},
+                "control_plane": "",
+                "alarms": set(),
+                "messages": {},
+            }
+    return found
+
+
+def back(deployed: Deployed, queues: dict[str, Messages]) -> bool:
+    """Whether nothing shows any more that a region was lost."""
+    if named(deployed) != set(REGIONS) or any(in_alarm(deployed, region) for region in REGIONS):
+        return False
+    return ("peer-unhealthy", "OK") in queues[SECONDARY].seen() and (f"health-check-{PRIMARY}", "OK") in queues[
+        "us-east-1"
+    ].seen()

@@ -1,0 +1,50 @@
+"""Pages of commands and their answers: ```console blocks, as they are typed and as they are expected."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BLOCK = re.compile(r"^```console( aws)?\n(.*?)^```", re.S | re.M)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is typed, with the exit code that the page says, and the lines that it says will be answered."""
+
+    text: str
+    code: int
+    expected: tuple[str, ...]
+
+
+def commands(text: str, *, on_aws: bool = False) -> Iterator[Command]:
+    """Those of the blocks that are run here, or of those for AWS alone; a line that ends with \\ goes on."""
+    for aws, block in BLOCK.findall(text):
+        if bool(aws) != on_aws:
+            continue
+        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            lines = part.splitlines()
+            last = next(number for number, line in enumerate(lines) if not line.endswith("\\"))
+            typed = "\n".join(lines[: last + 1])
+            exits = re.search(r"# exits with (\d+)", typed)
+            answers = tuple(plain(line) for line in lines[last + 1 :] if line.strip() not in ("", "…"))
+            yield Command(typed, int(exits[1]) if exits else 0, answers)
+
+
+def text_of(page: Path) -> str:
+    """The text of a page."""
+    return page.read_text(encoding="utf-8")
+
+
+def plain(line: str) -> str:
+    return " ".join(line.split())
+
+
+def lacking(command: Command, told: Iterable[str]) -> str | None:
+    """The first expected line that does not come; None when all do."""
+    rest = iter(plain(line) for line in told)
+    for expected in command.expected:
+        pattern = ".*".join(re.escape(part) for part in expected.split("…"))
+        if not any(re.fullmatch(pattern, line) for line in rest):
+            return expected
+    return None

@@ -1,0 +1,122 @@
+"""The sentinels of the deployed platform: their rounds, heartbeats, metrics, alarms and messages."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from support.platform import REGIONS, SUFFIX, Deployed
+
+PARTITION = "$platform#heartbeat"
+
+
+@contextmanager
+def subscribed(deployed: Deployed) -> Iterator[dict[str, "Messages"]]:
+    """A queue for each region that the region's topic delivers to."""
+    messages, subscriptions = {}, []
+    for region in REGIONS:
+        sqs, sns = deployed.client("sqs", region), deployed.client("sns", region)
+        topic = f"arn:aws:sns:{region}:{deployed.account()}:{deployed.names.of('operations')}"
+        queue = sqs.create_queue(QueueName=uuid4().hex)["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        admitted = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [admitted]})
+        sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+        subscriptions.append((sns, sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]))
+        messages[region] = Messages(deployed, region, queue)
+    try:
+        yield messages
+    finally:
+        for sns, subscription in subscriptions:
+            sns.unsubscribe(SubscriptionArn=subscription)
+        for region, received in messages.items():
+            deployed.client("sqs", region).delete_queue(QueueUrl=received.queue)
+
+
+class Messages:
+    """What the topic of a region has delivered so far: which alarm went into which state."""
+
+    def __init__(self, deployed: Deployed, region: str, queue: str) -> None:
+        self._sqs = deployed.client("sqs", region)
+        self.queue = queue
+        self._seen: set[tuple[str, str]] = set()
+
+    def seen(self) -> set[tuple[str, str]]:
+        """Alarms and their states, without the common parts of the alarms' names."""
+        found = self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
+        for message in found.get("Messages", []):
+            content = json.loads(json.loads(message["Body"])["Message"])
+            self._seen.add((short(content["AlarmName"]), content["NewStateValue"]))
+        return set(self._seen)
+
+
+def short(alarm: str) -> str:
+    """An alarm's name without what all names have in common."""
+    return alarm.removeprefix("healthcare-dr-").removesuffix(f"-{SUFFIX}")
+
+
+def watch(deployed: Deployed, region: str) -> None:
+    """Run one round of the region's sentinel, which its schedule runs once a minute."""
+    answer = deployed.client("lambda", region).invoke(FunctionName=deployed.names.of("sentinel"))
+    assert "FunctionError" not in answer, answer["Payload"].read()
+
+
+def heartbeat(deployed: Deployed, of: str, *, at: str) -> dict[str, Any]:
+    """The heartbeat of a region in the replica of a region; empty where there is none."""
+    key = {"pk": {"S": PARTITION}, "sk": {"S": of}}
+    table = deployed.names.records_table
+    found: dict[str, Any] = deployed.client("dynamodb", at).get_item(TableName=table, Key=key).get("Item", {})
+    return found
+
+
+def age_heartbeat(deployed: Deployed, of: str, *, at: str, seconds: float) -> None:
+    """Make the last heartbeat of a region, in the replica of a region, that old."""
+    then = datetime.now(UTC).timestamp() - seconds
+    stale = heartbeat(deployed, of, at=at) | {"at": {"N": str(int(then * 1000))}}
+    deployed.client("dynamodb", at).put_item(TableName=deployed.names.records_table, Item=stale)
+
+
+def newest(deployed: Deployed, region: str, metric: str, *, since: datetime) -> float | None:
+    """The greatest value that CloudWatch of a region has of a sentinel's metric, in the newest minute that has any."""
+    found = deployed.client("cloudwatch", region).get_metric_statistics(
+        Namespace="HealthcareDR",
+        MetricName=metric,
+        Dimensions=[{"Name": "service", "Value": "sentinel"}],
+        StartTime=since,
+        EndTime=datetime.now(UTC) + timedelta(minutes=1),
+        Period=60,
+        Statistics=["Maximum"],
+    )
+    points = sorted(found["Datapoints"], key=lambda point: point["Timestamp"])
+    return float(points[-1]["Maximum"]) if points else None
+
+
+def in_alarm(deployed: Deployed, region: str) -> set[str]:
+    """The alarms of a region that are in ALARM."""
+    pages = (
+        deployed.client("cloudwatch", region)
+        .get_paginator("describe_alarms")
+        .paginate(AlarmTypes=["MetricAlarm", "CompositeAlarm"], StateValue="ALARM")
+    )
+    return {
+        short(alarm["AlarmName"])
+        for page in pages
+        for kind in ("MetricAlarms", "CompositeAlarms")
+        for alarm in page[kind]
+    }
+
+
+def without_data(deployed: Deployed, region: str) -> set[str]:
+    """The alarms for which missing data are breaching and that are not OK."""
+    pages = deployed.client("cloudwatch", region).get_paginator("describe_alarms").paginate()
+    alarms = [alarm for page in pages for alarm in page["MetricAlarms"] if alarm["TreatMissingData"] == "breaching"]
+    assert len(alarms) >= len(("endpoint-unhealthy", "documents-pending", "peer-unhealthy", "sentinel-silent"))
+    return {short(alarm["AlarmName"]) for alarm in alarms if alarm["StateValue"] != "OK"}

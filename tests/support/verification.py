@@ -1,0 +1,78 @@
+"""`hdr verify` on the deployed platform, asked by a test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+from botocore.config import Config
+
+from free_ports import free_port
+from healthcare_dr.ops import wiring
+from healthcare_dr.ops.ports import Target
+from healthcare_dr.ops.verify.assembly import live_of
+from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.verify.model import Check, Finding, Verification
+from healthcare_dr.ops.verify.rounds import verify
+from healthcare_dr.settings import Settings
+from support.platform import SUFFIX, Deployed
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A target that notes every operation asked of AWS, and that may have lost a region."""
+
+    inner: Any
+    lost: str | None = None
+    asked: set[str] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return str(self.inner.name)
+
+    def read_state(self, stack: str) -> Any:
+        return self.inner.read_state(stack)
+
+    def ca_bundle(self) -> Path | None:
+        return self.inner.ca_bundle()  # type: ignore[no-any-return]
+
+    def doors(self) -> Mapping[str, tuple[str, int]]:
+        return self.inner.doors()  # type: ignore[no-any-return]
+
+    def client(self, service: str, region: str) -> Any:
+        if region == self.lost:
+            return boto3.client(
+                service, region_name=region, endpoint_url=f"https://127.0.0.1:{free_port()}",
+                aws_access_key_id="1", aws_secret_access_key="2", config=Config(retries={"total_max_attempts": 1}),
+            )  # fmt: skip
+        client = self.inner.client(service, region)
+        client.meta.events.register("before-call.*.*", self._note)
+        return client
+
+    def _note(self, model: Any, **_: Any) -> None:
+        self.asked.add(f"{model.service_model.service_name}:{model.name}")
+
+
+def settings_of(deployed: Deployed, **changed: Any) -> Settings:
+    return Settings(
+        _env_file=None, ENVIRONMENT_SUFFIX=SUFFIX, home=deployed.home, emulator_port=deployed.port, **changed
+    )
+
+
+def verified(
+    deployed: Deployed, *names: str, later: timedelta = timedelta(), lost: str | None = None, **changed: Any
+) -> tuple[Verification, set[str]]:
+    """What is found by these checks, or by all, and which operations were asked for."""
+    settings = settings_of(deployed, **changed)
+    target = Recording(wiring.target_of(settings, "embedded"), lost=lost)
+    live = live_of(
+        settings, cast("Target", target), wiring.emulator_of(settings), now=lambda: datetime.now(UTC) + later
+    )
+    checks: list[Check] = [CATALOG[name] for name in names or CATALOG]
+    return verify(live, checks), target.asked
+
+
+def told(finding: Finding) -> str:
+    return f"{finding.severity} {finding}"

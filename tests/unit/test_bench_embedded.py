@@ -1,0 +1,214 @@
+"""The benchmark of the embedded AWS: its load client, what it reads from /proc, and what it makes of the numbers."""
+
+import asyncio
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench import embedded
+from bench.processes.answering import NAME
+from bench.processes.embedded import (
+    cpu_per_request,
+    direct_target,
+    door_target,
+    rate_of,
+    recovered_after,
+    resident_bytes,
+    wire_bytes,
+)
+from bench.processes.load import Load, Outcome, encode
+from bench.processes.prober import serving
+from bench.processtree import ProcessTimes, cpu_seconds, memory_megabytes, parse_pss, parse_stat, ticks_by_role
+from bench.running import BenchError
+
+ROOTS = {"services": 10, "edge": 20}
+
+
+def step(sent: int, memory: float, items: int) -> dict[str, Any]:
+    return {
+        "requests": sent,
+        "memory_mb": {"services": memory, "functions": 100.0},
+        "items": items,
+        "item_bytes": items * 200,
+        "resident_item_bytes": items * 1000,
+        "objects": 3,
+        "object_bytes": 2_000_000,
+    }
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    """As `bench.processes.embedded` prints it."""
+    kinds = ("reads", "writes", "health", "reads_direct", "health_direct")
+    cost = {"services": 5.0, "edge": 1.0, "functions": 2.0, "client": 0.5}
+    return {
+        "memory_mb": {"deployed": {"services": 200.0, "edge": 50.0}, "used": {"services": 500.0, "edge": 60.0}},
+        "idle_percent": {"1": {"services": 1.0, "edge": 3.0}, "10": {"services": 6.0, "edge": 15.0}},
+        "served": {kind: [130.0, 140.0, 150.0] for kind in kinds},
+        "cpu_ms": {kind: [cost, cost] for kind in kinds},
+        "boto3": {"reads": [280.0], "writes": [200.0]},
+        "overload": {
+            "capacity": 130.0,
+            "offered": 390.0,
+            "goodput": 104.0,
+            "statuses": {"200": 10},
+            "recovery_seconds": 2.5,
+        },
+        **changes,
+    }
+
+
+def test_rows_compare_what_was_measured() -> None:
+    rows = {row.name.removeprefix("embedded-"): row for row in embedded.measurements(found())}
+    assert all(row.embedded for row in rows.values())
+    assert (rows["reads"].ratio, rows["reads"].met) == (0.5, True)
+    assert (rows["idle"].measured.median, rows["idle"].met) == (4, True)
+    assert (rows["idle-fast"].measured.median, rows["idle-fast"].met) == (21, False)
+    assert (rows["overload"].ratio, rows["overload"].met, rows["recovery"].met) == (0.8, True, True)
+    assert (rows["memory"].measured.median, rows["memory"].reference.median, rows["memory"].met) == (560, 250, True)
+    assert (rows["cpu-reads"].measured.median, rows["cpu-reads"].reference.median) == (8, 0.5)
+    assert "services 5.00 ms, edge 1.00 ms" in rows["cpu-reads"].note
+    assert "growth" not in rows
+
+
+def test_platform_that_never_recovers_is_an_error() -> None:
+    overload = found()["overload"] | {"recovery_seconds": None, "statuses": {"timeout": 9}}
+    with pytest.raises(BenchError, match=r"did not recover from overload: \{'timeout': 9\}"):
+        embedded.measurements(found(overload=overload))
+
+
+@pytest.mark.parametrize(("memory", "met"), [(700.0, True), (800.0, False)])
+def test_growth_is_of_memory_that_stored_items_do_not_explain(memory: float, met: bool) -> None:
+    steps = [step(0, 200, 0), step(50_000, 600, 100_000), step(100_000, memory, 200_000)]
+    rows = embedded.measurements(found(long=steps))
+    growth = rows[-1]
+    assert (growth.name, growth.reference.median, growth.measured.median) == ("embedded-growth", 600, memory - 100)
+    assert growth.met is met
+    assert "200,000 items of 40 MB, which take 200 MB, and 3 objects of 2 MB" in growth.note
+
+
+def test_rate_counts_successes_only() -> None:
+    assert rate_of({"statuses": {"200": 90, "201": 10}, "seconds": 4.0}) == 25
+    for statuses in ({"200": 9, "429": 1}, {}):
+        with pytest.raises(BenchError, match="requests failed"):
+            rate_of({"statuses": statuses, "seconds": 1.0})
+
+
+def test_processor_time_is_divided_among_requests() -> None:
+    assert cpu_per_request({"edge": 1.0}, {"edge": 1.5}, 100) == {"edge": 5}
+
+
+@pytest.mark.parametrize(("last", "expected"), [(None, 0.0), (4.0, 4.0), (11.0, None)])
+def test_recovery_needs_steady_success_after_the_last_failure(last: float | None, expected: float | None) -> None:
+    assert recovered_after({"seconds": 15.0, "last_failure": last}) == expected
+
+
+def test_targets_name_the_api_at_the_door_and_at_the_services() -> None:
+    assert door_target("a1", "us-east-1", "127.0.0.2", 4002) == {
+        "address": "127.0.0.2",
+        "port": 4002,
+        "host": "a1.execute-api.us-east-1.amazonaws.com",
+        "prefix": "",
+    }
+    assert direct_target("https://127.0.0.1:4000/_aws/execute-api/a1") == {
+        "address": "127.0.0.1",
+        "port": 4000,
+        "host": "127.0.0.1:4000",
+        "prefix": "/_aws/execute-api/a1",
+    }
+
+
+def test_items_are_sized_on_the_wire_and_in_memory() -> None:
+    item = {"pk": {"S": "four"}, "list": {"L": [{"N": "12"}, {"S": "abc"}]}, "map": {"M": {"a": {"B": b"xy"}}}}
+    assert wire_bytes(item) == len("pkfour") + len("list12abc") + len("mapaxy")
+    assert resident_bytes({"a": ["b"]}) == sum(map(sys.getsizeof, ({"a": None}, "a", ["b"], "b")))
+
+
+def test_stat_is_parsed_whatever_the_command_is_called() -> None:
+    fields = ["S", "10", *["0"] * 9, "7", "3", "20", "5", *["0"] * 30]
+    assert parse_stat(f"42 (a) b (c) {' '.join(fields)}") == ProcessTimes(pid=42, parent=10, own=10, reaped=25)
+
+
+def test_processor_time_is_told_apart_by_role() -> None:
+    processes = [
+        ProcessTimes(pid=1, parent=0, own=1000, reaped=1000),
+        ProcessTimes(pid=10, parent=1, own=100, reaped=5),
+        ProcessTimes(pid=20, parent=10, own=40, reaped=0),
+        ProcessTimes(pid=30, parent=10, own=7, reaped=2),
+        ProcessTimes(pid=31, parent=30, own=1, reaped=0),
+        ProcessTimes(pid=99, parent=1, own=500, reaped=0),
+    ]
+    assert ticks_by_role(processes, ROOTS) == {"services": 100, "edge": 40, "functions": 5 + 7 + 2 + 1}
+
+
+def test_memory_is_the_proportional_set_size() -> None:
+    assert (
+        parse_pss("55e0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  1234 kB\nPss_Dirty: 1 kB\n") == 1234
+    )
+
+
+def test_own_process_has_memory_and_processor_time() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        roots = {"tests": os.getpid()}
+        before = cpu_seconds(roots)
+        spent = time.process_time()
+        while time.process_time() - spent < 0.1:
+            pass
+        assert cpu_seconds(roots)["tests"] - before["tests"] >= 0.08
+        assert memory_megabytes(roots)["tests"] > 10
+        assert memory_megabytes(roots)["functions"] > 0
+    finally:
+        child.kill()
+        child.wait()
+
+
+def order(tmp_path: Path, port: int, **changes: Any) -> dict[str, Any]:
+    target = {"address": "127.0.0.1", "port": port, "host": NAME, "prefix": ""}
+    return {
+        "targets": [target, target],
+        "ca": str(tmp_path / "authority.pem"),
+        "requests_of": [[{"method": "GET", "path": "/fhir/metadata"}]] * 2,
+        "connections": 4,
+        "timeout": 20,
+        **changes,
+    }
+
+
+def test_load_client_counts_answers(tmp_path: Path) -> None:
+    with serving() as (port, trust):
+        (pem,) = trust.get_ca_certs(binary_form=True)
+        (tmp_path / "authority.pem").write_text(ssl.DER_cert_to_PEM_cert(pem))
+        outcome = asyncio.run(Load(order(tmp_path, port, count=50)).run())
+        assert outcome["statuses"] == {"200": 50}
+        assert sum(outcome["succeeded"].values()) == 50
+        assert outcome["last_failure"] is None
+        assert 0 < outcome["latencies_ms"]["p50"] <= outcome["latencies_ms"]["max"]
+        at_rate = asyncio.run(Load(order(tmp_path, port, seconds=1.0, rate=20.0)).run())
+        assert at_rate["statuses"].keys() == {"200"}
+        assert at_rate["statuses"]["200"] <= 20
+    gone = asyncio.run(Load(order(tmp_path, port, count=3)).run())
+    assert gone["statuses"] == {"refused": 3}
+    assert gone["last_failure"] is not None
+
+
+def test_request_is_encoded_for_an_open_connection() -> None:
+    target = {"host": "a.example", "prefix": "/x"}
+    request = {"method": "POST", "path": "/y", "headers": {"A": "b"}, "body": "ü"}
+    assert (
+        encode(target, request) == b"POST /x/y HTTP/1.1\r\nHost: a.example\r\nA: b\r\nContent-Length: 2\r\n\r\n\xc3\xbc"
+    )
+
+
+def test_outcome_keeps_the_time_of_the_last_failure() -> None:
+    outcome = Outcome()
+    for began, ended, status in ((0.0, 3.2, "503"), (0.5, 1.5, "timeout"), (2.0, 2.5, "201")):
+        outcome.add(began, ended, status)
+    assert outcome.last_failure == 3.2
+    assert (outcome.succeeded, outcome.failed) == (Counter({2: 1}), Counter({3: 1, 1: 1}))
+    assert outcome.latencies == [0.5]
