@@ -116,3 +116,25 @@ def test_the_comparison_is_the_alarms(comparison: str, at_threshold: str) -> Non
 def test_an_evaluation_looks_back_further_than_it_has_to() -> None:
     assert range_seconds(alarm()) == 180
     assert range_seconds(alarm(EvaluationPeriods=5, Period=10)) == 70
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, "OK"), (10.0, "ALARM")])
+def test_periods_are_as_much_shorter_as_the_run_is_faster(scale: float, expected: str) -> None:
+    # What is too much lies in the running 6 s alone, of a minute whose average is not too much.
+    points = [{"Timestamp": NOW - age, "Value": 100.0 if age < 6 else 0.0} for age in range(30)]
+
+    def average(found: Sequence[Point]) -> float | None:
+        return sum(float(point["Value"]) for point in found) / len(found)
+
+    # NOW begins a period of 6 s: half a second before, one ends.
+    found = verdict(alarm(), points, statistic=average, now=NOW - 0.5, scale=scale)
+    assert found is not None
+    assert found.state == expected
+
+
+def test_silence_counts_as_much_sooner_as_the_run_is_faster() -> None:
+    assert range_seconds(alarm(EvaluationPeriods=2)) == 240
+    assert range_seconds(alarm(EvaluationPeriods=2), scale=10.0) == 24
+    points = [{"Timestamp": NOW - 60, "Value": 0.0}]
+    states = [verdict(alarm(), points, statistic=maximum, now=NOW, scale=scale) for scale in (1.0, 10.0)]
+    assert [found.state for found in states if found] == ["OK", "ALARM"]

@@ -137,7 +137,10 @@ def test_without_limits_a_bad_item_is_not_given_up(mended: Clients, recorder: Ca
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
 def test_a_bad_item_is_singled_out_and_given_up(
-    holds_only_when_mended: Callable[[Probe], None], recorder: Callable[..., Recorder], raises: bool
+    holds_only_when_mended: Callable[[Probe], None],
+    mended: Clients,
+    recorder: Callable[..., Recorder],
+    raises: bool,
 ) -> None:
     def probe(client: Clients) -> bool:
         table, function = global_table(client), recorder(client, EAST)
@@ -155,7 +158,8 @@ def test_a_bad_item_is_singled_out_and_given_up(
             return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
 
         try:
-            wait_for(singled_out, within=8)
+            # A function that raises is started anew for each of five tries, which takes its time on a busy machine.
+            wait_for(singled_out, within=60 if client is mended else 8)
         except AssertionError:
             return False
         return True
