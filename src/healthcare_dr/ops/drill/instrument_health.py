@@ -44,8 +44,8 @@ THRESHOLDS: Final[tuple[Threshold, ...]] = (
         limit=0.25,
         unit="s",
         what="the drill's clients sent late",
-        reason="a twentieth of the 5 s that a client waits for an answer; on two cores with one kept busy it is 0.08 s at "
-        "worst",
+        reason="a twentieth of the 5 s that a client waits for an answer; on two cores with one kept busy it is 0.08 s "
+        "at worst",
     ),
     Threshold(
         field="loop_seconds",
