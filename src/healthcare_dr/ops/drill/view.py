@@ -11,6 +11,8 @@ from healthcare_dr.ops.ports import Progress
 TITLE = "drill"
 LOOKED_BACK_SECONDS = 2.0
 SAID_SECONDS = 15.0
+PAUSED_SECONDS = 5.0
+"""A wait that was not shown for so long has ended; the next is another one."""
 
 
 @dataclass(kw_only=True)
@@ -21,13 +23,13 @@ class View:
     clock: Callable[[], float] = time.monotonic
     _phase: str | None = field(default=None, init=False)
     _said_at: float = field(default=0.0, init=False)
+    _shown_at: float = field(default=0.0, init=False)
 
     def begin(self, phase: str) -> None:
         """A phase begins."""
         self.close()
         self.progress.begin(TITLE, phase)
         self._phase = phase
-        self._said_at = self.clock()
 
     def close(self) -> None:
         """The phase, if there is one, has ended."""
@@ -40,9 +42,12 @@ class View:
         self.progress.say(text)
 
     def show(self, text: str) -> None:
-        """Show what a phase of unknown length waits for; every 15 s as a line, for logs that show no bar."""
+        """Show what is waited for; after 15 s, and every 15 s from then on, as a line too: logs show no bar."""
         self.progress.advance(TITLE, done=0, total=1, current=text)
         now = self.clock()
+        if now - self._shown_at > PAUSED_SECONDS:
+            self._said_at = now
+        self._shown_at = now
         if now - self._said_at >= SAID_SECONDS:
             self._said_at = now
             self.progress.say(f"waiting: {text}")

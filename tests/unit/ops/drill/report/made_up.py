@@ -67,7 +67,7 @@ def observations() -> tuple[Observation, ...]:
 def readings() -> tuple[Reading, ...]:
     return tuple(
         Reading(
-            at=float(at), send_seconds=0.01, loop_seconds=0.02, services_seconds=2.5 if at == 40 else 0.04,
+            at=float(at), send_seconds=0.01, loop_seconds=0.02, services_seconds=1.2 if at == 40 else 0.04,
             edge_seconds=0.01, busy_percent=60.0, stolen_percent=0.0, load=1.2,
         )
         for at in range(1, 90)

@@ -260,12 +260,12 @@ def test_it_says_how_much_was_sent_and_why(tmp_path: Path) -> None:
 def test_it_shows_how_late_the_drill_and_the_machine_were(tmp_path: Path) -> None:
     text = Page(written(journal(), tmp_path)).text
     assert "The machine carried the measurement: 1 of 89 readings were late." in text
-    assert "2.50 s" in text
+    assert "1.20 s" in text
     assert "not measured" in Page(written(replace(journal(), instrument_health=instrument_health([])), tmp_path)).text
     late = tuple(replace(reading, send_seconds=0.9) for reading in journal().readings)
     found = replace(journal(), readings=late, instrument_health=instrument_health(late))
     text = Page(written(found, tmp_path)).text
-    assert "The machine did not carry the measurement: the drill's clients sent late (up to 0.9 s, limit 0.5)" in text
+    assert "The machine did not carry the measurement: the drill's clients sent late (up to 0.9 s, limit 0.25)" in text
 
 
 def test_inconclusive_drill_shows_no_promise_as_broken(tmp_path: Path) -> None:
