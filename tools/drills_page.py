@@ -261,7 +261,8 @@ def _limits() -> str:
         (
             "wait for a steady state, for replication, for conflicts",
             f"{waiting.STALL_SECONDS:g} s without progress",
-            f"a steady state for {runner.LONGEST_WAIT_SECONDS:g} s at most, before and after",
+            f"a steady state for {runner.LONGEST_START_SECONDS:g} s at most before the method, "
+            f"{runner.LONGEST_HEALING_SECONDS:g} s after healing",
         ),
         (
             "load, unless given",

@@ -24,8 +24,10 @@ from healthcare_dr.ops.drill.view import View
 from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
 
 WINDOW_SECONDS: Final = 5.0
-LONGEST_WAIT_SECONDS: Final = 1800.0
-"""A platform that moves and never becomes steady is given up after so long."""
+LONGEST_START_SECONDS: Final = 300.0
+LONGEST_HEALING_SECONDS: Final = 1800.0
+"""A platform that moves and never becomes steady is given up after so long: before the method, where nothing is lost by
+that, and after healing."""
 POLL_SECONDS: Final = 0.25
 SHOWN_SECONDS: Final = 1.0
 """How often progress is shown."""
@@ -111,7 +113,7 @@ class Drill:
     def _play(self, found: dict[str, Any]) -> None:
         """Fill in what goes into the journal as it becomes known."""
         found["settings"] = self._calibrate()
-        before = self._steady("steady state", with_writes=self._needs_writes())
+        before = self._steady("steady state", LONGEST_START_SECONDS, with_writes=self._needs_writes())
         found["steady_state"] = {"before": before, "after": ()}
         if not all(condition.held for condition in before):
             broken = "; ".join(f"{condition.name}: {condition.seen}" for condition in before if not condition.held)
@@ -135,7 +137,7 @@ class Drill:
         ).play()
         found["rolled_back"] = played.rolled_back
         found["milestones"] = played.milestones
-        after = self._steady("healing")
+        after = self._steady("healing", LONGEST_HEALING_SECONDS)
         found["steady_state"] = {"before": before, "after": after}
         self.prober.finish()
         if self.experiment.expect != "failover":
@@ -253,10 +255,10 @@ class Drill:
         """How many writes the regions that will be lost have acknowledged."""
         return sum(write.region in self.lost for write in self.ledger.writes())
 
-    def _steady(self, phase: str, *, with_writes: bool = False) -> tuple[Condition, ...]:
+    def _steady(self, phase: str, longest: float, *, with_writes: bool = False) -> tuple[Condition, ...]:
         """Wait for the steady state, `with_writes` also for enough of them, for as long as the platform gets nearer.
 
-        Returns what the conditions were in the end.
+        It waits for `longest` seconds at most. Returns what the conditions were in the end.
         """
         self._begin(phase)
         began, stall, noted = self.clock(), Stall(self.clock), 0.0
@@ -275,7 +277,7 @@ class Drill:
             )
             held = now >= began + WINDOW_SECONDS and all(condition.held for condition in found)
             writes = min(FEWEST_WRITES, self._acknowledged()) if with_writes else FEWEST_WRITES
-            if (held and writes == FEWEST_WRITES) or now >= began + LONGEST_WAIT_SECONDS:
+            if (held and writes == FEWEST_WRITES) or now >= began + longest:
                 return found
             if now - noted >= SHOWN_SECONDS:
                 noted = now
