@@ -82,7 +82,7 @@ def _served(found: dict[str, Any]) -> list[Measurement]:
 def _costs(found: dict[str, Any]) -> list[Measurement]:
     return [
         _row(
-            f"cpu-{kind}",
+            f"cpu-{kind.replace('_', '-')}",
             "ms",
             Series("embedded AWS", tuple(_platform(sample) for sample in samples)),
             Series("load client", tuple(sample["client"] for sample in samples)),
@@ -133,7 +133,7 @@ def _overload(found: dict[str, Any]) -> list[Measurement]:
             "s",
             Series("until every request succeeds", (found["recovery_seconds"],)),
             Series("overload", (20.0,)),
-            "From the end of the overload, at a tenth of what is served; then 5 s without a failure.",
+            "From the end of the overload, while half of what is served is offered; then 5 s without a failure.",
             Aim("measured", "most", 5),
         ),
     ]

@@ -19,16 +19,31 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from healthcare_dr.cli.drill import EXIT_CODES
-from healthcare_dr.ops.drill import experiment, healing, journal, model, runner, steady, verdict
+from healthcare_dr.ops.drill import (
+    arrival,
+    calibration,
+    experiment,
+    healing,
+    instrument_health,
+    journal,
+    ledger,
+    model,
+    runner,
+    steady,
+    verdict,
+    waiting,
+)
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "drills.md"
 
 PARTS: Final[tuple[type, ...]] = (
     journal.Journal,
+    model.InstrumentHealth,
     journal.Condition,
     model.Event,
     model.Sample,
     model.Observation,
+    model.Reading,
     model.Write,
     model.Milestones,
     journal.Requests,
@@ -50,7 +65,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "Journal.regions": "The primary, then the secondary region.",
     "Journal.events": "What happened, in order.",
     "Journal.samples": "Every request of every client.",
-    "Journal.observations": "What the instruments showed, four times a second.",
+    "Journal.observations": "What health checks, DNS and replication showed: once a second, more often when sped up.",
     "Journal.writes": "The ledger: every write that was acknowledged.",
     "Journal.milestones": "The way to recovery; null when there was no fault.",
     "Journal.requests": "What became of the requests meanwhile; null when there was no fault.",
@@ -69,6 +84,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "Sample.client": "Which client, from 0.",
     "Sample.attempts": "How often it was sent, retries included.",
     "Observation.at": "When.",
+    "Reading.at": "When.",
     "Write.number": "The number of the request that made it.",
     "Write.kind": "What was written.",
     "Write.region": "Which region acknowledged it.",
@@ -103,6 +119,8 @@ OUTCOMES: Final = {
     "passed": "every binding promise was kept",
     "failed": "a promise was broken, or the drill could not be played to its end; `reason` says which",
     "not started": "the steady state did not hold before, so nothing was broken",
+    "inconclusive": "the machine did not carry the measurement, or a region was busy for as long as it was asked: no "
+    "promise is shown as broken; never counts as passed. `reason` says what was late, by how much, and what to do",
     "interrupted": "stopped by Ctrl-C; every fault was undone. Other signals: 128 and their number, such as 143",
 }
 
@@ -225,14 +243,43 @@ def _limits() -> str:
         ("documents after healing", "final in both regions", "binding"),
         ("conflicts after healing", "every one is found and can be merged", "binding"),
         ("requests while nothing turns them away: a drain, a slow region, paused replication", "none fails", "binding"),
-        ("wait for writes after healing", f"≤ {healing.ARRIVAL_SECONDS:g} s", "before they are missing"),
-        ("wait for documents after healing", f"≤ {healing.FINAL_SECONDS:g} s", "before they are not final"),
+        ("shortest limit of recovery time", f"{verdict.SHORTEST_LIMIT_SECONDS:g} s", "however fast a drill is played"),
+        ("acknowledged writes before the fault", f"≥ {verdict.FEWEST_WRITES}", "else inconclusive, for a failover"),
+        (
+            "wait for a write on AWS, or for a document",
+            f"{arrival.ARRIVAL_SECONDS:g} s in which the region answers",
+            "before it is missing; on the embedded AWS, a write is waited for until replication delivered it",
+        ),
+        (
+            "wait for a document to become final",
+            f"{healing.FINAL_SECONDS:g} s in which the region answers and no other becomes final",
+            "before it is not final",
+        ),
+        ("wait for a busy region", f"{ledger.UNANSWERED_SECONDS:g} s without any answer", "then inconclusive"),
         ("steady success", f"every request due within {runner.WINDOW_SECONDS:g} s succeeds", "its definition"),
         ("replication that has caught up", f"≤ {steady.LAG_SECONDS:g} s", "steady state"),
-        ("wait for a steady state", f"≤ {runner.STEADY_SECONDS:g} s", "before and after"),
+        (
+            "wait for a steady state, for replication, for conflicts",
+            f"{waiting.STALL_SECONDS:g} s without progress",
+            f"a steady state for {runner.LONGEST_WAIT_SECONDS:g} s at most, before and after",
+        ),
+        (
+            "load, unless given",
+            f"{calibration.SHARE:.0%} of what this machine serves, {calibration.FEWEST:g} to {calibration.DEFAULT:g} "
+            "requests per second",
+            f"on AWS {calibration.DEFAULT:g}",
+        ),
         ("error budget", f"of {runner.AVAILABILITY_PERCENT:g} % in 30 days", "shown, does not decide"),
     ]
     return table(("what", "limit", ""), rows)
+
+
+def _instruments() -> str:
+    rows = [
+        (f"`{each.field}`", each.what, f"{each.limit:g} {each.unit}", each.reason)
+        for each in instrument_health.THRESHOLDS
+    ]
+    return table(("reading", "shows that", "late above", "because"), rows)
 
 
 def _codes() -> str:
@@ -247,6 +294,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "experiments": _experiments,
     "schema": _schema,
     "limits": _limits,
+    "instruments": _instruments,
     "journal": _journal,
     "codes": _codes,
 }

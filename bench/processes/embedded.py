@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.processtree import cpu_seconds, memory_megabytes
@@ -26,7 +27,8 @@ from bench.running import CHECKOUT, BenchError, run
 CONNECTIONS = 8
 ROUNDS = 3
 ROUND_SECONDS = 6.0
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 60.0
+"""A whole round of the schedules, which run every minute."""
 IDLE_SETTLE_SECONDS = 10.0
 FAST = 10.0
 """The time scale of a drill that is sped up, and the one measured here."""
@@ -37,6 +39,7 @@ OVERLOAD_SECONDS = 20.0
 OVERLOAD_CONNECTIONS = 200
 OVERLOAD_TIMEOUT_SECONDS = 2.0
 RECOVERY_SECONDS = 90.0
+RECOVERY_CONNECTIONS = 32
 STEADY_SECONDS = 5.0
 """How long every request has to succeed before the platform counts as recovered."""
 TIMEOUT_SECONDS = 30.0
@@ -231,7 +234,7 @@ class Measuring:
         ):
             found["served"][kind], found["cpu_ms"][kind] = self._served(kind, requests, direct=direct)
         found["boto3"] = {"reads": self._bare("get"), "writes": self._bare("put")}
-        found["overload"] = self._overload(min(found["served"]["reads"]))
+        found["overload"] = self._overload(median(found["served"]["reads"]))
         found["memory_mb"]["used"] = self._memory()
         if long:
             found["long"] = self._long()
@@ -354,7 +357,7 @@ class Measuring:
         return rates
 
     def _overload(self, capacity: float) -> dict[str, Any]:
-        """Offer more than is served, then a tenth of what is served until every request succeeds again."""
+        """Offer more than is served, then half of what is served until every request succeeds again."""
         self._say(f"overload: {OVERLOAD:g} times {capacity:.0f} reads per second for {OVERLOAD_SECONDS:.0f} s")
         during = self._load(
             self._reads,
@@ -367,7 +370,11 @@ class Measuring:
         while recovery is None and waited < RECOVERY_SECONDS:
             self._say(f"overload: recovering for {waited:.0f} s")
             probe = self._load(
-                self._reads, seconds=3 * STEADY_SECONDS, rate=max(2.0, capacity / 10), timeout=OVERLOAD_TIMEOUT_SECONDS
+                self._reads,
+                seconds=3 * STEADY_SECONDS,
+                rate=capacity / 2,
+                connections=RECOVERY_CONNECTIONS,
+                timeout=OVERLOAD_TIMEOUT_SECONDS,
             )
             after = recovered_after(probe)
             recovery = None if after is None else waited + after

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import drill, prober, verify
+from bench import drill, prober, up, verify
 from bench.__main__ import GROUPS, Name
 from bench.deployed import Deployed
 from bench.processes.prober import LOAD, serving, with_httpx
@@ -53,6 +53,12 @@ def test_the_only_journal_is_found(tmp_path: Path) -> None:
     (tmp_path / "more" / "2026-11-24T00").rename(tmp_path / "second")
     with pytest.raises(BenchError, match="2 journals"):
         drill.journal_under(tmp_path)
+
+
+def test_up_from_nothing_and_again_have_an_aim_each() -> None:
+    again, first = up.measurements(101.0, [9.0, 10.0, 12.0])
+    assert (again.measured.median, again.met) == (10, True)
+    assert (first.measured.median, first.reference.median, first.met) == (101, 10, False)
 
 
 def test_verify_is_compared_with_status() -> None:

@@ -1,8 +1,14 @@
 """`hdr drill`: what is refused before anything is broken, and what is told without a platform."""
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from healthcare_dr.cli.drill import _print
+from healthcare_dr.ops.drill.model import Promise
 from unit.command import Run, only_line
+from unit.ops.drill.report.made_up import journal
 
 
 def test_a_drill_that_aws_cannot_play_is_refused_before_anything_is_asked(hdr: Run) -> None:
@@ -21,3 +27,26 @@ def test_the_shipped_drills_are_listed(hdr: Run) -> None:
     assert "region-refused " in hdr("drill", "list").stdout
     assert {"name", "title", "expect"} == set(json.loads(hdr("drill", "list", "--json").stdout)[0])
     assert json.loads(hdr("drill", "schema").stdout)["properties"]["method"]
+
+
+@pytest.mark.parametrize("rate", ["0", "1001", "fast"])
+def test_rate_out_of_range_is_refused(hdr: Run, rate: str) -> None:
+    assert hdr("drill", "region-refused", "--rate", rate).exit_code == 2
+
+
+def test_rate_is_in_the_help(hdr: Run) -> None:
+    assert "--rate" in hdr("drill", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("kept", "binding", "shown"),
+    [(True, True, "kept"), (False, True, "BROKEN"), (False, False, "missed"), (None, True, "not judged")],
+)
+def test_promise_that_was_not_judged_is_not_shown_as_broken(
+    capsys: pytest.CaptureFixture[str], kept: bool | None, binding: bool, shown: str
+) -> None:
+    promise = Promise(name="recovery time", limit="< 30 s", measured="41 s", kept=kept, binding=binding)
+    _print(replace(journal(), outcome="inconclusive", promises=(promise,)), 10.0)
+    told = capsys.readouterr().out
+    assert f"  recovery time: 41 s (< 30 s): {shown}\n" in told
+    assert "  load: 18 requests per second: half of the 36.0" in told

@@ -1,4 +1,4 @@
-"""`hdr drill`: break a region, and measure what recovery takes."""
+"""`hdr drill`: inject faults, and measure recovery as clients see it."""
 
 import os
 from contextlib import AbstractContextManager
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from healthcare_dr.ops.drill.journal import Journal
     from healthcare_dr.ops.drill.runner import Drill
 
-EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3}
+EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3, "inconclusive": 4}
 UNDOING = "Undoing what the drill has broken first; should that hang, kill it, and run `hdr drill heal`"
 REPORTED = (
     "label", "outcome", "reason", "milestones", "floor_seconds", "promises", "requests", "conflicts", "error_budget",
+    "instrument_health",
 )  # fmt: skip
 
 
@@ -37,14 +38,24 @@ def drill(
         float,
         typer.Option("--time-scale", min=1, max=20, help="How much faster health checks and TTLs go. Embedded only."),
     ] = 1.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate",
+            min=1,
+            max=1000,
+            help="Requests per second, whatever the experiment says. By default half of what this machine serves.",
+        ),
+    ] = None,
     target: TargetOption = TargetName.EMBEDDED,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something is broken on AWS.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play an experiment, and leave a journal and a report under `drills` of the home.
 
-    Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before. On AWS
-    the clients carry the token in HDR_TOKEN, and you are asked first: docs/fault-injection.md.
+    Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before, and 4
+    when the outcome is inconclusive: the machine was too busy to show either. On AWS the clients carry the token in
+    HDR_TOKEN, and you are asked first: docs/fault-injection.md.
     """
     if experiment == "list":
         _list(as_json=as_json)
@@ -55,7 +66,7 @@ def drill(
     elif experiment == "heal":
         _heal(target, as_json=as_json)
     else:
-        _play(experiment, time_scale, target, yes=yes, as_json=as_json)
+        _play(experiment, time_scale, rate, target, yes=yes, as_json=as_json)
 
 
 def _list(*, as_json: bool) -> None:
@@ -86,7 +97,9 @@ def _heal(target: TargetName, *, as_json: bool) -> None:
         out.print(f"healed: {', '.join(healed)}" if healed else "nothing is broken by a drill", highlight=False)
 
 
-def _play(experiment: str, time_scale: float, target: TargetName, *, yes: bool, as_json: bool) -> None:
+def _play(
+    experiment: str, time_scale: float, rate: float | None, target: TargetName, *, yes: bool, as_json: bool
+) -> None:
     from healthcare_dr.ops.drill.experiment import load
     from healthcare_dr.ops.drill.playable import refuse_unplayable
     from healthcare_dr.ops.drill.report import write_report
@@ -95,6 +108,8 @@ def _play(experiment: str, time_scale: float, target: TargetName, *, yes: bool, 
     token = os.environ.pop(TOKEN_VARIABLE, "")
     with session() as at_work:
         played = load(experiment)
+        if rate is not None:
+            played = played.model_copy(update={"load": played.load.model_copy(update={"rate": rate})})
         refuse_unplayable(played, target, time_scale=time_scale)
         settings = at_work.settings
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
@@ -138,7 +153,11 @@ def _assembled(
 def _print(journal: "Journal", time_scale: float) -> None:
     speed = f", {time_scale:g} times faster" if time_scale != 1 else ""
     out.print(f"{journal.outcome} ({journal.label}{speed}): {journal.reason}", highlight=False, soft_wrap=True)
+    if reason := journal.settings.get("rate_reason"):
+        out.print(
+            f"  load: {journal.settings['rate']:g} requests per second: {reason}", highlight=False, soft_wrap=True
+        )
     for promise in journal.promises:
-        sign = "kept" if promise.kept else "BROKEN" if promise.binding else "missed"
+        sign = {True: "kept", False: "BROKEN" if promise.binding else "missed", None: "not judged"}[promise.kept]
         text = f"  {promise.name}: {promise.measured} ({promise.limit}): {sign}"
         out.print(text, highlight=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """The order of the stacks, with a real Terraform."""
 
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.ops import deploy
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.conftest import Deploying
 from unit.ops.fakes import LocalTarget, RecordingProgress, failing, slow, three_stacks
@@ -236,7 +238,7 @@ def test_first_unattended_deployment_applies_the_global_stack_before_the_regions
         GLOBAL: 1,
     }
     assert (PRIMARY, 3, 3) in [(stack, done, total) for stack, done, total, _ in progress.completed]
-    assert next(stack for stack, result in progress.ended if result == "deployed") == GLOBAL
+    assert {stack for stack, result in progress.ended if result == "deployed"} == {PRIMARY, SECONDARY, GLOBAL}
     assert deployment.deploy(None) == Changes()
 
 
@@ -277,3 +279,33 @@ def test_region_that_fails_after_the_global_stack_is_begun_fails_the_deployment(
 
 def test_first_unattended_deployment_of_stacks_without_those_resources_ends(deploying: Deploying) -> None:
     assert deploying(three_stacks()).deploy(None) == Changes(add=3)
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_interrupted_first_deployment_ends_all_three_stacks_and_the_next_run_goes_on(
+    deploying: Deploying, progress: RecordingProgress, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = three_stacks()
+    for stack in (PRIMARY, SECONDARY):
+        stacks[stack]["resource"]["terraform_data"] |= {
+            "function": {"depends_on": ["terraform_data.key"]},
+            "tail": running("sleep 60"),
+        }
+    stacks[GLOBAL]["resource"]["terraform_data"]["zone"] = running("sleep 60")
+    complete = progress.complete
+
+    def interrupting(stack: str, *, done: int, total: int, resource: str) -> None:
+        complete(stack, done=done, total=total, resource=resource)
+        if stack == GLOBAL:
+            interrupts._handle(signal.SIGINT, None)
+
+    monkeypatch.setattr(progress, "complete", interrupting)
+    deployment = deploying(stacks)
+    with pytest.raises(Interrupted):
+        deployment.deploy(None)
+    assert all(state.deployed for state in deployment.states().values())
+    assert not progress.ended or all(result != "deployed" for _, result in progress.ended)
+    monkeypatch.undo()
+    interrupts._received.clear()
+    deploying(three_stacks()).deploy(None)
+    assert {state.resources for state in deployment.states().values()} == {1}

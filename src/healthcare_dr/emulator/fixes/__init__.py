@@ -66,6 +66,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     route53.answer_tags_of_many,
     apigateway.keep_jwt_authorizers_plain,
     apigateway.ask_the_function_for_permission,
+    apigateway.remember_which_paths_match,
     tokens.remember_verified_signatures,
     iam_policies.remember_parsed_policies,
     iam_policies.read_a_caller_only_where_it_matters,

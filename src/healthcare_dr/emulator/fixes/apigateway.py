@@ -1,6 +1,7 @@
 """API Gateway: HTTP APIs."""
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from ministack.core.arn import execute_api_route_arn
@@ -8,6 +9,9 @@ from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import apigateway, lambda_svc
 
 Response = tuple[int, dict[str, str], bytes]
+
+# Routes times paths; each entry is some 300 bytes.
+PATHS = 4096
 
 SERVICE = "apigateway.amazonaws.com"
 # These belong to authorizers that call a Lambda; a JWT authorizer has none of them.
@@ -36,6 +40,23 @@ def keep_jwt_authorizers_plain() -> None:
         return created
 
     apigateway._create_authorizer = create
+
+
+def remember_which_paths_match() -> None:
+    """Each request was compared with every route of its API twice, by patterns that were put together anew."""
+    inner = apigateway._extract_path_params
+
+    @lru_cache(PATHS)
+    def parameters_in(route: str, path: str) -> tuple[tuple[str, str], ...] | None:
+        found = inner(route, path)
+        return None if found is None else tuple(found.items())
+
+    def parameters(route: str, path: str) -> dict[str, str] | None:
+        found = parameters_in(route, path)
+        # A dictionary of its own for each caller, who may change it.
+        return None if found is None else dict(found)
+
+    apigateway._extract_path_params = parameters
 
 
 def ask_the_function_for_permission() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,8 +56,13 @@ def evaluate_alarms_periodically() -> None:
         found: list[Point] = bucket_inner(key)
         return found
 
+    def evaluate_changed() -> None:
+        alarms = dict(cloudwatch._alarms._data)
+        _evaluate_each(alarms, schedule.changed_in(alarms, get_account_id(), get_region(), now=time.time()))
+
     cloudwatch._metric_bucket = bucket
-    cloudwatch._evaluate_all_alarms = lambda: None
+    # ministack calls it at the end of PutMetricData.
+    cloudwatch._evaluate_all_alarms = evaluate_changed
     # On the loop that serves, and that ends the evaluation with itself.
     task = asyncio.get_running_loop().create_task(_run(schedule))
     _evaluations.add(task)
@@ -98,6 +103,16 @@ class Schedule:
             del self._evaluated[key]
         return found
 
+    def changed_in(self, alarms: Mapping[AlarmKey, Alarm], account: str, region: str, *, now: float) -> list[AlarmKey]:
+        """The keys of one region's alarms with new data, which count as evaluated from here on."""
+        found = []
+        for key, alarm in alarms.items():
+            if key[:2] == (account, region) and _metric_of(key, alarm) in self.changed:
+                found.append(key)
+                self._evaluated[key] = (alarm, now, int(now // period_seconds(alarm, scale=time_scale())))
+        self.changed = {metric for metric in self.changed if metric[:2] != (account, region)}
+        return found
+
 
 def _metric_of(key: AlarmKey, alarm: Alarm) -> MetricKey:
     account, region, _ = key
@@ -109,12 +124,16 @@ async def _run(schedule: Schedule) -> None:
     while True:
         await asyncio.sleep(seconds_between(TICK_SECONDS, SHORTEST_SECONDS))
         alarms = dict(cloudwatch._alarms._data)
-        for account, region, name in schedule.due(alarms, now=time.time(), scale=time_scale()):
-            with request_scope(account, region):
-                try:
-                    cloudwatch._evaluate_alarm(alarms[account, region, name])
-                except Exception:
-                    logger.exception("The alarm %s in %s could not be evaluated", name, region)
+        _evaluate_each(alarms, schedule.due(alarms, now=time.time(), scale=time_scale()))
+
+
+def _evaluate_each(alarms: Mapping[AlarmKey, Alarm], keys: Iterable[AlarmKey]) -> None:
+    for account, region, name in keys:
+        with request_scope(account, region):
+            try:
+                cloudwatch._evaluate_alarm(alarms[account, region, name])
+            except Exception:
+                logger.exception("The alarm %s in %s could not be evaluated", name, region)
 
 
 def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:

@@ -21,7 +21,7 @@ from healthcare_dr.settings import Settings
 
 
 class GlobalStack(PlatformStack):
-    """Tables, buckets, index key, peering, DNS, dashboards: applied after both regions, which it finds by name."""
+    """Tables, buckets, index key, peering, DNS, dashboards: applied once what it finds in both regions exists."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, GLOBAL, settings)

@@ -1,4 +1,4 @@
-"""Puts a drill on the embedded AWS together."""
+"""Build a drill on the embedded AWS."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -6,11 +6,13 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
+from healthcare_dr.emulator.route53.model import checker_regions
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import counted
 from healthcare_dr.ops.drill.building import Held, Place, buckets_of, built, new_clock
+from healthcare_dr.ops.drill.delivery import EmbeddedDelivery
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults import Faults
 from healthcare_dr.ops.drill.ledger import Endpoint
@@ -51,7 +53,7 @@ def assembled(
     if not {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"} <= outputs.keys():
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
-    doors = emulator.doors()
+    doors, clock = emulator.doors(), new_clock()
     place = Place(
         label="embedded",
         target=target,
@@ -72,12 +74,21 @@ def assembled(
         checks=partial(_checks, emulator, names, regions),
         dns=partial(counted, emulator.dns(), names.api_domain),
         faults=_faults(settings, emulator, target),
-        said={"replication_lag_seconds": emulator.replication().lag_seconds},
+        said={
+            "replication_lag_seconds": emulator.replication().lag_seconds,
+            "checker_regions": len(checker_regions(time_scale)),
+        },
         time_scale=time_scale,
+        delivery=EmbeddedDelivery(emulator, clock=clock),
+        probes={
+            "services_seconds": f"{emulator.environment()['AWS_ENDPOINT_URL']}/_ministack/health",
+            "edge_seconds": f"{emulator.issuer()}/.well-known/openid-configuration",
+        },
+        calibrated=True,
     )
     emulator.set_time_scale(time_scale)
     try:
-        with built(settings, experiment, place, clock=new_clock(), progress=progress, held=held) as drill:
+        with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
             yield drill
     finally:
         emulator.set_time_scale(1)

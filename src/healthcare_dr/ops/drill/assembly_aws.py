@@ -17,6 +17,7 @@ from healthcare_dr.ops import wiring
 from healthcare_dr.ops.drain.asking import first_answering
 from healthcare_dr.ops.drill import instruments_aws as look
 from healthcare_dr.ops.drill.building import Held, Place, buckets_of, built, new_clock
+from healthcare_dr.ops.drill.calibration import DEFAULT
 from healthcare_dr.ops.drill.client import region_of
 from healthcare_dr.ops.drill.consent import Consent
 from healthcare_dr.ops.drill.experiment import Experiment
@@ -155,9 +156,9 @@ def _warning(settings: Settings, experiment: Experiment) -> list[str]:
         until = "until watching ends" if step.lasting is None else f"for {step.lasting:g} s"
         lines.append(f"  {step.fault} in {where}, after {step.at:g} s, {until}")
     lines += [f"  {line}" for line in limits(experiment, "aws")]
-    load, seconds = experiment.load, experiment.watch_seconds
+    rate, seconds = experiment.load.rate or DEFAULT, experiment.watch_seconds
     lines.append(
-        f"It sends {load.rate:g} requests a second for {seconds:g} s and some minutes more, and writes fictitious "
+        f"It sends {rate:g} requests a second for {seconds:g} s and some minutes more, and writes fictitious "
         "patients into append-only records of the token's tenant, where they stay."
     )
     if any(step.fault in PLAYED_BY_FIS for step in experiment.method):

@@ -1,7 +1,7 @@
 """Documents as a region answers them: whether its own bucket has the bytes, and whether they are the right ones."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from healthcare_dr.ops.seed.papers import SHA256, sha256
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import httpx
 
 Resource = Mapping[str, Any]
+
+BUSY: Final = (429, 502, 503, 504)
+"""Answers of a region, or of S3, that is there and has no time: asked again later, it may answer."""
 
 
 def own_address(document: Resource, bucket: str) -> str | None:
@@ -24,11 +27,17 @@ def own_address(document: Resource, bucket: str) -> str | None:
     return address if bucket in named else None
 
 
-def intact(document: Resource, address: str, client: "httpx.Client") -> bool:
-    """Whether what lies at `address` is what was announced, by its SHA-256. Raises httpx.TransportError."""
+def intact(document: Resource, address: str, client: "httpx.Client") -> bool | None:
+    """Return whether what lies at `address` is what was announced, by its SHA-256; None when S3 has no time.
+
+    Raises:
+        httpx.TransportError: S3 does not answer.
+    """
     extensions = _attachment(document)["extension"]
     (announced,) = (found["valueBase64Binary"] for found in extensions if found["url"] == SHA256)
     answer = client.get(address)
+    if answer.status_code in BUSY:
+        return None
     return answer.status_code == 200 and sha256(answer.content) == announced
 
 

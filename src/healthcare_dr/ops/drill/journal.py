@@ -5,11 +5,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Sample, Write
+from healthcare_dr.ops.drill.model import (
+    Event,
+    InstrumentHealth,
+    Milestones,
+    Missing,
+    Observation,
+    Promise,
+    Reading,
+    Sample,
+    Write,
+)
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
-Outcome = Literal["passed", "failed", "not started", "interrupted"]
+Outcome = Literal["passed", "failed", "not started", "inconclusive", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,8 @@ class Conflicts:
     """By the drill, as a client does."""
     left: int
     """Still open."""
+    unanswered: int = 0
+    """Records of which nothing is known: the region was busy for as long as it was asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +83,8 @@ class Journal:
     """The experiment as it was played, defaults filled in."""
     settings: dict[str, Any]
     """What the times depend on: regions, weights, ttl_seconds, health_check_interval_seconds, failure_threshold,
-    time_scale, replication_lag_seconds, and the load (rate, clients, timeouts, retries, ignore_ttl)."""
+    time_scale, checker_regions, replication_lag_seconds, and the load (rate and the reason for it, what this machine
+    served in the calibration, clients, timeouts, retries, ignore_ttl)."""
     regions: tuple[str, str]
     lost: tuple[str, ...]
     """The regions that the method takes away."""
@@ -81,6 +94,10 @@ class Journal:
     samples: tuple[Sample, ...]
     observations: tuple[Observation, ...]
     writes: tuple[Write, ...]
+    readings: tuple[Reading, ...] = ()
+    """How late the drill itself and the machine were, once a second."""
+    instrument_health: InstrumentHealth | None = None
+    """What the readings mean for the outcome; null when the drill ended before it was judged."""
     steady_state: dict[str, tuple[Condition, ...]] = field(default_factory=dict)
     """`before` and `after`."""
     milestones: Milestones | None = None

@@ -1,4 +1,7 @@
-"""The ledger of a drill: every acknowledged write, and which of them a region cannot read."""
+"""The ledger of a drill: every acknowledged write, and which of them a region does not have.
+
+A region that is busy has not answered: the question is repeated for as long as the region answers others.
+"""
 
 import threading
 import time
@@ -7,23 +10,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.documents import intact, own_address
+from healthcare_dr.ops.drill.documents import BUSY, intact, own_address
 from healthcare_dr.ops.drill.model import Missing, Write, Written
 
 if TYPE_CHECKING:
     import httpx
 
-CONCURRENCY: Final = 8
+CONCURRENCY: Final = 4
+"""Lookups at a time: enough to keep an API busy, and few enough to leave time for what replicates meanwhile."""
 FOLLOWED_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
-PAUSES: Final = (0.5, 1.0, 2.0)
-"""Between attempts to ask a region that answers nothing, 429 or 503."""
-BUSY: Final = (429, 503)
+POLL_SHARE: Final = 0.1
+"""A write that is waited for is asked for again after a tenth of the time that it has been waited for."""
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 4.0
+"""In seconds: between two rounds of questions to a busy region, doubled from the first to the longest."""
+UNANSWERED_SECONDS: Final = 60.0
+"""A region that answers no question for so long is not asked again."""
+ROUND_FAILURES: Final = 2 * CONCURRENCY
+"""So many questions in a row without an answer end a round: the region needs the pause, not more of them."""
 
-T = TypeVar("T")
+OnAnswer = Callable[[int, int], None]
+"""Called with how many of how many questions have been answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,16 @@ class Endpoint:
             content=content,
             extensions={"sni_hostname": self.host},
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """The documents of the ledger that are not final in one region, by their numbers."""
+
+    numbers: tuple[int, ...]
+    """Those that the region answered are not."""
+    unanswered: tuple[int, ...] = ()
+    """Those of which nothing is known: the region was busy for as long as it was asked."""
 
 
 class Ledger:
@@ -135,10 +156,10 @@ class Ledger:
                     continue
                 self._waited[region] = write
             try:
-                there = self._there(region, write, pauses=())
+                there = self._present(region, write)
             except DeploymentError:
-                there = False  # a region that cannot be asked has nothing to show: the age goes on growing
-            pause = POLL_SECONDS
+                there = None  # What a region cannot show is not there for clients: the age goes on growing.
+            pause = min(FOLLOWED_SECONDS, max(POLL_SECONDS, POLL_SHARE * (self._clock() - write.at)))
             if there:
                 pause, last = FOLLOWED_SECONDS, write.number
                 with self._lock:
@@ -146,101 +167,165 @@ class Ledger:
                     del self._waited[region]
 
     def missing(
-        self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
+        self,
+        region: str,
+        *,
+        at: float,
+        fault_at: float,
+        numbers: Collection[int] | None = None,
+        own: bool = False,
+        on_answer: OnAnswer | None = None,
     ) -> Missing:
-        """What other regions acknowledged, with `own` this one too, and its own endpoint does not have, newest first.
+        """Return what other regions acknowledged, with `own` this one too, and its own endpoint answers it lacks.
 
         An update is there when its version is, a document when its bytes are in the region's own bucket. With
-        `numbers`, only these writes are looked for.
+        `numbers`, only these writes are looked for, newest first. Whether replication has delivered them yet is not
+        looked at: see `arrival.settled`.
 
         Raises:
-            DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
+            DeploymentError: the endpoint answers neither yes, nor no, nor that it is busy.
         """
         wanted = [write for write in reversed(self._chosen(numbers)) if own or write.region != region]
-        there = self._each(lambda write: self._there(region, write), wanted)
-        lost = [write for write, found in zip(wanted, there, strict=True) if not found]
+        answers = self._each(lambda write: self._present(region, write), wanted, on_answer)
+        absent = [write for write, there in zip(wanted, answers, strict=True) if there is False]
         return Missing(
             at=at,
             region=region,
             looked_for=len(wanted),
-            numbers=tuple(sorted(write.number for write in lost)),
-            seconds=max(0.0, fault_at - min((write.at for write in lost), default=fault_at)),
+            numbers=tuple(sorted(write.number for write in absent)),
+            seconds=max(0.0, fault_at - min((write.at for write in absent), default=fault_at)),
+            unanswered=_unanswered(wanted, answers),
         )
 
-    def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
-        """The numbers of acknowledged documents that are not `final` in this region, wherever they were acknowledged.
+    def unfinished(
+        self, region: str, *, numbers: Collection[int] | None = None, on_answer: OnAnswer | None = None
+    ) -> Unfinished:
+        """Return the acknowledged documents that are not `final` in this region, wherever they were acknowledged.
 
         A document is final once both regions hold the same bytes: this region's are read, and compared with what was
         announced. With `numbers`, only these are looked at.
 
         Raises:
-            DeploymentError: the endpoint cannot be reached, or answers neither yes nor no, time and again.
+            DeploymentError: the endpoint answers neither yes, nor no, nor that it is busy.
         """
         wanted = [write for write in self._chosen(numbers) if write.kind == "document"]
-        final = self._each(lambda write: self._final(region, write), wanted)
-        return tuple(sorted(write.number for write, done in zip(wanted, final, strict=True) if not done))
+        answers = self._each(lambda write: self._final(region, write), wanted, on_answer)
+        return Unfinished(
+            numbers=tuple(sorted(write.number for write, done in zip(wanted, answers, strict=True) if done is False)),
+            unanswered=_unanswered(wanted, answers),
+        )
 
     def _chosen(self, numbers: Collection[int] | None) -> Sequence[Write]:
         chosen = None if numbers is None else frozenset(numbers)
         return [write for write in self.writes() if chosen is None or write.number in chosen]
 
-    def _each(self, look: Callable[[Write], T], writes: Sequence[Write]) -> Sequence[T]:
-        with ThreadPoolExecutor(CONCURRENCY, "ledger") as pool:
-            return tuple(pool.map(look, writes))
+    def _each(
+        self, look: Callable[[Write], bool | None], writes: Sequence[Write], on_answer: OnAnswer | None
+    ) -> Sequence[bool | None]:
+        """Look at each write, again while the region is busy (None), until no look succeeds for 60 s."""
+        answers: list[bool | None] = [None] * len(writes)
+        left, pause, answered_at = list(range(len(writes))), FIRST_PAUSE, self._clock()
+        while left:
+            self._round(look, writes, left, answers, on_answer)
+            open_ = [index for index in left if answers[index] is None]
+            if len(open_) < len(left):
+                answered_at, pause = self._clock(), FIRST_PAUSE
+            left = open_
+            if left and self._clock() - answered_at >= UNANSWERED_SECONDS:
+                break
+            if left:
+                self._sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        return answers
 
-    def _there(self, region: str, write: Write, *, pauses: Sequence[float] = PAUSES) -> bool:
-        found = self._found(region, write, pauses)
-        if found is None or write.kind != "document":
-            return found is not None
-        with _read(region, write):
-            return own_address(found.json(), self._buckets[region]) is not None
+    @staticmethod
+    def _round(
+        look: Callable[[Write], bool | None],
+        writes: Sequence[Write],
+        indexes: Sequence[int],
+        answers: list[bool | None],
+        on_answer: OnAnswer | None,
+    ) -> None:
+        """Look at each once, and put what was answered into `answers`."""
+        failures = 0
 
-    def _final(self, region: str, write: Write) -> bool:
-        found = self._found(region, write, PAUSES)
-        if found is None:
-            return False
+        def one(index: int) -> bool | None:
+            nonlocal failures
+            if failures >= ROUND_FAILURES:
+                return None
+            answer = look(writes[index])
+            # Not exact between threads, and need not be.
+            failures = failures + 1 if answer is None else 0
+            return answer
+
+        before = len(writes) - len(indexes)
+        pool = ThreadPoolExecutor(CONCURRENCY, "ledger")
+        try:
+            for index, answer in zip(indexes, pool.map(one, indexes), strict=True):
+                answers[index] = answer
+                if answer is not None:
+                    before += 1
+                    if on_answer is not None:
+                        on_answer(before, len(writes))
+        finally:
+            # An interrupted drill does not wait for questions that have not been asked yet.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _present(self, region: str, write: Write) -> bool | None:
+        """Return whether a region has a write; None when it is busy."""
+        answer = self._ask(region, write)
+        if answer is None or answer.status_code == 404:
+            return None if answer is None else False
+        if write.kind != "document":
+            return True
         with _read(region, write):
-            document = found.json()
+            return own_address(answer.json(), self._buckets[region]) is not None
+
+    def _final(self, region: str, write: Write) -> bool | None:
+        """Return whether a document is final in a region; None when the region or S3 is busy."""
+        import httpx
+
+        answer = self._ask(region, write)
+        if answer is None or answer.status_code == 404:
+            return None if answer is None else False
+        with _read(region, write):
+            document = answer.json()
             address = own_address(document, self._buckets[region])
-            return document["docStatus"] == "final" and address is not None and intact(document, address, self._client)
+            if document["docStatus"] != "final" or address is None:
+                return False
+            try:
+                return intact(document, address, self._client)
+            except httpx.TransportError:
+                return None
 
-    def _found(self, region: str, write: Write, pauses: Sequence[float]) -> "httpx.Response | None":
-        """The region's answer, None for 404."""
+    def _ask(self, region: str, write: Write) -> "httpx.Response | None":
+        """Return the region's answer, 200 or 404; None when it is busy or does not answer in time."""
         import httpx
 
         kind = "DocumentReference" if write.kind == "document" else "Patient"
         path = f"/fhir/{kind}/{write.id}" + ("" if write.version is None else f"/_history/{write.version}")
-        for pause in (*pauses, None):
-            try:
-                answer = self._endpoints[region].ask(self._client, path, token=self._token)
-            except httpx.TransportError as error:
-                if pause is None:
-                    raise DeploymentError(
-                        f"write {write.number} cannot be looked for in {region} ({type(error).__name__}); "
-                        "heal the region first"
-                    ) from error
-            else:
-                if pause is None or answer.status_code not in BUSY:
-                    break
-            self._sleep(pause)
+        try:
+            answer = self._endpoints[region].ask(self._client, path, token=self._token)
+        except httpx.TransportError:
+            return None
+        if answer.status_code in BUSY:
+            return None
         if answer.status_code not in (200, 404):
             raise DeploymentError(
                 f"{region} answered {answer.status_code} when write {write.number} was looked for; see its logs"
             )
-        return answer if answer.status_code == 200 else None
+        return answer
+
+
+def _unanswered(writes: Sequence[Write], answers: Sequence[bool | None]) -> tuple[int, ...]:
+    return tuple(sorted(write.number for write, answer in zip(writes, answers, strict=True) if answer is None))
 
 
 @contextmanager
 def _read(region: str, write: Write) -> Iterator[None]:
-    """Says in one line what stands in the way of reading a document. Raises DeploymentError."""
-    import httpx
-
+    """Report in one line that an answer is no document of the platform. Raises DeploymentError."""
     try:
         yield
-    except httpx.TransportError as error:
-        raise DeploymentError(
-            f"the bytes of write {write.number} cannot be read in {region} ({type(error).__name__}); is S3 reachable?"
-        ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DeploymentError(
             f"{region} answered no document when write {write.number} was looked for; is it the platform's?"

@@ -1,4 +1,4 @@
-"""The method of an experiment: faults in their order, watching, and rollbacks."""
+"""Run the method of an experiment: inject faults in their order, watch, and roll back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,8 +10,13 @@ from healthcare_dr.ops.drill.parts import Faults
 from healthcare_dr.ops.drill.record import Entry
 
 RESTING: Final = 20
-"""What is known is not asked again for so many times as long as the last question took: of 300,000 requests that is a
+"""Milestones are not computed again for so many times as long as the last time took: of 300,000 requests that is a
 sixth of a second, which the clients in the same process would miss."""
+EVERY_SECONDS: Final = 0.5
+"""How often milestones are computed at most."""
+SHORTEST_WATCH_SECONDS: Final = 45.0
+"""However fast a failover is played, it is watched for so long unless it is known before: the shortest limit of
+recovery time, and what it takes to see that service stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,8 @@ class Method:
         """Break, watch until it is known what came of it, look for what is missing, and undo."""
         began, scale = self.clock(), self.time_scale
         lasting = self.experiment.watch_seconds / scale
+        if self.experiment.expect in ("failover", "drain"):
+            lasting = max(lasting, min(self.experiment.watch_seconds, SHORTEST_WATCH_SECONDS))
         waiting, counts = list(self.experiment.steps()), self.experiment.counts_from()
         fault = began + counts.at / scale
         while (now := self.clock()) < began + lasting:
@@ -87,7 +94,7 @@ class Method:
         """What has come of it so far; before anything is healed, the survivors are asked at each new steady success."""
         asked = self.clock()
         found = self.milestones(fault)
-        self._ask_at = self.clock() + RESTING * (self.clock() - asked)
+        self._ask_at = max(asked + EVERY_SECONDS, self.clock() + RESTING * (self.clock() - asked))
         if self.experiment.expect == "failover" and self._at_healing is None and found.steady_success != self._steady:
             self._steady, self._lacking = found.steady_success, ()
             if found.steady_success is not None:

@@ -52,6 +52,44 @@ class Observation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How late the drill's own clients and the machine were since the reading before; taken once a second."""
+
+    at: float
+    send_seconds: float | None = None
+    """The longest time from when a request was due to when its client began to work on it; None when none was due."""
+    loop_seconds: float | None = None
+    """By how much the event loop of the drill's clients woke up too late, at worst; None while it does not run."""
+    services_seconds: float | None = None
+    """How long the AWS services of the embedded AWS took to answer a request that needs no work, at worst, or how long
+    it has been waiting; None when nothing was probed or nothing listens."""
+    edge_seconds: float | None = None
+    """The same of the token issuer, which runs beside the front doors and DNS, past every front door and its faults."""
+    busy_percent: float | None = None
+    """Processor time in use, of all processors; None where the machine does not report it."""
+    stolen_percent: float | None = None
+    """Processor time that the hypervisor gave to other machines; None where the machine does not report it."""
+    load: float | None = None
+    """Processes that run or wait for a processor, averaged over a minute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstrumentHealth:
+    """Whether the machine carried the measurement, by the readings since the load was calibrated."""
+
+    sufficient: bool
+    """False when an outcome other than passed shows nothing of the platform."""
+    readings: int
+    """How many readings were judged."""
+    late: int
+    """How many of them were beyond a threshold."""
+    worst: dict[str, float]
+    """By the name of the field: the highest value of each instrument."""
+    reason: str
+    """In one line, what was late, how often, and by how much; empty when sufficient."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened once."""
 
@@ -78,16 +116,21 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Acknowledged writes that could not be read somewhere, at one moment."""
+    """Acknowledged writes that could not be read in one region, at one moment."""
 
     at: float
     region: str
     """Where they were looked for."""
     looked_for: int
     numbers: tuple[int, ...]
-    """Those that were missing, by their number in the ledger."""
+    """Those that the region answered it does not have, by their number in the ledger."""
     seconds: float
     """How far back the oldest of them reaches before the fault: the recovery point; 0 when none is missing."""
+    unanswered: tuple[int, ...] = ()
+    """Those that the region neither had nor denied: it was busy for as long as it was asked. Nothing is known of
+    them."""
+    undelivered: tuple[int, ...] = ()
+    """Those in `numbers` that replication had not delivered yet: it stood still."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +162,7 @@ class Promise:
     name: str
     limit: str
     measured: str
-    kept: bool
+    kept: bool | None
+    """None when it was not judged: the measurement does not show it."""
     binding: bool = True
     """False for an aim: it is shown, but does not decide the verdict."""

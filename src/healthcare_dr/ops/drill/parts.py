@@ -1,18 +1,23 @@
-"""What a drill is made of, as its runner sees it."""
+"""The parts of a drill, as its runner sees them."""
 
 from collections.abc import Collection
 from typing import Protocol
 
+from healthcare_dr.ops.drill.calibration import Calibration
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
+from healthcare_dr.ops.drill.ledger import OnAnswer, Unfinished
+from healthcare_dr.ops.drill.model import Missing, Observation, Reading, Sample, Write
 from healthcare_dr.ops.drill.record import Entry
 
 
 class Prober(Protocol):
-    """The clients: see `prober.Prober`."""
+    """The load generator: see `prober.Prober`."""
 
     def start(self) -> None:
-        """Begin to send."""
+        """Begin to send, after a calibration unless the rate is given."""
+
+    def calibration(self) -> Calibration | None:
+        """How the rate was found; None until it is."""
 
     def finish(self) -> None:
         """Send no more, and wait until each request has ended. Raises as `check`."""
@@ -46,13 +51,35 @@ class Ledger(Protocol):
         """The regions where nothing has arrived yet that another one has acknowledged."""
 
     def missing(
-        self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
+        self,
+        region: str,
+        *,
+        at: float,
+        fault_at: float,
+        numbers: Collection[int] | None = None,
+        own: bool = False,
+        on_answer: OnAnswer | None = None,
     ) -> Missing:
         """What other regions acknowledged, with `own` this one too, and it does not have; of `numbers` alone where
         they are given."""
 
-    def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
-        """The documents that are not final in this region, by their numbers; of `numbers` alone where given."""
+    def unfinished(
+        self, region: str, *, numbers: Collection[int] | None = None, on_answer: OnAnswer | None = None
+    ) -> Unfinished:
+        """The documents that are not final in this region; of `numbers` alone where given."""
+
+
+class SelfMonitor(Protocol):
+    """How late the drill itself and the machine are: see `self_monitor.SelfMonitor`."""
+
+    def start(self) -> None:
+        """Begin to take readings."""
+
+    def stop(self) -> None:
+        """End."""
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Every reading so far."""
 
 
 class Instruments(Protocol):
@@ -97,7 +124,11 @@ class Merged(Protocol):
 
     @property
     def left(self) -> tuple[str, ...]:
-        """The ids of the records that are still in conflict, those whose conflict nobody was shown included."""
+        """The ids of the records that are still in conflict, those that no region showed included."""
+
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """The ids of the records of which nothing is known, because the region was busy."""
 
 
 class Merging(Protocol):

@@ -1,20 +1,24 @@
-"""The clients of a drill: a steady load through the shared name, at a rate that answers do not slow down."""
+"""Generate the load of a drill: clients of the shared name, at a rate that slow answers do not reduce."""
 
 import asyncio
 import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Final
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill import calibration
+from healthcare_dr.ops.drill.calibration import Calibration
 from healthcare_dr.ops.drill.client import Call, Client, Result
 from healthcare_dr.ops.drill.ledger import Ledger
 from healthcare_dr.ops.drill.model import Kind, Sample
-from healthcare_dr.ops.drill.resolver import CachingResolver, Resolver
+from healthcare_dr.ops.drill.resolver import Answer, CachingResolver, FixedResolver, Resolver
+from healthcare_dr.ops.drill.self_monitor import Lateness
 from healthcare_dr.ops.drill.updating import FHIR, update
 from healthcare_dr.ops.seed import papers, people
 from healthcare_dr.ops.seed.load import upload_in
@@ -27,8 +31,16 @@ OLDEST: Final = 20
 meet at them."""
 
 
+TICK_SECONDS: Final = 0.1
+"""How often the event loop is checked for waking up in time."""
+
+
 class Prober:
     """Sends `rate` requests a second, in a thread and an event loop of its own, until it is stopped.
+
+    Without a `rate`, a calibration of 5.5 s finds it first: clients send the same mix of requests as fast as they are
+    answered, to each of `regions` if given (where the shared name leads in that region), else wherever the name leads.
+    Requests of the calibration leave no samples; their writes are in the ledger.
 
     The loop is open: a request is sent when it is due, whatever became of earlier ones. Each client has 64 in flight
     at most; what is due beyond that waits, and its time counts from when it was due.
@@ -44,7 +56,7 @@ class Prober:
         clock: Callable[[], float],
         ledger: Ledger,
         drill_id: str,
-        rate: float,
+        rate: float | None,
         clients: int,
         write_percent: float,
         document_percent: float,
@@ -53,16 +65,23 @@ class Prober:
         timeout_seconds: float,
         ignore_ttl: bool = False,
         seed: int = 1,
+        regions: Sequence[Answer] = (),
+        given_by: str = "the experiment or --rate",
     ) -> None:
         self._name, self._make_resolver, self._token = name, make_resolver, token
         self._trust = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))
         self._clock, self._ledger, self._drill_id, self._seed = clock, ledger, drill_id, seed
-        self._rate, self._clients, self._retries, self._timeout = rate, clients, retries, timeout_seconds
+        self._calibration = None if rate is None else calibration.given(rate, by=given_by)
+        self._clients, self._retries, self._timeout, self._regions = clients, retries, timeout_seconds, regions
         self._shares: dict[Kind, float] = {
             "write": write_percent, "document": document_percent, "update": update_percent,
         }  # fmt: skip
         self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - to be repeatable is the point
+        self._numbers = count()
         self._samples: list[Sample] = []
+        self._send_late: float | None = None
+        self._loop_late: float | None = None
+        self._tick_due: float | None = None
         self._dues: dict[int, float] = {}
         self._failure: BaseException | None = None
         self._stop, self._hurry = threading.Event(), threading.Event()
@@ -104,6 +123,23 @@ class Prober:
         """When the oldest request that has not ended was due; None when none is under way."""
         return min(list(self._dues.values()), default=None)
 
+    def calibration(self) -> Calibration | None:
+        """How the rate was found; None until it is."""
+        return self._calibration
+
+    def lateness(self) -> Lateness:
+        """How late requests were begun, and the event loop woke up, at worst since this was called before.
+
+        What a request waits for at a region is no lateness: its time until it is begun counts, and no longer.
+        """
+        with self._lock:
+            late = Lateness(send=self._send_late, loop=self._loop_late)
+            self._send_late = self._loop_late = None
+            if self._tick_due is None:
+                return late
+            # A loop that does not run now cannot note that it is late.
+            return Lateness(send=late.send, loop=max(late.loop or 0.0, self._clock() - self._tick_due))
+
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
@@ -114,31 +150,78 @@ class Prober:
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         with self._lock:
             self._wake = lambda: loop.call_soon_threadsafe(woken.set)
-        clients = [
-            Client(
-                name=self._name,
-                resolver=CachingResolver(
-                    resolver=self._make_resolver(), clock=self._clock, ignore_ttl=self._ignore_ttl
-                ),
-                trust=self._trust,
-                retries=self._retries,
-                timeout_seconds=self._timeout,
-            )
-            for _ in range(self._clients)
-        ]
+        clients: list[Client] = []
         under_way: set[asyncio.Task[None]] = set()
+        ticking = asyncio.create_task(self._tick())
         try:
+            if self._calibration is None:
+                await self._calibrate()
+            clients += [self._client(self._make_resolver()) for _ in range(self._clients)]
             await self._drive(clients, under_way, woken)
             while under_way and self._failure is None and not self._hurry.is_set():
                 await asyncio.wait(under_way, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             with self._lock:
                 self._wake = lambda: None
-            for task in under_way:
+            for task in (ticking, *under_way):
                 task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.gather(ticking, *under_way, return_exceptions=True)
+            self._tick_due = None
             for client in clients:
                 await client.close()
+
+    def _client(self, resolver: Resolver) -> Client:
+        return Client(
+            name=self._name,
+            resolver=CachingResolver(resolver=resolver, clock=self._clock, ignore_ttl=self._ignore_ttl),
+            trust=self._trust,
+            retries=self._retries,
+            timeout_seconds=self._timeout,
+        )
+
+    async def _tick(self) -> None:
+        """Note by how much the loop wakes up too late."""
+        while True:
+            with self._lock:
+                self._tick_due = self._clock() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            with self._lock:
+                self._loop_late = max(self._loop_late or 0.0, self._clock() - self._tick_due)
+
+    async def _calibrate(self) -> None:
+        """Find the rate. An interruption ends it at the next answer."""
+        places: Sequence[Resolver] = [FixedResolver(answer) for answer in self._regions] or [self._make_resolver()] * 2
+        clients = [self._client(place) for place in places for _ in range(calibration.CLIENTS_PER_REGION)]
+        counts_from = self._clock() + calibration.WARM_UP_SECONDS
+        end, served = counts_from + calibration.SECONDS, 0
+
+        async def send(client: Client) -> None:
+            nonlocal served
+            patients: list[str] = []
+            while self._clock() < end and not self._stop.is_set():
+                began, kind = self._clock(), self._kind() if patients else "write"
+                patient = self._dice.choice(patients) if patients else None
+                number = next(self._numbers)
+                _, result = await self._request(client, number, kind, patient)
+                if kind == "write" and result.status in (200, 201):
+                    patients.append(_created(result)["id"])
+                served += result.status is not None and 200 <= result.status < 300 and began >= counts_from
+
+        tasks = [asyncio.create_task(send(client)) for client in clients]
+        try:
+            pending: set[asyncio.Task[None]] = set(tasks)
+            while pending and not self._hurry.is_set():
+                done, pending = await asyncio.wait(pending, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for client in clients:
+                await client.close()
+        if not self._stop.is_set():
+            self._calibration = calibration.from_served(served / (self._clock() - counts_from))
 
     async def _drive(self, clients: list[Client], under_way: set[asyncio.Task[None]], woken: asyncio.Event) -> None:
         def ended(task: asyncio.Task[None]) -> None:
@@ -147,36 +230,28 @@ class Prober:
                 self._failure = error
                 woken.set()
 
-        began, number = self._clock(), 0
-        while not self._stop.is_set() and self._failure is None:
-            due = began + number / self._rate
+        began, sent = self._clock(), 0
+        while not self._stop.is_set() and self._failure is None and self._calibration is not None:
+            due = began + sent / self._calibration.rate
             if (early := due - self._clock()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), early)
                 continue
+            number = next(self._numbers)
             self._dues[number] = due
             task = asyncio.create_task(self._one(clients, number, due))
             under_way.add(task)
             task.add_done_callback(ended)
-            number += 1
+            sent += 1
             await asyncio.sleep(0)
 
     async def _one(self, clients: list[Client], number: int, due: float) -> None:
+        with self._lock:
+            self._send_late = max(self._send_late or 0.0, self._clock() - due)
         index = number % len(clients)
         client, kind = clients[index], self._kind()
         async with client.places:
-            patient = self._patient()
-            if kind in ("document", "update") and patient is None:
-                kind = "write"
-            if kind == "document" and patient is not None:
-                result = await self._document(client, number, patient)
-            elif kind == "update" and patient is not None:
-                result = await self._update(client, number, patient)
-            elif kind == "write":
-                result = await self._write(client, number)
-            else:
-                path = "/fhir/metadata" if patient is None else f"/fhir/Patient/{patient}"
-                result = await client.send(Call(method="GET", target=path, headers=self._headers()))
+            kind, result = await self._request(client, number, kind, self._patient())
         sample = Sample(
             at=due,
             seconds=self._clock() - due,
@@ -189,6 +264,19 @@ class Prober:
         )
         self._samples.append(sample)
         del self._dues[number]
+
+    async def _request(self, client: Client, number: int, kind: Kind, patient: str | None) -> tuple[Kind, Result]:
+        """Send one request, of a patient where there is one; returns what it became."""
+        if kind in ("document", "update") and patient is None:
+            kind = "write"
+        if kind == "document" and patient is not None:
+            return kind, await self._document(client, number, patient)
+        if kind == "update" and patient is not None:
+            return kind, await self._update(client, number, patient)
+        if kind == "write":
+            return kind, await self._write(client, number)
+        path = "/fhir/metadata" if patient is None else f"/fhir/Patient/{patient}"
+        return kind, await client.send(Call(method="GET", target=path, headers=self._headers()))
 
     def _kind(self) -> Kind:
         thrown = self._dice.random() * 100

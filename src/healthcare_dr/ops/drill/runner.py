@@ -1,4 +1,4 @@
-"""Plays an experiment: steady state, method, rollbacks, steady state again; and keeps the journal."""
+"""Run an experiment: calibration, steady state, method, rollbacks, steady state again; and keep the journal."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -8,21 +8,30 @@ from typing import Any, Final, Literal
 
 from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.ops.drill import recovery
+from healthcare_dr.ops.drill.arrival import settled
+from healthcare_dr.ops.drill.delivery import Delivery
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.healing import healed
+from healthcare_dr.ops.drill.instrument_health import instrument_health
 from healthcare_dr.ops.drill.instruments import changes
-from healthcare_dr.ops.drill.journal import Condition, Journal
+from healthcare_dr.ops.drill.journal import Condition, Journal, Outcome
 from healthcare_dr.ops.drill.method import Method, Played
-from healthcare_dr.ops.drill.model import Event, Milestones, Missing
-from healthcare_dr.ops.drill.parts import Faults, Instruments, Ledger, Merging, Prober
-from healthcare_dr.ops.drill.steady import conditions
-from healthcare_dr.ops.drill.verdict import judge
+from healthcare_dr.ops.drill.model import Event, InstrumentHealth, Milestones, Missing
+from healthcare_dr.ops.drill.parts import Faults, Instruments, Ledger, Merging, Prober, SelfMonitor
+from healthcare_dr.ops.drill.steady import conditions, progress_of, recent
+from healthcare_dr.ops.drill.verdict import FEWEST_WRITES, judge, not_carried
 from healthcare_dr.ops.drill.view import View
+from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
 
 WINDOW_SECONDS: Final = 5.0
-STEADY_SECONDS: Final = 120.0
+LONGEST_WAIT_SECONDS: Final = 1800.0
+"""A platform that moves and never becomes steady is given up after so long."""
 POLL_SECONDS: Final = 0.25
+SHOWN_SECONDS: Final = 1.0
+"""How often progress is shown."""
 AVAILABILITY_PERCENT: Final = 99.99
+RECENT_OBSERVATIONS: Final = 40
+"""More than are made in a window."""
 
 Kind = Literal["phase", "fault", "undo", "note"]
 
@@ -42,14 +51,21 @@ class Drill:
     prober: Prober
     ledger: Ledger
     instruments: Instruments
+    monitor: SelfMonitor
     faults: Faults
     merging: Merging
+    delivery: Delivery | None
+    """What replication has delivered; None where nothing says so."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     view: View
     held: Callable[[], AbstractContextManager[None]] = nullcontext
     """Holds back in its block whatever would end the drill."""
     _events: list[Event] = field(default_factory=list, init=False)
+    _shown: list[float] = field(default_factory=lambda: [0.0], init=False)
+    """When progress was shown last."""
+    _calibrated: list[float] = field(default_factory=list, init=False)
+    """When the calibration ended; empty until then."""
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -58,7 +74,7 @@ class Drill:
         return tuple(names[role] for role in self.experiment.lost())
 
     def run(self) -> Journal:
-        """Play it. Whatever happens, Ctrl-C included, every fault is undone, and the journal tells what happened.
+        """Play it. Whatever happens, Ctrl-C included, every fault is undone, and the journal reports what happened.
 
         Raises:
             HealthcareDrError: a fault that was left over from before cannot be undone; nothing was begun.
@@ -69,7 +85,7 @@ class Drill:
             self.tell("undo", f"left over from before: {left}")
         try:
             with ExitStack() as stack:
-                for part in (self.ledger, self.instruments, self.prober):
+                for part in (self.ledger, self.instruments, self.monitor, self.prober):
                     part.start()
                     stack.callback(part.stop)
                 stack.callback(self._undo)
@@ -77,7 +93,8 @@ class Drill:
         except KeyboardInterrupt as stop:
             found |= {"outcome": "interrupted", "reason": self._ended_by(str(stop) or "interrupted")}
         except HealthcareDrError as error:
-            found |= {"outcome": "failed", "reason": self._ended_by(str(error))}
+            outcome, reason = self._without_verdict("failed", str(error))
+            found |= {"outcome": outcome, "reason": self._ended_by(reason)}
         finally:
             self.view.close()
         return replace(self._journal(began, started), **found)
@@ -93,13 +110,15 @@ class Drill:
 
     def _play(self, found: dict[str, Any]) -> None:
         """Fill in what goes into the journal as it becomes known."""
-        before = self._steady("steady state")
+        found["settings"] = self._calibrate()
+        before = self._steady("steady state", with_writes=self._needs_writes())
         found["steady_state"] = {"before": before, "after": ()}
         if not all(condition.held for condition in before):
             broken = "; ".join(f"{condition.name}: {condition.seen}" for condition in before if not condition.held)
-            found |= {"outcome": "not started", "reason": broken}
+            found["outcome"], found["reason"] = self._without_verdict("not started", broken)
             return
         self._begin("method")
+        acknowledged = self._acknowledged()
         played = Method(
             experiment=self.experiment,
             time_scale=self.time_scale,
@@ -121,9 +140,11 @@ class Drill:
         self.prober.finish()
         if self.experiment.expect != "failover":
             played = replace(played, milestones=self._milestones(played.fault))
-        self._judge(found, played, after)
+        self._judge(found, played, after, acknowledged)
 
-    def _judge(self, found: dict[str, Any], played: Played, after: tuple[Condition, ...]) -> None:
+    def _judge(
+        self, found: dict[str, Any], played: Played, after: tuple[Condition, ...], acknowledged_before: int
+    ) -> None:
         samples = self.prober.samples()
         counted = recovery.requests(
             samples,
@@ -138,9 +159,17 @@ class Drill:
             patience=self.experiment.load.timeout_seconds,
         )
         found |= {"milestones": played.milestones, "healed": played.healed, "requests": counted, "error_budget": budget}
-        self._begin("looking for what is missing")
+        self._begin("looking for missing writes")
         data = healed(
-            self.ledger, self.merging, self.regions, fault_at=played.fault, clock=self.clock, sleep=self.sleep
+            self.ledger,
+            self.merging,
+            self.regions,
+            fault_at=played.fault,
+            delivery=self.delivery,
+            clock=self.clock,
+            sleep=self.sleep,
+            report=self.view.show,
+            note=lambda text: self.tell("note", text),
         )
         verdict = judge(
             expect=self.experiment.expect,
@@ -152,16 +181,42 @@ class Drill:
             requests=counted,
             budget=budget,
             after=after,
+            acknowledged_before=acknowledged_before,
+            health=self._health(),
             time_scale=self.time_scale,
         )
         found |= {
             "outcome": verdict.outcome,
             "reason": verdict.reason,
             "missing": (*played.at_recovery, *data.missing),
-            "unfinished": data.unfinished,
+            "unfinished": data.unfinished.numbers,
             "conflicts": data.conflicts,
             "promises": verdict.promises,
         }
+
+    def _calibrate(self) -> dict[str, Any]:
+        """Wait until the rate is known; returns the settings with it."""
+        self._begin("calibration")
+        while (found := self.prober.calibration()) is None:
+            self.sleep(POLL_SECONDS)
+            self.prober.check()
+        self._calibrated.append(self.clock())
+        self.tell("note", f"sending {found.rate:g} requests per second: {found.reason}")
+        return self.settings | {
+            "rate": found.rate,
+            "rate_reason": found.reason,
+            "served_per_second": found.served_per_second,
+        }
+
+    def _health(self) -> InstrumentHealth:
+        """Whether the machine carried the measurement so far."""
+        since = self._calibrated[0] if self._calibrated else 0.0
+        return instrument_health(self.monitor.readings(), since=since)
+
+    def _without_verdict(self, otherwise: Outcome, reason: str) -> tuple[Outcome, str]:
+        """Return the outcome and reason of a drill that ended before its verdict."""
+        health = self._health()
+        return (otherwise, reason) if health.sufficient else ("inconclusive", not_carried(health, seen=reason))
 
     def _milestones(self, fault: float) -> Milestones:
         return recovery.milestones(
@@ -174,19 +229,44 @@ class Drill:
         )
 
     def _missing(self, region: str, fault: float) -> Missing:
-        return self.ledger.missing(region, at=self.clock(), fault_at=fault)
+        """What a surviving region lacks at recovery; where nothing says what was delivered, at this very moment."""
+        if self.delivery is None:
+            return self.ledger.missing(region, at=self.clock(), fault_at=fault)
+        return settled(
+            self.ledger,
+            region,
+            fault_at=fault,
+            own=False,
+            delivery=self.delivery,
+            clock=self.clock,
+            sleep=self.sleep,
+            report=self.view.show,
+        )
 
-    def _steady(self, phase: str) -> tuple[Condition, ...]:
-        """Wait for the steady state; what it was in the end when it did not come."""
+    def _needs_writes(self) -> bool:
+        load = self.experiment.load
+        return self.experiment.expect == "failover" and bool(
+            load.write_percent or load.document_percent or load.update_percent
+        )
+
+    def _acknowledged(self) -> int:
+        """How many writes the regions that will be lost have acknowledged."""
+        return sum(write.region in self.lost for write in self.ledger.writes())
+
+    def _steady(self, phase: str, *, with_writes: bool = False) -> tuple[Condition, ...]:
+        """Wait for the steady state, `with_writes` also for enough of them, for as long as the platform gets nearer.
+
+        Returns what the conditions were in the end.
+        """
         self._begin(phase)
-        began = self.clock()
+        began, stall, noted = self.clock(), Stall(self.clock), 0.0
         while True:
-            self._pause(began, STEADY_SECONDS)
-            now = self.clock()
+            self._pause(began, STALL_SECONDS)
+            now, seen = self.clock(), self.instruments.observations()
             found = conditions(
                 self.experiment.steady_state,
-                self.prober.samples(),
-                self.instruments.observations(),
+                recent(self.prober.samples(), now - WINDOW_SECONDS),
+                seen[-RECENT_OBSERVATIONS:],
                 regions=self.regions,
                 now=now,
                 window=WINDOW_SECONDS,
@@ -194,7 +274,16 @@ class Drill:
                 awaited=self.ledger.awaited(),
             )
             held = now >= began + WINDOW_SECONDS and all(condition.held for condition in found)
-            if held or now >= began + STEADY_SECONDS:
+            writes = min(FEWEST_WRITES, self._acknowledged()) if with_writes else FEWEST_WRITES
+            if (held and writes == FEWEST_WRITES) or now >= began + LONGEST_WAIT_SECONDS:
+                return found
+            if now - noted >= SHOWN_SECONDS:
+                noted = now
+                delivered = None if self.delivery is None else self.delivery.delivered_until()
+                stall.note((writes, progress_of(found, seen, delivered_until=delivered)))
+            if stall.over:
+                broken = ", ".join(condition.name for condition in found if not condition.held)
+                self.tell("note", f"no progress for {STALL_SECONDS:g} s: {broken or 'no write is acknowledged'}")
                 return found
 
     def _pause(self, began: float, lasting: float) -> None:
@@ -202,7 +291,11 @@ class Drill:
         self.sleep(POLL_SECONDS)
         self.prober.check()
         now = self.clock()
-        self.view.look(self.prober.samples(), self.instruments.observations(), now=now, done=now - began, total=lasting)
+        if now - self._shown[0] >= SHOWN_SECONDS:
+            self._shown[0] = now
+            self.view.look(
+                self.prober.samples(), self.instruments.observations(), now=now, done=now - began, total=lasting
+            )
 
     def _begin(self, phase: str) -> None:
         self._events.append(Event(at=self.clock(), kind="phase", text=phase))
@@ -231,4 +324,6 @@ class Drill:
             samples=self.prober.samples(),
             observations=seen,
             writes=self.ledger.writes(),
+            readings=self.monitor.readings(),
+            instrument_health=self._health() if self._calibrated else None,
         )

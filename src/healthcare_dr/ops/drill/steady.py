@@ -1,6 +1,7 @@
-"""The steady state: whether the last seconds were as they should be. Pure."""
+"""Judge the steady-state hypothesis by what was seen in the last seconds. Pure."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from itertools import takewhile
 from typing import Final
 
 from healthcare_dr.ops.drill.journal import Condition
@@ -22,7 +23,7 @@ def conditions(
     waiting_since: float | None,
     awaited: Collection[str] = (),
 ) -> tuple[Condition, ...]:
-    """Each of an experiment's `steady_state`, judged by what was seen in the last `window` seconds before `now`.
+    """Judge each of an experiment's `steady_state` by what was seen in the last `window` seconds before `now`.
 
     `waiting_since` is when the oldest request that has not ended was due: one that hangs has no sample yet. `awaited`
     are the regions where nothing has arrived that another one acknowledged: a lag that was never seen is not judged.
@@ -36,6 +37,31 @@ def conditions(
         "replication-caught-up": _lag(seen, awaited),
     }
     return tuple(Condition(name=name, held=judged[name][0], seen=judged[name][1]) for name in hypotheses)
+
+
+def recent(samples: Sequence[Sample], since: float) -> list[Sample]:
+    """Return the samples due since then, out of samples in the order of their ends: only the newest are looked at."""
+    ended = takewhile(lambda sample: sample.at + sample.seconds >= since, reversed(samples))
+    return [sample for sample in ended if sample.at >= since]
+
+
+def progress_of(
+    found: Sequence[Condition], observations: Sequence[Observation], *, delivered_until: float | None
+) -> Hashable:
+    """Return a state that changes when the platform comes nearer to its steady state, or moves at all.
+
+    These are the conditions that hold, the health checks, the regions in DNS, and, while replication is behind, what it
+    has delivered.
+    """
+    seen = observations[-1] if observations else None
+    held = frozenset(condition.name for condition in found if condition.held)
+    behind = "replication-caught-up" not in held and delivered_until is not None
+    return (
+        held,
+        frozenset(seen.checks.items()) if seen else None,
+        frozenset(seen.dns) if seen else None,
+        int(delivered_until) if behind and delivered_until is not None and delivered_until > 0 else None,
+    )
 
 
 def _requests(sent: list[Sample], waiting: float) -> tuple[bool, str]:

@@ -1,26 +1,32 @@
-"""The verdict: what was promised against what was measured."""
+"""The verdict: what was promised against what was measured, and whether the measurement shows it. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from healthcare_dr.ops.drill.experiment import Expectation
 from healthcare_dr.ops.drill.healing import Healing
+from healthcare_dr.ops.drill.instrument_health import ADVICE
 from healthcare_dr.ops.drill.journal import Condition, ErrorBudget, Requests
-from healthcare_dr.ops.drill.model import Milestones, Missing, Promise
+from healthcare_dr.ops.drill.model import InstrumentHealth, Milestones, Missing, Promise
 
 RTO_SECONDS: Final = 300.0
 AIM_SECONDS: Final = 60.0
 RPO_SECONDS: Final = 60.0
+SHORTEST_LIMIT_SECONDS: Final = 30.0
+"""No limit of recovery time shrinks below this, however fast a drill is played: retries, timeouts and connections keep
+their own time, three answers of 5 s each for one request."""
+FEWEST_WRITES: Final = 20
+"""Acknowledged writes before the fault, without which a recovery point shows nothing."""
 HEALTH: Final = "health "
 """How the checks that decide whether a region is answered begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether every binding promise was kept; the reason names the first that was not."""
+    """The outcome of a drill that was played to its end; the reason names the first promise that was not kept."""
 
-    outcome: Literal["passed", "failed"]
+    outcome: Literal["passed", "failed", "inconclusive"]
     reason: str
     promises: tuple[Promise, ...]
 
@@ -36,31 +42,65 @@ def judge(
     requests: Requests,
     budget: ErrorBudget,
     after: Sequence[Condition],
+    acknowledged_before: int,
+    health: InstrumentHealth,
     time_scale: float = 1.0,
 ) -> Verdict:
-    """What came of a drill in which no fault took a region away any more from `healed` on.
+    """Judge a drill in which no fault took a region away any more from `healed` on.
 
-    `serves` is whether clients had to be served all the time. `at_recovery` and `healing` are what the ledger missed
-    then; whatever was not looked for is not promised kept. `after` is the steady state at the end. Limits of recovery
-    time shrink with `time_scale`; the recovery point, which no scale touches, does not.
+    `serves` is whether clients had to be served all the time. `at_recovery` and `healing` are what was missing then;
+    what was not looked for is not kept. `acknowledged_before` is how many writes the lost region had acknowledged
+    before the fault. `after` is the steady state at the end. Limits of recovery time shrink with `time_scale` down to
+    30 s; the recovery point, which no scale touches, does not.
     """
     promises = {
-        "failover": lambda: _failover(milestones, healed, at_recovery, time_scale),
+        "failover": lambda: _failover(milestones, healed, at_recovery, acknowledged_before, time_scale),
         "drain": lambda: [_nothing_lost(requests), _left(milestones, healed)],
         "none": lambda: [_stayed(milestones), *([_nothing_lost(requests)] if serves else [])],
         "outage": lambda: _outage(milestones, healed, time_scale),
     }[expect]()
     promises += [_nothing_missing(healing.missing), _final(healing), _merged(healing), _steady(after), _budget(budget)]
-    broken = next((promise for promise in promises if promise.binding and not promise.kept), None)
+    return conclude(promises, health)
+
+
+def conclude(promises: Sequence[Promise], health: InstrumentHealth) -> Verdict:
+    """Decide the outcome.
+
+    - Every binding promise kept: passed. Lateness only makes that harder.
+    - Otherwise, when the machine did not carry the measurement: inconclusive, and no promise is judged.
+    - Otherwise, a binding promise broken: failed.
+    - Otherwise, a binding promise not judged: inconclusive.
+    """
+    binding = [promise for promise in promises if promise.binding]
+    broken = next((promise for promise in binding if promise.kept is False), None)
+    unknown = next((promise for promise in binding if promise.kept is None), None)
+    first = broken or unknown
+    if first is None:
+        reason = f"{promises[0].name}: {promises[0].measured}; every binding promise was kept"
+        return Verdict(outcome="passed", reason=reason, promises=tuple(promises))
+    seen = f"{first.name}: {first.measured}"
+    if not health.sufficient:
+        return Verdict(
+            outcome="inconclusive",
+            reason=not_carried(health, seen=seen),
+            promises=tuple(replace(promise, kept=None) for promise in promises),
+        )
     if broken is not None:
-        reason = f"{broken.name}: {broken.measured}; promised is {broken.limit}"
-        return Verdict(outcome="failed", reason=reason, promises=tuple(promises))
-    reason = f"{promises[0].name}: {promises[0].measured}; every binding promise was kept"
-    return Verdict(outcome="passed", reason=reason, promises=tuple(promises))
+        return Verdict(outcome="failed", reason=f"{seen}; promised is {first.limit}", promises=tuple(promises))
+    return Verdict(outcome="inconclusive", reason=f"{seen}; {ADVICE}", promises=tuple(promises))
+
+
+def not_carried(health: InstrumentHealth, *, seen: str) -> str:
+    """Return the reason of a drill that shows nothing because of the machine; `seen` is what would have failed it."""
+    return f"the machine did not carry the measurement: {health.reason}; {ADVICE}; seen, but not judged: {seen}"
 
 
 def _failover(
-    milestones: Milestones, healed: float, at_recovery: Sequence[Missing], time_scale: float
+    milestones: Milestones,
+    healed: float,
+    at_recovery: Sequence[Missing],
+    acknowledged_before: int,
+    time_scale: float,
 ) -> list[Promise]:
     steady = milestones.steady_success
     # Service that came back only with the region shows no failover.
@@ -68,7 +108,7 @@ def _failover(
     took = "no steady success before healing" if rto is None else _seconds(rto)
 
     def recovery(name: str, limit: float, *, binding: bool) -> Promise:
-        limit /= time_scale
+        limit = _scaled(limit, time_scale) if binding else limit / time_scale
         kept = rto is not None and rto < limit if binding else rto is not None and rto <= limit
         said = f"{'<' if binding else '≤'} {_seconds(limit)}"
         return Promise(name=name, limit=said, measured=took, kept=kept, binding=binding)
@@ -77,8 +117,12 @@ def _failover(
         recovery("recovery time", RTO_SECONDS, binding=True),
         recovery("recovery time, aim", AIM_SECONDS, binding=False),
         _left(milestones, healed),
-        _recovery_point(at_recovery),
+        _recovery_point(at_recovery, acknowledged_before),
     ]
+
+
+def _scaled(limit: float, time_scale: float) -> float:
+    return max(SHORTEST_LIMIT_SECONDS, limit / time_scale)
 
 
 def _left(milestones: Milestones, healed: float) -> Promise:
@@ -103,15 +147,22 @@ def _nothing_lost(requests: Requests) -> Promise:
     )
 
 
-def _recovery_point(at_recovery: Sequence[Missing]) -> Promise:
+def _recovery_point(at_recovery: Sequence[Missing], acknowledged_before: int) -> Promise:
+    name, limit = "recovery point", f"< {_seconds(RPO_SECONDS)}"
     point = max((missing.seconds for missing in at_recovery), default=0.0)
     count = sum(len(missing.numbers) for missing in at_recovery)
-    return Promise(
-        name="recovery point",
-        limit=f"< {_seconds(RPO_SECONDS)}",
-        measured=f"{_seconds(point)} ({_writes(count)} missing)" if at_recovery else "not looked for",
-        kept=bool(at_recovery) and point < RPO_SECONDS,
-    )
+    unanswered = sum(len(missing.unanswered) for missing in at_recovery)
+    measured = f"{_seconds(point)} ({_writes(count)} missing)"
+    if not at_recovery:
+        return Promise(name=name, limit=limit, measured="not looked for", kept=False)
+    if point >= RPO_SECONDS:
+        return Promise(name=name, limit=limit, measured=measured, kept=False)
+    if acknowledged_before < FEWEST_WRITES:
+        few = f"only {_writes(acknowledged_before)} acknowledged before the fault, {FEWEST_WRITES} are needed"
+        return Promise(name=name, limit=limit, measured=few, kept=None)
+    if unanswered:
+        return Promise(name=name, limit=limit, measured=f"{_writes(unanswered)} unanswered: region busy", kept=None)
+    return Promise(name=name, limit=limit, measured=measured, kept=True)
 
 
 def _stayed(milestones: Milestones) -> Promise:
@@ -122,7 +173,7 @@ def _stayed(milestones: Milestones) -> Promise:
 
 
 def _outage(milestones: Milestones, healed: float, time_scale: float) -> list[Promise]:
-    failed, steady, limit = milestones.first_failure, milestones.steady_success, RTO_SECONDS / time_scale
+    failed, steady, limit = milestones.first_failure, milestones.steady_success, _scaled(RTO_SECONDS, time_scale)
     back = None if steady is None else max(0.0, steady - healed)
     return [
         Promise(
@@ -142,33 +193,47 @@ def _outage(milestones: Milestones, healed: float, time_scale: float) -> list[Pr
 
 def _nothing_missing(after_healing: Sequence[Missing]) -> Promise:
     count = sum(len(missing.numbers) for missing in after_healing)
+    undelivered = sum(len(missing.undelivered) for missing in after_healing)
+    unanswered = sum(len(missing.unanswered) for missing in after_healing)
     looked_for = sum(missing.looked_for for missing in after_healing)
+    measured = f"{count} of {_writes(looked_for)}"
+    if undelivered:
+        measured += f", {undelivered} of them not delivered: replication stands still"
+    if unanswered:
+        measured += f", {unanswered} unanswered: region busy"
     return Promise(
         name="nothing missing after healing",
         limit="0 acknowledged writes",
-        measured=f"{count} of {_writes(looked_for)}" if after_healing else "not looked for",
-        kept=bool(after_healing) and count == 0,
+        measured=measured if after_healing else "not looked for",
+        kept=_kept(broken=not after_healing or count > 0, unknown=unanswered > 0),
     )
 
 
 def _final(healing: Healing) -> Promise:
-    count = len(healing.unfinished)
+    count, unanswered = len(healing.unfinished.numbers), len(healing.unfinished.unanswered)
+    parts = [f"{count} not final"] if count else []
+    parts += [f"{unanswered} unanswered: region busy"] if unanswered else []
     return Promise(
         name="documents after healing",
         limit="final in both regions",
-        measured=f"{count} not final" if count else "all are final",
-        kept=not count,
+        measured=", ".join(parts) or "all are final",
+        kept=_kept(broken=count > 0, unknown=unanswered > 0),
     )
 
 
 def _merged(healing: Healing) -> Promise:
     found = healing.conflicts
+    busy = f", {found.unanswered} unanswered: region busy" if found.unanswered else ""
     return Promise(
         name="conflicts after healing",
         limit="every one is found and can be merged",
-        measured=f"{found.found} found, {found.merged} merged, {found.left} left",
-        kept=found.left == 0,
+        measured=f"{found.found} found, {found.merged} merged, {found.left} left{busy}",
+        kept=_kept(broken=found.left > 0, unknown=found.unanswered > 0),
     )
+
+
+def _kept(*, broken: bool, unknown: bool) -> bool | None:
+    return False if broken else None if unknown else True
 
 
 def _steady(after: Sequence[Condition]) -> Promise:

@@ -1,6 +1,7 @@
-"""A drill as it goes: at a terminal one line that is kept up to date, elsewhere a line for each thing that happens."""
+"""Show the progress of a drill: at a terminal in one line that is kept up to date, elsewhere a line for each event."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -9,6 +10,7 @@ from healthcare_dr.ops.ports import Progress
 
 TITLE = "drill"
 LOOKED_BACK_SECONDS = 2.0
+SAID_SECONDS = 15.0
 
 
 @dataclass(kw_only=True)
@@ -16,13 +18,16 @@ class View:
     """Tells `progress`; a phase lasts until the next begins or `close`."""
 
     progress: Progress
+    clock: Callable[[], float] = time.monotonic
     _phase: str | None = field(default=None, init=False)
+    _said_at: float = field(default=0.0, init=False)
 
     def begin(self, phase: str) -> None:
         """A phase begins."""
         self.close()
         self.progress.begin(TITLE, phase)
         self._phase = phase
+        self._said_at = self.clock()
 
     def close(self) -> None:
         """The phase, if there is one, has ended."""
@@ -33,6 +38,14 @@ class View:
     def tell(self, text: str) -> None:
         """Something happened."""
         self.progress.say(text)
+
+    def show(self, text: str) -> None:
+        """Show what a phase of unknown length waits for; every 15 s as a line, for logs that show no bar."""
+        self.progress.advance(TITLE, done=0, total=1, current=text)
+        now = self.clock()
+        if now - self._said_at >= SAID_SECONDS:
+            self._said_at = now
+            self.progress.say(f"waiting: {text}")
 
     def look(
         self, samples: Sequence[Sample], seen: Sequence[Observation], *, now: float, done: float, total: float

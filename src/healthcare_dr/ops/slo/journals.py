@@ -44,7 +44,8 @@ class _Milestones(_Part):
 
 class _Promise(_Part):
     name: str
-    kept: Annotated[bool, Field(strict=True)]
+    kept: Annotated[bool, Field(strict=True)] | None
+    """None when the drill did not judge it."""
 
 
 class _Event(_Part):

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill.calibration import Calibration, from_served
 from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.model import Missing, Observation, Sample, Write
+from healthcare_dr.ops.drill.ledger import OnAnswer, Unfinished
+from healthcare_dr.ops.drill.model import Missing, Observation, Reading, Sample, Write
 from healthcare_dr.ops.drill.record import Entry
 from healthcare_dr.ops.drill.runner import Drill
 from healthcare_dr.ops.drill.view import View
@@ -40,6 +42,15 @@ class Platform:
     finished: bool = False
     fails: float | None = None
     """When the clients cannot go on."""
+    late: float = 0.0
+    """How long the embedded AWS takes to answer a trivial request."""
+    acknowledges: bool = True
+    """Whether the primary region has acknowledged enough writes before the fault."""
+    queue: "Queue | None" = None
+    """What replication has delivered; None as on AWS."""
+    calibrates_for: float = 0.0
+    checks: dict[str, bool] = field(default_factory=dict)
+    """Further health checks."""
 
     def clock(self) -> float:
         return self.now
@@ -68,7 +79,7 @@ class Platform:
         self.seen.append(
             Observation(
                 at=self.now,
-                checks={f"health {EAST}": not left, f"health {WEST}": True},
+                checks={f"health {EAST}": not left, f"health {WEST}": True, **self.checks},
                 dns={WEST: 8} if left else {EAST: 5, WEST: 3},
                 lag={EAST: 0.5, WEST: 0.5},
             )
@@ -87,13 +98,21 @@ class Platform:
 
     # The ledger.
     def writes(self) -> tuple[Write, ...]:
-        return ()
+        count = 30 if self.acknowledges else 3
+        return tuple(Write(number=n, kind="patient", id=f"p{n}", at=0.5, region=EAST) for n in range(count))
 
     def awaited(self) -> frozenset[str]:
         return frozenset()
 
     def missing(
-        self, region: str, *, at: float, fault_at: float, numbers: Collection[int] | None = None, own: bool = False
+        self,
+        region: str,
+        *,
+        at: float,
+        fault_at: float,
+        numbers: Collection[int] | None = None,
+        own: bool = False,
+        on_answer: OnAnswer | None = None,
     ) -> Missing:
         assert own == self.finished, "a survivor is asked for its own writes only when nobody sends any more"
         if region == WEST and self.now >= self.healed_at + self.arrive_after > 0:
@@ -101,8 +120,10 @@ class Platform:
         numbers = tuple(sorted(self.lost_writes)) if region == WEST else ()
         return Missing(at=at, region=region, looked_for=9, numbers=numbers, seconds=1.5 if numbers else 0.0)
 
-    def unfinished(self, region: str, *, numbers: Collection[int] | None = None) -> tuple[int, ...]:
-        return ()
+    def unfinished(
+        self, region: str, *, numbers: Collection[int] | None = None, on_answer: OnAnswer | None = None
+    ) -> Unfinished:
+        return Unfinished(numbers=())
 
     # The faults.
     def apply(self, step: Step) -> tuple[Entry, ...]:
@@ -127,6 +148,39 @@ class Platform:
         return tuple(self.broken)
 
 
+class Queue:
+    """A replication queue that has delivered everything, but for what the test says."""
+
+    def __init__(self, platform: Platform, *, delivered: Callable[[float], float] = lambda now: now) -> None:
+        self._platform, self._delivered = platform, delivered
+
+    def delivered_until(self) -> float:
+        return self._delivered(self._platform.now)
+
+    def pending(self) -> int | None:
+        return 0 if self.delivered_until() >= self._platform.now else 7
+
+    def held_back(self) -> bool:
+        return any(entry.fault.startswith("replication") for entry, _ in self._platform.broken.values())
+
+
+class Monitor:
+    """Readings of an otherwise idle machine, one a second."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def readings(self) -> tuple[Reading, ...]:
+        late = self._platform.late
+        return tuple(
+            Reading(at=float(at), send_seconds=0.01, services_seconds=late) for at in range(int(self._platform.now))
+        )
+
+
 class Instruments:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -142,6 +196,9 @@ class Instruments:
 class Prober(Instruments):
     def samples(self) -> tuple[Sample, ...]:
         return tuple(self._platform.samples)
+
+    def calibration(self) -> Calibration | None:
+        return from_served(30.0) if self._platform.now >= self._platform.calibrates_for else None
 
     def finish(self) -> None:
         self._platform.finished = True
@@ -160,6 +217,7 @@ class Merged:
     found: int = 0
     settled: int = 0
     left: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
 
 class Merging:
@@ -211,7 +269,9 @@ def drill(platform: Platform, played: Experiment, *, time_scale: float = 1.0) ->
         ledger=platform,
         instruments=Instruments(platform),
         faults=platform,
+        monitor=Monitor(platform),
         merging=Merging(),
+        delivery=platform.queue,
         clock=platform.clock,
         sleep=platform.sleep,
         view=View(progress=Progress(platform.told)),

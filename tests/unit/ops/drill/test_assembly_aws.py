@@ -130,7 +130,10 @@ def test_its_parts_fit_together(world: World) -> None:
     assert (drill.label, drill.regions, drill.time_scale, drill.floor_seconds) == ("aws", (EAST, WEST), 1.0, 40)
     assert drill.settings["on_aws"].startswith("not played: control-planes: ")
     assert "documents that were there before" in drill.settings["on_aws"]
-    assert drill.settings["rate"] == load("replication-paused").load.rate
+    found = drill.prober.calibration()
+    assert found is not None
+    assert (found.rate, found.reason) == (20.0, "given by the default, since AWS serves the platform")
+    assert drill.delivery is None
     assert drill.faults.undo_all() == ()
     (lines,) = world.asked
     assert lines[0] == "On AWS, environment it, this drill breaks what serves real clients:"

@@ -189,6 +189,18 @@ def test_a_conflict_that_nobody_is_shown_is_left(monkeypatch: pytest.MonkeyPatch
     assert unseen.run() == Merged(found=0, settled=0, left=("a",))
 
 
+@pytest.mark.trap(1)
+def test_conflict_that_is_marked_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    regions = Regions()
+    regions.keep("drill", "Patient", "a", split())
+    shown, marked_at = regions.shown, QUIET_SECONDS + 20.0
+    monkeypatch.setattr(regions, "shown", lambda region: shown(region) if regions.now > marked_at else [])
+    late = merging(regions, "a")
+    for number, region in ((8, EAST), (9, WEST)):
+        late._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
+    assert late.run() == Merged(found=1, settled=1, left=())
+
+
 def test_conflicts_of_others_are_left_alone() -> None:
     regions = Regions()
     for tenant, id in (("drill", "earlier"), ("somebody", "a")):
@@ -200,7 +212,7 @@ def test_conflicts_of_others_are_left_alone() -> None:
 def test_documents_are_waited_for_and_never_written() -> None:
     regions = Regions()
     regions.keep("drill", "DocumentReference", "d", split())
-    found = merging(regions, documents=["d"]).run(within_seconds=9.0)
+    found = merging(regions, documents=["d"]).run(stall_seconds=9.0)
     assert (found, regions.puts) == (Merged(found=1, settled=0, left=("d",)), [])
     assert 9.0 <= regions.now < 10.0
 
@@ -218,7 +230,7 @@ def test_what_stays_in_conflict_is_told_by_its_id() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     regions.answers = [503] * 1000
-    assert merging(regions, "a").run(within_seconds=5.0) == Merged(found=1, settled=0, left=("a",))
+    assert merging(regions, "a").run(stall_seconds=5.0) == Merged(found=1, settled=0, left=(), unanswered=("a",))
 
 
 def test_a_refusal_that_no_waiting_mends_is_an_error_without_ids() -> None:

@@ -16,7 +16,7 @@ from healthcare_dr.ops.drill.model import Milestones
 from healthcare_dr.ops.drill.record import Entry
 from healthcare_dr.ops.drill.recovery import milestones
 from healthcare_dr.ops.terraform.interrupts import Interrupts
-from unit.ops.drill.made_up_platform import EAST, RATE, WEST, Platform, drill, experiment
+from unit.ops.drill.made_up_platform import EAST, RATE, WEST, Platform, Queue, drill, experiment
 from unit.ops.fakes import RecordingProgress
 
 
@@ -31,7 +31,13 @@ def test_recovery_counts_from_the_fault_to_steady_success() -> None:
     assert (journal.outcome, journal.lost) == ("passed", (EAST,))
     assert journal.milestones is not None
     assert journal.milestones.rto_seconds == pytest.approx(20.0, abs=0.5)
-    assert events(journal, "phase") == ["steady state", "method", "healing", "looking for what is missing"]
+    assert events(journal, "phase") == [
+        "calibration",
+        "steady state",
+        "method",
+        "healing",
+        "looking for missing writes",
+    ]
     assert not platform.broken
     assert platform.running == 0
     assert journal.requests is not None
@@ -291,3 +297,104 @@ def test_a_second_signal_waits_until_everything_is_undone(number: signal.Signals
     assert journal.reason == f"interrupted by {number.name}; every fault is undone"
     assert progress.said == ["undoing"]
     assert interrupts.exit_code() == 128 + number
+
+
+def test_late_machine_makes_what_would_fail_inconclusive() -> None:
+    slow = drill(Platform(detects=400.0, late=1.5), experiment(watch_seconds=120)).run()
+    assert slow.outcome == "inconclusive"
+    assert slow.reason.startswith("the machine did not carry the measurement: the AWS services took long to answer")
+    assert "(up to 1.5 s, limit 1)" in slow.reason
+    assert {promise.kept for promise in slow.promises} == {None}
+    assert slow.instrument_health is not None
+    assert not slow.instrument_health.sufficient
+    assert slow.readings
+    assert drill(Platform(detects=400.0, late=0.9), experiment(watch_seconds=120)).run().outcome == "failed"
+
+
+@pytest.mark.requirement("C3")
+@pytest.mark.parametrize(("late", "outcome"), [(0.1, "failed"), (1.5, "inconclusive")])
+def test_missing_write_fails_a_drill_only_when_the_machine_carried_it(late: float, outcome: str) -> None:
+    platform = Platform(lost_writes={-5}, late=late)
+    platform.queue = Queue(platform)
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == outcome
+    assert journal.missing[-1].numbers == (-5,)
+    assert "nothing missing after healing: 1 of" in journal.reason
+
+
+@pytest.mark.requirement("C3")
+def test_write_that_replication_delivers_late_is_not_missing() -> None:
+    platform = Platform(lost_writes={5}, arrive_after=400.0)
+    # Behind by a minute, but moving.
+    platform.queue = Queue(platform, delivered=lambda now: -100.0 + now / 5 if platform.lost_writes else now)
+    assert drill(platform, experiment()).run().outcome == "passed"
+
+
+def test_not_started_on_a_late_machine_is_inconclusive() -> None:
+    platform = Platform(hangs_since=0.5, hangs_until=500.0, late=3.0)
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == "inconclusive"
+    assert "seen, but not judged: requests-succeed: 0 of" in journal.reason
+    assert events(journal, "fault") == []
+
+
+def test_part_that_fails_on_a_late_machine_is_inconclusive() -> None:
+    platform = Platform(fails=30.0, late=3.0)
+    journal = drill(platform, experiment(watch_seconds=120)).run()
+    assert journal.outcome == "inconclusive"
+    assert journal.reason.endswith("is it the platform's?; every fault is undone")
+
+
+def test_steady_state_is_waited_for_as_long_as_the_platform_gets_nearer() -> None:
+    platform = Platform(hangs_since=0.5, hangs_until=400.0)
+    # Every 100 s something changes: less than what counts as no progress.
+    for at in (100.0, 200.0, 300.0):
+        platform.at[at] = lambda at=at: platform.checks.update({f"slow {at}": True})  # type: ignore[misc]
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == "passed"
+    assert journal.milestones is not None
+    assert journal.milestones.fault >= 400.0
+
+
+def test_too_few_writes_before_the_fault_are_inconclusive_after_a_bounded_wait() -> None:
+    platform = Platform(acknowledges=False)
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == "inconclusive"
+    assert journal.reason.startswith("recovery point: only 3 writes acknowledged before the fault, 20 are needed")
+    assert "no progress for 120 s: no write is acknowledged" in events(journal, "note")
+    played = experiment(method=[{"fault": "drained", "region": "primary"}], expect="drain")
+    assert drill(Platform(acknowledges=False, loses=False), played).run().outcome == "passed"
+
+
+def test_fault_waits_until_enough_writes_are_acknowledged() -> None:
+    platform = Platform(acknowledges=False)
+    platform.at[60.0] = lambda: setattr(platform, "acknowledges", True)
+    journal = drill(platform, experiment()).run()
+    assert journal.outcome == "passed"
+    assert journal.milestones is not None
+    assert journal.milestones.fault >= 60.0
+
+
+def test_journal_says_how_much_was_sent_and_why() -> None:
+    journal = drill(Platform(calibrates_for=6.0), experiment()).run()
+    assert (journal.settings["rate"], journal.settings["served_per_second"]) == (15.0, 30.0)
+    assert journal.settings["rate_reason"].startswith("half of the 30.0 requests per second")
+    assert journal.milestones is not None
+    assert journal.milestones.fault > 6.0
+
+
+def test_interruption_of_the_calibration_ends_the_drill() -> None:
+    platform = Platform(calibrates_for=1000.0)
+
+    def press() -> None:
+        raise KeyboardInterrupt("interrupted by SIGINT")
+
+    platform.at[3.0] = press
+    journal = drill(platform, experiment()).run()
+    assert (journal.outcome, journal.instrument_health) == ("interrupted", None)
+    assert events(journal, "fault") == []
+
+
+def test_sped_up_failover_is_watched_for_as_long_as_a_busy_machine_needs() -> None:
+    journal = drill(Platform(detects=25.0), experiment(watch_seconds=150), time_scale=10).run()
+    assert journal.outcome == "passed"

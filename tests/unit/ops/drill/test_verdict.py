@@ -1,5 +1,6 @@
 """What a drill promised, and whether it was kept."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 
 from healthcare_dr.ops.drill.healing import Healing
 from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Requests
-from healthcare_dr.ops.drill.model import Milestones, Missing
-from healthcare_dr.ops.drill.verdict import Verdict, judge
+from healthcare_dr.ops.drill.ledger import Unfinished
+from healthcare_dr.ops.drill.model import InstrumentHealth, Milestones, Missing, Promise
+from healthcare_dr.ops.drill.verdict import Verdict, conclude, judge
 
 HELD = Condition(name="checks healthy", held=True, seen="all")
 
@@ -23,8 +25,18 @@ def milestones(steady: float | None = 50.0, **changed: Any) -> Milestones:
     return Milestones(**{**given, "steady_success": steady, **changed})
 
 
-def data(*missing: Missing, unfinished: tuple[int, ...] = (), left: int = 0) -> Healing:
-    return Healing(missing=missing, unfinished=unfinished, conflicts=Conflicts(found=2, merged=2 - left, left=left))
+def data(
+    *missing: Missing,
+    unfinished: tuple[int, ...] = (),
+    left: int = 0,
+    unanswered: tuple[int, ...] = (),
+    nothing_known: int = 0,
+) -> Healing:
+    return Healing(
+        missing=missing,
+        unfinished=Unfinished(numbers=unfinished, unanswered=unanswered),
+        conflicts=Conflicts(found=2, merged=2 - left, left=left, unanswered=nothing_known),
+    )
 
 
 def counted(failed: int, total: int = 500) -> Requests:
@@ -45,20 +57,27 @@ def verdict(seen: Milestones, **changed: Any) -> Verdict:
         "requests": counted(failed=30),
         "budget": budget(20.0),
         "after": [HELD],
+        "acknowledged_before": 20,
+        "health": health(),
     }
     return judge(milestones=seen, **{**given, **changed})
 
 
 def broken(judged: Verdict) -> set[str]:
     """The binding promises that were not kept; the outcome and the reason agree with them."""
-    names = {promise.name for promise in judged.promises if promise.binding and not promise.kept}
+    names = {promise.name for promise in judged.promises if promise.binding and promise.kept is False}
     assert (judged.outcome == "failed") == bool(names)
     assert not names or judged.reason.split(":")[0] in names
     assert "\n" not in judged.reason
     return names
 
 
-def kept(judged: Verdict, name: str) -> bool:
+def health(*, sufficient: bool = True) -> InstrumentHealth:
+    reason = "" if sufficient else "the AWS services took long in 9 of 90 readings"
+    return InstrumentHealth(sufficient=sufficient, readings=90, late=0 if sufficient else 9, worst={}, reason=reason)
+
+
+def kept(judged: Verdict, name: str) -> bool | None:
     return next(promise.kept for promise in judged.promises if promise.name == name)
 
 
@@ -181,3 +200,86 @@ def test_the_error_budget_is_an_aim(spent: float, within: bool) -> None:
 def test_the_aim_is_kept_only_where_the_limit_is(steady: float, scale: float) -> None:
     judged = verdict(milestones(steady), healed=1000.0, time_scale=scale)
     assert kept(judged, "recovery time") or not kept(judged, "recovery time, aim")
+
+
+@pytest.mark.requirement("C3")
+def test_missing_write_on_a_healthy_machine_is_a_failure() -> None:
+    judged = verdict(milestones(), healing=data(lacking(), lacking(7)))
+    assert judged.outcome == "failed"
+    assert judged.reason == "nothing missing after healing: 1 of 100 writes; promised is 0 acknowledged writes"
+
+
+def test_late_machine_makes_a_drill_inconclusive_and_no_promise_is_shown_as_broken() -> None:
+    judged = verdict(milestones(None), healing=data(lacking(), lacking(7)), health=health(sufficient=False))
+    assert judged.outcome == "inconclusive"
+    assert {promise.kept for promise in judged.promises} == {None}
+    assert judged.reason.startswith(
+        "the machine did not carry the measurement: the AWS services took long in 9 of 90 readings; close other"
+    )
+    assert judged.reason.endswith("seen, but not judged: recovery time: no steady success before healing")
+    assert "\n" not in judged.reason
+
+
+def test_drill_that_keeps_every_promise_on_a_late_machine_has_passed() -> None:
+    judged = verdict(milestones(), health=health(sufficient=False))
+    assert judged.outcome == "passed"
+    assert all(promise.kept for promise in judged.promises)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"healing": data(lacking(), replace(lacking(), unanswered=(7,)))},
+        {"healing": data(lacking(), nothing_known=1)},
+        {"healing": data(lacking(), unanswered=(7,))},
+        {"acknowledged_before": 19},
+        {"at_recovery": [replace(lacking(), unanswered=(7,))]},
+    ],
+    ids=["lookup", "conflict", "document", "few writes", "recovery point"],
+)
+@pytest.mark.parametrize("sufficient", [True, False])
+def test_what_is_not_known_is_inconclusive_on_any_machine(changed: dict[str, Any], sufficient: bool) -> None:
+    judged = verdict(milestones(), **changed, health=health(sufficient=sufficient))
+    assert judged.outcome == "inconclusive"
+    assert broken(judged) == set()
+    assert [promise.kept for promise in judged.promises].count(None) == (1 if sufficient else len(judged.promises))
+
+
+def test_broken_promise_on_a_healthy_machine_outweighs_one_that_is_not_known() -> None:
+    judged = verdict(milestones(), healing=data(lacking(7), replace(lacking(), unanswered=(8,))))
+    assert judged.outcome == "failed"
+
+
+def test_recovery_point_beyond_its_limit_needs_no_number_of_writes() -> None:
+    assert broken(verdict(milestones(), at_recovery=[lacking(3, seconds=70.0)], acknowledged_before=1)) == {
+        "recovery point"
+    }
+
+
+def test_replication_that_stands_still_is_named() -> None:
+    judged = verdict(milestones(), healing=data(lacking(), replace(lacking(7), undelivered=(7,))))
+    assert judged.outcome == "failed"
+    assert "1 of them not delivered: replication stands still" in judged.reason
+
+
+@pytest.mark.parametrize(("steady", "kept_"), [(39.9, True), (40.0, False)])
+def test_no_time_scale_shrinks_the_limit_below_what_retries_take(steady: float, kept_: bool) -> None:
+    assert kept(verdict(milestones(steady), time_scale=20.0), "recovery time") is kept_
+
+
+@given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.booleans()), min_size=1, max_size=6), st.booleans())
+def test_outcome_follows_from_the_promises_and_the_machine(kinds: list[tuple[bool | None, bool]], late: bool) -> None:
+    promises = [
+        Promise(name=f"p{n}", limit="l", measured="m", kept=kept, binding=binding)
+        for n, (kept, binding) in enumerate(kinds)
+    ]
+    judged = conclude(promises, health(sufficient=not late))
+    decisive = {kept for kept, binding in kinds if binding}
+    if decisive <= {True}:
+        assert judged.outcome == "passed"
+    elif late or False not in decisive:
+        assert judged.outcome == "inconclusive"
+    else:
+        assert judged.outcome == "failed"
+    if judged.outcome == "inconclusive":
+        assert not [promise for promise in judged.promises if promise.binding and promise.kept is False]

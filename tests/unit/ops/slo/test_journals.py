@@ -8,7 +8,7 @@ import pytest
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill.journal import SCHEMA
-from healthcare_dr.ops.drill.model import Event
+from healthcare_dr.ops.drill.model import Event, Promise
 from healthcare_dr.ops.slo.journals import of_journals
 from healthcare_dr.ops.slo.measured import Measured
 from unit.ops.slo.drilled import damaged, journal, left
@@ -138,3 +138,15 @@ def test_a_journal_that_is_no_json_is_refused(tmp_path: Path, text: str) -> None
     next(tmp_path.glob("*/journal.json")).write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError, match="cannot be read as a journal"):
         of_journals(tmp_path)
+
+
+def test_inconclusive_drill_is_no_evidence(tmp_path: Path) -> None:
+    promises = (Promise(name="failover", limit="", measured="", kept=None),)
+    drill = replace(journal(rto=None), outcome="inconclusive", promises=promises)
+    found = of_journals(left(tmp_path, drill, journal()))
+    assert (len(found.trials), found.missed, found.recoveries) == (1, 0, (42,))
+    assert found.ignored == ("2026-11-24T00: the drill ended as inconclusive",)
+
+
+def test_journal_of_the_first_schema_still_counts(tmp_path: Path) -> None:
+    assert of_journals(damaged(tmp_path, schema=1)).recoveries == (42,)

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import count
+from typing import Final
 
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.drill.report import series
@@ -12,6 +13,13 @@ from healthcare_dr.ops.drill.report.markup import escaped, number
 
 Legend = Sequence[tuple[str, str]]
 """Styles and what they stand for."""
+LATENESS: Final[Mapping[str, tuple[str, str]]] = {
+    "services_seconds": ("worst", "AWS services, trivial request"),
+    "edge_seconds": ("tail", "edge, trivial request"),
+    "send_seconds": ("middle", "requests sent late"),
+    "loop_seconds": ("other stroke", "clients woken late"),
+}
+"""By the field of a reading: its style and its name."""
 
 
 def marks(journal: Journal) -> list[Mark]:
@@ -45,7 +53,15 @@ class Charts:
     def html(self) -> str:
         """All charts; a sentence in place of one that has nothing to show."""
         return "".join(
-            (self._outcomes(), self._latency(), self._answers(), self._served(), self._checks(), self._lag())
+            (
+                self._outcomes(),
+                self._latency(),
+                self._answers(),
+                self._served(),
+                self._checks(),
+                self._lag(),
+                self._lateness(),
+            )
         )
 
     def _outcomes(self) -> str:
@@ -115,6 +131,19 @@ class Charts:
             canvas.line([(at, lag / ticks[-1]) for at, lag in points], f"{styles[region]} stroke")
         desc = "Seconds until a write acknowledged elsewhere is readable there, or the age of the one waited for."
         return self._figure(canvas, title, desc, [(styles[region], region) for region in rows])
+
+    def _lateness(self) -> str:
+        title, rows = "Lateness of the drill and of the machine", series.lateness(self._journal.readings)
+        if not rows:
+            return _nothing(title, "The drill did not measure itself.")
+        ticks = steps(max(value for points in rows.values() for _, value in points), 4)
+        canvas = Canvas(on=self._axis, marks=self.marks, height=110)
+        for value in ticks:
+            canvas.tick(value / ticks[-1], f"{number(value)} s")
+        for name, points in rows.items():
+            canvas.line([(at, value / ticks[-1]) for at, value in points], LATENESS[name][0])
+        desc = "Seconds, at worst in each reading; see Instrument health for what counts as late."
+        return self._figure(canvas, title, desc, [LATENESS[name] for name in rows])
 
     def _styles(self, slots: Mapping[int, Counter[str]]) -> dict[str, str]:
         return self._region_styles(series.names(slots, self._journal.regions))

@@ -3,6 +3,7 @@
 from typing import Final
 
 from healthcare_dr.ops.drill.journal import Journal
+from healthcare_dr.ops.drill.model import Promise
 from healthcare_dr.ops.drill.report.markup import escaped, number, seconds
 
 RECOVERIES: Final = ("recovery time", "recovery after healing")
@@ -18,7 +19,18 @@ def measured(journal: Journal) -> str:
     scale = time_scale(journal)
     if scale != 1:
         line += f" Played {number(scale)} times faster: health checks and TTLs; nothing else."
-    return f'<p class="measured">{escaped(line)}</p>'
+    regions = journal.settings.get("checker_regions")
+    if isinstance(regions, int):
+        line += f" Health checks were sent from {regions} checker regions."
+    return f'<p class="measured">{escaped(line)}</p>{load(journal)}'
+
+
+def load(journal: Journal) -> str:
+    """How many requests were sent, and why so many."""
+    rate, reason = journal.settings.get("rate"), journal.settings.get("rate_reason")
+    if not isinstance(rate, int | float) or reason is None:
+        return ""
+    return f'<p class="measured">{escaped(f"Load: {number(rate)} requests per second: {reason}.")}</p>'
 
 
 def time_scale(journal: Journal) -> float:
@@ -55,15 +67,20 @@ def _rto(journal: Journal) -> tuple[str, str, str]:
     judged = next((promised[given] for given in RECOVERIES if given in promised), None)
     if judged is not None:
         aim = promised.get(f"{judged.name}, aim")
-        note = f"limit {judged.limit}: {'kept' if judged.kept else 'broken'}"
-        return name, judged.measured, note if aim is None else f"{note}; aim {aim.limit}: {_reached(aim.kept)}"
+        note = f"limit {judged.limit}: {result(judged)}"
+        if aim is not None:
+            note += f"; aim {aim.limit}: {'reached' if aim.kept else result(aim)}"
+        return name, judged.measured, note
     if way is None:
         return name, "not measured", "the drill did not come so far"
     return name, seconds(way.rto_seconds, none="not reached"), "no recovery time is promised here"
 
 
-def _reached(kept: bool) -> str:
-    return "reached" if kept else "missed"
+def result(promise: Promise) -> str:
+    """Whether a promise was kept, in words; an aim is missed, not broken."""
+    if promise.kept is None:
+        return "not judged"
+    return "kept" if promise.kept else "broken" if promise.binding else "missed"
 
 
 def _floor(journal: Journal) -> tuple[str, str, str]:

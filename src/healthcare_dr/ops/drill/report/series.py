@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Final, Literal
 
 from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Observation, Sample
+from healthcare_dr.ops.drill.model import Observation, Reading, Sample
 
 SLOTS: Final = 300
 NOWHERE: Final = "none"
@@ -52,6 +52,7 @@ def axis(journal: Journal) -> Axis:
     moments = [journal.seconds, 1.0]
     moments += [sample.at for sample in journal.samples]
     moments += [observation.at for observation in journal.observations]
+    moments += [reading.at for reading in journal.readings]
     moments += [event.at for event in journal.events]
     if (found := journal.milestones) is not None:
         moments += [at for at in (found.fault, found.dns_changed, found.first_success, found.steady_success) if at]
@@ -131,6 +132,17 @@ def lags(observations: Sequence[Observation]) -> dict[str, list[tuple[float, flo
             if math.isfinite(lag):
                 found.setdefault(region, []).append((seen.at, lag))
     return dict(sorted(found.items()))
+
+
+def lateness(readings: Sequence[Reading]) -> dict[str, list[tuple[float, float]]]:
+    """By instrument: moments, and seconds it was late; without instruments that measured nothing."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name in ("services_seconds", "edge_seconds", "send_seconds", "loop_seconds"):
+        values = [(reading.at, getattr(reading, name)) for reading in readings]
+        points = [(at, float(value)) for at, value in values if value is not None and math.isfinite(value)]
+        if points:
+            found[name] = points
+    return found
 
 
 def names(by_slot: Mapping[int, Counter[str]], first: Sequence[str]) -> list[str]:

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping
 
+from healthcare_dr.ops.drill.instrument_health import THRESHOLDS
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.drill.model import Missing
+from healthcare_dr.ops.drill.report.figures import result
 from healthcare_dr.ops.drill.report.markup import escaped, seconds, table
 
 SHOWN = 12
@@ -16,6 +18,7 @@ def tables(journal: Journal) -> str:
         ("Milestones", _milestones(journal)),
         ("Promises", _promises(journal)),
         ("Missing writes", _missing(journal)),
+        ("Instrument health", _instrument_health(journal)),
         ("Steady state", _steady_state(journal)),
         ("Events", _events(journal)),
         ("Settings", _settings(journal)),
@@ -51,7 +54,7 @@ def _promises(journal: Journal) -> str:
             promise.name,
             promise.limit,
             promise.measured,
-            "kept" if promise.kept else "broken" if promise.binding else "missed",
+            result(promise),
             "decides the verdict" if promise.binding else "an aim",
         )
         for promise in journal.promises
@@ -61,10 +64,18 @@ def _promises(journal: Journal) -> str:
 
 def _missing(journal: Journal) -> str:
     rows = [
-        (seconds(found.at), found.region, found.looked_for, len(found.numbers), _numbers(found), seconds(found.seconds))
+        (
+            seconds(found.at),
+            found.region,
+            found.looked_for,
+            len(found.numbers),
+            _numbers(found),
+            seconds(found.seconds),
+            len(found.unanswered),
+        )
         for found in journal.missing
     ]
-    heads = ("At", "Looked for in", "Looked for", "Missing", "Numbers in the ledger", "Reaches back")
+    heads = ("At", "Looked for in", "Looked for", "Missing", "Numbers in the ledger", "Reaches back", "Unanswered")
     return table(heads, rows, none="Missing writes were not looked for.") + _after_healing(journal)
 
 
@@ -77,6 +88,27 @@ def _after_healing(journal: Journal) -> str:
         f"<p>After healing {late} in both regions; {found.found} records had been changed in both regions at once, "
         f"{found.merged} of them were merged, {found.left} are still open.</p>"
     )
+
+
+def _instrument_health(journal: Journal) -> str:
+    found = journal.instrument_health
+    if found is None:
+        return "<p>The drill ended before its own lateness was judged.</p>"
+    said = (
+        f"The machine did not carry the measurement: {found.reason}."
+        if not found.sufficient
+        else f"The machine carried the measurement: {found.late} of {found.readings} readings were late."
+    )
+    rows = [
+        (
+            each.what,
+            "not measured" if each.field not in found.worst else f"{found.worst[each.field]:.2f} {each.unit}",
+            f"{each.limit:g} {each.unit}",
+            each.reason,
+        )
+        for each in THRESHOLDS
+    ]
+    return f"<p>{escaped(said)}</p>" + table(("Instrument", "Worst", "Late above", "Why"), rows, none="")
 
 
 def _numbers(found: Missing) -> str:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from random import Random
 
+from healthcare_dr.ops.drill.instrument_health import instrument_health
 from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Journal, Requests
-from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Sample, Write
+from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Reading, Sample, Write
 
 EAST, WEST = "us-east-1", "us-west-2"
 NASTY = """<script>alert("1")</script><img src='http://example.invalid/x'>&"""
@@ -63,6 +64,16 @@ def observations() -> tuple[Observation, ...]:
     return tuple(made)
 
 
+def readings() -> tuple[Reading, ...]:
+    return tuple(
+        Reading(
+            at=float(at), send_seconds=0.01, loop_seconds=0.02, services_seconds=2.5 if at == 40 else 0.04,
+            edge_seconds=0.01, busy_percent=60.0, stolen_percent=0.0, load=1.2,
+        )
+        for at in range(1, 90)
+    )  # fmt: skip
+
+
 def journal() -> Journal:
     return Journal(
         label="embedded",
@@ -71,7 +82,14 @@ def journal() -> Journal:
         started="2026-11-24T02:00:00Z",
         seconds=90.0,
         experiment={"title": f"Lose {EAST}", "method": [{"type": "action", "name": "front door refuses"}]},
-        settings={"ttl_seconds": 10, "time_scale": 10, "load": {"rate": 20, "ignore_ttl": False}},
+        settings={
+            "ttl_seconds": 10,
+            "time_scale": 10,
+            "checker_regions": 3,
+            "rate": 18.0,
+            "rate_reason": "half of the 36.0 requests per second that this machine served in 4 s",
+            "load": {"ignore_ttl": False},
+        },
         regions=(EAST, WEST),
         lost=(EAST,),
         steady_state={
@@ -88,6 +106,8 @@ def journal() -> Journal:
         samples=samples(),
         observations=observations(),
         writes=(Write(number=1, kind="patient", id="p1", at=19.0, region=EAST),),
+        readings=readings(),
+        instrument_health=instrument_health(readings()),
         milestones=Milestones(
             fault=FAULT,
             first_failure=20.1,
@@ -128,6 +148,8 @@ def empty() -> Journal:
         samples=(),
         observations=(),
         writes=(),
+        readings=(),
+        instrument_health=None,
         milestones=None,
         healed=None,
         requests=None,

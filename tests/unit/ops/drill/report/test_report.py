@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from healthcare_dr.ops.drill.instrument_health import instrument_health
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.drill.model import Event, Milestones, Observation, Promise, Sample
 from healthcare_dr.ops.drill.report import series, write_report
@@ -60,6 +61,7 @@ def test_it_says_first_what_was_measured_and_what_was_played_faster(tmp_path: Pa
     assert lines[1].startswith("Measured: recovery from the loss of us-east-1")
     assert "Label: embedded" in lines[1]
     assert "Played 10 times faster: health checks and TTLs; nothing else." in lines[1]
+    assert lines[1].endswith("nothing else. Health checks were sent from 3 checker regions.")
     real = replace(journal(), settings={"time_scale": 1}, label="aws")
     assert "faster:" not in Page(written(real, tmp_path)).text
     assert "Label: aws" in Page(written(real, tmp_path)).text
@@ -104,7 +106,7 @@ def test_nothing_in_a_journal_becomes_markup(tmp_path: Path) -> None:
     page = Page(text)
     assert {"script", "img"}.isdisjoint(tag for tag, _ in page.elements)
     assert NASTY in page.text
-    assert len(charts(text)) == 6
+    assert len(charts(text)) == 7
 
 
 @pytest.mark.parametrize("what", [journal(), empty()], ids=["full", "empty"])
@@ -123,7 +125,7 @@ def test_it_refers_to_nothing_outside_itself(tmp_path: Path, what: Journal) -> N
 
 def test_every_chart_explains_itself_and_has_its_marks_in_the_picture(tmp_path: Path) -> None:
     found = charts(written(journal(), tmp_path))
-    assert len(found) == 6
+    assert len(found) == 7
     for chart in found:
         assert [child.tag for child in chart][:2] == ["title", "desc"]
         assert chart[0].text
@@ -154,7 +156,14 @@ def inside(chart: ElementTree.Element) -> None:
         {"observations": ()},
         {"milestones": None, "events": ()},
         {"seconds": 4000.0},
-        {"seconds": 0.0, "samples": (request(seconds=0.0),), "observations": (), "milestones": None, "events": ()},
+        {
+            "seconds": 0.0,
+            "samples": (request(seconds=0.0),),
+            "observations": (),
+            "readings": (),
+            "milestones": None,
+            "events": (),
+        },
     ],
     ids=["no samples", "no observations", "no milestones", "long", "one sample"],
 )
@@ -239,3 +248,29 @@ def test_the_card_of_recovery_says_what_the_verdict_says(tmp_path: Path) -> None
     text = Page(written(replace(journal(), promises=(replace(after, kept=False),)), tmp_path)).text
     assert "limit < 300.0 s: broken" in text
     assert "no recovery time is promised here" in Page(written(replace(journal(), promises=()), tmp_path)).text
+
+
+def test_it_says_how_much_was_sent_and_why(tmp_path: Path) -> None:
+    text = Page(written(journal(), tmp_path)).text
+    assert "Load: 18 requests per second: half of the 36.0 requests per second that this machine served in 4 s." in text
+    unknown = Page(written(replace(journal(), settings={"rate": None, "time_scale": 1}), tmp_path)).text
+    assert "Load:" not in unknown
+
+
+def test_it_shows_how_late_the_drill_and_the_machine_were(tmp_path: Path) -> None:
+    text = Page(written(journal(), tmp_path)).text
+    assert "The machine carried the measurement: 1 of 89 readings were late." in text
+    assert "2.50 s" in text
+    assert "not measured" in Page(written(replace(journal(), instrument_health=instrument_health([])), tmp_path)).text
+    late = tuple(replace(reading, send_seconds=0.9) for reading in journal().readings)
+    found = replace(journal(), readings=late, instrument_health=instrument_health(late))
+    text = Page(written(found, tmp_path)).text
+    assert "The machine did not carry the measurement: the drill's clients sent late (up to 0.9 s, limit 0.5)" in text
+
+
+def test_inconclusive_drill_shows_no_promise_as_broken(tmp_path: Path) -> None:
+    promises = tuple(replace(promise, kept=None) for promise in journal().promises)
+    text = Page(written(replace(journal(), outcome="inconclusive", promises=promises), tmp_path)).text
+    assert "Inconclusive" in text
+    assert "limit < 30.0 s: not judged; aim ≤ 6.0 s: not judged" in text
+    assert "broken" not in text.split("What happened")[0]

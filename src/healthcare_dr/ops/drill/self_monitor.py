@@ -1,0 +1,175 @@
+"""Measure the drill itself: how late its clients, the embedded AWS on a trivial request, and the processors are."""
+
+import http.client
+import os
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from healthcare_dr.ops.drill.model import Reading
+
+PERIOD_SECONDS: Final = 1.0
+PROBE_TIMEOUT_SECONDS: Final = 15.0
+"""Longer than every threshold and stall, so that a late answer is measured and not cut off."""
+PROC_STAT: Final = Path("/proc/stat")
+Probed = Mapping[str, "Probe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lateness:
+    """Of the load generator since it was asked before, in seconds; None when nothing was due."""
+
+    send: float | None = None
+    loop: float | None = None
+
+
+class Probe:
+    """Sends one trivial request a second to `url`, on a thread and a connection of its own."""
+
+    def __init__(self, *, url: str, trust: ssl.SSLContext, clock: Callable[[], float]) -> None:
+        self._parts, self._trust, self._clock = urlsplit(url), trust, clock
+        self._lock = threading.Lock()
+        self._waits_since: float | None = None
+        self._worst: float | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more; does not wait for an answer that is late."""
+        self._stop.set()
+
+    def worst(self) -> float | None:
+        """Return the longest answer since this was called before, or how long the one under way has been waiting."""
+        with self._lock:
+            worst, self._worst = self._worst, None
+            if self._waits_since is None:
+                return worst
+            return max(worst or 0.0, self._clock() - self._waits_since)
+
+    def _run(self) -> None:
+        connection = self._connection()
+        while not self._stop.is_set():
+            with self._lock:
+                self._waits_since = began = self._clock()
+            try:
+                connection.request("GET", self._parts.path)
+                connection.getresponse().read()
+                seconds: float | None = self._clock() - began
+            except TimeoutError:
+                connection.close()
+                seconds = self._clock() - began
+            except (OSError, http.client.HTTPException):
+                # Nothing listens, or it has just ended: that is an outage, not lateness.
+                connection.close()
+                seconds = None
+            with self._lock:
+                self._waits_since = None
+                if seconds is not None:
+                    self._worst = max(self._worst or 0.0, seconds)
+            self._stop.wait(PERIOD_SECONDS)
+        connection.close()
+
+    def _connection(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self._parts.netloc, timeout=PROBE_TIMEOUT_SECONDS, context=self._trust)
+
+
+class Processors:
+    """Reads how much processor time is used and stolen; nothing where the kernel does not report it."""
+
+    def __init__(self, stat: Path = PROC_STAT) -> None:
+        self._stat = stat
+        self._before = self._times()
+
+    def percentages(self) -> tuple[float | None, float | None]:
+        """Return the percentages of processor time, used and stolen, since this was called before."""
+        before, self._before = self._before, self._times()
+        if before is None or self._before is None:
+            return None, None
+        passed = [now - then for now, then in zip(self._before, before, strict=True)]
+        # Guest time (the last two) is part of user time already.
+        whole = sum(passed[:8])
+        if whole <= 0:
+            return None, None
+        idle, stolen = passed[3] + passed[4], passed[7]
+        return 100.0 * (whole - idle - stolen) / whole, 100.0 * stolen / whole
+
+    def _times(self) -> list[int] | None:
+        """Return user, nice, system, idle, iowait, irq, softirq, steal, guest and guest_nice, in ticks (proc(5))."""
+        try:
+            fields = self._stat.read_text(encoding="ascii").split("\n", 1)[0].split()
+            times = [int(field) for field in fields[1:11]]
+        except (OSError, ValueError):
+            return None
+        return times if fields[:1] == ["cpu"] and len(times) == 10 else None
+
+
+class SelfMonitor:
+    """Takes a reading once a second, on a thread of its own.
+
+    `probes` are by the field of `Reading` that they fill: `services_seconds` and `edge_seconds`, on paths on which no
+    fault is injected. `lateness` is the load generator's.
+    """
+
+    def __init__(
+        self,
+        *,
+        lateness: Callable[[], Lateness],
+        probes: Probed,
+        clock: Callable[[], float],
+        processors: Processors | None = None,
+    ) -> None:
+        self._lateness, self._probes, self._clock = lateness, probes, clock
+        self._processors = processors or Processors()
+        self._readings: list[Reading] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="self-monitor", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take readings."""
+        for probe in self._probes.values():
+            probe.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and return when it has."""
+        self._stop.set()
+        for probe in self._probes.values():
+            probe.stop()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def readings(self) -> tuple[Reading, ...]:
+        """Return every reading so far, in order."""
+        return tuple(self._readings)
+
+    def _run(self) -> None:
+        while not self._stop.wait(PERIOD_SECONDS):
+            self._readings.append(self._read())
+
+    def _read(self) -> Reading:
+        late = self._lateness()
+        busy, stolen = self._processors.percentages()
+        return Reading(
+            at=round(self._clock(), 3),
+            send_seconds=late.send,
+            loop_seconds=late.loop,
+            busy_percent=busy,
+            stolen_percent=stolen,
+            load=_load(),
+            **{field: probe.worst() for field, probe in self._probes.items()},
+        )
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):
+        return None
