@@ -1,4 +1,4 @@
-"""What several tests of the deployed platform need, made once for each deployment."""
+"""What several tests of the deployed platform need."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from support.platform import Deployed
 from support.region_loss import Loss, lost
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loss(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loss]:
     """The record of one loss of the primary region."""
     with lost(deployed, tmp_path_factory.mktemp("loss")) as record:

@@ -15,8 +15,8 @@ from support.platform import REGIONS, Deployed
 @pytest.mark.parametrize("number", [pytest.param(0, id="deployment-0")])
 def test_all_three_stacks_are_deployed_to_an_empty_account(deployment: Ready, number: int) -> None:
     assert deployment.from_nothing
-    assert deployment.changes["added"] > 200
-    assert (deployment.changes["changed"], deployment.changes["destroyed"]) == (0, 0)
+    assert deployment.changes["add"] > 200
+    assert (deployment.changes["change"], deployment.changes["remove"]) == (0, 0)
 
 
 @pytest.mark.requirement("D8")

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from healthcare_dr.cli import app
+from healthcare_dr.ops.slo import model
 from unit.ops.slo.drilled import journal, left
 
 Run = Callable[..., Result]
@@ -31,6 +32,7 @@ def slo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in [name for name in os.environ if name.startswith(("HDR_", "ENVIRONMENT_SUFFIX"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model, "SWING_RUNS", 100)
 
     def run(*arguments: str, **environment: str) -> Result:
         return CliRunner().invoke(app, ["slo", "--runs", "200", *arguments], env=environment, catch_exceptions=False)
