@@ -63,8 +63,10 @@ home = Path(order["home"])
 emulator = Emulator(home=home, port=order["port"])
 if order["time_scale"] is not None:
     emulator.set_time_scale(order["time_scale"])
-recorded = json.loads((home / "process.json").read_text())
-processes = emulator.processes() if hasattr(emulator, "processes") else {"embedded": recorded["pid"]}
+if hasattr(emulator, "processes"):
+    processes = emulator.processes()
+else:
+    processes = {"embedded": json.loads((home / "process.json").read_text())["pid"]}
 print(json.dumps({
     "processes": processes,
     "doors": emulator.doors(),

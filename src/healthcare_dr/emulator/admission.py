@@ -1,13 +1,14 @@
 """Admission control of the services process: sheds requests to APIs before any work is spent on them.
 
-Requests of the AWS services themselves are never shed: Terraform, functions and the run's own control use them.
+Requests of the AWS services themselves are never shed: Terraform, functions and the run's own control use them. Nor is
+what comes from the edge, whose front doors bound it themselves: health checks are among it.
 """
 
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-# Requests to APIs that are served at once; the functions' processes take eight of them (four for each region).
+# Requests to APIs past the front doors that are served at once; the functions' processes take fewer.
 MOST_AT_ONCE = 32
 API_PATH = "/_aws/execute-api/"
 API_HOST = b".execute-api."
@@ -25,7 +26,7 @@ class Admission:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve or shed one request."""
-        if scope["type"] != "http" or not _for_an_api(scope):
+        if scope["type"] != "http" or _from_the_edge(scope) or not _for_an_api(scope):
             await self._application(scope, receive, send)
             return
         if self._served >= MOST_AT_ONCE:
@@ -38,6 +39,11 @@ class Admission:
             await self._application(scope, receive, send)
         finally:
             self._served -= 1
+
+
+def _from_the_edge(scope: Any) -> bool:
+    """Return whether a request came through the UNIX socket, whose clients have no address."""
+    return scope["client"] is None
 
 
 def _for_an_api(scope: Any) -> bool:

@@ -8,9 +8,9 @@ from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 
 HOST = "127.0.0.1"
-# Where the edge process reaches the services without TLS. Both run in the home's temporary folder, so the path is
-# relative: an absolute one could exceed the 107 bytes of a UNIX socket's address.
-SERVICES_SOCKET = "services.sock"
+# Where the edge process reaches the services without TLS, in the services' temporary folder. The path is relative to
+# the working directory of either process: an absolute one could exceed the 107 bytes of a UNIX socket's address.
+SERVICES_SOCKET = "../tmp/services.sock"
 # Of the caller's environment nothing else reaches the process or the Lambdas it starts: no profile, no
 # credentials, no proxy, no setting of ministack's.
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -55,13 +55,13 @@ class Ports:
         return f"https://{HOST}:{self.port}"
 
 
-def process_environment(layout: Layout, ports: Ports, inherited: Mapping[str, str]) -> dict[str, str]:
+def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the process, which Lambdas inherit below their own variables."""
     certificate = str(layout.authority_certificate)
     return {
         **{name: inherited[name] for name in INHERITED if name in inherited},
-        "HOME": str(layout.temporary),
-        "TMPDIR": str(layout.temporary),
+        "HOME": str(layout.temporary(kind)),
+        "TMPDIR": str(layout.temporary(kind)),
         "PYTHONUNBUFFERED": "1",
         "AWS_ACCESS_KEY_ID": ports.account,
         "AWS_SECRET_ACCESS_KEY": root_secret(layout),

@@ -114,7 +114,7 @@ class Emulator:
     def erase(self) -> None:
         """Stop, and forget every resource, how replication was set and what was played; keys stay."""
         self.stop()
-        for folder in (self._layout.state, self._layout.objects, self._layout.temporary):
+        for folder in (self._layout.state, self._layout.objects, *map(self._layout.temporary, KINDS)):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self._layout.lost, self._layout.unsaved, self._layout.replication, self._layout.conditions):
             file.unlink(missing_ok=True)

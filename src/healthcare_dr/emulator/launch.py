@@ -47,7 +47,7 @@ def spawn(kind: Kind, layout: Layout, ports: Ports, *, fixed: bool, ends_with: i
             *(() if ends_with is None else ("--ends-with", str(ends_with))),
             *(() if fixed else ("--unfixed",)),
         ],
-        process_environment(layout, ports, os.environ),
+        process_environment(kind, layout, ports, os.environ),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),

@@ -49,10 +49,12 @@ class Layout:
         """The contents of S3, written as they arrive."""
         return self.home / "s3"
 
-    @property
-    def temporary(self) -> Path:
-        """Unpacked Lambda code and the like; emptied at every start and end."""
-        return self.home / "tmp"
+    def temporary(self, kind: str) -> Path:
+        """The temporary files of the process of that kind, and its working directory: unpacked functions and the like.
+
+        The services empty theirs when they start and end.
+        """
+        return self.home / ("tmp" if kind == "services" else f"tmp-{kind}")
 
     @property
     def replication(self) -> Path:
@@ -108,7 +110,7 @@ class Layout:
         try:
             self.home.mkdir(parents=True, exist_ok=True)
             self.home.chmod(0o700)
-            for folder in (self.state, self.objects, self.temporary, self.keys):
+            for folder in (self.state, self.objects, self.keys, *map(self.temporary, ("services", "edge"))):
                 folder.mkdir(exist_ok=True)
         except OSError as error:
             raise EmulatorError(

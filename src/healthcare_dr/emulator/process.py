@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,7 +21,10 @@ from healthcare_dr.emulator.locks import exclusive
 
 Kind = Literal["services", "edge"]
 KINDS: tuple[Kind, ...] = ("services", "edge")
+OPEN_FILES = 8192
 OWNER_POLL_SECONDS = 1.0
+# That of ministack.
+LOG_FORMAT = "%(asctime)s %(levelname)s [%(name)s] %(message)s"
 
 logger = logging.getLogger("healthcare_dr.emulator")
 
@@ -40,14 +44,16 @@ def run(
     Raises:
         EmulatorError: another process of the same kind and home does not end.
     """
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     # httpx logs the address of every request, and an address can hold search criteria.
     for name in ("httpx", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     make_secrets(layout)
-    os.environ.update(environment := process_environment(layout, ports, os.environ))
+    _raise_open_files()
+    os.environ.update(environment := process_environment(kind, layout, ports, os.environ))
     for name in os.environ.keys() - environment.keys():
         del os.environ[name]
-    os.chdir(layout.temporary)
+    os.chdir(layout.temporary(kind))
     with exclusive(layout.process_file(kind), within=timedelta(seconds=10)) as descriptor:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"pid": os.getpid(), **asdict(ports)}).encode())
@@ -55,6 +61,14 @@ def run(
         conditions.reset(layout.conditions)
         with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(_until_ended(layout, ports, owner, serve))
+
+
+def _raise_open_files() -> None:
+    """Allow as many open files as the system does: each connection is one, and macOS begins with 256."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if most != resource.RLIM_INFINITY else OPEN_FILES
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, OPEN_FILES), most))
 
 
 async def _until_ended(

@@ -20,6 +20,7 @@ from healthcare_dr.emulator.garbage import keep_collections_short
 from healthcare_dr.emulator.http_server import http_config, protocol_factory
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.process import quiet_loop_errors
+from healthcare_dr.errors import EmulatorError
 
 logger = logging.getLogger("healthcare_dr.emulator")
 
@@ -103,6 +104,9 @@ async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, fixed: b
     finally:
         ending.cancel()
         lambda_runtime.reset()
+    # uvicorn only logs what ministack raises while it saves.
+    if server.lifespan.error_occurred or server.lifespan.shutdown_failed:
+        raise EmulatorError("the services could not save their state")
     if replicating is not None and replicating.done():
         replicating.result()
 
@@ -134,7 +138,7 @@ def _listener(ports: Ports) -> socket.socket:
 
 
 def _empty(layout: Layout) -> None:
-    for entry in layout.temporary.iterdir():
+    for entry in layout.temporary("services").iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:

@@ -176,6 +176,22 @@ def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
     assert fresh.lost_state()
 
 
+def test_a_state_that_cannot_be_saved_is_a_loss(fresh: Emulator) -> None:
+    source = RUN + (
+        "from healthcare_dr.emulator.replication.queue import Queue\n"
+        "def drain(queue):\n"
+        "    raise OSError(28, 'No space left on device')\n"
+        "Queue.drain = drain\n"
+        "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
+    )
+    with script(source, fresh) as process:
+        assert runs(fresh)
+        assert eventually((fresh.home / "unsaved").exists)
+        process.send_signal(signal.SIGTERM)
+        assert "the services could not save their state" in process.communicate(timeout=60)[1]
+    assert fresh.lost_state()
+
+
 def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", fresh.port))

@@ -1,5 +1,6 @@
 """What happened is kept for as long as somebody may ask for it, and no longer."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,11 +8,27 @@ import pytest
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, lambda_svc
 
-from healthcare_dr.emulator.fixes import history
+from healthcare_dr.emulator.fixes import dynamodb_restores, history
 
 ACCOUNT, REGION, TABLE = "123456789012", "us-east-1", "table"
 NOW = 1_800_000_000.0
 KEY = (ACCOUNT, REGION, TABLE)
+
+
+def record(at: float) -> dict[str, Any]:
+    return {"dynamodb": {"ApproximateCreationDateTime": at, "SequenceNumber": f"{int(at * 1000):020d}0"}}
+
+
+def test_a_table_is_not_restored_to_a_moment_whose_changes_were_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamodb_restores, "_STARTED", 0.0)
+    monkeypatch.setattr(time, "time", lambda: NOW)
+    monkeypatch.setitem(dynamodb._tables, TABLE, {"CreationDateTime": 0})
+    last = NOW - history.STREAM_SECONDS - 60
+    dynamodb._stream_records[TABLE] = [record(last - 60), record(last)]
+    before = dynamodb_restores._earliest(TABLE)
+    history.trim_streams(NOW)
+    assert dynamodb._stream_records[TABLE] == []
+    assert before < last < dynamodb_restores._earliest(TABLE)
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +46,7 @@ def stores() -> Iterator[None]:
         yield
     for store in used:
         store.clear()
+    history.dropped_until.clear()
 
 
 def stream(*times: float) -> dict[str, Any]:
@@ -80,7 +98,7 @@ def test_a_metric_keeps_its_newest_data(monkeypatch: pytest.MonkeyPatch) -> None
     assert [point["Value"] for point in bucket] == [3, 2, 1]
     assert cloudwatch._metrics["namespace", "name", ""] is bucket
     history.trim_metrics(NOW + history.METRIC_SECONDS)
-    assert ("namespace", "name", "") not in cloudwatch._metrics
+    assert bucket == []
 
 
 def records(count: int) -> list[dict[str, Any]]:

@@ -132,10 +132,10 @@ def test_an_alarm_is_evaluated_with_new_data_and_at_each_period() -> None:
 
     assert due(1)
     assert not due(2)
-    schedule.changed.add(("account", "region", "n", "m", ""))
+    schedule.note(("account", "region", "n", "m", ""))
     # Data keep coming in: not each time.
     assert [due(3), due(5.9), due(6), due(7)] == [False, False, True, False]
-    schedule.changed.add(("account", "region", "n", "other", ""))
+    schedule.note(("account", "region", "n", "other", ""))
     assert not due(20)
     assert [due(60), due(61), due(120)] == [True, False, True]
     assert due(121, scale=10)
@@ -157,7 +157,8 @@ def test_an_alarm_is_evaluated_when_silence_begins_to_mean_something() -> None:
 def test_data_of_another_region_evaluate_no_alarm() -> None:
     alarms = {("account", region, "name"): alarm() for region in ("here", "there")}
     schedule = cloudwatch_alarms.Schedule(started=START)
-    schedule.changed |= {("account", region, "n", "m", "") for region in ("here", "there")}
+    for region in ("here", "there"):
+        schedule.note(("account", region, "n", "m", ""))
     assert schedule.changed_in(alarms, "account", "here", now=START) == [("account", "here", "name")]
     assert schedule.changed_in(alarms, "account", "here", now=START) == []
     assert schedule.changed_in(alarms, "account", "there", now=START) == [("account", "there", "name")]

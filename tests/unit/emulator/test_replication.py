@@ -226,3 +226,19 @@ def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
         asyncio.run(queue.run())
     queue.drain()
     assert (applied, queue.pending()) == (["next"], 0)
+
+
+def test_a_write_that_cannot_be_applied_at_the_end_is_an_error_and_hides_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue, applied = Queue(tmp_path / "settings.json"), []
+
+    def fail() -> None:
+        raise ValueError("no such table")
+
+    queue.tables.put(fail)
+    queue.tables.put(lambda: applied.append("table"))
+    queue.documents.put(lambda: applied.append("document"))
+    queue.drain()
+    assert applied == ["table", "document"]
+    assert [(record.name, record.levelname) for record in caplog.records] == [("persistence", "ERROR")]

@@ -18,8 +18,9 @@ from healthcare_dr.emulator.http_server import TLS_SHUTDOWN_SECONDS, http_config
 
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 10
-# Further connections are reset before TLS is spent on them: a laptop serves far fewer clients than this.
-MOST_CONNECTIONS = 512
+# Further connections of clients are reset before TLS is spent on them: a laptop serves far fewer clients than this.
+# Health checkers, which connect from the door's own address, are not counted.
+MOST_CONNECTIONS = 400
 # Errors of accept() that concern one client alone (accept(2), "Error handling").
 OF_ONE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 ACCEPT_AGAIN_SECONDS = 0.05
@@ -94,7 +95,8 @@ class FrontDoor:
         self._mode: DoorMode = "open"
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
+        self._unanswered: list[socket.socket] = []
         self._connections: set[_Connection] = set()
 
     def listen(self) -> None:
@@ -156,18 +158,19 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, _ = await loop.sock_accept(listener)
+                accepted, (client, *_) = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno not in OF_ONE_CLIENT:
                     # Out of file descriptors: they come back as connections end.
                     await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
                 continue
-            if len(self._connections) + len(self._handshakes) >= MOST_CONNECTIONS:
+            full = len(self._connections) + len(self._handshakes) >= MOST_CONNECTIONS
+            if full and client != self._address[0]:
                 _reset(accepted)
                 continue
             task = asyncio.create_task(self._shake_hands(accepted))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+            self._handshakes[task] = accepted
+            task.add_done_callback(self._handshakes.pop)
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -197,6 +200,10 @@ class FrontDoor:
         for connection in self._connections:
             if connection.outer is not None:
                 connection.outer.freeze()
+        for task, accepted in list(self._handshakes.items()):
+            # The copy keeps the connection open, and unanswered, when the handshake is cancelled.
+            self._unanswered.append(accepted.dup())
+            task.cancel()
 
     def _end_blackhole(self) -> None:
         self._reset_all()
@@ -213,6 +220,9 @@ class FrontDoor:
             self._accepting = None
 
     def _reset_all(self) -> None:
+        for accepted in self._unanswered:
+            _reset(accepted)
+        self._unanswered = []
         for task in list(self._handshakes):
             task.cancel()
         for connection in list(self._connections):

@@ -21,15 +21,15 @@ Headers = list[tuple[bytes, bytes]]
 
 # HTTP APIs end an integration after 30 s; the services process does that itself.
 TIMEOUT = aiohttp.ClientTimeout(total=35)
-# Two cores finish no more requests at once any sooner. Further ones wait in line, for as long as it is short.
+# With two cores, more requests at once finish no sooner. Further ones wait in a short line.
 MOST_AT_ONCE = 6
 # At the rate that a laptop serves, a longer line takes more than a second: a client that is throttled at once (429)
 # repeats its request later, and one that is answered after its timeout repeats it now.
 MOST_WAITING = 32
 WAIT_SECONDS = 2.0
-# Health checkers have a line of their own, which the load of clients does not reach.
+# Health checkers, which connect from the door's own address, have a line of their own: the load of clients does not
+# reach it.
 CHECKS_AT_ONCE = 4
-CHECKER = b"Amazon-Route53-Health-Check-Service"
 MOST_BODY_BYTES = 10 * 1024 * 1024
 """API Gateway's limit for the payload of a request to an HTTP API."""
 HOP_BY_HOP = frozenset(
@@ -72,6 +72,10 @@ class ServicesUnreachable(Exception):  # noqa: N818 - a condition of the other p
     """The services process gave no answer."""
 
 
+class InvalidRequest(Exception):  # noqa: N818
+    """The request cannot be sent on: a header holds what HTTP does not allow."""
+
+
 class ClientLeft(Exception):  # noqa: N818
     """The client closed its connection before it was answered."""
 
@@ -95,6 +99,7 @@ class Services:
 
         Raises:
             ServicesUnreachable: there is none.
+            InvalidRequest: the request cannot be written as HTTP.
         """
         headers = CIMultiDict((name.decode("ascii"), _text(value)) for name, value in request.headers)
         headers["Host"] = self._host
@@ -108,6 +113,8 @@ class Services:
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             ) as answer:
                 return Answer(answer.status, list(answer.raw_headers), await answer.read())
+        except ValueError:
+            raise InvalidRequest from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ServicesUnreachable(type(error).__name__) from None
 
@@ -204,13 +211,15 @@ class Forwarding:
         if api_id is None:
             return _message(403, "Forbidden")
         path: bytes = scope["raw_path"]
+        if not path.startswith(b"/"):
+            return _message(400, "Bad Request")
         if SEGMENT.search(path):
             # A client of HTTP resolves them: they must not lead out of the API.
             return _message(404, "Not Found")
         target = f"/_aws/execute-api/{api_id}{path.decode('ascii')}"
         if query := scope["query_string"]:
             target += "?" + query.decode("ascii")
-        line = self._checkers if named.get(b"user-agent", b"").startswith(CHECKER) else self._clients
+        line = self._checkers if scope["client"][0] == scope["server"][0] else self._clients
         body = await _body(receive)
         if body is None:
             return _message(413, "Request Entity Too Large")
@@ -219,6 +228,8 @@ class Forwarding:
         forwarded = Forwarded(scope["method"], target, headers, body)
         try:
             return await _while_connected(receive, self._forward(line, forwarded))
+        except InvalidRequest:
+            return _message(400, "Bad Request")
         except ServicesUnreachable as error:
             logger.warning("The front door of %s reached no API: %s", self._region, error)
             return _message(503, "Service Unavailable")

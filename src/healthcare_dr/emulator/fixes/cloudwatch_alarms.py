@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +53,7 @@ def evaluate_alarms_periodically() -> None:
 
     def bucket(key: tuple[str, str, str]) -> list[Point]:
         # Asked for in order to add a datum, and for nothing else.
-        schedule.changed.add((get_account_id(), get_region(), *key))
+        schedule.note((get_account_id(), get_region(), *key))
         found: list[Point] = bucket_inner(key)
         return found
 
@@ -75,15 +76,16 @@ class Schedule:
     and once when silence begins to mean something. `started` is when metrics began to be kept."""
 
     started: float
-    changed: set[MetricKey] = field(default_factory=set)
+    _changed: set[MetricKey] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     # By alarm: as it was when it was last evaluated, when that was, and in which period.
     _evaluated: dict[AlarmKey, tuple[Alarm, float, int]] = field(default_factory=dict)
 
     def due(self, alarms: Mapping[AlarmKey, Alarm], *, now: float, scale: float) -> list[AlarmKey]:
         """The keys of the alarms to evaluate now, which count as evaluated from here on."""
         # Data that come in meanwhile count for the next time.
-        changed, self.changed = self.changed, set()
-        pause = max(SHORTEST_SECONDS, EVALUATION_SECONDS / scale)
+        changed = self._take(lambda _: True)
+        pause = seconds_between(EVALUATION_SECONDS, SHORTEST_SECONDS)
         found = []
         for key, alarm in alarms.items():
             period = int(now // period_seconds(alarm, scale=scale))
@@ -95,7 +97,7 @@ class Schedule:
                 if metric not in changed:
                     continue
                 if now - last < pause:
-                    self.changed.add(metric)
+                    self.note(metric)
                     continue
             self._evaluated[key] = (alarm, now, period)
             found.append(key)
@@ -105,13 +107,24 @@ class Schedule:
 
     def changed_in(self, alarms: Mapping[AlarmKey, Alarm], account: str, region: str, *, now: float) -> list[AlarmKey]:
         """The keys of one region's alarms with new data, which count as evaluated from here on."""
-        found = []
+        changed, found = self._take(lambda metric: metric[:2] == (account, region)), []
         for key, alarm in alarms.items():
-            if key[:2] == (account, region) and _metric_of(key, alarm) in self.changed:
+            if key[:2] == (account, region) and _metric_of(key, alarm) in changed:
                 found.append(key)
                 self._evaluated[key] = (alarm, now, int(now // period_seconds(alarm, scale=time_scale())))
-        self.changed = {metric for metric in self.changed if metric[:2] != (account, region)}
         return found
+
+    def note(self, metric: MetricKey) -> None:
+        """Note that a metric has new data; functions' threads call it, too."""
+        with self._lock:
+            self._changed.add(metric)
+
+    def _take(self, wanted: Callable[[MetricKey], bool]) -> set[MetricKey]:
+        """Return the metrics with new data that are wanted, which are forgotten here."""
+        with self._lock:
+            taken = {metric for metric in self._changed if wanted(metric)}
+            self._changed -= taken
+        return taken
 
 
 def _metric_of(key: AlarmKey, alarm: Alarm) -> MetricKey:
@@ -123,8 +136,11 @@ def _metric_of(key: AlarmKey, alarm: Alarm) -> MetricKey:
 async def _run(schedule: Schedule) -> None:
     while True:
         await asyncio.sleep(seconds_between(TICK_SECONDS, SHORTEST_SECONDS))
-        alarms = dict(cloudwatch._alarms._data)
-        _evaluate_each(alarms, schedule.due(alarms, now=time.time(), scale=time_scale()))
+        try:
+            alarms = dict(cloudwatch._alarms._data)
+            _evaluate_each(alarms, schedule.due(alarms, now=time.time(), scale=time_scale()))
+        except Exception:
+            logger.exception("The alarms that are due could not be found")
 
 
 def _evaluate_each(alarms: Mapping[AlarmKey, Alarm], keys: Iterable[AlarmKey]) -> None:

@@ -9,7 +9,8 @@ from ministack.services import dynamodb
 
 # Clients send few different expressions: what differs from request to request is in the values.
 EXPRESSIONS = 1024
-LONGEST_BYTES = 4096  # of an expression (AWS), so that what is remembered is bounded
+LONGEST_BYTES = 4096  # of an expression (AWS), so that the caches are bounded
+MOST_TOKENS = 1024  # likewise
 
 Token = tuple[str, str]
 
@@ -38,13 +39,20 @@ def remember_parsed_expressions() -> None:
         error: str | None = reserved(list(found))
         return error
 
+    def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
+        cached = lru_cache(EXPRESSIONS)(inner)
+        return lambda text, *rest: (cached if len(text) <= LONGEST_BYTES else inner)(text, *rest)
+
+    # Tokens are fewer than the bytes of their expression.
     dynamodb._tokenize = tokens
-    dynamodb._condition_syntax_error = lru_cache(EXPRESSIONS)(syntax_error)
-    dynamodb._check_redundant_parens = lambda found, slot="ConditionExpression": redundant_in(tuple(found), slot)
-    dynamodb._check_reserved_keyword_usage = lambda found: reserved_in(tuple(found))
-    dynamodb._validate_projection_expression_syntax = lru_cache(EXPRESSIONS)(
-        dynamodb._validate_projection_expression_syntax
+    dynamodb._condition_syntax_error = remembered(syntax_error)
+    dynamodb._check_redundant_parens = lambda found, slot="ConditionExpression": (
+        redundant_in(tuple(found), slot) if len(found) <= MOST_TOKENS else redundant(found, slot)
     )
+    dynamodb._check_reserved_keyword_usage = lambda found: (
+        reserved_in(tuple(found)) if len(found) <= MOST_TOKENS else reserved(found)
+    )
+    dynamodb._validate_projection_expression_syntax = remembered(dynamodb._validate_projection_expression_syntax)
 
 
 def copied(value: Any) -> Any:

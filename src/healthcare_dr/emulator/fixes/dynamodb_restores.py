@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ministack.core.responses import error_response_json
+from ministack.core.responses import error_response_json, get_account_id, get_region
 from ministack.services import dynamodb
+
+from healthcare_dr.emulator.fixes import history
 
 Item = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
@@ -69,12 +71,14 @@ def tell_how_far_back_a_table_can_be_restored() -> None:
 
 
 def _earliest(table: str) -> float:
-    """Whole seconds, rounded up; the streams keep what was there before a change for 24 hours."""
+    """Return the earliest moment that can be restored, in whole seconds, rounded up.
+
+    What was there before a change is in the table's stream, for as long as `history` keeps its records.
+    """
     found = dynamodb._tables[table]
     known = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)
-    # Earlier records may have been dropped: up to the first one that is left, nothing can be taken back.
-    if dynamodb.stream_start_position(table) and (records := dynamodb.stream_live_records(table)):
-        known = max(known, _made(records[0]) / 1000)
+    # What was dropped cannot be undone.
+    known = max(known, history.dropped_until.get((get_account_id(), get_region(), table), 0.0))
     return float(int(known) + 1)
 
 

@@ -9,6 +9,7 @@ import ctypes
 import itertools
 import logging
 import re
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -48,6 +49,13 @@ STREAM_SECONDS = 6 * 3600.0
 MOST_ENTRIES = 5_000
 
 logger = logging.getLogger("healthcare_dr.emulator")
+
+# Held while records are dropped, and while a mapping's next batch is read on another thread: positions count from the
+# first record that is left.
+streams = threading.Lock()
+# By account, region and table: when the newest record that was dropped was written, in seconds since the epoch. A
+# restore to an earlier moment could not undo it.
+dropped_until: dict[Key, float] = {}
 
 # asyncio itself keeps no task alive.
 _trimming: set[asyncio.Task[None]] = set()
@@ -106,13 +114,12 @@ def trim_logs(now: float) -> None:
 
 def trim_metrics(now: float) -> None:
     """Drop the oldest data of every metric, and roll up what is older than some minutes."""
-    for key, points in list(cloudwatch._metrics._data.items()):
-        kept = rolled_up(points, now)[-MOST_METRIC_DATA:]
-        if not kept:
-            cloudwatch._metrics._data.pop(key, None)
-        elif len(kept) != len(points):
-            # In place: whoever is about to add a datum has the list already.
-            points[:] = kept
+    for points in list(cloudwatch._metrics._data.values()):
+        # Functions' threads append meanwhile: what is beyond `count` stays, and so does the list itself.
+        count = len(points)
+        kept = rolled_up(points[:count], now)[-MOST_METRIC_DATA:]
+        if len(kept) != count:
+            points[:count] = kept
 
 
 def rolled_up(points: list[Record], now: float) -> list[Record]:
@@ -141,14 +148,16 @@ def rolled_up(points: list[Record], now: float) -> list[Record]:
 
 def trim_streams(now: float) -> None:
     """Drop the oldest records of every table's stream that all its mappings have read."""
-    unread = _read_positions()
-    for key, records in list(dynamodb._stream_records._data.items()):
-        trimmed = dynamodb._stream_trimmed._data.get(key, 0)
-        readable = max(0, unread.get(key, trimmed + len(records)) - trimmed)
-        count = min(readable, _outdated(records, now - STREAM_SECONDS, len(records) - MOST_STREAM_RECORDS))
-        if count > 0:
-            del records[:count]
-            dynamodb._stream_trimmed._data[key] = trimmed + count
+    with streams:
+        unread = _read_positions()
+        for key, records in list(dynamodb._stream_records._data.items()):
+            trimmed = dynamodb._stream_trimmed._data.get(key, 0)
+            readable = max(0, unread.get(key, trimmed + len(records)) - trimmed)
+            count = min(readable, _outdated(records, now - STREAM_SECONDS, len(records) - MOST_STREAM_RECORDS))
+            if count > 0:
+                dropped_until[key] = records[count - 1]["dynamodb"]["ApproximateCreationDateTime"]
+                del records[:count]
+                dynamodb._stream_trimmed._data[key] = trimmed + count
 
 
 def _outdated(records: list[Record], oldest: float, excess: int) -> int:

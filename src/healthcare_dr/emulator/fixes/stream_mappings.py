@@ -8,6 +8,8 @@ from typing import Any
 from ministack.core.responses import request_scope
 from ministack.services import dynamodb, lambda_svc
 
+from healthcare_dr.emulator.fixes import history
+
 Record = dict[str, Any]
 
 FOR_EVER = -1
@@ -42,7 +44,8 @@ def retry_batches_as_the_mapping_says() -> None:
         started = False
         for account, region, mapping in lambda_svc._iter_all_esms():
             with request_scope(account, region):
-                attempt = _next_try(mapping, retries.get(mapping["UUID"], Retry()))
+                with history.streams:
+                    attempt = _next_try(mapping, retries.get(mapping["UUID"], Retry()))
                 if attempt is not None:
                     started = True
                     # On a thread of its own, in the scope of this one.

@@ -16,6 +16,8 @@ from healthcare_dr.errors import EmulatorError
 NOTICE_SECONDS = 0.1
 
 logger = logging.getLogger("healthcare_dr.emulator")
+# An error here counts as state that was not saved (see `services`).
+errors = logging.getLogger("persistence")
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,8 @@ class Lane:
 
     def put(self, apply: Callable[[], None]) -> None:
         """Queue a write of now."""
-        first = not self.changes
         self.changes.append(Change(written=time.monotonic(), apply=apply))
-        if first:
-            self.written()
+        self.written()
 
 
 class Queue:
@@ -88,7 +88,11 @@ class Queue:
         """Apply everything now, also what stands still: the queue does not outlive the process."""
         for lane in (self.tables, self.documents):
             while lane.changes:
-                lane.changes.popleft().apply()
+                try:
+                    lane.changes.popleft().apply()
+                except Exception:  # noqa: BLE001 - logged with its traceback
+                    # The others are applied all the same; the count of errors marks the state as not saved.
+                    errors.exception("A write could not be replicated at the end")
 
     def _next_due(self) -> Change | None:
         self._notice_settings()

@@ -1,6 +1,7 @@
 """Global tables: each item replicates by itself, and the last writer wins."""
 
 import time
+from collections import deque
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,8 @@ class Tables:
         self._lane = lane
         # Only of what is queued and what might be overtaken by it: deletions leave no other trace.
         self._stamps: dict[Copy, Stamp] = {}
+        # The same in the order of their writes, so that what no queued change can overtake is forgotten.
+        self._order: deque[tuple[Stamp, Copy]] = deque()
 
     def install(self) -> None:
         """Take the place of ministack's replication."""
@@ -35,7 +38,7 @@ class Tables:
             return
         stamp = (time.time_ns(), home)
         key = _key(table, new if new is not None else old or {})
-        self._stamps[account, home, name, *key] = stamp
+        self._remember((account, home, name, *key), stamp)
         for region in regions:
             replica = dynamodb._tables.get_scoped(account, region, name)
             if replica is not None:
@@ -50,10 +53,20 @@ class Tables:
             replica = dynamodb._tables.get(name)
             # A table of the same name may have taken its place.
             if replica is not None and replica["TableId"] == table and self._stamps.get(place, stamp) <= stamp:
-                self._stamps[place] = stamp
+                self._remember(place, stamp)
                 _store(replica, partition, sort, item)
-        if not self._lane.changes:
-            self._stamps.clear()
+        self._forget(stamp)
+
+    def _remember(self, place: Copy, stamp: Stamp) -> None:
+        self._stamps[place] = stamp
+        self._order.append((stamp, place))
+
+    def _forget(self, arrived: Stamp) -> None:
+        """Forget the stamps of writes before `arrived`, which came in order: no change that is queued is older."""
+        while self._order and (self._order[0][0] < arrived or not self._lane.changes):
+            stamp, place = self._order.popleft()
+            if self._stamps.get(place) == stamp:
+                del self._stamps[place]
 
 
 def _key(table: dict[str, Any], item: Item) -> tuple[Any, Any]:

@@ -65,12 +65,17 @@ class Checkers:
 
     async def _check(self, check: CheckConfig, number: int) -> None:
         region = CHECKER_REGIONS[number]
-        await self._pause(time.monotonic(), check.interval * number / len(CHECKER_REGIONS))
+        begins = True
         while True:
-            began = time.monotonic()
             if region not in checker_regions(self._time_scale()):
+                begins = True
                 await asyncio.sleep(NOTICE_SECONDS)
                 continue
+            if begins:
+                # Checkers that begin together probe one after the other.
+                await self._pause(time.monotonic(), check.interval * number / len(CHECKER_REGIONS))
+                begins = False
+            began = time.monotonic()
             try:
                 outcome = await probe(check, self._connect, self._time_scale())
             except Exception as error:  # noqa: BLE001 - a checker that ended would hold its last opinion for ever

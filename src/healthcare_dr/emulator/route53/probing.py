@@ -85,7 +85,11 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
     try:
         async with asyncio.timeout(within.connect):
             reader, writer = await asyncio.open_connection(
-                *address, ssl=TLS if tls else None, server_hostname=(check.host if check.sni else "") if tls else None
+                *address,
+                ssl=TLS if tls else None,
+                server_hostname=(check.host if check.sni else "") if tls else None,
+                # A front door tells health checkers from clients by this.
+                local_addr=(address[0], 0),
             )
     except TimeoutError:
         return Outcome(False, "Failure: Connection timed out.")

@@ -11,7 +11,6 @@ from healthcare_dr.emulator.admission import Admission
 from healthcare_dr.emulator.conditions import OPEN
 from healthcare_dr.emulator.doors import forwarding
 from healthcare_dr.emulator.doors.forwarding import (
-    CHECKER,
     MOST_AT_ONCE,
     MOST_BODY_BYTES,
     MOST_WAITING,
@@ -22,6 +21,7 @@ from healthcare_dr.emulator.doors.forwarding import (
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"
+DOOR = "127.0.0.2"
 
 
 class Services:
@@ -49,29 +49,30 @@ class Apis:
 class Client:
     """One request, and the status of its answer."""
 
-    def __init__(self, application: Any, *, agent: bytes = b"tests", body: bytes = b"") -> None:
+    def __init__(self, application: Any, *, address: str | None = "127.0.0.1", body: bytes = b"") -> None:
         self.status: int | None = None
-        self._agent, self._body = agent, body
+        self._address, self._body = address, body
         self._gone = asyncio.Event()
-        self._sent = False
+        self.sent = False
         self.done = asyncio.create_task(application(self._scope(), self._receive, self._send))
 
     def leave(self) -> None:
         self._gone.set()
 
     def _scope(self) -> dict[str, Any]:
-        headers = [(b"host", NAME.encode()), (b"user-agent", self._agent)]
+        headers = [(b"host", NAME.encode())]
+        client = (self._address, 40000) if self._address else None
         path = "/_aws/execute-api/known/"
         return {
             **{"type": "http", "method": "GET", "path": path, "raw_path": path.encode()},
-            **{"query_string": b"", "headers": headers},
+            **{"query_string": b"", "headers": headers, "client": client, "server": (DOOR, 4568)},
         }
 
     async def _receive(self) -> dict[str, Any]:
-        if self._sent:
+        if self.sent:
             await self._gone.wait()
             return {"type": "http.disconnect"}
-        self._sent = True
+        self.sent = True
         return {"type": "http.request", "body": self._body, "more_body": False}
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
@@ -124,7 +125,7 @@ def test_beyond_a_full_line_requests_are_throttled_at_once_and_health_checkers_a
         async with asyncio.timeout(forwarding.WAIT_SECONDS):
             for client in beyond:
                 await client.done
-        checker = Client(door, agent=CHECKER + b" (ref 1)")
+        checker = Client(door, address=DOOR)
         await until(services, received=MOST_AT_ONCE + 1)
         services.open.set()
         for client in (checker, *admitted):
@@ -177,11 +178,14 @@ def test_the_services_shed_requests_to_apis_before_they_read_them() -> None:
         await until(services, received=MOST_ADMITTED)
         shed = Client(admission)
         await shed.done
+        assert not shed.sent
+        from_the_edge = Client(admission, address=None)
+        await until(services, received=MOST_ADMITTED + 1)
         services.open.set()
-        for client in served:
+        for client in (from_the_edge, *served):
             await client.done
         after = Client(admission)
         await after.done
-        return shed.status, {client.status for client in (*served, after)}, services.received
+        return shed.status, {client.status for client in (*served, from_the_edge, after)}, services.received
 
-    assert asyncio.run(crowd()) == (429, {200}, MOST_ADMITTED + 1)
+    assert asyncio.run(crowd()) == (429, {200}, MOST_ADMITTED + 2)

@@ -59,7 +59,7 @@ def test_it_fits_and_every_chart_is_seen(browser: Chrome, pixels: int) -> None:
     assert browser.execute_script("return window.innerWidth") == pixels
     assert browser.execute_script("return document.documentElement.scrollWidth") <= pixels
     found = browser.find_elements(By.CSS_SELECTOR, "svg.chart")
-    assert len(found) == 6
+    assert len(found) == 7
     for chart in found:
         assert chart.size["width"] > pixels / 2
         assert chart.size["height"] > 40
