@@ -1,8 +1,10 @@
 """Read what a process of the embedded AWS reports about itself, authenticated by root's secret."""
 
+import hmac
 import http.client
 import json
 import ssl
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,6 +14,11 @@ from healthcare_dr.errors import EmulatorError
 
 SECRET_HEADER: Final = "x-healthcare-dr-root"  # noqa: S105 - the name of a header
 TIMEOUT_SECONDS: Final = 10
+
+
+def authenticated(headers: Mapping[str, str], secret: str) -> bool:
+    """Return whether a request carries root's secret."""
+    return hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode())
 
 
 def ask(layout: Layout, address: str, path: str, *, what: str) -> Any:
@@ -27,10 +34,10 @@ def ask(layout: Layout, address: str, path: str, *, what: str) -> Any:
         response = connection.getresponse()
         content = response.read()
         if response.status != http.client.OK:
-            raise EmulatorError(f"the embedded AWS does not say {what}: HTTP {response.status}")
+            raise EmulatorError(f"the embedded AWS did not report {what}: HTTP {response.status}")
         return json.loads(content)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise EmulatorError(f"the embedded AWS does not say {what}: {said}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EmulatorError(f"the embedded AWS did not report {what}: {reason}") from None
     finally:
         connection.close()

@@ -1,6 +1,5 @@
 """The status of each Route 53 health check, read from the edge process, so that no control plane is involved."""
 
-import hmac
 from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
@@ -8,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from healthcare_dr.emulator import asking
-from healthcare_dr.emulator.asking import SECRET_HEADER
+from healthcare_dr.emulator.asking import authenticated
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.route53.model import CheckStatus, Observation
@@ -20,7 +19,7 @@ def route(checks: Callable[[], Mapping[str, CheckStatus]], *, secret: str) -> Ro
     """Return the route that answers with all health checks by id, to requests that carry `secret`."""
 
     async def answer(request: Request) -> Response:
-        if not hmac.compare_digest(request.headers.get(SECRET_HEADER, "").encode(), secret.encode()):
+        if not authenticated(request.headers, secret):
             return Response(status_code=404)
         return JSONResponse(
             {

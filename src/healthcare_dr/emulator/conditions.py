@@ -1,4 +1,4 @@
-"""What is played on the embedded AWS for a drill, and the file that says it to the process."""
+"""The conditions that a drill sets on the embedded AWS, and the file through which both processes learn of them."""
 
 import json
 import logging
@@ -61,8 +61,12 @@ OPEN = DoorFault()
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """The fault of each region's front door where it has one, how much faster than in real time health checks
-    follow each other, and whether control planes refuse everybody."""
+    """The fault of each region's front door where it has one, the time scale, and whether control planes refuse all
+    callers.
+
+    The time scale is how many times faster than in real time health checks follow each other, DNS answers and the
+    API's cached verdicts expire, alarm periods pass and schedules fire.
+    """
 
     doors: Mapping[str, DoorFault] = field(default_factory=dict)
     time_scale: float = 1.0

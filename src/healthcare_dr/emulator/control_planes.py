@@ -4,13 +4,12 @@ Route 53, IAM and Lambda's control plane answer 503 while that is played. What r
 stream mappings, API Gateway, sessions of STS, and what the embedded AWS does by itself.
 """
 
-import hmac
 import json
 import re
 from collections.abc import Callable
 from typing import Any
 
-from healthcare_dr.emulator.asking import SECRET_HEADER
+from healthcare_dr.emulator.asking import authenticated
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -36,17 +35,12 @@ def install(refused: Callable[[], bool], *, secret: str) -> None:
         method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
     ) -> Response | None:
         service = control_plane(method, path, headers)
-        if service is not None and refused() and not knows(headers, secret):
+        if service is not None and refused() and not authenticated(headers, secret):
             return refusal(service, request_id)
         response: Response | None = await inner(method, path, headers, query, request_id)
         return response
 
     app._handle_pre_body_request = handle
-
-
-def knows(headers: dict[str, str], secret: str) -> bool:
-    """Whether a request says root's secret."""
-    return hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode())
 
 
 def control_plane(method: str, path: str, headers: dict[str, str]) -> str | None:

@@ -186,7 +186,7 @@ class Emulator:
         conditions.play(self._layout.conditions, region, played)
 
     def time_scale(self) -> float:
-        """How much faster than in real time health checks follow each other and DNS answers expire."""
+        """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
         return conditions.read(self._layout.conditions).time_scale
 
     def set_time_scale(self, scale: float) -> None:

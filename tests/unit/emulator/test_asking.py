@@ -68,6 +68,6 @@ def test_the_answer_is_json(layout: Layout, serve: Serve) -> None:
     ],
 )
 def test_what_is_no_answer_is_one_line(layout: Layout, serve: Serve, answer: bytes, said: str) -> None:
-    with pytest.raises(EmulatorError, match=f"the embedded AWS does not say what it is: .*{said}") as caught:
+    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report what it is: .*{said}") as caught:
         ask(layout, serve(answer), "/x", what="what it is")
     assert "\n" not in str(caught.value)

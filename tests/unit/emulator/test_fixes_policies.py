@@ -145,7 +145,7 @@ def evaluator() -> Iterator[ModuleType]:
 
     names = ("parse_policy_document", "evaluate", "evaluate_resource_policy", "_names_condition_key")
     before = {name: getattr(iam_evaluator, name) for name in names}
-    iam_policies.remember_parsed_policies()
+    iam_policies.cache_parsed_policies()
     yield iam_evaluator
     for name, value in before.items():
         setattr(iam_evaluator, name, value)
@@ -187,7 +187,7 @@ def test_resource_policies_decide_as_ministack_decides(principal: Any, effect: s
         {"service": "s3.amazonaws.com"},
     )
     expected = [iam_evaluator.evaluate_resource_policy(text, context, **one).decision for one in options]
-    iam_policies.remember_parsed_policies()
+    iam_policies.cache_parsed_policies()
     try:
         for _ in range(2):
             found = [iam_evaluator.evaluate_resource_policy(text, context, **one).decision for one in options]

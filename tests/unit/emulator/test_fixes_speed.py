@@ -47,7 +47,7 @@ def restored() -> Iterator[None]:
 def test_expressions_mean_the_same_the_second_time() -> None:
     good = "attribute_not_exists(pk) AND #a = :a"
     values, names = {":a": {"S": "1"}}, {"#a": "a"}
-    dynamodb_expressions.remember_parsed_expressions()
+    dynamodb_expressions.cache_parsed_expressions()
     for _ in range(2):
         assert dynamodb._evaluate_condition(good, {"a": {"S": "1"}}, values, names)
         assert not dynamodb._evaluate_condition(good, {"a": {"S": "2"}}, values, names)
@@ -82,7 +82,7 @@ def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypa
 
     monkeypatch.setattr(apigateway, "_verify_rs256_signature", verify)
     monkeypatch.setattr(tokens, "SIGNATURES", 1)
-    tokens.remember_verified_signatures()
+    tokens.cache_verified_signatures()
     calls = [("good", "1"), ("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1"), ("good", "1")]
     found = [apigateway._verify_rs256_signature(token, {"n": n, "e": "3"}) for token, n in calls]
     assert found == [True, True, False, False, False, False, True]
@@ -91,7 +91,7 @@ def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypa
 
 @pytest.mark.usefixtures("restored")
 def test_parameters_of_a_path_are_the_callers_own() -> None:
-    apigateway_fixes.remember_which_paths_match()
+    apigateway_fixes.cache_route_matches()
     found = apigateway._extract_path_params("/fhir/{kind}/{id}", "/fhir/Patient/1")
     assert found == {"kind": "Patient", "id": "1"}
     found.clear()

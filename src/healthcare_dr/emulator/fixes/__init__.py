@@ -1,8 +1,8 @@
 """What ministack 1.5.33 does otherwise than AWS, mended in memory before it serves; nothing on disk changes.
 
-One module per service, one function per defect: its docstring says which. A fix replaces a function of ministack's
-by one that calls it. Every fix has a test that shows the defect without it, so a newer ministack that needs a fix
-no more, or needs another, turns the tests red.
+One module per service, one function per defect, whose docstring names it; and caches and bounds, whose docstrings name
+their purpose. A fix replaces a function of ministack's by one that calls it. Every fix of a defect has a test that
+shows the defect without it, so a newer ministack that no longer needs a fix, or needs another, turns the tests red.
 """
 
 from collections.abc import Callable
@@ -46,14 +46,14 @@ FIXES: tuple[Callable[[], None], ...] = (
     cloudwatch_alarms.evaluate_alarms_periodically,
     cloudwatch_logs.take_metrics_out_of_logs,
     clock.fire_schedules_on_the_services_clock,
-    history.drop_what_nobody_asks_for,
+    history.bound_the_history,
     ec2.keep_all_of_a_flow_log,
     ec2.keep_no_ports_for_all_protocols,
     ec2.tag_the_default_egress_rule,
     ec2_peering.keep_peering_options,
     dynamodb.give_a_replica_its_own_key,
     dynamodb_access.tell_policies_the_leading_keys,
-    dynamodb_expressions.remember_parsed_expressions,
+    dynamodb_expressions.cache_parsed_expressions,
     dynamodb_expressions.copy_items_as_trees,
     dynamodb_reads.count_what_a_read_reads,
     dynamodb_reads.tell_what_a_batch_read_costs,
@@ -66,9 +66,9 @@ FIXES: tuple[Callable[[], None], ...] = (
     route53.answer_tags_of_many,
     apigateway.keep_jwt_authorizers_plain,
     apigateway.ask_the_function_for_permission,
-    apigateway.remember_which_paths_match,
-    tokens.remember_verified_signatures,
-    iam_policies.remember_parsed_policies,
+    apigateway.cache_route_matches,
+    tokens.cache_verified_signatures,
+    iam_policies.cache_parsed_policies,
     iam_policies.read_a_caller_only_where_it_matters,
     iam_policies.check_a_transactions_actions_once,
     request_bodies.read_each_body_once,

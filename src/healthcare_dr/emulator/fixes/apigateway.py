@@ -42,8 +42,8 @@ def keep_jwt_authorizers_plain() -> None:
     apigateway._create_authorizer = create
 
 
-def remember_which_paths_match() -> None:
-    """Each request was compared with every route of its API twice, by patterns that were put together anew."""
+def cache_route_matches() -> None:
+    """Cache which paths match which routes: ministack builds each route's pattern twice for every request."""
     inner = apigateway._extract_path_params
 
     @lru_cache(PATHS)

@@ -1,7 +1,6 @@
-"""How much faster than in real time the services' own clocks run: alarm periods and schedules.
+"""The time scale of the services' own clocks: alarm periods and schedules.
 
-Timestamps stay those of the machine. What is sped up is how long an alarm's period lasts and how often a schedule
-fires, so that a test waits for neither longer than it has to.
+Timestamps stay real. Only the length of an alarm's period and the interval of a schedule are divided by the scale.
 """
 
 from collections.abc import Callable
@@ -16,13 +15,13 @@ _time_scale: Callable[[], float] = lambda: REAL_TIME  # noqa: E731 - has to be a
 
 
 def use_time_scale(scale: Callable[[], float]) -> None:
-    """Ask `scale` from now on: 1 is real time, 10 ten times as fast. Any thread may call it."""
+    """Set the function that returns the time scale, 10 for ten times as fast. It is called on any thread."""
     global _time_scale
     _time_scale = scale
 
 
 def time_scale() -> float:
-    """The scale now; at least 1."""
+    """Return the present time scale, at least 1."""
     return max(REAL_TIME, _time_scale())
 
 
@@ -38,6 +37,6 @@ def fire_schedules_on_the_services_clock() -> None:
     eventbridge._SCHEDULER_TICK_INTERVAL = scheduler._SCHEDULE_TICK_INTERVAL = TICK_SECONDS
 
 
-def seconds_between(real_seconds: float, shortest: float) -> float:
-    """An interval of the services' clock in seconds of the machine's, but no shorter than `shortest`."""
+def scaled_interval(real_seconds: float, shortest: float) -> float:
+    """Return an interval divided by the time scale, in seconds, but no shorter than `shortest`."""
     return max(shortest, real_seconds / time_scale())

@@ -12,7 +12,7 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import cloudwatch
 
 from healthcare_dr.emulator.alarms import COMPARISONS, Point, period_seconds, range_seconds, verdict
-from healthcare_dr.emulator.fixes.clock import seconds_between, time_scale
+from healthcare_dr.emulator.fixes.clock import scaled_interval, time_scale
 
 Alarm = dict[str, Any]
 # Account, region, namespace, name and dimensions.
@@ -85,7 +85,7 @@ class Schedule:
         """The keys of the alarms to evaluate now, which count as evaluated from here on."""
         # Data that come in meanwhile count for the next time.
         changed = self._take(lambda _: True)
-        pause = seconds_between(EVALUATION_SECONDS, SHORTEST_SECONDS)
+        pause = scaled_interval(EVALUATION_SECONDS, SHORTEST_SECONDS)
         found = []
         for key, alarm in alarms.items():
             period = int(now // period_seconds(alarm, scale=scale))
@@ -135,7 +135,7 @@ def _metric_of(key: AlarmKey, alarm: Alarm) -> MetricKey:
 
 async def _run(schedule: Schedule) -> None:
     while True:
-        await asyncio.sleep(seconds_between(TICK_SECONDS, SHORTEST_SECONDS))
+        await asyncio.sleep(scaled_interval(TICK_SECONDS, SHORTEST_SECONDS))
         try:
             alarms = dict(cloudwatch._alarms._data)
             _evaluate_each(alarms, schedule.due(alarms, now=time.time(), scale=time_scale()))

@@ -1,4 +1,4 @@
-"""DynamoDB: expressions are parsed once, and items are copied as the trees they are."""
+"""DynamoDB: cached expressions, and faster copies of items."""
 
 import copy
 from collections.abc import Callable
@@ -15,9 +15,9 @@ MOST_TOKENS = 1024  # likewise
 Token = tuple[str, str]
 
 
-def remember_parsed_expressions() -> None:
-    """Each expression was split into tokens and its grammar checked for every request, and for every item that a query
-    looks at."""
+def cache_parsed_expressions() -> None:
+    """Cache parsed expressions: ministack parses and checks them for every request, and for every item that a query
+    reads."""
     tokenize, syntax_error = dynamodb._tokenize, dynamodb._condition_syntax_error
     redundant, reserved = dynamodb._check_redundant_parens, dynamodb._check_reserved_keyword_usage
 
@@ -56,7 +56,7 @@ def remember_parsed_expressions() -> None:
 
 
 def copied(value: Any) -> Any:
-    """A deep copy; of what JSON can hold, some ten times as fast as `copy.deepcopy`."""
+    """Return a deep copy, about ten times as fast as `copy.deepcopy` for the types of JSON."""
     kind = type(value)
     if kind is dict:
         return {key: copied(member) for key, member in value.items()}
@@ -71,12 +71,12 @@ _ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class _Copy:
-    """Stands for the module `copy`."""
+    """Replaces the module `copy` in ministack's DynamoDB."""
 
     deepcopy: Callable[[Any], Any] = staticmethod(copied)
     copy = staticmethod(copy.copy)
 
 
 def copy_items_as_trees() -> None:
-    """Items were copied with the bookkeeping that only objects with shared parts need."""
+    """Copy items without the memo of `copy.deepcopy`, which only objects with shared parts need."""
     dynamodb.copy = _Copy

@@ -1,4 +1,4 @@
-"""How much of what happened is remembered: log events, metric data, stream records and the like.
+"""Bound the history that the services keep: log events, metric data, stream records and the like.
 
 Stored items and objects are never dropped here. Everything else is kept for as long as a test or a drill may ask for
 it, and bounded both in number and in age, so that a process that runs for hours keeps its size.
@@ -20,8 +20,9 @@ from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, eventbridg
 Record = dict[str, Any]
 Key = tuple[str, str, str]
 
-# Trimming goes through what there is, a few milliseconds; between two times, a second's load adds some hundred of each.
+# Trimming reads everything once, in a few milliseconds; between two rounds, load adds some thousands of entries.
 TRIM_SECONDS = 20.0
+# malloc_trim reads the whole heap, so it does not run in every round.
 ROUNDS_TO_GIVE_BACK = 3
 
 # A log group with this many events holds the last 4,000 calls of the API or so, more than any drill makes in an hour
@@ -61,7 +62,7 @@ dropped_until: dict[Key, float] = {}
 _trimming: set[asyncio.Task[None]] = set()
 
 
-def drop_what_nobody_asks_for() -> None:
+def bound_the_history() -> None:
     """Everything that ever happened was kept: some 14 KB for each call, and the whole history of every metric was
     copied for each request to CloudWatch."""
     cloudwatch._evict_old_metrics = lambda: None
@@ -77,7 +78,7 @@ async def _run() -> None:
             try:
                 trim(time.time())
             except Exception:
-                logger.exception("What is no longer asked for could not be dropped")
+                logger.exception("Old history could not be dropped")
             # Requests in between: nothing here holds on to what it has read.
             await asyncio.sleep(0)
         if number % ROUNDS_TO_GIVE_BACK == 0:

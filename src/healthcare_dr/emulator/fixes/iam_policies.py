@@ -15,7 +15,7 @@ from ministack.core.iam_evaluator import EvalContext, EvalResult, ParsedStatemen
 from ministack.core.responses import _account_from_sts_session, get_account_id
 from ministack.core.router import extract_access_key_id
 
-# It takes a function of the evaluator over when it is imported, which is to be ministack's.
+# Imported first: it binds `_principal_keys` when it is imported, and has to bind ministack's.
 from ministack.services import sts  # noqa: F401
 
 # The platform has some forty policies; a resource policy counts once for each session that uses it.
@@ -26,7 +26,7 @@ ACTIONS_OF_A_DOCUMENT = 256
 
 
 class Document(list[ParsedStatement]):
-    """The statements of one policy document, which nothing may change, and those of them that name an action."""
+    """The statements of one policy document, immutable, with an index by action."""
 
     def __init__(self, statements: list[ParsedStatement]) -> None:
         super().__init__(statements)
@@ -41,7 +41,7 @@ class Document(list[ParsedStatement]):
         )
 
     def naming(self, action: str, effect: str) -> tuple[ParsedStatement, ...]:
-        """The statements with this effect that name the action."""
+        """Return the statements with this effect that name the action."""
         found = self._by_action.get((action, effect))
         if found is None:
             found = tuple(
@@ -56,9 +56,9 @@ class Document(list[ParsedStatement]):
         return found
 
 
-def remember_parsed_policies() -> None:
-    """Each request parsed every policy of its caller and every resource policy from JSON, and compared every
-    statement's actions: a third of the time of a read."""
+def cache_parsed_policies() -> None:
+    """Cache parsed policies by their text, and the statements that name an action: parsing and comparing them for every
+    request took a third of the time of a read."""
     parse_inner, resource_inner = iam_evaluator.parse_policy_document, iam_evaluator.evaluate_resource_policy
     names_inner = iam_evaluator._names_condition_key
 
@@ -162,7 +162,7 @@ def _first(context: EvalContext, layer: list[list[ParsedStatement]], effect: str
 
 
 class CallerKeys(Mapping[str, Any]):
-    """The condition keys that describe a caller, worked out when a condition names one of them."""
+    """The condition keys that describe a caller, computed when a condition names one of them."""
 
     def __init__(self, credential: Any) -> None:
         self._credential = credential
@@ -190,8 +190,8 @@ _caller_keys = iam_evaluator._principal_keys
 
 
 def read_a_caller_only_where_it_matters() -> None:
-    """Each request read its caller's policies twice, once only to find out the caller's name; and it worked out every
-    condition key that describes a caller, whether or not a condition names it."""
+    """Read a caller's policies once a request instead of twice, and compute the condition keys that describe a caller
+    only when a condition names one of them."""
 
     def caller_arn(headers: dict[str, str], query: dict[str, Any] | None = None) -> str:
         fallback = f"arn:aws:iam::{get_account_id()}:root"
@@ -210,8 +210,8 @@ def read_a_caller_only_where_it_matters() -> None:
 
 
 def check_a_transactions_actions_once() -> None:
-    """A transaction was authorized once for each of its items, although the items of one table that are written in
-    the same way differ in nothing that policies see."""
+    """Authorize a transaction once for each table and action instead of for each item: items of one table that are
+    written in the same way differ in nothing that a policy can name."""
     inner = iam_actions.dynamodb_transaction_checks
 
     def checks(action: str, body: bytes, region: str, account: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Lambda: how an invocation reaches the process that runs the function, and comes back."""
+"""Lambda: the path of an invocation to the process that runs the function, and back."""
 
 import asyncio
 import contextvars
@@ -34,8 +34,8 @@ MOST_LINES = 200
 
 
 def invoke_in_one_thread() -> None:
-    """An invocation started two threads, and then looked for log lines each millisecond until there had been none for
-    5 ms, or for 50 ms when the function logged nothing: most of the time of a short call."""
+    """Run an invocation in one thread, and read its log up to a mark. ministack starts two threads and polls for log
+    lines until there has been none for 5 to 50 ms, which is most of the time of a short call."""
     detect_inner, spawn_inner = lambda_runtime._detect_runtime_binary, lambda_runtime.Worker._spawn
     invoke_inner = lambda_runtime.Worker.invoke
 
@@ -75,7 +75,7 @@ def _runs_python(worker: Any) -> bool:
 
 
 def _read_while_starting(worker: Any) -> None:
-    """Runs on a thread of its own; a process that logs much while it starts must not wait for somebody to read it."""
+    """Read what a process logs while it starts, on a thread of its own: a full pipe would block the process."""
     pipe = worker._proc.stderr
     if not _runs_python(worker):
         with suppress(ValueError, OSError):
@@ -102,7 +102,7 @@ def _invoke(
     durable: Response | None = None,
     invoked_function_arn: str | None = None,
 ) -> Response:
-    """As `Worker.invoke`, which says why a process does not outlive an error or a timeout."""
+    """Invoke like `Worker.invoke`. A process is ended after an error or a timeout, for the reason given there."""
     cold = worker._proc is None or worker._proc.poll() is not None
     if cold:
         worker._spawn()
@@ -217,7 +217,7 @@ class Threads:
 
 
 def invoke_on_threads_that_exist() -> None:
-    """Each call of an API started a thread, and the loop that serves waited until it ran."""
+    """Invoke on threads that are reused. ministack starts a thread for each call, and its event loop waits for it."""
     threads = Threads()
 
     async def run_reentrant(work: Callable[..., Any], *args: Any, thread_name: str = "ministack-reentrant") -> Any:

@@ -1,4 +1,4 @@
-"""Bodies of requests that several readers parse."""
+"""A cache of the parsed body of a request, which several functions read."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ from ministack.core import iam_actions
 
 
 class Bodies:
-    """Stands for the module `json` where ministack reads the same body of a request several times over.
+    """Replaces the module `json` where ministack parses the same body of a request several times.
 
     Readers get the same object, which none of them changes.
     """
@@ -34,5 +34,5 @@ bodies = Bodies()
 
 
 def read_each_body_once() -> None:
-    """Up to five functions parsed the same body to find out what a request is about."""
+    """Parse each body once; up to five functions of ministack parse it to authorize and route a request."""
     iam_actions.json = bodies

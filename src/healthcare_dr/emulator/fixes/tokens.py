@@ -1,4 +1,4 @@
-"""API Gateway: signatures of bearer tokens are verified once."""
+"""API Gateway: a cache of verified token signatures."""
 
 import hashlib
 from collections import OrderedDict
@@ -10,8 +10,8 @@ from ministack.services import apigateway
 SIGNATURES = 4096
 
 
-def remember_verified_signatures() -> None:
-    """The RSA signature of the same token was verified for each request.
+def cache_verified_signatures() -> None:
+    """Cache verified RSA signatures of bearer tokens.
 
     Only that is remembered: whether a token's bytes are signed by a key. Its times, issuer, audience and scopes, and
     which keys the issuer has, are looked at for every request. What is not signed rightly is not remembered.

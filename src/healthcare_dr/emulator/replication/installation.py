@@ -1,12 +1,11 @@
 """Puts replication of ours into ministack."""
 
-import hmac
 import json
 from typing import Any
 
 from ministack import app
 
-from healthcare_dr.emulator.asking import SECRET_HEADER
+from healthcare_dr.emulator.asking import authenticated
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.replication.documents import Documents
@@ -43,7 +42,7 @@ def _say_what_waits(queue: Queue, secret: str) -> None:
     async def handle(
         method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
     ) -> Response | None:
-        if path == PATH and hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode()):
+        if path == PATH and authenticated(headers, secret):
             content = {"pending": queue.pending(), "waiting_seconds": queue.waiting_seconds()}
             return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
         response: Response | None = await inner(method, path, headers, query, request_id)

@@ -35,7 +35,7 @@ def share_of(votes: Iterable[bool]) -> float:
 
 
 def healthy_share(share: float) -> bool:
-    """Return whether so many of a check's checkers, 0 to 1, make it healthy."""
+    """Return whether a check is healthy when this share of its checkers, 0 to 1, finds it so."""
     return share > HEALTHY_SHARE
 
 
