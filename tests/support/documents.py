@@ -1,4 +1,4 @@
-"""Documents as the integration tests announce, send, read and lose them."""
+"""Documents as the tests announce, send, read and lose them."""
 
 import json
 from collections.abc import Iterator, Mapping
