@@ -32,7 +32,7 @@ from healthcare_dr.emulator.route53.reading import Reader
 from healthcare_dr.emulator.tokens import load_key
 
 # How soon a fault that a drill plays is noticed.
-NOTICE_SECONDS = 0.05
+NOTICE_SECONDS = 0.1
 ASK_SECONDS = 5
 # Where Route 53 and its metrics are.
 GLOBAL = "us-east-1"

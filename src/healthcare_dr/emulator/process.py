@@ -22,6 +22,7 @@ from healthcare_dr.emulator.locks import exclusive
 Kind = Literal["services", "edge"]
 KINDS: tuple[Kind, ...] = ("services", "edge")
 OPEN_FILES = 8192
+FIRST_INHERITED = 3
 OWNER_POLL_SECONDS = 1.0
 # That of ministack.
 LOG_FORMAT = "%(asctime)s %(levelname)s [%(name)s] %(message)s"
@@ -44,6 +45,8 @@ def run(
     Raises:
         EmulatorError: another process of the same kind and home does not end.
     """
+    # Of the caller's open files, a lock or a pipe would otherwise stay open for as long as this process lives.
+    os.closerange(FIRST_INHERITED, OPEN_FILES)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     # httpx logs the address of every request, and an address can hold search criteria.
     for name in ("httpx", "uvicorn"):

@@ -227,3 +227,14 @@ def test_each_process_is_started_again_by_itself(fresh: Emulator) -> None:
     after = fresh.processes()
     assert after["services"] == before["services"]
     assert after["edge"] != before["edge"]
+
+
+def test_it_keeps_no_file_of_its_caller_open(fresh: Emulator) -> None:
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)
+    fresh.start()
+    os.close(writing)
+    # The end of the pipe is seen only when no process holds the other end.
+    with open(reading, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        os.set_blocking(reading, False)
+        assert pipe.read() == b""

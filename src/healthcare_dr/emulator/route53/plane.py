@@ -15,7 +15,8 @@ from healthcare_dr.emulator.route53.publishing import Finding
 from healthcare_dr.emulator.route53.server import DnsServer
 from healthcare_dr.errors import EmulatorError
 
-FOLLOW_SECONDS = 2.0
+# Route 53 itself takes up to 60 s to spread a change; each reading of zones and checks costs some 20 ms.
+FOLLOW_SECONDS = 4.0
 PUBLISH_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)

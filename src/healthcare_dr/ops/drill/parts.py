@@ -31,6 +31,9 @@ class Prober(Protocol):
     def samples(self) -> tuple[Sample, ...]:
         """All requests that have ended so far."""
 
+    def keep_records(self) -> None:
+        """From now on read and update only patients that both regions have by now."""
+
     def waiting_since(self) -> float | None:
         """When the oldest request that has not ended was due; None when none is under way."""
 

@@ -27,8 +27,7 @@ HURRY_SECONDS: Final = 0.1
 SETTLED_SECONDS: Final = 3.0
 """How old a write must be to be read: both regions have it by then, unless replication is at fault."""
 OLDEST: Final = 20
-"""How many of the oldest patients are read and updated: they were there before the fault, and clients of both regions
-meet at them."""
+"""How many of the oldest patients are read and updated: clients of both regions meet at them."""
 
 
 TICK_SECONDS: Final = 0.1
@@ -83,6 +82,7 @@ class Prober:
         self._loop_late: float | None = None
         self._tick_due: float | None = None
         self._dues: dict[int, float] = {}
+        self._known_until = float("inf")
         self._failure: BaseException | None = None
         self._stop, self._hurry = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -114,6 +114,14 @@ class Prober:
         if self._thread.is_alive():
             self._thread.join()
         self.check()
+
+    def keep_records(self) -> None:
+        """From now on read and update only patients that both regions have by now, by the age of their writes.
+
+        What the lost region acknowledged last may never have been replicated. The survivor denies it, which counts for
+        the recovery point; a read of it would count as an outage as well.
+        """
+        self._known_until = self._clock()
 
     def samples(self) -> tuple[Sample, ...]:
         """All requests that have ended so far, in the order of their ends."""
@@ -287,7 +295,7 @@ class Prober:
         return "read"
 
     def _patient(self) -> str | None:
-        before = self._clock() - SETTLED_SECONDS
+        before = min(self._clock(), self._known_until) - SETTLED_SECONDS
         oldest = [write.id for write in self._ledger.oldest("patient", OLDEST) if write.at <= before]
         return self._dice.choice(oldest) if oldest else None
 

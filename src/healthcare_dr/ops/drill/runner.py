@@ -120,6 +120,7 @@ class Drill:
             found["outcome"], found["reason"] = self._without_verdict("not started", broken)
             return
         self._begin("method")
+        self.prober.keep_records()
         acknowledged = self._acknowledged()
         played = Method(
             experiment=self.experiment,

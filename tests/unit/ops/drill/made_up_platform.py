@@ -208,6 +208,9 @@ class Prober(Instruments):
         if self._platform.fails is not None and self._platform.now >= self._platform.fails:
             raise DeploymentError("the API answered with a patient that has no version; is it the platform's?")
 
+    def keep_records(self) -> None:
+        """It reads no records."""
+
     def waiting_since(self) -> float | None:
         return self._platform.hangs_since if self._platform.now < self._platform.hangs_until else None
 

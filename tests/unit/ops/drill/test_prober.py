@@ -8,6 +8,7 @@ import pytest
 
 from free_ports import free_port
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill import prober as prober_module
 from healthcare_dr.ops.drill.ledger import Ledger
 from healthcare_dr.ops.seed.load import UPLOAD
 from unit.ops.drill.regions import EAST, NAME, WEST, Region, Script, prober, until
@@ -111,6 +112,25 @@ def test_what_ended_the_clients_early_is_known_before_they_are_stopped(
     until(failed)
     with pytest.raises(DeploymentError, match="has no id"):
         probing.stop()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_records_of_the_last_moments_before_the_method_are_not_read_in_it(
+    regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    monkeypatch.setattr(prober_module, "SETTLED_SECONDS", 0.2)
+    ledger.acknowledge(number=1, kind="patient", id="old", region=EAST)
+    time.sleep(0.3)  # the age that is tested
+    probing = prober(Script(regions, EAST, 60), trust, ledger, write_percent=0, update_percent=0, document_percent=0)
+    if kept:
+        probing.keep_records()
+    ledger.acknowledge(number=2, kind="patient", id="late", region=EAST)
+    probing.start()
+    until(lambda: len(probing.samples()) >= 60)
+    probing.stop()
+    paths = {path for _, path, *_ in regions[EAST].seen}
+    assert ("/fhir/Patient/late" in paths) is not kept
+    assert "/fhir/Patient/old" in paths
 
 
 def test_lag_grows_until_the_patient_is_readable(regions: dict[str, Region], ledger: Ledger) -> None:
