@@ -3,7 +3,7 @@
 Primary and secondary go side by side. The global stack looks up what they made, so it can be planned once both exist,
 and it goes first when all is destroyed.
 
-A first deployment that nobody has to confirm does not wait for whole regional stacks: the global stack is planned once
+An unattended first deployment does not wait for whole regional stacks: the global stack is planned once
 the resources that it looks up exist, and applied once those that it refers to by name exist as well. Most of what is
 left of the regional stacks then is Terraform's provider waiting for S3 to settle.
 """

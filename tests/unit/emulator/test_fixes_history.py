@@ -1,4 +1,4 @@
-"""What happened is kept for as long as somebody may ask for it, and no longer."""
+"""The history that the services keep is bounded by count and by age."""
 
 import time
 from collections.abc import Iterator
