@@ -7,14 +7,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from support.platform import REGIONS, SUFFIX, Deployed
+from support.platform import REGIONS, SUFFIX, Deployed, eventually
 
 PARTITION = "$platform#heartbeat"
 
 
 @contextmanager
 def subscribed(deployed: Deployed) -> Iterator[dict[str, "Messages"]]:
-    """A queue for each region that the region's topic delivers to."""
+    """A queue for each region that the region's topic delivers to.
+
+    It begins when no alarm is in ALARM: one that an earlier test has raised would not be raised again.
+    """
+    eventually(lambda: quiet(deployed), seconds=300)
     messages, subscriptions = {}, []
     for region in REGIONS:
         sqs, sns = deployed.client("sqs", region), deployed.client("sns", region)
@@ -112,6 +116,13 @@ def in_alarm(deployed: Deployed, region: str) -> set[str]:
         for kind in ("MetricAlarms", "CompositeAlarms")
         for alarm in page[kind]
     }
+
+
+def quiet(deployed: Deployed) -> bool:
+    """Whether no alarm of either region is in ALARM after a round of both sentinels."""
+    for region in REGIONS:
+        watch(deployed, region)
+    return not any(in_alarm(deployed, region) for region in REGIONS)
 
 
 def without_data(deployed: Deployed, region: str) -> set[str]:
