@@ -10,7 +10,7 @@ from xdist.remote import Producer
 
 from support import run
 from support.deployments import Deployments, Ready
-from support.platform import REGIONS, Deployed
+from support.platform import REGIONS, Deployed, patient
 from support.scheduling import OF_ONE_DEPLOYMENT, Scheduling, from_nothing, needs_a_deployment, order
 
 # A parent that runs the tests in the background may have SIGINT ignored, and every child would inherit that.
@@ -98,6 +98,22 @@ def apis(deployed: Deployed) -> Iterator[dict[str, httpx.Client]]:
     yield clients
     for client in clients.values():
         client.close()
+
+
+@pytest.fixture(scope="module")
+def patient_id(deployed: Deployed, apis: dict[str, httpx.Client]) -> str:
+    """The id of a patient that both regions have."""
+    answer = apis[REGIONS[0]].post("/fhir/Patient", json=patient())
+    assert answer.status_code == 201, answer.text
+    deployed.settle()
+    return str(answer.json()["id"])
+
+
+@pytest.fixture(scope="module")
+def objects(deployed: Deployed) -> Iterator[httpx.Client]:
+    """A client without credentials, for presigned addresses."""
+    with deployed.http() as client:
+        yield client
 
 
 @pytest.fixture(params=REGIONS)

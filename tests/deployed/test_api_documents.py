@@ -27,7 +27,6 @@ from support.platform import (
     eventually,
     issue_code,
     letter,
-    patient,
     reference,
     upload_of,
 )
@@ -39,22 +38,6 @@ Apis = dict[str, httpx.Client]
 def holds(deployed: Deployed, region: str, document: str) -> bool:
     """Whether a region has both regions' heads, the marker, and the two versions of a confirmed document."""
     return [item[:2] for item in record_items(deployed, region, document)] == ["he", "he", "pe", "v#", "v#"]
-
-
-@pytest.fixture(scope="module")
-def patient_id(deployed: Deployed, apis: Apis) -> str:
-    """A patient whom both regions know."""
-    answer = apis[EAST].post("/fhir/Patient", json=patient())
-    assert answer.status_code == 201, answer.text
-    deployed.settle()
-    return str(answer.json()["id"])
-
-
-@pytest.fixture(scope="module")
-def objects(deployed: Deployed) -> Iterator[httpx.Client]:
-    """Somebody who has nothing but addresses."""
-    with deployed.http() as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The test run as a whole: which process it is, and what every process that it starts is told about it."""
+"""Which process a test run ends with, and the environment of the programs that the run starts."""
 
 import os
 from typing import Final

@@ -4,18 +4,23 @@ At ten times the speed of real time, and with the control planes of Route 53, IA
 the fault itself.
 """
 
-import time
+from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
 from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator.conditions import DoorFault
 from support.drills import SCALE
-from support.platform import REGIONS, Deployed, eventually
+from support.platform import REGIONS, SUFFIX, Deployed, eventually
 from support.traffic import Fault, blackhole, denied, door, errors, healthy, named, refused, seen, throttled
 
 PRIMARY, SECONDARY = REGIONS
+FAILURE_THRESHOLD: Final = 3
+"""How many failures in a row make an endpoint unhealthy, with the default settings."""
+Probe = tuple[str, float]
+"""The region of a health checker, and when it probed, in seconds since the epoch."""
 
 
 @pytest.fixture
@@ -54,7 +59,26 @@ def test_with_both_regions_unhealthy_dns_answers_with_both(fast: Deployed) -> No
 
 def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
     with door(fast, PRIMARY, DoorFault(mode="slow", delay_seconds=0.3)):
-        # More than three checks in a row.
-        time.sleep(5 * 10 / SCALE)
+        found = probes(fast)
+
+        def enough() -> bool:
+            """Whether every checker has probed the slow region more often than it takes to find it unhealthy."""
+            found.update(probes(fast))
+            counts = Counter(checker for checker, _ in found)
+            # The first probe of each may be from before.
+            return min(counts.values(), default=0) > FAILURE_THRESHOLD + 1
+
+        eventually(enough)
         assert healthy(fast) == set(REGIONS)
         assert named(fast) == set(REGIONS)
+
+
+def probes(deployed: Deployed) -> set[Probe]:
+    """The newest probe of the primary region's endpoint by each health checker."""
+    name = f"endpoint-primary-{SUFFIX}"
+    return {
+        (seen.region, seen.epoch)
+        for check in deployed.emulator.checks().values()
+        if check.name.endswith(name)
+        for seen in check.observations
+    }

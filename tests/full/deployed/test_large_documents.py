@@ -1,32 +1,15 @@
 """A document that is too large for one request is sent in parts."""
 
 import hashlib
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from support.documents import announced, attachment, becomes, downloaded, read, versions
-from support.platform import REGIONS, Deployed, letter, offer, patient
+from support.platform import REGIONS, Deployed, letter, offer
 
 EAST, WEST = REGIONS
 Apis = dict[str, httpx.Client]
-
-
-@pytest.fixture(scope="module")
-def patient_id(deployed: Deployed, apis: Apis) -> str:
-    """A patient whom both regions know."""
-    answer = apis[EAST].post("/fhir/Patient", json=patient())
-    assert answer.status_code == 201, answer.text
-    deployed.settle()
-    return str(answer.json()["id"])
-
-
-@pytest.fixture(scope="module")
-def objects(deployed: Deployed) -> Iterator[httpx.Client]:
-    """Somebody who has nothing but addresses."""
-    with deployed.http() as client:
-        yield client
 
 
 @pytest.mark.parametrize(("honest", "status"), [(True, "final"), (False, "entered-in-error")])

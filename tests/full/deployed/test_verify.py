@@ -30,7 +30,7 @@ def beating(deployed: Deployed) -> Deployed:
 
 @pytest.fixture(scope="module")
 def noted(beating: Deployed) -> set[str]:
-    """What there is to note before any damage: nobody is subscribed."""
+    """The problems of an undamaged platform: its topics have no subscriber."""
     done, _ = verified(beating)
     return {told(finding) for finding in done.findings if finding.severity == "note"}
 

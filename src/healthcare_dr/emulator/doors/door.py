@@ -72,8 +72,10 @@ class _Connection(HttpToolsProtocol):
         self._door = door
         self.outer: _FreezableTransport | None = None
 
+    # uvicorn itself narrows the argument of asyncio's protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.outer = _FreezableTransport(transport)
+        # It has the methods of a transport, which asyncio declares as classes alone.
         super().connection_made(self.outer)  # type: ignore[arg-type]
         self._door.opened(self)
 

@@ -72,11 +72,11 @@ class ServicesUnreachable(Exception):  # noqa: N818 - a condition of the other p
     """The services process gave no answer."""
 
 
-class InvalidRequest(Exception):  # noqa: N818
+class InvalidRequest(Exception):  # noqa: N818 - the client's error, not one of this process
     """The request cannot be sent on: a header holds what HTTP does not allow."""
 
 
-class ClientLeft(Exception):  # noqa: N818
+class ClientLeft(Exception):  # noqa: N818 - an event, not an error
     """The client closed its connection before it was answered."""
 
 

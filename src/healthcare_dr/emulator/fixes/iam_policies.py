@@ -16,7 +16,7 @@ from ministack.core.responses import _account_from_sts_session, get_account_id
 from ministack.core.router import extract_access_key_id
 
 # Imported first: it binds `_principal_keys` when it is imported, and has to bind ministack's.
-from ministack.services import sts  # noqa: F401
+from ministack.services import sts  # noqa: F401 - for the effect of importing it
 
 # The platform has some forty policies; a resource policy counts once for each session that uses it.
 DOCUMENTS = 1024
@@ -200,8 +200,7 @@ def read_a_caller_only_where_it_matters() -> None:
             if not key:
                 return fallback
             credential = iam_evaluator.resolve_credential(key, _account_from_sts_session(key) or get_account_id())
-        except Exception:  # noqa: BLE001
-            # As ministack's: what cannot be resolved is root of the account in resource policies.
+        except Exception:  # noqa: BLE001 - as ministack's: what cannot be resolved is root in resource policies
             return fallback
         return getattr(credential, "principal_arn", "") or fallback
 

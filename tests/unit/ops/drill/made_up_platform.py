@@ -1,4 +1,4 @@
-"""A made-up platform to drill, whose clock moves when somebody sleeps."""
+"""A simulated platform to drill, on a clock that only `sleep` moves forward."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field

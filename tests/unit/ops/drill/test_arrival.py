@@ -19,7 +19,7 @@ from unit.ops.drill.made_up_platform import EAST, WEST, Merging
 
 @dataclass
 class Data:
-    """The secondary region's data, whose clock moves when somebody sleeps."""
+    """The secondary region's data, on a clock that only `sleep` moves forward."""
 
     now: float = 100.0
     arrives: dict[int, float] = field(default_factory=dict)
