@@ -1,9 +1,12 @@
 """How many calls of a function run at once."""
 
+import base64
+import io
 import json
 import ssl
 import time
 import uuid
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -65,3 +68,75 @@ def test_who_waits_for_a_process_too_long_is_throttled(make_function: Callable[.
             functions.invoke(FunctionName=arn, Payload=b"0")
         assert all("FunctionError" not in call.result() for call in busy)
     assert functions.invoke(FunctionName=arn, Payload=b"0")["StatusCode"] == 200
+
+
+PROCESS = """
+import os, signal, sys
+
+def handler(event, context):
+    print("logged", os.environ["AWS_LAMBDA_FUNCTION_NAME"])
+    if event == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if event == "kill the parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+    return {
+        "parent": os.getppid(),
+        "file": os.path.realpath(__file__),
+        "descriptors": [os.readlink(f"/proc/self/fd/{number}").partition(":")[0] for number in range(3)],
+        "others": len([entry for entry in os.listdir("/proc/self/fd") if int(entry) > 2]),
+        "loaded": "botocore.session" in sys.modules,
+    }
+"""
+
+
+def test_processes_of_functions_are_forks_with_streams_and_variables_of_their_own(
+    make_function: Callable[..., str], holds_only_when_mended: Callable[[Callable[[Clients], bool]], None]
+) -> None:
+    def forked(client: Clients) -> bool:
+        names = [f"forked-{uuid.uuid4()}" for _ in range(2)]
+        found = []
+        for name in names:
+            arn = make_function(client, name, PROCESS)
+            answer = client("lambda").invoke(FunctionName=arn, Payload=b"0", LogType="Tail")
+            found.append(json.load(answer["Payload"]))
+            assert f"logged {name}" in base64.b64decode(answer["LogResult"]).decode()
+            assert found[-1]["descriptors"] == ["pipe"] * 3
+        # The folder that was listed, and nothing that the fork server or another function has open.
+        assert all(one["others"] == 1 for one in found)
+        # Those of one zip share its files, so that its modules are compiled once.
+        return found[0]["file"] == found[1]["file"] and all(one["loaded"] for one in found)
+
+    holds_only_when_mended(forked)
+
+
+def test_a_function_that_dies_or_kills_its_parent_is_started_anew(
+    make_function: Callable[..., str], mended: Clients
+) -> None:
+    arn = make_function(mended, f"dying-{uuid.uuid4()}", PROCESS)
+
+    def call(event: str) -> Any:
+        return mended("lambda").invoke(FunctionName=arn, Payload=json.dumps(event).encode())
+
+    first = json.load(call("")["Payload"])
+    assert "FunctionError" in call("die")
+    assert json.load(call("")["Payload"])["parent"] == first["parent"]
+    assert "FunctionError" not in call("kill the parent")
+    assert "FunctionError" in call("die")
+    assert json.load(call("")["Payload"])["parent"] != first["parent"]
+
+
+def test_a_function_that_brings_its_own_botocore_gets_it(mended: Clients, make_role: Callable[..., str]) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as package:
+        package.writestr("botocore/__init__.py", "own = True\n")
+        package.writestr("function.py", "import botocore\n\ndef handler(event, context):\n    return botocore.own\n")
+    name = f"bundled-{uuid.uuid4()}"
+    role = make_role(mended, name, trust={"Principal": {"Service": "lambda.amazonaws.com"}})
+    mended("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Handler="function.handler",
+        Role=role,
+        Code={"ZipFile": archive.getvalue()},
+    )
+    assert json.load(mended("lambda").invoke(FunctionName=name)["Payload"]) is True

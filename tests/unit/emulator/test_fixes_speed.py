@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import threading
 import time
 import uuid
@@ -66,10 +67,29 @@ def test_copies_of_items_share_nothing_that_can_change() -> None:
     value = {"M": {"list": {"L": [{"S": "a"}, {"B": b"b"}, {"BOOL": True}, {"SS": ["c"]}]}}, "other": {1, 2}}
     copied = dynamodb_expressions.copied(value)
     assert copied == value == copy.deepcopy(value)
+    copied["M"]["list"]["L"][2]["BOOL"] = False
     copied["M"]["list"]["L"][3]["SS"].append("d")
     copied["other"].add(3)
-    assert value["M"]["list"]["L"][3] == {"SS": ["c"]}  # type: ignore[index]
+    assert value["M"]["list"]["L"][2:] == [{"BOOL": True}, {"SS": ["c"]}]  # type: ignore[index]
     assert value["other"] == {1, 2}
+
+
+def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamodb_expressions, "MOST_SHARED", 2)
+    long = "x" * (dynamodb_expressions.LONGEST_SHARED + 1)
+    item = {"pk": {"S": "a"}, "same": {"S": "a"}, "n": {"N": "1"}, "long": {"S": long}, "list": {"L": [{"S": "b"}]}}
+    text = json.dumps({"TableName": "S", "Item": item, "S": 1})
+    requests = dynamodb_expressions.Requests()
+    first, second = (requests.loads(each) for each in (text, text.encode()))
+    assert first == second == json.loads(text)
+    assert first["Item"]["pk"] is first["Item"]["same"] is second["Item"]["pk"]
+    assert first["Item"]["list"]["L"][0] is second["Item"]["list"]["L"][0]
+    # What ministack alters, or what may be large, is each request's own.
+    assert all(first["Item"][name] is not second["Item"][name] for name in ("n", "long"))
+    # A bounded number of values is kept.
+    assert requests.loads('[{"S": "a"}, {"S": "c"}, {"S": "d"}]') == [{"S": "a"}, {"S": "c"}, {"S": "d"}]
+    assert requests.loads('{"S": "a"}') is not first["Item"]["pk"]
+    assert [requests.loads('{"S": 1}'), requests.loads("{}")] == [{"S": 1}, {}]
 
 
 @pytest.mark.usefixtures("restored")

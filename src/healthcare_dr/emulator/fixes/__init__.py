@@ -55,6 +55,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     dynamodb_access.tell_policies_the_leading_keys,
     dynamodb_expressions.cache_parsed_expressions,
     dynamodb_expressions.copy_items_as_trees,
+    dynamodb_expressions.share_equal_parts_of_items,
     dynamodb_reads.count_what_a_read_reads,
     dynamodb_reads.tell_what_a_batch_read_costs,
     dynamodb_restores.restore_what_was_there_then,
@@ -85,6 +86,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     lambda_runtime.show_functions_only_their_runtime,
     lambda_runtime.hold_versions_to_the_reserved_concurrency,
     lambda_runtime.let_bursts_wait_for_a_worker,
+    lambda_workers.start_functions_as_forks,
     lambda_workers.invoke_in_one_thread,
     lambda_workers.invoke_on_threads_that_exist,
 )
