@@ -52,8 +52,10 @@ def roles_of(processes: Iterable[ProcessTimes], roots: Mapping[str, int]) -> dic
 def ticks_by_role(processes: Collection[ProcessTimes], roots: Mapping[str, int]) -> dict[str, int]:
     """Clock ticks spent so far by role. What ended children have spent counts for `functions`."""
     ticks = dict.fromkeys((*roots, FUNCTIONS), 0)
-    for pid, role in roles_of(processes, roots).items():
-        process = next(item for item in processes if item.pid == pid)
+    roles = roles_of(processes, roots)
+    for process in processes:
+        if (role := roles.get(process.pid)) is None:
+            continue
         ticks[role] += process.own
         ticks[FUNCTIONS] += process.reaped
     return ticks

@@ -20,7 +20,6 @@ from itertools import cycle
 from typing import Any
 
 BUCKET_SECONDS = 1.0
-LAST_SUCCESSES_SECONDS = 120.0
 
 
 class NoAnswerError(Exception):
