@@ -1,6 +1,7 @@
 """uvicorn's HTTP/1.1 protocol as the processes of the embedded AWS serve it: parsed in C, without access logs."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,6 +14,8 @@ KEEP_ALIVE_SECONDS = 75
 GRACEFUL_SECONDS = 3
 TLS_SHUTDOWN_SECONDS = 0.5
 
+logger = logging.getLogger("healthcare_dr.emulator")
+
 
 class Loop(uvloop.Loop):
     """The event loop of both processes. It closes TLS connections without waiting half a minute for idle clients."""
@@ -23,11 +26,29 @@ class Loop(uvloop.Loop):
         return cast(asyncio.Server, await super().create_server(*args, **options))
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol of one connection, which also logs a request whose client left before it was answered.
+
+    The request may have been carried out: a client that repeats it may hear that what it wants to create exists.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # Connections of the edge have no address: there, clients leave whenever they have waited long enough.
+        if self.client is not None and self.cycle and not self.cycle.response_complete:
+            logger.warning(
+                "The client of %s %s left before it was answered (%s)",
+                self.scope["method"],
+                self.scope["path"],
+                exc or "it closed the connection",
+            )
+        super().connection_lost(exc)
+
+
 def http_config(application: Any, **options: Any) -> uvicorn.Config:
     """Return the configuration that every HTTP server of the embedded AWS shares; `options` are uvicorn's."""
     return uvicorn.Config(
         application,
-        http=HttpToolsProtocol,
+        http=Protocol,
         ws="none",
         log_config=None,
         access_log=False,
@@ -40,8 +61,8 @@ def http_config(application: Any, **options: Any) -> uvicorn.Config:
     )
 
 
-def protocol_factory(config: uvicorn.Config, state: ServerState) -> Callable[[], HttpToolsProtocol]:
+def protocol_factory(config: uvicorn.Config, state: ServerState) -> Callable[[], Protocol]:
     """Return what makes the protocol of one connection, for servers that uvicorn does not start itself."""
     if not config.loaded:
         config.load()
-    return lambda: HttpToolsProtocol(config=config, server_state=state, app_state={})
+    return lambda: Protocol(config=config, server_state=state, app_state={})

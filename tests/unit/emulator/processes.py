@@ -56,10 +56,16 @@ def pid_of(emulator: Emulator) -> int:
 def processes_of(emulator: Emulator) -> list[int]:
     """Return the ids of its processes and of the functions' processes."""
     own = list(emulator.processes().values())
-    return own + [child for pid in own for child in children_of(pid)]
+    return own + [process for pid in own for process in descendants_of(pid)]
+
+
+def descendants_of(pid: int) -> list[int]:
+    """Return the ids of its children and of theirs: functions' processes are children of the fork server."""
+    return [process for child in children_of(pid) for process in (child, *descendants_of(child))]
 
 
 def children_of(pid: int) -> list[int]:
+    """Return the ids of the processes that it has started and that still run."""
     listing = subprocess.run(["ps", "-eo", "pid=,ppid="], check=True, capture_output=True, text=True).stdout  # noqa: S607
     pairs = [line.split() for line in listing.splitlines()]
     return [int(child) for child, parent in pairs if int(parent) == pid]

@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.process import KINDS, Kind
@@ -23,6 +24,7 @@ from unit.emulator.processes import (
     START,
     children_of,
     create_one_of_each,
+    descendants_of,
     ends,
     lives,
     pid_of,
@@ -44,7 +46,8 @@ def test_a_killed_process_takes_its_functions_with_it_and_its_loss_is_known(
     create_one_of_each(client)
     client("lambda").invoke(FunctionName=make_function(client, "worker", SHOW_ENVIRONMENT))
     process = pid_of(fresh)
-    workers = children_of(process)
+    workers = descendants_of(process)
+    assert len(workers) > 1
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     assert all(ends(worker) for worker in workers)
@@ -238,3 +241,16 @@ def test_it_keeps_no_file_of_its_caller_open(fresh: Emulator) -> None:
     with open(reading, "rb") as pipe:  # noqa: PTH123 - a descriptor
         os.set_blocking(reading, False)
         assert pipe.read() == b""
+
+
+def test_a_client_that_leaves_before_it_is_answered_is_logged(
+    fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
+) -> None:
+    fresh.start()
+    client = clients_of(fresh)
+    slow = make_function(client, "slow", "import time\n\ndef handler(event, context):\n    time.sleep(5)\n")
+    hasty = Config(read_timeout=1, retries={"total_max_attempts": 1})
+    with pytest.raises(ReadTimeoutError):
+        client("lambda", config=hasty).invoke(FunctionName=slow)
+    log = fresh.home / "services.log"
+    assert eventually(lambda: "/invocations left before it was answered" in log.read_text())

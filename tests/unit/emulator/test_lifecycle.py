@@ -15,8 +15,8 @@ from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.processes import (
     SHOW_ENVIRONMENT,
-    children_of,
     create_one_of_each,
+    descendants_of,
     listening,
     lives,
     pid_of,
@@ -77,8 +77,8 @@ def test_it_ends_with_its_functions_and_leaves_no_temporary_file(
     function = make_function(clients_of(fresh), "worker", SHOW_ENVIRONMENT)
     clients_of(fresh)("lambda").invoke(FunctionName=function)
     process = pid_of(fresh)
-    workers = children_of(process)
-    assert workers
+    workers = descendants_of(process)
+    assert len(workers) > 1
     fresh.stop()
     assert not lives(process)
     assert not [worker for worker in workers if lives(worker)]

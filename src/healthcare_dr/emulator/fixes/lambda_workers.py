@@ -40,6 +40,7 @@ START_SECONDS = 0.01
 CHUNK = 1 << 16
 PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
 ANSWER_BYTES = 32  # a process number
+END_SECONDS = 5.0
 # How many lines of a function's own output are passed over before its answer, as in ministack.
 MOST_LINES = 200
 
@@ -271,6 +272,15 @@ class ForkServer:
             for pipe in (asked, answered, logged):
                 os.close(pipe)
 
+    def stop(self) -> None:
+        """End the process; what it has started goes on."""
+        with self._lock:
+            if self._control is not None and self._process is not None:
+                self._control.close()
+                self._control = None
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(END_SECONDS)
+
     def _ask(self, order: bytes, streams: tuple[int, int, int]) -> tuple[int, int]:
         for _ in range(2):
             control = self._control or self._begin()
@@ -321,7 +331,14 @@ def start_functions_as_forks() -> None:
         PIPE, DEVNULL, STDOUT = subprocess.PIPE, subprocess.DEVNULL, subprocess.STDOUT
         Popen = staticmethod(start)
 
-    lambda_runtime.subprocess = Subprocess
+    reset_inner = lambda_runtime.reset
+
+    def reset() -> None:
+        reset_inner()
+        for server in servers.values():
+            server.stop()
+
+    lambda_runtime.subprocess, lambda_runtime.reset = Subprocess, reset
 
 
 def _share(code: Path) -> None:
