@@ -8,6 +8,7 @@ process's standard input, output and error. It answers with the number of the pr
 (`pidfd_open(2)`), and ends when the socket is closed.
 """
 
+import functools
 import gc
 import json
 import os
@@ -19,6 +20,8 @@ from contextlib import suppress
 from typing import Any
 
 STANDARD_STREAMS = 3
+SERVICES = ("dynamodb", "kms", "s3", "sts")
+"""Those that the platform's functions call."""
 # Of an order: a function has up to 4 KB of variables and inherits those of the services.
 MOST_BYTES = 1 << 17
 
@@ -27,9 +30,14 @@ def load() -> None:
     """Load what AWS's runtime for Python brings along, so that forks share its memory."""
     with suppress(ImportError):
         import botocore.session
+        from botocore.loaders import JSONFileLoader
 
-        # The first client loads what signs and what sends.
-        botocore.session.get_session().create_client("dynamodb", region_name="us-east-1")
+        # Otherwise each session parses the descriptions of its services anew, up to 15 MB each.
+        parsed = functools.cache(JSONFileLoader().load_file)
+        JSONFileLoader.load_file = lambda _, path: parsed(path)
+        # A client loads what signs and what sends.
+        for service in SERVICES:
+            botocore.session.get_session().create_client(service, region_name="us-east-1")
     gc.collect()
     # Otherwise the collector of a fork would write to every object, and every page would be copied.
     gc.freeze()
