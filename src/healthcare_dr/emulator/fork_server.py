@@ -1,7 +1,8 @@
 """The process that the processes of Python functions are forks of: it has loaded what each of them loads.
 
-Loading botocore takes a third of a second of processor time and 20 MB of memory, which each process of each function
-would pay again. This text is run by the functions' own interpreter, so it imports nothing of ours.
+Loading botocore and the descriptions of AWS's services takes 0.35 s of processor time and half of the memory of a
+process, which each process of each function would pay again. This text is run by the functions' own interpreter, so it
+imports nothing of ours.
 
 It is told on a socket what to start: a JSON object with `script`, `folder` and `environment`, together with the new
 process's standard input, output and error. It answers with the number of the process and a descriptor of it
