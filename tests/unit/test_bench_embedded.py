@@ -127,6 +127,11 @@ def test_items_are_sized_on_the_wire_and_in_memory() -> None:
     item = {"pk": {"S": "four"}, "list": {"L": [{"N": "12"}, {"S": "abc"}]}, "map": {"M": {"a": {"B": b"xy"}}}}
     assert wire_bytes(item) == len("pkfour") + len("list12abc") + len("mapaxy")
     assert resident_bytes({"a": ["b"]}) == sum(map(sys.getsizeof, ({"a": None}, "a", ["b"], "b")))
+    long = "x" * 65
+    once = [{"a": {"S": "b"}, "c": {"S": long}, "n": {"N": "1"}}]
+    again = sum(map(sys.getsizeof, (once[0], {"S": long}, long, {"N": "1"})))
+    # The list of two is one pointer larger than that of one.
+    assert resident_bytes(once * 2) == resident_bytes(once) + again + sys.getsizeof([1, 1]) - sys.getsizeof([1])
 
 
 def test_stat_is_parsed_whatever_the_command_is_called() -> None:
