@@ -6,7 +6,7 @@ imports nothing of ours.
 
 It is told on a socket what to start: a JSON object with `script`, `folder` and `environment`, together with the new
 process's standard input, output and error. It answers with the number of the process and a descriptor of it
-(`pidfd_open(2)`), and ends when the socket is closed.
+(`pidfd_open(2)`). When the socket is closed, it ends, and with it everything that it has started.
 """
 
 import functools
@@ -15,10 +15,11 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 STANDARD_STREAMS = 3
 SERVICES = ("dynamodb", "kms", "s3", "sts")
@@ -58,7 +59,7 @@ def serve(control: socket.socket) -> dict[str, Any]:
                 continue
             order, streams, _, _ = socket.recv_fds(control, MOST_BYTES, STANDARD_STREAMS)
             if not order:
-                sys.exit()
+                end(running)
             number = os.fork()
             if number == 0:
                 for target, stream in enumerate(streams):
@@ -74,6 +75,15 @@ def serve(control: socket.socket) -> dict[str, Any]:
             socket.send_fds(control, [str(number).encode()], [process])
             for stream in streams:
                 os.close(stream)
+
+
+def end(running: dict[int, int]) -> NoReturn:
+    """Kill and collect the processes, given by descriptor and number, then exit."""
+    for descriptor, number in running.items():
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.waitpid(number, 0)
+    sys.exit()
 
 
 def main() -> None:

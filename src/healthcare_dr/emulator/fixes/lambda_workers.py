@@ -273,7 +273,7 @@ class ForkServer:
                 os.close(pipe)
 
     def stop(self) -> None:
-        """End the process; what it has started goes on."""
+        """End the process, and with it those that it has started."""
         with self._lock:
             if self._control is not None and self._process is not None:
                 self._control.close()
