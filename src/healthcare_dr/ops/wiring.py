@@ -78,7 +78,7 @@ def deployment_of(settings: Settings, target: Target, *, progress: Progress, int
             environment=target.child_environment() | {"TF_CLI_CONFIG_FILE": str(source.cli_configuration)},
             interrupts=interrupts,
         ),
-        synthesize=partial(synthesize, settings),
+        synthesize=partial(synthesize, settings, check=interrupts.check),
         root=environment_root(settings, target.name),
         parallel_init=source.mirror is not None,
         progress=progress,
