@@ -5,9 +5,12 @@
 """
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +29,9 @@ SIX_YEARS_IN_DAYS = 2192
 # The request intervals Route 53 offers, in seconds.
 HEALTH_CHECK_INTERVALS = (10, 30)
 
+# One partition is one account and one identity: nothing replicates or is looked up across its border.
+PARTITION = "aws"
+
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$", max_length=254)]
@@ -37,8 +43,8 @@ TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - the variable's name
 ALLOWED = {
     "home": "a folder, or a place where one can be made",
     "environment_suffix": "1 to 20 of a-z, 0-9 and -, neither first nor last a -",
-    "primary_region": "an AWS region such as us-east-1",
-    "secondary_region": "an AWS region such as us-west-2",
+    "primary_region": "an AWS region such as us-east-1, and not of China, a government or another partition",
+    "secondary_region": "an AWS region such as us-west-2, and not of China, a government or another partition",
     "primary_cidr": "an IPv4 network from /16 to /20, such as 10.0.0.0/16",
     "secondary_cidr": "an IPv4 network from /16 to /20, such as 10.1.0.0/16",
     "health_check_interval": "10 or 30 (seconds)",
@@ -120,6 +126,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_emails(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("primary_region", "secondary_region")
+    @classmethod
+    def _region_of_the_partition(cls, value: str) -> str:
+        if value not in known_regions():
+            raise ValueError("not a region of the partition aws")
+        return value
 
     @field_validator("primary_cidr", "secondary_cidr")
     @classmethod
@@ -206,6 +219,17 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+@cache
+def known_regions() -> frozenset[str]:
+    """The regions of the partition `aws`, of which botocore keeps a list; importing botocore would take long."""
+    found = find_spec("botocore")
+    if found is None or found.origin is None:
+        raise SettingsError("botocore is not installed: install the requirements anew with `make setup`")
+    listed = json.loads((Path(found.origin).parent / "data" / "partitions.json").read_text(encoding="utf-8"))
+    (regions,) = (partition["regions"] for partition in listed["partitions"] if partition["id"] == PARTITION)
+    return frozenset(regions)
 
 
 def variable_names() -> tuple[str, ...]:

@@ -125,10 +125,18 @@ def test_a_wrong_tenant_is_one_line(hdr: Run) -> None:
     assert only_line(hdr("token", "--tenant", "a#b")).startswith("hdr: --tenant 'a#b' is not allowed")
 
 
-def test_nothing_deployed_has_no_outputs_and_is_not_healthy(hdr: Run, tmp_path: Path) -> None:
-    result = hdr("outputs", "--json", "--outputs-file", "cfn-outputs/flat-outputs.json")
-    assert json.loads(result.stdout) == {}
-    assert json.loads((tmp_path / "cfn-outputs/flat-outputs.json").read_text()) == {}
+@pytest.mark.parametrize("options", [(), ("--json",), ("--outputs-file", "cfn-outputs/flat-outputs.json")])
+def test_nothing_deployed_has_no_outputs(hdr: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    result = hdr("outputs", *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert (
+        only_line(result) == "hdr: nothing is deployed to embedded with the suffix dev: begin with `hdr up`, "
+        "or name another with ENVIRONMENT_SUFFIX"
+    )
+    assert not (tmp_path / "cfn-outputs").exists()
+
+
+def test_nothing_deployed_is_not_healthy(hdr: Run) -> None:
     result = hdr("status", "--json")
     assert result.exit_code == 1
     status = json.loads(result.stdout)
@@ -156,7 +164,8 @@ def test_outputs_from_a_bucket_are_asked_of_aws_alone(hdr: Run) -> None:
     result = hdr("outputs", "--target", "aws", AWS_ENDPOINT_URL=endpoint, HDR_STATE_BUCKET="states")
     assert result.exit_code == 1
     assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
-    assert hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint).stdout == "{}\n"
+    local = hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint)
+    assert only_line(local).startswith("hdr: nothing is deployed to aws with the suffix dev: begin with `hdr deploy")
 
 
 @pytest.mark.parametrize("lifetime", ["0", "86401", "99999999999999"])
