@@ -1,6 +1,7 @@
 """The `hdr` command: help, exit codes, one clear line for every error."""
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
@@ -213,8 +215,6 @@ def test_missing_credentials_are_one_line(hdr: Run) -> None:
 
 
 def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None:
-    import typer
-
     for error, code in (
         (DeploymentError("x"), 1),
         (SettingsError("x"), 2),
@@ -230,6 +230,30 @@ def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None
             command(fail)()
         assert left.value.exit_code == code
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "hdr: No space left on device: make room on that disk; "),
+        (
+            OSError(errno.EACCES, "Permission denied", "/of/another"),
+            "hdr: /of/another: Permission denied: let this user write there, or choose another place with HDR_HOME",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), "hdr: Too many open files: allow more open files"),
+        (TimeoutError(), "hdr: TimeoutError: mend that, and try again"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as left:
+        command(fail)()
+    assert left.value.exit_code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(said)
+    assert told.count("\n") == 1
 
 
 def test_a_defect_of_ours_is_not_hidden() -> None:
@@ -249,8 +273,9 @@ def test_help_and_tokens_do_not_load_the_heavy_parts() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
-    """A real process, and a real signal."""
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path, times: int) -> None:
+    """A real process, and real signals; the second comes while the command tidies up, which takes for ever."""
     script = (
         "import time\n"
         "from healthcare_dr import cli\n"
@@ -258,6 +283,38 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
         "@cli.command\n"
         "def wait() -> None:\n"
         "    with cli.session():\n"
+        "        try:\n"
+        "            print('ready', flush=True)\n"
+        "            time.sleep(60)\n"
+        "        finally:\n"
+        "            print('tidying', flush=True)\n"
+        f"            time.sleep({60 * (times - 1)})\n"
+        "cli.app(['wait'])\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "HDR_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as child:
+        assert child.stdout is not None
+        for line in ("ready\n", "tidying\n")[:times]:
+            assert child.stdout.readline() == line
+            time.sleep(0.1)
+            child.send_signal(signal.SIGINT)
+        _, complaint = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
+
+
+def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
+    """While Python waits for a thread that does not end."""
+    script = (
+        "import threading, time\n"
+        "from healthcare_dr import cli\n"
+        "@cli.app.command()\n"
+        "@cli.command\n"
+        "def wait() -> None:\n"
+        "    with cli.session():\n"
+        "        threading.Thread(target=time.sleep, args=[60]).start()\n"
         "        print('ready', flush=True)\n"
         "        time.sleep(60)\n"
         "cli.app(['wait'])\n"
@@ -267,9 +324,11 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
     ) as child:
         assert child.stdout is not None
+        assert child.stderr is not None
         assert child.stdout.readline() == "ready\n"
         time.sleep(0.1)
         child.send_signal(signal.SIGINT)
+        assert child.stderr.readline() == "hdr: interrupted; the same command goes on from where it stopped\n"
+        child.send_signal(signal.SIGINT)
         _, complaint = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
+    assert (child.returncode, complaint) == (-signal.SIGINT, "")

@@ -1,10 +1,14 @@
 """What every command shares: its options, its progress, its reports, and how it fails."""
 
+import errno
 import functools
 import json
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -19,11 +23,32 @@ from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.tables import print_done
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from healthcare_dr.settings import load_settings
+from healthcare_dr.startup import failed_output
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-out, err = Console(), Console(stderr=True)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `command` to report it; rich would exit without a word."""
+        # rich calls this while it handles the error.
+        raise
+
+
+out, err = _Console(), _Console(stderr=True)
+HINTS = {
+    errno.ENOSPC: "make room on that disk; the same command goes on from where it stopped",
+    errno.EDQUOT: "make room within the quota; the same command goes on from where it stopped",
+    errno.EACCES: "let this user write there, or choose another place with HDR_HOME",
+    errno.EPERM: "let this user write there, or choose another place with HDR_HOME",
+    errno.EROFS: "choose a place that can be written to with HDR_HOME",
+    errno.EMFILE: "allow more open files (`ulimit -n 4096`)",
+    errno.ENFILE: "end other programs: this machine has no more open files",
+    errno.EAGAIN: "end other programs: this machine has no more processes",
+    errno.ENOMEM: "end other programs: this machine has no more memory",
+}
+"""How an operator mends what the system refuses."""
 
 
 class TargetName(StrEnum):
@@ -54,12 +79,42 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except HealthcareDrError as error:
             PlainProgress(console=err).say(f"hdr: {error}")
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            PlainProgress(console=err).say(f"hdr: {_explain(error)}")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt as stop:
+            # One more ends the process at once and without a word, instead of in a traceback.
+            with suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             code = stop.exit_code if isinstance(stop, Interrupted) else 130
             PlainProgress(console=err).say("hdr: interrupted; the same command goes on from where it stopped")
             raise typer.Exit(code) from None
 
     return run
+
+
+@contextmanager
+def complete() -> Iterator[None]:
+    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        print(f"hdr: {_explain(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _explain(error: OSError) -> str:
+    """What the system refused, and how to mend it."""
+    if (failure := failed_output()) is not None:
+        # Python would write at its end what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return f"standard output cannot be written ({failure.strerror}): send it where all of it fits"
+    reason = error.strerror or str(error) or type(error).__name__
+    hint = HINTS.get(error.errno or 0, "mend that, and try again")
+    return f"{error.filename}: {reason}: {hint}" if error.filename else f"{reason}: {hint}"
 
 
 def report(document: Any) -> None:
