@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +18,7 @@ from healthcare_dr.emulator.credentials import make_secrets, root_secret
 from healthcare_dr.emulator.free import refuse_taken
 from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
-from healthcare_dr.emulator.locks import exclusive, held
+from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, held
 from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
 from healthcare_dr.emulator.replication import pending as replication_pending
@@ -25,6 +26,9 @@ from healthcare_dr.emulator.replication import settings as replication_settings
 from healthcare_dr.emulator.route53.model import CheckStatus
 from healthcare_dr.emulator.tokens import load_key, sign
 from healthcare_dr.errors import EmulatorError
+
+# A process that runs writes its id and ports within moments.
+RECORD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -275,10 +279,24 @@ class Emulator:
         return replication_pending.ask(self._layout, self._ports) if asked else replication_pending.Pending()
 
     def _recorded(self, kind: Kind) -> tuple[int, Ports]:
-        """Return the id and the ports of a process that runs."""
-        content = json.loads(self._layout.process_file(kind).read_text())
-        pid, regions = int(content.pop("pid")), tuple(content.pop("regions"))
-        return pid, Ports(**content, regions=regions)
+        """Return the id and the ports of a process that runs, which writes them once it holds the lock.
+
+        Raises:
+            EmulatorError: the process has not written them in time, or somebody else wrote there.
+        """
+        file, deadline = self._layout.process_file(kind), time.monotonic() + RECORD_SECONDS
+        while True:
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                pid, regions = int(content.pop("pid")), tuple(content.pop("regions"))
+                return pid, Ports(**content, regions=regions)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                if time.monotonic() > deadline:
+                    raise EmulatorError(
+                        f"{file} does not say which process of the embedded AWS holds it: find that with "
+                        f"`fuser {file}`, end it, and start anew with `hdr up`"
+                    ) from None
+            time.sleep(POLL_SECONDS)
 
     def _refuse_other_ports(self) -> None:
         for kind in self._kinds:

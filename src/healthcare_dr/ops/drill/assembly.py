@@ -29,12 +29,16 @@ def heal(settings: Settings) -> tuple[str, ...]:
     """Undo what a drill that could not end by itself has left broken; says what it was.
 
     Raises:
-        DeploymentError: the embedded AWS does not run, or a fault cannot be undone.
+        DeploymentError: something is broken and the embedded AWS does not run, or a fault cannot be undone.
     """
     emulator, target = wiring.emulator_of(settings), wiring.target_of(settings, "embedded")
+    faults = _faults(settings, emulator, target)
+    if not emulator.running() and not faults.left():
+        # The next start begins in real time.
+        return ()
     target.preflight()
     emulator.set_time_scale(1)
-    return _faults(settings, emulator, target).undo_all()
+    return faults.undo_all()
 
 
 @contextmanager

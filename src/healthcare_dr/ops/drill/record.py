@@ -100,7 +100,7 @@ class RecordedFaults(ABC):
 
         try:
             return call()
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
             said = " ".join(str(error).split())
             raise DeploymentError(f"cannot {doing} ({said}); {self.hint}") from error
 

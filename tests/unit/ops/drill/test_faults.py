@@ -1,5 +1,6 @@
 """Faults of a drill: on record before they are applied, and undone by whoever reads the record."""
 
+import errno
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,8 @@ class World:
         self.policies: dict[tuple[str, str], str] = {}
         self.flags: set[tuple[str, str]] = set()
         self.fails = False
+        self.full: set[str] = set()
+        """The regions whose door cannot be changed, since the disk is full."""
 
     def state(self) -> tuple[object, ...]:
         return (dict(self.doors), self.set, self.refused, dict(self.limits), dict(self.policies), set(self.flags))
@@ -60,6 +63,8 @@ class World:
 
     def play(self, region: str, fault: DoorFault) -> None:
         self._change()
+        if region in self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.doors[region] = fault
 
     def replication(self) -> Replication:
@@ -199,6 +204,31 @@ def test_what_cannot_be_undone_stays_on_record(world: World) -> None:
     with pytest.raises(DeploymentError, match="cannot undo refused us-west-2"):
         broken.undo_all()
     assert [str(entry) for entry in outstanding(world.record)] == ["refused us-east-1", "refused us-west-2"]
+
+
+def test_what_a_full_disk_keeps_from_being_undone_stays_on_record(world: World) -> None:
+    before, broken = world.state(), faults(world)
+    broken.apply(Step.model_validate({"fault": "control-planes"}))
+    broken.apply(Step.model_validate({"fault": "refused", "region": "both"}))
+    world.full.add(WEST)
+    with pytest.raises(DeploymentError, match=r"cannot undo refused us-west-2 \(.*No space left on device\)") as caught:
+        broken.undo_all()
+    assert "\n" not in str(caught.value)
+    assert broken.left() == (f"refused {WEST}",)
+    world.full.clear()
+    assert broken.undo_all() == (f"refused {WEST}",)
+    assert world.state() == before
+
+
+def test_nothing_is_broken_that_cannot_be_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = world.state()
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(DeploymentError, match=r"cannot be written \(No space left on device\); nothing is broken"):
+        faults(world).apply(Step.model_validate({"fault": "refused", "region": "both"}))
+    assert world.state() == before
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]"])
