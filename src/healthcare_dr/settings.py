@@ -20,6 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.naming import DEFAULT_SUFFIX, SUFFIX_VARIABLE
 
 # The periods CloudWatch Logs accepts, in days (PutRetentionPolicy).
 LOG_RETENTION_DAYS = (
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    environment_suffix: Suffix = Field("dev", validation_alias="ENVIRONMENT_SUFFIX")
+    environment_suffix: Suffix = Field(DEFAULT_SUFFIX, validation_alias=SUFFIX_VARIABLE)
 
     primary_region: Region = "us-east-1"
     secondary_region: Region = "us-west-2"
@@ -214,7 +215,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f".env cannot be read: {error}; it must be a file in UTF-8") from error
     _refuse_unknown({**written, **os.environ})
     if "environment_suffix" in overrides:
-        overrides["ENVIRONMENT_SUFFIX"] = overrides.pop("environment_suffix")
+        overrides[SUFFIX_VARIABLE] = overrides.pop("environment_suffix")
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -245,8 +246,8 @@ def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
     for name in sorted(environment):
         if name.upper() in known:
             continue
-        if difflib.get_close_matches(name.upper(), ["ENVIRONMENT_SUFFIX"], cutoff=0.9):
-            raise SettingsError(f"{name} is not a setting; did you mean ENVIRONMENT_SUFFIX?")
+        if difflib.get_close_matches(name.upper(), [SUFFIX_VARIABLE], cutoff=0.9):
+            raise SettingsError(f"{name} is not a setting; did you mean {SUFFIX_VARIABLE}?")
         if name.upper().startswith("HDR_"):
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             hint = f"; did you mean {near[0]}?" if near else "; see .env.example for those that are"
@@ -257,8 +258,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
     if not location:
         return str(problem["msg"]).removeprefix("Value error, ")
-    field = "environment_suffix" if location[0] == "ENVIRONMENT_SUFFIX" else location[0].lower()
-    name = "ENVIRONMENT_SUFFIX" if field == "environment_suffix" else f"HDR_{field.upper()}"
+    field = "environment_suffix" if location[0] == SUFFIX_VARIABLE else location[0].lower()
+    name = SUFFIX_VARIABLE if field == "environment_suffix" else f"HDR_{field.upper()}"
     allowed = ALLOWED.get(field) or _range(field) or str(problem["msg"]).removeprefix("Input should be ")
     return f"{name}={str(problem['input'])!r} is not allowed: it must be {allowed}"
 

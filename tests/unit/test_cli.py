@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,9 +14,13 @@ from pathlib import Path
 import pytest
 import typer
 
+from free_ports import free_port
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
+from healthcare_dr.cli.frame import err
+from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import DeploymentError, SettingsError
+from healthcare_dr.ops.progress import LiveProgress
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from unit.command import Run, only_line
 
@@ -168,6 +173,56 @@ def test_outputs_from_a_bucket_are_asked_of_aws_alone(hdr: Run) -> None:
     assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
     local = hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint)
     assert only_line(local).startswith("hdr: nothing is deployed to aws with the suffix dev: begin with `hdr deploy")
+
+
+@pytest.mark.parametrize(
+    ("further", "address", "kind"),
+    [
+        (0, "127.0.0.1", socket.SOCK_STREAM),
+        (1, "127.0.0.1", socket.SOCK_STREAM),
+        (2, "127.0.0.3", socket.SOCK_STREAM),
+        (3, "127.0.0.1", socket.SOCK_STREAM),
+        (3, "127.0.0.1", socket.SOCK_DGRAM),
+    ],
+)
+def test_port_that_another_program_has_is_one_line(hdr: Run, further: int, address: str, kind: int) -> None:
+    port = free_port()
+    with socket.socket(type=kind) as other:
+        other.bind((address, port + further))
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        result = hdr("up", HDR_EMULATOR_PORT=str(port))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert only_line(result) == (
+        f"hdr: port {port + further} on {address} cannot be used (Address already in use): end what listens there, "
+        "or choose another with HDR_EMULATOR_PORT"
+    )
+
+
+def test_loopback_address_that_this_machine_does_not_have_is_one_line(
+    hdr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 127.0.0.2 is on macOS; the one here is for documentation (RFC 5737)."""
+    monkeypatch.setattr(Ports, "doors", {"us-east-1": "192.0.2.1"})
+    result = hdr("up", HDR_EMULATOR_PORT=str(free_port()))
+    assert result.exit_code == 1
+    assert "add it with `sudo ifconfig lo0 alias 192.0.2.1` (macOS)" in only_line(result)
+
+
+@pytest.mark.parametrize("name", ["plan", "conflicts", "drill", "outputs"])
+def test_commands_in_a_hint_name_the_environment(hdr: Run, name: str) -> None:
+    hinted = only_line(hdr(name, ENVIRONMENT_SUFFIX="bee"))
+    assert "`ENVIRONMENT_SUFFIX=bee hdr up`" in hinted
+    assert "`hdr " not in hinted
+    assert "`hdr up`" in only_line(hdr(name))
+
+
+def test_hint_above_live_lines_names_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT_SUFFIX", "bee")
+    LiveProgress(console=err).say("see `hdr status`")
+    assert capsys.readouterr().err == "see `ENVIRONMENT_SUFFIX=bee hdr status`\n"
 
 
 @pytest.mark.parametrize("lifetime", ["0", "86401", "99999999999999"])

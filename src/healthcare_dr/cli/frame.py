@@ -15,8 +15,10 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from healthcare_dr.errors import HealthcareDrError
+from healthcare_dr.errors import HealthcareDrError, SettingsError
+from healthcare_dr.naming import addressed
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
@@ -30,6 +32,10 @@ R = TypeVar("R")
 
 
 class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; commands in a text name the environment that they were printed for."""
+        super().print(*map(_addressed, objects), **options)
+
     def on_broken_pipe(self) -> None:
         """Leave it to `command` to report it; rich would exit without a word."""
         # rich calls this while it handles the error.
@@ -60,6 +66,18 @@ class TargetName(StrEnum):
 
 TargetOption = Annotated[TargetName, typer.Option("--target", help="Where the stacks are: the embedded AWS, or AWS.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+
+
+def _addressed(printed: Any) -> Any:
+    text = printed.plain if isinstance(printed, Text) else printed
+    if not isinstance(text, str) or "`hdr " not in text:
+        return printed
+    try:
+        suffix = load_settings().environment_suffix
+    except SettingsError:
+        # The setting is what is wrong.
+        return printed
+    return addressed(text, suffix) if printed is text else Text(addressed(text, suffix))
 
 
 @contextmanager

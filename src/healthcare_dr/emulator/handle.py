@@ -80,6 +80,14 @@ class Emulator:
                         end(kind, self._layout, pid)
                 raise
 
+    def demand_ports(self) -> None:
+        """Check the ports of the processes that do not run; `start` does so too.
+
+        Raises:
+            EmulatorError: one cannot be used.
+        """
+        refuse_taken(self._ports, kinds=[kind for kind in self._kinds if not self._lives(kind)])
+
     def stop(self) -> None:
         """End the processes; the services save their state and end their functions. Does nothing when none runs.
 

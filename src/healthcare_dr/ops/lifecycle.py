@@ -45,6 +45,8 @@ class Lifecycle:
             EmulatorError, ToolError, SynthesisError, DeploymentError: whichever part failed; the next call goes on.
         """
         with claimed(self.root.parent, self.root):
+            # Before the stacks are synthesized, which takes a while.
+            self.emulator.demand_ports()
             self._forget_what_is_lost()
             deployment, workspaces = self._start_and_prepare()
             changes = deployment.deploy(None, prepared=workspaces)

@@ -68,6 +68,9 @@ class EmbeddedAws(Protocol):
     def start(self) -> None:
         """Start it and return when it is ready; nothing happens when it runs already."""
 
+    def demand_ports(self) -> None:
+        """Raises EmulatorError when it does not run and could not listen where it has to."""
+
     def stop(self) -> None:
         """End it; nothing happens when it does not run."""
 

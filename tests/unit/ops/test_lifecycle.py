@@ -87,6 +87,21 @@ def test_up_prepares_the_deployment_while_the_embedded_aws_starts(lifecycle: Lif
     assert slow.up
 
 
+class Unbound(FakeEmulator):
+    """Cannot listen."""
+
+    def demand_ports(self) -> None:
+        raise EmulatorError("port 1 on 127.0.0.1 cannot be used")
+
+
+def test_ports_that_are_taken_are_refused_before_anything_is_synthesized(
+    lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
+) -> None:
+    with pytest.raises(EmulatorError, match="port 1 on"):
+        replace(lifecycle, emulator=Unbound(home=emulator.home)).up()
+    assert progress.said == []
+
+
 class OnOtherPorts(FakeEmulator):
     """Runs, but not where this handle looks for it."""
 

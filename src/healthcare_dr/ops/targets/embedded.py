@@ -80,8 +80,12 @@ class EmbeddedTarget:
             service,
             endpoint_url=environment["AWS_ENDPOINT_URL"],
             verify=environment["AWS_CA_BUNDLE"],
-            # As on AWS: a control plane that is refused is given up soon.
-            config=Config(retries={"mode": "standard", "total_max_attempts": 3}),
+            config=Config(
+                # As on AWS: a control plane that is refused is given up soon.
+                retries={"mode": "standard", "total_max_attempts": 3},
+                # It is on the loopback.
+                proxies={},
+            ),
         )
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:
