@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -186,8 +186,10 @@ class Emulator:
         """
         return health_checks.ask(self._layout, self._ports) if self._lives("edge") else {}
 
-    def play(self, region: str, fault: conditions.Fault) -> None:
+    def play(self, region: str, fault: conditions.Fault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
+
+        `hosts` are the names whose clients meet it; without any, all do.
 
         Raises:
             EmulatorError: the region has no front door, or there is no such fault.
@@ -195,7 +197,7 @@ class Emulator:
         self._refuse_other_regions(region)
         self._layout.make()
         played = conditions.DoorFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        conditions.play(self._layout.conditions, region, played)
+        conditions.play(self._layout.conditions, region, played, hosts=hosts)
 
     def time_scale(self) -> float:
         """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
@@ -210,10 +212,13 @@ class Emulator:
         self._layout.make()
         conditions.change(self._layout.conditions, time_scale=scale)
 
-    def refuse_control_planes(self, *, refused: bool) -> None:
-        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more."""
+    def refuse_control_planes(self, *, refused: bool, environment: str = conditions.EVERYBODY) -> None:
+        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more.
+
+        With the suffix of an `environment`, those that work for another one are not refused (see `control_planes`).
+        """
         self._layout.make()
-        conditions.change(self._layout.conditions, control_planes_refused=refused)
+        conditions.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
 
     def pass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
