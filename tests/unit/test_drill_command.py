@@ -43,7 +43,7 @@ def test_what_a_killed_drill_has_broken_is_healed_once(
     write(tmp_path / "home" / "embedded" / "dev" / "faults.json", broken)
     emulator.mkdir()
     play(conditions, "us-west-2", DoorFault(mode="refused"))
-    change(conditions, time_scale=10, control_planes_refused=True)
+    change(conditions, time_scale=10, control_planes_refused=True, environment="dev")
     assert only_line(hdr("drill", "heal", **environment)).startswith("hdr: the embedded AWS does not run")
     monkeypatch.setattr(Emulator, "running", lambda _: True)
     monkeypatch.setattr(Emulator, "start", lambda _: None)

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS, Names
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Deployment
@@ -19,7 +20,8 @@ from healthcare_dr.ops.terraform.binary import find_terraform
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
-from healthcare_dr.ops.terraform.state import StackState, read_settled
+from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
+from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings
 
 # The provider versions that a target takes, for people.
@@ -47,6 +49,22 @@ def emulator_of(settings: Settings) -> BreakableAws:
         regions=settings.regions,
         ends_with=settings.emulator_ends_with,
     )
+
+
+def neighbours(settings: Settings) -> tuple[str, ...]:
+    """The suffixes of the other environments that are deployed to the embedded AWS of this home."""
+    own = environment_root(settings, "embedded")
+    others = [root for root in own.parent.glob("*") if root.is_dir() and root != own]
+    return tuple(sorted(root.name for root in others if any(map(partial(_holds, root), STACKS))))
+
+
+def _holds(root: Path, stack: str) -> bool:
+    file = state_file(root, stack)
+    try:
+        return file.exists() and read_state(stack, file.read_bytes()).deployed
+    except DeploymentError:
+        # Something was deployed, whatever has become of its state.
+        return True
 
 
 def target_of(settings: Settings, name: str) -> Target:

@@ -21,6 +21,8 @@ class Entry:
     """None for faults of both regions."""
     delay_seconds: float = 0.0
     before: dict[str, float | bool | str | None] = field(default_factory=dict)
+    hosts: str = ""
+    """The host names, with spaces between, to whose clients a front door fails; empty where it fails to all."""
 
     def __str__(self) -> str:
         return self.fault if self.region is None else f"{self.fault} {self.region}"

@@ -2,8 +2,10 @@
 
 import errno
 import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
@@ -45,7 +47,8 @@ class World:
         self.record = record
         self.doors = {EAST: DoorFault(), WEST: DoorFault()}
         self.set = Replication()
-        self.refused = False
+        self.hosts: dict[tuple[str, str], DoorFault] = {}
+        self.refused: dict[str, bool] = {}
         self.limits: dict[str, int] = {}
         self.policies: dict[tuple[str, str], str] = {}
         self.flags: set[tuple[str, str]] = set()
@@ -54,18 +57,28 @@ class World:
         """The regions whose door cannot be changed, since the disk is full."""
 
     def state(self) -> tuple[object, ...]:
-        return (dict(self.doors), self.set, self.refused, dict(self.limits), dict(self.policies), set(self.flags))
+        return (
+            dict(self.doors),
+            self.set,
+            any(self.refused.values()),
+            dict(self.limits),
+            dict(self.policies),
+            set(self.flags),
+        )
 
     def _change(self) -> None:
         assert json.loads(self.record.read_text(encoding="utf-8")), "changed before it was on record"
         if self.fails:
             raise ClientError({"Error": {"Code": "Boom", "Message": "two\nlines"}}, "Any")
 
-    def play(self, region: str, fault: DoorFault) -> None:
+    def play(self, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
         self._change()
         if region in self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        self.doors[region] = fault
+        for host in hosts:
+            self.hosts[region, host] = fault
+        if not hosts:
+            self.doors[region] = fault
 
     def replication(self) -> Replication:
         return self.set
@@ -74,9 +87,9 @@ class World:
         self._change()
         self.set = replace(self.set, **{name: value for name, value in changed.items() if value is not None})
 
-    def refuse_control_planes(self, *, refused: bool) -> None:
+    def refuse_control_planes(self, *, refused: bool, environment: str) -> None:
         self._change()
-        self.refused = refused
+        self.refused[environment] = refused
 
     def client(self, service: str, region: str) -> "Client":
         assert service in ("lambda", "iam", "dynamodb")
@@ -130,8 +143,9 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "drills" / "faults.json")
 
 
-def faults(world: World) -> Faults:
+def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Faults:
     return Faults(
+        hosts=hosts,
         aws=cast(BreakableAws, world),
         client=world.client,
         names=Names("it"),
@@ -185,6 +199,27 @@ def test_a_door_keeps_the_fault_that_is_still_on_record(world: World) -> None:
     broken.undo(first)
     assert broken.undo_all() == ("errors us-east-1",)
     assert world.doors[EAST] == DoorFault()
+
+
+def test_door_that_other_environments_share_fails_to_the_own_clients_alone(world: World) -> None:
+    """Also when another process heals it, which finds the environment alone behind the door by then."""
+    hosts = {EAST: ("abc.execute-api.us-east-1.amazonaws.com", "api.healthcare-dr-it.com")}
+    shared, step = faults(world, hosts=hosts), {"fault": "refused", "region": "primary"}
+    shared.apply(Step.model_validate(step))
+    assert world.doors == {EAST: DoorFault(), WEST: DoorFault()}
+    assert world.hosts == {(EAST, host): DoorFault(mode="refused") for host in hosts[EAST]}
+    faults(world).apply(Step.model_validate({"fault": "errors", "region": "primary"}))
+    assert faults(world).undo_all() == ("errors us-east-1", "refused us-east-1")
+    assert world.hosts == {(EAST, host): DoorFault() for host in hosts[EAST]}
+    assert world.doors == {EAST: DoorFault(), WEST: DoorFault()}
+
+
+def test_control_planes_are_refused_to_the_own_environment(world: World) -> None:
+    broken = faults(world)
+    broken.apply(Step.model_validate({"fault": "control-planes"}))
+    assert world.refused == {"it": True}
+    broken.undo_all()
+    assert world.refused == {"it": False}
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step["fault"])
