@@ -44,6 +44,8 @@ class Emulator:
     fixed: bool = True
     ends_with: int | None = None
     """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
+    only: frozenset[str] = frozenset()
+    """The tables and buckets whose replication this handle reads and sets: those of one environment. Empty: all."""
 
     @property
     def _layout(self) -> Layout:
@@ -137,7 +139,8 @@ class Emulator:
         Raises:
             EmulatorError: somebody else wrote the file that holds it.
         """
-        return replication_settings.read(self._layout.replication)
+        settings = replication_settings.read(self._layout.replication)
+        return settings.of(min(self.only, default=""))
 
     def set_replication(
         self, *, tables: bool | None = None, documents: bool | None = None, lag_seconds: float | None = None
@@ -151,7 +154,7 @@ class Emulator:
         """
         self._layout.make()
         replication_settings.change(
-            self._layout.replication, tables=tables, documents=documents, lag_seconds=lag_seconds
+            self._layout.replication, tables=tables, documents=documents, lag_seconds=lag_seconds, only=self.only
         )
 
     def pending(self) -> int:
@@ -289,7 +292,11 @@ class Emulator:
     def _waiting(self) -> replication_pending.Pending:
         # ministack without fixes replicates within the write.
         asked = self.fixed and self._lives("services")
-        return replication_pending.ask(self._layout, self._ports) if asked else replication_pending.Pending()
+        return (
+            replication_pending.ask(self._layout, self._ports, only=self.only)
+            if asked
+            else replication_pending.Pending()
+        )
 
     def _recorded(self, kind: Kind) -> tuple[int, Ports]:
         """Return the id and the ports of a process that runs, which writes them once it holds the lock.

@@ -40,10 +40,13 @@ def claim_of(settings: Settings, target: str) -> AbstractContextManager[None]:
 
 
 def emulator_of(settings: Settings) -> BreakableAws:
-    """The embedded AWS of this home."""
+    """The embedded AWS of this home; of replication, what concerns this environment."""
     from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
 
+    names = Names(settings.environment_suffix)
+    buckets = (names.documents_bucket(Emulator.account, region) for region in settings.regions)
     return Emulator(
+        only=frozenset({names.records_table, names.audit_table, *buckets}),
         home=settings.home.absolute() / "emulator",
         port=settings.emulator_port,
         regions=settings.regions,
