@@ -47,7 +47,7 @@ def down(
     keep: Annotated[bool, typer.Option("--keep", help="Only stop; the next `hdr up` finds everything again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Destroy what is deployed to the embedded AWS, and stop it."""
+    """Destroy what is deployed to the embedded AWS, and stop it unless another environment is deployed there."""
     began = time.monotonic()
     with session() as at_work:
         changes = at_work.lifecycle().down(keep=keep)

@@ -194,16 +194,19 @@ def test_a_lost_emulator_is_said_and_everything_begun_anew(
     assert any("is gone: beginning anew" in said for said in progress.said)
 
 
-def test_down_leaves_the_other_environments_in_the_emulator(
-    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
+def test_down_leaves_the_other_environments_running(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
 ) -> None:
     lifecycle.up()
     other = root.parent / "other"
     state_file(other, GLOBAL).parent.mkdir(parents=True)
     state_file(other, GLOBAL).write_bytes(state_file(root, GLOBAL).read_bytes())
-    lifecycle.down(keep=False)
-    assert (emulator.up, emulator.erased) == (False, 0)
+    assert lifecycle.down(keep=False) == Changes(remove=3)
+    assert (emulator.up, emulator.erased) == (True, 0)
     assert state_file(other, GLOBAL).exists()
+    assert progress.said[-1] == "The embedded AWS runs on: it holds other as well"
+    lifecycle.down(keep=True)
+    assert (emulator.up, emulator.erased) == (False, 0)
 
 
 def test_a_damaged_state_does_not_stop_down(
