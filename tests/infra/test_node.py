@@ -46,8 +46,9 @@ def hdr_synth(tmp_path: Path) -> Synth:
         # Node would never return from making a folder there.
         {"HOME": "/proc/no-home"},
         {"HOME": os.devnull, "TMPDIR": "/no-temporary-folder", "NODE_OPTIONS": "--require=/no-such-file.js"},
+        {"CDKTF_CONTEXT_JSON": "{", "JSII_RUNTIME": "/no-kernel", node.CACHE_ROOT: f"{os.devnull}/x"},
     ],
-    ids=["home that does not exist", "home, temporary folder and NODE_OPTIONS that cannot be used"],
+    ids=["home that does not exist", "home, temporary folder and NODE_OPTIONS that cannot be used", "toolkit"],
 )
 def test_synthesis_does_without_what_node_expects_of_the_machine(
     hdr_synth: Synth, tmp_path: Path, environment: dict[str, str]
@@ -63,7 +64,6 @@ def test_synthesis_does_without_what_node_expects_of_the_machine(
     [
         ({"JSII_NODE": "/no-node"}, "hdr: Node (/no-node) cannot be started: No such file or directory"),
         ({"JSII_NODE": "/bin/false"}, "hdr: Node (/bin/false) ended with 1"),
-        ({node.CACHE_ROOT: f"{os.devnull}/x"}, "hdr: synthesis failed: Cannot use the jsii package cache"),
     ],
 )
 def test_node_that_does_not_work_is_one_line(hdr_synth: Synth, environment: dict[str, str], said: str) -> None:
@@ -72,6 +72,17 @@ def test_node_that_does_not_work_is_one_line(hdr_synth: Synth, environment: dict
     told, line = done.stderr.splitlines()
     assert told == "Synthesizing the three stacks"
     assert line.startswith(said)
+
+
+def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
+    cache = tmp_path / "home" / "tools" / "jsii"
+    cache.unlink(missing_ok=True)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text("")
+    done = hdr_synth(HOME=os.devnull)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [line for line in done.stderr.splitlines() if line.startswith("hdr: ")]
+    assert "hdr: synthesis failed: Cannot use the jsii package cache" in done.stderr
 
 
 def test_node_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from healthcare_dr.settings import Settings
 LIMIT_SECONDS: Final = 300.0
 """It takes 7 s, and 24 s when the bindings have to be unpacked first."""
 POLL_SECONDS: Final = 0.1
+STEERING: Final = ("CDKTF_", "JSII_RUNTIME")
+"""What variables begin with that the toolkit's own command line sets, or that name another kernel and cache of jsii."""
 
 Outcome = HealthcareDrError | str | None
 """What an operator can mend, the traceback of a defect, or nothing."""
@@ -92,6 +94,8 @@ def _await(answers: Connection, check: Callable[[], None]) -> Outcome:
 def _run(settings: Settings, folder: Path, scratch: str, answers: Connection) -> None:
     os.setpgid(0, 0)
     os.environ["TMPDIR"] = scratch
+    for name in [name for name in os.environ if name.startswith(STEERING)]:
+        del os.environ[name]
     # The process that waits for us decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers.send(_outcome(settings, folder))
