@@ -85,6 +85,17 @@ def test_other_closed_streams_do_no_harm(environment: dict[str, str], closed: st
     assert "embedded AWS: stopped" in done.stdout
 
 
+@FULL
+@pytest.mark.parametrize(("arguments", "code"), [(("drill", "list"), 0), (("plan",), 1), (("drill", "heal"), 0)])
+def test_standard_error_that_takes_nothing_changes_no_result(
+    environment: dict[str, str], full: int, arguments: tuple[str, ...], code: int
+) -> None:
+    done = subprocess.run(
+        [HDR, *arguments], stdout=subprocess.PIPE, stderr=full, env=environment, check=False, timeout=60
+    )
+    assert (done.returncode, bool(done.stdout)) == (code, code == 0)
+
+
 def test_variables_that_steer_python_are_left_to_other_programs(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise RuntimeError('another typer than ours')\n")
     steering = {

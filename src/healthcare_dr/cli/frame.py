@@ -113,15 +113,24 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def complete() -> Iterator[None]:
-    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end."""
+    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end.
+
+    What standard error does not take is lost, and changes no exit code.
+    """
     try:
         try:
             yield
         finally:
             sys.stdout.flush()
     except OSError as error:
-        print(f"hdr: {_explain(error)}", file=sys.stderr)
+        PlainProgress(console=err).say(f"hdr: {_explain(error)}")
         sys.exit(1)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            # Python would write at its end what is left.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _explain(error: OSError) -> str:
