@@ -74,6 +74,24 @@ def test_node_that_does_not_work_is_one_line(hdr_synth: Synth, environment: dict
     assert line.startswith(said)
 
 
+def test_full_disk_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
+    """A limit on the size of files does to Python and Node what a full disk does."""
+    synthesize = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from healthcare_dr.cli import app; app()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", synthesize, "synth", "--out", str(tmp_path / "out")],
+        env=run.environment() | {"HDR_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Synthesizing the three stacks\nhdr: File too large: mend that, and try again\n"
+
+
 def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
     cache = tmp_path / "home" / "tools" / "jsii"
     cache.unlink(missing_ok=True)

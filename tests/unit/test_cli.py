@@ -290,7 +290,10 @@ def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "hdr: No space left on device: make room on that disk; "),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "hdr: No space left on device: make room on the disk of HDR_HOME ",
+        ),
         (
             OSError(errno.EACCES, "Permission denied", "/of/another"),
             "hdr: /of/another: Permission denied: let this user write there, or choose another place with HDR_HOME",

@@ -44,7 +44,7 @@ class _Console(Console):
 
 out, err = _Console(), _Console(stderr=True)
 HINTS = {
-    errno.ENOSPC: "make room on that disk; the same command goes on from where it stopped",
+    errno.ENOSPC: "make room on the disk of HDR_HOME and of TMPDIR; the same command goes on from where it stopped",
     errno.EDQUOT: "make room within the quota; the same command goes on from where it stopped",
     errno.EACCES: "let this user write there, or choose another place with HDR_HOME",
     errno.EPERM: "let this user write there, or choose another place with HDR_HOME",

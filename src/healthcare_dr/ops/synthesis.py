@@ -6,6 +6,7 @@ Terraform, and jsii would complain about that at our exit. A process group of it
 
 import os
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -25,7 +26,10 @@ POLL_SECONDS: Final = 0.1
 STEERING: Final = ("CDKTF_", "JSII_RUNTIME")
 """What variables begin with that the toolkit's own command line sets, or that name another kernel and cache of jsii."""
 
-Outcome = HealthcareDrError | str | None
+STDERR: Final = "stderr"
+"""What the synthesis and Node write there besides, in the temporary folder: of no use beside an error in one line."""
+
+Outcome = HealthcareDrError | OSError | str | None
 """What an operator can mend, the traceback of a defect, or nothing."""
 
 
@@ -41,18 +45,19 @@ def synthesize(settings: Settings, folder: Path, *, check: Callable[[], None] = 
     Raises:
         SynthesisError: the description breaks a rule, the folder cannot be made, or the synthesis died or took too
             long.
+        OSError: the system refuses something, such as room on the disk.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SynthesisError(f"{folder} cannot be made a folder: {error.strerror}") from error
-    try:
-        # What the processes leave behind when they are ended goes with it.
-        with tempfile.TemporaryDirectory(prefix="hdr-synthesis-", ignore_cleanup_errors=True) as scratch:
-            outcome = _in_own_process(settings, folder, scratch, check)
-    except OSError as error:
-        raise SynthesisError(f"the synthesis cannot be started: {error}; set TMPDIR to a folder with room") from error
-    if isinstance(outcome, HealthcareDrError):
+    # What the processes leave behind when they are ended goes with it.
+    with tempfile.TemporaryDirectory(prefix="hdr-synthesis-", ignore_cleanup_errors=True) as scratch:
+        outcome = _in_own_process(settings, folder, scratch, check)
+        said = Path(scratch) / STDERR
+        if not isinstance(outcome, HealthcareDrError | OSError) and said.exists():
+            sys.stderr.write(said.read_text(errors="replace"))
+    if isinstance(outcome, HealthcareDrError | OSError):
         raise outcome
     if outcome is not None:
         raise DefectError(outcome)
@@ -96,6 +101,7 @@ def _run(settings: Settings, folder: Path, scratch: str, answers: Connection) ->
     os.environ["TMPDIR"] = scratch
     for name in [name for name in os.environ if name.startswith(STEERING)]:
         del os.environ[name]
+    os.dup2(os.open(Path(scratch) / STDERR, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     # The process that waits for us decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers.send(_outcome(settings, folder))
@@ -106,10 +112,8 @@ def _outcome(settings: Settings, folder: Path) -> Outcome:
 
     try:
         synth(settings, folder)
-    except HealthcareDrError as error:
+    except (HealthcareDrError, OSError) as error:
         return error
-    except OSError as error:
-        return SynthesisError(f"synthesis failed: {error}")
     except Exception:  # noqa: BLE001 - it is shown as a defect by the process that waits
         return traceback.format_exc()
     return None
