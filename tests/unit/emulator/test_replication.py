@@ -112,6 +112,12 @@ def test_last_writer_wins_though_another_environment_replicates_meanwhile(
     assert [get(mended, region, table, "a") for region in (EAST, WEST)] == [{"value": "later"}] * 2
 
 
+def test_settings_of_everything_are_read(tmp_path: Path) -> None:
+    settings = tmp_path / "replication.json"
+    settings.write_text('{"tables": false, "documents": true, "lag_seconds": 2}')
+    assert read(settings).of("any") == Replication(tables=False, lag_seconds=2)
+
+
 def test_settings_of_their_own_are_kept_only_while_they_differ(tmp_path: Path) -> None:
     settings = tmp_path / "replication.json"
     change(settings, tables=False, only=["a", "b"])

@@ -55,11 +55,11 @@ def read(path: Path) -> Settings:
     """
     try:
         content = json.loads(path.read_text())
-        own = {name: Replication(**settings) for name, settings in content["own"].items()}
-        return Settings(others=Replication(**content["others"]), own=own)
+        own = {name: Replication(**settings) for name, settings in content.pop("own", {}).items()}
+        return Settings(others=Replication(**content), own=own)
     except FileNotFoundError:
         return Settings()
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise EmulatorError(f"{path} does not hold settings of replication: delete it") from None
 
 
@@ -90,7 +90,7 @@ def change(
 
         others = current.others if only else changed(current.others)
         own = {**current.own, **{name: changed(current.of(name)) for name in only}}
-        settings = Settings(others=others, own={name: settings for name, settings in own.items() if settings != others})
+        differing = {name: asdict(replication) for name, replication in own.items() if replication != others}
         staging = path.with_suffix(".new")
-        staging.write_text(json.dumps(asdict(settings)))
+        staging.write_text(json.dumps(asdict(others) | {"own": differing}))
         staging.replace(path)
