@@ -121,7 +121,7 @@ def read(path: Path) -> Conditions:
 def play(path: Path, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
     """Let one front door behave like `fault`: to clients that ask for one of `hosts`, or to all.
 
-    Whoever reads `path` meanwhile meets all of the old or all of the new.
+    A reader of `path` gets all of the old or all of the new conditions.
     """
     with _changing(path):
         current = read(path)

@@ -302,7 +302,7 @@ class Emulator:
         """Return the id and the ports of a process that runs, which writes them once it holds the lock.
 
         Raises:
-            EmulatorError: the process has not written them in time, or somebody else wrote there.
+            EmulatorError: the process has not written them in time, or the file holds something else.
         """
         file, deadline = self._layout.process_file(kind), time.monotonic() + RECORD_SECONDS
         while True:

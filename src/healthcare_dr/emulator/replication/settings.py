@@ -73,7 +73,7 @@ def change(
 ) -> None:
     """Set what is not None, of the tables and buckets `only`, or of all that have no settings of their own.
 
-    Whoever reads `path` meanwhile meets all of the old or all of the new.
+    A reader of `path` gets all of the old or all of the new settings.
 
     Raises:
         EmulatorError: a value is out of range.
