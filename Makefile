@@ -16,6 +16,9 @@ MEASURED = tests/infra tests/unit/test_package.py
 AT_LENGTH = tests/unit/patient_api/test_parser_fuzz.py tests/unit/patient_api/replicas/test_convergence.py
 PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes
 
+# What steers Python and Node is meant for other programs, and breaks these.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE NODE_OPTIONS
+
 .DEFAULT_GOAL := help
 .PHONY: help setup up down test test-full check synth generate bench format lock clean
 .DELETE_ON_ERROR:

@@ -8,6 +8,8 @@ stack, the operator's command and a test find a resource of another stack withou
 from dataclasses import dataclass
 
 PREFIX = "healthcare-dr"
+DEFAULT_SUFFIX = "dev"
+SUFFIX_VARIABLE = "ENVIRONMENT_SUFFIX"
 
 # In the order in which they are applied; the first two do not need each other.
 PRIMARY, SECONDARY, GLOBAL = STACKS = (f"{PREFIX}-primary", f"{PREFIX}-secondary", f"{PREFIX}-global")
@@ -66,3 +68,8 @@ class Names:
     def log_group(self, resource: str) -> str:
         """Any other log group."""
         return f"/{PREFIX}/{resource}-{self.suffix}"
+
+
+def addressed(text: str, suffix: str) -> str:
+    """Let the commands that a text names in backticks act on the environment `suffix`, wherever they are typed."""
+    return text if suffix == DEFAULT_SUFFIX else text.replace("`hdr ", f"`{SUFFIX_VARIABLE}={suffix} hdr ")

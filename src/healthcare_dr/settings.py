@@ -5,9 +5,12 @@
 """
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.naming import DEFAULT_SUFFIX, SUFFIX_VARIABLE
 
 # The periods CloudWatch Logs accepts, in days (PutRetentionPolicy).
 LOG_RETENTION_DAYS = (
@@ -25,6 +29,9 @@ LOG_RETENTION_DAYS = (
 SIX_YEARS_IN_DAYS = 2192
 # The request intervals Route 53 offers, in seconds.
 HEALTH_CHECK_INTERVALS = (10, 30)
+
+# One partition is one account and one identity: nothing replicates or is looked up across its border.
+PARTITION = "aws"
 
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
@@ -37,8 +44,8 @@ TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - the variable's name
 ALLOWED = {
     "home": "a folder, or a place where one can be made",
     "environment_suffix": "1 to 20 of a-z, 0-9 and -, neither first nor last a -",
-    "primary_region": "an AWS region such as us-east-1",
-    "secondary_region": "an AWS region such as us-west-2",
+    "primary_region": "an AWS region such as us-east-1, and not of China, a government or another partition",
+    "secondary_region": "an AWS region such as us-west-2, and not of China, a government or another partition",
     "primary_cidr": "an IPv4 network from /16 to /20, such as 10.0.0.0/16",
     "secondary_cidr": "an IPv4 network from /16 to /20, such as 10.1.0.0/16",
     "health_check_interval": "10 or 30 (seconds)",
@@ -65,7 +72,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    environment_suffix: Suffix = Field("dev", validation_alias="ENVIRONMENT_SUFFIX")
+    environment_suffix: Suffix = Field(DEFAULT_SUFFIX, validation_alias=SUFFIX_VARIABLE)
 
     primary_region: Region = "us-east-1"
     secondary_region: Region = "us-west-2"
@@ -120,6 +127,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split_emails(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("primary_region", "secondary_region")
+    @classmethod
+    def _region_of_the_partition(cls, value: str) -> str:
+        if value not in known_regions():
+            raise ValueError("not a region of the partition aws")
+        return value
 
     @field_validator("primary_cidr", "secondary_cidr")
     @classmethod
@@ -201,11 +215,22 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f".env cannot be read: {error}; it must be a file in UTF-8") from error
     _refuse_unknown({**written, **os.environ})
     if "environment_suffix" in overrides:
-        overrides["ENVIRONMENT_SUFFIX"] = overrides.pop("environment_suffix")
+        overrides[SUFFIX_VARIABLE] = overrides.pop("environment_suffix")
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+@cache
+def known_regions() -> frozenset[str]:
+    """The regions of the partition `aws`, of which botocore keeps a list; importing botocore would take long."""
+    found = find_spec("botocore")
+    if found is None or found.origin is None:
+        raise SettingsError("botocore is not installed: install the requirements anew with `make setup`")
+    listed = json.loads((Path(found.origin).parent / "data" / "partitions.json").read_text(encoding="utf-8"))
+    (regions,) = (partition["regions"] for partition in listed["partitions"] if partition["id"] == PARTITION)
+    return frozenset(regions)
 
 
 def variable_names() -> tuple[str, ...]:
@@ -221,8 +246,8 @@ def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
     for name in sorted(environment):
         if name.upper() in known:
             continue
-        if difflib.get_close_matches(name.upper(), ["ENVIRONMENT_SUFFIX"], cutoff=0.9):
-            raise SettingsError(f"{name} is not a setting; did you mean ENVIRONMENT_SUFFIX?")
+        if difflib.get_close_matches(name.upper(), [SUFFIX_VARIABLE], cutoff=0.9):
+            raise SettingsError(f"{name} is not a setting; did you mean {SUFFIX_VARIABLE}?")
         if name.upper().startswith("HDR_"):
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
             hint = f"; did you mean {near[0]}?" if near else "; see .env.example for those that are"
@@ -233,8 +258,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     location = [str(part) for part in problem["loc"]]
     if not location:
         return str(problem["msg"]).removeprefix("Value error, ")
-    field = "environment_suffix" if location[0] == "ENVIRONMENT_SUFFIX" else location[0].lower()
-    name = "ENVIRONMENT_SUFFIX" if field == "environment_suffix" else f"HDR_{field.upper()}"
+    field = "environment_suffix" if location[0] == SUFFIX_VARIABLE else location[0].lower()
+    name = SUFFIX_VARIABLE if field == "environment_suffix" else f"HDR_{field.upper()}"
     allowed = ALLOWED.get(field) or _range(field) or str(problem["msg"]).removeprefix("Input should be ")
     return f"{name}={str(problem['input'])!r} is not allowed: it must be {allowed}"
 

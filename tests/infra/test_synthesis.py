@@ -1,13 +1,16 @@
 """The bytes: always the same, whatever the machine, the target and the way the bindings are loaded."""
 
+import re
 from pathlib import Path
 
 import pytest
 from jsii.errors import JSIIError
 
+from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
+from healthcare_dr.ops.wiring import emulator_of
 from healthcare_dr.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +58,21 @@ def test_outputs_name_what_an_operator_needs(synthesis: Synthesis) -> None:
         outputs = synthesis.json(stack)["output"]
         functions = {"function_name", "confirmation_function_name", "reconciliation_function_name"}
         assert functions | {"api_id", "api_endpoint", "key_arn", "topic_arn"} <= set(outputs)
+
+
+def test_embedded_aws_is_told_every_table_and_bucket_that_replicates(synthesis: Synthesis, settings: Settings) -> None:
+    """A fault of replication concerns those of its own environment."""
+    emulator = emulator_of(settings)
+    assert isinstance(emulator, Emulator)
+    found = set()
+    for stack in STACKS:
+        resources = synthesis.json(stack)["resource"]
+        found |= {table["name"] for table in resources.get("aws_dynamodb_table", {}).values()}
+        buckets = {name: bucket["bucket"] for name, bucket in resources.get("aws_s3_bucket", {}).items()}
+        for replication in resources.get("aws_s3_bucket_replication_configuration", {}).values():
+            (named,) = (bucket for name, bucket in buckets.items() if f"aws_s3_bucket.{name}." in replication["bucket"])
+            found.add(re.sub(r"\$\{.*?\}", emulator.account, named))
+    assert found == emulator.only
 
 
 @pytest.mark.trap(39)

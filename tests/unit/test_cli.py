@@ -1,19 +1,26 @@
 """The `hdr` command: help, exit codes, one clear line for every error."""
 
 import base64
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import typer
 
+from free_ports import free_port
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
+from healthcare_dr.cli.frame import err
+from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import DeploymentError, SettingsError
+from healthcare_dr.ops.progress import LiveProgress
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from unit.command import Run, only_line
 
@@ -125,10 +132,18 @@ def test_a_wrong_tenant_is_one_line(hdr: Run) -> None:
     assert only_line(hdr("token", "--tenant", "a#b")).startswith("hdr: --tenant 'a#b' is not allowed")
 
 
-def test_nothing_deployed_has_no_outputs_and_is_not_healthy(hdr: Run, tmp_path: Path) -> None:
-    result = hdr("outputs", "--json", "--outputs-file", "cfn-outputs/flat-outputs.json")
-    assert json.loads(result.stdout) == {}
-    assert json.loads((tmp_path / "cfn-outputs/flat-outputs.json").read_text()) == {}
+@pytest.mark.parametrize("options", [(), ("--json",), ("--outputs-file", "cfn-outputs/flat-outputs.json")])
+def test_nothing_deployed_has_no_outputs(hdr: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
+    result = hdr("outputs", *options)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert (
+        only_line(result) == "hdr: nothing is deployed to embedded with the suffix dev: begin with `hdr up`, "
+        "or name another with ENVIRONMENT_SUFFIX"
+    )
+    assert not (tmp_path / "cfn-outputs").exists()
+
+
+def test_nothing_deployed_is_not_healthy(hdr: Run) -> None:
     result = hdr("status", "--json")
     assert result.exit_code == 1
     status = json.loads(result.stdout)
@@ -156,7 +171,58 @@ def test_outputs_from_a_bucket_are_asked_of_aws_alone(hdr: Run) -> None:
     result = hdr("outputs", "--target", "aws", AWS_ENDPOINT_URL=endpoint, HDR_STATE_BUCKET="states")
     assert result.exit_code == 1
     assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
-    assert hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint).stdout == "{}\n"
+    local = hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint)
+    assert only_line(local).startswith("hdr: nothing is deployed to aws with the suffix dev: begin with `hdr deploy")
+
+
+@pytest.mark.parametrize(
+    ("further", "address", "kind"),
+    [
+        (0, "127.0.0.1", socket.SOCK_STREAM),
+        (1, "127.0.0.1", socket.SOCK_STREAM),
+        (2, "127.0.0.3", socket.SOCK_STREAM),
+        (3, "127.0.0.1", socket.SOCK_STREAM),
+        (3, "127.0.0.1", socket.SOCK_DGRAM),
+    ],
+)
+def test_port_that_another_program_has_is_one_line(hdr: Run, further: int, address: str, kind: int) -> None:
+    port = free_port()
+    with socket.socket(type=kind) as other:
+        other.bind((address, port + further))
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+        result = hdr("up", HDR_EMULATOR_PORT=str(port))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert only_line(result) == (
+        f"hdr: port {port + further} on {address} cannot be used (Address already in use): end what listens there, "
+        "or choose another with HDR_EMULATOR_PORT"
+    )
+
+
+def test_loopback_address_that_this_machine_does_not_have_is_one_line(
+    hdr: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 127.0.0.2 is on macOS; the one here is for documentation (RFC 5737)."""
+    monkeypatch.setattr(Ports, "doors", {"us-east-1": "192.0.2.1"})
+    result = hdr("up", HDR_EMULATOR_PORT=str(free_port()))
+    assert result.exit_code == 1
+    assert "add it with `sudo ifconfig lo0 alias 192.0.2.1` (macOS)" in only_line(result)
+
+
+@pytest.mark.parametrize("name", ["plan", "conflicts", "drill", "outputs"])
+def test_commands_in_a_hint_name_the_environment(hdr: Run, name: str) -> None:
+    hinted = only_line(hdr(name, ENVIRONMENT_SUFFIX="bee"))
+    assert "`ENVIRONMENT_SUFFIX=bee hdr up`" in hinted
+    assert "`hdr " not in hinted
+    assert "`hdr up`" in only_line(hdr(name))
+
+
+def test_hint_above_live_lines_names_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENVIRONMENT_SUFFIX", "bee")
+    LiveProgress(console=err).say("see `hdr status`")
+    assert capsys.readouterr().err == "see `ENVIRONMENT_SUFFIX=bee hdr status`\n"
 
 
 @pytest.mark.parametrize("lifetime", ["0", "86401", "99999999999999"])
@@ -204,8 +270,6 @@ def test_missing_credentials_are_one_line(hdr: Run) -> None:
 
 
 def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None:
-    import typer
-
     for error, code in (
         (DeploymentError("x"), 1),
         (SettingsError("x"), 2),
@@ -221,6 +285,33 @@ def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None
             command(fail)()
         assert left.value.exit_code == code
         assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "hdr: No space left on device: make room on the disk of HDR_HOME ",
+        ),
+        (
+            OSError(errno.EACCES, "Permission denied", "/of/another"),
+            "hdr: /of/another: Permission denied: let this user write there, or choose another place with HDR_HOME",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), "hdr: Too many open files: allow more open files"),
+        (TimeoutError(), "hdr: TimeoutError: mend that, and try again"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as left:
+        command(fail)()
+    assert left.value.exit_code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(said)
+    assert told.count("\n") == 1
 
 
 def test_a_defect_of_ours_is_not_hidden() -> None:
@@ -240,8 +331,9 @@ def test_help_and_tokens_do_not_load_the_heavy_parts() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
-    """A real process, and a real signal."""
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path, times: int) -> None:
+    """A real process, and real signals; the second comes while the command tidies up, which takes for ever."""
     script = (
         "import time\n"
         "from healthcare_dr import cli\n"
@@ -249,6 +341,38 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
         "@cli.command\n"
         "def wait() -> None:\n"
         "    with cli.session():\n"
+        "        try:\n"
+        "            print('ready', flush=True)\n"
+        "            time.sleep(60)\n"
+        "        finally:\n"
+        "            print('tidying', flush=True)\n"
+        f"            time.sleep({60 * (times - 1)})\n"
+        "cli.app(['wait'])\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "HDR_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as child:
+        assert child.stdout is not None
+        for line in ("ready\n", "tidying\n")[:times]:
+            assert child.stdout.readline() == line
+            time.sleep(0.1)
+            child.send_signal(signal.SIGINT)
+        _, complaint = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
+
+
+def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
+    """While Python waits for a thread that does not end."""
+    script = (
+        "import threading, time\n"
+        "from healthcare_dr import cli\n"
+        "@cli.app.command()\n"
+        "@cli.command\n"
+        "def wait() -> None:\n"
+        "    with cli.session():\n"
+        "        threading.Thread(target=time.sleep, args=[60]).start()\n"
         "        print('ready', flush=True)\n"
         "        time.sleep(60)\n"
         "cli.app(['wait'])\n"
@@ -258,9 +382,11 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path) -> None:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
     ) as child:
         assert child.stdout is not None
+        assert child.stderr is not None
         assert child.stdout.readline() == "ready\n"
         time.sleep(0.1)
         child.send_signal(signal.SIGINT)
+        assert child.stderr.readline() == "hdr: interrupted; the same command goes on from where it stopped\n"
+        child.send_signal(signal.SIGINT)
         _, complaint = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
+    assert (child.returncode, complaint) == (-signal.SIGINT, "")

@@ -2,11 +2,15 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from healthcare_dr.cli.drill import _print
+from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.conditions import Conditions, DoorFault, change, play, read
 from healthcare_dr.ops.drill.model import Promise
+from healthcare_dr.ops.drill.record import Entry, write
 from unit.command import Run, only_line
 from unit.ops.drill.report.made_up import journal
 
@@ -21,6 +25,32 @@ def test_a_drill_on_aws_needs_a_delegated_domain(hdr: Run) -> None:
     result = hdr("drill", "api-throttled", "--target", "aws")
     assert result.exit_code == 2
     assert "HDR_DNS_DELEGATED=true" in only_line(result)
+
+
+def test_healing_without_anything_broken_succeeds_though_nothing_runs(hdr: Run) -> None:
+    for _ in range(2):
+        result = hdr("drill", "heal")
+        assert (result.exit_code, result.stdout) == (0, "nothing is broken by a drill\n")
+
+
+def test_what_a_killed_drill_has_broken_is_healed_once(
+    hdr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record and the conditions are what a killed drill leaves; both are written as it writes them."""
+    emulator, conditions = tmp_path / "home" / "emulator", tmp_path / "home" / "emulator" / "conditions.json"
+    environment = {"HDR_HOME": str(tmp_path / "home")}
+    broken = [Entry(fault="control-planes", region=None), Entry(fault="refused", region="us-west-2")]
+    write(tmp_path / "home" / "embedded" / "dev" / "faults.json", broken)
+    emulator.mkdir()
+    play(conditions, "us-west-2", DoorFault(mode="refused"))
+    change(conditions, time_scale=10, control_planes_refused=True, environment="dev")
+    assert only_line(hdr("drill", "heal", **environment)).startswith("hdr: the embedded AWS does not run")
+    monkeypatch.setattr(Emulator, "running", lambda _: True)
+    monkeypatch.setattr(Emulator, "start", lambda _: None)
+    assert hdr("drill", "heal", **environment).stdout == "healed: refused us-west-2, control-planes\n"
+    assert read(conditions) == Conditions(doors={"us-west-2": {}})
+    for _ in range(2):
+        assert hdr("drill", "heal", **environment).stdout == "nothing is broken by a drill\n"
 
 
 def test_the_shipped_drills_are_listed(hdr: Run) -> None:

@@ -47,6 +47,10 @@ def test_defaults_are_what_is_required() -> None:
         ("ENVIRONMENT_SUFFIX", "a" * 21, "must be 1 to 20 of a-z"),
         ("ENVIRONMENT_SUFFIX", "Dev", "must be 1 to 20 of a-z"),
         ("HDR_PRIMARY_REGION", "Virginia", "an AWS region such as us-east-1"),
+        ("HDR_SECONDARY_REGION", "us-gov-west-1", "and not of China, a government or another partition"),
+        ("HDR_SECONDARY_REGION", "cn-north-1", "and not of China, a government or another partition"),
+        ("HDR_SECONDARY_REGION", "xx-nowhere-9", "an AWS region such as us-west-2"),
+        ("HDR_SECONDARY_REGION", "us-west-9", "an AWS region such as us-west-2"),
         ("HDR_PRIMARY_CIDR", "10.0.0.0/24", "an IPv4 network from /16 to /20"),
         ("HDR_SECONDARY_CIDR", "10.1.2.3/16", "an IPv4 network from /16 to /20"),
         ("HDR_PRIMARY_WEIGHT", "256", "0 to 255"),
@@ -97,6 +101,11 @@ def test_values_that_contradict_each_other_are_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=says):
         load_settings()
+
+
+@pytest.mark.parametrize("region", ["us-west-2", "eu-central-1", "ap-southeast-4", "mx-central-1"])
+def test_regions_of_the_partition_are_accepted(region: str) -> None:
+    assert load_settings(secondary_region=region).secondary_region == region
 
 
 def test_a_variable_that_nobody_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from healthcare_dr.cli.clients import seed, token
 from healthcare_dr.cli.conflicts import conflicts
 from healthcare_dr.cli.drill import drill
 from healthcare_dr.cli.embedded import down, up
-from healthcare_dr.cli.frame import command, session
+from healthcare_dr.cli.frame import command, complete, session
 from healthcare_dr.cli.reports import outputs, status
 from healthcare_dr.cli.slo import slo
 from healthcare_dr.cli.stacks import deploy, destroy, plan
@@ -53,5 +53,6 @@ for function in COMMANDS:
 
 
 def main() -> None:
-    """The entry point."""
-    app()
+    """Run a command, and exit with its code."""
+    with complete():
+        app()

@@ -1,6 +1,6 @@
 """`python -m healthcare_dr.cli`: the `hdr` command."""
 
-from healthcare_dr.cli import main
+from healthcare_dr.startup import main
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,11 @@
 """`hdr up` and `hdr down`: the whole platform on this machine."""
 
+import os
 import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +15,10 @@ import typer
 from healthcare_dr.cli.frame import JsonOption, finish, out, report, session
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.tables import print_done, print_status, summary_lines
+
+# Those that curl reads for an https:// address.
+PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+HOST = "127.0.0.1"
 
 
 def up(as_json: JsonOption = False) -> None:
@@ -30,7 +36,9 @@ def up(as_json: JsonOption = False) -> None:
         )
         return
     print_status(out, status)
-    for line in summary_lines(status, done.demo, certificate=_from_here(certificate), hdr=_how_we_were_called()):
+    for line in summary_lines(
+        status, done.demo, certificate=_from_here(certificate), hdr=_how_we_were_called(), curl=_curl(os.environ)
+    ):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     print_done(out, done.changes, seconds)
 
@@ -39,11 +47,17 @@ def down(
     keep: Annotated[bool, typer.Option("--keep", help="Only stop; the next `hdr up` finds everything again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Destroy what is deployed to the embedded AWS, and stop it."""
+    """Destroy what is deployed to the embedded AWS, and stop it unless another environment is deployed there."""
     began = time.monotonic()
     with session() as at_work:
         changes = at_work.lifecycle().down(keep=keep)
     finish(changes, began, as_json=as_json)
+
+
+def _curl(environment: Mapping[str, str]) -> str:
+    """How curl reaches the loopback, past any proxy."""
+    proxied = any(environment.get(name) for name in PROXIES)
+    return f"curl --noproxy {HOST}" if proxied else "curl"
 
 
 def _how_we_were_called() -> str:

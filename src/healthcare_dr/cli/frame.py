@@ -1,29 +1,60 @@
 """What every command shares: its options, its progress, its reports, and how it fails."""
 
+import errno
 import functools
 import json
+import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from healthcare_dr.errors import HealthcareDrError
+from healthcare_dr.errors import HealthcareDrError, SettingsError
+from healthcare_dr.naming import addressed
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.tables import print_done
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from healthcare_dr.settings import load_settings
+from healthcare_dr.startup import failed_output
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-out, err = Console(), Console(stderr=True)
+
+class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; commands in a text name the environment that they were printed for."""
+        super().print(*map(_addressed, objects), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `command` to report it; rich would exit without a word."""
+        # rich calls this while it handles the error.
+        raise
+
+
+out, err = _Console(), _Console(stderr=True)
+HINTS = {
+    errno.ENOSPC: "make room on the disk of HDR_HOME and of TMPDIR; the same command goes on from where it stopped",
+    errno.EDQUOT: "make room within the quota; the same command goes on from where it stopped",
+    errno.EACCES: "let this user write there, or choose another place with HDR_HOME",
+    errno.EPERM: "let this user write there, or choose another place with HDR_HOME",
+    errno.EROFS: "choose a place that can be written to with HDR_HOME",
+    errno.EMFILE: "allow more open files (`ulimit -n 4096`)",
+    errno.ENFILE: "end other programs: this machine has no more open files",
+    errno.EAGAIN: "end other programs: this machine has no more processes",
+    errno.ENOMEM: "end other programs: this machine has no more memory",
+}
+"""How an operator mends what the system refuses."""
 
 
 class TargetName(StrEnum):
@@ -35,6 +66,18 @@ class TargetName(StrEnum):
 
 TargetOption = Annotated[TargetName, typer.Option("--target", help="Where the stacks are: the embedded AWS, or AWS.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+
+
+def _addressed(printed: Any) -> Any:
+    text = printed.plain if isinstance(printed, Text) else printed
+    if not isinstance(text, str) or "`hdr " not in text:
+        return printed
+    try:
+        suffix = load_settings().environment_suffix
+    except SettingsError:
+        # The setting is what is wrong.
+        return printed
+    return addressed(text, suffix) if printed is text else Text(addressed(text, suffix))
 
 
 @contextmanager
@@ -54,12 +97,51 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except HealthcareDrError as error:
             PlainProgress(console=err).say(f"hdr: {error}")
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:
+            PlainProgress(console=err).say(f"hdr: {_explain(error)}")
+            raise typer.Exit(1) from None
         except KeyboardInterrupt as stop:
+            # One more ends the process at once and without a word, instead of in a traceback.
+            with suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             code = stop.exit_code if isinstance(stop, Interrupted) else 130
             PlainProgress(console=err).say("hdr: interrupted; the same command goes on from where it stopped")
             raise typer.Exit(code) from None
 
     return run
+
+
+@contextmanager
+def complete() -> Iterator[None]:
+    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end.
+
+    What standard error does not take is lost, and changes no exit code.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        PlainProgress(console=err).say(f"hdr: {_explain(error)}")
+        sys.exit(1)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            # Python would write at its end what is left.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _explain(error: OSError) -> str:
+    """What the system refused, and how to mend it."""
+    if (failure := failed_output()) is not None:
+        # Python would write at its end what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return f"standard output cannot be written ({failure.strerror}): send it where all of it fits"
+    reason = error.strerror or str(error) or type(error).__name__
+    hint = HINTS.get(error.errno or 0, "mend that, and try again")
+    return f"{error.filename}: {reason}: {hint}" if error.filename else f"{reason}: {hint}"
 
 
 def report(document: Any) -> None:

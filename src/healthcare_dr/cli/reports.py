@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, out, report
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.outputs import write_outputs
 from healthcare_dr.ops.tables import print_outputs, print_status
@@ -35,9 +36,18 @@ def outputs(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the outputs of all three stacks as one flat list, or write them to a file."""
+    """Print the outputs of all three stacks as one flat list, or write them to a file.
+
+    Exits with 1, and writes nothing, when nothing is deployed.
+    """
     settings = load_settings()
     flat = wiring.outputs_of(settings, wiring.target_of(settings, target))
+    if not flat:
+        begin = "`hdr up`" if target is TargetName.EMBEDDED else "`hdr deploy --target aws`"
+        raise DeploymentError(
+            f"nothing is deployed to {target.value} with the suffix {settings.environment_suffix}: begin with {begin}, "
+            "or name another with ENVIRONMENT_SUFFIX"
+        )
     if outputs_file is not None:
         write_outputs(flat, outputs_file)
     if as_json:

@@ -3,12 +3,12 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Final, Literal, Protocol, get_args
 
 from healthcare_dr.emulator.locks import exclusive
 from healthcare_dr.errors import EmulatorError
@@ -57,30 +57,46 @@ class DoorFault:
 
 
 OPEN = DoorFault()
+EVERYBODY: Final = ""
+"""In place of a host name: all of a door. In place of an environment's suffix: all environments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """The fault of each region's front door where it has one, the time scale, and whether control planes refuse all
-    callers.
+    """The faults of front doors by region and host name, the time scale, and the environments to which control planes
+    are refused.
+
+    Environments share the doors: a client's host name tells which one it wants.
 
     The time scale is how many times faster than in real time health checks follow each other, DNS answers and the
     API's cached verdicts expire, alarm periods pass and schedules fire.
     """
 
-    doors: Mapping[str, DoorFault] = field(default_factory=dict)
+    doors: Mapping[str, Mapping[str, DoorFault]] = field(default_factory=dict)
     time_scale: float = 1.0
-    control_planes_refused: bool = False
+    control_planes_refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _between(self.time_scale, 1, FASTEST):
             raise EmulatorError(f"the time scale is {self.time_scale!r}: it can be 1 (real time) to {FASTEST:.0f}")
-        if not isinstance(self.control_planes_refused, bool):
-            raise EmulatorError(f"control planes are refused or not, not {self.control_planes_refused!r}")
+        if not all(isinstance(environment, str) for environment in self.control_planes_refused):
+            raise EmulatorError(f"control planes are refused to environments, not to {self.control_planes_refused!r}")
 
-    def door(self, region: str) -> DoorFault:
-        """The fault of a region's front door."""
-        return self.doors.get(region, OPEN)
+    def door(self, region: str, host: str = EVERYBODY) -> DoorFault:
+        """The fault of a region's front door for a host name: that of all of the door, else that of the name."""
+        faults = self.doors.get(region, {})
+        whole = faults.get(EVERYBODY, OPEN)
+        return faults.get(host, OPEN) if whole.mode == OPEN.mode else whole
+
+    def narrowed(self, region: str) -> dict[str, DoorFault]:
+        """The faults of single host names at a region's front door."""
+        return {host: fault for host, fault in self.doors.get(region, {}).items() if host != EVERYBODY}
+
+    def refuses(self, environment: str) -> bool:
+        """Whether control planes refuse a caller, who works for `environment` or does not say for which."""
+        return bool({environment, EVERYBODY}.intersection(self.control_planes_refused)) or (
+            environment == EVERYBODY and bool(self.control_planes_refused)
+        )
 
 
 def read(path: Path) -> Conditions:
@@ -91,39 +107,48 @@ def read(path: Path) -> Conditions:
     """
     try:
         content = json.loads(path.read_text())
-        doors = {region: DoorFault(**fault) for region, fault in content.pop("doors").items()}
-        return Conditions(doors=doors, **content)
+        doors = {
+            region: {host: DoorFault(**fault) for host, fault in faults.items()}
+            for region, faults in content.pop("doors").items()
+        }
+        return Conditions(doors=doors, control_planes_refused=tuple(content.pop("control_planes_refused")), **content)
     except FileNotFoundError:
         return Conditions()
     except (AttributeError, KeyError, TypeError, ValueError):
         raise EmulatorError(f"{path} does not hold conditions: delete it") from None
 
 
-def play(path: Path, region: str, fault: DoorFault) -> None:
-    """Let one front door behave like `fault`. Whoever reads `path` meanwhile meets all of the old or all of the new."""
+def play(path: Path, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
+    """Let one front door behave like `fault`: to clients that ask for one of `hosts`, or to all.
+
+    A reader of `path` gets all of the old or all of the new conditions.
+    """
     with _changing(path):
         current = read(path)
-        _write(path, replace(current, doors={**current.doors, region: fault}))
+        faults = {**current.doors.get(region, {}), **dict.fromkeys(hosts or (EVERYBODY,), fault)}
+        left = {host: fault for host, fault in faults.items() if fault.mode != OPEN.mode}
+        _write(path, replace(current, doors={**current.doors, region: left}))
 
 
-def change(path: Path, *, time_scale: float | None = None, control_planes_refused: bool | None = None) -> None:
-    """Set what is not None, as `play` does.
+def change(
+    path: Path,
+    *,
+    time_scale: float | None = None,
+    control_planes_refused: bool | None = None,
+    environment: str = EVERYBODY,
+) -> None:
+    """Set what is not None, as `play` does. Control planes are refused to an environment, or to all.
 
     Raises:
         EmulatorError: a value is out of range.
     """
     with _changing(path):
         current = read(path)
-        _write(
-            path,
-            replace(
-                current,
-                time_scale=current.time_scale if time_scale is None else time_scale,
-                control_planes_refused=(
-                    current.control_planes_refused if control_planes_refused is None else control_planes_refused
-                ),
-            ),
-        )
+        refused = set(current.control_planes_refused)
+        if control_planes_refused is not None:
+            refused = refused | {environment} if control_planes_refused else refused - {environment}
+        scale = current.time_scale if time_scale is None else time_scale
+        _write(path, replace(current, time_scale=scale, control_planes_refused=tuple(sorted(refused))))
 
 
 def reset(path: Path) -> None:

@@ -32,10 +32,10 @@ def _make_certificates(layout: Layout) -> None:
     authority = trustme.CA(organization_name="healthcare-dr embedded AWS")
     server = authority.issue_cert(*SERVER_NAMES)
     write_secret(layout.authority_key, authority.private_key_pem.bytes())
-    authority.cert_pem.write_to_path(layout.authority_certificate)
+    write_secret(layout.authority_certificate, authority.cert_pem.bytes())
     write_secret(layout.server_key, server.private_key_pem.bytes())
     # Last, since its presence says that all four are there.
-    layout.server_certificate.write_bytes(b"".join(part.bytes() for part in server.cert_chain_pems))
+    write_secret(layout.server_certificate, b"".join(part.bytes() for part in server.cert_chain_pems))
 
 
 def root_secret(layout: Layout) -> str:

@@ -88,8 +88,8 @@ def _doors(
     return doors
 
 
-def _fault(watched: conditions.Watched, region: str) -> conditions.DoorFault:
-    return watched.now().door(region)
+def _fault(watched: conditions.Watched, region: str, host: str) -> conditions.DoorFault:
+    return watched.now().door(region, host)
 
 
 async def _play(doors: Mapping[str, FrontDoor], watched: conditions.Watched, ended: asyncio.Event) -> None:
@@ -97,7 +97,8 @@ async def _play(doors: Mapping[str, FrontDoor], watched: conditions.Watched, end
         present = watched.now()
         for region, door in doors.items():
             try:
-                await door.play(present.door(region).mode)
+                modes = {host: fault.mode for host, fault in present.narrowed(region).items()}
+                await door.play(present.door(region).mode, narrowed=modes)
             except OSError as error:
                 logger.warning("The front door of %s cannot open: %s", region, error.strerror)
         with suppress(TimeoutError):

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from healthcare_dr.emulator.credentials import make_secrets, root_secret
 from healthcare_dr.emulator.free import refuse_taken
 from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
-from healthcare_dr.emulator.locks import exclusive, held
+from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, held
 from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
 from healthcare_dr.emulator.replication import pending as replication_pending
@@ -25,6 +26,9 @@ from healthcare_dr.emulator.replication import settings as replication_settings
 from healthcare_dr.emulator.route53.model import CheckStatus
 from healthcare_dr.emulator.tokens import load_key, sign
 from healthcare_dr.errors import EmulatorError
+
+# A process that runs writes its id and ports within moments.
+RECORD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Emulator:
     fixed: bool = True
     ends_with: int | None = None
     """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
+    only: frozenset[str] = frozenset()
+    """The tables and buckets whose replication this handle reads and sets: those of one environment. Empty: all."""
 
     @property
     def _layout(self) -> Layout:
@@ -75,6 +81,14 @@ class Emulator:
                     if not collected(pid):
                         end(kind, self._layout, pid)
                 raise
+
+    def demand_ports(self) -> None:
+        """Check the ports of the processes that do not run; `start` does so too.
+
+        Raises:
+            EmulatorError: one cannot be used.
+        """
+        refuse_taken(self._ports, kinds=[kind for kind in self._kinds if not self._lives(kind)])
 
     def stop(self) -> None:
         """End the processes; the services save their state and end their functions. Does nothing when none runs.
@@ -125,7 +139,8 @@ class Emulator:
         Raises:
             EmulatorError: somebody else wrote the file that holds it.
         """
-        return replication_settings.read(self._layout.replication)
+        settings = replication_settings.read(self._layout.replication)
+        return settings.of(min(self.only, default=""))
 
     def set_replication(
         self, *, tables: bool | None = None, documents: bool | None = None, lag_seconds: float | None = None
@@ -139,7 +154,7 @@ class Emulator:
         """
         self._layout.make()
         replication_settings.change(
-            self._layout.replication, tables=tables, documents=documents, lag_seconds=lag_seconds
+            self._layout.replication, tables=tables, documents=documents, lag_seconds=lag_seconds, only=self.only
         )
 
     def pending(self) -> int:
@@ -174,8 +189,10 @@ class Emulator:
         """
         return health_checks.ask(self._layout, self._ports) if self._lives("edge") else {}
 
-    def play(self, region: str, fault: conditions.Fault) -> None:
+    def play(self, region: str, fault: conditions.Fault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
+
+        `hosts` are the names whose clients meet it; without any, all do.
 
         Raises:
             EmulatorError: the region has no front door, or there is no such fault.
@@ -183,7 +200,7 @@ class Emulator:
         self._refuse_other_regions(region)
         self._layout.make()
         played = conditions.DoorFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        conditions.play(self._layout.conditions, region, played)
+        conditions.play(self._layout.conditions, region, played, hosts=hosts)
 
     def time_scale(self) -> float:
         """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
@@ -198,10 +215,13 @@ class Emulator:
         self._layout.make()
         conditions.change(self._layout.conditions, time_scale=scale)
 
-    def refuse_control_planes(self, *, refused: bool) -> None:
-        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more."""
+    def refuse_control_planes(self, *, refused: bool, environment: str = conditions.EVERYBODY) -> None:
+        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more.
+
+        With the suffix of an `environment`, those that work for another one are not refused (see `control_planes`).
+        """
         self._layout.make()
-        conditions.change(self._layout.conditions, control_planes_refused=refused)
+        conditions.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
 
     def pass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
@@ -272,13 +292,31 @@ class Emulator:
     def _waiting(self) -> replication_pending.Pending:
         # ministack without fixes replicates within the write.
         asked = self.fixed and self._lives("services")
-        return replication_pending.ask(self._layout, self._ports) if asked else replication_pending.Pending()
+        return (
+            replication_pending.ask(self._layout, self._ports, only=self.only)
+            if asked
+            else replication_pending.Pending()
+        )
 
     def _recorded(self, kind: Kind) -> tuple[int, Ports]:
-        """Return the id and the ports of a process that runs."""
-        content = json.loads(self._layout.process_file(kind).read_text())
-        pid, regions = int(content.pop("pid")), tuple(content.pop("regions"))
-        return pid, Ports(**content, regions=regions)
+        """Return the id and the ports of a process that runs, which writes them once it holds the lock.
+
+        Raises:
+            EmulatorError: the process has not written them in time, or the file holds something else.
+        """
+        file, deadline = self._layout.process_file(kind), time.monotonic() + RECORD_SECONDS
+        while True:
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                pid, regions = int(content.pop("pid")), tuple(content.pop("regions"))
+                return pid, Ports(**content, regions=regions)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                if time.monotonic() > deadline:
+                    raise EmulatorError(
+                        f"{file} does not say which process of the embedded AWS holds it: find that with "
+                        f"`fuser {file}`, end it, and start anew with `hdr up`"
+                    ) from None
+            time.sleep(POLL_SECONDS)
 
     def _refuse_other_ports(self) -> None:
         for kind in self._kinds:

@@ -119,7 +119,7 @@ def _connect_to_edge(layout: Layout, ports: Ports) -> None:
 
     watched = conditions.Watched(layout.conditions)
     clock.use_time_scale(lambda: watched.now().time_scale)
-    control_planes.install(lambda: watched.now().control_planes_refused, secret=root_secret(layout))
+    control_planes.install(lambda environment: watched.now().refuses(environment), secret=root_secret(layout))
     route53.answer_status_from(lambda: checks.ask(layout, ports))
     write_sitecustomize(ports, conditions=layout.conditions, packages=lambda_runtime.packages())
 

@@ -1,10 +1,13 @@
 """From settings to the Terraform JSON of the three stacks."""
 
 import json
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import node, package
@@ -13,6 +16,8 @@ from healthcare_dr.settings import Settings
 
 # What can apply the platform: both lock state in S3 by themselves from this version on.
 TOOL_VERSIONS = {"terraform": ">=1.10.0", "opentofu": ">=1.10.0"}
+# How Node words what the system refused: `ENOSPC: no space left on device, write`.
+SYSTEM_ERROR: Final = re.compile(r"\bE[A-Z0-9]+: ")
 
 
 @dataclass(frozen=True)
@@ -44,34 +49,52 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
         lazy: load the bindings lazily; False only to measure and to prove that it changes nothing.
 
     Raises:
-        SynthesisError: the package cannot be built, Node does not start, or what was written breaks a rule; the files
-            are there to be looked at all the same.
+        SynthesisError: the package cannot be built, Node does not start or does not go on, or what was written breaks a
+            rule; the files are there to be looked at all the same.
     """
-    node.prepare(lazy=lazy)
-    # Imported here, because importing them starts Node.
-    from cdktn import App
-    from jsii.errors import JSIIError
-
-    from healthcare_dr.infra.function import FunctionCode
-    from healthcare_dr.infra.lint import check
-    from healthcare_dr.infra.stacks import GlobalStack, RegionalStack
-
+    node.prepare(cache=settings.home.absolute() / "tools" / "jsii", lazy=lazy)
     built = package.build()
     outdir = outdir.absolute()
     outdir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hdr-package-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="hdr-package-") as scratch, _faults_of_node():
+        # Imported here, because importing them starts Node.
+        from cdktn import App
+
+        from healthcare_dr.infra.function import FunctionCode
+        from healthcare_dr.infra.lint import check
+        from healthcare_dr.infra.stacks import GlobalStack, RegionalStack
+
         zipped = Path(scratch) / "patient-api.zip"
         built.write(zipped)
         code = FunctionCode(path=zipped, sha256_base64=built.sha256_base64)
-        try:
-            app = App(outdir=str(outdir), context={"targetVersions": TOOL_VERSIONS})
-            RegionalStack(app, settings, role="primary", code=code)
-            RegionalStack(app, settings, role="secondary", code=code)
-            GlobalStack(app, settings)
-            app.synth()
-        except JSIIError as error:
-            raise SynthesisError(f"synthesis failed: {str(error).strip().splitlines()[0]}") from error
+        app = App(outdir=str(outdir), context={"targetVersions": TOOL_VERSIONS})
+        RegionalStack(app, settings, role="primary", code=code)
+        RegionalStack(app, settings, role="secondary", code=code)
+        GlobalStack(app, settings)
+        app.synth()
     synthesis = Synthesis(outdir=outdir)
     if findings := check(synthesis.documents(), settings):
         raise SynthesisError("\n".join(("the synthesized stacks break a rule:", *map(str, findings))))
     return synthesis
+
+
+@contextmanager
+def _faults_of_node() -> Iterator[None]:
+    """Give one line for what the toolkit refuses, for what Node misses of the system, and for a Node that has ended."""
+    from jsii.errors import JavaScriptError, JSIIError
+
+    try:
+        yield
+    except JSIIError as error:
+        raise _failed(error) from error
+    except RuntimeError as error:
+        # Any other error of JavaScript is a defect of the description.
+        if not (isinstance(error.__cause__, JavaScriptError) and SYSTEM_ERROR.search(str(error))):
+            raise
+        raise _failed(error) from error
+    except (json.JSONDecodeError, BrokenPipeError) as error:
+        raise SynthesisError("Node ended before the synthesis was done: is there enough memory?") from error
+
+
+def _failed(error: Exception) -> SynthesisError:
+    return SynthesisError(f"synthesis failed: {str(error).strip().splitlines()[0]}")

@@ -3,8 +3,9 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from healthcare_dr.errors import DeploymentError
 
@@ -26,7 +27,7 @@ def claimed(*folders: Path) -> Iterator[None]:
 def _claimed(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # The folder of all environments has it too: the dot keeps it apart from an environment's name.
-    with (folder / ".claim").open("a+", encoding="ascii") as file:
+    with (folder / ".claim").open("a+", encoding="utf-8", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,7 +36,12 @@ def _claimed(folder: Path) -> Iterator[None]:
             raise DeploymentError(
                 f"another hdr command (process {holder}) works in {folder}: wait for it to end"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        _sign(file)
         yield
+
+
+def _sign(file: TextIO) -> None:
+    """Name the holder, unless the disk is full: the lock holds all the same, and `hdr down` makes room."""
+    file.truncate(0)
+    with suppress(OSError):
+        os.write(file.fileno(), str(os.getpid()).encode())

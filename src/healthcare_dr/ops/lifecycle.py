@@ -45,6 +45,8 @@ class Lifecycle:
             EmulatorError, ToolError, SynthesisError, DeploymentError: whichever part failed; the next call goes on.
         """
         with claimed(self.root.parent, self.root):
+            # Before the stacks are synthesized, which takes a while.
+            self.emulator.demand_ports()
             self._forget_what_is_lost()
             deployment, workspaces = self._start_and_prepare()
             changes = deployment.deploy(None, prepared=workspaces)
@@ -60,7 +62,9 @@ class Lifecycle:
             return Up(changes=changes, demo=demo)
 
     def down(self, *, keep: bool) -> Changes:
-        """Destroy what is deployed and stop; with `keep` only stop, so that the next `up` finds all as it was.
+        """Destroy what is deployed, and stop unless other environments are deployed there too.
+
+        With `keep` only stop, so that the next `up` finds all as it was.
 
         Raises:
             EmulatorError, DeploymentError: something could not be destroyed; the next call goes on.
@@ -76,11 +80,15 @@ class Lifecycle:
                     changes = self.deployment().destroy(lambda _: True)
                 else:
                     self.progress.say("Nothing is deployed")
-            self.emulator.stop()
             if not keep:
                 shutil.rmtree(self.root / "state", ignore_errors=True)
-                if not any(self._deployed(other) for other in self._environments()):
-                    self.emulator.erase()
+            others = sorted(other.name for other in self._environments() if self._deployed(other))
+            if others and not keep and self.emulator.running():
+                self.progress.say(f"The embedded AWS runs on: it holds {', '.join(others)} as well")
+                return changes
+            self.emulator.stop()
+            if not (keep or others):
+                self.emulator.erase()
             self.progress.say("The embedded AWS is stopped")
             return changes
 

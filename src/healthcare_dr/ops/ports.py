@@ -1,6 +1,6 @@
 """What `ops` needs from others, as it sees them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -68,6 +68,9 @@ class EmbeddedAws(Protocol):
     def start(self) -> None:
         """Start it and return when it is ready; nothing happens when it runs already."""
 
+    def demand_ports(self) -> None:
+        """Raises EmulatorError when it does not run and could not listen where it has to."""
+
     def stop(self) -> None:
         """End it; nothing happens when it does not run."""
 
@@ -113,8 +116,8 @@ class BreakableAws(EmbeddedAws, Protocol):
     def checks(self) -> Mapping[str, CheckStatus]:
         """What Route 53 thinks of each health check, by its id; asked of the data plane, no control plane involved."""
 
-    def play(self, region: str, fault: DoorFault) -> None:
-        """Let a region's front door fail in one way, or serve again."""
+    def play(self, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
+        """Let a region's front door fail in one way, or serve again: to clients of `hosts`, or to all."""
 
     def time_scale(self) -> float:
         """How much faster than in real time health checks follow each other and DNS answers expire."""
@@ -122,8 +125,11 @@ class BreakableAws(EmbeddedAws, Protocol):
     def set_time_scale(self, scale: float) -> None:
         """Set it: 1 is real time."""
 
-    def refuse_control_planes(self, *, refused: bool) -> None:
-        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more."""
+    def refuse_control_planes(self, *, refused: bool, environment: str = ...) -> None:
+        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more.
+
+        With the suffix of an `environment`, those that work for another one are not refused.
+        """
 
     def pass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -23,8 +23,9 @@ class PlainProgress:
         self._began: dict[str, float] = {}
 
     def say(self, text: str) -> None:
-        """Print it."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print it. A terminal that was closed, or a full disk, ends no work that is in progress."""
+        with suppress(OSError):
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, stack: str, phase: str) -> None:
         """Print which stack enters which phase."""
@@ -81,8 +82,9 @@ class LiveProgress:
             self._bars.start()
 
     def say(self, text: str) -> None:
-        """Print it above the lines."""
-        self._console.print(Text(text), soft_wrap=True)
+        """Print it above the lines; as `PlainProgress.say` where nothing can be printed any more."""
+        with suppress(OSError):
+            self._console.print(Text(text), soft_wrap=True)
 
     def begin(self, stack: str, phase: str) -> None:
         """Show a line for the stack."""

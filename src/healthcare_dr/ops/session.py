@@ -1,5 +1,6 @@
 """One command at work: its settings, its progress, its signals."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,8 +49,9 @@ def open_session(settings: Settings, console: Console) -> Iterator[Session]:
     """Progress on `console`, and signals that let Terraform save its state; to be entered in the main thread.
 
     Raises:
-        SettingsError: the home cannot be made or written to.
+        SettingsError: the home cannot be made or written to, or there is no folder for temporary files.
     """
+    _choose_temporary_folder()
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=settings.home):
@@ -60,3 +62,13 @@ def open_session(settings: Settings, console: Console) -> Iterator[Session]:
         interrupts = Interrupts(progress=progress)
         with interrupts.installed():
             yield Session(settings=settings, progress=progress, interrupts=interrupts)
+
+
+def _choose_temporary_folder() -> None:
+    """Let TMPDIR name a folder that can be written to: Python looks for one, Terraform and Node take what they get."""
+    try:
+        found = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise SettingsError("there is no folder for temporary files: set TMPDIR to one with room") from error
+    if "TMPDIR" in os.environ:
+        os.environ["TMPDIR"] = found

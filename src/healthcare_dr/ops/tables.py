@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from healthcare_dr.naming import DEFAULT_SUFFIX, SUFFIX_VARIABLE
 from healthcare_dr.ops.demo import Demo
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.status import Status
@@ -77,8 +78,10 @@ def print_outputs(console: Console, flat: Mapping[str, str]) -> None:
         console.print(f"{name}={value}", markup=False, highlight=False, soft_wrap=True)
 
 
-def summary_lines(status: Status, demo: Demo, *, certificate: str, hdr: str) -> Iterator[str]:
+def summary_lines(status: Status, demo: Demo, *, certificate: str, hdr: str, curl: str = "curl") -> Iterator[str]:
     """What is there after `hdr up`, and commands to try that work as they stand."""
+    if status.suffix != DEFAULT_SUFFIX:
+        hdr = f"{SUFFIX_VARIABLE}={status.suffix} {hdr}"
     yield f"A fictitious patient, written in {demo.written_in}, was read in {demo.read_in}:"
     yield (
         f"  {demo.patient_id}, written in {demo.write_seconds:.3f} s, read {demo.seen_after_seconds:.3f} s later "
@@ -88,8 +91,8 @@ def summary_lines(status: Status, demo: Demo, *, certificate: str, hdr: str) -> 
     yield "Try next:"
     token = f'-H "Authorization: Bearer $({hdr} token)"'
     for region in status.regions:
-        yield f"  curl --cacert {certificate} {region.endpoint}/health    # {region.region}"
-    yield f"  curl --cacert {certificate} {token} {status.regions[-1].endpoint}/fhir/Patient/{demo.patient_id}"
+        yield f"  {curl} --cacert {certificate} {region.endpoint}/health    # {region.region}"
+    yield f"  {curl} --cacert {certificate} {token} {status.regions[-1].endpoint}/fhir/Patient/{demo.patient_id}"
     yield f"  {hdr} drill region-refused --time-scale 10    # break a region, and see recovery measured"
     yield f"  {hdr} verify"
     yield f"  {hdr} status"

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS, Names
 from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Deployment
@@ -19,7 +20,8 @@ from healthcare_dr.ops.terraform.binary import find_terraform
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
-from healthcare_dr.ops.terraform.state import StackState, read_settled
+from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
+from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings
 
 # The provider versions that a target takes, for people.
@@ -38,15 +40,34 @@ def claim_of(settings: Settings, target: str) -> AbstractContextManager[None]:
 
 
 def emulator_of(settings: Settings) -> BreakableAws:
-    """The embedded AWS of this home."""
+    """The embedded AWS of this home; of replication, what concerns this environment."""
     from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
 
+    names = Names(settings.environment_suffix)
+    buckets = (names.documents_bucket(Emulator.account, region) for region in settings.regions)
     return Emulator(
+        only=frozenset({names.records_table, names.audit_table, *buckets}),
         home=settings.home.absolute() / "emulator",
         port=settings.emulator_port,
         regions=settings.regions,
         ends_with=settings.emulator_ends_with,
     )
+
+
+def neighbours(settings: Settings) -> tuple[str, ...]:
+    """The suffixes of the other environments that are deployed to the embedded AWS of this home."""
+    own = environment_root(settings, "embedded")
+    others = [root for root in own.parent.glob("*") if root.is_dir() and root != own]
+    return tuple(sorted(root.name for root in others if any(map(partial(_holds, root), STACKS))))
+
+
+def _holds(root: Path, stack: str) -> bool:
+    file = state_file(root, stack)
+    try:
+        return file.exists() and read_state(stack, file.read_bytes()).deployed
+    except DeploymentError:
+        # Something was deployed, whatever has become of its state.
+        return True
 
 
 def target_of(settings: Settings, name: str) -> Target:
@@ -78,7 +99,7 @@ def deployment_of(settings: Settings, target: Target, *, progress: Progress, int
             environment=target.child_environment() | {"TF_CLI_CONFIG_FILE": str(source.cli_configuration)},
             interrupts=interrupts,
         ),
-        synthesize=partial(synthesize, settings),
+        synthesize=partial(synthesize, settings, check=interrupts.check),
         root=environment_root(settings, target.name),
         parallel_init=source.mirror is not None,
         progress=progress,

@@ -1,17 +1,23 @@
 """The embedded AWS starts, keeps what it holds, and listens to nobody else."""
 
+import errno
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator import Emulator, credentials, handle
 from healthcare_dr.emulator.configuration import Ports
+from healthcare_dr.emulator.credentials import make_secrets
+from healthcare_dr.emulator.layout import Layout, write_secret
+from healthcare_dr.emulator.locks import exclusive
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.processes import (
     SHOW_ENVIRONMENT,
@@ -146,6 +152,39 @@ def test_a_stale_or_reused_process_number_deceives_nobody(fresh: Emulator) -> No
     assert pid_of(fresh) != bystander.pid
     bystander.kill()
     bystander.wait()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
+def test_process_that_does_not_say_its_ports_is_named(
+    tmp_path: Path, make_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """It holds its lock, and the disk took nothing more."""
+    monkeypatch.setattr(handle, "RECORD_SECONDS", 0.1)
+    tmp_path.joinpath("services.json").write_text(text)
+    with (
+        exclusive(tmp_path / "services.json", within=timedelta()),
+        pytest.raises(EmulatorError, match=r"services\.json does not say which process .*fuser"),
+    ):
+        make_emulator(tmp_path).start()
+
+
+def test_certificates_that_could_not_be_written_are_made_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path)
+
+    def fail(path: Path, content: bytes) -> None:
+        if path == layout.server_certificate:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_secret(path, content)
+
+    monkeypatch.setattr(credentials, "write_secret", fail)
+    with pytest.raises(OSError, match="No space left"):
+        make_secrets(layout)
+    monkeypatch.undo()
+    make_secrets(layout)
+    ssl.create_default_context(cafile=str(layout.authority_certificate))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(layout.server_certificate, layout.server_key)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, make_emulator: Callable[..., Emulator]) -> None:

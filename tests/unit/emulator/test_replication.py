@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from healthcare_dr.emulator import Emulator, Replication
 from healthcare_dr.emulator.replication.queue import Queue
-from healthcare_dr.emulator.replication.settings import change
+from healthcare_dr.emulator.replication.settings import change, read
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, two_buckets, wait_for
 
@@ -58,6 +58,79 @@ def test_the_last_writer_wins_in_both_regions(replicating: Emulator, mended: Cli
     settle(replicating)
     expected = {"value": "later"} if last == "put" else None
     assert [get(mended, region, table, "a") for region in (EAST, WEST)] == [expected, expected]
+
+
+@pytest.fixture
+def beside(replicating: Emulator, mended: Clients) -> Iterator[tuple[Emulator, str, Emulator, str]]:
+    """Two environments with a table each, and the handles that concern them alone."""
+    tables = [global_table(mended) for _ in range(2)]
+    one, other = (replace(replicating, only=frozenset({table})) for table in tables)
+    yield one, tables[0], other, tables[1]
+    one.set_replication(tables=True, lag_seconds=replicating.replication().lag_seconds)
+
+
+def test_environment_that_stands_still_holds_up_no_other(
+    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, mended: Clients
+) -> None:
+    one, table, other, other_table = beside
+    one.set_replication(tables=False)
+    assert (one.replication().tables, other.replication().tables, replicating.replication().tables) == (
+        False,
+        True,
+        True,
+    )
+    put(mended, EAST, table, "a", value="held")
+    put(mended, EAST, other_table, "a", value="arrives")
+    wait_for(lambda: get(mended, WEST, other_table, "a") == {"value": "arrives"})
+    assert get(mended, WEST, table, "a") is None
+    assert (one.pending(), other.pending(), replicating.pending()) == (1, 0, 1)
+    assert one.waiting_seconds() > other.waiting_seconds() == 0
+    one.set_replication(tables=True)
+    wait_for(lambda: get(mended, WEST, table, "a") == {"value": "held"})
+
+
+def test_lag_of_one_environment_delays_no_other(beside: tuple[Emulator, str, Emulator, str], mended: Clients) -> None:
+    one, table, _, other_table = beside
+    one.set_replication(lag_seconds=3600)
+    put(mended, EAST, table, "a", value="late")
+    put(mended, EAST, other_table, "a", value="1")
+    wait_for(lambda: get(mended, WEST, other_table, "a") == {"value": "1"})
+    assert get(mended, WEST, table, "a") is None
+
+
+def test_last_writer_wins_though_another_environment_replicates_meanwhile(
+    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, mended: Clients
+) -> None:
+    one, table, other, other_table = beside
+    one.set_replication(tables=False)
+    put(mended, EAST, table, "a", value="earlier")
+    put(mended, WEST, table, "a", value="later")
+    put(mended, EAST, other_table, "b", value="1")
+    settle(other)
+    one.set_replication(tables=True)
+    settle(replicating)
+    assert [get(mended, region, table, "a") for region in (EAST, WEST)] == [{"value": "later"}] * 2
+
+
+def test_settings_of_everything_are_read(tmp_path: Path) -> None:
+    settings = tmp_path / "replication.json"
+    settings.write_text('{"tables": false, "documents": true, "lag_seconds": 2}')
+    assert read(settings).of("any") == Replication(tables=False, lag_seconds=2)
+
+
+def test_settings_of_their_own_are_kept_only_while_they_differ(tmp_path: Path) -> None:
+    settings = tmp_path / "replication.json"
+    change(settings, tables=False, only=["a", "b"])
+    change(settings, lag_seconds=3, only=["b"])
+    assert read(settings).own == {
+        "a": Replication(tables=False),
+        "b": Replication(tables=False, lag_seconds=3),
+    }
+    change(settings, tables=True, only=["a", "b"])
+    assert read(settings).own == {"b": Replication(lag_seconds=3)}
+    change(settings, documents=False)
+    found = read(settings)
+    assert (found.of("a"), found.of("b")) == (Replication(documents=False), Replication(lag_seconds=3))
 
 
 def test_the_items_of_a_transaction_replicate_one_by_one(replicating: Emulator, mended: Clients) -> None:
@@ -220,8 +293,8 @@ def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
     def fail() -> None:
         raise ArithmeticError
 
-    queue.tables.put(fail)
-    queue.tables.put(lambda: applied.append("next"))
+    queue.tables.put("table", fail)
+    queue.tables.put("table", lambda: applied.append("next"))
     with pytest.raises(ArithmeticError):
         asyncio.run(queue.run())
     queue.drain()
@@ -236,9 +309,9 @@ def test_a_write_that_cannot_be_applied_at_the_end_is_an_error_and_hides_no_othe
     def fail() -> None:
         raise ValueError("no such table")
 
-    queue.tables.put(fail)
-    queue.tables.put(lambda: applied.append("table"))
-    queue.documents.put(lambda: applied.append("document"))
+    queue.tables.put("table", fail)
+    queue.tables.put("table", lambda: applied.append("table"))
+    queue.documents.put("bucket", lambda: applied.append("document"))
     queue.drain()
     assert applied == ["table", "document"]
     assert [(record.name, record.levelname) for record in caplog.records] == [("persistence", "ERROR")]

@@ -55,6 +55,9 @@ class FakeEmulator:
         self.up = True
         self.starts += 1
 
+    def demand_ports(self) -> None:
+        pass
+
     def stop(self) -> None:
         self.up = False
 

@@ -1,5 +1,7 @@
 """Who may work at the same time."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,27 @@ def test_the_second_of_several_folders_is_refused_and_the_first_given_back(tmp_p
     with claimed(tmp_path / "b"), pytest.raises(DeploymentError, match=BUSY), claimed(tmp_path / "a", tmp_path / "b"):
         pass
     with claimed(tmp_path / "a", tmp_path / "b"):
+        pass
+
+
+def test_folder_on_a_full_disk_is_claimed_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hdr down` is what makes room."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    with (
+        claimed(tmp_path),
+        pytest.raises(DeploymentError, match=r"another hdr command \(process unknown\)"),
+        claimed(tmp_path),
+    ):
+        pass
+
+
+def test_claim_that_holds_anything_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".claim").write_bytes(b"\xff\n\x00")
+    with claimed(tmp_path), pytest.raises(DeploymentError, match=BUSY), claimed(tmp_path):
         pass
 
 

@@ -87,6 +87,21 @@ def test_up_prepares_the_deployment_while_the_embedded_aws_starts(lifecycle: Lif
     assert slow.up
 
 
+class Unbound(FakeEmulator):
+    """Cannot listen."""
+
+    def demand_ports(self) -> None:
+        raise EmulatorError("port 1 on 127.0.0.1 cannot be used")
+
+
+def test_ports_that_are_taken_are_refused_before_anything_is_synthesized(
+    lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
+) -> None:
+    with pytest.raises(EmulatorError, match="port 1 on"):
+        replace(lifecycle, emulator=Unbound(home=emulator.home)).up()
+    assert progress.said == []
+
+
 class OnOtherPorts(FakeEmulator):
     """Runs, but not where this handle looks for it."""
 
@@ -179,16 +194,19 @@ def test_a_lost_emulator_is_said_and_everything_begun_anew(
     assert any("is gone: beginning anew" in said for said in progress.said)
 
 
-def test_down_leaves_the_other_environments_in_the_emulator(
-    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
+def test_down_leaves_the_other_environments_running(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
 ) -> None:
     lifecycle.up()
     other = root.parent / "other"
     state_file(other, GLOBAL).parent.mkdir(parents=True)
     state_file(other, GLOBAL).write_bytes(state_file(root, GLOBAL).read_bytes())
-    lifecycle.down(keep=False)
-    assert (emulator.up, emulator.erased) == (False, 0)
+    assert lifecycle.down(keep=False) == Changes(remove=3)
+    assert (emulator.up, emulator.erased) == (True, 0)
     assert state_file(other, GLOBAL).exists()
+    assert progress.said[-1] == "The embedded AWS runs on: it holds other as well"
+    lifecycle.down(keep=True)
+    assert (emulator.up, emulator.erased) == (False, 0)
 
 
 def test_a_damaged_state_does_not_stop_down(

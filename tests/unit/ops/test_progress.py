@@ -1,7 +1,10 @@
 """Progress where nobody watches, and where somebody does."""
 
+import os
+import pty
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from healthcare_dr.naming import PRIMARY
@@ -47,3 +50,18 @@ def test_a_log_gets_plain_lines() -> None:
         assert isinstance(progress, PlainProgress)
         with quiet(progress):
             pass
+
+
+@pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
+def test_terminal_that_was_closed_ends_no_work(kind: type[PlainProgress] | type[LiveProgress]) -> None:
+    """A drill that is interrupted by the end of its terminal still undoes what it has broken."""
+    operators_side, ours = pty.openpty()
+    terminal = os.fdopen(ours, "w", encoding="utf-8")
+    progress = kind(console=Console(file=terminal, force_terminal=True))
+    progress.say("before")
+    os.close(operators_side)
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(ours, b"after")
+    progress.say("after")
+    with pytest.raises(OSError, match="Input/output error"):
+        terminal.close()

@@ -1,6 +1,7 @@
 """Outputs, demonstration, tokens and plans."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -147,6 +148,16 @@ def test_a_plan_shows_numbers_and_every_resource_that_is_touched() -> None:
     assert "+ healthcare-dr-primary: 2 aws_subnet" in out.getvalue()
     assert "± healthcare-dr-primary: aws_kms_key.data (replace)" in out.getvalue()
     assert "~ healthcare-dr-primary: aws_vpc.vpc (update)" in out.getvalue()
+
+
+def test_commands_of_the_summary_name_their_environment_and_pass_a_proxy(tls: Serving) -> None:
+    demo, status = run_demo(tls, Api()), replace(status_with(dict(WELL), deployed()), suffix="bee")
+    lines = list(summary_lines(status, demo, certificate="/ca.pem", hdr="hdr", curl="curl --noproxy 127.0.0.1"))
+    commands = [line.split("#")[0].strip() for line in lines[lines.index("Try next:") + 1 :]]
+    assert "ENVIRONMENT_SUFFIX=bee hdr down" in commands
+    for command in commands:
+        assert command.startswith(("ENVIRONMENT_SUFFIX=bee hdr ", "curl --noproxy 127.0.0.1 --cacert /ca.pem "))
+        assert "$(hdr" not in command
 
 
 def test_the_summary_ends_with_commands_that_name_everything_they_need(tls: Serving) -> None:

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.terraform import runner
 from healthcare_dr.ops.terraform.events import Event, ResourceEvent
 from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.ops.terraform.runner import PLAN_FILE, Terraform, resource_events
@@ -200,6 +202,22 @@ def test_terraform_outlives_us_and_saves_its_state(root: Path, tmp_path: Path, t
     child.wait()
     wait_for(lambda: not lock.exists())
     assert resources(workspace) == 1
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["asked", "killed"])
+def test_terraform_that_hangs_is_ended(
+    root: Path, tmp_path: Path, terraform: Terraform, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """The stand-in does not answer for ever: it ends when it is asked to, or only when it is killed."""
+    monkeypatch.setattr(runner, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.2)
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+    silent = tmp_path / "terraform"
+    silent.write_text(f"#!/bin/sh\n{'' if ends else 'trap : INT'}\nwhile :; do sleep 0.1; done\n")
+    silent.chmod(0o755)
+    with pytest.raises(DeploymentError, match=r"terraform plan said nothing for 0 minutes and was ended") as caught:
+        replace(terraform, binary=silent).plan(workspace)
+    assert "\n" not in str(caught.value)
 
 
 def wait_for(condition: object, seconds: float = 30) -> None:

@@ -31,7 +31,10 @@ def test_a_state_counts_what_is_managed() -> None:
         (b"{", "is damaged"),
         (b"[]", "is damaged"),
         (b'{"version": 4, "resources": [1]}', "is damaged"),
+        (b"\xff", "is damaged"),
+        (b"[" * 100_000, "is damaged"),
         (b'{"version": 3}', "format 3"),
+        (b'{"version": 5}', "format 5, but only 4 is known here: a newer Terraform wrote it, so use a newer version"),
     ],
 )
 def test_a_state_that_cannot_be_read_is_one_line(raw: bytes, line: str) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from healthcare_dr.errors import DeploymentError
@@ -63,6 +64,27 @@ def test_clients_of_the_embedded_target_ignore_profiles_and_endpoints(
     assert client.meta.region_name == "us-west-2"
     credentials = client._request_signer._credentials
     assert (credentials.access_key, credentials.token) == ("123456789012", None)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HTTPS_PROXY": "http://127.0.0.1:2", "HTTP_PROXY": "http://127.0.0.1:2"},
+        {"https_proxy": "http://127.0.0.1:2", "all_proxy": "socks5://127.0.0.1:2", "NO_PROXY": "example.org"},
+    ],
+)
+def test_clients_of_the_embedded_target_ask_the_loopback_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """Nothing listens on port 1: a proxy would be named as what cannot be reached."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "authority.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    monkeypatch.chdir(tmp_path)
+    for service, call in {"s3": "list_buckets", "sts": "get_caller_identity", "dynamodb": "list_tables"}.items():
+        client = embedded(tmp_path).client(service, "us-west-2")
+        with pytest.raises(EndpointConnectionError, match=r"https://127\.0\.0\.1:1"):
+            getattr(client, call)()
 
 
 def test_the_embedded_target_needs_it_to_run(tmp_path: Path) -> None:

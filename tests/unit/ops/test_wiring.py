@@ -4,11 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 
+from healthcare_dr.emulator.control_planes import environment_of
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.naming import PRIMARY
+from healthcare_dr.ops.drill.assembly import own_hosts
 from healthcare_dr.ops.session import open_session
 from healthcare_dr.ops.terraform.interrupts import Interrupts
-from healthcare_dr.ops.wiring import deployment_of, emulator_of, environment_root, target_of
+from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.ops.wiring import deployment_of, emulator_of, environment_root, neighbours, target_of
 from healthcare_dr.settings import Settings, load_settings
 from unit.ops.fakes import RecordingProgress
 from unit.ops.test_workspace import provider_mirror
@@ -30,6 +35,56 @@ def test_everything_lies_below_the_home(settings: Settings, tmp_path: Path) -> N
 def test_an_environment_never_shares_a_folder_with_the_emulator(settings: Settings) -> None:
     """Whatever the suffix: `state` and `keys` are allowed ones."""
     assert not environment_root(settings, "embedded").is_relative_to(settings.home / "emulator")
+
+
+DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
+
+
+def keep_state(settings: Settings, suffix: str, state: bytes) -> None:
+    file = state_file(settings.home / "embedded" / suffix, PRIMARY)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(state)
+
+
+def test_neighbours_are_the_other_environments_that_are_deployed(settings: Settings) -> None:
+    keep_state(settings, "ci", DEPLOYED)
+    keep_state(settings, "bee", DEPLOYED)
+    keep_state(settings, "gone", b'{"version": 4, "resources": []}')
+    keep_state(settings, "damaged", b"{")
+    (settings.home / "embedded" / ".claim").touch()
+    (settings.home / "embedded" / "empty").mkdir()
+    assert neighbours(settings) == ("bee", "damaged")
+
+
+def test_clients_of_an_environment_name_it(settings: Settings) -> None:
+    """As the control planes of the embedded AWS look for it."""
+    target, sent = target_of(settings, "embedded"), list[str]()
+
+    def stop(request: AWSPreparedRequest, **_: object) -> None:
+        agent = request.headers["User-Agent"]
+        sent.append(agent if isinstance(agent, str) else agent.decode())
+        raise InterruptedError
+
+    for service, call in {"route53": "list_hosted_zones", "iam": "list_roles", "lambda": "list_functions"}.items():
+        client = target.client(service, "us-east-1")
+        client.meta.events.register("before-send", stop)
+        with pytest.raises(InterruptedError):
+            getattr(client, call)()
+    assert [environment_of({"user-agent": agent}) for agent in sent] == ["ci"] * 3
+    appended = target.child_environment()["TF_APPEND_USER_AGENT"]
+    assert environment_of({"user-agent": f"aws-sdk-go-v2/1.36 lang/go {appended}"}) == "ci"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_drill_spares_the_neighbours_where_there_are_any(settings: Settings, beside: bool) -> None:
+    if beside:
+        keep_state(settings, "bee", DEPLOYED)
+    hosts = own_hosts(settings, {"PrimaryApiId": "one", "SecondaryApiId": "two"})
+    named = {
+        "us-east-1": ("one.execute-api.us-east-1.amazonaws.com", "api.healthcare-dr-ci.com"),
+        "us-west-2": ("two.execute-api.us-west-2.amazonaws.com", "api.healthcare-dr-ci.com"),
+    }
+    assert hosts == (named if beside else {})
 
 
 @pytest.mark.parametrize(("target", "version", "found"), [

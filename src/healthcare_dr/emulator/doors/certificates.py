@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import trustme
 
 ALPN = ["http/1.1"]
+ASKED_FOR = "name_asked_for"
+"""The attribute of a TLS connection that holds the server name its client has asked for."""
 
 
 def load_authority(layout: Layout) -> "trustme.CA":
@@ -35,6 +37,8 @@ class Certificates:
         return context
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        # The door finds it there, to fail the clients of one name alone.
+        setattr(connection, ASKED_FOR, (name or "").lower())
         certified = self._certified((name or "").lower())
         if certified is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME

@@ -6,13 +6,18 @@ import logging
 import socket
 import ssl
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from healthcare_dr.emulator.conditions import DoorMode
+from healthcare_dr.emulator.doors import hello
+from healthcare_dr.emulator.doors.certificates import ASKED_FOR
 from healthcare_dr.emulator.doors.forwarding import Forwarding
 from healthcare_dr.emulator.http_server import TLS_SHUTDOWN_SECONDS, http_config
 
@@ -71,10 +76,12 @@ class _Connection(HttpToolsProtocol):
         super().__init__(**options)
         self._door = door
         self.outer: _FreezableTransport | None = None
+        self.host = ""
 
     # uvicorn itself narrows the argument of asyncio's protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.outer = _FreezableTransport(transport)
+        self.host = getattr(transport.get_extra_info("ssl_object"), ASKED_FOR, "")
         # It has the methods of a transport, which asyncio declares as classes alone.
         super().connection_made(self.outer)  # type: ignore[arg-type]
         self._door.opened(self)
@@ -99,6 +106,8 @@ class FrontDoor:
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
         self._unanswered: list[socket.socket] = []
+        self._narrowed: Mapping[str, DoorMode] = {}
+        self._swallowed: dict[str, list[socket.socket]] = {}
         self._connections: set[_Connection] = set()
 
     def listen(self) -> None:
@@ -119,13 +128,17 @@ class FrontDoor:
         self._listener = listener
         self._accepting = asyncio.create_task(self._accept(listener))
 
-    async def play(self, mode: DoorMode) -> None:
+    async def play(self, mode: DoorMode, *, narrowed: Mapping[str, DoorMode] = MappingProxyType({})) -> None:
         """Behave like `mode` from now on; `errors` and `slow` are open doors to this listener.
+
+        `narrowed` says how it behaves to clients that ask for a certain host name while it is open to the others. Such
+        a name cannot be refused before it is known: connections for it are reset as soon as it is.
 
         Raises:
             OSError: another process took the address while it was closed; it stays closed, and the call can be
                 repeated.
         """
+        self._narrow(narrowed)
         if mode == self._mode:
             return
         if self._mode == "blackhole":
@@ -149,12 +162,22 @@ class FrontDoor:
     def opened(self, connection: _Connection) -> None:
         """Count a connection whose TLS handshake is over."""
         self._connections.add(connection)
-        if self._mode == "blackhole" and connection.outer is not None:
-            connection.outer.freeze()
+        _fail(connection, "blackhole" if self._mode == "blackhole" else self._narrowed.get(connection.host, "open"))
 
     def closed(self, connection: _Connection) -> None:
         """Forget a connection that has ended."""
         self._connections.discard(connection)
+
+    def _narrow(self, narrowed: Mapping[str, DoorMode]) -> None:
+        former, self._narrowed = self._narrowed, dict(narrowed)
+        for host in former.keys() | narrowed.keys():
+            was, now = former.get(host, "open"), narrowed.get(host, "open")
+            if was == now:
+                continue
+            for accepted in self._swallowed.pop(host, ()):
+                _reset(accepted)
+            for connection in [each for each in self._connections if each.host == host]:
+                _fail(connection, "refused" if was == "blackhole" else now)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -178,6 +201,15 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if any(mode in ("refused", "blackhole") for mode in self._narrowed.values()):
+            host = await hello.server_name(accepted, within=HANDSHAKE_SECONDS)
+            mode = self._narrowed.get(host, "open")
+            if mode == "refused":
+                _reset(accepted)
+                return
+            if mode == "blackhole":
+                self._swallowed.setdefault(host, []).append(accepted)
+                return
 
         def protocol() -> _Connection:
             return _Connection(self, config=self._config, server_state=self._state, app_state={})
@@ -222,14 +254,22 @@ class FrontDoor:
             self._accepting = None
 
     def _reset_all(self) -> None:
-        for accepted in self._unanswered:
+        for accepted in (*self._unanswered, *chain.from_iterable(self._swallowed.values())):
             _reset(accepted)
-        self._unanswered = []
+        self._unanswered, self._swallowed = [], {}
         for task in list(self._handshakes):
             task.cancel()
         for connection in list(self._connections):
             if connection.outer is not None:
                 connection.outer.reset()
+
+
+def _fail(connection: _Connection, mode: DoorMode) -> None:
+    if connection.outer is not None:
+        if mode == "refused":
+            connection.outer.reset()
+        elif mode == "blackhole":
+            connection.outer.freeze()
 
 
 def _reset(connection: socket.socket) -> None:

@@ -167,7 +167,7 @@ class Forwarding:
         services: sends a request to the services process; raises `ServicesUnreachable`.
         apis: the APIs of the region.
         targets: which API a shared name stands for.
-        fault: the fault of this door at the moment.
+        fault: gives the fault of this door at the moment, for the host name of a request.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Forwarding:
         services: Callable[[Forwarded], Awaitable[Answer]],
         apis: Apis,
         targets: Targets,
-        fault: Callable[[], DoorFault],
+        fault: Callable[[str], DoorFault],
     ) -> None:
         self._region = region
         self._services = services
@@ -192,12 +192,14 @@ class Forwarding:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        fault = self._fault()
+        named = dict(scope["headers"])
+        host = named.get(b"host", b"").decode("latin-1").partition(":")[0].lower()
+        fault = self._fault(host)
         try:
             if fault.mode == "errors":
                 answer = _message(503, "Service Unavailable")
             else:
-                answer = await self._answer(scope, receive)
+                answer = await self._answer(host, scope, receive)
         except ClientLeft:
             return
         if fault.mode == "slow":
@@ -205,9 +207,8 @@ class Forwarding:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Any, receive: Any) -> Answer:
-        named = dict(scope["headers"])
-        api_id = await self._api_of(named.get(b"host", b"").decode("latin-1"))
+    async def _answer(self, host: str, scope: Any, receive: Any) -> Answer:
+        api_id = await self._api_of(host)
         if api_id is None:
             return _message(403, "Forbidden")
         path: bytes = scope["raw_path"]
@@ -243,9 +244,8 @@ class Forwarding:
             line.leave()
         return Answer(answer.status, _end_to_end(answer.headers, but=()), answer.body)
 
-    async def _api_of(self, host: str) -> str | None:
-        """Return the API of this region that a host name stands for."""
-        name = host.partition(":")[0].lower()
+    async def _api_of(self, name: str) -> str | None:
+        """Return the API of this region that a host name, in lower case, stands for."""
         match = self._api_name.fullmatch(name)
         api_id = match[1] if match else self._targets().get(name, {}).get(self._region)
         return api_id if api_id and await self._apis.has(api_id) else None

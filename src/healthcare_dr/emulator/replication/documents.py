@@ -7,7 +7,7 @@ from typing import Any
 from ministack.core.responses import get_account_id, request_scope
 from ministack.services import kms, s3
 
-from healthcare_dr.emulator.replication.queue import Lane
+from healthcare_dr.emulator.replication.queue import Lanes
 
 Record = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
@@ -22,8 +22,8 @@ PENDING, COMPLETED, FAILED, REPLICA = "PENDING", "COMPLETED", "FAILED", "REPLICA
 class Documents:
     """Queues what is written to buckets that replicate."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
         self._mark_inner = s3._maybe_replicate_delete_marker
 
     def install(self) -> None:
@@ -39,12 +39,12 @@ class Documents:
         if rule is None or not _covers(rule, record):
             return
         record["replication_status"] = PENDING
-        self._lane.put(partial(_arrive, get_account_id(), bucket, key, record, body, rule, role))
+        self._lanes.put(bucket, partial(_arrive, get_account_id(), bucket, key, record, body, rule, role))
 
     def _deleted(self, bucket: str, key: str) -> None:
         if s3._bucket_replication.get(bucket):
             marker = s3._object_versions[bucket, key][-1]
-            self._lane.put(partial(self._arrive_marker, get_account_id(), bucket, key, marker))
+            self._lanes.put(bucket, partial(self._arrive_marker, get_account_id(), bucket, key, marker))
 
     def _arrive_marker(self, account: str, bucket: str, key: str, marker: Record) -> None:
         with request_scope(account, _region(account, bucket)):
@@ -72,7 +72,7 @@ class Documents:
             if version is None or entry is None or rule is None or not _covers(rule, entry):
                 return response
             if entry.get("replication_status") != REPLICA or _selects(rule, "ReplicaModifications"):
-                self._lane.put(partial(_arrive_tags, get_account_id(), bucket, key, version, tags, rule, role))
+                self._lanes.put(bucket, partial(_arrive_tags, get_account_id(), bucket, key, version, tags, rule, role))
             return response
 
         return change

@@ -9,7 +9,7 @@ from healthcare_dr.emulator.asking import authenticated
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.replication.documents import Documents
-from healthcare_dr.emulator.replication.pending import PATH
+from healthcare_dr.emulator.replication.pending import ONLY, PATH
 from healthcare_dr.emulator.replication.queue import Queue
 from healthcare_dr.emulator.replication.tables import Tables
 
@@ -43,7 +43,8 @@ def _say_what_waits(queue: Queue, secret: str) -> None:
         method: str, path: str, headers: dict[str, str], query: dict[str, Any], request_id: str
     ) -> Response | None:
         if path == PATH and authenticated(headers, secret):
-            content = {"pending": queue.pending(), "waiting_seconds": queue.waiting_seconds()}
+            only = query.get(ONLY, ())
+            content = {"pending": queue.pending(only), "waiting_seconds": queue.waiting_seconds(only)}
             return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
         response: Response | None = await inner(method, path, headers, query, request_id)
         return response

@@ -1,12 +1,16 @@
 """How many changes wait, asked of the process itself, so that a write that was just answered is counted."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from healthcare_dr.emulator import asking
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
 
 PATH = "/_ministack/replication"
+# The parameter that names a table or bucket; it may be repeated.
+ONLY = "only"
 
 
 @dataclass(frozen=True)
@@ -17,10 +21,11 @@ class Pending:
     waiting_seconds: float = 0.0
 
 
-def ask(layout: Layout, ports: Ports) -> Pending:
-    """What waits now.
+def ask(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> Pending:
+    """What waits now, of some tables and buckets or of all.
 
     Raises:
         EmulatorError: the process does not say.
     """
-    return Pending(**asking.ask(layout, ports.endpoint, PATH, what="what waits for replication"))
+    path = f"{PATH}?{urlencode([(ONLY, name) for name in only])}"
+    return Pending(**asking.ask(layout, ports.endpoint, path, what="what waits for replication"))

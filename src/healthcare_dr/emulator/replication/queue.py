@@ -4,12 +4,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from healthcare_dr.emulator.replication.settings import Replication, read
+from healthcare_dr.emulator.replication.settings import Settings, read
 from healthcare_dr.errors import EmulatorError
 
 # How long a change of the settings may go unnoticed.
@@ -29,36 +29,47 @@ class Change:
 
 
 @dataclass
-class Lane:
-    """The changes of one kind, in the order of their writes."""
+class Lanes:
+    """The changes of one kind: those of each table or bucket in the order of their writes."""
 
-    changes: deque[Change] = field(default_factory=deque)
+    by_name: dict[str, deque[Change]] = field(default_factory=dict)
     # Called after each write: threads write, too.
     written: Callable[[], None] = lambda: None
 
-    def put(self, apply: Callable[[], None]) -> None:
-        """Queue a write of now."""
-        self.changes.append(Change(written=time.monotonic(), apply=apply))
+    def put(self, name: str, apply: Callable[[], None]) -> None:
+        """Queue a write of now to a table or bucket."""
+        self.by_name.setdefault(name, deque()).append(Change(written=time.monotonic(), apply=apply))
         self.written()
+
+    def waiting(self, name: str) -> bool:
+        """Whether a change of a table or bucket waits."""
+        return bool(self.by_name.get(name))
+
+    def heads(self) -> list[tuple[str, Change]]:
+        """The oldest change that waits in each table or bucket, by its name, the oldest of all first."""
+        found = [(name, changes[0]) for name, changes in list(self.by_name.items()) if changes]
+        return sorted(found, key=lambda head: head[1].written)
 
 
 class Queue:
     """Applies changes on the loop that serves requests, so that none of them meets half of a change."""
 
     def __init__(self, settings: Path) -> None:
-        self.tables = Lane()
-        self.documents = Lane()
+        self.tables = Lanes()
+        self.documents = Lanes()
         self._file = settings
         self._seen: tuple[int, int] | None = None
-        self._settings = Replication()
+        self._settings = Settings()
 
-    def pending(self) -> int:
-        """How many changes of both kinds wait."""
-        return len(self.tables.changes) + len(self.documents.changes)
+    def pending(self, only: Collection[str] = ()) -> int:
+        """How many changes of both kinds wait, of some tables and buckets or of all."""
+        lanes = [pair for kind in (self.tables, self.documents) for pair in list(kind.by_name.items())]
+        return sum(len(changes) for name, changes in lanes if not only or name in only)
 
-    def waiting_seconds(self) -> float:
-        """How long ago the oldest change that waits was written; 0 when none waits."""
-        written = [lane.changes[0].written for lane in (self.tables, self.documents) if lane.changes]
+    def waiting_seconds(self, only: Collection[str] = ()) -> float:
+        """How long ago the oldest change that waits was written; 0 when none waits. As `pending`."""
+        heads = [*self.tables.heads(), *self.documents.heads()]
+        written = [change.written for name, change in heads if not only or name in only]
         return time.monotonic() - min(written) if written else 0.0
 
     async def run(self) -> None:
@@ -86,36 +97,39 @@ class Queue:
 
     def drain(self) -> None:
         """Apply everything now, also what stands still: the queue does not outlive the process."""
-        for lane in (self.tables, self.documents):
-            while lane.changes:
+        for kind in (self.tables, self.documents):
+            while heads := kind.heads():
                 try:
-                    lane.changes.popleft().apply()
+                    kind.by_name[heads[0][0]].popleft().apply()
                 except Exception:  # noqa: BLE001 - logged with its traceback
                     # The others are applied all the same; the count of errors marks the state as not saved.
                     errors.exception("A write could not be replicated at the end")
 
     def _next_due(self) -> Change | None:
         self._notice_settings()
-        written_until = time.monotonic() - self._settings.lag_seconds
-        for lane in self._moving():
-            if lane.changes and lane.changes[0].written <= written_until:
-                return lane.changes.popleft()
+        now = time.monotonic()
+        for lanes, name, due in self._moving():
+            if due <= now:
+                return lanes.by_name[name].popleft()
         return None
 
-    def _moving(self) -> list[Lane]:
-        lanes = ((self.tables, self._settings.tables), (self.documents, self._settings.documents))
-        return [lane for lane, moves in lanes if moves]
+    def _moving(self) -> Iterator[tuple[Lanes, str, float]]:
+        """The tables, then the buckets, whose changes wait and do not stand still, and when the next one is due."""
+        for lanes, kind in ((self.tables, "tables"), (self.documents, "documents")):
+            for name, change in lanes.heads():
+                settings = self._settings.of(name)
+                if getattr(settings, kind):
+                    yield lanes, name, change.written + settings.lag_seconds
 
     def _pause(self) -> float:
-        now, lag = time.monotonic(), self._settings.lag_seconds
-        waits = [lane.changes[0].written + lag - now for lane in self._moving() if lane.changes]
-        return max(0.0, min([NOTICE_SECONDS, *waits]))
+        now = time.monotonic()
+        return max(0.0, min([NOTICE_SECONDS, *(due - now for _, _, due in self._moving())]))
 
     def _notice_settings(self) -> None:
         try:
             status = self._file.stat()
         except FileNotFoundError:
-            self._seen, self._settings = None, Replication()
+            self._seen, self._settings = None, Settings()
             return
         # Every change of the settings is another file.
         if self._seen != (seen := (status.st_ino, status.st_mtime_ns)):

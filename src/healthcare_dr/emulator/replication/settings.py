@@ -1,8 +1,10 @@
-"""What can be set about replication, and the file that says it to the process."""
+"""What can be set about replication, of everything or of some tables and buckets, and the file that says it to the
+process."""
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,17 +35,31 @@ class Replication:
             raise EmulatorError(f"lag_seconds is {lag!r}: replication can lag by 0 to {LONGEST_LAG_SECONDS:.0f} s")
 
 
-def read(path: Path) -> Replication:
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of each table and bucket: its own, by its name, or else those of the others."""
+
+    others: Replication = Replication()
+    own: Mapping[str, Replication] = field(default_factory=dict)
+
+    def of(self, name: str) -> Replication:
+        """Those of a table or bucket."""
+        return self.own.get(name, self.others)
+
+
+def read(path: Path) -> Settings:
     """The settings in `path`; the defaults where there is none.
 
     Raises:
         EmulatorError: something else is in it.
     """
     try:
-        return Replication(**json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        own = {name: Replication(**settings) for name, settings in content.pop("own", {}).items()}
+        return Settings(others=Replication(**content), own=own)
     except FileNotFoundError:
-        return Replication()
-    except (TypeError, ValueError):
+        return Settings()
+    except (AttributeError, TypeError, ValueError):
         raise EmulatorError(f"{path} does not hold settings of replication: delete it") from None
 
 
@@ -53,19 +69,28 @@ def change(
     tables: bool | None = None,
     documents: bool | None = None,
     lag_seconds: float | None = None,
+    only: Collection[str] = (),
 ) -> None:
-    """Set what is not None. Whoever reads `path` meanwhile meets all of the old or all of the new.
+    """Set what is not None, of the tables and buckets `only`, or of all that have no settings of their own.
+
+    A reader of `path` gets all of the old or all of the new settings.
 
     Raises:
         EmulatorError: a value is out of range.
     """
     with exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10)):
         current = read(path)
-        settings = Replication(
-            tables=current.tables if tables is None else tables,
-            documents=current.documents if documents is None else documents,
-            lag_seconds=current.lag_seconds if lag_seconds is None else lag_seconds,
-        )
+
+        def changed(former: Replication) -> Replication:
+            return Replication(
+                tables=former.tables if tables is None else tables,
+                documents=former.documents if documents is None else documents,
+                lag_seconds=former.lag_seconds if lag_seconds is None else lag_seconds,
+            )
+
+        others = current.others if only else changed(current.others)
+        own = {**current.own, **{name: changed(current.of(name)) for name in only}}
+        differing = {name: asdict(replication) for name, replication in own.items() if replication != others}
         staging = path.with_suffix(".new")
-        staging.write_text(json.dumps(asdict(settings)))
+        staging.write_text(json.dumps(asdict(others) | {"own": differing}))
         staging.replace(path)

@@ -1,14 +1,15 @@
 """Global tables: each item replicates by itself, and the last writer wins."""
 
 import time
-from collections import deque
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import dynamodb
 
-from healthcare_dr.emulator.replication.queue import Lane
+from healthcare_dr.emulator.replication.queue import Lanes
 
 Item = dict[str, Any]
 # When and where an item was last written: the greater one wins, by its region when both are of one moment.
@@ -17,15 +18,34 @@ Stamp = tuple[int, str]
 Copy = tuple[str, str, str, Any, Any]
 
 
+@dataclass
+class Stamps:
+    """When the copies of a table's items were last written."""
+
+    # Only of what is queued and what might be overtaken by it: deletions leave no other trace.
+    of: dict[Copy, Stamp] = field(default_factory=dict)
+    # The same in the order of their writes, so that what no queued change can overtake is forgotten.
+    order: deque[tuple[Stamp, Copy]] = field(default_factory=deque)
+
+    def remember(self, place: Copy, stamp: Stamp) -> None:
+        """Note a write."""
+        self.of[place] = stamp
+        self.order.append((stamp, place))
+
+    def forget(self, arrived: Stamp, *, all_arrived: bool) -> None:
+        """Forget the writes before `arrived`, which came in order: no change of the table that is queued is older."""
+        while self.order and (self.order[0][0] < arrived or all_arrived):
+            stamp, place = self.order.popleft()
+            if self.of.get(place) == stamp:
+                del self.of[place]
+
+
 class Tables:
     """Queues what is written to global tables."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        # Only of what is queued and what might be overtaken by it: deletions leave no other trace.
-        self._stamps: dict[Copy, Stamp] = {}
-        # The same in the order of their writes, so that what no queued change can overtake is forgotten.
-        self._order: deque[tuple[Stamp, Copy]] = deque()
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._stamps: defaultdict[str, Stamps] = defaultdict(Stamps)
 
     def install(self) -> None:
         """Take the place of ministack's replication."""
@@ -38,35 +58,25 @@ class Tables:
             return
         stamp = (time.time_ns(), home)
         key = _key(table, new if new is not None else old or {})
-        self._remember((account, home, name, *key), stamp)
+        self._stamps[name].remember((account, home, name, *key), stamp)
         for region in regions:
             replica = dynamodb._tables.get_scoped(account, region, name)
             if replica is not None:
                 place = (account, region, name, *key)
                 # Not a copy: an item is replaced when it changes, never altered, so that both regions and their
                 # streams can hold the same one.
-                self._lane.put(partial(self._arrive, place, stamp, replica["TableId"], new))
+                self._lanes.put(name, partial(self._arrive, place, stamp, replica["TableId"], new))
 
     def _arrive(self, place: Copy, stamp: Stamp, table: str, item: Item | None) -> None:
         account, region, name, partition, sort = place
+        stamps = self._stamps[name]
         with request_scope(account, region):
             replica = dynamodb._tables.get(name)
             # A table of the same name may have taken its place.
-            if replica is not None and replica["TableId"] == table and self._stamps.get(place, stamp) <= stamp:
-                self._remember(place, stamp)
+            if replica is not None and replica["TableId"] == table and stamps.of.get(place, stamp) <= stamp:
+                stamps.remember(place, stamp)
                 _store(replica, partition, sort, item)
-        self._forget(stamp)
-
-    def _remember(self, place: Copy, stamp: Stamp) -> None:
-        self._stamps[place] = stamp
-        self._order.append((stamp, place))
-
-    def _forget(self, arrived: Stamp) -> None:
-        """Forget the stamps of writes before `arrived`, which came in order: no change that is queued is older."""
-        while self._order and (self._order[0][0] < arrived or not self._lane.changes):
-            stamp, place = self._order.popleft()
-            if self._stamps.get(place) == stamp:
-                del self._stamps[place]
+        stamps.forget(stamp, all_arrived=not self._lanes.waiting(name))
 
 
 def _key(table: dict[str, Any], item: Item) -> tuple[Any, Any]:

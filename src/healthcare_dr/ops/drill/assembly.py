@@ -1,9 +1,10 @@
 """Build a drill on the embedded AWS."""
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 from healthcare_dr.emulator.route53.model import checker_regions
@@ -29,12 +30,16 @@ def heal(settings: Settings) -> tuple[str, ...]:
     """Undo what a drill that could not end by itself has left broken; says what it was.
 
     Raises:
-        DeploymentError: the embedded AWS does not run, or a fault cannot be undone.
+        DeploymentError: something is broken and the embedded AWS does not run, or a fault cannot be undone.
     """
     emulator, target = wiring.emulator_of(settings), wiring.target_of(settings, "embedded")
+    faults = _faults(settings, emulator, target)
+    if not emulator.running() and not faults.left():
+        # The next start begins in real time.
+        return ()
     target.preflight()
     emulator.set_time_scale(1)
-    return _faults(settings, emulator, target).undo_all()
+    return faults.undo_all()
 
 
 @contextmanager
@@ -73,7 +78,7 @@ def assembled(
         tenant=TENANT,
         checks=partial(_checks, emulator, names, regions),
         dns=partial(counted, emulator.dns(), names.api_domain),
-        faults=_faults(settings, emulator, target),
+        faults=_faults(settings, emulator, target, hosts=own_hosts(settings, outputs)),
         said={
             "replication_lag_seconds": emulator.replication().lag_seconds,
             "checker_regions": len(checker_regions(time_scale)),
@@ -94,13 +99,34 @@ def assembled(
         emulator.set_time_scale(1)
 
 
-def _faults(settings: Settings, emulator: BreakableAws, target: Target) -> Faults:
+def own_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """By region, the host names of this environment; none where no other one is behind the front doors.
+
+    A door that fails to all can refuse a connection before it knows what it is for, as a lost region does.
+    """
+    if not wiring.neighbours(settings):
+        return {}
+    shared = Names(settings.environment_suffix).api_domain
+    return {
+        region: (f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com", shared)
+        for role, region in zip(("Primary", "Secondary"), settings.regions, strict=True)
+    }
+
+
+def _faults(
+    settings: Settings,
+    emulator: BreakableAws,
+    target: Target,
+    *,
+    hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Faults:
     return Faults(
         aws=emulator,
         client=partial(_passing, target, emulator),
         names=Names(settings.environment_suffix),
         regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
         record=wiring.environment_root(settings, "embedded") / "faults.json",
+        hosts=hosts,
     )
 
 

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml
 
 FOLDER: Final = Path(__file__).parent / "experiments"
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -179,11 +180,13 @@ def load(which: str | Path) -> Experiment:
     """
     path = shipped().get(str(which), Path(which))
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError) as error:
         raise SettingsError(
             f"{which} cannot be read as an experiment; name a YAML file or one of {', '.join(shipped())}"
         ) from error
+    except RepeatedKeyError as error:
+        raise SettingsError(f"{path} {error}: only one of them would count, so take the other out") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-01
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"

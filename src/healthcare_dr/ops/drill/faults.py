@@ -6,6 +6,7 @@ Each is written to a record before it is applied, with what is needed to undo it
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from healthcare_dr.naming import Names
@@ -22,13 +23,22 @@ class Faults(RecordedFaults):
 
     `client` gives a boto3 client of a service in a region; it has to send `aws.pass_header()`, because control planes
     may be refused when a fault has to be undone. `regions` says which region is primary and which is secondary.
+    `hosts` are the environment's own host names by region, given where the front doors serve other environments too:
+    a door then fails to their clients alone.
     """
 
     def __init__(
-        self, *, aws: BreakableAws, client: Client, names: Names, regions: Mapping[Role, str], record: Path
+        self,
+        *,
+        aws: BreakableAws,
+        client: Client,
+        names: Names,
+        regions: Mapping[Role, str],
+        record: Path,
+        hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         super().__init__(record=record)
-        self._aws, self._regions = aws, regions
+        self._aws, self._regions, self._hosts, self._environment = aws, regions, hosts, names.suffix
         self._api = ApiFaults(client=client, names=names, regions=regions.values())
 
     def _entries(self, step: Step) -> list[Entry]:
@@ -57,18 +67,24 @@ class Faults(RecordedFaults):
         for region in (self._regions[role] for role in step.roles):
             before = self._call(f"apply {step.fault} {region}", partial(self._api.before, step.fault, region))
             entries.append(
-                Entry(fault=step.fault, region=region, delay_seconds=step.delay_seconds or 0.0, before=before)
+                Entry(
+                    fault=step.fault,
+                    region=region,
+                    delay_seconds=step.delay_seconds or 0.0,
+                    before=before,
+                    hosts=" ".join(self._hosts.get(region, ())) if step.fault in DOORS else "",
+                )
             )
         return entries
 
     def _break(self, entry: Entry, step: Step) -> None:
         region = entry.region or ""
         if entry.fault in DOORS:
-            self._aws.play(region, _door(entry))
+            self._aws.play(region, _door(entry), hosts=entry.hosts.split())
         elif entry.fault in API_FAULTS:
             self._api.apply(entry.fault, region)
         elif entry.fault == "control-planes":
-            self._aws.refuse_control_planes(refused=True)
+            self._aws.refuse_control_planes(refused=True, environment=self._environment)
         elif entry.fault == "disconnected":
             self._api.part_documents()
             self._aws.set_replication(tables=False, documents=False)
@@ -83,12 +99,14 @@ class Faults(RecordedFaults):
         region, before = entry.region or "", entry.before
         if entry.fault in DOORS:
             # A door has one behaviour: what another fault still on record asks of it goes on.
-            others = [other for other in left if other.fault in DOORS and other.region == region]
-            self._aws.play(region, _door(others[-1]) if others else DoorFault())
+            others = [
+                other for other in left if other.fault in DOORS and (other.region, other.hosts) == (region, entry.hosts)
+            ]
+            self._aws.play(region, _door(others[-1]) if others else DoorFault(), hosts=entry.hosts.split())
         elif entry.fault in API_FAULTS:
             self._api.undo(entry.fault, region, before)
         elif entry.fault == "control-planes":
-            self._aws.refuse_control_planes(refused=False)
+            self._aws.refuse_control_planes(refused=False, environment=self._environment)
         elif entry.fault == "disconnected":
             if all(other.fault != "disconnected" for other in left):
                 self._api.join_documents()

@@ -21,6 +21,8 @@ class Entry:
     """None for faults of both regions."""
     delay_seconds: float = 0.0
     before: dict[str, float | bool | str | None] = field(default_factory=dict)
+    hosts: str = ""
+    """The host names, with spaces between, to whose clients a front door fails; empty where it fails to all."""
 
     def __str__(self) -> str:
         return self.fault if self.region is None else f"{self.fault} {self.region}"
@@ -100,7 +102,7 @@ class RecordedFaults(ABC):
 
         try:
             return call()
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
             said = " ".join(str(error).split())
             raise DeploymentError(f"cannot {doing} ({said}); {self.hint}") from error
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.slo.measured import Trial
+from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml
 
 DEFAULTS: Final = Path(__file__).with_suffix(".yaml")
 HOURS_A_YEAR: Final = 365 * 24
@@ -196,7 +197,7 @@ class Overrides(_Model):
 
 def defaults() -> Assumptions:
     """What `assumptions.yaml` says."""
-    return Assumptions.model_validate(yaml.safe_load(DEFAULTS.read_text(encoding="utf-8")))
+    return Assumptions.model_validate(load_yaml(DEFAULTS.read_text(encoding="utf-8")))
 
 
 def overrides(path: Path) -> Overrides:
@@ -207,9 +208,11 @@ def overrides(path: Path) -> Overrides:
     """
     known = ", ".join(Overrides.model_fields)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read; give a YAML file with {known}") from error
+    except RepeatedKeyError as error:
+        raise SettingsError(f"{path} {error}: only one of them would count, so take the other out") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not YAML; it may hold {known}") from error
     if not isinstance(document, dict):

@@ -21,8 +21,14 @@ class EmbeddedTarget:
 
     emulator: EmbeddedAws
     root: Path
+    """`<home>/embedded/<suffix>`."""
     user_environment: Mapping[str, str]
     name: str = "embedded"
+
+    @property
+    def _environment(self) -> str:
+        """The suffix: control planes that a drill refuses to one environment serve the callers of the others."""
+        return self.root.name
 
     def preflight(self) -> None:
         """Raises DeploymentError unless the embedded AWS runs, EmulatorError when it does on other ports."""
@@ -40,6 +46,8 @@ class EmbeddedTarget:
             | AUTOMATION
             | {"TF_VAR_oidc_issuer": self.emulator.issuer()}
             | self.emulator.environment()
+            # The provider adds it to its User-Agent.
+            | {"TF_APPEND_USER_AGENT": f"app/{self._environment}"}
         )
 
     def override(self, stack: str) -> Mapping[str, Any]:
@@ -80,8 +88,13 @@ class EmbeddedTarget:
             service,
             endpoint_url=environment["AWS_ENDPOINT_URL"],
             verify=environment["AWS_CA_BUNDLE"],
-            # As on AWS: a control plane that is refused is given up soon.
-            config=Config(retries={"mode": "standard", "total_max_attempts": 3}),
+            config=Config(
+                # As on AWS: a control plane that is refused is given up soon.
+                retries={"mode": "standard", "total_max_attempts": 3},
+                # It is on the loopback.
+                proxies={},
+                user_agent_appid=self._environment,
+            ),
         )
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:

@@ -95,5 +95,9 @@ def _reason(error: Exception) -> str:
 
 
 def _says_opentofu(path: Path, environment: dict[str, str]) -> bool:
-    run = subprocess.run([path, "version"], capture_output=True, text=True, timeout=60, env=environment, check=False)
+    command: list[str | Path] = [path, "version"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise ToolError(f"{path} does not answer `version` as Terraform does: {_reason(error)}") from error
     return run.stdout.startswith("OpenTofu")

@@ -28,11 +28,13 @@ from healthcare_dr.ops.terraform.events import (
     diagnostic,
     parse,
 )
-from healthcare_dr.ops.terraform.interrupts import Interrupts
+from healthcare_dr.ops.terraform.interrupts import Interrupts, Watch
 from healthcare_dr.ops.terraform.workspace import Workspace
 
 LOCK_TIMEOUT_SECONDS = 15
 POLL_SECONDS = 0.05
+SILENCE_SECONDS = 1800.0
+GRACE_SECONDS = 120.0
 KEPT_LOGS = 60
 # Terraform and its provider are Go programs that decode a large schema at every start. Half as many garbage
 # collections save a quarter of that processor time and cost less than 100 MB.
@@ -171,7 +173,9 @@ class Terraform:
             )
         events = []
         with self.interrupts.watching(child) as watch, log.open(encoding="utf-8", errors="replace") as lines:
-            for line in _follow(lines, child, watch.tick):
+            silence = _Silence(watch)
+            for line in _follow(lines, child, silence.tick):
+                silence.broken()
                 event = parse(line)
                 if isinstance(event, ResourceEvent) and event.phase == "start":
                     watch.began()
@@ -181,6 +185,11 @@ class Terraform:
             code = child.wait()
         if code != 0:
             self.interrupts.check()
+            if silence.ended:
+                raise DeploymentError(
+                    f"{workspace.stack}: {self.binary.name} {verb} said nothing for {SILENCE_SECONDS / 60:.0f} minutes "
+                    f"and was ended: check the network; the same command goes on from where it stopped (log: {log})"
+                )
         return _Run(code=code, events=tuple(events), log=log)
 
     def _failed(
@@ -194,6 +203,30 @@ class Terraform:
             diagnostics = [Diagnostic(severity="error", summary=ending, detail="", address="")]
         line = condense(diagnostics, folder=workspace.folder, program=self.binary.name)
         return DeploymentError(f"{workspace.stack}: {line} (log: {run.log})")
+
+
+class _Silence:
+    """Ends a Terraform that hangs: it writes every ten seconds while it applies, and is silent while it fetches the
+    provider, of 700 MB."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.ended = False
+        self._watch = watch
+        self._since = time.monotonic()
+
+    def broken(self) -> None:
+        """A line has been written just now."""
+        self._since = time.monotonic()
+
+    def tick(self) -> None:
+        """Ask Terraform to stop when it has been silent for too long, so that it saves its state; then kill it."""
+        self._watch.tick()
+        silent = time.monotonic() - self._since
+        if silent > SILENCE_SECONDS and not self.ended:
+            self.ended = True
+            self._watch.ask()
+        elif silent > SILENCE_SECONDS + GRACE_SECONDS:
+            self._watch.end()
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,13 @@ def read_state(stack: str, raw: bytes | None) -> StackState:
     try:
         document = json.loads(raw)
         version = document["version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(stack, error) from error
     if version != STATE_VERSION:
-        raise DeploymentError(f"the state of {stack} has format {version}, but only {STATE_VERSION} is known here")
+        raise DeploymentError(
+            f"the state of {stack} has format {version}, but only {STATE_VERSION} is known here: a newer Terraform "
+            "wrote it, so use a newer version of this platform, or restore the state's last version of that format"
+        )
     try:
         return StackState(
             resources=sum(

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from healthcare_dr.naming import addressed
 from healthcare_dr.ops.verify.model import Verification
 
 STYLES: Final = {"failure": "red", "unknown": "magenta", "draining": "yellow", "note": "cyan"}
@@ -25,7 +26,11 @@ def print_verification(console: Console, done: Verification) -> None:
                     f"\n{finding.check}\n",
                     (", ".join(finding.numbers), "dim"),
                 ),
-                Text.assemble(f"{where}{finding.problem}\n", (f"{finding.why}\n", "dim"), f"→ {finding.mend}"),
+                Text.assemble(
+                    f"{where}{finding.problem}\n",
+                    (f"{finding.why}\n", "dim"),
+                    f"→ {addressed(finding.mend, done.suffix)}",
+                ),
             )
         console.print(table)
     verdict = "recovery would work now" if done.ready else "recovery would NOT work as designed now"

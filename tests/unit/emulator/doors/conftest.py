@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator import Emulator, conditions
 from healthcare_dr.emulator.conditions import OPEN
 
 Clients = Callable[..., Any]
@@ -56,6 +56,14 @@ class Front:
         except OSError:
             return False
 
+    def serves_soon(self, region: str) -> bool:
+        """Within a second, as no client behind a black hole is served."""
+        try:
+            with self.connect(region, self.name(region), timeout=1) as connection:
+                return ask(connection, self.name(region))[0] == 200
+        except OSError:
+            return False
+
 
 def ask(connection: ssl.SSLSocket, name: str, path: str = "/echo", headers: str = "") -> tuple[int, bytes]:
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {name}\r\n{headers}\r\n".encode())
@@ -93,4 +101,6 @@ def front(fronts: Front) -> Iterator[Front]:
     yield fronts
     for region in REGIONS:
         fronts.emulator.play(region, OPEN)
+        for host in conditions.read(fronts.emulator.home / "conditions.json").narrowed(region):
+            fronts.emulator.play(region, OPEN, hosts=[host])
     assert all(eventually(partial(fronts.serves, region)) for region in REGIONS)

@@ -48,6 +48,32 @@ def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
     assert getattr(mended(service, config=ONCE), CALLS[service])()
 
 
+@pytest.mark.parametrize("service", CALLS)
+def test_control_planes_are_refused_to_one_environment_and_to_those_who_name_none(
+    front: Front, mended: Clients, service: str
+) -> None:
+    def call(environment: str | None) -> Any:
+        once = Config(retries={"total_max_attempts": 1}, user_agent_appid=environment)
+        return getattr(mended(service, config=once), CALLS[service])()
+
+    front.emulator.refuse_control_planes(refused=True, environment="dev")
+    try:
+        assert call("bee")
+        assert call("dev-2")
+        for environment in ("dev", None):
+            with pytest.raises(ClientError, match="ServiceUnavailable"):
+                call(environment)
+        front.emulator.refuse_control_planes(refused=True, environment="bee")
+        front.emulator.refuse_control_planes(refused=False, environment="dev")
+        assert call("dev")
+        with pytest.raises(ClientError, match="ServiceUnavailable"):
+            call("bee")
+    finally:
+        for environment in ("dev", "bee"):
+            front.emulator.refuse_control_planes(refused=False, environment=environment)
+    assert call(None)
+
+
 @pytest.mark.trap(27)
 def test_data_planes_go_on(refusing: Front, mended: Clients) -> None:
     for region in REGIONS:

@@ -8,8 +8,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from healthcare_dr.emulator.conditions import OPEN, DoorFault
+from healthcare_dr.emulator.doors import hello
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.doors.conftest import REGIONS, Front, ask, eventually
 
@@ -165,3 +168,84 @@ def test_a_door_that_is_not_there_is_named(front: Front) -> None:
         front.emulator.play("eu-west-1", OPEN)
     with pytest.raises(EmulatorError, match="cannot be 'ajar'"):
         DoorFault(mode="ajar")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def beside(front: Front, mended: Clients, make_api: Callable[..., str]) -> Front:
+    """The API of another environment, behind the same doors."""
+
+    def client(service: str) -> Any:
+        return mended(service, EAST)
+
+    function = client("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
+    api = make_api(client, function, {"$default": {}}, permitted=True)
+    found = Front(front.emulator, {EAST: api})
+    # The door looks for APIs that it does not know once a second.
+    assert eventually(lambda: found.serves(EAST))
+    return found
+
+
+@pytest.mark.parametrize("fault", [DoorFault(mode="refused"), DoorFault(mode="blackhole"), DoorFault(mode="errors")])
+def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: Front, fault: DoorFault) -> None:
+    name = front.name(EAST)
+    with front.connect(EAST, name) as kept, beside.connect(EAST, beside.name(EAST)) as other:
+        assert ask(kept, name)[0] == ask(other, beside.name(EAST))[0] == 200
+        front.emulator.play(EAST, fault, hosts=[name])
+        assert eventually(lambda: not front.serves_soon(EAST))
+        if fault.mode == "refused":
+            _expect_reset(kept)
+        elif fault.mode == "blackhole":
+            kept.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                ask(kept, name)
+        assert ask(other, beside.name(EAST))[0] == 200
+        assert beside.serves(EAST)
+        front.emulator.play(EAST, OPEN, hosts=[name])
+        assert eventually(lambda: front.serves(EAST))
+        if fault.mode == "blackhole":
+            kept.settimeout(15)
+            _expect_reset(kept)
+        assert ask(other, beside.name(EAST))[0] == 200
+
+
+def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(front: Front, beside: Front) -> None:
+    front.emulator.play(EAST, DoorFault(mode="blackhole"), hosts=[front.name(EAST)])
+    assert eventually(lambda: not front.serves_soon(EAST))
+    with socket.create_connection(front.emulator.doors()[EAST], timeout=15) as waiting:
+        waiting.sendall(client_hello(front.name(EAST)))
+        assert beside.serves(EAST)
+        front.emulator.play(EAST, OPEN, hosts=[front.name(EAST)])
+        with pytest.raises(ConnectionResetError):
+            waiting.recv(1)
+
+
+def test_two_environments_fail_each_in_its_own_way(front: Front, beside: Front) -> None:
+    front.emulator.play(EAST, DoorFault(mode="errors"), hosts=[front.name(EAST)])
+    front.emulator.play(EAST, DoorFault(mode="refused"), hosts=[beside.name(EAST)])
+    assert eventually(lambda: not beside.serves_soon(EAST))
+    assert eventually(lambda: front.get(EAST)[0] == 503)
+    front.emulator.play(EAST, OPEN, hosts=[beside.name(EAST)])
+    assert eventually(lambda: beside.serves(EAST))
+    assert front.get(EAST)[0] == 503
+
+
+def client_hello(name: str) -> bytes:
+    outgoing = ssl.MemoryBIO()
+    begun = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        begun.do_handshake()
+    return outgoing.read()
+
+
+def test_name_is_read_from_a_client_hello_however_much_of_it_has_come() -> None:
+    whole = client_hello("Abc.execute-api.us-east-1.amazonaws.com")
+    assert hello.parsed(whole) == "abc.execute-api.us-east-1.amazonaws.com"
+    assert hello.parsed(whole + b"more") == "abc.execute-api.us-east-1.amazonaws.com"
+    for count in range(len(whole)):
+        assert hello.parsed(whole[:count]) is None, count
+
+
+@given(st.binary(max_size=300))
+def test_anything_else_names_no_host(sent: bytes) -> None:
+    assert hello.parsed(sent) in (None, "")
+    assert hello.parsed(b"\x16\x03\x01" + len(sent).to_bytes(2, "big") + sent) == ""

@@ -85,7 +85,7 @@ def door_to(services: Services) -> Forwarding:
         services=services,
         apis=Apis(),
         targets=lambda: {NAME: {REGION: "known"}},
-        fault=lambda: OPEN,
+        fault=lambda _: OPEN,
     )
 
 

@@ -121,11 +121,21 @@ def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_say
         ("title: t", "title: [", "not YAML in line"),
         ("title: t", "title: !!python/object/apply:os.getcwd []", "not YAML in line 1"),
         ("title: t", "title: 2026-13-01", "not YAML"),
+        ("title: t", "title: t\nmethod: [{fault: refused, region: secondary}]", "names method twice, again in line 5"),
+        ("region: primary", "region: primary, at: 1, at: 2", "names at twice, again in line 4"),
+        ("region: primary", "region: primary, at: 1:30", "method[0].at must be number"),
+        ("region: primary", "region: primary, at: 1:30.5", "method[0].at must be number"),
     ],
 )
 def test_a_wrong_one_is_told_in_one_line(tmp_path: Path, before: str, after: str, said: str) -> None:
     assert before in GOOD
     assert said in refused(tmp_path, GOOD.replace(before, after))
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("90", 90), ("0", 0), ("1.5", 1.5), ("+7", 7), ("0x10", 16)])
+def test_numbers_are_those_of_yaml(tmp_path: Path, written: str, seconds: float) -> None:
+    (tmp_path / "mine.yaml").write_text(GOOD.replace("region: primary", f"region: primary, at: {written}"))
+    assert experiment.load(tmp_path / "mine.yaml").method[0].at == seconds
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just text", "!!python/object/apply:os.getcwd []"])

@@ -1,8 +1,11 @@
 """Faults of a drill: on record before they are applied, and undone by whoever reads the record."""
 
+import errno
 import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
@@ -44,23 +47,38 @@ class World:
         self.record = record
         self.doors = {EAST: DoorFault(), WEST: DoorFault()}
         self.set = Replication()
-        self.refused = False
+        self.hosts: dict[tuple[str, str], DoorFault] = {}
+        self.refused: dict[str, bool] = {}
         self.limits: dict[str, int] = {}
         self.policies: dict[tuple[str, str], str] = {}
         self.flags: set[tuple[str, str]] = set()
         self.fails = False
+        self.full: set[str] = set()
+        """The regions whose door cannot be changed, since the disk is full."""
 
     def state(self) -> tuple[object, ...]:
-        return (dict(self.doors), self.set, self.refused, dict(self.limits), dict(self.policies), set(self.flags))
+        return (
+            dict(self.doors),
+            self.set,
+            any(self.refused.values()),
+            dict(self.limits),
+            dict(self.policies),
+            set(self.flags),
+        )
 
     def _change(self) -> None:
         assert json.loads(self.record.read_text(encoding="utf-8")), "changed before it was on record"
         if self.fails:
             raise ClientError({"Error": {"Code": "Boom", "Message": "two\nlines"}}, "Any")
 
-    def play(self, region: str, fault: DoorFault) -> None:
+    def play(self, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
         self._change()
-        self.doors[region] = fault
+        if region in self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        for host in hosts:
+            self.hosts[region, host] = fault
+        if not hosts:
+            self.doors[region] = fault
 
     def replication(self) -> Replication:
         return self.set
@@ -69,9 +87,9 @@ class World:
         self._change()
         self.set = replace(self.set, **{name: value for name, value in changed.items() if value is not None})
 
-    def refuse_control_planes(self, *, refused: bool) -> None:
+    def refuse_control_planes(self, *, refused: bool, environment: str) -> None:
         self._change()
-        self.refused = refused
+        self.refused[environment] = refused
 
     def client(self, service: str, region: str) -> "Client":
         assert service in ("lambda", "iam", "dynamodb")
@@ -125,8 +143,9 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "drills" / "faults.json")
 
 
-def faults(world: World) -> Faults:
+def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Faults:
     return Faults(
+        hosts=hosts,
         aws=cast(BreakableAws, world),
         client=world.client,
         names=Names("it"),
@@ -182,6 +201,27 @@ def test_a_door_keeps_the_fault_that_is_still_on_record(world: World) -> None:
     assert world.doors[EAST] == DoorFault()
 
 
+def test_door_that_other_environments_share_fails_to_the_own_clients_alone(world: World) -> None:
+    """Also when another process heals it, which finds the environment alone behind the door by then."""
+    hosts = {EAST: ("abc.execute-api.us-east-1.amazonaws.com", "api.healthcare-dr-it.com")}
+    shared, step = faults(world, hosts=hosts), {"fault": "refused", "region": "primary"}
+    shared.apply(Step.model_validate(step))
+    assert world.doors == {EAST: DoorFault(), WEST: DoorFault()}
+    assert world.hosts == {(EAST, host): DoorFault(mode="refused") for host in hosts[EAST]}
+    faults(world).apply(Step.model_validate({"fault": "errors", "region": "primary"}))
+    assert faults(world).undo_all() == ("errors us-east-1", "refused us-east-1")
+    assert world.hosts == {(EAST, host): DoorFault() for host in hosts[EAST]}
+    assert world.doors == {EAST: DoorFault(), WEST: DoorFault()}
+
+
+def test_control_planes_are_refused_to_the_own_environment(world: World) -> None:
+    broken = faults(world)
+    broken.apply(Step.model_validate({"fault": "control-planes"}))
+    assert world.refused == {"it": True}
+    broken.undo_all()
+    assert world.refused == {"it": False}
+
+
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step["fault"])
 def test_a_fault_played_twice_is_healed_in_any_order(world: World, step: dict[str, Any]) -> None:
     before, broken = world.state(), faults(world)
@@ -199,6 +239,31 @@ def test_what_cannot_be_undone_stays_on_record(world: World) -> None:
     with pytest.raises(DeploymentError, match="cannot undo refused us-west-2"):
         broken.undo_all()
     assert [str(entry) for entry in outstanding(world.record)] == ["refused us-east-1", "refused us-west-2"]
+
+
+def test_what_a_full_disk_keeps_from_being_undone_stays_on_record(world: World) -> None:
+    before, broken = world.state(), faults(world)
+    broken.apply(Step.model_validate({"fault": "control-planes"}))
+    broken.apply(Step.model_validate({"fault": "refused", "region": "both"}))
+    world.full.add(WEST)
+    with pytest.raises(DeploymentError, match=r"cannot undo refused us-west-2 \(.*No space left on device\)") as caught:
+        broken.undo_all()
+    assert "\n" not in str(caught.value)
+    assert broken.left() == (f"refused {WEST}",)
+    world.full.clear()
+    assert broken.undo_all() == (f"refused {WEST}",)
+    assert world.state() == before
+
+
+def test_nothing_is_broken_that_cannot_be_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = world.state()
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(DeploymentError, match=r"cannot be written \(No space left on device\); nothing is broken"):
+        faults(world).apply(Step.model_validate({"fault": "refused", "region": "both"}))
+    assert world.state() == before
 
 
 @pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]"])

@@ -139,6 +139,7 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("inputs: [", "is not YAML"),
+        ("inputs: {idp_share: 0.1, idp_share: 0.2}", "mine.yaml names idp_share twice, again in line 1"),
         ("", "mine.yaml is empty; it may hold inputs, promises, history, recoveries"),
         ("# inputs: {}", "mine.yaml is empty; it may hold"),
         ("- 1", "mine.yaml is no mapping; it may hold"),

@@ -8,10 +8,10 @@ from healthcare_dr.ops.verify.model import Finding, Verification
 from healthcare_dr.ops.verify.table import print_verification
 
 
-def printed(*findings: Finding) -> str:
+def printed(*findings: Finding, suffix: str = "dev") -> str:
     console = Console(file=io.StringIO(), width=160)
     print_verification(
-        console, Verification(target="embedded", suffix="dev", asked=("a", "b"), findings=findings, seconds=1.5)
+        console, Verification(target="embedded", suffix=suffix, asked=("a", "b"), findings=findings, seconds=1.5)
     )
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -26,6 +26,12 @@ def test_a_finding_is_a_row_and_the_verdict_the_last_line() -> None:
     assert text.splitlines()[-1] == (
         "recovery would NOT work as designed now (embedded, suffix dev): 2 checks in 1.5 s"
     )
+
+
+def test_command_that_mends_names_its_environment() -> None:
+    wrong = Finding(check="c", severity="failure", region="", problem="p", why="w", numbers=(), mend="`hdr deploy`")
+    assert "→ `hdr deploy`" in printed(wrong)
+    assert "→ `ENVIRONMENT_SUFFIX=bee hdr deploy`" in printed(wrong, suffix="bee")
 
 
 def test_nothing_found_is_one_line() -> None:

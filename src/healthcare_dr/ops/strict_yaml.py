@@ -1,0 +1,53 @@
+"""Read YAML that people write, without the surprises of YAML 1.1."""
+
+import re
+from typing import Any, Final
+
+import yaml
+
+
+class RepeatedKeyError(yaml.YAMLError):
+    """A mapping names a key twice; the text says which, and in which line for the second time."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses repeated keys, of which PyYAML keeps the last, and takes `1:30` as text rather than as 90."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (key.tag, key.value) in seen:
+                text = " ".join(key.value.split())
+                raise RepeatedKeyError(f"names {text} twice, again in line {key.start_mark.line + 1}")
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep=deep)
+
+
+# In place of the integers and floats of YAML 1.1, which may be to the base 60.
+_NUMBERS: Final = {
+    "int": re.compile(r"[-+]?(?:0b[01]+|0x[0-9a-fA-F]+|0|[1-9][0-9]*)"),
+    "float": re.compile(
+        r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+    ),
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _NUMBERS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern.pattern})$"), list("-+.0123456789")
+    )
+
+
+def load_yaml(text: str) -> Any:
+    """Return what a YAML document says.
+
+    Raises:
+        RepeatedKeyError: it names a key twice.
+        yaml.YAMLError: it is not YAML.
+        ValueError, RecursionError: a date does not exist, or it nests too deeply.
+    """
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader

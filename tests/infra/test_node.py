@@ -1,0 +1,161 @@
+"""`hdr synth` on a machine that is not as Node and jsii expect it: it works, or ends in one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from healthcare_dr.errors import SynthesisError
+from healthcare_dr.infra import node
+from healthcare_dr.ops import synthesis
+from healthcare_dr.settings import load_settings
+from support import run
+from unit.emulator.processes import ends
+
+Synth = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def hdr_synth(tmp_path: Path) -> Synth:
+    """Runs `hdr synth`; what jsii has unpacked for this user is there for it too, since unpacking takes long."""
+    unpacked = Path.home() / node.CACHE
+    if unpacked.is_dir():
+        (tmp_path / "home" / "tools").mkdir(parents=True)
+        (tmp_path / "home" / "tools" / "jsii").symlink_to(unpacked, target_is_directory=True)
+
+    def start(**environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "healthcare_dr.cli", "synth", "--out", str(tmp_path / "out")],
+            env=run.environment() | {"HDR_HOME": str(tmp_path / "home")} | environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        # Node would never return from making a folder there.
+        {"HOME": "/proc/no-home"},
+        {"HOME": os.devnull, "TMPDIR": "/no-temporary-folder", "NODE_OPTIONS": "--require=/no-such-file.js"},
+        {"CDKTF_CONTEXT_JSON": "{", "JSII_RUNTIME": "/no-kernel", node.CACHE_ROOT: f"{os.devnull}/x"},
+    ],
+    ids=["home that does not exist", "home, temporary folder and NODE_OPTIONS that cannot be used", "toolkit"],
+)
+def test_synthesis_does_without_what_node_expects_of_the_machine(
+    hdr_synth: Synth, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    done = hdr_synth(**environment)
+    assert (done.returncode, done.stderr) == (0, "Synthesizing the three stacks\n")
+    assert (tmp_path / "out" / "stacks" / "healthcare-dr-global" / "cdk.tf.json").exists()
+    assert not Path("/no-temporary-folder").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"JSII_NODE": "/no-node"}, "hdr: Node (/no-node) cannot be started: No such file or directory"),
+        ({"JSII_NODE": "/bin/false"}, "hdr: Node (/bin/false) ended with 1"),
+    ],
+)
+def test_node_that_does_not_work_is_one_line(hdr_synth: Synth, environment: dict[str, str], said: str) -> None:
+    done = hdr_synth(**environment)
+    assert done.returncode == 1
+    told, line = done.stderr.splitlines()
+    assert told == "Synthesizing the three stacks"
+    assert line.startswith(said)
+
+
+def test_full_disk_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
+    """A limit on the size of files does to Python and Node what a full disk does."""
+    synthesize = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from healthcare_dr.cli import app; app()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", synthesize, "synth", "--out", str(tmp_path / "out")],
+        env=run.environment() | {"HDR_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Synthesizing the three stacks\nhdr: File too large: mend that, and try again\n"
+
+
+def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
+    cache = tmp_path / "home" / "tools" / "jsii"
+    cache.unlink(missing_ok=True)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    cache.write_text("")
+    done = hdr_synth(HOME=os.devnull)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [line for line in done.stderr.splitlines() if line.startswith("hdr: ")]
+    assert "hdr: synthesis failed: Cannot use the jsii package cache" in done.stderr
+
+
+def test_node_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    silent = tmp_path / "node"
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o755)
+    monkeypatch.setenv("JSII_NODE", str(silent))
+    monkeypatch.setattr(node, "FIRST_ANSWER_SECONDS", 0.2)
+    for name in ("NODE_OPTIONS", "TMPDIR", node.CACHE_ROOT):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    with pytest.raises(SynthesisError, match=r"^Node \(.*\) does not answer within 0 s$"):
+        node.prepare(cache=tmp_path)
+
+
+def test_synthesis_that_does_not_end_is_ended_together_with_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The stand-in answers when it is tried, and never again."""
+    stuck, pid = tmp_path / "node", tmp_path / "pid"
+    stuck.write_text(f'#!/bin/sh\n[ "$1" = --eval ] && exit 0\necho $$ > {pid}\nexec sleep 600\n')
+    stuck.chmod(0o755)
+    monkeypatch.setenv("JSII_NODE", str(stuck))
+
+    def check() -> None:
+        if pid.exists() and pid.read_text():
+            monkeypatch.setattr(synthesis, "LIMIT_SECONDS", 0.0)
+
+    with pytest.raises(SynthesisError, match="the synthesis did not end within 0 s and was ended"):
+        synthesis.synthesize(load_settings(home=tmp_path / "home"), tmp_path / "out", check=check)
+    assert ends(int(pid.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("name", "usable"),
+    [("home", True), ("missing", False), ("file", False), ("shared", False), ("file-in-the-way", False)],
+)
+def test_cache_of_the_user_is_used_only_where_jsii_can_use_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, usable: bool
+) -> None:
+    for folder in ("home", "shared", "file-in-the-way"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "file-in-the-way" / node.CACHE.parts[0]).write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / name))
+    assert node.usable_cache() is usable
+
+
+def test_cache_below_our_home_takes_the_place_of_one_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("NODE_OPTIONS", "TMPDIR"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv(node.CACHE_ROOT, "")
+    monkeypatch.setenv("HOME", str(tmp_path / "missing"))
+    node.prepare(cache=tmp_path / "ours")
+    assert os.environ[node.CACHE_ROOT] == str(tmp_path / "ours")
+    assert os.environ["NODE_OPTIONS"].count("--require") == 1

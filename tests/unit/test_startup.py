@@ -1,0 +1,125 @@
+"""`hdr` in a process that its caller has damaged: closed and full streams, variables that steer Python."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import run
+
+HDR = str(Path(sys.executable).with_name("hdr"))
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+TO_STDOUT = (("--version",), ("--help",), ("drill", "list"), ("drill", "schema"), ("status", "--json"), ("token",))
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return run.environment() | {"HDR_HOME": str(tmp_path / "home")}
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A file on a full disk."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@FULL
+@pytest.mark.parametrize("arguments", TO_STDOUT, ids=" ".join)
+def test_full_standard_output_is_one_line(environment: dict[str, str], full: int, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [HDR, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "hdr: standard output cannot be written (No space left on device): send it where all of it fits\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", TO_STDOUT[2:], ids=" ".join)
+def test_reader_that_has_gone_is_one_line(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [HDR, *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False, timeout=60
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "hdr: standard output cannot be written (Broken pipe): send it where all of it fits\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", TO_STDOUT, ids=" ".join)
+def test_closed_standard_output_is_one_line(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", HDR, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "hdr: standard output is closed: leave it open, or send it to a file or /dev/null\n",
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_other_closed_streams_do_no_harm(environment: dict[str, str], closed: str) -> None:
+    script = f'exec "$@" {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", HDR, "status"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "embedded AWS: stopped" in done.stdout
+
+
+@FULL
+@pytest.mark.parametrize(("arguments", "code"), [(("drill", "list"), 0), (("plan",), 1), (("drill", "heal"), 0)])
+def test_standard_error_that_takes_nothing_changes_no_result(
+    environment: dict[str, str], full: int, arguments: tuple[str, ...], code: int
+) -> None:
+    done = subprocess.run(
+        [HDR, *arguments], stdout=subprocess.PIPE, stderr=full, env=environment, check=False, timeout=60
+    )
+    assert (done.returncode, bool(done.stdout)) == (code, code == 0)
+
+
+def test_variables_that_steer_python_are_left_to_other_programs(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise RuntimeError('another typer than ours')\n")
+    steering = {
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONWARNINGS": "error",
+        "PYTHONINSPECT": "1",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONIOENCODING": "ascii",
+        "LC_ALL": "C",
+    }
+    run_with = environment | steering
+    done = subprocess.run([HDR, "status"], capture_output=True, text=True, env=run_with, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "embedded AWS: stopped" in done.stdout
+
+
+def test_sign_that_standard_output_cannot_show_is_escaped(environment: dict[str, str]) -> None:
+    """In the locale C, with which Python would otherwise use UTF-8: PEP 538 and PEP 540."""
+    script = "import sys; from healthcare_dr import startup; startup._open_streams(); print('\\u2503 \\xb7')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env=environment | {"PYTHONIOENCODING": "ascii"},
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == b"\\u2503 \\xb7\n"
