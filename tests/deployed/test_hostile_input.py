@@ -132,7 +132,7 @@ def test_headers(hostile: httpx.Client, headers: dict[str, str]) -> None:
     "query",
     [
         "_cursor=" + base64.urlsafe_b64encode(b'[9999999999,["0"]]').decode() + "." + "A" * 43,
-        "_cursor=.", "_cursor=" + "A" * 9000, "_count=0", "_count=-1", "_count=1e3", "name:exact=x", "shoe=42",
+        "_cursor=.", "_cursor=" + "A" * 9000, "_count=-1", "_count=1e3", "name:exact=x", "shoe=42",
         "birthdate=2023-02-30", "birthdate=ne2020", "birthdate=" + "9" * 400, "_sort=name", "_id=%00",
         "gender=" + ",".join(["male"] * 500), "&".join(["name=ab"] * 200), "name=%ff", "identifier=|", "name=",
         f"name={MARK}&name:contains={MARK}", "_lastUpdated=gt", "_lastUpdated=tomorrow",

@@ -134,13 +134,14 @@ class Records:
         if case.method in {"PUT", "PATCH", "DELETE"} and not aim.stale:
             case.headers = CaseInsensitiveDict({**headers_of(case), "If-Match": etag})
         fits = aim.record == 0
-        if isinstance(case.body, dict) and of_document:
+        if isinstance(case.body, dict) and of_document and "$" not in case.path:
             case.body = announcing(id, {} if fits else case.body)
         elif isinstance(case.body, dict) and case.method == "PUT":
             whole: dict[str, Any] = patient() if fits else case.body
             case.body = {**whole, "id": id}
         elif fits and case.method == "PATCH":
-            case.body = [{"op": "add", "path": "/active", "value": True}]
+            as_operations = case.media_type == "application/json-patch+json"
+            case.body = [{"op": "add", "path": "/active", "value": True}] if as_operations else {"active": True}
 
     def learn(self, aim: Aim, case: AnyCase, answer: Response) -> None:
         """Keep up with what a case did to the record it was aimed at."""

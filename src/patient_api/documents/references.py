@@ -37,7 +37,7 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
-from patient_api.exchange.bodies import resource_in
+from patient_api.exchange.bodies import no_parameters_in, resource_in
 from patient_api.exchange.repeats import Repeat, repeat_of
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
@@ -113,6 +113,7 @@ class DocumentReferences:
     def complete(self, request: Request, id: str) -> Version:
         """The document whose parts are all there, put together from them. Twice is once."""
         event = self._gate.admit(request, Action.UPDATE, "operation", DOCUMENT, id)
+        no_parameters_in(request)
         document, event = self._document(event, id, None)
         self._gate.keep(event)
         if document.status == PRELIMINARY:
