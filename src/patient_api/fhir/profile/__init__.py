@@ -14,7 +14,9 @@ _TABLES: Final = {"Patient": "patient.json", "DocumentReference": "document_refe
 
 
 def validate(resource: dict[str, JsonValue]) -> None:
-    """Raises Unprocessable naming the first element at fault by its FHIRPath; never with anything the caller sent.
+    """Raises Unprocessable naming the first element at fault by its FHIRPath.
+
+    Nothing that the caller sent is repeated, but for the URL of a modifier extension, which the caller has to know.
 
     `expression` keeps to the subset OperationOutcome takes: names and indices, an element [x] without its type
     (https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression).
