@@ -135,12 +135,14 @@ _TOTAL: Final = Control(
     ("none", "estimate", "accurate"),
 )
 _SORT: Final = Control("_sort", "By the last change, or with `-` the newest first.", SORTS)
+# Not FHIR's, but what the client library fhirpy counts with.
+_TOTAL_METHOD: Final = Control("_totalMethod", "`count` is the same as `_total=accurate`.", ("count",))
 _CURSOR: Final = Control("_cursor", "Goes on where a page ended: taken from its link `next`, of use for an hour.")
 _FORMAT: Final = Control("_format", "Weighs more than the header Accept.")
 _PRETTY: Final = Control("_pretty", "Answers are compact either way.", ("true", "false"))
 
 CONTROLS: Final[Mapping[str, tuple[Control, ...]]] = {
-    PATIENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _CURSOR, _FORMAT, _PRETTY),
-    DOCUMENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _CURSOR, _FORMAT, _PRETTY),
-    AUDIT: (_COUNT, _SUMMARY, _TOTAL, _CURSOR, _FORMAT, _PRETTY),
+    PATIENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
+    DOCUMENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
+    AUDIT: (_COUNT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
 }

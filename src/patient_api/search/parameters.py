@@ -132,7 +132,7 @@ def search_in(kind: str, pairs: Pairs, *, lenient: bool = False) -> Search:
         pairs=pairs,
         dropped=dropped,
         count=count,
-        counted=count == 0 or controls.get("_total") == "accurate",
+        counted=count == 0 or controls.get("_total") == "accurate" or "_totalMethod" in controls,
         sort=sort,
         cursor=cursor,
     )

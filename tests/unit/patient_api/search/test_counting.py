@@ -26,7 +26,10 @@ def counted(bundle: dict[str, Any]) -> int:
     return int(bundle["total"])
 
 
-@pytest.mark.parametrize("control", ["_count=0", "_summary=count", "_summary=count&_count=5", "_count=0&_total=none"])
+@pytest.mark.parametrize(
+    "control",
+    ["_count=0", "_summary=count", "_summary=count&_count=5", "_count=0&_total=none", "_count=0&_totalMethod=count"],
+)
 @pytest.mark.parametrize(
     ("query", "total"),
     [
