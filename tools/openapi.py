@@ -85,6 +85,25 @@ JSON_PATCH: Final = {
         },
     },
 }
+FHIRPATH_PATCH: Final = {
+    "type": "object",
+    "required": ["resourceType", "parameter"],
+    "properties": {
+        "resourceType": {"const": "Parameters"},
+        "parameter": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {
+                "type": "object",
+                "required": ["name", "part"],
+                "properties": {
+                    "name": {"const": "operation"},
+                    "part": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                },
+            },
+        },
+    },
+}
 
 
 _TIME: Final = "([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)(\\.[0-9]+)?)?"
@@ -201,8 +220,9 @@ def _value(parameter: Parameter | Control) -> dict[str, Any]:
 
 def _body(route: Route, media_type: str) -> dict[str, Any]:
     if route.method == "PATCH":
-        # A merge patch is a part of a resource, with null for what is to be removed.
-        return JSON_PATCH if media_type == "application/json-patch+json" else {"type": "object"}
+        # A merge patch is a part of a resource, with null for what is to be removed; plain JSON is taken for one.
+        described: dict[str, dict[str, Any]] = {"application/json-patch+json": JSON_PATCH, FHIR: FHIRPATH_PATCH}
+        return described.get(media_type, {"type": "object"})
     if "$" in route.path:
         return {
             "type": "object",

@@ -41,6 +41,10 @@ _HEADERS: Final = (
     "If-Match", "If-Modified-Since", "If-None-Exist", "If-None-Match", "Merges", "Minimum-Version", "Prefer", "Range",
     "X-Amzn-Request-Context", "X-Forwarded-For", "X-Forwarded-Host", "X-HTTP-Method-Override", "X-Tenant",
 )  # fmt: skip
+_FITTING: Final[dict[str, Any]] = {
+    "application/json-patch+json": [{"op": "add", "path": "/active", "value": True}],
+    "application/fhir+json": {"resourceType": "Parameters", "parameter": []},
+}
 _VALUES: Final = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40).map(str.strip) | (
     st.sampled_from(
         [
@@ -140,8 +144,7 @@ class Records:
             whole: dict[str, Any] = patient() if fits else case.body
             case.body = {**whole, "id": id}
         elif fits and case.method == "PATCH":
-            as_operations = case.media_type == "application/json-patch+json"
-            case.body = [{"op": "add", "path": "/active", "value": True}] if as_operations else {"active": True}
+            case.body = _FITTING.get(str(case.media_type), {"active": True})
 
     def learn(self, aim: Aim, case: AnyCase, answer: Response) -> None:
         """Keep up with what a case did to the record it was aimed at."""

@@ -11,7 +11,7 @@ from patient_api.records.model import DOCUMENT, PATIENT
 
 AUDIT: Final = "AuditEvent"
 FHIR_BODY: Final = ("application/fhir+json", "application/json")
-PATCH_BODY: Final = ("application/json-patch+json", "application/merge-patch+json", "application/json")
+PATCH_BODY: Final = ("application/json-patch+json", "application/merge-patch+json", *FHIR_BODY)
 FORM_BODY: Final = ("application/x-www-form-urlencoded",)
 
 # What the gateway and the edge may say of any route behind them.

@@ -13,7 +13,8 @@ Resource = dict[str, JsonValue]
 JSON_PATCH: Final = frozenset({"application/json-patch+json"})
 # Clients that know no media type of a merge patch send one as plain JSON.
 MERGE_PATCH: Final = frozenset({"application/merge-patch+json", "application/json"})
-PATCHES: Final = JSON_PATCH | MERGE_PATCH
+FHIRPATH_PATCH: Final = frozenset({"application/fhir+json"})
+PATCHES: Final = JSON_PATCH | MERGE_PATCH | FHIRPATH_PATCH
 FHIR_JSON: Final = frozenset({"application/fhir+json", "application/json"})
 
 
@@ -65,6 +66,10 @@ def patch_in(request: Request) -> Patch:
         from patient_api.fhir.patch import apply
 
         return Patch(lambda resource: apply(resource, document))
+    if request.media_type in FHIRPATH_PATCH or _is_parameters(document):
+        from patient_api.fhir.fhirpath_patch import apply as apply_parameters
+
+        return Patch(lambda resource: apply_parameters(resource, document))
     from patient_api.fhir.merge_patch import merge
 
     if not isinstance(document, dict):
@@ -85,3 +90,8 @@ def valid(resource: Resource) -> Resource:
 
     validate(resource)
     return resource
+
+
+def _is_parameters(document: JsonValue) -> bool:
+    """Whether a patch that came as plain JSON is a resource: no merge patch turns a record into Parameters."""
+    return isinstance(document, dict) and document.get("resourceType") == "Parameters"

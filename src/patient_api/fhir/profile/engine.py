@@ -39,7 +39,7 @@ class Profile:
 
     def __init__(self, table: dict[str, Any]) -> None:
         self._root: str = table["root"]
-        self._types: dict[str, dict[str, Any]] = table["types"]
+        self.types: dict[str, dict[str, Any]] = table["types"]
         self._patterns: dict[str, re.Pattern[str]] = {}
 
     def check(self, resource: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Profile:
             raise
 
     def _value(self, value: Any, name: str) -> None:
-        rule = self._types[name]
+        rule = self.types[name]
         match rule["is"]:
             case "object":
                 self._object(value, rule)
@@ -136,7 +136,7 @@ class Profile:
         for name in rule["required"]:
             if name not in value:
                 raise ProfileError("is required", f".{name}")
-        if len(value) == 1 and "id" in value and rule is not self._types["Element"]:
+        if len(value) == 1 and "id" in value and rule is not self.types["Element"]:
             raise ProfileError("must have more than an id")
         for base, names in rule.get("choices", {}).items():
             if len({name.removeprefix("_") for name in value.keys() & names}) > 1:
@@ -185,13 +185,13 @@ class Profile:
 
     def _has_content(self, value: Any) -> bool:
         if isinstance(value, str):
-            return self._pattern(self._types["string"]["pattern"]).fullmatch(value) is not None
+            return self._pattern(self.types["string"]["pattern"]).fullmatch(value) is not None
         if isinstance(value, list):
             return bool(value) and all(
                 item is None or self._passed_on(item, f"[{index}]") for index, item in enumerate(value)
             )
         if isinstance(value, dict):
-            rule = self._types["Structure"]
+            rule = self.types["Structure"]
             names = self._pattern(rule["pattern"])
             for name in value.keys() & rule["members"]:
                 self._member(name, value, rule)
