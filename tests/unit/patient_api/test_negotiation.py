@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import tracemalloc
 import zlib
 
 import pytest
@@ -174,7 +175,12 @@ class TestContentEncoding:
         assert sent(platform, gzip.compress(BODY + b" " * (MAX_BODY + 1 - len(BODY))), "gzip").status == 413
         bomb = gzip.compress(bytes(200_000_000), compresslevel=9)
         assert len(bomb) < MAX_BODY
-        assert sent(platform, bomb, "gzip").status == 413
+        tracemalloc.start()
+        try:
+            assert sent(platform, bomb, "gzip").status == 413
+            assert tracemalloc.get_traced_memory()[1] < 20 * MAX_BODY
+        finally:
+            tracemalloc.stop()
         assert sent(platform, gzip.compress(bytes(100_000)) * 60, "gzip").status == 413
 
     def test_every_body_may_be_encoded(self, platform: Platform) -> None:
