@@ -1,5 +1,9 @@
 """A creation that is repeated creates once."""
 
+import base64
+import gzip
+import json
+
 import pytest
 
 from unit.patient_api.whole_api import Platform, claims, outcome, patient
@@ -14,6 +18,18 @@ def test_a_repeated_request_gets_the_first_answer(platform: Platform) -> None:
     again = platform.create(patient(gender="other"), headers=KEY)
     assert (again.status, again.body, again.headers) == (201, first.body, first.headers)
     assert len(platform.versions()) == 2
+
+
+def test_a_compressed_request_is_repeated_whenever_it_was_compressed(platform: Platform) -> None:
+    body = json.dumps(patient(gender="other")).encode()
+    headers = {**KEY, "content-encoding": "gzip"}
+    one, two = (base64.b64encode(gzip.compress(body, mtime=time)).decode() for time in (1, 2))
+    first = platform.create(one, headers=headers, encoded=True)
+    assert platform.create(two, headers=headers, encoded=True).body == first.body
+    assert platform.create(base64.b64encode(body).decode(), headers=KEY, encoded=True).body == first.body
+    other = base64.b64encode(gzip.compress(body + b" ")).decode()
+    assert platform.call("POST", "/fhir/Patient", other, headers=headers, encoded=True).status == 422
+    assert len(platform.versions()) == 1
 
 
 def test_another_request_under_the_same_key_is_refused(platform: Platform) -> None:
