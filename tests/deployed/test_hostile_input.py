@@ -142,6 +142,15 @@ def test_searches(hostile: httpx.Client, query: str) -> None:
     refused(hostile.get(f"/fhir/Patient?{query}"))
 
 
+@pytest.mark.requirement("C6")
+@pytest.mark.parametrize("media_type", ["text/plain", "application/json", "multipart/form-data; boundary=x", None])
+def test_forms_of_another_type(hostile: httpx.Client, media_type: str | None) -> None:
+    headers = {"Content-Type": media_type} if media_type else {}
+    answer = hostile.post("/fhir/Patient/_search", content=b"family=nobody", headers=headers)
+    refused(answer)
+    assert answer.status_code == 415
+
+
 def unsigned(token: str, **header: str) -> str:
     """The token with another header, and no signature."""
     _, claims, _ = token.split(".")
