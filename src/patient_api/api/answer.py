@@ -42,17 +42,25 @@ class Answer:
         return cls(status, (version.resource or "") if whole else "", headers=headers)
 
     @classmethod
-    def written(cls, version: Version, request: Request, *, status: int = HTTPStatus.OK, shown: bool = True) -> Self:
+    def written(
+        cls,
+        version: Version,
+        request: Request,
+        *,
+        status: int = HTTPStatus.OK,
+        shown: bool = True,
+        said: str = "The record was written.",
+    ) -> Self:
         """The answer to a write, with what the caller prefers (https://hl7.org/fhir/R4/http.html#ops).
 
-        That is the resource if nothing is said; `shown` is False where the caller may not have it.
+        Without a preference that is the resource; `shown` is False where the caller may not have it. An
+        OperationOutcome holds `said`.
         """
         wanted = preferences(request).get("return")
         answer = cls.version(version, status=status, whole=shown and wanted not in {"minimal", "operationoutcome"})
         if wanted != "operationoutcome":
             return answer
-        said = cls.outcome(status, "informational", "The record was written.", severity="information")
-        return replace(answer, body=said.body)
+        return replace(answer, body=cls.outcome(status, "informational", said, severity="information").body)
 
     @classmethod
     def refusal(cls, error: ApiError) -> Self:

@@ -23,7 +23,7 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
         # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
         "createDocument": lambda request: Answer.version(services.documents.create(request).version, status=201),
-        # Its tag is that of the version, but an address to download from serves for minutes: no answer is left out.
+        # Never 304: the tag is the version's, but the address in the answer expires within minutes.
         "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
         "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
         "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
@@ -56,7 +56,9 @@ def _capabilities(request: Request) -> Answer:
 
 def _created(request: Request, services: Services) -> Answer:
     made = services.creation.create(request)
-    return Answer.written(made.version, request, status=201 if made.fresh else 200)
+    if made.fresh:
+        return Answer.written(made.version, request, status=201)
+    return Answer.written(made.version, request, said="A record that matches was there already.")
 
 
 def _read(request: Request, version: Version) -> Answer:

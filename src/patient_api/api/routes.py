@@ -144,7 +144,8 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state, and where to download it",
-        (200, 404), interaction="read", type=DOCUMENT, right="r", headers=("Minimum-Version",),
+        (200, 404, 412), interaction="read", type=DOCUMENT, right="r",
+        headers=("If-Match", "If-Unmodified-Since", "Minimum-Version"),
     ),
     Route(
         "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",

@@ -11,7 +11,7 @@ from patient_api.fhir.codec import JsonValue, dump, parse
 Resource = dict[str, JsonValue]
 
 JSON_PATCH: Final = frozenset({"application/json-patch+json"})
-# Clients that know no media type of a merge patch send one as plain JSON.
+# fhirpy, for one, sends a merge patch as plain JSON.
 MERGE_PATCH: Final = frozenset({"application/merge-patch+json", "application/json"})
 FHIRPATH_PATCH: Final = frozenset({"application/fhir+json"})
 PATCHES: Final = JSON_PATCH | MERGE_PATCH | FHIRPATH_PATCH

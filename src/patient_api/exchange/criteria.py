@@ -6,8 +6,8 @@ No request whose criteria were not understood is answered with data. On every ro
 - A search whose caller prefers `handling=lenient` drops a parameter that is not known, and names it in an
   OperationOutcome among the entries of its bundle. When no criterion remains, it is refused with 400. No other answer
   has room for that name, so every other interaction is strict whatever the caller prefers.
-- A modifier that is not supported is refused however the caller wants to be handled, as R4 demands: without it, a known
-  parameter finds something else (https://hl7.org/fhir/R4/search.html#modifiers).
+- An unsupported modifier is refused in either mode, as R4 demands: without it, a known parameter finds something else
+  (https://hl7.org/fhir/R4/search.html#modifiers).
 - A body of another media type than the route takes is refused with 415. Criteria in the body of a GET, which has no
   meaning in HTTP, and a form without any are refused with 400.
 """
@@ -41,7 +41,7 @@ def check_parameters(request: Request, *, takes: Collection[str]) -> None:
 
 
 def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
-    """Return the parameters that are taken, and the names of those that were dropped, of which strictly there are none.
+    """Return the parameters that are taken, and the names of the others, which are dropped if `lenient` allows it.
 
     Raises Malformed, and NotAcceptable for a format that is not written.
     """
@@ -59,5 +59,5 @@ def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tupl
 
 
 def named(name: str) -> str:
-    """Return the name of a parameter as an answer may repeat it: what has not the form of a name could be anything."""
-    return name if _NAME.fullmatch(name) else "a parameter whose name is not one of FHIR"
+    """Return the name of a parameter for an answer, which does not repeat what has not the form of a name."""
+    return name if _NAME.fullmatch(name) else "a parameter whose name FHIR does not allow"

@@ -1,12 +1,13 @@
 """Content negotiation: the media type of an answer, and what the caller prefers (RFC 9110, 7240; R4's HTTP page)."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from patient_api.errors import NotAcceptable
+from patient_api.errors import ApiError, NotAcceptable
 from patient_api.exchange.headers import elements, is_fhir_r4, parameters
-from patient_api.exchange.request import Request
+from patient_api.exchange.request import FORM, Request
 
 FHIR: Final = "application/fhir+json"
 JSON: Final = "application/json"
@@ -20,7 +21,7 @@ _REFUSAL: Final = "This server writes application/fhir+json."
 
 def media_type(request: Request) -> str:
     """Return the media type to answer with: of `_format` or, without one, the best of Accept. Raises NotAcceptable."""
-    wanted = format_in(request.parameters_of_query())
+    wanted = format_in(_asked(request))
     if wanted is not None:
         return wanted
     ranges = [parameters(element) for element in elements(request.headers.get("accept", ""))]
@@ -31,6 +32,14 @@ def media_type(request: Request) -> str:
     if not qualities[best]:
         raise NotAcceptable(_REFUSAL)
     return best
+
+
+def _asked(request: Request) -> Iterable[tuple[str, str]]:
+    if request.method == "POST" and request.media_type == FORM:
+        # The search itself reports what is wrong with a form.
+        with contextlib.suppress(ApiError):
+            return request.parameters()
+    return request.parameters_of_query()
 
 
 def format_in(pairs: Iterable[tuple[str, str]]) -> str | None:
@@ -55,7 +64,7 @@ def preferences(request: Request) -> Mapping[str, str]:
 
 
 def lenient(request: Request) -> bool:
-    """Return whether the caller prefers that a search parameter which is not known be dropped (`handling=lenient`)."""
+    """Return whether a search may drop parameters that it does not know: the caller prefers `handling=lenient`."""
     return preferences(request).get("handling") == "lenient"
 
 

@@ -14,6 +14,8 @@ from patient_api.errors import Malformed
 from patient_api.exchange.request import Request
 from patient_api.records.model import Version
 
+STALE: Final = "The current version is not one that the preconditions allow."
+
 _SAFE: Final = frozenset({"GET", "HEAD"})
 # One element of a list of tags, which may be empty. A tag may hold commas, and knows no escapes.
 _ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"(?P<tag>[^"\x00-\x20\x7f]*)")?[ \t]*(?:,|\Z)')
@@ -75,13 +77,13 @@ class Preconditions:
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """Raises Malformed for a condition that nobody can check, unless the request changes nothing without it."""
+        """Raises Malformed for a condition that cannot be checked; an If-None-Match of a read is then ignored."""
         headers, safe = request.headers, request.method in _SAFE
         match, none_match = headers.get("if-match"), headers.get("if-none-match")
         return cls(
             match=None if match is None else Tags.of(match, "If-Match"),
             none_match=None if none_match is None else _none_match(none_match, safe=safe),
-            # Each is for those who do not know the tag (RFC 9110, sections 13.1.3 and 13.1.4).
+            # A tag takes precedence over a date (RFC 9110, sections 13.1.3 and 13.1.4).
             modified_since=_time(headers.get("if-modified-since")) if safe and none_match is None else None,
             unmodified_since=_time(headers.get("if-unmodified-since")) if match is None else None,
         )
@@ -116,7 +118,7 @@ class Preconditions:
         if self.modified_since is None:
             return False
         second = current.stamp.millis // 1000
-        # Of two versions in one second, the caller may have the first.
+        # Last-Modified has whole seconds: the caller may have the first of two versions written within one.
         twice = current.replaces is not None and current.replaces.millis // 1000 == second
         return second < self.modified_since or (second == self.modified_since and not twice)
 
@@ -127,12 +129,12 @@ def _none_match(value: str, *, safe: bool) -> Tags:
     except Malformed:
         if not safe:
             raise
-        # A read whose caller cannot say what it has gets everything.
+        # An answer in full is always right.
         return Tags(frozenset())
 
 
 def _time(value: str | None) -> int | None:
-    """The time in a header, None when it has none: such a header has to be ignored."""
+    """The time in a header; None for what is not a date, which RFC 9110 demands to ignore."""
     try:
         found = parsedate_to_datetime(value or "")
     except (TypeError, ValueError):

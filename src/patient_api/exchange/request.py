@@ -103,7 +103,7 @@ class Request:
         if not applied:
             return data
         if len(applied) > 1 or applied[0] not in _GZIP:
-            # Which codings are read is told by Accept-Encoding (RFC 9110, section 15.5.16).
+            # Accept-Encoding lists the codings that are read (RFC 9110, section 15.5.16).
             raise UnsupportedMedia("Content-Encoding must be gzip, or none.", headers={"Accept-Encoding": "gzip"})
         return _unzipped(data)
 

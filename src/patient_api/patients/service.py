@@ -25,7 +25,7 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.exchange.bodies import Resource, check_size, patch_in, resource_in, valid, version_in
-from patient_api.exchange.preconditions import Preconditions, each, weak
+from patient_api.exchange.preconditions import STALE, Preconditions, each, weak
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
 from patient_api.fhir.codec import parse
@@ -35,7 +35,6 @@ from patient_api.records.model import PATIENT, Method, RecordKey, Version, versi
 T = TypeVar("T")
 
 ATTEMPTS: Final = 3
-STALE: Final = "The current version is not one that the preconditions allow."
 LARGEST_MERGE: Final = 10
 
 
@@ -101,7 +100,7 @@ class Patients:
         key = RecordKey(request.caller.tenant, PATIENT, id)
         merged = self._merged(merges, event, key)
         if conditions.version is not None:
-            # The store checks this one: there is no need to read first.
+            # The store checks a single version with the write, so no read is needed before.
             return self._replaced(event, key, conditions.version, resource, merged)
 
         def change(current: Version) -> Resource:
@@ -181,7 +180,7 @@ class Patients:
             try:
                 resource = change(current)
             except ApiError as error:
-                # Even what fails tells something of the record: it was looked at.
+                # A refusal discloses something of the record, such as which operation of a patch fails.
                 self._gate.refuse(event, error)
             with contextlib.suppress(HeadMismatch):
                 return self._added(event, key, current.stamp, resource, method, merges)

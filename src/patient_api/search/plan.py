@@ -57,7 +57,7 @@ def _of_patients(search: Search) -> list[_Way]:
     ways: list[_Way] = []
     for criterion in search.named("identifier"):
         codes = criterion.each(Code)
-        # All of a system would be one partition that every patient of a tenant is written to: it has no token.
+        # A whole system has no token: every patient of a tenant would be written to the same partition.
         tokens = [identifier(code.system, code.code) for code in codes if code.code is not None]
         if len(tokens) == len(codes):
             worst = _VALUE if any(code.system is None for code in codes) else _SYSTEM

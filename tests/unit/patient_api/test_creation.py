@@ -74,6 +74,16 @@ def test_a_record_that_matches_is_given_instead(platform: Platform) -> None:
     assert [item["record"] for item in platform.audit(action="R")] == [f"north-clinic#Patient/{first.json['id']}"]
 
 
+def test_an_outcome_says_whether_anything_was_written(platform: Platform) -> None:
+    said = []
+    for status in (201, 200):
+        headers = {**unless("1"), "prefer": "return=OperationOutcome"}
+        reply = platform.call("POST", "/fhir/Patient", identified("1"), headers=headers)
+        assert reply.status == status
+        said.append(reply.json["issue"][0]["diagnostics"])
+    assert said == ["The record was written.", "A record that matches was there already."]
+
+
 def test_more_than_one_match_is_refused(platform: Platform) -> None:
     platform.create(identified("1"))
     platform.create(identified("1"))

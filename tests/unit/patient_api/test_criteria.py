@@ -113,11 +113,31 @@ def test_criteria_in_the_body_of_a_get_are_refused(platform: Platform, place: tu
     refused(platform, call(platform, route, place, body="family=Nobody", headers={"content-type": FORM}), 400)
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (None, 404),
+        ({"resourceType": "Parameters"}, 404),
+        ({"resourceType": "Parameters", "parameter": [{"name": "x"}]}, 400),
+        ({}, 400),
+        ("null", 400),
+        ("{", 400),
+    ],
+)
+def test_an_operation_that_takes_no_parameters(platform: Platform, body: object, status: int) -> None:
+    assert platform.call("POST", "/fhir/DocumentReference/1/$complete", body).status == status
+
+
 def test_a_form_and_the_url_are_one_search(platform: Platform, place: tuple[str, str]) -> None:
     path, headers = "/fhir/Patient/_search", {"content-type": f"{FORM}; charset=utf-8"}
     assert platform.call("POST", path, "family=zub", headers=headers).json["total"] == 1
     assert platform.call("POST", path, "family=zub", headers=headers, query="gender=male").json["total"] == 0
     assert platform.call("POST", path, "family=zub&_format=xml", headers=headers).status == 406
+    html = {**headers, "accept": "text/html"}
+    assert platform.call("POST", path, "family=zub", headers=html).status == 406
+    written = platform.call("POST", path, "family=zub&_format=application/json", headers=html)
+    assert (written.status, written.headers["content-type"]) == (200, "application/json")
+    assert platform.call("POST", path, "%ff", headers=headers).status == 400
 
 
 class TestLenient:
