@@ -230,6 +230,16 @@ CALLS: dict[str, tuple[st.SearchStrategy[Call], set[int]]] = {
         ),
         {200, 400, 412, 422},
     ),
+    "merges": (
+        st.tuples(
+            st.just("PATCH"),
+            st.just("/fhir/Patient/{id}"),
+            st.just(""),
+            (CURRENT | st.just({})).map(lambda headers: headers | {"content-type": "application/merge-patch+json"}),
+            st.dictionaries(st.sampled_from(sorted(PATIENT)), st.none() | JSON, max_size=2) | replaced(PATIENT) | JSON,
+        ),
+        {200, 400, 412, 422},
+    ),
     "searches": (
         st.tuples(
             st.just("GET"),
