@@ -22,7 +22,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
-SHOWN_HEADERS: Final = ("Content-Type", "ETag", "Last-Modified", "Location", "Retry-After", "WWW-Authenticate", "Allow")
+SHOWN_HEADERS: Final = (
+    "Content-Type", "ETag", "Last-Modified", "Location", "Retry-After", "WWW-Authenticate", "Allow", "Accept-Patch",
+    "Accept-Encoding",
+)  # fmt: skip
 WIDTH: Final = 110
 LONGEST_TEXT: Final = 300
 CUT: Final = "…"

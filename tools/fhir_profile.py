@@ -65,6 +65,8 @@ class Compiler:
                 return {"is": "refused", "problem": problem}
             case {"const": code, **rest} if not rest:
                 return {"is": "string", "codes": [code], "problem": f"must be {code}"}
+            case {"enum": [*codes], "description": problem, **rest} if not rest:
+                return {"is": "string", "codes": codes, "problem": problem, "quoted": True}
             case {"enum": [*codes], **rest} if not rest:
                 return {"is": "string", "codes": codes, "problem": f"must be one of: {', '.join(codes)}"}
             case {"type": "string", "description": problem, **rest} if rest.keys() <= {"pattern", "format"}:
@@ -75,11 +77,25 @@ class Compiler:
                 return {"is": kind, "problem": problem}
             case {"type": "integer", "minimum": least, "maximum": most, "description": problem, **rest} if not rest:
                 return {"is": "integer", "least": least, "most": most, "problem": problem}
-            case {"type": "object", "propertyNames": {"pattern": names}, "description": problem}:
-                return {"is": "structure", "pattern": bare(names), "problem": problem}
+            case {
+                "type": "object",
+                "properties": known,
+                "minProperties": 1,
+                "propertyNames": {"pattern": names},
+                "additionalProperties": {"$ref": "#/definitions/Content"},
+                "description": problem,
+                **rest,
+            } if rest.keys() <= {"required"}:
+                return {
+                    "is": "structure",
+                    "members": {member: self.member(known[member], file, member) for member in known},
+                    "required": rest.get("required", []),
+                    "pattern": bare(names),
+                    "problem": problem,
+                }
             case {"type": "object"}:
                 return self.object(schema, file)
-            case {"allOf": [{"$ref": reference}, narrower], **rest} if not rest:
+            case {"allOf": [{"$ref": reference}, narrower], **rest} if rest.keys() <= {"$comment"}:
                 _, base, origin = self.find(reference, file)
                 return self.derived(self.object(base, origin), narrower, file, name)
         raise SystemExit(f"{file}: no rule is known for {schema}")

@@ -10,6 +10,8 @@ from typing import Any, Final
 from openapi_schemas import ID, schemas
 
 from patient_api.api.routes import COMMON_STATUSES, ROUTES, Route
+from patient_api.exchange.criteria import GENERAL
+from patient_api.records.model import PATIENT
 from patient_api.search.catalogue import (
     CONTROLS,
     LARGEST_ALTERNATIVES,
@@ -29,19 +31,36 @@ JSON: Final = "application/json"
 ETAG: Final = {"type": "string", "pattern": '^W/"[A-Za-z0-9\\-.]{1,64}"$'}
 PATHS: Final = {"id": ID, "vid": ID, "region": {"type": "string", "pattern": "^[a-z]{2}(-[a-z]+)+-[0-9]$"}}
 STAMP: Final = {"type": "string", "pattern": '^W/"[0-9]{13}-[0-9]{4}-[a-z0-9-]{1,45}"$'}
-ETAGS: Final = {"type": "string", "pattern": '^ *W/"[A-Za-z0-9\\-.]{1,64}" *(, *W/"[A-Za-z0-9\\-.]{1,64}" *){0,9}$'}
+# RFC 9110, section 8.8.3: a list may have empty elements.
+_TAG: Final = '(W/)?"[!#-~]*"'
+_TAGS: Final = f"[ \\t,]*{_TAG}([ \\t]*,[ \\t,]*{_TAG})*[ \\t,]*"
+ETAGS: Final = {"type": "string", "pattern": f"^{_TAGS}$"}
+CONDITION: Final = {"type": "string", "pattern": f"^(\\*|{_TAGS})$"}
 HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "If-Match": ("The version this write is to replace.", ETAG),
-    # Whatever else it holds matches nothing, and is no error.
-    "If-None-Match": ("The version the caller has: then the answer is 304.", {"type": "string"}),
-    "Merges": ("The versions written at the same time, in the other region, that this write settles.", ETAGS),
+    "If-Match": ("The versions this is for, or `*` for any; otherwise the answer is 412.", CONDITION),
+    # On a read, whatever else it holds matches nothing, and is no error.
+    "If-None-Match": ("The versions this is not for: a read is answered 304, a write 412.", {"type": "string"}),
+    # What is no date has to be ignored.
+    "If-Modified-Since": (
+        "When the version that the caller has was written: then the answer is 304.",
+        {"type": "string"},
+    ),
+    "If-Unmodified-Since": ("The answer is 412 when the current version was written later.", {"type": "string"}),
+    "Merges": (
+        "The versions written at the same time, in the other region, that this write settles: 10 at most.",
+        ETAGS,
+    ),
     "Minimum-Version": ("A version the caller knows: the answer is that one or a newer one, or 503.", STAMP),
     "If-None-Exist": ("A search; create only if it matches nothing.", {"type": "string"}),
     "Idempotency-Key": (
         "A repeated request with this key gets the first answer, in either region.",
         {"type": "string", "pattern": "^[ -~]{1,255}$"},
     ),
-    "Prefer": ("`return=minimal` for an answer without a body.", {"type": "string"}),
+    "Prefer": (
+        "On a write, `return=minimal` for an answer without a body, or `return=OperationOutcome`. On a search, "
+        "`handling=lenient` to have parameters that are not known dropped, and named in an entry of the bundle.",
+        {"type": "string"},
+    ),
 }
 ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ETag": ("The version.", ETAG),
@@ -52,8 +71,7 @@ ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 INTERACTIONS_ON_VERSIONS: Final = frozenset({"create", "read", "vread", "update", "patch", "delete"})
 # What the gateway says by itself, and the function behind it may say too; 404 and 413 are the function's on its routes.
 OF_GATEWAY: Final = frozenset({401, 403, 429, 500, 503})
-NEEDED: Final = {"updatePatient": "If-Match", "patchPatient": "If-Match"}
-PATCH: Final = {
+JSON_PATCH: Final = {
     "type": "array",
     "maxItems": 100,
     "items": {
@@ -67,11 +85,36 @@ PATCH: Final = {
         },
     },
 }
+FHIRPATH_PATCH: Final = {
+    "type": "object",
+    "required": ["resourceType", "parameter"],
+    "properties": {
+        "resourceType": {"const": "Parameters"},
+        "parameter": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {
+                "type": "object",
+                "required": ["name", "part"],
+                "properties": {
+                    "name": {"const": "operation"},
+                    "part": {"type": "array", "items": {"type": "object", "required": ["name"]}},
+                },
+            },
+        },
+    },
+}
 
 
 _TIME: Final = "([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)(\\.[0-9]+)?)?"
 _ZONE: Final = "(Z|[+-]((0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
 _DATE: Final = f"({'|'.join(PREFIXES)})?[0-9]{{4}}(-[0-9]{{2}}(-[0-9]{{2}}(T{_TIME}{_ZONE})?)?)?"
+
+
+CONTROLS_BY_NAME: Final = {
+    "mode": Control("mode", "`full` is what is answered anyway.", ("full",)),
+    **{control.name: control for control in CONTROLS[PATIENT]},
+}
 
 
 def document() -> dict[str, Any]:
@@ -85,16 +128,17 @@ def document() -> dict[str, Any]:
             "title": "healthcare-dr patient API",
             "version": "0.1.0",
             "summary": "FHIR R4 over patient records in two regions",
+            "description": "What can be read with GET can be read with HEAD, whose answer has no body.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
         "components": {
             "schemas": schemas(),
             "responses": {
-                "Outcome": _content("What was wrong.", {FHIR: "OperationOutcome"}),
-                "Refused": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "GatewayRefusal"}),
+                "Outcome": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "OperationOutcome"}),
+                "Refused": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "Refusal"}),
                 "Unavailable": {
-                    **_content("What was wrong.", {FHIR: "OperationOutcome", JSON: "GatewayRefusal"}),
+                    **_content("What was wrong.", {FHIR: "OperationOutcome", JSON: "Refusal"}),
                     "headers": _response_headers(["Retry-After"], required=False),
                 },
             },
@@ -122,7 +166,7 @@ def _operation(route: Route) -> dict[str, Any]:
         described["parameters"] = parameters
     if route.body:
         described["requestBody"] = {
-            "required": True,
+            "required": "$" not in route.path,
             "content": {media_type: {"schema": _body(route, media_type)} for media_type in route.body},
         }
     statuses = sorted({*route.statuses, *(COMMON_STATUSES if fhir else (500, 503))})
@@ -138,8 +182,7 @@ def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:
 def _headers(route: Route) -> Iterator[dict[str, Any]]:
     for name in route.headers:
         description, schema = HEADERS[name]
-        required = NEEDED.get(route.operation) == name
-        yield {"name": name, "in": "header", "required": required, "description": description, "schema": schema}
+        yield {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
 def _queries(route: Route) -> Iterator[dict[str, Any]]:
@@ -156,17 +199,16 @@ def _asked(route: Route) -> Iterator[Parameter | Control]:
     if route.searches and not route.body:
         yield from PARAMETERS[str(route.type)]
         yield from CONTROLS[str(route.type)]
-    elif route.interaction == "history-instance":
-        for control in CONTROLS[str(route.type)]:
-            if control.name != "_sort":
-                yield control
+    elif not route.searches and route.path.startswith("/fhir/"):
+        for name in (*route.parameters, *GENERAL):
+            yield CONTROLS_BY_NAME[name]
 
 
 def _value(parameter: Parameter | Control) -> dict[str, Any]:
     if isinstance(parameter, Control) and parameter.values:
         return {"enum": list(parameter.values)}
     if parameter.name == "_count":
-        return {"type": "integer", "minimum": 1}
+        return {"type": "integer", "minimum": 0}
     if parameter.name == "_format":
         return {"type": "string", "pattern": "^(json|text/json|application/(fhir\\+)?json)(;.*)?$"}
     if isinstance(parameter, Parameter):
@@ -177,8 +219,16 @@ def _value(parameter: Parameter | Control) -> dict[str, Any]:
 
 
 def _body(route: Route, media_type: str) -> dict[str, Any]:
-    if media_type == "application/json-patch+json":
-        return PATCH
+    if route.method == "PATCH":
+        # A merge patch is a part of a resource, with null for what is to be removed; plain JSON is taken for one.
+        described: dict[str, dict[str, Any]] = {"application/json-patch+json": JSON_PATCH, FHIR: FHIRPATH_PATCH}
+        return described.get(media_type, {"type": "object"})
+    if "$" in route.path:
+        return {
+            "type": "object",
+            "properties": {"resourceType": {"const": "Parameters"}},
+            "additionalProperties": False,
+        }
     if route.searches:
         known: list[Parameter | Control] = [*PARAMETERS[str(route.type)], *CONTROLS[str(route.type)]]
         return {"type": "object", "properties": {each.name: _value(each) for each in known}}
@@ -195,7 +245,7 @@ def _response(route: Route, status: int) -> dict[str, Any]:
         return {"$ref": f"#/components/responses/{kind}"}
     answered: dict[str, Any] = {"description": said}
     if status not in {204, 304}:
-        answered = _content(said, {FHIR: _resource(route)})
+        answered = _content(said, {FHIR: _resource(route), JSON: _resource(route)})
     if route.interaction in INTERACTIONS_ON_VERSIONS:
         names = ["ETag", "Last-Modified", *(["Location"] if status == 201 else [])]
         answered["headers"] = _response_headers(names, required=True)

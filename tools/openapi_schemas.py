@@ -26,7 +26,7 @@ def _some(item: Any) -> dict[str, Any]:
 RESOURCE: Final = {
     "type": "object",
     "required": ["resourceType"],
-    "properties": {"resourceType": {"enum": [PATIENT, DOCUMENT, "AuditEvent"]}},
+    "properties": {"resourceType": {"enum": [PATIENT, DOCUMENT, "AuditEvent", "OperationOutcome"]}},
 }
 META: Final = {
     "type": "object",
@@ -37,7 +37,7 @@ ISSUE: Final = {
     "type": "object",
     "required": ["severity", "code", "diagnostics"],
     "properties": {
-        "severity": {"const": "error"},
+        "severity": {"enum": ["error", "warning", "information"]},
         "code": {"type": "string", "pattern": "^[a-z-]+$"},
         "diagnostics": {"type": "string"},
         "expression": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"type": "string"}},
@@ -57,7 +57,7 @@ ANSWERS: Final = {
         type={"enum": ["searchset", "history"]},
         total={"type": "integer", "minimum": 0},
         link=_some(LINK),
-        entry=_some({"type": "object", "required": ["fullUrl"], "properties": {"resource": RESOURCE}}),
+        entry=_some({"type": "object", "properties": {"fullUrl": {"type": "string"}, "resource": RESOURCE}}),
     ),
     "CapabilityStatement": _kind("CapabilityStatement", ["status", "date", "kind", "fhirVersion", "format", "rest"]),
     "StoredPatient": {"allOf": [{"$ref": "#/components/schemas/Patient"}, _kind("Patient", ["id", "meta"], meta=META)]},
@@ -66,6 +66,7 @@ ANSWERS: Final = {
         "DocumentReference", ["id", "meta", "status", "docStatus", "subject", "content"], id=ID, meta=META
     ),
     "State": {"type": "object", "minProperties": 1, "maxProperties": 1},
+    "Refusal": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("OperationOutcome", "GatewayRefusal")]},
     "GatewayRefusal": {
         "type": "object",
         "required": ["message"],

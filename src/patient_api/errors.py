@@ -1,6 +1,7 @@
 """Everything the API refuses or fails with.
 
-ApiError               a refusal with an HTTP status; its text is ours and never holds what the caller sent
+ApiError               a refusal with an HTTP status; its text is ours and never holds what the caller sent, but for
+│                      the URL of a modifier extension
 ├── Malformed 400          ├── NotAcceptable 406     ├── TooLarge 413
 ├── Unauthenticated 401    ├── Conflict 409          ├── UnsupportedMedia 415
 ├── Forbidden 403          ├── Gone 410              ├── Unprocessable 422

@@ -1,5 +1,6 @@
 """Patients' records through the HTTP APIs of both regions, with real tokens."""
 
+import gzip
 import json
 from datetime import timedelta
 
@@ -77,7 +78,9 @@ def test_a_stale_version_is_refused(apis: Apis, region: str) -> None:
     assert apis[region].put(address, json=written, headers=match).status_code == 200
     stale = apis[region].put(address, json=written, headers=match)
     assert (stale.status_code, issue_code(stale)) == (412, "conflict")
-    assert apis[region].put(address, json=written).status_code == 428
+    # The body names the version that was read; one that names none is refused.
+    assert apis[region].put(address, json=written).status_code == 412
+    assert apis[region].put(address, json=patient(id=written["id"])).status_code == 428
 
 
 @pytest.mark.requirement("C6")
@@ -109,13 +112,31 @@ def test_a_scope_allows_what_it_says_and_no_more(deployed: Deployed, apis: Apis,
         assert creator.get(address).status_code == 403
 
 
+def test_head_is_get_without_a_body(deployed: Deployed, apis: Apis, region: str) -> None:
+    written = create(apis[region])
+    address = f"/fhir/Patient/{written.json()['id']}"
+    head = apis[region].head(address)
+    assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", written.headers["etag"])
+    with deployed.api(region) as anybody:
+        assert anybody.head("/health").status_code == 200
+        assert anybody.head(address).status_code == 401
+
+
+def test_a_compressed_body_is_read(apis: Apis, region: str) -> None:
+    content = gzip.compress(json.dumps(patient()).encode())
+    for coding, status in (("gzip", 201), ("br", 415)):
+        headers = {"Content-Type": "application/fhir+json", "Content-Encoding": coding}
+        answer = apis[region].post("/fhir/Patient", content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+
+
 def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis, region: str) -> None:
     written = create(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"
     with deployed.api(region, deployed.token(tenant="clinic-b")) as stranger:
         assert stranger.get(address).status_code == 404
         match = {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
-        assert stranger.put(address, json=written, headers=match).status_code == 404
+        assert stranger.put(address, json=written, headers=match).status_code == 405
     assert apis[region].get(address).json() == written
 
 

@@ -22,6 +22,8 @@ def route_mutations() -> Iterator[Mutation]:
         unscoped = drop(stack, route, "route_get_fhir_auditevent", "authorization_scopes")
         yield Mutation(f"{stack}-unscoped", "route-scopes", unscoped, ("C6",))
         gone = remove(stack, route, "route_get_fhir_patient_id_history")
+        headless = _scopes(stack, "route_head_fhir_patient_id", lambda found: found.append("system/Patient.s"))
+        yield Mutation(f"{stack}-scope-head", "route-scopes", headless, ("C6",))
         yield Mutation(f"{stack}-route-gone", "route-scopes", gone, ("C6",))
         opened = add(stack, route, "open_audit", {"route_key": "GET /fhir/AuditEvent", "authorization_type": "NONE"})
         yield Mutation(f"{stack}-audit-open", "closed-routes", opened, ("C6",))

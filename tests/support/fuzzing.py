@@ -41,6 +41,10 @@ _HEADERS: Final = (
     "If-Match", "If-Modified-Since", "If-None-Exist", "If-None-Match", "Merges", "Minimum-Version", "Prefer", "Range",
     "X-Amzn-Request-Context", "X-Forwarded-For", "X-Forwarded-Host", "X-HTTP-Method-Override", "X-Tenant",
 )  # fmt: skip
+_FITTING: Final[dict[str, Any]] = {
+    "application/json-patch+json": [{"op": "add", "path": "/active", "value": True}],
+    "application/fhir+json": {"resourceType": "Parameters", "parameter": []},
+}
 _VALUES: Final = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40).map(str.strip) | (
     st.sampled_from(
         [
@@ -134,13 +138,13 @@ class Records:
         if case.method in {"PUT", "PATCH", "DELETE"} and not aim.stale:
             case.headers = CaseInsensitiveDict({**headers_of(case), "If-Match": etag})
         fits = aim.record == 0
-        if isinstance(case.body, dict) and of_document:
+        if isinstance(case.body, dict) and of_document and "$" not in case.path:
             case.body = announcing(id, {} if fits else case.body)
         elif isinstance(case.body, dict) and case.method == "PUT":
             whole: dict[str, Any] = patient() if fits else case.body
             case.body = {**whole, "id": id}
         elif fits and case.method == "PATCH":
-            case.body = [{"op": "add", "path": "/active", "value": True}]
+            case.body = _FITTING.get(str(case.media_type), {"active": True})
 
     def learn(self, aim: Aim, case: AnyCase, answer: Response) -> None:
         """Keep up with what a case did to the record it was aimed at."""

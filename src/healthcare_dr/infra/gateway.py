@@ -1,6 +1,7 @@
 """The HTTP API of a region: its routes, who may call them, and what is kept of each call."""
 
 import json
+from collections.abc import Iterable
 
 from cdktn import TerraformStack, TerraformVariable, Token
 from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api
@@ -21,7 +22,7 @@ from healthcare_dr.infra.site import Site
 
 # The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
 ISSUER_GIVEN = 'var.oidc_issuer != ""'
-OPEN_ROUTES = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata")
+_OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata")
 # API Gateway compares whole scopes and takes ten of them a route; the function reads SMART's grammar in full.
 _LETTERS = {
     "c": ("c", "cru", "crud", "cruds"),
@@ -30,8 +31,7 @@ _LETTERS = {
     "d": ("d", "crud", "cruds"),
     "s": ("s", "rs", "cruds"),
 }
-# The scope that each route demands: of which type, and which letter must be in it.
-SCOPES = {
+_SCOPES = {
     "POST /fhir/Patient": "Patient.c",
     "GET /fhir/Patient": "Patient.s",
     "POST /fhir/Patient/_search": "Patient.s",
@@ -46,6 +46,17 @@ SCOPES = {
     "GET /fhir/DocumentReference/{id}": "DocumentReference.r",
     "GET /fhir/AuditEvent": "AuditEvent.s",
 }
+
+
+def _with_heads(routes: Iterable[str]) -> dict[str, str]:
+    """The routes as they are, and for each GET one for HEAD, which API Gateway does not count as a GET."""
+    found = {route: route for route in routes}
+    return found | {route.replace("GET", "HEAD", 1): route for route in found if route.startswith("GET ")}
+
+
+OPEN_ROUTES = tuple(_with_heads(_OPEN))
+# The scope that each route demands: of which type, and which letter must be in it.
+SCOPES = {route: _SCOPES[like] for route, like in _with_heads(_SCOPES).items()}
 # Whatever has no route of its own: the caller must be known, and the function decides.
 DEFAULT_ROUTE = "$default"
 # Neither path nor query: ids and search values are patient data, the route's pattern is not.

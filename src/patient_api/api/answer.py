@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from patient_api.errors import ApiError
-from patient_api.exchange.etag import weak
+from patient_api.exchange.negotiation import FHIR, JSON, preferences
+from patient_api.exchange.preconditions import weak
+from patient_api.exchange.request import Request
 from patient_api.records.model import PATIENT, Version
-
-FHIR: Final = "application/fhir+json"
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Answer:
     @classmethod
     def plain(cls, status: int, content: Mapping[str, object]) -> Self:
         """An answer that is not FHIR."""
-        return cls(status, json.dumps(content, separators=(",", ":")), "application/json")
+        return cls(status, json.dumps(content, separators=(",", ":")), JSON)
 
     @classmethod
     def version(cls, version: Version, *, status: int = HTTPStatus.OK, whole: bool = True) -> Self:
@@ -40,6 +40,27 @@ class Answer:
             versioned = f"/_history/{stamp}" if version.key.type == PATIENT else ""
             headers["Location"] = f"/fhir/{version.key.reference}{versioned}"
         return cls(status, (version.resource or "") if whole else "", headers=headers)
+
+    @classmethod
+    def written(
+        cls,
+        version: Version,
+        request: Request,
+        *,
+        status: int = HTTPStatus.OK,
+        shown: bool = True,
+        said: str = "The record was written.",
+    ) -> Self:
+        """The answer to a write, with what the caller prefers (https://hl7.org/fhir/R4/http.html#ops).
+
+        Without a preference that is the resource; `shown` is False where the caller may not have it. An
+        OperationOutcome holds `said`.
+        """
+        wanted = preferences(request).get("return")
+        answer = cls.version(version, status=status, whole=shown and wanted not in {"minimal", "operationoutcome"})
+        if wanted != "operationoutcome":
+            return answer
+        return replace(answer, body=cls.outcome(status, "informational", said, severity="information").body)
 
     @classmethod
     def refusal(cls, error: ApiError) -> Self:
@@ -57,17 +78,23 @@ class Answer:
         *,
         headers: Mapping[str, str] | None = None,
         expression: str | None = None,
+        severity: str = "error",
     ) -> Self:
         """An OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html)."""
-        said: dict[str, object] = {"severity": "error", "code": issue, "diagnostics": diagnostics}
+        said: dict[str, object] = {"severity": severity, "code": issue, "diagnostics": diagnostics}
         if expression is not None:
             said["expression"] = [expression]
         resource = {"resourceType": "OperationOutcome", "issue": [said]}
         return cls(status, json.dumps(resource, separators=(",", ":")), headers=dict(headers or {}))
 
-    def event(self) -> dict[str, Any]:
-        """As payload format 2.0 takes it."""
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """The answer with more headers."""
+        return replace(self, headers={**self.headers, **headers})
+
+    def event(self, *, fhir: str = FHIR, headers_only: bool = False) -> dict[str, Any]:
+        """As payload format 2.0 takes it: `fhir` is the media type for what is FHIR; HEAD gets the headers only."""
         headers = {"cache-control": "no-store", **{name.lower(): value for name, value in self.headers.items()}}
         if self.body:
-            headers["content-type"] = self.content_type
-        return {"statusCode": int(self.status), "headers": headers, "body": self.body, "isBase64Encoded": False}
+            headers["content-type"] = fhir if self.content_type == FHIR else self.content_type
+        body = "" if headers_only else self.body
+        return {"statusCode": int(self.status), "headers": headers, "body": body, "isBase64Encoded": False}

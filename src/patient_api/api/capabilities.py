@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
-from patient_api.api.routes import ROUTES, Route
+from patient_api.api.routes import PATCH_BODY, ROUTES, Route
 from patient_api.fhir.codec import JsonValue, dump
 from patient_api.records.model import DOCUMENT, PATIENT
 from patient_api.search.catalogue import PARAMETERS, Parameter
 
 # The day of the last change to what the statement says.
-DATE: Final = "2026-11-22"
+DATE: Final = "2026-11-28"
 FHIR_VERSION: Final = "4.0.1"
 
 _VERSIONING: Final = {PATIENT: "versioned-update", DOCUMENT: "versioned"}
@@ -31,7 +31,7 @@ def statement(base: str) -> str:
             "implementation": {"description": "Patient records in two regions", "url": base},
             "fhirVersion": FHIR_VERSION,
             "format": ["application/fhir+json", "json"],
-            "patchFormat": ["application/json-patch+json"],
+            "patchFormat": list(PATCH_BODY),
             "rest": [{"mode": "server", "security": _security(), "resource": resources}],
         }
     )
@@ -50,8 +50,8 @@ def _resource(type: str, routes: Sequence[Route]) -> JsonValue:
         "readHistory": "vread" in codes,
         "updateCreate": False,
         "conditionalCreate": any("If-None-Exist" in route.headers for route in routes),
-        "conditionalRead": "not-match"
-        if any("If-None-Match" in route.headers for route in routes)
+        "conditionalRead": "full-support"
+        if any({"If-None-Match", "If-Modified-Since"} <= set(route.headers) for route in routes)
         else "not-supported",
         "conditionalUpdate": False,
         "conditionalDelete": "not-supported",

@@ -5,14 +5,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from patient_api.api.answer import Answer
-from patient_api.api.negotiation import check_accept
-from patient_api.api.routes import Match, find
-from patient_api.errors import ApiError, ClockAhead, StorageFault
+from patient_api.api.routes import PATCH_BODY, Match, allowed, find
+from patient_api.errors import ApiError, ClockAhead, NotAllowed, StorageFault, UnsupportedMedia
+from patient_api.exchange.criteria import check_parameters
+from patient_api.exchange.negotiation import FHIR, media_type
 from patient_api.exchange.request import Request
 from patient_api.journal import Journal
 
 UNMATCHED: Final = "unmatched"
 RETRY_SECONDS: Final = "2"
+
+_FHIR: Final = "/fhir/"
+_ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_BODY)}
 
 Responder = Callable[..., Answer]
 
@@ -28,13 +32,18 @@ class Api:
         """Answer one event of payload format 2.0."""
         started = time.perf_counter()
         request = Request.of(event)
-        route = UNMATCHED
+        route, written = UNMATCHED, FHIR
         try:
-            match = find(request.method, request.path)
-            route = match.route.path
-            answer = self._answer(request, match)
+            if request.method == "OPTIONS" and allowed(request.path):
+                answer = Answer(204, "", headers=_methods(request))
+            else:
+                match = find(request.method, request.path)
+                route = match.route.path
+                if route.startswith(_FHIR):
+                    written = media_type(request)
+                answer = self._answer(request, match)
         except ApiError as error:
-            answer = Answer.refusal(error)
+            answer = Answer.refusal(error).with_headers(_allowances(request, error))
         except Exception as error:  # noqa: BLE001 - the last resort: a defect must not show its message to anybody
             self._journal.unexpected(error, request_id=request.request_id)
             answer = Answer.outcome(500, "exception", "The server failed.")
@@ -48,12 +57,13 @@ class Api:
             request_id=request.request_id,
             tenant=request.caller.tenant,
         )
-        return answer.event()
+        return answer.event(fhir=written, headers_only=request.method == "HEAD")
 
     def _answer(self, request: Request, match: Match) -> Answer:
         try:
-            if match.route.path.startswith("/fhir/"):
-                check_accept(request)
+            # A search looks at its parameters itself: it knows more of them, and may drop some.
+            if match.route.path.startswith(_FHIR) and not match.route.searches:
+                check_parameters(request, takes=match.route.parameters)
             return self._responders[match.route.operation](request, **match.parameters)
         except StorageFault as fault:
             self._journal.error(
@@ -65,6 +75,22 @@ class Api:
         except ClockAhead as error:
             self._journal.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
             return _unavailable("transient", "The clocks of this record's writers differ too much.")
+
+
+def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:
+    """What the caller could send instead: other methods (RFC 9110, section 15.5.6), or other media types."""
+    if isinstance(error, NotAllowed):
+        return _methods(request, without=request.method)
+    if isinstance(error, UnsupportedMedia) and request.method == "PATCH":
+        return _ACCEPT_PATCH
+    return {}
+
+
+def _methods(request: Request, *, without: str | None = None) -> Mapping[str, str]:
+    """What can be done on a path, and how it can be patched (RFC 5789, section 3.1)."""
+    methods = allowed(request.path)
+    headers = {"Allow": ", ".join(method for method in methods if method != without)}
+    return headers | _ACCEPT_PATCH if "PATCH" in methods else headers
 
 
 def _unavailable(issue: str, diagnostics: str) -> Answer:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from patient_api.api.answer import Answer
 from patient_api.api.edge import Responder
-from patient_api.api.negotiation import whole_wanted
 from patient_api.api.services import Services
-from patient_api.exchange.etag import weak
+from patient_api.errors import Malformed
+from patient_api.exchange.preconditions import Preconditions
 from patient_api.exchange.request import Request
 from patient_api.records.model import DOCUMENT, PATIENT, Version
 
@@ -23,15 +23,16 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
         # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
         "createDocument": lambda request: Answer.version(services.documents.create(request).version, status=201),
+        # Never 304: the tag is the version's, but the address in the answer expires within minutes.
         "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
         "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
         "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
         "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
-        "updatePatient": lambda request, id: _written(request, services.patients.update(request, id)),
+        "updatePatient": lambda request, id: Answer.written(services.patients.update(request, id), request),
         "patchPatient": lambda request, id: _patched(request, services.patients.patch(request, id)),
         "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
         "getPatientHistory": lambda request, id: Answer(200, services.history.history(request, id)),
-        "readPatientVersion": lambda request, id, vid: Answer.version(services.patients.vread(request, id, vid)),
+        "readPatientVersion": lambda request, id, vid: _read(request, services.patients.vread(request, id, vid)),
     }
 
 
@@ -48,27 +49,27 @@ def _drain(services: Services, region: str) -> Answer:
 def _capabilities(request: Request) -> Answer:
     from patient_api.api.capabilities import statement
 
+    if any(name == "mode" and value != "full" for name, value in request.parameters_of_query()):
+        raise Malformed("mode must be full.")
     return Answer(200, statement(request.base))
 
 
 def _created(request: Request, services: Services) -> Answer:
     made = services.creation.create(request)
-    return Answer.version(made.version, status=201 if made.fresh else 200, whole=whole_wanted(request))
+    if made.fresh:
+        return Answer.written(made.version, request, status=201)
+    return Answer.written(made.version, request, said="A record that matches was there already.")
 
 
 def _read(request: Request, version: Version) -> Answer:
-    if request.headers.get("if-none-match", "").strip() == weak(str(version.stamp)):
+    if Preconditions.of(request).known(version):
         return Answer.version(version, status=304, whole=False)
     return Answer.version(version)
 
 
-def _written(request: Request, version: Version) -> Answer:
-    return Answer.version(version, whole=whole_wanted(request))
-
-
 def _patched(request: Request, version: Version) -> Answer:
     # Whoever may change a record without reading it gets no more of it than it sent.
-    return Answer.version(version, whole=whole_wanted(request) and request.caller.may("r", PATIENT))
+    return Answer.written(version, request, shown=request.caller.may("r", PATIENT))
 
 
 def _deleted(version: Version) -> Answer:

@@ -11,7 +11,7 @@ from patient_api.records.model import DOCUMENT, PATIENT
 
 AUDIT: Final = "AuditEvent"
 FHIR_BODY: Final = ("application/fhir+json", "application/json")
-PATCH_BODY: Final = ("application/json-patch+json",)
+PATCH_BODY: Final = ("application/json-patch+json", "application/merge-patch+json", *FHIR_BODY)
 FORM_BODY: Final = ("application/x-www-form-urlencoded",)
 
 # What the gateway and the edge may say of any route behind them.
@@ -23,7 +23,9 @@ class Route:
     """One method on one path.
 
     `interaction` is FHIR's code for it (http://hl7.org/fhir/R4/valueset-restful-interaction.html), None for what is not
-    FHIR; `right` the letter of the SMART scope it needs on `type`; `headers` the request headers that mean something.
+    FHIR; `right` the letter of the SMART scope it needs on `type`; `headers` the request headers that mean something;
+    `parameters` those of the query that it takes beside the general ones, where it is no search. What can be read with
+    GET can be with HEAD.
     """
 
     operation: str
@@ -36,6 +38,7 @@ class Route:
     right: str | None = None
     body: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     searches: bool = False
 
     @cached_property
@@ -54,26 +57,41 @@ class Match:
 
 def find(method: str, path: str) -> Match:
     """The route of a call. Raises NotFound, and NotAllowed when the path is known with other methods."""
-    allowed = []
-    for route in ROUTES:
-        match = route.pattern.fullmatch(path)
-        if match and route.method == method:
-            return Match(route, match.groupdict())
-        if match:
-            allowed.append(route.method)
-    if not allowed:
+    wanted = "GET" if method == "HEAD" else method
+    matches = _on(path)
+    for match in matches:
+        if match.route.method == wanted:
+            return match
+    if not matches:
         raise NotFound("There is no such route.")
-    allow = ", ".join(sorted(allowed))
-    raise NotAllowed(f"This route knows {allow}.", headers={"Allow": allow})
+    raise NotAllowed(f"This route knows {', '.join(allowed(path))}.")
+
+
+def allowed(path: str) -> list[str]:
+    """The methods on a path; none for a path that no route is on."""
+    found = {match.route.method for match in _on(path)}
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found | {"OPTIONS"}) if found else []
+
+
+def _on(path: str) -> list[Match]:
+    """The routes on a path. What is a path by itself, such as `_search`, is no parameter of another one."""
+    matches = ((route, route.pattern.fullmatch(path)) for route in ROUTES)
+    found = [Match(route, match.groupdict()) for route, match in matches if match]
+    return [match for match in found if not match.parameters] or found
 
 
 _PREFER: Final = "Prefer"
+_ON_READ: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
+_ON_WRITE: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 
 ROUTES: Final[Sequence[Route]] = (
     Route("getHealth", "GET", "/health", "Whether this region can serve", (200, 503)),
     Route("getDrain", "GET", "/drain/{region}", "Whether a region is to be drained: 200 if so, 404 if not", (200, 404)),
     Route(
-        "getCapabilities", "GET", "/fhir/metadata", "What this server can do", (200,), interaction="capabilities"
+        "getCapabilities", "GET", "/fhir/metadata", "What this server can do", (200,), interaction="capabilities",
+        parameters=("mode",),
     ),
     Route(
         "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
@@ -82,37 +100,38 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "searchPatients", "GET", "/fhir/Patient", "Search patients", (200,),
-        interaction="search-type", type=PATIENT, right="s", searches=True,
+        interaction="search-type", type=PATIENT, right="s", headers=(_PREFER,), searches=True,
     ),
     Route(
         "searchPatientsByForm", "POST", "/fhir/Patient/_search", "Search patients, with nothing of it in the URL",
-        (200, 413, 415), interaction="search-type", type=PATIENT, right="s", body=FORM_BODY, searches=True,
+        (200, 413, 415), interaction="search-type", type=PATIENT, right="s", body=FORM_BODY, headers=(_PREFER,),
+        searches=True,
     ),
     Route(
-        "readPatient", "GET", "/fhir/Patient/{id}", "Read the newest version", (200, 304, 404, 410),
-        interaction="read", type=PATIENT, right="r", headers=("If-None-Match", "Minimum-Version"),
+        "readPatient", "GET", "/fhir/Patient/{id}", "Read the newest version", (200, 304, 404, 410, 412),
+        interaction="read", type=PATIENT, right="r", headers=(*_ON_READ, "Minimum-Version"),
     ),
     Route(
-        "updatePatient", "PUT", "/fhir/Patient/{id}", "Put a new version in place of the one named in If-Match",
-        (200, 404, 409, 412, 413, 415, 422, 428),
-        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=("If-Match", "Merges", _PREFER),
+        "updatePatient", "PUT", "/fhir/Patient/{id}", "Put a new version in place of the one that is named",
+        (200, 404, 405, 409, 412, 413, 415, 422, 428),
+        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=(*_ON_WRITE, "Merges", _PREFER),
     ),
     Route(
-        "patchPatient", "PATCH", "/fhir/Patient/{id}", "Change the version named in If-Match by a JSON Patch",
-        (200, 404, 409, 410, 412, 413, 415, 422, 428),
-        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=("If-Match", _PREFER),
+        "patchPatient", "PATCH", "/fhir/Patient/{id}", "Change the current version by a patch",
+        (200, 404, 409, 410, 412, 413, 415, 422),
+        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, _PREFER),
     ),
     Route(
         "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that says the record is deleted",
-        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=("If-Match",),
+        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE,
     ),
     Route(
         "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "Every version, of both regions", (200, 404),
-        interaction="history-instance", type=PATIENT, right="r",
+        interaction="history-instance", type=PATIENT, right="r", parameters=("_count", "_cursor"),
     ),
     Route(
-        "readPatientVersion", "GET", "/fhir/Patient/{id}/_history/{vid}", "Read one version", (200, 404, 410),
-        interaction="vread", type=PATIENT, right="r",
+        "readPatientVersion", "GET", "/fhir/Patient/{id}/_history/{vid}", "Read one version", (200, 304, 404, 410, 412),
+        interaction="vread", type=PATIENT, right="r", headers=_ON_READ,
     ),
     Route(
         "createDocument", "POST", "/fhir/DocumentReference", "Announce a document; the answer says where to upload it",
@@ -121,18 +140,19 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "searchDocuments", "GET", "/fhir/DocumentReference", "Search documents", (200,),
-        interaction="search-type", type=DOCUMENT, right="s", searches=True,
+        interaction="search-type", type=DOCUMENT, right="s", headers=(_PREFER,), searches=True,
     ),
     Route(
         "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state, and where to download it",
-        (200, 404), interaction="read", type=DOCUMENT, right="r", headers=("Minimum-Version",),
+        (200, 404, 412), interaction="read", type=DOCUMENT, right="r",
+        headers=("If-Match", "If-Unmodified-Since", "Minimum-Version"),
     ),
     Route(
         "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",
-        (200, 404, 409, 422), type=DOCUMENT, right="u",
+        (200, 404, 409, 413, 415, 422), type=DOCUMENT, right="u", body=FHIR_BODY,
     ),
     Route(
         "searchAuditEvents", "GET", "/fhir/AuditEvent", "Search the audit trail", (200,),
-        interaction="search-type", type=AUDIT, right="s", searches=True,
+        interaction="search-type", type=AUDIT, right="s", headers=(_PREFER,), searches=True,
     ),
 )  # fmt: skip

@@ -34,10 +34,12 @@ from patient_api.errors import (
     Malformed,
     NotFound,
     NotYetHere,
+    Stale,
     StorageFault,
     Unprocessable,
 )
-from patient_api.exchange.bodies import resource_in
+from patient_api.exchange.bodies import no_parameters_in, resource_in
+from patient_api.exchange.preconditions import STALE, Preconditions
 from patient_api.exchange.repeats import Repeat, repeat_of
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
@@ -99,9 +101,11 @@ class DocumentReferences:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, with an address to download the document from, where there is one."""
-        known = known_to(request)
+        known, conditions = known_to(request), Preconditions.of(request)
         event = self._gate.admit(request, Action.READ, "read", DOCUMENT, id)
         document, event = self._document(event, id, known)
+        if not conditions.allow_read_of(document.version):
+            self._gate.refuse(event, Stale(STALE))
         self._gate.keep(event)
         try:
             address = self._downloads.address(document)
@@ -113,6 +117,7 @@ class DocumentReferences:
     def complete(self, request: Request, id: str) -> Version:
         """The document whose parts are all there, put together from them. Twice is once."""
         event = self._gate.admit(request, Action.UPDATE, "operation", DOCUMENT, id)
+        no_parameters_in(request)
         document, event = self._document(event, id, None)
         self._gate.keep(event)
         if document.status == PRELIMINARY:

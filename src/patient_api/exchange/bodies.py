@@ -1,5 +1,7 @@
 """Resources as requests bring them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from patient_api.errors import Malformed, TooLarge, Unprocessable
@@ -9,11 +11,15 @@ from patient_api.fhir.codec import JsonValue, dump, parse
 Resource = dict[str, JsonValue]
 
 JSON_PATCH: Final = frozenset({"application/json-patch+json"})
+# fhirpy, for one, sends a merge patch as plain JSON.
+MERGE_PATCH: Final = frozenset({"application/merge-patch+json", "application/json"})
+FHIRPATH_PATCH: Final = frozenset({"application/fhir+json"})
+PATCHES: Final = JSON_PATCH | MERGE_PATCH | FHIRPATH_PATCH
 FHIR_JSON: Final = frozenset({"application/fhir+json", "application/json"})
 
 
-def resource_in(request: Request, kind: str) -> Resource:
-    """The resource in the body, of this type and valid.
+def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resource:
+    """The resource in the body, of this type and valid; with this id, if it has to have one.
 
     Raises UnsupportedMedia, TooLarge, Malformed, and Unprocessable with the element at fault.
     """
@@ -22,12 +28,53 @@ def resource_in(request: Request, kind: str) -> Resource:
         raise Malformed("The body is not a JSON object.")
     if resource.get("resourceType") != kind:
         raise Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
+    if id is not None and resource.get("id") != id:
+        # R4 has 400 for this one (https://hl7.org/fhir/R4/http.html#update).
+        raise Malformed("The id must be the one in the URL.", expression=f"{kind}.id")
     return valid(resource)
 
 
-def patch_in(request: Request) -> JsonValue:
-    """The JSON Patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
-    return parse(request.payload(JSON_PATCH))
+def no_parameters_in(request: Request) -> None:
+    """Check that the body of an operation that takes no parameters is empty, or a Parameters resource without any.
+
+    Raises UnsupportedMedia, TooLarge, Malformed.
+    """
+    if request.body and parse(request.payload(FHIR_JSON)) != {"resourceType": "Parameters"}:
+        raise Malformed("This operation takes no parameters.")
+
+
+def version_in(resource: Resource) -> str | None:
+    """The version that a resource in a body says that it is."""
+    match resource.get("meta"):
+        case {"versionId": str(version)}:
+            return version
+    return None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A change to a resource; `version` is the one that the patch itself names as that which it is made for."""
+
+    apply: Callable[[Resource], Resource]
+    version: str | None = None
+
+
+def patch_in(request: Request) -> Patch:
+    """The patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
+    document = parse(request.payload(PATCHES))
+    if request.media_type in JSON_PATCH:
+        from patient_api.fhir.patch import apply
+
+        return Patch(lambda resource: apply(resource, document))
+    if request.media_type in FHIRPATH_PATCH or _is_parameters(document):
+        from patient_api.fhir.fhirpath_patch import apply as apply_parameters
+
+        return Patch(lambda resource: apply_parameters(resource, document))
+    from patient_api.fhir.merge_patch import merge
+
+    if not isinstance(document, dict):
+        raise Malformed("A merge patch is an object.")
+    return Patch(lambda resource: merge(resource, document), version_in(document))
 
 
 def check_size(resource: Resource) -> None:
@@ -43,3 +90,8 @@ def valid(resource: Resource) -> Resource:
 
     validate(resource)
     return resource
+
+
+def _is_parameters(document: JsonValue) -> bool:
+    """Whether a patch that came as plain JSON is a resource: no merge patch turns a record into Parameters."""
+    return isinstance(document, dict) and document.get("resourceType") == "Parameters"

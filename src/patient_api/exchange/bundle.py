@@ -26,6 +26,15 @@ class Entry:
         return cls(resource, {"fullUrl": url, "search": {"mode": "match"}})
 
     @classmethod
+    def outcome(cls, dropped: Sequence[str]) -> "Entry":
+        """An OperationOutcome on a search, which names the parameters that were left out of it."""
+        issues: list[JsonValue] = [
+            {"severity": "warning", "code": "not-supported", "diagnostics": f"The search was made without {name}."}
+            for name in dropped
+        ]
+        return cls(dump({"resourceType": "OperationOutcome", "issue": issues}), {"search": {"mode": "outcome"}})
+
+    @classmethod
     def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "Entry":
         """A version in a history; `concurrent_with` are those written at the same time in the other region.
 

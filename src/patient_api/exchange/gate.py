@@ -2,7 +2,7 @@
 
 Every access to a record, granted or refused, is on record before the caller learns of its result: when the trail
 cannot be written, the StorageFault goes up and the caller gets no data. A call that is refused for its form alone
-(400, 406, 413, 415, 422, 428) has not come near a record, and is found in the log only.
+(400, 406, 413, 415, 422) has not come near a record, and is found in the log only.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """Requests that may be repeated: one record for each Idempotency-Key, however often and wherever it is sent."""
 
+import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from patient_api.errors import Malformed
+from patient_api.exchange.bodies import FHIR_JSON
 from patient_api.exchange.request import Request
 
 LONGEST_KEY: Final = 255
@@ -30,5 +32,12 @@ def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> Repe
     caller = request.caller
     # Each tenant and subject has keys of its own, and a key stands for another record of every type.
     name = blind("id", "Idempotency-Key", kind, caller.tenant, caller.subject, key)
-    fingerprint = hashlib.sha256(request.body.encode("utf-8", errors="surrogatepass")).hexdigest()
+    fingerprint = hashlib.sha256(_content(request)).hexdigest()
     return Repeat(str(UUID(hex=name, version=4)), fingerprint)
+
+
+def _content(request: Request) -> bytes:
+    if not request.headers.get("content-encoding"):
+        return request.body.encode("utf-8", errors="surrogatepass")
+    # A gzip stream holds the time it was made: what is repeated is its content, in the form it comes in without.
+    return base64.b64encode(request.payload(FHIR_JSON))

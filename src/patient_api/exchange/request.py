@@ -2,13 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+import codecs
+import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 from patient_api.errors import Malformed, TooLarge, UnsupportedMedia
 from patient_api.exchange.access import Caller, identify
+from patient_api.exchange.headers import elements, is_fhir_r4, parameters
 
 # A version and its head each hold the whole resource beside keys and `meta` of under 2 KiB, DynamoDB takes 400 KB
 # per item and 4 MB per transaction, and compacting never makes a body longer.
@@ -16,6 +19,9 @@ MAX_BODY: Final = 256 * 1024
 
 FORM: Final = "application/x-www-form-urlencoded"
 LARGEST_QUERY: Final = 100  # parameters
+LARGEST_STREAM: Final = 64  # members of one gzip stream
+
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
 
 
 @dataclass(frozen=True)
@@ -55,36 +61,81 @@ class Request:
         """The FHIR base as the caller addressed it."""
         return f"https://{self.host}/fhir"
 
+    @property
+    def media_type(self) -> str:
+        """The body's media type, without its parameters; empty when the caller names none."""
+        return parameters(self.headers.get("content-type", ""))[0][0]
+
     def parameters_of_query(self) -> list[tuple[str, str]]:
         """The query's parameters as they came. Raises Malformed."""
         return _pairs(self.raw_query)
 
     def parameters(self) -> list[tuple[str, str]]:
-        """The query's parameters as they came, then those of a form in the body. Raises as `payload` does."""
+        """The query's parameters as they came; of a POST, then those of the form in its body.
+
+        Raises as `payload` does, and Malformed for criteria that got lost: in the body of a GET, or in an empty form.
+        """
         found = self.parameters_of_query()
-        if self.body and self.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
+        if self.method != "POST" and self.body:
+            raise Malformed("Criteria in the body of a GET are not read: send them in the URL, or as a form by POST.")
+        if self.method == "POST":
             found += _pairs(self.payload(frozenset({FORM})).decode("utf-8", errors="surrogateescape"))
+            if not found:
+                raise Malformed("The form is empty: to list everything, use GET.")
         return found
 
-    def payload(self, media_types: frozenset[str]) -> bytes:
-        """The body's bytes, if it is of one of these types. Raises UnsupportedMedia, TooLarge, Malformed."""
-        media_type, _, parameters = self.headers.get("content-type", "").partition(";")
-        if media_type.strip().lower() not in media_types:
+    def payload(self, media_types: Collection[str]) -> bytes:
+        """The body's bytes, decoded, if it is of one of these types. Raises UnsupportedMedia, TooLarge, Malformed."""
+        if self.media_type not in media_types:
             raise UnsupportedMedia(f"The body must be {' or '.join(sorted(media_types))}.")
-        if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
-            raise UnsupportedMedia("The body must be in UTF-8.")
+        if not is_fhir_r4(parameters(self.headers["content-type"])[1:]):
+            raise UnsupportedMedia("The body must be FHIR R4 (fhirVersion 4.0) in UTF-8.")
         if len(self.body) > (MAX_BODY * 4 // 3 + 4 if self.encoded else MAX_BODY):
-            raise TooLarge(f"The body exceeds {MAX_BODY} bytes.")
-        data = self._bytes()
+            raise _too_large()
+        data = self._decoded(self._bytes())
         if len(data) > MAX_BODY:
-            raise TooLarge(f"The body exceeds {MAX_BODY} bytes.")
-        return data
+            raise _too_large()
+        return data.removeprefix(codecs.BOM_UTF8)
+
+    def _decoded(self, data: bytes) -> bytes:
+        codings = [coding.lower() for coding in elements(self.headers.get("content-encoding", ""))]
+        applied = [coding for coding in codings if coding != "identity"]
+        if not applied:
+            return data
+        if len(applied) > 1 or applied[0] not in _GZIP:
+            # Accept-Encoding lists the codings that are read (RFC 9110, section 15.5.16).
+            raise UnsupportedMedia("Content-Encoding must be gzip, or none.", headers={"Accept-Encoding": "gzip"})
+        return _unzipped(data)
 
     def _bytes(self) -> bytes:
         try:
             return base64.b64decode(self.body, validate=True) if self.encoded else self.body.encode("utf-8")
         except (binascii.Error, UnicodeEncodeError):
             raise Malformed("The body is not UTF-8.") from None
+
+
+def _unzipped(data: bytes) -> bytes:
+    """The content of a gzip stream, or a little more than MAX_BODY of it. Raises Malformed."""
+    found = b""
+    for _ in range(LARGEST_STREAM):
+        # 16: with the header and the check sum of gzip.
+        stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            found += stream.decompress(data, MAX_BODY + 1 - len(found))
+        except zlib.error:
+            break
+        if len(found) > MAX_BODY:
+            return found
+        if not stream.eof:
+            break
+        data = stream.unused_data
+        if not data:
+            return found
+    raise Malformed("The body is not what its Content-Encoding says: gzip.")
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"The body exceeds {MAX_BODY} bytes.")
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:

@@ -6,9 +6,9 @@ from typing import Final
 
 from patient_api.clock import Clock, Stamp
 from patient_api.errors import Malformed
-from patient_api.exchange import etag
 from patient_api.exchange.bodies import Resource
 from patient_api.exchange.gate import Gate
+from patient_api.exchange.preconditions import named
 from patient_api.exchange.request import Request
 from patient_api.records.items import Token
 from patient_api.records.model import Version
@@ -40,7 +40,7 @@ def known_to(request: Request) -> Stamp | None:
     header = request.headers.get("minimum-version")
     if header is None:
         return None
-    stamp = Stamp.parse(etag.named(header, "Minimum-Version"))
+    stamp = Stamp.parse(named(header, "Minimum-Version"))
     if stamp is None:
         raise Malformed("Minimum-Version is not a version of this server.")
     return stamp

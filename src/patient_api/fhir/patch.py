@@ -97,6 +97,12 @@ class _Operation:
             raise Malformed(f"{self} has a path that is not a JSON Pointer.") from None
 
 
+def weigh(resource: dict[str, JsonValue]) -> None:
+    """Check that a resource which a patch has made is within bounds. Raises Unprocessable."""
+    if _weight(resource, 0) > MAX_WEIGHT:
+        raise Unprocessable("The patch makes the resource too large.")
+
+
 def _listed(patch_document: JsonValue) -> list[JsonValue]:
     if not isinstance(patch_document, list):
         raise Malformed("A JSON Patch is a list of operations.")

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
-from patient_api.errors import Malformed, NotFound, StorageFault
+from patient_api.errors import Malformed, NotFound, StorageFault, TooCostly
 from patient_api.exchange.bundle import Entry, bundle
 from patient_api.exchange.cursor import Cursors
 from patient_api.exchange.gate import Gate
@@ -40,7 +40,7 @@ class History:
         scope = (key.tenant, "history", key.reference)
         before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor else None
         try:
-            found = self._records.history(key, event, limit=count, before=before)
+            found = self._records.history(key, event, limit=count or LARGEST_COUNT, before=before)
             conflicts = self._records.conflicts(key)
         except StorageFault:
             self._gate.failed(self._gate.amendment(event))
@@ -50,6 +50,10 @@ class History:
             self._gate.refuse(self._gate.amendment(event), NotFound("There is no such record."))
         url = f"{request.base}/{key.reference}"
         links = {"self": f"{url}/_history"}
+        if count == 0:
+            if found.more:
+                self._gate.refuse(self._gate.amendment(event), TooCostly(f"More than {LARGEST_COUNT} versions: page."))
+            return bundle("history", [], links=links, total=len(shown))
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
             links["next"] = f"{url}/_history?_count={count}&_cursor={sealed}"
@@ -64,11 +68,10 @@ def _others(version: Version, conflicts: Sequence[frozenset[str]]) -> Sequence[s
 
 
 def _asked(request: Request) -> tuple[int, str | None]:
-    given = dict(request.parameters())
-    unknown = given.keys() - {"_count", "_cursor", "_format"}
-    if unknown:
-        raise Malformed("A history takes _count and _cursor only.")
+    given = dict(request.parameters_of_query())
     count = given.get("_count", str(DEFAULT_COUNT))
-    if not (count.isascii() and count.isdigit() and int(count[:9]) > 0):
-        raise Malformed("_count must be a positive number.")
+    if not (count.isascii() and count.isdigit()):
+        raise Malformed("_count must be a number, from 0 on.")
+    if int(count[:9]) == 0 and "_cursor" in given:
+        raise Malformed("A history for the total alone has no pages: leave out _cursor.")
     return min(int(count[:9]), LARGEST_COUNT), given.get("_cursor")

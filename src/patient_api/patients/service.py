@@ -16,14 +16,16 @@ from patient_api.errors import (
     Gone,
     HeadMismatch,
     Malformed,
+    NotAllowed,
     NotFound,
     NotYetHere,
+    PreconditionRequired,
     Stale,
     StorageFault,
     Unprocessable,
 )
-from patient_api.exchange import etag
-from patient_api.exchange.bodies import Resource, check_size, patch_in, resource_in, valid
+from patient_api.exchange.bodies import Resource, check_size, patch_in, resource_in, valid, version_in
+from patient_api.exchange.preconditions import STALE, Preconditions, each, weak
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
 from patient_api.fhir.codec import parse
@@ -32,7 +34,7 @@ from patient_api.records.model import PATIENT, Method, RecordKey, Version, versi
 
 T = TypeVar("T")
 
-DELETE_ATTEMPTS: Final = 3
+ATTEMPTS: Final = 3
 LARGEST_MERGE: Final = 10
 
 
@@ -58,7 +60,7 @@ class Patients:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, or a newer one than the caller knows and names in Minimum-Version."""
-        known = known_to(request)
+        known, conditions = known_to(request), Preconditions.of(request)
         event = self._gate.admit(request, Action.READ, "read", PATIENT, id)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         found = self._found(event, lambda: self._records.newest(key, event))
@@ -67,10 +69,11 @@ class Patients:
         if found is None:
             self._refuse_after(event, NotFound("There is no such record."))
         self._clock.witness(found.stamp)
-        return self._alive(found, event)
+        return self._readable(found, event, conditions)
 
     def vread(self, request: Request, id: str, vid: str) -> Version:
         """That very version."""
+        conditions = Preconditions.of(request)
         event = self._gate.admit(request, Action.READ, "vread", PATIENT, id)
         stamp = Stamp.parse(vid)
         if stamp is None:
@@ -79,68 +82,108 @@ class Patients:
         found = self._found(event, lambda: self._records.version(key, stamp, event))
         if found is None:
             self._refuse_after(event, NotFound("There is no such version."))
-        return self._alive(found, event)
+        return self._readable(found, event, conditions)
 
     def update(self, request: Request, id: str) -> Version:
-        """A new version in place of the one the caller names in If-Match.
+        """A new version in place of the one that the caller names: in If-Match, or as `meta.versionId` in the body.
 
         It also settles a conflict with the versions that it names in Merges.
         """
         event = self._gate.admit(request, Action.UPDATE, "update", PATIENT, id)
-        expected = etag.expected(request.headers.get("if-match"))
+        conditions = Preconditions.of(request)
         named = request.headers.get("merges")
-        merges = etag.each(named, "Merges") if named is not None else ()
+        merges = each(named, "Merges") if named is not None else ()
         if len(merges) > LARGEST_MERGE:
             raise Malformed(f"Merges takes {LARGEST_MERGE} versions at most.")
-        resource = resource_in(request, PATIENT)
-        if resource.get("id") != id:
-            raise Unprocessable("The id must be the one in the URL.", expression="Patient.id")
+        resource = resource_in(request, PATIENT, id=id)
+        conditions = conditions.or_match(version_in(resource))
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        known = self._stamp_in(expected, event, key)
-        return self._replaced(event, key, known, resource, Method.PUT, self._merged(merges, event, key))
+        merged = self._merged(merges, event, key)
+        if conditions.version is not None:
+            # The store checks a single version with the write, so no read is needed before.
+            return self._replaced(event, key, conditions.version, resource, merged)
+
+        def change(current: Version) -> Resource:
+            if conditions.match is None:
+                raise PreconditionRequired(
+                    'This needs the version it is to replace: If-Match: W/"<version>", or meta.versionId in the body.'
+                )
+            if not conditions.allow_change_of(current):
+                raise Stale(STALE)
+            return resource
+
+        return self._changed(event, key, Method.PUT, change, missing=_not_created(), merges=merged)
 
     def patch(self, request: Request, id: str) -> Version:
-        """The version the caller names in If-Match, changed as a JSON Patch says."""
-        event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT, id)
-        expected = etag.expected(request.headers.get("if-match"))
-        changes = patch_in(request)
-        key = RecordKey(request.caller.tenant, PATIENT, id)
-        known = self._stamp_in(expected, event, key)
-        current = self._stored(event, lambda: self._records.newest(key))
-        if current is None:
-            self._gate.refuse(event, NotFound("There is no such record."))
-        if current.stamp != known:
-            self._gate.refuse(event, Stale("If-Match is not the current version."))
-        if current.resource is None:
-            self._gate.refuse(event, _gone(current))
-        from patient_api.fhir.patch import apply
+        """The current version, changed as a patch says.
 
-        try:
-            resource = valid(apply(_parsed(current.resource), changes))
+        Without a precondition the patch is for whatever version is current, and is applied again when that changes.
+        """
+        event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT, id)
+        conditions = Preconditions.of(request)
+        patch = patch_in(request)
+        conditions = conditions.or_match(patch.version)
+        key = RecordKey(request.caller.tenant, PATIENT, id)
+
+        def change(current: Version) -> Resource:
+            if current.resource is None:
+                raise _gone(current)
+            if not conditions.allow_change_of(current):
+                raise Stale(STALE)
+            resource = valid(patch.apply(_parsed(current.resource)))
             check_size(resource)
-        except ApiError as error:
-            # Which operation fails tells something of the record: it was looked at.
-            self._gate.refuse(event, error)
-        return self._replaced(event, key, known, resource, Method.PATCH)
+            return resource
+
+        return self._changed(event, key, Method.PATCH, change, missing=NotFound("There is no such record."))
 
     def delete(self, request: Request, id: str) -> Version:
-        """A version that says the record was deleted; the one before, unless If-Match forbids it. Twice is once."""
+        """A version that says the record was deleted; the one before, unless a precondition forbids it.
+
+        Deleting twice is deleting once.
+        """
         event = self._gate.admit(request, Action.DELETE, "delete", PATIENT, id)
         event = replace(event, status=HTTPStatus.NO_CONTENT)
-        match = request.headers.get("if-match")
-        expected = None if match is None else etag.expected(match)
+        conditions = Preconditions.of(request)
+        whichever = conditions.match is None or conditions.match.versions is None
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        for _ in range(DELETE_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             current = self._stored(event, lambda: self._records.newest(key))
             if current is None:
                 self._gate.refuse(event, NotFound("There is no such record."))
-            if expected not in {None, str(current.stamp)}:
-                self._gate.refuse(event, Stale("If-Match is not the current version."))
+            if current.resource is None and whichever:
+                self._gate.keep(event)
+                return current
+            if not conditions.allow_change_of(current):
+                self._gate.refuse(event, Stale(STALE))
             if current.resource is None:
                 self._gate.keep(event)
                 return current
             with contextlib.suppress(HeadMismatch):
                 return self._added(event, key, current.stamp, None, Method.DELETE)
+        return self._gate.refuse(event, Conflict(BUSY))
+
+    def _changed(
+        self,
+        event: AuditEvent,
+        key: RecordKey,
+        method: Method,
+        change: Callable[[Version], Resource],
+        *,
+        missing: ApiError,
+        merges: tuple[Stamp, ...] = (),
+    ) -> Version:
+        """A new version of what is current; made again, a few times, when another one has come in between."""
+        for _ in range(ATTEMPTS):
+            current = self._stored(event, lambda: self._records.newest(key))
+            if current is None:
+                self._gate.refuse(event, missing)
+            try:
+                resource = change(current)
+            except ApiError as error:
+                # A refusal discloses something of the record, such as which operation of a patch fails.
+                self._gate.refuse(event, error)
+            with contextlib.suppress(HeadMismatch):
+                return self._added(event, key, current.stamp, resource, method, merges)
         return self._gate.refuse(event, Conflict(BUSY))
 
     def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
@@ -152,16 +195,13 @@ class Patients:
         return found
 
     def _replaced(
-        self,
-        event: AuditEvent,
-        key: RecordKey,
-        known: Stamp,
-        resource: Resource,
-        method: Method,
-        merges: tuple[Stamp, ...] = (),
+        self, event: AuditEvent, key: RecordKey, expected: str, resource: Resource, merges: tuple[Stamp, ...]
     ) -> Version:
+        known = Stamp.parse(expected)
+        if known is None:
+            self._explain_mismatch(event, key)
         try:
-            return self._added(event, key, known, resource, method, merges)
+            return self._added(event, key, known, resource, Method.PUT, merges)
         except HeadMismatch:
             self._explain_mismatch(event, key)
 
@@ -202,16 +242,10 @@ class Patients:
                 raise
             self._explain_mismatch(event, key)
 
-    def _stamp_in(self, expected: str, event: AuditEvent, key: RecordKey) -> Stamp:
-        stamp = Stamp.parse(expected)
-        if stamp is None:
-            self._explain_mismatch(event, key)
-        return stamp
-
     def _explain_mismatch(self, event: AuditEvent, key: RecordKey) -> NoReturn:
         if self._stored(event, lambda: self._records.newest(key)) is None:
-            self._gate.refuse(event, NotFound("There is no such record."))
-        self._gate.refuse(event, Stale("If-Match is not the current version."))
+            self._gate.refuse(event, _not_created())
+        self._gate.refuse(event, Stale(STALE))
 
     def _found(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
         try:
@@ -227,17 +261,24 @@ class Patients:
             self._gate.failed(event)
             raise
 
-    def _alive(self, found: Version, event: AuditEvent) -> Version:
+    def _readable(self, found: Version, event: AuditEvent, conditions: Preconditions) -> Version:
         if found.resource is None:
             self._refuse_after(event, _gone(found))
+        if not conditions.allow_read_of(found):
+            self._refuse_after(event, Stale(STALE))
         return found
 
-    def _refuse_after(self, event: AuditEvent, error: NotFound | Gone | NotYetHere) -> NoReturn:
+    def _refuse_after(self, event: AuditEvent, error: ApiError) -> NoReturn:
         self._gate.refuse(self._gate.amendment(event), error)
 
 
+def _not_created() -> NotAllowed:
+    # R4's answer of a server that gives the ids itself (https://hl7.org/fhir/R4/http.html#upsert).
+    return NotAllowed("There is no such record, and an update creates none: this server gives the ids.")
+
+
 def _gone(version: Version) -> Gone:
-    return Gone("The record was deleted.", headers={"ETag": etag.weak(str(version.stamp))})
+    return Gone("The record was deleted.", headers={"ETag": weak(str(version.stamp))})
 
 
 def _parsed(text: str) -> Resource:

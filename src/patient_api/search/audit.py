@@ -19,11 +19,12 @@ from patient_api.errors import StorageFault, TooCostly
 from patient_api.exchange.bundle import Entry, bundle
 from patient_api.exchange.cursor import Cursors
 from patient_api.exchange.gate import Gate
+from patient_api.exchange.negotiation import lenient
 from patient_api.exchange.request import Request
 from patient_api.fhir.dates import compares, span
 from patient_api.records.model import PATIENT
 from patient_api.search.catalogue import AUDIT, OUTCOME
-from patient_api.search.execute import links
+from patient_api.search.execute import links, outcome
 from patient_api.search.matching import same_code
 from patient_api.search.parameters import Code, Id, Search, When, search_in
 from patient_api.search.plan import window_of
@@ -78,7 +79,7 @@ class AuditSearch:
     def search(self, request: Request) -> str:
         """A page as a Bundle of type `searchset`. Raises Malformed, TooCostly, StorageFault, and as `Gate.admit`."""
         event = self._gate.admit(request, Action.EXECUTE, "search-type", AUDIT)
-        search = search_in(AUDIT, request.parameters())
+        search = search_in(AUDIT, request.parameters(), lenient=lenient(request))
         patients = [value.id for criterion in search.named("patient")[:1] for value in criterion.each(Id)]
         tenant = request.caller.tenant
         scope = (tenant, "search-type", AUDIT, search.fingerprint)
@@ -87,8 +88,7 @@ class AuditSearch:
                 asked = self._range(search, bounded=not patients)
             else:
                 asked = _Range(*self._cursors.open(search.cursor, *scope))
-            steps = self._of_patients(tenant, patients, asked) if patients else self._by_hour(tenant, asked)
-            found, following = _page(steps, search)
+            found, following, total = self._found(tenant, search, patients, asked)
             sealed = self._cursors.seal(*scope, position=(asked.low, following)) if following else None
             self._gate.keep_all(
                 [replace(event, id=self._new_id(), record=f"{PATIENT}/{patient}") for patient in patients] or [event]
@@ -99,8 +99,28 @@ class AuditSearch:
             self._gate.failed(event)
             raise
         entries = [Entry.match(resource_of(one), url=f"{request.base}/{AUDIT}/{one.id}") for one in found]
-        total = len(found) if search.cursor is None and following is None else None
-        return bundle("searchset", entries, links=links(request, AUDIT, sealed), total=total)
+        links_ = links(request, AUDIT, search.pairs, sealed)
+        return bundle("searchset", [*entries, *outcome(search)], links=links_, total=total)
+
+    def _found(
+        self, tenant: str, search: Search, patients: list[str], asked: _Range
+    ) -> tuple[Sequence[AuditEvent], str | None, int | None]:
+        """The events of the page, where the next one begins, and how many there are in all, if that is known."""
+
+        def steps(within: _Range) -> Iterator[_Step]:
+            return self._of_patients(tenant, patients, within) if patients else self._by_hour(tenant, within)
+
+        found, following = _page(steps(asked), search, search.count) if search.count else ([], None)
+        if search.count and search.cursor is None and following is None:
+            return found, following, len(found)
+        if not search.counted:
+            return found, following, None
+        # A page after the first begins further back than the search.
+        whole = asked if search.cursor is None else self._range(search, bounded=not patients)
+        every, beyond = _page(steps(whole), search, BUDGET + 1)
+        if beyond is not None:
+            raise TooCostly("Too many events to count: name a patient and a shorter range with date=ge… and date=lt….")
+        return found, following, len(every)
 
     def _range(self, search: Search, *, bounded: bool) -> _Range:
         now = self._now() + AHEAD
@@ -134,13 +154,13 @@ class AuditSearch:
                 yield _Step(hour)
 
 
-def _page(steps: Iterator[_Step], search: Search) -> tuple[list[AuditEvent], str | None]:
-    """The events that match, and the place where the next page begins."""
+def _page(steps: Iterator[_Step], search: Search, count: int) -> tuple[list[AuditEvent], str | None]:
+    """At most `count` events that match, and the place where the next page begins."""
     found: list[AuditEvent] = []
     looked, hours, last = 0, 0, None
     for step in steps:
         if step.event is not None and _matches(step.event, search):
-            if len(found) == search.count:
+            if len(found) == count:
                 return found, last
             found.append(step.event)
         last = step.place

@@ -80,7 +80,10 @@ _ID: Final = Parameter(
     "_id", ParameterType.TOKEN, "The resource's id, which is case-sensitive.", _defined("Resource-id"), identifies=True
 )
 _UPDATED: Final = _date("_lastUpdated", "When the resource was last changed.", "Resource-lastUpdated")
-_TOKEN: Final = "`code`, `system|code`, or `|code` for one without a system; case does not matter in codes."  # noqa: S105
+_CODED: Final = (
+    "`code`, `system|code`, `|code` for one without a system, or `system|` for all of a system; case does not "
+    "matter in codes."
+)
 
 
 def _patient(documentation: str, definition: str) -> Parameter:
@@ -93,7 +96,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
     PATIENT: (
         _ID,
         _UPDATED,
-        Parameter("identifier", ParameterType.TOKEN, f"An identifier. {_TOKEN}", _defined("Patient-identifier")),
+        Parameter("identifier", ParameterType.TOKEN, f"An identifier. {_CODED}", _defined("Patient-identifier")),
         _string("family", "A family name.", "individual-family"),
         _string("given", "A given name.", "individual-given"),
         _string("name", "A family name, given name, prefix, suffix or whole name.", "Patient-name"),
@@ -106,7 +109,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         _patient("The patient the document is about.", "clinical-patient"),
         _date("date", "When the reference was made.", "DocumentReference-date"),
         _code("status", "current, superseded or entered-in-error.", "DocumentReference-status", DOCUMENT_STATUS),
-        Parameter("type", ParameterType.TOKEN, f"The kind of document. {_TOKEN}", _defined("clinical-type")),
+        Parameter("type", ParameterType.TOKEN, f"The kind of document. {_CODED}", _defined("clinical-type")),
     ),
     AUDIT: (
         _patient("The patient whose record, or whose document, was accessed.", "AuditEvent-patient"),
@@ -119,14 +122,27 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
 
 _COUNT: Final = Control(
     "_count",
-    f"Entries on a page: {DEFAULT_COUNT} unless asked otherwise, {LARGEST_COUNT} at most. A page may have fewer.",
+    f"Entries on a page: {DEFAULT_COUNT} unless asked otherwise, {LARGEST_COUNT} at most. A page may have fewer. "
+    "With 0 the answer is the total alone.",
+)
+_SUMMARY: Final = Control(
+    "_summary", "`count` for the total alone; `false` is what is answered anyway.", ("false", "count")
+)
+_TOTAL: Final = Control(
+    "_total",
+    "With `accurate` each page has the total, or the search is refused if that would cost too much; otherwise a page "
+    "has it when it is known.",
+    ("none", "estimate", "accurate"),
 )
 _SORT: Final = Control("_sort", "By the last change, or with `-` the newest first.", SORTS)
+# Not FHIR's, but what the client library fhirpy counts with.
+_TOTAL_METHOD: Final = Control("_totalMethod", "`count` is the same as `_total=accurate`.", ("count",))
 _CURSOR: Final = Control("_cursor", "Goes on where a page ended: taken from its link `next`, of use for an hour.")
 _FORMAT: Final = Control("_format", "Weighs more than the header Accept.")
+_PRETTY: Final = Control("_pretty", "Answers are compact either way.", ("true", "false"))
 
 CONTROLS: Final[Mapping[str, tuple[Control, ...]]] = {
-    PATIENT: (_COUNT, _SORT, _CURSOR, _FORMAT),
-    DOCUMENT: (_COUNT, _SORT, _CURSOR, _FORMAT),
-    AUDIT: (_COUNT, _CURSOR, _FORMAT),
+    PATIENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
+    DOCUMENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
+    AUDIT: (_COUNT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
 }

@@ -21,7 +21,7 @@ from patient_api.search.parameters import Search
 from patient_api.search.plan import Plan, plan
 
 BUDGET: Final = 500  # candidates looked at for one page
-LARGEST_SORTED: Final = 1000  # candidates that are put in another order than they are found in
+LARGEST_SORTED: Final = 1000  # candidates that are counted, or put in another order than they are found in
 # Lambda answers with 6 MB at most, and a resource of quotation marks alone doubles when the answer is quoted.
 LARGEST_PAGE: Final = 2_500_000  # bytes
 
@@ -70,6 +70,22 @@ class Engine:
         steps = ((one.id, (one.updated, one.id)) for one in listed)
         return self._page(tenant, kind, search, steps, whole=position is None)
 
+    def count(self, tenant: str, kind: str, search: Search) -> int:
+        """How many records match. Raises TooCostly when more than LARGEST_SORTED would have to be looked at."""
+        chosen = plan(kind, search)
+        remedy = "ask for an identifier or more letters of a name, or go by the pages without a total."
+        if chosen.indexed:
+            names = self._all(tenant, kind, chosen, remedy)
+        else:
+            ways = Candidates(index=self._index, pool=self._pool, tenant=tenant, kind=kind, first=LARGEST_BATCH)
+            listed = ways.by_update(chosen.window, ascending=True, after=None)
+            names = _bounded((one.id for one in listed), remedy)
+        return sum(
+            one is not None
+            for batch in _batches(names, LARGEST_BATCH)
+            for one in self._matching(tenant, kind, search, batch)
+        )
+
     def two(self, tenant: str, kind: str, search: Search) -> Sequence[Version]:
         """At most two versions that match; nothing this region has is missed. Raises Malformed, TooCostly."""
         chosen = plan(kind, search)
@@ -78,20 +94,15 @@ class Engine:
                 "The criteria must hold an identifier, a name, a date of birth within ten years, or an _id."
             )
         found: list[Version] = []
-        for batch in _batches(self._all(tenant, kind, chosen), LARGEST_BATCH):
+        remedy = "ask for an identifier or more letters of a name."
+        for batch in _batches(self._all(tenant, kind, chosen, remedy), LARGEST_BATCH):
             found += [one.version for one in self._matching(tenant, kind, search, batch) if one]
             if len(found) > 1:
                 break
         return found[:2]
 
-    def _all(self, tenant: str, kind: str, chosen: Plan) -> Iterator[str]:
-        ids = list(islice(self._ids(tenant, kind, chosen, after=None, first=LARGEST_SORTED + 1), LARGEST_SORTED + 1))
-        if len(ids) > LARGEST_SORTED:
-            raise TooCostly(
-                f"More than {LARGEST_SORTED} records have to be looked at: ask for an identifier, more letters of a "
-                "name, or leave out _sort."
-            )
-        return iter(ids)
+    def _all(self, tenant: str, kind: str, chosen: Plan, remedy: str) -> Iterator[str]:
+        return _bounded(self._ids(tenant, kind, chosen, after=None, first=LARGEST_SORTED + 1), remedy)
 
     def _ids(self, tenant: str, kind: str, chosen: Plan, *, after: str | None, first: int) -> Iterator[str]:
         if chosen.ids is not None:
@@ -126,7 +137,8 @@ class Engine:
         ascending = search.sort == "_lastUpdated"
         after = Listed(*position) if position else None
         total, size, best = 0, 0, list[tuple[Listed, Found]]()
-        for batch in _batches(self._all(tenant, kind, chosen), LARGEST_BATCH):
+        remedy = "ask for an identifier, more letters of a name, or leave out _sort."
+        for batch in _batches(self._all(tenant, kind, chosen, remedy), LARGEST_BATCH):
             for one in filter(None, self._matching(tenant, kind, search, batch)):
                 total += 1
                 place = Listed(str(one.version.stamp), one.version.key.id)
@@ -156,6 +168,15 @@ class Engine:
         except ValueError:
             raise StorageFault(operation="Read", code="UnreadableVersion") from None
         return Found(head, resource) if matches(head.key.type, resource, search.criteria) else None
+
+
+def _bounded(ids: Iterator[str], remedy: str) -> Iterator[str]:
+    """All of the ids, each once. Raises TooCostly when there are more than LARGEST_SORTED."""
+    found = list(islice(ids, LARGEST_SORTED + 1))
+    if len(found) > LARGEST_SORTED:
+        raise TooCostly(f"More than {LARGEST_SORTED} records have to be looked at: {remedy}")
+    # A record that is changed while it is being listed may come twice.
+    return iter(dict.fromkeys(found))
 
 
 def _batches(entries: Iterator[T], size: int) -> Iterator[list[T]]:

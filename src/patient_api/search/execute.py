@@ -9,14 +9,16 @@ from urllib.parse import urlencode
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.errors import StorageFault, TooCostly
 from patient_api.exchange.bundle import Entry, bundle
+from patient_api.exchange.criteria import Pairs
 from patient_api.exchange.cursor import Cursors
 from patient_api.exchange.gate import Gate
+from patient_api.exchange.negotiation import lenient
 from patient_api.exchange.request import Request
 from patient_api.records.index import Index
 from patient_api.records.model import DOCUMENT, PATIENT, Version
 from patient_api.records.tokens import Finder, patients
 from patient_api.search.engine import Engine, Found, Page
-from patient_api.search.parameters import criteria_in, search_in
+from patient_api.search.parameters import Search, criteria_in, search_in
 
 # The parameter that confines a search to one patient.
 _CONFINED: Final = {PATIENT: "_id", DOCUMENT: "patient"}
@@ -43,14 +45,16 @@ class Searches:
     def search(self, request: Request, kind: str) -> str:
         """A page as a Bundle of type `searchset`. Raises Malformed, TooCostly, StorageFault, and as `Gate.admit`."""
         event = self._gate.admit(request, Action.EXECUTE, "search-type", kind)
-        search = search_in(kind, request.parameters())
+        search = search_in(kind, request.parameters(), lenient=lenient(request))
         tenant = request.caller.tenant
         scope = (tenant, "search-type", kind, search.fingerprint)
         patient = search.only(_CONFINED[kind])
         event = event if patient is None else replace(event, record=f"{PATIENT}/{patient}")
         try:
             position = self._cursors.open(search.cursor, *scope) if search.cursor is not None else None
-            page = self._engine.page(tenant, kind, search, position)
+            page = self._engine.page(tenant, kind, search, position) if search.count else Page(())
+            if search.counted and page.total is None:
+                page = replace(page, total=self._engine.count(tenant, kind, search))
             following = self._cursors.seal(*scope, position=page.following) if page.following else None
             # Before the answer: what cannot be put on record is not handed out.
             self._gate.keep_all(self._events(event, page))
@@ -60,7 +64,8 @@ class Searches:
             self._gate.failed(event)
             raise
         entries = [_entry(one, request.base) for one in page.found]
-        return bundle("searchset", entries, links=links(request, kind, following), total=page.total)
+        links_ = links(request, kind, search.pairs, following)
+        return bundle("searchset", [*entries, *outcome(search)], links=links_, total=page.total)
 
     def matches(self, tenant: str, criteria: str) -> Sequence[Version]:
         """The patients that meet the criteria of an If-None-Exist, two at most.
@@ -73,15 +78,23 @@ class Searches:
         return [_access(replace(event, id=self._new_id()), one) for one in page.found] or [event]
 
 
-def links(request: Request, kind: str, following: str | None) -> Mapping[str, str]:
-    """A page's links. What came in a form is not put into a URL: the caller sends it again."""
+def links(request: Request, kind: str, pairs: Pairs, following: str | None) -> Mapping[str, str]:
+    """A page's links, with the parameters that were understood.
+
+    What came in a form is not put into a URL: the caller sends it again.
+    """
     posted = request.method == "POST"
-    given = [] if posted else [pair for pair in request.parameters() if pair[0] != "_cursor"]
+    given = [] if posted else list(pairs)
     path = f"{request.base}/{kind}{'/_search' if posted else ''}"
-    found = {"self": _url(path, [] if posted else request.parameters())}
+    found = {"self": _url(path, given)}
     if following:
-        found["next"] = _url(path, [*given, ("_cursor", following)])
+        found["next"] = _url(path, [*(pair for pair in given if pair[0] != "_cursor"), ("_cursor", following)])
     return found
+
+
+def outcome(search: Search) -> Sequence[Entry]:
+    """The entry that names the parameters that were dropped, if there were any."""
+    return [Entry.outcome(search.dropped)] if search.dropped else []
 
 
 def _url(path: str, pairs: Sequence[tuple[str, str]]) -> str:

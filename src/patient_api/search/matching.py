@@ -35,8 +35,8 @@ def _is(value: Value, held: Held) -> bool:
 
 
 def same_code(asked: Code, system: str, code: str) -> bool:
-    """Whether a code is the one asked for; a system is an address and has to be the very same."""
-    return asked.system in {None, system} and asked.code.casefold() == code.casefold()
+    """Whether a code is one of those asked for; a system is an address and has to be the very same."""
+    return asked.system in {None, system} and (asked.code is None or asked.code.casefold() == code.casefold())
 
 
 def _named(*parts: str) -> Callable[[Resource], Iterator[Held]]:

@@ -1,4 +1,4 @@
-"""Searches as they are asked. Nothing is ignored: an answer to another question than the one asked is a danger.
+"""Searches as they are asked. What is not understood is dropped or refused by the rule of `exchange.criteria`.
 
 Errors name the parameter and the rule, never the value.
 """
@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from patient_api.errors import Malformed
+from patient_api.exchange.criteria import Pairs, kept
 from patient_api.fhir.dates import Prefix, Span, span
 from patient_api.fhir.folding import fold
 from patient_api.records.model import PATIENT, is_id
@@ -24,12 +25,9 @@ from patient_api.search.catalogue import (
     LONGEST_VALUE,
     PARAMETERS,
     PREFIXES,
-    SORTS,
     Parameter,
     ParameterType,
 )
-
-Pairs: TypeAlias = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """A code in a system: in any when that is None, in none when it is empty."""
+    """A code in a system: in any when that is None, in none when it is empty. Without a code, all of the system."""
 
     system: str | None
-    code: str
+    code: str | None
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,18 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for: all of the criteria have to match. `fingerprint` tells one search from another."""
+    """What is looked for: all of the criteria have to match. `fingerprint` tells one search from another.
+
+    `pairs` are the parameters that were understood, `dropped` the names of the others. A search of `count` 0 is for the
+    total alone; `counted` says that the total is wanted, whatever it costs within bounds.
+    """
 
     criteria: tuple[Criterion, ...]
     fingerprint: str
+    pairs: Pairs = ()
+    dropped: Sequence[str] = ()
     count: int = DEFAULT_COUNT
+    counted: bool = False
     sort: str | None = None
     cursor: str | None = None
 
@@ -103,22 +108,33 @@ _ESCAPED: Final = frozenset(",|$\\")
 _UNSUPPORTED: Final = frozenset({"ne", "sa", "eb", "ap"})
 
 
-def search_in(kind: str, pairs: Pairs) -> Search:
-    """The search of resources of that type. Raises Malformed."""
+def search_in(kind: str, pairs: Pairs, *, lenient: bool = False) -> Search:
+    """The search of resources of that type. Raises Malformed, NotAcceptable."""
+    known = {parameter.name: parameter for parameter in PARAMETERS[kind]}
+    pairs, dropped = kept(pairs, takes=known.keys() | _control_names(kind), lenient=lenient)
     controls = _controls(kind, pairs)
     asked = [(name, value) for name, value in pairs if name not in controls]
+    if dropped and not asked:
+        raise Malformed(f"No criterion is left: none of the parameters is known, of {', '.join(sorted(known))}.")
     if len(asked) > LARGEST_CRITERIA:
         raise Malformed(f"A search takes {LARGEST_CRITERIA} parameters at most.")
-    known = {parameter.name: parameter for parameter in PARAMETERS[kind]}
+    for control in CONTROLS[kind]:
+        if control.values and controls.get(control.name, control.values[0]) not in control.values:
+            raise Malformed(f"{control.name} takes {' or '.join(control.values)}.")
+    count = 0 if controls.get("_summary") == "count" else count_in(controls.get("_count"))
+    cursor = controls.get("_cursor")
+    if count == 0 and cursor is not None:
+        raise Malformed("A search for the total alone has no pages: leave out _cursor.")
     sort = controls.get("_sort")
-    if sort is not None and sort not in SORTS:
-        raise Malformed(f"_sort takes {' or '.join(SORTS)}.")
     return Search(
-        criteria=tuple(_criterion(_known(name, kind, known), value) for name, value in asked),
+        criteria=tuple(_criterion(known[name], value) for name, value in asked),
         fingerprint=hashlib.sha256(json.dumps([sort, sorted(asked)]).encode()).hexdigest(),
-        count=_count(controls.get("_count")),
+        pairs=pairs,
+        dropped=dropped,
+        count=count,
+        counted=count == 0 or controls.get("_total") == "accurate" or "_totalMethod" in controls,
         sort=sort,
-        cursor=controls.get("_cursor"),
+        cursor=cursor,
     )
 
 
@@ -147,21 +163,13 @@ def _control_names(kind: str) -> set[str]:
     return {control.name for control in CONTROLS[kind]}
 
 
-def _count(text: str | None) -> int:
+def count_in(text: str | None) -> int:
+    """The value of `_count`, within bounds; 0 is for the total alone. Raises Malformed."""
     if text is None:
         return DEFAULT_COUNT
-    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
-        raise Malformed("_count must be a positive number.")
+    if not (text.isascii() and text.isdigit()):
+        raise Malformed("_count must be a number, from 0 on.")
     return min(int(text[:9]), LARGEST_COUNT)
-
-
-def _known(name: str, kind: str, known: Mapping[str, Parameter]) -> Parameter:
-    if name in known:
-        return known[name]
-    if name.partition(":")[0] in known:
-        raise Malformed("This server supports no modifiers of search parameters.")
-    names = ", ".join(sorted(known.keys() | _control_names(kind)))
-    raise Malformed(f"There is no such search parameter; {kind} takes {names}.")
 
 
 def _criterion(parameter: Parameter, value: str) -> Criterion:
@@ -219,9 +227,10 @@ def _id(parameter: Parameter, text: str) -> Id:
 def _code(name: str, parts: list[str]) -> Code:
     if len(parts) > 2:
         raise Malformed(f"{name} has more than one vertical bar: escape those of the code or the system.")
-    if not parts[-1]:
-        raise Malformed(f"{name} has a value without a code.")
-    return Code(None, parts[0]) if len(parts) == 1 else Code(parts[0], parts[1])
+    system, code = (None, parts[0]) if len(parts) == 1 else parts
+    if not system and not code:
+        raise Malformed(f"{name} has a value without a code or a system.")
+    return Code(system, code or None)
 
 
 def _when(name: str, text: str) -> When:

@@ -57,8 +57,11 @@ def _of_patients(search: Search) -> list[_Way]:
     ways: list[_Way] = []
     for criterion in search.named("identifier"):
         codes = criterion.each(Code)
-        worst = _VALUE if any(code.system is None for code in codes) else _SYSTEM
-        ways.append((worst, _tokens(identifier(code.system, code.code) for code in codes)))
+        # A whole system has no token: every patient of a tenant would be written to the same partition.
+        tokens = [identifier(code.system, code.code) for code in codes if code.code is not None]
+        if len(tokens) == len(codes):
+            worst = _VALUE if any(code.system is None for code in codes) else _SYSTEM
+            ways.append((worst, _tokens(tokens)))
     for criterion in search.criteria:
         texts = criterion.each(Text)
         found = [token for text in texts if (token := name_prefix(text.folded)) is not None]

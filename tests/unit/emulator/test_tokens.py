@@ -33,6 +33,7 @@ def api(
     routes = {
         "GET /health": {},
         "GET /fhir/Patient/{id}": {"issuer": emulator.issuer(), "scopes": ["system/Patient.r"]},
+        "HEAD /fhir/Patient/{id}": {"issuer": emulator.issuer(), "scopes": ["system/Patient.r"]},
         "$default": {"issuer": emulator.issuer()},
     }
     api_id = make_api(mended, make_function(mended, "echo", ECHO), routes, permitted=True)
@@ -60,6 +61,15 @@ def test_a_route_without_authorizer_needs_no_token(api: httpx.Client) -> None:
 def test_a_token_without_the_routes_scope_is_forbidden(emulator: Emulator, api: httpx.Client) -> None:
     token = emulator.token(subject="s", tenant="t", scopes=["system/Observation.r"])
     assert api.get("/fhir/Patient/1", headers=bearer(token)).status_code == 403
+
+
+def test_head_is_no_get(emulator: Emulator, api: httpx.Client) -> None:
+    """The open route for GET leaves HEAD to `$default`; one of its own demands its own scope."""
+    assert api.head("/health").status_code == 401
+    for scopes, status in ((SCOPES, 200), (("system/Observation.r",), 403)):
+        token = emulator.token(subject="s", tenant="t", scopes=scopes)
+        response = api.head("/fhir/Patient/1", headers=bearer(token))
+        assert (response.status_code, response.content) == (status, b"")
 
 
 @pytest.mark.parametrize("path", ["/fhir/Patient/1", "/unknown"])

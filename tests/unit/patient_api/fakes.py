@@ -200,3 +200,9 @@ class FakeClients:
 
     def macs(self) -> FakeKms:
         return self._kms
+
+    def documents(self) -> object:
+        raise AssertionError("no document is looked for here")
+
+    def documents_of(self, **_: str) -> object:
+        raise AssertionError("no document is looked for there")

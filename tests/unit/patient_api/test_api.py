@@ -63,12 +63,12 @@ def test_unknown_routes(platform: Platform, method: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "/health", "GET"),
-        ("PUT", "/drain/us-east-1", "GET"),
-        ("PUT", "/fhir/Patient", "GET, POST"),
-        ("POST", "/fhir/Patient/1", "DELETE, GET, PATCH, PUT"),
-        ("OPTIONS", "/fhir/Patient/1", "DELETE, GET, PATCH, PUT"),
-        ("DELETE", "/fhir/Patient/1/_history/1", "GET"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("PUT", "/drain/us-east-1", "GET, HEAD, OPTIONS"),
+        ("PUT", "/fhir/Patient", "GET, HEAD, OPTIONS, POST"),
+        ("POST", "/fhir/Patient/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("TRACE", "/fhir/Patient/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("DELETE", "/fhir/Patient/1/_history/1", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_known_paths_with_other_methods(platform: Platform, method: str, path: str, allow: str) -> None:
@@ -78,12 +78,14 @@ def test_known_paths_with_other_methods(platform: Platform, method: str, path: s
 
 def test_one_line_per_call_names_the_route_not_the_path(platform: Platform) -> None:
     key = platform.create().json["id"]
+    platform.call("GET", f"/fhir/Patient/{key}")
     platform.call("GET", f"/fhir/Patient/{key}", query="name=Zubrowka")
     platform.call("GET", "/nowhere/Zubrowka")
     lines = [line for line in platform.lines() if line["message"] == "call"]
     assert [(line["method"], line["route"], line["status"]) for line in lines] == [
         ("POST", "/fhir/Patient", 201),
         ("GET", "/fhir/Patient/{id}", 200),
+        ("GET", "/fhir/Patient/{id}", 400),
         ("GET", "unmatched", 404),
     ]
     for line in lines:

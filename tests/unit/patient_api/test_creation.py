@@ -1,5 +1,9 @@
 """A creation that is repeated creates once."""
 
+import base64
+import gzip
+import json
+
 import pytest
 
 from unit.patient_api.whole_api import Platform, claims, outcome, patient
@@ -14,6 +18,18 @@ def test_a_repeated_request_gets_the_first_answer(platform: Platform) -> None:
     again = platform.create(patient(gender="other"), headers=KEY)
     assert (again.status, again.body, again.headers) == (201, first.body, first.headers)
     assert len(platform.versions()) == 2
+
+
+def test_a_compressed_request_is_repeated_whenever_it_was_compressed(platform: Platform) -> None:
+    body = json.dumps(patient(gender="other")).encode()
+    headers = {**KEY, "content-encoding": "gzip"}
+    one, two = (base64.b64encode(gzip.compress(body, mtime=time)).decode() for time in (1, 2))
+    first = platform.create(one, headers=headers, encoded=True)
+    assert platform.create(two, headers=headers, encoded=True).body == first.body
+    assert platform.create(base64.b64encode(body).decode(), headers=KEY, encoded=True).body == first.body
+    other = base64.b64encode(gzip.compress(body + b" ")).decode()
+    assert platform.call("POST", "/fhir/Patient", other, headers=headers, encoded=True).status == 422
+    assert len(platform.versions()) == 1
 
 
 def test_another_request_under_the_same_key_is_refused(platform: Platform) -> None:
@@ -56,6 +72,16 @@ def test_a_record_that_matches_is_given_instead(platform: Platform) -> None:
     assert (again.status, again.body) == (200, first.body)
     assert len(platform.versions()) == 1
     assert [item["record"] for item in platform.audit(action="R")] == [f"north-clinic#Patient/{first.json['id']}"]
+
+
+def test_an_outcome_says_whether_anything_was_written(platform: Platform) -> None:
+    said = []
+    for status in (201, 200):
+        headers = {**unless("1"), "prefer": "return=OperationOutcome"}
+        reply = platform.call("POST", "/fhir/Patient", identified("1"), headers=headers)
+        assert reply.status == status
+        said.append(reply.json["issue"][0]["diagnostics"])
+    assert said == ["The record was written.", "A record that matches was there already."]
 
 
 def test_more_than_one_match_is_refused(platform: Platform) -> None:

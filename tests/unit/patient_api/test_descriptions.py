@@ -47,6 +47,7 @@ def test_the_statement_names_each_search_parameter(statement: dict[str, Any], pl
 def test_the_gateway_demands_the_right_of_each_route() -> None:
     """What has no route of its own is behind `$default`, authenticated, and its right is checked by the function."""
     known = {f"{route.method} {route.path}": route for route in ROUTES}
+    known |= {f"HEAD {route.path}": route for route in ROUTES if route.method == "GET"}
     assert set(OPEN_ROUTES) == {key for key, route in known.items() if route.right is None}
     demanded = {key: f"{route.type}.{route.right}" for key, route in known.items() if route.right and "$" not in key}
     assert demanded == SCOPES

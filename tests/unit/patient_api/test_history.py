@@ -61,7 +61,10 @@ def test_a_cursor_of_another_record_is_refused(platform: Platform) -> None:
     assert platform.call("GET", f"{one}/_history", query=query).status == 400
 
 
-@pytest.mark.parametrize("query", ["_count=0", "_count=x", "_count=-1", "_count=²", "_since=2020", "_cursor=a.b"])
+@pytest.mark.parametrize(
+    "query",
+    ["_count=0&_cursor=x", "_count=1&_count=2", "_count=x", "_count=-1", "_count=²", "_since=2020", "_cursor=a.b"],
+)
 def test_what_a_history_does_not_take(platform: Platform, query: str) -> None:
     path, _ = made(platform)
     assert platform.call("GET", f"{path}/_history", query=query).status == 400
@@ -97,7 +100,7 @@ def test_an_update_settles_a_conflict_by_naming_what_it_merges(platform: Platfor
     [
         ("x", 400),
         ("", 400),
-        (f'W/"{START_MS}-0000-us-east-1", ', 400),
+        (f'W/"{START_MS}-0000-us-east-1", x', 400),
         (", ".join([f'W/"{START_MS}-0000-us-east-1"'] * 11), 400),
         ('W/"1"', 422),
         (f'W/"{START_MS}-0044-us-east-1"', 422),

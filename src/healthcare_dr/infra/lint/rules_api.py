@@ -10,7 +10,10 @@ from healthcare_dr.infra.lint.view import Platform, Resource
 
 Problems = Iterator[tuple[str, str]]
 # Route 53 signs nothing, and what the API is able to do is no secret; all else is a caller's.
-OPEN_ROUTES = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata")
+OPEN_ROUTES = (
+    "GET /health", "GET /drain/{region}", "GET /fhir/metadata",
+    "HEAD /health", "HEAD /drain/{region}", "HEAD /fhir/metadata",
+)  # fmt: skip
 # The right that each route demands, as SMART writes it.
 RIGHTS = {
     "POST /fhir/Patient": "Patient.c", "GET /fhir/Patient": "Patient.s", "POST /fhir/Patient/_search": "Patient.s",
@@ -19,6 +22,11 @@ RIGHTS = {
     "GET /fhir/Patient/{id}/_history": "Patient.r", "GET /fhir/Patient/{id}/_history/{vid}": "Patient.r",
     "POST /fhir/DocumentReference": "DocumentReference.c", "GET /fhir/DocumentReference": "DocumentReference.s",
     "GET /fhir/DocumentReference/{id}": "DocumentReference.r", "GET /fhir/AuditEvent": "AuditEvent.s",
+    # Its headers tell of a record as much as the answer to GET: that it exists, its version, when it was changed.
+    "HEAD /fhir/Patient": "Patient.s", "HEAD /fhir/Patient/{id}": "Patient.r",
+    "HEAD /fhir/Patient/{id}/_history": "Patient.r", "HEAD /fhir/Patient/{id}/_history/{vid}": "Patient.r",
+    "HEAD /fhir/DocumentReference": "DocumentReference.s", "HEAD /fhir/DocumentReference/{id}": "DocumentReference.r",
+    "HEAD /fhir/AuditEvent": "AuditEvent.s",
 }  # fmt: skip
 AT_MOST = 10
 SCOPE = re.compile(r"(?:system|user)/([A-Za-z]+)\.(c?r?u?d?s?)")

@@ -38,7 +38,7 @@ BUSY_CODES: Final = (
     "429",
 )
 """Errors of DynamoDB that pass by themselves."""
-OVERTAKEN: Final = (404, 409, 412, 422)
+OVERTAKEN: Final = (404, 405, 409, 412, 422)
 """Answers that another round may change: a version that has not arrived, or a write in between."""
 
 

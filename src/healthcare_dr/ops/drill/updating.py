@@ -14,7 +14,7 @@ from healthcare_dr.ops.seed.people import Resource, encoded
 FHIR: Final = "application/fhir+json"
 MARK: Final = "urn:healthcare-dr:drill-update"
 TURNS: Final = 6
-OVERTAKEN: Final = (404, 409, 412)
+OVERTAKEN: Final = (404, 405, 409, 412)
 """Somebody else was faster, or the region that answers now has not received what another one answered before."""
 
 

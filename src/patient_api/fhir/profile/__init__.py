@@ -1,9 +1,10 @@
 """The R4 profile this API takes: what a resource must be before anything is done with it."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import JsonValue
@@ -14,7 +15,9 @@ _TABLES: Final = {"Patient": "patient.json", "DocumentReference": "document_refe
 
 
 def validate(resource: dict[str, JsonValue]) -> None:
-    """Raises Unprocessable naming the first element at fault by its FHIRPath; never with anything the caller sent.
+    """Raises Unprocessable naming the first element at fault by its FHIRPath.
+
+    Nothing that the caller sent is repeated, but for the URL of a modifier extension, which the caller has to know.
 
     `expression` keeps to the subset OperationOutcome takes: names and indices, an element [x] without its type
     (https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression).
@@ -28,6 +31,11 @@ def validate(resource: dict[str, JsonValue]) -> None:
     except ProfileError as error:
         expression = "".join(reversed(error.way))
         raise Unprocessable(f"{expression} {error.problem}.", expression=expression) from None
+
+
+def types_of(kind: str) -> Mapping[str, Mapping[str, Any]]:
+    """The types of the profile of a resource type by name, in the form that `engine` describes."""
+    return _profile(kind).types
 
 
 @cache

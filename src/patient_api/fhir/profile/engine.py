@@ -5,17 +5,22 @@ A profile is a table of types by name, written by `tools/fhir_profile.py` from t
     object       {"is": "object", "members": {name: [type, most]}, "required": [...], "choices": {base: [names]},
                   "needs": {name: [names]}, "invariants": [...]}; `most` is 0 for one value, -1 for any number of them
     boolean, string, number, integer
-                 {"is": ..., "pattern": ..., "format": ..., "codes": [...], "least": ..., "most": ..., "problem": ...}
-    structure    any object without anything empty in it
+                 {"is": ..., "pattern": ..., "format": ..., "codes": [...], "least": ..., "most": ..., "problem": ...};
+                 `quoted` says that a refusal repeats the value, which is the name of something and no patient's data
+    structure    any object without anything empty in it: {"is": "structure", "members": {...}, "required": [...],
+                 "pattern": ...}; of the members that it knows, the others have names of that pattern
     refused      an element that is known and not taken
 """
 
 import re
+from collections.abc import Iterable, Set
 from typing import Any, Final
 
 from patient_api.fhir.codec import Number
 from patient_api.fhir.profile.formats import FORMATS
 from patient_api.fhir.profile.invariants import INVARIANTS
+
+LONGEST_QUOTED: Final = 255  # characters
 
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]*")
 
@@ -34,19 +39,21 @@ class Profile:
 
     def __init__(self, table: dict[str, Any]) -> None:
         self._root: str = table["root"]
-        self._types: dict[str, dict[str, Any]] = table["types"]
+        self.types: dict[str, dict[str, Any]] = table["types"]
         self._patterns: dict[str, re.Pattern[str]] = {}
 
     def check(self, resource: dict[str, Any]) -> None:
         """Raises ProfileError; its way is that from the element to the resource."""
         try:
             self._value(resource, self._root)
+            local = {one["id"] for one in resource.get("contained", ()) if "id" in one}
+            _resolved(resource, local)
         except ProfileError as error:
             error.way.append(self._root)
             raise
 
     def _value(self, value: Any, name: str) -> None:
-        rule = self._types[name]
+        rule = self.types[name]
         match rule["is"]:
             case "object":
                 self._object(value, rule)
@@ -66,8 +73,7 @@ class Profile:
                 ):
                     raise ProfileError(rule["problem"])
             case "structure":
-                if not (isinstance(value, dict) and self._has_content(value)):
-                    raise ProfileError(rule["problem"])
+                self._structure(value, rule)
             case _:
                 raise ProfileError(rule["problem"])
 
@@ -75,7 +81,8 @@ class Profile:
         if not isinstance(value, str):
             raise ProfileError(rule["problem"])
         if "codes" in rule and value not in rule["codes"]:
-            raise ProfileError(rule["problem"])
+            named = rule.get("quoted") and len(value) <= LONGEST_QUOTED and not re.search(r"[^!-~]", value)
+            raise ProfileError(f"{rule['problem']}: {value}" if named else rule["problem"])
         if "pattern" in rule and not self._pattern(rule["pattern"]).fullmatch(value):
             raise ProfileError(rule["problem"])
         if "format" in rule and not FORMATS[rule["format"]](value):
@@ -92,29 +99,44 @@ class Profile:
             raise ProfileError("must be an object")
         if not value:
             raise ProfileError("must not be empty")
-        members = rule["members"]
-        for name, item in value.items():
-            if name not in members:
+        for name in value:
+            if name not in rule["members"]:
                 raise ProfileError("has an element the profile does not know")
-            kind, most = members[name]
-            try:
-                if most:
-                    self._list(item, kind, most, value, name)
-                else:
-                    self._value(item, kind)
-                    if kind == "Element" and name[1:] not in value:
-                        _extended(item)
-            except ProfileError as error:
-                error.way.append(f".{_element(name, rule)}")
-                raise
+            self._member(name, value, rule)
         self._together(value, rule)
+
+    def _member(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
+        kind, most = rule["members"][name]
+        item = value[name]
+        try:
+            if most:
+                self._list(item, kind, most, value, name)
+            else:
+                self._value(item, kind)
+                if kind == "Element" and name[1:] not in value:
+                    _extended(item)
+        except ProfileError as error:
+            error.way.append(f".{_element(name, rule)}")
+            raise
+
+    def _structure(self, value: Any, rule: dict[str, Any]) -> None:
+        if not isinstance(value, dict) or not value:
+            raise ProfileError(rule["problem"])
+        for name, item in value.items():
+            if name in rule["members"]:
+                self._member(name, value, rule)
+            elif not (self._pattern(rule["pattern"]).fullmatch(name) and self._passed_on(item, f".{name}")):
+                raise ProfileError(rule["problem"])
+        for name in rule["required"]:
+            if name not in value:
+                raise ProfileError("is required", f".{name}")
 
     def _together(self, value: dict[str, Any], rule: dict[str, Any]) -> None:
         """What an object's members must be to each other."""
         for name in rule["required"]:
             if name not in value:
                 raise ProfileError("is required", f".{name}")
-        if len(value) == 1 and "id" in value and rule is not self._types["Element"]:
+        if len(value) == 1 and "id" in value and rule is not self.types["Element"]:
             raise ProfileError("must have more than an id")
         for base, names in rule.get("choices", {}).items():
             if len({name.removeprefix("_") for name in value.keys() & names}) > 1:
@@ -150,18 +172,52 @@ class Profile:
                 error.way.append(f"[{index}]")
                 raise
 
+    def _passed_on(self, value: Any, step: str) -> bool:
+        """Whether neither `value` nor anything in it is empty, for data types the profile only passes on.
+
+        Raises ProfileError for a modifier extension, which nothing is passed on with.
+        """
+        try:
+            return self._has_content(value)
+        except ProfileError as error:
+            error.way.append(step)
+            raise
+
     def _has_content(self, value: Any) -> bool:
-        """Whether neither `value` nor anything in it is empty, for data types the profile only passes on."""
         if isinstance(value, str):
-            return self._pattern(self._types["string"]["pattern"]).fullmatch(value) is not None
+            return self._pattern(self.types["string"]["pattern"]).fullmatch(value) is not None
         if isinstance(value, list):
-            return bool(value) and all(item is None or self._has_content(item) for item in value)
-        if isinstance(value, dict):
-            names = self._pattern(self._types["Structure"]["pattern"])
             return bool(value) and all(
-                names.fullmatch(name) and self._has_content(item) for name, item in value.items()
+                item is None or self._passed_on(item, f"[{index}]") for index, item in enumerate(value)
+            )
+        if isinstance(value, dict):
+            rule = self.types["Structure"]
+            names = self._pattern(rule["pattern"])
+            for name in value.keys() & rule["members"]:
+                self._member(name, value, rule)
+            return bool(value) and all(
+                name in rule["members"] or (names.fullmatch(name) and self._passed_on(item, f".{name}"))
+                for name, item in value.items()
             )
         return value is not None
+
+
+def _resolved(value: Any, local: Set[str]) -> None:
+    """Check that each local reference has its contained resource (ref-1); `#` alone is the resource itself."""
+    steps: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        reference = value.get("reference")
+        if isinstance(reference, str) and reference[:1] == "#" and reference[1:] not in {"", *local}:
+            raise ProfileError("must have a contained resource of that id", ".reference")
+        steps = ((f".{name}", item) for name, item in value.items())
+    elif isinstance(value, list):
+        steps = ((f"[{index}]", item) for index, item in enumerate(value))
+    for step, item in steps:
+        try:
+            _resolved(item, local)
+        except ProfileError as error:
+            error.way.append(step)
+            raise
 
 
 def _extended(element: dict[str, Any]) -> None:

@@ -217,7 +217,7 @@ def test_documents_are_waited_for_and_never_written() -> None:
     assert 9.0 <= regions.now < 10.0
 
 
-@pytest.mark.parametrize("status", [0, 404, 409, 412, 422, 429, 503])
+@pytest.mark.parametrize("status", [0, 404, 405, 409, 412, 422, 429, 503])
 def test_what_passes_is_tried_again(status: int) -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())

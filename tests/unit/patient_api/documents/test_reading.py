@@ -10,6 +10,7 @@ from patient_api.errors import (
     Forbidden,
     NotFound,
     NotYetHere,
+    Stale,
     StorageFault,
 )
 from unit.patient_api.documents.dynamodb import AUDIT
@@ -94,6 +95,16 @@ def test_a_version_that_is_not_here_yet_is_not_passed_over(world: World, api: Ap
     later = replace(world.clock(EAST).next(), region=WEST)
     with pytest.raises(NotYetHere):
         api.read(key, minimum_version=f'W/"{later}"')
+
+
+def test_a_condition_on_the_version_holds_or_nothing_is_read(world: World, api: Api) -> None:
+    key, made = api.create(announcement(CONTENT))
+    tag = f'"{made["meta"]["versionId"]}"'
+    assert api.read(key, if_match=tag)["id"] == key.id
+    with pytest.raises(Stale):
+        api.read(key, if_match='"1"')
+    (refused,) = world.dynamodb.items(AUDIT, outcome="refused")
+    assert (refused["status"], refused["entity"]) == ("412", f"DocumentReference/{key.id}")
 
 
 def test_documents_of_other_tenants_do_not_exist(world: World, api: Api) -> None:

@@ -8,7 +8,8 @@ from unit.patient_api.fhir.examples import REMOVED, damaged, example, refusal
 
 DIGEST = base64.b64encode(bytes(32)).decode()
 ATTACHMENT = "DocumentReference.content[0].attachment"
-NO_MODIFIER = [{"url": "http://example.org/modifier", "valueBoolean": True}]
+UNKNOWN = "http://example.org/modifier"
+MODIFIER = [{"url": UNKNOWN, "valueBoolean": True}]
 
 
 def sha256(value: object) -> dict[str, object]:
@@ -71,10 +72,19 @@ REFUSED = [
     ("content/0/attachment/extension/0", {"url": SHA256, "valueString": DIGEST}, ATTACHMENT, "must have one extension"),
     ("content/0/attachment/extension/0", sha256(DIGEST[:-1]), f"{ATTACHMENT}.extension[0].value", "must be base64"),
     ("content/0/format", {}, "DocumentReference.content[0].format", "must not be empty"),
-    ("contained", [{"resourceType": "Patient"}], "DocumentReference.contained", "send each resource on its own"),
-    ("modifierExtension", NO_MODIFIER, "DocumentReference.modifierExtension", "is not accepted"),
-    ("content/0/modifierExtension", NO_MODIFIER, "DocumentReference.content[0].modifierExtension", "is not accepted"),
-    ("context/modifierExtension", NO_MODIFIER, "DocumentReference.context.modifierExtension", "is not accepted"),
+    ("modifierExtension", MODIFIER, "DocumentReference.modifierExtension[0].url", f"must not ignore: {UNKNOWN}"),
+    (
+        "content/0/modifierExtension",
+        MODIFIER,
+        "DocumentReference.content[0].modifierExtension[0].url",
+        f"must not ignore: {UNKNOWN}",
+    ),
+    (
+        "context/modifierExtension",
+        MODIFIER,
+        "DocumentReference.context.modifierExtension[0].url",
+        f"must not ignore: {UNKNOWN}",
+    ),
     ("name", [{"family": "x"}], "DocumentReference", "has an element the profile does not know"),
 ]
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from patient_api.clock import Stamp
 from patient_api.errors import ApiError, ClockAhead, Contention, Gone, HeadMismatch, NotFound, NotYetHere, StorageFault
-from patient_api.exchange.etag import weak
+from patient_api.exchange.preconditions import weak
 from patient_api.records.model import PATIENT, RecordKey, Version
 from patient_api.records.siblings import ORIGIN
 from support.examples import examples

@@ -7,7 +7,7 @@ import pytest
 from patient_api.clock import Stamp
 from patient_api.errors import Stale, StorageFault
 from patient_api.exchange.bodies import Resource
-from patient_api.exchange.etag import weak
+from patient_api.exchange.preconditions import weak
 from patient_api.records.items import OPEN_CONFLICTS, Marker, marker_item, version_item
 from patient_api.records.model import PATIENT, Method, Version
 from patient_api.records.siblings import Link

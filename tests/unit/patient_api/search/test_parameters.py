@@ -64,7 +64,6 @@ def test_references_with_or_without_their_type() -> None:
         (PATIENT, "name", f"{SECRET}\ud800"),
         (PATIENT, "name", SECRET * 200),
         (PATIENT, "name", ",".join(SECRET + str(number) for number in range(21))),
-        (PATIENT, "identifier", f"{SECRET}|"),
         (PATIENT, "identifier", "|"),
         (PATIENT, "identifier", f"a|{SECRET}|b"),
         (PATIENT, "birthdate", SECRET),
@@ -83,7 +82,6 @@ def test_references_with_or_without_their_type() -> None:
         (PATIENT, "_sort", SECRET),
         (PATIENT, "_sort", "birthdate"),
         (AUDIT, "_sort", "_lastUpdated"),
-        (PATIENT, "_count", "0"),
         (PATIENT, "_count", "-1"),
         (PATIENT, "_count", "²"),
         (PATIENT, "_include", "x"),
@@ -143,7 +141,8 @@ def test_the_catalogue_is_what_parsing_takes() -> None:
             assert isinstance(criterion.values[0], Id if parameter.identifies else made)
             assert bool(parameter.prefixes) == (parameter.type is ParameterType.DATE)
         for control in CONTROLS[kind]:
-            search_in(kind, [(control.name, control.values[0] if control.values else "5")])
+            value = "json" if control.name == "_format" else "5"
+            search_in(kind, [(control.name, control.values[0] if control.values else value)])
 
 
 def test_every_outcome_has_a_code_of_its_own() -> None:

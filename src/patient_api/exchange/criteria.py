@@ -1,0 +1,63 @@
+"""The rule on what a request asks for: understood, or refused.
+
+No request whose criteria were not understood is answered with data. On every route under `/fhir`:
+
+- A parameter that the route does not take is refused with 400.
+- A search whose caller prefers `handling=lenient` drops a parameter that is not known, and names it in an
+  OperationOutcome among the entries of its bundle. When no criterion remains, it is refused with 400. No other answer
+  has room for that name, so every other interaction is strict whatever the caller prefers.
+- An unsupported modifier is refused in either mode, as R4 demands: without it, a known parameter finds something else
+  (https://hl7.org/fhir/R4/search.html#modifiers).
+- A body of another media type than the route takes is refused with 415. Criteria in the body of a GET, which has no
+  meaning in HTTP, and a form without any are refused with 400.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Final, TypeAlias
+
+from patient_api.errors import Malformed
+from patient_api.exchange.negotiation import format_in
+from patient_api.exchange.request import Request
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+
+# What every route takes: how the answer is to be written, not what is to be in it.
+GENERAL: Final = ("_format", "_pretty")
+
+_PRETTY: Final = frozenset({"true", "false"})
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+
+
+def check_parameters(request: Request, *, takes: Collection[str]) -> None:
+    """Check the query of a request that is no search: `takes` are its parameters beside the general ones.
+
+    Raises Malformed, NotAcceptable.
+    """
+    pairs, _ = kept(request.parameters_of_query(), takes={*takes, *GENERAL})
+    own = [name for name, _ in pairs if name in takes]
+    if len(set(own)) != len(own):
+        raise Malformed(f"This takes each of {', '.join(sorted(takes))} once.")
+
+
+def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
+    """Return the parameters that are taken, and the names of the others, which are dropped if `lenient` allows it.
+
+    Raises Malformed, and NotAcceptable for a format that is not written.
+    """
+    found = [(name, value) for name, value in pairs if name in takes]
+    unknown = list(dict.fromkeys(name for name, _ in pairs if name not in takes))
+    for name in unknown:
+        if name.partition(":")[0] in takes:
+            raise Malformed("This server supports no modifiers of search parameters.")
+    if unknown and not lenient:
+        raise Malformed(f"There is no such parameter; this takes {', '.join(sorted(takes))}.")
+    format_in(found)
+    if not _PRETTY.issuperset(value for name, value in found if name == "_pretty"):
+        raise Malformed("_pretty must be true or false.")
+    return found, [named(name) for name in unknown]
+
+
+def named(name: str) -> str:
+    """Return the name of a parameter for an answer, which does not repeat what has not the form of a name."""
+    return name if _NAME.fullmatch(name) else "a parameter whose name FHIR does not allow"

@@ -1,0 +1,167 @@
+"""Contained resources and modifier extensions, both of which the exports of medical records carry."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import patient_api.fhir.profile
+from patient_api.fhir.profile import validate
+from patient_api.fhir.profile.engine import Profile, ProfileError
+from unit.patient_api.changes import made
+from unit.patient_api.fhir.examples import damaged, read, refusal
+from unit.patient_api.whole_api import Platform, patient
+
+COMPILED = Path(patient_api.fhir.profile.__file__).parent / "compiled"
+DIV = '<div xmlns="http://www.w3.org/1999/xhtml">%s</div>'
+HOSPITAL = {
+    "resourceType": "Organization",
+    "id": "hospital",
+    "meta": {"profile": ["http://example.org/StructureDefinition/organization"]},
+    "language": "en",
+    "text": {"status": "generated", "div": DIV % "A hospital"},
+    "extension": [{"url": "http://example.org/x", "valueDecimal": 1.5}],
+    "identifier": [{"system": "urn:mrn", "value": "contained-1"}],
+    "name": "Containedson",
+    "partOf": {"reference": "#group"},
+    "contact": [{"name": {"family": "Containedson", "given": ["A", None], "_given": [None, {"id": "x"}]}}],
+}
+GROUP = {"resourceType": "Organization", "id": "group", "name": "Group", "partOf": {"reference": "#"}}
+MODIFIER = {"url": "http://example.org/negated", "valueBoolean": True}
+
+
+def resource_of(value: dict[str, Any]) -> dict[str, Any]:
+    found = read(value)
+    assert isinstance(found, dict)
+    return found
+
+
+def holding(*contained: object, **elements: Any) -> dict[str, Any]:
+    return patient(contained=[*contained], managingOrganization={"reference": "#hospital"}, **elements)
+
+
+def test_contained_resources_are_kept_as_they_are(platform: Platform) -> None:
+    made_ = platform.create(holding(HOSPITAL, GROUP))
+    assert made_.json["contained"] == [HOSPITAL, GROUP]
+    path = f"/fhir/Patient/{made_.json['id']}"
+    read_ = platform.call("GET", path)
+    assert read_.body == made_.body
+    assert platform.call("PUT", path, {**read_.json, "gender": "other"}).json["contained"] == [HOSPITAL, GROUP]
+    headers = {"content-type": "application/merge-patch+json"}
+    changes = {"contained": None, "managingOrganization": None}
+    assert "contained" not in platform.call("PATCH", path, changes, headers=headers).json
+
+
+@pytest.mark.parametrize("query", ["identifier=contained-1", "identifier=urn:mrn%7C", "name=contained", "_id=hospital"])
+def test_what_is_contained_does_not_make_its_owner_match(platform: Platform, query: str) -> None:
+    made_ = platform.create(holding({**HOSPITAL, "resourceType": "Patient"}, GROUP))
+    assert platform.call("GET", "/fhir/Patient", query=query).json["total"] == 0
+    found = platform.call("GET", "/fhir/Patient", query="family=example").json["entry"]
+    assert [entry["resource"]["id"] for entry in found] == [made_.json["id"]]
+
+
+def test_a_document_may_contain_its_author() -> None:
+    resource = damaged("DocumentReference", "author", [{"reference": "#doctor"}])
+    assert refusal(resource)[0] == "DocumentReference.author[0].reference"
+    resource["contained"] = [{"resourceType": "Practitioner", "id": "doctor", "name": [{"family": "Example"}]}]
+    validate(resource)
+
+
+@pytest.mark.parametrize(
+    ("contained", "expression", "problem"),
+    [
+        ([], "Patient.contained", "must not be empty"),
+        ({}, "Patient.contained", "must be a list"),
+        ([None], "Patient.contained[0]", "must be a resource"),
+        ([{}], "Patient.contained[0]", "must be a resource"),
+        (["x"], "Patient.contained[0]", "must be a resource"),
+        ([{"id": "hospital"}], "Patient.contained[0].resourceType", "is required"),
+        ([{**HOSPITAL, "resourceType": "a b"}], "Patient.contained[0].resourceType", "must be a type"),
+        ([{**HOSPITAL, "resourceType": 1}], "Patient.contained[0].resourceType", "must be a type"),
+        ([{**HOSPITAL, "id": "a/b"}], "Patient.contained[0].id", "must be an id"),
+        ([{**HOSPITAL, "name": ""}], "Patient.contained[0]", "must be a resource without anything empty"),
+        ([{**HOSPITAL, "name": {"a": []}}], "Patient.contained[0]", "must be a resource without anything empty"),
+        ([{**HOSPITAL, "<x>": "y"}], "Patient.contained[0]", "must be a resource without anything empty"),
+        ([{**HOSPITAL, "contained": [GROUP]}], "Patient.contained[0].contained", "does not contain anything"),
+        ([{**HOSPITAL, "implicitRules": "urn:x"}], "Patient.contained[0].implicitRules", "is not accepted"),
+        ([{**HOSPITAL, "extension": [{}]}], "Patient.contained[0].extension[0]", "must not be empty"),
+        (
+            [{**HOSPITAL, "text": {"status": "generated", "div": DIV % "<script>x</script>"}}],
+            "Patient.contained[0].text.div",
+            "must be one div",
+        ),
+        ([HOSPITAL], "Patient.contained[0].partOf.reference", "must have a contained resource"),
+        ([GROUP], "Patient.managingOrganization.reference", "must have a contained resource"),
+    ],
+)
+def test_what_cannot_be_contained(contained: object, expression: str, problem: str) -> None:
+    found, diagnostics = refusal(resource_of({**holding(), "contained": contained}))
+    assert found == expression
+    assert problem in diagnostics
+    assert "Containedson" not in diagnostics
+
+
+@pytest.mark.parametrize(
+    ("elements", "place"),
+    [
+        ({"modifierExtension": [MODIFIER]}, "Patient"),
+        ({"contact": [{"name": {"text": "x"}, "modifierExtension": [MODIFIER]}]}, "Patient.contact[0]"),
+        ({"contained": [{**HOSPITAL, "modifierExtension": [MODIFIER]}, GROUP]}, "Patient.contained[0]"),
+        (
+            {"contained": [{**HOSPITAL, "contact": [{"modifierExtension": [MODIFIER]}]}, GROUP]},
+            "Patient.contained[0].contact[0]",
+        ),
+        (
+            {"extension": [{"url": "x", "valueTiming": {"modifierExtension": [MODIFIER]}}]},
+            "Patient.extension[0].value",
+        ),
+        (
+            {"extension": [{"url": "x", "valueTiming": {"repeat": [1, {"a": {"modifierExtension": [MODIFIER]}}]}}]},
+            "Patient.extension[0].value.repeat[1].a",
+        ),
+    ],
+)
+def test_a_modifier_extension_is_refused_by_its_url(platform: Platform, elements: dict[str, Any], place: str) -> None:
+    reply = platform.call("POST", "/fhir/Patient", patient(**elements))
+    (issue,) = reply.json["issue"]
+    assert (reply.status, issue["expression"]) == (422, [f"{place}.modifierExtension[0].url"])
+    assert MODIFIER["url"] in issue["diagnostics"]
+    assert not platform.versions()
+
+
+@pytest.mark.parametrize("url", ["a b", "x" * 256, "é", "\u202e", "a\tb"])
+def test_what_is_no_url_is_not_repeated(url: str) -> None:
+    expression, diagnostics = refusal(resource_of(patient(modifierExtension=[{**MODIFIER, "url": url}])))
+    assert expression == "Patient.modifierExtension[0].url"
+    assert url not in diagnostics
+
+
+@pytest.mark.parametrize("value", [[], {}, "x", [None], [{}], [{"url": 1}], [{"valueBoolean": True}]])
+def test_what_is_no_modifier_extension(value: object) -> None:
+    for resource in (patient(modifierExtension=value), holding({**HOSPITAL, "x": {"modifierExtension": value}}, GROUP)):
+        expression, _ = refusal(resource_of(resource))
+        assert str(expression).rpartition("modifierExtension")[2] in {"", "[0]", "[0].url"}
+
+
+def test_one_that_is_listed_is_taken() -> None:
+    table = json.loads((COMPILED / "patient.json").read_bytes())
+    known = copy.deepcopy(table)
+    known["types"]["ModifierExtension.url"]["codes"] = [MODIFIER["url"]]
+    for resource in (
+        patient(modifierExtension=[MODIFIER]),
+        holding({**HOSPITAL, "contact": [{"modifierExtension": [MODIFIER]}]}, GROUP),
+    ):
+        Profile(known).check(resource_of(resource))
+        with pytest.raises(ProfileError):
+            Profile(table).check(resource_of(resource))
+    with pytest.raises(ProfileError, match="must have either a value"):
+        Profile(known).check(resource_of(patient(modifierExtension=[{"url": MODIFIER["url"]}])))
+
+
+def test_a_patch_cannot_leave_a_reference_to_nothing(platform: Platform) -> None:
+    path, _ = made(platform, contained=[{"resourceType": "Organization", "id": "a"}],
+                   managingOrganization={"reference": "#a"})  # fmt: skip
+    reply = platform.call("PATCH", path, {"contained": None}, headers={"content-type": "application/json"})
+    assert (reply.status, reply.json["issue"][0]["expression"]) == (422, ["Patient.managingOrganization.reference"])

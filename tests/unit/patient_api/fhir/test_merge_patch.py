@@ -1,0 +1,128 @@
+"""JSON Merge Patch, with the test cases of RFC 7396, appendix A, within a resource."""
+
+from typing import Any
+
+import pytest
+
+from patient_api.errors import Unprocessable
+from patient_api.fhir.codec import dump, parse
+from patient_api.fhir.merge_patch import merge
+from unit.patient_api.changes import made
+from unit.patient_api.fhir.examples import plain, read
+from unit.patient_api.whole_api import Platform, Reply, patient
+
+SERVERS = {"resourceType": "Patient", "id": "a", "meta": {"versionId": "1", "tag": [{"code": "x"}]}}
+
+
+def merged(resource: dict[str, Any], changes: dict[str, Any]) -> Any:
+    before, patch = read(SERVERS | resource), read(changes)
+    assert isinstance(before, dict)
+    assert isinstance(patch, dict)
+    text = dump(before)
+    try:
+        return plain(merge(before, patch))
+    finally:
+        assert dump(before) == text
+
+
+@pytest.mark.parametrize(
+    ("resource", "changes", "expected"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        ({"a": {"a": "foo"}}, {"a": "bar"}, {"a": "bar"}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({"a": [1, 2]}, {"a": {"a": "b", "c": None}}, {"a": {"a": "b"}}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+        ({"given": ["x"]}, {"given": [None, "y"]}, {"given": [None, "y"]}),
+        ({}, {}, {}),
+    ],
+)
+def test_the_cases_of_the_rfc(resource: dict[str, Any], changes: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert merged(resource, changes) == SERVERS | expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resourceType": "Observation"},
+        {"resourceType": None},
+        {"id": "b"},
+        {"id": None},
+        {"meta": None},
+        {"meta": "x"},
+        {"meta": {"versionId": "2"}},
+        {"meta": {"tag": []}},
+        {"meta": {"security": [{"code": "R"}]}},
+        {"meta": {"tag": None}},
+    ],
+)
+def test_what_is_the_servers_stays(changes: dict[str, Any]) -> None:
+    with pytest.raises(Unprocessable, match="changes the id"):
+        merged({"active": True}, changes)
+
+
+@pytest.mark.parametrize("changes", [SERVERS, {"id": "a"}, {"meta": {"versionId": "1"}}, {"meta": {}}])
+def test_what_is_the_servers_may_be_repeated(changes: dict[str, Any]) -> None:
+    assert merged({"active": True}, changes | {"active": False}) == SERVERS | {"active": False}
+
+
+def test_numbers_keep_their_digits() -> None:
+    changes = parse(b'{"extension":[{"url":"x","valueDecimal":1.500}]}')
+    assert isinstance(changes, dict)
+    before = read(SERVERS)
+    assert isinstance(before, dict)
+    assert '"valueDecimal":1.500' in dump(merge(before, changes))
+
+
+class TestOverHttp:
+    """The same as `application/json`, which is all that some clients know."""
+
+    @pytest.fixture(params=["application/merge-patch+json", "application/json", "application/json; charset=utf-8"])
+    def content_type(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def sent(self, platform: Platform, path: str, changes: object, content_type: str, **headers: str) -> Reply:
+        return platform.call("PATCH", path, changes, headers={"content-type": content_type, **headers})
+
+    def test_a_part_is_changed(self, platform: Platform, content_type: str) -> None:
+        path, _ = made(platform, gender="female", birthDate="1970-01-01")
+        reply = self.sent(platform, path, {"gender": None, "active": True}, content_type)
+        assert reply.status == 200
+        assert {name: reply.json.get(name) for name in ("gender", "birthDate", "active", "name")} == {
+            "gender": None,
+            "birthDate": "1970-01-01",
+            "active": True,
+            "name": patient()["name"],
+        }
+        assert platform.call("GET", path).body == reply.body
+        assert [item["interaction"] for item in platform.audit(action="U")] == ["patch"]
+
+    @pytest.mark.parametrize(
+        ("changes", "status"),
+        [
+            ([], 400),
+            ("null", 400),
+            ("1", 400),
+            ("", 400),
+            ("{", 400),
+            ('{"active":true,"active":false}', 400),
+            ([{"op": "add", "path": "/active", "value": True}], 400),
+            ({"gender": "x"}, 422),
+            ({"name": []}, 422),
+            ({"nickname": "x"}, 422),
+            ({"id": "other"}, 422),
+            ({"meta": {"versionId": "1"}}, 412),
+            ({"address": [{"text": "x" * 200_000}]}, 413),
+        ],
+    )
+    def test_what_cannot_be_merged(self, platform: Platform, content_type: str, changes: object, status: int) -> None:
+        path, _ = made(platform, contact=[{"name": {"text": "y" * 100_000}}])
+        assert self.sent(platform, path, changes, content_type).status == status
+        assert len(platform.versions()) == 1

@@ -1,0 +1,211 @@
+"""No request whose criteria were not understood is answered with data, on any route."""
+
+import json
+from typing import Any
+
+import pytest
+
+from patient_api.api.routes import ROUTES, Route
+from unit.patient_api.changes import made
+from unit.patient_api.whole_api import Platform, Reply, outcome, patient
+
+FORM = "application/x-www-form-urlencoded"
+LENIENT = {"prefer": "handling=lenient"}
+FHIR_ROUTES = [route for route in ROUTES if route.path.startswith("/fhir/")]
+SEARCHES = [route for route in FHIR_ROUTES if route.searches]
+BODIES = [route for route in FHIR_ROUTES if route.body]
+MARK = "Zubrowka"
+
+
+def named(route: Route) -> str:
+    return route.operation
+
+
+@pytest.fixture
+def place(platform: Platform) -> tuple[str, str]:
+    """The id and the version of a patient whose data must not be answered with."""
+    path, etag = made(platform, name=[{"family": MARK}])
+    return path.rpartition("/")[2], etag[3:-1]
+
+
+def at(route: Route, place: tuple[str, str]) -> str:
+    return route.path.format(id=place[0], vid=place[1], region="us-east-1")
+
+
+def call(platform: Platform, route: Route, place: tuple[str, str], **parts: Any) -> Reply:
+    """A call that does what the route is for, unless `parts` say otherwise."""
+    bodies: dict[str, object] = {"PUT": patient(id=place[0]), "PATCH": [], "POST": patient()}
+    usual = "name=Nobody" if route.body == (FORM,) else None if "$" in route.path else bodies.get(route.method)
+    body = parts.pop("body", usual)
+    headers = {"content-type": route.body[0] if route.body else "", "if-match": f'W/"{place[1]}"'}
+    if route.method == "POST":
+        del headers["if-match"]
+    return platform.call(route.method, at(route, place), body, headers=headers | parts.pop("headers", {}), **parts)
+
+
+def refused(platform: Platform, reply: Reply, status: int) -> None:
+    """Nothing is answered, written or put on record as granted."""
+    assert reply.status == status, reply.body
+    if reply.body:
+        outcome(reply.json)
+    assert MARK not in reply.body
+    assert len(platform.versions()) == 1
+    assert not [item for item in platform.audit(outcome="success") if item["interaction"] != "create"]
+
+
+@pytest.mark.parametrize("name", ["shoe-size", "_elements", "identifier:of-type", "_has:Observation:patient:code", ""])
+@pytest.mark.parametrize("route", FHIR_ROUTES, ids=named)
+def test_unknown_parameters_are_refused(platform: Platform, place: tuple[str, str], route: Route, name: str) -> None:
+    refused(platform, call(platform, route, place, query=f"{name}=x&_format=json"), 400)
+
+
+@pytest.mark.parametrize("route", [route for route in FHIR_ROUTES if not route.searches], ids=named)
+def test_only_a_search_can_be_lenient(platform: Platform, place: tuple[str, str], route: Route) -> None:
+    refused(platform, call(platform, route, place, query="shoe-size=38", headers=LENIENT), 400)
+
+
+@pytest.mark.parametrize("route", [route for route in FHIR_ROUTES if route.method != "POST"], ids=named)
+def test_general_parameters_are_taken_everywhere(platform: Platform, place: tuple[str, str], route: Route) -> None:
+    reply = call(platform, route, place, query="_format=json&_pretty=true")
+    assert reply.status == (404 if "DocumentReference/" in route.path else 204 if route.method == "DELETE" else 200)
+
+
+@pytest.mark.parametrize("query", ["_format=xml", "_pretty=maybe"])
+@pytest.mark.parametrize("route", FHIR_ROUTES, ids=named)
+def test_general_parameters_have_to_make_sense(
+    platform: Platform, place: tuple[str, str], route: Route, query: str
+) -> None:
+    refused(platform, call(platform, route, place, query=query), 406 if "format" in query else 400)
+
+
+@pytest.mark.parametrize(
+    "sent", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "garbage", FORM]
+)
+@pytest.mark.parametrize("route", BODIES, ids=named)
+def test_a_body_of_another_media_type_is_refused(
+    platform: Platform, place: tuple[str, str], route: Route, sent: str
+) -> None:
+    if sent in route.body:
+        sent = "application/json"
+    body = "family=Nobody" if route.searches else json.dumps(patient(id=place[0]))
+    refused(platform, call(platform, route, place, body=body, headers={"content-type": sent}), 415)
+
+
+@pytest.mark.parametrize("body", [None, ""])
+@pytest.mark.parametrize("route", [route for route in BODIES if "$" not in route.path], ids=named)
+def test_an_empty_body_is_refused(platform: Platform, place: tuple[str, str], route: Route, body: str | None) -> None:
+    refused(platform, call(platform, route, place, body=body), 400)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "SEARCH", "get\n"])
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
+def test_a_method_that_no_route_has(platform: Platform, place: tuple[str, str], path: str, method: str) -> None:
+    known = {route.method for route in ROUTES if route.path == path}
+    if method in known or (method == "HEAD" and "GET" in known):
+        return
+    reply = platform.call(method, path.format(id=place[0], vid=place[1], region="us-east-1"), patient(id=place[0]))
+    refused(platform, reply, 405)
+    assert set(reply.headers["allow"].split(", ")) == known | {"OPTIONS"} | ({"HEAD"} if "GET" in known else set())
+
+
+@pytest.mark.parametrize("route", [route for route in SEARCHES if route.method == "GET"], ids=named)
+def test_criteria_in_the_body_of_a_get_are_refused(platform: Platform, place: tuple[str, str], route: Route) -> None:
+    refused(platform, call(platform, route, place, body="family=Nobody", headers={"content-type": FORM}), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (None, 404),
+        ({"resourceType": "Parameters"}, 404),
+        ({"resourceType": "Parameters", "parameter": [{"name": "x"}]}, 400),
+        ({}, 400),
+        ("null", 400),
+        ("{", 400),
+    ],
+)
+def test_an_operation_that_takes_no_parameters(platform: Platform, body: object, status: int) -> None:
+    assert platform.call("POST", "/fhir/DocumentReference/1/$complete", body).status == status
+
+
+def test_a_form_and_the_url_are_one_search(platform: Platform, place: tuple[str, str]) -> None:
+    path, headers = "/fhir/Patient/_search", {"content-type": f"{FORM}; charset=utf-8"}
+    assert platform.call("POST", path, "family=zub", headers=headers).json["total"] == 1
+    assert platform.call("POST", path, "family=zub", headers=headers, query="gender=male").json["total"] == 0
+    assert platform.call("POST", path, "family=zub&_format=xml", headers=headers).status == 406
+    html = {**headers, "accept": "text/html"}
+    assert platform.call("POST", path, "family=zub", headers=html).status == 406
+    written = platform.call("POST", path, "family=zub&_format=application/json", headers=html)
+    assert (written.status, written.headers["content-type"]) == (200, "application/json")
+    assert platform.call("POST", path, "%ff", headers=headers).status == 400
+
+
+class TestLenient:
+    def test_what_is_not_known_is_dropped_and_named(self, platform: Platform, place: tuple[str, str]) -> None:
+        query = "family=zub&shoe-size=38&_include=Patient:link&shoe-size=39&_count=1"
+        found = platform.call("GET", "/fhir/Patient", headers=LENIENT, query=query).json
+        match, said = found["entry"]
+        assert (match["resource"]["id"], match["search"]) == (place[0], {"mode": "match"})
+        assert (said["resource"]["resourceType"], said["search"]) == ("OperationOutcome", {"mode": "outcome"})
+        issues = said["resource"]["issue"]
+        assert [issue["severity"] for issue in issues] == ["warning", "warning"]
+        assert ["shoe-size" in issues[0]["diagnostics"], "_include" in issues[1]["diagnostics"]] == [True, True]
+        assert [link["url"].partition("?")[2] for link in found["link"]] == ["family=zub&_count=1"]
+        assert found["total"] == 1
+
+    def test_pages_go_on_without_it(self, platform: Platform) -> None:
+        for _ in range(3):
+            platform.create()
+        first = platform.call("GET", "/fhir/Patient", headers=LENIENT, query="family=ex&x=1&_count=2").json
+        (following,) = [link["url"].partition("?")[2] for link in first["link"] if link["relation"] == "next"]
+        second = platform.call("GET", "/fhir/Patient", query=following)
+        assert (second.status, len(second.json["entry"])) == (200, 1)
+
+    @pytest.mark.parametrize(
+        "query", ["x=1", "x=1&_count=5", "x=1&_sort=_lastUpdated", "_include=a", "_summary=count&x=1"]
+    )
+    @pytest.mark.parametrize("kind", ["Patient", "DocumentReference", "AuditEvent"])
+    def test_without_a_criterion_left_it_is_refused(
+        self, platform: Platform, place: tuple[str, str], kind: str, query: str
+    ) -> None:
+        query = query.replace("&_sort=_lastUpdated", "") if kind == "AuditEvent" else query
+        refused(platform, platform.call("GET", f"/fhir/{kind}", headers=LENIENT, query=query), 400)
+
+    def test_a_form(self, platform: Platform, place: tuple[str, str]) -> None:
+        headers = LENIENT | {"content-type": FORM}
+        found = platform.call("POST", "/fhir/Patient/_search", "family=zub&x=1", headers=headers).json
+        assert [entry["search"]["mode"] for entry in found["entry"]] == ["match", "outcome"]
+        assert platform.call("POST", "/fhir/Patient/_search", "x=1", headers=headers).status == 400
+
+    def test_the_trail(self, platform: Platform, place: tuple[str, str]) -> None:
+        query = f"patient={place[0]}&entity-name=x"
+        found = platform.call("GET", "/fhir/AuditEvent", headers=LENIENT, query=query).json
+        assert [entry["search"]["mode"] for entry in found["entry"]] == ["match", "outcome"]
+
+    @pytest.mark.parametrize(
+        "query", ["family:exact=zub", "family=zub&family:contains=z", "birthdate=ne1970", "_sort=x"]
+    )
+    def test_what_is_known_has_to_be_understood(self, platform: Platform, place: tuple[str, str], query: str) -> None:
+        refused(platform, platform.call("GET", "/fhir/Patient", headers=LENIENT, query=query), 400)
+
+    @pytest.mark.parametrize(
+        ("prefer", "status"),
+        [
+            ("handling=lenient", 200),
+            ('respond-async; wait="10, 20", Handling = "lenient"', 200),
+            ("handling=lenient; x=y, handling=strict", 200),
+            ("handling=strict, handling=lenient", 400),
+            ('foo="handling=lenient"', 400),
+            ("handling", 400),
+            ("", 400),
+        ],
+    )
+    def test_preferences(self, platform: Platform, prefer: str, status: int) -> None:
+        reply = platform.call("GET", "/fhir/Patient", headers={"prefer": prefer}, query="family=zub&x=1")
+        assert reply.status == status
+
+    def test_a_name_that_is_none_is_not_repeated(self, platform: Platform) -> None:
+        query = f"family=zub&%3Cscript%3E{MARK}=1&{'y' * 300}=2"
+        reply = platform.call("GET", "/fhir/Patient", headers=LENIENT, query=query)
+        assert reply.status == 200
+        assert [part for part in ("script", MARK, "yyy") if part in reply.body] == []
