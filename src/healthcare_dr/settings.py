@@ -29,6 +29,8 @@ HEALTH_CHECK_INTERVALS = (10, 30)
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$", max_length=254)]
+# Auth0 has customers name their claims by URLs.
+Claim = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/@|#-]{1,200}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
@@ -43,7 +45,8 @@ ALLOWED = {
     "secondary_cidr": "an IPv4 network from /16 to /20, such as 10.1.0.0/16",
     "health_check_interval": "10 or 30 (seconds)",
     "operations_emails": "e-mail addresses, separated by commas",
-    "oidc_issuer": "an https:// address without query or trailing slash",
+    "oidc_issuer": "an https:// address without query, written exactly as in the tokens' iss",
+    "tenant_claim": "the name of a claim: 1 to 200 of A-Z, a-z, 0-9 and . _ ~ : / @ | # -",
     "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
     "account_id": "12 digits",
     "emulator_ends_with": "the id of a process",
@@ -81,6 +84,7 @@ class Settings(BaseSettings):
 
     oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
     oidc_audience: str = Field("healthcare-dr", min_length=1, max_length=256)
+    tenant_claim: Claim = "tenant"
 
     operations_emails: Annotated[tuple[Email, ...], NoDecode] = ()
     replication_lag_seconds: int = Field(60, ge=1, le=900, description="seconds")
@@ -131,7 +135,7 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _https_issuer(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https://[^\s?#]+[^\s?#/]", value):
+        if value and not re.fullmatch(r"https://[^\s?#/][^\s?#]*", value):
             raise ValueError("not an issuer")
         return value
 

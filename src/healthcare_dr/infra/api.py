@@ -52,7 +52,16 @@ def patient_api(
 
     `after` holds what has to exist before the function is created.
     """
-    function = lambda_function(stack, site, PATIENT_API, asset=asset, role=role, key=key, after=after)
+    function = lambda_function(
+        stack,
+        site,
+        PATIENT_API,
+        asset=asset,
+        role=role,
+        key=key,
+        after=after,
+        variables={"TENANT_CLAIM": site.settings.tenant_claim},
+    )
     alias = LambdaAlias(
         stack,
         "patient_api_live",

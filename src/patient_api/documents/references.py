@@ -99,8 +99,8 @@ class DocumentReferences:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, with an address to download the document from, where there is one."""
-        known = known_to(request)
         event = self._gate.admit(request, Action.READ, "read", DOCUMENT, id)
+        known = known_to(request)
         document, event = self._document(event, id, known)
         self._gate.keep(event)
         try:
