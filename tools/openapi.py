@@ -65,7 +65,7 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ETag": ("The version.", ETAG),
     "Last-Modified": ("When it was written.", {"type": "string"}),
-    "Location": ("Where that version is.", {"type": "string", "pattern": "^/fhir/"}),
+    "Location": ("Where that version is.", {"type": "string", "format": "uri", "pattern": "^https://.+/fhir/"}),
     "Retry-After": ("Seconds.", {"type": "integer", "minimum": 1}),
 }
 INTERACTIONS_ON_VERSIONS: Final = frozenset({"create", "read", "vread", "update", "patch", "delete"})

@@ -12,6 +12,7 @@ from pathlib import Path
 from healthcare_dr.emulator import checks as health_checks
 from healthcare_dr.emulator import conditions
 from healthcare_dr.emulator.asking import SECRET_HEADER
+from healthcare_dr.emulator.called_address import API_PATH
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import make_secrets, root_secret
 from healthcare_dr.emulator.free import refuse_taken
@@ -252,7 +253,7 @@ class Emulator:
 
     def api_url(self, api_id: str) -> str:
         """The address that reaches an HTTP API's `$default` stage; verify it against `certificate`."""
-        return f"{self._ports.endpoint}/_aws/execute-api/{api_id}"
+        return f"{self._ports.endpoint}{API_PATH}{api_id}"
 
     @property
     def certificate(self) -> Path:

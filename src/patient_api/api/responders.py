@@ -21,8 +21,7 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
-        # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
-        "createDocument": lambda request: Answer.version(services.documents.create(request).version, status=201),
+        "createDocument": lambda request: _announced(request, services),
         # Its tag is that of the version, but an address to download from serves for minutes: no answer is left out.
         "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
         "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
@@ -57,6 +56,11 @@ def _capabilities(request: Request) -> Answer:
 def _created(request: Request, services: Services) -> Answer:
     made = services.creation.create(request)
     return Answer.written(made.version, request, status=201 if made.fresh else 200)
+
+
+def _announced(request: Request, services: Services) -> Answer:
+    # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
+    return Answer.version(services.documents.create(request).version, status=201, base=request.base)
 
 
 def _read(request: Request, version: Version) -> Answer:

@@ -89,6 +89,8 @@ FIXES: tuple[Callable[[], None], ...] = (
     lambda_workers.start_functions_as_forks,
     lambda_workers.invoke_in_one_thread,
     lambda_workers.invoke_on_threads_that_exist,
+    # After the last one, whose function it calls.
+    apigateway.tell_functions_which_address_was_called,
 )
 
 

@@ -1,12 +1,15 @@
 """API Gateway: HTTP APIs."""
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from ministack.core.arn import execute_api_route_arn
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import apigateway, lambda_svc
+
+from healthcare_dr.emulator.called_address import called_address
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -86,3 +89,19 @@ def ask_the_function_for_permission() -> None:
         return response
 
     apigateway._invoke_lambda_proxy = invoke
+
+
+def tell_functions_which_address_was_called() -> None:
+    """Every function was told the domain name `<id>.execute-api.localhost`, whatever name the client had called: links
+    that it built from that led to a name which does not resolve. On AWS `domainName` and `host` are the client's."""
+    inner = apigateway.run_reentrant
+
+    async def run(work: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        called = called_address()
+        for event in args:
+            if called and isinstance(event, dict) and "domainName" in event.get("requestContext", {}):
+                event["requestContext"]["domainName"] = called
+                event["headers"]["host"] = called.partition("/")[0]
+        return await inner(work, *args, **named)
+
+    apigateway.run_reentrant = run

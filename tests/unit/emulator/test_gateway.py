@@ -1,0 +1,114 @@
+"""An HTTP API of the embedded AWS presents requests to its function as API Gateway does: address and claims."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from joserfc import jwt
+
+from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.called_address import CALLED_HEADER
+from healthcare_dr.emulator.tokens import load_key
+
+Clients = Callable[..., Any]
+
+ECHO = """
+import json
+
+def handler(event, context):
+    print("called")
+    return {"statusCode": 200, "body": json.dumps(event)}
+"""
+
+
+def web(emulator: Emulator) -> httpx.Client:
+    return httpx.Client(verify=ssl.create_default_context(cafile=str(emulator.certificate)), trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def api(emulator: Emulator, mended: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
+    """The id of an API, as the platform has it: no route lists scopes."""
+    issuer = emulator.issuer()
+    routes = {"GET /health": {}, "GET /fhir/{type}": {"issuer": issuer}, "GET /slash": {"issuer": f"{issuer}/"}}
+    return make_api(mended, make_function(mended, "gateway-echo", ECHO), routes, permitted=True)
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[httpx.Client]:
+    with web(emulator) as client:
+        yield client
+
+
+def token(emulator: Emulator, **claims: object) -> Mapping[str, str]:
+    """An Authorization header, with claims beside those that any token has."""
+    key = load_key(emulator.home / "keys" / "token.key")
+    now = int(time.time())
+    usual = {"iss": emulator.issuer(), "aud": "healthcare-dr", "sub": "s", "iat": now, "exp": now + 600}
+    signed = jwt.encode({"alg": "RS256", "kid": key.kid}, {**usual, **claims}, key)
+    return {"Authorization": f"Bearer {signed}"}
+
+
+def told(response: httpx.Response) -> tuple[str, str, str]:
+    assert response.status_code == 200, response.text
+    event = response.json()
+    return event["requestContext"]["domainName"], event["headers"]["host"], event["rawPath"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_path_that_stands_for_a_domain_name_is_told_to_the_function(
+    emulator: Emulator, client: httpx.Client, api: str, host: str
+) -> None:
+    address = f"https://{host}:{emulator.port}/_aws/execute-api/{api}"
+    spoofed = {CALLED_HEADER.decode(): "evil.example"}
+    called = (f"{host}:{emulator.port}/_aws/execute-api/{api}", f"{host}:{emulator.port}", "/health")
+    assert told(client.get(f"{address}/health?a=1", headers=spoofed)) == called
+
+
+def test_the_host_that_the_client_called_is_told_to_the_function(
+    emulator: Emulator, client: httpx.Client, api: str
+) -> None:
+    host = f"{api}.execute-api.localhost:{emulator.port}"
+    response = client.get(f"https://127.0.0.1:{emulator.port}/health", headers={"Host": host})
+    assert told(response) == (host, host, "/health")
+
+
+def test_without_the_fix_functions_are_told_a_name_that_nobody_called(
+    unfixed_emulator: Emulator, as_is: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
+) -> None:
+    api = make_api(as_is, make_function(as_is, "gateway-echo", ECHO), {"GET /health": {}}, permitted=True)
+    with web(unfixed_emulator) as client:
+        assert told(client.get(f"{unfixed_emulator.api_url(api)}/health"))[0] == f"{api}.execute-api.localhost"
+
+
+@pytest.mark.parametrize("scopes", [{}, {"scope": "openid"}, {"scp": ["a"]}, {"scope": "system/Patient.r"}])
+def test_a_route_without_scopes_admits_any_valid_token(
+    emulator: Emulator, client: httpx.Client, api: str, scopes: Mapping[str, object]
+) -> None:
+    address = f"{emulator.api_url(api)}/fhir/Patient"
+    assert client.get(address, headers=token(emulator, **scopes)).status_code == 200
+    assert client.get(address, headers=token(emulator, **scopes, exp=int(time.time()) - 1)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("claim", "handed_on"),
+    [("a b", "a b"), (["a", "b"], "[a b]"), (["a"], "[a]"), ([], "[]"), (7, "7"), (True, "true")],
+)
+def test_claims_are_handed_on_as_strings(
+    emulator: Emulator, client: httpx.Client, api: str, claim: object, handed_on: str
+) -> None:
+    names = ("scope", "scp", "https://example.com/tenant")
+    response = client.get(
+        f"{emulator.api_url(api)}/fhir/Patient", headers=token(emulator, **dict.fromkeys(names, claim))
+    )
+    claims = response.json()["requestContext"]["authorizer"]["jwt"]["claims"]
+    assert {claims[name] for name in names} == {handed_on}
+
+
+def test_an_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.Client, api: str) -> None:
+    slash, address = f"{emulator.issuer()}/", emulator.api_url(api)
+    assert client.get(f"{address}/slash", headers=token(emulator, iss=slash)).status_code == 200
+    assert client.get(f"{address}/slash", headers=token(emulator)).status_code == 401
+    assert client.get(f"{address}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
