@@ -19,6 +19,8 @@ class Environment:
     peer_role_arn: str
     index_key: str
     log_level: str
+    issuer: str = ""
+    """Of the callers' tokens; empty where they sign with IAM credentials, and in functions that serve no callers."""
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Self:
@@ -34,4 +36,5 @@ class Environment:
             peer_role_arn=variables["PEER_ROLE_ARN"],
             index_key=variables["INDEX_KEY_ALIAS"],
             log_level=variables["LOG_LEVEL"],
+            issuer=variables.get("OIDC_ISSUER", ""),
         )

@@ -86,8 +86,9 @@ def compute_mutations() -> Iterator[Mutation]:
             f"{stack}-reserved-variable", "function-environment",
             put(stack, FUNCTION, "patient_api", "environment.variables.AWS_REGION", "us-east-1"), ("R2.4", "D2"),
         )  # fmt: skip
-        claimless = drop(stack, FUNCTION, "patient_api", "environment.variables.TENANT_CLAIM")
-        yield Mutation(f"{stack}-no-tenant-claim", "function-environment", claimless, ("R2.4",))
+        for variable in ("TENANT_CLAIM", "OIDC_ISSUER"):
+            unset = drop(stack, FUNCTION, "patient_api", f"environment.variables.{variable}")
+            yield Mutation(f"{stack}-no-{variable}", "function-environment", unset, ("R2.4",))
         yield Mutation(
             f"{stack}-vpc", "function-outside-vpc",
             put(stack, FUNCTION, "patient_api", "vpc_config", [{"subnet_ids": ["a"]}]), ("R2.5",),

@@ -51,6 +51,8 @@ def discovery(issuer: str) -> dict[str, Any]:
         "issuer": issuer,
         "jwks_uri": f"{issuer}/jwks.json",
         "response_types_supported": ["token"],
+        # No address gives tokens out: `hdr token` signs them.
+        "grant_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
     }

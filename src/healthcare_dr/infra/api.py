@@ -13,7 +13,7 @@ from cdktn_provider_aws.lambda_function import LambdaFunction
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 
 from healthcare_dr.infra.function import Asset, Shape, lambda_function
-from healthcare_dr.infra.gateway import routes, stage
+from healthcare_dr.infra.gateway import ISSUER, routes, stage
 from healthcare_dr.infra.site import Site
 
 PATIENT_API = Shape(
@@ -60,7 +60,7 @@ def patient_api(
         role=role,
         key=key,
         after=after,
-        variables={"TENANT_CLAIM": site.settings.tenant_claim},
+        variables={"TENANT_CLAIM": site.settings.tenant_claim, "OIDC_ISSUER": ISSUER},
     )
     alias = LambdaAlias(
         stack,

@@ -22,6 +22,7 @@ from cdktn_provider_aws.kms_key import KmsKey
 from healthcare_dr.infra.site import Site
 
 # The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
+ISSUER = "${var.oidc_issuer}"
 ISSUER_GIVEN = 'var.oidc_issuer != ""'
 # Open: Route 53 signs nothing, and what the API can do and where tokens come from is public.
 _OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration")

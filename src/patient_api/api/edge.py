@@ -16,7 +16,6 @@ from patient_api.journal import Journal
 UNMATCHED: Final = "unmatched"
 RETRY_SECONDS: Final = "2"
 
-_FHIR: Final = "/fhir/"
 _ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_BODY)}
 
 Responder = Callable[..., Answer]
@@ -47,7 +46,7 @@ class Api:
                 match = find(request.method, request.path)
                 route = match.route.path
                 # A caller without the right is refused by the gate, which audits it, whatever the request's form.
-                if route.startswith(_FHIR) and _granted(request, match):
+                if match.route.fhir and _granted(request, match):
                     written = media_type(request)
                     # A search looks at its parameters itself: it knows more of them, and may drop some.
                     if not match.route.searches:

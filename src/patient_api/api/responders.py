@@ -17,6 +17,7 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "getHealth": lambda _: _health(services),
         "getDrain": lambda _, region: _drain(services, region),
         "getCapabilities": _capabilities,
+        "getSmartConfiguration": lambda _: Answer.plain(200, services.smart.document()),
         "createPatient": lambda request: _created(request, services),
         "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),

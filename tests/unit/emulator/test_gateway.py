@@ -1,5 +1,6 @@
 """An HTTP API of the embedded AWS presents requests to its function as API Gateway does: address and claims."""
 
+import json
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -112,3 +113,22 @@ def test_an_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.C
     assert client.get(f"{address}/slash", headers=token(emulator, iss=slash)).status_code == 200
     assert client.get(f"{address}/slash", headers=token(emulator)).status_code == 401
     assert client.get(f"{address}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
+
+
+DISCOVERS = """
+import json, urllib.request
+
+def handler(event, context):
+    print("called")
+    with urllib.request.urlopen({address!r}, timeout=5) as answer:
+        return json.load(answer)
+"""
+
+
+def test_a_function_can_read_what_the_issuer_publishes(
+    emulator: Emulator, mended: Clients, make_function: Callable[..., str]
+) -> None:
+    source = DISCOVERS.format(address=f"{emulator.issuer()}/.well-known/openid-configuration")
+    function = make_function(mended, "gateway-discovers", source)
+    answer = mended("lambda").invoke(FunctionName=function)
+    assert json.load(answer["Payload"])["issuer"] == emulator.issuer()
