@@ -29,6 +29,8 @@ HEALTH_CHECK_INTERVALS = (10, 30)
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$", max_length=254)]
+# As browsers send it: without a path.
+Origin = Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9.-]+(:\d{1,5})?$", max_length=253)]
 # Auth0 has customers name their claims by URLs.
 Claim = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/@|#-]{1,200}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -47,6 +49,7 @@ ALLOWED = {
     "operations_emails": "e-mail addresses, separated by commas",
     "oidc_issuer": "an https:// address without query, written exactly as in the tokens' iss",
     "tenant_claim": "the name of a claim: 1 to 200 of A-Z, a-z, 0-9 and . _ ~ : / @ | # -",
+    "cors_origins": "https:// origins without a path, such as https://app.example.com, separated by commas",
     "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
     "account_id": "12 digits",
     "emulator_ends_with": "the id of a process",
@@ -85,6 +88,7 @@ class Settings(BaseSettings):
     oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
     oidc_audience: str = Field("healthcare-dr", min_length=1, max_length=256)
     tenant_claim: Claim = "tenant"
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field((), description="empty: no browser application")
 
     operations_emails: Annotated[tuple[Email, ...], NoDecode] = ()
     replication_lag_seconds: int = Field(60, ge=1, le=900, description="seconds")
@@ -120,9 +124,9 @@ class Settings(BaseSettings):
         del settings_cls, file_secret_settings
         return init_settings, env_settings, dotenv_settings
 
-    @field_validator("operations_emails", mode="before")
+    @field_validator("operations_emails", "cors_origins", mode="before")
     @classmethod
-    def _split_emails(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("primary_cidr", "secondary_cidr")

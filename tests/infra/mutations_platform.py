@@ -86,7 +86,7 @@ def compute_mutations() -> Iterator[Mutation]:
             f"{stack}-reserved-variable", "function-environment",
             put(stack, FUNCTION, "patient_api", "environment.variables.AWS_REGION", "us-east-1"), ("R2.4", "D2"),
         )  # fmt: skip
-        for variable in ("TENANT_CLAIM", "OIDC_ISSUER"):
+        for variable in ("TENANT_CLAIM", "OIDC_ISSUER", "CORS"):
             unset = drop(stack, FUNCTION, "patient_api", f"environment.variables.{variable}")
             yield Mutation(f"{stack}-no-{variable}", "function-environment", unset, ("R2.4",))
         yield Mutation(

@@ -16,6 +16,10 @@ def route_mutations() -> Iterator[Mutation]:
                 yield Mutation(f"{stack}-{name}-scopes-{form}", "routes-without-scopes", scoped, ("C6",))
         for name in ("route_get_fhir_type_id_history", "route_options_proxy", "route_default"):
             yield Mutation(f"{stack}-no-{name}", "complete-routes", remove(stack, route, name), ("C6",))
+        for name, allowed in (("any", ["*"]), ("unasked", ["https://app.example.com"])):
+            block = {"allow_origins": allowed, "expose_headers": ["etag", "location", "last-modified", "retry-after"]}
+            crossed = put(stack, "aws_apigatewayv2_api", "patient_http_api", "cors_configuration", block)
+            yield Mutation(f"{stack}-cors-{name}", "cors-origins", crossed, ("C6",))
         opened = add(stack, route, "open_audit", {"route_key": "GET /fhir/AuditEvent", "authorization_type": "NONE"})
         yield Mutation(f"{stack}-audit-open", "closed-routes", opened, ("C6",))
         for told in ("$context.path", "$request.querystring.family"):

@@ -58,6 +58,11 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_OIDC_ISSUER", "https://issuer.example.org/?a=b", "without query"),
         ("HDR_OIDC_ISSUER", "https:///realm", "an https:// address"),
         ("HDR_TENANT_CLAIM", "a b", "the name of a claim"),
+        ("HDR_CORS_ORIGINS", "*", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "https://*", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "https://app.example.com/", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "https://app.example.com, http://app.example.com", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "null", "https:// origins"),
         ("HDR_TENANT_CLAIM", "${x}", "the name of a claim"),
         ("HDR_LOG_RETENTION_DAYS", "31", "one of 1, 3, 5"),
         ("HDR_AUDIT_RETENTION_DAYS", "2190", "2192"),
@@ -81,6 +86,12 @@ def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
     assert value.rsplit(",", 1)[-1].strip() in text
     assert says in text
     assert "\n" not in text
+
+
+def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().cors_origins == ()
+    monkeypatch.setenv("HDR_CORS_ORIGINS", "https://app.example.com:8443, https://other.example.com,")
+    assert load_settings().cors_origins == ("https://app.example.com:8443", "https://other.example.com")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 from cdktn import TerraformStack, TerraformVariable
-from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api
+from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api, Apigatewayv2ApiCorsConfiguration
 from cdktn_provider_aws.apigatewayv2_authorizer import (
     Apigatewayv2Authorizer,
     Apigatewayv2AuthorizerJwtConfiguration,
@@ -51,6 +51,17 @@ def _with_heads(routes: Iterable[str]) -> tuple[str, ...]:
 OPEN_ROUTES = (*_with_heads(_OPEN), "OPTIONS /{proxy+}")
 # Without scopes: the function decides what a token grants, and audits a refusal (decision 0025).
 AUTHENTICATED_ROUTES = _with_heads(_AUTHENTICATED)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+# What browsers send, and show to an application, only if it is listed. In lower case, as API Gateway keeps them.
+REQUEST_HEADERS = (
+    "accept", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "if-modified-since",
+    "if-none-exist", "if-none-match", "if-unmodified-since", "merges", "minimum-version", "prefer",
+)  # fmt: skip
+EXPOSED_HEADERS = (
+    "accept-encoding", "accept-patch", "allow", "apigw-requestid", "etag", "last-modified", "location", "retry-after",
+    "www-authenticate",
+)  # fmt: skip
+PREFLIGHT_SECONDS = 3600
 # Whatever has no route of its own.
 DEFAULT_ROUTE = "$default"
 # Neither path nor query: ids and search values are patient data, the route's pattern is not.
@@ -68,6 +79,22 @@ ACCESS_LOG = {
 }
 # API Gateway reads a claim of another name as a path of names, or not at all.
 _LOGGED_CLAIM = re.compile(r"[A-Za-z0-9_]+")
+
+
+def cors(site: Site) -> Apigatewayv2ApiCorsConfiguration | None:
+    """What browser applications of the configured origins may do; None without such origins.
+
+    Without credentials: tokens are sent in a header, by the application itself.
+    """
+    if not site.settings.cors_origins:
+        return None
+    return Apigatewayv2ApiCorsConfiguration(
+        allow_origins=list(site.settings.cors_origins),
+        allow_methods=list(METHODS),
+        allow_headers=list(REQUEST_HEADERS),
+        expose_headers=list(EXPOSED_HEADERS),
+        max_age=PREFLIGHT_SECONDS,
+    )
 
 
 def routes(stack: TerraformStack, site: Site, http: Apigatewayv2Api, *, integration_id: str) -> None:

@@ -16,7 +16,7 @@ def responders(services: Services) -> Mapping[str, Responder]:
     return {
         "getHealth": lambda _: _health(services),
         "getDrain": lambda _, region: _drain(services, region),
-        "getCapabilities": _capabilities,
+        "getCapabilities": lambda request: _capabilities(request, services),
         "getSmartConfiguration": lambda _: Answer.plain(200, services.smart.document()),
         "createPatient": lambda request: _created(request, services),
         "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
@@ -46,12 +46,12 @@ def _drain(services: Services, region: str) -> Answer:
     return Answer.plain(200 if drained else 404, {"drained": drained})
 
 
-def _capabilities(request: Request) -> Answer:
+def _capabilities(request: Request, services: Services) -> Answer:
     from patient_api.api.capabilities import statement
 
     if any(name == "mode" and value != "full" for name, value in request.parameters_of_query()):
         raise Malformed("mode must be full.")
-    return Answer(200, statement(request.base))
+    return Answer(200, statement(request.base, cors=services.cors))
 
 
 def _created(request: Request, services: Services) -> Answer:

@@ -152,6 +152,11 @@ class Services:
         regions = {self._environment.region, self._environment.peer_region}
         return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
 
+    @property
+    def cors(self) -> bool:
+        """Whether browser applications of other origins may call the API."""
+        return self._environment.cors
+
     @cached_property
     def smart(self) -> "SmartConfiguration":
         """Where clients get their tokens."""

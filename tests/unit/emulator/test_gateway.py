@@ -3,6 +3,7 @@
 import json
 import ssl
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -113,6 +114,66 @@ def test_an_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.C
     assert client.get(f"{address}/slash", headers=token(emulator, iss=slash)).status_code == 200
     assert client.get(f"{address}/slash", headers=token(emulator)).status_code == 401
     assert client.get(f"{address}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
+
+
+ORIGIN = "https://app.example.com"
+PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "if-match"}
+ROUTES: Mapping[str, Mapping[str, Any]] = {"OPTIONS /{proxy+}": {}, "GET /fhir/{type}": {}}
+CORS = {
+    "AllowOrigins": [ORIGIN],
+    "AllowMethods": ["GET", "PUT"],
+    "AllowHeaders": ["authorization", "if-match"],
+    "ExposeHeaders": ["etag", "location"],
+    "MaxAge": 3600,
+}
+
+
+def crossed(client: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
+    api = make_api(client, make_function(client, f"cors-{uuid.uuid4().hex}", ECHO), ROUTES, permitted=True)
+    client("apigatewayv2").update_api(ApiId=api, CorsConfiguration=CORS)
+    return api
+
+
+def test_a_preflight_is_answered_by_the_gateway_and_answers_carry_its_headers(
+    emulator: Emulator,
+    client: httpx.Client,
+    mended: Clients,
+    make_function: Callable[..., str],
+    make_api: Callable[..., str],
+) -> None:
+    address = f"{emulator.api_url(crossed(mended, make_function, make_api))}/fhir/Patient"
+    preflight = client.options(address, headers=PREFLIGHT)
+    assert (preflight.status_code, preflight.content) == (204, b"")
+    assert preflight.headers["access-control-allow-origin"] == ORIGIN
+    assert preflight.headers["access-control-allow-methods"] == "GET,PUT"
+    assert preflight.headers["access-control-allow-headers"] == "authorization,if-match"
+    assert preflight.headers["access-control-max-age"] == "3600"
+    answer = client.get(address, headers={"Origin": ORIGIN})
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-expose-headers"] == "etag,location"
+    others = {**PREFLIGHT, "Origin": "https://evil.example"}
+    assert "access-control-allow-origin" not in client.options(address, headers=others).headers
+    assert "access-control-allow-origin" not in client.get(address, headers={"Origin": others["Origin"]}).headers
+
+
+def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
+    emulator: Emulator,
+    unfixed_emulator: Emulator,
+    mended: Clients,
+    as_is: Clients,
+    make_function: Callable[..., str],
+    make_api: Callable[..., str],
+) -> None:
+    def routed(target: Emulator, clients: Clients) -> list[bool]:
+        plain = make_api(clients, make_function(clients, "gateway-plain", ECHO), ROUTES, permitted=True)
+        asked = [(crossed(clients, make_function, make_api), {}), (plain, {}), (plain, PREFLIGHT)]
+        with web(target) as client:
+            answers = [client.options(f"{target.api_url(api)}/fhir/Patient", headers=head) for api, head in asked]
+        methods = [each.json()["requestContext"]["http"]["method"] for each in answers if each.status_code == 200]
+        return [method == "OPTIONS" for method in methods]
+
+    assert routed(emulator, mended) == [True, True, True]
+    assert routed(unfixed_emulator, as_is) == []
 
 
 DISCOVERS = """

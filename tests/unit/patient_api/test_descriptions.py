@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from openapi import DOCUMENT_FILE, document, text
 
-from healthcare_dr.infra.gateway import AUTHENTICATED_ROUTES, OPEN_ROUTES
+from healthcare_dr.infra.gateway import AUTHENTICATED_ROUTES, EXPOSED_HEADERS, METHODS, OPEN_ROUTES, REQUEST_HEADERS
+from patient_api.api.capabilities import statement as capabilities
 from patient_api.api.responders import responders
 from patient_api.api.routes import ROUTES
 from patient_api.search.catalogue import PARAMETERS
@@ -42,6 +43,26 @@ def test_the_statement_names_each_search_parameter(statement: dict[str, Any], pl
             value = {"date": "2027-01-15", "birthdate": "2020", "_lastUpdated": "gt2020"}.get(name, "1")
             reply = platform.call("GET", f"/fhir/{found['type']}", query=f"{name}={value}")
             assert reply.status == 200, (found["type"], name, reply.body)
+
+
+@pytest.mark.parametrize("cors", [False, True])
+def test_the_statement_says_whether_browsers_may_call(cors: bool) -> None:
+    security = json.loads(capabilities("https://api.example.com/fhir", cors=cors))["rest"][0]["security"]
+    assert security["cors"] is cors
+
+
+def test_browsers_may_send_and_see_each_header_that_has_a_meaning() -> None:
+    assert {name.lower() for route in ROUTES for name in route.headers} <= set(REQUEST_HEADERS)
+    answered = {
+        name
+        for path in document()["paths"].values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+        for name in answer.get("headers", ())
+    }
+    assert answered >= {"ETag", "Location", "Last-Modified"}
+    assert {name.lower() for name in answered} <= set(EXPOSED_HEADERS)
+    assert {route.method for route in ROUTES} <= set(METHODS)
 
 
 def like(key: str) -> str:

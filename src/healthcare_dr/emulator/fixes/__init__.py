@@ -68,6 +68,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     apigateway.keep_jwt_authorizers_plain,
     apigateway.ask_the_function_for_permission,
     apigateway.cache_route_matches,
+    apigateway.answer_no_options_but_preflights,
     tokens.cache_verified_signatures,
     iam_policies.cache_parsed_policies,
     iam_policies.read_a_caller_only_where_it_matters,

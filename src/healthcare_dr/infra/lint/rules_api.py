@@ -24,6 +24,8 @@ CLOSED_ROUTES = (
     "HEAD /fhir/{type}/{id}/_history", "HEAD /fhir/{type}/{id}/_history/{vid}",
     "$default",
 )  # fmt: skip
+# A client needs them to update what it has read, and to find what it has created.
+EXPOSED = {"etag", "location", "last-modified", "retry-after"}
 # What would bring ids and search values into a log.
 TELLS_OF_PATIENTS = ("$context.path", "$context.requestOverride", "$request.", "queryString", "$context.domainName")
 
@@ -71,6 +73,24 @@ def without_scopes(platform: Platform) -> Problems:
     for route in platform.resources("aws_apigatewayv2_route"):
         if route.get("authorization_scopes"):
             yield route.address, "must not list scopes: the function decides"
+
+
+@rule(
+    "cors-origins", "C6",
+    why="Any page that a user opens may call the API with what it knows of a token, unless its origin is not allowed.",
+)  # fmt: skip
+def cors(platform: Platform) -> Problems:
+    wanted = sorted(platform.settings.cors_origins)
+    for api in platform.resources("aws_apigatewayv2_api"):
+        blocks = api.blocks("cors_configuration")
+        found = sorted(origin for block in blocks for origin in block.get("allow_origins", ()))
+        if found != wanted:
+            yield api.address, f"must allow the origins {wanted}, not {found}"
+        for block in blocks:
+            if block.get("allow_credentials"):
+                yield api.address, "must not allow credentials: a browser adds none to a token"
+            for name in sorted(EXPOSED - set(block.get("expose_headers", ()))):
+                yield api.address, f"must expose {name}"
 
 
 @rule("access-log-private", "C6", "trap 42", why="Paths and queries carry ids, names and dates of birth.")
