@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from healthcare_dr.naming import PRIMARY, SECONDARY
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from infra.mutations import Mutation, add, put, remove
 
 
@@ -26,3 +26,6 @@ def route_mutations() -> Iterator[Mutation]:
             logged = put(stack, stage, "patient_api_stage", "access_log_settings.format",
                          json.dumps({"k": "$context.routeKey", "s": "$context.status", "p": told}))  # fmt: skip
             yield Mutation(f"{stack}-logs-{told}", "access-log-private", logged, ("C6",), (42,))
+    rule = {"bucket": "${aws_s3_bucket.documents_primary.id}", "cors_rule": [{"allowed_origins": ["*"]}]}
+    crossed = add(GLOBAL, "aws_s3_bucket_cors_configuration", "documents_cors_primary", rule)
+    yield Mutation("documents-cors-any", "cors-origins", crossed, ("C6",))

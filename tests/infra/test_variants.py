@@ -62,6 +62,11 @@ def test_the_configured_origins_are_allowed_in_both_regions(everything_on: tuple
             "https://app.example.com",
             "https://other.example.com",
         ]
+    buckets = list(Platform(synthesis.documents(), settings).resources("aws_s3_bucket_cors_configuration"))
+    assert sorted(bucket.region for bucket in buckets) == ["us-east-1", "us-west-2"]
+    documents = synthesis.documents()
+    documents[GLOBAL]["resource"]["aws_s3_bucket_cors_configuration"].popitem()
+    assert {finding.rule.name for finding in check(documents, settings)} == {"cors-origins"}
 
 
 @pytest.mark.requirement("C6")

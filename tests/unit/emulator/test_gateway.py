@@ -176,6 +176,19 @@ def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
     assert routed(unfixed_emulator, as_is) == []
 
 
+def test_a_bucket_lets_browsers_of_its_origins_use_signed_addresses(client: httpx.Client, mended: Clients) -> None:
+    s3, bucket = mended("s3"), f"cors-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket)
+    rule = {"AllowedOrigins": [ORIGIN], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag"]}
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    address = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "a"})
+    preflight = client.options(address, headers={**PREFLIGHT, "Access-Control-Request-Headers": "content-type"})
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    sent = client.put(address, content=b"a", headers={"Origin": ORIGIN})
+    assert (sent.status_code, sent.headers["access-control-expose-headers"]) == (200, "ETag")
+    assert client.options(address, headers={**PREFLIGHT, "Origin": "https://evil.example"}).status_code == 403
+
+
 DISCOVERS = """
 import json, urllib.request
 

@@ -91,6 +91,14 @@ def cors(platform: Platform) -> Problems:
                 yield api.address, "must not allow credentials: a browser adds none to a token"
             for name in sorted(EXPOSED - set(block.get("expose_headers", ()))):
                 yield api.address, f"must expose {name}"
+    configured = list(platform.resources("aws_s3_bucket_cors_configuration"))
+    for bucket in configured:
+        found = sorted(origin for block in bucket.blocks("cors_rule") for origin in block.get("allowed_origins", ()))
+        if found != wanted:
+            yield bucket.address, f"must allow the origins {wanted}, not {found}"
+    for region in platform.settings.regions if wanted else ():
+        if not any(bucket.region == region for bucket in configured):
+            yield region, "no browser application can upload documents"
 
 
 @rule("access-log-private", "C6", "trap 42", why="Paths and queries carry ids, names and dates of birth.")
