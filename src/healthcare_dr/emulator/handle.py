@@ -41,6 +41,8 @@ class Emulator:
     fixed: bool = True
     ends_with: int | None = None
     """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
+    tenant_claim: str = "tenant"
+    """The claim of its tokens that names the tenant."""
 
     @property
     def _layout(self) -> Layout:
@@ -246,6 +248,7 @@ class Emulator:
             issuer=self.issuer(),
             subject=subject,
             tenant=tenant,
+            tenant_claim=self.tenant_claim,
             scopes=scopes,
             audience=audience,
             lifetime=lifetime,

@@ -26,17 +26,19 @@ def sign(
     issuer: str,
     subject: str,
     tenant: str,
+    tenant_claim: str = "tenant",
     scopes: Sequence[str],
     audience: str,
     lifetime: timedelta,
 ) -> str:
-    """A signed token (the claims of RFC 9068, and `tenant`) that is valid from now on for `lifetime`."""
+    """A signed token (the claims of RFC 9068, and `tenant_claim`) that is valid from now on for `lifetime`."""
     now = int(time.time())
     claims = {
+        # First, so that no claim of a tenant replaces one of the others.
+        tenant_claim: tenant,
         "iss": issuer,
         "sub": subject,
         "aud": audience,
-        "tenant": tenant,
         "scope": " ".join(scopes),
         "iat": now,
         "exp": now + int(lifetime.total_seconds()),
