@@ -116,6 +116,29 @@ def test_an_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.C
     assert client.get(f"{address}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
 
 
+def test_a_token_that_is_not_valid_is_refused_as_such(
+    emulator: Emulator,
+    unfixed_emulator: Emulator,
+    as_is: Clients,
+    client: httpx.Client,
+    api: str,
+    make_function: Callable[..., str],
+    make_api: Callable[..., str],
+) -> None:
+    address = f"{emulator.api_url(api)}/fhir/Patient"
+    array = {"Authorization": "Bearer W10.W10.W10"}
+    for headers in (array, {"Authorization": "Bearer a.b.c"}, token(emulator, exp="soon"), token(emulator, aud="b")):
+        refused = client.get(address, headers=headers)
+        assert (refused.status_code, refused.json()) == (401, {"message": "Unauthorized"})
+        assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert client.get(address).headers["www-authenticate"] == "Bearer"
+    routes = {"GET /fhir/{type}": {"issuer": unfixed_emulator.issuer()}}
+    function = make_function(as_is, f"refused-{uuid.uuid4().hex}", ECHO)
+    with web(unfixed_emulator) as direct:
+        address = f"{unfixed_emulator.api_url(make_api(as_is, function, routes, permitted=True))}/fhir/Patient"
+        assert direct.get(address, headers=array).status_code == 500
+
+
 ORIGIN = "https://app.example.com"
 PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "if-match"}
 ROUTES: Mapping[str, Mapping[str, Any]] = {"OPTIONS /{proxy+}": {}, "GET /fhir/{type}": {}}

@@ -70,6 +70,7 @@ FIXES: tuple[Callable[[], None], ...] = (
     apigateway.cache_route_matches,
     apigateway.answer_no_options_but_preflights,
     tokens.cache_verified_signatures,
+    tokens.refuse_malformed_tokens,
     iam_policies.cache_parsed_policies,
     iam_policies.read_a_caller_only_where_it_matters,
     iam_policies.check_a_transactions_actions_once,
