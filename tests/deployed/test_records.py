@@ -128,6 +128,17 @@ def test_clients_learn_without_a_token_who_issues_them(deployed: Deployed, regio
     assert answer.json()["issuer"] == deployed.emulator.issuer()
 
 
+def test_a_preflight_needs_no_token_and_allows_no_origin_that_is_not_configured(
+    deployed: Deployed, region: str
+) -> None:
+    preflight = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
+    with deployed.api(region) as client:
+        answer = client.options("/fhir/Patient/1", headers=preflight)
+    assert answer.status_code == 204
+    assert "PUT" in answer.headers["allow"]
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
 def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis, region: str) -> None:
     written = create(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"
