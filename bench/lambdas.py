@@ -48,6 +48,7 @@ def environment(emulator: Emulator) -> dict[str, str]:
         "KEY_ARN": f"arn:aws:kms:{REGION}:{emulator.account}:key/bench",
         "INDEX_KEY_ALIAS": INDEX_KEY,
         "LOG_LEVEL": "INFO",
+        "TENANT_CLAIM": "tenant",
     }
 
 

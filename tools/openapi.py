@@ -65,7 +65,7 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ETag": ("The version.", ETAG),
     "Last-Modified": ("When it was written.", {"type": "string"}),
-    "Location": ("Where that version is.", {"type": "string", "pattern": "^/fhir/"}),
+    "Location": ("Where that version is.", {"type": "string", "format": "uri", "pattern": "^https://.+/fhir/"}),
     "Retry-After": ("Seconds.", {"type": "integer", "minimum": 1}),
 }
 INTERACTIONS_ON_VERSIONS: Final = frozenset({"create", "read", "vread", "update", "patch", "delete"})
@@ -155,7 +155,6 @@ def text() -> str:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    fhir = route.path.startswith("/fhir/")
     described: dict[str, Any] = {"operationId": route.operation, "summary": route.summary}
     if route.right is not None:
         described["security"] = [{"token": [f"{who}/{route.type}.{route.right}" for who in ("system", "user")]}]
@@ -169,7 +168,7 @@ def _operation(route: Route) -> dict[str, Any]:
             "required": "$" not in route.path,
             "content": {media_type: {"schema": _body(route, media_type)} for media_type in route.body},
         }
-    statuses = sorted({*route.statuses, *(COMMON_STATUSES if fhir else (500, 503))})
+    statuses = sorted({*route.statuses, *(COMMON_STATUSES if route.fhir else (500, 503))})
     described["responses"] = {str(status): _response(route, status) for status in statuses}
     return described
 
@@ -199,7 +198,7 @@ def _asked(route: Route) -> Iterator[Parameter | Control]:
     if route.searches and not route.body:
         yield from PARAMETERS[str(route.type)]
         yield from CONTROLS[str(route.type)]
-    elif not route.searches and route.path.startswith("/fhir/"):
+    elif not route.searches and route.fhir:
         for name in (*route.parameters, *GENERAL):
             yield CONTROLS_BY_NAME[name]
 
@@ -237,14 +236,15 @@ def _body(route: Route, media_type: str) -> dict[str, Any]:
 
 def _response(route: Route, status: int) -> dict[str, Any]:
     said = HTTPStatus(status).phrase
-    fhir = route.path.startswith("/fhir/")
-    if route.operation == "getHealth" or not (fhir or status >= 500):
+    if route.operation == "getHealth" or (route.operation == "getDrain" and status < 500):
         return _content(said, {JSON: "State"})
     if status >= 400:
         kind = "Unavailable" if status == 503 else "Refused" if status in OF_GATEWAY else "Outcome"
         return {"$ref": f"#/components/responses/{kind}"}
     answered: dict[str, Any] = {"description": said}
-    if status not in {204, 304}:
+    if not route.fhir:
+        answered = _content(said, {JSON: "SmartConfiguration"})
+    elif status not in {204, 304}:
         answered = _content(said, {FHIR: _resource(route), JSON: _resource(route)})
     if route.interaction in INTERACTIONS_ON_VERSIONS:
         names = ["ETag", "Last-Modified", *(["Location"] if status == 201 else [])]

@@ -65,6 +65,17 @@ ANSWERS: Final = {
     "StoredDocumentReference": _kind(
         "DocumentReference", ["id", "meta", "status", "docStatus", "subject", "content"], id=ID, meta=META
     ),
+    "SmartConfiguration": {
+        "type": "object",
+        "required": ["issuer", "grant_types_supported", "code_challenge_methods_supported", "capabilities"],
+        "properties": {
+            **{name: {"type": "string", "format": "uri"} for name in ("issuer", "jwks_uri", "token_endpoint")},
+            **{
+                name: {"type": "array", "items": {"type": "string"}}
+                for name in ("grant_types_supported", "code_challenge_methods_supported", "capabilities")
+            },
+        },
+    },
     "State": {"type": "object", "minProperties": 1, "maxProperties": 1},
     "Refusal": {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("OperationOutcome", "GatewayRefusal")]},
     "GatewayRefusal": {

@@ -135,7 +135,7 @@ def _seen(dynamodb: object, act: Callable[[], object], expected: set[str]) -> di
 def _created(api: Api) -> tuple[str, Stamp]:
     """The id of a new record, and its version."""
     answer = _answered(api, lambdas.create_call(), 201)
-    return answer["headers"]["location"].split("/")[3], _stamp(answer)
+    return answer["headers"]["location"].partition("/fhir/Patient/")[2].partition("/")[0], _stamp(answer)
 
 
 def _stamp(answer: Call) -> Stamp:

@@ -36,6 +36,10 @@ PARTITION = "aws"
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$", max_length=254)]
+# As browsers send it: without a path.
+Origin = Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9.-]+(:\d{1,5})?$", max_length=253)]
+# Auth0 has customers name their claims by URLs.
+Claim = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/@|#-]{1,200}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
@@ -50,7 +54,9 @@ ALLOWED = {
     "secondary_cidr": "an IPv4 network from /16 to /20, such as 10.1.0.0/16",
     "health_check_interval": "10 or 30 (seconds)",
     "operations_emails": "e-mail addresses, separated by commas",
-    "oidc_issuer": "an https:// address without query or trailing slash",
+    "oidc_issuer": "an https:// address without query, written exactly as in the tokens' iss",
+    "tenant_claim": "the name of a claim: 1 to 200 of A-Z, a-z, 0-9 and . _ ~ : / @ | # -",
+    "cors_origins": "https:// origins without a path, such as https://app.example.com, separated by commas",
     "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
     "account_id": "12 digits",
     "emulator_ends_with": "the id of a process",
@@ -88,6 +94,8 @@ class Settings(BaseSettings):
 
     oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
     oidc_audience: str = Field("healthcare-dr", min_length=1, max_length=256)
+    tenant_claim: Claim = "tenant"
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field((), description="empty: no browser application")
 
     operations_emails: Annotated[tuple[Email, ...], NoDecode] = ()
     replication_lag_seconds: int = Field(60, ge=1, le=900, description="seconds")
@@ -123,9 +131,9 @@ class Settings(BaseSettings):
         del settings_cls, file_secret_settings
         return init_settings, env_settings, dotenv_settings
 
-    @field_validator("operations_emails", mode="before")
+    @field_validator("operations_emails", "cors_origins", mode="before")
     @classmethod
-    def _split_emails(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("primary_region", "secondary_region")
@@ -145,7 +153,7 @@ class Settings(BaseSettings):
     @field_validator("oidc_issuer")
     @classmethod
     def _https_issuer(cls, value: str) -> str:
-        if value and not re.fullmatch(r"https://[^\s?#]+[^\s?#/]", value):
+        if value and not re.fullmatch(r"https://[^\s?#/][^\s?#]*", value):
             raise ValueError("not an issuer")
         return value
 

@@ -19,6 +19,10 @@ class Environment:
     peer_role_arn: str
     index_key: str
     log_level: str
+    cors: bool = False
+    """Whether browser applications of other origins may call the API."""
+    issuer: str = ""
+    """Of the callers' tokens; empty where they sign with IAM credentials, and in functions that serve no callers."""
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Self:
@@ -34,4 +38,6 @@ class Environment:
             peer_role_arn=variables["PEER_ROLE_ARN"],
             index_key=variables["INDEX_KEY_ALIAS"],
             log_level=variables["LOG_LEVEL"],
+            cors=variables.get("CORS") == "true",
+            issuer=variables.get("OIDC_ISSUER", ""),
         )

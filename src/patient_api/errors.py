@@ -6,7 +6,8 @@ ApiError               a refusal with an HTTP status; its text is ours and never
 ├── Unauthenticated 401    ├── Conflict 409          ├── UnsupportedMedia 415
 ├── Forbidden 403          ├── Gone 410              ├── Unprocessable 422
 ├── NotFound 404           ├── Stale 412             ├── PreconditionRequired 428
-├── NotAllowed 405         ├── TooCostly 400         └── NotYetHere 503
+├── NotAllowed 405         ├── TooCostly 400         ├── NotYetHere 503
+│                                                    └── IssuerUnavailable 503
 StorageFault           AWS did not do what it was asked: 503
 HeadMismatch           the head is not what the write was conditioned on
 Contention             another write of the same record was under way
@@ -122,6 +123,12 @@ class PreconditionRequired(ApiError):
 
 class NotYetHere(ApiError):
     """This region has not yet received the version that the caller knows."""
+
+    status, issue = 503, "transient"
+
+
+class IssuerUnavailable(ApiError):
+    """The issuer of tokens does not say where tokens come from."""
 
     status, issue = 503, "transient"
 

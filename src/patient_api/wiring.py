@@ -17,4 +17,4 @@ def wire(variables: Mapping[str, str]) -> Api:
     services = Services(environment=environment, clients=Clients(region=environment.region), journal=journal)
     # Made ahead of the first call, while Lambda still lends a start its full processor.
     _ = services.patients
-    return Api(responders=responders(services), journal=journal)
+    return Api(responders=responders(services), journal=journal, tenant_claim=variables["TENANT_CLAIM"])

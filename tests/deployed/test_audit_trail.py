@@ -50,7 +50,8 @@ def search(client: httpx.Client, **parameters: object) -> list[Resource]:
         following = [link["url"] for link in page["link"] if link["relation"] == "next"]
         if not following:
             return found
-        answer = client.get(f"/fhir/AuditEvent?{following[0].partition('?')[2]}")
+        assert following[0].startswith(f"{client.base_url}fhir/AuditEvent?")
+        answer = client.get(following[0])
 
 
 def seen(event: Mapping[str, Any]) -> Seen:

@@ -130,6 +130,34 @@ def test_a_compressed_body_is_read(apis: Apis, region: str) -> None:
         assert answer.status_code == status, answer.text
 
 
+@pytest.mark.requirement("C6")
+@pytest.mark.parametrize("scope", ["system/*.rs", "user/Patient.read"])
+def test_wildcards_and_smart_v1_grant_reading(deployed: Deployed, apis: Apis, region: str, scope: str) -> None:
+    written = create(apis[region]).json()
+    with deployed.api(region, deployed.token(scopes=[scope])) as reader:
+        assert reader.get(f"/fhir/Patient/{written['id']}").status_code == 200
+        refused = reader.post("/fhir/Patient", json=patient())
+    assert (refused.status_code, refused.json()["resourceType"]) == (403, "OperationOutcome")
+
+
+def test_clients_learn_without_a_token_who_issues_them(deployed: Deployed, region: str) -> None:
+    with deployed.api(region) as client:
+        answer = client.get("/fhir/.well-known/smart-configuration")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json()["issuer"] == deployed.emulator.issuer()
+
+
+def test_a_preflight_needs_no_token_and_allows_no_origin_that_is_not_configured(
+    deployed: Deployed, region: str
+) -> None:
+    preflight = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
+    with deployed.api(region) as client:
+        answer = client.options("/fhir/Patient/1", headers=preflight)
+    assert answer.status_code == 204
+    assert "PUT" in answer.headers["allow"]
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
 def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis, region: str) -> None:
     written = create(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"

@@ -86,6 +86,9 @@ def compute_mutations() -> Iterator[Mutation]:
             f"{stack}-reserved-variable", "function-environment",
             put(stack, FUNCTION, "patient_api", "environment.variables.AWS_REGION", "us-east-1"), ("R2.4", "D2"),
         )  # fmt: skip
+        for variable in ("TENANT_CLAIM", "OIDC_ISSUER", "CORS"):
+            unset = drop(stack, FUNCTION, "patient_api", f"environment.variables.{variable}")
+            yield Mutation(f"{stack}-no-{variable}", "function-environment", unset, ("R2.4",))
         yield Mutation(
             f"{stack}-vpc", "function-outside-vpc",
             put(stack, FUNCTION, "patient_api", "vpc_config", [{"subnet_ids": ["a"]}]), ("R2.5",),
@@ -156,7 +159,7 @@ def compute_mutations() -> Iterator[Mutation]:
         yield Mutation(f"{stack}-unlimited", "least-privilege", damage, ("C6",))
         yield Mutation(
             f"{stack}-open", "closed-routes",
-            put(stack, "aws_apigatewayv2_route", "route_get_fhir_patient_id", "authorization_type", "NONE"), ("C6",),
+            put(stack, "aws_apigatewayv2_route", "route_get_fhir_type_id", "authorization_type", "NONE"), ("C6",),
         )  # fmt: skip
         yield Mutation(
             f"{stack}-open-lookalike", "closed-routes",

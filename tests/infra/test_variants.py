@@ -24,6 +24,7 @@ def everything_on(synth_with: Variant) -> tuple[Synthesis, Settings]:
         primary_weight=60,
         secondary_weight=40,
         dns_ttl=5,
+        cors_origins="https://app.example.com, https://other.example.com",
         primary_cidr="10.8.0.0/16",
         secondary_cidr="10.9.0.0/20",
     )
@@ -47,6 +48,44 @@ def test_operations_are_subscribed_in_both_regions(everything_on: tuple[Synthesi
     ]
     documents[PRIMARY]["resource"]["aws_sns_topic_subscription"].popitem()
     assert {finding.rule.name for finding in check(documents, settings)} == {"topics"}
+
+
+def test_the_configured_origins_are_allowed_in_both_regions(everything_on: tuple[Synthesis, Settings]) -> None:
+    synthesis, settings = everything_on
+    apis = list(Platform(synthesis.documents(), settings).resources("aws_apigatewayv2_api"))
+    assert len(apis) == 2
+    for api in apis:
+        assert set(api.get("cors_configuration")) == {
+            "allow_origins", "allow_methods", "allow_headers", "expose_headers", "max_age",
+        }  # fmt: skip
+        assert api.get("cors_configuration", "allow_origins") == [
+            "https://app.example.com",
+            "https://other.example.com",
+        ]
+    buckets = list(Platform(synthesis.documents(), settings).resources("aws_s3_bucket_cors_configuration"))
+    assert sorted(bucket.region for bucket in buckets) == ["us-east-1", "us-west-2"]
+    documents = synthesis.documents()
+    documents[GLOBAL]["resource"]["aws_s3_bucket_cors_configuration"].popitem()
+    assert {finding.rule.name for finding in check(documents, settings)} == {"cors-origins"}
+
+
+@pytest.mark.requirement("C6")
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("allow_origins", ["*"]),
+        ("allow_origins", ["https://app.example.com"]),
+        ("allow_credentials", True),
+        ("expose_headers", ["location", "last-modified", "retry-after"]),
+    ],
+)
+def test_other_origins_and_hidden_tags_are_found(
+    everything_on: tuple[Synthesis, Settings], attribute: str, value: object
+) -> None:
+    synthesis, settings = everything_on
+    documents = synthesis.documents()
+    documents[PRIMARY]["resource"]["aws_apigatewayv2_api"]["patient_http_api"]["cors_configuration"][attribute] = value
+    assert {finding.rule.name for finding in check(documents, settings)} == {"cors-origins"}
 
 
 @pytest.mark.trap(31)

@@ -17,6 +17,8 @@ def announced(client: httpx.Client, patient_id: str, content: bytes, **elements:
     assert answer.status_code == 201, answer.text
     resource: Resource = answer.json()
     assert resource["docStatus"] == "preliminary"
+    assert answer.headers["location"].startswith("https://")
+    assert answer.headers["location"].endswith(f"/fhir/DocumentReference/{resource['id']}")
     return resource
 
 

@@ -138,6 +138,7 @@ def test_the_package_runs_with_nothing_but_boto3_beside_it(package: Package, tmp
         "PEER_ROLE_ARN": "arn:aws:iam::123456789012:role/peer",
         "INDEX_KEY_ALIAS": "alias/index",
         "LOG_LEVEL": "INFO",
+        "TENANT_CLAIM": "tenant",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         # Nobody listens on port 1, so that the probes fail at once.

@@ -59,7 +59,15 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_FAILURE_THRESHOLD", "0", "1 to 10 (checks in a row)"),
         ("HDR_OPERATIONS_EMAILS", "ops@example.org, nobody", "e-mail addresses"),
         ("HDR_OIDC_ISSUER", "http://issuer.example.org", "an https:// address"),
-        ("HDR_OIDC_ISSUER", "https://issuer.example.org/", "without query or trailing slash"),
+        ("HDR_OIDC_ISSUER", "https://issuer.example.org/?a=b", "without query"),
+        ("HDR_OIDC_ISSUER", "https:///realm", "an https:// address"),
+        ("HDR_TENANT_CLAIM", "a b", "the name of a claim"),
+        ("HDR_CORS_ORIGINS", "*", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "https://*", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "https://app.example.com/", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "https://app.example.com, http://app.example.com", "https:// origins"),
+        ("HDR_CORS_ORIGINS", "null", "https:// origins"),
+        ("HDR_TENANT_CLAIM", "${x}", "the name of a claim"),
         ("HDR_LOG_RETENTION_DAYS", "31", "one of 1, 3, 5"),
         ("HDR_AUDIT_RETENTION_DAYS", "2190", "2192"),
         ("HDR_ACCOUNT_ID", "12345", "12 digits"),
@@ -82,6 +90,20 @@ def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
     assert value.rsplit(",", 1)[-1].strip() in text
     assert says in text
     assert "\n" not in text
+
+
+def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().cors_origins == ()
+    monkeypatch.setenv("HDR_CORS_ORIGINS", "https://app.example.com:8443, https://other.example.com,")
+    assert load_settings().cors_origins == ("https://app.example.com:8443", "https://other.example.com")
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://dev-x.example-idp.com/", "https://idp.example.com/realms/a", "https://i.x"]
+)
+def test_an_issuer_is_kept_byte_for_byte(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    monkeypatch.setenv("HDR_OIDC_ISSUER", issuer)
+    assert load_settings().oidc_issuer == issuer
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,14 @@ what comes from the edge, whose front doors bound it themselves: health checks a
 """
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from healthcare_dr.emulator.called_address import API_PATH, Application, through_a_door
 
 # Requests to APIs past the front doors that are served at once; the functions' processes take fewer.
 MOST_AT_ONCE = 32
-API_PATH = "/_aws/execute-api/"
 API_HOST = b".execute-api."
 THROTTLED = json.dumps({"message": "Too Many Requests"}, separators=(",", ":")).encode()
-
-Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Admission:
@@ -26,7 +24,7 @@ class Admission:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve or shed one request."""
-        if scope["type"] != "http" or _from_the_edge(scope) or not _for_an_api(scope):
+        if scope["type"] != "http" or through_a_door(scope) or not _for_an_api(scope):
             await self._application(scope, receive, send)
             return
         if self._served >= MOST_AT_ONCE:
@@ -39,11 +37,6 @@ class Admission:
             await self._application(scope, receive, send)
         finally:
             self._served -= 1
-
-
-def _from_the_edge(scope: Any) -> bool:
-    """Return whether a request came through the UNIX socket, whose clients have no address."""
-    return scope["client"] is None
 
 
 def _for_an_api(scope: Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from healthcare_dr.emulator import checks as health_checks
 from healthcare_dr.emulator import conditions
 from healthcare_dr.emulator.asking import SECRET_HEADER
+from healthcare_dr.emulator.called_address import API_PATH
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import make_secrets, root_secret
 from healthcare_dr.emulator.free import refuse_taken
@@ -46,6 +47,8 @@ class Emulator:
     """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
     only: frozenset[str] = frozenset()
     """The tables and buckets whose replication this handle reads and sets: those of one environment. Empty: all."""
+    tenant_claim: str = "tenant"
+    """The claim of its tokens that names the tenant."""
 
     @property
     def _layout(self) -> Layout:
@@ -265,6 +268,7 @@ class Emulator:
             issuer=self.issuer(),
             subject=subject,
             tenant=tenant,
+            tenant_claim=self.tenant_claim,
             scopes=scopes,
             audience=audience,
             lifetime=lifetime,
@@ -272,7 +276,7 @@ class Emulator:
 
     def api_url(self, api_id: str) -> str:
         """The address that reaches an HTTP API's `$default` stage; verify it against `certificate`."""
-        return f"{self._ports.endpoint}/_aws/execute-api/{api_id}"
+        return f"{self._ports.endpoint}{API_PATH}{api_id}"
 
     @property
     def certificate(self) -> Path:

@@ -14,6 +14,7 @@ import uvicorn
 
 from healthcare_dr.emulator import conditions, control_planes
 from healthcare_dr.emulator.admission import Admission
+from healthcare_dr.emulator.called_address import CalledAddress
 from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET, Ports
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.garbage import keep_collections_short
@@ -85,7 +86,7 @@ async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, fixed: b
         # It does not end by itself: an error in it ends the process rather than replication alone.
         replicating.add_done_callback(lambda _: ended.set())
         _connect_to_edge(layout, ports)
-        application = Admission(application)
+        application = Admission(CalledAddress(application))
     # Bound before `unsaved` exists: from then on, any failure may have lost something.
     listener = _listener(ports)
     server = _Server(

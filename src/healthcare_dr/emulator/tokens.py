@@ -26,17 +26,19 @@ def sign(
     issuer: str,
     subject: str,
     tenant: str,
+    tenant_claim: str = "tenant",
     scopes: Sequence[str],
     audience: str,
     lifetime: timedelta,
 ) -> str:
-    """A signed token (the claims of RFC 9068, and `tenant`) that is valid from now on for `lifetime`."""
+    """A signed token (the claims of RFC 9068, and `tenant_claim`) that is valid from now on for `lifetime`."""
     now = int(time.time())
     claims = {
+        # First, so that no claim of a tenant replaces one of the others.
+        tenant_claim: tenant,
         "iss": issuer,
         "sub": subject,
         "aud": audience,
-        "tenant": tenant,
         "scope": " ".join(scopes),
         "iat": now,
         "exp": now + int(lifetime.total_seconds()),
@@ -51,6 +53,8 @@ def discovery(issuer: str) -> dict[str, Any]:
         "issuer": issuer,
         "jwks_uri": f"{issuer}/jwks.json",
         "response_types_supported": ["token"],
+        # No address gives tokens out: `hdr token` signs them.
+        "grant_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
     }

@@ -13,7 +13,7 @@ from cdktn_provider_aws.lambda_function import LambdaFunction
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 
 from healthcare_dr.infra.function import Asset, Shape, lambda_function
-from healthcare_dr.infra.gateway import routes, stage
+from healthcare_dr.infra.gateway import ISSUER, cors, routes, stage
 from healthcare_dr.infra.site import Site
 
 PATIENT_API = Shape(
@@ -52,7 +52,20 @@ def patient_api(
 
     `after` holds what has to exist before the function is created.
     """
-    function = lambda_function(stack, site, PATIENT_API, asset=asset, role=role, key=key, after=after)
+    function = lambda_function(
+        stack,
+        site,
+        PATIENT_API,
+        asset=asset,
+        role=role,
+        key=key,
+        after=after,
+        variables={
+            "TENANT_CLAIM": site.settings.tenant_claim,
+            "OIDC_ISSUER": ISSUER,
+            "CORS": "true" if site.settings.cors_origins else "false",
+        },
+    )
     alias = LambdaAlias(
         stack,
         "patient_api_live",
@@ -61,7 +74,11 @@ def patient_api(
         function_version=function.version,
     )
     http = Apigatewayv2Api(
-        stack, "patient_http_api", name=site.names.of(PATIENT_API.name, site.region), protocol_type="HTTP"
+        stack,
+        "patient_http_api",
+        name=site.names.of(PATIENT_API.name, site.region),
+        protocol_type="HTTP",
+        cors_configuration=cors(site),
     )
     LambdaPermission(
         stack,

@@ -3,6 +3,10 @@
 from cdktn import TerraformStack
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
+from cdktn_provider_aws.s3_bucket_cors_configuration import (
+    S3BucketCorsConfiguration,
+    S3BucketCorsConfigurationCorsRule,
+)
 from cdktn_provider_aws.s3_bucket_notification import (
     S3BucketNotification,
     S3BucketNotificationLambdaFunction,
@@ -11,6 +15,7 @@ from cdktn_provider_aws.s3_bucket_notification import (
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.buckets import SecureBucket, secure_bucket
+from healthcare_dr.infra.gateway import PREFLIGHT_SECONDS
 from healthcare_dr.infra.replication import replicate
 from healthcare_dr.infra.site import Site
 from healthcare_dr.infra.workers import CONFIRMATION
@@ -67,7 +72,29 @@ def document_buckets(
             after=[*versionings, permissions],
         )
         _events(stack, site, source)
+        if site.settings.cors_origins:
+            _cors(stack, site, source)
     return first, second
+
+
+def _cors(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
+    """Let browser applications use the addresses that the API signs for them: to upload, and to download."""
+    S3BucketCorsConfiguration(
+        stack,
+        f"documents_cors_{site.role}",
+        bucket=documents.bucket.id,
+        cors_rule=[
+            S3BucketCorsConfigurationCorsRule(
+                allowed_origins=list(site.settings.cors_origins),
+                allowed_methods=["GET", "HEAD", "PUT"],
+                # The signature decides which headers may be sent.
+                allowed_headers=["*"],
+                expose_headers=["ETag"],
+                max_age_seconds=PREFLIGHT_SECONDS,
+            )
+        ],
+        provider=site.provider,
+    )
 
 
 def _events(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:

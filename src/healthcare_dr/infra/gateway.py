@@ -1,10 +1,11 @@
 """The HTTP API of a region: its routes, who may call them, and what is kept of each call."""
 
 import json
+import re
 from collections.abc import Iterable
 
-from cdktn import TerraformStack, TerraformVariable, Token
-from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api
+from cdktn import TerraformStack, TerraformVariable
+from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api, Apigatewayv2ApiCorsConfiguration
 from cdktn_provider_aws.apigatewayv2_authorizer import (
     Apigatewayv2Authorizer,
     Apigatewayv2AuthorizerJwtConfiguration,
@@ -21,43 +22,47 @@ from cdktn_provider_aws.kms_key import KmsKey
 from healthcare_dr.infra.site import Site
 
 # The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
+ISSUER = "${var.oidc_issuer}"
 ISSUER_GIVEN = 'var.oidc_issuer != ""'
-_OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata")
-# API Gateway compares whole scopes and takes ten of them a route; the function reads SMART's grammar in full.
-_LETTERS = {
-    "c": ("c", "cru", "crud", "cruds"),
-    "r": ("r", "rs", "cru", "crud", "cruds"),
-    "u": ("u", "cru", "crud", "cruds"),
-    "d": ("d", "crud", "cruds"),
-    "s": ("s", "rs", "cruds"),
-}
-_SCOPES = {
-    "POST /fhir/Patient": "Patient.c",
-    "GET /fhir/Patient": "Patient.s",
-    "POST /fhir/Patient/_search": "Patient.s",
-    "GET /fhir/Patient/{id}": "Patient.r",
-    "PUT /fhir/Patient/{id}": "Patient.u",
-    "PATCH /fhir/Patient/{id}": "Patient.u",
-    "DELETE /fhir/Patient/{id}": "Patient.d",
-    "GET /fhir/Patient/{id}/_history": "Patient.r",
-    "GET /fhir/Patient/{id}/_history/{vid}": "Patient.r",
-    "POST /fhir/DocumentReference": "DocumentReference.c",
-    "GET /fhir/DocumentReference": "DocumentReference.s",
-    "GET /fhir/DocumentReference/{id}": "DocumentReference.r",
-    "GET /fhir/AuditEvent": "AuditEvent.s",
-}
+# Open: Route 53 signs nothing, and what the API can do and where tokens come from is public.
+_OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration")
+_AUTHENTICATED = (
+    "GET /fhir/{type}",
+    "POST /fhir/{type}",
+    "POST /fhir/{type}/_search",
+    "GET /fhir/{type}/{id}",
+    "PUT /fhir/{type}/{id}",
+    "PATCH /fhir/{type}/{id}",
+    "DELETE /fhir/{type}/{id}",
+    "POST /fhir/{type}/{id}/{operation}",
+    "GET /fhir/{type}/{id}/_history",
+    "GET /fhir/{type}/{id}/_history/{vid}",
+)
 
 
-def _with_heads(routes: Iterable[str]) -> dict[str, str]:
-    """The routes as they are, and for each GET one for HEAD, which API Gateway does not count as a GET."""
-    found = {route: route for route in routes}
-    return found | {route.replace("GET", "HEAD", 1): route for route in found if route.startswith("GET ")}
+def _with_heads(routes: Iterable[str]) -> tuple[str, ...]:
+    """Return the routes, and for each GET one for HEAD, which API Gateway does not count as a GET."""
+    given = tuple(routes)
+    return (*given, *(route.replace("GET", "HEAD", 1) for route in given if route.startswith("GET ")))
 
 
-OPEN_ROUTES = tuple(_with_heads(_OPEN))
-# The scope that each route demands: of which type, and which letter must be in it.
-SCOPES = {route: _SCOPES[like] for route, like in _with_heads(_SCOPES).items()}
-# Whatever has no route of its own: the caller must be known, and the function decides.
+# A browser asks without a token what it may send, and `$default` would refuse it
+# (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html).
+OPEN_ROUTES = (*_with_heads(_OPEN), "OPTIONS /{proxy+}")
+# Without scopes: the function decides what a token grants, and audits a refusal (decision 0027).
+AUTHENTICATED_ROUTES = _with_heads(_AUTHENTICATED)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+# What browsers send, and show to an application, only if it is listed. In lower case, as API Gateway keeps them.
+REQUEST_HEADERS = (
+    "accept", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "if-modified-since",
+    "if-none-exist", "if-none-match", "if-unmodified-since", "merges", "minimum-version", "prefer",
+)  # fmt: skip
+EXPOSED_HEADERS = (
+    "accept-encoding", "accept-patch", "allow", "apigw-requestid", "etag", "last-modified", "location", "retry-after",
+    "www-authenticate",
+)  # fmt: skip
+PREFLIGHT_SECONDS = 3600
+# Whatever has no route of its own.
 DEFAULT_ROUTE = "$default"
 # Neither path nor query: ids and search values are patient data, the route's pattern is not.
 ACCESS_LOG = {
@@ -71,26 +76,36 @@ ACCESS_LOG = {
     "sourceIp": "$context.identity.sourceIp",
     "caller": "$context.identity.userArn",
     "subject": "$context.authorizer.claims.sub",
-    "tenant": "$context.authorizer.claims.tenant",
 }
+# API Gateway reads a claim of another name as a path of names, or not at all.
+_LOGGED_CLAIM = re.compile(r"[A-Za-z0-9_]+")
 
 
-def accepted_scopes(scope: str) -> list[str]:
-    """The scopes of callers that hold what a route demands, such as `Patient.c`."""
-    kind, letter = scope.split(".")
-    return [f"{context}/{kind}.{letters}" for context in ("system", "user") for letters in _LETTERS[letter]]
+def cors(site: Site) -> Apigatewayv2ApiCorsConfiguration | None:
+    """What browser applications of the configured origins may do; None without such origins.
+
+    Without credentials: tokens are sent in a header, by the application itself.
+    """
+    if not site.settings.cors_origins:
+        return None
+    return Apigatewayv2ApiCorsConfiguration(
+        allow_origins=list(site.settings.cors_origins),
+        allow_methods=list(METHODS),
+        allow_headers=list(REQUEST_HEADERS),
+        expose_headers=list(EXPOSED_HEADERS),
+        max_age=PREFLIGHT_SECONDS,
+    )
 
 
 def routes(stack: TerraformStack, site: Site, http: Apigatewayv2Api, *, integration_id: str) -> None:
-    """Every route of the API: open ones, those that demand a scope, and the rest."""
+    """Every route of the API: open ones, and those that demand a token or a signature."""
     target = f"integrations/{integration_id}"
     for route in OPEN_ROUTES:
         Apigatewayv2Route(
             stack, _route_id(route), api_id=http.id, route_key=route, target=target, authorization_type="NONE"
         )
     _authorizer(stack, site, http)
-    for route in (*SCOPES, DEFAULT_ROUTE):
-        scopes = accepted_scopes(SCOPES[route]) if route in SCOPES else []
+    for route in (*AUTHENTICATED_ROUTES, DEFAULT_ROUTE):
         Apigatewayv2Route(
             stack,
             _route_id(route),
@@ -99,9 +114,6 @@ def routes(stack: TerraformStack, site: Site, http: Apigatewayv2Api, *, integrat
             target=target,
             authorization_type=f'${{{ISSUER_GIVEN} ? "JWT" : "AWS_IAM"}}',
             authorizer_id="${one(aws_apigatewayv2_authorizer.token_authorizer[*].id)}",
-            authorization_scopes=(
-                Token.as_list(f"${{{ISSUER_GIVEN} ? toset({json.dumps(scopes)}) : null}}") if scopes else None
-            ),
         )
 
 
@@ -121,7 +133,7 @@ def stage(stack: TerraformStack, site: Site, http: Apigatewayv2Api, key: KmsKey)
         name="$default",
         auto_deploy=True,
         access_log_settings=Apigatewayv2StageAccessLogSettings(
-            destination_arn=log_group.arn, format=json.dumps(ACCESS_LOG)
+            destination_arn=log_group.arn, format=json.dumps(_access_log(site))
         ),
         default_route_settings=Apigatewayv2StageDefaultRouteSettings(
             throttling_rate_limit=site.settings.throttle_rate,
@@ -129,6 +141,11 @@ def stage(stack: TerraformStack, site: Site, http: Apigatewayv2Api, key: KmsKey)
             detailed_metrics_enabled=True,
         ),
     )
+
+
+def _access_log(site: Site) -> dict[str, str]:
+    claim = site.settings.tenant_claim
+    return ACCESS_LOG | ({"tenant": f"$context.authorizer.claims.{claim}"} if _LOGGED_CLAIM.fullmatch(claim) else {})
 
 
 def _authorizer(stack: TerraformStack, site: Site, http: Apigatewayv2Api) -> None:

@@ -9,7 +9,7 @@ from healthcare_dr.ops.ports import EmbeddedAws
 
 DEMO_TENANT = "demo-clinic"
 DEMO_SUBJECT = "demo-client"
-# The whole API, in combinations of letters that the gateway knows.
+# The whole API.
 DEMO_SCOPES = ("system/Patient.cruds", "system/DocumentReference.cruds", "system/AuditEvent.s")
 LONGEST = timedelta(hours=24)
 

@@ -51,6 +51,7 @@ def emulator_of(settings: Settings) -> BreakableAws:
         port=settings.emulator_port,
         regions=settings.regions,
         ends_with=settings.emulator_ends_with,
+        tenant_claim=settings.tenant_claim,
     )
 
 

@@ -29,16 +29,18 @@ class Answer:
         return cls(status, json.dumps(content, separators=(",", ":")), JSON)
 
     @classmethod
-    def version(cls, version: Version, *, status: int = HTTPStatus.OK, whole: bool = True) -> Self:
-        """A version of a record, or only what the headers say of it; with 201 also where it is."""
+    def version(
+        cls, version: Version, *, status: int = HTTPStatus.OK, whole: bool = True, base: str | None = None
+    ) -> Self:
+        """A version of a record, or only what the headers say of it; with a FHIR base, also where it is."""
         stamp = version.stamp
         headers = {
             "ETag": weak(str(stamp)),
             "Last-Modified": formatdate(stamp.millis // 1000, usegmt=True),
         }
-        if status == HTTPStatus.CREATED:
+        if base is not None:
             versioned = f"/_history/{stamp}" if version.key.type == PATIENT else ""
-            headers["Location"] = f"/fhir/{version.key.reference}{versioned}"
+            headers["Location"] = f"{base}/{version.key.reference}{versioned}"
         return cls(status, (version.resource or "") if whole else "", headers=headers)
 
     @classmethod
@@ -57,7 +59,12 @@ class Answer:
         OperationOutcome holds `said`.
         """
         wanted = preferences(request).get("return")
-        answer = cls.version(version, status=status, whole=shown and wanted not in {"minimal", "operationoutcome"})
+        answer = cls.version(
+            version,
+            status=status,
+            whole=shown and wanted not in {"minimal", "operationoutcome"},
+            base=request.base if status == HTTPStatus.CREATED else None,
+        )
         if wanted != "operationoutcome":
             return answer
         return replace(answer, body=cls.outcome(status, "informational", said, severity="information").body)

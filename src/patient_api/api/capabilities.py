@@ -17,7 +17,7 @@ _VERSIONING: Final = {PATIENT: "versioned-update", DOCUMENT: "versioned"}
 _SECURITY: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 
 
-def statement(base: str) -> str:
+def statement(base: str, *, cors: bool) -> str:
     """The CapabilityStatement of the server at `base`, as JSON (http://hl7.org/fhir/R4/capabilitystatement.html)."""
     of_types = sorted((route for route in ROUTES if route.type is not None), key=lambda route: str(route.type))
     resources: list[JsonValue] = [_resource(type, list(routes)) for type, routes in groupby(of_types, _type_of)]
@@ -32,7 +32,7 @@ def statement(base: str) -> str:
             "fhirVersion": FHIR_VERSION,
             "format": ["application/fhir+json", "json"],
             "patchFormat": list(PATCH_BODY),
-            "rest": [{"mode": "server", "security": _security(), "resource": resources}],
+            "rest": [{"mode": "server", "security": _security(cors=cors), "resource": resources}],
         }
     )
 
@@ -71,7 +71,10 @@ def _parameter(parameter: Parameter) -> JsonValue:
     return described | {"type": parameter.type.value, "documentation": parameter.documentation}
 
 
-def _security() -> JsonValue:
+def _security(*, cors: bool) -> JsonValue:
     smart: JsonValue = {"coding": [{"system": _SECURITY, "code": "SMART-on-FHIR"}]}
-    said = "Tokens of the configured OpenID Connect issuer with SMART on FHIR v2 scopes; the tenant is a claim."
-    return {"service": [smart], "description": said}
+    said = (
+        "Tokens of the configured OpenID Connect issuer with SMART on FHIR scopes of version 2 or 1; the tenant is a "
+        "claim. Where tokens come from is in .well-known/smart-configuration."
+    )
+    return {"cors": cors, "service": [smart], "description": said}

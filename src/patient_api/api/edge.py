@@ -7,6 +7,7 @@ from typing import Any, Final
 from patient_api.api.answer import Answer
 from patient_api.api.routes import PATCH_BODY, Match, allowed, find
 from patient_api.errors import ApiError, ClockAhead, NotAllowed, StorageFault, UnsupportedMedia
+from patient_api.exchange.access import TENANT_CLAIM
 from patient_api.exchange.criteria import check_parameters
 from patient_api.exchange.negotiation import FHIR, media_type
 from patient_api.exchange.request import Request
@@ -15,23 +16,28 @@ from patient_api.journal import Journal
 UNMATCHED: Final = "unmatched"
 RETRY_SECONDS: Final = "2"
 
-_FHIR: Final = "/fhir/"
 _ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_BODY)}
 
 Responder = Callable[..., Answer]
 
 
 class Api:
-    """The function's whole surface: `responders` answers each operation of the table of routes."""
+    """The function's whole surface: `responders` answers each operation of the table of routes.
 
-    def __init__(self, *, responders: Mapping[str, Responder], journal: Journal) -> None:
+    `tenant_claim` is the claim of a token that names the caller's tenant.
+    """
+
+    def __init__(
+        self, *, responders: Mapping[str, Responder], journal: Journal, tenant_claim: str = TENANT_CLAIM
+    ) -> None:
         self._responders = responders
         self._journal = journal
+        self._tenant_claim = tenant_claim
 
     def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG002 - Lambda's signature
         """Answer one event of payload format 2.0."""
         started = time.perf_counter()
-        request = Request.of(event)
+        request = Request.of(event, tenant_claim=self._tenant_claim)
         route, written = UNMATCHED, FHIR
         try:
             if request.method == "OPTIONS" and allowed(request.path):
@@ -39,8 +45,12 @@ class Api:
             else:
                 match = find(request.method, request.path)
                 route = match.route.path
-                if route.startswith(_FHIR):
+                # A caller without the right is refused by the gate, which audits it, whatever the request's form.
+                if match.route.fhir and _granted(request, match):
                     written = media_type(request)
+                    # A search looks at its parameters itself: it knows more of them, and may drop some.
+                    if not match.route.searches:
+                        check_parameters(request, takes=match.route.parameters)
                 answer = self._answer(request, match)
         except ApiError as error:
             answer = Answer.refusal(error).with_headers(_allowances(request, error))
@@ -61,9 +71,6 @@ class Api:
 
     def _answer(self, request: Request, match: Match) -> Answer:
         try:
-            # A search looks at its parameters itself: it knows more of them, and may drop some.
-            if match.route.path.startswith(_FHIR) and not match.route.searches:
-                check_parameters(request, takes=match.route.parameters)
             return self._responders[match.route.operation](request, **match.parameters)
         except StorageFault as fault:
             self._journal.error(
@@ -75,6 +82,11 @@ class Api:
         except ClockAhead as error:
             self._journal.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
             return _unavailable("transient", "The clocks of this record's writers differ too much.")
+
+
+def _granted(request: Request, match: Match) -> bool:
+    right, type = match.route.right, match.route.type
+    return right is None or type is None or request.caller.may(right, type)
 
 
 def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:

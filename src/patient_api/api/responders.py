@@ -16,13 +16,13 @@ def responders(services: Services) -> Mapping[str, Responder]:
     return {
         "getHealth": lambda _: _health(services),
         "getDrain": lambda _, region: _drain(services, region),
-        "getCapabilities": _capabilities,
+        "getCapabilities": lambda request: _capabilities(request, services),
+        "getSmartConfiguration": lambda _: Answer.plain(200, services.smart.document()),
         "createPatient": lambda request: _created(request, services),
         "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),
         "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
-        # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
-        "createDocument": lambda request: Answer.version(services.documents.create(request).version, status=201),
+        "createDocument": lambda request: _announced(request, services),
         # Never 304: the tag is the version's, but the address in the answer expires within minutes.
         "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
         "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
@@ -46,12 +46,12 @@ def _drain(services: Services, region: str) -> Answer:
     return Answer.plain(200 if drained else 404, {"drained": drained})
 
 
-def _capabilities(request: Request) -> Answer:
+def _capabilities(request: Request, services: Services) -> Answer:
     from patient_api.api.capabilities import statement
 
     if any(name == "mode" and value != "full" for name, value in request.parameters_of_query()):
         raise Malformed("mode must be full.")
-    return Answer(200, statement(request.base))
+    return Answer(200, statement(request.base, cors=services.cors))
 
 
 def _created(request: Request, services: Services) -> Answer:
@@ -59,6 +59,11 @@ def _created(request: Request, services: Services) -> Answer:
     if made.fresh:
         return Answer.written(made.version, request, status=201)
     return Answer.written(made.version, request, said="A record that matches was there already.")
+
+
+def _announced(request: Request, services: Services) -> Answer:
+    # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
+    return Answer.version(services.documents.create(request).version, status=201, base=request.base)
 
 
 def _read(request: Request, version: Version) -> Answer:

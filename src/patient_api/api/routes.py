@@ -41,6 +41,11 @@ class Route:
     parameters: tuple[str, ...] = ()
     searches: bool = False
 
+    @property
+    def fhir(self) -> bool:
+        """Whether it answers in FHIR's media types and takes FHIR's general parameters."""
+        return self.path.startswith("/fhir/") and not self.path.startswith("/fhir/.")
+
     @cached_property
     def pattern(self) -> "re.Pattern[str]":
         """What paths it takes; the groups are its parameters."""
@@ -92,6 +97,10 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         "getCapabilities", "GET", "/fhir/metadata", "What this server can do", (200,), interaction="capabilities",
         parameters=("mode",),
+    ),
+    Route(
+        "getSmartConfiguration", "GET", "/fhir/.well-known/smart-configuration",
+        "Where clients get tokens, and which scopes there are", (200, 404, 503),
     ),
     Route(
         "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),

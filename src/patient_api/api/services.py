@@ -22,6 +22,7 @@ from patient_api.records.store import DynamoRecords
 from patient_api.records.transactions import Transactions
 
 if TYPE_CHECKING:
+    from patient_api.api.smart import SmartConfiguration
     from patient_api.documents.references import DocumentReferences
     from patient_api.exchange.cursor import Cursors
     from patient_api.patients.creation import Creation
@@ -150,6 +151,18 @@ class Services:
         flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
         regions = {self._environment.region, self._environment.peer_region}
         return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
+
+    @property
+    def cors(self) -> bool:
+        """Whether browser applications of other origins may call the API."""
+        return self._environment.cors
+
+    @cached_property
+    def smart(self) -> "SmartConfiguration":
+        """Where clients get their tokens."""
+        from patient_api.api.smart import SmartConfiguration, published_by
+
+        return SmartConfiguration(issuer=self._environment.issuer, published=published_by, monotonic=self._monotonic)
 
     @cached_property
     def records(self) -> DynamoRecords:

@@ -101,8 +101,8 @@ class DocumentReferences:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, with an address to download the document from, where there is one."""
-        known, conditions = known_to(request), Preconditions.of(request)
         event = self._gate.admit(request, Action.READ, "read", DOCUMENT, id)
+        known, conditions = known_to(request), Preconditions.of(request)
         document, event = self._document(event, id, known)
         if not conditions.allow_read_of(document.version):
             self._gate.refuse(event, Stale(STALE))

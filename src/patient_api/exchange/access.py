@@ -1,18 +1,26 @@
-"""Who calls, and what API Gateway's authorizer has vouched that they may do.
+"""Identify the caller of a request, and what its token grants.
 
-Scopes are those of SMART on FHIR v2 (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html):
-`system/Patient.cru`, `user/*.rs`. A scope narrowed by a query grants nothing here, since only part of it could be kept.
+API Gateway checks a token's signature, issuer, audience and expiry. What the token grants is decided here, by the
+SMART on FHIR grammar of scopes (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): of version 2
+(`system/Patient.cru`, `user/*.rs`), and of version 1 (`system/*.read`, `user/Patient.*`), mapped as the guide maps it.
+A scope narrowed by a query grants nothing, since only a part of it could be kept; nor does a scope of the context
+`patient/`, which presumes a patient chosen at launch.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 UNKNOWN: Final = "$unknown"  # no tenant can have this name
+TENANT_CLAIM: Final = "tenant"
 
 _TENANT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SCOPE: Final = re.compile(r"(?:system|user)/([A-Z][A-Za-z]*|\*)\.([cruds]+)")
+# Version 2 takes the letters in this order only.
+_SCOPE: Final = re.compile(r"(?:system|user)/([A-Z][A-Za-z]*|\*)\.(read|write|\*|(?=[cruds])c?r?u?d?s?)")
+_VERSION_1: Final[Mapping[str, str]] = {"read": "rs", "write": "cud", "*": "cruds"}
+# `scope` is RFC 9068's name; Okta and Entra call it `scp`. API Gateway reads both.
+_SCOPE_CLAIMS: Final = ("scope", "scp")
 
 
 @dataclass(frozen=True)
@@ -25,23 +33,23 @@ class Caller:
     authenticated: bool = True
 
     def may(self, interaction: str, resource: str) -> bool:
-        """Whether the caller may do `interaction`, one letter of `cruds`, to resources of this type."""
+        """Return whether the caller may do `interaction`, one letter of `cruds`, to resources of this type."""
         return not self.grants.isdisjoint({(resource, interaction), ("*", interaction)})
 
 
 _NOBODY: Final = Caller(UNKNOWN, UNKNOWN, frozenset(), authenticated=False)
 
 
-def identify(authorizer: Mapping[str, Any]) -> Caller:
-    """The caller in an HTTP API's `requestContext.authorizer`; tenant and subject come from nowhere else.
+def identify(authorizer: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM) -> Caller:
+    """Return the caller in an HTTP API's `requestContext.authorizer`; tenant and subject come from nowhere else.
 
-    Without an authorizer the caller is not authenticated; with claims that are missing or out of form they are known,
-    but have no rights.
+    Without an authorizer the caller is not authenticated. A caller whose claims are missing or malformed is
+    authenticated and has no rights.
     """
     jwt, iam = authorizer.get("jwt"), authorizer.get("iam")
     if jwt:
         claims = jwt.get("claims") or {}
-        return _caller(claims.get("tenant"), claims.get("sub"), _grants(claims.get("scope")))
+        return _caller(claims.get(tenant_claim), claims.get("sub"), frozenset(_grants(claims)))
     if iam:
         # The caller's IAM policy has already allowed this very route.
         rights = frozenset(("*", letter) for letter in "cruds")
@@ -57,6 +65,20 @@ def _caller(tenant: object, subject: object, grants: frozenset[tuple[str, str]])
     return Caller(tenant, subject, grants)
 
 
-def _grants(scope: object) -> frozenset[tuple[str, str]]:
-    found = (_SCOPE.fullmatch(word) for word in scope.split()) if isinstance(scope, str) else ()
-    return frozenset((match[1], letter) for match in found if match for letter in match[2])
+def _grants(claims: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _SCOPE_CLAIMS:
+        for scope in _scopes(claims.get(name)):
+            if match := _SCOPE.fullmatch(scope):
+                letters = _VERSION_1.get(match[2], match[2])
+                yield from ((match[1], letter) for letter in letters)
+
+
+def _scopes(claim: object) -> Sequence[str]:
+    """Return the scopes of a claim: a string of them, or an array, which HTTP APIs hand on as `[a b]`."""
+    if isinstance(claim, list):
+        return [scope for scope in claim if isinstance(scope, str)]
+    if not isinstance(claim, str):
+        return ()
+    if claim.startswith("[") and claim.endswith("]"):
+        claim = claim[1:-1]
+    return claim.split()

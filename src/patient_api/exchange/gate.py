@@ -1,8 +1,9 @@
 """Who may, and the record of it.
 
 Every access to a record, granted or refused, is on record before the caller learns of its result: when the trail
-cannot be written, the StorageFault goes up and the caller gets no data. A call that is refused for its form alone
-(400, 406, 413, 415, 422) has not come near a record, and is found in the log only.
+cannot be written, the StorageFault goes up and the caller gets no data. A caller without the right is refused for that,
+whatever the form of its request. A call that is refused for its form alone (400, 406, 413, 415, 422) has not come near
+a record, and is found in the log only.
 """
 
 import contextlib

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 from patient_api.errors import Malformed, TooLarge, UnsupportedMedia
-from patient_api.exchange.access import Caller, identify
+from patient_api.exchange.access import TENANT_CLAIM, Caller, identify
 from patient_api.exchange.headers import elements, is_fhir_r4, parameters
 
 # A version and its head each hold the whole resource beside keys and `meta` of under 2 KiB, DynamoDB takes 400 KB
@@ -40,13 +40,13 @@ class Request:
     encoded: bool = False
 
     @classmethod
-    def of(cls, event: Mapping[str, Any]) -> Self:
+    def of(cls, event: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM) -> Self:
         """Raises KeyError for an event that is not of payload format 2.0."""
         context = event["requestContext"]
         return cls(
             method=context["http"]["method"].upper(),
             path=event["rawPath"],
-            caller=identify(context.get("authorizer") or {}),
+            caller=identify(context.get("authorizer") or {}, tenant_claim=tenant_claim),
             source_ip=context["http"].get("sourceIp", ""),
             request_id=context.get("requestId", ""),
             headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},

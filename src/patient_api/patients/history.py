@@ -34,8 +34,8 @@ class History:
 
     def history(self, request: Request, id: str) -> str:
         """A Bundle of type `history`; versions written at the same time in both regions name each other."""
-        count, cursor = _asked(request)
         event = self._gate.admit(request, Action.READ, "history-instance", PATIENT, id)
+        count, cursor = _asked(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         scope = (key.tenant, "history", key.reference)
         before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor else None

@@ -60,8 +60,8 @@ class Patients:
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, or a newer one than the caller knows and names in Minimum-Version."""
-        known, conditions = known_to(request), Preconditions.of(request)
         event = self._gate.admit(request, Action.READ, "read", PATIENT, id)
+        known, conditions = known_to(request), Preconditions.of(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         found = self._found(event, lambda: self._records.newest(key, event))
         if known is not None and (found is None or found.stamp < known):
@@ -73,8 +73,8 @@ class Patients:
 
     def vread(self, request: Request, id: str, vid: str) -> Version:
         """That very version."""
-        conditions = Preconditions.of(request)
         event = self._gate.admit(request, Action.READ, "vread", PATIENT, id)
+        conditions = Preconditions.of(request)
         stamp = Stamp.parse(vid)
         if stamp is None:
             self._gate.refuse(event, NotFound("There is no such version."))

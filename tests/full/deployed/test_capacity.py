@@ -22,7 +22,7 @@ FOUND = 20
 TOGETHER_SECONDS = 10
 QUERY, GET, BATCH, PUT, TRANSACTION = "Query", "GetItem", "BatchGetItem", "PutItem", "TransactWriteItems"
 # They look at no record.
-OPEN = {"getHealth", "getDrain", "getCapabilities"}
+OPEN = {"getHealth", "getDrain", "getCapabilities", "getSmartConfiguration"}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """The parts put together as the settings say."""
 
+import json
 import os
+from base64 import urlsafe_b64decode
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ def test_everything_lies_below_the_home(settings: Settings, tmp_path: Path) -> N
     emulator = emulator_of(settings)
     assert emulator.certificate.is_relative_to(home / "emulator")
     assert emulator.issuer() == "https://127.0.0.1:5001"
+
+
+@pytest.mark.parametrize("claim", ["tenant", "https://example.com/tenant"])
+def test_embedded_tokens_name_the_tenant_in_the_claim_of_the_settings(tmp_path: Path, claim: str) -> None:
+    emulator = emulator_of(load_settings(home=tmp_path / "home", tenant_claim=claim))
+    payload = emulator.token(subject="s", tenant="clinic", scopes=["system/*.rs"]).split(".")[1]
+    claims = json.loads(urlsafe_b64decode(payload + "=="))
+    assert claims[claim] == "clinic"
+    assert claims.keys() == {"iss", "sub", "aud", "scope", "iat", "exp", "jti", claim}
 
 
 def test_an_environment_never_shares_a_folder_with_the_emulator(settings: Settings) -> None:

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from patient_api.api.routes import ROUTES, Route
 from patient_api.exchange.access import UNKNOWN, identify
-from unit.patient_api.whole_api import claims
+from unit.patient_api.whole_api import Platform, claims
 
 
 @pytest.mark.parametrize(
@@ -15,8 +16,26 @@ from unit.patient_api.whole_api import claims
         ("system/Patient.cruds", "cruds"),
         ("system/Observation.cruds", ""),
         ("patient/Patient.cruds", ""),
-        ("system/Patient.read", ""),
+        ("system/*.rs", "rs"),
+        # Version 1 of SMART.
+        ("system/Patient.read", "rs"),
+        ("system/*.read", "rs"),
+        ("user/Patient.write", "cud"),
+        ("user/Patient.*", "cruds"),
+        ("system/*.*", "cruds"),
+        ("patient/Patient.read", ""),
+        ("system/Observation.read", ""),
+        ("system/Patient.reads", ""),
+        # Letters of version 2 have one order.
+        ("system/Patient.sr", ""),
+        ("system/Patient.rr", ""),
         ("system/Patient.rs?_id=1", ""),
+        # An array, as HTTP APIs hand it on, and as it is.
+        ("[system/Patient.r openid user/Patient.write]", "crud"),
+        ("[system/Patient.r]", "r"),
+        ("[]", ""),
+        (["system/Patient.r", 7, "user/*.s"], "rs"),
+        ("[system/Patient.r", ""),
         ("system/Patient.", ""),
         ("xsystem/Patient.r", ""),
         ("", ""),
@@ -26,6 +45,25 @@ from unit.patient_api.whole_api import claims
 def test_scopes(scope: Any, letters: str) -> None:
     caller = identify(claims(scope=scope))
     assert {letter for letter in "cruds" if caller.may(letter, "Patient")} == set(letters)
+
+
+@pytest.mark.parametrize("scp", ["system/Patient.rs", "[openid system/Patient.rs]", ["system/Patient.rs"]])
+@pytest.mark.parametrize("scope", [None, "openid"])
+def test_scopes_in_the_claim_scp(scp: Any, scope: Any) -> None:
+    authorizer = claims(scope=scope)
+    authorizer["jwt"]["claims"]["scp"] = scp
+    caller = identify(authorizer)
+    assert {letter for letter in "cruds" if caller.may(letter, "Patient")} == {"r", "s"}
+
+
+@pytest.mark.parametrize("claim", ["tid", "https://example.com/tenant"])
+def test_the_tenant_is_in_the_claim_that_is_configured(claim: str) -> None:
+    authorizer = claims(tenant="in-another-claim")
+    authorizer["jwt"]["claims"][claim] = "north-clinic"
+    assert identify(authorizer, tenant_claim=claim).tenant == "north-clinic"
+    del authorizer["jwt"]["claims"][claim]
+    refused = identify(authorizer, tenant_claim=claim)
+    assert (refused.tenant, refused.may("r", "Patient")) == (UNKNOWN, False)
 
 
 @pytest.mark.parametrize("tenant", [None, "", "a#b", "$platform", "a b", "x" * 65, "ä", "a\n"])
@@ -48,3 +86,29 @@ def test_an_iam_caller() -> None:
 
 def test_nobody() -> None:
     assert not identify({}).authenticated
+
+
+@pytest.mark.requirement("R1.3", "C6")
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.right], ids=lambda route: route.operation)
+@pytest.mark.parametrize(
+    ("authorizer", "status", "tenant"),
+    [
+        (claims(scope="system/Observation.cruds patient/*.cruds"), 403, "north-clinic"),
+        (claims(scope=""), 403, "north-clinic"),
+        (claims(tenant="a b"), 403, UNKNOWN),
+        ({}, 401, UNKNOWN),
+    ],
+    ids=["other rights", "no right", "no tenant", "no token"],
+)
+@pytest.mark.parametrize("malformed", [False, True])
+def test_every_refusal_is_in_the_trail(
+    platform: Platform, route: Route, authorizer: dict[str, Any], status: int, tenant: str, malformed: bool
+) -> None:
+    path = route.path.format(id="1", vid="1")
+    headers = dict.fromkeys(("accept", "if-match", "minimum-version", "content-type"), "?") if malformed else {}
+    query = "unknown=1&_count=x" if malformed else ""
+    reply = platform.call(route.method, path, authorizer=authorizer, headers=headers, query=query)
+    assert reply.status == status
+    (item,) = platform.audit()
+    assert (item["tenant"], item["outcome"], item["status"]) == (tenant, "refused", str(status))
+    assert item["record"].partition("/")[0] == f"{tenant}#{route.type}"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import patient_api
+from patient_api.exchange.request import FORM
 from patient_api.patients.creation import Creation
 from unit.patient_api.fakes import PEER, RECORDS, REGION, client_error
 from unit.patient_api.whole_api import Platform, claims, patient
@@ -16,6 +17,26 @@ from unit.patient_api.whole_api import Platform, claims, patient
 def raise_flag(platform: Platform, region: str) -> None:
     item = {"pk": {"S": "$platform#drain"}, "sk": {"S": region}}
     platform.dynamodb.tables[RECORDS]["$platform#drain", region] = item
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "127.0.0.1:4566/_aws/execute-api/0a1b2c3d"])
+def test_every_absolute_link_begins_with_the_address_that_was_called(platform: Platform, host: str) -> None:
+    base = f"https://{host}/fhir/"
+    created = [platform.call("POST", "/fhir/Patient", patient(), host=host) for _ in range(3)]
+    assert {made.status for made in created} == {201}
+    links = [made.headers["location"] for made in created]
+    found = [
+        platform.call("GET", "/fhir/Patient", query="_count=1", host=host),
+        platform.call("POST", "/fhir/Patient/_search", "_count=1", headers={"content-type": FORM}, host=host),
+        platform.call("GET", f"/fhir/Patient/{created[0].json['id']}/_history", host=host),
+        platform.call("GET", "/fhir/AuditEvent", query="_count=1", host=host),
+    ]
+    for bundle in (reply.json for reply in found):
+        links += [link["url"] for link in bundle["link"]]
+        links += [entry["fullUrl"] for entry in bundle["entry"]]
+    assert {link["relation"] for reply in found for link in reply.json["link"]} == {"self", "next"}
+    links.append(platform.call("GET", "/fhir/metadata", host=host).json["implementation"]["url"] + "/")
+    assert [link for link in links if not link.startswith(base)] == []
 
 
 @pytest.mark.requirement("C1")

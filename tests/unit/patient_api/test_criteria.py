@@ -11,7 +11,7 @@ from unit.patient_api.whole_api import Platform, Reply, outcome, patient
 
 FORM = "application/x-www-form-urlencoded"
 LENIENT = {"prefer": "handling=lenient"}
-FHIR_ROUTES = [route for route in ROUTES if route.path.startswith("/fhir/")]
+FHIR_ROUTES = [route for route in ROUTES if route.fhir]
 SEARCHES = [route for route in FHIR_ROUTES if route.searches]
 BODIES = [route for route in FHIR_ROUTES if route.body]
 MARK = "Zubrowka"

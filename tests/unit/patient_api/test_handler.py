@@ -14,6 +14,7 @@ VARIABLES = {
     "PEER_ROLE_ARN": "arn:aws:iam::123456789012:role/peer",
     "INDEX_KEY_ALIAS": "alias/index",
     "LOG_LEVEL": "INFO",
+    "TENANT_CLAIM": "tenant",
 }
 SAY = "import gc; print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
 

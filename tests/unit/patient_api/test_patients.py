@@ -5,7 +5,7 @@ import json
 import pytest
 
 from unit.patient_api.fakes import AUDIT, RECORDS, REGION, START_MS, client_error
-from unit.patient_api.whole_api import Platform, claims, outcome, patient
+from unit.patient_api.whole_api import BASE, Platform, claims, outcome, patient
 
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -21,7 +21,7 @@ def test_create(platform: Platform) -> None:
         "lastUpdated": "2027-01-15T08:00:00.000Z",
     }
     version = made["meta"]["versionId"]
-    assert reply.headers["location"] == f"/fhir/Patient/{made['id']}/_history/{version}"
+    assert reply.headers["location"] == f"{BASE}/Patient/{made['id']}/_history/{version}"
     assert reply.headers["etag"] == f'W/"{version}"'
     assert reply.headers["last-modified"] == "Fri, 15 Jan 2027 08:00:00 GMT"
     assert reply.headers["content-type"] == "application/fhir+json"

@@ -132,7 +132,7 @@ def test_minimal_answers(platform: Platform) -> None:
     minimal = {"prefer": "respond-async, return=minimal"}
     reply = platform.call("POST", "/fhir/Patient", patient(), headers=minimal)
     assert (reply.status, reply.body, "content-type" in reply.headers) == (201, "", False)
-    path, etag = reply.headers["location"].partition("/_history")[0], reply.headers["etag"]
+    path, etag = reply.location, reply.headers["etag"]
     body = patient(id=path.rpartition("/")[2])
     changed = platform.call("PUT", path, body, headers={"if-match": etag, **minimal})
     assert (changed.status, changed.body) == (200, "")

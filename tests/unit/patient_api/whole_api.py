@@ -84,9 +84,20 @@ class Reply:
         self.headers = {name.lower(): value for name, value in answer["headers"].items()}
 
     @property
+    def location(self) -> str:
+        """The path of what was created, without its version."""
+        address = str(self.headers["location"])
+        assert address.startswith(f"{BASE}/")
+        return address.removeprefix(f"https://{HOST}").partition("/_history")[0]
+
+    @property
     def json(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.body)
         return content
+
+
+HOST = "api.example.com"
+BASE = f"https://{HOST}/fhir"
 
 
 def patient(**elements: Any) -> dict[str, Any]:
@@ -116,13 +127,14 @@ def event(
     headers: Mapping[str, str] | None = None,
     encoded: bool = False,
     query: str = "",
+    host: str = HOST,
 ) -> dict[str, Any]:
     """An event of payload format 2.0; a body that is no text is sent as JSON."""
     context: dict[str, Any] = {
         "http": {"method": method, "path": path, "sourceIp": "203.0.113.9", "protocol": "HTTP/1.1", "userAgent": "t"},
         "requestId": "request-1",
         "stage": "$default",
-        "domainName": "api.example.com",
+        "domainName": host,
         "authorizer": claims() if authorizer is None else authorizer,
     }
     return {

@@ -12,6 +12,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from healthcare_dr.emulator.called_address import API_PATH, CALLED_HEADER
 from healthcare_dr.emulator.conditions import DoorFault
 from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
 
@@ -44,6 +45,8 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
+# Not from a client.
+_OWN_HEADERS = (b"host", b"content-length", b"expect", b"x-forwarded-proto", CALLED_HEADER)
 SEGMENT = re.compile(rb"/\.{1,2}(?=/|$)")
 
 logger = logging.getLogger("healthcare_dr.emulator")
@@ -217,15 +220,15 @@ class Forwarding:
         if SEGMENT.search(path):
             # A client of HTTP resolves them: they must not lead out of the API.
             return _message(404, "Not Found")
-        target = f"/_aws/execute-api/{api_id}{path.decode('ascii')}"
+        target = f"{API_PATH}{api_id}{path.decode('ascii')}"
         if query := scope["query_string"]:
             target += "?" + query.decode("ascii")
         line = self._checkers if scope["client"][0] == scope["server"][0] else self._clients
         body = await _body(receive)
         if body is None:
             return _message(413, "Request Entity Too Large")
-        headers = _end_to_end(scope["headers"], but=(b"host", b"content-length", b"expect", b"x-forwarded-proto"))
-        headers.append((b"x-forwarded-proto", b"https"))
+        headers = _end_to_end(scope["headers"], but=_OWN_HEADERS)
+        headers += [(b"x-forwarded-proto", b"https"), (CALLED_HEADER, named[b"host"])]
         forwarded = Forwarded(scope["method"], target, headers, body)
         try:
             return await _while_connected(receive, self._forward(line, forwarded))

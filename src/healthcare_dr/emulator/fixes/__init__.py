@@ -68,7 +68,9 @@ FIXES: tuple[Callable[[], None], ...] = (
     apigateway.keep_jwt_authorizers_plain,
     apigateway.ask_the_function_for_permission,
     apigateway.cache_route_matches,
+    apigateway.answer_no_options_but_preflights,
     tokens.cache_verified_signatures,
+    tokens.refuse_malformed_tokens,
     iam_policies.cache_parsed_policies,
     iam_policies.read_a_caller_only_where_it_matters,
     iam_policies.check_a_transactions_actions_once,
@@ -89,6 +91,8 @@ FIXES: tuple[Callable[[], None], ...] = (
     lambda_workers.start_functions_as_forks,
     lambda_workers.invoke_in_one_thread,
     lambda_workers.invoke_on_threads_that_exist,
+    # After the last one, whose function it calls.
+    apigateway.tell_functions_which_address_was_called,
 )
 
 

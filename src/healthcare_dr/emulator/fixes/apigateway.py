@@ -1,12 +1,15 @@
 """API Gateway: HTTP APIs."""
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from ministack.core.arn import execute_api_route_arn
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import apigateway, lambda_svc
+
+from healthcare_dr.emulator.called_address import called_address
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -86,3 +89,53 @@ def ask_the_function_for_permission() -> None:
         return response
 
     apigateway._invoke_lambda_proxy = invoke
+
+
+def tell_functions_which_address_was_called() -> None:
+    """Every function was told the domain name `<id>.execute-api.localhost`, whatever name the client had called: links
+    that it built from that led to a name which does not resolve. On AWS `domainName` and `host` are the client's."""
+    inner = apigateway.run_reentrant
+
+    async def run(work: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        called = called_address()
+        for event in args:
+            if called and isinstance(event, dict) and "domainName" in event.get("requestContext", {}):
+                event["requestContext"]["domainName"] = called
+                event["headers"]["host"] = called.partition("/")[0]
+        return await inner(work, *args, **named)
+
+    apigateway.run_reentrant = run
+
+
+def answer_no_options_but_preflights() -> None:
+    """Every OPTIONS was answered by the gateway, with 403 for an API without a CORS configuration. On AWS that happens
+    to preflights of an API with one; other OPTIONS are routed like any method."""
+    execute, match, invoke = (
+        apigateway._handle_execute_in_scope,
+        apigateway._match_route,
+        apigateway._invoke_lambda_proxy,
+    )
+
+    async def handle(
+        api_id: str, stage: str, path: str, method: str, headers: dict[str, str], *rest: Any, **named: Any
+    ) -> Response:
+        configured = (apigateway._apis.get(api_id) or {}).get("corsConfiguration")
+        preflight = configured and {"origin", "access-control-request-method"} <= {name.lower() for name in headers}
+        if method == "OPTIONS" and not preflight:
+            # It compares the name in capitals; the other two functions get it in capitals again.
+            method = "options"
+        response: Response = await execute(api_id, stage, path, method, headers, *rest, **named)
+        return response
+
+    def route(api_id: str, method: str, path: str) -> Any:
+        return match(api_id, method.upper(), path)
+
+    async def call(
+        integration: dict[str, Any], api_id: str, stage: str, path: str, method: str, *rest: Any, **named: Any
+    ) -> Response:
+        response: Response = await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
+        return response
+
+    apigateway._handle_execute_in_scope = handle
+    apigateway._match_route = route
+    apigateway._invoke_lambda_proxy = call

@@ -1,7 +1,8 @@
-"""API Gateway: a cache of verified token signatures."""
+"""API Gateway: the JWT authorizer of HTTP APIs, and a cache of verified token signatures."""
 
 import hashlib
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Any
 
 from ministack.services import apigateway
@@ -32,3 +33,23 @@ def cache_verified_signatures() -> None:
         return True
 
     apigateway._verify_rs256_signature = verify
+
+
+def refuse_malformed_tokens() -> None:
+    """A token whose header is no object, or whose times are no numbers, was answered with 500; on AWS it is refused
+    with 401 like any other that is not valid, and `WWW-Authenticate` says so (RFC 6750, section 3)."""
+    inner = apigateway._validate_jwt_authorizer
+
+    async def validate(
+        route: dict[str, Any], authorizer: dict[str, Any], headers: dict[str, str], query: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
+        try:
+            claims, scopes, refusal = await inner(route, authorizer, headers, query)
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+            claims, scopes, refusal = None, None, apigateway._jwt_unauthorized()
+        if refusal is not None and refusal[0] == HTTPStatus.UNAUTHORIZED:
+            sent = apigateway._extract_token_from_identity_source(authorizer.get("identitySource", []), headers, query)
+            refusal[1]["WWW-Authenticate"] = 'Bearer error="invalid_token"' if sent else "Bearer"
+        return claims, scopes, refusal
+
+    apigateway._validate_jwt_authorizer = validate

@@ -16,6 +16,7 @@ NEEDED_VARIABLES = {
     "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_REGION", "PEER_DOCUMENTS_BUCKET",
     "PEER_ROLE_ARN", "INDEX_KEY_ALIAS", "LOG_LEVEL",
 }  # fmt: skip
+API_VARIABLES = {"TENANT_CLAIM", "OIDC_ISSUER", "CORS"}
 API_SIZE = (3072, 30)
 # Handler, MB, seconds. Hashing 5 GB takes a whole vCPU, which comes with 1769 MB, and all the time Lambda gives.
 WORKERS = {
@@ -73,6 +74,9 @@ def environment(platform: Platform) -> Problems:
         for name in sorted(variables & set(RESERVED_VARIABLES)):
             yield function.address, f"{name} is reserved"
         for name in sorted(NEEDED_VARIABLES - variables):
+            yield function.address, f"{name} is missing"
+    for function in functions_named(platform, "patient-api"):
+        for name in sorted(API_VARIABLES - set(function.get("environment", "variables") or ())):
             yield function.address, f"{name} is missing"
 
 

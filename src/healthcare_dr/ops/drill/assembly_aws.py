@@ -73,7 +73,7 @@ def assembled_aws(
         )
     target = target or wiring.target_of(settings, "aws")
     bearer = given_token(target, token, tenant=None, command="hdr drill")
-    tenant = _tenant_of(bearer)
+    tenant = _tenant_of(bearer, settings.tenant_claim)
     target.preflight()
     outputs = wiring.outputs_of(settings, target)
     if not all(name in outputs for name in OUTPUTS):
@@ -123,13 +123,13 @@ def _faults(settings: Settings, target: Target, progress: Progress, clock: Calla
     )
 
 
-def _tenant_of(token: str) -> str:
+def _tenant_of(token: str, claim: str) -> str:
     """The tenant that a token names, to know the drill's own records by; the APIs check the token, not we."""
     try:
         payload = token.split(".")[1]
-        tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["tenant"]
+        tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))[claim]
     except (IndexError, ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise SettingsError("HDR_TOKEN names no tenant: the APIs take a JWT with the claim `tenant`") from error
+        raise SettingsError(f"HDR_TOKEN names no tenant: the APIs take a JWT with the claim `{claim}`") from error
     return str(tenant)
 
 

@@ -42,17 +42,21 @@ def quotas(live: Live, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "api", "R2.1", "trap 33", "trap 41",
-    asks="The region's HTTP API is there, admits what the settings say, has its routes, issuer and scopes, and calls "
-    "the published function; on AWS its rate covers both regions' load of the last 24 hours",
+    asks="The region's HTTP API is there, admits what the settings say, has its routes, issuer and origins, and "
+    "calls the published function; on AWS its rate covers both regions' load of the last 24 hours",
     why="A route, an issuer or a limit that only one region has shows itself to clients after the failover.",
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
 def api(live: Live, region: str) -> Iterator[str]:
     api_id, settings = live.deployed.output(region, "api_id"), live.settings
-    if live.ask_for("apigatewayv2", region, "get_api", ("NotFoundException",), ApiId=api_id) is None:
+    found = live.ask_for("apigatewayv2", region, "get_api", ("NotFoundException",), ApiId=api_id)
+    if found is None:
         yield f"the API {api_id} does not exist"
         return
+    origins = sorted(found.get("CorsConfiguration", {}).get("AllowOrigins", ()))
+    if origins != sorted(settings.cors_origins):
+        yield f"the API allows the origins {origins}, not {sorted(settings.cors_origins)}"
     stages = {
         stage["StageName"]: stage for stage in live.ask("apigatewayv2", region, "get_stages", ApiId=api_id)["Items"]
     }

@@ -22,6 +22,7 @@ import json
 
 def handler(event, context):
     seen = {name: event.get(name) for name in ("rawPath", "rawQueryString", "headers", "body")}
+    seen["domainName"] = event["requestContext"]["domainName"]
     return {"statusCode": 200, "body": json.dumps(seen), "headers": {"Content-Type": "application/json"}}
 """
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from healthcare_dr.emulator.called_address import CALLED_HEADER
 from healthcare_dr.emulator.conditions import OPEN, DoorFault
 from healthcare_dr.emulator.doors import hello
 from healthcare_dr.errors import EmulatorError
@@ -32,6 +33,19 @@ def test_a_request_arrives_as_it_was_sent(front: Front) -> None:
     assert seen["rawQueryString"] == "a=1&b=%2F"
     assert seen["headers"]["authorization"] == "Bearer abc"
     assert "two" in seen["headers"]["x-twice"]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("port", ["", ":4568", ":443"])
+def test_the_function_is_told_the_name_that_the_client_called(front: Front, region: str, port: str) -> None:
+    name = front.name(region)
+    with front.connect(region, name) as connection:
+        _, body = ask(connection, name + port, headers=f"{CALLED_HEADER.decode()}: evil.example\r\n")
+    seen = json.loads(body)
+    called = name + port.removesuffix(":443")
+    assert (seen["domainName"], seen["headers"]["host"], seen["rawPath"]) == (called, called, "/echo")
+    assert CALLED_HEADER.decode() not in seen["headers"]
+    assert "evil.example" not in body.decode()
 
 
 @pytest.mark.parametrize("region", REGIONS)

@@ -163,6 +163,14 @@ def test_a_token_without_a_tenant_is_refused_and_not_shown(world: World, token: 
     assert refused(world) == "SettingsError: HDR_TOKEN names no tenant: the APIs take a JWT with the claim `tenant`"
 
 
+def test_the_tenant_is_in_the_claim_of_the_settings(world: World) -> None:
+    world.settings = world.settings.model_copy(update={"tenant_claim": "tid"})
+    assert refused(world).endswith("the APIs take a JWT with the claim `tid`")
+    payload = base64.urlsafe_b64encode(json.dumps({"tid": "clinic"}).encode()).decode()
+    world.token = f"a.{payload}.c"
+    assert world.assembled("replication-paused").label == "aws"
+
+
 def test_what_a_killed_drill_has_left_is_healed(world: World) -> None:
     drill = world.assembled("replication-paused")
     for step in load("replication-paused").method:

@@ -171,6 +171,19 @@ def test_the_api_admits_the_load_of_both() -> None:
     assert told == "the API admits 1000 requests a second, both regions together had 1001"
 
 
+@pytest.mark.parametrize("allowed", [["*"], ["https://app.example.com"]])
+def test_the_api_allows_no_origin_that_the_settings_do_not(allowed: list[str]) -> None:
+    limits = {"ThrottlingRateLimit": 1000.0, "ThrottlingBurstLimit": 500}
+    answers: Answers = {
+        ("apigatewayv2", "get_api"): {"CorsConfiguration": {"AllowOrigins": allowed}},
+        ("apigatewayv2", "get_stages"): {"Items": [{"StageName": "$default", "DefaultRouteSettings": limits}]},
+        ("apigatewayv2", "get_authorizers"): {"Items": []},
+        ("apigatewayv2", "get_routes"): {"Items": []},
+        ("cloudwatch", "get_metric_statistics"): points(10, 1),
+    }
+    assert problems("api", live(answers)) == [f"the API allows the origins {allowed}, not []"]
+
+
 @pytest.mark.trap(37)
 @pytest.mark.parametrize(
     ("location", "versioning", "says"),
