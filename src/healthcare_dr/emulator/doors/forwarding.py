@@ -228,7 +228,7 @@ class Forwarding:
         if body is None:
             return _message(413, "Request Entity Too Large")
         headers = _end_to_end(scope["headers"], but=_OWN_HEADERS)
-        headers += [(b"x-forwarded-proto", b"https"), (CALLED_HEADER, named[b"host"])]
+        headers += [(b"x-forwarded-proto", b"https"), (CALLED_HEADER, dict(scope["headers"])[b"host"])]
         forwarded = Forwarded(scope["method"], target, headers, body)
         try:
             return await _while_connected(receive, self._forward(line, forwarded))
