@@ -144,7 +144,7 @@ def _memory(found: dict[str, Any]) -> Measurement:
     return _row(
         "memory",
         "MB",
-        Series("after the measurements, some 25,000 requests", (_total(memory["used"]),)),
+        Series("after the measurements", (_total(memory["used"]),)),
         Series("when deployed", (_total(memory["deployed"]),)),
         "Proportional set size of all processes together, functions' included.",
         Aim("measured", "most", 1000),

@@ -47,7 +47,7 @@ LONG_REQUESTS = 100_000
 LONG_STEP = 10_000
 SAMPLED_ITEMS = 500
 LONGEST_SHARED = 64
-"""Characters of a string that the embedded AWS keeps once for all items."""
+"""Characters of a string that the embedded AWS keeps once for all items; a test compares it with the emulator's."""
 TABLES = ("records_table", "audit_table")
 ONCE_MORE_SECONDS = 0.5
 NAMES = {"audience": "healthcare-dr", "subject": "bench", "tenant": "bench-clinic"}

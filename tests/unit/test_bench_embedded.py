@@ -14,6 +14,7 @@ import pytest
 from bench import embedded
 from bench.processes.answering import NAME
 from bench.processes.embedded import (
+    LONGEST_SHARED,
     cpu_per_request,
     direct_target,
     door_target,
@@ -26,6 +27,8 @@ from bench.processes.load import Load, Outcome, encode
 from bench.processes.prober import serving
 from bench.processtree import ProcessTimes, cpu_seconds, memory_megabytes, parse_pss, parse_stat, ticks_by_role
 from bench.running import BenchError
+
+from healthcare_dr.emulator.fixes import dynamodb_expressions
 
 ROOTS = {"services": 10, "edge": 20}
 
@@ -127,7 +130,8 @@ def test_items_are_sized_on_the_wire_and_in_memory() -> None:
     item = {"pk": {"S": "four"}, "list": {"L": [{"N": "12"}, {"S": "abc"}]}, "map": {"M": {"a": {"B": b"xy"}}}}
     assert wire_bytes(item) == len("pkfour") + len("list12abc") + len("mapaxy")
     assert resident_bytes({"a": ["b"]}) == sum(map(sys.getsizeof, ({"a": None}, "a", ["b"], "b")))
-    long = "x" * 65
+    assert LONGEST_SHARED == dynamodb_expressions.LONGEST_SHARED
+    long = "x" * (LONGEST_SHARED + 1)
     once = [{"a": {"S": "b"}, "c": {"S": long}, "n": {"N": "1"}}]
     again = sum(map(sys.getsizeof, (once[0], {"S": long}, long, {"N": "1"})))
     # The list of two is one pointer larger than that of one.

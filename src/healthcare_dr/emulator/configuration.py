@@ -88,6 +88,6 @@ def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapp
         # Nothing here is a container, and at its start ministack would remove those of others.
         "DOCKER_HOST": f"unix://{layout.home / 'no-docker.sock'}",
         "LAMBDA_EXECUTOR": "local",
-        # A burst leaves processes of functions behind, 23 MB each. One of each function stays, however idle.
+        # End the processes that a burst has left behind; one of each function stays, however idle.
         "LAMBDA_WARM_TTL_SECONDS": "60",
     }

@@ -1,12 +1,12 @@
-"""The process that the processes of Python functions are forks of: it has loaded what each of them loads.
+"""A fork server: it loads botocore once, and starts each process of a Python function as a fork of itself.
 
 Loading botocore and the descriptions of AWS's services takes 0.35 s of processor time and half of the memory of a
-process, which each process of each function would pay again. This text is run by the functions' own interpreter, so it
-imports nothing of ours.
+process, which each process of each function would pay again. The functions' own interpreter runs this file, so it
+imports nothing of this project.
 
-It is told on a socket what to start: a JSON object with `script`, `folder` and `environment`, together with the new
-process's standard input, output and error. It answers with the number of the process and a descriptor of it
-(`pidfd_open(2)`). When the socket is closed, it ends, and with it everything that it has started.
+A request to start a process arrives on a socket: a JSON object with `script`, `folder` and `environment`, together with
+the descriptors of the new process's standard input, output and error. The answer is the process id and a descriptor of
+the process (`pidfd_open(2)`). When the socket is closed, the server kills the processes that it has started, and exits.
 """
 
 import functools
@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 STANDARD_STREAMS = 3
 SERVICES = ("dynamodb", "kms", "s3", "sts")
 """Those that the platform's functions call."""
-# Of an order: a function has up to 4 KB of variables and inherits those of the services.
+# Of a request: a function has up to 4 KB of variables and inherits those of the services.
 MOST_BYTES = 1 << 17
 
 
@@ -46,8 +46,8 @@ def load() -> None:
 
 
 def serve(control: socket.socket) -> dict[str, Any]:
-    """Start processes until the socket is closed. Returns only in a new process: what it has been told to run."""
-    running: dict[int, int] = {}  # by descriptor of a process: its number
+    """Start processes until the socket is closed. Return only in a new process, with the request that started it."""
+    running: dict[int, int] = {}  # process ids, by the descriptor of the process
     readable = select.poll()
     readable.register(control, select.POLLIN)
     while True:
@@ -57,45 +57,45 @@ def serve(control: socket.socket) -> dict[str, Any]:
                 os.close(descriptor)
                 os.waitpid(running.pop(descriptor), 0)
                 continue
-            order, streams, _, _ = socket.recv_fds(control, MOST_BYTES, STANDARD_STREAMS)
-            if not order:
+            request, streams, _, _ = socket.recv_fds(control, MOST_BYTES, STANDARD_STREAMS)
+            if not request:
                 end(running)
-            number = os.fork()
-            if number == 0:
+            pid = os.fork()
+            if pid == 0:
                 for target, stream in enumerate(streams):
                     os.dup2(stream, target)
                 for inherited in (*streams, *running):
                     os.close(inherited)
                 control.close()
-                told: dict[str, Any] = json.loads(order)
-                return told
-            process = os.pidfd_open(number)
-            running[process] = number
+                found: dict[str, Any] = json.loads(request)
+                return found
+            process = os.pidfd_open(pid)
+            running[process] = pid
             readable.register(process, select.POLLIN)
-            socket.send_fds(control, [str(number).encode()], [process])
+            socket.send_fds(control, [str(pid).encode()], [process])
             for stream in streams:
                 os.close(stream)
 
 
 def end(running: dict[int, int]) -> NoReturn:
-    """Kill and collect the processes, given by descriptor and number, then exit."""
-    for descriptor, number in running.items():
+    """Kill and reap the processes, given as process ids by descriptor, then exit."""
+    for descriptor, pid in running.items():
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        os.waitpid(number, 0)
+        os.waitpid(pid, 0)
     sys.exit()
 
 
 def main() -> None:
-    """Serve on the socket whose descriptor is the first argument. In a new process, run its script."""
+    """Serve on the socket whose descriptor is the first argument; in a new process, run the script of its request."""
     control = socket.socket(fileno=int(sys.argv[1]))
     load()
-    told = serve(control)
+    request = serve(control)
     os.environ.clear()
-    os.environ.update(told["environment"])
-    os.chdir(told["folder"])
-    sys.argv = [told["script"]]
-    runpy.run_path(told["script"], run_name="__main__")
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.argv = [request["script"]]
+    runpy.run_path(request["script"], run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ MARK_SECONDS = 0.25
 START_SECONDS = 0.01
 CHUNK = 1 << 16
 PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
-ANSWER_BYTES = 32  # a process number
+ANSWER_BYTES = 32  # a process id
 END_SECONDS = 5.0
 # How many lines of a function's own output are passed over before its answer, as in ministack.
 MOST_LINES = 200
@@ -258,12 +258,12 @@ class ForkServer:
         Raises:
             OSError: it cannot be started.
         """
-        order = json.dumps({"script": script, "folder": folder, "environment": dict(environment)}).encode()
+        request = json.dumps({"script": script, "folder": folder, "environment": dict(environment)}).encode()
         (asked, asks), (answers, answered), (logs, logged) = os.pipe(), os.pipe(), os.pipe()
         ours = open(asks, "w", buffering=1), open(answers), open(logs)  # noqa: PTH123, SIM115 - pipes have no path
         try:
             with self._lock:
-                return Forked(*self._ask(order, (asked, answered, logged)), ours)
+                return Forked(*self._ask(request, (asked, answered, logged)), ours)
         except OSError:
             for stream in ours:
                 stream.close()
@@ -281,18 +281,18 @@ class ForkServer:
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(END_SECONDS)
 
-    def _ask(self, order: bytes, streams: tuple[int, int, int]) -> tuple[int, int]:
+    def _ask(self, request: bytes, streams: tuple[int, int, int]) -> tuple[int, int]:
         for _ in range(2):
             control = self._control or self._begin()
             with suppress(BrokenPipeError, ConnectionResetError):
-                socket.send_fds(control, [order], streams)
-                number, descriptors, _, _ = socket.recv_fds(control, ANSWER_BYTES, 1)
-                if number:
-                    return int(number), descriptors[0]
-            # It has ended, which nothing here makes it do: once, it is started anew.
+                socket.send_fds(control, [request], streams)
+                pid, descriptors, _, _ = socket.recv_fds(control, ANSWER_BYTES, 1)
+                if pid:
+                    return int(pid), descriptors[0]
+            # The fork server was killed from outside: start it once more.
             control.close()
             self._control = None
-        raise ConnectionError("the process that functions are forks of ends at once")
+        raise ConnectionError("the fork server of the functions ends as soon as it is started")
 
     def _begin(self) -> socket.socket:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -307,8 +307,8 @@ class ForkServer:
 
 
 def start_functions_as_forks() -> None:
-    """Fork the processes of Python functions from one that has loaded botocore, and let those of one zip share its
-    files. Each loaded and compiled everything anew: a second of processor time, and 20 MB."""
+    """Start the processes of Python functions through a fork server, and let those of one zip share its files, so that
+    each neither loads botocore nor compiles its modules anew (see `fork_server`)."""
     if not hasattr(os, "pidfd_open"):
         return  # only Linux has it
     servers: dict[str, ForkServer] = {}

@@ -93,7 +93,8 @@ class Script:
 
 
 def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    # Only so that a test that would wait for ever ends: far more than a busy machine needs.
+    end = time.monotonic() + 120
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)

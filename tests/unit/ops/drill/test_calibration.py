@@ -1,6 +1,7 @@
 """How many requests a drill sends on a machine that serves so many."""
 
 import ssl
+import time
 
 import pytest
 from hypothesis import given
@@ -40,8 +41,27 @@ def test_rate_is_never_more_than_half_except_for_the_fewest(served: float) -> No
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "WARM_UP_SECONDS", 0.2)
-    # Long enough that a busy machine, too, serves something.
-    monkeypatch.setattr(calibration, "SECONDS", 3.0)
+    monkeypatch.setattr(calibration, "SECONDS", 1.0)
+
+
+class HeldClock:
+    """A clock that stands still while a calibration counts, until each region has been asked some times more."""
+
+    def __init__(self, regions: dict[str, Region]) -> None:
+        self._regions = regions
+        self._hold_at = time.monotonic() + calibration.WARM_UP_SECONDS + calibration.SECONDS / 2
+        self._asked: dict[str, int] | None = None
+        self._held_seconds: float | None = None
+
+    def __call__(self) -> float:
+        now = time.monotonic()
+        if self._held_seconds is None and now >= self._hold_at:
+            asked = {name: len(region.seen) for name, region in self._regions.items()}
+            self._asked = self._asked or asked
+            if any(asked[name] < before + 5 for name, before in self._asked.items()):
+                return self._hold_at
+            self._held_seconds = now - self._hold_at
+        return now - (self._held_seconds or 0.0)
 
 
 def ends(regions: dict[str, Region]) -> list[Answer]:
@@ -52,7 +72,8 @@ def ends(regions: dict[str, Region]) -> list[Answer]:
 def test_calibration_sends_the_mix_to_both_regions_and_leaves_no_samples(
     regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger
 ) -> None:
-    generator = prober(Script(regions, EAST, 60), trust, ledger, rate=None, regions=ends(regions))
+    script, clock = Script(regions, EAST, 60), HeldClock(regions)
+    generator = prober(script, trust, ledger, rate=None, regions=ends(regions), clock=clock)
     assert generator.calibration() is None
     generator.start()
     until(lambda: generator.calibration() is not None)
