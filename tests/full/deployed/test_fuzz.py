@@ -7,15 +7,19 @@ anything at all, `CASES` that do not; about a thousand in all. HDR_FUZZ_CASES ma
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 import requests
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 from schemathesis import GenerationMode, Response
+from schemathesis.core import NotSet
 from schemathesis.schemas import APIOperation
 
-from support.fuzzing import AIMS, DOCUMENT, Aim, AnyCase, Records, check, generated_from, marked
+from support.fuzzing import AIMS, DOCUMENT, Aim, AnyCase, Records, check, generated_from, headers_of, marked
 from support.platform import REGIONS, Deployed
 
 CASES: Final = int(os.environ.get("HDR_FUZZ_CASES", "16"))
@@ -30,6 +34,10 @@ OPERATIONS: Final = {
 Operation = APIOperation[Any, Any, Any, Any]
 
 
+def if_match_of(case: AnyCase) -> dict[str, str]:
+    return {name: value for name, value in headers_of(case).items() if name == "If-Match"}
+
+
 def asks_for_anything(operation: Operation) -> bool:
     return bool(list(operation.iter_parameters()))
 
@@ -40,6 +48,28 @@ KINDS: Final = [
     for mode in GenerationMode
     if mode.is_positive or asks_for_anything(operation)
 ]
+# Those that clients are known to send, and any other name and parameters.
+MEDIA_TYPES: Final = st.sampled_from(
+    [
+        "text/plain",
+        "text/plain; charset=utf-8",
+        "text/html",
+        "text/json",
+        "application/xml",
+        "application/fhir+xml",
+        "application/json",
+        "application/fhir+json",
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/octet-stream",
+        "application/ndjson",
+        "*/*",
+        "application/*",
+    ]
+) | st.from_regex(r"[a-z]{1,12}/[a-z]([a-z.+-]{0,20}[a-z])?(; ?[a-z]{1,8}=[a-z0-9-]{1,8})?", fullmatch=True)
+FITTING: Final = Aim(record=0, stale=False, mark=None, headers={})
 BOUNDED = settings(
     max_examples=CASES,
     derandomize=True,
@@ -95,6 +125,29 @@ def test_every_answer_is_one_that_the_document_promises(
     assert sent.total() >= CASES
     # Not only what stops at the door. What is drained, or can be completed, is another test's business.
     assert mode.is_negative or any(status < 300 for status in sent) or label.partition(" ")[2] in BEYOND, sent
+
+
+@pytest.mark.parametrize(
+    "label", [label for label, operation in OPERATIONS.items() if operation.definition.raw.get("requestBody")]
+)
+def test_a_body_of_a_media_type_that_is_not_documented_is_refused(
+    fuzzed: tuple[Sender, Records, str], label: str
+) -> None:
+    """With everything else as documented, so that nothing but the media type can be the reason."""
+    sender, records, token = fuzzed
+    documented = set(OPERATIONS[label].definition.raw["requestBody"]["content"])
+
+    @BOUNDED
+    @given(OPERATIONS[label].as_strategy(generation_mode=GenerationMode.POSITIVE), MEDIA_TYPES)
+    def fuzz(case: AnyCase, media_type: str) -> None:
+        assume(media_type.partition(";")[0] not in documented and not isinstance(case.body, NotSet))
+        records.turn(case, FITTING)
+        case.headers = CaseInsensitiveDict(if_match_of(case))
+        answer = sender.send(case, {"Content-Type": media_type, "Authorization": f"Bearer {token}"})
+        assert answer.status_code == 415, (case, media_type, answer.text)
+        check(case, replace(FITTING, headers={"Content-Type": media_type}), answer)
+
+    fuzz()
 
 
 def test_there_are_about_a_thousand_cases() -> None:
