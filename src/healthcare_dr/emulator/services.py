@@ -93,6 +93,8 @@ async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, fixed: b
         http_config(
             application,
             lifespan="on",
+            # ministack adds it where the answer has none.
+            date_header=False,
             ssl_certfile=layout.server_certificate,
             ssl_keyfile=layout.server_key,
         )

@@ -69,6 +69,10 @@ def test_a_path_that_stands_for_a_domain_name_is_told_to_the_function(
     assert told(client.get(f"{address}/health?a=1", headers=spoofed)) == called
 
 
+def test_an_answer_has_one_date(emulator: Emulator, client: httpx.Client, api: str) -> None:
+    assert len(client.get(f"{emulator.api_url(api)}/health").headers.get_list("date")) == 1
+
+
 def test_the_host_that_the_client_called_is_told_to_the_function(
     emulator: Emulator, client: httpx.Client, api: str
 ) -> None:
