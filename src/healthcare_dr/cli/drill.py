@@ -82,7 +82,7 @@ def _list(*, as_json: bool) -> None:
 
 
 def _heal(target: TargetName, *, as_json: bool) -> None:
-    with session() as at_work, wiring.claim_of(at_work.settings, target):
+    with session() as at_work, wiring.claim_of(at_work.settings, target, drills=True):
         if target is TargetName.AWS:
             from healthcare_dr.ops.drill.assembly_aws import heal_aws
 
@@ -114,7 +114,7 @@ def _play(
         settings = at_work.settings
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         with (
-            wiring.claim_of(settings, target),
+            wiring.claim_of(settings, target, drills=True),
             _assembled(at_work, played, time_scale, target, token=token, yes=yes) as drilled,
         ):
             journal = drilled.run()

@@ -1,4 +1,9 @@
-"""One command at a time for each environment of each target, and for the one embedded AWS of a home."""
+"""One command at a time for each environment of each target, and one that starts, stops or breaks an embedded AWS.
+
+Commands that only use the embedded AWS, such as `hdr plan`, claim the folder of their environment,
+`<home>/embedded/<suffix>`. What concerns all environments of a home, the processes of the embedded AWS and its time
+scale, is claimed as `<home>/embedded`.
+"""
 
 import fcntl
 import os
@@ -10,12 +15,16 @@ from typing import TextIO
 from healthcare_dr.errors import DeploymentError
 
 
+class ClaimedError(DeploymentError):
+    """Another command holds a claim."""
+
+
 @contextmanager
 def claimed(*folders: Path) -> Iterator[None]:
     """Hold `.claim` of each folder inside the block. The system gives it back when its holder dies, in any way.
 
     Raises:
-        DeploymentError: another command holds it.
+        ClaimedError: another command holds one of them.
     """
     with ExitStack() as held:
         for folder in folders:
@@ -33,7 +42,7 @@ def _claimed(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise DeploymentError(
+            raise ClaimedError(
                 f"another hdr command (process {holder}) works in {folder}: wait for it to end"
             ) from None
         _sign(file)

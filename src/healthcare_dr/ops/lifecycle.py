@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS
-from healthcare_dr.ops.claim import claimed
+from healthcare_dr.ops.claim import ClaimedError, claimed
 from healthcare_dr.ops.demo import Demo, demonstrate
 from healthcare_dr.ops.deploy import Changes, Deployment
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
@@ -44,11 +45,12 @@ class Lifecycle:
         Raises:
             EmulatorError, ToolError, SynthesisError, DeploymentError: whichever part failed; the next call goes on.
         """
-        with claimed(self.root.parent, self.root):
-            # Before the stacks are synthesized, which takes a while.
-            self.emulator.demand_ports()
-            self._forget_what_is_lost()
-            deployment, workspaces = self._start_and_prepare()
+        with claimed(self.root):
+            with self._claimed_unless_running():
+                # Before the stacks are synthesized, which takes a while.
+                self.emulator.demand_ports()
+                self._forget_what_is_lost()
+                deployment, workspaces = self._start_and_prepare()
             changes = deployment.deploy(None, prepared=workspaces)
             self.progress.say("Writing a fictitious patient in one region, reading it in the other")
             outputs = [deployment.states()[stack].outputs for stack in REGIONAL]
@@ -69,28 +71,47 @@ class Lifecycle:
         Raises:
             EmulatorError, DeploymentError: something could not be destroyed; the next call goes on.
         """
-        with claimed(self.root.parent, self.root):
-            changes = Changes()
-            if not keep:
-                self._forget_what_is_lost()
-                if self._deployed(self.root):
-                    if not self.emulator.running():
-                        self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
-                    self.emulator.start()
-                    changes = self.deployment().destroy(lambda _: True)
-                else:
-                    self.progress.say("Nothing is deployed")
-            if not keep:
-                shutil.rmtree(self.root / "state", ignore_errors=True)
-            others = sorted(other.name for other in self._environments() if self._deployed(other))
+        with claimed(self.root):
+            changes = Changes() if keep else self._destroy()
+            others = [other.name for other in self._others() if self._deployed(other)]
             if others and not keep and self.emulator.running():
                 self.progress.say(f"The embedded AWS runs on: it holds {', '.join(others)} as well")
                 return changes
-            self.emulator.stop()
-            if not (keep or others):
-                self.emulator.erase()
+            try:
+                with claimed(self.root.parent, *self._others()):
+                    self.emulator.stop()
+                    if not (keep or others):
+                        self.emulator.erase()
+            except ClaimedError as error:
+                if keep:
+                    raise
+                self.progress.say(f"The embedded AWS runs on: {error}")
+                return changes
             self.progress.say("The embedded AWS is stopped")
             return changes
+
+    def _destroy(self) -> Changes:
+        """Destroy what is deployed, and forget its state."""
+        with self._claimed_unless_running():
+            self._forget_what_is_lost()
+            deployed = self._deployed(self.root)
+            if deployed:
+                if not self.emulator.running():
+                    self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
+                self.emulator.start()
+        if deployed:
+            changes = self.deployment().destroy(lambda _: True)
+        else:
+            self.progress.say("Nothing is deployed")
+            changes = Changes()
+        shutil.rmtree(self.root / "state", ignore_errors=True)
+        return changes
+
+    def _claimed_unless_running(self) -> AbstractContextManager[None]:
+        """Claim the embedded AWS for the time in which it is started, or what it has lost is forgotten."""
+        if self.emulator.running() and not self.emulator.lost_state():
+            return nullcontext()
+        return claimed(self.root.parent)
 
     def _start_and_prepare(self) -> tuple[Deployment, dict[str, Workspace]]:
         """Start the embedded AWS while the stacks are synthesized, which needs nothing of it but its addresses."""
@@ -113,12 +134,14 @@ class Lifecycle:
         self.progress.say(
             "The embedded AWS was ended without saving, so what was deployed to it is gone: beginning anew"
         )
-        self.emulator.erase()
-        for other in self._environments():
-            shutil.rmtree(other / "state", ignore_errors=True)
+        with claimed(*self._others()):
+            self.emulator.erase()
+            for environment in (self.root, *self._others()):
+                shutil.rmtree(environment / "state", ignore_errors=True)
 
-    def _environments(self) -> list[Path]:
-        return [folder for folder in self.root.parent.iterdir() if folder.is_dir()]
+    def _others(self) -> list[Path]:
+        """The folders of the other environments on this embedded AWS."""
+        return sorted(folder for folder in self.root.parent.iterdir() if folder.is_dir() and folder != self.root)
 
     def _deployed(self, root: Path) -> bool:
         try:

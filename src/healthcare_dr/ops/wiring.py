@@ -33,10 +33,13 @@ def environment_root(settings: Settings, target: str) -> Path:
     return settings.home.absolute() / target / settings.environment_suffix
 
 
-def claim_of(settings: Settings, target: str) -> AbstractContextManager[None]:
-    """No other command works meanwhile on this environment, nor on the embedded AWS that environments share."""
+def claim_of(settings: Settings, target: str, *, drills: bool = False) -> AbstractContextManager[None]:
+    """No other command works meanwhile on this environment.
+
+    Nor does another drill on the embedded AWS, which has one time scale for all its environments.
+    """
     root = environment_root(settings, target)
-    return claimed(root.parent, root) if target == "embedded" else claimed(root)
+    return claimed(root.parent, root) if drills and target == "embedded" else claimed(root)
 
 
 def emulator_of(settings: Settings) -> BreakableAws:

@@ -48,16 +48,17 @@ def test_claim_that_holds_anything_is_taken(tmp_path: Path) -> None:
         pass
 
 
-def test_environments_share_the_embedded_aws_but_not_aws(tmp_path: Path) -> None:
+def test_an_environment_has_one_command_and_the_embedded_aws_one_drill(tmp_path: Path) -> None:
     one, other = settings(tmp_path, "one"), settings(tmp_path, "other")
-    with (
-        claim_of(one, "embedded"),
-        pytest.raises(DeploymentError, match=f"{BUSY}.*/embedded: "),
-        claim_of(other, "embedded"),
-    ):
-        pass
-    with claim_of(one, "aws"), claim_of(other, "aws"), claim_of(other, "embedded"):
-        pass
+    with claim_of(one, "embedded", drills=True):
+        with claim_of(other, "embedded"), claim_of(one, "aws"), claim_of(other, "aws", drills=True):
+            pass
+        for claim, folder in (
+            (claim_of(one, "embedded"), "/embedded"),
+            (claim_of(other, "embedded", drills=True), "/embedded"),
+        ):
+            with pytest.raises(DeploymentError, match=f"{BUSY}.*{folder}"), claim:
+                pass
 
 
 def test_an_environment_may_be_called_claim(tmp_path: Path) -> None:
@@ -65,16 +66,26 @@ def test_an_environment_may_be_called_claim(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("command", [["plan"], ["deploy"], ["destroy"], ["synth", "--validate"]], ids=" ".join)
-@pytest.mark.parametrize("suffix", ["one", "other"])
-def test_no_command_disturbs_another_on_the_embedded_aws(
+@pytest.mark.parametrize(
+    ("command", "suffix"),
+    [
+        (["plan"], "one"),
+        (["deploy"], "one"),
+        (["destroy"], "one"),
+        (["synth", "--validate"], "one"),
+        (["drill", "heal"], "one"),
+        (["drill", "heal"], "other"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_no_command_disturbs_a_drill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], suffix: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # Only what comes after the synthesis of `synth` is looked at.
     monkeypatch.setattr("healthcare_dr.cli.synthesize.synthesize", lambda *_: None)
     environment = {"HDR_HOME": str(tmp_path / "home"), "ENVIRONMENT_SUFFIX": suffix}
-    with claim_of(settings(tmp_path / "home", "one"), "embedded"):
+    with claim_of(settings(tmp_path / "home", "one"), "embedded", drills=True):
         result = CliRunner().invoke(app, command, env=environment, catch_exceptions=False)
     assert result.exit_code == 1
     assert "another hdr command (process" in result.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError, EmulatorError
 from healthcare_dr.naming import GLOBAL, STACKS
+from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.demo import PATIENT
 from healthcare_dr.ops.deploy import Changes, Deployment
 from healthcare_dr.ops.lifecycle import Lifecycle
@@ -126,23 +127,56 @@ def test_preflight_refuses_an_emulator_on_other_ports(emulator: FakeEmulator, ro
         EmbeddedTarget(emulator=elsewhere, root=root, user_environment={}).preflight()
 
 
-def test_no_environment_touches_the_emulator_while_another_one_works(
+def test_no_environment_touches_the_emulator_while_another_one_starts_it(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
 ) -> None:
-    other = replace(lifecycle, root=root.parent / "other")
     refused: list[str] = []
 
-    def deployment() -> Deployment:
-        for meanwhile in (other.up, partial(other.down, keep=False), partial(other.down, keep=True)):
-            with pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)") as refusal:
-                meanwhile()
-            refused.append(str(refusal.value))
-        assert emulator.erased == 0
-        return lifecycle.deployment()
+    class Starting(FakeEmulator):
+        def start(self) -> None:
+            other = replace(lifecycle, emulator=self, root=root.parent / "other")
+            for meanwhile in (other.up, partial(other.down, keep=False), partial(other.down, keep=True)):
+                with pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)") as refusal:
+                    meanwhile()
+                refused.append(str(refusal.value))
+            super().start()
 
-    replace(lifecycle, deployment=deployment).up()
+    starting = Starting(home=emulator.home)
+    replace(lifecycle, emulator=starting).up()
     assert len(refused) == 3
-    assert emulator.up
+    assert (starting.up, starting.erased) == (True, 0)
+
+
+def test_an_environment_is_deployed_while_another_one_drills(lifecycle: Lifecycle, root: Path) -> None:
+    lifecycle.up()
+    with claimed(root.parent, root.parent / "other"):
+        assert lifecycle.up().changes == Changes()
+
+
+def test_a_command_of_another_environment_keeps_its_emulator(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
+) -> None:
+    lifecycle.up()
+    with claimed(root.parent / "other"):
+        with pytest.raises(DeploymentError, match=r"another hdr command .*/other: "):
+            lifecycle.down(keep=True)
+        assert lifecycle.down(keep=False) == Changes(remove=3)
+    assert (emulator.up, emulator.erased) == (True, 0)
+    assert progress.said[-1].startswith("The embedded AWS runs on: another hdr command (process ")
+
+
+def test_what_another_environment_works_on_is_not_forgotten(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
+) -> None:
+    lifecycle.up()
+    emulator.up, emulator.lost = False, True
+    with (
+        claimed(root.parent / "other"),
+        pytest.raises(DeploymentError, match=r"another hdr command .*/other: "),
+    ):
+        lifecycle.up()
+    assert emulator.erased == 0
+    assert state_file(root, GLOBAL).exists()
 
 
 def test_a_proof_that_fails_fails_up_but_keeps_what_is_deployed(lifecycle: Lifecycle, target: LocalTarget) -> None:
