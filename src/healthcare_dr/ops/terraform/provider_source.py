@@ -6,6 +6,7 @@ Layouts of a mirror as Terraform documents them for `filesystem_mirror`: unpacke
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,8 +100,10 @@ def _alias(mirror: Path, registry: str, wanted: str, tools: Path) -> Path:
     """
     link = tools / "mirror" / wanted / PROVIDER
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(mirror / registry / PROVIDER, target_is_directory=True)
+    shown = mirror / registry / PROVIDER
+    if not link.is_symlink() or link.readlink() != shown:
+        link.unlink(missing_ok=True)
+        link.symlink_to(shown, target_is_directory=True)
     return (tools / "mirror").resolve()
 
 
@@ -115,6 +118,9 @@ def _from(mirror: Path, terraform: TerraformBinary) -> str:
 
 
 def _write(tools: Path, content: str) -> Path:
+    """Commands of other environments may be reading it."""
     file = (tools / "terraform.tfrc").resolve()
-    file.write_text(content, encoding="utf-8")
+    staging = file.with_suffix(f".{os.getpid()}")
+    staging.write_text(content, encoding="utf-8")
+    staging.replace(file)
     return file
