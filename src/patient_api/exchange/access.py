@@ -76,7 +76,7 @@ def _grants(claims: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _scopes(claim: object) -> Sequence[str]:
     """Return the scopes of a claim: a string of them, or an array, which HTTP APIs hand on as `[a b]`."""
     if isinstance(claim, list):
-        return [scope for scope in claim if isinstance(scope, str)]
+        return [scope for part in claim if isinstance(part, str) for scope in part.split()]
     if not isinstance(claim, str):
         return ()
     if claim.startswith("[") and claim.endswith("]"):

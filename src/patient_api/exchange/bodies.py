@@ -12,10 +12,11 @@ Resource = dict[str, JsonValue]
 
 JSON_PATCH: Final = frozenset({"application/json-patch+json"})
 # fhirpy, for one, sends a merge patch as plain JSON.
-MERGE_PATCH: Final = frozenset({"application/merge-patch+json", "application/json"})
+PLAIN: Final = "application/json"
+MERGE_PATCH: Final = frozenset({"application/merge-patch+json", PLAIN})
 FHIRPATH_PATCH: Final = frozenset({"application/fhir+json"})
 PATCHES: Final = JSON_PATCH | MERGE_PATCH | FHIRPATH_PATCH
-FHIR_JSON: Final = frozenset({"application/fhir+json", "application/json"})
+FHIR_JSON: Final = frozenset({"application/fhir+json", PLAIN})
 
 
 def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resource:
@@ -66,7 +67,7 @@ def patch_in(request: Request) -> Patch:
         from patient_api.fhir.patch import apply
 
         return Patch(lambda resource: apply(resource, document))
-    if request.media_type in FHIRPATH_PATCH or _is_parameters(document):
+    if request.media_type in FHIRPATH_PATCH or (request.media_type == PLAIN and _is_parameters(document)):
         from patient_api.fhir.fhirpath_patch import apply as apply_parameters
 
         return Patch(lambda resource: apply_parameters(resource, document))

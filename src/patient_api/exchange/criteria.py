@@ -3,13 +3,13 @@
 No request whose criteria were not understood is answered with data. On every route under `/fhir`:
 
 - A parameter that the route does not take is refused with 400.
-- A search whose caller prefers `handling=lenient` drops a parameter that is not known, and names it in an
+- A search whose caller prefers `handling=lenient` drops a parameter that is not known or is empty, and names it in an
   OperationOutcome among the entries of its bundle. When no criterion remains, it is refused with 400. No other answer
   has room for that name, so every other interaction is strict whatever the caller prefers.
 - An unsupported modifier is refused in either mode, as R4 demands: without it, a known parameter finds something else
   (https://hl7.org/fhir/R4/search.html#modifiers).
-- A body of another media type than the route takes is refused with 415. Criteria in the body of a GET, which has no
-  meaning in HTTP, and a form without any are refused with 400.
+- A body of another media type than the route takes is refused with 415. The body of a GET, which has no meaning in
+  HTTP and may hold criteria, and a form without any are refused with 400.
 """
 
 import re
@@ -34,6 +34,7 @@ def check_parameters(request: Request, *, takes: Collection[str]) -> None:
 
     Raises Malformed, NotAcceptable.
     """
+    request.check_no_body_of_get()
     pairs, _ = kept(request.parameters_of_query(), takes={*takes, *GENERAL})
     own = [name for name, _ in pairs if name in takes]
     if len(set(own)) != len(own):
@@ -43,9 +44,12 @@ def check_parameters(request: Request, *, takes: Collection[str]) -> None:
 def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
     """Return the parameters that are taken, and the names of the others, which are dropped if `lenient` allows it.
 
-    Raises Malformed, and NotAcceptable for a format that is not written.
+    A parameter without a value, which R4 lets a server ignore (https://hl7.org/fhir/R4/search.html), is dropped then as
+    well: unnamed, it would widen the search unnoticed. Raises Malformed, and NotAcceptable for a format that is not
+    written.
     """
-    found = [(name, value) for name, value in pairs if name in takes]
+    found = [(name, value) for name, value in pairs if name in takes and (value or not lenient)]
+    empty = dict.fromkeys(name for name, value in pairs if name in takes and not value) if lenient else {}
     unknown = list(dict.fromkeys(name for name, _ in pairs if name not in takes))
     for name in unknown:
         if name.partition(":")[0] in takes:
@@ -55,7 +59,18 @@ def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tupl
     format_in(found)
     if not _PRETTY.issuperset(value for name, value in found if name == "_pretty"):
         raise Malformed("_pretty must be true or false.")
-    return found, [named(name) for name in unknown]
+    return found, [*map(named, unknown), *(f"{name}, which is empty" for name in empty)]
+
+
+def count_in(text: str | None, *, default: int, most: int) -> int:
+    """Return the value of `_count`, `most` at most; 0 is for the total alone. Raises Malformed."""
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise Malformed("_count must be a number, from 0 on.")
+    digits = text.lstrip("0")
+    # So many digits are more than `most`, however long the number is.
+    return min(int(digits[: len(str(most)) + 1] or "0"), most)
 
 
 def named(name: str) -> str:

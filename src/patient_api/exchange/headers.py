@@ -1,9 +1,14 @@
 """Lists and parameters in header fields (RFC 9110, sections 5.6.1 and 5.6.6)."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-FHIR_VERSION: Final = "4.0"
+# `4.0` is R4's value of fhirVersion (https://hl7.org/fhir/R4/http.html#version-parameter); some send 4.0.1.
+_READ: Final[Mapping[str, re.Pattern[str]]] = {
+    "fhirversion": re.compile(r"4\.0(\.[0-9]+)?"),
+    "charset": re.compile("utf-?8", re.IGNORECASE),
+}
 
 
 def elements(value: str) -> list[str]:
@@ -24,10 +29,11 @@ def parameters(element: str) -> list[tuple[str, str]]:
 
 
 def is_fhir_r4(given: Iterable[tuple[str, str]]) -> bool:
-    """Return whether the parameters of a media type leave it one that this server reads and writes: R4 in UTF-8."""
-    named = dict(given)
-    version, charset = named.get("fhirversion", FHIR_VERSION), named.get("charset", "utf-8")
-    return version.startswith(FHIR_VERSION) and charset.lower() in {"utf-8", "utf8"}
+    """Return whether the parameters of a media type leave it one that this server reads and writes: R4 in UTF-8.
+
+    Where a parameter comes more than once, each of its values has to be one of these.
+    """
+    return all(_READ[name].fullmatch(value) is not None for name, value in given if name in _READ)
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -6,8 +6,7 @@ compared weakly here, and `"v"` names the same version as `W/"v"`.
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import Final, Self
 
 from patient_api.errors import Malformed
@@ -19,6 +18,15 @@ STALE: Final = "The current version is not one that the preconditions allow."
 _SAFE: Final = frozenset({"GET", "HEAD"})
 # One element of a list of tags, which may be empty. A tag may hold commas, and knows no escapes.
 _ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"(?P<tag>[^"\x00-\x20\x7f]*)")?[ \t]*(?:,|\Z)')
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH: Final = f"(?P<month>{'|'.join(_MONTHS)})"
+_OF_DAY: Final = "(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
+# The three forms of an HTTP-date (RFC 9110, section 5.6.7): that of today, that of RFC 850, and that of asctime.
+_DATES: Final = (
+    f"[A-Z][a-z][a-z], (?P<day>[0-9][0-9]) {_MONTH} (?P<year>[0-9]{{4}}) {_OF_DAY} GMT",
+    f"[A-Z][a-z]+day, (?P<day>[0-9][0-9])-{_MONTH}-(?P<year>[0-9][0-9]) {_OF_DAY} GMT",
+    f"[A-Z][a-z][a-z] {_MONTH} (?P<day>[ 0-9][0-9]) {_OF_DAY} (?P<year>[0-9]{{4}})",
+)
 
 
 def weak(version: str) -> str:
@@ -134,12 +142,32 @@ def _none_match(value: str, *, safe: bool) -> Tags:
 
 
 def _time(value: str | None) -> int | None:
-    """The time in a header; None for what is not a date, which RFC 9110 demands to ignore."""
-    try:
-        found = parsedate_to_datetime(value or "")
-    except (TypeError, ValueError):
+    """The time in a header; None for what is no HTTP-date, a list of dates included: RFC 9110 demands to ignore it."""
+    text = (value or "").strip(" \t")
+    date = next(filter(None, (re.fullmatch(form, text) for form in _DATES)), None)
+    if date is None:
         return None
-    return int(found.replace(tzinfo=found.tzinfo or UTC).timestamp())
+    try:
+        minute = datetime(
+            _year(date["year"]),
+            _MONTHS.index(date["month"]) + 1,
+            int(date["day"]),
+            int(date["hour"]),
+            int(date["minute"]),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    # Second 60 is a leap second.
+    return int(minute.timestamp()) + int(date["second"])
+
+
+def _year(text: str) -> int:
+    """The year of an HTTP-date, which may have its last two digits only: then it is at most 50 years ahead."""
+    if len(text) > 2:
+        return int(text)
+    latest = datetime.now(UTC).year + 50
+    return latest - (latest - int(text)) % 100
 
 
 def _malformed(header: str) -> Malformed:

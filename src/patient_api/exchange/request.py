@@ -76,13 +76,23 @@ class Request:
         Raises as `payload` does, and Malformed for criteria that got lost: in the body of a GET, or in an empty form.
         """
         found = self.parameters_of_query()
-        if self.method != "POST" and self.body:
-            raise Malformed("Criteria in the body of a GET are not read: send them in the URL, or as a form by POST.")
+        self.check_no_body_of_get()
         if self.method == "POST":
-            found += _pairs(self.payload(frozenset({FORM})).decode("utf-8", errors="surrogateescape"))
+            found += _pairs(self._form())
             if not found:
                 raise Malformed("The form is empty: to list everything, use GET.")
         return found
+
+    def check_no_body_of_get(self) -> None:
+        """Raises Malformed for a GET or HEAD with a body: what it holds is not read."""
+        if self.method in {"GET", "HEAD"} and self.body:
+            raise Malformed("The body of a GET is not read: send criteria in the URL, or as a form by POST.")
+
+    def _form(self) -> str:
+        try:
+            return self.payload(frozenset({FORM})).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Malformed("The form is not UTF-8.") from None
 
     def payload(self, media_types: Collection[str]) -> bytes:
         """The body's bytes, decoded, if it is of one of these types. Raises UnsupportedMedia, TooLarge, Malformed."""

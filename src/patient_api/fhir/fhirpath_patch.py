@@ -29,6 +29,11 @@ _PARTS: Final[Mapping[str, frozenset[str]]] = {
 }
 _OF_THE_SERVER: Final = frozenset({"id", "meta", "resourceType"})
 _NAME: Final = re.compile("[A-Za-z][A-Za-z0-9]*")
+_INDEX: Final = re.compile("0|[1-9][0-9]{0,8}")
+# http://hl7.org/fhirpath/N1/#string
+_ESCAPES: Final[Mapping[str, str]] = {
+    **{character: character for character in "'\"`\\/"}, "f": "\f", "n": "\n", "r": "\r", "t": "\t",
+}  # fmt: skip
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<name>[A-Za-z][A-Za-z0-9]*)|(?P<text>'(?:[^'\\]|\\.)*')|(?P<number>-?[0-9]+(?:\.[0-9]+)?)"
     r"|(?P<sign>[.()\[\]=]))"
@@ -107,7 +112,8 @@ class _Operation:
             name: self._of_type(parts, name, "valueInteger", Number)
             for name in parts.keys() & {"index", "source", "destination"}
         }
-        if not all(number == int(number) >= 0 for number in numbers.values()):
+        # By the text: as an int, a number such as 1e999999999 takes all the memory there is.
+        if not all(_INDEX.fullmatch(number.text) for number in numbers.values()):
             raise Malformed(f"{self} has an index that is none.")
         self._numbers = {name: int(number) for name, number in numbers.items()}
 
@@ -283,7 +289,7 @@ class _Path:
     def _literal(self) -> Literal:
         kind, text = self._tokens.pop(0) if self._tokens else ("", "")
         if kind == "text":
-            return re.sub(r"\\(.)", r"\1", text[1:-1])
+            return _unescaped(text[1:-1])
         if kind == "number":
             return Number(text)
         if (kind, text) in {("name", "true"), ("name", "false")}:
@@ -442,6 +448,21 @@ class _Shape:
 
     def _missing(self) -> Unprocessable:
         return Unprocessable(f"{self._operation} is on an element that does not exist.")
+
+
+def _unescaped(text: str) -> str:
+    """The characters of a string literal. Raises ValueError for an escape that FHIRPath does not have."""
+
+    def character(escape: re.Match[str]) -> str:
+        if escape["code"]:
+            return chr(int(escape["code"], 16))
+        if escape["name"] not in _ESCAPES:
+            raise ValueError
+        return _ESCAPES[escape["name"]]
+
+    unescaped = re.sub(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<name>.))", character, text)
+    # A character beyond 16 bits comes as a pair of surrogates; half of one is none.
+    return unescaped.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le")
 
 
 def _listed(document: JsonValue) -> list[JsonValue]:

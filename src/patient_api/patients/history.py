@@ -7,6 +7,7 @@ from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
 from patient_api.errors import Malformed, NotFound, StorageFault, TooCostly
 from patient_api.exchange.bundle import Entry, bundle
+from patient_api.exchange.criteria import count_in
 from patient_api.exchange.cursor import Cursors
 from patient_api.exchange.gate import Gate
 from patient_api.exchange.request import Request
@@ -38,7 +39,7 @@ class History:
         count, cursor = _asked(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         scope = (key.tenant, "history", key.reference)
-        before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor else None
+        before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor is not None else None
         try:
             found = self._records.history(key, event, limit=count or LARGEST_COUNT, before=before)
             conflicts = self._records.conflicts(key)
@@ -69,9 +70,7 @@ def _others(version: Version, conflicts: Sequence[frozenset[str]]) -> Sequence[s
 
 def _asked(request: Request) -> tuple[int, str | None]:
     given = dict(request.parameters_of_query())
-    count = given.get("_count", str(DEFAULT_COUNT))
-    if not (count.isascii() and count.isdigit()):
-        raise Malformed("_count must be a number, from 0 on.")
-    if int(count[:9]) == 0 and "_cursor" in given:
+    count = count_in(given.get("_count"), default=DEFAULT_COUNT, most=LARGEST_COUNT)
+    if count == 0 and "_cursor" in given:
         raise Malformed("A history for the total alone has no pages: leave out _cursor.")
-    return min(int(count[:9]), LARGEST_COUNT), given.get("_cursor")
+    return count, given.get("_cursor")

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 from patient_api.errors import Malformed
-from patient_api.exchange.criteria import Pairs, kept
+from patient_api.exchange.criteria import Pairs, count_in, kept
 from patient_api.fhir.dates import Prefix, Span, span
 from patient_api.fhir.folding import fold
 from patient_api.records.model import PATIENT, is_id
@@ -121,7 +121,9 @@ def search_in(kind: str, pairs: Pairs, *, lenient: bool = False) -> Search:
     for control in CONTROLS[kind]:
         if control.values and controls.get(control.name, control.values[0]) not in control.values:
             raise Malformed(f"{control.name} takes {' or '.join(control.values)}.")
-    count = 0 if controls.get("_summary") == "count" else count_in(controls.get("_count"))
+    count = count_in(controls.get("_count"), default=DEFAULT_COUNT, most=LARGEST_COUNT)
+    if controls.get("_summary") == "count":
+        count = 0
     cursor = controls.get("_cursor")
     if count == 0 and cursor is not None:
         raise Malformed("A search for the total alone has no pages: leave out _cursor.")
@@ -161,15 +163,6 @@ def _controls(kind: str, pairs: Pairs) -> Mapping[str, str]:
 
 def _control_names(kind: str) -> set[str]:
     return {control.name for control in CONTROLS[kind]}
-
-
-def count_in(text: str | None) -> int:
-    """The value of `_count`, within bounds; 0 is for the total alone. Raises Malformed."""
-    if text is None:
-        return DEFAULT_COUNT
-    if not (text.isascii() and text.isdigit()):
-        raise Malformed("_count must be a number, from 0 on.")
-    return min(int(text[:9]), LARGEST_COUNT)
 
 
 def _criterion(parameter: Parameter, value: str) -> Criterion:

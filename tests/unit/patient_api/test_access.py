@@ -35,6 +35,8 @@ from unit.patient_api.whole_api import Platform, claims
         ("[system/Patient.r]", "r"),
         ("[]", ""),
         (["system/Patient.r", 7, "user/*.s"], "rs"),
+        (["openid system/Patient.r", "user/*.s"], "rs"),
+        ([["system/Patient.r"]], ""),
         ("[system/Patient.r", ""),
         ("system/Patient.", ""),
         ("xsystem/Patient.r", ""),

@@ -1,12 +1,13 @@
 """No request whose criteria were not understood is answered with data, on any route."""
 
+import base64
 import json
 from typing import Any
 
 import pytest
 
 from patient_api.api.routes import ROUTES, Route
-from unit.patient_api.changes import made
+from unit.patient_api.changes import made, put
 from unit.patient_api.whole_api import Platform, Reply, outcome, patient
 
 FORM = "application/x-www-form-urlencoded"
@@ -108,9 +109,14 @@ def test_a_method_that_no_route_has(platform: Platform, place: tuple[str, str], 
     assert set(reply.headers["allow"].split(", ")) == known | {"OPTIONS"} | ({"HEAD"} if "GET" in known else set())
 
 
-@pytest.mark.parametrize("route", [route for route in SEARCHES if route.method == "GET"], ids=named)
-def test_criteria_in_the_body_of_a_get_are_refused(platform: Platform, place: tuple[str, str], route: Route) -> None:
-    refused(platform, call(platform, route, place, body="family=Nobody", headers={"content-type": FORM}), 400)
+@pytest.mark.parametrize("content_type", [FORM, "application/json", ""])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("route", [route for route in FHIR_ROUTES if route.method == "GET"], ids=named)
+def test_criteria_in_the_body_of_a_get_are_refused(
+    platform: Platform, place: tuple[str, str], route: Route, method: str, content_type: str
+) -> None:
+    body, headers = "_since=2020&_elements=id", {"content-type": content_type}
+    refused(platform, platform.call(method, at(route, place), body, headers=headers), 400)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,46 @@ def test_a_form_and_the_url_are_one_search(platform: Platform, place: tuple[str,
     written = platform.call("POST", path, "family=zub&_format=application/json", headers=html)
     assert (written.status, written.headers["content-type"]) == (200, "application/json")
     assert platform.call("POST", path, "%ff", headers=headers).status == 400
+
+
+@pytest.mark.parametrize("form", [b"family=\xff", b"family=zub&\xff=1", "family=zub".encode("utf-16")])
+@pytest.mark.parametrize("headers", [{}, LENIENT])
+def test_a_form_that_is_not_utf_8_is_refused(
+    platform: Platform, place: tuple[str, str], form: bytes, headers: dict[str, str]
+) -> None:
+    body = base64.b64encode(form).decode()
+    headers = headers | {"content-type": FORM}
+    reply = platform.call("POST", "/fhir/Patient/_search", body, encoded=True, headers=headers)
+    refused(platform, reply, 400)
+    assert "The form is not UTF-8" in reply.body
+
+
+@pytest.mark.parametrize("count", ["", "x", "-1", "+5", "%2B5", "%205", "1e3", "0x5", "5,6", "%EF%BC%91"])
+@pytest.mark.parametrize("rest", ["", "&_summary=count"])
+def test_a_count_is_a_number_whatever_else_is_asked_for(
+    platform: Platform, place: tuple[str, str], count: str, rest: str
+) -> None:
+    refused(platform, platform.call("GET", "/fhir/Patient", query=f"_count={count}{rest}"), 400)
+    if not rest:
+        refused(platform, platform.call("GET", f"/fhir/Patient/{place[0]}/_history", query=f"_count={count}"), 400)
+
+
+@pytest.mark.parametrize(
+    ("count", "entries"), [("0" * 12, 0), ("0" * 12 + "2", 2), ("02", 2), ("9" * 30, 3), ("0" * 12 + "9" * 30, 3)]
+)
+def test_leading_zeros_and_length_do_not_change_a_count(platform: Platform, count: str, entries: int) -> None:
+    path, etag = made(platform)
+    for _ in range(2):
+        made(platform)
+        etag = put(platform, path, etag, active=True).headers["etag"]
+    for at_ in ("/fhir/Patient", f"{path}/_history"):
+        assert len(platform.call("GET", at_, query=f"_count={count}").json.get("entry", [])) == entries
+
+
+@pytest.mark.parametrize("cursor", ["", ".", "x", "%20", "%C3%A9.%C3%A9", "WzE4XQ.x"])
+def test_a_cursor_that_is_none_is_refused(platform: Platform, place: tuple[str, str], cursor: str) -> None:
+    for path in ("/fhir/Patient", "/fhir/AuditEvent", f"/fhir/Patient/{place[0]}/_history"):
+        refused(platform, platform.call("GET", path, query=f"_cursor={cursor}"), 400)
 
 
 class TestLenient:
@@ -170,6 +216,21 @@ class TestLenient:
     ) -> None:
         query = query.replace("&_sort=_lastUpdated", "") if kind == "AuditEvent" else query
         refused(platform, platform.call("GET", f"/fhir/{kind}", headers=LENIENT, query=query), 400)
+
+    def test_what_is_empty_is_dropped_and_named(self, platform: Platform, place: tuple[str, str]) -> None:
+        query = "family=zub&given=&gender&_count="
+        match, said = platform.call("GET", "/fhir/Patient", headers=LENIENT, query=query).json["entry"]
+        assert match["resource"]["id"] == place[0]
+        diagnostics = [issue["diagnostics"] for issue in said["resource"]["issue"]]
+        assert all(name in text for name, text in zip(("given", "gender", "_count"), diagnostics, strict=True))
+
+    def test_what_is_empty_is_refused_otherwise(self, platform: Platform, place: tuple[str, str]) -> None:
+        for query in ("family=zub&given=", "family=zub&gender", "family="):
+            refused(platform, platform.call("GET", "/fhir/Patient", query=query), 400)
+
+    def test_nothing_but_what_is_empty_is_refused(self, platform: Platform, place: tuple[str, str]) -> None:
+        for query in ("family=", "family&_count=5", "_id=&x=1"):
+            refused(platform, platform.call("GET", "/fhir/Patient", headers=LENIENT, query=query), 400)
 
     def test_a_form(self, platform: Platform, place: tuple[str, str]) -> None:
         headers = LENIENT | {"content-type": FORM}

@@ -165,7 +165,8 @@ def test_a_read_of_nothing_is_on_record(platform: Platform) -> None:
 @pytest.mark.trap(42)
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_a_name_in_place_of_an_id_does_not_get_into_the_trail(platform: Platform, method: str) -> None:
-    assert platform.call(method, "/fhir/Patient/Anna Zubrowka", patient()).status == 404
+    body = patient() if method == "PUT" else None
+    assert platform.call(method, "/fhir/Patient/Anna Zubrowka", body).status == 404
     (item,) = platform.audit()
     assert (item["record"], item["status"]) == ("north-clinic#Patient", "404")
     assert "Zubrowka" not in json.dumps(item)

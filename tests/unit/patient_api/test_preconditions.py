@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -192,6 +193,22 @@ class TestDates:
             ({"if-modified-since": "Fri Jan 15 08:00:00 2027"}, 304),
             ({"if-modified-since": BEFORE}, 200),
             ({"if-modified-since": "yesterday"}, 200),
+            ({"if-modified-since": "Fri, 15 Jan 2027 07:59:60 GMT"}, 304),
+            ({"if-modified-since": "Fri Jan  1 08:00:00 2027"}, 200),
+            ({"if-modified-since": "Mon Feb  1 08:00:00 2027"}, 304),
+            ({"if-modified-since": "Fri, 31 Dec 9999 23:59:59 GMT"}, 304),
+            # What is no HTTP-date is ignored, above all where a date can be made out in it.
+            ({"if-modified-since": f"{AFTER}, {AFTER}"}, 200),
+            ({"if-modified-since": "Fri, 15 Jan 2027 08:00:00"}, 200),
+            ({"if-modified-since": "Fri, 15 Jan 2027 08:00:00 +0000"}, 200),
+            ({"if-modified-since": "Fri, 15 Jan 2027 08:00:00 -99999999999999"}, 200),
+            ({"if-modified-since": "Fri, 99 Jan 2027 08:00:00 GMT"}, 200),
+            ({"if-modified-since": "Fri, 31 Feb 2028 08:00:00 GMT"}, 200),
+            ({"if-modified-since": "Fri, 15 Jan 0000 08:00:00 GMT"}, 200),
+            ({"if-modified-since": "2027-01-15T08:00:00Z"}, 200),
+            ({"if-modified-since": "1800000000"}, 200),
+            ({"if-unmodified-since": f"{BEFORE}, {BEFORE}"}, 200),
+            ({"if-unmodified-since": "Fri, 15 Jan 1999 08:00:00 -99999999999999"}, 200),
             ({"if-modified-since": WRITTEN, "if-none-match": '"1"'}, 200),
             ({"if-unmodified-since": WRITTEN}, 200),
             ({"if-unmodified-since": BEFORE}, 412),
@@ -211,6 +228,14 @@ class TestDates:
         assert second.headers["last-modified"] == WRITTEN
         assert platform.call("GET", path, headers={"if-modified-since": WRITTEN}).status == 200
         assert platform.call("GET", path, headers={"if-modified-since": AFTER}).status == 304
+
+    def test_two_digits_of_a_year_are_at_most_50_years_ahead(self, platform: Platform) -> None:
+        path, _ = made(platform)
+        now = datetime.now(UTC).year
+        for year in range(now - 49, now + 51):
+            since = f"Friday, 15-Jan-{year % 100:02d} 08:00:01 GMT"
+            reply = platform.call("GET", path, headers={"if-modified-since": since})
+            assert reply.status == (304 if year >= 2027 else 200), year
 
     @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
     def test_a_write(self, platform: Platform, method: str) -> None:

@@ -13,7 +13,7 @@ A profile is a table of types by name, written by `tools/fhir_profile.py` from t
 """
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, Final
 
 from patient_api.fhir.codec import Number
@@ -46,8 +46,7 @@ class Profile:
         """Raises ProfileError; its way is that from the element to the resource."""
         try:
             self._value(resource, self._root)
-            local = {one["id"] for one in resource.get("contained", ()) if "id" in one}
-            _resolved(resource, local)
+            _resolved(resource, _local(resource.get("contained", ())))
         except ProfileError as error:
             error.way.append(self._root)
             raise
@@ -200,6 +199,17 @@ class Profile:
                 for name, item in value.items()
             )
         return value is not None
+
+
+def _local(contained: Sequence[dict[str, Any]]) -> Set[str]:
+    """The ids of the contained resources. Raises ProfileError for one that two of them have: it refers to neither."""
+    found = set()
+    for index, one in enumerate(contained):
+        if one.get("id") in found:
+            raise ProfileError("must not be the id of another contained resource", ".id", f"[{index}]", ".contained")
+        if "id" in one:
+            found.add(one["id"])
+    return found
 
 
 def _resolved(value: Any, local: Set[str]) -> None:

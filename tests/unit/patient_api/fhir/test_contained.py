@@ -62,6 +62,11 @@ def test_what_is_contained_does_not_make_its_owner_match(platform: Platform, que
     assert [entry["resource"]["id"] for entry in found] == [made_.json["id"]]
 
 
+def test_what_nothing_refers_to_needs_no_id(platform: Platform) -> None:
+    anonymous = [{"resourceType": "Organization", "name": name} for name in ("One", "Two")]
+    assert platform.create(patient(contained=anonymous)).json["contained"] == anonymous
+
+
 def test_a_document_may_contain_its_author() -> None:
     resource = damaged("DocumentReference", "author", [{"reference": "#doctor"}])
     assert refusal(resource)[0] == "DocumentReference.author[0].reference"
@@ -94,6 +99,12 @@ def test_a_document_may_contain_its_author() -> None:
         ),
         ([HOSPITAL], "Patient.contained[0].partOf.reference", "must have a contained resource"),
         ([GROUP], "Patient.managingOrganization.reference", "must have a contained resource"),
+        ([HOSPITAL, GROUP, {**HOSPITAL, "name": "Other"}], "Patient.contained[2].id", "the id of another"),
+        (
+            [HOSPITAL, GROUP, {"resourceType": "Practitioner", "id": "group"}],
+            "Patient.contained[2].id",
+            "the id of another",
+        ),
     ],
 )
 def test_what_cannot_be_contained(contained: object, expression: str, problem: str) -> None:

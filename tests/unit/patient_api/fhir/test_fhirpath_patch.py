@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patient_api.errors import Malformed, Unprocessable
-from patient_api.fhir.codec import MAX_DEPTH, dump, parse
+from patient_api.fhir.codec import MAX_DEPTH, Number, dump, parse
 from patient_api.fhir.fhirpath_patch import apply
 from patient_api.fhir.patch import MAX_OPERATIONS
 from unit.patient_api.changes import made
@@ -334,6 +334,42 @@ def test_any_patch_is_applied_or_refused(operations: list[dict[str, Any]]) -> No
         name: RESOURCE[name] for name in ("id", "meta", "resourceType")
     }
     parse(json.dumps(after).encode())
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("number", ["1e400", "1e50000", "1.0", "1e0", "0.0", "-0", "-1", "1" + "0" * 40])
+@pytest.mark.parametrize("kind", ["insert", "move"])
+def test_an_index_is_a_whole_number_of_a_few_digits(number: str, kind: str) -> None:
+    before = read(RESOURCE)
+    assert isinstance(before, dict)
+    index = {"valueInteger": Number(number)}
+    zero = {"valueInteger": Number("0")}
+    places = {"index": index, "value": STRING} if kind == "insert" else {"source": index, "destination": zero}
+    change = operation(kind, "Patient.name[0].given", **places)
+    with pytest.raises(Malformed, match="index that is none"):
+        apply(before, {"resourceType": "Parameters", "parameter": [change]})
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("It's", r"'It\'s'"),
+        ("It's", r"'\u0049t\u0027s'"),
+        ("a\n\t\r\f", r"'a\n\t\r\f'"),
+        ('\\u0041/`"', r"""'\\u0041\/\`\"'"""),
+        ("\U0001f600", r"'\ud83d\uDE00'"),
+    ],
+)
+def test_the_escapes_of_a_literal(text: str, literal: str) -> None:
+    resource = {"resourceType": "Patient", "name": [{"family": "Other"}, {"family": text}]}
+    change = operation("delete", f"Patient.name.where(family = {literal})")
+    assert patched(change, resource=resource)["name"] == [{"family": "Other"}]
+
+
+@pytest.mark.parametrize("literal", [r"'\a'", r"'\u00'", r"'\u00g1'", r"'\x41'", r"'\ud83d'", r"'\U0041'"])
+def test_an_escape_that_is_none_is_not_understood(literal: str) -> None:
+    with pytest.raises(Unprocessable, match="not understood"):
+        patched(operation("delete", f"Patient.name.where(family = {literal})"))
 
 
 @pytest.mark.timeout(5)

@@ -81,6 +81,15 @@ def test_numbers_keep_their_digits() -> None:
     assert '"valueDecimal":1.500' in dump(merge(before, changes))
 
 
+def test_a_merge_patch_that_says_so_is_no_other_kind_of_patch(platform: Platform) -> None:
+    path, _ = made(platform)
+    change = {"name": "operation", "part": [{"name": "type", "valueCode": "delete"},
+                                            {"name": "path", "valueString": "Patient.name[0]"}]}  # fmt: skip
+    body = {"resourceType": "Parameters", "parameter": [change]}
+    for content_type, status in (("application/merge-patch+json", 422), ("application/json", 200)):
+        assert platform.call("PATCH", path, body, headers={"content-type": content_type}).status == status
+
+
 class TestOverHttp:
     """The same as `application/json`, which is all that some clients know."""
 
