@@ -82,6 +82,19 @@ def test_it_says_what_is_wrong_with_each_element(platform: Platform) -> None:
     assert "yesterday" not in json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("elements", "place"),
+    [
+        ({"contained": 5}, "Patient.contained"),
+        ({"contained": [1]}, "Patient.contained[0]"),
+        ({"multipleBirthBoolean": "x", "multipleBirthInteger": 2}, "Patient.multipleBirth"),
+    ],
+)
+def test_elements_are_compared_when_each_is_right(platform: Platform, elements: dict[str, object], place: str) -> None:
+    (issue,) = issues(platform.call("POST", PATH, patient(**elements)))
+    assert issue["expression"] == [place]
+
+
 def test_nothing_is_read_written_or_on_record(platform: Platform) -> None:
     calls = [
         platform.call("POST", PATH, patient()),
