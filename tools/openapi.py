@@ -11,6 +11,7 @@ from openapi_schemas import ID, schemas
 
 from patient_api.api.routes import COMMON_STATUSES, ROUTES, Route
 from patient_api.exchange.criteria import GENERAL
+from patient_api.patients.validation import PROFILES, modes
 from patient_api.records.model import PATIENT
 from patient_api.search.catalogue import (
     CONTROLS,
@@ -51,7 +52,10 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         ETAGS,
     ),
     "Minimum-Version": ("A version the caller knows: the answer is that one or a newer one, or 503.", STAMP),
-    "If-None-Exist": ("A search; create only if it matches nothing.", {"type": "string"}),
+    "If-None-Exist": (
+        "A search; create only if it matches nothing. Criteria in the URL are the same.",
+        {"type": "string"},
+    ),
     "Idempotency-Key": (
         "A repeated request with this key gets the first answer, in either region.",
         {"type": "string", "pattern": "^[ -~]{1,255}$"},
@@ -113,8 +117,12 @@ _DATE: Final = f"({'|'.join(PREFIXES)})?[0-9]{{4}}(-[0-9]{{2}}(-[0-9]{{2}}(T{_TI
 
 CONTROLS_BY_NAME: Final = {
     "mode": Control("mode", "`full` is what is answered anyway.", ("full",)),
+    "profile": Control("profile", "The profile of FHIR's Patient, which is what is checked anyway.", PROFILES),
     **{control.name: control for control in CONTROLS[PATIENT]},
 }
+
+
+MODE: Final = "The interaction that the resource is meant for; an update has to have the id in the URL."
 
 
 def document() -> dict[str, Any]:
@@ -165,7 +173,7 @@ def _operation(route: Route) -> dict[str, Any]:
         described["parameters"] = parameters
     if route.body:
         described["requestBody"] = {
-            "required": "$" not in route.path,
+            "required": "$" not in route.path or _validates(route),
             "content": {media_type: {"schema": _body(route, media_type)} for media_type in route.body},
         }
     statuses = sorted({*route.statuses, *(COMMON_STATUSES if route.fhir else (500, 503))})
@@ -199,8 +207,14 @@ def _asked(route: Route) -> Iterator[Parameter | Control]:
         yield from PARAMETERS[str(route.type)]
         yield from CONTROLS[str(route.type)]
     elif not route.searches and route.fhir:
+        if route.conditional:
+            yield from PARAMETERS[str(route.type)]
         for name in (*route.parameters, *GENERAL):
-            yield CONTROLS_BY_NAME[name]
+            yield Control("mode", MODE, _modes(route)) if name == "mode" and route.right else CONTROLS_BY_NAME[name]
+
+
+def _modes(route: Route) -> tuple[str, ...]:
+    return modes("id" if "id" in route.pattern.groupindex else None)
 
 
 def _value(parameter: Parameter | Control) -> dict[str, Any]:
@@ -222,6 +236,9 @@ def _body(route: Route, media_type: str) -> dict[str, Any]:
         # A merge patch is a part of a resource, with null for what is to be removed; plain JSON is taken for one.
         described: dict[str, dict[str, Any]] = {"application/json-patch+json": JSON_PATCH, FHIR: FHIRPATH_PATCH}
         return described.get(media_type, {"type": "object"})
+    if _validates(route):
+        # The resource, or Parameters with it: what is wrong with it is the answer.
+        return {"type": "object"}
     if "$" in route.path:
         return {
             "type": "object",
@@ -252,7 +269,13 @@ def _response(route: Route, status: int) -> dict[str, Any]:
     return answered
 
 
+def _validates(route: Route) -> bool:
+    return route.path.endswith("/$validate")
+
+
 def _resource(route: Route) -> str:
+    if _validates(route):
+        return "OperationOutcome"
     if route.searches or route.interaction == "history-instance":
         return "Bundle"
     return f"Stored{route.type}" if route.type else "CapabilityStatement"

@@ -148,7 +148,7 @@ class Records:
 
     def learn(self, aim: Aim, case: AnyCase, answer: Response) -> None:
         """Keep up with what a case did to the record it was aimed at."""
-        if aim.record is None or "Patient/{id}" not in case.path or case.method == "GET":
+        if aim.record is None or "Patient/{id}" not in case.path or case.method in {"GET", "POST"}:
             return
         if answer.status_code == 200:
             self.patients[aim.record] = (self.patients[aim.record][0], answer.headers["etag"][0])

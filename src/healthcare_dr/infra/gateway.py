@@ -29,7 +29,11 @@ _OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/
 _AUTHENTICATED = (
     "GET /fhir/{type}",
     "POST /fhir/{type}",
+    "PUT /fhir/{type}",
+    "PATCH /fhir/{type}",
+    "DELETE /fhir/{type}",
     "POST /fhir/{type}/_search",
+    "POST /fhir/{type}/{operation}",
     "GET /fhir/{type}/{id}",
     "PUT /fhir/{type}/{id}",
     "PATCH /fhir/{type}/{id}",

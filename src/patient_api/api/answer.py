@@ -1,7 +1,7 @@
 """What the API answers: plain data, until the edge turns it into what API Gateway wants."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
@@ -87,12 +87,22 @@ class Answer:
         expression: str | None = None,
         severity: str = "error",
     ) -> Self:
-        """An OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html)."""
-        said: dict[str, object] = {"severity": severity, "code": issue, "diagnostics": diagnostics}
-        if expression is not None:
-            said["expression"] = [expression]
-        resource = {"resourceType": "OperationOutcome", "issue": [said]}
-        return cls(status, json.dumps(resource, separators=(",", ":")), headers=dict(headers or {}))
+        """An OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html) of one issue."""
+        said = _issue(severity, issue, diagnostics, expression)
+        return replace(cls._of_issues([said], status=status), headers=dict(headers or {}))
+
+    @classmethod
+    def validation(cls, problems: Sequence[ApiError]) -> Self:
+        """An OperationOutcome that says what is wrong with a resource, or that nothing is."""
+        if not problems:
+            return cls.outcome(HTTPStatus.OK, "informational", "The resource is valid.", severity="information")
+        issues = [_issue("error", one.issue, one.diagnostics, one.expression) for one in problems]
+        return cls._of_issues(issues)
+
+    @classmethod
+    def _of_issues(cls, issues: Sequence[Mapping[str, object]], *, status: int = HTTPStatus.OK) -> Self:
+        resource = {"resourceType": "OperationOutcome", "issue": issues}
+        return cls(status, json.dumps(resource, separators=(",", ":")))
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
         """The answer with more headers."""
@@ -105,3 +115,8 @@ class Answer:
             headers["content-type"] = fhir if self.content_type == FHIR else self.content_type
         body = "" if headers_only else self.body
         return {"statusCode": int(self.status), "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def _issue(severity: str, code: str, diagnostics: str, expression: str | None) -> Mapping[str, object]:
+    said: dict[str, object] = {"severity": severity, "code": code, "diagnostics": diagnostics}
+    return said if expression is None else said | {"expression": [expression]}

@@ -1,6 +1,6 @@
 """The CapabilityStatement: made from the tables that the API is made of, so that it cannot say anything else."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import groupby
 from typing import Final
 
@@ -43,25 +43,38 @@ def _type_of(route: Route) -> str:
 
 def _resource(type: str, routes: Sequence[Route]) -> JsonValue:
     codes = list(dict.fromkeys(route.interaction for route in routes if route.interaction is not None))
+    conditional = {route.interaction for route in routes if route.conditional}
     described: dict[str, JsonValue] = {
         "type": type,
-        "interaction": [{"code": code} for code in codes],
+        "interaction": [_interaction(code, conditional) for code in codes],
         "versioning": _VERSIONING.get(type, "no-version"),
         "readHistory": "vread" in codes,
         "updateCreate": False,
-        "conditionalCreate": any("If-None-Exist" in route.headers for route in routes),
+        "conditionalCreate": "create" in conditional,
         "conditionalRead": "full-support"
         if any({"If-None-Match", "If-Modified-Since"} <= set(route.headers) for route in routes)
         else "not-supported",
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        "conditionalUpdate": "update" in conditional,
+        "conditionalDelete": "single" if "delete" in conditional else "not-supported",
         "searchParam": [_parameter(parameter) for parameter in PARAMETERS.get(type, ())],
     }
-    operations: list[JsonValue] = [
-        {"name": name, "definition": f"urn:healthcare-dr:operation:{type}-{name}"}
-        for name in (route.path.rpartition("$")[2] for route in routes if "$" in route.path)
-    ]
+    names = dict.fromkeys(route.path.rpartition("$")[2] for route in routes if "$" in route.path)
+    operations: list[JsonValue] = [{"name": name, "definition": _definition(name, type)} for name in names]
     return described | {"operation": operations} if operations else described
+
+
+def _interaction(code: str, conditional: Set[str | None]) -> JsonValue:
+    described: dict[str, JsonValue] = {"code": code}
+    # R4 has no element for it; R5 added `conditionalPatch`.
+    if code == "patch" and code in conditional:
+        described["documentation"] = "Also of the one record that search criteria in the URL match."
+    return described
+
+
+def _definition(operation: str, type: str) -> str:
+    """The OperationDefinition: FHIR's own, where it defines the operation."""
+    defined = {"validate": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
+    return defined.get(operation, f"urn:healthcare-dr:operation:{type}-{operation}")
 
 
 def _parameter(parameter: Parameter) -> JsonValue:

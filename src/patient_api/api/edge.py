@@ -48,8 +48,9 @@ class Api:
                 # A caller without the right is refused by the gate, which audits it, whatever the request's form.
                 if match.route.fhir and _granted(request, match):
                     written = media_type(request)
-                    # A search looks at its parameters itself: it knows more of them, and may drop some.
-                    if not match.route.searches:
+                    # A search and a conditional request look at their parameters themselves: they know more of them,
+                    # and a search may drop some.
+                    if not (match.route.searches or match.route.conditional):
                         check_parameters(request, takes=match.route.parameters)
                 answer = self._answer(request, match)
         except ApiError as error:

@@ -31,6 +31,11 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "updatePatient": lambda request, id: Answer.written(services.patients.update(request, id), request),
         "patchPatient": lambda request, id: _patched(request, services.patients.patch(request, id)),
         "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
+        "updatePatientThatMatches": lambda request: _updated(request, services),
+        "patchPatientThatMatches": lambda request: _patched(request, services.conditional.patch(request)),
+        "deletePatientThatMatches": lambda request: _deleted(services.conditional.delete(request)),
+        "validatePatient": lambda request: Answer.validation(services.validation.validate(request)),
+        "validatePatientUpdate": lambda request, id: Answer.validation(services.validation.validate(request, id)),
         "getPatientHistory": lambda request, id: Answer(200, services.history.history(request, id)),
         "readPatientVersion": lambda request, id, vid: _read(request, services.patients.vread(request, id, vid)),
     }
@@ -59,6 +64,11 @@ def _created(request: Request, services: Services) -> Answer:
     if made.fresh:
         return Answer.written(made.version, request, status=201)
     return Answer.written(made.version, request, said="A record that matches was there already.")
+
+
+def _updated(request: Request, services: Services) -> Answer:
+    made = services.conditional.update(request)
+    return Answer.written(made.version, request, status=201 if made.fresh else 200)
 
 
 def _announced(request: Request, services: Services) -> Answer:

@@ -24,8 +24,9 @@ class Route:
 
     `interaction` is FHIR's code for it (http://hl7.org/fhir/R4/valueset-restful-interaction.html), None for what is not
     FHIR; `right` the letter of the SMART scope it needs on `type`; `headers` the request headers that mean something;
-    `parameters` those of the query that it takes beside the general ones, where it is no search. What can be read with
-    GET can be with HEAD.
+    `parameters` those of the query that it takes beside the general ones, where it is no search. Where `conditional`,
+    search criteria in the query name the record; that takes the rights to search and to read as well. What can be read
+    with GET can be with HEAD.
     """
 
     operation: str
@@ -40,6 +41,7 @@ class Route:
     headers: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     searches: bool = False
+    conditional: bool = False
 
     @property
     def fhir(self) -> bool:
@@ -105,7 +107,26 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
         interaction="create", type=PATIENT, right="c", body=FHIR_BODY,
-        headers=(_PREFER, "If-None-Exist", "Idempotency-Key"),
+        headers=(_PREFER, "If-None-Exist", "Idempotency-Key"), conditional=True,
+    ),
+    Route(
+        "updatePatientThatMatches", "PUT", "/fhir/Patient",
+        "Update the record that matches the criteria; create it if there is none",
+        (200, 201, 405, 409, 412, 413, 415, 422), interaction="update", type=PATIENT, right="u", body=FHIR_BODY,
+        headers=(*_ON_WRITE, _PREFER), conditional=True,
+    ),
+    Route(
+        "patchPatientThatMatches", "PATCH", "/fhir/Patient", "Change the record that matches the criteria by a patch",
+        (200, 404, 409, 412, 413, 415, 422), interaction="patch", type=PATIENT, right="u", body=PATCH_BODY,
+        headers=(*_ON_WRITE, _PREFER), conditional=True,
+    ),
+    Route(
+        "deletePatientThatMatches", "DELETE", "/fhir/Patient", "Delete the record that matches the criteria",
+        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE, conditional=True,
+    ),
+    Route(
+        "validatePatient", "POST", "/fhir/Patient/$validate", "Check what a create would refuse; nothing is written",
+        (200, 413, 415), type=PATIENT, right="c", body=FHIR_BODY, parameters=("mode", "profile"),
     ),
     Route(
         "searchPatients", "GET", "/fhir/Patient", "Search patients", (200,),
@@ -133,6 +154,11 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that says the record is deleted",
         (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE,
+    ),
+    Route(
+        "validatePatientUpdate", "POST", "/fhir/Patient/{id}/$validate",
+        "Check what an update would refuse of the resource by itself; nothing is read or written", (200, 404, 413, 415),
+        type=PATIENT, right="u", body=FHIR_BODY, parameters=("mode", "profile"),
     ),
     Route(
         "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "Every version, of both regions", (200, 404),

@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from patient_api.api.smart import SmartConfiguration
     from patient_api.documents.references import DocumentReferences
     from patient_api.exchange.cursor import Cursors
+    from patient_api.patients.conditional import ConditionalChanges
     from patient_api.patients.creation import Creation
     from patient_api.patients.history import History
+    from patient_api.patients.selection import Selection
+    from patient_api.patients.validation import Validation
     from patient_api.records.index import Index
     from patient_api.records.tokens import Finder
     from patient_api.region.drain import Drain
@@ -72,10 +75,26 @@ class Services:
         return Creation(
             records=self.records,
             tools=self.tools,
-            matches=lambda tenant, criteria: self.searches.matches(tenant, criteria),
+            selection=self._selection,
             blind=lambda *parts: self._secrets.blind(*parts),
             new_id=_new_id,
         )
+
+    @cached_property
+    def conditional(self) -> "ConditionalChanges":
+        """Records that are changed by criteria."""
+        from patient_api.patients.conditional import ConditionalChanges
+
+        return ConditionalChanges(
+            patients=self.patients, creation=self.creation, selection=self._selection, gate=self.gate
+        )
+
+    @cached_property
+    def validation(self) -> "Validation":
+        """What a write would be refused for."""
+        from patient_api.patients.validation import Validation
+
+        return Validation(tools=self.tools)
 
     @cached_property
     def history(self) -> "History":
@@ -217,6 +236,12 @@ class Services:
         from patient_api.exchange.cursor import Cursors
 
         return Cursors(secrets=self._secrets, now=self._now)
+
+    @cached_property
+    def _selection(self) -> "Selection":
+        from patient_api.patients.selection import Selection
+
+        return Selection(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
 
     @cached_property
     def _finder(self) -> "Finder":

@@ -1,10 +1,10 @@
 """Resources as requests bring them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from patient_api.errors import Malformed, TooLarge, Unprocessable
+from patient_api.errors import ApiError, Malformed, TooLarge, Unprocessable
 from patient_api.exchange.request import MAX_BODY, Request
 from patient_api.fhir.codec import JsonValue, dump, parse
 
@@ -24,15 +24,35 @@ def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resour
 
     Raises UnsupportedMedia, TooLarge, Malformed, and Unprocessable with the element at fault.
     """
-    resource = parse(request.payload(FHIR_JSON))
-    if not isinstance(resource, dict):
+    resource = document_in(request)
+    for problem in problems(resource, kind, id=id):
+        raise problem
+    return resource
+
+
+def document_in(request: Request) -> Resource:
+    """The JSON object in the body, of whatever type. Raises UnsupportedMedia, TooLarge, Malformed."""
+    document = parse(request.payload(FHIR_JSON))
+    if not isinstance(document, dict):
         raise Malformed("The body is not a JSON object.")
+    return document
+
+
+def problems(resource: Resource, kind: str, *, id: str | None = None) -> Iterator[ApiError]:
+    """What a resource is refused for that has to be of this type, valid, and of this id if one is given.
+
+    The first problem of each of its elements, in their order.
+    """
     if resource.get("resourceType") != kind:
-        raise Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
+        yield Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
+        return
     if id is not None and resource.get("id") != id:
         # R4 has 400 for this one (https://hl7.org/fhir/R4/http.html#update).
-        raise Malformed("The id must be the one in the URL.", expression=f"{kind}.id")
-    return valid(resource)
+        yield Malformed("The id must be the one in the URL.", expression=f"{kind}.id")
+    # Reads, which come first in many a container, do without.
+    from patient_api.fhir.profile import problems as of_profile
+
+    yield from of_profile(resource)
 
 
 def no_parameters_in(request: Request) -> None:
@@ -86,7 +106,6 @@ def check_size(resource: Resource) -> None:
 
 def valid(resource: Resource) -> Resource:
     """The resource, if its profile allows it. Raises Unprocessable."""
-    # Reads, which come first in many a container, do without.
     from patient_api.fhir.profile import validate
 
     validate(resource)

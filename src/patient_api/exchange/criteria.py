@@ -10,23 +10,67 @@ No request whose criteria were not understood is answered with data. On every ro
   (https://hl7.org/fhir/R4/search.html#modifiers).
 - A body of another media type than the route takes is refused with 415. The body of a GET, which has no meaning in
   HTTP and may hold criteria, and a form without any are refused with 400.
+- A conditional request names a record by criteria in place of an id. It takes search criteria, and none of the
+  parameters that say how a search is answered.
 """
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 from patient_api.errors import Malformed
 from patient_api.exchange.negotiation import format_in
-from patient_api.exchange.request import Request
+from patient_api.exchange.request import LARGEST_QUERY, Request
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 
 # What every route takes: how the answer is to be written, not what is to be in it.
 GENERAL: Final = ("_format", "_pretty")
 
+IF_NONE_EXIST: Final = "If-None-Exist"
+
 _PRETTY: Final = frozenset({"true", "false"})
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """The criteria of a conditional request (https://hl7.org/fhir/R4/http.html#ccreate, #cond-update).
+
+    `pairs` are names and values, `place` is where the request has them, as errors name it.
+    """
+
+    pairs: Pairs
+    place: str
+
+    @classmethod
+    def of_header(cls, value: str) -> Self:
+        """Return the criteria in an If-None-Exist. Raises Malformed for what is no query."""
+        try:
+            pairs = parse_qsl(
+                value, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=LARGEST_QUERY
+            )
+        except ValueError:
+            raise Malformed(f"{IF_NONE_EXIST} is not a query: send name=value, joined by &.") from None
+        return cls(pairs, IF_NONE_EXIST)
+
+    @classmethod
+    def of_url(cls, request: Request) -> Self | None:
+        """Return the criteria in the URL, None when it has but general parameters.
+
+        Raises Malformed, and NotAcceptable for a format that is not written.
+        """
+        pairs = request.parameters_of_query()
+        kept([pair for pair in pairs if pair[0] in GENERAL], takes=GENERAL)
+        found = [pair for pair in pairs if pair[0] not in GENERAL]
+        return cls(found, "the URL") if found else None
+
+    @property
+    def canonical(self) -> str:
+        """The same text for the same criteria, in whichever order, escaping and place they are sent."""
+        return urlencode(sorted(self.pairs))
 
 
 def check_parameters(request: Request, *, takes: Collection[str]) -> None:

@@ -37,8 +37,12 @@ class Gate:
         interaction: str,
         kind: str,
         id: str | None = None,
+        *,
+        right: str | None = None,
     ) -> AuditEvent:
         """The event of an access, not yet kept, to a resource type or to one record of it.
+
+        It needs the right that belongs to the action, unless another `right` is named.
 
         Raises, once the refusal is kept: Unauthenticated, Forbidden, and NotFound for what is no id.
         """
@@ -60,7 +64,7 @@ class Gate:
         )
         if not request.caller.authenticated:
             self.refuse(event, Unauthenticated("A token is required.", headers={"WWW-Authenticate": "Bearer"}))
-        if not request.caller.may(_RIGHT[action], kind):
+        if not request.caller.may(right or _RIGHT[action], kind):
             self.refuse(event, Forbidden("The token does not grant this."))
         if id is not None and not legal:
             self.refuse(event, NotFound("There is no such record."))

@@ -1,6 +1,6 @@
 """New records: once for each request, however often it is repeated and in whichever region."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
@@ -11,18 +11,17 @@ from patient_api.errors import (
     ClockAhead,
     Conflict,
     Contention,
-    Forbidden,
     HeadMismatch,
     Malformed,
-    Stale,
     StorageFault,
-    TooCostly,
     Unprocessable,
 )
 from patient_api.exchange.bodies import Resource, resource_in
+from patient_api.exchange.criteria import IF_NONE_EXIST, Criteria
 from patient_api.exchange.repeats import Repeat, repeat_of
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, Created, Tools
+from patient_api.patients.selection import Selection
 from patient_api.records.items import Token
 from patient_api.records.model import PATIENT, Method, RecordKey, Version, version_of
 
@@ -35,40 +34,56 @@ class Records(Protocol):
 
 
 class Creation:
-    """`matches` searches a tenant's patients by a query; it gives two of them at most."""
+    """Creates records under ids that the server chooses."""
 
     def __init__(
         self,
         *,
         records: Records,
         tools: Tools,
-        matches: Callable[[str, str], Sequence[Version]],
+        selection: Selection,
         blind: Callable[..., str],
         new_id: Callable[[], str],
     ) -> None:
         self._records = records
         self._tools = tools
         self._gate = tools.gate
-        self._matches = matches
+        self._selection = selection
         self._blind = blind
         self._new_id = new_id
 
     def create(self, request: Request) -> Created:
         """A new record with an id of ours; an id in the body is ignored, as FHIR demands.
 
-        With `Idempotency-Key`, the answer to the same request before; with `If-None-Exist`, the record that matches.
+        With `Idempotency-Key`, the answer to the same request before; with criteria, the record that matches them.
         """
         event = replace(self._gate.admit(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED)
-        criteria = request.headers.get("if-none-exist")
+        criteria = self._selection.of_creation(request, event)
         if criteria is not None and "idempotency-key" in request.headers:
-            raise Malformed("Send If-None-Exist or Idempotency-Key, not both.")
+            raise Malformed(f"Send criteria in {criteria.place} or Idempotency-Key, not both.")
         resource = resource_in(request, PATIENT)
         repeat = repeat_of(request, PATIENT, blind=self._blind)
         if criteria is not None:
-            return self._unless(criteria, request, event, resource)
+            return self._unless(criteria, event, resource)
         if repeat is not None:
             return self._once(repeat, event, resource)
-        return self._anew(event, resource)
+        return Created(self.anew(event, resource))
+
+    def for_criteria(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Version:
+        """A new record under the id that belongs to the criteria: it is the same for requests that run at once.
+
+        Raises HeadMismatch when there is a record of that id.
+        """
+        # Blinded, since criteria may hold a patient's number; its form is that of every other id.
+        id = UUID(hex=self._blind("id", IF_NONE_EXIST, event.tenant, criteria.canonical), version=4)
+        return self._inserted(str(id), event, resource)
+
+    def anew(self, event: AuditEvent, resource: Resource) -> Version:
+        """A new record under an id of its own."""
+        try:
+            return self._inserted(self._new_id(), event, resource)
+        except HeadMismatch:
+            return self._gate.refuse(event, Conflict("The new id is taken; try again."))
 
     def _once(self, repeat: Repeat, event: AuditEvent, resource: Resource) -> Created:
         # A second attempt meets the first one's record. If the first was made in the other region and is still on its
@@ -92,40 +107,22 @@ class Creation:
         self._gate.keep(replace(event, version=str(first.stamp)))
         return Created(first)
 
-    def _unless(self, criteria: str, request: Request, event: AuditEvent, resource: Resource) -> Created:
-        if not request.caller.may("s", PATIENT) or not request.caller.may("r", PATIENT):
-            self._gate.refuse(event, Forbidden("If-None-Exist needs the right to search and to read as well."))
-        tenant = request.caller.tenant
-        found = self._existing(criteria, tenant, event)
+    def _unless(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Created:
+        found = self._existing(criteria, event)
         if found:
             return found
         try:
-            return Created(self._inserted(self._id_from("If-None-Exist", tenant, criteria), event, resource))
+            return Created(self.for_criteria(criteria, event, resource))
         except HeadMismatch:
             # Another request was faster; or an older record no longer matches, and this is somebody new.
-            return self._existing(criteria, tenant, event) or self._anew(event, resource)
+            return self._existing(criteria, event) or Created(self.anew(event, resource))
 
-    def _anew(self, event: AuditEvent, resource: Resource) -> Created:
-        try:
-            return Created(self._inserted(self._new_id(), event, resource))
-        except HeadMismatch:
-            return self._gate.refuse(event, Conflict("The new id is taken; try again."))
-
-    def _existing(self, criteria: str, tenant: str, event: AuditEvent) -> Created | None:
-        try:
-            found = self._matches(tenant, criteria)
-        except TooCostly as error:
-            self._gate.refuse(event, error)
-        except StorageFault:
-            self._gate.failed(event)
-            raise
-        if len(found) > 1:
-            self._gate.refuse(event, Stale("If-None-Exist matches more than one record."))
-        for version in found:
-            seen = replace(event, action=Action.READ, record=version.key.reference, status=HTTPStatus.OK)
-            self._gate.keep(seen)
-            return Created(version, fresh=False)
-        return None
+    def _existing(self, criteria: Criteria, event: AuditEvent) -> Created | None:
+        found = self._selection.one(criteria, event)
+        if found is None:
+            return None
+        self._gate.keep(replace(event, action=Action.READ, record=found.key.reference, status=HTTPStatus.OK))
+        return Created(found, fresh=False)
 
     def _inserted(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
         key = RecordKey(event.tenant, PATIENT, name)
@@ -146,7 +143,3 @@ class Creation:
             raise
         self._tools.clock.witness(stamp)
         return version
-
-    def _id_from(self, *parts: str) -> str:
-        # Blinded, since criteria may hold a patient's number; its form is that of every other id.
-        return str(UUID(hex=self._blind("id", *parts), version=4))

@@ -24,7 +24,7 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
-from patient_api.exchange.bodies import Resource, check_size, patch_in, resource_in, valid, version_in
+from patient_api.exchange.bodies import Patch, Resource, check_size, patch_in, resource_in, valid, version_in
 from patient_api.exchange.preconditions import STALE, Preconditions, each, weak
 from patient_api.exchange.request import Request
 from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
@@ -50,7 +50,10 @@ class Records(Protocol):
 
 
 class Patients:
-    """One record at a time; what is created comes from `creation.Creation`."""
+    """One record at a time, by its id.
+
+    `creation.Creation` makes new ones, `conditional.ConditionalChanges` changes those that search criteria match.
+    """
 
     def __init__(self, *, records: Records, tools: Tools) -> None:
         self._records = records
@@ -126,13 +129,7 @@ class Patients:
         key = RecordKey(request.caller.tenant, PATIENT, id)
 
         def change(current: Version) -> Resource:
-            if current.resource is None:
-                raise _gone(current)
-            if not conditions.allow_change_of(current):
-                raise Stale(STALE)
-            resource = valid(patch.apply(_parsed(current.resource)))
-            check_size(resource)
-            return resource
+            return patched(current, patch, conditions)
 
         return self._changed(event, key, Method.PATCH, change, missing=NotFound("There is no such record."))
 
@@ -159,8 +156,38 @@ class Patients:
                 self._gate.keep(event)
                 return current
             with contextlib.suppress(HeadMismatch):
-                return self._added(event, key, current.stamp, None, Method.DELETE)
+                return self.write(event, key, current.stamp, None, Method.DELETE)
         return self._gate.refuse(event, Conflict(BUSY))
+
+    def write(
+        self,
+        event: AuditEvent,
+        key: RecordKey,
+        known: Stamp,
+        resource: Resource | None,
+        method: Method,
+        merges: tuple[Stamp, ...] = (),
+    ) -> Version:
+        """A version in place of the one that is `known`; without a resource, one that says the record was deleted.
+
+        Raises HeadMismatch when the record is at another version; what else fails is in the audit trail.
+        """
+        stamp = self._following((known, *merges), event, key)
+        event = replace(event, version=str(stamp))
+        if resource is None:
+            version, tokens = Version(key, stamp, method, None, replaces=known), frozenset[Token]()
+        else:
+            version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known, merges=merges)
+            tokens = frozenset(self._tokens(key.tenant, resource | {"resourceType": PATIENT}))
+        try:
+            self._records.replace(version, event, tokens=tokens)
+        except Contention:
+            self._gate.refuse(event, Conflict(BUSY))
+        except StorageFault:
+            self._gate.failed(event)
+            raise
+        self._clock.witness(stamp)
+        return version
 
     def _changed(
         self,
@@ -183,7 +210,7 @@ class Patients:
                 # A refusal discloses something of the record, such as which operation of a patch fails.
                 self._gate.refuse(event, error)
             with contextlib.suppress(HeadMismatch):
-                return self._added(event, key, current.stamp, resource, method, merges)
+                return self.write(event, key, current.stamp, resource, method, merges)
         return self._gate.refuse(event, Conflict(BUSY))
 
     def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
@@ -201,35 +228,9 @@ class Patients:
         if known is None:
             self._explain_mismatch(event, key)
         try:
-            return self._added(event, key, known, resource, Method.PUT, merges)
+            return self.write(event, key, known, resource, Method.PUT, merges)
         except HeadMismatch:
             self._explain_mismatch(event, key)
-
-    def _added(
-        self,
-        event: AuditEvent,
-        key: RecordKey,
-        known: Stamp,
-        resource: Resource | None,
-        method: Method,
-        merges: tuple[Stamp, ...] = (),
-    ) -> Version:
-        stamp = self._following((known, *merges), event, key)
-        event = replace(event, version=str(stamp))
-        if resource is None:
-            version, tokens = Version(key, stamp, method, None, replaces=known), frozenset[Token]()
-        else:
-            version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known, merges=merges)
-            tokens = frozenset(self._tokens(key.tenant, resource | {"resourceType": PATIENT}))
-        try:
-            self._records.replace(version, event, tokens=tokens)
-        except Contention:
-            self._gate.refuse(event, Conflict(BUSY))
-        except StorageFault:
-            self._gate.failed(event)
-            raise
-        self._clock.witness(stamp)
-        return version
 
     def _following(self, known: tuple[Stamp, ...], event: AuditEvent, key: RecordKey) -> Stamp:
         try:
@@ -270,6 +271,17 @@ class Patients:
 
     def _refuse_after(self, event: AuditEvent, error: ApiError) -> NoReturn:
         self._gate.refuse(self._gate.amendment(event), error)
+
+
+def patched(current: Version, patch: Patch, conditions: Preconditions) -> Resource:
+    """The resource of a version with the patch applied. Raises Gone, Stale, Malformed, Unprocessable, TooLarge."""
+    if current.resource is None:
+        raise _gone(current)
+    if not conditions.allow_change_of(current):
+        raise Stale(STALE)
+    resource = valid(patch.apply(_parsed(current.resource)))
+    check_size(resource)
+    return resource
 
 
 def _not_created() -> NotAllowed:

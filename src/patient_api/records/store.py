@@ -43,6 +43,8 @@ T = TypeVar("T")
 HEAD_ATTEMPTS: Final = 3
 
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
+# What one transaction takes beside the version, its head and the audit event.
+_BESIDE: Final = LARGEST - 3
 _AFTER_ALL: Final = f"{VERSION}~"  # stamps begin with a digit
 
 
@@ -193,17 +195,22 @@ class DynamoRecords:
         markers: Sequence[Marker],
         condition: dict[str, Any],
     ) -> None:
+        check_tokens(tokens, markers)
         puts = [
             {"Item": version_item(version), **_NEW},
             {"Item": head_item(version, self._region), **condition},
             *({"Item": marker_item(marker)} for marker in markers),
             *({"Item": token_item(version, token)} for token in tokens),
         ]
-        if len(puts) >= LARGEST:
-            raise Unprocessable("The resource has too many names and identifiers to be found by.")
         self._transactions.write(
             [*({"TableName": self._table, **put} for put in puts), self._trail.request(event)], head=1
         )
+
+
+def check_tokens(tokens: Collection[Token], markers: Collection[Marker] = ()) -> None:
+    """Check that a version can be written with all that finds it. Raises Unprocessable."""
+    if len(tokens) + len(markers) > _BESIDE:
+        raise Unprocessable("The resource has too many names and identifiers to be found by.")
 
 
 def _at(version: str) -> dict[str, Any]:

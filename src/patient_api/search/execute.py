@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from patient_api.audit.event import Action, AuditEvent
 from patient_api.errors import StorageFault, TooCostly
 from patient_api.exchange.bundle import Entry, bundle
-from patient_api.exchange.criteria import Pairs
+from patient_api.exchange.criteria import Criteria, Pairs
 from patient_api.exchange.cursor import Cursors
 from patient_api.exchange.gate import Gate
 from patient_api.exchange.negotiation import lenient
@@ -67,8 +67,8 @@ class Searches:
         links_ = links(request, kind, search.pairs, following)
         return bundle("searchset", [*entries, *outcome(search)], links=links_, total=page.total)
 
-    def matches(self, tenant: str, criteria: str) -> Sequence[Version]:
-        """The patients that meet the criteria of an If-None-Exist, two at most.
+    def matches(self, tenant: str, criteria: Criteria) -> Sequence[Version]:
+        """The patients that meet the criteria of a conditional request, two at most.
 
         It asks nobody's leave and keeps no event: both is up to the caller. Raises Malformed, TooCostly, StorageFault.
         """

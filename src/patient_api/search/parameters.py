@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
-from urllib.parse import parse_qsl
 
 from patient_api.errors import Malformed
-from patient_api.exchange.criteria import Pairs, count_in, kept
+from patient_api.exchange.criteria import Criteria, Pairs, count_in, kept
 from patient_api.fhir.dates import Prefix, Span, span
 from patient_api.fhir.folding import fold
 from patient_api.records.model import PATIENT, is_id
@@ -140,17 +139,13 @@ def search_in(kind: str, pairs: Pairs, *, lenient: bool = False) -> Search:
     )
 
 
-def criteria_in(kind: str, query: str) -> Search:
-    """The search in an If-None-Exist: criteria, at least one, and nothing else. Raises Malformed."""
-    try:
-        pairs = parse_qsl(
-            query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=LARGEST_CRITERIA
-        )
-    except ValueError:
-        raise Malformed("If-None-Exist is not a query: send name=value, joined by &.") from None
-    if not pairs or any(name in _control_names(kind) for name, _ in pairs):
-        raise Malformed("If-None-Exist takes search criteria, at least one, and nothing else.")
-    return search_in(kind, pairs)
+def criteria_in(kind: str, criteria: Criteria) -> Search:
+    """The search of a conditional request: criteria, at least one, and nothing else. Raises Malformed."""
+    names = _control_names(kind)
+    if not criteria.pairs or any(name in names for name, _ in criteria.pairs):
+        raise Malformed(f"The criteria in {criteria.place} must be search parameters, at least one, and nothing else.")
+    kept(criteria.pairs, takes=[parameter.name for parameter in PARAMETERS[kind]])
+    return search_in(kind, criteria.pairs)
 
 
 def _controls(kind: str, pairs: Pairs) -> Mapping[str, str]:

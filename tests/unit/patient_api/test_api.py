@@ -86,7 +86,11 @@ def test_unknown_routes(platform: Platform, method: str, path: str) -> None:
     [
         ("POST", "/health", "GET, HEAD, OPTIONS"),
         ("PUT", "/drain/us-east-1", "GET, HEAD, OPTIONS"),
-        ("PUT", "/fhir/Patient", "GET, HEAD, OPTIONS, POST"),
+        ("PUT", "/fhir/DocumentReference", "GET, HEAD, OPTIONS, POST"),
+        ("PATCH", "/fhir/DocumentReference", "GET, HEAD, OPTIONS, POST"),
+        ("DELETE", "/fhir/DocumentReference", "GET, HEAD, OPTIONS, POST"),
+        ("DELETE", "/fhir/AuditEvent", "GET, HEAD, OPTIONS"),
+        ("GET", "/fhir/Patient/$validate", "OPTIONS, POST"),
         ("POST", "/fhir/Patient/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("TRACE", "/fhir/Patient/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("DELETE", "/fhir/Patient/1/_history/1", "GET, HEAD, OPTIONS"),

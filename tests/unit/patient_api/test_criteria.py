@@ -41,6 +41,8 @@ def call(platform: Platform, route: Route, place: tuple[str, str], **parts: Any)
     headers = {"content-type": route.body[0] if route.body else "", "if-match": f'W/"{place[1]}"'}
     if route.method == "POST":
         del headers["if-match"]
+    elif route.conditional:
+        parts["query"] = "&".join(filter(None, (f"_id={place[0]}", parts.get("query"))))
     return platform.call(route.method, at(route, place), body, headers=headers | parts.pop("headers", {}), **parts)
 
 

@@ -208,6 +208,8 @@ def call(platform: Platform, method: str, path: str, query: str, headers: dict[s
 
 Call = tuple[str, str, str, dict[str, str], object]
 CURRENT = st.sampled_from([{"if-match": 'W/"{version}"'}] * 3 + [{"if-match": 'W/"0"'}])
+TYPE = st.just("/fhir/Patient")
+BY_ID = st.sampled_from(["_id={id}"] * 3 + ["_id={gone}"]) | st.builds("_id={{id}}&{}".format, QUERIES)
 CALLS: dict[str, tuple[st.SearchStrategy[Call], set[int]]] = {
     "anything": (st.tuples(METHODS, PATHS, st.just("") | QUERIES, HEADERS, st.none() | BODIES), {200, 400, 404, 405}),
     "creations": (
@@ -239,6 +241,32 @@ CALLS: dict[str, tuple[st.SearchStrategy[Call], set[int]]] = {
             st.dictionaries(st.sampled_from(sorted(PATIENT)), st.none() | JSON, max_size=2) | replaced(PATIENT) | JSON,
         ),
         {200, 400, 412, 422},
+    ),
+    "conditional changes": (
+        st.one_of(
+            st.tuples(
+                st.just("PUT"), TYPE, BY_ID, st.just({}) | CURRENT, st.just(PATIENT) | replaced(PATIENT) | mutated()
+            ),
+            st.tuples(
+                st.just("PATCH"),
+                TYPE,
+                BY_ID,
+                st.just({"content-type": "application/merge-patch+json"}),
+                st.just({"active": True}) | JSON,
+            ),
+            st.tuples(st.just("DELETE"), TYPE, BY_ID, st.just({}) | CURRENT, st.none()),
+        ),
+        {200, 204, 400, 412},
+    ),
+    "validations": (
+        st.tuples(
+            st.just("POST"),
+            st.sampled_from(["/fhir/Patient/$validate", "/fhir/Patient/{id}/$validate"]),
+            st.just("") | QUERIES,
+            st.just({}),
+            replaced(PATIENT) | mutated() | JSON,
+        ),
+        {200, 400},
     ),
     "searches": (
         st.tuples(

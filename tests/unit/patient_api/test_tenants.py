@@ -111,6 +111,16 @@ class Tenants(RuleBasedStateMachine):
         assert self._mine(method, path, body, headers=headers).status in {400, 404, 405, 412, 422}
 
     @rule(
+        method=st.sampled_from(["PUT", "PATCH", "DELETE"]),
+        query=st.sampled_from([f"identifier=urn:mrn|{NUMBER}", f"identifier={NUMBER}", f"family={SECRET}"]),
+    )
+    def change_by_criteria(self, method: str, query: str) -> None:
+        headers = {"content-type": "application/merge-patch+json"} if method == "PATCH" else {}
+        bodies = {"PUT": patient(), "PATCH": {"gender": "male"}}
+        reply = self._mine(method, "/fhir/Patient", bodies.get(method), query=query, headers=headers)
+        assert reply.status == (201 if method == "PUT" else 404)
+
+    @rule(
         target=ids,
         conditional=st.sampled_from([{}, {"idempotency-key": "k"}, {"if-none-exist": f"identifier={NUMBER}"}]),
     )

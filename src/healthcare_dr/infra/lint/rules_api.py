@@ -15,7 +15,8 @@ OPEN_ROUTES = (
     "OPTIONS /{proxy+}",
 )  # fmt: skip
 CLOSED_ROUTES = (
-    "GET /fhir/{type}", "POST /fhir/{type}", "POST /fhir/{type}/_search",
+    "GET /fhir/{type}", "POST /fhir/{type}", "PUT /fhir/{type}", "PATCH /fhir/{type}", "DELETE /fhir/{type}",
+    "POST /fhir/{type}/_search", "POST /fhir/{type}/{operation}",
     "GET /fhir/{type}/{id}", "PUT /fhir/{type}/{id}", "PATCH /fhir/{type}/{id}", "DELETE /fhir/{type}/{id}",
     "POST /fhir/{type}/{id}/{operation}",
     "GET /fhir/{type}/{id}/_history", "GET /fhir/{type}/{id}/_history/{vid}",

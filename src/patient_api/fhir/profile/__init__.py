@@ -1,21 +1,27 @@
 """The R4 profile this API takes: what a resource must be before anything is done with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import JsonValue
-from patient_api.fhir.profile.engine import Profile, ProfileError
+from patient_api.fhir.profile.engine import Profile
 
 _COMPILED: Final = Path(__file__).parent / "compiled"
 _TABLES: Final = {"Patient": "patient.json", "DocumentReference": "document_reference.json"}
 
 
 def validate(resource: dict[str, JsonValue]) -> None:
-    """Raises Unprocessable naming the first element at fault by its FHIRPath.
+    """Raises Unprocessable for the first of the problems that `problems` finds."""
+    for problem in problems(resource):
+        raise problem
+
+
+def problems(resource: dict[str, JsonValue]) -> Iterator[Unprocessable]:
+    """What is wrong with a resource: the first problem of each of its elements, named by its FHIRPath.
 
     Nothing that the caller sent is repeated, but for the URL of a modifier extension, which the caller has to know.
 
@@ -25,12 +31,11 @@ def validate(resource: dict[str, JsonValue]) -> None:
     """
     kind = resource.get("resourceType")
     if not isinstance(kind, str) or kind not in _TABLES:
-        raise Unprocessable("resourceType must be one of: " + ", ".join(_TABLES) + ".")
-    try:
-        _profile(kind).check(resource)
-    except ProfileError as error:
+        yield Unprocessable("resourceType must be one of: " + ", ".join(_TABLES) + ".")
+        return
+    for error in _profile(kind).problems(resource):
         expression = "".join(reversed(error.way))
-        raise Unprocessable(f"{expression} {error.problem}.", expression=expression) from None
+        yield Unprocessable(f"{expression} {error.problem}.", expression=expression)
 
 
 def types_of(kind: str) -> Mapping[str, Mapping[str, Any]]:

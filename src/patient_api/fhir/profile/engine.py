@@ -13,7 +13,7 @@ A profile is a table of types by name, written by `tools/fhir_profile.py` from t
 """
 
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any, Final
 
 from patient_api.fhir.codec import Number
@@ -43,13 +43,35 @@ class Profile:
         self._patterns: dict[str, re.Pattern[str]] = {}
 
     def check(self, resource: dict[str, Any]) -> None:
-        """Raises ProfileError; its way is that from the element to the resource."""
+        """Raises the first of the problems that `problems` finds."""
+        for error in self.problems(resource):
+            raise error
+
+    def problems(self, resource: dict[str, Any]) -> Iterator[ProfileError]:
+        """What is wrong with a resource: the first problem of each of its elements, in their order.
+
+        What elements must be to each other is looked at when each is right by itself. The way of a problem is that from
+        the element to the resource.
+        """
+        rule = self.types[self._root]
+        sound = True
+        for name in resource:
+            try:
+                self._known(name, resource, rule)
+            except ProfileError as error:
+                sound = False
+                yield self._of_root(error)
+        if not sound:
+            return
         try:
-            self._value(resource, self._root)
+            self._together(resource, rule)
             _resolved(resource, _local(resource.get("contained", ())))
         except ProfileError as error:
-            error.way.append(self._root)
-            raise
+            yield self._of_root(error)
+
+    def _of_root(self, error: ProfileError) -> ProfileError:
+        error.way.append(self._root)
+        return error
 
     def _value(self, value: Any, name: str) -> None:
         rule = self.types[name]
@@ -99,10 +121,13 @@ class Profile:
         if not value:
             raise ProfileError("must not be empty")
         for name in value:
-            if name not in rule["members"]:
-                raise ProfileError("has an element the profile does not know")
-            self._member(name, value, rule)
+            self._known(name, value, rule)
         self._together(value, rule)
+
+    def _known(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
+        if name not in rule["members"]:
+            raise ProfileError("has an element the profile does not know")
+        self._member(name, value, rule)
 
     def _member(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
         kind, most = rule["members"][name]

@@ -19,6 +19,7 @@ from patient_api.exchange.request import Request
 from patient_api.exchange.tools import Tools
 from patient_api.journal import Journal
 from patient_api.patients.creation import Creation
+from patient_api.patients.selection import Selection
 from patient_api.patients.service import Patients
 from patient_api.reconciliation import Reconciliation, build
 from patient_api.records.index import Index
@@ -68,7 +69,11 @@ class Container:
         tools = Tools(gate=gate, clock=self.clock, tokens=tokens)
         self.patients = Patients(records=self.records, tools=tools)
         self.creation = Creation(
-            records=self.records, tools=tools, matches=lambda _tenant, _criteria: (), blind=blind, new_id=ids
+            records=self.records,
+            tools=tools,
+            selection=Selection(gate=gate, matches=lambda _tenant, _criteria: ()),
+            blind=blind,
+            new_id=ids,
         )
 
     def merge(self, key: RecordKey, body: Resource, *, known: Stamp, merged: Sequence[Stamp]) -> Version:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from patient_api.errors import Malformed, TooCostly
+from patient_api.exchange.criteria import Criteria
 from patient_api.records.model import DOCUMENT
 from unit.patient_api.search.site import TENANT, Site, ids, link, posted
 
@@ -207,7 +208,7 @@ class TestSystems:
 
     def test_a_conditional_create_needs_a_value(self, site: Site) -> None:
         with pytest.raises(Malformed, match="identifier"):
-            site.searches.matches(TENANT, "identifier=urn:mrn|")
+            site.searches.matches(TENANT, Criteria.of_header("identifier=urn:mrn|"))
 
     def test_every_token(self, site: Site) -> None:
         site.put(person(gender="male"), id="finn")

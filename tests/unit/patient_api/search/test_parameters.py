@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from patient_api.audit.event import Outcome
 from patient_api.audit.resource import OUTCOMES
 from patient_api.errors import Malformed
+from patient_api.exchange.criteria import Criteria
 from patient_api.fhir.folding import fold
 from patient_api.records.model import DOCUMENT, PATIENT
 from patient_api.search.catalogue import AUDIT, CONTROLS, PARAMETERS, ParameterType
@@ -120,11 +121,13 @@ def test_the_fingerprint_is_of_what_is_looked_for_only() -> None:
 )
 def test_if_none_exist_takes_criteria_and_nothing_else(criteria: str) -> None:
     with pytest.raises(Malformed):
-        criteria_in(PATIENT, criteria)
+        criteria_in(PATIENT, Criteria.of_header(criteria))
 
 
 def test_if_none_exist_is_a_query() -> None:
-    assert criteria_in(PATIENT, "identifier=urn%3Amrn%7C1").criteria[0].values == (Code("urn:mrn", "1"),)
+    assert criteria_in(PATIENT, Criteria.of_header("identifier=urn%3Amrn%7C1")).criteria[0].values == (
+        Code("urn:mrn", "1"),
+    )
 
 
 def test_the_catalogue_is_what_parsing_takes() -> None:

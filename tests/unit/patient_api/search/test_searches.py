@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patient_api.errors import Forbidden, Malformed, StorageFault, TooCostly
+from patient_api.exchange.criteria import Criteria
 from patient_api.records.model import DOCUMENT
 from unit.patient_api.fakes import AUDIT, client_error
 from unit.patient_api.search.site import TENANT, Site, get, ids, link, posted
@@ -241,22 +242,22 @@ class TestConditionalCreate:
         for number in range(4):
             site.put(person(gender="male" if number else "female"), id=f"r-{number}")
         site.calls()
-        found = site.searches.matches(TENANT, "family=Example&gender=male")
+        found = site.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
         assert [version.key.id for version in found] == ["r-1", "r-2"]
         assert site.calls() == ["query", "batch_get_item"]
         assert site.events() == []
-        assert site.searches.matches("south-clinic", "family=Example") == []
+        assert site.searches.matches("south-clinic", Criteria.of_header("family=Example")) == []
 
     @pytest.mark.parametrize("criteria", ["gender=male", "name=a", "birthdate=ge1970", "_lastUpdated=ge2020"])
     def test_criteria_that_no_consistent_read_can_answer(self, site: Site, criteria: str) -> None:
         with pytest.raises(Malformed):
-            site.searches.matches(TENANT, criteria)
+            site.searches.matches(TENANT, Criteria.of_header(criteria))
 
     def test_too_many_candidates(self, site: Site) -> None:
         for number in range(1001):
             site.put(person(), id=f"r-{number}")
         with pytest.raises(TooCostly):
-            site.searches.matches(TENANT, "family=Example&gender=male")
+            site.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
 
 
 def test_no_key_holds_what_was_asked(site: Site) -> None:

@@ -1,0 +1,130 @@
+"""Update, patch and delete of the record that search criteria in the URL match (https://hl7.org/fhir/R4/http.html).
+
+The criteria are answered by consistent reads. What they find is changed only while it is still at the version that
+they were met by: when it has changed meanwhile, the search is made again.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
+
+from patient_api.audit.event import Action, AuditEvent
+from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
+from patient_api.exchange.bodies import Resource, patch_in, resource_in, version_in
+from patient_api.exchange.criteria import Criteria
+from patient_api.exchange.gate import Gate
+from patient_api.exchange.preconditions import STALE, Preconditions
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import BUSY, Created
+from patient_api.patients.creation import Creation
+from patient_api.patients.selection import Selection
+from patient_api.patients.service import ATTEMPTS, Patients, patched
+from patient_api.records.model import PATIENT, Method, Version
+
+
+class ConditionalChanges:
+    """Changes to one record at a time. Each is refused with 412 when several records match."""
+
+    def __init__(self, *, patients: Patients, creation: Creation, selection: Selection, gate: Gate) -> None:
+        self._patients = patients
+        self._creation = creation
+        self._selection = selection
+        self._gate = gate
+
+    def update(self, request: Request) -> Created:
+        """A new version of the record that matches, or a new record when none does.
+
+        Requests with the same criteria that create at once create one record. An id in the body has to be that of the
+        record that matches; under an id of the client's nothing is created.
+        """
+        event = self._gate.admit(request, Action.UPDATE, "update", PATIENT)
+        criteria = self._selection.of_change(request, event)
+        conditions = Preconditions.of(request)
+        if "merges" in request.headers:
+            raise Malformed("Merges is for an update of a record by its id.")
+        resource = resource_in(request, PATIENT)
+        conditions = conditions.or_match(version_in(resource))
+
+        def change(current: Version) -> Resource:
+            if resource.get("id", current.key.id) != current.key.id:
+                raise Malformed("The id must be that of the record that matches, or left out.", expression="Patient.id")
+            if not conditions.allow_change_of(current):
+                raise Stale(STALE)
+            return resource
+
+        def create(again: bool) -> Version:
+            if "id" in resource:
+                text = "No record matches, and an update creates none of a given id: this server gives the ids."
+                self._gate.refuse(event, NotAllowed(text))
+            if conditions.match is not None:
+                self._gate.refuse(event, Stale("No record matches that could be at the version of the preconditions."))
+            if not request.caller.may("c", PATIENT):
+                self._gate.refuse(event, Forbidden("No record matches, and the token does not grant creating one."))
+            created = replace(event, action=Action.CREATE, status=HTTPStatus.CREATED)
+            # The record of this id no longer matches when it was there before, and still nothing is found.
+            if again:
+                return self._creation.anew(created, resource)
+            return self._creation.for_criteria(criteria, created, resource)
+
+        return self._changed(event, criteria, Method.PUT, change, create)
+
+    def patch(self, request: Request) -> Version:
+        """The record that matches, changed as a patch says."""
+        event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT)
+        criteria = self._selection.of_change(request, event)
+        conditions = Preconditions.of(request)
+        patch = patch_in(request)
+        conditions = conditions.or_match(patch.version)
+
+        def change(current: Version) -> Resource:
+            return patched(current, patch, conditions)
+
+        return self._changed(event, criteria, Method.PATCH, change).version
+
+    def delete(self, request: Request) -> Version:
+        """A version that says that the record which matches was deleted."""
+        event = replace(self._gate.admit(request, Action.DELETE, "delete", PATIENT), status=HTTPStatus.NO_CONTENT)
+        criteria = self._selection.of_change(request, event)
+        conditions = Preconditions.of(request)
+
+        def change(current: Version) -> None:
+            if not conditions.allow_change_of(current):
+                raise Stale(STALE)
+
+        return self._changed(event, criteria, Method.DELETE, change).version
+
+    def _changed(
+        self,
+        event: AuditEvent,
+        criteria: Criteria,
+        method: Method,
+        change: Callable[[Version], Resource | None],
+        create: Callable[[bool], Version] | None = None,
+    ) -> Created:
+        """What `change` makes of the record that matches, or what `create` makes where none does.
+
+        `create` learns whether it was called before, and met a record of the id that it takes then.
+        """
+        taken = False
+        for _ in range(ATTEMPTS):
+            current = self._selection.one(criteria, event)
+            try:
+                if current is not None:
+                    return Created(self._replaced(event, current, method, change), fresh=False)
+                if create is None:
+                    self._gate.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
+                return Created(create(taken))
+            except HeadMismatch:
+                taken = taken or current is None
+        return self._gate.refuse(event, Conflict(BUSY))
+
+    def _replaced(
+        self, event: AuditEvent, current: Version, method: Method, change: Callable[[Version], Resource | None]
+    ) -> Version:
+        event = replace(event, record=current.key.reference)
+        try:
+            resource = change(current)
+        except ApiError as error:
+            # A refusal discloses that there is such a record, and something of it.
+            self._gate.refuse(event, error)
+        return self._patients.write(event, current.key, current.stamp, resource, method)

@@ -1,0 +1,101 @@
+"""The operation $validate: what a create or an update of a resource would be refused for.
+
+See https://hl7.org/fhir/R4/operation-resource-validate.html. It comes near no stored record, so that only a refusal of
+its caller is in the audit trail.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from patient_api.audit.event import Action
+from patient_api.errors import ApiError, Malformed, Unprocessable
+from patient_api.exchange.bodies import Resource, document_in, problems
+from patient_api.exchange.request import Request
+from patient_api.exchange.tools import Tools
+from patient_api.fhir.codec import JsonValue
+from patient_api.records.model import PATIENT
+from patient_api.records.store import check_tokens
+
+_PROFILE: Final = f"http://hl7.org/fhir/StructureDefinition/{PATIENT}"
+PROFILES: Final = (_PROFILE, f"{_PROFILE}|4.0.1")
+# Names and types of the parameters that are no resources; a URL has them as text.
+_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "mode": ("valueCode", "valueString"),
+    "profile": ("valueCanonical", "valueUri", "valueString"),
+}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    resource: Resource
+    mode: str | None = None
+    profile: str | None = None
+
+
+class Validation:
+    """Checks resources by the rules of the writes, the first problem of each element."""
+
+    def __init__(self, *, tools: Tools) -> None:
+        self._gate = tools.gate
+        self._tokens = tools.tokens
+
+    def validate(self, request: Request, id: str | None = None) -> Sequence[ApiError]:
+        """What the resource in the body would be refused for: as that record of this id, if one is given.
+
+        The body is the resource itself or Parameters with it. Needs the right to create, with an id that to update.
+        Raises Forbidden, NotFound, UnsupportedMedia, TooLarge, StorageFault; Malformed for what is no JSON object, or
+        asks for another check.
+        """
+        self._gate.admit(request, Action.EXECUTE, "operation", PATIENT, id, right="c" if id is None else "u")
+        asked = _asked(request)
+        if asked.mode is not None and asked.mode not in modes(id):
+            raise Malformed(f"mode must be {' or '.join(modes(id))} here, or left out.")
+        if asked.profile is not None and asked.profile not in PROFILES:
+            raise Malformed(f"profile must be {_PROFILE}, or left out.")
+        found = list(problems(asked.resource, PATIENT, id=None if asked.mode == "create" else id))
+        if not found:
+            return list(self._findable(request.caller.tenant, asked.resource))
+        # Elements that the profile does not know are all problems of their parent.
+        return list({(one.diagnostics, one.expression): one for one in found}.values())
+
+    def _findable(self, tenant: str, resource: Resource) -> Iterator[ApiError]:
+        try:
+            check_tokens(self._tokens(tenant, resource))
+        except Unprocessable as error:
+            yield error
+
+
+def modes(id: str | None) -> tuple[str, ...]:
+    """The modes that are supported for a resource with this id; an update is one of a record."""
+    return ("create",) if id is None else ("create", "update")
+
+
+def _asked(request: Request) -> _Asked:
+    """What is to be checked, and how: the URL and Parameters each may say so. Raises Malformed."""
+    document = document_in(request)
+    given = {name: value for name, value in request.parameters_of_query() if name in _TYPES}
+    if document.get("resourceType") != "Parameters":
+        return _Asked(document, **given)
+    resource: Resource | None = None
+    parameters = document.get("parameter")
+    for name, type, value in map(_parameter, parameters if isinstance(parameters, list) else ()):
+        if name == type == "resource" and resource is None and isinstance(value, dict):
+            resource = value
+        elif type in _TYPES.get(name, ()) and name not in given and isinstance(value, str):
+            given[name] = value
+        else:
+            text = "; ".join(f"{name} as {' or '.join(types)}" for name, types in _TYPES.items())
+            raise Malformed(f"Parameters takes resource, and as the URL does, {text}: each once.")
+    if resource is None:
+        raise Malformed("Parameters must have the resource to check, as its parameter of the name resource.")
+    return _Asked(resource, **given)
+
+
+def _parameter(given: JsonValue) -> tuple[str, str, JsonValue]:
+    """The name of a parameter, the member that holds its value, and the value. Raises Malformed."""
+    if isinstance(given, dict) and isinstance(name := given.get("name"), str):
+        values = [(member, value) for member, value in given.items() if member != "name"]
+        if len(values) == 1:
+            return (name, *values[0])
+    raise Malformed("Each parameter must be an object with a name and a value.")
