@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 KEEP_ALIVE_SECONDS = 75
 GRACEFUL_SECONDS = 3
 TLS_SHUTDOWN_SECONDS = 0.5
+CONTINUE = b"HTTP/1.1 100 "
 
 logger = logging.getLogger("healthcare_dr.emulator")
 
@@ -26,11 +27,61 @@ class Loop(uvloop.Loop):
         return cast(asyncio.Server, await super().create_server(*args, **options))
 
 
+class WholeResponse:
+    """The transport of one response, which sends its head together with the first part of its body.
+
+    uvicorn writes them one after the other, and on a busy machine a few milliseconds pass in between. Terraform's
+    provider sometimes closes a connection on which it has the head and waits for the body, and repeats the request:
+    what was to be created then exists already. That happened to one in 300 requests.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Keep the head of a response; send anything else, after the head that was kept."""
+        if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(CONTINUE):
+            self._head = data
+        else:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+
+    def flush(self) -> None:
+        """Send the head of a response without a body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close the connection once all is sent."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or being closed."""
+        return self._transport.is_closing()
+
+
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol of one connection, which also logs a request whose client left before it was answered.
+    """uvicorn's protocol of one connection. It sends a head and what follows in one piece, and it also logs a request
+    whose client left before it was answered.
 
     The request may have been carried out: a client that repeats it may hear that what it wants to create exists.
     """
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is None or self.cycle is before:
+            return
+        whole, complete = WholeResponse(self.cycle.transport), self.cycle.on_response
+
+        def respond() -> None:
+            whole.flush()
+            complete()
+
+        self.cycle.transport = cast(asyncio.Transport, whole)
+        self.cycle.on_response = respond
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Connections of the edge have no address: there, clients leave whenever they have waited long enough.
