@@ -133,6 +133,8 @@ class Records:
         of_document = "DocumentReference" in case.path
         if "id" in case.path_parameters:
             case.path_parameters = {**case.path_parameters, "id": self.documents[0] if of_document else id}
+        if _by_criteria(case):
+            case.query = {"_id": id}
         if "vid" in case.path_parameters:
             case.path_parameters = {**case.path_parameters, "vid": etag[3:-1]}
         if case.method in {"PUT", "PATCH", "DELETE"} and not aim.stale:
@@ -148,7 +150,9 @@ class Records:
 
     def learn(self, aim: Aim, case: AnyCase, answer: Response) -> None:
         """Keep up with what a case did to the record it was aimed at."""
-        if aim.record is None or "Patient/{id}" not in case.path or case.method in {"GET", "POST"}:
+        if aim.record is None or not (_by_criteria(case) or "Patient/{id}" in case.path):
+            return
+        if case.method in {"GET", "POST"}:
             return
         if answer.status_code == 200:
             self.patients[aim.record] = (self.patients[aim.record][0], answer.headers["etag"][0])
@@ -159,6 +163,11 @@ class Records:
         answer = self.client.post("/fhir/Patient", json=patient(multipleBirthInteger=next(self._numbers)))
         assert answer.status_code == 201, answer.text
         return answer.json()["id"], answer.headers["etag"]
+
+
+def _by_criteria(case: AnyCase) -> bool:
+    """Whether a case changes the record that its query matches."""
+    return case.path == "/fhir/Patient" and case.method in {"PUT", "PATCH", "DELETE"}
 
 
 def headers_of(case: AnyCase) -> dict[str, str]:
