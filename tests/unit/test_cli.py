@@ -390,3 +390,46 @@ def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         _, complaint = child.communicate(timeout=30)
     assert (child.returncode, complaint) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("arguments", [("drill", "a\nb"), ("slo", "--drills", "a\nb"), ("slo", "--inputs", "a\x1bb")])
+def test_name_that_would_begin_another_line_is_escaped(hdr: Run, arguments: tuple[str, ...]) -> None:
+    result = hdr(*arguments)
+    assert result.exit_code == 2
+    assert only_line(result).startswith(("hdr: a\\nb ", "hdr: a\\x1bb "))
+
+
+@pytest.mark.parametrize("arguments", [("drill",), ("slo", "--inputs")])
+@pytest.mark.parametrize("kind", ["pipe without a writer", "endless"])
+def test_file_that_does_not_end_is_one_line(hdr: Run, tmp_path: Path, arguments: tuple[str, ...], kind: str) -> None:
+    file = tmp_path / "input"
+    if kind == "endless":
+        file.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(file)
+    result = hdr(*arguments, str(file))
+    assert result.exit_code == 2
+    only_line(result)
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool perhaps", "!!timestamp soon", "!!int x", "!!float 1:x", "!!binary x", "!!omap x", "!!map x"]
+)
+def test_value_that_belies_its_tag_is_one_line(hdr: Run, tmp_path: Path, value: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"title: {value}\n")
+    for arguments in (("drill",), ("slo", "--inputs")):
+        result = hdr(*arguments, str(file))
+        assert result.exit_code == 2
+        assert "is not YAML" in only_line(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_METADATA_SERVICE_TIMEOUT", "soon"), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://metadata.example.org")],
+)
+def test_aws_variable_that_says_nothing_is_one_line(hdr: Run, name: str, value: str) -> None:
+    quiet = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    result = hdr("plan", "--target", "aws", **(quiet | {name: value}))
+    assert result.exit_code == 1
+    assert only_line(result).startswith("hdr: an AWS_* variable or an entry of the AWS profile is wrong: ")

@@ -123,3 +123,51 @@ def test_sign_that_standard_output_cannot_show_is_escaped(environment: dict[str,
         timeout=60,
     )
     assert done.stdout == b"\\u2503 \\xb7\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "00"])
+def test_terminal_without_room_hides_neither_reports_nor_errors(environment: dict[str, str], columns: str) -> None:
+    sized = environment | {"COLUMNS": columns, "LINES": "0"}
+    status, plan = (
+        subprocess.run([HDR, name], capture_output=True, text=True, env=sized, check=False, timeout=60)
+        for name in ("status", "plan")
+    )
+    assert "embedded AWS: stopped" in status.stdout
+    assert plan.stderr == "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`\n"
+
+
+@FULL
+def test_standard_error_that_takes_nothing_stops_no_synthesis(
+    environment: dict[str, str], full: int, tmp_path: Path
+) -> None:
+    """A new process flushes standard error before it starts."""
+    done = subprocess.run(
+        [HDR, "synth", "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=full,
+        env=environment,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0
+    assert done.stdout.count(b"cdk.tf.json") == 3
+
+
+def test_removed_folder_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    del environment["HDR_HOME"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", HDR, "status"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=gone,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "hdr: the current folder has been removed: change to one that exists\n",
+    )
