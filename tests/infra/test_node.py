@@ -97,7 +97,10 @@ def test_full_disk_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "Synthesizing the three stacks\nhdr: File too large: allow larger files (`ulimit -f unlimited`)\n"
+    assert (
+        done.stderr
+        == "Synthesizing the three stacks\nhdr: File too large: allow larger files (`ulimit -f unlimited`)\n"
+    )
 
 
 def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:

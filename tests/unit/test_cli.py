@@ -433,3 +433,13 @@ def test_aws_variable_that_says_nothing_is_one_line(hdr: Run, name: str, value: 
     result = hdr("plan", "--target", "aws", **(quiet | {name: value}))
     assert result.exit_code == 1
     assert only_line(result).startswith("hdr: an AWS_* variable or an entry of the AWS profile is wrong: ")
+
+
+@pytest.mark.parametrize("content", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_damaged_key_for_tokens_is_one_line(hdr: Run, tmp_path: Path, content: str) -> None:
+    key = tmp_path / ".hdr" / "emulator" / "keys" / "token.key"
+    key.parent.mkdir(parents=True)
+    key.write_text(content)
+    result = hdr("token")
+    assert result.exit_code == 1
+    assert "token.key holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(result)

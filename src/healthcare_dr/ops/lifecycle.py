@@ -73,7 +73,7 @@ class Lifecycle:
             changes = Changes()
             if not keep:
                 self._forget_what_is_lost()
-                if self._deployed(self.root):
+                if self._deployed(self.root, damaged=False):
                     if not self.emulator.running():
                         self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
                     self.emulator.start()
@@ -82,7 +82,7 @@ class Lifecycle:
                     self.progress.say("Nothing is deployed")
             if not keep:
                 shutil.rmtree(self.root / "state", ignore_errors=True)
-            others = sorted(other.name for other in self._environments() if self._deployed(other))
+            others = sorted(other.name for other in self._environments() if self._deployed(other, damaged=True))
             if others and not keep and self.emulator.running():
                 self.progress.say(f"The embedded AWS runs on: it holds {', '.join(others)} as well")
                 return changes
@@ -120,7 +120,11 @@ class Lifecycle:
     def _environments(self) -> list[Path]:
         return [folder for folder in self.root.parent.iterdir() if folder.is_dir()]
 
-    def _deployed(self, root: Path) -> bool:
+    def _deployed(self, root: Path, *, damaged: bool) -> bool:
+        """Whether a state says so; `damaged` is what one counts as that cannot be read.
+
+        An environment's own is forgotten. Of another it may be all that leads to what is deployed.
+        """
         try:
             return any(
                 read_state(stack, file.read_bytes()).deployed
@@ -128,5 +132,5 @@ class Lifecycle:
                 if (file := state_file(root, stack)).exists()
             )
         except DeploymentError as error:
-            self.progress.say(f"{error}; it counts as nothing")
-            return False
+            self.progress.say(f"{root.name}: {error}; it counts as {'deployed' if damaged else 'nothing'}")
+            return damaged
