@@ -17,7 +17,7 @@ import typer
 from free_ports import free_port
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
-from healthcare_dr.cli.frame import err
+from healthcare_dr.cli.frame import TargetName, err, report
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.progress import LiveProgress
@@ -99,7 +99,7 @@ def test_a_token_opens_the_whole_api_unless_told_otherwise(hdr: Run) -> None:
         (("--tenant", "a#b"), "hdr: --tenant 'a#b' is not allowed"),
         ((), "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"),
         (("--target", "aws", "--tenant", "a"), "hdr: --tenant is for the embedded AWS"),
-        (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed` does not make"),
+        (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed --target aws` does not make"),
     ],
 )
 def test_a_seed_that_cannot_be_is_one_line(hdr: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -443,3 +443,33 @@ def test_damaged_key_for_tokens_is_one_line(hdr: Run, tmp_path: Path, content: s
     result = hdr("token")
     assert result.exit_code == 1
     assert "token.key holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run `hdr drill heal`", "run `hdr drill heal --target aws`"),
+        ("(`hdr up` or `hdr deploy`)", "(`hdr up` or `hdr deploy --target aws`)"),
+        ("`hdr deploy --target aws`, then `hdr verify`", "`hdr deploy --target aws`, then `hdr verify --target aws`"),
+        ("`hdr restore REGION`", "`hdr restore REGION --target aws`"),
+        ("see `hdr drill schema`, `hdr down --keep`", "see `hdr drill schema`, `hdr down --keep`"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["dev", "bee"])
+def test_commands_in_a_message_name_the_target(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, said: str, suffix: str
+) -> None:
+    """On AWS, `hdr drill heal` would heal the embedded AWS."""
+    monkeypatch.setenv("ENVIRONMENT_SUFFIX", suffix)
+
+    def fail(target: TargetName) -> None:
+        report({"mend": text})
+        raise DeploymentError(text)
+
+    for target, expected in ((TargetName.AWS, said), (TargetName.EMBEDDED, text)):
+        with pytest.raises(typer.Exit):
+            command(fail)(target=target)
+        named = expected if suffix == "dev" else expected.replace("`hdr", "`ENVIRONMENT_SUFFIX=bee hdr")
+        printed = capsys.readouterr()
+        assert printed.err == f"hdr: {named}\n"
+        assert json.loads(printed.out) == {"mend": named}

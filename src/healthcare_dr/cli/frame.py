@@ -12,14 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ClassVar, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from healthcare_dr.errors import HealthcareDrError, SettingsError, SynthesisError
-from healthcare_dr.naming import addressed
+from healthcare_dr.naming import DEFAULT_TARGET, addressed
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
@@ -33,8 +33,11 @@ R = TypeVar("R")
 
 
 class _Console(Console):
+    target: ClassVar[str] = DEFAULT_TARGET
+    """Of the command at work."""
+
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; commands in a text name the environment that they were printed for."""
+        """Print; commands in a text name the environment and the target that they were printed for."""
         super().print(*map(_addressed, objects), **options)
 
     def on_broken_pipe(self) -> None:
@@ -79,7 +82,8 @@ def _addressed(printed: Any) -> Any:
     except SettingsError:
         # The setting is what is wrong.
         return printed
-    return addressed(text, suffix) if printed is text else Text(addressed(text, suffix))
+    found = addressed(text, suffix, _Console.target)
+    return found if printed is text else Text(found)
 
 
 @contextmanager
@@ -94,6 +98,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        _Console.target = str(kwargs.get("target", DEFAULT_TARGET))
         try:
             return function(*args, **kwargs)
         except HealthcareDrError as error:
@@ -111,6 +116,8 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             code = stop.exit_code if isinstance(stop, Interrupted) else 130
             PlainProgress(console=err).say("hdr: interrupted; the same command goes on from where it stopped")
             raise typer.Exit(code) from None
+        finally:
+            _Console.target = DEFAULT_TARGET
 
     return run
 
@@ -155,8 +162,8 @@ def _folder_exists() -> bool:
 
 
 def report(document: Any) -> None:
-    """One JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=2, default=str))
+    """One JSON document on stdout; commands in it name the environment and the target as well."""
+    typer.echo(_addressed(json.dumps(document, indent=2, default=str)))
 
 
 def finish(changes: Changes, began: float, *, as_json: bool) -> None:
