@@ -54,12 +54,14 @@ def main() -> None:
 
 
 def _restart_unsteered() -> None:
-    """Start this program again without the variables that steer Python, which has read them by now."""
+    """Start this program again without the variables that steer Python, unless it was started to ignore them (-I)."""
     present = [name for name in STEERING if name in os.environ]
     if not present:
         return
     for name in present:
         del os.environ[name]
+    if sys.flags.ignore_environment:
+        return
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 
