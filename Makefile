@@ -70,7 +70,7 @@ lock: $(READY) ## lock the requirements again, with hashes
 clean: ## remove what the targets above made; run `make down` first
 	rm -rf $(VENV) $(POLICY) tools/cdktn/node_modules cdktf.out .test-state
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt pyproject.toml bin/hdr
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Setting up $(VENV) (about a minute, once) ..."

@@ -5,11 +5,20 @@ is global (IAM, S3, dashboards) or where people read both regions side by side. 
 stack, the operator's command and a test find a resource of another stack without being told.
 """
 
+import re
 from dataclasses import dataclass
 
 PREFIX = "healthcare-dr"
 DEFAULT_SUFFIX = "dev"
 SUFFIX_VARIABLE = "ENVIRONMENT_SUFFIX"
+
+DEFAULT_TARGET = "embedded"
+# A command in backticks, as messages name it; whether it names its target.
+COMMAND = re.compile(r"`hdr (?P<command>[a-z][^`]*?(?P<target> --target [^`]*)?)`")
+# Those that take a target.
+TARGETED = re.compile(
+    r"(?:plan|deploy|destroy|status|outputs|verify|drain|restore|conflicts|seed|drill(?! schema| list))\b.*"
+)
 
 # In the order in which they are applied; the first two do not need each other.
 PRIMARY, SECONDARY, GLOBAL = STACKS = (f"{PREFIX}-primary", f"{PREFIX}-secondary", f"{PREFIX}-global")
@@ -70,6 +79,12 @@ class Names:
         return f"/{PREFIX}/{resource}-{self.suffix}"
 
 
-def addressed(text: str, suffix: str) -> str:
-    """Let the commands that a text names in backticks act on the environment `suffix`, wherever they are typed."""
-    return text if suffix == DEFAULT_SUFFIX else text.replace("`hdr ", f"`{SUFFIX_VARIABLE}={suffix} hdr ")
+def addressed(text: str, suffix: str, target: str) -> str:
+    """Let the commands that a text names in backticks act on the environment `suffix` of `target`, wherever typed."""
+
+    def address(found: re.Match[str]) -> str:
+        environment = "" if suffix == DEFAULT_SUFFIX else f"{SUFFIX_VARIABLE}={suffix} "
+        named = target == DEFAULT_TARGET or found["target"] is not None or not TARGETED.fullmatch(found["command"])
+        return f"`{environment}hdr {found['command']}{'' if named else f' --target {target}'}`"
+
+    return COMMAND.sub(address, text)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -30,6 +31,13 @@ SIX_YEARS_IN_DAYS = 2192
 # The request intervals Route 53 offers, in seconds.
 HEALTH_CHECK_INTERVALS = (10, 30)
 
+# What begins another line, or steers a terminal.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What begins an expression of Terraform, inside the strings of its JSON too.
+TEMPLATE = re.compile(r"[$%]\{")
+# The highest that Linux gives (PID_MAX_LIMIT); other systems stay below it.
+HIGHEST_PROCESS_ID = 4_194_304
+
 # One partition is one account and one identity: nothing replicates or is looked up across its border.
 PARTITION = "aws"
 
@@ -40,6 +48,7 @@ Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$
 Origin = Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9.-]+(:\d{1,5})?$", max_length=253)]
 # Auth0 has customers name their claims by URLs.
 Claim = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/@|#-]{1,200}$")]
+Audience = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
@@ -55,6 +64,7 @@ ALLOWED = {
     "health_check_interval": "10 or 30 (seconds)",
     "operations_emails": "e-mail addresses, separated by commas",
     "oidc_issuer": "an https:// address without query, written exactly as in the tokens' iss",
+    "oidc_audience": "1 to 256 printable signs of ASCII without a space, and without ${ or %{",
     "tenant_claim": "the name of a claim: 1 to 200 of A-Z, a-z, 0-9 and . _ ~ : / @ | # -",
     "cors_origins": "https:// origins without a path, such as https://app.example.com, separated by commas",
     "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
@@ -93,7 +103,7 @@ class Settings(BaseSettings):
     failure_threshold: int = Field(3, ge=1, le=10, description="checks in a row")
 
     oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
-    oidc_audience: str = Field("healthcare-dr", min_length=1, max_length=256)
+    oidc_audience: Audience = "healthcare-dr"
     tenant_claim: Claim = "tenant"
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field((), description="empty: no browser application")
 
@@ -113,7 +123,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".hdr")
     emulator_port: int = Field(4566, ge=1024, le=65532, description="the next three are taken too")
-    emulator_ends_with: int | None = Field(None, ge=1, description="the id of a process")
+    emulator_ends_with: int | None = Field(None, ge=1, le=HIGHEST_PROCESS_ID, description="the id of a process")
     terraform: Path | None = None
     terraform_base_url: str = "https://releases.hashicorp.com/terraform"
     provider_mirror: Path | None = None
@@ -130,6 +140,20 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then `.env`; no secrets directory."""
         del settings_cls, file_secret_settings
         return init_settings, env_settings, dotenv_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_line(cls, value: object) -> object:
+        if isinstance(value, str) and CONTROLS.search(value):
+            raise ValueError("holds a control character")
+        return value
+
+    @field_validator("oidc_issuer", "oidc_audience", "operations_emails")
+    @classmethod
+    def _no_expression(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if any(map(TEMPLATE.search, (value,) if isinstance(value, str) else value)):
+            raise ValueError("holds an expression of Terraform")
+        return value
 
     @field_validator("operations_emails", "cors_origins", mode="before")
     @classmethod
@@ -217,11 +241,8 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: naming the variable, its value and what is allowed, or a variable nobody reads; or `.env` cannot
             be read.
     """
-    try:
-        written = dotenv_values(".env", encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f".env cannot be read: {error}; it must be a file in UTF-8") from error
-    _refuse_unknown({**written, **os.environ})
+    _demand_readable(Path(".env"))
+    _refuse_unknown({**dotenv_values(".env", encoding="utf-8"), **os.environ})
     if "environment_suffix" in overrides:
         overrides[SUFFIX_VARIABLE] = overrides.pop("environment_suffix")
     try:
@@ -249,6 +270,21 @@ def variable_names() -> tuple[str, ...]:
     )
 
 
+def _demand_readable(file: Path) -> None:
+    """Refuse what python-dotenv would leave out with a warning or in silence, and what it would wait for."""
+    try:
+        if not os.path.lexists(file):
+            return
+        if not file.is_file():
+            raise SettingsError(f"{file} cannot be read: it is no file; it must be a file in UTF-8")
+        with file.open(encoding="utf-8") as stream:
+            wrong = next((found.original.line for found in parse_stream(stream) if found.error), None)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}; it must be a file in UTF-8") from error
+    if wrong is not None:
+        raise SettingsError(f"{file} cannot be read from line {wrong} on: write NAME=value, one a line, quotes closed")
+
+
 def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
     known = (*variable_names(), TOKEN_VARIABLE)
     for name in sorted(environment):
@@ -268,6 +304,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
         return str(problem["msg"]).removeprefix("Value error, ")
     field = "environment_suffix" if location[0] == SUFFIX_VARIABLE else location[0].lower()
     name = SUFFIX_VARIABLE if field == "environment_suffix" else f"HDR_{field.upper()}"
+    if isinstance(problem["input"], str) and CONTROLS.search(problem["input"]):
+        return f"{name}={problem['input']!r} is not allowed: it must hold no control characters"
     allowed = ALLOWED.get(field) or _range(field) or str(problem["msg"]).removeprefix("Input should be ")
     return f"{name}={str(problem['input'])!r} is not allowed: it must be {allowed}"
 

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -30,9 +31,22 @@ class StandardOutput(io.FileIO):
             raise
 
 
+class StandardError(io.FileIO):
+    """Standard error; what it does not take is lost, and raises nothing wherever Python flushes it."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write, or drop."""
+        with suppress(OSError):
+            # None: it is a pipe that is full, and its other end does not let it block.
+            if (written := super().write(data)) is not None:
+                return written
+        return memoryview(data).nbytes
+
+
 def main() -> None:
     """The entry point."""
     _open_streams()
+    _forget_impossible_sizes()
     _restart_unsteered()
     from healthcare_dr.cli import main as command_line
 
@@ -40,13 +54,23 @@ def main() -> None:
 
 
 def _restart_unsteered() -> None:
-    """Start this program again without the variables that steer Python, which has read them by now."""
+    """Start this program again without the variables that steer Python, unless it was started to ignore them (-I)."""
     present = [name for name in STEERING if name in os.environ]
     if not present:
         return
     for name in present:
         del os.environ[name]
+    if sys.flags.ignore_environment:
+        return
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+
+
+def _forget_impossible_sizes() -> None:
+    """Drop a size of the terminal that has room for nothing: into 0 columns rich prints nothing, errors included."""
+    for name in ("COLUMNS", "LINES"):
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value) == 0:
+            del os.environ[name]
 
 
 def _open_streams() -> None:
@@ -72,6 +96,12 @@ def _open_streams() -> None:
         encoding=sys.stdout.encoding,
         errors="backslashreplace",
         line_buffering=sys.stdout.isatty(),
+    )
+    sys.stderr = io.TextIOWrapper(
+        io.BufferedWriter(StandardError(2, "w", closefd=False)),
+        encoding=sys.stderr.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
     )
 
 

@@ -46,7 +46,8 @@ def hdr_synth(tmp_path: Path) -> Synth:
         # Node would never return from making a folder there.
         {"HOME": "/proc/no-home"},
         {"HOME": os.devnull, "TMPDIR": "/no-temporary-folder", "NODE_OPTIONS": "--require=/no-such-file.js"},
-        {"CDKTF_CONTEXT_JSON": "{", "JSII_RUNTIME": "/no-kernel", node.CACHE_ROOT: f"{os.devnull}/x"},
+        {"CDKTF_CONTEXT_JSON": "{", "JSII_RUNTIME": "/no-kernel", node.CACHE_ROOT: f"{os.devnull}/x"}
+        | {"JSII_NODE": "", "JSII_DEBUG": "1", "SYNTH_HCL_OUTPUT": "true"},
     ],
     ids=["home that does not exist", "home, temporary folder and NODE_OPTIONS that cannot be used", "toolkit"],
 )
@@ -64,9 +65,16 @@ def test_synthesis_does_without_what_node_expects_of_the_machine(
     [
         ({"JSII_NODE": "/no-node"}, "hdr: Node (/no-node) cannot be started: No such file or directory"),
         ({"JSII_NODE": "/bin/false"}, "hdr: Node (/bin/false) ended with 1"),
+        ({"JSII_NODE": "killed"}, "hdr: Node (killed) was ended by SIGKILL: allow more memory"),
     ],
 )
-def test_node_that_does_not_work_is_one_line(hdr_synth: Synth, environment: dict[str, str], said: str) -> None:
+def test_node_that_does_not_work_is_one_line(
+    hdr_synth: Synth, tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    killed = tmp_path / "killed"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
     done = hdr_synth(**environment)
     assert done.returncode == 1
     told, line = done.stderr.splitlines()
@@ -89,7 +97,10 @@ def test_full_disk_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "Synthesizing the three stacks\nhdr: File too large: mend that, and try again\n"
+    assert (
+        done.stderr
+        == "Synthesizing the three stacks\nhdr: File too large: allow larger files (`ulimit -f unlimited`)\n"
+    )
 
 
 def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:

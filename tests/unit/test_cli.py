@@ -17,7 +17,7 @@ import typer
 from free_ports import free_port
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
-from healthcare_dr.cli.frame import err
+from healthcare_dr.cli.frame import TargetName, err, report
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.progress import LiveProgress
@@ -99,7 +99,7 @@ def test_a_token_opens_the_whole_api_unless_told_otherwise(hdr: Run) -> None:
         (("--tenant", "a#b"), "hdr: --tenant 'a#b' is not allowed"),
         ((), "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"),
         (("--target", "aws", "--tenant", "a"), "hdr: --tenant is for the embedded AWS"),
-        (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed` does not make"),
+        (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed --target aws` does not make"),
     ],
 )
 def test_a_seed_that_cannot_be_is_one_line(hdr: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -390,3 +390,86 @@ def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         _, complaint = child.communicate(timeout=30)
     assert (child.returncode, complaint) == (-signal.SIGINT, "")
+
+
+@pytest.mark.parametrize("arguments", [("drill", "a\nb"), ("slo", "--drills", "a\nb"), ("slo", "--inputs", "a\x1bb")])
+def test_name_that_would_begin_another_line_is_escaped(hdr: Run, arguments: tuple[str, ...]) -> None:
+    result = hdr(*arguments)
+    assert result.exit_code == 2
+    assert only_line(result).startswith(("hdr: a\\nb ", "hdr: a\\x1bb "))
+
+
+@pytest.mark.parametrize("arguments", [("drill",), ("slo", "--inputs")])
+@pytest.mark.parametrize("kind", ["pipe without a writer", "endless"])
+def test_file_that_does_not_end_is_one_line(hdr: Run, tmp_path: Path, arguments: tuple[str, ...], kind: str) -> None:
+    file = tmp_path / "input"
+    if kind == "endless":
+        file.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(file)
+    result = hdr(*arguments, str(file))
+    assert result.exit_code == 2
+    only_line(result)
+
+
+@pytest.mark.parametrize(
+    "value", ["!!bool perhaps", "!!timestamp soon", "!!int x", "!!float 1:x", "!!binary x", "!!omap x", "!!map x"]
+)
+def test_value_that_belies_its_tag_is_one_line(hdr: Run, tmp_path: Path, value: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(f"title: {value}\n")
+    for arguments in (("drill",), ("slo", "--inputs")):
+        result = hdr(*arguments, str(file))
+        assert result.exit_code == 2
+        assert "is not YAML" in only_line(result)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_METADATA_SERVICE_TIMEOUT", "soon"), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://metadata.example.org")],
+)
+def test_aws_variable_that_says_nothing_is_one_line(hdr: Run, name: str, value: str) -> None:
+    quiet = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    result = hdr("plan", "--target", "aws", **(quiet | {name: value}))
+    assert result.exit_code == 1
+    assert only_line(result).startswith("hdr: an AWS_* variable or an entry of the AWS profile is wrong: ")
+
+
+@pytest.mark.parametrize("content", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_damaged_key_for_tokens_is_one_line(hdr: Run, tmp_path: Path, content: str) -> None:
+    key = tmp_path / ".hdr" / "emulator" / "keys" / "token.key"
+    key.parent.mkdir(parents=True)
+    key.write_text(content)
+    result = hdr("token")
+    assert result.exit_code == 1
+    assert "token.key holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run `hdr drill heal`", "run `hdr drill heal --target aws`"),
+        ("(`hdr up` or `hdr deploy`)", "(`hdr up` or `hdr deploy --target aws`)"),
+        ("`hdr deploy --target aws`, then `hdr verify`", "`hdr deploy --target aws`, then `hdr verify --target aws`"),
+        ("`hdr restore REGION`", "`hdr restore REGION --target aws`"),
+        ("see `hdr drill schema`, `hdr down --keep`", "see `hdr drill schema`, `hdr down --keep`"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["dev", "bee"])
+def test_commands_in_a_message_name_the_target(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, said: str, suffix: str
+) -> None:
+    """On AWS, `hdr drill heal` would heal the embedded AWS."""
+    monkeypatch.setenv("ENVIRONMENT_SUFFIX", suffix)
+
+    def fail(target: TargetName) -> None:
+        report({"mend": text})
+        raise DeploymentError(text)
+
+    for target, expected in ((TargetName.AWS, said), (TargetName.EMBEDDED, text)):
+        with pytest.raises(typer.Exit):
+            command(fail)(target=target)
+        named = expected if suffix == "dev" else expected.replace("`hdr", "`ENVIRONMENT_SUFFIX=bee hdr")
+        printed = capsys.readouterr()
+        assert printed.err == f"hdr: {named}\n"
+        assert json.loads(printed.out) == {"mend": named}

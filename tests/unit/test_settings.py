@@ -1,5 +1,7 @@
 """Settings are read once, validated, immutable, and say what is wrong in one line."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,13 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_OIDC_ISSUER", "http://issuer.example.org", "an https:// address"),
         ("HDR_OIDC_ISSUER", "https://issuer.example.org/?a=b", "without query"),
         ("HDR_OIDC_ISSUER", "https:///realm", "an https:// address"),
+        ("HDR_OIDC_ISSUER", "https://issuer.example.org/${path.module}", "an https:// address"),
+        ("HDR_OIDC_AUDIENCE", " ", "without a space"),
+        ("HDR_OIDC_AUDIENCE", "caf\u00e9", "printable signs of ASCII"),
+        ("HDR_OIDC_AUDIENCE", "a${path.module}", "without ${"),
+        ("HDR_OIDC_AUDIENCE", "a%{if}", "without ${ or %{"),
+        ("HDR_OPERATIONS_EMAILS", "${a}@example.org", "e-mail addresses"),
+        ("HDR_EMULATOR_ENDS_WITH", "9" * 30, "the id of a process"),
         ("HDR_TENANT_CLAIM", "a b", "the name of a claim"),
         ("HDR_CORS_ORIGINS", "*", "https:// origins"),
         ("HDR_CORS_ORIGINS", "https://*", "https:// origins"),
@@ -201,3 +210,33 @@ def test_state_is_kept_outside_us_east_1() -> None:
 @given(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", fullmatch=True))
 def test_every_allowed_suffix_is_accepted(suffix: str) -> None:
     assert load_settings(environment_suffix=suffix).environment_suffix == suffix
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028"])
+@pytest.mark.parametrize("name", ["HDR_HOME", "HDR_TERRAFORM", "HDR_PROVIDER_MIRROR", "HDR_OIDC_AUDIENCE"])
+def test_control_characters_are_refused_and_escaped(monkeypatch: pytest.MonkeyPatch, name: str, sign: str) -> None:
+    monkeypatch.setenv(name, f"a{sign}b")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == f"{name}={f'a{sign}b'!r} is not allowed: it must hold no control characters"
+    assert sign not in str(caught.value)
+
+
+def test_null_byte_in_the_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"HDR_HOME=a\0b\n")
+    with pytest.raises(SettingsError, match="must hold no control characters"):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ["HDR_DNS_TTL=20\nfoo bar = 'x\n", 'HDR_DNS_TTL=20\nHDR_LOG_LEVEL="DEBUG\n'])
+def test_line_of_the_file_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".env").write_text(text)
+    with pytest.raises(SettingsError, match=r"\.env cannot be read from line 2 on: write NAME=value"):
+        load_settings()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / ".env")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: it is no file"):
+        load_settings()

@@ -123,3 +123,81 @@ def test_sign_that_standard_output_cannot_show_is_escaped(environment: dict[str,
         timeout=60,
     )
     assert done.stdout == b"\\u2503 \\xb7\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "00"])
+def test_terminal_without_room_hides_neither_reports_nor_errors(environment: dict[str, str], columns: str) -> None:
+    sized = environment | {"COLUMNS": columns, "LINES": "0"}
+    status, plan = (
+        subprocess.run([HDR, name], capture_output=True, text=True, env=sized, check=False, timeout=60)
+        for name in ("status", "plan")
+    )
+    assert "embedded AWS: stopped" in status.stdout
+    assert plan.stderr == "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`\n"
+
+
+@FULL
+def test_standard_error_that_takes_nothing_stops_no_synthesis(
+    environment: dict[str, str], full: int, tmp_path: Path
+) -> None:
+    """A new process flushes standard error before it starts."""
+    done = subprocess.run(
+        [HDR, "synth", "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=full,
+        env=environment,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0
+    assert done.stdout.count(b"cdk.tf.json") == 3
+
+
+def test_removed_folder_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    del environment["HDR_HOME"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", HDR, "status"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=gone,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    # Some shells report it as well, before they read the first line of bin/hdr.
+    *shell, line = done.stderr.splitlines()
+    assert line == "hdr: the current folder has been removed: change to one that exists"
+    assert all("getcwd" in each for each in shell)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PYTHONHOME", "/nonexistent"),
+        ("PYTHONIOENCODING", "bogus"),
+        ("PYTHONUTF8", "7"),
+        ("PYTHONHASHSEED", "bogus"),
+        ("PYTHONMALLOC", "bogus"),
+        ("PYTHONEXECUTABLE", "/nonexistent"),
+        ("PYTHONMALLOCSTATS", "1"),
+    ],
+)
+def test_variables_that_end_python_at_its_start_do_no_harm(
+    environment: dict[str, str], tmp_path: Path, name: str, value: str
+) -> None:
+    link = tmp_path / "hdr"
+    link.symlink_to(HDR)
+    for called in (HDR, str(link)):
+        done = subprocess.run(
+            [called, "status"],
+            capture_output=True,
+            text=True,
+            env=environment | {"PATH": "", name: value},
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (1, "")
+        assert "embedded AWS: stopped" in done.stdout

@@ -11,20 +11,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from healthcare_dr.errors import HealthcareDrError, SettingsError
-from healthcare_dr.naming import addressed
+from healthcare_dr.errors import HealthcareDrError, SettingsError, SynthesisError
+from healthcare_dr.naming import DEFAULT_TARGET, addressed
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
 from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.tables import print_done
 from healthcare_dr.ops.terraform.interrupts import Interrupted
-from healthcare_dr.settings import load_settings
+from healthcare_dr.settings import CONTROLS, load_settings
 from healthcare_dr.startup import failed_output
 
 P = ParamSpec("P")
@@ -32,8 +33,11 @@ R = TypeVar("R")
 
 
 class _Console(Console):
+    target: ClassVar[str] = DEFAULT_TARGET
+    """Of the command at work."""
+
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; commands in a text name the environment that they were printed for."""
+        """Print; commands in a text name the environment and the target that they were printed for."""
         super().print(*map(_addressed, objects), **options)
 
     def on_broken_pipe(self) -> None:
@@ -51,6 +55,7 @@ HINTS = {
     errno.EROFS: "choose a place that can be written to with HDR_HOME",
     errno.EMFILE: "allow more open files (`ulimit -n 4096`)",
     errno.ENFILE: "end other programs: this machine has no more open files",
+    errno.EFBIG: "allow larger files (`ulimit -f unlimited`)",
     errno.EAGAIN: "end other programs: this machine has no more processes",
     errno.ENOMEM: "end other programs: this machine has no more memory",
 }
@@ -77,7 +82,8 @@ def _addressed(printed: Any) -> Any:
     except SettingsError:
         # The setting is what is wrong.
         return printed
-    return addressed(text, suffix) if printed is text else Text(addressed(text, suffix))
+    found = addressed(text, suffix, _Console.target)
+    return found if printed is text else Text(found)
 
 
 @contextmanager
@@ -92,10 +98,13 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        _Console.target = str(kwargs.get("target", DEFAULT_TARGET))
         try:
             return function(*args, **kwargs)
         except HealthcareDrError as error:
-            PlainProgress(console=err).say(f"hdr: {error}")
+            # What breaks a rule of the synthesized stacks is a list.
+            text = str(error) if isinstance(error, SynthesisError) else _one_line(str(error))
+            PlainProgress(console=err).say(f"hdr: {text}")
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             PlainProgress(console=err).say(f"hdr: {_explain(error)}")
@@ -107,16 +116,15 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             code = stop.exit_code if isinstance(stop, Interrupted) else 130
             PlainProgress(console=err).say("hdr: interrupted; the same command goes on from where it stopped")
             raise typer.Exit(code) from None
+        finally:
+            _Console.target = DEFAULT_TARGET
 
     return run
 
 
 @contextmanager
 def complete() -> Iterator[None]:
-    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end.
-
-    What standard error does not take is lost, and changes no exit code.
-    """
+    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end."""
     try:
         try:
             yield
@@ -125,28 +133,37 @@ def complete() -> Iterator[None]:
     except OSError as error:
         PlainProgress(console=err).say(f"hdr: {_explain(error)}")
         sys.exit(1)
-    finally:
-        try:
-            sys.stderr.flush()
-        except OSError:
-            # Python would write at its end what is left.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _one_line(text: str) -> str:
+    """Escape what would begin another line or steer the terminal: the name of a file may hold it, for example."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _explain(error: OSError) -> str:
     """What the system refused, and how to mend it."""
+    if isinstance(error, FileNotFoundError) and not error.filename and not _folder_exists():
+        return "the current folder has been removed: change to one that exists"
     if (failure := failed_output()) is not None:
         # Python would write at its end what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return f"standard output cannot be written ({failure.strerror}): send it where all of it fits"
     reason = error.strerror or str(error) or type(error).__name__
     hint = HINTS.get(error.errno or 0, "mend that, and try again")
-    return f"{error.filename}: {reason}: {hint}" if error.filename else f"{reason}: {hint}"
+    return _one_line(f"{error.filename}: {reason}: {hint}" if error.filename else f"{reason}: {hint}")
+
+
+def _folder_exists() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def report(document: Any) -> None:
-    """One JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=2, default=str))
+    """One JSON document on stdout; commands in it name the environment and the target as well."""
+    typer.echo(_addressed(json.dumps(document, indent=2, default=str)))
 
 
 def finish(changes: Changes, began: float, *, as_json: bool) -> None:

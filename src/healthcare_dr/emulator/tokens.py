@@ -8,14 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, RSAKey
+
+from healthcare_dr.errors import EmulatorError
 
 ALGORITHM = "RS256"
 
 
 def load_key(path: Path) -> RSAKey:
-    """The signing key, with its RFC 7638 thumbprint as key id."""
-    key = RSAKey.import_key(path.read_bytes(), {"alg": ALGORITHM, "use": "sig"})
+    """The signing key, with its RFC 7638 thumbprint as key id.
+
+    Raises:
+        EmulatorError: the file holds something else.
+    """
+    try:
+        key = RSAKey.import_key(path.read_bytes(), {"alg": ALGORITHM, "use": "sig"})
+    except (ValueError, JoseError) as error:
+        raise EmulatorError(
+            f"{path} holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`, remove that file, "
+            "and `hdr up` makes another"
+        ) from error
     key.ensure_kid()
     return key
 

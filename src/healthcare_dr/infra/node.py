@@ -5,6 +5,7 @@ All of it takes effect only if it is set before `cdktn` is imported for the firs
 
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -49,7 +50,7 @@ def prepare(*, cache: Path, lazy: bool = True) -> None:
     for name in [name for name in os.environ if name.startswith("NODE_")]:
         # They are meant for the user's own programs, and can break ours: a --require of a file that is gone, say.
         del os.environ[name]
-    os.environ.setdefault("JSII_NODE", str(node_binary()))
+    os.environ["JSII_NODE"] = os.environ.get("JSII_NODE") or str(node_binary())
     os.environ.setdefault("JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION", "1")
     os.environ["NODE_OPTIONS"] = " ".join((*((f"--require={shlex.quote(str(PRELOAD))}",) if lazy else ()), YOUNG_SPACE))
     if not os.environ.get(CACHE_ROOT) and not usable_cache():
@@ -99,6 +100,12 @@ def _demand_answer() -> None:
         raise SynthesisError(f"Node ({node}) does not answer within {error.timeout:.0f} s") from error
     except OSError as error:
         raise SynthesisError(f"Node ({node}) cannot be started: {error.strerror}; is JSII_NODE right?") from error
+    if run.returncode < 0:
+        # Such as V8 without room for its heap; what it writes then is a stack of C++.
+        number = signal.Signals(-run.returncode).name
+        raise SynthesisError(
+            f"Node ({node}) was ended by {number}: allow more memory and open files (`ulimit -v`, `-n`)"
+        )
     if run.returncode:
         said = [line for line in run.stderr.decode(errors="replace").splitlines() if line.strip()]
         why = next((line for line in said if "rror" in line), said[-1] if said else "it says nothing")

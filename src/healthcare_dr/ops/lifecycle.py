@@ -73,7 +73,7 @@ class Lifecycle:
         """
         with claimed(self.root):
             changes = Changes() if keep else self._destroy()
-            others = [other.name for other in self._others() if self._deployed(other)]
+            others = [other.name for other in self._others() if self._deployed(other, damaged=True)]
             if others and not keep and self.emulator.running():
                 self.progress.say(f"The embedded AWS runs on: it holds {', '.join(others)} as well")
                 return changes
@@ -94,7 +94,9 @@ class Lifecycle:
         """Destroy what is deployed, and forget its state."""
         with self._claimed_unless_running():
             self._forget_what_is_lost()
-            deployed = self._deployed(self.root)
+            others = any([self._deployed(other, damaged=True) for other in self._others()])
+            # Alone, everything is erased, whatever a damaged state says; beside others, what it leads to would stay.
+            deployed = _holds(self.root) if others else self._deployed(self.root, damaged=False)
             if deployed:
                 if not self.emulator.running():
                     self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
@@ -143,13 +145,19 @@ class Lifecycle:
         """The folders of the other environments on this embedded AWS."""
         return sorted(folder for folder in self.root.parent.iterdir() if folder.is_dir() and folder != self.root)
 
-    def _deployed(self, root: Path) -> bool:
+    def _deployed(self, root: Path, *, damaged: bool) -> bool:
+        """Whether a state says so; `damaged` is what one counts as that cannot be read.
+
+        An environment's own is forgotten. Of another it may be all that leads to what is deployed.
+        """
         try:
-            return any(
-                read_state(stack, file.read_bytes()).deployed
-                for stack in STACKS
-                if (file := state_file(root, stack)).exists()
-            )
+            return _holds(root)
         except DeploymentError as error:
-            self.progress.say(f"{error}; it counts as nothing")
-            return False
+            self.progress.say(f"{root.name}: {error}; it counts as {'deployed' if damaged else 'nothing'}")
+            return damaged
+
+
+def _holds(root: Path) -> bool:
+    """Whether the states of an environment hold anything. Raises DeploymentError for one that cannot be read."""
+    files = {stack: state_file(root, stack) for stack in STACKS}
+    return any(read_state(stack, file.read_bytes()).deployed for stack, file in files.items() if file.exists())

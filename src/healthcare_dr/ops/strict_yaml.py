@@ -1,9 +1,15 @@
 """Read YAML that people write, without the surprises of YAML 1.1."""
 
+import errno
+import os
 import re
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+LARGEST: Final = 1_000_000
+"""In bytes. PyYAML takes a minute for ten times as much."""
 
 
 class RepeatedKeyError(yaml.YAMLError):
@@ -42,6 +48,23 @@ for _name, _pattern in _NUMBERS.items():
     )
 
 
+def read_text(file: Path) -> str:
+    """Return what a file of the operator's holds, which may be a pipe such as the shell's `<(...)`.
+
+    Raises:
+        OSError: it cannot be read, or holds more than `LARGEST` bytes.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    # Opening a pipe that has no writer would otherwise not return.
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        os.set_blocking(descriptor, True)
+        content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(file))
+    return content.decode("utf-8")
+
+
 def load_yaml(text: str) -> Any:
     """Return what a YAML document says.
 
@@ -50,4 +73,8 @@ def load_yaml(text: str) -> Any:
         yaml.YAMLError: it is not YAML.
         ValueError, RecursionError: a date does not exist, or it nests too deeply.
     """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (LookupError, AttributeError, TypeError) as error:
+        # PyYAML does not check what carries an explicit tag, such as `!!bool perhaps`.
+        raise yaml.YAMLError(f"a value is not of the type that its tag names: {error}") from error

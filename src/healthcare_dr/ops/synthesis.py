@@ -23,8 +23,11 @@ from healthcare_dr.settings import Settings
 LIMIT_SECONDS: Final = 300.0
 """It takes 7 s, and 24 s when the bindings have to be unpacked first."""
 POLL_SECONDS: Final = 0.1
-STEERING: Final = ("CDKTF_", "JSII_RUNTIME")
-"""What variables begin with that the toolkit's own command line sets, or that name another kernel and cache of jsii."""
+STEERING: Final = ("CDKTF_", "CDKTN_", "SYNTH_HCL_OUTPUT", "JSII_")
+"""What variables begin with that steer the toolkit (its own command line sets some) or jsii: another kernel, another
+cache, another format, every message on stderr."""
+CHOSEN: Final = "JSII_NODE"
+"""The one of them that an operator may set."""
 
 STDERR: Final = "stderr"
 """What the synthesis and Node write there besides, in the temporary folder: of no use beside an error in one line."""
@@ -99,7 +102,7 @@ def _await(answers: Connection, check: Callable[[], None]) -> Outcome:
 def _run(settings: Settings, folder: Path, scratch: str, answers: Connection) -> None:
     os.setpgid(0, 0)
     os.environ["TMPDIR"] = scratch
-    for name in [name for name in os.environ if name.startswith(STEERING)]:
+    for name in [name for name in os.environ if name.startswith(STEERING) and name != CHOSEN]:
         del os.environ[name]
     os.dup2(os.open(Path(scratch) / STDERR, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     # The process that waits for us decides.

@@ -197,6 +197,8 @@ def test_a_crash_at_the_start_shows_the_end_of_the_log(fresh: Emulator) -> None:
     fresh.start()
     fresh.stop()
     (fresh.home / "keys" / "token.key").write_text("no key")
-    with pytest.raises(EmulatorError, match=r"ended while starting \(edge\): .*Error.*edge\.log"):
+    with pytest.raises(
+        EmulatorError, match=r"ended while starting \(edge\): .*holds no key that signs tokens.*edge\.log"
+    ):
         fresh.start()
     assert not fresh.lost_state()

@@ -253,6 +253,36 @@ def test_a_damaged_state_does_not_stop_down(
     assert any("is damaged" in said for said in progress.said)
 
 
+def test_a_damaged_state_stops_down_beside_another_environment(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
+) -> None:
+    """Nothing would lead to what it holds any more, and the next deployment would find that it exists."""
+    lifecycle.up()
+    other = state_file(root.parent / "other", GLOBAL)
+    other.parent.mkdir(parents=True)
+    other.write_bytes(state_file(root, GLOBAL).read_bytes())
+    state_file(root, GLOBAL).write_text("{")
+    with pytest.raises(DeploymentError, match="is damaged"):
+        lifecycle.down(keep=False)
+    assert (emulator.up, emulator.erased) == (True, 0)
+    assert state_file(root, GLOBAL).exists()
+
+
+@pytest.mark.parametrize("content", ["{", '{"version": 5}'])
+def test_down_does_not_erase_another_environment_whose_state_it_cannot_read(
+    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress, content: str
+) -> None:
+    """A newer Terraform may have written it."""
+    lifecycle.up()
+    other = state_file(root.parent / "other", GLOBAL)
+    other.parent.mkdir(parents=True)
+    other.write_text(content)
+    assert lifecycle.down(keep=False) == Changes(remove=3)
+    assert (emulator.up, emulator.erased) == (True, 0)
+    assert other.read_text() == content
+    assert progress.said[-1] == "The embedded AWS runs on: it holds other as well"
+
+
 def test_up_goes_on_where_it_failed(
     lifecycle: Lifecycle, deploying: Deploying, emulator: FakeEmulator, target: LocalTarget, progress: RecordingProgress
 ) -> None:

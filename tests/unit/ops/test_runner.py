@@ -258,3 +258,14 @@ def test_the_lock_of_a_killed_run_does_not_block_the_next(terraform: Terraform, 
     holder.wait()
     assert (workspace.local_state().parent / f".{STACK}.tfstate.lock.info").exists()
     assert terraform.plan(workspace).pending
+
+
+@pytest.mark.parametrize("answer", ["echo no", "kill -9 $$", "echo '{}'", "echo '{\"valid\": false}'"])
+def test_validate_without_a_report_is_one_line(terraform: Terraform, root: Path, tmp_path: Path, answer: str) -> None:
+    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+    broken = tmp_path / "terraform"
+    broken.write_text(f"#!/bin/sh\n{answer}\nexit 3\n")
+    broken.chmod(0o755)
+    with pytest.raises(DeploymentError, match=r"ended with (3|-9).*\(log: ") as e:
+        replace(terraform, binary=broken).validate(workspace)
+    assert "\n" not in str(e.value)

@@ -274,3 +274,20 @@ def test_the_state_is_read_from_where_terraform_keeps_it(aws: Make, tmp_path: Pa
     assert remote.read_state("healthcare-dr-global") is None
     with pytest.raises(DeploymentError, match="the state in states cannot be read"):
         aws(Aws(objects=refusal("AccessDenied")), state_bucket="states").read_state("healthcare-dr-global")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_DEFAULTS_MODE",
+        "AWS_STS_REGIONAL_ENDPOINTS",
+        "AWS_REQUEST_CHECKSUM_CALCULATION",
+        "AWS_ACCOUNT_ID_ENDPOINT_MODE",
+        "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES",
+    ],
+)
+def test_clients_of_the_embedded_target_ignore_what_else_steers_botocore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "bogus")
+    assert embedded(tmp_path).client("sts", "us-east-1").meta.region_name == "us-east-1"

@@ -257,3 +257,30 @@ def test_what_is_no_terraform_is_refused(tmp_path: Path) -> None:
     file.chmod(0o755)
     with pytest.raises(ToolError, match="does not answer `version -json` as Terraform does"):
         inspect(file)
+
+
+@pytest.mark.parametrize("answer", ["[]", "5", "null", '{"version":"1.11.0"}'])
+def test_answer_without_a_version_is_one_line(tmp_path: Path, answer: str) -> None:
+    file = program(tmp_path / "terraform", "1.11.0")
+    file.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    with pytest.raises(ToolError, match="its answer has no terraform_version"):
+        inspect(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://proxy.example.org"), ("https_proxy", "://"), ("SSL_CERT_FILE", "/nonexistent/ca.pem")],
+)
+def test_environment_that_httpx_does_not_take_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ToolError, match=rf"{name.upper()}.* cannot be used for HTTPS \(.+\): a proxy must be an") as e:
+        fetch("https://127.0.0.1:1", tmp_path)
+    assert "\n" not in str(e.value)
+    assert nothing_left(tmp_path)
+
+
+def test_host_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="cannot be fetched"):
+        fetch(f"https://{'a' * 64}.invalid", tmp_path)

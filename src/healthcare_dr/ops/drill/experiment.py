@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml
+from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml, read_text
 
 FOLDER: Final = Path(__file__).parent / "experiments"
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -180,7 +180,7 @@ def load(which: str | Path) -> Experiment:
     """
     path = shipped().get(str(which), Path(which))
     try:
-        document = load_yaml(path.read_text(encoding="utf-8"))
+        document = load_yaml(read_text(path))
     except (OSError, UnicodeError) as error:
         raise SettingsError(
             f"{which} cannot be read as an experiment; name a YAML file or one of {', '.join(shipped())}"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.slo.measured import Trial
-from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml
+from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml, read_text
 
 DEFAULTS: Final = Path(__file__).with_suffix(".yaml")
 HOURS_A_YEAR: Final = 365 * 24
@@ -208,7 +208,7 @@ def overrides(path: Path) -> Overrides:
     """
     known = ", ".join(Overrides.model_fields)
     try:
-        document = load_yaml(path.read_text(encoding="utf-8"))
+        document = load_yaml(read_text(path))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read; give a YAML file with {known}") from error
     except RepeatedKeyError as error:

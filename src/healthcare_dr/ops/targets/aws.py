@@ -104,8 +104,17 @@ class AwsTarget:
         return bytes(answer["Body"].read())
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client with the user's credentials."""
-        return self.clients(service, region)
+        """A boto3 client with the user's credentials.
+
+        Raises:
+            DeploymentError: a variable or an entry of the profile is not what botocore takes.
+        """
+        try:
+            return self.clients(service, region)
+        except ValueError as error:
+            raise DeploymentError(
+                f"an AWS_* variable or an entry of the AWS profile is wrong: {error}; correct it or leave it out"
+            ) from error
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:
         """The API's own endpoint in its region."""

@@ -68,11 +68,17 @@ class EmbeddedTarget:
         """A boto3 client of the embedded AWS; the user's profiles, keys and endpoints play no part."""
         import boto3
         from botocore.config import Config
+        from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
         from botocore.session import Session
 
         environment = self.emulator.environment()
         isolated = Session(
+            # Without their environment variables (the second of the four).
             session_vars={
+                name: (key, None, default, convert)
+                for name, (key, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
+            }
+            | {
                 "profile": (None, None, None, None),
                 "config_file": (None, None, os.devnull, None),
                 "credentials_file": (None, None, os.devnull, None),

@@ -71,7 +71,7 @@ def inspect(path: Path) -> TerraformBinary:
             check=True,
         )
         version = str(json.loads(run.stdout)["terraform_version"])
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         raise ToolError(f"{path} does not answer `version -json` as Terraform does: {_reason(error)}") from error
     numbers = re.match(r"(\d+)\.(\d+)", version)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < MINIMUM:
@@ -89,7 +89,7 @@ def _reason(error: Exception) -> str:
         return f"it ended with {error.returncode}" + (f", saying {said[-1].strip()}" if said else "")
     if isinstance(error, subprocess.TimeoutExpired):
         return f"it did not answer within {error.timeout:.0f} s"
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError | TypeError):
         return "its answer has no terraform_version"
     return str(error)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from healthcare_dr.errors import ToolError
+from healthcare_dr.ops.probe import environment_client
 
 if TYPE_CHECKING:
     import httpx
@@ -51,14 +52,14 @@ def _download(*, base: str, destination: Path, say: Callable[[str], None]) -> No
     folder = f"{base}/{PINNED_VERSION}"
     destination.parent.mkdir(parents=True, exist_ok=True)
     with (
-        httpx.Client(timeout=30, follow_redirects=True, event_hooks={"request": [_demand_safe]}) as client,
+        environment_client(timeout=30, follow_redirects=True, event_hooks={"request": [_demand_safe]}) as client,
         tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as scratch,
     ):
         try:
             expected = _published_sum(client, f"{folder}/terraform_{PINNED_VERSION}_SHA256SUMS", archive)
             file = Path(scratch) / archive
             actual = _fetch(client, f"{folder}/{archive}", file, say)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ToolError(
                 f"Terraform {PINNED_VERSION} cannot be fetched from {base}: {error or type(error).__name__}; "
                 f"check the network and HDR_TERRAFORM_BASE_URL, {OWN_WAY}"

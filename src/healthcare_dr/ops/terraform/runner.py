@@ -93,9 +93,14 @@ class Terraform:
             DeploymentError: with the first thing that is wrong.
         """
         run = self._run(workspace, "validate", ["-json"], ignore)
-        report = json.loads(run.log.read_text(encoding="utf-8"))
-        if not report["valid"]:
-            raise self._failed(workspace, run, [diagnostic(raw) for raw in report["diagnostics"]])
+        try:
+            report = json.loads(run.log.read_text(encoding="utf-8"))
+            valid, diagnostics = bool(report["valid"]), [diagnostic(raw) for raw in report["diagnostics"]]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            # It ended before it had written its report.
+            raise self._failed(workspace, run) from None
+        if not valid:
+            raise self._failed(workspace, run, diagnostics)
 
     def plan(self, workspace: Workspace, *, destroy: bool = False) -> Plan:
         """Ask AWS what is there and save what is to be done.

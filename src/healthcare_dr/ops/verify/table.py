@@ -29,7 +29,7 @@ def print_verification(console: Console, done: Verification) -> None:
                 Text.assemble(
                     f"{where}{finding.problem}\n",
                     (f"{finding.why}\n", "dim"),
-                    f"→ {addressed(finding.mend, done.suffix)}",
+                    f"→ {addressed(finding.mend, done.suffix, done.target)}",
                 ),
             )
         console.print(table)
