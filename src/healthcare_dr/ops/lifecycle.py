@@ -94,7 +94,7 @@ class Lifecycle:
         """Destroy what is deployed, and forget its state."""
         with self._claimed_unless_running():
             self._forget_what_is_lost()
-            others = any([self._deployed(other, damaged=True) for other in self._others()])
+            others = any(self._deployed(other, damaged=True) for other in self._others())
             # Alone, everything is erased, whatever a damaged state says; beside others, what it leads to would stay.
             deployed = _holds(self.root) if others else self._deployed(self.root, damaged=False)
             if deployed:
