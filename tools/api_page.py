@@ -129,7 +129,8 @@ def command(example: Example, variables: Mapping[str, str]) -> str:
         parts += [f"-H {shlex.quote(header)}" for header in filled(line, variables, shown=True).splitlines()]
     if example.body:
         parts.append(f"--data-binary {shlex.quote(filled(example.body, variables, shown=True))}")
-    parts.append(f'"{filled(example.url, variables, shown=True)}"')
+    # The variables of the shell are in capitals; the operations of FHIR are not, and are no variables.
+    parts.append('"' + re.sub(r"\$(?=[a-z])", r"\\$", filled(example.url, variables, shown=True)) + '"')
     return " \\\n    ".join(parts) if len(" ".join(parts)) > WIDTH else " ".join(parts)
 
 
