@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.running import Finished, free_port, run, scratch_folder
+from bench.ports import free_port
+from bench.running import Finished, run, scratch_folder
 
 HDR = Path(sys.executable).with_name("hdr")
 

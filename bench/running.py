@@ -2,16 +2,16 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.ports import free_port
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import HealthcareDrError
 
@@ -88,21 +88,6 @@ def embedded_aws(home: Path) -> Iterator[Emulator]:
         yield emulator
     finally:
         emulator.stop()
-
-
-def free_port() -> int:
-    """The first of four neighbouring ports that nothing listens on."""
-    while True:
-        with ExitStack() as bound:
-            one = bound.enter_context(socket.socket())
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            try:
-                for neighbour in range(port + 1, port + 4):
-                    bound.enter_context(socket.socket()).bind(("127.0.0.1", neighbour))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 
+from bench.ports import free_port
 from bench.processes.answering import NAME
-from bench.running import BenchError, free_port, scratch_folder
+from bench.running import BenchError, scratch_folder
 from healthcare_dr.ops.drill.experiment import Load
 from healthcare_dr.ops.drill.ledger import Ledger
 from healthcare_dr.ops.drill.prober import Prober

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from bench.ports import free_port
 
-from free_ports import free_port
 from healthcare_dr.naming import STACKS
 from support.platform import Deployed
 

@@ -18,7 +18,7 @@ TEST = """
 import time
 from pathlib import Path
 
-from free_ports import free_port
+from bench.ports import free_port
 from healthcare_dr.emulator import Emulator
 from support import run
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from bench.ports import free_port
 
-from free_ports import free_port
 from support.platform import Deployed
 
 

@@ -26,7 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from free_ports import free_port
+from bench.ports import free_port
+
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.naming import STACKS
 from healthcare_dr.settings import load_settings

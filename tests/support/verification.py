@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import boto3
+from bench.ports import free_port
 from botocore.config import Config
 
-from free_ports import free_port
 from healthcare_dr.ops import wiring
 from healthcare_dr.ops.ports import Target
 from healthcare_dr.ops.verify.assembly import live_of

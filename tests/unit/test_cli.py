@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from bench.ports import free_port
 
-from free_ports import free_port
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
 from healthcare_dr.cli.frame import TargetName, err, report

@@ -11,9 +11,9 @@ from typing import Any
 
 import boto3
 import pytest
+from bench.ports import free_port
 from botocore.config import Config
 
-from free_ports import free_port
 from healthcare_dr.emulator import Emulator, Replication
 from unit.emulator.replicas import settle
 

@@ -119,10 +119,11 @@ def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def runs(emulator: Emulator) -> bool:
-    """Wait for its services process, and return whether it runs."""
+def runs(emulator: Emulator, parent: "subprocess.Popen[str]") -> bool:
+    """Wait for its services process, and return whether it runs. Fails with what `parent` says that ends meanwhile."""
     deadline = time.monotonic() + 30
     while "services" not in emulator.processes() and time.monotonic() < deadline:
+        assert parent.poll() is None, parent.communicate()
         time.sleep(0.01)
     return "services" in emulator.processes()
 

@@ -89,7 +89,7 @@ def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
 
 def test_ctrl_c_while_it_starts_leaves_no_process_behind(fresh: Emulator) -> None:
     with script(START, fresh) as parent:
-        assert runs(fresh)
+        assert runs(fresh, parent)
         assert eventually(lambda: len(children_of(parent.pid)) == len(KINDS))
         processes = children_of(parent.pid)
         parent.send_signal(signal.SIGINT)
@@ -116,7 +116,7 @@ def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) 
         "run('services', Watched(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
     )
     with script(source, fresh) as process:
-        assert runs(fresh)
+        assert runs(fresh, process)
         while not (fresh.home / "unsaved").exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
@@ -188,7 +188,7 @@ def test_a_state_that_cannot_be_saved_is_a_loss(fresh: Emulator) -> None:
         "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
     )
     with script(source, fresh) as process:
-        assert runs(fresh)
+        assert runs(fresh, process)
         assert eventually((fresh.home / "unsaved").exists)
         process.send_signal(signal.SIGTERM)
         assert "the services could not save their state" in process.communicate(timeout=60)[1]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-from free_ports import free_port
+from bench.ports import free_port
+
 from healthcare_dr.emulator.route53.model import Snapshot
 from healthcare_dr.emulator.route53.plane import DataPlane
 

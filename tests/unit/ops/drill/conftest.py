@@ -9,8 +9,8 @@ import httpx
 import pytest
 import trustme
 import uvicorn
+from bench.ports import free_port
 
-from free_ports import free_port
 from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
 from unit.ops.drill.regions import ADDRESSES, EAST, HOSTS, NAME, WEST, Region, until
 

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 
 import pytest
+from bench.ports import free_port
 
-from free_ports import free_port
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill import prober as prober_module
 from healthcare_dr.ops.drill.ledger import Ledger

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from bench.ports import free_port
 
-from free_ports import free_port
 from healthcare_dr.emulator import Emulator
 from support import run
 from unit.patient_api.documents.aws import Embedded, prepare
