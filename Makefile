@@ -7,8 +7,9 @@ POLICY := .venv-policy
 POLICY_READY := $(POLICY)/.ready
 CDKTN := tools/cdktn/node_modules/.package-lock.json
 NPM = $(BIN)/python tools/npm.py
-# Each worker has a deployment of its own, and runs unit tests until it is complete (tests/support/scheduling.py).
-SPREAD = -n 2 --dist loadscope --no-loadscope-reorder --durations=20
+# Two workers have a deployment of their own, and run unit tests until it is complete (tests/support/scheduling.py). The
+# third uses the cores while those wait.
+SPREAD = -n 3 --dist loadscope --no-loadscope-reorder --durations=20
 TESTS = tests/unit tests/infra tests/deployed
 # They cover every branch of healthcare_dr.infra.
 MEASURED = tests/infra tests/unit/test_package.py

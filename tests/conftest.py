@@ -11,7 +11,7 @@ from xdist.remote import Producer
 from support import run
 from support.deployments import Deployments, Ready
 from support.platform import REGIONS, Deployed, patient
-from support.scheduling import OF_ONE_DEPLOYMENT, Scheduling, from_nothing, needs_a_deployment, order
+from support.scheduling import MOST_DEPLOYMENTS, OF_ONE_DEPLOYMENT, Scheduling, from_nothing, needs_a_deployment, order
 
 # A parent that runs the tests in the background may have SIGINT ignored, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -28,7 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the tests into the order in which they run, and give those of a deployment the time that it takes."""
     items.sort(key=lambda item: order(item.nodeid))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    absent = [item for item in items if (own := OF_ONE_DEPLOYMENT.search(item.nodeid)) and int(own[1]) >= workers]
+    made = min(workers, MOST_DEPLOYMENTS)
+    absent = [item for item in items if (own := OF_ONE_DEPLOYMENT.search(item.nodeid)) and int(own[1]) >= made]
     config.hook.pytest_deselected(items=absent)
     items[:] = [item for item in items if item not in absent]
     for item in items:

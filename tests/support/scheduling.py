@@ -1,7 +1,7 @@
 """Spread the tests of a run over its workers, by what they need.
 
-Tests that need a deployment are in `tests/deployed` and `tests/full/deployed`. Each worker has a deployment of its own,
-which takes a while, so unit tests run first. As soon as a worker's deployment is complete, the worker runs the tests
+Tests that need a deployment are in `tests/deployed` and `tests/full/deployed`. Each of the first `MOST_DEPLOYMENTS`
+workers has a deployment of its own, which takes a while, so unit tests run first. Any further worker runs nothing else. As soon as a worker's deployment is complete, the worker runs the tests
 that need it. What reads the log groups of a deployment follows, then the test that destroys one; meanwhile the other
 workers run the rest of the unit tests.
 
@@ -21,6 +21,9 @@ from support.deployments import Deployments
 
 Start = Callable[[int, bool], Deployments]
 
+MOST_DEPLOYMENTS: Final = 2
+"""More would compete for the two cores that tests are made for."""
+
 DEPLOYED: Final = re.compile(r"tests/(full/)?deployed/")
 FROM_NOTHING: Final = "tests/deployed/test_deployment.py"
 LAST: Final = ("tests/deployed/test_logs.py", "tests/deployed/test_destruction.py")
@@ -33,6 +36,7 @@ MEASURES_TIME: Final = re.compile(r"tests/full/deployed/test_drill")
 """They stay in one worker, so that no two drills compete for the machine."""
 LONG: Final = (
     "tests/unit/emulator/",
+    "tests/unit/patient_api/",
     "tests/deployed/test_failover.py",
     "tests/deployed/test_audit_trail.py",
     "tests/deployed/test_privileges.py",
@@ -82,7 +86,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no ty
             nodeids: list[str] = next(iter(self.registered_collections.values()))
             units = {unit_of(nodeid) for nodeid in nodeids if needs_a_deployment(nodeid)}
             if units:
-                self._count = min(self.numnodes, len(units))
+                self._count = min(self.numnodes, MOST_DEPLOYMENTS, len(units))
                 self._deployments = self._start(self._count, from_nothing(nodeids))
         super().schedule()
 
