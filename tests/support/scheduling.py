@@ -1,9 +1,9 @@
 """Spread the tests of a run over its workers, by what they need.
 
 Tests that need a deployment are in `tests/deployed` and `tests/full/deployed`. Each of the first `MOST_DEPLOYMENTS`
-workers has a deployment of its own, which takes a while, so unit tests run first. Any further worker runs nothing else. As soon as a worker's deployment is complete, the worker runs the tests
-that need it. What reads the log groups of a deployment follows, then the test that destroys one; meanwhile the other
-workers run the rest of the unit tests.
+workers has a deployment of its own, which takes a while, so unit tests run first. As soon as a worker's deployment is
+complete, the worker runs the tests that need it. What reads the log groups of a deployment follows, then the test that
+destroys one; meanwhile the other workers run the rest of the unit tests. Any further worker runs unit tests alone.
 
 A file stays in one worker, and so does a folder whose tests are short or share a synthesis.
 """
