@@ -118,7 +118,11 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no ty
         mine = [unit for unit in deployed if self._can_run(index, unit)]
         if mine and (not others or self._ready(index)):
             return mine[0]
-        return others[0] if others else None
+        if not others:
+            return None
+        # What is long is left to a worker without a deployment, so that one whose deployment is complete begins at once.
+        waits = any(self._can_run(index, unit) for unit in deployed) and self.numnodes > self._count
+        return others[-1] if waits else others[0]
 
     def _can_run(self, index: int, unit: str) -> bool:
         workers: int = self.numnodes
