@@ -120,7 +120,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no ty
             return mine[0]
         if not others:
             return None
-        # What is long is left to a worker without a deployment, so that one whose deployment is complete begins at once.
+        # What is long is left to a worker without a deployment: one whose deployment is complete begins at once.
         waits = any(self._can_run(index, unit) for unit in deployed) and self.numnodes > self._count
         return others[-1] if waits else others[0]
 
