@@ -1,5 +1,6 @@
 """`hdr synth` on a machine that is not as Node and jsii expect it: it works, or ends in one line."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jsii.errors import JavaScriptError
 
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import node
+from healthcare_dr.infra.synthesis import _faults_of_node
 from healthcare_dr.ops import synthesis
 from healthcare_dr.settings import load_settings
 from support import run
@@ -114,16 +117,74 @@ def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path)
     assert "hdr: synthesis failed: Cannot use the jsii package cache" in done.stderr
 
 
-def test_node_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    silent = tmp_path / "node"
-    silent.write_text("#!/bin/sh\nexec sleep 60\n")
-    silent.chmod(0o755)
-    monkeypatch.setenv("JSII_NODE", str(silent))
-    monkeypatch.setattr(node, "FIRST_ANSWER_SECONDS", 0.2)
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], None]:
+    """Prepares a synthesis with a script as Node, or with none; what that sets is set back."""
     for name in ("NODE_OPTIONS", "TMPDIR", node.CACHE_ROOT):
         monkeypatch.setenv(name, os.environ.get(name, ""))
-    with pytest.raises(SynthesisError, match=r"^Node \(.*\) does not answer within 0 s$"):
+
+    def prepare(script: str | None) -> None:
+        own = tmp_path / "node"
+        if script is not None:
+            own.write_text(f"#!/bin/sh\n{script}\n")
+            own.chmod(0o755)
+        monkeypatch.setenv("JSII_NODE", str(own))
         node.prepare(cache=tmp_path)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (None, r"cannot be started: No such file or directory; is JSII_NODE right\?"),
+        ("exit 1", "ended with 1: it says nothing"),
+        ("echo 'at line 1\nRangeError: too much\nat line 2' >&2; exit 3", "ended with 3: RangeError: too much"),
+        ("kill -9 $$", r"was ended by SIGKILL: allow more memory and open files \(.*\)"),
+    ],
+    ids=["missing", "silent", "error", "killed"],
+)
+def test_why_node_does_not_work_is_said(prepare: Callable[[str | None], None], script: str | None, said: str) -> None:
+    with pytest.raises(SynthesisError, match=rf"^Node \(.*\) {said}$"):
+        prepare(script)
+
+
+def test_node_that_never_answers_is_given_up(
+    prepare: Callable[[str | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "FIRST_ANSWER_SECONDS", 0.2)
+    with pytest.raises(SynthesisError, match=r"^Node \(.*\) does not answer within 0 s$"):
+        prepare("exec sleep 60")
+
+
+def test_no_folder_for_temporary_files_is_one_line(
+    prepare: Callable[[str | None], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("healthcare_dr.infra.node.tempfile.gettempdir", fail)
+    with pytest.raises(SynthesisError, match=r"^there is no folder for temporary files: set TMPDIR to one"):
+        prepare("exit 0")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (BrokenPipeError(), "Node ended before the synthesis was done: is there enough memory"),
+        (RuntimeError("Error: ENOSPC: no space left on device, write"), "synthesis failed: Error: ENOSPC"),
+    ],
+    ids=["ended", "full disk"],
+)
+def test_what_node_misses_during_a_synthesis_is_one_line(fault: Exception, said: str) -> None:
+    fault.__cause__ = JavaScriptError("stack")  # type: ignore[no-untyped-call] # jsii annotates in part
+    with pytest.raises(SynthesisError, match=said), _faults_of_node():
+        raise fault
+
+
+def test_any_other_error_of_javascript_is_a_defect() -> None:
+    with pytest.raises(RuntimeError, match="of ours"), _faults_of_node():
+        raise RuntimeError("of ours")
 
 
 def test_synthesis_that_does_not_end_is_ended_together_with_node(
