@@ -22,7 +22,9 @@ FOUND = 20
 TOGETHER_SECONDS = 10
 QUERY, GET, BATCH, PUT, TRANSACTION = "Query", "GetItem", "BatchGetItem", "PutItem", "TransactWriteItems"
 # They look at no record.
-OPEN = {"getHealth", "getDrain", "getCapabilities", "getSmartConfiguration"}
+OPEN = {
+    "getHealth", "getDrain", "getCapabilities", "getSmartConfiguration", "validatePatient", "validatePatientUpdate",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,27 @@ def deleting(call: Caller) -> None:
     call(204, "DELETE", call.create()[0])
 
 
+def numbered(call: Caller) -> tuple[str, dict[str, str]]:
+    """The address of a new record by a criterion that it alone meets, and its identifier."""
+    number = {"system": "urn:healthcare-dr:fictitious", "value": f"{MARKS[2]}-{uuid4()}"}
+    call.create(identifier=[number])
+    return f"/fhir/Patient?identifier={number['system']}|{number['value']}", number
+
+
+def updating_by_criteria(call: Caller) -> None:
+    path, number = numbered(call)
+    call(200, "PUT", path, patient(identifier=[number], gender="female"))
+
+
+def patching_by_criteria(call: Caller) -> None:
+    change = json.dumps([{"op": "add", "path": "/active", "value": True}])
+    call(200, "PATCH", numbered(call)[0], change, content_type="application/json-patch+json")
+
+
+def deleting_by_criteria(call: Caller) -> None:
+    call(204, "DELETE", numbered(call)[0])
+
+
 def searching_by_name(call: Caller) -> None:
     for _ in range(FOUND):
         call.create()
@@ -162,6 +185,9 @@ INTERACTIONS: list[tuple[str, Callable[[Caller], None], list[str]]] = [
     ("updatePatient", updating, [TRANSACTION]),
     ("patchPatient", patching, [QUERY, TRANSACTION]),
     ("deletePatient", deleting, [QUERY, TRANSACTION]),
+    ("updatePatientThatMatches", updating_by_criteria, [QUERY, BATCH, TRANSACTION]),
+    ("patchPatientThatMatches", patching_by_criteria, [QUERY, BATCH, TRANSACTION]),
+    ("deletePatientThatMatches", deleting_by_criteria, [QUERY, BATCH, TRANSACTION]),
     ("searchPatients", searching_by_name, [QUERY, BATCH, TRANSACTION]),
     ("searchPatientsByForm", searching_by_a_form, [QUERY, BATCH, PUT]),
     ("searchPatients", searching_by_id, [BATCH, PUT]),
