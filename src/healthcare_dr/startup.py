@@ -44,7 +44,7 @@ class StandardError(io.FileIO):
 
 
 def main() -> None:
-    """The entry point."""
+    """Run `hdr`: the entry point of the command."""
     _open_streams()
     _forget_impossible_sizes()
     _restart_unsteered()
@@ -86,7 +86,7 @@ def _open_streams() -> None:
     if 0 in closed:
         sys.stdin = open(0)  # noqa: SIM115 - a number, open until the end
     if 2 in closed:
-        sys.stderr = open(2, "w")  # noqa: SIM115
+        sys.stderr = open(2, "w")  # noqa: SIM115 - as above
     if 1 in closed:
         print("hdr: standard output is closed: leave it open, or send it to a file or /dev/null", file=sys.stderr)
         sys.exit(1)

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -356,7 +355,6 @@ def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path, times: int)
         assert child.stdout is not None
         for line in ("ready\n", "tidying\n")[:times]:
             assert child.stdout.readline() == line
-            time.sleep(0.1)
             child.send_signal(signal.SIGINT)
         _, complaint = child.communicate(timeout=30)
     assert child.returncode == 130
@@ -384,7 +382,6 @@ def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stderr is not None
         assert child.stdout.readline() == "ready\n"
-        time.sleep(0.1)
         child.send_signal(signal.SIGINT)
         assert child.stderr.readline() == "hdr: interrupted; the same command goes on from where it stopped\n"
         child.send_signal(signal.SIGINT)

@@ -47,7 +47,7 @@ def format_in(pairs: Iterable[tuple[str, str]]) -> str | None:
     found = None
     for name, value in pairs:
         if name == "_format":
-            # In a URL, a plus sign that nobody escaped is a space. Media types have no case.
+            # In a URL, an unescaped plus sign is a space. Media types have no case.
             found = _FORMATS.get(value.partition(";")[0].strip().replace(" ", "+").lower())
             if found is None or not is_fhir_r4(parameters(value)[1:]):
                 raise NotAcceptable(_REFUSAL)
