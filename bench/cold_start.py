@@ -122,7 +122,7 @@ def _tasks(scratch: Path) -> dict[str, tuple[Path, str]]:
     sources = CHECKOUT / "bench" / "fastapi_app"
     shutil.copytree(sources, framework / "bench" / sources.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "bench" / "__init__.py", framework / "bench")
-    modules = {OURS: "patient_api.handler", BOTO3: BARE.stem, FRAMEWORK: f"bench.{sources.name}.handler"}
+    modules = {OURS: "patient_api.handlers.api", BOTO3: BARE.stem, FRAMEWORK: f"bench.{sources.name}.handler"}
     for kind, folder in ((OURS, handler), (BOTO3, bare), (FRAMEWORK, framework)):
         compiled = shutil.copytree(folder, f"{folder}-compiled")
         compileall.compile_dir(compiled, quiet=2)

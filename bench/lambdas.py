@@ -9,9 +9,8 @@ import boto3
 from healthcare_dr.emulator import Emulator
 from patient_api.clock import Stamp
 from patient_api.fhir.codec import JsonValue
-from patient_api.records.items import head_item, version_item
-from patient_api.records.model import PATIENT as PATIENT_TYPE
-from patient_api.records.model import Method, RecordKey, version_of
+from patient_api.store.model import PATIENT as PATIENT_TYPE
+from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 
 REGION: Final = "us-east-1"
 RECORDS, AUDIT, INDEX_KEY = "bench-records", "bench-audit", "alias/bench-index"

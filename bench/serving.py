@@ -5,18 +5,17 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
-from patient_api.api.edge import Api
-from patient_api.api.responders import responders
-from patient_api.api.services import Services
 from patient_api.aws import Clients
+from patient_api.bootstrap import Services, responders
 from patient_api.environment import Environment
-from patient_api.journal import Journal
+from patient_api.http.dispatcher import Api
+from patient_api.logging import Journal
 
 Sent = list[tuple[str, dict[str, Any]]]
 
 
 def serve(variables: Mapping[str, str], clients: Clients) -> Api:
-    """As `patient_api.wiring.wire`."""
+    """As `patient_api.bootstrap.wire`."""
     environment = Environment.of(variables)
     journal = Journal(service="patient-api", region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=clients, journal=journal)

@@ -18,8 +18,8 @@ from api_page import Example, Performed, command, examples_in, filled, holds, po
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import DeploymentError, HealthcareDrError
-from healthcare_dr.ops import wiring
-from healthcare_dr.ops.probe import https_client
+from healthcare_dr.ops import bootstrap
+from healthcare_dr.ops.http import https_client
 from healthcare_dr.settings import load_settings
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
@@ -162,9 +162,9 @@ def main() -> int:
     """Write docs/api.md; 0, or 1 and one line on stderr."""
     try:
         settings = load_settings()
-        target = wiring.target_of(settings, "embedded")
+        target = bootstrap.target_of(settings, "embedded")
         target.preflight()
-        outputs = wiring.outputs_of(settings, target)
+        outputs = bootstrap.outputs_of(settings, target)
         if not {"PrimaryApiId", "SecondaryApiId"} <= outputs.keys():
             raise DeploymentError("the platform is not deployed: begin with `hdr up`")
         platform = of_emulator(

@@ -16,7 +16,7 @@ import blocks
 from blocks import table
 
 from healthcare_dr.ops.slo.assessment import Budget
-from healthcare_dr.ops.slo.tables import afforded, number
+from healthcare_dr.ops.slo.report import afforded, number
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 PAGE: Final = DOCS / "availability.md"

@@ -20,40 +20,37 @@ from pydantic.fields import FieldInfo
 
 from healthcare_dr.cli.drill import EXIT_CODES
 from healthcare_dr.ops.drill import (
-    arrival,
-    calibration,
     experiment,
-    healing,
-    instrument_health,
+    hypothesis,
     journal,
-    ledger,
-    model,
-    runner,
-    steady,
+    recovery_checks,
+    run,
+    self_monitor,
     verdict,
     waiting,
 )
+from healthcare_dr.ops.drill.load import calibration, ledger
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "drills.md"
 
 PARTS: Final[tuple[type, ...]] = (
     journal.Journal,
-    model.InstrumentHealth,
+    journal.InstrumentHealth,
     journal.Condition,
-    model.Event,
-    model.Sample,
-    model.Observation,
-    model.Reading,
-    model.Write,
-    model.Milestones,
+    journal.Event,
+    journal.Sample,
+    journal.Observation,
+    journal.Reading,
+    journal.Write,
+    journal.Milestones,
     journal.Requests,
-    model.Missing,
+    journal.Missing,
     journal.Conflicts,
     journal.ErrorBudget,
-    model.Promise,
+    journal.Promise,
 )
 """What a journal is made of, in the order in which a reader meets it."""
-COMPUTED: Final[dict[str, dict[str, Any]]] = {"Milestones": {"rto_seconds": model.Milestones.rto_seconds}}
+COMPUTED: Final[dict[str, dict[str, Any]]] = {"Milestones": {"rto_seconds": journal.Milestones.rto_seconds}}
 """What `journal.json` holds beside the fields."""
 
 # What fields mean that have no docstring of their own.
@@ -247,22 +244,22 @@ def _limits() -> str:
         ("acknowledged writes before the fault", f"≥ {verdict.FEWEST_WRITES}", "else inconclusive, for a failover"),
         (
             "wait for a write on AWS, or for a document",
-            f"{arrival.ARRIVAL_SECONDS:g} s in which the region answers",
+            f"{recovery_checks.ARRIVAL_SECONDS:g} s in which the region answers",
             "before it is missing; on the embedded AWS, a write is waited for until replication delivered it",
         ),
         (
             "wait for a document to become final",
-            f"{healing.FINAL_SECONDS:g} s in which the region answers and no other becomes final",
+            f"{recovery_checks.FINAL_SECONDS:g} s in which the region answers and no other becomes final",
             "before it is not final",
         ),
         ("wait for a busy region", f"{ledger.UNANSWERED_SECONDS:g} s without any answer", "then inconclusive"),
-        ("steady success", f"every request due within {runner.WINDOW_SECONDS:g} s succeeds", "its definition"),
-        ("replication that has caught up", f"≤ {steady.LAG_SECONDS:g} s", "steady state"),
+        ("steady success", f"every request due within {run.WINDOW_SECONDS:g} s succeeds", "its definition"),
+        ("replication that has caught up", f"≤ {hypothesis.LAG_SECONDS:g} s", "steady state"),
         (
             "wait for a steady state, for replication, for conflicts",
             f"{waiting.STALL_SECONDS:g} s without progress",
-            f"a steady state for {runner.LONGEST_START_SECONDS:g} s at most before the method, "
-            f"{runner.LONGEST_HEALING_SECONDS:g} s after healing",
+            f"a steady state for {run.LONGEST_START_SECONDS:g} s at most before the method, "
+            f"{run.LONGEST_HEALING_SECONDS:g} s after healing",
         ),
         (
             "load, unless given",
@@ -270,15 +267,14 @@ def _limits() -> str:
             "requests per second",
             f"on AWS {calibration.DEFAULT:g}",
         ),
-        ("error budget", f"of {runner.AVAILABILITY_PERCENT:g} % in 30 days", "shown, does not decide"),
+        ("error budget", f"of {run.AVAILABILITY_PERCENT:g} % in 30 days", "shown, does not decide"),
     ]
     return table(("what", "limit", ""), rows)
 
 
 def _instruments() -> str:
     rows = [
-        (f"`{each.field}`", each.what, f"{each.limit:g} {each.unit}", each.reason)
-        for each in instrument_health.THRESHOLDS
+        (f"`{each.field}`", each.what, f"{each.limit:g} {each.unit}", each.reason) for each in self_monitor.THRESHOLDS
     ]
     return table(("reading", "shows that", "late above", "because"), rows)
 

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from openapi_schemas import ID, schemas
 
-from patient_api.api.routes import COMMON_STATUSES, ROUTES, Route
-from patient_api.exchange.criteria import GENERAL
+from patient_api.contract.routes import COMMON_STATUSES, ROUTES, Route
+from patient_api.http.criteria import GENERAL
 from patient_api.patients.validation import PROFILES, modes
-from patient_api.records.model import PATIENT
-from patient_api.search.catalogue import (
+from patient_api.search.parameters import (
     CONTROLS,
     LARGEST_ALTERNATIVES,
     LONGEST_VALUE,
@@ -23,6 +22,7 @@ from patient_api.search.catalogue import (
     Parameter,
     ParameterType,
 )
+from patient_api.store.model import PATIENT
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT_FILE: Final = ROOT / "docs" / "openapi.json"

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from healthcare_dr.ops.verify.catalog import CATALOG
-from healthcare_dr.ops.verify.model import Check
-from healthcare_dr.ops.verify.rounds import LIMIT_SECONDS, REACHABLE
+from healthcare_dr.ops.verify.check import Check
+from healthcare_dr.ops.verify.runner import LIMIT_SECONDS, REACHABLE
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, TEMPLATE = DOCS / "verify.md", DOCS / "verify.template.md"

@@ -24,15 +24,14 @@ from botocore.config import Config
 from bench import lambdas
 from bench.running import BenchError
 from bench.serving import serve
-from patient_api.api.edge import Api
-from patient_api.audit.event import Action, AuditEvent, Outcome
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients, DynamoDB
 from patient_api.clock import Stamp
-from patient_api.records.items import head_item, token_item, version_item
-from patient_api.records.model import Method, Version, version_of
-from patient_api.records.tokens import Finder, name_prefix
+from patient_api.contract.audit import Action, AuditEvent, Outcome
+from patient_api.http.dispatcher import Api
 from patient_api.secrets import Secrets
+from patient_api.store.index import Finder, name_prefix
+from patient_api.store.model import Method, Version, head_item, token_item, version_item, version_of
 
 SIZES: Final = (10, 1_000, 100_000)
 # One less than the smallest size: what a page is asked for is there at every size, and so is a next page.

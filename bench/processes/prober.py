@@ -18,9 +18,9 @@ from bench.ports import free_port
 from bench.processes.answering import NAME
 from bench.running import BenchError, scratch_folder
 from healthcare_dr.ops.drill.experiment import Load
-from healthcare_dr.ops.drill.ledger import Ledger
-from healthcare_dr.ops.drill.prober import Prober
-from healthcare_dr.ops.drill.resolver import Answer
+from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.ledger import Ledger
+from healthcare_dr.ops.drill.load.resolver import Answer
 
 ROUNDS = 4
 SECONDS = 6.0

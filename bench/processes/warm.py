@@ -19,9 +19,9 @@ import boto3
 from bench import lambdas
 from bench.running import BenchError
 from bench.serving import sent_to, serve
-from patient_api.api.edge import Api
 from patient_api.aws import Clients
 from patient_api.clock import Stamp
+from patient_api.http.dispatcher import Api
 
 WARM_UP, ROUNDS = 50, 300
 FOUND = 20

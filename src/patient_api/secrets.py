@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Final
 
 from patient_api.aws import Clients
-from patient_api.faults import translated
+from patient_api.aws_errors import translated
 
 _INDEX: Final = b"healthcare-dr index v1"
 _CURSOR: Final = b"healthcare-dr cursor v1"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from healthcare_dr.infra import Synthesis, synth
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.model import Platform
 from healthcare_dr.settings import Settings, load_settings
 
 Documents = dict[str, dict[str, Any]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from healthcare_dr.infra.lint import RULES
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.model import Platform
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from healthcare_dr.settings import Settings
 

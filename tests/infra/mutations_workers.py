@@ -32,7 +32,11 @@ LIFT = {"StringEquals": {"s3:RequestObjectTag/quarantine": "false"}}
 def worker_mutations() -> Iterator[Mutation]:
     for stack in REGIONAL:
         for worker in ("document_confirmation", "reconciliation", "sentinel"):
-            for attribute, value in (("timeout", 3), ("memory_size", 128), ("handler", "patient_api.handler.handler")):
+            for attribute, value in (
+                ("timeout", 3),
+                ("memory_size", 128),
+                ("handler", "patient_api.handlers.api.handler"),
+            ):
                 damage = put(stack, FUNCTION, worker, attribute, value)
                 yield Mutation(f"{stack}-{worker}-{attribute}", "worker-functions", damage, ("C3",))
             yield Mutation(f"{stack}-no-{worker}", "worker-functions", remove(stack, FUNCTION, worker), ("C3",))

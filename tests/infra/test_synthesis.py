@@ -10,7 +10,7 @@ from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
-from healthcare_dr.ops.wiring import emulator_of
+from healthcare_dr.ops.bootstrap import emulator_of
 from healthcare_dr.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]

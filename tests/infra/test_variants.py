@@ -6,7 +6,7 @@ import pytest
 
 from healthcare_dr.infra import Synthesis
 from healthcare_dr.infra.lint import check
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.model import Platform
 from healthcare_dr.naming import GLOBAL, PRIMARY, STACKS
 from healthcare_dr.settings import Settings
 

@@ -4,12 +4,11 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from patient_api.api.edge import Api
-from patient_api.api.responders import responders
-from patient_api.api.services import Services
 from patient_api.aws import S3, Clients
+from patient_api.bootstrap import Services, responders
 from patient_api.environment import Environment
-from patient_api.journal import Journal
+from patient_api.http.dispatcher import Api
+from patient_api.logging import Journal
 from support.platform import ALL_RIGHTS, REGIONS, Deployed, letter, patient, reference
 
 HERE, THERE = REGIONS

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.fault_state import DoorFault
 from support.drills import FAST, INCONCLUSIVE, SCALE, Journal, folders, journal_in
 from support.platform import HDR, REGIONS, ROOT, Deployed
 from support.sentinels import Messages, age_heartbeat, in_alarm, subscribed, watch

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.fault_state import DoorFault
 from support.platform import REGIONS, Deployed, eventually, letter, patient, reference, upload_of
 
 PRIMARY, SECONDARY = REGIONS

@@ -9,7 +9,7 @@ import dns.exception
 import dns.message
 import dns.query
 
-from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.fault_state import DoorFault
 from support.platform import SUFFIX, Deployed
 
 ASKED = 40

@@ -10,12 +10,12 @@ import boto3
 from bench.ports import free_port
 from botocore.config import Config
 
-from healthcare_dr.ops import wiring
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.assembly import live_of
 from healthcare_dr.ops.verify.catalog import CATALOG
-from healthcare_dr.ops.verify.model import Check, Finding, Verification
-from healthcare_dr.ops.verify.rounds import verify
+from healthcare_dr.ops.verify.check import Check, Finding, Verification
+from healthcare_dr.ops.verify.live_target import live_of
+from healthcare_dr.ops.verify.runner import verify
 from healthcare_dr.settings import Settings
 from support.platform import SUFFIX, Deployed
 
@@ -66,9 +66,9 @@ def verified(
 ) -> tuple[Verification, set[str]]:
     """What is found by these checks, or by all, and which operations were asked for."""
     settings = settings_of(deployed, **changed)
-    target = Recording(wiring.target_of(settings, "embedded"), lost=lost)
+    target = Recording(bootstrap.target_of(settings, "embedded"), lost=lost)
     live = live_of(
-        settings, cast("Target", target), wiring.emulator_of(settings), now=lambda: datetime.now(UTC) + later
+        settings, cast("Target", target), bootstrap.emulator_of(settings), now=lambda: datetime.now(UTC) + later
     )
     checks: list[Check] = [CATALOG[name] for name in names or CATALOG]
     return verify(live, checks), target.asked

@@ -13,7 +13,7 @@ import certifi
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from patient_api.api.routes import ROUTES, find
+from patient_api.contract.routes import ROUTES, find
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import parse
 from patient_api.fhir.profile import validate

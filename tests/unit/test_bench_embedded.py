@@ -28,7 +28,7 @@ from bench.processes.prober import serving
 from bench.processtree import ProcessTimes, cpu_seconds, memory_megabytes, parse_pss, parse_stat, ticks_by_role
 from bench.running import BenchError
 
-from healthcare_dr.emulator.fixes import dynamodb_expressions
+from healthcare_dr.emulator.patches import dynamodb_expressions
 
 ROOTS = {"services": 10, "edge": 20}
 

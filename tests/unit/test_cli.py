@@ -16,7 +16,7 @@ from bench.ports import free_port
 
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
-from healthcare_dr.cli.frame import TargetName, err, report
+from healthcare_dr.cli.common import TargetName, err, report
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.progress import LiveProgress

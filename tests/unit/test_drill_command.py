@@ -8,9 +8,9 @@ import pytest
 
 from healthcare_dr.cli.drill import _print
 from healthcare_dr.emulator import Emulator
-from healthcare_dr.emulator.conditions import Conditions, DoorFault, change, play, read
-from healthcare_dr.ops.drill.model import Promise
-from healthcare_dr.ops.drill.record import Entry, write
+from healthcare_dr.emulator.fault_state import Conditions, DoorFault, change, play, read
+from healthcare_dr.ops.drill.fault_journal import Entry, write
+from healthcare_dr.ops.drill.journal import Promise
 from unit.command import Run, only_line
 from unit.ops.drill.report.made_up import journal
 

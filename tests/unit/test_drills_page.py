@@ -17,8 +17,7 @@ from typer.testing import CliRunner, Result
 from healthcare_dr.cli import app
 from healthcare_dr.cli.drill import EXIT_CODES
 from healthcare_dr.ops.drill import experiment
-from healthcare_dr.ops.drill.journal import Outcome
-from healthcare_dr.ops.drill.model import Milestones
+from healthcare_dr.ops.drill.journal import Milestones, Outcome
 from unit.ops.drill.report.made_up import journal
 
 PAGE = tool.PAGE.read_text(encoding="utf-8")

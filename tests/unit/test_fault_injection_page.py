@@ -6,11 +6,11 @@ from typing import get_args
 
 import jmespath  # type: ignore[import-untyped]
 
-from healthcare_dr.infra.fault_plan import MANAGED, MINUTES, STOP_ALARM, TEMPLATES
-from healthcare_dr.ops.drill.api_faults import POLICY
+from healthcare_dr.infra.fault_injection import MANAGED, MINUTES, STOP_ALARM, TEMPLATES
+from healthcare_dr.ops.drill.capabilities import PLAYABLE_ON_AWS, UNPLAYABLE_ON_AWS
 from healthcare_dr.ops.drill.experiment import FaultName
-from healthcare_dr.ops.drill.fis import ORDER
-from healthcare_dr.ops.drill.playable import PLAYABLE_ON_AWS, UNPLAYABLE_ON_AWS
+from healthcare_dr.ops.drill.faults.api import POLICY
+from healthcare_dr.ops.drill.faults.fis import ORDER
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fault-injection.md").read_text(encoding="utf-8")
 

@@ -20,7 +20,7 @@ from healthcare_dr.infra.package import LOCK, SOURCE, Package, build
 CALL = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-from patient_api.handler import handler
+from patient_api.handlers.api import handler
 import patient_api
 def call(method, path):
     return handler({
@@ -102,7 +102,9 @@ def test_entries_carry_nothing_of_the_machine(package: Package) -> None:
 
 def test_what_is_in_the_zip_and_what_is_not(package: Package) -> None:
     held = names(package)
-    assert {"patient_api/handler.py", "patient_api/fhir/profile/compiled/patient.json", "jsonpatch.py"} <= set(held)
+    assert {"patient_api/handlers/api.py", "patient_api/fhir/profile/compiled/patient.json", "jsonpatch.py"} <= set(
+        held
+    )
     assert {name.split("/")[0].split("-")[0] for name in held} == {
         "jsonpatch",
         "jsonpatch.py",

@@ -9,16 +9,15 @@ from typing import Annotated
 import typer
 
 from healthcare_dr import __version__
-from healthcare_dr.cli.clients import seed, token
+from healthcare_dr.cli.common import command, complete, session
 from healthcare_dr.cli.conflicts import conflicts
+from healthcare_dr.cli.drain import drain, restore
 from healthcare_dr.cli.drill import drill
 from healthcare_dr.cli.embedded import down, up
-from healthcare_dr.cli.frame import command, complete, session
-from healthcare_dr.cli.reports import outputs, status
+from healthcare_dr.cli.seed import seed, token
 from healthcare_dr.cli.slo import slo
-from healthcare_dr.cli.stacks import deploy, destroy, plan
-from healthcare_dr.cli.synthesize import synth
-from healthcare_dr.cli.traffic import drain, restore
+from healthcare_dr.cli.stacks import deploy, destroy, plan, synth
+from healthcare_dr.cli.status import outputs, status
 from healthcare_dr.cli.verify import verify
 
 __all__ = ["app", "command", "main", "session"]

@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, err, report
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, report
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops import wiring
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.settings import load_settings
 
 
@@ -20,10 +20,10 @@ def conflicts(target: TargetOption = TargetName.EMBEDDED, as_json: JsonOption = 
     from healthcare_dr.ops.conflicts import read_conflicts  # botocore is slow to import
 
     settings = load_settings()
-    chosen = wiring.target_of(settings, target)
+    chosen = bootstrap.target_of(settings, target)
     if target is TargetName.AWS:
         chosen.preflight()
-    elif not wiring.emulator_of(settings).running():
+    elif not bootstrap.emulator_of(settings).running():
         raise DeploymentError("the embedded AWS does not run: start it with `hdr up`")
     clients = {region: chosen.client("dynamodb", region) for region in settings.regions}
     found = read_conflicts(clients, table=Names(settings.environment_suffix).records_table)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, err, out, report, session
-from healthcare_dr.ops import wiring
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, out, report, session
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.session import Session
 from healthcare_dr.settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.drill.experiment import Experiment
     from healthcare_dr.ops.drill.journal import Journal
-    from healthcare_dr.ops.drill.runner import Drill
+    from healthcare_dr.ops.drill.run import Drill
 
 EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3, "inconclusive": 4}
 UNDOING = "Undoing what the drill has broken first; should that hang, kill it, and run `hdr drill heal`"
@@ -82,13 +82,13 @@ def _list(*, as_json: bool) -> None:
 
 
 def _heal(target: TargetName, *, as_json: bool) -> None:
-    with session() as at_work, wiring.claim_of(at_work.settings, target, drills=True):
+    with session() as at_work, bootstrap.claim_of(at_work.settings, target, drills=True):
         if target is TargetName.AWS:
-            from healthcare_dr.ops.drill.assembly_aws import heal_aws
+            from healthcare_dr.ops.drill.bootstrap import heal_aws
 
             healed = heal_aws(at_work.settings, progress=at_work.progress)
         else:
-            from healthcare_dr.ops.drill.assembly import heal
+            from healthcare_dr.ops.drill.bootstrap import heal
 
             healed = heal(at_work.settings)
     if as_json:
@@ -100,8 +100,8 @@ def _heal(target: TargetName, *, as_json: bool) -> None:
 def _play(
     experiment: str, time_scale: float, rate: float | None, target: TargetName, *, yes: bool, as_json: bool
 ) -> None:
+    from healthcare_dr.ops.drill.capabilities import refuse_unplayable
     from healthcare_dr.ops.drill.experiment import load
-    from healthcare_dr.ops.drill.playable import refuse_unplayable
     from healthcare_dr.ops.drill.report import write_report
 
     # A secret: no setting, nothing for the command line, and nothing for other programs either.
@@ -114,7 +114,7 @@ def _play(
         settings = at_work.settings
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         with (
-            wiring.claim_of(settings, target, drills=True),
+            bootstrap.claim_of(settings, target, drills=True),
             _assembled(at_work, played, time_scale, target, token=token, yes=yes) as drilled,
         ):
             journal = drilled.run()
@@ -139,13 +139,18 @@ def _assembled(
     settings, progress = at_work.settings, at_work.progress
     held = partial(at_work.interrupts.held, UNDOING)
     if target is TargetName.AWS:
-        from healthcare_dr.ops.drill.assembly_aws import assembled_aws
-        from healthcare_dr.ops.drill.consent import asking
+        from healthcare_dr.ops.confirm import asking_before_drill
+        from healthcare_dr.ops.drill.bootstrap import assembled_aws
 
         return assembled_aws(
-            settings, played, token=token, consent=asking(err, progress, yes=yes), progress=progress, held=held
+            settings,
+            played,
+            token=token,
+            consent=asking_before_drill(err, progress, yes=yes),
+            progress=progress,
+            held=held,
         )
-    from healthcare_dr.ops.drill.assembly import assembled
+    from healthcare_dr.ops.drill.bootstrap import assembled
 
     return assembled(settings, played, time_scale=time_scale, progress=progress, held=held)
 

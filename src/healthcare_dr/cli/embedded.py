@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, finish, out, report, session
-from healthcare_dr.ops import wiring
+from healthcare_dr.cli.common import JsonOption, finish, out, report, session
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.tables import print_done, print_status, summary_lines
 
 # Those that curl reads for an https:// address.
@@ -27,8 +27,8 @@ def up(as_json: JsonOption = False) -> None:
     with session() as at_work:
         settings = at_work.settings
         done = at_work.lifecycle().up()
-        status = wiring.status_of(settings, wiring.target_of(settings, "embedded"))
-        certificate = wiring.emulator_of(settings).certificate
+        status = bootstrap.status_of(settings, bootstrap.target_of(settings, "embedded"))
+        certificate = bootstrap.emulator_of(settings).certificate
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         report(

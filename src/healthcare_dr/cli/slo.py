@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, out, report
+from healthcare_dr.cli.common import JsonOption, out, report
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.settings import Settings, load_settings
 
@@ -43,7 +43,7 @@ def slo(
     from healthcare_dr.ops.slo.assessment import PERCENT, assess
     from healthcare_dr.ops.slo.assumptions import Overrides, assignments, overrides
     from healthcare_dr.ops.slo.figure import figure as drawn
-    from healthcare_dr.ops.slo.tables import print_assessment
+    from healthcare_dr.ops.slo.report import print_assessment
 
     settings = load_settings()
     stated = Overrides() if inputs is None else overrides(inputs)
@@ -74,8 +74,7 @@ def _assumptions(settings: Settings, stated: "Overrides", assigned: dict[str, fl
 
 
 def _measured(settings: Settings, drills: Path | None, seconds: list[float], stated: "Overrides") -> "Measured":
-    from healthcare_dr.ops.slo.journals import of_journals
-    from healthcare_dr.ops.slo.measured import given, of_trials
+    from healthcare_dr.ops.slo.measured import given, of_journals, of_trials
 
     if seconds and drills is not None:
         raise SettingsError("--recovery-seconds and --drills exclude each other: give one of them")

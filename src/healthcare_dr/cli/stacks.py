@@ -1,4 +1,7 @@
-"""`hdr plan`, `hdr deploy`, `hdr destroy`: the three stacks on either target."""
+"""`hdr plan`, `hdr deploy`, `hdr destroy`: the three stacks on either target.
+
+[MERGED] `hdr synth`: the description of the infrastructure, as Terraform reads it.
+"""
 
 import time
 from dataclasses import asdict
@@ -7,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, err, finish, out, report, session
-from healthcare_dr.ops import wiring
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, finish, out, report, session
+from healthcare_dr.naming import STACKS
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.confirm import approved, asking
 from healthcare_dr.ops.deploy import Confirm
 from healthcare_dr.ops.plans import prepare_folder, write_plans
 from healthcare_dr.ops.session import Session
-from healthcare_dr.ops.tables import print_plans
+from healthcare_dr.ops.synthesis import synthesize
+from healthcare_dr.ops.tables import print_outputs, print_plans
 
 ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Do not ask before AWS is changed.")]
 
@@ -26,7 +31,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what `hdr deploy` would change; nothing is changed."""
-    with session() as at_work, wiring.claim_of(at_work.settings, target):
+    with session() as at_work, bootstrap.claim_of(at_work.settings, target):
         if plans_to is not None:
             prepare_folder(plans_to)
         deployment = at_work.deployment(target)
@@ -44,7 +49,7 @@ def deploy(
 ) -> None:
     """Bring all three stacks to what is described. On AWS it shows the plan and asks first."""
     began = time.monotonic()
-    with session() as at_work, wiring.claim_of(at_work.settings, target):
+    with session() as at_work, bootstrap.claim_of(at_work.settings, target):
         confirm = _confirmation(at_work, target, auto_approve=auto_approve)
         changes = at_work.deployment(target).deploy(confirm)
     finish(changes, began, as_json=as_json)
@@ -55,7 +60,7 @@ def destroy(
 ) -> None:
     """Remove everything that was deployed. On AWS it shows the plan and asks first."""
     began = time.monotonic()
-    with session() as at_work, wiring.claim_of(at_work.settings, target):
+    with session() as at_work, bootstrap.claim_of(at_work.settings, target):
         confirm = _confirmation(at_work, target, auto_approve=auto_approve)
         changes = at_work.deployment(target).destroy(confirm)
     finish(changes, began, as_json=as_json)
@@ -65,3 +70,22 @@ def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -
     if target is TargetName.EMBEDDED:
         return approved
     return asking(err, at_work.progress, auto_approve=auto_approve)
+
+
+def synth(
+    outdir: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("cdktf.out"),
+    validate: Annotated[bool, typer.Option("--validate", help="Also run `terraform validate` on all three.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the Terraform JSON of the three stacks, and check it against the platform's rules."""
+    with session() as at_work:
+        at_work.progress.say("Synthesizing the three stacks")
+        synthesize(at_work.settings, outdir)
+        if validate:
+            with bootstrap.claim_of(at_work.settings, "embedded"):
+                at_work.deployment("embedded").validate()
+    files = {stack: str(outdir / "stacks" / stack / "cdk.tf.json") for stack in STACKS}
+    if as_json:
+        report(files)
+    else:
+        print_outputs(out, files)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healthcare_dr.cli.frame import JsonOption, TargetName, TargetOption, out, report, session
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, out, report, session
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops import wiring
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.ports import Progress, Target
 
 if TYPE_CHECKING:
-    from healthcare_dr.ops.verify.model import Verification
+    from healthcare_dr.ops.verify.check import Verification
 
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Only this check; may be given again.")]
 
@@ -20,17 +20,17 @@ def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, 
 
     Exits with 1 unless it would: what cannot be asked is not ready either. docs/verify.md explains every check.
     """
-    from healthcare_dr.ops.verify.assembly import live_of  # botocore is slow to import
     from healthcare_dr.ops.verify.catalog import chosen
-    from healthcare_dr.ops.verify.rounds import verify as ask_all
+    from healthcare_dr.ops.verify.live_target import live_of  # botocore is slow to import
+    from healthcare_dr.ops.verify.runner import verify as ask_all
 
     checks = chosen(only)
     with session() as at_work:
         settings, progress = at_work.settings, at_work.progress
-        there = wiring.target_of(settings, target)
+        there = bootstrap.target_of(settings, target)
         if target is TargetName.AWS:
             _preflight(there, progress)
-        live = live_of(settings, there, wiring.emulator_of(settings) if target is TargetName.EMBEDDED else None)
+        live = live_of(settings, there, bootstrap.emulator_of(settings) if target is TargetName.EMBEDDED else None)
         progress.say(f"Asking {len(checks)} questions of {' and '.join(settings.regions)}; nothing is changed")
         progress.begin("verify", "asking")
         done = ask_all(
@@ -58,7 +58,7 @@ def _preflight(there: Target, progress: Progress) -> None:
 
 
 def _show(done: "Verification", *, as_json: bool) -> None:
-    from healthcare_dr.ops.verify.table import print_verification
+    from healthcare_dr.ops.verify.report import print_verification
 
     if as_json:
         report(done.document())

@@ -24,11 +24,11 @@ def main() -> int:
     ports = Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions))
     # Each imports what the other does without.
     if arguments.kind == "services":
-        from healthcare_dr.emulator.services import services
+        from healthcare_dr.emulator.services.server import services
 
         serve = services(fixed=not arguments.unfixed)
     else:
-        from healthcare_dr.emulator.edge import serve
+        from healthcare_dr.emulator.edge_proxy.server import serve
     try:
         run(arguments.kind, Layout(arguments.home), ports, owner=arguments.ends_with, serve=serve)
     except HealthcareDrError as error:

@@ -10,22 +10,22 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from healthcare_dr.emulator import checks as health_checks
-from healthcare_dr.emulator import conditions
-from healthcare_dr.emulator.asking import SECRET_HEADER
+from healthcare_dr.emulator import check_status as health_checks
+from healthcare_dr.emulator import fault_state
+from healthcare_dr.emulator.admin_client import SECRET_HEADER
 from healthcare_dr.emulator.called_address import API_PATH
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import make_secrets, root_secret
-from healthcare_dr.emulator.free import refuse_taken
 from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, held
+from healthcare_dr.emulator.port_check import refuse_taken
 from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
-from healthcare_dr.emulator.replication import pending as replication_pending
+from healthcare_dr.emulator.replication import queue as replication_pending
 from healthcare_dr.emulator.replication import settings as replication_settings
 from healthcare_dr.emulator.route53.model import CheckStatus
-from healthcare_dr.emulator.tokens import load_key, sign
+from healthcare_dr.emulator.token_issuer import load_key, sign
 from healthcare_dr.errors import EmulatorError
 
 # A process that runs writes its id and ports within moments.
@@ -192,7 +192,7 @@ class Emulator:
         """
         return health_checks.ask(self._layout, self._ports) if self._lives("edge") else {}
 
-    def play(self, region: str, fault: conditions.Fault, *, hosts: Collection[str] = ()) -> None:
+    def play(self, region: str, fault: fault_state.Fault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
 
         `hosts` are the names whose clients meet it; without any, all do.
@@ -202,12 +202,12 @@ class Emulator:
         """
         self._refuse_other_regions(region)
         self._layout.make()
-        played = conditions.DoorFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        conditions.play(self._layout.conditions, region, played, hosts=hosts)
+        played = fault_state.DoorFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
+        fault_state.play(self._layout.conditions, region, played, hosts=hosts)
 
     def time_scale(self) -> float:
         """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
-        return conditions.read(self._layout.conditions).time_scale
+        return fault_state.read(self._layout.conditions).time_scale
 
     def set_time_scale(self, scale: float) -> None:
         """Set it, from 1 (real time) to 20; a new process begins in real time.
@@ -216,15 +216,15 @@ class Emulator:
             EmulatorError: it is out of range.
         """
         self._layout.make()
-        conditions.change(self._layout.conditions, time_scale=scale)
+        fault_state.change(self._layout.conditions, time_scale=scale)
 
-    def refuse_control_planes(self, *, refused: bool, environment: str = conditions.EVERYBODY) -> None:
+    def refuse_control_planes(self, *, refused: bool, environment: str = fault_state.EVERYBODY) -> None:
         """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more.
 
         With the suffix of an `environment`, those that work for another one are not refused (see `control_planes`).
         """
         self._layout.make()
-        conditions.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
+        fault_state.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
 
     def pass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""

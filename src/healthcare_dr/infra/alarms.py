@@ -1,15 +1,330 @@
-"""What has to wake somebody, in the region where it happens."""
+"""What has to wake somebody, in the region where it happens.
 
-from collections.abc import Sequence
+[MERGED] Which metrics tell of trouble in a region, and from what value on.
+Which metrics tell of trouble with the other region.
+
+This region's sentinel publishes them here: what tells of a region's loss must not be lost with it (trap 22).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 
-from healthcare_dr.infra.alarm_rules import ALARMING, BELOW, Rule, Watched, integrity, recovery_point, serving
-from healthcare_dr.infra.peer_rules import peer
-from healthcare_dr.infra.site import Site
-from healthcare_dr.infra.traffic import Health
+from healthcare_dr.infra.api import ALIAS, PATIENT_API
+from healthcare_dr.infra.dns import Health
+from healthcare_dr.infra.documents import RULE_ID
+from healthcare_dr.infra.functions import CONFIRMATION, INTERVAL_SECONDS, RECONCILIATION, SENTINEL, Shape
+from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.tables import RECORD_INDEX, UPDATE_INDEX
+
+STUCK_MINUTES = 5
+PENDING_SECONDS = 60
+ITERATOR_AGE_MS = 60_000
+OWN_METRICS = "HealthcareDR"
+INDEXES = (UPDATE_INDEX, RECORD_INDEX)
+ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
+CALM, ALARMING = "notBreaching", "breaching"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One alarm: what it watches, when it fires, and what silence means."""
+
+    name: str
+    why: str
+    namespace: str
+    metric: str
+    dimensions: Mapping[str, str]
+    threshold: float
+    statistic: str = "Sum"
+    comparison: str = ABOVE
+    periods: int = 1
+    silence: str = CALM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What a region's alarms look at: its HTTP API and the names of its functions."""
+
+    api_id: str
+    api: str
+    confirmation: str
+    reconciliation: str
+    sentinel: str
+
+
+def service(shape: Shape) -> dict[str, str]:
+    """Under which dimension a function publishes its own metrics."""
+    return {"service": shape.name}
+
+
+def serving(site: Site, watched: Watched) -> list[Rule]:
+    """What tells that the region does not serve as it should."""
+    lambda_of = {"FunctionName": watched.api, "Resource": f"{watched.api}:{ALIAS}"}
+    api = {"ApiId": watched.api_id}
+    return [
+        Rule(
+            name="endpoint-unhealthy",
+            why="The region's own health endpoint says no, or nothing at all",
+            namespace=OWN_METRICS,
+            metric="Healthy",
+            dimensions=service(PATIENT_API),
+            statistic="Minimum",
+            comparison=BELOW,
+            threshold=1,
+            periods=2,
+            silence=ALARMING,
+        ),
+        Rule(
+            name="api-errors",
+            why="The share of requests answered with 5xx is too high",
+            namespace="AWS/ApiGateway",
+            metric="5xx",
+            dimensions=api,
+            statistic="Average",
+            threshold=site.settings.api_error_percent / 100,
+        ),
+        Rule(
+            name="api-latency",
+            why="One request in a hundred is too slow",
+            namespace="AWS/ApiGateway",
+            metric="Latency",
+            dimensions=api,
+            statistic="p99",
+            threshold=site.settings.latency_p99_ms,
+            periods=3,
+        ),
+        Rule(
+            name="function-errors",
+            why="The function ends in errors of its own",
+            namespace="AWS/Lambda",
+            metric="Errors",
+            dimensions=lambda_of,
+            threshold=0,
+        ),
+        Rule(
+            name="function-throttles",
+            why="Lambda refuses calls: concurrency does not carry the load, perhaps that of both regions",
+            namespace="AWS/Lambda",
+            metric="Throttles",
+            dimensions=lambda_of,
+            threshold=0,
+        ),
+        Rule(
+            name="key-failures",
+            why="The customer managed key refuses to encrypt or decrypt",
+            namespace=OWN_METRICS,
+            metric="KeyFailures",
+            dimensions=service(PATIENT_API),
+            threshold=0,
+        ),
+        *(
+            Rule(
+                name=f"{table}-{direction.lower()}-throttles",
+                why=f"DynamoDB throttles {direction.lower()}s of the {table} table",
+                namespace="AWS/DynamoDB",
+                metric=f"{direction}ThrottleEvents",
+                dimensions={"TableName": name},
+                threshold=0,
+            )
+            for table, name in _tables(site).items()
+            for direction in ("Read", "Write")
+        ),
+        *(
+            Rule(
+                name=f"{table}-index-throttles",
+                why=f"DynamoDB throttles writes to the index of the {table} table, and with it the table's",
+                namespace="AWS/DynamoDB",
+                metric="WriteThrottleEvents",
+                dimensions={"TableName": name, "GlobalSecondaryIndexName": index},
+                threshold=0,
+            )
+            for (table, name), index in zip(_tables(site).items(), INDEXES, strict=True)
+        ),
+    ]
+
+
+def recovery_point(site: Site) -> list[Rule]:
+    """What tells that the region holds data that its peer does not have yet."""
+    outward = _documents(site.documents_bucket, site.peer_documents_bucket)
+    inward = _documents(site.peer_documents_bucket, site.documents_bucket)
+    return [
+        *(
+            Rule(
+                name=f"{table}-replication-lag",
+                why=f"Writes to the {table} table reach {site.peer_region} later than the recovery point allows",
+                namespace="AWS/DynamoDB",
+                metric="ReplicationLatency",
+                # Published where the write happened, one series for each receiving region (trap 7).
+                dimensions={"TableName": name, "ReceivingRegion": site.peer_region},
+                statistic="Maximum",
+                threshold=site.settings.replication_lag_seconds * 1000,
+            )
+            for table, name in _tables(site).items()
+        ),
+        # Measured here, every minute; DynamoDB's own metric is silent while nothing is written, and with its region.
+        # That nothing arrives at all is told by the age of the heartbeat.
+        Rule(
+            name="heartbeat-replication-lag",
+            why=f"Heartbeats of {site.peer_region} arrive later than the recovery point allows, and so do its records",
+            namespace=OWN_METRICS,
+            metric="ReplicationLag",
+            dimensions=service(SENTINEL),
+            statistic="Maximum",
+            threshold=site.settings.replication_lag_seconds,
+        ),
+        Rule(
+            name="documents-failed",
+            why=f"A document could not be replicated to {site.peer_region}",
+            namespace="AWS/S3",
+            metric="OperationsFailedReplication",
+            dimensions=outward,
+            threshold=0,
+        ),
+        # S3 publishes latency and backlog where the copies arrive, so each region watches what comes to it.
+        Rule(
+            name="documents-replication-lag",
+            why=f"Documents of {site.peer_region} arrive later than the recovery point allows",
+            namespace="AWS/S3",
+            metric="ReplicationLatency",
+            dimensions=inward,
+            statistic="Maximum",
+            threshold=site.settings.replication_lag_seconds,
+        ),
+        Rule(
+            name="documents-stuck",
+            why=f"Documents of {site.peer_region} have been waiting for {STUCK_MINUTES} minutes",
+            namespace="AWS/S3",
+            metric="OperationsPendingReplication",
+            dimensions=inward,
+            statistic="Minimum",
+            threshold=0,
+            periods=STUCK_MINUTES,
+        ),
+        Rule(
+            name="documents-pending",
+            why="A document is not final a minute after its upload, or nobody looks any more",
+            namespace=OWN_METRICS,
+            metric="PendingSeconds",
+            dimensions=service(CONFIRMATION),
+            statistic="Maximum",
+            threshold=PENDING_SECONDS,
+            periods=2,
+            # The sweep reports every minute, 0 when nothing waits.
+            silence=ALARMING,
+        ),
+    ]
+
+
+def integrity(watched: Watched) -> list[Rule]:
+    """What tells that data of the region needs a look: it is kept, but not yet what it should be."""
+    return [
+        Rule(
+            name="conflicts",
+            why="Both regions wrote the same record at once: both versions are kept, the newest one is served",
+            namespace=OWN_METRICS,
+            metric="Conflicts",
+            dimensions=service(RECONCILIATION),
+            threshold=0,
+        ),
+        Rule(
+            name="tampered-items",
+            why="An item that never changes was replaced or removed, around the API or by a faulty release of it:"
+            " the function's log names it, point-in-time recovery holds what it was",
+            namespace=OWN_METRICS,
+            metric="TamperedItems",
+            dimensions=service(RECONCILIATION),
+            threshold=0,
+        ),
+        Rule(
+            name="documents-quarantined",
+            why="A document's bytes are not what was announced; nobody can download it",
+            namespace=OWN_METRICS,
+            metric="DocumentsQuarantined",
+            dimensions=service(CONFIRMATION),
+            threshold=0,
+        ),
+        *(
+            Rule(
+                name=f"{shape.name}-errors",
+                why=f"The {shape.name} function ends in errors of its own",
+                namespace="AWS/Lambda",
+                metric="Errors",
+                dimensions={"FunctionName": function},
+                threshold=0,
+            )
+            for shape, function in ((CONFIRMATION, watched.confirmation), (RECONCILIATION, watched.reconciliation))
+        ),
+        Rule(
+            name="reconciliation-lag",
+            why="Writes wait longer for reconciliation than the recovery point allows; after 24 hours it misses them",
+            namespace="AWS/Lambda",
+            metric="IteratorAge",
+            dimensions={"FunctionName": watched.reconciliation},
+            statistic="Maximum",
+            threshold=ITERATOR_AGE_MS,
+        ),
+    ]
+
+
+def _tables(site: Site) -> dict[str, str]:
+    return {"records": site.names.records_table, "audit": site.names.audit_table}
+
+
+def _documents(source: str, target: str) -> dict[str, str]:
+    return {"SourceBucket": source, "DestinationBucket": target, "RuleId": RULE_ID}
+
+
+def peer(site: Site, watched: Watched) -> list[Rule]:
+    """What tells that the peer is in trouble, or that nobody looks after it any more."""
+    own = service(SENTINEL)
+    return [
+        Rule(
+            name="peer-unhealthy",
+            why=f"The health endpoint of {site.peer_region} says no to {site.region}, or nothing at all",
+            namespace=OWN_METRICS,
+            metric="PeerHealthy",
+            dimensions=own,
+            statistic="Minimum",
+            comparison=BELOW,
+            threshold=1,
+            silence=ALARMING,
+        ),
+        Rule(
+            name="peer-heartbeat-age",
+            why=f"{site.peer_region} gives no sign of life, or replication does not bring it",
+            namespace=OWN_METRICS,
+            metric="HeartbeatAge",
+            dimensions=own,
+            statistic="Maximum",
+            # It may just be about to write the next one.
+            threshold=INTERVAL_SECONDS + site.settings.replication_lag_seconds,
+            silence=ALARMING,
+        ),
+        Rule(
+            name="sentinel-silent",
+            why=f"The sentinel of {site.region} wrote no heartbeat, or does not run: {site.peer_region} is not watched",
+            namespace=OWN_METRICS,
+            metric="HeartbeatWritten",
+            dimensions=own,
+            statistic="Minimum",
+            comparison=BELOW,
+            threshold=1,
+            silence=ALARMING,
+        ),
+        Rule(
+            name=f"{SENTINEL.name}-errors",
+            why=f"The {SENTINEL.name} function ends in errors of its own",
+            namespace="AWS/Lambda",
+            metric="Errors",
+            dimensions={"FunctionName": watched.sentinel},
+            threshold=0,
+        ),
+    ]
+
 
 PERIOD_SECONDS = 60
 

@@ -1,24 +1,204 @@
-"""The patient API of a region: the function behind an HTTP API with an endpoint of its own."""
+"""The patient API of a region: the function behind an HTTP API with an endpoint of its own.
 
-from collections.abc import Sequence
+[MERGED] The HTTP API of a region: its routes, who may call them, and what is kept of each call.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cdktn import ITerraformDependable, TerraformStack
-from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api
+from cdktn import ITerraformDependable, TerraformStack, TerraformVariable
+from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api, Apigatewayv2ApiCorsConfiguration
+from cdktn_provider_aws.apigatewayv2_authorizer import (
+    Apigatewayv2Authorizer,
+    Apigatewayv2AuthorizerJwtConfiguration,
+)
 from cdktn_provider_aws.apigatewayv2_integration import Apigatewayv2Integration
+from cdktn_provider_aws.apigatewayv2_route import Apigatewayv2Route
+from cdktn_provider_aws.apigatewayv2_stage import (
+    Apigatewayv2Stage,
+    Apigatewayv2StageAccessLogSettings,
+    Apigatewayv2StageDefaultRouteSettings,
+)
+from cdktn_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.lambda_alias import LambdaAlias
 from cdktn_provider_aws.lambda_function import LambdaFunction
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 
-from healthcare_dr.infra.function import Asset, Shape, lambda_function
-from healthcare_dr.infra.gateway import ISSUER, cors, routes, stage
-from healthcare_dr.infra.site import Site
+from healthcare_dr.infra.functions import Asset, Shape, lambda_function
+from healthcare_dr.infra.region_context import Site
+
+# The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
+ISSUER = "${var.oidc_issuer}"
+ISSUER_GIVEN = 'var.oidc_issuer != ""'
+# Open: Route 53 signs nothing, and what the API can do and where tokens come from is public.
+_OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration")
+_AUTHENTICATED = (
+    "GET /fhir/{type}",
+    "POST /fhir/{type}",
+    "PUT /fhir/{type}",
+    "PATCH /fhir/{type}",
+    "DELETE /fhir/{type}",
+    "POST /fhir/{type}/_search",
+    "POST /fhir/{type}/{operation}",
+    "GET /fhir/{type}/{id}",
+    "PUT /fhir/{type}/{id}",
+    "PATCH /fhir/{type}/{id}",
+    "DELETE /fhir/{type}/{id}",
+    "POST /fhir/{type}/{id}/{operation}",
+    "GET /fhir/{type}/{id}/_history",
+    "GET /fhir/{type}/{id}/_history/{vid}",
+)
+
+
+def _with_heads(routes: Iterable[str]) -> tuple[str, ...]:
+    """Return the routes, and for each GET one for HEAD, which API Gateway does not count as a GET."""
+    given = tuple(routes)
+    return (*given, *(route.replace("GET", "HEAD", 1) for route in given if route.startswith("GET ")))
+
+
+# A browser asks without a token what it may send, and `$default` would refuse it
+# (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html).
+OPEN_ROUTES = (*_with_heads(_OPEN), "OPTIONS /{proxy+}")
+# Without scopes: the function decides what a token grants, and audits a refusal (decision 0027).
+AUTHENTICATED_ROUTES = _with_heads(_AUTHENTICATED)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+# What browsers send, and show to an application, only if it is listed. In lower case, as API Gateway keeps them.
+REQUEST_HEADERS = (
+    "accept", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "if-modified-since",
+    "if-none-exist", "if-none-match", "if-unmodified-since", "merges", "minimum-version", "prefer",
+)  # fmt: skip
+EXPOSED_HEADERS = (
+    "accept-encoding", "accept-patch", "allow", "apigw-requestid", "etag", "last-modified", "location", "retry-after",
+    "www-authenticate",
+)  # fmt: skip
+PREFLIGHT_SECONDS = 3600
+# Whatever has no route of its own.
+DEFAULT_ROUTE = "$default"
+# Neither path nor query: ids and search values are patient data, the route's pattern is not.
+ACCESS_LOG = {
+    "requestId": "$context.requestId",
+    "at": "$context.requestTime",
+    "routeKey": "$context.routeKey",
+    "status": "$context.status",
+    "responseLatency": "$context.responseLatency",
+    "integrationError": "$context.integrationErrorMessage",
+    "authorizerError": "$context.authorizer.error",
+    "sourceIp": "$context.identity.sourceIp",
+    "caller": "$context.identity.userArn",
+    "subject": "$context.authorizer.claims.sub",
+}
+# API Gateway reads a claim of another name as a path of names, or not at all.
+_LOGGED_CLAIM = re.compile(r"[A-Za-z0-9_]+")
+
+
+def cors(site: Site) -> Apigatewayv2ApiCorsConfiguration | None:
+    """What browser applications of the configured origins may do; None without such origins.
+
+    Without credentials: tokens are sent in a header, by the application itself.
+    """
+    if not site.settings.cors_origins:
+        return None
+    return Apigatewayv2ApiCorsConfiguration(
+        allow_origins=list(site.settings.cors_origins),
+        allow_methods=list(METHODS),
+        allow_headers=list(REQUEST_HEADERS),
+        expose_headers=list(EXPOSED_HEADERS),
+        max_age=PREFLIGHT_SECONDS,
+    )
+
+
+def routes(stack: TerraformStack, site: Site, http: Apigatewayv2Api, *, integration_id: str) -> None:
+    """Every route of the API: open ones, and those that demand a token or a signature."""
+    target = f"integrations/{integration_id}"
+    for route in OPEN_ROUTES:
+        Apigatewayv2Route(
+            stack, _route_id(route), api_id=http.id, route_key=route, target=target, authorization_type="NONE"
+        )
+    _authorizer(stack, site, http)
+    for route in (*AUTHENTICATED_ROUTES, DEFAULT_ROUTE):
+        Apigatewayv2Route(
+            stack,
+            _route_id(route),
+            api_id=http.id,
+            route_key=route,
+            target=target,
+            authorization_type=f'${{{ISSUER_GIVEN} ? "JWT" : "AWS_IAM"}}',
+            authorizer_id="${one(aws_apigatewayv2_authorizer.token_authorizer[*].id)}",
+        )
+
+
+def stage(stack: TerraformStack, site: Site, http: Apigatewayv2Api, key: KmsKey) -> None:
+    """The one stage of the API, with its access log and its limits."""
+    log_group = CloudwatchLogGroup(
+        stack,
+        "access_log_group",
+        name=site.names.log_group("access"),
+        retention_in_days=site.settings.audit_retention_days,
+        kms_key_id=key.arn,
+    )
+    Apigatewayv2Stage(
+        stack,
+        "patient_api_stage",
+        api_id=http.id,
+        name="$default",
+        auto_deploy=True,
+        access_log_settings=Apigatewayv2StageAccessLogSettings(
+            destination_arn=log_group.arn, format=json.dumps(_access_log(site))
+        ),
+        default_route_settings=Apigatewayv2StageDefaultRouteSettings(
+            throttling_rate_limit=site.settings.throttle_rate,
+            throttling_burst_limit=site.settings.throttle_burst,
+            detailed_metrics_enabled=True,
+        ),
+    )
+
+
+def _access_log(site: Site) -> dict[str, str]:
+    claim = site.settings.tenant_claim
+    return ACCESS_LOG | ({"tenant": f"$context.authorizer.claims.{claim}"} if _LOGGED_CLAIM.fullmatch(claim) else {})
+
+
+def _authorizer(stack: TerraformStack, site: Site, http: Apigatewayv2Api) -> None:
+    issuer = TerraformVariable(
+        stack,
+        "oidc_issuer",
+        type="string",
+        default=site.settings.oidc_issuer,
+        description="Issuer of the callers' tokens; when empty, callers sign with IAM credentials",
+    )
+    audience = TerraformVariable(
+        stack,
+        "oidc_audience",
+        type="string",
+        default=site.settings.oidc_audience,
+        description="Audience that a token must name",
+    )
+    authorizer = Apigatewayv2Authorizer(
+        stack,
+        "token_authorizer",
+        api_id=http.id,
+        name=site.names.of("tokens"),
+        authorizer_type="JWT",
+        identity_sources=["$request.header.Authorization"],
+        jwt_configuration=Apigatewayv2AuthorizerJwtConfiguration(
+            issuer=issuer.string_value, audience=[audience.string_value]
+        ),
+    )
+    authorizer.add_override("count", f"${{{ISSUER_GIVEN} ? 1 : 0}}")
+
+
+def _route_id(route_key: str) -> str:
+    words = "".join(character if character.isalnum() else " " for character in route_key).split()
+    return "_".join(["route", *words]).lower()
+
 
 PATIENT_API = Shape(
     name="patient-api",
-    handler="patient_api.handler.handler",
+    handler="patient_api.handlers.api.handler",
     description="FHIR API over patient records",
     memory_mb=3072,
     timeout_seconds=30,

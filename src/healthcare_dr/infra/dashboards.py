@@ -7,14 +7,12 @@ from typing import Any
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 
-from healthcare_dr.infra.alarm_rules import ITERATOR_AGE_MS, OWN_METRICS, PENDING_SECONDS, service
+from healthcare_dr.infra.alarms import ITERATOR_AGE_MS, OWN_METRICS, PENDING_SECONDS, service
 from healthcare_dr.infra.api import PATIENT_API
-from healthcare_dr.infra.function import Shape
-from healthcare_dr.infra.replication import RULE_ID
-from healthcare_dr.infra.sentinel import INTERVAL_SECONDS, SENTINEL
-from healthcare_dr.infra.site import Site
-from healthcare_dr.infra.traffic import Health
-from healthcare_dr.infra.workers import CONFIRMATION, RECONCILIATION
+from healthcare_dr.infra.dns import Health
+from healthcare_dr.infra.documents import RULE_ID
+from healthcare_dr.infra.functions import CONFIRMATION, INTERVAL_SECONDS, RECONCILIATION, SENTINEL, Shape
+from healthcare_dr.infra.region_context import Site
 
 ROUTE53_METRICS_REGION = "us-east-1"
 WIDTH, HEIGHT, COLUMNS = 8, 6, 3

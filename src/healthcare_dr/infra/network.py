@@ -2,24 +2,46 @@
 
 The Lambda functions use managed AWS services only and stay outside it (R2.5); the network is where data services that
 need one are placed, ready on both sides and peered.
+
+[MERGED] Security groups of a region, and the record of what its network carries.
+The private link between both VPCs: requester, accepter, and a route on each side.
 """
 
 from dataclasses import dataclass
 
 from cdktn import Fn, TerraformStack
+from cdktn_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
 from cdktn_provider_aws.data_aws_availability_zones import (
     DataAwsAvailabilityZones,
     DataAwsAvailabilityZonesFilter,
 )
+from cdktn_provider_aws.data_aws_route_table import DataAwsRouteTable
+from cdktn_provider_aws.data_aws_vpc import DataAwsVpc
+from cdktn_provider_aws.default_security_group import DefaultSecurityGroup
+from cdktn_provider_aws.flow_log import FlowLog
+from cdktn_provider_aws.iam_role import IamRole
+from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 from cdktn_provider_aws.internet_gateway import InternetGateway
+from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.route import Route
 from cdktn_provider_aws.route_table import RouteTable
 from cdktn_provider_aws.route_table_association import RouteTableAssociation
+from cdktn_provider_aws.security_group import SecurityGroup
 from cdktn_provider_aws.subnet import Subnet
 from cdktn_provider_aws.vpc import Vpc
 from cdktn_provider_aws.vpc_endpoint import VpcEndpoint
+from cdktn_provider_aws.vpc_peering_connection import VpcPeeringConnection
+from cdktn_provider_aws.vpc_peering_connection_accepter import VpcPeeringConnectionAccepterA
+from cdktn_provider_aws.vpc_peering_connection_options import (
+    VpcPeeringConnectionOptions,
+    VpcPeeringConnectionOptionsAccepter,
+    VpcPeeringConnectionOptionsRequester,
+)
+from cdktn_provider_aws.vpc_security_group_egress_rule import VpcSecurityGroupEgressRule
+from cdktn_provider_aws.vpc_security_group_ingress_rule import VpcSecurityGroupIngressRule
 
-from healthcare_dr.infra.site import Site
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.region_context import Site
 
 ZONES = 3
 ANYWHERE = "0.0.0.0/0"
@@ -105,3 +127,175 @@ def _subnets(stack: TerraformStack, site: Site, vpc: Vpc, tables: dict[str, Rout
             RouteTableAssociation(stack, f"{tier}_association_{number}", subnet_id=subnet.id, route_table_id=table.id)
             made.append(subnet)
     return tuple(made)
+
+
+HTTPS = 443
+
+
+def security_groups(stack: TerraformStack, site: Site, vpc: Vpc) -> dict[str, SecurityGroup]:
+    """Groups for Lambda and for data services that admit each other and the peer region, and nothing else."""
+    DefaultSecurityGroup(stack, "default_group", vpc_id=vpc.id, tags={"Name": site.names.of("closed", site.region)})
+    groups = {
+        name: SecurityGroup(
+            stack,
+            f"{name}_group",
+            name=site.names.of(f"{name}-group"),
+            description=description,
+            vpc_id=vpc.id,
+            tags={"Name": site.names.of(f"{name}-group", site.region)},
+        )
+        for name, description in (
+            ("lambda", "Lambda functions that need the network"),
+            ("data", "Data services that live in the network"),
+        )
+    }
+    for name, other in (("lambda", "data"), ("data", "lambda")):
+        _both_ways(stack, f"{name}_{other}", groups[name], f"{other} group", peer=groups[other])
+        _both_ways(stack, f"{name}_peer", groups[name], f"VPC of {site.peer_region}", cidr=str(site.peer_cidr))
+    return groups
+
+
+def _both_ways(
+    stack: TerraformStack,
+    name: str,
+    group: SecurityGroup,
+    whom: str,
+    *,
+    peer: SecurityGroup | None = None,
+    cidr: str | None = None,
+) -> None:
+    for rule, preposition in (
+        (VpcSecurityGroupIngressRule, "from"),
+        (VpcSecurityGroupEgressRule, "to"),
+    ):
+        rule(
+            stack,
+            f"{name}_{preposition}",
+            security_group_id=group.id,
+            description=f"HTTPS {preposition} the {whom}",
+            ip_protocol="tcp",
+            from_port=HTTPS,
+            to_port=HTTPS,
+            referenced_security_group_id=peer.id if peer else None,
+            cidr_ipv4=cidr,
+        )
+
+
+def flow_logs(stack: TerraformStack, site: Site, vpc: Vpc, key: KmsKey) -> None:
+    """Every flow of the VPC, encrypted, kept as long as the audit trail."""
+    group = CloudwatchLogGroup(
+        stack,
+        "flow_log_group",
+        name=site.names.log_group("flow"),
+        retention_in_days=site.settings.audit_retention_days,
+        kms_key_id=key.arn,
+    )
+    role = IamRole(
+        stack,
+        "flow_log_role",
+        name=site.names.of("flow-logs", site.region),
+        assume_role_policy=policy.trust_service("vpc-flow-logs.amazonaws.com", account=site.account),
+    )
+    IamRolePolicy(
+        stack,
+        "flow_log_policy",
+        name=site.names.of("flow-logs"),
+        role=role.name,
+        policy=policy.document(
+            policy.allow(
+                "WriteFlowLogs",
+                ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
+                (group.arn, f"{group.arn}:*"),
+            ),
+            policy.allow("FindLogGroups", ["logs:DescribeLogGroups"], site.regional_arn("logs", "log-group:*")),
+        ),
+    )
+    FlowLog(
+        stack,
+        "flow_log",
+        vpc_id=vpc.id,
+        traffic_type="ALL",
+        log_destination_type="cloud-watch-logs",
+        log_destination=group.arn,
+        iam_role_arn=role.arn,
+        max_aggregation_interval=60,
+        tags={"Name": site.names.of("flow", site.region)},
+    )
+
+
+TIERS = ("public", "private")
+
+
+@dataclass(frozen=True)
+class _Side:
+    vpc_id: str
+    route_table_ids: dict[str, str]
+
+
+def peer(stack: TerraformStack, sites: tuple[Site, Site]) -> None:
+    """Connect both VPCs, resolve each other's names to private addresses, and route both ways."""
+    requester, accepter = sites
+    near, far = _look_up(stack, requester), _look_up(stack, accepter)
+    name = requester.names.of("peering")
+    connection = VpcPeeringConnection(
+        stack,
+        "peering",
+        vpc_id=near.vpc_id,
+        peer_vpc_id=far.vpc_id,
+        peer_region=accepter.region,
+        auto_accept=False,
+        tags={"Name": name, "Side": "requester"},
+        provider=requester.provider,
+    )
+    accepted = VpcPeeringConnectionAccepterA(
+        stack,
+        "peering_accepter",
+        vpc_peering_connection_id=connection.id,
+        auto_accept=True,
+        tags={"Name": name, "Side": "accepter"},
+        provider=accepter.provider,
+    )
+    VpcPeeringConnectionOptions(
+        stack,
+        "peering_dns_requester",
+        vpc_peering_connection_id=accepted.id,
+        requester=VpcPeeringConnectionOptionsRequester(allow_remote_vpc_dns_resolution=True),
+        provider=requester.provider,
+    )
+    VpcPeeringConnectionOptions(
+        stack,
+        "peering_dns_accepter",
+        vpc_peering_connection_id=accepted.id,
+        accepter=VpcPeeringConnectionOptionsAccepter(allow_remote_vpc_dns_resolution=True),
+        provider=accepter.provider,
+    )
+    for site, side in ((requester, near), (accepter, far)):
+        for tier, table_id in side.route_table_ids.items():
+            Route(
+                stack,
+                f"peering_route_{site.role}_{tier}",
+                route_table_id=table_id,
+                destination_cidr_block=str(site.peer_cidr),
+                vpc_peering_connection_id=accepted.id,
+                provider=site.provider,
+            )
+
+
+def _look_up(stack: TerraformStack, site: Site) -> _Side:
+    vpc = DataAwsVpc(
+        stack,
+        f"vpc_{site.role}",
+        tags={"Name": site.names.of("vpc", site.region)},
+        provider=site.provider,
+    )
+    tables = {
+        tier: DataAwsRouteTable(
+            stack,
+            f"{tier}_routes_{site.role}",
+            vpc_id=vpc.id,
+            tags={"Name": site.names.of(f"{tier}-routes", site.region)},
+            provider=site.provider,
+        ).id
+        for tier in TIERS
+    }
+    return _Side(vpc_id=vpc.id, route_table_ids=tables)

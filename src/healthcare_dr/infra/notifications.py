@@ -7,7 +7,7 @@ from cdktn_provider_aws.sns_topic_policy import SnsTopicPolicy
 from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.site import Site
+from healthcare_dr.infra.region_context import Site
 
 PUBLISHERS = ("cloudwatch", "s3")
 

@@ -13,9 +13,9 @@ from cdktn_provider_aws.lambda_event_source_mapping import (
     LambdaEventSourceMappingFilterCriteriaFilter,
 )
 
-from healthcare_dr.infra.privileges import HEARTBEATS
-from healthcare_dr.infra.site import Site
-from healthcare_dr.infra.workers import RECONCILIATION
+from healthcare_dr.infra.functions import RECONCILIATION
+from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.roles import HEARTBEATS
 
 BATCH_SIZE = 100
 # Batches of one shard at a time. Reconciliation gives the same result in any order.

@@ -60,7 +60,7 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
         # Imported here, because importing them starts Node.
         from cdktn import App
 
-        from healthcare_dr.infra.function import FunctionCode
+        from healthcare_dr.infra.functions import FunctionCode
         from healthcare_dr.infra.lint import check
         from healthcare_dr.infra.stacks import GlobalStack, RegionalStack
 

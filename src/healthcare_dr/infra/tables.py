@@ -12,7 +12,7 @@ from cdktn_provider_aws.dynamodb_table import (
     DynamodbTableServerSideEncryption,
 )
 
-from healthcare_dr.infra.site import Site
+from healthcare_dr.infra.region_context import Site
 
 UPDATE_INDEX = "by-update"
 RECORD_INDEX = "by-record"

@@ -10,7 +10,7 @@ from cdktn_provider_aws.kms_key import KmsKey
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.buckets import secure_bucket
-from healthcare_dr.infra.site import Site
+from healthcare_dr.infra.region_context import Site
 
 CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
 

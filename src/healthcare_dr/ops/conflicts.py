@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX
+from healthcare_dr.ops.drain.preconditions import CONFLICTS, INDEX
 
 AT_A_TIME: Final = 8
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.probe import https_client
+from healthcare_dr.ops.http import https_client
 
 if TYPE_CHECKING:
     import httpx

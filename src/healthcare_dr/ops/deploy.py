@@ -6,23 +6,48 @@ and it goes first when all is destroyed.
 An unattended first deployment does not wait for whole regional stacks: the global stack is planned once
 the resources that it looks up exist, and applied once those that it refers to by name exist as well. Most of what is
 left of the regional stacks then is Terraform's provider waiting for S3 to settle.
+
+[MERGED] Runs the same step for several stacks at once.
 """
 
 import shutil
 import threading
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, STACKS
-from healthcare_dr.ops.parallel import side_by_side
 from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
 from healthcare_dr.ops.terraform.events import ChangeSummary, Event, ResourceEvent
 from healthcare_dr.ops.terraform.runner import Plan, Terraform, resource_events
 from healthcare_dr.ops.terraform.state import StackState, read_settled
 from healthcare_dr.ops.terraform.workspace import Workspace
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def side_by_side(step: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The results in the order of the items. A failure of one lets the others finish.
+
+    Raises:
+        Interrupted: when the operator ended any of them.
+        DeploymentError: with the text of each that failed.
+    """
+    with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
+        futures = [pool.submit(step, item) for item in items]
+    problems = [problem for future in futures if (problem := future.exception()) is not None]
+    for problem in problems:
+        if not isinstance(problem, DeploymentError):
+            raise problem
+    if problems:
+        raise DeploymentError("; ".join(str(problem) for problem in problems))
+    return [future.result() for future in futures]
+
 
 VERBS = {"create": "created", "delete": "destroyed", "update": "changed"}
 

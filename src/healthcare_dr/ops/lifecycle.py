@@ -9,9 +9,9 @@ from pathlib import Path
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS
-from healthcare_dr.ops.claim import ClaimedError, claimed
 from healthcare_dr.ops.demo import Demo, demonstrate
 from healthcare_dr.ops.deploy import Changes, Deployment
+from healthcare_dr.ops.lock import ClaimedError, claimed
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
 from healthcare_dr.ops.terraform.state import read_state
 from healthcare_dr.ops.terraform.workspace import Workspace, state_file

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops import wiring
+from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.deploy import Deployment
 from healthcare_dr.ops.lifecycle import Lifecycle
 from healthcare_dr.ops.ports import Progress
@@ -28,15 +28,15 @@ class Session:
 
     def deployment(self, name: str) -> Deployment:
         """What deploys to a target."""
-        target = wiring.target_of(self.settings, name)
-        return wiring.deployment_of(self.settings, target, progress=self.progress, interrupts=self.interrupts)
+        target = bootstrap.target_of(self.settings, name)
+        return bootstrap.deployment_of(self.settings, target, progress=self.progress, interrupts=self.interrupts)
 
     def lifecycle(self) -> Lifecycle:
         """What starts and stops the embedded AWS."""
         return Lifecycle(
-            emulator=wiring.emulator_of(self.settings),
-            target=wiring.target_of(self.settings, "embedded"),
-            root=wiring.environment_root(self.settings, "embedded"),
+            emulator=bootstrap.emulator_of(self.settings),
+            target=bootstrap.target_of(self.settings, "embedded"),
+            root=bootstrap.environment_root(self.settings, "embedded"),
             regions=self.settings.regions,
             audience=self.settings.oidc_audience,
             deployment=lambda: self.deployment("embedded"),

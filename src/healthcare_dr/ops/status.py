@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from healthcare_dr.naming import GLOBAL, STACKS, Names
+from healthcare_dr.ops.http import https_client
 from healthcare_dr.ops.ports import REGIONAL, Target
-from healthcare_dr.ops.probe import https_client
 from healthcare_dr.ops.terraform.state import StackState
 
 Health = Literal["healthy", "unhealthy", "unreachable", "not deployed"]

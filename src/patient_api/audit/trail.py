@@ -2,19 +2,28 @@
 
 Keys are spread over 16 partitions an hour, so that no writer waits for another's; by record they are found through the
 index `by-record`.
+
+[MERGED] Reading the audit trail, newest first: by the patients whose records were accessed, or hour by hour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final
 from uuid import uuid4
 from zlib import crc32
 
 from botocore.exceptions import ClientError
 
-from patient_api.audit.event import AuditEvent
 from patient_api.aws import DynamoDB
+from patient_api.aws_errors import translated
 from patient_api.clock import instant
-from patient_api.faults import translated
+from patient_api.contract.audit import Action, AuditEvent, Outcome
+from patient_api.errors import StorageFault
+from patient_api.store.model import PATIENT
 
 SHARDS: Final = 16
 
@@ -78,3 +87,88 @@ def _item(event: AuditEvent) -> dict[str, dict[str, str]]:
     }
     item = {name: {"S": text} for name, text in texts.items() if text is not None}
     return {**item, "status": {"N": str(int(event.status))}}
+
+
+RECORD_INDEX: Final = "by-record"
+
+Placed = tuple[str, AuditEvent]
+
+
+class AuditLog:
+    """The trail's table, `audit_logs`. A place in it is the sort key of an event, `<instant>#<id>`, or begins like one.
+
+    Every method raises StorageFault.
+    """
+
+    def __init__(self, *, client: DynamoDB, table: str, pool: ThreadPoolExecutor) -> None:
+        self._client = client
+        self._table = table
+        self._pool = pool
+
+    def of_patients(
+        self, tenant: str, patients: Sequence[str], *, low: str, before: str, limit: int
+    ) -> Sequence[Placed]:
+        """The newest events, at most `limit`, about any of the patients, from the place `low` to ahead of `before`."""
+        # `record` is a word of DynamoDB's own.
+        index = {"IndexName": RECORD_INDEX, "ExpressionAttributeNames": {"#record": "record"}}
+        records = [f"{tenant}#{PATIENT}/{patient}" for patient in patients]
+        return self._newest("#record = :partition", records, index, low, before, limit)
+
+    def of_hour(self, tenant: str, hour: str, *, low: str, before: str, limit: int) -> Sequence[Placed]:
+        """The newest events, at most `limit`, of an hour such as `2027-01-15T08`, as `of_patients`."""
+        shards = [f"{tenant}#{hour}#{number:02d}" for number in range(SHARDS)]
+        return self._newest("pk = :partition", shards, {"ConsistentRead": True}, low, before, limit)
+
+    def _newest(
+        self, equals: str, partitions: Sequence[str], how: Mapping[str, Any], low: str, before: str, limit: int
+    ) -> Sequence[Placed]:
+        if low >= before:
+            return []
+        read = partial(self._partition, equals, how, low, before, limit)
+        found = chain.from_iterable(self._pool.map(read, partitions) if len(partitions) > 1 else map(read, partitions))
+        return sorted(found, key=lambda placed: placed[0], reverse=True)[:limit]
+
+    def _partition(
+        self, equals: str, how: Mapping[str, Any], low: str, before: str, limit: int, partition: str
+    ) -> Sequence[Placed]:
+        with translated("Query"):
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression=f"{equals} AND sk BETWEEN :low AND :before",
+                ExpressionAttributeValues={
+                    ":partition": {"S": partition},
+                    ":low": {"S": low},
+                    ":before": {"S": before},
+                },
+                ScanIndexForward=False,
+                # BETWEEN takes the event at `before` along, if there is one.
+                Limit=limit + 1,
+                **how,
+            )
+        placed = [(item["sk"]["S"], event_in(item)) for item in answer["Items"]]
+        return [one for one in placed if one[0] < before][:limit]
+
+
+def event_in(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
+    """The event in an item of the trail. Raises StorageFault for what no function of ours has written."""
+    try:
+        text = {name: value["S"] for name, value in item.items() if "S" in value}
+        return AuditEvent(
+            id=text["event"],
+            at=datetime.fromisoformat(text["at"]),
+            tenant=text["tenant"],
+            subject=text["subject"],
+            action=Action(text["action"]),
+            interaction=text["interaction"],
+            record=text["record"].partition("#")[2],
+            outcome=Outcome(text["outcome"]),
+            status=HTTPStatus(int(item["status"]["N"])),
+            region=text["region"],
+            source_ip=text["source_ip"],
+            request_id=text["request_id"],
+            entity=text.get("entity"),
+            version=text.get("version"),
+            amends=text.get("amends"),
+        )
+    except (KeyError, ValueError):
+        raise StorageFault(operation="Read", code="UnreadableEvent") from None

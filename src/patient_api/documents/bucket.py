@@ -10,7 +10,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from patient_api.aws import S3
-from patient_api.faults import translated
+from patient_api.aws_errors import translated
 from patient_api.fhir.profile.document import Announced
 
 DOWNLOAD_SECONDS: Final = 300

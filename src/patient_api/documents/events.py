@@ -5,8 +5,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-from patient_api.audit.event import Action, AuditEvent, Outcome
 from patient_api.clock import Stamp
+from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.documents.reference import Document
 
 SUBJECT: Final = "system:document-confirmation"

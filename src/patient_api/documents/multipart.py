@@ -8,8 +8,8 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from patient_api.aws import S3
+from patient_api.aws_errors import translated
 from patient_api.documents.reference import Document
-from patient_api.faults import translated
 
 # 80 parts of this size hold the largest document, and their addresses are far from what Lambda may answer.
 PART_SIZE: Final = 64 * 1024 * 1024

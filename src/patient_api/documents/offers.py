@@ -10,8 +10,7 @@ from patient_api.documents.reference import Document, Resource, object_key
 from patient_api.documents.uploads import Uploads
 from patient_api.errors import ApiError, Conflict, NotYetHere, Unprocessable
 from patient_api.fhir.profile.document import Announced
-from patient_api.records.items import Marker, pending_shelf
-from patient_api.records.model import RecordKey
+from patient_api.store.model import Marker, RecordKey, pending_shelf
 
 
 class Offers:

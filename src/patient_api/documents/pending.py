@@ -10,12 +10,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from patient_api.aws import DynamoDB
+from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
 from patient_api.errors import StorageFault
-from patient_api.faults import translated
-from patient_api.records.index import UPDATE_INDEX
-from patient_api.records.items import PENDING, Marker, marker_item, pending_shelf, pk
-from patient_api.records.model import RecordKey
+from patient_api.store.index import UPDATE_INDEX
+from patient_api.store.model import PENDING, Marker, RecordKey, marker_item, pending_shelf, pk
 
 MOST: Final = 5000  # that one sweep looks at
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from patient_api.audit.event import Action, AuditEvent
 from patient_api.clock import Stamp
+from patient_api.contract.audit import Action, AuditEvent
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import UploadEnded
 from patient_api.documents.offers import Offers
@@ -38,14 +38,13 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
-from patient_api.exchange.bodies import no_parameters_in, resource_in
-from patient_api.exchange.preconditions import STALE, Preconditions
-from patient_api.exchange.repeats import Repeat, repeat_of
-from patient_api.exchange.request import Request
-from patient_api.exchange.tools import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
 from patient_api.fhir.codec import dump
-from patient_api.records.items import Marker, Token
-from patient_api.records.model import DOCUMENT, PATIENT, Method, RecordKey, Version, version_of
+from patient_api.http.idempotency import Repeat, repeat_of
+from patient_api.http.payload import no_parameters_in, resource_in
+from patient_api.http.preconditions import STALE, Preconditions
+from patient_api.http.request import Request
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
+from patient_api.store.model import DOCUMENT, PATIENT, Marker, Method, RecordKey, Token, Version, version_of
 
 _SUBJECT: Final = "DocumentReference.subject"
 

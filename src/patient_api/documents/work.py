@@ -10,8 +10,8 @@ from patient_api.documents.confirmation import Confirmation, Result, Verdict
 from patient_api.documents.pending import Pending
 from patient_api.documents.reference import record_of
 from patient_api.errors import StorageFault
-from patient_api.journal import Journal
-from patient_api.records.model import RecordKey
+from patient_api.logging import Journal
+from patient_api.store.model import RecordKey
 
 # A sweep ends before the next one begins, except for a document that is just being read or copied.
 SWEEP_SECONDS: Final = 50.0

@@ -1,4 +1,7 @@
-"""JSON Patch (RFC 6902) on a resource: within bounds, and never on what belongs to the server."""
+"""JSON Patch (RFC 6902) on a resource: within bounds, and never on what belongs to the server.
+
+[MERGED] JSON Merge Patch (RFC 7396) on a resource: never on what belongs to the server.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -124,3 +127,29 @@ def _weight(value: JsonValue, depth: int) -> int:
     if isinstance(value, dict):
         return 1 + sum(len(name) + _weight(item, depth + 1) for name, item in value.items())
     return 1 + sum(_weight(item, depth + 1) for item in value)
+
+
+_OF_THE_SERVER_MERGE_PATCH: Final = ("resourceType", "id", "meta")
+
+
+def merge(resource: dict[str, JsonValue], changes: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """`resource` with the changes merged into it; the resource passed in stays as it is.
+
+    The patch may repeat what belongs to the server, as clients do that send the members of a resource which they have
+    read. Raises Unprocessable when it changes any of that.
+    """
+    merged = _merged(resource, changes)
+    for name in _OF_THE_SERVER_MERGE_PATCH:
+        if merged.get(name) != resource.get(name):
+            raise Unprocessable("The patch changes the id, the meta or the type of the resource.")
+    return merged
+
+
+def _merged(target: JsonValue, changes: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    found = dict(target) if isinstance(target, dict) else {}
+    for name, change in changes.items():
+        if change is None:
+            found.pop(name, None)
+        else:
+            found[name] = _merged(found.get(name), change) if isinstance(change, dict) else change
+    return found

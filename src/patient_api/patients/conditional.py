@@ -8,18 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 
-from patient_api.audit.event import Action, AuditEvent
+from patient_api.contract.audit import Action, AuditEvent
 from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
-from patient_api.exchange.bodies import Resource, patch_in, resource_in, version_in
-from patient_api.exchange.criteria import Criteria
-from patient_api.exchange.gate import Gate
-from patient_api.exchange.preconditions import STALE, Preconditions
-from patient_api.exchange.request import Request
-from patient_api.exchange.tools import BUSY, Created
-from patient_api.patients.creation import Creation
-from patient_api.patients.selection import Selection
+from patient_api.http.authorization import Gate
+from patient_api.http.criteria import Criteria
+from patient_api.http.payload import Resource, patch_in, resource_in, version_in
+from patient_api.http.preconditions import STALE, Preconditions
+from patient_api.http.request import Request
+from patient_api.patients.creation import Creation, Selection
 from patient_api.patients.service import ATTEMPTS, Patients, patched
-from patient_api.records.model import PATIENT, Method, Version
+from patient_api.service_context import BUSY, Created
+from patient_api.store.model import PATIENT, Method, Version
 
 
 class ConditionalChanges:

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Final
 
 from patient_api.aws import DynamoDB
+from patient_api.aws_errors import translated
 from patient_api.errors import StorageFault
-from patient_api.faults import translated
-from patient_api.kept import Kept
+from patient_api.ttl_cache import Kept
 
 KEEP_SECONDS: Final = 3.0
 

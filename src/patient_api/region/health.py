@@ -2,6 +2,9 @@
 
 Route 53 gives an endpoint 4 s to connect and 2 s more to answer
 (https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html).
+
+[MERGED] The probes of a region's health: one call to each service a record or a document needs.
+Tells operators of each verdict on the region's health.
 """
 
 import time
@@ -10,8 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from patient_api.aws import Clients
+from patient_api.aws_errors import translated
+from patient_api.environment import Environment
 from patient_api.errors import StorageFault
-from patient_api.kept import Kept
+from patient_api.logging import Journal
+from patient_api.ttl_cache import Kept
 
 KEEP_SECONDS: Final = 5.0
 OVERALL_SECONDS: Final = 1.5
@@ -93,3 +100,39 @@ def _error(future: Future[None], seconds: float) -> BaseException | None:
     except TimeoutError as late:
         future.cancel()
         return late
+
+
+def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
+    """Clients that only the probes need are made by the first of them."""
+
+    def records() -> None:
+        with translated("GetItem"):
+            clients.dynamodb().get_item(
+                TableName=environment.records_table,
+                Key={"pk": {"S": "$platform#health"}, "sk": {"S": "probe"}},
+                ConsistentRead=True,
+            )
+
+    def documents() -> None:
+        with translated("HeadBucket"):
+            clients.s3().head_bucket(Bucket=environment.documents_bucket)
+
+    def key() -> None:
+        with translated("GenerateDataKeyWithoutPlaintext"):
+            clients.kms().generate_data_key_without_plaintext(KeyId=environment.key_arn, KeySpec="AES_256")
+
+    return Probe("records", records), Probe("documents", documents), Probe("key", key, of_key=True)
+
+
+class JournalWitness:
+    """As `health.Witness`: a line for what failed, and metrics."""
+
+    def __init__(self, *, journal: Journal) -> None:
+        self._journal = journal
+
+    def verdict(self, verdict: Verdict) -> None:
+        """As `health.Witness`."""
+        if not verdict.healthy:
+            self._journal.error("unhealthy", failures=dict(verdict.failures))
+        counts = {"KeyFailures": verdict.key_failures, "StorageFailures": verdict.storage_failures}
+        self._journal.count({"Healthy": int(verdict.healthy), **{name: n for name, n in counts.items() if n}})

@@ -1,15 +1,22 @@
 """The sign of life of a region: an item that it overwrites every minute and that replication carries to the other one.
 
 It says where the region's own API is, so that each region learns the other's address without being told by a stack.
+
+[MERGED] How late replication is, measured by the peer's heartbeats where they arrive.
+
+Whoever reads the table finds a heartbeat as old as the time since the last one; only the stream tells when it came.
+DynamoDB's own `ReplicationLatency` is kept by the region that sends, which is the one that may be lost, and has no data
+while nothing is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from patient_api.aws import DynamoDB
+from patient_api.aws_errors import translated
 from patient_api.errors import StorageFault
-from patient_api.faults import translated
+from patient_api.logging import Journal
 
 PARTITION: Final = "$platform#heartbeat"
 
@@ -56,3 +63,35 @@ class Heartbeats:
                 TableName=self._table, Key={"pk": {"S": PARTITION}, "sk": {"S": region}}, ConsistentRead=True
             )
         return Heartbeat.of(answer["Item"]) if "Item" in answer else None
+
+
+class Arrivals:
+    """Reports `ReplicationLag` for each heartbeat of `peer_region` among a stream's records.
+
+    `now_ms` gives milliseconds since 1970. The lag is an upper bound of what replication takes, by up to a second, and
+    as exact as the clocks of both regions agree.
+    """
+
+    def __init__(self, *, peer_region: str, journal: Journal, now_ms: Callable[[], int]) -> None:
+        self._peer_region = peer_region
+        self._journal = journal
+        self._now_ms = now_ms
+
+    def witness(self, stream: Iterable[Mapping[str, Any]]) -> None:
+        """Report them. What cannot be read is a line in the log."""
+        for change in (entry["dynamodb"] for entry in stream if entry["eventName"] != "REMOVE"):
+            keys = change["Keys"]
+            if (keys["pk"]["S"], keys["sk"]["S"]) != (PARTITION, self._peer_region):
+                continue
+            try:
+                written_ms = Heartbeat.of(change.get("NewImage", {})).at_ms
+            except StorageFault as fault:
+                self._journal.error("storage fault", operation=fault.operation, code=fault.code)
+                continue
+            lag_ms = max(0, self._arrived_ms(change) - written_ms)
+            self._journal.count({"ReplicationLag": lag_ms / 1000}, unit="Seconds")
+
+    def _arrived_ms(self, change: Mapping[str, Any]) -> int:
+        """Of the arrival whole seconds are known, rounded down; that this reader is behind must not count as lag."""
+        now_ms, arrived = self._now_ms(), change.get("ApproximateCreationDateTime")
+        return now_ms if arrived is None else min(now_ms, (int(arrived) + 1) * 1000)

@@ -10,24 +10,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from patient_api.audit.event import Action, AuditEvent
-from patient_api.audit.query import AuditLog, Placed
 from patient_api.audit.resource import OUTCOMES, resource_of
+from patient_api.audit.trail import AuditLog, Placed
 from patient_api.aws import DynamoDB
 from patient_api.clock import instant
+from patient_api.contract.audit import Action, AuditEvent
 from patient_api.errors import StorageFault, TooCostly
-from patient_api.exchange.bundle import Entry, bundle
-from patient_api.exchange.cursor import Cursors
-from patient_api.exchange.gate import Gate
-from patient_api.exchange.negotiation import lenient
-from patient_api.exchange.request import Request
 from patient_api.fhir.dates import compares, span
-from patient_api.records.model import PATIENT
-from patient_api.search.catalogue import AUDIT, OUTCOME
-from patient_api.search.execute import links, outcome
+from patient_api.http.authorization import Gate
+from patient_api.http.negotiation import lenient
+from patient_api.http.paging import Cursors, Entry, bundle
+from patient_api.http.request import Request
 from patient_api.search.matching import same_code
-from patient_api.search.parameters import Code, Id, Search, When, search_in
+from patient_api.search.parameters import AUDIT, OUTCOME, Code, Id, Search, When, search_in
 from patient_api.search.plan import window_of
+from patient_api.search.service import links, outcome
+from patient_api.store.model import PATIENT
 
 BUDGET: Final = 500  # events looked at for one page
 LARGEST_READ: Final = 100

@@ -12,13 +12,11 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from patient_api.errors import Malformed, StorageFault, TooCostly
-from patient_api.records.index import LARGEST_BATCH, Index, Listed
-from patient_api.records.model import RecordKey, Version
-from patient_api.records.tokens import Finder, Resource
-from patient_api.search.candidates import Candidates
 from patient_api.search.matching import matches
 from patient_api.search.parameters import Search
-from patient_api.search.plan import Plan, plan
+from patient_api.search.plan import Candidates, Plan, plan
+from patient_api.store.index import LARGEST_BATCH, Finder, Index, Listed, Resource
+from patient_api.store.model import RecordKey, Version
 
 BUDGET: Final = 500  # candidates looked at for one page
 LARGEST_SORTED: Final = 1000  # candidates that are counted, or put in another order than they are found in

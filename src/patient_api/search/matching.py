@@ -5,11 +5,10 @@ from typing import Final
 
 from patient_api.fhir.codec import JsonValue
 from patient_api.fhir.dates import Span, compares, span
-from patient_api.fhir.folding import fold
-from patient_api.records.model import DOCUMENT, PATIENT
-from patient_api.records.tokens import NAME_PARTS, Resource, identifiers, names, patients
-from patient_api.search.catalogue import DOCUMENT_STATUS, GENDER
-from patient_api.search.parameters import Code, Criterion, Text, Value, When
+from patient_api.fhir.normalize import fold
+from patient_api.search.parameters import DOCUMENT_STATUS, GENDER, Code, Criterion, Text, Value, When
+from patient_api.store.index import NAME_PARTS, Resource, identifiers, names, patients
+from patient_api.store.model import DOCUMENT, PATIENT
 
 # What a resource holds: folded texts, pairs of system (empty for none) and code, spans, ids.
 Held = str | tuple[str, str] | Span

@@ -7,7 +7,7 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.faults_aws import AwsFaults
+from healthcare_dr.ops.drill.faults.aws import AwsFaults
 from support.platform import REGIONS, Deployed, eventually
 
 PRIMARY, SECONDARY = REGIONS

@@ -8,10 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
-from healthcare_dr.ops.drill.merging import FOLLOWS, Merging, unmerged
-from healthcare_dr.ops.drill.prober import Prober
-from healthcare_dr.ops.drill.resolver import DnsResolver
+from healthcare_dr.ops.drill.conflict_resolver import FOLLOWS, Merging, unmerged
+from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.load.resolver import DnsResolver
 from support.platform import REGIONS, Deployed, eventually, patient
 
 EAST, WEST = REGIONS

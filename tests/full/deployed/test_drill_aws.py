@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from healthcare_dr.ops import wiring
-from healthcare_dr.ops.drain.asking import counted
-from healthcare_dr.ops.drill import assembly_aws, instruments_aws
-from healthcare_dr.ops.drill.assembly_aws import assembled_aws, heal_aws
+from healthcare_dr.ops import bootstrap
+from healthcare_dr.ops.drain.preconditions import counted
+from healthcare_dr.ops.drill import bootstrap as drill_bootstrap
+from healthcare_dr.ops.drill import monitors_aws
+from healthcare_dr.ops.drill.bootstrap import assembled_aws, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.ports import Target
@@ -56,11 +57,11 @@ def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPa
     """What differs on this machine: where HTTPS and DNS are answered, who is trusted, and how fast checks go."""
     deployed.settle_conflicts()
     _, port = deployed.emulator.doors()[PRIMARY]
-    monkeypatch.setattr(instruments_aws, "HTTPS", port)
+    monkeypatch.setattr(monitors_aws, "HTTPS", port)
     monkeypatch.setenv("SSL_CERT_FILE", str(deployed.emulator.certificate))
-    monkeypatch.setattr(assembly_aws, "first_answering", lambda _, name: counted(deployed.emulator.dns(), name))
+    monkeypatch.setattr(drill_bootstrap, "first_answering", lambda _, name: counted(deployed.emulator.dns(), name))
     deployed.emulator.set_time_scale(SCALE)
-    account = cast("Target", Account(wiring.target_of(settings, "embedded")))
+    account = cast("Target", Account(bootstrap.target_of(settings, "embedded")))
     yield account
     heal_aws(settings, progress=RecordingProgress(), target=account)
     deployed.emulator.set_time_scale(1)
@@ -101,7 +102,7 @@ def test_a_drill_on_aws_is_played_to_its_end(
     assert after == {SECONDARY}
     assert not any(missing.numbers for missing in journal.missing)
     assert any(healthy for seen in journal.observations for healthy in seen.checks.values())
-    assert not (wiring.environment_root(settings, "aws") / "faults.json").exists()
+    assert not (bootstrap.environment_root(settings, "aws") / "faults.json").exists()
     journal.write(tmp_path)
     for region in REGIONS:
         with deployed.api(region) as api:

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.fault_state import DoorFault
 from support.drills import SCALE
 from support.platform import REGIONS, SUFFIX, Deployed, eventually
 from support.traffic import Fault, blackhole, denied, door, errors, healthy, named, refused, seen, throttled

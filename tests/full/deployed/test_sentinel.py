@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.fault_state import DoorFault
 from support.drills import SCALE
 from support.platform import REGIONS, Deployed, eventually
 from support.region_loss import RAISED, states

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from healthcare_dr.emulator.conditions import DoorFault
+from healthcare_dr.emulator.fault_state import DoorFault
 from support.damages.registry import EAST, WEST, damage
 from support.platform import SUFFIX, Deployed, eventually
 

@@ -40,7 +40,7 @@ from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import held
 from healthcare_dr.emulator.process import run
-from healthcare_dr.emulator.services import services
+from healthcare_dr.emulator.services.server import services
 home, port = sys.argv[1:]
 ports = Ports(account="123456789012", port=int(port), regions=("us-east-1", "us-west-2"))
 """

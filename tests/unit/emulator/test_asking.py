@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from healthcare_dr.emulator.asking import ask
+from healthcare_dr.emulator.admin_client import ask
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.errors import EmulatorError
 

@@ -16,7 +16,7 @@ import pytest
 from botocore.config import Config
 
 from healthcare_dr.emulator import Emulator
-from healthcare_dr.emulator.fixes.lambda_runtime import MOST_WORKERS
+from healthcare_dr.emulator.patches.lambda_runtime import MOST_WORKERS
 
 Clients = Callable[..., Any]
 

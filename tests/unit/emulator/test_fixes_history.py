@@ -8,7 +8,7 @@ import pytest
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, lambda_svc
 
-from healthcare_dr.emulator.fixes import dynamodb_restores, history
+from healthcare_dr.emulator.patches import dynamodb_restores, history
 
 ACCOUNT, REGION, TABLE = "123456789012", "us-east-1", "table"
 NOW = 1_800_000_000.0

@@ -141,7 +141,7 @@ def evaluator() -> Iterator[ModuleType]:
     """ministack's evaluator with the fix, in this process; as it was, afterwards."""
     from ministack.core import iam_evaluator
 
-    from healthcare_dr.emulator.fixes import iam_policies
+    from healthcare_dr.emulator.patches import iam_policies
 
     names = ("parse_policy_document", "evaluate", "evaluate_resource_policy", "_names_condition_key")
     before = {name: getattr(iam_evaluator, name) for name in names}
@@ -166,7 +166,7 @@ def test_a_policy_is_parsed_once_and_its_actions_are_compared_once(evaluator: Mo
 def test_resource_policies_decide_as_ministack_decides(principal: Any, effect: str, caller: str) -> None:
     from ministack.core import iam_evaluator
 
-    from healthcare_dr.emulator.fixes import iam_policies
+    from healthcare_dr.emulator.patches import iam_policies
 
     assumed = f"arn:aws:sts::{ACCOUNT}:assumed-{caller}/session"
     context = iam_evaluator.EvalContext(

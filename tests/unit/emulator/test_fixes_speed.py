@@ -13,8 +13,14 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.services import apigateway, dynamodb, eventbridge, scheduler
 
-from healthcare_dr.emulator.fixes import apigateway as apigateway_fixes
-from healthcare_dr.emulator.fixes import clock, cloudwatch_alarms, dynamodb_expressions, lambda_workers, tokens
+from healthcare_dr.emulator.patches import apigateway as apigateway_fixes
+from healthcare_dr.emulator.patches import (
+    clock,
+    cloudwatch_alarms,
+    dynamodb_expressions,
+    jwt_authorizer,
+    lambda_workers,
+)
 from unit.emulator.replicas import global_table, item
 
 Clients = Callable[..., Any]
@@ -101,8 +107,8 @@ def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypa
         return (token, jwk["n"]) == ("good", "1")
 
     monkeypatch.setattr(apigateway, "_verify_rs256_signature", verify)
-    monkeypatch.setattr(tokens, "SIGNATURES", 1)
-    tokens.cache_verified_signatures()
+    monkeypatch.setattr(jwt_authorizer, "SIGNATURES", 1)
+    jwt_authorizer.cache_verified_signatures()
     calls = [("good", "1"), ("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1"), ("good", "1")]
     found = [apigateway._verify_rs256_signature(token, {"n": n, "e": "3"}) for token, n in calls]
     assert found == [True, True, False, False, False, False, True]

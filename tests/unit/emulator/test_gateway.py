@@ -13,7 +13,7 @@ from joserfc import jwt
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.called_address import CALLED_HEADER
-from healthcare_dr.emulator.tokens import load_key
+from healthcare_dr.emulator.token_issuer import load_key
 
 Clients = Callable[..., Any]
 

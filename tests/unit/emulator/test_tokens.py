@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from healthcare_dr.emulator import Emulator
-from healthcare_dr.emulator.tokens import load_key, sign
+from healthcare_dr.emulator.token_issuer import load_key, sign
 
 Clients = Callable[..., Any]
 

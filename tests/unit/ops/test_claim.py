@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from healthcare_dr.cli import app
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.claim import claimed
-from healthcare_dr.ops.wiring import claim_of
+from healthcare_dr.ops.bootstrap import claim_of
+from healthcare_dr.ops.lock import claimed
 from healthcare_dr.settings import Settings, load_settings
 
 BUSY = r"another hdr command \(process \d+\) works in "
@@ -83,7 +83,7 @@ def test_no_command_disturbs_a_drill(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # Only what comes after the synthesis of `synth` is looked at.
-    monkeypatch.setattr("healthcare_dr.cli.synthesize.synthesize", lambda *_: None)
+    monkeypatch.setattr("healthcare_dr.cli.stacks.synthesize", lambda *_: None)
     environment = {"HDR_HOME": str(tmp_path / "home"), "ENVIRONMENT_SUFFIX": suffix}
     with claim_of(settings(tmp_path / "home", "one"), "embedded", drills=True):
         result = CliRunner().invoke(app, command, env=environment, catch_exceptions=False)

@@ -11,8 +11,8 @@ import pytest
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.ops import deploy
-from healthcare_dr.ops.claim import claimed
 from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.lock import claimed
 from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.conftest import Deploying

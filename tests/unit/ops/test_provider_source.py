@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import DeploymentError, ToolError
-from healthcare_dr.ops.terraform.binary import TerraformBinary
-from healthcare_dr.ops.terraform.download import host_platform
+from healthcare_dr.ops.terraform.binary import TerraformBinary, host_platform
 from healthcare_dr.ops.terraform.provider_source import ProviderSource, prepare_source, search_path
 from healthcare_dr.ops.terraform.runner import Terraform
 from healthcare_dr.ops.terraform.workspace import Workspace

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.seed import Plan, Region, Seeding, caller
-from healthcare_dr.ops.seed.caller import retry_after
-from healthcare_dr.ops.seed.load import upload_in
+from healthcare_dr.ops.seed import Plan, Region, Seeding, load
+from healthcare_dr.ops.seed.load import retry_after, upload_in
 from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from unit.ops.fakes import RecordingProgress
 from unit.ops.seed_api import Answer, SeedApi, hindering, outcome, serving, unhindered
@@ -92,7 +91,7 @@ def test_busy_times_are_waited_for_as_asked(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     # Longer than a test may take.
-    monkeypatch.setattr(caller, "FIRST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 600.0)
 
     east.hinder = hindering((status, {"Retry-After": "0"}, outcome("busy")), numbers=lambda number: number in {1, 2, 4})
     done = seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=2, documents=1, concurrency=1))
@@ -122,8 +121,8 @@ def test_a_refusal_is_one_line_and_ends_the_load(progress: RecordingProgress, ea
 def test_a_region_that_stays_busy_is_one_line(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(caller, "ATTEMPTS", 3)
-    monkeypatch.setattr(caller, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(load, "ATTEMPTS", 3)
+    monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 0.01)
     east.hinder = hindering((503, {}, outcome("The store did not answer.")))
     with pytest.raises(
         DeploymentError, match=r"failed 3 times: 503 The store did not answer.; the same command goes on"
@@ -133,8 +132,8 @@ def test_a_region_that_stays_busy_is_one_line(
 
 
 def test_a_region_out_of_reach_is_one_line(progress: RecordingProgress, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caller, "ATTEMPTS", 2)
-    monkeypatch.setattr(caller, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(load, "ATTEMPTS", 2)
+    monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(DeploymentError, match=r"Patient hdr-seed-1-patient-0 in us-east-1 failed 2 times: .*refused"):
         seeding(progress, Region(EAST, "http://127.0.0.1:9", 1)).run(plan(concurrency=1))

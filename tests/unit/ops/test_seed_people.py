@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from healthcare_dr.ops.demo import PATIENT
-from healthcare_dr.ops.seed import papers, people
-from healthcare_dr.ops.seed.words import CULTURES
+from healthcare_dr.ops.seed import people, sample_documents
+from healthcare_dr.ops.seed.people import CULTURES
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import parse
-from patient_api.fhir.folding import fold
+from patient_api.fhir.normalize import fold
 from patient_api.fhir.profile import validate
 
 MANY = 600
@@ -81,7 +81,7 @@ def test_they_are_as_varied_as_people_are(patients: list[dict[str, Any]]) -> Non
 def test_the_api_takes_every_document_and_it_is_what_was_announced() -> None:
     kinds = set()
     for index in range(80):
-        paper = papers.paper(7, index, 0)
+        paper = sample_documents.paper(7, index, 0)
         reference = paper.of("a-patient")
         checked(reference)
         attachment = reference["content"][0]["attachment"]
@@ -91,13 +91,13 @@ def test_the_api_takes_every_document_and_it_is_what_was_announced() -> None:
             base64.b64decode(attachment["extension"][0]["valueBase64Binary"]) == hashlib.sha256(paper.content).digest()
         )
         assert reference["subject"] == {"reference": "Patient/a-patient"}
-        assert paper == papers.paper(7, index, 0)
+        assert paper == sample_documents.paper(7, index, 0)
     assert kinds == {"text/plain", "application/pdf"}
-    assert papers.paper(7, 0, 0) != papers.paper(7, 0, 1)
+    assert sample_documents.paper(7, 0, 0) != sample_documents.paper(7, 0, 1)
 
 
 def test_a_pdf_says_truly_where_its_objects_are() -> None:
-    content = papers.pdf(["Title (fictitious)", "", "A line."])
+    content = sample_documents.pdf(["Title (fictitious)", "", "A line."])
     assert content.startswith(b"%PDF-1.4\n")
     assert content.endswith(b"%%EOF\n")
     start = int(content.split(b"startxref\n")[1].split()[0])
@@ -113,6 +113,8 @@ def test_a_pdf_says_truly_where_its_objects_are() -> None:
 
 def test_every_creation_has_a_key_of_its_own() -> None:
     keys = [people.key_of(seed, index) for seed in (1, 11) for index in range(12)]
-    keys += [papers.key_of(seed, index, number) for seed in (1, 11) for index in range(12) for number in range(12)]
+    keys += [
+        sample_documents.key_of(seed, index, number) for seed in (1, 11) for index in range(12) for number in range(12)
+    ]
     assert len(set(keys)) == len(keys)
     assert people.key_of(1, 0) == "hdr-seed-1-patient-0"

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import ToolError
-from healthcare_dr.ops.terraform.binary import find_terraform, inspect
-from healthcare_dr.ops.terraform.download import PINNED_VERSION, download, host_platform
+from healthcare_dr.ops.terraform.binary import PINNED_VERSION, download, find_terraform, host_platform, inspect
 from unit.ops.conftest import Answer, Served, Serving
 
 ARCHIVE = f"terraform_{PINNED_VERSION}_{host_platform()}.zip"

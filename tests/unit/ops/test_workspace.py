@@ -10,8 +10,7 @@ import pytest
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.targets.aws import AwsTarget
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
-from healthcare_dr.ops.terraform.binary import inspect
-from healthcare_dr.ops.terraform.download import host_platform
+from healthcare_dr.ops.terraform.binary import host_platform, inspect
 from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
 from healthcare_dr.ops.terraform.workspace import OVERRIDE, Workspace

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from patient_api.records.items import head_sk
+from patient_api.store.model import head_sk
 from unit.patient_api.fakes import RECORDS, REGION
 from unit.patient_api.whole_api import Platform, Reply, patient
 

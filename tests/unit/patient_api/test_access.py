@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from patient_api.api.routes import ROUTES, Route
-from patient_api.exchange.access import UNKNOWN, identify
+from patient_api.contract.routes import ROUTES, Route
+from patient_api.http.caller import UNKNOWN, identify
 from unit.patient_api.whole_api import Platform, claims
 
 

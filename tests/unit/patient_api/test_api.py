@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import patient_api
-from patient_api.exchange.request import FORM
+from patient_api.http.request import FORM
 from patient_api.patients.creation import Creation
 from unit.patient_api.fakes import PEER, RECORDS, REGION, client_error
 from unit.patient_api.whole_api import Platform, claims, patient

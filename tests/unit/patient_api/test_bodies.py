@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from patient_api.exchange.request import MAX_BODY
+from patient_api.http.request import MAX_BODY
 from unit.patient_api.fakes import RECORDS
 from unit.patient_api.whole_api import Platform, outcome, patient
 

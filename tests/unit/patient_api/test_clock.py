@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from patient_api.clock import LAST_COUNTER, Clock, Stamp
 from patient_api.errors import ClockAhead
-from patient_api.records.model import is_id
+from patient_api.store.model import is_id
 
 NOW = 1_800_000_000_000
 REGIONS = st.sampled_from(["us-east-1", "us-west-2", "eu-central-1"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from patient_api.api.routes import ROUTES, Route
+from patient_api.contract.routes import ROUTES, Route
 from unit.patient_api.changes import made, put
 from unit.patient_api.whole_api import Platform, Reply, outcome, patient
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from openapi import DOCUMENT_FILE, document, text
 
-from healthcare_dr.infra.gateway import AUTHENTICATED_ROUTES, EXPOSED_HEADERS, METHODS, OPEN_ROUTES, REQUEST_HEADERS
-from patient_api.api.capabilities import statement as capabilities
-from patient_api.api.responders import responders
-from patient_api.api.routes import ROUTES
-from patient_api.search.catalogue import PARAMETERS
+from healthcare_dr.infra.api import AUTHENTICATED_ROUTES, EXPOSED_HEADERS, METHODS, OPEN_ROUTES, REQUEST_HEADERS
+from patient_api.bootstrap import responders
+from patient_api.contract.routes import ROUTES
+from patient_api.discovery.capability_statement import statement as capabilities
+from patient_api.search.parameters import PARAMETERS
 from unit.patient_api.whole_api import Platform
 
 

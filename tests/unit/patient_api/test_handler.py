@@ -26,10 +26,12 @@ def start(variables: dict[str, str], code: str) -> "subprocess.CompletedProcess[
 
 
 def test_garbage_is_collected_again_once_the_container_has_started() -> None:
-    assert start(VARIABLES, f"import patient_api.handler; {SAY}").stdout.split() == ["True", "True"]
+    assert start(VARIABLES, f"import patient_api.handlers.api; {SAY}").stdout.split() == ["True", "True"]
 
 
 def test_a_missing_variable_is_named() -> None:
-    ended = start({name: value for name, value in VARIABLES.items() if name != "KEY_ARN"}, "import patient_api.handler")
+    ended = start(
+        {name: value for name, value in VARIABLES.items() if name != "KEY_ARN"}, "import patient_api.handlers.api"
+    )
     assert ended.returncode != 0
     assert ended.stderr.splitlines()[-1] == "KeyError: 'KEY_ARN'"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from patient_api.records.items import head_item, version_in
+from patient_api.store.model import head_item, version_in
 from unit.patient_api.changes import arrive, head_key, made, patched, put
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS
 from unit.patient_api.whole_api import Platform, patient

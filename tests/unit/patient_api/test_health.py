@@ -7,11 +7,10 @@ from typing import cast
 import pytest
 
 from patient_api.aws import Clients
+from patient_api.aws_errors import translated
 from patient_api.environment import Environment
 from patient_api.errors import StorageFault
-from patient_api.faults import translated
-from patient_api.region.health import Health, Probe, Verdict
-from patient_api.region.probes import probes
+from patient_api.region.health import Health, Probe, Verdict, probes
 from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, client_error
 from unit.patient_api.whole_api import Platform
 

@@ -7,9 +7,8 @@ import pytest
 
 from patient_api.clock import Stamp
 from patient_api.errors import StorageFault
-from patient_api.records.index import BATCH_ATTEMPTS, Index
-from patient_api.records.items import head_item
-from patient_api.records.model import PATIENT, Method, RecordKey, Version
+from patient_api.store.index import BATCH_ATTEMPTS, Index
+from patient_api.store.model import PATIENT, Method, RecordKey, Version, head_item
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB
 
 KEYS = [RecordKey("north-clinic", PATIENT, f"p-{number}") for number in range(4)]

@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from patient_api.api.routes import PATCH_BODY, ROUTES
-from patient_api.exchange.request import MAX_BODY
+from patient_api.contract.routes import PATCH_BODY, ROUTES
+from patient_api.http.request import MAX_BODY
 from unit.patient_api.changes import made
 from unit.patient_api.fakes import RECORDS
 from unit.patient_api.whole_api import Platform, Reply, claims, outcome, patient

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from patient_api.errors import Malformed
-from patient_api.exchange.preconditions import each
+from patient_api.http.preconditions import each
 from unit.patient_api.changes import PATCH, UNKNOWN, made, put
 from unit.patient_api.fakes import START_MS
 from unit.patient_api.whole_api import Platform, Reply, outcome, patient

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from patient_api.aws import DynamoDB
-from patient_api.journal import Journal
+from patient_api.handlers.sentinel import Sentinel, wire
+from patient_api.logging import Journal
 from patient_api.region.heartbeat import PARTITION, Heartbeat, Heartbeats
-from patient_api.sentinel import Sentinel, wire
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB, client_error
 
 OWN = f"https://abc123.execute-api.{REGION}.amazonaws.com"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 
-from patient_api.api import smart
-from patient_api.api.smart import SmartConfiguration, described, published_by
+from patient_api.discovery import smart
+from patient_api.discovery.smart import SmartConfiguration, described, published_by
 from unit.patient_api.whole_api import Platform
 
 PATH = "/fhir/.well-known/smart-configuration"

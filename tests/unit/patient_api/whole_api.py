@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from patient_api.api.edge import Api
-from patient_api.api.responders import responders
-from patient_api.api.services import Services
 from patient_api.aws import Clients
-from patient_api.journal import Journal
-from patient_api.region.health import Health, Probe
-from patient_api.region.witness import JournalWitness
+from patient_api.bootstrap import Services, responders
+from patient_api.http.dispatcher import Api
+from patient_api.logging import Journal
+from patient_api.region.health import Health, JournalWitness, Probe
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB, Item
 
 

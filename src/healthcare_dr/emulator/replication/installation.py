@@ -5,12 +5,11 @@ from typing import Any
 
 from ministack import app
 
-from healthcare_dr.emulator.asking import authenticated
+from healthcare_dr.emulator.admin_client import authenticated
 from healthcare_dr.emulator.credentials import root_secret
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.replication.documents import Documents
-from healthcare_dr.emulator.replication.pending import ONLY, PATH
-from healthcare_dr.emulator.replication.queue import Queue
+from healthcare_dr.emulator.replication.queue import ONLY, PATH, Queue
 from healthcare_dr.emulator.replication.tables import Tables
 
 Response = tuple[int, dict[str, str], bytes]

@@ -1,4 +1,7 @@
-"""What was written in one region and is not yet in the others."""
+"""What was written in one region and is not yet in the others.
+
+[MERGED] How many changes wait, asked of the process itself, so that a write that was just answered is counted.
+"""
 
 import asyncio
 import logging
@@ -8,7 +11,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
 
+from healthcare_dr.emulator import admin_client
+from healthcare_dr.emulator.configuration import Ports
+from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.replication.settings import Settings, read
 from healthcare_dr.errors import EmulatorError
 
@@ -138,3 +145,26 @@ class Queue:
                 self._settings = read(self._file)
             except EmulatorError as error:
                 logger.warning("Replication goes on as before: %s", error)
+
+
+PATH = "/_ministack/replication"
+# The parameter that names a table or bucket; it may be repeated.
+ONLY = "only"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The number of changes of both kinds that wait, and how long ago the oldest of them was written."""
+
+    pending: int = 0
+    waiting_seconds: float = 0.0
+
+
+def ask(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> Pending:
+    """What waits now, of some tables and buckets or of all.
+
+    Raises:
+        EmulatorError: the process does not say.
+    """
+    path = f"{PATH}?{urlencode([(ONLY, name) for name in only])}"
+    return Pending(**admin_client.ask(layout, ports.endpoint, path, what="what waits for replication"))

@@ -12,23 +12,16 @@ from healthcare_dr.infra.lint import (  # noqa: F401
     rules_alarms,
     rules_api,
     rules_buckets,
-    rules_compute,
+    rules_dns,
     rules_faults,
-    rules_index_key,
+    rules_functions,
     rules_keys,
     rules_network,
     rules_platform,
-    rules_replication,
     rules_roles,
-    rules_sentinel,
-    rules_streams,
     rules_tables,
-    rules_traffic,
-    rules_trail,
-    rules_workers,
 )
-from healthcare_dr.infra.lint.model import RULES, Finding, Rule
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.model import RULES, Finding, Platform, Rule
 from healthcare_dr.settings import Settings
 
 __all__ = ["RULES", "Finding", "Rule", "check"]

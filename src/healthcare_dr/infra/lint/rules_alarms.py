@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource, allows, principals
+from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, allows, principals, rule
 from healthcare_dr.naming import GLOBAL, Names
 
 Problems = Iterator[tuple[str, str]]

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform, Resource
+from healthcare_dr.infra.lint.model import Platform, Resource, rule
 
 Problems = Iterator[tuple[str, str]]
 # Route 53 signs nothing, and what the API can do, and where tokens come from, is public; all else is a caller's.

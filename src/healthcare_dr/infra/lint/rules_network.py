@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from itertools import product
 
-from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.model import Platform, rule
 
 Problems = Iterator[tuple[str, str]]
 ANYWHERE = "0.0.0.0/0"

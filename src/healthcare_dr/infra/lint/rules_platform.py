@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from healthcare_dr.infra.lint.model import rule
-from healthcare_dr.infra.lint.view import Platform
+from healthcare_dr.infra.lint.model import Platform, rule
 from healthcare_dr.naming import STACKS
 
 Problems = Iterator[tuple[str, str]]

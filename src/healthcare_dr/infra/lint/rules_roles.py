@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from healthcare_dr.infra.lint.model import rule
+from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, listed, principals, rule
 from healthcare_dr.infra.lint.rules_faults import ON_NETWORK, is_disconnecting
-from healthcare_dr.infra.lint.view import ACCOUNT, Platform, Resource, listed, principals
 from healthcare_dr.naming import Names
 
 Problems = Iterator[tuple[str, str]]

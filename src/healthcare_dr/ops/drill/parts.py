@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from healthcare_dr.ops.drill.calibration import Calibration
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.ledger import OnAnswer, Unfinished
-from healthcare_dr.ops.drill.model import Missing, Observation, Reading, Sample, Write
-from healthcare_dr.ops.drill.record import Entry
+from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
+from healthcare_dr.ops.drill.load.calibration import Calibration
+from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished
 
 
 class Prober(Protocol):

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from math import floor, inf
 from typing import Final
 
-from healthcare_dr.ops.drill.journal import ErrorBudget, Requests
-from healthcare_dr.ops.drill.model import Milestones, Observation, Sample
+from healthcare_dr.ops.drill.journal import ErrorBudget, Milestones, Observation, Requests, Sample
 
 BUDGET_DAYS: Final = 30
 DAY_SECONDS: Final = 86_400

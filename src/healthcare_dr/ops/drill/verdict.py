@@ -5,10 +5,17 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from healthcare_dr.ops.drill.experiment import Expectation
-from healthcare_dr.ops.drill.healing import Healing
-from healthcare_dr.ops.drill.instrument_health import ADVICE
-from healthcare_dr.ops.drill.journal import Condition, ErrorBudget, Requests
-from healthcare_dr.ops.drill.model import InstrumentHealth, Milestones, Missing, Promise
+from healthcare_dr.ops.drill.journal import (
+    Condition,
+    ErrorBudget,
+    InstrumentHealth,
+    Milestones,
+    Missing,
+    Promise,
+    Requests,
+)
+from healthcare_dr.ops.drill.recovery_checks import Healing
+from healthcare_dr.ops.drill.self_monitor import ADVICE
 
 RTO_SECONDS: Final = 300.0
 AIM_SECONDS: Final = 60.0

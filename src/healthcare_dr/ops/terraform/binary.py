@@ -1,16 +1,150 @@
-"""Finds Terraform or OpenTofu, and refuses one that is too old."""
+"""Finds Terraform or OpenTofu, and refuses one that is too old.
 
+[MERGED] Fetches the pinned Terraform release and trusts it only when its published SHA-256 sum agrees.
+"""
+
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from healthcare_dr.errors import ToolError
-from healthcare_dr.ops.terraform.download import PINNED_VERSION, download
+from healthcare_dr.ops.http import environment_client
+
+if TYPE_CHECKING:
+    import httpx
+
+
+PINNED_VERSION = "1.11.4"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "i386": "386"}
+OWN_WAY = "or install Terraform yourself and put it on the PATH"
+
+
+def host_platform() -> str:
+    """`<os>_<arch>` as HashiCorp's releases and provider folders name it, such as `linux_amd64`."""
+    machine = platform.machine().lower()
+    return f"{platform.system().lower()}_{ARCHITECTURES.get(machine, machine)}"
+
+
+def download(*, base_url: str, destination: Path, say: Callable[[str], None]) -> None:
+    """Put the pinned release's executable at `destination`; it appears whole and checked or not at all.
+
+    Raises:
+        ToolError: the address is not TLS, cannot be reached, lacks the release, or sent other bytes than published;
+            or there is no room for it.
+    """
+    base = _safe(base_url)
+    try:
+        _download(base=base, destination=destination, say=say)
+    except OSError as error:
+        raise ToolError(
+            f"Terraform {PINNED_VERSION} cannot be put into {destination.parent}: {error.strerror or error}; make room "
+            f"there, {OWN_WAY}"
+        ) from error
+
+
+def _download(*, base: str, destination: Path, say: Callable[[str], None]) -> None:
+    import httpx
+
+    archive = f"terraform_{PINNED_VERSION}_{host_platform()}.zip"
+    folder = f"{base}/{PINNED_VERSION}"
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        environment_client(timeout=30, follow_redirects=True, event_hooks={"request": [_demand_safe]}) as client,
+        tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as scratch,
+    ):
+        try:
+            expected = _published_sum(client, f"{folder}/terraform_{PINNED_VERSION}_SHA256SUMS", archive)
+            file = Path(scratch) / archive
+            actual = _fetch(client, f"{folder}/{archive}", file, say)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise ToolError(
+                f"Terraform {PINNED_VERSION} cannot be fetched from {base}: {error or type(error).__name__}; "
+                f"check the network and HDR_TERRAFORM_BASE_URL, {OWN_WAY}"
+            ) from error
+        if actual != expected:
+            raise ToolError(
+                f"{folder}/{archive} has SHA-256 {actual}, but {expected} is published: it was damaged or tampered "
+                f"with, and was thrown away; try again, {OWN_WAY}"
+            )
+        _extract(file, Path(scratch) / "terraform", destination)
+    say(f"Terraform {PINNED_VERSION} fetched, SHA-256 as published")
+
+
+def _safe(base_url: str) -> str:
+    try:
+        address = urlsplit(base_url)
+        safe = address.scheme == "https" or (address.scheme == "http" and address.hostname in LOOPBACK)
+        complete = bool(address.hostname) and address.port != 0
+    except ValueError as error:
+        raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is no address: {error}") from error
+    if not safe:
+        raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is refused: a program is fetched over https:// only")
+    if not complete:
+        raise ToolError(f"HDR_TERRAFORM_BASE_URL={base_url} is no address: it names no host, or port 0")
+    return base_url.rstrip("/")
+
+
+def _demand_safe(request: "httpx.Request") -> None:
+    """Asked before each request, those that follow a redirect included."""
+    if request.url.scheme != "https" and request.url.host not in LOOPBACK:
+        raise ToolError(
+            f"HDR_TERRAFORM_BASE_URL leads to {request.url}, which is refused: a program is fetched over https:// only"
+        )
+
+
+def _published_sum(client: "httpx.Client", url: str, archive: str) -> str:
+    response = client.get(url)
+    _demand_ok(response, url)
+    for line in response.text.splitlines():
+        parts = line.split()
+        if len(parts) == 2 and parts[1].lstrip("*") == archive:
+            return parts[0].lower()
+    raise ToolError(f"{url} publishes no sum for {archive}: this platform has no such release, {OWN_WAY}")
+
+
+def _fetch(client: "httpx.Client", url: str, file: Path, say: Callable[[str], None]) -> str:
+    digest, received, told = hashlib.sha256(), 0, 0
+    with client.stream("GET", url) as response, file.open("wb") as out:
+        _demand_ok(response, url)
+        total = int(response.headers.get("content-length", 0))
+        for chunk in response.iter_bytes(1 << 16):
+            out.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+            if total and received * 4 // total > told:
+                told = received * 4 // total
+                say(f"Terraform {PINNED_VERSION}: {told * 25} % of {total / 1e6:.1f} MB")
+    return digest.hexdigest()
+
+
+def _demand_ok(response: "httpx.Response", url: str) -> None:
+    if response.status_code != 200:
+        raise ToolError(f"{url} answered {response.status_code}: check HDR_TERRAFORM_BASE_URL, {OWN_WAY}")
+
+
+def _extract(archive: Path, binary: Path, destination: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            binary.write_bytes(bundle.read("terraform"))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ToolError(f"{archive.name} holds no terraform executable: {error}; {OWN_WAY}") from error
+    binary.chmod(0o755)
+    with binary.open("rb") as written:
+        os.fsync(written.fileno())
+    binary.replace(destination)
+
 
 MINIMUM = (1, 10)
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healthcare_dr.errors import ToolError
-from healthcare_dr.ops.terraform.binary import TerraformBinary
-from healthcare_dr.ops.terraform.download import host_platform
+from healthcare_dr.ops.terraform.binary import TerraformBinary, host_platform
 
 PROVIDER = "hashicorp/aws"
 HASHICORP_REGISTRY = "registry.terraform.io"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.live import GLOBAL_REGION, Live, UnansweredError
-from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.check import Checks
+from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Live, UnansweredError
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"

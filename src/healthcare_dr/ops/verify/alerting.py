@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.deployed import Resource
-from healthcare_dr.ops.verify.live import Live
-from healthcare_dr.ops.verify.model import Checks, Problem
+from healthcare_dr.ops.verify.check import Checks, Problem
+from healthcare_dr.ops.verify.live_target import Live
 from healthcare_dr.ops.verify.policies import allows, differences
+from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.live import Live
-from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.check import Checks
+from healthcare_dr.ops.verify.live_target import Live
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"

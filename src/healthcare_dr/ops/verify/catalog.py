@@ -10,14 +10,14 @@ from healthcare_dr.ops.verify import (
     capacity,
     functions,
     keys,
+    replication,
     roles,
     tables,
     traffic,
-    waiting,
 )
-from healthcare_dr.ops.verify.model import Check
+from healthcare_dr.ops.verify.check import Check
 
-TOPICS: Final = (traffic, tables, buckets, waiting, keys, functions, capacity, roles, alerting, account)
+TOPICS: Final = (traffic, tables, buckets, replication, keys, functions, capacity, roles, alerting, account)
 CATALOG: Final[dict[str, Check]] = {check.name: check for topic in TOPICS for check in topic.CHECKS.declared}
 SERVING: Final = tuple(check for check in CATALOG.values() if check.serves)
 """What is about a region's data and service, and not about its traffic."""

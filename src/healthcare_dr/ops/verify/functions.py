@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from healthcare_dr.ops.verify.deployed import Resource
-from healthcare_dr.ops.verify.live import Answer, Live
-from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.check import Checks
+from healthcare_dr.ops.verify.live_target import Answer, Live
 from healthcare_dr.ops.verify.policies import statements
+from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"

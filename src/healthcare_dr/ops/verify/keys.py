@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.live import Live
-from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.check import Checks
+from healthcare_dr.ops.verify.live_target import Live
 from healthcare_dr.ops.verify.policies import allows, differences
 
 CHECKS = Checks()

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.deployed import Resource
-from healthcare_dr.ops.verify.live import Live
-from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.check import Checks
+from healthcare_dr.ops.verify.live_target import Live
 from healthcare_dr.ops.verify.policies import Document, differences, listed, statements
+from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.live import Answer, Live
-from healthcare_dr.ops.verify.model import Checks
+from healthcare_dr.ops.verify.check import Checks
+from healthcare_dr.ops.verify.live_target import Answer, Live
 
 CHECKS = Checks()
 MISSING = ("ResourceNotFoundException", "TableNotFoundException")

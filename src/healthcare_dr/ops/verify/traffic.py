@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.drain.flag import FLAG
-from healthcare_dr.ops.verify.deployed import Resource
-from healthcare_dr.ops.verify.live import GLOBAL_REGION, Answer, Live
-from healthcare_dr.ops.verify.model import Checks, Problem
+from healthcare_dr.ops.drain.drain_flag import FLAG
+from healthcare_dr.ops.verify.check import Checks, Problem
+from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, Live
+from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"

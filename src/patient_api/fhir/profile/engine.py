@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any, Final
 
 from patient_api.fhir.codec import Number
-from patient_api.fhir.profile.formats import FORMATS
-from patient_api.fhir.profile.invariants import INVARIANTS
+from patient_api.fhir.profile.invariants import FORMATS, INVARIANTS
 
 LONGEST_QUOTED: Final = 255  # characters
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator, conditions
-from healthcare_dr.emulator.conditions import OPEN
+from healthcare_dr.emulator import Emulator, fault_state
+from healthcare_dr.emulator.fault_state import OPEN
 
 Clients = Callable[..., Any]
 
@@ -102,6 +102,6 @@ def front(fronts: Front) -> Iterator[Front]:
     yield fronts
     for region in REGIONS:
         fronts.emulator.play(region, OPEN)
-        for host in conditions.read(fronts.emulator.home / "conditions.json").narrowed(region):
+        for host in fault_state.read(fronts.emulator.home / "conditions.json").narrowed(region):
             fronts.emulator.play(region, OPEN, hosts=[host])
     assert all(eventually(partial(fronts.serves, region)) for region in REGIONS)

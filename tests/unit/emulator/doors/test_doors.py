@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.emulator.called_address import CALLED_HEADER
-from healthcare_dr.emulator.conditions import OPEN, DoorFault
-from healthcare_dr.emulator.doors import hello
+from healthcare_dr.emulator.edge_proxy import client_hello
+from healthcare_dr.emulator.fault_state import OPEN, DoorFault
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.doors.conftest import REGIONS, Front, ask, eventually
 
@@ -226,7 +226,7 @@ def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(fr
     front.emulator.play(EAST, DoorFault(mode="blackhole"), hosts=[front.name(EAST)])
     assert eventually(lambda: not front.serves_soon(EAST))
     with socket.create_connection(front.emulator.doors()[EAST], timeout=15) as waiting:
-        waiting.sendall(client_hello(front.name(EAST)))
+        waiting.sendall(sent_hello(front.name(EAST)))
         assert beside.serves(EAST)
         front.emulator.play(EAST, OPEN, hosts=[front.name(EAST)])
         with pytest.raises(ConnectionResetError):
@@ -243,7 +243,7 @@ def test_two_environments_fail_each_in_its_own_way(front: Front, beside: Front) 
     assert front.get(EAST)[0] == 503
 
 
-def client_hello(name: str) -> bytes:
+def sent_hello(name: str) -> bytes:
     outgoing = ssl.MemoryBIO()
     begun = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
     with pytest.raises(ssl.SSLWantReadError):
@@ -252,14 +252,14 @@ def client_hello(name: str) -> bytes:
 
 
 def test_name_is_read_from_a_client_hello_however_much_of_it_has_come() -> None:
-    whole = client_hello("Abc.execute-api.us-east-1.amazonaws.com")
-    assert hello.parsed(whole) == "abc.execute-api.us-east-1.amazonaws.com"
-    assert hello.parsed(whole + b"more") == "abc.execute-api.us-east-1.amazonaws.com"
+    whole = sent_hello("Abc.execute-api.us-east-1.amazonaws.com")
+    assert client_hello.parsed(whole) == "abc.execute-api.us-east-1.amazonaws.com"
+    assert client_hello.parsed(whole + b"more") == "abc.execute-api.us-east-1.amazonaws.com"
     for count in range(len(whole)):
-        assert hello.parsed(whole[:count]) is None, count
+        assert client_hello.parsed(whole[:count]) is None, count
 
 
 @given(st.binary(max_size=300))
 def test_anything_else_names_no_host(sent: bytes) -> None:
-    assert hello.parsed(sent) in (None, "")
-    assert hello.parsed(b"\x16\x03\x01" + len(sent).to_bytes(2, "big") + sent) == ""
+    assert client_hello.parsed(sent) in (None, "")
+    assert client_hello.parsed(b"\x16\x03\x01" + len(sent).to_bytes(2, "big") + sent) == ""

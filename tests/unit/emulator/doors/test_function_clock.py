@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from healthcare_dr.emulator import Emulator
-from healthcare_dr.emulator.doors.function_clock import NOTICE_SECONDS, SCALED_MODULES, ScaledClock
+from healthcare_dr.emulator.services.function_clock import NOTICE_SECONDS, SCALED_MODULES, ScaledClock
 from unit.emulator.doors.conftest import eventually
 
 Clients = Callable[..., Any]
@@ -19,7 +19,7 @@ MEASURES = """
 import time
 import types
 
-cached = types.ModuleType("patient_api.kept")
+cached = types.ModuleType("patient_api.ttl_cache")
 exec("import time\\ndef now():\\n    return time.monotonic()", cached.__dict__)
 
 def handler(event, context):

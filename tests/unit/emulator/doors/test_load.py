@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.admission import MOST_AT_ONCE as MOST_ADMITTED
-from healthcare_dr.emulator.admission import Admission
-from healthcare_dr.emulator.conditions import OPEN
-from healthcare_dr.emulator.doors import forwarding
-from healthcare_dr.emulator.doors.forwarding import (
+from healthcare_dr.emulator.edge_proxy import forwarding
+from healthcare_dr.emulator.edge_proxy.forwarding import (
     MOST_AT_ONCE,
     MOST_BODY_BYTES,
     MOST_WAITING,
@@ -18,6 +15,9 @@ from healthcare_dr.emulator.doors.forwarding import (
     Forwarded,
     Forwarding,
 )
+from healthcare_dr.emulator.fault_state import OPEN
+from healthcare_dr.emulator.services.admission import MOST_AT_ONCE as MOST_ADMITTED
+from healthcare_dr.emulator.services.admission import Admission
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.conditions import DoorFault
-from healthcare_dr.emulator.doors import resolution
+from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.services import function_resolution
 from unit.emulator.doors.conftest import REGIONS, Front, eventually
 
 Clients = Callable[..., Any]
@@ -70,7 +70,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", inner)
-    resolution.install({EAST: "127.0.0.2"}, 4568)
+    function_resolution.install({EAST: "127.0.0.2"}, 4568)
     return asked
 
 

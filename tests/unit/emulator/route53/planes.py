@@ -8,8 +8,8 @@ from threading import Thread
 
 from bench.ports import free_port
 
+from healthcare_dr.emulator.route53.data_plane import DataPlane
 from healthcare_dr.emulator.route53.model import Snapshot
-from healthcare_dr.emulator.route53.plane import DataPlane
 
 DOORS = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 

@@ -12,10 +12,10 @@ from botocore.parsers import create_parser
 from botocore.stub import ANY, Stubber
 from ministack.services import route53
 
-from healthcare_dr.emulator.fixes.route53 import answer_status_from
+from healthcare_dr.emulator.patches.route53 import answer_status_from
+from healthcare_dr.emulator.route53.data_plane import publisher
 from healthcare_dr.emulator.route53.model import CheckStatus, Observation
-from healthcare_dr.emulator.route53.publishing import publisher
-from healthcare_dr.emulator.route53.reading import Reader
+from healthcare_dr.emulator.route53.zone_reader import Reader
 
 
 def client(service: str) -> Any:

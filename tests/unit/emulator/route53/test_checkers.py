@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import trustme
 
-from healthcare_dr.emulator.route53.board import Board
-from healthcare_dr.emulator.route53.checkers import Checkers
+from healthcare_dr.emulator.route53.check_status import Board
+from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, limits, probe, through_doors
 from healthcare_dr.emulator.route53.model import LEAST_CHECKERS, CheckConfig, Observation, checker_regions
-from healthcare_dr.emulator.route53.probing import Limits, Outcome, limits, probe, through_doors
 
 FAST = 100.0
 NOWHERE = through_doors({}, 1)

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare_dr.emulator.route53.board import Board
-from healthcare_dr.emulator.route53.health import Streak, share_of, verdict
+from healthcare_dr.emulator.route53.answers import choose
+from healthcare_dr.emulator.route53.check_status import Board, Streak, share_of, verdict
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, Record
-from healthcare_dr.emulator.route53.selection import choose
 
 PICKS = 100_000
 

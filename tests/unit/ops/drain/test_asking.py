@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from healthcare_dr.ops.drain.asking import aws_lag, open_conflicts
+from healthcare_dr.ops.drain.preconditions import aws_lag, open_conflicts
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOWN = EndpointConnectionError(endpoint_url="https://x")

@@ -7,7 +7,7 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import PRIMARY
-from healthcare_dr.ops.drain.assembly import Moving
+from healthcare_dr.ops.drain.bootstrap import Moving
 from healthcare_dr.ops.ports import Target
 from healthcare_dr.settings import Settings
 

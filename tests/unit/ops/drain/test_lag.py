@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from healthcare_dr.ops.drain.asking import embedded_lag
+from healthcare_dr.ops.drain.preconditions import embedded_lag
 
 
 @dataclass

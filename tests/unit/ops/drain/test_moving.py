@@ -6,15 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.ops.drain.flag import Order
-from healthcare_dr.ops.drain.moving import (
-    WAIT_SECONDS,
-    Drain,
-    Restore,
-    Surroundings,
-    demand_reason,
-    surviving_of,
-)
+from healthcare_dr.ops.drain.drain_flag import Order
+from healthcare_dr.ops.drain.switch import WAIT_SECONDS, Drain, Restore, Surroundings, demand_reason, surviving_of
 
 EAST, WEST = "us-east-1", "us-west-2"
 ORDER = Order(id="o-1", at=datetime(2026, 3, 1, tzinfo=UTC), by="operator:eve", reason="a drill")

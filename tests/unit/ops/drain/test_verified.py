@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.drain.verified import reasons
+from healthcare_dr.ops.drain.readiness import reasons
 from healthcare_dr.ops.verify.catalog import CATALOG, SERVING
-from healthcare_dr.ops.verify.live import Live
-from healthcare_dr.ops.verify.model import Finding, Verification
-from healthcare_dr.ops.verify.rounds import verify
+from healthcare_dr.ops.verify.check import Finding, Verification
+from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.runner import verify
 from unit.ops.verify.fakes import ACCOUNT, EAST, NOW, WEST, Aws, deployed, live, refusal, resource
 
 

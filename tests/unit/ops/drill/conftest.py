@@ -11,7 +11,7 @@ import trustme
 import uvicorn
 from bench.ports import free_port
 
-from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 from unit.ops.drill.regions import ADDRESSES, EAST, HOSTS, NAME, WEST, Region, until
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.calibration import Calibration, from_served
 from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.ledger import OnAnswer, Unfinished
-from healthcare_dr.ops.drill.model import Missing, Observation, Reading, Sample, Write
-from healthcare_dr.ops.drill.record import Entry
-from healthcare_dr.ops.drill.runner import Drill
-from healthcare_dr.ops.drill.view import View
+from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
+from healthcare_dr.ops.drill.load.calibration import Calibration, from_served
+from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished
+from healthcare_dr.ops.drill.progress import View
+from healthcare_dr.ops.drill.run import Drill
 
 EAST, WEST = "us-east-1", "us-west-2"
 RATE = 4

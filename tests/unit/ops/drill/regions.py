@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from healthcare_dr.ops.drill.ledger import Ledger
-from healthcare_dr.ops.drill.prober import Prober
-from healthcare_dr.ops.drill.resolver import Answer
-from healthcare_dr.ops.drill.updating import MARK
+from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.ledger import Ledger
+from healthcare_dr.ops.drill.load.optimistic_update import MARK
+from healthcare_dr.ops.drill.load.resolver import Answer
 
 NAME = "api.healthcare-dr-test.com"
 EAST, WEST = "us-east-1", "us-west-2"

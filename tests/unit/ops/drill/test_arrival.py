@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from healthcare_dr.errors import EmulatorError
-from healthcare_dr.ops.drill.arrival import ARRIVAL_SECONDS, drained, settled
-from healthcare_dr.ops.drill.delivery import EmbeddedDelivery
-from healthcare_dr.ops.drill.healing import FINAL_SECONDS, healed
-from healthcare_dr.ops.drill.ledger import OnAnswer, Unfinished
-from healthcare_dr.ops.drill.model import Missing, Write, Written
+from healthcare_dr.ops.drill.journal import Missing, Write, Written
+from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished
+from healthcare_dr.ops.drill.recovery_checks import (
+    ARRIVAL_SECONDS,
+    FINAL_SECONDS,
+    EmbeddedDelivery,
+    drained,
+    healed,
+    settled,
+)
 from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
 from unit.ops.drill.made_up_platform import EAST, WEST, Merging
 

@@ -13,11 +13,11 @@ from botocore.stub import Stubber
 from dnslib.server import DNSLogger, DNSServer  # type: ignore[import-untyped]
 
 from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
-from healthcare_dr.infra.fault_plan import TEMPLATES
+from healthcare_dr.infra.fault_injection import TEMPLATES
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
-from healthcare_dr.ops.drill.assembly_aws import assembled_aws, heal_aws
+from healthcare_dr.ops.drill.bootstrap import assembled_aws, heal_aws
 from healthcare_dr.ops.drill.experiment import load
-from healthcare_dr.ops.drill.runner import Drill
+from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.settings import Settings
 from unit.ops.drill.fis_service import FisService
 from unit.ops.drill.test_instruments_aws import EAST, OURS, WEST, listed

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare_dr.ops.drill import calibration
-from healthcare_dr.ops.drill.calibration import DEFAULT, FEWEST, from_served
-from healthcare_dr.ops.drill.ledger import Ledger
-from healthcare_dr.ops.drill.resolver import Answer
+from healthcare_dr.ops.drill.load import calibration
+from healthcare_dr.ops.drill.load.calibration import DEFAULT, FEWEST, from_served
+from healthcare_dr.ops.drill.load.ledger import Ledger
+from healthcare_dr.ops.drill.load.resolver import Answer
 from unit.ops.drill.regions import ADDRESSES, EAST, HOSTS, WEST, Region, Script, prober, until
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.consent import asking
+from healthcare_dr.ops.confirm import asking_before_drill
 from unit.ops.fakes import RecordingProgress
 
 
@@ -21,7 +21,9 @@ class Terminal(StringIO):
 def ask(answer: StringIO, monkeypatch: pytest.MonkeyPatch, *, yes: bool = False) -> str:
     monkeypatch.setattr(sys, "stdin", answer)
     out = StringIO()
-    asking(Console(file=out, width=120), RecordingProgress(), yes=yes)(["[bold]throttled in us-east-1", "it costs"])
+    asking_before_drill(Console(file=out, width=120), RecordingProgress(), yes=yes)(
+        ["[bold]throttled in us-east-1", "it costs"]
+    )
     return out.getvalue()
 
 

@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.api_faults import POLICY
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.faults import Faults
-from healthcare_dr.ops.drill.record import outstanding
+from healthcare_dr.ops.drill.fault_journal import outstanding
+from healthcare_dr.ops.drill.faults.api import POLICY
+from healthcare_dr.ops.drill.faults.embedded import Faults
 from healthcare_dr.ops.ports import BreakableAws, DoorFault
 
 EAST, WEST = "us-east-1", "us-west-2"

@@ -9,12 +9,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.infra.fault_plan import TEMPLATES
+from healthcare_dr.infra.fault_injection import TEMPLATES
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.faults_aws import AwsFaults
-from healthcare_dr.ops.drill.fis import ORDER
-from healthcare_dr.ops.drill.record import outstanding
+from healthcare_dr.ops.drill.fault_journal import outstanding
+from healthcare_dr.ops.drill.faults.aws import AwsFaults
+from healthcare_dr.ops.drill.faults.fis import ORDER
 from unit.ops.drill.fis_service import FisService
 
 EAST, WEST = "us-east-1", "us-west-2"

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare_dr.ops.drill.instrument_health import (
+from healthcare_dr.ops.drill.journal import Reading
+from healthcare_dr.ops.drill.self_monitor import (
     LATE_READINGS,
     STALL_FACTOR,
     THRESHOLDS,
     instrument_health,
     late_instruments,
 )
-from healthcare_dr.ops.drill.model import Reading
 
 LIMITS = {threshold.field: threshold.limit for threshold in THRESHOLDS}
 

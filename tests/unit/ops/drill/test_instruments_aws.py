@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.instruments_aws import (
+from healthcare_dr.ops.drill.monitors_aws import (
     CloudWatchChecks,
     endpoints,
     health_checks,

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.ledger import UNANSWERED_SECONDS, Endpoint, Ledger, Unfinished
-from healthcare_dr.ops.seed.papers import SHA256, sha256
+from healthcare_dr.ops.drill.load.ledger import UNANSWERED_SECONDS, Endpoint, Ledger, Unfinished
+from healthcare_dr.ops.seed.sample_documents import SHA256, sha256
 
 BUCKETS = {"us-west-2": "documents-west"}
 HERE = Endpoint(region="us-west-2", host="b.execute-api.us-west-2.amazonaws.com", address="127.0.0.3", port=9)

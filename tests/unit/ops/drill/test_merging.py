@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drain.asking import CONFLICTS, INDEX
-from healthcare_dr.ops.drill.ledger import Endpoint, Ledger
-from healthcare_dr.ops.drill.merging import (
+from healthcare_dr.ops.drain.preconditions import CONFLICTS, INDEX
+from healthcare_dr.ops.drill.conflict_resolver import (
     FOLLOWS,
     LARGEST_MERGE,
     POLL_SECONDS,
@@ -22,6 +21,7 @@ from healthcare_dr.ops.drill.merging import (
     Merging,
     unmerged,
 )
+from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 
 EAST, WEST = "us-east-1", "us-west-2"
 HERE = Endpoint(region=EAST, host=f"a.execute-api.{EAST}.amazonaws.com", address="127.0.0.2", port=9)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.drill.capabilities import UNPLAYABLE_ON_AWS, limits, refuse_unplayable
 from healthcare_dr.ops.drill.experiment import Experiment, Step, load, shipped
-from healthcare_dr.ops.drill.playable import UNPLAYABLE_ON_AWS, limits, refuse_unplayable
 
 
 def experiment(*faults: str, **given: Any) -> Experiment:

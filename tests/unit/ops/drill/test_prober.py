@@ -8,8 +8,8 @@ import pytest
 from bench.ports import free_port
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill import prober as prober_module
-from healthcare_dr.ops.drill.ledger import Ledger
+from healthcare_dr.ops.drill.load import generator as prober_module
+from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.seed.load import UPLOAD
 from unit.ops.drill.regions import EAST, NAME, WEST, Region, Script, prober, until
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare_dr.ops.drill.model import Milestones, Observation, Sample
+from healthcare_dr.ops.drill.journal import Milestones, Observation, Sample
 from healthcare_dr.ops.drill.recovery import NOWHERE, error_budget, milestones, requests
 
 EAST, WEST = "us-east-1", "us-west-2"

@@ -7,7 +7,7 @@ import pytest
 from dnslib import QTYPE, RCODE, RR  # type: ignore[import-untyped]
 from dnslib.server import BaseResolver, DNSLogger, DNSServer  # type: ignore[import-untyped]
 
-from healthcare_dr.ops.drill.resolver import Answer, CachingResolver, DnsResolver, ResolutionError
+from healthcare_dr.ops.drill.load.resolver import Answer, CachingResolver, DnsResolver, ResolutionError
 
 NAME = "api.healthcare-dr-it.com"
 EAST = "aaaa.execute-api.us-east-1.amazonaws.com"

@@ -11,9 +11,8 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill import recovery
-from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Milestones
-from healthcare_dr.ops.drill.record import Entry
+from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.journal import Journal, Milestones
 from healthcare_dr.ops.drill.recovery import milestones
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from unit.ops.drill.made_up_platform import EAST, RATE, WEST, Platform, Queue, drill, experiment

@@ -5,8 +5,8 @@ import ssl
 import time
 from pathlib import Path
 
-from healthcare_dr.ops.drill.client import IN_FLIGHT
-from healthcare_dr.ops.drill.ledger import Ledger
+from healthcare_dr.ops.drill.load.client import IN_FLIGHT
+from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.drill.self_monitor import Lateness, Probe, Processors, SelfMonitor
 from unit.ops.drill.regions import ADDRESSES, EAST, Region, Script, prober, until
 

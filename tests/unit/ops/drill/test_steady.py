@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.drill.journal import Condition
-from healthcare_dr.ops.drill.model import Observation, Sample
-from healthcare_dr.ops.drill.steady import conditions
+from healthcare_dr.ops.drill.hypothesis import conditions
+from healthcare_dr.ops.drill.journal import Condition, Observation, Sample
 
 EAST, WEST = "us-east-1", "us-west-2"
 WELL: dict[str, Any] = {"checks": {"health a": True}, "dns": {EAST: 5, WEST: 3}, "lag": {EAST: 0.4, WEST: 0.6}}

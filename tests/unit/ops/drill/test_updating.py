@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drill.ledger import Ledger
-from healthcare_dr.ops.drill.model import Sample, Write
-from healthcare_dr.ops.drill.updating import MARK, TURNS
+from healthcare_dr.ops.drill.journal import Sample, Write
+from healthcare_dr.ops.drill.load.ledger import Ledger
+from healthcare_dr.ops.drill.load.optimistic_update import MARK, TURNS
 from unit.ops.drill.regions import EAST, WEST, Region, Script, prober, until
 
 

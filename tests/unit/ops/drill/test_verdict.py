@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from healthcare_dr.ops.drill.healing import Healing
-from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Requests
-from healthcare_dr.ops.drill.ledger import Unfinished
-from healthcare_dr.ops.drill.model import InstrumentHealth, Milestones, Missing, Promise
+from healthcare_dr.ops.drill.journal import (
+    Condition,
+    Conflicts,
+    ErrorBudget,
+    InstrumentHealth,
+    Milestones,
+    Missing,
+    Promise,
+    Requests,
+)
+from healthcare_dr.ops.drill.load.ledger import Unfinished
+from healthcare_dr.ops.drill.recovery_checks import Healing
 from healthcare_dr.ops.drill.verdict import Verdict, conclude, judge
 
 HELD = Condition(name="checks healthy", held=True, seen="all")

@@ -1,6 +1,6 @@
 """How a drill shows what it waits for."""
 
-from healthcare_dr.ops.drill.view import View
+from healthcare_dr.ops.drill.progress import View
 from unit.ops.drill.made_up_platform import Progress
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.ops.drill.experiment import load
-from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Milestones, Promise
+from healthcare_dr.ops.drill.journal import Journal, Milestones, Promise
 from unit.ops.drill.report import made_up
 
 

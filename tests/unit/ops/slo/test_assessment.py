@@ -9,8 +9,7 @@ from healthcare_dr.ops.slo.assessment import assess, costs
 from healthcare_dr.ops.slo.assumptions import Assumptions, defaults
 from healthcare_dr.ops.slo.budget import YEAR, budget, expected_availability
 from healthcare_dr.ops.slo.figure import losses
-from healthcare_dr.ops.slo.journals import of_journals
-from healthcare_dr.ops.slo.measured import Measured, given
+from healthcare_dr.ops.slo.measured import Measured, given, of_journals
 from healthcare_dr.ops.slo.model import RTO, Case, events, swings
 from unit.ops.slo.drilled import journal, left
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.drill.journal import SCHEMA
-from healthcare_dr.ops.drill.model import Event, Promise
-from healthcare_dr.ops.slo.journals import of_journals
-from healthcare_dr.ops.slo.measured import Measured
+from healthcare_dr.ops.drill.journal import SCHEMA, Event, Promise
+from healthcare_dr.ops.slo.measured import Measured, of_journals
 from unit.ops.slo.drilled import damaged, journal, left
 
 

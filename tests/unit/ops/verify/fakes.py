@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.ops.ports import BreakableAws, Target
 from healthcare_dr.ops.verify.catalog import CATALOG
-from healthcare_dr.ops.verify.deployed import Deployed
-from healthcare_dr.ops.verify.live import Live
-from healthcare_dr.ops.verify.model import Check, Finding
-from healthcare_dr.ops.verify.rounds import Question
+from healthcare_dr.ops.verify.check import Check, Finding
+from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.runner import Question
+from healthcare_dr.ops.verify.terraform_state import Deployed
 from healthcare_dr.settings import Settings
 
 EAST, WEST = "us-east-1", "us-west-2"

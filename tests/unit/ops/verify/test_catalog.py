@@ -7,8 +7,8 @@ import verify_page
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.verify.catalog import CATALOG, SERVING, chosen
-from healthcare_dr.ops.verify.model import Check
-from healthcare_dr.ops.verify.rounds import REACHABLE
+from healthcare_dr.ops.verify.check import Check
+from healthcare_dr.ops.verify.runner import REACHABLE
 
 TRAFFIC = {
     "endpoint",

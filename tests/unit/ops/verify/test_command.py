@@ -8,7 +8,7 @@ from botocore.exceptions import ConnectTimeoutError
 from healthcare_dr.cli.verify import _preflight
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.assembly import live_of
+from healthcare_dr.ops.verify.live_target import live_of
 from healthcare_dr.settings import Settings
 from unit.ops.fakes import RecordingProgress
 from unit.ops.verify.fakes import EAST, deployed, resource

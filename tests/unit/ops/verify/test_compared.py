@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.deployed import Deployed
+from healthcare_dr.ops.verify.terraform_state import Deployed
 from unit.ops.verify.fakes import EAST, WEST, deployed, live, problems, resource
 
 TOPIC = deployed().output(EAST, "topic_arn")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from healthcare_dr.ops.verify.account import delegated
-from healthcare_dr.ops.verify.live import UnansweredError
+from healthcare_dr.ops.verify.live_target import UnansweredError
 from unit.ops.verify.fakes import EAST, NOW, WEST, deployed, found, live, problems, refusal, resource
 
 Answers = dict[tuple[str, ...], Any]

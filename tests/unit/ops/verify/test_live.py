@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.live import ChangeRefusedError, Live, UnansweredError
+from healthcare_dr.ops.verify.live_target import ChangeRefusedError, Live, UnansweredError
 from healthcare_dr.settings import Settings
 from unit.ops.verify.fakes import EAST, WEST, Aws, deployed, live, refusal
 

@@ -8,7 +8,7 @@ import pytest
 from dnslib import NS, QTYPE, RCODE, RR, DNSRecord  # type: ignore[import-untyped]
 from dnslib.server import BaseResolver, DNSLogger, DNSServer  # type: ignore[import-untyped]
 
-from healthcare_dr.ops.verify.parent import first_told
+from healthcare_dr.ops.verify.delegation import first_told
 
 DOMAIN = "healthcare-dr-dev.com"
 OURS = ["ns-1.example.", "ns-2.example."]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from healthcare_dr.ops.verify.live import ChangeRefusedError, Live
-from healthcare_dr.ops.verify.model import Check, Problem
-from healthcare_dr.ops.verify.rounds import verify
+from healthcare_dr.ops.verify.check import Check, Problem
+from healthcare_dr.ops.verify.live_target import ChangeRefusedError, Live
+from healthcare_dr.ops.verify.runner import verify
 from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, Aws, live, refusal
 
 ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": ACCOUNT}}

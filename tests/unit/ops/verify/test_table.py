@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from healthcare_dr.ops.verify.model import Finding, Verification
-from healthcare_dr.ops.verify.table import print_verification
+from healthcare_dr.ops.verify.check import Finding, Verification
+from healthcare_dr.ops.verify.report import print_verification
 
 
 def printed(*findings: Finding, suffix: str = "dev") -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.live import Live
+from healthcare_dr.ops.verify.live_target import Live
 from unit.ops.verify.fakes import EAST, WEST, deployed, live, problems, refusal, resource
 
 API = "api.healthcare-dr-dev.com"

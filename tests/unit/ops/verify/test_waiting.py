@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify import waiting
-from healthcare_dr.ops.verify.model import Finding
+from healthcare_dr.ops.verify import replication
+from healthcare_dr.ops.verify.check import Finding
 from unit.ops.verify.fakes import EAST, NOW, WEST, found, live, problems, refusal
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -95,7 +95,7 @@ def never_uploaded(number: int) -> dict[str, timedelta]:
 
 
 @pytest.mark.trap(15)
-@pytest.mark.parametrize("before", [0, 1, 100, 1000, waiting.LOOKED_AT - 1])
+@pytest.mark.parametrize("before", [0, 1, 100, 1000, replication.LOOKED_AT - 1])
 def test_one_stuck_document_is_found_behind_all_that_nobody_ever_uploads(before: int) -> None:
     documents = Documents(never_uploaded(before) | {"stuck": 5 * HOUR}, {"stuck": 5 * HOUR})
     (finding,) = told(documents)
@@ -104,20 +104,20 @@ def test_one_stuck_document_is_found_behind_all_that_nobody_ever_uploads(before:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [0, 1, 100, 1000, waiting.LOOKED_AT])
+@pytest.mark.parametrize("number", [0, 1, 100, 1000, replication.LOOKED_AT])
 def test_what_nobody_ever_uploads_is_not_late(number: int) -> None:
     assert told(Documents(never_uploaded(number))) == []
 
 
 def test_what_is_not_looked_at_any_more_is_unknown() -> None:
-    (finding,) = told(Documents(never_uploaded(waiting.LOOKED_AT + 1)))
+    (finding,) = told(Documents(never_uploaded(replication.LOOKED_AT + 1)))
     assert (finding.severity, finding.problem) == (
         "unknown", "more than 5000 announced documents are open, and no more were looked at",
     )  # fmt: skip
 
 
 def test_late_ones_are_counted_up_to_the_first_page_that_has_any() -> None:
-    names = [f"stuck-{one}" for one in range(waiting.PAGE + 1)]
+    names = [f"stuck-{one}" for one in range(replication.PAGE + 1)]
     documents = Documents({name: 5 * HOUR + one * MINUTE for one, name in enumerate(names)}, dict.fromkeys(names, HOUR))
     assert [finding.problem for finding in told(documents)] == [
         "500 or more documents have been waiting for us-west-2 for over 120 s"
@@ -146,6 +146,6 @@ def test_a_document_of_parts_is_late_by_when_they_were_put_together() -> None:
 
 
 def test_under_load_only_what_can_be_late_is_looked_at() -> None:
-    documents = Documents({f"new-{one}": timedelta(milliseconds=one) for one in range(2 * waiting.LOOKED_AT)})
+    documents = Documents({f"new-{one}": timedelta(milliseconds=one) for one in range(2 * replication.LOOKED_AT)})
     assert problems("documents-pending", live(documents.answers())) == []
     assert documents.heads == []

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from patient_api.audit.event import Action, AuditEvent, Outcome
 from patient_api.audit.resource import resource_of
+from patient_api.contract.audit import Action, AuditEvent, Outcome
 
 EVENT = AuditEvent(
     id="8f6f5c0e-1111-4222-8333-444455556666",

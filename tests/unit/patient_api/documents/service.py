@@ -10,12 +10,11 @@ from patient_api.documents.multipart import Multipart
 from patient_api.documents.offers import Offers
 from patient_api.documents.references import DocumentReferences
 from patient_api.documents.uploads import Uploads
-from patient_api.exchange.access import Caller
-from patient_api.exchange.gate import Gate
-from patient_api.exchange.request import Request
-from patient_api.exchange.tools import Tools
-from patient_api.records.items import Token
-from patient_api.records.model import DOCUMENT, RecordKey, Version
+from patient_api.http.authorization import Gate
+from patient_api.http.caller import Caller
+from patient_api.http.request import Request
+from patient_api.service_context import Tools
+from patient_api.store.model import DOCUMENT, RecordKey, Token, Version
 from unit.patient_api.documents.dynamodb import AUDIT, refused
 from unit.patient_api.documents.s3 import sha256
 from unit.patient_api.documents.world import EAST, TENANT, WEST, World

@@ -15,11 +15,10 @@ import pytest
 
 from patient_api.clock import Stamp
 from patient_api.documents import peer
-from patient_api.documents.assembly import Documents
+from patient_api.documents.bootstrap import Documents
 from patient_api.documents.pending import opened
 from patient_api.documents.reference import object_key
-from patient_api.records.items import head_item, version_item
-from patient_api.records.model import DOCUMENT, Method, RecordKey, version_of
+from patient_api.store.model import DOCUMENT, Method, RecordKey, head_item, version_item, version_of
 from unit.patient_api.documents.aws import Embedded
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
 from unit.patient_api.documents.test_addresses import CONTENT, Announced
@@ -39,9 +38,9 @@ class Context:
 def function(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     for name, value in embedded.variables().items():
         monkeypatch.setenv(name, value)
-    sys.modules.pop("patient_api.confirmation", None)
-    yield importlib.import_module("patient_api.confirmation")
-    del sys.modules["patient_api.confirmation"]
+    sys.modules.pop("patient_api.handlers.confirm_documents", None)
+    yield importlib.import_module("patient_api.handlers.confirm_documents")
+    del sys.modules["patient_api.handlers.confirm_documents"]
 
 
 def announce(embedded: Embedded) -> RecordKey:

@@ -7,7 +7,7 @@ import pytest
 from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.reference import object_key, record_of
 from patient_api.documents.work import SWEEP_SECONDS, Unfinished
-from patient_api.records.model import DOCUMENT, RecordKey
+from patient_api.store.model import DOCUMENT, RecordKey
 from unit.patient_api.documents.dynamodb import RECORDS
 from unit.patient_api.documents.world import EAST, TENANT, WEST, World, events_of
 

@@ -18,10 +18,10 @@ from patient_api.documents.pending import Pending, opened
 from patient_api.documents.reference import Document
 from patient_api.documents.work import Work
 from patient_api.fhir.codec import parse
-from patient_api.journal import Journal
-from patient_api.records.model import DOCUMENT, PATIENT, Method, RecordKey, Version, version_of
-from patient_api.records.store import DynamoRecords
-from patient_api.records.transactions import Transactions
+from patient_api.logging import Journal
+from patient_api.store.model import DOCUMENT, PATIENT, Method, RecordKey, Version, version_of
+from patient_api.store.transactions import Transactions
+from patient_api.store.versions import DynamoRecords
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS, FakeDynamoDB
 from unit.patient_api.documents.s3 import FakeS3, Time, sha256
 

@@ -6,7 +6,7 @@ import pytest
 
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import dump, parse
-from patient_api.fhir.merge_patch import merge
+from patient_api.fhir.patch import merge
 from unit.patient_api.changes import made
 from unit.patient_api.fhir.examples import plain, read
 from unit.patient_api.whole_api import Platform, Reply, patient

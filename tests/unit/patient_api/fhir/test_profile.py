@@ -19,7 +19,7 @@ import patient_api.fhir.profile
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import MAX_DEPTH, JsonValue, dump, parse
 from patient_api.fhir.profile import validate
-from patient_api.fhir.profile.formats import FORMATS
+from patient_api.fhir.profile.invariants import FORMATS
 from unit.patient_api.fhir.examples import example, plain, read, refusal
 
 KINDS = {"Patient": "patient", "DocumentReference": "document_reference"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from patient_api.records.items import head_sk
+from patient_api.store.model import head_sk
 from unit.patient_api.replicas.dynamodb import Replica
 from unit.patient_api.replicas.expressions import Item
 from unit.patient_api.replicas.world import World

@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from patient_api.clock import Stamp
 from patient_api.errors import ApiError, ClockAhead, Contention, Gone, HeadMismatch, NotFound, NotYetHere, StorageFault
-from patient_api.exchange.preconditions import weak
-from patient_api.records.model import PATIENT, RecordKey, Version
-from patient_api.records.siblings import ORIGIN
+from patient_api.http.preconditions import weak
+from patient_api.store.model import PATIENT, RecordKey, Version
+from patient_api.store.reconciliation import ORIGIN
 from support.examples import examples
 from unit.patient_api.replicas.oracle import check_agreement, lineage_of
 from unit.patient_api.replicas.world import TENANT, THROTTLED, Container, Region, World, request

@@ -6,11 +6,10 @@ import pytest
 
 from patient_api.clock import Stamp
 from patient_api.errors import Stale, StorageFault
-from patient_api.exchange.bodies import Resource
-from patient_api.exchange.preconditions import weak
-from patient_api.records.items import OPEN_CONFLICTS, Marker, marker_item, version_item
-from patient_api.records.model import PATIENT, Method, Version
-from patient_api.records.siblings import Link
+from patient_api.http.payload import Resource
+from patient_api.http.preconditions import weak
+from patient_api.store.model import OPEN_CONFLICTS, PATIENT, Marker, Method, Version, marker_item, version_item
+from patient_api.store.reconciliation import Link
 from unit.patient_api.fakes import PEER
 from unit.patient_api.replicas.dynamodb import Message, Moment
 from unit.patient_api.replicas.expressions import Item

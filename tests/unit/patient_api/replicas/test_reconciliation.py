@@ -8,13 +8,11 @@ import pytest
 
 from patient_api.clock import Stamp
 from patient_api.errors import StorageFault
-from patient_api.journal import Journal
-from patient_api.reconciliation import Reconciliation, wire
-from patient_api.records.model import RecordKey
-from patient_api.records.reconcile import Change
-from patient_api.records.siblings import Link
-from patient_api.region.arrivals import Arrivals
-from patient_api.region.heartbeat import PARTITION
+from patient_api.handlers.reconcile import Reconciliation, wire
+from patient_api.logging import Journal
+from patient_api.region.heartbeat import PARTITION, Arrivals
+from patient_api.store.model import RecordKey
+from patient_api.store.reconciliation import Change, Link
 from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
 
 Entry = dict[str, Any]

@@ -12,21 +12,19 @@ from typing import Any, cast
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Clock, Stamp
-from patient_api.exchange.access import Caller
-from patient_api.exchange.bodies import Resource
-from patient_api.exchange.gate import Gate
-from patient_api.exchange.request import Request
-from patient_api.exchange.tools import Tools
-from patient_api.journal import Journal
-from patient_api.patients.creation import Creation
-from patient_api.patients.selection import Selection
+from patient_api.handlers.reconcile import Reconciliation, build
+from patient_api.http.authorization import Gate
+from patient_api.http.caller import Caller
+from patient_api.http.payload import Resource
+from patient_api.http.request import Request
+from patient_api.logging import Journal
+from patient_api.patients.creation import Creation, Selection
 from patient_api.patients.service import Patients
-from patient_api.reconciliation import Reconciliation, build
-from patient_api.records.index import Index
-from patient_api.records.items import VERSION, Token
-from patient_api.records.model import PATIENT, RecordKey, Version
-from patient_api.records.store import DynamoRecords
-from patient_api.records.transactions import Transactions
+from patient_api.service_context import Tools
+from patient_api.store.index import Index
+from patient_api.store.model import PATIENT, VERSION, RecordKey, Token, Version
+from patient_api.store.transactions import Transactions
+from patient_api.store.versions import DynamoRecords
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS, client_error
 from unit.patient_api.replicas.dynamodb import Message, Replica
 

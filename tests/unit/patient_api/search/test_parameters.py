@@ -4,14 +4,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patient_api.audit.event import Outcome
 from patient_api.audit.resource import OUTCOMES
+from patient_api.contract.audit import Outcome
 from patient_api.errors import Malformed
-from patient_api.exchange.criteria import Criteria
-from patient_api.fhir.folding import fold
-from patient_api.records.model import DOCUMENT, PATIENT
-from patient_api.search.catalogue import AUDIT, CONTROLS, PARAMETERS, ParameterType
-from patient_api.search.parameters import Code, Id, Text, When, criteria_in, search_in
+from patient_api.fhir.normalize import fold
+from patient_api.http.criteria import Criteria
+from patient_api.search.parameters import (
+    AUDIT,
+    CONTROLS,
+    PARAMETERS,
+    Code,
+    Id,
+    ParameterType,
+    Text,
+    When,
+    criteria_in,
+    search_in,
+)
+from patient_api.store.model import DOCUMENT, PATIENT
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 SECRET = "Zz9secret"

@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Promise
+from healthcare_dr.ops.drill.journal import Journal, Promise
 from healthcare_dr.ops.drill.report.markup import escaped, number, seconds
 
 RECOVERIES: Final = ("recovery time", "recovery after healing")

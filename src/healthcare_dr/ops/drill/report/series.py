@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, Literal
 
-from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Observation, Reading, Sample
+from healthcare_dr.ops.drill.journal import Journal, Observation, Reading, Sample
 
 SLOTS: Final = 300
 NOWHERE: Final = "none"

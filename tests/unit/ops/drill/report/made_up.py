@@ -3,9 +3,22 @@
 from dataclasses import replace
 from random import Random
 
-from healthcare_dr.ops.drill.instrument_health import instrument_health
-from healthcare_dr.ops.drill.journal import Condition, Conflicts, ErrorBudget, Journal, Requests
-from healthcare_dr.ops.drill.model import Event, Milestones, Missing, Observation, Promise, Reading, Sample, Write
+from healthcare_dr.ops.drill.journal import (
+    Condition,
+    Conflicts,
+    ErrorBudget,
+    Event,
+    Journal,
+    Milestones,
+    Missing,
+    Observation,
+    Promise,
+    Reading,
+    Requests,
+    Sample,
+    Write,
+)
+from healthcare_dr.ops.drill.self_monitor import instrument_health
 
 EAST, WEST = "us-east-1", "us-west-2"
 NASTY = """<script>alert("1")</script><img src='http://example.invalid/x'>&"""

@@ -9,11 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from healthcare_dr.ops.drill.instrument_health import instrument_health
-from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.model import Event, Milestones, Observation, Promise, Sample
+from healthcare_dr.ops.drill.journal import Event, Journal, Milestones, Observation, Promise, Sample
 from healthcare_dr.ops.drill.report import series, write_report
 from healthcare_dr.ops.drill.report.canvas import steps
+from healthcare_dr.ops.drill.self_monitor import instrument_health
 from unit.ops.drill.report.made_up import EAST, FAULT, NASTY, WEST, empty, journal
 
 

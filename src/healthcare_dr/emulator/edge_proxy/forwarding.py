@@ -1,0 +1,355 @@
+"""Which HTTP APIs a region has, asked of the embedded AWS itself.
+
+[MERGED] What a front door does with a request: it forwards it to the HTTP APIs of its own region, and to nothing else.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError
+from multidict import CIMultiDict
+from yarl import URL
+
+from healthcare_dr.emulator.called_address import API_PATH, CALLED_HEADER
+from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
+from healthcare_dr.emulator.fault_state import DoorFault
+
+AGAIN_SECONDS = 1.0
+
+
+class KnownApis:
+    """Believes that an API stays where it is, and asks `listed` for others once a second at most.
+
+    A deleted one is no error: the embedded AWS answers for it.
+    """
+
+    def __init__(self, listed: Callable[[], Iterable[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._listed = listed
+        self._clock = clock
+        self._known: frozenset[str] = frozenset()
+        self._asked: float | None = None
+        self._asking = asyncio.Lock()
+
+    async def has(self, api_id: str) -> bool:
+        """Whether the region has an API; False while nobody says."""
+        if api_id not in self._known:
+            async with self._asking:
+                if self._asked is None or self._clock() - self._asked >= AGAIN_SECONDS:
+                    self._known |= await asyncio.to_thread(self._ask)
+                    self._asked = self._clock()
+        return api_id in self._known
+
+    def _ask(self) -> frozenset[str]:
+        try:
+            return frozenset(self._listed())
+        except (BotoCoreError, ClientError):
+            return frozenset()
+
+
+Targets = Callable[[], Mapping[str, Mapping[str, str]]]
+"""Which API a shared name stands for in each region: name → region → API id."""
+Headers = list[tuple[bytes, bytes]]
+
+# HTTP APIs end an integration after 30 s; the services process does that itself.
+TIMEOUT = aiohttp.ClientTimeout(total=35)
+# With two cores, more requests at once finish no sooner. Further ones wait in a short line.
+MOST_AT_ONCE = 6
+# At the rate that a laptop serves, a longer line takes more than a second: a client that is throttled at once (429)
+# repeats its request later, and one that is answered after its timeout repeats it now.
+MOST_WAITING = 32
+WAIT_SECONDS = 2.0
+# Health checkers, which connect from the door's own address, have a line of their own: the load of clients does not
+# reach it.
+CHECKS_AT_ONCE = 4
+MOST_BODY_BYTES = 10 * 1024 * 1024
+"""API Gateway's limit for the payload of a request to an HTTP API."""
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+# Not from a client.
+_OWN_HEADERS = (b"host", b"content-length", b"expect", b"x-forwarded-proto", CALLED_HEADER)
+SEGMENT = re.compile(rb"/\.{1,2}(?=/|$)")
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+
+@dataclass(frozen=True)
+class Forwarded:
+    """A request as the services process receives it; `target` is path and query, percent-encoded."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response to a client of the door."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class ServicesUnreachable(Exception):  # noqa: N818 - a condition of the other process, not a defect of this one
+    """The services process gave no answer."""
+
+
+class InvalidRequest(Exception):  # noqa: N818 - the client's error, not one of this process
+    """The request cannot be sent on: a header holds what HTTP does not allow."""
+
+
+class ClientLeft(Exception):  # noqa: N818 - an event, not an error
+    """The client closed its connection before it was answered."""
+
+
+class Apis(Protocol):
+    """The HTTP APIs of one region."""
+
+    async def has(self, api_id: str) -> bool:
+        """Return whether an API is one of them."""
+
+
+class Services:
+    """The services process, reached through its UNIX socket."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, host: str) -> None:
+        self._session = session
+        self._host = host
+
+    async def __call__(self, request: Forwarded) -> Answer:
+        """Send a request and return the answer.
+
+        Raises:
+            ServicesUnreachable: there is none.
+            InvalidRequest: the request cannot be written as HTTP.
+        """
+        headers = CIMultiDict((name.decode("ascii"), _text(value)) for name, value in request.headers)
+        headers["Host"] = self._host
+        try:
+            async with self._session.request(
+                request.method,
+                URL(f"http://{HOST}{request.target}", encoded=True),
+                headers=headers,
+                data=request.body or None,
+                allow_redirects=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            ) as answer:
+                return Answer(answer.status, list(answer.raw_headers), await answer.read())
+        except ValueError:
+            raise InvalidRequest from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ServicesUnreachable(type(error).__name__) from None
+
+
+def services_session() -> aiohttp.ClientSession:
+    """Return a client session on the socket of the services process; content passes through as it is encoded."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.UnixConnector(SERVICES_SOCKET, limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=TIMEOUT,
+    )
+
+
+class Line:
+    """A bounded line: `at_once` are served, `waiting` wait for `seconds` at most, further ones are turned away."""
+
+    def __init__(self, *, at_once: int, waiting: int, seconds: float) -> None:
+        self._places = asyncio.Semaphore(at_once)
+        self._most_waiting = waiting
+        self._seconds = seconds
+        self._waiting = 0
+
+    async def enter(self) -> bool:
+        """Wait for a place; return whether there is one. `leave` gives it back."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return True
+        if self._waiting >= self._most_waiting:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        return True
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._places.release()
+
+
+class Forwarding:
+    """The ASGI application behind the front door of `region`.
+
+    Args:
+        services: sends a request to the services process; raises `ServicesUnreachable`.
+        apis: the APIs of the region.
+        targets: which API a shared name stands for.
+        fault: gives the fault of this door at the moment, for the host name of a request.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        services: Callable[[Forwarded], Awaitable[Answer]],
+        apis: Apis,
+        targets: Targets,
+        fault: Callable[[str], DoorFault],
+    ) -> None:
+        self._region = region
+        self._services = services
+        self._apis = apis
+        self._targets = targets
+        self._fault = fault
+        self._clients = Line(at_once=MOST_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
+        self._checkers = Line(at_once=CHECKS_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
+        self._api_name = re.compile(rf"([a-z0-9]+)\.execute-api\.{re.escape(region)}\.amazonaws\.com")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        named = dict(scope["headers"])
+        host = named.get(b"host", b"").decode("latin-1").partition(":")[0].lower()
+        fault = self._fault(host)
+        try:
+            if fault.mode == "errors":
+                answer = _message(503, "Service Unavailable")
+            else:
+                answer = await self._answer(host, scope, receive)
+        except ClientLeft:
+            return
+        if fault.mode == "slow":
+            await asyncio.sleep(fault.delay_seconds)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, host: str, scope: Any, receive: Any) -> Answer:
+        api_id = await self._api_of(host)
+        if api_id is None:
+            return _message(403, "Forbidden")
+        path: bytes = scope["raw_path"]
+        if not path.startswith(b"/"):
+            return _message(400, "Bad Request")
+        if SEGMENT.search(path):
+            # A client of HTTP resolves them: they must not lead out of the API.
+            return _message(404, "Not Found")
+        target = f"{API_PATH}{api_id}{path.decode('ascii')}"
+        if query := scope["query_string"]:
+            target += "?" + query.decode("ascii")
+        line = self._checkers if scope["client"][0] == scope["server"][0] else self._clients
+        body = await _body(receive)
+        if body is None:
+            return _message(413, "Request Entity Too Large")
+        headers = _end_to_end(scope["headers"], but=_OWN_HEADERS)
+        headers += [(b"x-forwarded-proto", b"https"), (CALLED_HEADER, dict(scope["headers"])[b"host"])]
+        forwarded = Forwarded(scope["method"], target, headers, body)
+        try:
+            return await _while_connected(receive, self._forward(line, forwarded))
+        except InvalidRequest:
+            return _message(400, "Bad Request")
+        except ServicesUnreachable as error:
+            logger.warning("The front door of %s reached no API: %s", self._region, error)
+            return _message(503, "Service Unavailable")
+
+    async def _forward(self, line: Line, forwarded: Forwarded) -> Answer:
+        if not await line.enter():
+            return _message(429, "Too Many Requests")
+        try:
+            answer = await self._services(forwarded)
+        finally:
+            line.leave()
+        return Answer(answer.status, _end_to_end(answer.headers, but=()), answer.body)
+
+    async def _api_of(self, name: str) -> str | None:
+        """Return the API of this region that a host name, in lower case, stands for."""
+        match = self._api_name.fullmatch(name)
+        api_id = match[1] if match else self._targets().get(name, {}).get(self._region)
+        return api_id if api_id and await self._apis.has(api_id) else None
+
+
+async def _body(receive: Any) -> bytes | None:
+    """Return the body of a request; None when it is longer than `MOST_BODY_BYTES`.
+
+    Raises:
+        ClientLeft: the client has closed its connection.
+    """
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MOST_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _while_connected(receive: Any, answering: Coroutine[Any, Any, Answer]) -> Answer:
+    """Return the answer, or cancel it when the client leaves: clients that give up and repeat their requests would
+    otherwise leave ever more work behind.
+
+    Raises:
+        ClientLeft: the client has closed its connection.
+    """
+    answer = asyncio.create_task(answering)
+    gone = asyncio.create_task(_disconnect(receive))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise ClientLeft
+    finally:
+        for task in (answer, gone):
+            task.cancel()
+        await asyncio.gather(answer, gone, return_exceptions=True)
+
+
+async def _disconnect(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]], *, but: Iterable[bytes]) -> Headers:
+    pairs = [(name.lower(), value) for name, value in headers]
+    named = {part.strip().lower() for name, value in pairs if name == b"connection" for part in value.split(b",")}
+    dropped = HOP_BY_HOP.union(named, but)
+    return [(name, value) for name, value in pairs if name not in dropped]
+
+
+def _text(value: bytes) -> str:
+    """Return a header's value for a client that writes UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _message(status: int, text: str) -> Answer:
+    body = json.dumps({"message": text}, separators=(",", ":")).encode()
+    return Answer(status, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())], body)

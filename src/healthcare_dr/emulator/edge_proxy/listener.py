@@ -1,0 +1,277 @@
+"""The listener of a front door: its connections, and the faults that happen to connections rather than to requests."""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import chain
+from types import MappingProxyType
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from healthcare_dr.emulator.edge_proxy import client_hello
+from healthcare_dr.emulator.edge_proxy.certificates import ASKED_FOR
+from healthcare_dr.emulator.edge_proxy.forwarding import Forwarding
+from healthcare_dr.emulator.fault_state import DoorMode
+from healthcare_dr.emulator.http_server import TLS_SHUTDOWN_SECONDS, http_config
+
+BACKLOG = 1024
+HANDSHAKE_SECONDS = 10
+# Further connections of clients are reset before TLS is spent on them: a laptop serves far fewer clients than this.
+# Health checkers, which connect from the door's own address, are not counted.
+MOST_CONNECTIONS = 400
+# Errors of accept() that concern one client alone (accept(2), "Error handling").
+OF_ONE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+ACCEPT_AGAIN_SECONDS = 0.05
+# A connection that is closed with this ends in a reset rather than in an orderly end.
+RESET = struct.pack("ii", 1, 0)
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+
+class _FreezableTransport:
+    """A transport that, once frozen, neither reads nor writes nor closes: its client meets silence."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._frozen = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._frozen:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if not self._frozen:
+            self._transport.close()
+
+    def resume_reading(self) -> None:
+        if not self._frozen:
+            self._transport.resume_reading()
+
+    def freeze(self) -> None:
+        self._frozen = True
+        with suppress(RuntimeError):
+            self._transport.pause_reading()
+
+    def reset(self) -> None:
+        connection = self._transport.get_extra_info("socket")
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._transport.abort()
+
+
+class _Connection(HttpToolsProtocol):
+    """uvicorn's protocol on a transport that can be frozen."""
+
+    def __init__(self, door: "FrontDoor", **options: Any) -> None:
+        super().__init__(**options)
+        self._door = door
+        self.outer: _FreezableTransport | None = None
+        self.host = ""
+
+    # uvicorn itself narrows the argument of asyncio's protocol.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.outer = _FreezableTransport(transport)
+        self.host = getattr(transport.get_extra_info("ssl_object"), ASKED_FOR, "")
+        # It has the methods of a transport, which asyncio declares as classes alone.
+        super().connection_made(self.outer)  # type: ignore[arg-type]
+        self._door.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.closed(self)
+        super().connection_lost(exc)
+
+
+class FrontDoor:
+    """Listens at `address` with `context` and serves `forwarding`; lives in one event loop."""
+
+    def __init__(self, address: tuple[str, int], *, forwarding: Forwarding, context: ssl.SSLContext) -> None:
+        self._address = address
+        self._forwarding = forwarding
+        self._context = context
+        self._config = http_config(forwarding, lifespan="off", date_header=False)
+        self._config.load()
+        self._state = ServerState()
+        self._mode: DoorMode = "open"
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
+        self._unanswered: list[socket.socket] = []
+        self._narrowed: Mapping[str, DoorMode] = {}
+        self._swallowed: dict[str, list[socket.socket]] = {}
+        self._connections: set[_Connection] = set()
+
+    def listen(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind(self._address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        self._accepting = asyncio.create_task(self._accept(listener))
+
+    async def play(self, mode: DoorMode, *, narrowed: Mapping[str, DoorMode] = MappingProxyType({})) -> None:
+        """Behave like `mode` from now on; `errors` and `slow` are open doors to this listener.
+
+        `narrowed` says how it behaves to clients that ask for a certain host name while it is open to the others. Such
+        a name cannot be refused before it is known: connections for it are reset as soon as it is.
+
+        Raises:
+            OSError: another process took the address while it was closed; it stays closed, and the call can be
+                repeated.
+        """
+        self._narrow(narrowed)
+        if mode == self._mode:
+            return
+        if self._mode == "blackhole":
+            self._end_blackhole()
+        if mode == "blackhole":
+            await self._begin_blackhole()
+        elif mode == "refused":
+            await self.stop()
+        elif self._listener is None:
+            self.listen()
+        self._mode = mode
+
+    async def stop(self) -> None:
+        """Stop listening and reset every connection."""
+        await self._stop_accepting()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._reset_all()
+
+    def opened(self, connection: _Connection) -> None:
+        """Count a connection whose TLS handshake is over."""
+        self._connections.add(connection)
+        _fail(connection, "blackhole" if self._mode == "blackhole" else self._narrowed.get(connection.host, "open"))
+
+    def closed(self, connection: _Connection) -> None:
+        """Forget a connection that has ended."""
+        self._connections.discard(connection)
+
+    def _narrow(self, narrowed: Mapping[str, DoorMode]) -> None:
+        former, self._narrowed = self._narrowed, dict(narrowed)
+        for host in former.keys() | narrowed.keys():
+            was, now = former.get(host, "open"), narrowed.get(host, "open")
+            if was == now:
+                continue
+            for accepted in self._swallowed.pop(host, ()):
+                _reset(accepted)
+            for connection in [each for each in self._connections if each.host == host]:
+                _fail(connection, "refused" if was == "blackhole" else now)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, (client, *_) = await loop.sock_accept(listener)
+            except OSError as error:
+                if error.errno not in OF_ONE_CLIENT:
+                    # Out of file descriptors: they come back as connections end.
+                    await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
+                continue
+            full = len(self._connections) + len(self._handshakes) >= MOST_CONNECTIONS
+            if full and client != self._address[0]:
+                _reset(accepted)
+                continue
+            task = asyncio.create_task(self._shake_hands(accepted))
+            self._handshakes[task] = accepted
+            task.add_done_callback(self._handshakes.pop)
+
+    async def _shake_hands(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if any(mode in ("refused", "blackhole") for mode in self._narrowed.values()):
+            host = await client_hello.server_name(accepted, within=HANDSHAKE_SECONDS)
+            mode = self._narrowed.get(host, "open")
+            if mode == "refused":
+                _reset(accepted)
+                return
+            if mode == "blackhole":
+                self._swallowed.setdefault(host, []).append(accepted)
+                return
+
+        def protocol() -> _Connection:
+            return _Connection(self, config=self._config, server_state=self._state, app_state={})
+
+        try:
+            await loop.connect_accepted_socket(
+                protocol,
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
+            )
+        except OSError:
+            # The client speaks no TLS, or asks for a name that has no certificate here.
+            accepted.close()
+
+    async def _begin_blackhole(self) -> None:
+        if self._listener is None:
+            self.listen()
+        # The kernel goes on to accept connections, and keeps what clients send.
+        await self._stop_accepting()
+        for connection in self._connections:
+            if connection.outer is not None:
+                connection.outer.freeze()
+        for task, accepted in list(self._handshakes.items()):
+            # The copy keeps the connection open, and unanswered, when the handshake is cancelled.
+            self._unanswered.append(accepted.dup())
+            task.cancel()
+
+    def _end_blackhole(self) -> None:
+        self._reset_all()
+        if self._listener is not None:
+            with suppress(BlockingIOError):
+                while True:
+                    _reset(self._listener.accept()[0])
+            self._accepting = asyncio.create_task(self._accept(self._listener))
+
+    async def _stop_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+            self._accepting = None
+
+    def _reset_all(self) -> None:
+        for accepted in (*self._unanswered, *chain.from_iterable(self._swallowed.values())):
+            _reset(accepted)
+        self._unanswered, self._swallowed = [], {}
+        for task in list(self._handshakes):
+            task.cancel()
+        for connection in list(self._connections):
+            if connection.outer is not None:
+                connection.outer.reset()
+
+
+def _fail(connection: _Connection, mode: DoorMode) -> None:
+    if connection.outer is not None:
+        if mode == "refused":
+            connection.outer.reset()
+        elif mode == "blackhole":
+            connection.outer.freeze()
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    connection.close()

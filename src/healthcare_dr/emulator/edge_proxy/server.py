@@ -1,0 +1,141 @@
+"""The edge process: front doors, Route 53's health checkers and name server, and the token issuer.
+
+All of it lives in one event loop, apart from the services process: a busy service makes no health checker and no name
+server late, and a fault that is played here needs nothing of the services.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, suppress
+from functools import cache, partial
+from typing import Any
+
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
+
+from healthcare_dr.emulator import check_status, fault_state
+from healthcare_dr.emulator.configuration import HOST, Ports
+from healthcare_dr.emulator.credentials import root_secret
+from healthcare_dr.emulator.edge_proxy import FrontDoor
+from healthcare_dr.emulator.edge_proxy.certificates import Certificates, load_authority
+from healthcare_dr.emulator.edge_proxy.forwarding import Forwarding, KnownApis, Services, services_session
+from healthcare_dr.emulator.http_server import http_config, protocol_factory
+from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.process import quiet_loop_errors
+from healthcare_dr.emulator.route53.data_plane import DataPlane, publisher
+from healthcare_dr.emulator.route53.zone_reader import Reader
+from healthcare_dr.emulator.token_issuer import load_key, routes
+
+# How soon a fault that a drill plays is noticed.
+NOTICE_SECONDS = 0.1
+ASK_SECONDS = 5
+# Where Route 53 and its metrics are.
+GLOBAL = "us-east-1"
+
+logger = logging.getLogger("healthcare_dr.emulator")
+
+
+async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
+    """Serve until `ended` is set.
+
+    Raises:
+        OSError, EmulatorError: an address or port cannot be used.
+    """
+    asyncio.get_running_loop().set_exception_handler(quiet_loop_errors)
+    watched = fault_state.Watched(layout.conditions)
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(services_session())
+        plane = DataPlane(
+            read=Reader(_client("route53", GLOBAL)),
+            doors=ports.doors,
+            door_port=ports.door_port,
+            dns_address=HOST,
+            dns_port=ports.dns_port,
+            time_scale=lambda: watched.now().time_scale,
+            publish=publisher(_client("cloudwatch", GLOBAL)),
+        )
+        doors = _doors(layout, ports, plane, watched, Services(session, host=f"{HOST}:{ports.port}"))
+        for door in doors.values():
+            door.listen()
+            stack.push_async_callback(door.stop)
+        await plane.start()
+        stack.push_async_callback(plane.stop)
+        # Last, since its answer means that everything listens.
+        stack.push_async_callback(await _serve_issuer(layout, ports, plane))
+        await _play(doors, watched, ended)
+
+
+def _doors(
+    layout: Layout, ports: Ports, plane: DataPlane, watched: fault_state.Watched, services: Services
+) -> dict[str, FrontDoor]:
+    authority = load_authority(layout)
+    doors = {}
+    for region, address in ports.doors.items():
+        certificates = Certificates(authority=authority, region=region, shared=lambda: plane.zone_targets().keys())
+        forwarding = Forwarding(
+            region=region,
+            services=services,
+            apis=KnownApis(partial(_apis_of, region)),
+            targets=plane.zone_targets,
+            fault=partial(_fault, watched, region),
+        )
+        doors[region] = FrontDoor((address, ports.door_port), forwarding=forwarding, context=certificates.context())
+    return doors
+
+
+def _fault(watched: fault_state.Watched, region: str, host: str) -> fault_state.DoorFault:
+    return watched.now().door(region, host)
+
+
+async def _play(doors: Mapping[str, FrontDoor], watched: fault_state.Watched, ended: asyncio.Event) -> None:
+    while not ended.is_set():
+        present = watched.now()
+        for region, door in doors.items():
+            try:
+                modes = {host: fault.mode for host, fault in present.narrowed(region).items()}
+                await door.play(present.door(region).mode, narrowed=modes)
+            except OSError as error:
+                logger.warning("The front door of %s cannot open: %s", region, error.strerror)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), NOTICE_SECONDS)
+
+
+async def _serve_issuer(layout: Layout, ports: Ports, plane: DataPlane) -> Callable[[], Awaitable[None]]:
+    """Serve the issuer's documents and the status of health checks; return what ends that."""
+    application = Starlette(
+        routes=[
+            *routes(address=ports.issuer, key=load_key(layout.token_key)),
+            check_status.route(plane.checks, secret=root_secret(layout)),
+        ]
+    )
+    config = http_config(application, lifespan="off")
+    state = ServerState()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(layout.server_certificate, layout.server_key)
+    server = await asyncio.get_running_loop().create_server(
+        protocol_factory(config, state), HOST, ports.issuer_port, ssl=context
+    )
+
+    async def end() -> None:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+
+    return end
+
+
+@cache
+def _client(service: str, region: str) -> Any:
+    """Return a client as root, by the environment of the process, that refused control planes refuse as well."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(connect_timeout=ASK_SECONDS, read_timeout=ASK_SECONDS, retries={"total_max_attempts": 1})
+    return boto3.session.Session().client(service, region_name=region, config=config)
+
+
+def _apis_of(region: str) -> Iterable[str]:
+    pages = _client("apigatewayv2", region).get_paginator("get_apis").paginate()
+    return [str(api["ApiId"]) for page in pages for api in page["Items"]]

@@ -1,0 +1,244 @@
+"""The health checkers: one for each check and each of the checker regions in use, each at its own pace.
+
+[MERGED] One probe of an endpoint, as a health checker of Route 53 sends it. It connects only where `Connect` lets it.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from healthcare_dr.emulator.route53.check_status import Board
+from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, checker_regions, endpoint_of
+
+Connect = Callable[[str, int], tuple[str, int] | None]
+"""Where a host and port are reached (address and port), or None: nowhere."""
+
+CONNECT_SECONDS = 4.0
+TCP_CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 2.0
+# What a busy machine may need, however fast the time runs.
+SHORTEST_SECONDS = 2.0
+SEARCHED_BYTES = 5120
+HTTP, HTTPS = 80, 443
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a probe ended, in the words of GetHealthCheckStatus."""
+
+    success: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds to connect, TLS included, and to answer: with a status code, and then again with the body to search."""
+
+    connect: float
+    answer: float
+
+
+def limits(kind: str, scale: float) -> Limits:
+    """Route 53's limits for a check of type `kind`, divided by `scale`.
+
+    They are those of "How Amazon Route 53 determines whether a health check is healthy" in its Developer Guide.
+    """
+    connect = TCP_CONNECT_SECONDS if kind == "TCP" else CONNECT_SECONDS
+    return Limits(max(SHORTEST_SECONDS, connect / scale), max(SHORTEST_SECONDS, ANSWER_SECONDS / scale))
+
+
+def through_doors(doors: Mapping[str, str], door_port: int) -> Connect:
+    """Reaches each region's endpoints at its front door, loopback addresses as they are, and nothing else.
+
+    Args:
+        doors: addresses by region.
+    """
+
+    def connect(host: str, port: int) -> tuple[str, int] | None:
+        endpoint = endpoint_of(host)
+        if endpoint and endpoint[1] in doors:
+            return (doors[endpoint[1]], door_port) if port == HTTPS else None
+        try:
+            return (host, port) if ip_address(host).is_loopback else None
+        except ValueError:
+            return None
+
+    return connect
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Route 53 does not validate the certificates of endpoints.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+TLS = _tls()
+
+
+async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
+    """Ask the endpoint of `check` once, within the `limits` of its type."""
+    within = limits(check.type, scale)
+    address = connect(check.ip or check.host, check.port)
+    if address is None:
+        return Outcome(False, "Failure: Resolved IP: none. The endpoint cannot be reached.")
+    tls = check.type.startswith("HTTPS")
+    try:
+        async with asyncio.timeout(within.connect):
+            reader, writer = await asyncio.open_connection(
+                *address,
+                ssl=TLS if tls else None,
+                server_hostname=(check.host if check.sni else "") if tls else None,
+                # A front door tells health checkers from clients by this.
+                local_addr=(address[0], 0),
+            )
+    except TimeoutError:
+        return Outcome(False, "Failure: Connection timed out.")
+    except (OSError, ValueError):
+        return Outcome(False, "Failure: The connection was refused or broken off.")
+    try:
+        return await _ask(check, reader, writer, within.answer)
+    except TimeoutError:
+        return Outcome(False, "Failure: The endpoint did not respond in time.")
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+        return Outcome(False, "Failure: The endpoint did not answer with HTTP.")
+    finally:
+        writer.transport.abort()
+
+
+async def _ask(
+    check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
+) -> Outcome:
+    if check.type == "TCP":
+        return Outcome(True, "Success: TCP connected.")
+    path = check.path if check.path.startswith("/") else f"/{check.path}"
+    async with asyncio.timeout(seconds):
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {_host(check)}\r\nConnection: close\r\n"
+            f"User-Agent: Amazon-Route53-Health-Check-Service (ref {check.id})\r\nAccept: */*\r\n\r\n".encode()
+        )
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+    version, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+    if not version.startswith("HTTP/"):
+        raise ValueError(version)
+    code = int(rest[:3])
+    if not 200 <= code < 400:
+        return Outcome(False, f"Failure: HTTP Status Code {rest}")
+    if check.type.endswith("_STR_MATCH"):
+        async with asyncio.timeout(seconds):
+            if not await _found(check.search or "", head, reader):
+                return Outcome(False, f"Failure: HTTP Status Code {rest}. The search string was not found.")
+    return Outcome(True, f"Success: HTTP Status Code {rest}")
+
+
+def _host(check: CheckConfig) -> str:
+    """With the port where it is not the usual one ("FullyQualifiedDomainName" in Route 53's API reference)."""
+    name, usual = check.host or str(check.ip), HTTPS if check.type.startswith("HTTPS") else HTTP
+    return name if check.port == usual else f"{name}:{check.port}"
+
+
+async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool:
+    wanted, body = search.encode(), b""
+    chunked = b"transfer-encoding: chunked" in head.lower()
+    while wanted not in body:
+        left = SEARCHED_BYTES - len(body)
+        if left == 0:
+            return False
+        if chunked:
+            size = int((await reader.readline()).partition(b";")[0], 16)
+            part = await reader.readexactly(min(size, left))
+            if size < left:
+                await reader.readline()
+        else:
+            part = await reader.read(left)
+        if not part:
+            return False
+        body += part
+    return True
+
+
+# All of them run on this machine.
+CHECKER_ADDRESS = "127.0.0.1"
+# How soon a changed time scale is noticed, and the least time between two probes of one checker (real seconds).
+NOTICE_SECONDS = 0.5
+LEAST_SECONDS = 0.02
+
+logger = logging.getLogger(__name__)
+
+
+class Checkers:
+    """Probes what it follows and notes it on `board`; lives in one event loop."""
+
+    def __init__(self, *, board: Board, connect: Connect, time_scale: Callable[[], float]) -> None:
+        self._board = board
+        self._connect = connect
+        self._time_scale = time_scale
+        self._running: dict[str, tuple[CheckConfig, list[asyncio.Task[None]]]] = {}
+        self._undecided: set[str] = set()
+
+    def follow(self, checks: Mapping[str, CheckConfig]) -> None:
+        """Probe these from now on, and no others; a check that changed keeps what its checkers found so far.
+
+        What is neither probed nor calculated is not followed, and a line in the log says so once.
+        """
+        self._tell_undecided(checks)
+        wanted = {check.id: check for check in checks.values() if check.probed}
+        for check_id, (config, tasks) in list(self._running.items()):
+            if wanted.get(check_id) != config:
+                del self._running[check_id]
+                for task in tasks:
+                    task.cancel()
+        self._board.keep_only(wanted)
+        for check in wanted.values():
+            if check.id not in self._running:
+                tasks = [asyncio.create_task(self._check(check, number)) for number in range(len(CHECKER_REGIONS))]
+                self._running[check.id] = (check, tasks)
+
+    def _tell_undecided(self, checks: Mapping[str, CheckConfig]) -> None:
+        undecided = {check.id: check for check in checks.values() if not check.decided}
+        for check_id in undecided.keys() - self._undecided:
+            kind, always = undecided[check_id].type, "unhealthy" if undecided[check_id].inverted else "healthy"
+            logger.warning(
+                "The health check %s is a %s, which nothing here decides: it is always %s", check_id, kind, always
+            )
+        self._undecided = set(undecided)
+
+    async def stop(self) -> None:
+        """End every checker."""
+        tasks = [task for _, found in self._running.values() for task in found]
+        self._running.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _check(self, check: CheckConfig, number: int) -> None:
+        region = CHECKER_REGIONS[number]
+        begins = True
+        while True:
+            if region not in checker_regions(self._time_scale()):
+                begins = True
+                await asyncio.sleep(NOTICE_SECONDS)
+                continue
+            if begins:
+                # Checkers that begin together probe one after the other.
+                await self._pause(time.monotonic(), check.interval * number / len(CHECKER_REGIONS))
+                begins = False
+            began = time.monotonic()
+            try:
+                outcome = await probe(check, self._connect, self._time_scale())
+            except Exception as error:  # noqa: BLE001 - a checker that ended would hold its last opinion for ever
+                outcome = Outcome(False, f"Failure: The endpoint cannot be asked ({type(error).__name__}).")
+            seen = Observation(region, CHECKER_ADDRESS, outcome.text, time.time())
+            self._board.note(check, seen, success=outcome.success)
+            await asyncio.sleep(LEAST_SECONDS)
+            await self._pause(began, check.interval)
+
+    async def _pause(self, began: float, seconds: float) -> None:
+        while (left := began + seconds / self._time_scale() - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, NOTICE_SECONDS))

@@ -1,0 +1,1 @@
+"""The services process: ministack with the patches of this project."""

@@ -1,0 +1,96 @@
+"""Access tokens of the embedded issuer. Who can read the key file can sign; no address gives tokens out.
+
+[MERGED] The token issuer's HTTP interface: its discovery document and its public keys.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, RSAKey
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from healthcare_dr.errors import EmulatorError
+
+ALGORITHM = "RS256"
+
+
+def load_key(path: Path) -> RSAKey:
+    """The signing key, with its RFC 7638 thumbprint as key id.
+
+    Raises:
+        EmulatorError: the file holds something else.
+    """
+    try:
+        key = RSAKey.import_key(path.read_bytes(), {"alg": ALGORITHM, "use": "sig"})
+    except (ValueError, JoseError) as error:
+        raise EmulatorError(
+            f"{path} holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`, remove that file, "
+            "and `hdr up` makes another"
+        ) from error
+    key.ensure_kid()
+    return key
+
+
+def sign(
+    key: RSAKey,
+    *,
+    issuer: str,
+    subject: str,
+    tenant: str,
+    tenant_claim: str = "tenant",
+    scopes: Sequence[str],
+    audience: str,
+    lifetime: timedelta,
+) -> str:
+    """A signed token (the claims of RFC 9068, and `tenant_claim`) that is valid from now on for `lifetime`."""
+    now = int(time.time())
+    claims = {
+        # First, so that no claim of a tenant replaces one of the others.
+        tenant_claim: tenant,
+        "iss": issuer,
+        "sub": subject,
+        "aud": audience,
+        "scope": " ".join(scopes),
+        "iat": now,
+        "exp": now + int(lifetime.total_seconds()),
+        "jti": str(uuid.uuid4()),
+    }
+    return jwt.encode({"alg": ALGORITHM, "kid": key.kid, "typ": "at+jwt"}, claims, key)
+
+
+def discovery(issuer: str) -> dict[str, Any]:
+    """What `/.well-known/openid-configuration` says (OpenID Connect Discovery 1.0, section 3)."""
+    return {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/jwks.json",
+        "response_types_supported": ["token"],
+        # No address gives tokens out: `hdr token` signs them.
+        "grant_types_supported": [],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+    }
+
+
+def public_keys(key: RSAKey) -> dict[str, Any]:
+    """The key set others verify with (RFC 7517): never the private part."""
+    return dict(KeySet([key]).as_dict(private=False))
+
+
+def routes(*, address: str, key: RSAKey) -> list[Route]:
+    """Return the routes of the issuer at `address`."""
+
+    async def configuration(_: Request) -> JSONResponse:
+        return JSONResponse(discovery(address))
+
+    async def keys(_: Request) -> JSONResponse:
+        return JSONResponse(public_keys(key))
+
+    return [Route("/.well-known/openid-configuration", configuration), Route("/jwks.json", keys)]

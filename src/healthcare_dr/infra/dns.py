@@ -1,0 +1,189 @@
+"""The shared name as a custom domain, with a certificate in each region. Only where the zone is delegated to us:
+without a delegation ACM never finishes its validation, and the deployment would hang.
+
+[MERGED] Which region answers: the zone, the health checks that decide, and the weighted records tied to them.
+
+A region is healthy when both hold: its own endpoint answers, and it is not drained. The drain check is inverted and
+asks the *other* region, so a region that is down never drains the living one. Nothing here is edited to fail over.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdktn import ITerraformDependable, TerraformStack, Token
+from cdktn_provider_aws.acm_certificate import AcmCertificate
+from cdktn_provider_aws.acm_certificate_validation import AcmCertificateValidation
+from cdktn_provider_aws.apigatewayv2_api_mapping import Apigatewayv2ApiMapping
+from cdktn_provider_aws.apigatewayv2_domain_name import (
+    Apigatewayv2DomainName,
+    Apigatewayv2DomainNameDomainNameConfiguration,
+)
+from cdktn_provider_aws.route53_health_check import Route53HealthCheck
+from cdktn_provider_aws.route53_record import Route53Record, Route53RecordWeightedRoutingPolicy
+from cdktn_provider_aws.route53_zone import Route53Zone
+
+from healthcare_dr.infra.region_context import Role, Site
+
+VALIDATION_TTL = 60
+
+
+@dataclass(frozen=True)
+class Served:
+    """The host name that DNS has to point to, once the mapping exists."""
+
+    target: str
+    mapping: Apigatewayv2ApiMapping
+
+
+def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_id: str) -> Served:
+    """Serve the shared name in this region."""
+    certificate = AcmCertificate(
+        stack,
+        f"certificate_{site.role}",
+        domain_name=site.names.api_domain,
+        validation_method="DNS",
+        tags={"Name": site.names.of("certificate", site.region)},
+        provider=site.provider,
+    )
+    options = f"tolist({certificate.fqn}.domain_validation_options)[0]"
+    proof = Route53Record(
+        stack,
+        f"certificate_proof_{site.role}",
+        zone_id=zone.zone_id,
+        name=f"${{{options}.resource_record_name}}",
+        type=f"${{{options}.resource_record_type}}",
+        records=Token.as_list(f"${{[{options}.resource_record_value]}}"),
+        ttl=VALIDATION_TTL,
+        # Both regions' certificates for one name are proven by the same record.
+        allow_overwrite=True,
+        provider=site.provider,
+    )
+    validation = AcmCertificateValidation(
+        stack,
+        f"certificate_validation_{site.role}",
+        certificate_arn=certificate.arn,
+        validation_record_fqdns=[proof.fqdn],
+        provider=site.provider,
+    )
+    name = Apigatewayv2DomainName(
+        stack,
+        f"api_domain_{site.role}",
+        domain_name=site.names.api_domain,
+        domain_name_configuration=Apigatewayv2DomainNameDomainNameConfiguration(
+            certificate_arn=validation.certificate_arn, endpoint_type="REGIONAL", security_policy="TLS_1_2"
+        ),
+        provider=site.provider,
+    )
+    mapping = Apigatewayv2ApiMapping(
+        stack,
+        f"api_mapping_{site.role}",
+        api_id=api_id,
+        domain_name=name.id,
+        stage="$default",
+        provider=site.provider,
+    )
+    return Served(target=name.domain_name_configuration.target_domain_name, mapping=mapping)
+
+
+HTTPS = 443
+
+
+@dataclass(frozen=True)
+class Health:
+    """The health checks by role: the probe of a region's endpoint, and the verdict that DNS follows."""
+
+    endpoints: dict[Role, Route53HealthCheck]
+    verdicts: dict[Role, Route53HealthCheck]
+
+
+def hosted_zone(stack: TerraformStack, owner: Site) -> Route53Zone:
+    """The platform's own zone."""
+    return Route53Zone(
+        stack,
+        "zone",
+        name=owner.names.domain,
+        comment="healthcare-dr: weighted answers between two regions",
+        force_destroy=True,
+        provider=owner.provider,
+    )
+
+
+def region_health(stack: TerraformStack, sites: tuple[Site, Site], hosts: Mapping[Role, str]) -> Health:
+    """The checks of both regions.
+
+    Args:
+        hosts: by role, the region's own host name, which no other region answers.
+    """
+    endpoints, verdicts = {}, {}
+    for site, other in (sites, sites[::-1]):
+        endpoint = _probe(stack, site, f"endpoint_{site.role}", hosts[site.role], "/health")
+        drain = _probe(
+            stack,
+            site,
+            f"drain_{site.role}",
+            hosts[other.role],
+            f"/drain/{site.region}",
+            inverted=True,
+        )
+        endpoints[site.role] = endpoint
+        children = [endpoint.id, drain.id]
+        verdicts[site.role] = Route53HealthCheck(
+            stack,
+            f"health_{site.role}",
+            type="CALCULATED",
+            child_healthchecks=children,
+            child_health_threshold=len(children),
+            tags={"Name": site.names.of("health", site.region)},
+            provider=sites[0].provider,
+        )
+    return Health(endpoints=endpoints, verdicts=verdicts)
+
+
+def weighted_records(
+    stack: TerraformStack,
+    sites: tuple[Site, Site],
+    zone: Route53Zone,
+    targets: Mapping[Role, str],
+    verdicts: Mapping[Role, Route53HealthCheck],
+    *,
+    after: Sequence[ITerraformDependable],
+) -> None:
+    """One answer for each region under the shared name, withdrawn while the region is unhealthy.
+
+    `after` holds what has to exist before a region may answer under that name.
+    """
+    for site in sites:
+        Route53Record(
+            stack,
+            f"api_{site.role}",
+            zone_id=zone.zone_id,
+            name=site.names.api_domain,
+            type="CNAME",
+            ttl=site.settings.dns_ttl,
+            records=[targets[site.role]],
+            set_identifier=site.region,
+            weighted_routing_policy=Route53RecordWeightedRoutingPolicy(weight=site.weight),
+            health_check_id=verdicts[site.role].id,
+            depends_on=list(after) or None,
+            provider=sites[0].provider,
+        )
+
+
+def _probe(
+    stack: TerraformStack, site: Site, name: str, host: str, path: str, *, inverted: bool = False
+) -> Route53HealthCheck:
+    return Route53HealthCheck(
+        stack,
+        name,
+        type="HTTPS",
+        fqdn=host,
+        port=HTTPS,
+        resource_path=path,
+        enable_sni=True,
+        invert_healthcheck=inverted,
+        request_interval=site.settings.health_check_interval,
+        failure_threshold=site.settings.failure_threshold,
+        measure_latency=True,
+        tags={"Name": site.names.of(name.replace("_", "-"))},
+        provider=site.provider,
+    )

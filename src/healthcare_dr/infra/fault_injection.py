@@ -1,0 +1,251 @@
+"""Faults that AWS plays itself: FIS experiments of one region, off by default.
+
+Three templates, found by their tag `Name` (fault_plan.py): tables stop replicating, documents stop replicating, and
+the region is disconnected from its peer, which is both at once and the network besides. Each ends by itself after
+half an hour, and at once when the alarm on the region's own endpoint fires: a region that is in trouble has to hand
+over what its peer lacks. For that reason FIS refuses to begin while the alarm is on.
+
+What disconnecting breaks here, and what not. The network part (`route-table-disrupt-cross-region-connectivity`) blocks
+what leaves the VPC's subnets for the peer region, peering included. Our functions run outside the VPC (R2.5): it does
+not touch them, the APIs, the health checks or DNS, but only data services that somebody has put into the VPC. Pausing
+tables in one region stops them in both directions; pausing documents stops those that leave this region. What our
+functions ask of the peer, they ask through the role `documents-peer`; the drill closes that way itself.
+
+[MERGED] What FIS is given to play: the templates' names, by which a drill finds them, and when each ends by itself.
+What FIS may do for its experiments: only to this region's tables, bucket and network.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cdktn import TerraformStack
+from cdktn_provider_aws.fis_experiment_template import (
+    FisExperimentTemplate,
+    FisExperimentTemplateAction,
+    FisExperimentTemplateActionParameter,
+    FisExperimentTemplateActionTarget,
+    FisExperimentTemplateStopCondition,
+    FisExperimentTemplateTarget,
+    FisExperimentTemplateTargetResourceTag,
+)
+from cdktn_provider_aws.iam_role import IamRole
+from cdktn_provider_aws.iam_role_policy import IamRolePolicy
+
+from healthcare_dr.infra import policy
+from healthcare_dr.infra.network import Network
+from healthcare_dr.infra.policy import Condition, Statement
+from healthcare_dr.infra.region_context import Site
+
+PAUSE_TABLES: Final = "pause-tables"
+PAUSE_DOCUMENTS: Final = "pause-documents"
+DISCONNECT: Final = "disconnect"
+TEMPLATES: Final = (PAUSE_TABLES, PAUSE_DOCUMENTS, DISCONNECT)
+
+# Enough for a pause that takes five minutes to begin; far from the 20 hours after which DynamoDB gives a replica up.
+MINUTES: Final = 30
+STOP_ALARM: Final = "endpoint-unhealthy"
+MANAGED: Final = "managedByFIS"
+"""The tag of everything that FIS makes while it disconnects."""
+
+
+MADE: Condition = {"StringEquals": {f"aws:ResourceTag/{MANAGED}": "true"}}
+BEING_MADE: Condition = {"StringEquals": {f"aws:RequestTag/{MANAGED}": "true"}}
+CREATE = ("CreateManagedPrefixList", "CreateNetworkInterface", "CreateRouteTable")
+
+
+def pausing_role(stack: TerraformStack, site: Site) -> IamRole:
+    """For the experiments that pause replication."""
+    return _role(stack, site, "faults", pausing(site))
+
+
+def disconnecting_role(stack: TerraformStack, site: Site, placed: Network) -> IamRole:
+    """For the experiment that cuts the region off from its peer."""
+    return _role(stack, site, "disconnect", [*pausing(site), *disconnecting(site, placed)])
+
+
+def pausing(site: Site) -> Sequence[Statement]:
+    """Tables stop by a policy on themselves and their streams, documents by a pause in the replication rule."""
+    return (
+        policy.allow(
+            "PauseTables",
+            (
+                "dynamodb:DeleteResourcePolicy",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetResourcePolicy",
+                "dynamodb:PutResourcePolicy",
+            ),
+            (*site.table_arns, *site.stream_arns),
+        ),
+        policy.allow(
+            "PauseDocuments",
+            ("s3:GetReplicationConfiguration", "s3:PauseReplication", "s3:PutReplicationConfiguration"),
+            site.documents_arn,
+            condition={"BoolIfExists": {"s3:IsReplicationPauseRequest": "true"}},
+        ),
+        policy.allow("FindTargets", ("s3:ListAllMyBuckets", "tag:GetResources"), "*"),
+    )
+
+
+def disconnecting(site: Site, placed: Network) -> Sequence[Statement]:
+    """Subnets get other route tables for a while: FIS changes what it made itself, and where our subnets point."""
+    made = [site.regional_arn("ec2", f"{kind}/*") for kind in ("network-interface", "prefix-list", "route-table")]
+    subnets = [subnet.arn for subnet in placed.subnets]
+    tables = [table.arn for table in placed.route_tables.values()]
+    created: Mapping[str, Mapping[str, str | Sequence[str]]] = {
+        "StringEquals": {**BEING_MADE["StringEquals"], "ec2:CreateAction": CREATE}
+    }
+    return (
+        policy.allow("Create", [f"ec2:{action}" for action in CREATE], made, condition=BEING_MADE),
+        policy.allow(
+            "CreateInNetwork",
+            ("ec2:CreateNetworkInterface", "ec2:CreateRouteTable"),
+            [placed.vpc.arn, *subnets, site.regional_arn("ec2", "security-group/*")],
+        ),
+        policy.allow("TagWhatIsCreated", ["ec2:CreateTags"], made, condition=created),
+        policy.allow(
+            "UseAndRemoveCreated",
+            (
+                "ec2:AssociateRouteTable",
+                "ec2:CreateRoute",
+                "ec2:DeleteManagedPrefixList",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DeleteRouteTable",
+                "ec2:DisassociateRouteTable",
+                "ec2:ModifyManagedPrefixList",
+                "ec2:ModifyVpcEndpoint",
+                "ec2:ReplaceRouteTableAssociation",
+            ),
+            made,
+            condition=MADE,
+        ),
+        policy.allow(
+            "SwapRouteTables",
+            ("ec2:AssociateRouteTable", "ec2:DisassociateRouteTable", "ec2:ReplaceRouteTableAssociation"),
+            [*subnets, *tables],
+        ),
+        policy.allow("KeepEndpoints", ["ec2:ModifyVpcEndpoint"], [endpoint.arn for endpoint in placed.endpoints]),
+        # The prefix lists of AWS's own services belong to AWS's account.
+        policy.allow(
+            "ReadPrefixLists", ["ec2:GetManagedPrefixListEntries"], f"arn:aws:ec2:{site.region}:*:prefix-list/*"
+        ),
+        policy.allow(
+            "FindNetwork",
+            (
+                "ec2:DescribeManagedPrefixLists",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeRouteTables",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcEndpoints",
+                "ec2:DescribeVpcPeeringConnections",
+                "ec2:DescribeVpcs",
+            ),
+            "*",
+        ),
+    )
+
+
+def _role(stack: TerraformStack, site: Site, name: str, statements: Sequence[Statement]) -> IamRole:
+    role = IamRole(
+        stack,
+        f"{name}_role_{site.role}",
+        name=site.names.of(name, site.region),
+        assume_role_policy=policy.trust_service("fis.amazonaws.com", account=site.account),
+        provider=site.provider,
+    )
+    IamRolePolicy(
+        stack,
+        f"{name}_policy_{site.role}",
+        name=site.names.of(name),
+        role=role.name,
+        policy=policy.document(*statements),
+        provider=site.provider,
+    )
+    return role
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Action:
+    """One action on one target, found by its ARNs or by a tag."""
+
+    name: str
+    action: str
+    target: str
+    resource_type: str
+    arns: Sequence[str] = ()
+    tag: tuple[str, str] | None = None
+    region: str | None = None
+
+
+def fault_injection(stack: TerraformStack, site: Site, placed: Network) -> None:
+    """The experiments of this region; its alarms have to be in the same stack."""
+    tables = _Action(
+        name=PAUSE_TABLES,
+        action="aws:dynamodb:global-table-pause-replication",
+        target="Tables",
+        resource_type="aws:dynamodb:global-table",
+        arns=site.table_arns,
+    )
+    documents = _Action(
+        name=PAUSE_DOCUMENTS,
+        action="aws:s3:bucket-pause-replication",
+        target="Buckets",
+        resource_type="aws:s3:bucket",
+        # This action knows its targets by tag only.
+        tag=("Name", site.documents_bucket),
+        region=site.peer_region,
+    )
+    network = _Action(
+        name="cut-network",
+        action="aws:network:route-table-disrupt-cross-region-connectivity",
+        target="Subnets",
+        resource_type="aws:ec2:subnet",
+        arns=[subnet.arn for subnet in placed.subnets],
+        region=site.peer_region,
+    )
+    pausing = pausing_role(stack, site)
+    _template(stack, site, pausing, PAUSE_TABLES, [tables])
+    _template(stack, site, pausing, PAUSE_DOCUMENTS, [documents])
+    _template(stack, site, disconnecting_role(stack, site, placed), DISCONNECT, [tables, documents, network])
+
+
+def _template(stack: TerraformStack, site: Site, role: IamRole, name: str, actions: Sequence[_Action]) -> None:
+    FisExperimentTemplate(
+        stack,
+        f"{name.replace('-', '_')}_{site.role}",
+        description=f"{name} of {site.region} for {MINUTES} minutes at most",
+        role_arn=role.arn,
+        stop_condition=[
+            FisExperimentTemplateStopCondition(
+                source="aws:cloudwatch:alarm",
+                value=f"${{aws_cloudwatch_metric_alarm.{STOP_ALARM.replace('-', '_')}.arn}}",
+            )
+        ],
+        action=[
+            FisExperimentTemplateAction(
+                name=each.name,
+                action_id=each.action,
+                parameter=[
+                    FisExperimentTemplateActionParameter(key=key, value=value)
+                    for key, value in (("duration", f"PT{MINUTES}M"), ("region", each.region))
+                    if value is not None
+                ],
+                target=FisExperimentTemplateActionTarget(key=each.target, value=each.name),
+            )
+            for each in actions
+        ],
+        target=[
+            FisExperimentTemplateTarget(
+                name=each.name,
+                resource_type=each.resource_type,
+                resource_arns=list(each.arns) or None,
+                resource_tag=[FisExperimentTemplateTargetResourceTag(key=each.tag[0], value=each.tag[1])]
+                if each.tag
+                else None,
+                selection_mode="ALL",
+            )
+            for each in actions
+        ],
+        tags={"Name": site.names.of(name, site.region)},
+        provider=site.provider,
+    )

@@ -1,0 +1,298 @@
+"""A Lambda function as every function of the platform is: one zip, a role and a log group of its own, the key.
+
+[MERGED] Functions that are called by the clock.
+The two functions of a region that no client calls: one follows its documents, the other its tables.
+
+What calls them is declared where it is known: the bucket's events and the tables' streams by the global stack, which
+finds the functions by their names. They are called as they are, without an alias: nobody waits for their answer, a
+call that fails is repeated, and so there is no version to hold back or to go back to by hand.
+The sentinel of a region: every minute it gives a sign of life, and looks for that of the peer.
+
+It is told where its own region's API is. Where the peer's is, it reads in the peer's heartbeat, which replication
+brings: so no stack has to know of the other.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdktn import AssetType, ITerraformDependable, TerraformAsset, TerraformStack
+from cdktn_provider_aws.cloudwatch_event_rule import CloudwatchEventRule
+from cdktn_provider_aws.cloudwatch_event_target import CloudwatchEventTarget
+from cdktn_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
+from cdktn_provider_aws.iam_role import IamRole
+from cdktn_provider_aws.kms_key import KmsKey
+from cdktn_provider_aws.lambda_function import LambdaFunction, LambdaFunctionEnvironment
+from cdktn_provider_aws.lambda_function_event_invoke_config import (
+    LambdaFunctionEventInvokeConfig,
+    LambdaFunctionEventInvokeConfigDestinationConfig,
+    LambdaFunctionEventInvokeConfigDestinationConfigOnFailure,
+)
+from cdktn_provider_aws.lambda_permission import LambdaPermission
+from cdktn_provider_aws.sns_topic import SnsTopic
+
+from healthcare_dr.infra.region_context import Site
+
+
+@dataclass(frozen=True)
+class FunctionCode:
+    """The zip that Lambda runs, and its SHA-256 as Lambda states it (base64)."""
+
+    path: Path
+    sha256_base64: str
+
+
+@dataclass(frozen=True)
+class Asset:
+    """The zip as it lies beside a stack's JSON: `filename` is relative to it."""
+
+    filename: str
+    sha256_base64: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What distinguishes one function from the others. `published`: it is called through an alias of a version."""
+
+    name: str
+    handler: str
+    description: str
+    memory_mb: int
+    timeout_seconds: int
+    published: bool = False
+
+    @property
+    def identifier(self) -> str:
+        """How the stack calls it."""
+        return self.name.replace("-", "_")
+
+
+def code_asset(stack: TerraformStack, code: FunctionCode) -> Asset:
+    """The zip, put beside the stack once for all its functions."""
+    placed = TerraformAsset(stack, "patient_api_package", path=str(code.path), type=AssetType.FILE)
+    return Asset(filename=placed.path, sha256_base64=code.sha256_base64)
+
+
+def lambda_function(
+    stack: TerraformStack,
+    site: Site,
+    shape: Shape,
+    *,
+    asset: Asset,
+    role: IamRole,
+    key: KmsKey,
+    after: Sequence[ITerraformDependable],
+    variables: Mapping[str, str] | None = None,
+) -> LambdaFunction:
+    """The function, and before it the log group that Lambda would else create, unencrypted (trap 38).
+
+    `after` holds what else has to exist before the function is created, `variables` what its environment has that
+    those of the others have not.
+    """
+    name = site.names.of(shape.name)
+    log_group = CloudwatchLogGroup(
+        stack,
+        f"{shape.identifier}_log_group",
+        name=site.names.lambda_log_group(name),
+        retention_in_days=site.settings.log_retention_days,
+        kms_key_id=key.arn,
+    )
+    return LambdaFunction(
+        stack,
+        shape.identifier,
+        function_name=name,
+        description=shape.description,
+        role=role.arn,
+        runtime="python3.13",
+        architectures=["arm64"],
+        handler=shape.handler,
+        filename=asset.filename,
+        source_code_hash=asset.sha256_base64,
+        memory_size=shape.memory_mb,
+        timeout=shape.timeout_seconds,
+        publish=shape.published,
+        kms_key_arn=key.arn,
+        environment=LambdaFunctionEnvironment(
+            variables={
+                "RECORDS_TABLE": site.names.records_table,
+                "AUDIT_TABLE": site.names.audit_table,
+                "DOCUMENTS_BUCKET": site.documents_bucket,
+                "KEY_ARN": key.arn,
+                "PEER_REGION": site.peer_region,
+                "PEER_DOCUMENTS_BUCKET": site.peer_documents_bucket,
+                "PEER_ROLE_ARN": site.role_arn("documents-peer", site.peer_region),
+                "INDEX_KEY_ALIAS": site.names.index_key_alias(),
+                "LOG_LEVEL": site.settings.log_level,
+                **(variables or {}),
+            }
+        ),
+        tags={"DataClass": "phi"},
+        depends_on=[log_group, *after],
+    )
+
+
+EVERY_MINUTE = "rate(1 minute)"
+
+
+def every_minute(
+    stack: TerraformStack,
+    site: Site,
+    function: LambdaFunction,
+    *,
+    name: str,
+    description: str,
+    target_id: str,
+    event: str,
+) -> None:
+    """Call the function every minute with an event, in JSON; only this rule may. `name` is the rule's."""
+    rule = CloudwatchEventRule(
+        stack,
+        f"{name}_rule",
+        name=site.names.of(name),
+        description=description,
+        schedule_expression=EVERY_MINUTE,
+    )
+    permission = LambdaPermission(
+        stack,
+        f"{name}_permission",
+        statement_id=name,
+        action="lambda:InvokeFunction",
+        function_name=function.function_name,
+        principal="events.amazonaws.com",
+        source_arn=rule.arn,
+    )
+    CloudwatchEventTarget(
+        stack,
+        f"{name}_target",
+        rule=rule.name,
+        target_id=target_id,
+        arn=function.arn,
+        input=event,
+        depends_on=[permission],
+    )
+
+
+CONFIRMATION = Shape(
+    name="document-confirmation",
+    handler="patient_api.handlers.confirm_documents.handler",
+    description="Makes a document final once both regions hold its bytes, and copies what is late",
+    # One whole vCPU: it hashes documents of up to 5 GB.
+    memory_mb=1769,
+    timeout_seconds=900,
+)
+RECONCILIATION = Shape(
+    name="reconciliation",
+    handler="patient_api.handlers.reconcile.handler",
+    description="Finds versions that both regions wrote at once, and items that were changed",
+    memory_mb=1024,
+    timeout_seconds=60,
+)
+SWEEP = json.dumps({"sweep": True})
+RETRIES = 2
+# Older than this, a call is worth nothing any more: a sweep has done its work.
+MAXIMUM_EVENT_AGE_SECONDS = 3600
+
+
+def document_confirmation(
+    stack: TerraformStack,
+    site: Site,
+    *,
+    asset: Asset,
+    role: IamRole,
+    key: KmsKey,
+    topic: SnsTopic,
+    after: Sequence[ITerraformDependable],
+) -> LambdaFunction:
+    """The function, the leave of its bucket to call it, its sweep of every minute, and who hears of what failed."""
+    function = lambda_function(stack, site, CONFIRMATION, asset=asset, role=role, key=key, after=after)
+    LambdaFunctionEventInvokeConfig(
+        stack,
+        "document_confirmation_calls",
+        function_name=function.function_name,
+        maximum_retry_attempts=RETRIES,
+        maximum_event_age_in_seconds=MAXIMUM_EVENT_AGE_SECONDS,
+        destination_config=LambdaFunctionEventInvokeConfigDestinationConfig(
+            on_failure=LambdaFunctionEventInvokeConfigDestinationConfigOnFailure(destination=topic.arn)
+        ),
+    )
+    LambdaPermission(
+        stack,
+        "documents_permission",
+        statement_id="documents",
+        action="lambda:InvokeFunction",
+        function_name=function.function_name,
+        principal="s3.amazonaws.com",
+        source_arn=site.documents_arn,
+        # A bucket's ARN names no account, and a name that is free again can become somebody else's.
+        source_account=site.account,
+    )
+    # For events that were lost, and for copies that are late.
+    every_minute(
+        stack,
+        site,
+        function,
+        name="sweep",
+        description="Looks after documents that are not final yet",
+        target_id=CONFIRMATION.name,
+        event=SWEEP,
+    )
+    return function
+
+
+def reconciliation(
+    stack: TerraformStack,
+    site: Site,
+    *,
+    asset: Asset,
+    role: IamRole,
+    key: KmsKey,
+    after: Sequence[ITerraformDependable],
+) -> LambdaFunction:
+    """The function that the streams of both tables call."""
+    return lambda_function(stack, site, RECONCILIATION, asset=asset, role=role, key=key, after=after)
+
+
+SENTINEL = Shape(
+    name="sentinel",
+    handler="patient_api.handlers.sentinel.handler",
+    description="Writes the region's heartbeat, and looks for the peer's and at its health",
+    memory_mb=512,
+    # Three attempts of six seconds, and as much for the table; the next round does not wait for this one.
+    timeout_seconds=45,
+)
+INTERVAL_SECONDS = 60
+
+
+def sentinel(
+    stack: TerraformStack,
+    site: Site,
+    *,
+    endpoint: str,
+    asset: Asset,
+    role: IamRole,
+    key: KmsKey,
+    after: Sequence[ITerraformDependable],
+) -> LambdaFunction:
+    """The function and its schedule. `endpoint` is the base address of this region's own API (trap 23)."""
+    function = lambda_function(
+        stack, site, SENTINEL, asset=asset, role=role, key=key, after=after, variables={"ENDPOINT": endpoint}
+    )
+    # The next round makes up for one that failed; rounds of the past say nothing of the present.
+    LambdaFunctionEventInvokeConfig(
+        stack,
+        "sentinel_calls",
+        function_name=function.function_name,
+        maximum_retry_attempts=0,
+        maximum_event_age_in_seconds=INTERVAL_SECONDS,
+    )
+    every_minute(
+        stack,
+        site,
+        function,
+        name=SENTINEL.name,
+        description="Has the region give a sign of life, and look for its peer's",
+        target_id=SENTINEL.name,
+        event="{}",
+    )
+    return function

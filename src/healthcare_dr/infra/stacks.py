@@ -1,0 +1,224 @@
+"""The three stacks.
+
+[MERGED] What every stack has: providers with the tags of the platform, the account, a backend, and outputs.
+All that spans the regions and needs one owner.
+One region by itself: both regions are this stack with different arguments.
+"""
+
+from cdktn import Fn, LocalBackend, S3Backend, TerraformOutput, TerraformStack
+from cdktn_provider_aws.data_aws_apigatewayv2_apis import DataAwsApigatewayv2Apis
+from cdktn_provider_aws.data_aws_caller_identity import DataAwsCallerIdentity
+from cdktn_provider_aws.data_aws_kms_alias import DataAwsKmsAlias
+from cdktn_provider_aws.provider import AwsProvider, AwsProviderDefaultTags
+from constructs import Construct
+
+from healthcare_dr.infra.alarms import Watched, health_check_alarms, regional_alarms
+from healthcare_dr.infra.api import patient_api
+from healthcare_dr.infra.dashboards import dashboard
+from healthcare_dr.infra.dns import custom_domain, hosted_zone, region_health, weighted_records
+from healthcare_dr.infra.documents import document_buckets
+from healthcare_dr.infra.fault_injection import fault_injection
+from healthcare_dr.infra.functions import FunctionCode, code_asset, document_confirmation, reconciliation, sentinel
+from healthcare_dr.infra.keys import data_key, index_key
+from healthcare_dr.infra.network import flow_logs, network, peer, security_groups
+from healthcare_dr.infra.notifications import operations_topic
+from healthcare_dr.infra.region_context import Role, Site
+from healthcare_dr.infra.roles import grant, roles
+from healthcare_dr.infra.streams import reconciled, watched
+from healthcare_dr.infra.tables import audit_table, records_table
+from healthcare_dr.infra.trail import data_event_trail
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
+from healthcare_dr.settings import Settings
+
+DEFAULT_TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
+PROVIDER_VERSIONS = ">= 5.100, < 7.0"
+
+
+class PlatformStack(TerraformStack):
+    """A stack of the platform, applied by itself and owning its own state."""
+
+    def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
+        super().__init__(scope, name)
+        self._settings = settings
+        self.add_override("terraform.required_providers.aws.version", PROVIDER_VERSIONS)
+        self.add_override("terraform.required_version", ">= 1.10")
+        self._keep_state(name)
+
+    def _keep_state(self, name: str) -> None:
+        bucket = self._settings.state_bucket
+        if bucket is None:
+            LocalBackend(self, path="terraform.tfstate")
+            return
+        # Never in the region whose loss the state has to survive (trap 37).
+        S3Backend(
+            self,
+            bucket=bucket,
+            key=f"{self._settings.environment_suffix}/{name}.tfstate",
+            region=self._settings.state_region,
+            encrypt=True,
+            use_lockfile=True,
+        )
+
+    def _provider(self, identifier: str, region: str, *, alias: str | None = None) -> AwsProvider:
+        return AwsProvider(
+            self,
+            identifier,
+            region=region,
+            alias=alias,
+            default_tags=[AwsProviderDefaultTags(tags=DEFAULT_TAGS)],
+        )
+
+    def _account(self, provider: AwsProvider) -> str:
+        return DataAwsCallerIdentity(self, "account", provider=provider).account_id
+
+    def _outputs(self, values: dict[str, str]) -> None:
+        for name, value in values.items():
+            output = TerraformOutput(self, f"output_{name}", value=value)
+            output.override_logical_id(name)
+
+
+class GlobalStack(PlatformStack):
+    """Tables, buckets, index key, peering, DNS, dashboards: applied once what it finds in both regions exists."""
+
+    def __init__(self, scope: Construct, settings: Settings) -> None:
+        super().__init__(scope, GLOBAL, settings)
+        primary_provider = self._provider("aws", settings.primary_region)
+        secondary_provider = self._provider("aws_secondary", settings.secondary_region, alias="secondary")
+        account = self._account(primary_provider)
+        owner = Site(settings=settings, role="primary", account=account, provider=primary_provider)
+        other = Site(settings=settings, role="secondary", account=account, provider=secondary_provider)
+        sites = (owner, other)
+        keys = {site.role: self._key_arn(site) for site in sites}
+        api_ids = {site.role: self._api_id(site) for site in sites}
+
+        records = records_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
+        audit = audit_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
+        reconciled(self, sites, records)
+        watched(self, sites, audit)
+        index_key(self, sites)
+        buckets = document_buckets(self, sites, (keys["primary"], keys["secondary"]))
+        peer(self, sites)
+
+        hosts = {site.role: f"{api_ids[site.role]}.execute-api.{site.region}.amazonaws.com" for site in sites}
+        zone = hosted_zone(self, owner)
+        health = region_health(self, sites, hosts)
+        targets, after = hosts, []
+        if settings.dns_delegated:
+            served = {site.role: custom_domain(self, site, zone, api_id=api_ids[site.role]) for site in sites}
+            targets = {role: domain.target for role, domain in served.items()}
+            after = [domain.mapping for domain in served.values()]
+        weighted_records(self, sites, zone, targets, health.verdicts, after=after)
+        watcher = owner if owner.region == "us-east-1" else other
+        health_check_alarms(self, watcher, sites, health)
+        boards = [dashboard(self, site, api_id=api_ids[site.role], health=health) for site in sites]
+
+        self._outputs(
+            {
+                "records_table": records.name,
+                "audit_table": audit.name,
+                "documents_bucket_primary": buckets[0].bucket.bucket,
+                "documents_bucket_secondary": buckets[1].bucket.bucket,
+                "zone_id": zone.zone_id,
+                "name_servers": Fn.join(",", zone.name_servers),
+                "api_domain": owner.names.api_domain,
+                "health_check_primary": health.verdicts["primary"].id,
+                "health_check_secondary": health.verdicts["secondary"].id,
+                "dashboard_primary": boards[0],
+                "dashboard_secondary": boards[1],
+            }
+        )
+
+    def _key_arn(self, site: Site) -> str:
+        return DataAwsKmsAlias(
+            self, f"data_key_{site.role}", name=site.names.key_alias(), provider=site.provider
+        ).target_key_arn
+
+    def _api_id(self, site: Site) -> str:
+        found = DataAwsApigatewayv2Apis(
+            self,
+            f"patient_http_api_{site.role}",
+            name=site.names.of("patient-api", site.region),
+            provider=site.provider,
+        )
+        return f"${{one({found.fqn}.ids)}}"
+
+
+class RegionalStack(PlatformStack):
+    """Key, network, roles, functions, API, topic, alarms and trail of one region."""
+
+    def __init__(self, scope: Construct, settings: Settings, *, role: Role, code: FunctionCode) -> None:
+        super().__init__(scope, PRIMARY if role == "primary" else SECONDARY, settings)
+        region = settings.regions[0 if role == "primary" else 1]
+        provider = self._provider("aws", region)
+        site = Site(settings=settings, role=role, account=self._account(provider), provider=provider)
+
+        granted = roles(self, site)
+        key = data_key(self, site, granted)
+        permissions = grant(self, site, granted, key_arn=key.arn)
+        placed = network(self, site)
+        groups = security_groups(self, site, placed.vpc)
+        flow_logs(self, site, placed.vpc, key)
+        topic = operations_topic(self, site, key)
+        asset = code_asset(self, code)
+        confirming = document_confirmation(
+            self,
+            site,
+            asset=asset,
+            role=granted.confirmation,
+            key=key,
+            topic=topic,
+            after=permissions.confirmation,
+        )
+        reconciling = reconciliation(
+            self, site, asset=asset, role=granted.reconciliation, key=key, after=permissions.reconciliation
+        )
+        # The API is created after the functions that process its writes, and destroyed before them.
+        api = patient_api(
+            self, site, asset=asset, role=granted.api, key=key, after=[*permissions.api, confirming, reconciling]
+        )
+        watching = sentinel(
+            self,
+            site,
+            endpoint=api.endpoint(region),
+            asset=asset,
+            role=granted.sentinel,
+            key=key,
+            # Its rounds call the API, and one that finds none raises alarms.
+            after=[*permissions.sentinel, api.function],
+        )
+        regional_alarms(
+            self,
+            site,
+            watched=Watched(
+                api_id=api.http.id,
+                api=api.function.function_name,
+                confirmation=confirming.function_name,
+                reconciliation=reconciling.function_name,
+                sentinel=watching.function_name,
+            ),
+            topic_arn=topic.arn,
+        )
+        data_event_trail(self, site, key)
+        if settings.fault_injection:
+            fault_injection(self, site, placed)
+
+        self._outputs(
+            {
+                "region": region,
+                "api_id": api.http.id,
+                "api_endpoint": api.endpoint(region),
+                "function_name": api.function.function_name,
+                "confirmation_function_name": confirming.function_name,
+                "reconciliation_function_name": reconciling.function_name,
+                "sentinel_function_name": watching.function_name,
+                "key_arn": key.arn,
+                "topic_arn": topic.arn,
+                "vpc_id": placed.vpc.id,
+                "lambda_security_group_id": groups["lambda"].id,
+                "data_security_group_id": groups["data"].id,
+                "documents_peer_role_arn": granted.documents_peer.arn,
+            }
+        )
+
+
+__all__ = ["GlobalStack", "RegionalStack"]

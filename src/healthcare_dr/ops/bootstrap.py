@@ -1,0 +1,149 @@
+"""Puts the parts together: the only place that knows the real emulator, synthesis and environment."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import STACKS, Names
+from healthcare_dr.ops.deploy import Deployment
+from healthcare_dr.ops.lock import claimed
+from healthcare_dr.ops.outputs import flatten
+from healthcare_dr.ops.ports import BreakableAws, Progress, Target
+from healthcare_dr.ops.status import Status, read_status
+from healthcare_dr.ops.synthesis import synthesize
+from healthcare_dr.ops.targets.aws import AwsTarget
+from healthcare_dr.ops.targets.embedded import PROVIDER_VERSION, EmbeddedTarget
+from healthcare_dr.ops.terraform.binary import find_terraform
+from healthcare_dr.ops.terraform.interrupts import Interrupts
+from healthcare_dr.ops.terraform.provider_source import prepare_source
+from healthcare_dr.ops.terraform.runner import Terraform
+from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
+from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.settings import Settings
+
+# The provider versions that a target takes, for people.
+FITTING = {"embedded": PROVIDER_VERSION, "aws": "5.100 or newer, before 7.0"}
+
+
+def environment_root(settings: Settings, target: str) -> Path:
+    """Where everything of one environment on one target lies: `<home>/<target>/<suffix>`."""
+    return settings.home.absolute() / target / settings.environment_suffix
+
+
+def claim_of(settings: Settings, target: str, *, drills: bool = False) -> AbstractContextManager[None]:
+    """No other command works meanwhile on this environment.
+
+    Nor does another drill on the embedded AWS, which has one time scale for all its environments.
+    """
+    root = environment_root(settings, target)
+    return claimed(root.parent, root) if drills and target == "embedded" else claimed(root)
+
+
+def emulator_of(settings: Settings) -> BreakableAws:
+    """The embedded AWS of this home; of replication, what concerns this environment."""
+    from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
+
+    names = Names(settings.environment_suffix)
+    buckets = (names.documents_bucket(Emulator.account, region) for region in settings.regions)
+    return Emulator(
+        only=frozenset({names.records_table, names.audit_table, *buckets}),
+        home=settings.home.absolute() / "emulator",
+        port=settings.emulator_port,
+        regions=settings.regions,
+        ends_with=settings.emulator_ends_with,
+        tenant_claim=settings.tenant_claim,
+    )
+
+
+def neighbours(settings: Settings) -> tuple[str, ...]:
+    """The suffixes of the other environments that are deployed to the embedded AWS of this home."""
+    own = environment_root(settings, "embedded")
+    others = [root for root in own.parent.glob("*") if root.is_dir() and root != own]
+    return tuple(sorted(root.name for root in others if any(map(partial(_holds, root), STACKS))))
+
+
+def _holds(root: Path, stack: str) -> bool:
+    file = state_file(root, stack)
+    try:
+        return file.exists() and read_state(stack, file.read_bytes()).deployed
+    except DeploymentError:
+        # Something was deployed, whatever has become of its state.
+        return True
+
+
+def target_of(settings: Settings, name: str) -> Target:
+    """The target `aws` or `embedded`."""
+    root = environment_root(settings, name)
+    if name == "aws":
+        return AwsTarget(settings=settings, root=root, user_environment=os.environ)
+    return EmbeddedTarget(emulator=emulator_of(settings), root=root, user_environment=os.environ)
+
+
+def deployment_of(settings: Settings, target: Target, *, progress: Progress, interrupts: Interrupts) -> Deployment:
+    """Everything needed to deploy to a target; finds or fetches Terraform."""
+    tools = settings.home.absolute() / "tools"
+    binary = find_terraform(
+        configured=settings.terraform, tools=tools, base_url=settings.terraform_base_url, say=progress.say
+    )
+    source = prepare_source(
+        terraform=binary,
+        accepts=_accepts(target.name),
+        fitting=FITTING[target.name],
+        configured=settings.provider_mirror,
+        environment=os.environ,
+        tools=tools,
+    )
+    return Deployment(
+        target=target,
+        terraform=Terraform(
+            binary=binary.path,
+            environment=target.child_environment() | {"TF_CLI_CONFIG_FILE": str(source.cli_configuration)},
+            interrupts=interrupts,
+        ),
+        synthesize=partial(synthesize, settings, check=interrupts.check),
+        root=environment_root(settings, target.name),
+        parallel_init=source.mirror is not None,
+        progress=progress,
+    )
+
+
+def status_of(settings: Settings, target: Target) -> Status:
+    """What is deployed to a target and how it fares."""
+    running = emulator_of(settings).running() if target.name == "embedded" else None
+    return read_status(
+        target=target,
+        names=Names(settings.environment_suffix),
+        regions=settings.regions,
+        states=_states(target),
+        running=running,
+    )
+
+
+def outputs_of(settings: Settings, target: Target) -> dict[str, str]:
+    """The outputs of all three stacks as one flat mapping.
+
+    Raises:
+        DeploymentError: a state cannot be read, or the one in a bucket would not be the right account's.
+    """
+    if target.name == "aws" and settings.state_bucket is not None:
+        target.preflight()
+    return flatten(_states(target))
+
+
+def _states(target: Target) -> dict[str, StackState]:
+    return {stack: read_settled(stack, partial(target.read_state, stack)) for stack in STACKS}
+
+
+def _accepts(target: str) -> Callable[[str], bool]:
+    """Which provider versions a mirror must hold for a target."""
+    if target == "embedded":
+        return lambda version: version == PROVIDER_VERSION
+
+    def within(version: str) -> bool:
+        numbers = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
+        return (5, 100) <= numbers < (7, 0)
+
+    return within

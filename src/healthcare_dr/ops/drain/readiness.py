@@ -1,0 +1,33 @@
+"""What `hdr verify` has against giving a region its traffic back."""
+
+from collections.abc import Callable
+from typing import Final
+
+from healthcare_dr.ops.verify.catalog import SERVING
+from healthcare_dr.ops.verify.check import Verification
+from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.runner import verify
+
+LIMIT_SECONDS: Final = 30.0
+# Restoring must not need them: what they say counts, their silence is told and does not count.
+CONTROL_PLANES: Final = ("iam", "lambda", "route53")
+
+
+def verified(live: Live, region: str, say: Callable[[str], None]) -> list[str]:
+    """Why the data and the service of `region` are not ready, in one line; asked for at most 30 s."""
+    say(f"asking whether {region} is ready ({len(SERVING)} checks of `hdr verify`)")
+    return reasons(verify(live, SERVING, regions=(region,), limit_seconds=LIMIT_SECONDS), say)
+
+
+def reasons(done: Verification, say: Callable[[str], None]) -> list[str]:
+    """The first finding that counts, and how many more there are; what a control plane left unknown is said only."""
+    against = []
+    for finding in done.findings:
+        if finding.severity == "unknown" and finding.service in CONTROL_PLANES:
+            say(f"not asked: {finding.check}, since {finding.service} does not answer")
+        elif finding.severity != "note":
+            against.append(finding)
+    if not against:
+        return []
+    more = f", and {len(against) - 1} more" if len(against) > 1 else ""
+    return [f"{against[0].check}: {against[0].problem}{more}; `hdr verify` tells all"]

@@ -1,0 +1,440 @@
+"""Build a drill from what differs between the embedded AWS and AWS.
+
+[MERGED] Build a drill on the embedded AWS.
+Puts a drill on AWS together. Not run against AWS itself: every part is proven with stand-ins.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import httpx
+
+from healthcare_dr.emulator.route53.model import checker_regions
+from healthcare_dr.errors import DeploymentError, SettingsError
+from healthcare_dr.naming import Names
+from healthcare_dr.ops import bootstrap
+from healthcare_dr.ops.confirm import Consent
+from healthcare_dr.ops.drain.preconditions import counted, first_answering
+from healthcare_dr.ops.drill import monitors_aws as look
+from healthcare_dr.ops.drill.capabilities import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS, limits, refuse_unplayable
+from healthcare_dr.ops.drill.conflict_resolver import Merging
+from healthcare_dr.ops.drill.experiment import Experiment
+from healthcare_dr.ops.drill.faults.aws import AwsFaults
+from healthcare_dr.ops.drill.faults.embedded import Faults as EmbeddedFaults
+from healthcare_dr.ops.drill.load import calibration
+from healthcare_dr.ops.drill.load.calibration import DEFAULT
+from healthcare_dr.ops.drill.load.client import region_of
+from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
+from healthcare_dr.ops.drill.load.resolver import Answer, DnsResolver, Resolver
+from healthcare_dr.ops.drill.monitors import Instruments
+from healthcare_dr.ops.drill.parts import Faults
+from healthcare_dr.ops.drill.progress import View
+from healthcare_dr.ops.drill.recovery_checks import Delivery, EmbeddedDelivery
+from healthcare_dr.ops.drill.run import Drill
+from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
+from healthcare_dr.ops.ports import BreakableAws, Progress, Target
+from healthcare_dr.ops.seed import given_token
+from healthcare_dr.ops.token import DEMO_SCOPES
+from healthcare_dr.settings import Settings
+
+LONG_TTL: Final = 3600.0
+"""In seconds: a calibration does not look for the name again."""
+Held = Callable[[], AbstractContextManager[None]]
+LEDGER_SECONDS: Final = 15.0
+"""How long a lookup waits for an answer: three times as long as a client, since a busy region is asked again anyway."""
+
+
+def new_clock() -> Callable[[], float]:
+    """Seconds since now."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
+def buckets_of(outputs: Mapping[str, str], regions: tuple[str, str]) -> dict[str, str]:
+    """The buckets of documents by region, out of the flat outputs of the stacks."""
+    roles = zip(("Primary", "Secondary"), regions, strict=True)
+    return {region: outputs[f"DocumentsBucket{role}"] for role, region in roles}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a drill is played: how its clients find and trust the APIs, what is looked at, and what can be broken."""
+
+    label: Literal["embedded", "aws"]
+    target: Target
+    endpoints: Mapping[str, Endpoint]
+    """Of each region by itself."""
+    buckets: Mapping[str, str]
+    """Of documents, by region."""
+    make_resolver: Callable[[], Resolver]
+    trust: ssl.SSLContext
+    token: str
+    tenant: str
+    """The one that the token names."""
+    checks: Callable[[], Mapping[str, bool]]
+    dns: Callable[[], Mapping[str, int] | None]
+    faults: Faults
+    said: Mapping[str, Any]
+    """What else belongs to the settings that the journal tells."""
+    time_scale: float = 1.0
+    delivery: Delivery | None = None
+    """What replication has delivered; None where nothing says so."""
+    probes: Mapping[str, str] = field(default_factory=dict)
+    """The addresses of trivial requests, past every fault, by the field of `Reading` that they fill."""
+    calibrated: bool = False
+    """Whether this machine serves the platform, so that the load has to suit it."""
+
+
+@contextmanager
+def built(
+    settings: Settings,
+    experiment: Experiment,
+    place: Place,
+    *,
+    clock: Callable[[], float],
+    progress: Progress,
+    held: Held,
+) -> Iterator[Drill]:
+    """A drill to be run in this block."""
+    names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
+    scale = place.time_scale
+    clients = load.model_dump()
+    if clients["rate"] is None and not place.calibrated:
+        clients |= {"rate": calibration.DEFAULT, "given_by": "the default, since AWS serves the platform"}
+    # Of this machine's settings only the authorities count: a proxy would hide where a request went.
+    with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
+        ledger = Ledger(endpoints=place.endpoints, buckets=place.buckets, token=place.token, client=client, clock=clock)
+        prober = Prober(
+            name=names.api_domain,
+            make_resolver=place.make_resolver,
+            token=place.token,
+            ca=place.trust,
+            clock=clock,
+            ledger=ledger,
+            drill_id=datetime.now(UTC).strftime("%Y%m%d%H%M%S"),
+            regions=[Answer(end.host, end.address, end.port, LONG_TTL) for end in place.endpoints.values()],
+            **clients,
+        )
+        yield Drill(
+            experiment=experiment,
+            label=place.label,
+            regions=regions,
+            time_scale=scale,
+            floor_seconds=(settings.failure_threshold * settings.health_check_interval + settings.dns_ttl) / scale,
+            ttl_seconds=settings.dns_ttl / scale,
+            settings=_settings(settings, scale) | dict(place.said) | load.model_dump(mode="json"),
+            prober=prober,
+            ledger=ledger,
+            instruments=Instruments(checks=place.checks, dns=place.dns, lag=ledger.lag, clock=clock, time_scale=scale),
+            monitor=SelfMonitor(
+                lateness=prober.lateness,
+                probes={
+                    reading: Probe(url=url, trust=place.trust, clock=clock) for reading, url in place.probes.items()
+                },
+                clock=clock,
+            ),
+            faults=place.faults,
+            merging=Merging(
+                ledger=ledger,
+                endpoint=place.endpoints[regions[1]],
+                token=place.token,
+                client=client,
+                tables={region: place.target.client("dynamodb", region) for region in regions},
+                table=names.records_table,
+                tenant=place.tenant,
+                clock=clock,
+                sleep=time.sleep,
+            ),
+            delivery=place.delivery,
+            clock=clock,
+            sleep=time.sleep,
+            view=View(progress=progress),
+            held=held,
+        )
+
+
+def _settings(settings: Settings, time_scale: float) -> dict[str, Any]:
+    return {
+        "regions": list(settings.regions),
+        "weights": [settings.primary_weight, settings.secondary_weight],
+        "ttl_seconds": settings.dns_ttl,
+        "health_check_interval_seconds": settings.health_check_interval,
+        "failure_threshold": settings.failure_threshold,
+        "time_scale": time_scale,
+    }
+
+
+TENANT: Final = "drill"
+
+
+def heal(settings: Settings) -> tuple[str, ...]:
+    """Undo what a drill that could not end by itself has left broken; says what it was.
+
+    Raises:
+        DeploymentError: something is broken and the embedded AWS does not run, or a fault cannot be undone.
+    """
+    emulator, target = bootstrap.emulator_of(settings), bootstrap.target_of(settings, "embedded")
+    faults = _faults(settings, emulator, target)
+    if not emulator.running() and not faults.left():
+        # The next start begins in real time.
+        return ()
+    target.preflight()
+    emulator.set_time_scale(1)
+    return faults.undo_all()
+
+
+@contextmanager
+def assembled(
+    settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress, held: Held = nullcontext
+) -> Iterator[Drill]:
+    """A drill on the embedded AWS, in whose block the time scale holds.
+
+    Raises:
+        DeploymentError: the platform is not deployed, or does not run.
+        EmulatorError: the time scale is out of range.
+    """
+    emulator, target = bootstrap.emulator_of(settings), bootstrap.target_of(settings, "embedded")
+    target.preflight()
+    outputs = bootstrap.outputs_of(settings, target)
+    if not {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"} <= outputs.keys():
+        raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
+    names, regions = Names(settings.environment_suffix), settings.regions
+    doors, clock = emulator.doors(), new_clock()
+    place = Place(
+        label="embedded",
+        target=target,
+        endpoints={
+            region: Endpoint(
+                region=region,
+                host=f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com",
+                address=doors[region][0],
+                port=doors[region][1],
+            )
+            for role, region in zip(("Primary", "Secondary"), regions, strict=True)
+        },
+        buckets=buckets_of(outputs, regions),
+        make_resolver=lambda: DnsResolver(server=emulator.dns(), port=doors[regions[0]][1]),
+        trust=ssl.create_default_context(cafile=str(emulator.certificate)),
+        token=emulator.token(subject="drill", tenant=TENANT, scopes=DEMO_SCOPES, audience=settings.oidc_audience),
+        tenant=TENANT,
+        checks=partial(_checks, emulator, names, regions),
+        dns=partial(counted, emulator.dns(), names.api_domain),
+        faults=_faults(settings, emulator, target, hosts=own_hosts(settings, outputs)),
+        said={
+            "replication_lag_seconds": emulator.replication().lag_seconds,
+            "checker_regions": len(checker_regions(time_scale)),
+        },
+        time_scale=time_scale,
+        delivery=EmbeddedDelivery(emulator, clock=clock),
+        probes={
+            "services_seconds": f"{emulator.environment()['AWS_ENDPOINT_URL']}/_ministack/health",
+            "edge_seconds": f"{emulator.issuer()}/.well-known/openid-configuration",
+        },
+        calibrated=True,
+    )
+    emulator.set_time_scale(time_scale)
+    try:
+        with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
+            yield drill
+    finally:
+        emulator.set_time_scale(1)
+
+
+def own_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """By region, the host names of this environment; none where no other one is behind the front doors.
+
+    A door that fails to all can refuse a connection before it knows what it is for, as a lost region does.
+    """
+    if not bootstrap.neighbours(settings):
+        return {}
+    shared = Names(settings.environment_suffix).api_domain
+    return {
+        region: (f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com", shared)
+        for role, region in zip(("Primary", "Secondary"), settings.regions, strict=True)
+    }
+
+
+def _faults(
+    settings: Settings,
+    emulator: BreakableAws,
+    target: Target,
+    *,
+    hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> EmbeddedFaults:
+    return EmbeddedFaults(
+        aws=emulator,
+        client=partial(_passing, target, emulator),
+        names=Names(settings.environment_suffix),
+        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+        record=bootstrap.environment_root(settings, "embedded") / "faults.json",
+        hosts=hosts,
+    )
+
+
+def _checks(emulator: BreakableAws, names: Names, regions: tuple[str, str]) -> Mapping[str, bool]:
+    """By `endpoint <region>`, `drain <region>` and `health <region>`."""
+    told: dict[str, str] = {}
+    for role, region in zip(("primary", "secondary"), regions, strict=True):
+        told |= {names.of(f"{kind}-{role}"): f"{kind} {region}" for kind in ("endpoint", "drain")}
+        told[names.of("health", region)] = f"health {region}"
+    return {told[check.name]: check.healthy for check in emulator.checks().values() if check.name in told}
+
+
+def _passing(target: Target, emulator: BreakableAws, service: str, region: str) -> Any:
+    """A client whom no refused control plane stops: the fault itself."""
+    client = target.client(service, region)
+    name, value = emulator.pass_header()
+    client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
+    return client
+
+
+OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary", "NameServers")
+
+
+def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = None) -> tuple[str, ...]:
+    """Undo what a drill that could not end by itself has left broken; says what it was.
+
+    Raises:
+        DeploymentError: it is another account, or a fault cannot be undone.
+    """
+    target = target or bootstrap.target_of(settings, "aws")
+    target.preflight()
+    return _faults_assembly_aws(settings, target, progress, time.monotonic).undo_all()
+
+
+@contextmanager
+def assembled_aws(
+    settings: Settings,
+    experiment: Experiment,
+    *,
+    token: str,
+    consent: Consent,
+    progress: Progress,
+    held: Held = nullcontext,
+    target: Target | None = None,
+    resolver: tuple[str, int] | None = None,
+    address_of: Callable[[str], str] = socket.gethostbyname,
+) -> Iterator[Drill]:
+    """A drill on AWS, to be run in its block. Nothing is broken before `consent` has been asked.
+
+    `token` is what HDR_TOKEN holds. `target`, `resolver` (address and port of a recursive one) and `address_of` are
+    those of this machine unless given.
+
+    Raises:
+        SettingsError: AWS cannot play this, the domain is not delegated, or there is no token.
+        DeploymentError: wrong account, not deployed, DNS does not lead to a region, no template, or no consent.
+    """
+    refuse_unplayable(experiment, "aws")
+    if not settings.dns_delegated:
+        raise SettingsError(
+            "a drill measures what clients see, and on AWS they find the APIs only once the domain is delegated: "
+            "delegate it, set HDR_DNS_DELEGATED=true, deploy, and begin again"
+        )
+    target = target or bootstrap.target_of(settings, "aws")
+    bearer = given_token(target, token, tenant=None, command="hdr drill")
+    tenant = _tenant_of(bearer, settings.tenant_claim)
+    target.preflight()
+    outputs = bootstrap.outputs_of(settings, target)
+    if not all(name in outputs for name in OUTPUTS):
+        raise DeploymentError("there is nothing to drill: deploy first with `hdr deploy --target aws`")
+    names, regions = Names(settings.environment_suffix), settings.regions
+    server = resolver or look.system_resolver()
+    _demand_answer(names.api_domain, server, regions)
+    clock = new_clock()
+    faults = _faults_assembly_aws(settings, target, progress, clock)
+    faults.demand_templates(experiment)
+    checks = look.health_checks(target.client("route53", look.METRICS_REGION), names, regions)
+    hosts = {
+        region: f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com"
+        for role, region in zip(("Primary", "Secondary"), regions, strict=True)
+    }
+    places = look.endpoints(hosts, address_of=address_of)
+    consent(_warning(settings, experiment))
+    place = Place(
+        label="aws",
+        target=target,
+        endpoints=places,
+        buckets=buckets_of(outputs, regions),
+        make_resolver=lambda: DnsResolver(server=server, port=look.HTTPS),
+        trust=ssl.create_default_context(),
+        token=bearer,
+        tenant=tenant,
+        checks=look.CloudWatchChecks(
+            cloudwatch=target.client("cloudwatch", look.METRICS_REGION), checks=checks, clock=clock
+        ),
+        dns=partial(_regions_named, outputs["NameServers"], names.api_domain),
+        faults=faults,
+        said={"on_aws": "; ".join(limits(experiment, "aws"))},
+    )
+    with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
+        yield drill
+
+
+def _faults_assembly_aws(
+    settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]
+) -> AwsFaults:
+    return AwsFaults(
+        client=target.client,
+        names=Names(settings.environment_suffix),
+        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+        record=bootstrap.environment_root(settings, "aws") / "faults.json",
+        clock=clock,
+        sleep=time.sleep,
+        say=progress.say,
+    )
+
+
+def _tenant_of(token: str, claim: str) -> str:
+    """The tenant that a token names, to know the drill's own records by; the APIs check the token, not we."""
+    try:
+        payload = token.split(".")[1]
+        tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))[claim]
+    except (IndexError, ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise SettingsError(f"HDR_TOKEN names no tenant: the APIs take a JWT with the claim `{claim}`") from error
+    return str(tenant)
+
+
+def _demand_answer(name: str, server: tuple[str, int], regions: tuple[str, str]) -> None:
+    answer = asyncio.run(DnsResolver(server=server, port=look.HTTPS).resolve(name))
+    if region_of(answer.target) not in regions:
+        raise DeploymentError(
+            f"{name} leads to {answer.target}, which is no API of {' or '.join(regions)}: is the domain delegated to "
+            "the name servers that `hdr outputs --target aws` names?"
+        )
+
+
+def _regions_named(name_servers: str, name: str) -> Mapping[str, int] | None:
+    return first_answering([host for host in name_servers.split(",") if host], name)
+
+
+def _warning(settings: Settings, experiment: Experiment) -> list[str]:
+    names = dict(zip(("primary", "secondary"), settings.regions, strict=True))
+    lines = [f"On AWS, environment {settings.environment_suffix}, this drill breaks what serves real clients:"]
+    for step in experiment.method:
+        if step.fault in UNPLAYABLE_ON_AWS:
+            continue
+        where = " and ".join(names[role] for role in step.roles)
+        until = "until watching ends" if step.lasting is None else f"for {step.lasting:g} s"
+        lines.append(f"  {step.fault} in {where}, after {step.at:g} s, {until}")
+    lines += [f"  {line}" for line in limits(experiment, "aws")]
+    rate, seconds = experiment.load.rate or DEFAULT, experiment.watch_seconds
+    lines.append(
+        f"It sends {rate:g} requests a second for {seconds:g} s and some minutes more, and writes fictitious "
+        "patients into append-only records of the token's tenant, where they stay."
+    )
+    if any(step.fault in PLAYED_BY_FIS for step in experiment.method):
+        lines.append("FIS bills each action by the minute. How to stop it by hand: docs/fault-injection.md")
+    return lines

@@ -1,0 +1,1 @@
+"""Faults that a drill injects, on each target."""

@@ -1,0 +1,119 @@
+"""Faults of the embedded AWS: applied, and undone even by another process after this one has died.
+
+Each is written to a record before it is applied, with what is needed to undo it, and is struck off once it is undone.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from healthcare_dr.naming import Names
+from healthcare_dr.ops.drill.experiment import Role, Step
+from healthcare_dr.ops.drill.fault_journal import Entry, RecordedFaults
+from healthcare_dr.ops.drill.faults.api import API_FAULTS, ApiFaults, Client
+from healthcare_dr.ops.ports import BreakableAws, DoorFault, DoorMode
+
+DOORS: Final[Mapping[str, DoorMode]] = {mode: mode for mode in ("refused", "blackhole", "errors", "slow")}
+
+
+class Faults(RecordedFaults):
+    """Breaks and heals. Not for several threads at once.
+
+    `client` gives a boto3 client of a service in a region; it has to send `aws.pass_header()`, because control planes
+    may be refused when a fault has to be undone. `regions` says which region is primary and which is secondary.
+    `hosts` are the environment's own host names by region, given where the front doors serve other environments too:
+    a door then fails to their clients alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        aws: BreakableAws,
+        client: Client,
+        names: Names,
+        regions: Mapping[Role, str],
+        record: Path,
+        hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(record=record)
+        self._aws, self._regions, self._hosts, self._environment = aws, regions, hosts, names.suffix
+        self._api = ApiFaults(client=client, names=names, regions=regions.values())
+
+    def _entries(self, step: Step) -> list[Entry]:
+        found = self._aws.replication()
+        if step.fault == "replication-paused":
+            stopped = {"tables": (step.tables, found.tables), "documents": (step.documents, found.documents)}
+            return [
+                Entry(
+                    fault=step.fault, region=None, before={name: was for name, (stop, was) in stopped.items() if stop}
+                )
+            ]
+        if step.fault == "disconnected":
+            return [
+                Entry(
+                    fault=step.fault,
+                    region=self._regions[role],
+                    before={"tables": found.tables, "documents": found.documents},
+                )
+                for role in step.roles
+            ]
+        if step.fault == "replication-lag":
+            return [Entry(fault=step.fault, region=None, before={"lag_seconds": found.lag_seconds})]
+        if step.fault == "control-planes":
+            return [Entry(fault=step.fault, region=None)]
+        entries = []
+        for region in (self._regions[role] for role in step.roles):
+            before = self._call(f"apply {step.fault} {region}", partial(self._api.before, step.fault, region))
+            entries.append(
+                Entry(
+                    fault=step.fault,
+                    region=region,
+                    delay_seconds=step.delay_seconds or 0.0,
+                    before=before,
+                    hosts=" ".join(self._hosts.get(region, ())) if step.fault in DOORS else "",
+                )
+            )
+        return entries
+
+    def _break(self, entry: Entry, step: Step) -> None:
+        region = entry.region or ""
+        if entry.fault in DOORS:
+            self._aws.play(region, _door(entry), hosts=entry.hosts.split())
+        elif entry.fault in API_FAULTS:
+            self._api.apply(entry.fault, region)
+        elif entry.fault == "control-planes":
+            self._aws.refuse_control_planes(refused=True, environment=self._environment)
+        elif entry.fault == "disconnected":
+            self._api.part_documents()
+            self._aws.set_replication(tables=False, documents=False)
+        elif entry.fault == "replication-lag":
+            self._aws.set_replication(lag_seconds=step.lag_seconds)
+        else:
+            self._aws.set_replication(
+                tables=False if step.tables else None, documents=False if step.documents else None
+            )
+
+    def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
+        region, before = entry.region or "", entry.before
+        if entry.fault in DOORS:
+            # A door has one behaviour: what another fault still on record asks of it goes on.
+            others = [
+                other for other in left if other.fault in DOORS and (other.region, other.hosts) == (region, entry.hosts)
+            ]
+            self._aws.play(region, _door(others[-1]) if others else DoorFault(), hosts=entry.hosts.split())
+        elif entry.fault in API_FAULTS:
+            self._api.undo(entry.fault, region, before)
+        elif entry.fault == "control-planes":
+            self._aws.refuse_control_planes(refused=False, environment=self._environment)
+        elif entry.fault == "disconnected":
+            if all(other.fault != "disconnected" for other in left):
+                self._api.join_documents()
+            self._aws.set_replication(**before)  # type: ignore[arg-type] # each name has its own type
+        else:
+            self._aws.set_replication(**before)  # type: ignore[arg-type] # each name has its own type
+
+
+def _door(entry: Entry) -> DoorFault:
+    return DoorFault(mode=DOORS[entry.fault], delay_seconds=entry.delay_seconds)

@@ -1,0 +1,371 @@
+"""Generate the load of a drill: clients of the shared name, at a rate that slow answers do not reduce."""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from healthcare_dr.errors import DeploymentError
+from healthcare_dr.ops.drill.journal import Kind, Sample
+from healthcare_dr.ops.drill.load import calibration
+from healthcare_dr.ops.drill.load.calibration import Calibration
+from healthcare_dr.ops.drill.load.client import Call, Client, Result
+from healthcare_dr.ops.drill.load.ledger import Ledger
+from healthcare_dr.ops.drill.load.optimistic_update import FHIR, update
+from healthcare_dr.ops.drill.load.resolver import Answer, CachingResolver, FixedResolver, Resolver
+from healthcare_dr.ops.drill.self_monitor import Lateness
+from healthcare_dr.ops.seed import people, sample_documents
+from healthcare_dr.ops.seed.load import upload_in
+
+HURRY_SECONDS: Final = 0.1
+SETTLED_SECONDS: Final = 3.0
+"""How old a write must be to be read: both regions have it by then, unless replication is at fault."""
+OLDEST: Final = 20
+"""How many of the oldest patients are read and updated: clients of both regions meet at them."""
+
+
+TICK_SECONDS: Final = 0.1
+"""How often the event loop is checked for waking up in time."""
+
+
+class Prober:
+    """Sends `rate` requests a second, in a thread and an event loop of its own, until it is stopped.
+
+    Without a `rate`, a calibration of 5.5 s finds it first: clients send the same mix of requests as fast as they are
+    answered, to each of `regions` if given (where the shared name leads in that region), else wherever the name leads.
+    Requests of the calibration leave no samples; their writes are in the ledger.
+
+    The loop is open: a request is sent when it is due, whatever became of earlier ones. Each client has 64 in flight
+    at most; what is due beyond that waits, and its time counts from when it was due.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        make_resolver: Callable[[], Resolver],
+        token: str,
+        ca: Path | ssl.SSLContext,
+        clock: Callable[[], float],
+        ledger: Ledger,
+        drill_id: str,
+        rate: float | None,
+        clients: int,
+        write_percent: float,
+        document_percent: float,
+        update_percent: float,
+        retries: int,
+        timeout_seconds: float,
+        ignore_ttl: bool = False,
+        seed: int = 1,
+        regions: Sequence[Answer] = (),
+        given_by: str = "the experiment or --rate",
+    ) -> None:
+        self._name, self._make_resolver, self._token = name, make_resolver, token
+        self._trust = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))
+        self._clock, self._ledger, self._drill_id, self._seed = clock, ledger, drill_id, seed
+        self._calibration = None if rate is None else calibration.given(rate, by=given_by)
+        self._clients, self._retries, self._timeout, self._regions = clients, retries, timeout_seconds, regions
+        self._shares: dict[Kind, float] = {
+            "write": write_percent, "document": document_percent, "update": update_percent,
+        }  # fmt: skip
+        self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - to be repeatable is the point
+        self._numbers = count()
+        self._samples: list[Sample] = []
+        self._send_late: float | None = None
+        self._loop_late: float | None = None
+        self._tick_due: float | None = None
+        self._dues: dict[int, float] = {}
+        self._known_until = float("inf")
+        self._failure: BaseException | None = None
+        self._stop, self._hurry = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._wake: Callable[[], object] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+
+    def start(self) -> None:
+        """Begin to send. Once only."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Send no more, and wait until each request has ended: its client gives up in the end. Raises as `check`."""
+        self._end()
+
+    def stop(self) -> None:
+        """Stop at once; what is in flight is given up and leaves no sample. Raises as `check`."""
+        self._hurry.set()
+        self._end()
+
+    def check(self) -> None:
+        """Raise what ended the prober early."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _end(self) -> None:
+        with self._lock:
+            self._stop.set()
+            self._wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.check()
+
+    def keep_records(self) -> None:
+        """From now on read and update only patients that both regions have by now, by the age of their writes.
+
+        What the lost region acknowledged last may never have been replicated. The survivor denies it, which counts for
+        the recovery point; a read of it would count as an outage as well.
+        """
+        self._known_until = self._clock()
+
+    def samples(self) -> tuple[Sample, ...]:
+        """All requests that have ended so far, in the order of their ends."""
+        return tuple(self._samples)
+
+    def waiting_since(self) -> float | None:
+        """When the oldest request that has not ended was due; None when none is under way."""
+        return min(list(self._dues.values()), default=None)
+
+    def calibration(self) -> Calibration | None:
+        """How the rate was found; None until it is."""
+        return self._calibration
+
+    def lateness(self) -> Lateness:
+        """How late requests were begun, and the event loop woke up, at worst since this was called before.
+
+        What a request waits for at a region is no lateness: its time until it is begun counts, and no longer.
+        """
+        with self._lock:
+            late = Lateness(send=self._send_late, loop=self._loop_late)
+            self._send_late = self._loop_late = None
+            if self._tick_due is None:
+                return late
+            # A loop that does not run now cannot note that it is late.
+            return Lateness(send=late.send, loop=max(late.loop or 0.0, self._clock() - self._tick_due))
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except Exception as error:  # noqa: BLE001 - stop() raises it
+            self._failure = error
+
+    async def _main(self) -> None:
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        with self._lock:
+            self._wake = lambda: loop.call_soon_threadsafe(woken.set)
+        clients: list[Client] = []
+        under_way: set[asyncio.Task[None]] = set()
+        ticking = asyncio.create_task(self._tick())
+        try:
+            if self._calibration is None:
+                await self._calibrate()
+            clients += [self._client(self._make_resolver()) for _ in range(self._clients)]
+            await self._drive(clients, under_way, woken)
+            while under_way and self._failure is None and not self._hurry.is_set():
+                await asyncio.wait(under_way, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            with self._lock:
+                self._wake = lambda: None
+            for task in (ticking, *under_way):
+                task.cancel()
+            await asyncio.gather(ticking, *under_way, return_exceptions=True)
+            self._tick_due = None
+            for client in clients:
+                await client.close()
+
+    def _client(self, resolver: Resolver) -> Client:
+        return Client(
+            name=self._name,
+            resolver=CachingResolver(resolver=resolver, clock=self._clock, ignore_ttl=self._ignore_ttl),
+            trust=self._trust,
+            retries=self._retries,
+            timeout_seconds=self._timeout,
+        )
+
+    async def _tick(self) -> None:
+        """Note by how much the loop wakes up too late."""
+        while True:
+            with self._lock:
+                self._tick_due = self._clock() + TICK_SECONDS
+            await asyncio.sleep(TICK_SECONDS)
+            with self._lock:
+                self._loop_late = max(self._loop_late or 0.0, self._clock() - self._tick_due)
+
+    async def _calibrate(self) -> None:
+        """Find the rate. An interruption ends it at the next answer."""
+        places: Sequence[Resolver] = [FixedResolver(answer) for answer in self._regions] or [self._make_resolver()] * 2
+        clients = [self._client(place) for place in places for _ in range(calibration.CLIENTS_PER_REGION)]
+        counts_from = self._clock() + calibration.WARM_UP_SECONDS
+        end, served = counts_from + calibration.SECONDS, 0
+
+        async def send(client: Client) -> None:
+            nonlocal served
+            patients: list[str] = []
+            while self._clock() < end and not self._stop.is_set():
+                began, kind = self._clock(), self._kind() if patients else "write"
+                patient = self._dice.choice(patients) if patients else None
+                number = next(self._numbers)
+                _, result = await self._request(client, number, kind, patient)
+                if kind == "write" and result.status in (200, 201):
+                    patients.append(_created(result)["id"])
+                served += result.status is not None and 200 <= result.status < 300 and began >= counts_from
+
+        tasks = [asyncio.create_task(send(client)) for client in clients]
+        try:
+            pending: set[asyncio.Task[None]] = set(tasks)
+            while pending and not self._hurry.is_set():
+                done, pending = await asyncio.wait(pending, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for client in clients:
+                await client.close()
+        if not self._stop.is_set():
+            self._calibration = calibration.from_served(served / (self._clock() - counts_from))
+
+    async def _drive(self, clients: list[Client], under_way: set[asyncio.Task[None]], woken: asyncio.Event) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            under_way.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._failure = error
+                woken.set()
+
+        began, sent = self._clock(), 0
+        while not self._stop.is_set() and self._failure is None and self._calibration is not None:
+            due = began + sent / self._calibration.rate
+            if (early := due - self._clock()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), early)
+                continue
+            number = next(self._numbers)
+            self._dues[number] = due
+            task = asyncio.create_task(self._one(clients, number, due))
+            under_way.add(task)
+            task.add_done_callback(ended)
+            sent += 1
+            await asyncio.sleep(0)
+
+    async def _one(self, clients: list[Client], number: int, due: float) -> None:
+        with self._lock:
+            self._send_late = max(self._send_late or 0.0, self._clock() - due)
+        index = number % len(clients)
+        client, kind = clients[index], self._kind()
+        async with client.places:
+            kind, result = await self._request(client, number, kind, self._patient())
+        sample = Sample(
+            at=due,
+            seconds=self._clock() - due,
+            kind=kind,
+            client=index,
+            region=result.region,
+            status=result.status,
+            error=result.error,
+            attempts=result.attempts,
+        )
+        self._samples.append(sample)
+        del self._dues[number]
+
+    async def _request(self, client: Client, number: int, kind: Kind, patient: str | None) -> tuple[Kind, Result]:
+        """Send one request, of a patient where there is one; returns what it became."""
+        if kind in ("document", "update") and patient is None:
+            kind = "write"
+        if kind == "document" and patient is not None:
+            return kind, await self._document(client, number, patient)
+        if kind == "update" and patient is not None:
+            return kind, await self._update(client, number, patient)
+        if kind == "write":
+            return kind, await self._write(client, number)
+        path = "/fhir/metadata" if patient is None else f"/fhir/Patient/{patient}"
+        return kind, await client.send(Call(method="GET", target=path, headers=self._headers()))
+
+    def _kind(self) -> Kind:
+        thrown = self._dice.random() * 100
+        for kind, share in self._shares.items():
+            if thrown < share:
+                return kind
+            thrown -= share
+        return "read"
+
+    def _patient(self) -> str | None:
+        before = min(self._clock(), self._known_until) - SETTLED_SECONDS
+        oldest = [write.id for write in self._ledger.oldest("patient", OLDEST) if write.at <= before]
+        return self._dice.choice(oldest) if oldest else None
+
+    def _headers(self, key: str | None = None) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": FHIR}
+        return headers if key is None else {**headers, "Content-Type": FHIR, "Idempotency-Key": key}
+
+    def _identifier(self, number: int) -> list[people.Resource]:
+        return [{"system": f"urn:healthcare-dr:drill:{self._drill_id}", "value": str(number)}]
+
+    async def _create(self, client: Client, number: int, resource: people.Resource) -> Result:
+        kind = resource["resourceType"]
+        headers = self._headers(f"hdr-drill-{self._drill_id}-{kind.lower()}-{number}")
+        return await client.send(
+            Call(method="POST", target=f"/fhir/{kind}", headers=headers, content=people.encoded(resource))
+        )
+
+    async def _write(self, client: Client, number: int) -> Result:
+        resource: people.Resource = {
+            "resourceType": "Patient",
+            "meta": {"security": [people.TEST_DATA]},
+            "identifier": self._identifier(number),
+            "name": [{"family": "Fictitious", "given": [f"Drill{number}"]}],
+        }
+        result = await self._create(client, number, resource)
+        if result.status in (200, 201):
+            created = _created(result)
+            self._ledger.acknowledge(number=number, kind="patient", id=created["id"], region=result.region or "")
+        return result
+
+    async def _document(self, client: Client, number: int, patient: str) -> Result:
+        paper = sample_documents.paper(self._seed, number, 0)
+        announced = await self._create(client, number, {**paper.of(patient), "identifier": self._identifier(number)})
+        if announced.status not in (200, 201):
+            return announced
+        created = _created(announced)
+        upload, result = upload_in(created), announced
+        if upload is not None:
+            sent = await client.send(
+                Call(method=upload.method, target=upload.address, headers=upload.headers, content=paper.content)
+            )
+            # A repeated upload whose first try arrived after all is told 412: the document lies there.
+            arrived = sent.status in (200, 204) or (sent.status == 412 and sent.attempts > 1)
+            result = Result(
+                status=200 if arrived else sent.status,
+                error=sent.error,
+                region=announced.region,
+                attempts=announced.attempts + sent.attempts - 1,
+            )
+            if not arrived:
+                return result
+        self._ledger.acknowledge(number=number, kind="document", id=created["id"], region=announced.region or "")
+        return result
+
+    async def _update(self, client: Client, number: int, patient: str) -> Result:
+        done = await update(
+            client, patient=patient, mark=f"{self._drill_id}-{number}", headers=self._headers(), dice=self._dice
+        )
+        if done.version is not None:
+            self._ledger.acknowledge(
+                number=number, kind="update", id=patient, region=done.result.region or "", version=done.version
+            )
+        return done.result
+
+
+def _created(result: Result) -> people.Resource:
+    try:
+        created = json.loads(result.body)
+    except ValueError:
+        created = None
+    if not isinstance(created, dict) or not isinstance(created.get("id"), str):
+        raise DeploymentError("the API answered a creation with something that has no id; is it the platform's?")
+    return created

@@ -1,0 +1,203 @@
+"""What one region holds and the other does not have yet: documents, table writes, heartbeats, conflicts."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from healthcare_dr.ops.drain.preconditions import INDEX, aws_lag, embedded_lag, open_conflicts
+from healthcare_dr.ops.verify.check import Checks, Problem
+from healthcare_dr.ops.verify.live_target import Live, UnansweredError
+from healthcare_dr.ops.verify.worker_pool import begun
+
+CHECKS = Checks()
+# Sentinel and sweep run every minute.
+SCHEDULE_SECONDS: Final = 60
+HEARTBEAT: Final = "$platform#heartbeat"
+PENDING: Final = "$platform#pending#"
+# As many as a sweep looks at.
+LOOKED_AT: Final = 5000
+PAGE: Final = 500
+# As many as boto3 keeps connections.
+HEADS_AT_ONCE: Final = 10
+METRICS_WINDOW: Final = timedelta(minutes=15)
+
+
+@CHECKS.each_region(
+    "documents-pending", "C3", "trap 15",
+    asks="No document whose bytes the region holds waits for longer than the recovery point allows, and a sweep",
+    why="Such a document is in this region alone: were the region lost now, it would be lost.",
+    mend="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
+    "every minute copies what is late",
+    serves=True,
+    between=True,
+)  # fmt: skip
+def pending(live: Live, region: str) -> Iterator[str | Problem]:
+    limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
+    late = looked_at = 0
+    for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
+        answers = begun(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
+        late += sum(answer.result() for answer in answers)
+        looked_at += len(page)
+        if late:
+            # More late ones say nothing new.
+            more = "" if last else " or more"
+            yield f"{late}{more} documents have been waiting for {live.peer(region)} for over {limit} s"
+            return
+        if looked_at >= LOOKED_AT and not last:
+            yield Problem(f"more than {LOOKED_AT} announced documents are open, and no more were looked at", "unknown")
+            return
+
+
+@CHECKS.each_region(
+    "documents-failed", "C3", "trap 11", "trap 15",
+    asks="S3's own metrics of the last 15 minutes tell of no failed replication from the region, and of no "
+    "backlog to it",
+    why="S3 retries no replication that has failed.",
+    mend="read the replication events of the operations topic; copy again with S3 Batch Replication",
+    serves=True,
+    between=True,
+)  # fmt: skip
+def failed(live: Live, region: str) -> Iterator[str]:
+    here, there = live.documents_bucket(region), live.documents_bucket(live.peer(region))
+    failures = _metric(live, region, "OperationsFailedReplication", here, there, "Sum")
+    if sum(failures) > 0:
+        yield f"{sum(failures):.0f} documents could not be replicated to {live.peer(region)}"
+    backlog = _metric(live, region, "OperationsPendingReplication", there, here, "Minimum")
+    if len(backlog) >= METRICS_WINDOW // timedelta(minutes=1) - 2 and min(backlog) > 0:
+        minutes = METRICS_WINDOW // timedelta(minutes=1)
+        yield f"documents from {live.peer(region)} have been pending for {minutes} minutes"
+
+
+@CHECKS.platform(
+    "replication-lag", "C3", "trap 7",
+    asks="What was written in either region arrives in the other within the recovery point",
+    why="Every acknowledged write that has not arrived is lost with its region.",
+    mend="look at the replication metrics of both dashboards; do not fail over by plan until it has caught up",
+    serves=True,
+)  # fmt: skip
+def lag(live: Live, region: str) -> Iterator[str]:
+    del region
+    limit = live.settings.replication_lag_seconds
+    if live.emulator is not None:
+        yield from _reasons(embedded_lag(live.emulator, limit_seconds=limit), "replication")
+        return
+    for source in live.settings.regions:
+        for table in (live.names.records_table, live.names.audit_table):
+            # Heartbeats are written to the records every minute; nobody may have been audited for hours.
+            reasons = aws_lag(
+                live.client("cloudwatch", source),
+                table=table,
+                receiving=live.peer(source),
+                limit_seconds=limit,
+                always_written=table == live.names.records_table,
+            )
+            yield from (f"{table} of {source}: {reason}" for reason in _reasons(reasons, "cloudwatch"))
+
+
+@CHECKS.each_region(
+    "heartbeat", "C3", "R6.2", "trap 7", "trap 22",
+    asks="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
+    why="A replica nobody writes to has no lag to show: only the heartbeat tells a calm link from a dead one.",
+    mend="look at the log of the region's sentinel, its schedule and its role; `hdr deploy` puts them back",
+    serves=True,
+    between=True,
+)  # fmt: skip
+def heartbeat(live: Live, region: str) -> Iterator[str]:
+    peer, allowed = live.peer(region), SCHEDULE_SECONDS + live.settings.replication_lag_seconds
+    own = _beat(live, region, region)
+    if own is None:
+        yield "the sentinel has never written a heartbeat"
+        return
+    age = (live.now() - own).total_seconds()
+    if age > allowed:
+        yield f"the sentinel's last heartbeat is {age:.0f} s old ({allowed} s allowed)"
+    arrived = _beat(live, peer, region)
+    if arrived is None:
+        yield f"no heartbeat has ever reached {peer}"
+    # By its age: that tells of a link that stands still one heartbeat sooner than how far it is behind.
+    elif arrived < own and (old := (live.now() - arrived).total_seconds()) > allowed:
+        yield f"the heartbeat that {peer} has is {old:.0f} s old ({allowed} s allowed), and not the newest"
+
+
+@CHECKS.each_region(
+    "conflicts", "C3", "trap 1",
+    asks="No record waits for somebody to merge what both regions wrote at once",
+    why="Nothing is lost, both versions are kept; but whoever reads gets the newest alone until a client merges them.",
+    mend="see docs/api.md on concurrent versions: a client that writes with both named merges them",
+)  # fmt: skip
+def conflicts(live: Live, region: str) -> Iterator[Problem]:
+    reasons = open_conflicts(live.client("dynamodb", region), table=live.names.records_table, region=region)
+    yield from (Problem(reason, "note") for reason in _reasons(reasons, "dynamodb"))
+
+
+def _reasons(reasons: list[str], service: str) -> Iterator[str]:
+    """What draining would say; that something cannot be asked is no reason but unknown."""
+    for reason in reasons:
+        if "cannot be" in reason:
+            raise UnansweredError(reason, service=service)
+        yield reason
+
+
+def _shelf(live: Live, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
+    """The markers of the documents that a region has to confirm, oldest first, by pages; and whether one is the last.
+
+    Those that nobody ever uploads stay for a day, and come first.
+    """
+    request: dict[str, Any] = {
+        "TableName": live.names.records_table,
+        "IndexName": INDEX,
+        "KeyConditionExpression": "update_shard = :shelf AND updated < :before",
+        "ExpressionAttributeValues": {
+            ":shelf": {"S": f"{PENDING}{region}"},
+            ":before": {"S": f"{round(announced_before.timestamp() * 1000):013d}"},
+        },
+        "Limit": PAGE,
+    }
+    last = False
+    while not last:
+        answer = live.ask_page("dynamodb", region, "query", **request)
+        last = "LastEvaluatedKey" not in answer
+        yield answer["Items"], last
+        request = request | {"ExclusiveStartKey": answer.get("LastEvaluatedKey")}
+
+
+def _is_late(live: Live, region: str, item: Any, limit: int) -> bool:
+    """Whether a document's bytes have been here for more than `limit` seconds."""
+    tenant, _, identifier = item["pk"]["S"].split("#")
+    bucket, name = live.documents_bucket(region), f"documents/{tenant}/{identifier}"
+    head = live.ask_for("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)
+    if head is None or (live.now() - head["LastModified"]).total_seconds() <= limit:
+        return False
+    # An object of parts has the time at which its upload began; the marker notes when it was complete.
+    key = {"pk": item["pk"], "sk": item["sk"]}
+    marker = live.ask("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
+    completed = marker.get("completed", {}).get("S")
+    return completed is None or (live.now() - datetime.fromisoformat(completed)).total_seconds() > limit
+
+
+def _metric(live: Live, region: str, metric: str, source: str, target: str, statistic: str) -> list[float]:
+    end = live.now().replace(second=0, microsecond=0)
+    rules = [
+        rule["id"]
+        for deployed in live.deployed.of("aws_s3_bucket_replication_configuration")
+        if deployed["bucket"] == source
+        for rule in deployed["rule"]
+    ]
+    answer = live.ask(
+        "cloudwatch", region, "get_metric_statistics",
+        Namespace="AWS/S3", MetricName=metric,
+        Dimensions=[
+            {"Name": "SourceBucket", "Value": source}, {"Name": "DestinationBucket", "Value": target},
+            {"Name": "RuleId", "Value": rules[0]},
+        ],
+        StartTime=end - METRICS_WINDOW, EndTime=end, Period=60, Statistics=[statistic],
+    )  # fmt: skip
+    return [float(point[statistic]) for point in answer["Datapoints"]]
+
+
+def _beat(live: Live, region: str, of: str) -> datetime | None:
+    key = {"pk": {"S": HEARTBEAT}, "sk": {"S": of}}
+    item = live.ask(
+        "dynamodb", region, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True
+    ).get("Item")
+    return datetime.fromtimestamp(int(item["at"]["N"]) / 1000, UTC) if item else None

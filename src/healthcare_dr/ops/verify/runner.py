@@ -1,0 +1,145 @@
+"""Puts the questions side by side, within a time, and turns what comes back into findings."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from healthcare_dr.ops.verify import worker_pool
+from healthcare_dr.ops.verify.check import Check, Finding, Problem, Verification
+from healthcare_dr.ops.verify.live_target import Live, UnansweredError
+
+AT_ONCE: Final = 12
+LIMIT_SECONDS: Final = 60.0
+SEVERITIES: Final = ("failure", "unknown", "draining", "note")
+
+
+def _reached(live: Live, region: str) -> Iterator[str]:
+    account = live.reach(region)
+    if account not in (None, live.deployed.account):
+        yield f"these credentials belong to account {account}, but {live.deployed.account} is deployed to"
+
+
+REACHABLE: Final = Check(
+    name="reachable",
+    asks="The region's AWS APIs answer, for the account that was deployed to",
+    why="What cannot be asked is not known to work: a region that nobody reaches takes no traffic over.",
+    numbers=("C1",),
+    mend="look at the network, the credentials and the AWS Health Dashboard; then `hdr verify` again",
+    each_region=True,
+    serves=True,
+    examine=_reached,
+)
+
+Told = Callable[[int, int, str], None]
+"""How many questions are answered, of how many, and the newest of them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A check, put for one region."""
+
+    check: Check
+    region: str
+
+    def answer(self, live: Live) -> Iterator[Finding]:
+        """What is found, up to where nobody answers any more."""
+        try:
+            for problem in self.check.examine(live, self.region):
+                yield self.finding(problem if isinstance(problem, Problem) else Problem(problem))
+        except UnansweredError as error:
+            yield self.unknown(str(error), error.service)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            yield self.unknown(f"the answer makes no sense: {type(error).__name__}: {error}", None)
+
+    def unknown(self, told: str, service: str | None) -> Finding:
+        """That it cannot be said, and which service did not answer."""
+        return replace(self.finding(Problem(told, "unknown")), service=service)
+
+    def finding(self, problem: Problem) -> Finding:
+        """A finding of this check in this region."""
+        return Finding(
+            check=self.check.name,
+            severity=problem.severity,
+            region=self.region if self.check.each_region else None,
+            problem=problem.text,
+            why=self.check.why,
+            numbers=self.check.numbers,
+            mend=self.check.mend,
+        )
+
+
+def verify(
+    live: Live,
+    checks: Sequence[Check],
+    *,
+    regions: Sequence[str] | None = None,
+    limit_seconds: float = LIMIT_SECONDS,
+    told: Told | None = None,
+) -> Verification:
+    """Ask everything, for both regions or those named. What has no answer within the limit is unknown.
+
+    What is between the regions, and whether they answer at all, is asked of both whatever is named.
+    """
+    began = time.monotonic()
+    deadline, both = began + limit_seconds, live.settings.regions
+    found = _side_by_side(live, [Question(REACHABLE, region) for region in both], deadline, told)
+    gone = {finding.region for finding in found if finding.severity == "unknown"}
+    questions = [
+        Question(check, region)
+        for check in checks
+        for region in _asked(check, regions or both, both)
+        if region not in gone or not check.each_region
+    ]
+    found += _side_by_side(live, questions, deadline, told)
+    return Verification(
+        target=live.target.name,
+        suffix=live.settings.environment_suffix,
+        asked=tuple(check.name for check in (REACHABLE, *checks)),
+        findings=tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))),
+        seconds=round(time.monotonic() - began, 2),
+    )
+
+
+def _asked(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
+    if not check.each_region:
+        return both[:1]
+    return both if check.between else regions
+
+
+def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:
+    threads: dict[Question, int] = {}
+    found: dict[Question, list[Finding]] = {question: [] for question in questions}
+
+    def put(question: Question) -> None:
+        threads[question] = threading.get_ident()
+        # One by one: what was found before nobody answered any more counts.
+        for finding in question.answer(live):
+            found[question].append(finding)
+
+    running = dict(zip(worker_pool.begun(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
+    _tell(running, deadline, told)
+    for future, question in running.items():
+        if future.done():
+            future.result()
+            continue
+        service = live.awaited(threads[question]) if question in threads else None
+        found[question].append(question.unknown(_overdue(service, begun=question in threads), service))
+    return [finding for question in questions for finding in found[question]]
+
+
+def _overdue(service: str | None, *, begun: bool) -> str:
+    if not begun:
+        return "not asked: other questions took all the time"
+    return f"no answer of {service} in time" if service else "no answer in time"
+
+
+def _tell(running: dict[Future[Any], Question], deadline: float, told: Told | None) -> None:
+    left: set[Future[Any]] = set(running)
+    while left and (seconds := deadline - time.monotonic()) > 0:
+        done, left = wait(left, timeout=seconds, return_when="FIRST_COMPLETED")
+        for number, future in enumerate(done, start=len(running) - len(left) - len(done) + 1):
+            if told is not None:
+                told(number, len(running), running[future].check.name)

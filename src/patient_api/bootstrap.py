@@ -1,0 +1,366 @@
+"""The API's parts in one region, each made when a call first needs it: a cold start waits for no more than it uses.
+
+[MERGED] What answers each operation of the table of routes.
+Puts the API of one region together.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from patient_api.audit.trail import AuditTrail
+from patient_api.aws import Clients
+from patient_api.clock import Clock
+from patient_api.environment import Environment
+from patient_api.errors import Malformed
+from patient_api.http.authorization import Gate
+from patient_api.http.dispatcher import Api, Responder
+from patient_api.http.payload import Resource
+from patient_api.http.preconditions import Preconditions
+from patient_api.http.request import Request
+from patient_api.http.response import Answer
+from patient_api.logging import Journal
+from patient_api.patients.service import Patients
+from patient_api.service_context import Tools
+from patient_api.store.model import DOCUMENT, PATIENT, Token, Version
+from patient_api.store.transactions import Transactions
+from patient_api.store.versions import DynamoRecords
+
+if TYPE_CHECKING:
+    from patient_api.discovery.smart import SmartConfiguration
+    from patient_api.documents.references import DocumentReferences
+    from patient_api.http.paging import Cursors
+    from patient_api.patients.conditional import ConditionalChanges
+    from patient_api.patients.creation import Creation, Selection
+    from patient_api.patients.service import History
+    from patient_api.patients.validation import Validation
+    from patient_api.region.drain import Drain
+    from patient_api.region.health import Health
+    from patient_api.search.audit import AuditSearch
+    from patient_api.search.service import Searches
+    from patient_api.secrets import Secrets
+    from patient_api.store.index import Finder, Index
+
+
+class Services:
+    """All there is behind the routes, on these clients.
+
+    `now` gives seconds since 1970, `monotonic` seconds since whenever, `pause` waits for some.
+    """
+
+    def __init__(
+        self,
+        *,
+        environment: Environment,
+        clients: Clients,
+        journal: Journal,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._environment = environment
+        self._clients = clients
+        self._journal = journal
+        self._now = now
+        self._monotonic = monotonic
+        self._pause = pause
+
+    @cached_property
+    def patients(self) -> Patients:
+        """One record at a time."""
+        return Patients(records=self.records, tools=self.tools)
+
+    @cached_property
+    def creation(self) -> "Creation":
+        """New records."""
+        from patient_api.patients.creation import Creation
+
+        return Creation(
+            records=self.records,
+            tools=self.tools,
+            selection=self._selection,
+            blind=lambda *parts: self._secrets.blind(*parts),
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def conditional(self) -> "ConditionalChanges":
+        """Records that are changed by criteria."""
+        from patient_api.patients.conditional import ConditionalChanges
+
+        return ConditionalChanges(
+            patients=self.patients, creation=self.creation, selection=self._selection, gate=self.gate
+        )
+
+    @cached_property
+    def validation(self) -> "Validation":
+        """What a write would be refused for."""
+        from patient_api.patients.validation import Validation
+
+        return Validation(tools=self.tools)
+
+    @cached_property
+    def history(self) -> "History":
+        """All versions of a record."""
+        from patient_api.patients.service import History
+
+        return History(records=self.records, gate=self.gate, cursors=self._cursors)
+
+    @cached_property
+    def searches(self) -> "Searches":
+        """Patients and documents by what they hold."""
+        from patient_api.search.service import Searches
+
+        return Searches(
+            gate=self.gate,
+            index=self._index,
+            finder=self._finder,
+            cursors=self._cursors,
+            pool=self._pool,
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def documents(self) -> "DocumentReferences":
+        """Documents, which are uploaded and downloaded past the API."""
+        from patient_api.documents.bootstrap import Documents
+        from patient_api.documents.references import DocumentReferences
+
+        documents = Documents(environment=self._environment, clients=self._clients)
+        return DocumentReferences(
+            records=self.records,
+            tools=self.tools,
+            offers=documents.offers(),
+            downloads=documents.downloads(),
+            blind=lambda *parts: self._secrets.blind(*parts),
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def audit_search(self) -> "AuditSearch":
+        """The trail itself."""
+        from patient_api.search.audit import AuditSearch
+
+        return AuditSearch(
+            gate=self.gate,
+            client=self._clients.dynamodb(),
+            table=self._environment.audit_table,
+            cursors=self._cursors,
+            pool=self._pool,
+            now=self._time,
+            new_id=_new_id,
+        )
+
+    @cached_property
+    def health(self) -> "Health":
+        """Whether this region can serve."""
+        from patient_api.region.health import Health, JournalWitness, probes
+
+        return Health(
+            probes=probes(clients=self._clients, environment=self._environment),
+            # Threads of their own: a probe that hangs must not hold up an audit event.
+            pool=ThreadPoolExecutor(8, "probe"),
+            witness=JournalWitness(journal=self._journal),
+        )
+
+    @cached_property
+    def drain(self) -> "Drain":
+        """Whether a region is to be drained."""
+        from patient_api.region.drain import Drain, DrainFlags
+
+        flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
+        regions = {self._environment.region, self._environment.peer_region}
+        return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
+
+    @property
+    def cors(self) -> bool:
+        """Whether browser applications of other origins may call the API."""
+        return self._environment.cors
+
+    @cached_property
+    def smart(self) -> "SmartConfiguration":
+        """Where clients get their tokens."""
+        from patient_api.discovery.smart import SmartConfiguration, published_by
+
+        return SmartConfiguration(issuer=self._environment.issuer, published=published_by, monotonic=self._monotonic)
+
+    @cached_property
+    def records(self) -> DynamoRecords:
+        """The store of versions."""
+        client = self._clients.dynamodb()
+        return DynamoRecords(
+            client=client,
+            table=self._environment.records_table,
+            region=self._environment.region,
+            trail=self._trail,
+            transactions=Transactions(client=client, pause=self._pause),
+            pool=self._pool,
+        )
+
+    @cached_property
+    def tools(self) -> Tools:
+        """What services share."""
+        clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
+        return Tools(gate=self.gate, clock=clock, tokens=self._tokens)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """Where every access passes."""
+        return Gate(
+            trail=self._trail,
+            region=self._environment.region,
+            now=self._time,
+            new_id=_new_id,
+        )
+
+    def close(self) -> None:
+        """End the threads that keep audit events."""
+        self._pool.shutdown(wait=True)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        # A search of the trail reads the 16 partitions of an hour side by side.
+        return ThreadPoolExecutor(16, "store")
+
+    @cached_property
+    def _trail(self) -> AuditTrail:
+        return AuditTrail(client=self._clients.dynamodb(), table=self._environment.audit_table)
+
+    @cached_property
+    def _secrets(self) -> "Secrets":
+        from patient_api.secrets import Secrets
+
+        return Secrets(clients=self._clients, key=self._environment.index_key)
+
+    @cached_property
+    def _cursors(self) -> "Cursors":
+        from patient_api.http.paging import Cursors
+
+        return Cursors(secrets=self._secrets, now=self._now)
+
+    @cached_property
+    def _selection(self) -> "Selection":
+        from patient_api.patients.creation import Selection
+
+        return Selection(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
+
+    @cached_property
+    def _finder(self) -> "Finder":
+        from patient_api.store.index import Finder
+
+        return Finder(secrets=self._secrets)
+
+    @cached_property
+    def _index(self) -> "Index":
+        from patient_api.store.index import Index
+
+        return Index(
+            client=self._clients.dynamodb(),
+            table=self._environment.records_table,
+            region=self._environment.region,
+            pause=self._pause,
+        )
+
+    def _time(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    def _tokens(self, tenant: str, resource: Resource) -> Collection[Token]:
+        return self._finder.tokens(tenant, resource)
+
+
+def _new_id() -> str:
+    return str(uuid4())
+
+
+def responders(services: Services) -> Mapping[str, Responder]:
+    """By operation; parameters of the path come by name."""
+    return {
+        "getHealth": lambda _: _health(services),
+        "getDrain": lambda _, region: _drain(services, region),
+        "getCapabilities": lambda request: _capabilities(request, services),
+        "getSmartConfiguration": lambda _: Answer.plain(200, services.smart.document()),
+        "createPatient": lambda request: _created(request, services),
+        "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
+        "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),
+        "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
+        "createDocument": lambda request: _announced(request, services),
+        # Never 304: the tag is the version's, but the address in the answer expires within minutes.
+        "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
+        "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
+        "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
+        "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
+        "updatePatient": lambda request, id: Answer.written(services.patients.update(request, id), request),
+        "patchPatient": lambda request, id: _patched(request, services.patients.patch(request, id)),
+        "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
+        "updatePatientThatMatches": lambda request: _updated(request, services),
+        "patchPatientThatMatches": lambda request: _patched(request, services.conditional.patch(request)),
+        "deletePatientThatMatches": lambda request: _deleted(services.conditional.delete(request)),
+        "validatePatient": lambda request: Answer.validation(services.validation.validate(request)),
+        "validatePatientUpdate": lambda request, id: Answer.validation(services.validation.validate(request, id)),
+        "getPatientHistory": lambda request, id: Answer(200, services.history.history(request, id)),
+        "readPatientVersion": lambda request, id, vid: _read(request, services.patients.vread(request, id, vid)),
+    }
+
+
+def _health(services: Services) -> Answer:
+    healthy = services.health.healthy()
+    return Answer.plain(200 if healthy else 503, {"status": "healthy" if healthy else "unhealthy"})
+
+
+def _drain(services: Services, region: str) -> Answer:
+    drained = services.drain.drained(region)
+    return Answer.plain(200 if drained else 404, {"drained": drained})
+
+
+def _capabilities(request: Request, services: Services) -> Answer:
+    from patient_api.discovery.capability_statement import statement
+
+    if any(name == "mode" and value != "full" for name, value in request.parameters_of_query()):
+        raise Malformed("mode must be full.")
+    return Answer(200, statement(request.base, cors=services.cors))
+
+
+def _created(request: Request, services: Services) -> Answer:
+    made = services.creation.create(request)
+    if made.fresh:
+        return Answer.written(made.version, request, status=201)
+    return Answer.written(made.version, request, said="A record that matches was there already.")
+
+
+def _updated(request: Request, services: Services) -> Answer:
+    made = services.conditional.update(request)
+    return Answer.written(made.version, request, status=201 if made.fresh else 200)
+
+
+def _announced(request: Request, services: Services) -> Answer:
+    # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
+    return Answer.version(services.documents.create(request).version, status=201, base=request.base)
+
+
+def _read(request: Request, version: Version) -> Answer:
+    if Preconditions.of(request).known(version):
+        return Answer.version(version, status=304, whole=False)
+    return Answer.version(version)
+
+
+def _patched(request: Request, version: Version) -> Answer:
+    # Whoever may change a record without reading it gets no more of it than it sent.
+    return Answer.written(version, request, shown=request.caller.may("r", PATIENT))
+
+
+def _deleted(version: Version) -> Answer:
+    return Answer.version(version, status=204, whole=False)
+
+
+def wire(variables: Mapping[str, str]) -> Api:
+    """The API as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
+    environment = Environment.of(variables)
+    journal = Journal(service="patient-api", region=environment.region, level=environment.log_level)
+    services = Services(environment=environment, clients=Clients(region=environment.region), journal=journal)
+    # Made ahead of the first call, while Lambda still lends a start its full processor.
+    _ = services.patients
+    return Api(responders=responders(services), journal=journal, tenant_claim=variables["TENANT_CLAIM"])

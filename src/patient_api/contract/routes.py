@@ -1,0 +1,193 @@
+"""Every route of the API, once: dispatch, CapabilityStatement and OpenAPI document are made from this table."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from patient_api.errors import NotAllowed, NotFound
+from patient_api.store.model import DOCUMENT, PATIENT
+
+AUDIT: Final = "AuditEvent"
+FHIR_BODY: Final = ("application/fhir+json", "application/json")
+PATCH_BODY: Final = ("application/json-patch+json", "application/merge-patch+json", *FHIR_BODY)
+FORM_BODY: Final = ("application/x-www-form-urlencoded",)
+
+# What the gateway and the edge may say of any route behind them.
+COMMON_STATUSES: Final = (400, 401, 403, 406, 429, 500, 503)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method on one path.
+
+    `interaction` is FHIR's code for it (http://hl7.org/fhir/R4/valueset-restful-interaction.html), None for what is not
+    FHIR; `right` the letter of the SMART scope it needs on `type`; `headers` the request headers that mean something;
+    `parameters` those of the query that it takes beside the general ones, where it is no search. Where `conditional`,
+    search criteria in the query name the record; that takes the rights to search and to read as well. What can be read
+    with GET can be with HEAD.
+    """
+
+    operation: str
+    method: str
+    path: str
+    summary: str
+    statuses: tuple[int, ...]
+    interaction: str | None = None
+    type: str | None = None
+    right: str | None = None
+    body: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    searches: bool = False
+    conditional: bool = False
+
+    @property
+    def fhir(self) -> bool:
+        """Whether it answers in FHIR's media types and takes FHIR's general parameters."""
+        return self.path.startswith("/fhir/") and not self.path.startswith("/fhir/.")
+
+    @cached_property
+    def pattern(self) -> "re.Pattern[str]":
+        """What paths it takes; the groups are its parameters."""
+        return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/\\n]+)", re.escape(self.path)))
+
+
+@dataclass(frozen=True)
+class Match:
+    """A route, and what stands in the place of its parameters."""
+
+    route: Route
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def find(method: str, path: str) -> Match:
+    """The route of a call. Raises NotFound, and NotAllowed when the path is known with other methods."""
+    wanted = "GET" if method == "HEAD" else method
+    matches = _on(path)
+    for match in matches:
+        if match.route.method == wanted:
+            return match
+    if not matches:
+        raise NotFound("There is no such route.")
+    raise NotAllowed(f"This route knows {', '.join(allowed(path))}.")
+
+
+def allowed(path: str) -> list[str]:
+    """The methods on a path; none for a path that no route is on."""
+    found = {match.route.method for match in _on(path)}
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found | {"OPTIONS"}) if found else []
+
+
+def _on(path: str) -> list[Match]:
+    """The routes on a path. What is a path by itself, such as `_search`, is no parameter of another one."""
+    matches = ((route, route.pattern.fullmatch(path)) for route in ROUTES)
+    found = [Match(route, match.groupdict()) for route, match in matches if match]
+    return [match for match in found if not match.parameters] or found
+
+
+_PREFER: Final = "Prefer"
+_ON_READ: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
+_ON_WRITE: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
+
+ROUTES: Final[Sequence[Route]] = (
+    Route("getHealth", "GET", "/health", "Whether this region can serve", (200, 503)),
+    Route("getDrain", "GET", "/drain/{region}", "Whether a region is to be drained: 200 if so, 404 if not", (200, 404)),
+    Route(
+        "getCapabilities", "GET", "/fhir/metadata", "What this server can do", (200,), interaction="capabilities",
+        parameters=("mode",),
+    ),
+    Route(
+        "getSmartConfiguration", "GET", "/fhir/.well-known/smart-configuration",
+        "Where clients get tokens, and which scopes there are", (200, 404, 503),
+    ),
+    Route(
+        "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
+        interaction="create", type=PATIENT, right="c", body=FHIR_BODY,
+        headers=(_PREFER, "If-None-Exist", "Idempotency-Key"), conditional=True,
+    ),
+    Route(
+        "updatePatientThatMatches", "PUT", "/fhir/Patient",
+        "Update the record that matches the criteria; create it if there is none",
+        (200, 201, 405, 409, 412, 413, 415, 422), interaction="update", type=PATIENT, right="u", body=FHIR_BODY,
+        headers=(*_ON_WRITE, _PREFER), conditional=True,
+    ),
+    Route(
+        "patchPatientThatMatches", "PATCH", "/fhir/Patient", "Change the record that matches the criteria by a patch",
+        (200, 404, 409, 412, 413, 415, 422), interaction="patch", type=PATIENT, right="u", body=PATCH_BODY,
+        headers=(*_ON_WRITE, _PREFER), conditional=True,
+    ),
+    Route(
+        "deletePatientThatMatches", "DELETE", "/fhir/Patient", "Delete the record that matches the criteria",
+        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE, conditional=True,
+    ),
+    Route(
+        "validatePatient", "POST", "/fhir/Patient/$validate", "Check what a create would refuse; nothing is written",
+        (200, 413, 415), type=PATIENT, right="c", body=FHIR_BODY, parameters=("mode", "profile"),
+    ),
+    Route(
+        "searchPatients", "GET", "/fhir/Patient", "Search patients", (200,),
+        interaction="search-type", type=PATIENT, right="s", headers=(_PREFER,), searches=True,
+    ),
+    Route(
+        "searchPatientsByForm", "POST", "/fhir/Patient/_search", "Search patients, with nothing of it in the URL",
+        (200, 413, 415), interaction="search-type", type=PATIENT, right="s", body=FORM_BODY, headers=(_PREFER,),
+        searches=True,
+    ),
+    Route(
+        "readPatient", "GET", "/fhir/Patient/{id}", "Read the newest version", (200, 304, 404, 410, 412),
+        interaction="read", type=PATIENT, right="r", headers=(*_ON_READ, "Minimum-Version"),
+    ),
+    Route(
+        "updatePatient", "PUT", "/fhir/Patient/{id}", "Put a new version in place of the one that is named",
+        (200, 404, 405, 409, 412, 413, 415, 422, 428),
+        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=(*_ON_WRITE, "Merges", _PREFER),
+    ),
+    Route(
+        "patchPatient", "PATCH", "/fhir/Patient/{id}", "Change the current version by a patch",
+        (200, 404, 409, 410, 412, 413, 415, 422),
+        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, _PREFER),
+    ),
+    Route(
+        "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that says the record is deleted",
+        (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE,
+    ),
+    Route(
+        "validatePatientUpdate", "POST", "/fhir/Patient/{id}/$validate",
+        "Check what an update would refuse of the resource by itself; nothing is read or written", (200, 404, 413, 415),
+        type=PATIENT, right="u", body=FHIR_BODY, parameters=("mode", "profile"),
+    ),
+    Route(
+        "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "Every version, of both regions", (200, 404),
+        interaction="history-instance", type=PATIENT, right="r", parameters=("_count", "_cursor"),
+    ),
+    Route(
+        "readPatientVersion", "GET", "/fhir/Patient/{id}/_history/{vid}", "Read one version", (200, 304, 404, 410, 412),
+        interaction="vread", type=PATIENT, right="r", headers=_ON_READ,
+    ),
+    Route(
+        "createDocument", "POST", "/fhir/DocumentReference", "Announce a document; the answer says where to upload it",
+        (201, 409, 413, 415, 422), interaction="create", type=DOCUMENT, right="c", body=FHIR_BODY,
+        headers=("Idempotency-Key",),
+    ),
+    Route(
+        "searchDocuments", "GET", "/fhir/DocumentReference", "Search documents", (200,),
+        interaction="search-type", type=DOCUMENT, right="s", headers=(_PREFER,), searches=True,
+    ),
+    Route(
+        "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state, and where to download it",
+        (200, 404, 412), interaction="read", type=DOCUMENT, right="r",
+        headers=("If-Match", "If-Unmodified-Since", "Minimum-Version"),
+    ),
+    Route(
+        "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",
+        (200, 404, 409, 413, 415, 422), type=DOCUMENT, right="u", body=FHIR_BODY,
+    ),
+    Route(
+        "searchAuditEvents", "GET", "/fhir/AuditEvent", "Search the audit trail", (200,),
+        interaction="search-type", type=AUDIT, right="s", headers=(_PREFER,), searches=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Documents that describe the API to its clients."""

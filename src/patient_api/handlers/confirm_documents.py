@@ -1,0 +1,86 @@
+"""Lambda's entry point for the function that confirms documents: called by the bucket's events and by a schedule."""
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+from patient_api.audit.trail import AuditTrail
+from patient_api.aws import PATIENT, Clients
+from patient_api.clock import Clock
+from patient_api.documents.bootstrap import Documents, utc_now
+from patient_api.documents.confirmation import Confirmation
+from patient_api.documents.copies import Copies
+from patient_api.documents.events import Events
+from patient_api.documents.peer import Peer
+from patient_api.documents.work import Work
+from patient_api.environment import Environment
+from patient_api.logging import Journal
+from patient_api.store.transactions import Transactions
+from patient_api.store.versions import DynamoRecords
+
+SERVICE: Final = "document-confirmation"
+# At once: each may hold a piece of 64 MiB.
+DOCUMENTS: Final = 4
+
+
+class Context(Protocol):
+    """What the function asks of Lambda's context object."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+def wire(variables: Mapping[str, str]) -> Work:
+    """The work as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
+    environment = Environment.of(variables)
+    region = environment.region
+    clients = Clients(region=region, objects=PATIENT)
+    client = clients.dynamodb()
+    documents = Documents(environment=environment, clients=clients)
+    journal = Journal(service=SERVICE, region=region, level=environment.log_level)
+    confirmation = Confirmation(
+        records=DynamoRecords(
+            client=client,
+            table=environment.records_table,
+            region=region,
+            trail=AuditTrail(client=client, table=environment.audit_table),
+            transactions=Transactions(client=client),
+            pool=ThreadPoolExecutor(1, "store"),
+        ),
+        pending=documents.pending(),
+        here=documents.here,
+        peer=Peer(
+            bucket=documents.there,
+            copies=Copies(client=documents.peer_client, bucket=environment.peer_documents_bucket),
+            now=utc_now,
+            sleep=time.sleep,
+        ),
+        clock=Clock(region=region, now_ms=lambda: time.time_ns() // 1_000_000),
+        events=Events(region=region, now=utc_now, new_id=lambda: str(uuid4())),
+        journal=journal,
+    )
+    return Work(
+        confirmation=confirmation,
+        pending=documents.pending(),
+        journal=journal,
+        pool=ThreadPoolExecutor(DOCUMENTS, "document"),
+        now=utc_now,
+        monotonic=time.monotonic,
+        shuffle=random.shuffle,
+    )
+
+
+def handler(event: Mapping[str, Any], context: Context) -> None:
+    """Confirm the documents that S3 reports, or with `{"sweep": true}` those that wait."""
+    if event.get("sweep"):
+        _work.sweep(seconds=context.get_remaining_time_in_millis() / 1000, request_id=context.aws_request_id)
+    else:
+        _work.uploaded(event.get("Records", ()), request_id=context.aws_request_id)
+
+
+_work: Final = wire(os.environ)

@@ -1,0 +1,96 @@
+"""Who may, and the record of it.
+
+Every access to a record, granted or refused, is on record before the caller learns of its result: when the trail
+cannot be written, the StorageFault goes up and the caller gets no data. A caller without the right is refused for that,
+whatever the form of its request. A call that is refused for its form alone (400, 406, 413, 415, 422) has not come near
+a record, and is found in the log only.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final, NoReturn
+
+from patient_api.contract.audit import Action, AuditEvent, Outcome, Trail
+from patient_api.errors import ApiError, Forbidden, NotFound, StorageFault, Unauthenticated
+from patient_api.http.request import Request
+from patient_api.store.model import is_id
+
+_RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Action.DELETE: "d", Action.EXECUTE: "s"}
+
+
+class Gate:
+    """Where every access passes. `now` gives the time in UTC, `new_id` a unique id."""
+
+    def __init__(self, *, trail: Trail, region: str, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
+        self._trail = trail
+        self._region = region
+        self._now = now
+        self._new_id = new_id
+
+    def admit(
+        self,
+        request: Request,
+        action: Action,
+        interaction: str,
+        kind: str,
+        id: str | None = None,
+        *,
+        right: str | None = None,
+    ) -> AuditEvent:
+        """The event of an access, not yet kept, to a resource type or to one record of it.
+
+        It needs the right that belongs to the action, unless another `right` is named.
+
+        Raises, once the refusal is kept: Unauthenticated, Forbidden, and NotFound for what is no id.
+        """
+        # What is no id may be anything, such as a name: it must not get into the trail.
+        legal = id is not None and is_id(id)
+        event = AuditEvent(
+            id=self._new_id(),
+            at=self._now(),
+            tenant=request.caller.tenant,
+            subject=request.caller.subject,
+            action=action,
+            interaction=interaction,
+            record=f"{kind}/{id}" if legal else kind,
+            outcome=Outcome.SUCCESS,
+            status=HTTPStatus.OK,
+            region=self._region,
+            source_ip=request.source_ip,
+            request_id=request.request_id,
+        )
+        if not request.caller.authenticated:
+            self.refuse(event, Unauthenticated("A token is required.", headers={"WWW-Authenticate": "Bearer"}))
+        if not request.caller.may(right or _RIGHT[action], kind):
+            self.refuse(event, Forbidden("The token does not grant this."))
+        if id is not None and not legal:
+            self.refuse(event, NotFound("There is no such record."))
+        return event
+
+    def keep(self, event: AuditEvent) -> None:
+        """Put an event on record. Raises StorageFault."""
+        self._trail.put(event)
+
+    def keep_all(self, events: Sequence[AuditEvent]) -> None:
+        """Put all of at most 100 events on record, or none. Raises StorageFault."""
+        self._trail.put_all(events)
+
+    def refuse(self, event: AuditEvent, error: ApiError) -> NoReturn:
+        """Put on record that the access was refused, and say so to the caller."""
+        self._trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
+        raise error
+
+    def failed(self, event: AuditEvent) -> None:
+        """Put on record, if that is possible, that the store failed in the middle of the access."""
+        # Whether it took place is unknown; the caller learns of the fault, not of data, even if this fails too.
+        with contextlib.suppress(StorageFault):
+            self._trail.put(
+                replace(event, id=self._new_id(), outcome=Outcome.FAILURE, status=HTTPStatus.SERVICE_UNAVAILABLE)
+            )
+
+    def amendment(self, event: AuditEvent) -> AuditEvent:
+        """A second event, for what came out of an access after its event was kept."""
+        return replace(event, id=self._new_id(), at=self._now(), amends=event.id)

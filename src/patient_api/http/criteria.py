@@ -1,0 +1,122 @@
+"""The rule on what a request asks for: understood, or refused.
+
+No request whose criteria were not understood is answered with data. On every route under `/fhir`:
+
+- A parameter that the route does not take is refused with 400.
+- A search whose caller prefers `handling=lenient` drops a parameter that is not known or is empty, and names it in an
+  OperationOutcome among the entries of its bundle. When no criterion remains, it is refused with 400. No other answer
+  has room for that name, so every other interaction is strict whatever the caller prefers.
+- An unsupported modifier is refused in either mode, as R4 demands: without it, a known parameter finds something else
+  (https://hl7.org/fhir/R4/search.html#modifiers).
+- A body of another media type than the route takes is refused with 415. The body of a GET, which has no meaning in
+  HTTP and may hold criteria, and a form without any are refused with 400.
+- A conditional request names a record by criteria in place of an id. It takes search criteria, and none of the
+  parameters that say how a search is answered.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
+from urllib.parse import parse_qsl, urlencode
+
+from patient_api.errors import Malformed
+from patient_api.http.negotiation import format_in
+from patient_api.http.request import LARGEST_QUERY, Request
+
+Pairs: TypeAlias = Sequence[tuple[str, str]]
+
+# What every route takes: how the answer is to be written, not what is to be in it.
+GENERAL: Final = ("_format", "_pretty")
+
+IF_NONE_EXIST: Final = "If-None-Exist"
+
+_PRETTY: Final = frozenset({"true", "false"})
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """The criteria of a conditional request (https://hl7.org/fhir/R4/http.html#ccreate, #cond-update).
+
+    `pairs` are names and values, `place` is where the request has them, as errors name it.
+    """
+
+    pairs: Pairs
+    place: str
+
+    @classmethod
+    def of_header(cls, value: str) -> Self:
+        """Return the criteria in an If-None-Exist. Raises Malformed for what is no query."""
+        try:
+            pairs = parse_qsl(
+                value, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=LARGEST_QUERY
+            )
+        except ValueError:
+            raise Malformed(f"{IF_NONE_EXIST} is not a query: send name=value, joined by &.") from None
+        return cls(pairs, IF_NONE_EXIST)
+
+    @classmethod
+    def of_url(cls, request: Request) -> Self | None:
+        """Return the criteria in the URL, None when it has but general parameters.
+
+        Raises Malformed, and NotAcceptable for a format that is not written.
+        """
+        pairs = request.parameters_of_query()
+        kept([pair for pair in pairs if pair[0] in GENERAL], takes=GENERAL)
+        found = [pair for pair in pairs if pair[0] not in GENERAL]
+        return cls(found, "the URL") if found else None
+
+    @property
+    def canonical(self) -> str:
+        """The same text for the same criteria, in whichever order, escaping and place they are sent."""
+        return urlencode(sorted(self.pairs))
+
+
+def check_parameters(request: Request, *, takes: Collection[str]) -> None:
+    """Check the query of a request that is no search: `takes` are its parameters beside the general ones.
+
+    Raises Malformed, NotAcceptable.
+    """
+    request.check_no_body_of_get()
+    pairs, _ = kept(request.parameters_of_query(), takes={*takes, *GENERAL})
+    own = [name for name, _ in pairs if name in takes]
+    if len(set(own)) != len(own):
+        raise Malformed(f"This takes each of {', '.join(sorted(takes))} once.")
+
+
+def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
+    """Return the parameters that are taken, and the names of the others, which are dropped if `lenient` allows it.
+
+    A parameter without a value, which R4 lets a server ignore (https://hl7.org/fhir/R4/search.html), is dropped then as
+    well: unnamed, it would widen the search unnoticed. Raises Malformed, and NotAcceptable for a format that is not
+    written.
+    """
+    found = [(name, value) for name, value in pairs if name in takes and (value or not lenient)]
+    empty = dict.fromkeys(name for name, value in pairs if name in takes and not value) if lenient else {}
+    unknown = list(dict.fromkeys(name for name, _ in pairs if name not in takes))
+    for name in unknown:
+        if name.partition(":")[0] in takes:
+            raise Malformed("This server supports no modifiers of search parameters.")
+    if unknown and not lenient:
+        raise Malformed(f"There is no such parameter; this takes {', '.join(sorted(takes))}.")
+    format_in(found)
+    if not _PRETTY.issuperset(value for name, value in found if name == "_pretty"):
+        raise Malformed("_pretty must be true or false.")
+    return found, [*map(named, unknown), *(f"{name}, which is empty" for name in empty)]
+
+
+def count_in(text: str | None, *, default: int, most: int) -> int:
+    """Return the value of `_count`, `most` at most; 0 is for the total alone. Raises Malformed."""
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise Malformed("_count must be a number, from 0 on.")
+    digits = text.lstrip("0")
+    # So many digits are more than `most`, however long the number is.
+    return min(int(digits[: len(str(most)) + 1] or "0"), most)
+
+
+def named(name: str) -> str:
+    """Return the name of a parameter for an answer, which does not repeat what has not the form of a name."""
+    return name if _NAME.fullmatch(name) else "a parameter whose name FHIR does not allow"

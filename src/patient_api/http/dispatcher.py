@@ -1,0 +1,110 @@
+"""HTTP in, HTTP out: routes, error answers, and one log line per call."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from patient_api.contract.routes import PATCH_BODY, Match, allowed, find
+from patient_api.errors import ApiError, ClockAhead, NotAllowed, StorageFault, UnsupportedMedia
+from patient_api.http.caller import TENANT_CLAIM
+from patient_api.http.criteria import check_parameters
+from patient_api.http.negotiation import FHIR, media_type
+from patient_api.http.request import Request
+from patient_api.http.response import Answer
+from patient_api.logging import Journal
+
+UNMATCHED: Final = "unmatched"
+RETRY_SECONDS: Final = "2"
+
+_ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_BODY)}
+
+Responder = Callable[..., Answer]
+
+
+class Api:
+    """The function's whole surface: `responders` answers each operation of the table of routes.
+
+    `tenant_claim` is the claim of a token that names the caller's tenant.
+    """
+
+    def __init__(
+        self, *, responders: Mapping[str, Responder], journal: Journal, tenant_claim: str = TENANT_CLAIM
+    ) -> None:
+        self._responders = responders
+        self._journal = journal
+        self._tenant_claim = tenant_claim
+
+    def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG002 - Lambda's signature
+        """Answer one event of payload format 2.0."""
+        started = time.perf_counter()
+        request = Request.of(event, tenant_claim=self._tenant_claim)
+        route, written = UNMATCHED, FHIR
+        try:
+            if request.method == "OPTIONS" and allowed(request.path):
+                answer = Answer(204, "", headers=_methods(request))
+            else:
+                match = find(request.method, request.path)
+                route = match.route.path
+                # A caller without the right is refused by the gate, which audits it, whatever the request's form.
+                if match.route.fhir and _granted(request, match):
+                    written = media_type(request)
+                    # A search and a conditional request look at their parameters themselves: they know more of them,
+                    # and a search may drop some.
+                    if not (match.route.searches or match.route.conditional):
+                        check_parameters(request, takes=match.route.parameters)
+                answer = self._answer(request, match)
+        except ApiError as error:
+            answer = Answer.refusal(error).with_headers(_allowances(request, error))
+        except Exception as error:  # noqa: BLE001 - the last resort: a defect must not show its message to anybody
+            self._journal.unexpected(error, request_id=request.request_id)
+            answer = Answer.outcome(500, "exception", "The server failed.")
+        self._journal.info(
+            "call",
+            method=request.method,
+            # The pattern: what stands in the place of its parameters may be anything a client types.
+            route=route,
+            status=int(answer.status),
+            ms=round((time.perf_counter() - started) * 1000, 1),
+            request_id=request.request_id,
+            tenant=request.caller.tenant,
+        )
+        return answer.event(fhir=written, headers_only=request.method == "HEAD")
+
+    def _answer(self, request: Request, match: Match) -> Answer:
+        try:
+            return self._responders[match.route.operation](request, **match.parameters)
+        except StorageFault as fault:
+            self._journal.error(
+                "storage fault", operation=fault.operation, code=fault.code, request_id=request.request_id
+            )
+            self._journal.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
+            reason = "throttled" if fault.throttled else "transient"
+            return _unavailable(reason, "The store did not answer; nothing is lost that was confirmed.")
+        except ClockAhead as error:
+            self._journal.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
+            return _unavailable("transient", "The clocks of this record's writers differ too much.")
+
+
+def _granted(request: Request, match: Match) -> bool:
+    right, type = match.route.right, match.route.type
+    return right is None or type is None or request.caller.may(right, type)
+
+
+def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:
+    """What the caller could send instead: other methods (RFC 9110, section 15.5.6), or other media types."""
+    if isinstance(error, NotAllowed):
+        return _methods(request, without=request.method)
+    if isinstance(error, UnsupportedMedia) and request.method == "PATCH":
+        return _ACCEPT_PATCH
+    return {}
+
+
+def _methods(request: Request, *, without: str | None = None) -> Mapping[str, str]:
+    """What can be done on a path, and how it can be patched (RFC 5789, section 3.1)."""
+    methods = allowed(request.path)
+    headers = {"Allow": ", ".join(method for method in methods if method != without)}
+    return headers | _ACCEPT_PATCH if "PATCH" in methods else headers
+
+
+def _unavailable(issue: str, diagnostics: str) -> Answer:
+    return Answer.outcome(503, issue, diagnostics, headers={"Retry-After": RETRY_SECONDS})

@@ -1,0 +1,43 @@
+"""Requests that may be repeated: one record for each Idempotency-Key, however often and wherever it is sent."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from patient_api.errors import Malformed
+from patient_api.http.payload import FHIR_JSON
+from patient_api.http.request import Request
+
+LONGEST_KEY: Final = 255
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """`id` is that of the record that the first of the requests makes, `fingerprint` tells them from all others."""
+
+    id: str
+    fingerprint: str
+
+
+def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> Repeat | None:
+    """What a request to create a resource of this type says of being repeated. Raises Malformed, StorageFault."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not (key.isascii() and key.isprintable() and 0 < len(key) <= LONGEST_KEY):
+        raise Malformed(f"Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters.")
+    caller = request.caller
+    # Each tenant and subject has keys of its own, and a key stands for another record of every type.
+    name = blind("id", "Idempotency-Key", kind, caller.tenant, caller.subject, key)
+    fingerprint = hashlib.sha256(_content(request)).hexdigest()
+    return Repeat(str(UUID(hex=name, version=4)), fingerprint)
+
+
+def _content(request: Request) -> bytes:
+    if not request.headers.get("content-encoding"):
+        return request.body.encode("utf-8", errors="surrogatepass")
+    # A gzip stream holds the time it was made: what is repeated is its content, in the form it comes in without.
+    return base64.b64encode(request.payload(FHIR_JSON))

@@ -1,0 +1,117 @@
+"""Resources as requests bring them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from patient_api.errors import ApiError, Malformed, TooLarge, Unprocessable
+from patient_api.fhir.codec import JsonValue, dump, parse
+from patient_api.http.request import MAX_BODY, Request
+
+Resource = dict[str, JsonValue]
+
+JSON_PATCH: Final = frozenset({"application/json-patch+json"})
+# fhirpy, for one, sends a merge patch as plain JSON.
+PLAIN: Final = "application/json"
+MERGE_PATCH: Final = frozenset({"application/merge-patch+json", PLAIN})
+FHIRPATH_PATCH: Final = frozenset({"application/fhir+json"})
+PATCHES: Final = JSON_PATCH | MERGE_PATCH | FHIRPATH_PATCH
+FHIR_JSON: Final = frozenset({"application/fhir+json", PLAIN})
+
+
+def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resource:
+    """The resource in the body, of this type and valid; with this id, if it has to have one.
+
+    Raises UnsupportedMedia, TooLarge, Malformed, and Unprocessable with the element at fault.
+    """
+    resource = document_in(request)
+    for problem in problems(resource, kind, id=id):
+        raise problem
+    return resource
+
+
+def document_in(request: Request) -> Resource:
+    """The JSON object in the body, of whatever type. Raises UnsupportedMedia, TooLarge, Malformed."""
+    document = parse(request.payload(FHIR_JSON))
+    if not isinstance(document, dict):
+        raise Malformed("The body is not a JSON object.")
+    return document
+
+
+def problems(resource: Resource, kind: str, *, id: str | None = None) -> Iterator[ApiError]:
+    """What a resource is refused for that has to be of this type, valid, and of this id if one is given.
+
+    The first problem of each of its elements, in their order.
+    """
+    if resource.get("resourceType") != kind:
+        yield Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
+        return
+    if id is not None and resource.get("id") != id:
+        # R4 has 400 for this one (https://hl7.org/fhir/R4/http.html#update).
+        yield Malformed("The id must be the one in the URL.", expression=f"{kind}.id")
+    # Reads, which come first in many a container, do without.
+    from patient_api.fhir.profile import problems as of_profile
+
+    yield from of_profile(resource)
+
+
+def no_parameters_in(request: Request) -> None:
+    """Check that the body of an operation that takes no parameters is empty, or a Parameters resource without any.
+
+    Raises UnsupportedMedia, TooLarge, Malformed.
+    """
+    if request.body and parse(request.payload(FHIR_JSON)) != {"resourceType": "Parameters"}:
+        raise Malformed("This operation takes no parameters.")
+
+
+def version_in(resource: Resource) -> str | None:
+    """The version that a resource in a body says that it is."""
+    match resource.get("meta"):
+        case {"versionId": str(version)}:
+            return version
+    return None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A change to a resource; `version` is the one that the patch itself names as that which it is made for."""
+
+    apply: Callable[[Resource], Resource]
+    version: str | None = None
+
+
+def patch_in(request: Request) -> Patch:
+    """The patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
+    document = parse(request.payload(PATCHES))
+    if request.media_type in JSON_PATCH:
+        from patient_api.fhir.patch import apply
+
+        return Patch(lambda resource: apply(resource, document))
+    if request.media_type in FHIRPATH_PATCH or (request.media_type == PLAIN and _is_parameters(document)):
+        from patient_api.fhir.fhirpath_patch import apply as apply_parameters
+
+        return Patch(lambda resource: apply_parameters(resource, document))
+    from patient_api.fhir.patch import merge
+
+    if not isinstance(document, dict):
+        raise Malformed("A merge patch is an object.")
+    return Patch(lambda resource: merge(resource, document), version_in(document))
+
+
+def check_size(resource: Resource) -> None:
+    """Raises TooLarge for a resource that no body could bring."""
+    if len(dump(resource).encode()) > MAX_BODY:
+        raise TooLarge(f"The resource would exceed {MAX_BODY} bytes.")
+
+
+def valid(resource: Resource) -> Resource:
+    """The resource, if its profile allows it. Raises Unprocessable."""
+    from patient_api.fhir.profile import validate
+
+    validate(resource)
+    return resource
+
+
+def _is_parameters(document: JsonValue) -> bool:
+    """Whether a patch that came as plain JSON is a resource: no merge patch turns a record into Parameters."""
+    return isinstance(document, dict) and document.get("resourceType") == "Parameters"

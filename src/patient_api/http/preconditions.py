@@ -1,0 +1,174 @@
+"""Versions as HTTP validators, and what requests demand of the version they meet (RFC 9110, sections 8.8.3 and 13).
+
+FHIR's tags are weak, and it uses them in If-Match (https://hl7.org/fhir/R4/http.html#concurrency). So every tag is
+compared weakly here, and `"v"` names the same version as `W/"v"`.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Self
+
+from patient_api.errors import Malformed
+from patient_api.http.request import Request
+from patient_api.store.model import Version
+
+STALE: Final = "The current version is not one that the preconditions allow."
+
+_SAFE: Final = frozenset({"GET", "HEAD"})
+# One element of a list of tags, which may be empty. A tag may hold commas, and knows no escapes.
+_ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"(?P<tag>[^"\x00-\x20\x7f]*)")?[ \t]*(?:,|\Z)')
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH: Final = f"(?P<month>{'|'.join(_MONTHS)})"
+_OF_DAY: Final = "(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
+# The three forms of an HTTP-date (RFC 9110, section 5.6.7): that of today, that of RFC 850, and that of asctime.
+_DATES: Final = (
+    f"[A-Z][a-z][a-z], (?P<day>[0-9][0-9]) {_MONTH} (?P<year>[0-9]{{4}}) {_OF_DAY} GMT",
+    f"[A-Z][a-z]+day, (?P<day>[0-9][0-9])-{_MONTH}-(?P<year>[0-9][0-9]) {_OF_DAY} GMT",
+    f"[A-Z][a-z][a-z] {_MONTH} (?P<day>[ 0-9][0-9]) {_OF_DAY} (?P<year>[0-9]{{4}})",
+)
+
+
+def weak(version: str) -> str:
+    """The ETag of a version."""
+    return f'W/"{version}"'
+
+
+def each(value: str, header: str) -> tuple[str, ...]:
+    """The version ids in a header that is a list of tags, at least one. Raises Malformed."""
+    found: list[str] = []
+    at = 0
+    while at < len(value):
+        element = _ELEMENT.match(value, at)
+        if element is None:
+            raise _malformed(header)
+        if element["tag"] is not None:
+            found.append(element["tag"])
+        at = element.end()
+    if not found:
+        raise _malformed(header)
+    return tuple(found)
+
+
+def named(value: str, header: str) -> str:
+    """The version id in a header that is one tag. Raises Malformed."""
+    found = each(value, header)
+    if len(found) > 1:
+        raise Malformed(f"{header} takes one version.")
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The versions that a condition names; `versions` is None for `*`, which stands for any that is not deleted."""
+
+    versions: frozenset[str] | None
+
+    @classmethod
+    def of(cls, value: str, header: str) -> Self:
+        """Raises Malformed."""
+        return cls(None if value.strip() == "*" else frozenset(each(value, header)))
+
+    def include(self, version: Version) -> bool:
+        """Whether the version is one of them."""
+        return version.resource is not None if self.versions is None else str(version.stamp) in self.versions
+
+
+@dataclass(frozen=True)
+class Preconditions:
+    """The conditions of one request, None for those it does not make; times are in seconds since 1970."""
+
+    match: Tags | None = None
+    none_match: Tags | None = None
+    modified_since: int | None = None
+    unmodified_since: int | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Raises Malformed for a condition that cannot be checked; an If-None-Match of a read is then ignored."""
+        headers, safe = request.headers, request.method in _SAFE
+        match, none_match = headers.get("if-match"), headers.get("if-none-match")
+        return cls(
+            match=None if match is None else Tags.of(match, "If-Match"),
+            none_match=None if none_match is None else _none_match(none_match, safe=safe),
+            # A tag takes precedence over a date (RFC 9110, sections 13.1.3 and 13.1.4).
+            modified_since=_time(headers.get("if-modified-since")) if safe and none_match is None else None,
+            unmodified_since=_time(headers.get("if-unmodified-since")) if match is None else None,
+        )
+
+    def or_match(self, version: str | None) -> Self:
+        """These, with the version for If-Match if the request has none."""
+        if self.match is not None or version is None:
+            return self
+        return replace(self, match=Tags(frozenset({version})))
+
+    @property
+    def version(self) -> str | None:
+        """The version that alone decides whether a request may change a record; None when more has to be known."""
+        if self.match is None or self.match.versions is None or len(self.match.versions) != 1:
+            return None
+        return next(iter(self.match.versions)) if self.none_match is None and self.unmodified_since is None else None
+
+    def allow_change_of(self, current: Version) -> bool:
+        """Whether a request may change the record that is at this version; where not, the answer is 412."""
+        return self.allow_read_of(current) and not (self.none_match is not None and self.none_match.include(current))
+
+    def allow_read_of(self, current: Version) -> bool:
+        """Whether a request may read this version; where not, the answer is 412."""
+        if self.match is not None:
+            return self.match.include(current)
+        return self.unmodified_since is None or current.stamp.millis // 1000 <= self.unmodified_since
+
+    def known(self, current: Version) -> bool:
+        """Whether the caller of a read has this version already: the answer is 304."""
+        if self.none_match is not None:
+            return self.none_match.include(current)
+        if self.modified_since is None:
+            return False
+        second = current.stamp.millis // 1000
+        # Last-Modified has whole seconds: the caller may have the first of two versions written within one.
+        twice = current.replaces is not None and current.replaces.millis // 1000 == second
+        return second < self.modified_since or (second == self.modified_since and not twice)
+
+
+def _none_match(value: str, *, safe: bool) -> Tags:
+    try:
+        return Tags.of(value, "If-None-Match")
+    except Malformed:
+        if not safe:
+            raise
+        # An answer in full is always right.
+        return Tags(frozenset())
+
+
+def _time(value: str | None) -> int | None:
+    """The time in a header; None for what is no HTTP-date, a list of dates included: RFC 9110 demands to ignore it."""
+    text = (value or "").strip(" \t")
+    date = next(filter(None, (re.fullmatch(form, text) for form in _DATES)), None)
+    if date is None:
+        return None
+    try:
+        minute = datetime(
+            _year(date["year"]),
+            _MONTHS.index(date["month"]) + 1,
+            int(date["day"]),
+            int(date["hour"]),
+            int(date["minute"]),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    # Second 60 is a leap second.
+    return int(minute.timestamp()) + int(date["second"])
+
+
+def _year(text: str) -> int:
+    """The year of an HTTP-date, which may have its last two digits only: then it is at most 50 years ahead."""
+    if len(text) > 2:
+        return int(text)
+    latest = datetime.now(UTC).year + 50
+    return latest - (latest - int(text)) % 100
+
+
+def _malformed(header: str) -> Malformed:
+    return Malformed(f'{header} must be of the form W/"<version>".')

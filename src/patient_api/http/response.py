@@ -1,0 +1,122 @@
+"""What the API answers: plain data, until the edge turns it into what API Gateway wants."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Self
+
+from patient_api.errors import ApiError
+from patient_api.http.negotiation import FHIR, JSON, preferences
+from patient_api.http.preconditions import weak
+from patient_api.http.request import Request
+from patient_api.store.model import PATIENT, Version
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`body` is JSON, or empty. Nothing the API says may be kept by anybody on the way."""
+
+    status: int
+    body: str
+    content_type: str = FHIR
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def plain(cls, status: int, content: Mapping[str, object]) -> Self:
+        """An answer that is not FHIR."""
+        return cls(status, json.dumps(content, separators=(",", ":")), JSON)
+
+    @classmethod
+    def version(
+        cls, version: Version, *, status: int = HTTPStatus.OK, whole: bool = True, base: str | None = None
+    ) -> Self:
+        """A version of a record, or only what the headers say of it; with a FHIR base, also where it is."""
+        stamp = version.stamp
+        headers = {
+            "ETag": weak(str(stamp)),
+            "Last-Modified": formatdate(stamp.millis // 1000, usegmt=True),
+        }
+        if base is not None:
+            versioned = f"/_history/{stamp}" if version.key.type == PATIENT else ""
+            headers["Location"] = f"{base}/{version.key.reference}{versioned}"
+        return cls(status, (version.resource or "") if whole else "", headers=headers)
+
+    @classmethod
+    def written(
+        cls,
+        version: Version,
+        request: Request,
+        *,
+        status: int = HTTPStatus.OK,
+        shown: bool = True,
+        said: str = "The record was written.",
+    ) -> Self:
+        """The answer to a write, with what the caller prefers (https://hl7.org/fhir/R4/http.html#ops).
+
+        Without a preference that is the resource; `shown` is False where the caller may not have it. An
+        OperationOutcome holds `said`.
+        """
+        wanted = preferences(request).get("return")
+        answer = cls.version(
+            version,
+            status=status,
+            whole=shown and wanted not in {"minimal", "operationoutcome"},
+            base=request.base if status == HTTPStatus.CREATED else None,
+        )
+        if wanted != "operationoutcome":
+            return answer
+        return replace(answer, body=cls.outcome(status, "informational", said, severity="information").body)
+
+    @classmethod
+    def refusal(cls, error: ApiError) -> Self:
+        """An OperationOutcome that says what was wrong with the call."""
+        return cls.outcome(
+            error.status, error.issue, error.diagnostics, headers=error.headers, expression=error.expression
+        )
+
+    @classmethod
+    def outcome(
+        cls,
+        status: int,
+        issue: str,
+        diagnostics: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        expression: str | None = None,
+        severity: str = "error",
+    ) -> Self:
+        """An OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html) of one issue."""
+        said = _issue(severity, issue, diagnostics, expression)
+        return replace(cls._of_issues([said], status=status), headers=dict(headers or {}))
+
+    @classmethod
+    def validation(cls, problems: Sequence[ApiError]) -> Self:
+        """An OperationOutcome that says what is wrong with a resource, or that nothing is."""
+        if not problems:
+            return cls.outcome(HTTPStatus.OK, "informational", "The resource is valid.", severity="information")
+        issues = [_issue("error", one.issue, one.diagnostics, one.expression) for one in problems]
+        return cls._of_issues(issues)
+
+    @classmethod
+    def _of_issues(cls, issues: Sequence[Mapping[str, object]], *, status: int = HTTPStatus.OK) -> Self:
+        resource = {"resourceType": "OperationOutcome", "issue": issues}
+        return cls(status, json.dumps(resource, separators=(",", ":")))
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """The answer with more headers."""
+        return replace(self, headers={**self.headers, **headers})
+
+    def event(self, *, fhir: str = FHIR, headers_only: bool = False) -> dict[str, Any]:
+        """As payload format 2.0 takes it: `fhir` is the media type for what is FHIR; HEAD gets the headers only."""
+        headers = {"cache-control": "no-store", **{name.lower(): value for name, value in self.headers.items()}}
+        if self.body:
+            headers["content-type"] = fhir if self.content_type == FHIR else self.content_type
+        body = "" if headers_only else self.body
+        return {"statusCode": int(self.status), "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def _issue(severity: str, code: str, diagnostics: str, expression: str | None) -> Mapping[str, object]:
+    said: dict[str, object] = {"severity": severity, "code": code, "diagnostics": diagnostics}
+    return said if expression is None else said | {"expression": [expression]}

@@ -1,0 +1,45 @@
+"""What the services of one region share."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from patient_api.clock import Clock, Stamp
+from patient_api.errors import Malformed
+from patient_api.http.authorization import Gate
+from patient_api.http.payload import Resource
+from patient_api.http.preconditions import named
+from patient_api.http.request import Request
+from patient_api.store.model import Token, Version
+
+RETRY_SECONDS: Final = "1"
+BUSY: Final = "The record is being written by somebody else."
+NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
+
+
+@dataclass(frozen=True)
+class Tools:
+    """`tokens` gives what a tenant's resource is to be found by."""
+
+    gate: Gate
+    clock: Clock
+    tokens: Callable[[str, Resource], Collection[Token]]
+
+
+@dataclass(frozen=True)
+class Created:
+    """`fresh` is False for what was there before."""
+
+    version: Version
+    fresh: bool = True
+
+
+def known_to(request: Request) -> Stamp | None:
+    """The version in Minimum-Version, which the answer must not be older than. Raises Malformed."""
+    header = request.headers.get("minimum-version")
+    if header is None:
+        return None
+    stamp = Stamp.parse(named(header, "Minimum-Version"))
+    if stamp is None:
+        raise Malformed("Minimum-Version is not a version of this server.")
+    return stamp

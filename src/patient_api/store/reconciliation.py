@@ -1,0 +1,269 @@
+"""Which versions of a record were written without knowledge of each other, and which has brought them together again.
+
+A version follows the one it replaces and those it merges. Versions that follow the same one are *siblings*; a version
+descends from all it follows, and from all that those descend from.
+
+[MERGED] Brings a record in order after a version of it arrived, from a writer in this region or from the other one.
+
+Items of a record replicate one by one and in any order, and two regions can each write a version that follows the same
+one. Nothing here takes anything away:
+
+- this region's head is put to a version from the other region if that is newer, and so only ever forward. The other
+  region's head is not touched, and a version of this region was written together with its head;
+- versions that follow the same one become the members of a marker, `c#<the one they follow>`, or `c#0` for several
+  first versions. It is closed by the first version that descends from all of them.
+
+Both follow from the versions alone, and versions are only ever added: whatever the order of arrival, once both regions
+hold the same versions, their heads are at the same one and their markers are the same.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from patient_api.aws import DynamoDB
+from patient_api.aws_errors import translated
+from patient_api.clock import Stamp
+from patient_api.errors import StorageFault
+from patient_api.store.model import (
+    CONFLICT,
+    OPEN_CONFLICTS,
+    VERSION,
+    Item,
+    Marker,
+    RecordKey,
+    Version,
+    head_item,
+    marker_item,
+    pk,
+)
+
+ORIGIN: Final = "0"  # what a first version follows; sorts ahead of every stamp
+
+
+@dataclass(frozen=True)
+class Link:
+    """A version and those it follows: the one it replaces, or ORIGIN, then those it merges."""
+
+    stamp: str
+    follows: tuple[str, ...]
+
+    @classmethod
+    def of(cls, item: Item) -> "Link":
+        """The link in a version item. Raises StorageFault for what no function of ours has written."""
+        try:
+            replaces = item["replaces"]["S"] if "replaces" in item else ORIGIN
+            merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
+            return cls(item["version"]["S"], (replaces, *merged))
+        except (KeyError, TypeError):
+            raise StorageFault(operation="Read", code="UnreadableVersion") from None
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A marker as it stands: `resolved` is the version that closed it."""
+
+    members: frozenset[str]
+    resolved: str | None = None
+
+
+def conflict_after(after: str, lineage: Mapping[str, Sequence[str]], known: Conflict | None = None) -> Conflict | None:
+    """The conflict among the versions that follow `after`, None when there is none.
+
+    `lineage` gives what each version newer than `after` follows, as far as this region knows; `known` is what the
+    marker says by now, perhaps by the other region, which may know more.
+    """
+    members = frozenset(stamp for stamp, follows in lineage.items() if after in follows)
+    if known is not None:
+        if members <= known.members and known.resolved is not None:
+            return known
+        members |= known.members
+    resolved = _common_descendant(members, lineage)
+    if len(members) < 2 or (known is None and resolved in members):
+        return None
+    return Conflict(members, resolved)
+
+
+def _common_descendant(members: frozenset[str], lineage: Mapping[str, Sequence[str]]) -> str | None:
+    """The oldest version that has all members behind it or is one itself."""
+    behind: dict[str, frozenset[str]] = {}
+    # A version is always newer than those it follows.
+    for stamp in sorted(lineage):
+        behind[stamp] = (members & {stamp}).union(*(behind.get(other, frozenset()) for other in lineage[stamp]))
+        if behind[stamp] == members:
+            return stamp
+    return None
+
+
+def continues(top: Sequence[Link], arrived: Set[str]) -> bool:
+    """Whether what arrived are the newest versions, each of which follows the one before it and nothing else."""
+    newest = top[: len(arrived)]
+    before = [*(link.stamp for link in top[1:]), ORIGIN]
+    chained = all(link.follows == (stamp,) for link, stamp in zip(newest, before, strict=False))
+    return chained and {link.stamp for link in newest} == arrived
+
+
+ATTEMPTS: Final = 5
+LARGEST_PAGE: Final = 1_000
+LONGEST: Final = 20_000  # versions of one record that are compared with each other
+
+_VERSION_NAME: Final = {"#version": "version"}
+_LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges"}
+_LAST: Final = f"{VERSION}~"  # sorts behind every version
+
+
+@dataclass(frozen=True)
+class Change:
+    """The versions of one record that arrived, and the newest of them in whole."""
+
+    key: RecordKey
+    links: tuple[Link, ...]
+    newest: Version
+
+
+class Reconciler:
+    """Reconciles the records of one region's replica.
+
+    `opened` hears of each conflict that this region is the first to record, with the version that its members follow.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: DynamoDB,
+        table: str,
+        region: str,
+        opened: Callable[[RecordKey, str], None],
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._region = region
+        self._opened = opened
+
+    def reconcile(self, change: Change) -> None:
+        """Put the head forward, and mark siblings. The same change twice is as once. Raises StorageFault.
+
+        A change that continues the newest versions, as nearly all do, costs one query of one more than it holds, and
+        one put if it comes from the other region.
+        """
+        if change.newest.stamp.region != self._region:
+            self._advance(change.newest)
+        links = {link.stamp: link for link in change.links}
+        top = self._links(change.key, newest_first=True, limit=len(links) + 1)
+        if not continues(top, links.keys()):
+            self._mark(change.key, {stamp for link in change.links for stamp in link.follows})
+
+    def _advance(self, newest: Version) -> None:
+        forward = {
+            "ConditionExpression": "attribute_not_exists(pk) OR #version < :version",
+            "ExpressionAttributeNames": _VERSION_NAME,
+            "ExpressionAttributeValues": {":version": {"S": str(newest.stamp)}},
+        }
+        self._put(head_item(newest, self._region), forward)
+
+    def _mark(self, key: RecordKey, followed: set[str]) -> None:
+        """Bring the markers of versions that were followed, and those still open, up to date."""
+        # Versions and markers may arrive while this looks at them: it ends when it has found nothing to change.
+        for _ in range(ATTEMPTS):
+            known = self._conflicts(key)
+            wanted = sorted(followed | {after for after, conflict in known.items() if conflict.resolved is None})
+            lineage = {link.stamp: link.follows for link in self._links(key, after=wanted[0])}
+            due = {after: conflict_after(after, lineage, known.get(after)) for after in wanted}
+            changed = {after: found for after, found in due.items() if found is not None and found != known.get(after)}
+            for after, conflict in changed.items():
+                self._record(key, after, conflict, known.get(after))
+            if not changed:
+                return
+        raise StorageFault(operation="PutItem", code="Contention")
+
+    def _record(self, key: RecordKey, after: str, found: Conflict, known: Conflict | None) -> None:
+        newest = Stamp.parse(max(found.members))
+        if newest is None:
+            raise StorageFault(operation="Read", code="UnreadableVersion")
+        item = marker_item(
+            Marker(
+                key,
+                f"{CONFLICT}{after}",
+                newest,
+                OPEN_CONFLICTS if found.resolved is None else None,
+                facts={} if found.resolved is None else {"resolved": found.resolved},
+                members=sorted(found.members),
+            )
+        )
+        if self._put(item, _unchanged(known)) and (known is None or (known.resolved and not found.resolved)):
+            self._opened(key, after)
+
+    def _conflicts(self, key: RecordKey) -> dict[str, Conflict]:
+        """The record's markers, by what their members follow."""
+        condition = {
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :conflict)",
+            "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":conflict": {"S": CONFLICT}},
+        }
+        return {item["sk"]["S"].removeprefix(CONFLICT): _conflict(item) for item in self._query(condition, LONGEST)}
+
+    def _links(
+        self, key: RecordKey, *, after: str = ORIGIN, newest_first: bool = False, limit: int = LONGEST
+    ) -> Sequence[Link]:
+        """At most `limit` versions newer than `after`."""
+        low = f"{VERSION}{after}"
+        condition = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :last",
+            "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":low": {"S": low}, ":last": {"S": _LAST}},
+            "ProjectionExpression": "sk, #version, #replaces, #merges",
+            "ExpressionAttributeNames": _LINK_NAMES,
+            "ScanIndexForward": not newest_first,
+        }
+        return [Link.of(item) for item in self._query(condition, limit) if item["sk"]["S"] != low]
+
+    def _query(self, condition: Mapping[str, Any], limit: int) -> Sequence[Item]:
+        found: list[Item] = []
+        start: dict[str, Any] = {}
+        while len(found) < limit:
+            with translated("Query"):
+                answer = self._client.query(
+                    TableName=self._table,
+                    ConsistentRead=True,
+                    Limit=min(limit - len(found), LARGEST_PAGE),
+                    **condition,
+                    **start,
+                )
+            found += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                break
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+        return found
+
+    def _put(self, item: Item, condition: Mapping[str, Any]) -> bool:
+        """False when the condition forbids it."""
+        with translated("PutItem"):
+            try:
+                self._client.put_item(TableName=self._table, Item=item, **condition)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                    raise
+                return False
+        return True
+
+
+def _conflict(item: Item) -> Conflict:
+    members = frozenset(member["S"] for member in item["members"]["L"])
+    return Conflict(members, item["resolved"]["S"] if "resolved" in item else None)
+
+
+def _unchanged(known: Conflict | None) -> dict[str, Any]:
+    """The condition that a marker still is as it was read."""
+    if known is None:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    names = {"#members": "members", "#resolved": "resolved"}
+    values: dict[str, Any] = {":members": {"L": [{"S": stamp} for stamp in sorted(known.members)]}}
+    condition = "#members = :members AND attribute_not_exists(#resolved)"
+    if known.resolved is not None:
+        condition = "#members = :members AND #resolved = :resolved"
+        values[":resolved"] = {"S": known.resolved}
+    return {
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
