@@ -8,8 +8,8 @@ import boto3
 
 from healthcare_dr.emulator import Emulator
 from patient_api.clock import Stamp
+from patient_api.contract.keys import PATIENT as PATIENT_TYPE
 from patient_api.fhir.codec import JsonValue
-from patient_api.store.model import PATIENT as PATIENT_TYPE
 from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 
 REGION: Final = "us-east-1"
@@ -48,6 +48,8 @@ def environment(emulator: Emulator) -> dict[str, str]:
         "INDEX_KEY_ALIAS": INDEX_KEY,
         "LOG_LEVEL": "INFO",
         "TENANT_CLAIM": "tenant",
+        "OIDC_ISSUER": "",
+        "CORS": "false",
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services, responders
-from patient_api.environment import Environment
+from patient_api.contract.functions import API, Environment
 from patient_api.http.dispatcher import Api
 from patient_api.logging import Journal
 
@@ -16,8 +16,8 @@ Sent = list[tuple[str, dict[str, Any]]]
 
 def serve(variables: Mapping[str, str], clients: Clients) -> Api:
     """As `patient_api.bootstrap.wire`."""
-    environment = Environment.of(variables)
-    journal = Journal(service="patient-api", region=environment.region, level=environment.log_level)
+    environment = Environment.of(variables, API)
+    journal = Journal(service=API.name, region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=clients, journal=journal)
     return Api(responders=responders(services), journal=journal)
 

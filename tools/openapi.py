@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from openapi_schemas import ID, schemas
 
+from patient_api.contract.keys import PATIENT
 from patient_api.contract.routes import COMMON_STATUSES, ROUTES, Route
 from patient_api.http.criteria import GENERAL
 from patient_api.patients.validation import PROFILES, modes
@@ -22,7 +23,6 @@ from patient_api.search.parameters import (
     Parameter,
     ParameterType,
 )
-from patient_api.store.model import PATIENT
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT_FILE: Final = ROOT / "docs" / "openapi.json"

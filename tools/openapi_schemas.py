@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from patient_api.store.model import DOCUMENT, PATIENT
+from patient_api.contract.keys import DOCUMENT, PATIENT
 
 PROFILE: Final = Path(__file__).parents[1] / "src" / "patient_api" / "fhir" / "profile"
 OURS: Final = frozenset({"$schema", "$comment", "choices", "invariants", "definitions"})

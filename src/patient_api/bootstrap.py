@@ -15,7 +15,8 @@ from uuid import uuid4
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Clock
-from patient_api.environment import Environment
+from patient_api.contract.functions import API, Environment
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import Malformed
 from patient_api.http.authorization import Gate
 from patient_api.http.dispatcher import Api, Responder
@@ -26,7 +27,7 @@ from patient_api.http.response import Answer
 from patient_api.logging import Journal
 from patient_api.patients.service import Patients
 from patient_api.service_context import Tools
-from patient_api.store.model import DOCUMENT, PATIENT, Token, Version
+from patient_api.store.model import Token, Version
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import DynamoRecords
 
@@ -179,14 +180,16 @@ class Services:
     @property
     def cors(self) -> bool:
         """Whether browser applications of other origins may call the API."""
-        return self._environment.cors
+        return bool(self._environment.cors)
 
     @cached_property
     def smart(self) -> "SmartConfiguration":
         """Where clients get their tokens."""
         from patient_api.discovery.smart import SmartConfiguration, published_by
 
-        return SmartConfiguration(issuer=self._environment.issuer, published=published_by, monotonic=self._monotonic)
+        return SmartConfiguration(
+            issuer=self._environment.issuer or "", published=published_by, monotonic=self._monotonic
+        )
 
     @cached_property
     def records(self) -> DynamoRecords:
@@ -358,9 +361,9 @@ def _deleted(version: Version) -> Answer:
 
 def wire(variables: Mapping[str, str]) -> Api:
     """The API as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
-    environment = Environment.of(variables)
-    journal = Journal(service="patient-api", region=environment.region, level=environment.log_level)
+    environment = Environment.of(variables, API)
+    journal = Journal(service=API.name, region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=Clients(region=environment.region), journal=journal)
     # Made ahead of the first call, while Lambda still lends a start its full processor.
     _ = services.patients
-    return Api(responders=responders(services), journal=journal, tenant_claim=variables["TENANT_CLAIM"])
+    return Api(responders=responders(services), journal=journal, tenant_claim=str(environment.tenant_claim))

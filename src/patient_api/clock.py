@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Self
 
+from patient_api.contract.keys import instant
 from patient_api.errors import ClockAhead
 
 MAX_AHEAD_MS = 60_000
@@ -49,11 +50,6 @@ class Stamp:
     def instant(self) -> str:
         """The same as a FHIR instant."""
         return instant(self.time)
-
-
-def instant(time: datetime) -> str:
-    """A FHIR instant in UTC, with milliseconds."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Clock:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Final, TextIO
 
-NAMESPACE: Final = "HealthcareDR"
+from patient_api.contract.metrics import DIMENSION, NAMESPACE
+
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 # At the level DEBUG these write requests and answers, so no setting of the function may let them.
@@ -62,11 +63,11 @@ class Journal:
     def count(self, values: Mapping[str, float], *, unit: str = "Count") -> None:
         """Metrics, by name; `unit` is one of CloudWatch's."""
         metrics = [{"Name": name, "Unit": unit} for name in values]
-        directive = {"Namespace": NAMESPACE, "Dimensions": [["service"]], "Metrics": metrics}
+        directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
         self._write(
             {
                 "_aws": {"Timestamp": int(self._now() * 1000), "CloudWatchMetrics": [directive]},
-                "service": self._service,
+                DIMENSION: self._service,
                 **{name: [float(value)] for name, value in values.items()},
             }
         )

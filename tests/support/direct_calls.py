@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from patient_api.aws import S3, Clients
 from patient_api.bootstrap import Services, responders
-from patient_api.environment import Environment
+from patient_api.contract.functions import Environment
 from patient_api.http.dispatcher import Api
 from patient_api.logging import Journal
 from support.platform import ALL_RIGHTS, REGIONS, Deployed, letter, patient, reference

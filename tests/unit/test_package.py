@@ -141,6 +141,8 @@ def test_the_package_runs_with_nothing_but_boto3_beside_it(package: Package, tmp
         "INDEX_KEY_ALIAS": "alias/index",
         "LOG_LEVEL": "INFO",
         "TENANT_CLAIM": "tenant",
+        "OIDC_ISSUER": "",
+        "CORS": "false",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         # Nobody listens on port 1, so that the probes fail at once.

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from patient_api.clock import instant
 from patient_api.contract.audit import AuditEvent, Outcome
+from patient_api.contract.keys import PATIENT, instant
 from patient_api.fhir.codec import JsonValue, dump
-from patient_api.store.model import PATIENT
 
 # FHIR likens 4 to an answer of the 400s and 8 to one of the 500s; 12, that the system is now unavailable, is what a
 # system in that state cannot write down (http://hl7.org/fhir/R4/valueset-audit-event-outcome.html).

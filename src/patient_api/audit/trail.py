@@ -8,24 +8,18 @@ index `by-record`.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
-from zlib import crc32
 
 from botocore.exceptions import ClientError
 
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
-from patient_api.clock import instant
-from patient_api.contract.audit import Action, AuditEvent, Outcome
+from patient_api.contract.audit import SHARDS, AuditEvent, event_of, hour_partition, item_of, record_partition
+from patient_api.contract.keys import PATIENT, RECORD_INDEX
 from patient_api.errors import StorageFault
-from patient_api.store.model import PATIENT
-
-SHARDS: Final = 16
 
 
 class AuditTrail:
@@ -59,37 +53,10 @@ class AuditTrail:
         """The put of one event, by itself or within a transaction."""
         return {
             "TableName": self._table,
-            "Item": _item(event),
+            "Item": item_of(event),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
 
-
-def _item(event: AuditEvent) -> dict[str, dict[str, str]]:
-    at = instant(event.at)
-    shard = crc32(event.id.encode()) % SHARDS
-    texts = {
-        "pk": f"{event.tenant}#{at[:13]}#{shard:02d}",
-        "sk": f"{at}#{event.id}",
-        "record": f"{event.tenant}#{event.record}",
-        "at": at,
-        "event": event.id,
-        "tenant": event.tenant,
-        "subject": event.subject,
-        "action": event.action.value,
-        "interaction": event.interaction,
-        "outcome": event.outcome.value,
-        "region": event.region,
-        "source_ip": event.source_ip,
-        "request_id": event.request_id,
-        "entity": event.entity,
-        "version": event.version,
-        "amends": event.amends,
-    }
-    item = {name: {"S": text} for name, text in texts.items() if text is not None}
-    return {**item, "status": {"N": str(int(event.status))}}
-
-
-RECORD_INDEX: Final = "by-record"
 
 Placed = tuple[str, AuditEvent]
 
@@ -111,12 +78,12 @@ class AuditLog:
         """The newest events, at most `limit`, about any of the patients, from the place `low` to ahead of `before`."""
         # `record` is a word of DynamoDB's own.
         index = {"IndexName": RECORD_INDEX, "ExpressionAttributeNames": {"#record": "record"}}
-        records = [f"{tenant}#{PATIENT}/{patient}" for patient in patients]
+        records = [record_partition(tenant, f"{PATIENT}/{patient}") for patient in patients]
         return self._newest("#record = :partition", records, index, low, before, limit)
 
     def of_hour(self, tenant: str, hour: str, *, low: str, before: str, limit: int) -> Sequence[Placed]:
         """The newest events, at most `limit`, of an hour such as `2027-01-15T08`, as `of_patients`."""
-        shards = [f"{tenant}#{hour}#{number:02d}" for number in range(SHARDS)]
+        shards = [hour_partition(tenant, hour, shard) for shard in range(SHARDS)]
         return self._newest("pk = :partition", shards, {"ConsistentRead": True}, low, before, limit)
 
     def _newest(
@@ -150,25 +117,8 @@ class AuditLog:
 
 
 def event_in(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
-    """The event in an item of the trail. Raises StorageFault for what no function of ours has written."""
+    """Return the event of an item. Raises StorageFault when the item does not have the form of an event."""
     try:
-        text = {name: value["S"] for name, value in item.items() if "S" in value}
-        return AuditEvent(
-            id=text["event"],
-            at=datetime.fromisoformat(text["at"]),
-            tenant=text["tenant"],
-            subject=text["subject"],
-            action=Action(text["action"]),
-            interaction=text["interaction"],
-            record=text["record"].partition("#")[2],
-            outcome=Outcome(text["outcome"]),
-            status=HTTPStatus(int(item["status"]["N"])),
-            region=text["region"],
-            source_ip=text["source_ip"],
-            request_id=text["request_id"],
-            entity=text.get("entity"),
-            version=text.get("version"),
-            amends=text.get("amends"),
-        )
-    except (KeyError, ValueError):
+        return event_of(item)
+    except ValueError:
         raise StorageFault(operation="Read", code="UnreadableEvent") from None

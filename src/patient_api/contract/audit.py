@@ -1,14 +1,23 @@
-"""What the audit trail says of one access."""
+"""Audit events and their items in the audit table.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Items are spread over 16 partitions per tenant and hour, so that writers do not share one partition's throughput.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from http import HTTPStatus
+from typing import Final, Protocol
+from zlib import crc32
+
+from patient_api.contract.keys import instant
+
+SHARDS: Final = 16
 
 
 class Action(StrEnum):
-    """As in FHIR's AuditEvent.action (http://hl7.org/fhir/R4/valueset-audit-event-action.html)."""
+    """AuditEvent.action of FHIR (http://hl7.org/fhir/R4/valueset-audit-event-action.html)."""
 
     CREATE = "C"
     READ = "R"
@@ -18,7 +27,7 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How the access ended; the HTTP status beside it says more."""
+    """The outcome of an access; the HTTP status is more specific."""
 
     SUCCESS = "success"
     REFUSED = "refused"
@@ -27,12 +36,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """Who did what to which record, from where, when, and how it ended. It holds no patient data.
+    """One access to a record: by whom, from where, when, and with which outcome. It contains no patient data.
 
-    `record` is `Patient/<id>`, or a type alone when there is no legal id; where what was accessed belongs to a patient
-    but is not the Patient itself, `entity` names it, such as `DocumentReference/<id>`. `interaction` is FHIR's code of
-    it, such as `vread`. `version` is the version written. A read is on record before its result is known; when it then
-    finds nothing or fails, a second event `amends` the first by its id.
+    Attributes:
+        at: the time of the access, in UTC.
+        record: `Patient/<id>`, or the type alone when the request names no valid id.
+        interaction: the FHIR code of the interaction, such as `vread`.
+        entity: the resource that was accessed, such as `DocumentReference/<id>`, where it is not the patient itself.
+        version: the version that was written.
+        amends: the id of an earlier event that this one corrects. A read is recorded before its result is known, and
+            amended when it finds nothing or fails.
     """
 
     id: str
@@ -53,10 +66,66 @@ class AuditEvent:
 
 
 class Trail(Protocol):
-    """Where audit events are kept for good."""
+    """The store of audit events."""
 
     def put(self, event: AuditEvent) -> None:
-        """Raises StorageFault: whoever calls must then not hand out what the event was to document."""
+        """Write one event. Raises StorageFault; the caller must then not return what the event documents."""
 
     def put_all(self, events: Sequence[AuditEvent]) -> None:
-        """All of at most 100 events or none. Raises StorageFault, as `put`."""
+        """Write at most 100 events in one transaction. Raises StorageFault, as `put`."""
+
+
+Item = dict[str, dict[str, str]]
+# Attributes with other names or forms than the fields of an event.
+_CONVERTED: Final = frozenset({"id", "at", "record", "status"})
+_TEXTS: Final = tuple(field.name for field in fields(AuditEvent) if field.name not in _CONVERTED)
+
+
+def hour_partition(tenant: str, hour: str, shard: int) -> str:
+    """Return the partition of a tenant's events of one hour, such as `2027-01-15T08`, in one shard."""
+    return f"{tenant}#{hour}#{shard:02d}"
+
+
+def record_partition(tenant: str, record: str) -> str:
+    """Return the partition of the index `by-record` for a record, such as `Patient/<id>`."""
+    return f"{tenant}#{record}"
+
+
+def item_of(event: AuditEvent) -> Item:
+    """Return the item of an event."""
+    at = instant(event.at)
+    texts = {
+        "pk": hour_partition(event.tenant, at[:13], crc32(event.id.encode()) % SHARDS),
+        "sk": f"{at}#{event.id}",
+        "record": record_partition(event.tenant, event.record),
+        "at": at,
+        "event": event.id,
+        **{name: getattr(event, name) for name in _TEXTS},
+    }
+    item = {name: {"S": str(text)} for name, text in texts.items() if text is not None}
+    return {**item, "status": {"N": str(int(event.status))}}
+
+
+def event_of(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
+    """Return the event of an item. Raises ValueError when the item does not have the form of `item_of`."""
+    text = {name: value["S"] for name, value in item.items() if "S" in value}
+    try:
+        return AuditEvent(
+            id=text["event"],
+            at=datetime.fromisoformat(text["at"]),
+            tenant=text["tenant"],
+            subject=text["subject"],
+            action=Action(text["action"]),
+            interaction=text["interaction"],
+            record=text["record"].partition("#")[2],
+            outcome=Outcome(text["outcome"]),
+            status=HTTPStatus(int(item["status"]["N"])),
+            region=text["region"],
+            source_ip=text["source_ip"],
+            request_id=text["request_id"],
+            entity=text.get("entity"),
+            version=text.get("version"),
+            amends=text.get("amends"),
+        )
+    except KeyError as error:
+        raise ValueError(f"the item has no {error}") from None

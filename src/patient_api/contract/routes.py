@@ -1,4 +1,7 @@
-"""Every route of the API, once: dispatch, CapabilityStatement and OpenAPI document are made from this table."""
+"""The routes of the API, and the rights that each needs.
+
+The dispatcher, the gateway, the CapabilityStatement and the OpenAPI document derive from this table.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,15 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from patient_api.errors import NotAllowed, NotFound
-from patient_api.store.model import DOCUMENT, PATIENT
+from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT
 
-AUDIT: Final = "AuditEvent"
 FHIR_BODY: Final = ("application/fhir+json", "application/json")
 PATCH_BODY: Final = ("application/json-patch+json", "application/merge-patch+json", *FHIR_BODY)
 FORM_BODY: Final = ("application/x-www-form-urlencoded",)
 
-# What the gateway and the edge may say of any route behind them.
+# Statuses that the gateway and the dispatcher may return for any route.
 COMMON_STATUSES: Final = (400, 401, 403, 406, 429, 500, 503)
 
 
@@ -22,11 +23,15 @@ COMMON_STATUSES: Final = (400, 401, 403, 406, 429, 500, 503)
 class Route:
     """One method on one path.
 
-    `interaction` is FHIR's code for it (http://hl7.org/fhir/R4/valueset-restful-interaction.html), None for what is not
-    FHIR; `right` the letter of the SMART scope it needs on `type`; `headers` the request headers that mean something;
-    `parameters` those of the query that it takes beside the general ones, where it is no search. Where `conditional`,
-    search criteria in the query name the record; that takes the rights to search and to read as well. What can be read
-    with GET can be with HEAD.
+    A route for GET also serves HEAD.
+
+    Attributes:
+        interaction: its FHIR code (http://hl7.org/fhir/R4/valueset-restful-interaction.html); None outside FHIR.
+        type: the resource type; None for routes that need no token.
+        right: the letter of the SMART scope that it needs on `type`.
+        headers: the request headers that it evaluates.
+        parameters: query parameters beside the general ones; for searches, see the search parameters.
+        conditional: whether search criteria in the query name the record. Needs the rights to search and to read too.
     """
 
     operation: str
@@ -45,37 +50,31 @@ class Route:
 
     @property
     def fhir(self) -> bool:
-        """Whether it answers in FHIR's media types and takes FHIR's general parameters."""
+        """Whether it uses FHIR's media types and general parameters."""
         return self.path.startswith("/fhir/") and not self.path.startswith("/fhir/.")
 
     @cached_property
     def pattern(self) -> "re.Pattern[str]":
-        """What paths it takes; the groups are its parameters."""
+        """The paths of this route; groups are the path's parameters."""
         return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/\\n]+)", re.escape(self.path)))
 
 
 @dataclass(frozen=True)
 class Match:
-    """A route, and what stands in the place of its parameters."""
+    """A route, and the values of its path parameters."""
 
     route: Route
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-def find(method: str, path: str) -> Match:
-    """The route of a call. Raises NotFound, and NotAllowed when the path is known with other methods."""
+def find(method: str, path: str) -> Match | None:
+    """Return the route of a request; None when no route has this path with this method."""
     wanted = "GET" if method == "HEAD" else method
-    matches = _on(path)
-    for match in matches:
-        if match.route.method == wanted:
-            return match
-    if not matches:
-        raise NotFound("There is no such route.")
-    raise NotAllowed(f"This route knows {', '.join(allowed(path))}.")
+    return next((match for match in _on(path) if match.route.method == wanted), None)
 
 
 def allowed(path: str) -> list[str]:
-    """The methods on a path; none for a path that no route is on."""
+    """Return the methods of a path; none for an unknown path."""
     found = {match.route.method for match in _on(path)}
     if "GET" in found:
         found.add("HEAD")
@@ -83,7 +82,7 @@ def allowed(path: str) -> list[str]:
 
 
 def _on(path: str) -> list[Match]:
-    """The routes on a path. What is a path by itself, such as `_search`, is no parameter of another one."""
+    """Return the routes of a path. A literal segment, such as `_search`, takes precedence over a parameter."""
     matches = ((route, route.pattern.fullmatch(path)) for route in ROUTES)
     found = [Match(route, match.groupdict()) for route, match in matches if match]
     return [match for match in found if not match.parameters] or found
@@ -188,6 +187,27 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "searchAuditEvents", "GET", "/fhir/AuditEvent", "Search the audit trail", (200,),
-        interaction="search-type", type=AUDIT, right="s", headers=(_PREFER,), searches=True,
+        interaction="search-type", type=AUDIT_EVENT, right="s", headers=(_PREFER,), searches=True,
     ),
 )  # fmt: skip
+
+OPEN_ROUTES: Final = tuple(f"{route.method} {route.path}" for route in ROUTES if route.type is None)
+"""Route keys of API Gateway that need no token: Route 53 signs no request, and the documents are public."""
+
+AUTHENTICATED_ROUTES: Final = (
+    "GET /fhir/{type}",
+    "POST /fhir/{type}",
+    "PUT /fhir/{type}",
+    "PATCH /fhir/{type}",
+    "DELETE /fhir/{type}",
+    "POST /fhir/{type}/_search",
+    "POST /fhir/{type}/{operation}",
+    "GET /fhir/{type}/{id}",
+    "PUT /fhir/{type}/{id}",
+    "PATCH /fhir/{type}/{id}",
+    "DELETE /fhir/{type}/{id}",
+    "POST /fhir/{type}/{id}/{operation}",
+    "GET /fhir/{type}/{id}/_history",
+    "GET /fhir/{type}/{id}/_history/{vid}",
+)
+"""Route keys of API Gateway that need a token or a signature. The function decides what the token grants (ADR 0027)."""

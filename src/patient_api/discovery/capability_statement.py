@@ -4,10 +4,10 @@ from collections.abc import Sequence, Set
 from itertools import groupby
 from typing import Final
 
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.contract.routes import PATCH_BODY, ROUTES, Route
 from patient_api.fhir.codec import JsonValue, dump
 from patient_api.search.parameters import PARAMETERS, Parameter
-from patient_api.store.model import DOCUMENT, PATIENT
 
 # The day of the last change to what the statement says.
 DATE: Final = "2026-11-28"

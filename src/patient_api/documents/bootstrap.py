@@ -3,13 +3,13 @@
 from datetime import UTC, datetime
 
 from patient_api.aws import S3, Clients
+from patient_api.contract.functions import Environment
 from patient_api.documents.bucket import Bucket
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import Multipart
 from patient_api.documents.offers import Offers
 from patient_api.documents.pending import Pending
 from patient_api.documents.uploads import Uploads
-from patient_api.environment import Environment
 
 
 class Documents:

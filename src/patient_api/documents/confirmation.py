@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.audit import AuditEvent
+from patient_api.contract.keys import pending_shelf
 from patient_api.documents.bucket import Bucket, Held
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
@@ -19,7 +20,7 @@ from patient_api.documents.pending import Pending, closed, uploaded_at
 from patient_api.documents.reference import FINAL, IN_ERROR, PRELIMINARY, Document, Resource, extended, stored
 from patient_api.errors import Contention, HeadMismatch, StorageFault
 from patient_api.logging import Journal
-from patient_api.store.model import Marker, Method, RecordKey, Token, Version, pending_shelf, version_of
+from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 
 LATEST_UPLOAD: Final = timedelta(hours=24)
 

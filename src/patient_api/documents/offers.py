@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import pending_shelf
 from patient_api.documents.multipart import PART_SIZE, Multipart
 from patient_api.documents.pending import Pending, completed, opened, upload_of
 from patient_api.documents.reference import Document, Resource, object_key
 from patient_api.documents.uploads import Uploads
 from patient_api.errors import ApiError, Conflict, NotYetHere, Unprocessable
 from patient_api.fhir.profile.document import Announced
-from patient_api.store.model import Marker, RecordKey, pending_shelf
+from patient_api.store.model import Marker, RecordKey
 
 
 class Offers:

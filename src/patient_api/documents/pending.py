@@ -12,9 +12,9 @@ from typing import Any, Final
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
+from patient_api.contract.keys import PENDING, UPDATE_INDEX, pending_shelf
 from patient_api.errors import StorageFault
-from patient_api.store.index import UPDATE_INDEX
-from patient_api.store.model import PENDING, Marker, RecordKey, marker_item, pending_shelf, pk
+from patient_api.store.model import Marker, RecordKey, marker_item, pk
 
 MOST: Final = 5000  # that one sweep looks at
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue, parse
 from patient_api.fhir.profile.document import Announced, announced
-from patient_api.store.model import DOCUMENT, PATIENT, RecordKey, Version, is_id
+from patient_api.store.model import RecordKey, Version, is_id
 
 # Extensions of the attachment that are the server's own: where to send the bytes, and which they were.
 UPLOAD: Final = "urn:healthcare-dr:upload"

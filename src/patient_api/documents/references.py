@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import UploadEnded
 from patient_api.documents.offers import Offers
@@ -44,7 +45,7 @@ from patient_api.http.payload import no_parameters_in, resource_in
 from patient_api.http.preconditions import STALE, Preconditions
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
-from patient_api.store.model import DOCUMENT, PATIENT, Marker, Method, RecordKey, Token, Version, version_of
+from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 
 _SUBJECT: Final = "DocumentReference.subject"
 

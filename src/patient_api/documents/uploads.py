@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from patient_api.aws import S3
 from patient_api.aws_errors import translated
-from patient_api.clock import instant
+from patient_api.contract.keys import instant
 from patient_api.documents.multipart import Part, parts_of
 from patient_api.documents.reference import UPLOAD, Resource
 from patient_api.fhir.codec import JsonValue, Number

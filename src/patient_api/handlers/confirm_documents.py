@@ -11,18 +11,17 @@ from uuid import uuid4
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import PATIENT, Clients
 from patient_api.clock import Clock
+from patient_api.contract.functions import CONFIRM_DOCUMENTS, Environment
 from patient_api.documents.bootstrap import Documents, utc_now
 from patient_api.documents.confirmation import Confirmation
 from patient_api.documents.copies import Copies
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
 from patient_api.documents.work import Work
-from patient_api.environment import Environment
 from patient_api.logging import Journal
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import DynamoRecords
 
-SERVICE: Final = "document-confirmation"
 # At once: each may hold a piece of 64 MiB.
 DOCUMENTS: Final = 4
 
@@ -37,12 +36,12 @@ class Context(Protocol):
 
 def wire(variables: Mapping[str, str]) -> Work:
     """The work as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
-    environment = Environment.of(variables)
+    environment = Environment.of(variables, CONFIRM_DOCUMENTS)
     region = environment.region
     clients = Clients(region=region, objects=PATIENT)
     client = clients.dynamodb()
     documents = Documents(environment=environment, clients=clients)
-    journal = Journal(service=SERVICE, region=region, level=environment.log_level)
+    journal = Journal(service=CONFIRM_DOCUMENTS.name, region=region, level=environment.log_level)
     confirmation = Confirmation(
         records=DynamoRecords(
             client=client,

@@ -18,16 +18,15 @@ from functools import cache
 from typing import Any, Final
 
 from patient_api.aws import Clients
-from patient_api.environment import Environment
+from patient_api.contract.functions import RECONCILE, SENTINEL, Environment
+from patient_api.contract.keys import VERSION_PREFIX
 from patient_api.errors import StorageFault
 from patient_api.logging import Journal
 from patient_api.region.heartbeat import Arrivals
-from patient_api.store.model import VERSION, Item, RecordKey, version_in
+from patient_api.store.model import Item, RecordKey, version_in
 from patient_api.store.reconciliation import Change, Link, Reconciler
 
-SERVICE: Final = "reconciliation"
 # Under whose name the lag is published, with all else that a region says of its peer.
-SENTINEL: Final = "sentinel"
 
 _CHANGED: Final = frozenset({"MODIFY", "REMOVE"})
 
@@ -69,7 +68,7 @@ class Reconciliation:
         if entry["eventName"] not in _CHANGED:
             return False
         in_trail = self._audit in entry["eventSourceARN"]
-        return in_trail or str(entry["dynamodb"]["Keys"]["sk"]["S"]).startswith(VERSION)
+        return in_trail or str(entry["dynamodb"]["Keys"]["sk"]["S"]).startswith(VERSION_PREFIX)
 
     def _report(self, entry: Mapping[str, Any]) -> None:
         keys = {name: value["S"] for name, value in entry["dynamodb"]["Keys"].items()}
@@ -94,7 +93,7 @@ def build(*, environment: Environment, clients: Clients, journal: Journal) -> Re
     """The reconciliation of one region on these clients."""
     heartbeats = Arrivals(
         peer_region=environment.peer_region,
-        journal=Journal(service=SENTINEL, region=environment.region, level=environment.log_level),
+        journal=Journal(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 
@@ -118,11 +117,11 @@ def build(*, environment: Environment, clients: Clients, journal: Journal) -> Re
 
 def wire(variables: Mapping[str, str]) -> Reconciliation:
     """The reconciliation as Lambda's environment describes it. Raises KeyError with the name of what is not set."""
-    environment = Environment.of(variables)
+    environment = Environment.of(variables, RECONCILE)
     return build(
         environment=environment,
         clients=Clients(region=environment.region),
-        journal=Journal(service=SERVICE, region=environment.region, level=environment.log_level),
+        journal=Journal(service=RECONCILE.name, region=environment.region, level=environment.log_level),
     )
 
 
@@ -130,7 +129,7 @@ def _by_record(stream: Sequence[Mapping[str, Any]]) -> dict[RecordKey, _Arrived]
     found: dict[RecordKey, _Arrived] = {}
     for change in (entry["dynamodb"] for entry in stream if entry["eventName"] == "INSERT"):
         key, sk = _record_of(change["Keys"]["pk"]["S"]), change["Keys"]["sk"]["S"]
-        if key is not None and sk.startswith(VERSION):
+        if key is not None and sk.startswith(VERSION_PREFIX):
             found.setdefault(key, _Arrived(change["SequenceNumber"])).versions.append(change["NewImage"])
     return found
 

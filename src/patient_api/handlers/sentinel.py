@@ -8,16 +8,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Final
 
 from patient_api.aws import Clients
-from patient_api.environment import Environment
+from patient_api.contract.functions import SENTINEL, Environment
 from patient_api.errors import StorageFault
 from patient_api.logging import Journal
 from patient_api.region.endpoint import failure, host_of
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
-
-SERVICE: Final = "sentinel"
 
 
 class Sentinel:
@@ -92,14 +89,14 @@ class Sentinel:
 
 def wire(variables: Mapping[str, str]) -> Sentinel:
     """The sentinel as Lambda's environment describes it. Raises KeyError with the name of what is not set."""
-    environment = Environment.of(variables)
+    environment = Environment.of(variables, SENTINEL)
     return Sentinel(
         region=environment.region,
         peer_region=environment.peer_region,
-        endpoint=variables["ENDPOINT"],
+        endpoint=str(environment.endpoint),
         heartbeats=Heartbeats(client=Clients(region=environment.region).dynamodb(), table=environment.records_table),
         failure=failure,
-        journal=Journal(service=SERVICE, region=environment.region, level=environment.log_level),
+        journal=Journal(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from patient_api.contract.routes import PATCH_BODY, Match, allowed, find
-from patient_api.errors import ApiError, ClockAhead, NotAllowed, StorageFault, UnsupportedMedia
+from patient_api.errors import ApiError, ClockAhead, NotAllowed, NotFound, StorageFault, UnsupportedMedia
 from patient_api.http.caller import TENANT_CLAIM
 from patient_api.http.criteria import check_parameters
 from patient_api.http.negotiation import FHIR, media_type
@@ -43,7 +43,7 @@ class Api:
             if request.method == "OPTIONS" and allowed(request.path):
                 answer = Answer(204, "", headers=_methods(request))
             else:
-                match = find(request.method, request.path)
+                match = _found(request)
                 route = match.route.path
                 # A caller without the right is refused by the gate, which audits it, whatever the request's form.
                 if match.route.fhir and _granted(request, match):
@@ -88,6 +88,17 @@ class Api:
 def _granted(request: Request, match: Match) -> bool:
     right, type = match.route.right, match.route.type
     return right is None or type is None or request.caller.may(right, type)
+
+
+def _found(request: Request) -> Match:
+    """Return the route of a request. Raises NotFound, and NotAllowed when the path has other methods."""
+    match = find(request.method, request.path)
+    if match is not None:
+        return match
+    methods = allowed(request.path)
+    if not methods:
+        raise NotFound("There is no such route.")
+    raise NotAllowed(f"This route knows {', '.join(methods)}.")
 
 
 def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:

@@ -7,11 +7,12 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Self
 
+from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError
 from patient_api.http.negotiation import FHIR, JSON, preferences
 from patient_api.http.preconditions import weak
 from patient_api.http.request import Request
-from patient_api.store.model import PATIENT, Version
+from patient_api.store.model import Version
 
 
 @dataclass(frozen=True)

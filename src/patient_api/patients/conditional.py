@@ -9,6 +9,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
 from patient_api.http.authorization import Gate
 from patient_api.http.criteria import Criteria
@@ -18,7 +19,7 @@ from patient_api.http.request import Request
 from patient_api.patients.creation import Creation, Selection
 from patient_api.patients.service import ATTEMPTS, Patients, patched
 from patient_api.service_context import BUSY, Created
-from patient_api.store.model import PATIENT, Method, Version
+from patient_api.store.model import Method, Version
 
 
 class ConditionalChanges:

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.keys import PATIENT
 from patient_api.errors import (
     ClockAhead,
     Conflict,
@@ -28,7 +29,7 @@ from patient_api.http.idempotency import Repeat, repeat_of
 from patient_api.http.payload import Resource, resource_in
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, Created, Tools
-from patient_api.store.model import PATIENT, Method, RecordKey, Token, Version, version_of
+from patient_api.store.model import Method, RecordKey, Token, Version, version_of
 
 Matches = Callable[[str, Criteria], Sequence[Version]]
 

@@ -11,6 +11,7 @@ from typing import Final, NoReturn, Protocol, TypeVar
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.keys import PATIENT
 from patient_api.errors import (
     ApiError,
     ClockAhead,
@@ -36,7 +37,7 @@ from patient_api.http.payload import Patch, Resource, check_size, patch_in, reso
 from patient_api.http.preconditions import STALE, Preconditions, each, weak
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
-from patient_api.store.model import PATIENT, Marker, Method, RecordKey, Token, Version, version_of
+from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 from patient_api.store.versions import Past
 
 T = TypeVar("T")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from patient_api.contract.audit import Action
+from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, Malformed, Unprocessable
 from patient_api.fhir.codec import JsonValue
 from patient_api.http.payload import Resource, document_in, problems
 from patient_api.http.request import Request
 from patient_api.service_context import Tools
-from patient_api.store.model import PATIENT
 from patient_api.store.versions import check_tokens
 
 _PROFILE: Final = f"http://hl7.org/fhir/StructureDefinition/{PATIENT}"

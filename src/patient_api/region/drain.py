@@ -7,6 +7,7 @@ from typing import Final
 
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
+from patient_api.contract.keys import DRAIN_PARTITION, key
 from patient_api.errors import StorageFault
 from patient_api.ttl_cache import Kept
 
@@ -25,7 +26,7 @@ class DrainFlags:
         with translated("GetItem"):
             answer = self._client.get_item(
                 TableName=self._table,
-                Key={"pk": {"S": "$platform#drain"}, "sk": {"S": region}},
+                Key=key(DRAIN_PARTITION, region),
                 ConsistentRead=True,
             )
         return "Item" in answer

@@ -15,7 +15,9 @@ from typing import Final, Protocol
 
 from patient_api.aws import Clients
 from patient_api.aws_errors import translated
-from patient_api.environment import Environment
+from patient_api.contract.functions import Environment
+from patient_api.contract.keys import HEALTH_PROBE
+from patient_api.contract.keys import key as item_key
 from patient_api.errors import StorageFault
 from patient_api.logging import Journal
 from patient_api.ttl_cache import Kept
@@ -109,7 +111,7 @@ def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
         with translated("GetItem"):
             clients.dynamodb().get_item(
                 TableName=environment.records_table,
-                Key={"pk": {"S": "$platform#health"}, "sk": {"S": "probe"}},
+                Key=item_key(*HEALTH_PROBE),
                 ConsistentRead=True,
             )
 

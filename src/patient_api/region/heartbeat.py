@@ -11,14 +11,13 @@ while nothing is written.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
+from patient_api.contract.keys import HEARTBEAT_PARTITION, key
 from patient_api.errors import StorageFault
 from patient_api.logging import Journal
-
-PARTITION: Final = "$platform#heartbeat"
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Heartbeats:
     def write(self, heartbeat: Heartbeat) -> None:
         """Put it in place of the region's last one."""
         item = {
-            "pk": {"S": PARTITION},
-            "sk": {"S": heartbeat.region},
+            **key(HEARTBEAT_PARTITION, heartbeat.region),
             "at": {"N": str(heartbeat.at_ms)},
             "endpoint": {"S": heartbeat.endpoint},
         }
@@ -60,7 +58,7 @@ class Heartbeats:
         """The last one of `region` that has arrived here."""
         with translated("GetItem"):
             answer = self._client.get_item(
-                TableName=self._table, Key={"pk": {"S": PARTITION}, "sk": {"S": region}}, ConsistentRead=True
+                TableName=self._table, Key=key(HEARTBEAT_PARTITION, region), ConsistentRead=True
             )
         return Heartbeat.of(answer["Item"]) if "Item" in answer else None
 
@@ -81,7 +79,7 @@ class Arrivals:
         """Report them. What cannot be read is a line in the log."""
         for change in (entry["dynamodb"] for entry in stream if entry["eventName"] != "REMOVE"):
             keys = change["Keys"]
-            if (keys["pk"]["S"], keys["sk"]["S"]) != (PARTITION, self._peer_region):
+            if (keys["pk"]["S"], keys["sk"]["S"]) != (HEARTBEAT_PARTITION, self._peer_region):
                 continue
             try:
                 written_ms = Heartbeat.of(change.get("NewImage", {})).at_ms

@@ -13,8 +13,8 @@ from typing import Final
 from patient_api.audit.resource import OUTCOMES, resource_of
 from patient_api.audit.trail import AuditLog, Placed
 from patient_api.aws import DynamoDB
-from patient_api.clock import instant
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.keys import PATIENT, instant
 from patient_api.errors import StorageFault, TooCostly
 from patient_api.fhir.dates import compares, span
 from patient_api.http.authorization import Gate
@@ -25,7 +25,6 @@ from patient_api.search.matching import same_code
 from patient_api.search.parameters import AUDIT, OUTCOME, Code, Id, Search, When, search_in
 from patient_api.search.plan import window_of
 from patient_api.search.service import links, outcome
-from patient_api.store.model import PATIENT
 
 BUDGET: Final = 500  # events looked at for one page
 LARGEST_READ: Final = 100

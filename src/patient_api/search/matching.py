@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.fhir.codec import JsonValue
 from patient_api.fhir.dates import Span, compares, span
 from patient_api.fhir.normalize import fold
 from patient_api.search.parameters import DOCUMENT_STATUS, GENDER, Code, Criterion, Text, Value, When
 from patient_api.store.index import NAME_PARTS, Resource, identifiers, names, patients
-from patient_api.store.model import DOCUMENT, PATIENT
 
 # What a resource holds: folded texts, pairs of system (empty for none) and code, spans, ids.
 Held = str | tuple[str, str] | Span

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import Malformed
 from patient_api.fhir.dates import Prefix, Span, span
 from patient_api.fhir.normalize import fold
 from patient_api.http.criteria import Criteria, Pairs, count_in, kept
-from patient_api.store.model import DOCUMENT, PATIENT, is_id
+from patient_api.store.model import is_id
 
 AUDIT: Final = "AuditEvent"
 

@@ -11,6 +11,7 @@ from functools import reduce
 from itertools import groupby
 from typing import Final, TypeAlias, TypeVar
 
+from patient_api.contract.keys import PATIENT
 from patient_api.fhir.dates import reach, year_of
 from patient_api.search.parameters import Code, Criterion, Id, Search, Text, When
 from patient_api.store.index import (
@@ -23,7 +24,7 @@ from patient_api.store.index import (
     name_prefix,
     subject,
 )
-from patient_api.store.model import PATIENT, Token
+from patient_api.store.model import Token
 
 LARGEST_YEARS: Final = 10  # years of birth that are looked for one by one
 MILLISECOND: Final = 1_000_000  # in nanoseconds

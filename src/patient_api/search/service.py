@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import StorageFault, TooCostly
 from patient_api.http.authorization import Gate
 from patient_api.http.criteria import Criteria, Pairs
@@ -16,7 +17,7 @@ from patient_api.http.request import Request
 from patient_api.search.engine import Engine, Found, Page
 from patient_api.search.parameters import Search, criteria_in, search_in
 from patient_api.store.index import Finder, Index, patients
-from patient_api.store.model import DOCUMENT, PATIENT, Version
+from patient_api.store.model import Version
 
 # The parameter that confines a search to one patient.
 _CONFINED: Final = {PATIENT: "_id", DOCUMENT: "patient"}

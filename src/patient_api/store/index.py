@@ -14,23 +14,12 @@ from typing import Any, Final
 
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
+from patient_api.contract.keys import DOCUMENT, PATIENT, UPDATE_INDEX, UPDATE_SHARDS
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue
 from patient_api.fhir.normalize import fold
 from patient_api.secrets import Secrets
-from patient_api.store.model import (
-    DOCUMENT,
-    PATIENT,
-    UPDATE_SHARDS,
-    RecordKey,
-    Token,
-    Version,
-    head_sk,
-    pk,
-    shard,
-    token_pk,
-    version_in,
-)
+from patient_api.store.model import RecordKey, Token, Version, head_sk, pk, shard, token_pk, version_in
 
 # How many of a name's first letters are looked for at once.
 SHORT_PREFIX: Final = 2
@@ -134,7 +123,6 @@ def _objects(value: JsonValue) -> Iterator[dict[str, JsonValue]]:
     yield from (entry for entry in (value if isinstance(value, list) else ()) if isinstance(entry, dict))
 
 
-UPDATE_INDEX: Final = "by-update"
 LARGEST_BATCH: Final = 100  # DynamoDB's own limit
 BATCH_ATTEMPTS: Final = 4
 

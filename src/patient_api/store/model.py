@@ -23,11 +23,9 @@ from typing import Any, Final
 from zlib import crc32
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import HEAD_PREFIX, UPDATE_SHARDS, VERSION_PREFIX
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue, dump
-
-PATIENT: Final = "Patient"
-DOCUMENT: Final = "DocumentReference"
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
@@ -106,19 +104,6 @@ def version_of(
     return Version(key, stamp, method, text, replaces=replaces, merges=merges, fingerprint=fingerprint)
 
 
-UPDATE_SHARDS: Final = 8
-HEAD: Final = "head#"
-VERSION: Final = "v#"
-CONFLICT: Final = "c#"
-PENDING: Final = "pending"
-OPEN_CONFLICTS: Final = "$platform#conflicts"  # a shelf of the index `by-update`
-
-
-def pending_shelf(region: str) -> str:
-    """The shelf of the documents that a region has to confirm."""
-    return f"$platform#pending#{region}"
-
-
 Item = Mapping[str, Mapping[str, Any]]
 
 
@@ -149,7 +134,7 @@ def pk(key: RecordKey) -> str:
 
 def head_sk(region: str) -> str:
     """The sort key of a record's head in a region."""
-    return f"{HEAD}{region}"
+    return f"{HEAD_PREFIX}{region}"
 
 
 def shard_of(key: RecordKey, region: str) -> str:
@@ -169,7 +154,7 @@ def token_pk(tenant: str, type: str, token: Token) -> str:
 
 def version_item(version: Version) -> dict[str, Any]:
     """The item that is never changed."""
-    item = {"pk": {"S": pk(version.key)}, "sk": {"S": f"{VERSION}{version.stamp}"}, **_content(version)}
+    item = {"pk": {"S": pk(version.key)}, "sk": {"S": f"{VERSION_PREFIX}{version.stamp}"}, **_content(version)}
     # Which version the writer knew tells a concurrent sibling from a successor, and cannot be found out later.
     if version.replaces is not None:
         item["replaces"] = {"S": str(version.replaces)}

@@ -26,19 +26,9 @@ from botocore.exceptions import ClientError
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
+from patient_api.contract.keys import CONFLICT_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
 from patient_api.errors import StorageFault
-from patient_api.store.model import (
-    CONFLICT,
-    OPEN_CONFLICTS,
-    VERSION,
-    Item,
-    Marker,
-    RecordKey,
-    Version,
-    head_item,
-    marker_item,
-    pk,
-)
+from patient_api.store.model import Item, Marker, RecordKey, Version, head_item, marker_item, pk
 
 ORIGIN: Final = "0"  # what a first version follows; sorts ahead of every stamp
 
@@ -111,7 +101,7 @@ LONGEST: Final = 20_000  # versions of one record that are compared with each ot
 
 _VERSION_NAME: Final = {"#version": "version"}
 _LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges"}
-_LAST: Final = f"{VERSION}~"  # sorts behind every version
+_LAST: Final = f"{VERSION_PREFIX}~"  # sorts behind every version
 
 
 @dataclass(frozen=True)
@@ -185,7 +175,7 @@ class Reconciler:
         item = marker_item(
             Marker(
                 key,
-                f"{CONFLICT}{after}",
+                f"{CONFLICT_PREFIX}{after}",
                 newest,
                 OPEN_CONFLICTS if found.resolved is None else None,
                 facts={} if found.resolved is None else {"resolved": found.resolved},
@@ -199,15 +189,17 @@ class Reconciler:
         """The record's markers, by what their members follow."""
         condition = {
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :conflict)",
-            "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":conflict": {"S": CONFLICT}},
+            "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":conflict": {"S": CONFLICT_PREFIX}},
         }
-        return {item["sk"]["S"].removeprefix(CONFLICT): _conflict(item) for item in self._query(condition, LONGEST)}
+        return {
+            item["sk"]["S"].removeprefix(CONFLICT_PREFIX): _conflict(item) for item in self._query(condition, LONGEST)
+        }
 
     def _links(
         self, key: RecordKey, *, after: str = ORIGIN, newest_first: bool = False, limit: int = LONGEST
     ) -> Sequence[Link]:
         """At most `limit` versions newer than `after`."""
-        low = f"{VERSION}{after}"
+        low = f"{VERSION_PREFIX}{after}"
         condition = {
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :last",
             "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":low": {"S": low}, ":last": {"S": _LAST}},

@@ -20,10 +20,9 @@ from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
 from patient_api.contract.audit import AuditEvent
+from patient_api.contract.keys import CONFLICT_PREFIX, VERSION_PREFIX
 from patient_api.errors import HeadMismatch, Unprocessable
 from patient_api.store.model import (
-    CONFLICT,
-    VERSION,
     Item,
     Marker,
     RecordKey,
@@ -46,7 +45,7 @@ HEAD_ATTEMPTS: Final = 3
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
 # What one transaction takes beside the version, its head and the audit event.
 _BESIDE: Final = LARGEST - 3
-_AFTER_ALL: Final = f"{VERSION}~"  # stamps begin with a digit
+_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # stamps begin with a digit
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class DynamoRecords:
 
     def version(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> Version | None:
         """That very version, None when this region has it not; with `event` on record beyond doubt."""
-        return self._with_event(event, lambda: self._item(key, f"{VERSION}{stamp}"))
+        return self._with_event(event, lambda: self._item(key, f"{VERSION_PREFIX}{stamp}"))
 
     def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> Past:
         """At most `limit` versions, newest first, older than `before`; with `event` on record beyond doubt."""
@@ -116,7 +115,7 @@ class DynamoRecords:
 
     def holds(self, key: RecordKey, stamp: Stamp) -> bool:
         """Whether this region has that version."""
-        return self._get(key, f"{VERSION}{stamp}") is not None
+        return self._get(key, f"{VERSION_PREFIX}{stamp}") is not None
 
     def first(self, key: RecordKey) -> Version | None:
         """The oldest version."""
@@ -129,7 +128,7 @@ class DynamoRecords:
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :conflicts)",
-                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":conflicts": {"S": CONFLICT}},
+                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":conflicts": {"S": CONFLICT_PREFIX}},
                 ConsistentRead=True,
             )
         return [frozenset(member["S"] for member in item["members"]["L"]) for item in answer["Items"]]
@@ -139,7 +138,7 @@ class DynamoRecords:
         return next(iter(found), None)
 
     def _past(self, key: RecordKey, *, limit: int, before: Stamp | None) -> Past:
-        upto = f"{VERSION}{before}" if before is not None else _AFTER_ALL
+        upto = f"{VERSION_PREFIX}{before}" if before is not None else _AFTER_ALL
         found, cut = self._versions(key, ascending=False, upto=upto, Limit=limit + 2)
         older = [version for version in found if version.stamp != before]
         # One answer of DynamoDB ends at 1 MB, however many were asked for.
@@ -153,7 +152,11 @@ class DynamoRecords:
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
-                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":first": {"S": VERSION}, ":last": {"S": upto}},
+                ExpressionAttributeValues={
+                    ":pk": {"S": pk(key)},
+                    ":first": {"S": VERSION_PREFIX},
+                    ":last": {"S": upto},
+                },
                 ScanIndexForward=ascending,
                 ConsistentRead=True,
                 **bounds,

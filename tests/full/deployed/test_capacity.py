@@ -12,8 +12,9 @@ from uuid import uuid4
 import pytest
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import PATIENT
 from patient_api.contract.routes import ROUTES
-from patient_api.store.model import PATIENT, Method, RecordKey, head_item, version_item, version_of
+from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 from support.direct_calls import HERE, Caller, new_tenant
 from support.platform import MARKS, Deployed, letter, patient, reference
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from patient_api.environment import Environment
+from patient_api.contract.functions import Environment
 
 RECORDS, AUDIT = "patient_records-test", "audit_logs-test"
 REGION, PEER = "us-east-1", "us-west-2"

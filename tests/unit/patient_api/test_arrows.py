@@ -1,4 +1,4 @@
-"""Which folder of the function may know which: imports point one way."""
+"""Imports between the packages of the functions, and from the rest of the project into them, point one way."""
 
 import ast
 from collections.abc import Iterator
@@ -6,45 +6,56 @@ from pathlib import Path
 
 import pytest
 
+import healthcare_dr
 import patient_api
 
-FOLDER = Path(patient_api.__file__).parent
-# A folder knows those of lower ranks; modules beside the folders are known to all, except the entry points.
+FUNCTIONS = Path(patient_api.__file__).parent
+PROJECT = Path(healthcare_dr.__file__).parent
+# A package may import those of lower ranks and, where it is a module, every module of the root but the entry points.
 RANKS = {
+    "contract": 0,
     "fhir": 1,
-    "records": 2,
     "audit": 2,
+    "store": 3,
     "region": 2,
-    "exchange": 3,
-    "patients": 4,
-    "documents": 4,
-    "search": 4,
-    "api": 5,
+    "http": 4,
+    "patients": 5,
+    "documents": 5,
+    "search": 5,
+    "discovery": 6,
+    "handlers": 7,
 }
-ENTRIES = {"handler", "wiring", "confirmation", "reconciliation", "sentinel"}
-# The store keeps a version and its event in one transaction; an event names the record's type.
-BESIDE = {("records", "audit"), ("audit", "records")}
+# Composition imports everything, and only entry points import it.
+COMPOSITION = "bootstrap"
+ROOT_RANKS = {COMPOSITION: 6.5, "service_context": 4.5}
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The folder or module of the package behind each import, those for types alone included."""
+def imported(path: Path, package: str) -> Iterator[str]:
+    """Yield the package or root module of `package` behind each import, those for types alone included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("patient_api"):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == package:
             parts = str(node.module).split(".")
             yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[2] for alias in node.names if alias.name.startswith(f"{package}."))
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: str(path.relative_to(FOLDER)))
-def test_imports_point_one_way(path: Path) -> None:
-    place = path.relative_to(FOLDER).parts[0]
-    own = RANKS.get(place)
-    if own is None:
-        assert path.stem in ENTRIES or not [name for name in imported(path) if RANKS.get(name, 0) > 1]
-        return
-    for name in imported(path):
-        assert name not in ENTRIES
-        assert name == place or RANKS.get(name, 0) < own or (place, name) in BESIDE, name
+def rank(name: str) -> float:
+    """Return the rank of a package or of a module of the root."""
+    return RANKS[name] if name in RANKS else ROOT_RANKS.get(name, 0.5)
 
 
-def test_every_folder_has_its_rank() -> None:
-    assert {path.name for path in FOLDER.iterdir() if (path / "__init__.py").exists()} == set(RANKS)
+@pytest.mark.parametrize("path", sorted(FUNCTIONS.rglob("*.py")), ids=lambda path: str(path.relative_to(FUNCTIONS)))
+def test_functions_import_lower_ranks_only(path: Path) -> None:
+    own = path.relative_to(FUNCTIONS).parts[0].removesuffix(".py")
+    for name in imported(path, "patient_api"):
+        assert name == own or rank(name) < rank(own) or (rank(name) == rank(own) == 0.5), name
+
+
+def test_every_package_has_a_rank() -> None:
+    assert {path.name for path in FUNCTIONS.iterdir() if (path / "__init__.py").exists()} == set(RANKS)
+
+
+@pytest.mark.parametrize("path", sorted(PROJECT.rglob("*.py")), ids=lambda path: str(path.relative_to(PROJECT)))
+def test_project_imports_only_the_contract_of_the_functions(path: Path) -> None:
+    assert set(imported(path, "patient_api")) <= {"contract"}

@@ -15,6 +15,8 @@ VARIABLES = {
     "INDEX_KEY_ALIAS": "alias/index",
     "LOG_LEVEL": "INFO",
     "TENANT_CLAIM": "tenant",
+    "OIDC_ISSUER": "",
+    "CORS": "false",
 }
 SAY = "import gc; print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
 

@@ -8,7 +8,7 @@ import pytest
 
 from patient_api.aws import Clients
 from patient_api.aws_errors import translated
-from patient_api.environment import Environment
+from patient_api.contract.functions import API, Environment
 from patient_api.errors import StorageFault
 from patient_api.region.health import Health, Probe, Verdict, probes
 from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, client_error
@@ -177,7 +177,7 @@ def test_the_probes_use_what_a_record_needs() -> None:
 
 def test_the_environment_names_what_is_missing() -> None:
     with pytest.raises(KeyError, match="PEER_REGION"):
-        Environment.of({"AWS_REGION": "us-east-1"})
+        Environment.of({"AWS_REGION": "us-east-1"}, API)
 
 
 def test_other_exceptions_are_not_taken_for_faults() -> None:

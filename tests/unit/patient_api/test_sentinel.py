@@ -7,9 +7,10 @@ from typing import Any, cast
 import pytest
 
 from patient_api.aws import DynamoDB
+from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.handlers.sentinel import Sentinel, wire
 from patient_api.logging import Journal
-from patient_api.region.heartbeat import PARTITION, Heartbeat, Heartbeats
+from patient_api.region.heartbeat import Heartbeat, Heartbeats
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB, client_error
 
 OWN = f"https://abc123.execute-api.{REGION}.amazonaws.com"
@@ -62,7 +63,7 @@ def test_a_round_writes_the_own_heartbeat_in_its_fixed_format() -> None:
     watch = Watch()
     watch.run()
     watch.run()
-    assert watch.store.tables[RECORDS][PARTITION, REGION] == {
+    assert watch.store.tables[RECORDS][HEARTBEAT_PARTITION, REGION] == {
         "pk": {"S": "$platform#heartbeat"},
         "sk": {"S": REGION},
         "at": {"N": str(START_MS)},
@@ -141,7 +142,7 @@ def test_a_replica_that_cannot_be_read_does_not_keep_it_from_the_peer_it_knows()
 
 def test_a_heartbeat_that_cannot_be_read_is_reported() -> None:
     watch = Watch()
-    del watch.store.tables[RECORDS][PARTITION, PEER]["at"]
+    del watch.store.tables[RECORDS][HEARTBEAT_PARTITION, PEER]["at"]
     watch.run()
     assert watch.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
     assert watch.lines()[1]["code"] == "UnreadableHeartbeat"

@@ -1,6 +1,6 @@
 """What the health checkers have found so far.
 
-[MERGED] When a health check is healthy, by the rules of Route 53 ("How Amazon Route 53 determines whether a health check
+[MERGED] When a health check is healthy ("How Amazon Route 53 determines whether a health check
 is healthy", "Values that you specify when you create or update health checks"). Pure.
 """
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patient_api.audit.trail import event_in
-from patient_api.clock import instant
 from patient_api.contract.audit import Action, AuditEvent, Outcome
+from patient_api.contract.keys import instant
 from patient_api.errors import Forbidden, Malformed, StorageFault, TooCostly
 from unit.patient_api.fakes import AUDIT, client_error
 from unit.patient_api.search.site import TENANT, Site, ids, link

@@ -8,7 +8,7 @@ from typing import Any
 
 from healthcare_dr.emulator import Emulator
 from patient_api.aws import Clients
-from patient_api.environment import Environment
+from patient_api.contract.functions import CONFIRM_DOCUMENTS, Environment
 from unit.emulator.conftest import clients
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
 from unit.patient_api.documents.world import EAST, WEST
@@ -43,7 +43,7 @@ class Embedded:
         }
 
     def environment(self, region: str = EAST) -> Environment:
-        return Environment.of(self.variables(region))
+        return Environment.of(self.variables(region), CONFIRM_DOCUMENTS)
 
     def functions_clients(self, region: str = EAST) -> Clients:
         """Clients as a function has them, once the process has the embedded AWS's environment."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from patient_api.audit.trail import AuditTrail
+from patient_api.contract.keys import DOCUMENT
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import Multipart
 from patient_api.documents.offers import Offers
@@ -14,7 +15,7 @@ from patient_api.http.authorization import Gate
 from patient_api.http.caller import Caller
 from patient_api.http.request import Request
 from patient_api.service_context import Tools
-from patient_api.store.model import DOCUMENT, RecordKey, Token, Version
+from patient_api.store.model import RecordKey, Token, Version
 from unit.patient_api.documents.dynamodb import AUDIT, refused
 from unit.patient_api.documents.s3 import sha256
 from unit.patient_api.documents.world import EAST, TENANT, WEST, World

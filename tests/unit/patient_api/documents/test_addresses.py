@@ -11,11 +11,12 @@ import httpx
 import pytest
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import DOCUMENT
 from patient_api.documents.bootstrap import Documents
 from patient_api.documents.multipart import PART_SIZE, Multipart, parts_of
 from patient_api.documents.reference import Document, Resource, announced_in
 from patient_api.documents.uploads import Uploads
-from patient_api.store.model import DOCUMENT, Method, RecordKey, version_of
+from patient_api.store.model import Method, RecordKey, version_of
 from unit.patient_api.documents.aws import Embedded
 from unit.patient_api.documents.s3 import sha256
 from unit.patient_api.documents.world import EAST, TENANT, WEST, document

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
+from patient_api.contract.keys import pending_shelf
 from patient_api.documents.confirmation import Result
 from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.pending import completed, opened
 from patient_api.documents.reference import object_key
 from patient_api.errors import StorageFault
-from patient_api.store.model import RecordKey, pending_shelf
+from patient_api.store.model import RecordKey
 from unit.patient_api.documents.dynamodb import AUDIT
 from unit.patient_api.documents.world import EAST, TENANT, WEST, World
 

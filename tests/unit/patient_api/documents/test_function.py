@@ -14,11 +14,12 @@ import httpx
 import pytest
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import DOCUMENT
 from patient_api.documents import peer
 from patient_api.documents.bootstrap import Documents
 from patient_api.documents.pending import opened
 from patient_api.documents.reference import object_key
-from patient_api.store.model import DOCUMENT, Method, RecordKey, head_item, version_item, version_of
+from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 from unit.patient_api.documents.aws import Embedded
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
 from unit.patient_api.documents.test_addresses import CONTENT, Announced

@@ -4,10 +4,11 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from patient_api.contract.keys import DOCUMENT
 from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.reference import object_key, record_of
 from patient_api.documents.work import SWEEP_SECONDS, Unfinished
-from patient_api.store.model import DOCUMENT, RecordKey
+from patient_api.store.model import RecordKey
 from unit.patient_api.documents.dynamodb import RECORDS
 from unit.patient_api.documents.world import EAST, TENANT, WEST, World, events_of
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from patient_api.audit.trail import AuditTrail
 from patient_api.clock import Clock
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.documents.bucket import Bucket
 from patient_api.documents.confirmation import Confirmation
 from patient_api.documents.copies import Copies
@@ -19,7 +20,7 @@ from patient_api.documents.reference import Document
 from patient_api.documents.work import Work
 from patient_api.fhir.codec import parse
 from patient_api.logging import Journal
-from patient_api.store.model import DOCUMENT, PATIENT, Method, RecordKey, Version, version_of
+from patient_api.store.model import Method, RecordKey, Version, version_of
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import DynamoRecords
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS, FakeDynamoDB

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, ClockAhead, Contention, Gone, HeadMismatch, NotFound, NotYetHere, StorageFault
 from patient_api.http.preconditions import weak
-from patient_api.store.model import PATIENT, RecordKey, Version
+from patient_api.store.model import RecordKey, Version
 from patient_api.store.reconciliation import ORIGIN
 from support.examples import examples
 from unit.patient_api.replicas.oracle import check_agreement, lineage_of

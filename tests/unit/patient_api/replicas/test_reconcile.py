@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import OPEN_CONFLICTS, PATIENT
 from patient_api.errors import Stale, StorageFault
 from patient_api.http.payload import Resource
 from patient_api.http.preconditions import weak
-from patient_api.store.model import OPEN_CONFLICTS, PATIENT, Marker, Method, Version, marker_item, version_item
+from patient_api.store.model import Marker, Method, Version, marker_item, version_item
 from patient_api.store.reconciliation import Link
 from unit.patient_api.fakes import PEER
 from unit.patient_api.replicas.dynamodb import Message, Moment

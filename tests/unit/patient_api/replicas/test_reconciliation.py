@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.errors import StorageFault
 from patient_api.handlers.reconcile import Reconciliation, wire
 from patient_api.logging import Journal
-from patient_api.region.heartbeat import PARTITION, Arrivals
+from patient_api.region.heartbeat import Arrivals
 from patient_api.store.model import RecordKey
 from patient_api.store.reconciliation import Change, Link
 from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
@@ -156,7 +157,7 @@ def test_an_item_that_cannot_be_read_fails_its_record_alone() -> None:
 
 
 def heartbeat(number: int, *, at: str, region: str = PEER, change: str = "MODIFY", arrived: int | None = None) -> Entry:
-    found = entry(number, PARTITION, region, change=change)
+    found = entry(number, HEARTBEAT_PARTITION, region, change=change)
     if change != "REMOVE":
         found["dynamodb"]["NewImage"] |= {"at": {"N": at}, "endpoint": {"S": "https://api"}}
     if arrived is not None:

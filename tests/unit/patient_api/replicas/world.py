@@ -12,6 +12,7 @@ from typing import Any, cast
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Clock, Stamp
+from patient_api.contract.keys import PATIENT, VERSION_PREFIX
 from patient_api.handlers.reconcile import Reconciliation, build
 from patient_api.http.authorization import Gate
 from patient_api.http.caller import Caller
@@ -22,7 +23,7 @@ from patient_api.patients.creation import Creation, Selection
 from patient_api.patients.service import Patients
 from patient_api.service_context import Tools
 from patient_api.store.index import Index
-from patient_api.store.model import PATIENT, VERSION, RecordKey, Token, Version
+from patient_api.store.model import RecordKey, Token, Version
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import DynamoRecords
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS, client_error
@@ -109,7 +110,7 @@ class Region:
         chosen = {items[pick % len(items)] for pick in picks} if items else set()
         # The mapping hands over versions only.
         batch = [entry for entry in stream if not chosen or _item_of(entry) in chosen]
-        versions = [entry for entry in batch if _item_of(entry)[1].startswith(VERSION)]
+        versions = [entry for entry in batch if _item_of(entry)[1].startswith(VERSION_PREFIX)]
         failed = self.reconciliation({"Records": versions})["batchItemFailures"]
         first = min((int(failure["itemIdentifier"]) for failure in failed), default=None)
         done = [entry for entry in batch if first is None or _number(entry) < first]

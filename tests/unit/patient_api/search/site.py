@@ -9,6 +9,7 @@ from uuid import uuid4
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
 from patient_api.clock import Stamp
+from patient_api.contract.keys import PATIENT
 from patient_api.fhir.codec import JsonValue, parse
 from patient_api.http.authorization import Gate
 from patient_api.http.paging import Cursors
@@ -17,7 +18,7 @@ from patient_api.search.audit import AuditSearch
 from patient_api.search.service import Searches
 from patient_api.secrets import Secrets
 from patient_api.store.index import Finder, Index
-from patient_api.store.model import PATIENT, Method, RecordKey, Version, head_item, token_item, version_of
+from patient_api.store.model import Method, RecordKey, Version, head_item, token_item, version_of
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB
 from unit.patient_api.whole_api import claims, event
 

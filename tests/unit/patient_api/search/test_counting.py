@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from patient_api.contract.keys import DOCUMENT
 from patient_api.errors import Malformed, TooCostly
 from patient_api.http.criteria import Criteria
-from patient_api.store.model import DOCUMENT
 from unit.patient_api.search.site import TENANT, Site, ids, link, posted
 
 MRN = "urn:mrn"

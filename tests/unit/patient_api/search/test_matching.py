@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patient_api.clock import Stamp
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.fhir.codec import JsonValue
 from patient_api.search.matching import _READERS, matches
 from patient_api.search.parameters import AUDIT, PARAMETERS, search_in
 from patient_api.search.plan import LAST_MILLIS, plan
-from patient_api.store.model import DOCUMENT, PATIENT
 from unit.patient_api.search.site import Site
 
 ADA: dict[str, Any] = {

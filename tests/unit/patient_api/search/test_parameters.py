@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from patient_api.audit.resource import OUTCOMES
 from patient_api.contract.audit import Outcome
+from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import Malformed
 from patient_api.fhir.normalize import fold
 from patient_api.http.criteria import Criteria
@@ -21,7 +22,6 @@ from patient_api.search.parameters import (
     criteria_in,
     search_in,
 )
-from patient_api.store.model import DOCUMENT, PATIENT
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 SECRET = "Zz9secret"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from patient_api.contract.keys import DOCUMENT
 from patient_api.errors import Forbidden, Malformed, StorageFault, TooCostly
 from patient_api.http.criteria import Criteria
-from patient_api.store.model import DOCUMENT
 from unit.patient_api.fakes import AUDIT, client_error
 from unit.patient_api.search.site import TENANT, Site, get, ids, link, posted
 

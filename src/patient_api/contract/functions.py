@@ -1,0 +1,135 @@
+"""The four functions of a region: names, entry points, sizes and environment variables."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionSpec:
+    """What distinguishes one function from the others.
+
+    Attributes:
+        name: the name without the platform's prefix; also the dimension `service` of the function's metrics.
+        published: whether callers use an alias of a published version.
+        variables: environment variables that this function has beside the common ones.
+    """
+
+    name: str
+    handler: str
+    description: str
+    memory_mb: int
+    timeout_seconds: int
+    published: bool = False
+    variables: tuple[str, ...] = ()
+
+    @property
+    def identifier(self) -> str:
+        """The Terraform identifier of the function."""
+        return self.name.replace("-", "_")
+
+
+API: Final = FunctionSpec(
+    name="patient-api",
+    handler="patient_api.handlers.api.handler",
+    description="FHIR API over patient records",
+    memory_mb=3072,
+    timeout_seconds=30,
+    published=True,
+    variables=("tenant_claim", "issuer", "cors"),
+)
+CONFIRM_DOCUMENTS: Final = FunctionSpec(
+    name="document-confirmation",
+    handler="patient_api.handlers.confirm_documents.handler",
+    description="Makes a document final once both regions hold its bytes, and copies what is late",
+    # 1769 MB come with one whole vCPU, and documents of up to 5 GB are hashed.
+    memory_mb=1769,
+    timeout_seconds=900,
+)
+RECONCILE: Final = FunctionSpec(
+    name="reconciliation",
+    handler="patient_api.handlers.reconcile.handler",
+    description="Finds versions that both regions wrote at once, and items that were changed",
+    memory_mb=1024,
+    timeout_seconds=60,
+)
+SENTINEL: Final = FunctionSpec(
+    name="sentinel",
+    handler="patient_api.handlers.sentinel.handler",
+    description="Writes the region's heartbeat, and checks the peer's heartbeat and health",
+    memory_mb=512,
+    # Three probes of six seconds, and as much for the table.
+    timeout_seconds=45,
+    variables=("endpoint",),
+)
+FUNCTIONS: Final = (API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL)
+
+API_ALIAS: Final = "live"
+"""The alias of the API's published version that API Gateway invokes."""
+
+SWEEP_EVENT: Final = json.dumps({"sweep": True})
+"""The scheduled event on which `CONFIRM_DOCUMENTS` looks for documents that no S3 event reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The environment variables of a function.
+
+    Attributes:
+        region: set by Lambda itself.
+        cors: whether browser applications of other origins may call the API.
+        issuer: of the clients' tokens; empty where clients sign with IAM credentials.
+        tenant_claim: the claim of a token that names its tenant.
+        endpoint: the base address of the region's own API.
+
+    The last four are None in functions that do not have them.
+    """
+
+    region: str
+    peer_region: str
+    records_table: str
+    audit_table: str
+    documents_bucket: str
+    key_arn: str
+    peer_documents_bucket: str
+    peer_role_arn: str
+    index_key: str
+    log_level: str
+    cors: bool | None = None
+    issuer: str | None = None
+    tenant_claim: str | None = None
+    endpoint: str | None = None
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str], function: FunctionSpec) -> Self:
+        """Return the environment of `function`. Raises KeyError with the name of a variable that is not set."""
+        values = {name: variables[VARIABLES[name]] for name in (*COMMON_VARIABLES, *function.variables)}
+        cors = values.pop("cors", None)
+        return cls(**values, cors=None if cors is None else cors == "true")
+
+    def variables(self) -> dict[str, str]:
+        """Return the variables to set. The region is not among them: Lambda reserves its name."""
+        values = {name: getattr(self, name) for name in VARIABLES if name != "region"}
+        values["cors"] = None if self.cors is None else str(self.cors).lower()
+        return {VARIABLES[name]: value for name, value in values.items() if value is not None}
+
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "region": "AWS_REGION",
+    "peer_region": "PEER_REGION",
+    "records_table": "RECORDS_TABLE",
+    "audit_table": "AUDIT_TABLE",
+    "documents_bucket": "DOCUMENTS_BUCKET",
+    "key_arn": "KEY_ARN",
+    "peer_documents_bucket": "PEER_DOCUMENTS_BUCKET",
+    "peer_role_arn": "PEER_ROLE_ARN",
+    "index_key": "INDEX_KEY_ALIAS",
+    "log_level": "LOG_LEVEL",
+    "cors": "CORS",
+    "issuer": "OIDC_ISSUER",
+    "tenant_claim": "TENANT_CLAIM",
+    "endpoint": "ENDPOINT",
+}
+"""The environment variable of each field of `Environment`."""
+COMMON_VARIABLES: Final = tuple(VARIABLES)[:10]

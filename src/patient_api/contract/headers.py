@@ -1,0 +1,19 @@
+"""HTTP headers of the API."""
+
+from typing import Final
+
+FHIR_JSON: Final = "application/fhir+json"
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+MINIMUM_VERSION: Final = "Minimum-Version"
+MERGES: Final = "Merges"
+
+# Browsers send these, and show those of a response to an application, only if API Gateway lists them. In lower case,
+# as API Gateway stores them.
+REQUEST_HEADERS: Final = (
+    "accept", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "if-modified-since",
+    "if-none-exist", "if-none-match", "if-unmodified-since", "merges", "minimum-version", "prefer",
+)  # fmt: skip
+EXPOSED_HEADERS: Final = (
+    "accept-encoding", "accept-patch", "allow", "apigw-requestid", "etag", "last-modified", "location", "retry-after",
+    "www-authenticate",
+)  # fmt: skip

@@ -1,0 +1,65 @@
+"""Names of indexes and formats of keys in both tables, and the types of the resources that the keys name.
+
+CloudTrail records keys, so no key holds patient data.
+"""
+
+from datetime import datetime
+from typing import Final
+
+PATIENT: Final = "Patient"
+DOCUMENT: Final = "DocumentReference"
+AUDIT_EVENT: Final = "AuditEvent"
+
+UPDATE_INDEX: Final = "by-update"
+"""The index of the records table: heads by their last update, and open markers by shelf."""
+RECORD_INDEX: Final = "by-record"
+"""The index of the audit table: events by the record that was accessed."""
+
+PLATFORM: Final = "$platform"
+"""The tenant of items that belong to the platform. No token can name it: tenants do not contain `$`."""
+HEARTBEAT_PARTITION: Final = f"{PLATFORM}#heartbeat"
+"""Heartbeats, one item per region; the sort key is the region."""
+DRAIN_PARTITION: Final = f"{PLATFORM}#drain"
+"""Drain flags, one item per drained region; the sort key is the region."""
+HEALTH_PROBE: Final = (f"{PLATFORM}#health", "probe")
+"""The key that health probes read. No item has it."""
+OPEN_CONFLICTS: Final = f"{PLATFORM}#conflicts"
+"""The partition of `by-update` that lists the markers of open conflicts."""
+PENDING_PREFIX: Final = f"{PLATFORM}#pending#"
+
+HEAD_PREFIX: Final = "head#"
+"""Sort keys of heads: `head#<region>`."""
+VERSION_PREFIX: Final = "v#"
+"""Sort keys of versions: `v#<stamp>`."""
+CONFLICT_PREFIX: Final = "c#"
+"""Sort keys of conflict markers: `c#<stamp>`."""
+PENDING: Final = "pending"
+"""The sort key of the marker of a document that is not final yet."""
+
+UPDATE_SHARDS: Final = 8
+"""Partitions of `by-update` for each tenant, type and region."""
+
+QUARANTINE_TAG: Final = "quarantine"
+"""The tag, with the value `true`, of objects that the bucket policy makes unreadable."""
+
+Key = dict[str, dict[str, str]]
+
+
+def key(partition: str, sort: str) -> Key:
+    """Return the key of an item in either table, as DynamoDB expects it."""
+    return {"pk": {"S": partition}, "sk": {"S": sort}}
+
+
+def record_partition(tenant: str, type: str, id: str) -> str:
+    """Return the partition of all items of one record."""
+    return f"{tenant}#{type}#{id}"
+
+
+def pending_shelf(region: str) -> str:
+    """Return the partition of `by-update` that lists the documents that `region` has to confirm."""
+    return f"{PENDING_PREFIX}{region}"
+
+
+def instant(time: datetime) -> str:
+    """Return a UTC time as a FHIR instant with milliseconds, as keys and resources contain it."""
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
