@@ -13,17 +13,18 @@ from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 
-from healthcare_dr.infra.api import ALIAS, PATIENT_API
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
-from healthcare_dr.infra.functions import CONFIRMATION, INTERVAL_SECONDS, RECONCILIATION, SENTINEL, Shape
+from healthcare_dr.infra.functions import INTERVAL_SECONDS
 from healthcare_dr.infra.region_context import Site
-from healthcare_dr.infra.tables import RECORD_INDEX, UPDATE_INDEX
+from patient_api.contract.functions import API, API_ALIAS, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, FunctionSpec
+from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
+from patient_api.contract.metrics import DIMENSION, NAMESPACE
 
 STUCK_MINUTES = 5
 PENDING_SECONDS = 60
 ITERATOR_AGE_MS = 60_000
-OWN_METRICS = "HealthcareDR"
+
 INDEXES = (UPDATE_INDEX, RECORD_INDEX)
 ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
 CALM, ALARMING = "notBreaching", "breaching"
@@ -56,22 +57,22 @@ class Watched:
     sentinel: str
 
 
-def service(shape: Shape) -> dict[str, str]:
+def service(spec: FunctionSpec) -> dict[str, str]:
     """Under which dimension a function publishes its own metrics."""
-    return {"service": shape.name}
+    return {DIMENSION: spec.name}
 
 
 def serving(site: Site, watched: Watched) -> list[Rule]:
     """What tells that the region does not serve as it should."""
-    lambda_of = {"FunctionName": watched.api, "Resource": f"{watched.api}:{ALIAS}"}
+    lambda_of = {"FunctionName": watched.api, "Resource": f"{watched.api}:{API_ALIAS}"}
     api = {"ApiId": watched.api_id}
     return [
         Rule(
             name="endpoint-unhealthy",
             why="The region's own health endpoint says no, or nothing at all",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="Healthy",
-            dimensions=service(PATIENT_API),
+            dimensions=service(API),
             statistic="Minimum",
             comparison=BELOW,
             threshold=1,
@@ -116,9 +117,9 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
         Rule(
             name="key-failures",
             why="The customer managed key refuses to encrypt or decrypt",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="KeyFailures",
-            dimensions=service(PATIENT_API),
+            dimensions=service(API),
             threshold=0,
         ),
         *(
@@ -170,7 +171,7 @@ def recovery_point(site: Site) -> list[Rule]:
         Rule(
             name="heartbeat-replication-lag",
             why=f"Heartbeats of {site.peer_region} arrive later than the recovery point allows, and so do its records",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="ReplicationLag",
             dimensions=service(SENTINEL),
             statistic="Maximum",
@@ -207,9 +208,9 @@ def recovery_point(site: Site) -> list[Rule]:
         Rule(
             name="documents-pending",
             why="A document is not final a minute after its upload, or nobody looks any more",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="PendingSeconds",
-            dimensions=service(CONFIRMATION),
+            dimensions=service(CONFIRM_DOCUMENTS),
             statistic="Maximum",
             threshold=PENDING_SECONDS,
             periods=2,
@@ -225,38 +226,38 @@ def integrity(watched: Watched) -> list[Rule]:
         Rule(
             name="conflicts",
             why="Both regions wrote the same record at once: both versions are kept, the newest one is served",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="Conflicts",
-            dimensions=service(RECONCILIATION),
+            dimensions=service(RECONCILE),
             threshold=0,
         ),
         Rule(
             name="tampered-items",
             why="An item that never changes was replaced or removed, around the API or by a faulty release of it:"
             " the function's log names it, point-in-time recovery holds what it was",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="TamperedItems",
-            dimensions=service(RECONCILIATION),
+            dimensions=service(RECONCILE),
             threshold=0,
         ),
         Rule(
             name="documents-quarantined",
             why="A document's bytes are not what was announced; nobody can download it",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="DocumentsQuarantined",
-            dimensions=service(CONFIRMATION),
+            dimensions=service(CONFIRM_DOCUMENTS),
             threshold=0,
         ),
         *(
             Rule(
-                name=f"{shape.name}-errors",
-                why=f"The {shape.name} function ends in errors of its own",
+                name=f"{spec.name}-errors",
+                why=f"The {spec.name} function ends in errors of its own",
                 namespace="AWS/Lambda",
                 metric="Errors",
                 dimensions={"FunctionName": function},
                 threshold=0,
             )
-            for shape, function in ((CONFIRMATION, watched.confirmation), (RECONCILIATION, watched.reconciliation))
+            for spec, function in ((CONFIRM_DOCUMENTS, watched.confirmation), (RECONCILE, watched.reconciliation))
         ),
         Rule(
             name="reconciliation-lag",
@@ -285,7 +286,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
         Rule(
             name="peer-unhealthy",
             why=f"The health endpoint of {site.peer_region} says no to {site.region}, or nothing at all",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="PeerHealthy",
             dimensions=own,
             statistic="Minimum",
@@ -296,7 +297,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
         Rule(
             name="peer-heartbeat-age",
             why=f"{site.peer_region} gives no sign of life, or replication does not bring it",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="HeartbeatAge",
             dimensions=own,
             statistic="Maximum",
@@ -307,7 +308,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
         Rule(
             name="sentinel-silent",
             why=f"The sentinel of {site.region} wrote no heartbeat, or does not run: {site.peer_region} is not watched",
-            namespace=OWN_METRICS,
+            namespace=NAMESPACE,
             metric="HeartbeatWritten",
             dimensions=own,
             statistic="Minimum",

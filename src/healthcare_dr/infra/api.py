@@ -28,30 +28,15 @@ from cdktn_provider_aws.lambda_alias import LambdaAlias
 from cdktn_provider_aws.lambda_function import LambdaFunction
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 
-from healthcare_dr.infra.functions import Asset, Shape, lambda_function
+from healthcare_dr.infra.functions import Asset, lambda_function
 from healthcare_dr.infra.region_context import Site
+from patient_api.contract import routes as routes_of_contract
+from patient_api.contract.functions import API, API_ALIAS
+from patient_api.contract.headers import EXPOSED_HEADERS, REQUEST_HEADERS
 
 # The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
 ISSUER = "${var.oidc_issuer}"
 ISSUER_GIVEN = 'var.oidc_issuer != ""'
-# Open: Route 53 signs nothing, and what the API can do and where tokens come from is public.
-_OPEN = ("GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration")
-_AUTHENTICATED = (
-    "GET /fhir/{type}",
-    "POST /fhir/{type}",
-    "PUT /fhir/{type}",
-    "PATCH /fhir/{type}",
-    "DELETE /fhir/{type}",
-    "POST /fhir/{type}/_search",
-    "POST /fhir/{type}/{operation}",
-    "GET /fhir/{type}/{id}",
-    "PUT /fhir/{type}/{id}",
-    "PATCH /fhir/{type}/{id}",
-    "DELETE /fhir/{type}/{id}",
-    "POST /fhir/{type}/{id}/{operation}",
-    "GET /fhir/{type}/{id}/_history",
-    "GET /fhir/{type}/{id}/_history/{vid}",
-)
 
 
 def _with_heads(routes: Iterable[str]) -> tuple[str, ...]:
@@ -62,19 +47,10 @@ def _with_heads(routes: Iterable[str]) -> tuple[str, ...]:
 
 # A browser asks without a token what it may send, and `$default` would refuse it
 # (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html).
-OPEN_ROUTES = (*_with_heads(_OPEN), "OPTIONS /{proxy+}")
+OPEN_ROUTES = (*_with_heads(routes_of_contract.OPEN_ROUTES), "OPTIONS /{proxy+}")
 # Without scopes: the function decides what a token grants, and audits a refusal (decision 0027).
-AUTHENTICATED_ROUTES = _with_heads(_AUTHENTICATED)
+AUTHENTICATED_ROUTES = _with_heads(routes_of_contract.AUTHENTICATED_ROUTES)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-# What browsers send, and show to an application, only if it is listed. In lower case, as API Gateway keeps them.
-REQUEST_HEADERS = (
-    "accept", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "if-modified-since",
-    "if-none-exist", "if-none-match", "if-unmodified-since", "merges", "minimum-version", "prefer",
-)  # fmt: skip
-EXPOSED_HEADERS = (
-    "accept-encoding", "accept-patch", "allow", "apigw-requestid", "etag", "last-modified", "location", "retry-after",
-    "www-authenticate",
-)  # fmt: skip
 PREFLIGHT_SECONDS = 3600
 # Whatever has no route of its own.
 DEFAULT_ROUTE = "$default"
@@ -196,17 +172,6 @@ def _route_id(route_key: str) -> str:
     return "_".join(["route", *words]).lower()
 
 
-PATIENT_API = Shape(
-    name="patient-api",
-    handler="patient_api.handlers.api.handler",
-    description="FHIR API over patient records",
-    memory_mb=3072,
-    timeout_seconds=30,
-    published=True,
-)
-ALIAS = "live"
-
-
 @dataclass(frozen=True)
 class Api:
     """What the rest of a regional stack needs to know of its API."""
@@ -235,28 +200,26 @@ def patient_api(
     function = lambda_function(
         stack,
         site,
-        PATIENT_API,
+        API,
         asset=asset,
         role=role,
         key=key,
         after=after,
-        variables={
-            "TENANT_CLAIM": site.settings.tenant_claim,
-            "OIDC_ISSUER": ISSUER,
-            "CORS": "true" if site.settings.cors_origins else "false",
-        },
+        tenant_claim=site.settings.tenant_claim,
+        issuer=ISSUER,
+        cors=bool(site.settings.cors_origins),
     )
     alias = LambdaAlias(
         stack,
         "patient_api_live",
-        name=ALIAS,
+        name=API_ALIAS,
         function_name=function.function_name,
         function_version=function.version,
     )
     http = Apigatewayv2Api(
         stack,
         "patient_http_api",
-        name=site.names.of(PATIENT_API.name, site.region),
+        name=site.names.of(API.name, site.region),
         protocol_type="HTTP",
         cors_configuration=cors(site),
     )
@@ -277,7 +240,7 @@ def patient_api(
         integration_type="AWS_PROXY",
         integration_uri=alias.invoke_arn,
         payload_format_version="2.0",
-        timeout_milliseconds=PATIENT_API.timeout_seconds * 1000,
+        timeout_milliseconds=API.timeout_seconds * 1000,
     )
     routes(stack, site, http, integration_id=integration.id)
     stage(stack, site, http, key)

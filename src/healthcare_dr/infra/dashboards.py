@@ -7,12 +7,13 @@ from typing import Any
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 
-from healthcare_dr.infra.alarms import ITERATOR_AGE_MS, OWN_METRICS, PENDING_SECONDS, service
-from healthcare_dr.infra.api import PATIENT_API
+from healthcare_dr.infra.alarms import ITERATOR_AGE_MS, PENDING_SECONDS, service
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
-from healthcare_dr.infra.functions import CONFIRMATION, INTERVAL_SECONDS, RECONCILIATION, SENTINEL, Shape
+from healthcare_dr.infra.functions import INTERVAL_SECONDS
 from healthcare_dr.infra.region_context import Site
+from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, FunctionSpec
+from patient_api.contract.metrics import NAMESPACE
 
 ROUTE53_METRICS_REGION = "us-east-1"
 WIDTH, HEIGHT, COLUMNS = 8, 6, 3
@@ -158,29 +159,29 @@ def _integrity(site: Site) -> list[Widget]:
             "Documents confirmed, copied and quarantined",
             site.region,
             [
-                _own(CONFIRMATION, f"Documents{what}", {"label": what.lower()})
+                _own(CONFIRM_DOCUMENTS, f"Documents{what}", {"label": what.lower()})
                 for what in ("Confirmed", "Copied", "Quarantined")
             ],
             stat="Sum",
         ),
-        _chart("Documents not final yet", site.region, [_own(CONFIRMATION, "DocumentsPending")], stat="Maximum"),
+        _chart("Documents not final yet", site.region, [_own(CONFIRM_DOCUMENTS, "DocumentsPending")], stat="Maximum"),
         _chart(
             "Oldest document not final yet (s)",
             site.region,
-            [_own(CONFIRMATION, "PendingSeconds")],
+            [_own(CONFIRM_DOCUMENTS, "PendingSeconds")],
             stat="Maximum",
             limit=("Alarm", PENDING_SECONDS),
         ),
         _chart(
             "Conflicts between the regions, and tampered items",
             site.region,
-            [_own(RECONCILIATION, metric) for metric in ("Conflicts", "TamperedItems")],
+            [_own(RECONCILE, metric) for metric in ("Conflicts", "TamperedItems")],
             stat="Sum",
         ),
         _chart(
             "Age of what waits for reconciliation (ms)",
             site.region,
-            [["AWS/Lambda", "IteratorAge", "FunctionName", site.names.of(RECONCILIATION.name)]],
+            [["AWS/Lambda", "IteratorAge", "FunctionName", site.names.of(RECONCILE.name)]],
             stat="Maximum",
             limit=("Alarm", ITERATOR_AGE_MS),
         ),
@@ -188,8 +189,8 @@ def _integrity(site: Site) -> list[Widget]:
             "Errors of the functions behind the API",
             site.region,
             [
-                ["AWS/Lambda", "Errors", "FunctionName", site.names.of(shape.name), {"label": shape.name}]
-                for shape in (CONFIRMATION, RECONCILIATION, SENTINEL)
+                ["AWS/Lambda", "Errors", "FunctionName", site.names.of(spec.name), {"label": spec.name}]
+                for spec in (CONFIRM_DOCUMENTS, RECONCILE, SENTINEL)
             ],
             stat="Sum",
         ),
@@ -197,7 +198,7 @@ def _integrity(site: Site) -> list[Widget]:
 
 
 def _load(site: Site, api_id: str) -> list[Widget]:
-    function = ["FunctionName", site.names.of(PATIENT_API.name)]
+    function = ["FunctionName", site.names.of(API.name)]
     api = ["ApiId", api_id]
     return [
         _chart("Requests", site.region, [["AWS/ApiGateway", "Count", *api]], stat="Sum"),
@@ -233,14 +234,14 @@ def _load(site: Site, api_id: str) -> list[Widget]:
         _chart(
             "Health verdicts and key failures",
             site.region,
-            [_own(PATIENT_API, metric) for metric in ("Healthy", "KeyFailures")],
+            [_own(API, metric) for metric in ("Healthy", "KeyFailures")],
             stat="Minimum",
         ),
     ]  # fmt: skip
 
 
-def _own(shape: Shape, metric: str, *options: Mapping[str, str]) -> Metric:
-    return [OWN_METRICS, metric, *(part for dimension in service(shape).items() for part in dimension), *options]
+def _own(spec: FunctionSpec, metric: str, *options: Mapping[str, str]) -> Metric:
+    return [NAMESPACE, metric, *(part for dimension in service(spec).items() for part in dimension), *options]
 
 
 def _chart(

@@ -37,9 +37,10 @@ from cdktn_provider_aws.s3_bucket_replication_configuration import (
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.api import PREFLIGHT_SECONDS
 from healthcare_dr.infra.buckets import SecureBucket, secure_bucket
-from healthcare_dr.infra.functions import CONFIRMATION
 from healthcare_dr.infra.region_context import Site
 from healthcare_dr.settings import SIX_YEARS_IN_DAYS
+from patient_api.contract.functions import CONFIRM_DOCUMENTS
+from patient_api.contract.keys import QUARANTINE_TAG
 
 RULE_ID = "all-documents"
 RTC_MINUTES = 15  # the only value S3 accepts; what meets one minute is the two-step acknowledgement
@@ -116,7 +117,7 @@ FAILURE_EVENTS = (
 )
 UPLOADED = "s3:ObjectCreated:*"
 UPLOADS = "documents/"
-QUARANTINE_TAG = "quarantine"
+
 _READ_SOURCE = ("s3:GetReplicationConfiguration", "s3:ListBucket")
 _READ_VERSIONS = (
     "s3:GetObjectVersionAcl",
@@ -198,7 +199,7 @@ def _events(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
         lambda_function=[
             S3BucketNotificationLambdaFunction(
                 id="uploads",
-                lambda_function_arn=site.function_arn(CONFIRMATION.name),
+                lambda_function_arn=site.function_arn(CONFIRM_DOCUMENTS.name),
                 events=[UPLOADED],
                 filter_prefix=UPLOADS,
             )

@@ -12,8 +12,7 @@ It is told where its own region's API is. Where the peer's is, it reads in the p
 brings: so no stack has to know of the other.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +32,14 @@ from cdktn_provider_aws.lambda_permission import LambdaPermission
 from cdktn_provider_aws.sns_topic import SnsTopic
 
 from healthcare_dr.infra.region_context import Site
+from patient_api.contract.functions import (
+    CONFIRM_DOCUMENTS,
+    RECONCILE,
+    SENTINEL,
+    SWEEP_EVENT,
+    Environment,
+    FunctionSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -51,21 +58,25 @@ class Asset:
     sha256_base64: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What distinguishes one function from the others. `published`: it is called through an alias of a version."""
-
-    name: str
-    handler: str
-    description: str
-    memory_mb: int
-    timeout_seconds: int
-    published: bool = False
-
-    @property
-    def identifier(self) -> str:
-        """How the stack calls it."""
-        return self.name.replace("-", "_")
+def _environment(
+    site: Site, key: KmsKey, *, cors: bool | None, issuer: str | None, tenant_claim: str | None, endpoint: str | None
+) -> dict[str, str]:
+    return Environment(
+        region=site.region,
+        peer_region=site.peer_region,
+        records_table=site.names.records_table,
+        audit_table=site.names.audit_table,
+        documents_bucket=site.documents_bucket,
+        key_arn=key.arn,
+        peer_documents_bucket=site.peer_documents_bucket,
+        peer_role_arn=site.role_arn("documents-peer", site.peer_region),
+        index_key=site.names.index_key_alias(),
+        log_level=site.settings.log_level,
+        cors=cors,
+        issuer=issuer,
+        tenant_claim=tenant_claim,
+        endpoint=endpoint,
+    ).variables()
 
 
 def code_asset(stack: TerraformStack, code: FunctionCode) -> Asset:
@@ -77,55 +88,47 @@ def code_asset(stack: TerraformStack, code: FunctionCode) -> Asset:
 def lambda_function(
     stack: TerraformStack,
     site: Site,
-    shape: Shape,
+    spec: FunctionSpec,
     *,
     asset: Asset,
     role: IamRole,
     key: KmsKey,
     after: Sequence[ITerraformDependable],
-    variables: Mapping[str, str] | None = None,
+    cors: bool | None = None,
+    issuer: str | None = None,
+    tenant_claim: str | None = None,
+    endpoint: str | None = None,
 ) -> LambdaFunction:
-    """The function, and before it the log group that Lambda would else create, unencrypted (trap 38).
+    """Create the function, and before it the log group that Lambda would else create, unencrypted (trap 38).
 
-    `after` holds what else has to exist before the function is created, `variables` what its environment has that
-    those of the others have not.
+    `after` holds what else has to exist before the function is created. The optional arguments are those fields of the
+    function's environment that not every function has.
     """
-    name = site.names.of(shape.name)
+    name = site.names.of(spec.name)
     log_group = CloudwatchLogGroup(
         stack,
-        f"{shape.identifier}_log_group",
+        f"{spec.identifier}_log_group",
         name=site.names.lambda_log_group(name),
         retention_in_days=site.settings.log_retention_days,
         kms_key_id=key.arn,
     )
     return LambdaFunction(
         stack,
-        shape.identifier,
+        spec.identifier,
         function_name=name,
-        description=shape.description,
+        description=spec.description,
         role=role.arn,
         runtime="python3.13",
         architectures=["arm64"],
-        handler=shape.handler,
+        handler=spec.handler,
         filename=asset.filename,
         source_code_hash=asset.sha256_base64,
-        memory_size=shape.memory_mb,
-        timeout=shape.timeout_seconds,
-        publish=shape.published,
+        memory_size=spec.memory_mb,
+        timeout=spec.timeout_seconds,
+        publish=spec.published,
         kms_key_arn=key.arn,
         environment=LambdaFunctionEnvironment(
-            variables={
-                "RECORDS_TABLE": site.names.records_table,
-                "AUDIT_TABLE": site.names.audit_table,
-                "DOCUMENTS_BUCKET": site.documents_bucket,
-                "KEY_ARN": key.arn,
-                "PEER_REGION": site.peer_region,
-                "PEER_DOCUMENTS_BUCKET": site.peer_documents_bucket,
-                "PEER_ROLE_ARN": site.role_arn("documents-peer", site.peer_region),
-                "INDEX_KEY_ALIAS": site.names.index_key_alias(),
-                "LOG_LEVEL": site.settings.log_level,
-                **(variables or {}),
-            }
+            variables=_environment(site, key, cors=cors, issuer=issuer, tenant_claim=tenant_claim, endpoint=endpoint)
         ),
         tags={"DataClass": "phi"},
         depends_on=[log_group, *after],
@@ -173,22 +176,6 @@ def every_minute(
     )
 
 
-CONFIRMATION = Shape(
-    name="document-confirmation",
-    handler="patient_api.handlers.confirm_documents.handler",
-    description="Makes a document final once both regions hold its bytes, and copies what is late",
-    # One whole vCPU: it hashes documents of up to 5 GB.
-    memory_mb=1769,
-    timeout_seconds=900,
-)
-RECONCILIATION = Shape(
-    name="reconciliation",
-    handler="patient_api.handlers.reconcile.handler",
-    description="Finds versions that both regions wrote at once, and items that were changed",
-    memory_mb=1024,
-    timeout_seconds=60,
-)
-SWEEP = json.dumps({"sweep": True})
 RETRIES = 2
 # Older than this, a call is worth nothing any more: a sweep has done its work.
 MAXIMUM_EVENT_AGE_SECONDS = 3600
@@ -205,7 +192,7 @@ def document_confirmation(
     after: Sequence[ITerraformDependable],
 ) -> LambdaFunction:
     """The function, the leave of its bucket to call it, its sweep of every minute, and who hears of what failed."""
-    function = lambda_function(stack, site, CONFIRMATION, asset=asset, role=role, key=key, after=after)
+    function = lambda_function(stack, site, CONFIRM_DOCUMENTS, asset=asset, role=role, key=key, after=after)
     LambdaFunctionEventInvokeConfig(
         stack,
         "document_confirmation_calls",
@@ -234,8 +221,8 @@ def document_confirmation(
         function,
         name="sweep",
         description="Looks after documents that are not final yet",
-        target_id=CONFIRMATION.name,
-        event=SWEEP,
+        target_id=CONFIRM_DOCUMENTS.name,
+        event=SWEEP_EVENT,
     )
     return function
 
@@ -250,17 +237,9 @@ def reconciliation(
     after: Sequence[ITerraformDependable],
 ) -> LambdaFunction:
     """The function that the streams of both tables call."""
-    return lambda_function(stack, site, RECONCILIATION, asset=asset, role=role, key=key, after=after)
+    return lambda_function(stack, site, RECONCILE, asset=asset, role=role, key=key, after=after)
 
 
-SENTINEL = Shape(
-    name="sentinel",
-    handler="patient_api.handlers.sentinel.handler",
-    description="Writes the region's heartbeat, and looks for the peer's and at its health",
-    memory_mb=512,
-    # Three attempts of six seconds, and as much for the table; the next round does not wait for this one.
-    timeout_seconds=45,
-)
 INTERVAL_SECONDS = 60
 
 
@@ -275,9 +254,7 @@ def sentinel(
     after: Sequence[ITerraformDependable],
 ) -> LambdaFunction:
     """The function and its schedule. `endpoint` is the base address of this region's own API (trap 23)."""
-    function = lambda_function(
-        stack, site, SENTINEL, asset=asset, role=role, key=key, after=after, variables={"ENDPOINT": endpoint}
-    )
+    function = lambda_function(stack, site, SENTINEL, asset=asset, role=role, key=key, after=after, endpoint=endpoint)
     # The next round makes up for one that failed; rounds of the past say nothing of the present.
     LambdaFunctionEventInvokeConfig(
         stack,

@@ -79,9 +79,9 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
 
 
 def _sources(source: Path) -> Iterator[tuple[str, bytes]]:
-    if not (source / "handler.py").is_file():
+    if not (source / "handlers").is_dir():
         raise SynthesisError(
-            f"There is no handler.py in {source}: the Lambda package is built from a checkout of the project."
+            f"There is no folder handlers in {source}: the Lambda package is built from a checkout of the project."
         )
     for path in source.rglob("*"):
         name = PurePosixPath("patient_api", path.relative_to(source).as_posix())

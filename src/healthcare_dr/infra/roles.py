@@ -16,19 +16,17 @@ from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy_attachment import IamRolePolicyAttachment
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.documents import QUARANTINE_TAG
 from healthcare_dr.infra.policy import Condition
 from healthcare_dr.infra.region_context import Site
+from patient_api.contract.keys import HEARTBEAT_PARTITION, QUARANTINE_TAG
 
-# The partition of the records table that holds each region's sign of life.
-HEARTBEATS = "$platform#heartbeat"
 READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE_DOCUMENTS = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
 # By version, so that a quarantine meets the bytes that were looked at and no others.
 QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
 # Tagging replaces all tags of an object: whoever could set any could lift a quarantine.
 ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
-ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEATS]}}
+ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
 
 

@@ -13,9 +13,9 @@ from cdktn_provider_aws.lambda_event_source_mapping import (
     LambdaEventSourceMappingFilterCriteriaFilter,
 )
 
-from healthcare_dr.infra.functions import RECONCILIATION
 from healthcare_dr.infra.region_context import Site
-from healthcare_dr.infra.roles import HEARTBEATS
+from patient_api.contract.functions import RECONCILE
+from patient_api.contract.keys import HEARTBEAT_PARTITION
 
 BATCH_SIZE = 100
 # Batches of one shard at a time. Reconciliation gives the same result in any order.
@@ -43,7 +43,7 @@ def watched(stack: TerraformStack, sites: tuple[Site, Site], audit: DynamodbTabl
 
 
 def _heartbeat_of(region: str) -> object:
-    return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEATS]}, "sk": {"S": [region]}}}}
+    return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEAT_PARTITION]}, "sk": {"S": [region]}}}}
 
 
 def _streams(sites: tuple[Site, Site], table: DynamodbTable) -> Sequence[tuple[Site, str]]:
@@ -58,7 +58,7 @@ def _read(stack: TerraformStack, site: Site, stream_arn: str, identifier: str, p
         stack,
         f"{identifier}_{site.role}",
         event_source_arn=stream_arn,
-        function_name=site.function_arn(RECONCILIATION.name),
+        function_name=site.function_arn(RECONCILE.name),
         starting_position="TRIM_HORIZON",
         batch_size=BATCH_SIZE,
         parallelization_factor=BATCHES_AT_ONCE,

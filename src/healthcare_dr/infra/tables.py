@@ -13,9 +13,7 @@ from cdktn_provider_aws.dynamodb_table import (
 )
 
 from healthcare_dr.infra.region_context import Site
-
-UPDATE_INDEX = "by-update"
-RECORD_INDEX = "by-record"
+from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 
 
 @dataclass(frozen=True)
