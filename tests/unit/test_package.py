@@ -235,7 +235,7 @@ def test_a_missing_or_empty_lock_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match=r"no handler\.py"):
+    with pytest.raises(SynthesisError, match=r"no folder handlers"):
         build(source=tmp_path)
 
 

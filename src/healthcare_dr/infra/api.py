@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdktn import ITerraformDependable, TerraformStack, TerraformVariable
@@ -30,30 +30,16 @@ from cdktn_provider_aws.lambda_permission import LambdaPermission
 
 from healthcare_dr.infra.functions import Asset, lambda_function
 from healthcare_dr.infra.region_context import Site
-from patient_api.contract import routes as routes_of_contract
 from patient_api.contract.functions import API, API_ALIAS
 from patient_api.contract.headers import EXPOSED_HEADERS, REQUEST_HEADERS
+from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE, METHODS, OPEN_ROUTES
 
 # The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
 ISSUER = "${var.oidc_issuer}"
 ISSUER_GIVEN = 'var.oidc_issuer != ""'
 
 
-def _with_heads(routes: Iterable[str]) -> tuple[str, ...]:
-    """Return the routes, and for each GET one for HEAD, which API Gateway does not count as a GET."""
-    given = tuple(routes)
-    return (*given, *(route.replace("GET", "HEAD", 1) for route in given if route.startswith("GET ")))
-
-
-# A browser asks without a token what it may send, and `$default` would refuse it
-# (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html).
-OPEN_ROUTES = (*_with_heads(routes_of_contract.OPEN_ROUTES), "OPTIONS /{proxy+}")
-# Without scopes: the function decides what a token grants, and audits a refusal (decision 0027).
-AUTHENTICATED_ROUTES = _with_heads(routes_of_contract.AUTHENTICATED_ROUTES)
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PREFLIGHT_SECONDS = 3600
-# Whatever has no route of its own.
-DEFAULT_ROUTE = "$default"
 # Neither path nor query: ids and search values are patient data, the route's pattern is not.
 ACCESS_LOG = {
     "requestId": "$context.requestId",

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drain.preconditions import CONFLICTS, INDEX
+from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX, VERSION_PREFIX
 
 AT_A_TIME: Final = 8
 
@@ -95,9 +95,9 @@ def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict
 
 def _asked(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
     listed = {
-        "IndexName": INDEX,
+        "IndexName": UPDATE_INDEX,
         "KeyConditionExpression": "update_shard = :shelf",
-        "ExpressionAttributeValues": {":shelf": {"S": CONFLICTS}},
+        "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
     }
     try:
         began: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _links(client: DynamoDB, table: str, pk: str) -> Links:
     condition = {
         "ConsistentRead": True,
         "KeyConditionExpression": "pk = :pk AND begins_with(sk, :version)",
-        "ExpressionAttributeValues": {":pk": {"S": pk}, ":version": {"S": "v#"}},
+        "ExpressionAttributeValues": {":pk": {"S": pk}, ":version": {"S": VERSION_PREFIX}},
         "ProjectionExpression": "#version, #replaces, #merges",
         "ExpressionAttributeNames": {"#version": "version", "#replaces": "replaces", "#merges": "merges"},
     }

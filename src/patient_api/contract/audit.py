@@ -46,6 +46,7 @@ class AuditEvent:
         version: the version that was written.
         amends: the id of an earlier event that this one corrects. A read is recorded before its result is known, and
             amended when it finds nothing or fails.
+        reason: the operator's reason for a change of the platform itself, such as draining a region.
     """
 
     id: str
@@ -63,6 +64,7 @@ class AuditEvent:
     entity: str | None = None
     version: str | None = None
     amends: str | None = None
+    reason: str | None = None
 
 
 class Trail(Protocol):
@@ -126,6 +128,7 @@ def event_of(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
             entity=text.get("entity"),
             version=text.get("version"),
             amends=text.get("amends"),
+            reason=text.get("reason"),
         )
     except KeyError as error:
         raise ValueError(f"the item has no {error}") from None

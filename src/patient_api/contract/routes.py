@@ -4,7 +4,7 @@ The dispatcher, the gateway, the CapabilityStatement and the OpenAPI document de
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -191,23 +191,40 @@ ROUTES: Final[Sequence[Route]] = (
     ),
 )  # fmt: skip
 
-OPEN_ROUTES: Final = tuple(f"{route.method} {route.path}" for route in ROUTES if route.type is None)
+
+def _with_heads(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the route keys, and one for HEAD for each GET: API Gateway does not take a HEAD for a GET."""
+    given = tuple(keys)
+    return (*given, *(key.replace("GET", "HEAD", 1) for key in given if key.startswith("GET ")))
+
+
+OPEN_ROUTES: Final = (
+    *_with_heads(f"{route.method} {route.path}" for route in ROUTES if route.type is None),
+    # Browsers send preflights without a token
+    # (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html).
+    "OPTIONS /{proxy+}",
+)
 """Route keys of API Gateway that need no token: Route 53 signs no request, and the documents are public."""
 
-AUTHENTICATED_ROUTES: Final = (
-    "GET /fhir/{type}",
-    "POST /fhir/{type}",
-    "PUT /fhir/{type}",
-    "PATCH /fhir/{type}",
-    "DELETE /fhir/{type}",
-    "POST /fhir/{type}/_search",
-    "POST /fhir/{type}/{operation}",
-    "GET /fhir/{type}/{id}",
-    "PUT /fhir/{type}/{id}",
-    "PATCH /fhir/{type}/{id}",
-    "DELETE /fhir/{type}/{id}",
-    "POST /fhir/{type}/{id}/{operation}",
-    "GET /fhir/{type}/{id}/_history",
-    "GET /fhir/{type}/{id}/_history/{vid}",
+AUTHENTICATED_ROUTES: Final = _with_heads(
+    (
+        "GET /fhir/{type}",
+        "POST /fhir/{type}",
+        "PUT /fhir/{type}",
+        "PATCH /fhir/{type}",
+        "DELETE /fhir/{type}",
+        "POST /fhir/{type}/_search",
+        "POST /fhir/{type}/{operation}",
+        "GET /fhir/{type}/{id}",
+        "PUT /fhir/{type}/{id}",
+        "PATCH /fhir/{type}/{id}",
+        "DELETE /fhir/{type}/{id}",
+        "POST /fhir/{type}/{id}/{operation}",
+        "GET /fhir/{type}/{id}/_history",
+        "GET /fhir/{type}/{id}/_history/{vid}",
+    )
 )
 """Route keys of API Gateway that need a token or a signature. The function decides what the token grants (ADR 0027)."""
+DEFAULT_ROUTE: Final = "$default"
+"""The route key of every request that no other one matches; it needs a token or a signature too."""
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")

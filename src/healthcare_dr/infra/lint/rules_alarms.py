@@ -6,6 +6,8 @@ from typing import Any
 
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, allows, principals, rule
 from healthcare_dr.naming import GLOBAL, Names
+from patient_api.contract.functions import API, API_ALIAS, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL
+from patient_api.contract.metrics import DIMENSION, NAMESPACE
 
 Problems = Iterator[tuple[str, str]]
 ROUTE53_METRICS_REGION = "us-east-1"
@@ -16,16 +18,15 @@ ON_EVERY_DASHBOARD = (
     "PendingSeconds", "IteratorAge", "PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag",
 )  # fmt: skip
 OWN_METRICS = {
-    "patient-api": ("Healthy", "KeyFailures"),
-    "document-confirmation": ("DocumentsQuarantined", "PendingSeconds"),
-    "reconciliation": ("Conflicts", "TamperedItems"),
-    "sentinel": ("PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag"),
+    API.name: ("Healthy", "KeyFailures"),
+    CONFIRM_DOCUMENTS.name: ("DocumentsQuarantined", "PendingSeconds"),
+    RECONCILE.name: ("Conflicts", "TamperedItems"),
+    SENTINEL.name: ("PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag"),
 }
 # Seconds and milliseconds of the recovery point.
 LIMITS = {"PendingSeconds": 60, "IteratorAge": 60_000}
 # Of these, one is too many.
 NEVER = ("Conflicts", "DocumentsQuarantined", "TamperedItems")
-ALIAS = "live"
 
 
 @rule("alarm-coverage", "R6.2", "C3", why="What is not watched in a region is not noticed in it.")
@@ -153,17 +154,17 @@ def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[st
         name = function.expression("function_name")
         if function.get("publish") is True:
             for metric in ("Errors", "Throttles"):
-                yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{ALIAS}"}
+                yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{API_ALIAS}"}
         else:
             yield "AWS/Lambda", "Errors", {"FunctionName": name}
-        if function.get("function_name") == names.of("reconciliation"):
+        if function.get("function_name") == names.of(RECONCILE.name):
             yield "AWS/Lambda", "IteratorAge", {"FunctionName": name}
     for api in platform.resources("aws_apigatewayv2_api", region=region):
         for metric in ("5xx", "Latency"):
             yield "AWS/ApiGateway", metric, {"ApiId": api.expression("id")}
     for service, metrics in OWN_METRICS.items():
         for metric in metrics:
-            yield "HealthcareDR", metric, {"service": service}
+            yield NAMESPACE, metric, {DIMENSION: service}
     for table in platform.resources("aws_dynamodb_table"):
         of_table = {"TableName": table.get("name")}
         for metric in ("ReadThrottleEvents", "WriteThrottleEvents"):

@@ -4,26 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from healthcare_dr.infra.lint.model import Platform, Resource, rule
+from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE
 
 Problems = Iterator[tuple[str, str]]
-# Route 53 signs nothing, and what the API can do, and where tokens come from, is public; all else is a caller's.
+# A literal of its own: a route that the contract opens by mistake must not open this rule as well.
 OPEN_ROUTES = (
     "GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration",
     "HEAD /health", "HEAD /drain/{region}", "HEAD /fhir/metadata", "HEAD /fhir/.well-known/smart-configuration",
-    # Browsers send no token with it, and `$default` would refuse it.
     "OPTIONS /{proxy+}",
 )  # fmt: skip
-CLOSED_ROUTES = (
-    "GET /fhir/{type}", "POST /fhir/{type}", "PUT /fhir/{type}", "PATCH /fhir/{type}", "DELETE /fhir/{type}",
-    "POST /fhir/{type}/_search", "POST /fhir/{type}/{operation}",
-    "GET /fhir/{type}/{id}", "PUT /fhir/{type}/{id}", "PATCH /fhir/{type}/{id}", "DELETE /fhir/{type}/{id}",
-    "POST /fhir/{type}/{id}/{operation}",
-    "GET /fhir/{type}/{id}/_history", "GET /fhir/{type}/{id}/_history/{vid}",
-    # Its headers tell of a record as much as the answer to GET: that it exists, its version, when it was changed.
-    "HEAD /fhir/{type}", "HEAD /fhir/{type}/{id}",
-    "HEAD /fhir/{type}/{id}/_history", "HEAD /fhir/{type}/{id}/_history/{vid}",
-    "$default",
-)  # fmt: skip
+CLOSED_ROUTES = (*AUTHENTICATED_ROUTES, DEFAULT_ROUTE)
 # A client needs them to update what it has read, and to find what it has created.
 EXPOSED = {"etag", "location", "last-modified", "retry-after"}
 # What would bring ids and search values into a log.

@@ -9,25 +9,23 @@ from collections.abc import Iterator
 
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, listed, principals, rule
 from healthcare_dr.naming import Names
+from patient_api.contract.functions import (
+    API,
+    COMMON_VARIABLES,
+    CONFIRM_DOCUMENTS,
+    FUNCTIONS,
+    RECONCILE,
+    SENTINEL,
+    VARIABLES,
+)
+from patient_api.contract.keys import HEARTBEAT_PARTITION, QUARANTINE_TAG
+from patient_api.contract.metrics import DIMENSION
 
 Problems = Iterator[tuple[str, str]]
 RESERVED_VARIABLES = (
     "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
     "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "_HANDLER", "TZ",
 )  # fmt: skip
-# What the code reads; a variable that is missing fails the first call, not the deployment.
-NEEDED_VARIABLES = {
-    "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_REGION", "PEER_DOCUMENTS_BUCKET",
-    "PEER_ROLE_ARN", "INDEX_KEY_ALIAS", "LOG_LEVEL",
-}  # fmt: skip
-API_VARIABLES = {"TENANT_CLAIM", "OIDC_ISSUER", "CORS"}
-API_SIZE = (3072, 30)
-# Handler, MB, seconds. Hashing 5 GB takes a whole vCPU, which comes with 1769 MB, and all the time Lambda gives.
-WORKERS = {
-    "document-confirmation": ("patient_api.handlers.confirm_documents.handler", 1769, 900),
-    "reconciliation": ("patient_api.handlers.reconcile.handler", 1024, 60),
-    "sentinel": ("patient_api.handlers.sentinel.handler", 512, 45),
-}
 EQUAL_IN_BOTH = (
     "memory_size", "timeout", "runtime", "handler", "architectures", "source_code_hash",
     "reserved_concurrent_executions",
@@ -48,10 +46,10 @@ def functions_named(platform: Platform, name: str) -> list[Resource]:
     why="Both regions run the API with the memory and time it was sized for.",
 )
 def size(platform: Platform) -> Problems:
-    yield from _once_in_each_region(platform, "patient-api")
-    for function in functions_named(platform, "patient-api"):
-        if (function.get("memory_size"), function.get("timeout")) != API_SIZE:
-            yield function.address, "must have 3072 MB and 30 s"
+    yield from _once_in_each_region(platform, API.name)
+    for function in functions_named(platform, API.name):
+        if (function.get("memory_size"), function.get("timeout")) != (API.memory_mb, API.timeout_seconds):
+            yield function.address, f"must have {API.memory_mb} MB and {API.timeout_seconds} s"
         if function.get("publish") is not True:
             yield function.address, "must publish versions, which its alias points to"
     for function in platform.resources("aws_lambda_function"):
@@ -64,9 +62,10 @@ def size(platform: Platform) -> Problems:
     why="Without confirmation no document is ever final; without reconciliation each region has a newest of its own.",
 )  # fmt: skip
 def workers(platform: Platform) -> Problems:
-    for name, wanted in WORKERS.items():
-        yield from _once_in_each_region(platform, name)
-        for function in functions_named(platform, name):
+    for spec in (CONFIRM_DOCUMENTS, RECONCILE, SENTINEL):
+        yield from _once_in_each_region(platform, spec.name)
+        wanted = (spec.handler, spec.memory_mb, spec.timeout_seconds)
+        for function in functions_named(platform, spec.name):
             if tuple(function.get(part) for part in ("handler", "memory_size", "timeout")) != wanted:
                 yield function.address, f"must run {wanted[0]} with {wanted[1]} MB and {wanted[2]} s"
 
@@ -77,11 +76,12 @@ def environment(platform: Platform) -> Problems:
         variables = set(function.get("environment", "variables") or ())
         for name in sorted(variables & set(RESERVED_VARIABLES)):
             yield function.address, f"{name} is reserved"
-        for name in sorted(NEEDED_VARIABLES - variables):
-            yield function.address, f"{name} is missing"
-    for function in functions_named(platform, "patient-api"):
-        for name in sorted(API_VARIABLES - set(function.get("environment", "variables") or ())):
-            yield function.address, f"{name} is missing"
+    for spec in FUNCTIONS:
+        # Lambda itself sets the region.
+        needed = {VARIABLES[name] for name in (*COMMON_VARIABLES, *spec.variables)} - {VARIABLES["region"]}
+        for function in functions_named(platform, spec.name):
+            for name in sorted(needed - set(function.get("environment", "variables") or ())):
+                yield function.address, f"{name} is missing"
 
 
 @rule("function-outside-vpc", "R2.5", why="In a VPC the API would need NAT or endpoints for each service it calls.")
@@ -136,10 +136,9 @@ def _once_in_each_region(platform: Platform, name: str) -> Problems:
         yield name, f"must exist once in each region; it exists in {', '.join(found) or 'none'}"
 
 
-CONFIRMATION = "document-confirmation"
 SETS_TAGS = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
 LIFTS_TAGS = ("s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging")
-ONLY_TO_QUARANTINE = {"StringEquals": {"s3:RequestObjectTag/quarantine": "true"}}
+ONLY_TO_QUARANTINE = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 
 
 @rule("document-events", "C3", why="A document whose upload nobody hears of stays preliminary until the sweep.")
@@ -151,11 +150,11 @@ def document_events(platform: Platform) -> Problems:
             for notification in platform.resources("aws_s3_bucket_notification", region=region)
             for target in notification.blocks("lambda_function")
         ]
-        arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{names.of(CONFIRMATION)}"
+        arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{names.of(CONFIRM_DOCUMENTS.name)}"
         if notified != [(arn, ["s3:ObjectCreated:*"], "documents/")]:
-            yield region, f"uploads below documents/, and nothing else, must call {names.of(CONFIRMATION)}"
+            yield region, f"uploads below documents/, and nothing else, must call {names.of(CONFIRM_DOCUMENTS.name)}"
         bucket = f"arn:aws:s3:::{names.documents_bucket(ACCOUNT, region)}"
-        for function in _in(platform, region, CONFIRMATION):
+        for function in _in(platform, region, CONFIRM_DOCUMENTS.name):
             granted = _permissions(platform, function, "s3.amazonaws.com")
             if [(found.get("source_arn"), found.get("source_account")) for found in granted] != [(bucket, ACCOUNT)]:
                 yield function.address, f"only {bucket}, and only in this account, may call it"
@@ -165,7 +164,7 @@ def document_events(platform: Platform) -> Problems:
     "document-sweep", "C3", "trap 15", why="Events get lost and copies are late; only a sweep finds both in a minute."
 )
 def document_sweep(platform: Platform) -> Problems:
-    for function in functions_named(platform, CONFIRMATION):
+    for function in functions_named(platform, CONFIRM_DOCUMENTS.name):
         yield from calls_every_minute(platform, function)
         for target, _ in _schedules(platform, function):
             if json.loads(target.get("input") or "null") != {"sweep": True}:
@@ -188,7 +187,7 @@ def calls_every_minute(platform: Platform, function: Resource) -> Problems:
 @rule("async-failures", "C5", "R7.1", why="An event that no attempt could handle is forgotten, and nobody is told.")
 def async_failures(platform: Platform) -> Problems:
     for region in platform.settings.regions:
-        for function in _in(platform, region, CONFIRMATION):
+        for function in _in(platform, region, CONFIRM_DOCUMENTS.name):
             found = list(platform.of_parent(function, "function_name", "aws_lambda_function_event_invoke_config"))
             if len(found) != 1 or found[0].get("maximum_retry_attempts") != 2:
                 yield function.address, "must be tried again twice when it fails"
@@ -289,14 +288,13 @@ def _permissions(platform: Platform, function: Resource, service: str) -> list[R
     ]
 
 
-SENTINEL = "sentinel"
 INTERVAL_SECONDS = 60
-ONLY_HEARTBEATS = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["$platform#heartbeat"]}}
+ONLY_HEARTBEATS = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 
 
 @rule("sentinel-schedule", "R6.2", "trap 7", why="Lag is only known while something is written, so it is every minute.")
 def schedule(platform: Platform) -> Problems:
-    for function in functions_named(platform, SENTINEL):
+    for function in functions_named(platform, SENTINEL.name):
         yield from calls_every_minute(platform, function)
         calls = list(platform.of_parent(function, "function_name", "aws_lambda_function_event_invoke_config"))
         if [call.get("maximum_retry_attempts") for call in calls] != [0]:
@@ -310,7 +308,7 @@ def schedule(platform: Platform) -> Problems:
     why="The peer is told by the heartbeat where to look; by the shared name it would look at whoever answers.",
 )  # fmt: skip
 def endpoint(platform: Platform) -> Problems:
-    for function in functions_named(platform, SENTINEL):
+    for function in functions_named(platform, SENTINEL.name):
         apis = list(platform.resources("aws_apigatewayv2_api", region=function.region))
         wanted = [f"https://{api.expression('id')}.execute-api.{function.region}.amazonaws.com" for api in apis]
         if [function.get("environment", "variables", "ENDPOINT")] != wanted:
@@ -322,7 +320,7 @@ def privileges(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
     for region in platform.settings.regions:
         for holder in platform.resources("aws_iam_policy", region=region):
-            if holder.get("name") != names.of(SENTINEL, region):
+            if holder.get("name") != names.of(SENTINEL.name, region):
                 continue
             for statement in holder.statements("policy"):
                 of_table = any(action.startswith("dynamodb:") for action in statement["Action"])
@@ -351,7 +349,7 @@ def watched_here(platform: Platform) -> Problems:
 
 
 def _own(alarm: Resource) -> bool:
-    return bool(alarm.get("dimensions") == {"service": SENTINEL})
+    return bool(alarm.get("dimensions") == {DIMENSION: SENTINEL.name})
 
 
 def _fires(alarm: Resource) -> tuple[object, ...]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, rule
 from healthcare_dr.naming import GLOBAL, Names
+from patient_api.contract.functions import RECONCILE
+from patient_api.contract.keys import HEARTBEAT_PARTITION
 
 Problems = Iterator[tuple[str, str]]
 
@@ -93,7 +95,6 @@ def sharded(platform: Platform) -> Problems:
                 yield table.address, f"index {index.get('name')} is keyed by {index.get('hash_key')}, not by a shard"
 
 
-READER = "reconciliation"
 # What a reader of a stream has to set; by Lambda's defaults one bad record holds up the good ones of its batch.
 # -1 is as long as the stream keeps a record.
 SETTINGS = {
@@ -107,7 +108,7 @@ CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 def heartbeat_of(region: str) -> object:
     """What a region's heartbeats match, and nothing else."""
-    return {"dynamodb": {"Keys": {"pk": {"S": ["$platform#heartbeat"]}, "sk": {"S": [region]}}}}
+    return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEAT_PARTITION]}, "sk": {"S": [region]}}}}
 
 
 @rule(
@@ -146,8 +147,8 @@ def _read(platform: Platform, name: str, patterns: Callable[[str], list[object]]
         if len(found) != 1:
             yield region, f"one mapping must read the stream of {name}"
         for mapping in found:
-            if mapping.get("function_name") != f"arn:aws:lambda:{region}:{ACCOUNT}:function:{names.of(READER)}":
-                yield mapping.address, f"must call {names.of(READER)} in {region}"
+            if mapping.get("function_name") != f"arn:aws:lambda:{region}:{ACCOUNT}:function:{names.of(RECONCILE.name)}":
+                yield mapping.address, f"must call {names.of(RECONCILE.name)} in {region}"
             for setting, value in SETTINGS.items():
                 if mapping.get(setting) != value:
                     yield mapping.address, f"{setting} must be {value}"

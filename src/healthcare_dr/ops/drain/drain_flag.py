@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
-from zlib import crc32
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import DeploymentError
+from patient_api.contract.audit import Action, AuditEvent, Outcome, item_of
+from patient_api.contract.keys import DRAIN_PARTITION, PLATFORM, key
 
-PLATFORM: Final = "$platform"
-FLAG: Final = f"{PLATFORM}#drain"
-_SHARDS: Final = 16  # as the patient API spreads its audit items
 _FLAG_FAILED: Final = ["ConditionalCheckFailed", "None"]
 
 
@@ -70,14 +68,14 @@ class DrainFlag:
             "Item": {**self._key(), "at": at, "by": {"S": order.by}, "reason": {"S": order.reason}},
             "ConditionExpression": "attribute_not_exists(pk)",
         }
-        return self._write({"Put": put}, order, action="C", interaction="create", status=201)
+        return self._write({"Put": put}, order, action=Action.CREATE, interaction="create", status=201)
 
     def clear(self, order: Order) -> bool:
         """Delete the flag; False, and nothing written, when there is none. Raises DeploymentError."""
         delete = {"TableName": self._records, "Key": self._key(), "ConditionExpression": "attribute_exists(pk)"}
-        return self._write({"Delete": delete}, order, action="D", interaction="delete", status=204)
+        return self._write({"Delete": delete}, order, action=Action.DELETE, interaction="delete", status=204)
 
-    def _write(self, change: dict[str, Any], order: Order, *, action: str, interaction: str, status: int) -> bool:
+    def _write(self, change: dict[str, Any], order: Order, *, action: Action, interaction: str, status: int) -> bool:
         audit = {
             "TableName": self._audit,
             "Item": self._audit_item(order, action=action, interaction=interaction, status=status),
@@ -94,28 +92,27 @@ class DrainFlag:
             raise self._failure("write", error) from error
         return True
 
-    def _audit_item(self, order: Order, *, action: str, interaction: str, status: int) -> dict[str, dict[str, str]]:
-        at = order.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        texts = {
-            "pk": f"{PLATFORM}#{at[:13]}#{crc32(order.id.encode()) % _SHARDS:02d}",
-            "sk": f"{at}#{order.id}",
-            "record": f"{PLATFORM}#Region/{self._drained}",
-            "at": at,
-            "event": order.id,
-            "tenant": PLATFORM,
-            "subject": order.by,
-            "action": action,
-            "interaction": interaction,
-            "outcome": "success",
-            "region": self._surviving,
-            "source_ip": "",
-            "request_id": order.id,
-            "reason": order.reason,
-        }
-        return {**{name: {"S": text} for name, text in texts.items()}, "status": {"N": str(status)}}
+    def _audit_item(self, order: Order, *, action: Action, interaction: str, status: int) -> dict[str, dict[str, str]]:
+        return item_of(
+            AuditEvent(
+                id=order.id,
+                at=order.at.astimezone(UTC),
+                tenant=PLATFORM,
+                subject=order.by,
+                action=action,
+                interaction=interaction,
+                record=f"Region/{self._drained}",
+                outcome=Outcome.SUCCESS,
+                status=status,
+                region=self._surviving,
+                source_ip="",
+                request_id=order.id,
+                reason=order.reason,
+            )
+        )
 
     def _key(self) -> dict[str, dict[str, str]]:
-        return {"pk": {"S": FLAG}, "sk": {"S": self._drained}}
+        return key(DRAIN_PARTITION, self._drained)
 
     def _failure(self, verb: str, error: Exception) -> DeploymentError:
         text = " ".join(str(error).split())

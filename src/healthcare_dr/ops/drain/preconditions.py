@@ -10,10 +10,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import EmulatorError
 from healthcare_dr.ops.ports import BreakableAws
+from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
 ANSWERS: Final = 8
-CONFLICTS: Final = "$platform#conflicts"
-INDEX: Final = "by-update"
 ARRIVAL_SECONDS: Final = 10.0
 OVERDUE_SECONDS: Final = 2.0
 LATENCY_WINDOW: Final = timedelta(minutes=5)
@@ -125,9 +124,9 @@ def open_conflicts(client: Any, *, table: str, region: str) -> list[str]:
         0,
         {
             "TableName": table,
-            "IndexName": INDEX,
+            "IndexName": UPDATE_INDEX,
             "KeyConditionExpression": "update_shard = :shelf",
-            "ExpressionAttributeValues": {":shelf": {"S": CONFLICTS}},
+            "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
             "Select": "COUNT",
         },
     )

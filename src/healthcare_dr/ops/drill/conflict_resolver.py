@@ -13,11 +13,11 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drain.preconditions import CONFLICTS, INDEX
 from healthcare_dr.ops.drill.load.ledger import BUSY, Endpoint, Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import FHIR
 from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
 from healthcare_dr.ops.seed.people import Resource, encoded
+from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
 if TYPE_CHECKING:
     import httpx
@@ -176,9 +176,9 @@ class Merging:
         """Return the keys of all conflicts that are open in a region; None when it is busy."""
         request = {
             "TableName": self._table,
-            "IndexName": INDEX,
+            "IndexName": UPDATE_INDEX,
             "KeyConditionExpression": "update_shard = :shelf",
-            "ExpressionAttributeValues": {":shelf": {"S": CONFLICTS}},
+            "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
         }
         found: list[tuple[str, str]] = []
         try:

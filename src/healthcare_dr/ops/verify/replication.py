@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from healthcare_dr.ops.drain.preconditions import INDEX, aws_lag, embedded_lag, open_conflicts
+from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
 from healthcare_dr.ops.verify.check import Checks, Problem
 from healthcare_dr.ops.verify.live_target import Live, UnansweredError
 from healthcare_dr.ops.verify.worker_pool import begun
+from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
+from patient_api.contract.keys import key as item_key
 
 CHECKS = Checks()
 # Sentinel and sweep run every minute.
 SCHEDULE_SECONDS: Final = 60
-HEARTBEAT: Final = "$platform#heartbeat"
-PENDING: Final = "$platform#pending#"
+
 # As many as a sweep looks at.
 LOOKED_AT: Final = 5000
 PAGE: Final = 500
@@ -145,10 +146,10 @@ def _shelf(live: Live, region: str, *, announced_before: datetime) -> Iterator[t
     """
     request: dict[str, Any] = {
         "TableName": live.names.records_table,
-        "IndexName": INDEX,
+        "IndexName": UPDATE_INDEX,
         "KeyConditionExpression": "update_shard = :shelf AND updated < :before",
         "ExpressionAttributeValues": {
-            ":shelf": {"S": f"{PENDING}{region}"},
+            ":shelf": {"S": pending_shelf(region)},
             ":before": {"S": f"{round(announced_before.timestamp() * 1000):013d}"},
         },
         "Limit": PAGE,
@@ -196,7 +197,7 @@ def _metric(live: Live, region: str, metric: str, source: str, target: str, stat
 
 
 def _beat(live: Live, region: str, of: str) -> datetime | None:
-    key = {"pk": {"S": HEARTBEAT}, "sk": {"S": of}}
+    key = item_key(HEARTBEAT_PARTITION, of)
     item = live.ask(
         "dynamodb", region, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True
     ).get("Item")

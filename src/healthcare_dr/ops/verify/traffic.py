@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.drain.drain_flag import FLAG
 from healthcare_dr.ops.verify.check import Checks, Problem
 from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, Live
 from healthcare_dr.ops.verify.terraform_state import Resource
+from patient_api.contract.keys import DRAIN_PARTITION, key
 
 CHECKS = Checks()
 DEPLOY = "`hdr deploy` puts it back as it is described"
@@ -36,9 +36,13 @@ def endpoint(live: Live, region: str) -> Iterator[str]:
 )  # fmt: skip
 def drain(live: Live, region: str) -> Iterator[Problem]:
     peer = live.peer(region)
-    key = {"pk": {"S": FLAG}, "sk": {"S": region}}
     found = live.ask(
-        "dynamodb", peer, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True
+        "dynamodb",
+        peer,
+        "get_item",
+        TableName=live.names.records_table,
+        Key=key(DRAIN_PARTITION, region),
+        ConsistentRead=True,
     ).get("Item")
     if found:
         by = found.get("by", {}).get("S", "somebody")

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drain.preconditions import CONFLICTS, INDEX
 from healthcare_dr.ops.drill.conflict_resolver import (
     FOLLOWS,
     LARGEST_MERGE,
@@ -22,6 +21,7 @@ from healthcare_dr.ops.drill.conflict_resolver import (
     unmerged,
 )
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
+from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
 EAST, WEST = "us-east-1", "us-west-2"
 HERE = Endpoint(region=EAST, host=f"a.execute-api.{EAST}.amazonaws.com", address="127.0.0.2", port=9)
@@ -120,8 +120,8 @@ class Table:
         self._items: list[tuple[str, str]] = []
 
     def query(self, **request: Any) -> dict[str, Any]:
-        assert (request["TableName"], request["IndexName"]) == ("records", INDEX)
-        assert request["ExpressionAttributeValues"] == {":shelf": {"S": CONFLICTS}}
+        assert (request["TableName"], request["IndexName"]) == ("records", UPDATE_INDEX)
+        assert request["ExpressionAttributeValues"] == {":shelf": {"S": OPEN_CONFLICTS}}
         start = request.get("ExclusiveStartKey", 0)
         if not start:
             self._items = self._regions.shown(self._region)
