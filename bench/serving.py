@@ -8,18 +8,18 @@ from typing import Any
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services, responders
 from patient_api.contract.functions import API, Environment
-from patient_api.http.dispatcher import Api
-from patient_api.logging import Journal
+from patient_api.http.dispatcher import Dispatcher
+from patient_api.logging import StructuredLog
 
 Sent = list[tuple[str, dict[str, Any]]]
 
 
-def serve(variables: Mapping[str, str], clients: Clients) -> Api:
+def serve(variables: Mapping[str, str], clients: Clients) -> Dispatcher:
     """As `patient_api.bootstrap.wire`."""
     environment = Environment.of(variables, API)
-    journal = Journal(service=API.name, region=environment.region, level=environment.log_level)
+    journal = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=clients, journal=journal)
-    return Api(responders=responders(services), journal=journal)
+    return Dispatcher(responders=responders(services), journal=journal)
 
 
 @contextmanager

@@ -28,9 +28,9 @@ from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients, DynamoDB
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent, Outcome
-from patient_api.http.dispatcher import Api
+from patient_api.http.dispatcher import Dispatcher
 from patient_api.secrets import Secrets
-from patient_api.store.index import Finder, name_prefix
+from patient_api.store.index import Tokenizer, name_prefix
 from patient_api.store.model import Method, Version, head_item, token_item, version_item, version_of
 
 SIZES: Final = (10, 1_000, 100_000)
@@ -101,7 +101,7 @@ def _costs(held: Held, name: str) -> list[dict[str, Any]]:
     clients = Watched(region=lambdas.REGION)
     tables = {"RECORDS_TABLE": f"{name}-records", "AUDIT_TABLE": f"{name}-audit"}
     lambdas.create_tables(clients.raw, records=tables["RECORDS_TABLE"], audit=tables["AUDIT_TABLE"])
-    finder = Finder(secrets=Secrets(clients=clients, key=lambdas.INDEX_KEY))
+    finder = Tokenizer(secrets=Secrets(clients=clients, key=lambdas.INDEX_KEY))
     _load(clients.raw, tables["RECORDS_TABLE"], _records(held, finder))
     _load(clients.raw, tables["AUDIT_TABLE"], _events(held, AuditTrail(client=clients.dynamodb(), table="")))
     api = serve({**os.environ, **tables}, clients)
@@ -124,7 +124,7 @@ def _calls(held: Held) -> dict[str, dict[str, Any]]:
     }
 
 
-def _cost(api: Api, clients: Watched, operation: str, call: dict[str, Any]) -> dict[str, Any]:
+def _cost(api: Dispatcher, clients: Watched, operation: str, call: dict[str, Any]) -> dict[str, Any]:
     clients.consumed.clear()
     answer = api(call, None)
     if answer["statusCode"] != 200:
@@ -138,7 +138,7 @@ def _cost(api: Api, clients: Watched, operation: str, call: dict[str, Any]) -> d
     }
 
 
-def _records(held: Held, finder: Finder) -> Iterator[Item]:
+def _records(held: Held, finder: Tokenizer) -> Iterator[Item]:
     found = name_prefix(FAMILY.casefold())
     assert found
     token = finder.token(lambdas.TENANT, "Patient", *found)

@@ -18,7 +18,7 @@ from bench.ports import free_port
 from bench.processes.answering import NAME
 from bench.running import BenchError, scratch_folder
 from healthcare_dr.ops.drill.experiment import Load
-from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.drill.load.resolver import Answer
 
@@ -91,7 +91,7 @@ def with_prober(port: int, trust: ssl.SSLContext) -> tuple[list[float], float]:
     """One round with the drill's clients: latencies in ms, and processor time in seconds."""
     with httpx.Client(verify=trust, trust_env=False) as client:
         ledger = Ledger(endpoints={}, buckets={}, token="", client=client, clock=time.monotonic)
-        prober = Prober(
+        prober = LoadGenerator(
             name=NAME,
             make_resolver=lambda: Resolver(port),
             token="x" * 900,

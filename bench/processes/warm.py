@@ -21,7 +21,7 @@ from bench.running import BenchError
 from bench.serving import sent_to, serve
 from patient_api.aws import Clients
 from patient_api.clock import Stamp
-from patient_api.http.dispatcher import Api
+from patient_api.http.dispatcher import Dispatcher
 
 WARM_UP, ROUNDS = 50, 300
 FOUND = 20
@@ -55,7 +55,7 @@ def _race(handler: Side, direct: Side) -> dict[str, list[float]]:
     return samples
 
 
-def _read(api: Api, dynamodb: object) -> tuple[Side, Side]:
+def _read(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     call = lambdas.read_call()
     sent = _seen(dynamodb, lambda: _answered(api, call, 200), {"Query", "PutItem"})
     client, pool = boto3.client("dynamodb"), ThreadPoolExecutor(1)
@@ -73,7 +73,7 @@ def _read(api: Api, dynamodb: object) -> tuple[Side, Side]:
     return lambda: lambda: _answered(api, call, 200), direct
 
 
-def _update(api: Api, dynamodb: object) -> tuple[Side, Side]:
+def _update(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     """Each side updates a record of its own, again and again."""
     (patient_id, first), (other, begun) = _created(api), _created(api)
     stamps = [first]
@@ -96,7 +96,7 @@ def _update(api: Api, dynamodb: object) -> tuple[Side, Side]:
     return handler, direct
 
 
-def _search(api: Api, dynamodb: object) -> tuple[Side, Side]:
+def _search(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     """A search that finds as many as a page holds."""
     for _ in range(FOUND):
         _answered(api, lambdas.create_call({**lambdas.PATIENT, "name": [{"family": FAMILY}]}), 201)
@@ -132,7 +132,7 @@ def _seen(dynamodb: object, act: Callable[[], object], expected: set[str]) -> di
     return dict(sent)
 
 
-def _created(api: Api) -> tuple[str, Stamp]:
+def _created(api: Dispatcher) -> tuple[str, Stamp]:
     """The id of a new record, and its version."""
     answer = _answered(api, lambdas.create_call(), 201)
     return answer["headers"]["location"].partition("/fhir/Patient/")[2].partition("/")[0], _stamp(answer)
@@ -144,7 +144,7 @@ def _stamp(answer: Call) -> Stamp:
     return stamp
 
 
-def _answered(api: Api, call: Call, status: int) -> Call:
+def _answered(api: Dispatcher, call: Call, status: int) -> Call:
     answer = api(call, None)
     if answer["statusCode"] != status:
         raise BenchError(f"{call['routeKey']} answered {answer['statusCode']}: {answer['body']}")

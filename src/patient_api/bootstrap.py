@@ -18,25 +18,25 @@ from patient_api.clock import Clock
 from patient_api.contract.functions import API, Environment
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import Malformed
-from patient_api.http.authorization import Gate
-from patient_api.http.dispatcher import Api, Responder
+from patient_api.http.authorization import Authorization
+from patient_api.http.dispatcher import Dispatcher, Responder
 from patient_api.http.payload import Resource
 from patient_api.http.preconditions import Preconditions
 from patient_api.http.request import Request
-from patient_api.http.response import Answer
-from patient_api.logging import Journal
+from patient_api.http.response import Response
+from patient_api.logging import StructuredLog
 from patient_api.patients.service import Patients
-from patient_api.service_context import Tools
+from patient_api.service_context import ServiceContext
 from patient_api.store.model import Token, Version
 from patient_api.store.transactions import Transactions
-from patient_api.store.versions import DynamoRecords
+from patient_api.store.versions import VersionStore
 
 if TYPE_CHECKING:
     from patient_api.discovery.smart import SmartConfiguration
     from patient_api.documents.references import DocumentReferences
     from patient_api.http.paging import Cursors
     from patient_api.patients.conditional import ConditionalChanges
-    from patient_api.patients.creation import Creation, Selection
+    from patient_api.patients.creation import Creation, CriteriaLookup
     from patient_api.patients.service import History
     from patient_api.patients.validation import Validation
     from patient_api.region.drain import Drain
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from patient_api.search.audit import AuditSearch
     from patient_api.search.service import Searches
     from patient_api.secrets import Secrets
-    from patient_api.store.index import Finder, Index
+    from patient_api.store.index import Index, Tokenizer
 
 
 class Services:
@@ -58,7 +58,7 @@ class Services:
         *,
         environment: Environment,
         clients: Clients,
-        journal: Journal,
+        journal: StructuredLog,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
@@ -159,13 +159,13 @@ class Services:
     @cached_property
     def health(self) -> "Health":
         """Whether this region can serve."""
-        from patient_api.region.health import Health, JournalWitness, probes
+        from patient_api.region.health import Health, HealthMetrics, probes
 
         return Health(
             probes=probes(clients=self._clients, environment=self._environment),
             # Threads of their own: a probe that hangs must not hold up an audit event.
             pool=ThreadPoolExecutor(8, "probe"),
-            witness=JournalWitness(journal=self._journal),
+            witness=HealthMetrics(journal=self._journal),
         )
 
     @cached_property
@@ -192,10 +192,10 @@ class Services:
         )
 
     @cached_property
-    def records(self) -> DynamoRecords:
+    def records(self) -> VersionStore:
         """The store of versions."""
         client = self._clients.dynamodb()
-        return DynamoRecords(
+        return VersionStore(
             client=client,
             table=self._environment.records_table,
             region=self._environment.region,
@@ -205,15 +205,15 @@ class Services:
         )
 
     @cached_property
-    def tools(self) -> Tools:
+    def tools(self) -> ServiceContext:
         """What services share."""
         clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
-        return Tools(gate=self.gate, clock=clock, tokens=self._tokens)
+        return ServiceContext(gate=self.gate, clock=clock, tokens=self._tokens)
 
     @cached_property
-    def gate(self) -> Gate:
+    def gate(self) -> Authorization:
         """Where every access passes."""
-        return Gate(
+        return Authorization(
             trail=self._trail,
             region=self._environment.region,
             now=self._time,
@@ -246,16 +246,16 @@ class Services:
         return Cursors(secrets=self._secrets, now=self._now)
 
     @cached_property
-    def _selection(self) -> "Selection":
-        from patient_api.patients.creation import Selection
+    def _selection(self) -> "CriteriaLookup":
+        from patient_api.patients.creation import CriteriaLookup
 
-        return Selection(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
+        return CriteriaLookup(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
 
     @cached_property
-    def _finder(self) -> "Finder":
-        from patient_api.store.index import Finder
+    def _finder(self) -> "Tokenizer":
+        from patient_api.store.index import Tokenizer
 
-        return Finder(secrets=self._secrets)
+        return Tokenizer(secrets=self._secrets)
 
     @cached_property
     def _index(self) -> "Index":
@@ -285,85 +285,85 @@ def responders(services: Services) -> Mapping[str, Responder]:
         "getHealth": lambda _: _health(services),
         "getDrain": lambda _, region: _drain(services, region),
         "getCapabilities": lambda request: _capabilities(request, services),
-        "getSmartConfiguration": lambda _: Answer.plain(200, services.smart.document()),
+        "getSmartConfiguration": lambda _: Response.plain(200, services.smart.document()),
         "createPatient": lambda request: _created(request, services),
-        "searchPatients": lambda request: Answer(200, services.searches.search(request, PATIENT)),
-        "searchPatientsByForm": lambda request: Answer(200, services.searches.search(request, PATIENT)),
-        "searchDocuments": lambda request: Answer(200, services.searches.search(request, DOCUMENT)),
+        "searchPatients": lambda request: Response(200, services.searches.search(request, PATIENT)),
+        "searchPatientsByForm": lambda request: Response(200, services.searches.search(request, PATIENT)),
+        "searchDocuments": lambda request: Response(200, services.searches.search(request, DOCUMENT)),
         "createDocument": lambda request: _announced(request, services),
         # Never 304: the tag is the version's, but the address in the answer expires within minutes.
-        "readDocument": lambda request, id: Answer.version(services.documents.read(request, id)),
-        "completeDocument": lambda request, id: Answer.version(services.documents.complete(request, id)),
-        "searchAuditEvents": lambda request: Answer(200, services.audit_search.search(request)),
+        "readDocument": lambda request, id: Response.version(services.documents.read(request, id)),
+        "completeDocument": lambda request, id: Response.version(services.documents.complete(request, id)),
+        "searchAuditEvents": lambda request: Response(200, services.audit_search.search(request)),
         "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
-        "updatePatient": lambda request, id: Answer.written(services.patients.update(request, id), request),
+        "updatePatient": lambda request, id: Response.written(services.patients.update(request, id), request),
         "patchPatient": lambda request, id: _patched(request, services.patients.patch(request, id)),
         "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
         "updatePatientThatMatches": lambda request: _updated(request, services),
         "patchPatientThatMatches": lambda request: _patched(request, services.conditional.patch(request)),
         "deletePatientThatMatches": lambda request: _deleted(services.conditional.delete(request)),
-        "validatePatient": lambda request: Answer.validation(services.validation.validate(request)),
-        "validatePatientUpdate": lambda request, id: Answer.validation(services.validation.validate(request, id)),
-        "getPatientHistory": lambda request, id: Answer(200, services.history.history(request, id)),
+        "validatePatient": lambda request: Response.validation(services.validation.validate(request)),
+        "validatePatientUpdate": lambda request, id: Response.validation(services.validation.validate(request, id)),
+        "getPatientHistory": lambda request, id: Response(200, services.history.history(request, id)),
         "readPatientVersion": lambda request, id, vid: _read(request, services.patients.vread(request, id, vid)),
     }
 
 
-def _health(services: Services) -> Answer:
+def _health(services: Services) -> Response:
     healthy = services.health.healthy()
-    return Answer.plain(200 if healthy else 503, {"status": "healthy" if healthy else "unhealthy"})
+    return Response.plain(200 if healthy else 503, {"status": "healthy" if healthy else "unhealthy"})
 
 
-def _drain(services: Services, region: str) -> Answer:
+def _drain(services: Services, region: str) -> Response:
     drained = services.drain.drained(region)
-    return Answer.plain(200 if drained else 404, {"drained": drained})
+    return Response.plain(200 if drained else 404, {"drained": drained})
 
 
-def _capabilities(request: Request, services: Services) -> Answer:
+def _capabilities(request: Request, services: Services) -> Response:
     from patient_api.discovery.capability_statement import statement
 
     if any(name == "mode" and value != "full" for name, value in request.parameters_of_query()):
         raise Malformed("mode must be full.")
-    return Answer(200, statement(request.base, cors=services.cors))
+    return Response(200, statement(request.base, cors=services.cors))
 
 
-def _created(request: Request, services: Services) -> Answer:
+def _created(request: Request, services: Services) -> Response:
     made = services.creation.create(request)
     if made.fresh:
-        return Answer.written(made.version, request, status=201)
-    return Answer.written(made.version, request, said="A record that matches was there already.")
+        return Response.written(made.version, request, status=201)
+    return Response.written(made.version, request, said="A record that matches was there already.")
 
 
-def _updated(request: Request, services: Services) -> Answer:
+def _updated(request: Request, services: Services) -> Response:
     made = services.conditional.update(request)
-    return Answer.written(made.version, request, status=201 if made.fresh else 200)
+    return Response.written(made.version, request, status=201 if made.fresh else 200)
 
 
-def _announced(request: Request, services: Services) -> Answer:
+def _announced(request: Request, services: Services) -> Response:
     # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
-    return Answer.version(services.documents.create(request).version, status=201, base=request.base)
+    return Response.version(services.documents.create(request).version, status=201, base=request.base)
 
 
-def _read(request: Request, version: Version) -> Answer:
+def _read(request: Request, version: Version) -> Response:
     if Preconditions.of(request).known(version):
-        return Answer.version(version, status=304, whole=False)
-    return Answer.version(version)
+        return Response.version(version, status=304, whole=False)
+    return Response.version(version)
 
 
-def _patched(request: Request, version: Version) -> Answer:
+def _patched(request: Request, version: Version) -> Response:
     # Whoever may change a record without reading it gets no more of it than it sent.
-    return Answer.written(version, request, shown=request.caller.may("r", PATIENT))
+    return Response.written(version, request, shown=request.caller.may("r", PATIENT))
 
 
-def _deleted(version: Version) -> Answer:
-    return Answer.version(version, status=204, whole=False)
+def _deleted(version: Version) -> Response:
+    return Response.version(version, status=204, whole=False)
 
 
-def wire(variables: Mapping[str, str]) -> Api:
+def wire(variables: Mapping[str, str]) -> Dispatcher:
     """The API as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
     environment = Environment.of(variables, API)
-    journal = Journal(service=API.name, region=environment.region, level=environment.log_level)
+    journal = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=Clients(region=environment.region), journal=journal)
     # Made ahead of the first call, while Lambda still lends a start its full processor.
     _ = services.patients
-    return Api(responders=responders(services), journal=journal, tenant_claim=str(environment.tenant_claim))
+    return Dispatcher(responders=responders(services), journal=journal, tenant_claim=str(environment.tenant_claim))

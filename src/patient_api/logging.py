@@ -23,7 +23,7 @@ LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 _TALKATIVE: Final = ("botocore", "urllib3")
 
 
-class Journal:
+class StructuredLog:
     """Where a function tells its operators what it does. Silences the libraries' own debugging.
 
     `service` names the function. Lines below `level`, one of `LEVELS`, are left out; metrics never are. `stream` is

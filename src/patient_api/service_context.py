@@ -6,7 +6,7 @@ from typing import Final
 
 from patient_api.clock import Clock, Stamp
 from patient_api.errors import Malformed
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.payload import Resource
 from patient_api.http.preconditions import named
 from patient_api.http.request import Request
@@ -18,10 +18,10 @@ NOT_YET: Final = "This region has not yet received the version in Minimum-Versio
 
 
 @dataclass(frozen=True)
-class Tools:
+class ServiceContext:
     """`tokens` gives what a tenant's resource is to be found by."""
 
-    gate: Gate
+    gate: Authorization
     clock: Clock
     tokens: Callable[[str, Resource], Collection[Token]]
 

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class TTLCache(Generic[T]):
     """What `evaluate` returned, for `seconds`. Those who ask meanwhile wait for the evaluation under way."""
 
     def __init__(

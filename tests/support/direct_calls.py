@@ -7,8 +7,8 @@ from uuid import uuid4
 from patient_api.aws import S3, Clients
 from patient_api.bootstrap import Services, responders
 from patient_api.contract.functions import Environment
-from patient_api.http.dispatcher import Api
-from patient_api.logging import Journal
+from patient_api.http.dispatcher import Dispatcher
+from patient_api.logging import StructuredLog
 from support.platform import ALL_RIGHTS, REGIONS, Deployed, letter, patient, reference
 
 HERE, THERE = REGIONS
@@ -61,9 +61,9 @@ class Caller:
             peer_role_arn=deployed.outputs()["SecondaryDocumentsPeerRoleArn"],
             index_key=deployed.names.index_key_alias(), log_level="INFO",
         )  # fmt: skip
-        journal = Journal(service="patient-api", region=HERE, level=environment.log_level)
+        journal = StructuredLog(service="patient-api", region=HERE, level=environment.log_level)
         self._services = Services(environment=environment, clients=self.clients, journal=journal)
-        self._api = Api(responders=responders(self._services), journal=journal)
+        self._api = Dispatcher(responders=responders(self._services), journal=journal)
 
     def close(self) -> None:
         self._services.close()

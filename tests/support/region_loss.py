@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 from support.drills import FAST, INCONCLUSIVE, SCALE, Journal, folders, journal_in
 from support.platform import HDR, REGIONS, ROOT, Deployed
 from support.sentinels import Messages, age_heartbeat, in_alarm, subscribed, watch
@@ -141,7 +141,7 @@ def lost(deployed: Deployed, folder: Path) -> Iterator[Loss]:
             yield Loss(**found, queues=queues)
     finally:
         deployed.hdr("drill", "heal")
-        deployed.emulator.play(PRIMARY, DoorFault(mode="open"))
+        deployed.emulator.play(PRIMARY, EdgeFault(mode="open"))
         deployed.emulator.set_replication(tables=True, documents=True)
         deployed.emulator.set_time_scale(1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 from support.platform import REGIONS, Deployed, eventually, letter, patient, reference, upload_of
 
 PRIMARY, SECONDARY = REGIONS
@@ -35,7 +35,7 @@ def mend(deployed: Deployed) -> None:
     emulator.refuse_control_planes(refused=False)
     emulator.set_replication(tables=True, documents=True)
     for region in REGIONS:
-        emulator.play(region, DoorFault(mode="open"))
+        emulator.play(region, EdgeFault(mode="open"))
         for name in reserved(deployed, region):
             deployed.client("lambda", region).delete_function_concurrency(FunctionName=name)
         own = {deployed.names.records_table, deployed.names.audit_table}

@@ -9,7 +9,7 @@ import dns.exception
 import dns.message
 import dns.query
 
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 from support.platform import SUFFIX, Deployed
 
 ASKED = 40
@@ -57,33 +57,33 @@ def passing(deployed: Deployed, service: str, region: str) -> Any:
 
 
 @contextmanager
-def door(deployed: Deployed, region: str, fault: DoorFault) -> Iterator[None]:
+def door(deployed: Deployed, region: str, fault: EdgeFault) -> Iterator[None]:
     """The front door of a region has a fault."""
     deployed.emulator.play(region, fault)
     try:
         yield
     finally:
-        deployed.emulator.play(region, DoorFault(mode="open"))
+        deployed.emulator.play(region, EdgeFault(mode="open"))
 
 
 @contextmanager
 def refused(deployed: Deployed, region: str) -> Iterator[None]:
     """The region refuses connections."""
-    with door(deployed, region, DoorFault(mode="refused")):
+    with door(deployed, region, EdgeFault(mode="refused")):
         yield
 
 
 @contextmanager
 def blackhole(deployed: Deployed, region: str) -> Iterator[None]:
     """The region answers nothing."""
-    with door(deployed, region, DoorFault(mode="blackhole")):
+    with door(deployed, region, EdgeFault(mode="blackhole")):
         yield
 
 
 @contextmanager
 def errors(deployed: Deployed, region: str) -> Iterator[None]:
     """The region answers every request with an error."""
-    with door(deployed, region, DoorFault(mode="errors")):
+    with door(deployed, region, EdgeFault(mode="errors")):
         yield
 
 

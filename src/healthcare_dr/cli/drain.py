@@ -13,9 +13,9 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.session import Session
 
 if TYPE_CHECKING:
-    from healthcare_dr.ops.drain.bootstrap import Moving
-    from healthcare_dr.ops.drain.drain_flag import Order
-    from healthcare_dr.ops.drain.switch import Moved
+    from healthcare_dr.ops.drain.bootstrap import DrainServices
+    from healthcare_dr.ops.drain.drain_flag import OperatorAction
+    from healthcare_dr.ops.drain.switch import SwitchResult
 
 RegionArgument = Annotated[str, typer.Argument(help="The region, such as us-east-1.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log. No patient data.")]
@@ -56,16 +56,16 @@ def restore(
     _finish(done, "restored", as_json=as_json)
 
 
-def _order(by: str | None, reason: str, *, force: bool) -> "Order":
-    from healthcare_dr.ops.drain.drain_flag import Order, operator  # botocore is slow to import
+def _order(by: str | None, reason: str, *, force: bool) -> "OperatorAction":
+    from healthcare_dr.ops.drain.drain_flag import OperatorAction, operator  # botocore is slow to import
     from healthcare_dr.ops.drain.switch import demand_reason
 
     demand_reason(reason, force=force)
-    return Order(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ, stated=by), reason=reason)
+    return OperatorAction(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ, stated=by), reason=reason)
 
 
-def _moving(at_work: Session, target: TargetName, region: str, *, evacuated: bool) -> "Moving":
-    from healthcare_dr.ops.drain.bootstrap import Moving
+def _moving(at_work: Session, target: TargetName, region: str, *, evacuated: bool) -> "DrainServices":
+    from healthcare_dr.ops.drain.bootstrap import DrainServices
     from healthcare_dr.ops.drain.switch import surviving_of
 
     settings = at_work.settings
@@ -74,7 +74,7 @@ def _moving(at_work: Session, target: TargetName, region: str, *, evacuated: boo
     # A region that has to be left may not answer: the preflight asks the state's region alone.
     if target is TargetName.AWS and not (evacuated and settings.state_region == region):
         chosen.preflight()
-    return Moving(
+    return DrainServices(
         settings=settings,
         target=chosen,
         emulator=bootstrap.emulator_of(settings) if target is TargetName.EMBEDDED else None,
@@ -83,7 +83,7 @@ def _moving(at_work: Session, target: TargetName, region: str, *, evacuated: boo
     )
 
 
-def _finish(done: "Moved", verb: str, *, as_json: bool) -> None:
+def _finish(done: "SwitchResult", verb: str, *, as_json: bool) -> None:
     if as_json:
         report(asdict(done))
     elif not done.changed:

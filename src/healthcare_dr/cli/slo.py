@@ -12,7 +12,7 @@ from healthcare_dr.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.slo.assumptions import Assumptions, Overrides
-    from healthcare_dr.ops.slo.measured import Measured
+    from healthcare_dr.ops.slo.measured import RecoveryTimes
 
 
 def slo(
@@ -73,7 +73,7 @@ def _assumptions(settings: Settings, stated: "Overrides", assigned: dict[str, fl
     return found.with_stated(stated).with_values(assigned, source="--set")
 
 
-def _measured(settings: Settings, drills: Path | None, seconds: list[float], stated: "Overrides") -> "Measured":
+def _measured(settings: Settings, drills: Path | None, seconds: list[float], stated: "Overrides") -> "RecoveryTimes":
     from healthcare_dr.ops.slo.measured import given, of_journals, of_trials
 
     if seconds and drills is not None:

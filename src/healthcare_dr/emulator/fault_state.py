@@ -39,7 +39,7 @@ class Fault(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoorFault:
+class EdgeFault:
     """How a front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer an error
     (`errors`), or every answer late by `delay_seconds` (`slow`)."""
 
@@ -56,13 +56,13 @@ class DoorFault:
             )
 
 
-OPEN = DoorFault()
+OPEN = EdgeFault()
 EVERYBODY: Final = ""
 """In place of a host name: all of a door. In place of an environment's suffix: all environments."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
+class FaultState:
     """The faults of front doors by region and host name, the time scale, and the environments to which control planes
     are refused.
 
@@ -72,7 +72,7 @@ class Conditions:
     API's cached verdicts expire, alarm periods pass and schedules fire.
     """
 
-    doors: Mapping[str, Mapping[str, DoorFault]] = field(default_factory=dict)
+    doors: Mapping[str, Mapping[str, EdgeFault]] = field(default_factory=dict)
     time_scale: float = 1.0
     control_planes_refused: tuple[str, ...] = ()
 
@@ -82,13 +82,13 @@ class Conditions:
         if not all(isinstance(environment, str) for environment in self.control_planes_refused):
             raise EmulatorError(f"control planes are refused to environments, not to {self.control_planes_refused!r}")
 
-    def door(self, region: str, host: str = EVERYBODY) -> DoorFault:
+    def door(self, region: str, host: str = EVERYBODY) -> EdgeFault:
         """The fault of a region's front door for a host name: that of all of the door, else that of the name."""
         faults = self.doors.get(region, {})
         whole = faults.get(EVERYBODY, OPEN)
         return faults.get(host, OPEN) if whole.mode == OPEN.mode else whole
 
-    def narrowed(self, region: str) -> dict[str, DoorFault]:
+    def narrowed(self, region: str) -> dict[str, EdgeFault]:
         """The faults of single host names at a region's front door."""
         return {host: fault for host, fault in self.doors.get(region, {}).items() if host != EVERYBODY}
 
@@ -99,7 +99,7 @@ class Conditions:
         )
 
 
-def read(path: Path) -> Conditions:
+def read(path: Path) -> FaultState:
     """The conditions in `path`; the defaults where there is none.
 
     Raises:
@@ -108,17 +108,17 @@ def read(path: Path) -> Conditions:
     try:
         content = json.loads(path.read_text())
         doors = {
-            region: {host: DoorFault(**fault) for host, fault in faults.items()}
+            region: {host: EdgeFault(**fault) for host, fault in faults.items()}
             for region, faults in content.pop("doors").items()
         }
-        return Conditions(doors=doors, control_planes_refused=tuple(content.pop("control_planes_refused")), **content)
+        return FaultState(doors=doors, control_planes_refused=tuple(content.pop("control_planes_refused")), **content)
     except FileNotFoundError:
-        return Conditions()
+        return FaultState()
     except (AttributeError, KeyError, TypeError, ValueError):
         raise EmulatorError(f"{path} does not hold conditions: delete it") from None
 
 
-def play(path: Path, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
+def play(path: Path, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
     """Let one front door behave like `fault`: to clients that ask for one of `hosts`, or to all.
 
     A reader of `path` gets all of the old or all of the new conditions.
@@ -157,14 +157,14 @@ def reset(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-class Watched:
+class FaultStateFile:
     """The conditions as they are at the moment, read anew only when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[tuple[int, int] | None, Conditions] = (None, Conditions())
+        self._seen: tuple[tuple[int, int] | None, FaultState] = (None, FaultState())
 
-    def now(self) -> Conditions:
+    def now(self) -> FaultState:
         """The conditions; the last ones where the file cannot be understood. Any thread may ask."""
         try:
             status = self._path.stat()
@@ -184,7 +184,7 @@ def _changing(path: Path) -> AbstractContextManager[int]:
     return exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10))
 
 
-def _write(path: Path, conditions: Conditions) -> None:
+def _write(path: Path, conditions: FaultState) -> None:
     staging = path.with_suffix(".new")
     staging.write_text(json.dumps(asdict(conditions)))
     staging.replace(path)

@@ -202,7 +202,7 @@ class Emulator:
         """
         self._refuse_other_regions(region)
         self._layout.make()
-        played = fault_state.DoorFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
+        played = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
         fault_state.play(self._layout.conditions, region, played, hosts=hosts)
 
     def time_scale(self) -> float:
@@ -293,13 +293,13 @@ class Emulator:
     def _has_ended(self, kind: Kind) -> bool:
         return not self._lives(kind)
 
-    def _waiting(self) -> replication_pending.Pending:
+    def _waiting(self) -> replication_pending.PendingChanges:
         # ministack without fixes replicates within the write.
         asked = self.fixed and self._lives("services")
         return (
             replication_pending.ask(self._layout, self._ports, only=self.only)
             if asked
-            else replication_pending.Pending()
+            else replication_pending.PendingChanges()
         )
 
     def _recorded(self, kind: Kind) -> tuple[int, Ports]:

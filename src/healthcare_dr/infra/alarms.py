@@ -16,7 +16,7 @@ from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
 from healthcare_dr.infra.functions import INTERVAL_SECONDS
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import API, API_ALIAS, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, FunctionSpec
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 from patient_api.contract.metrics import DIMENSION, NAMESPACE
@@ -31,7 +31,7 @@ CALM, ALARMING = "notBreaching", "breaching"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class AlarmRule:
     """One alarm: what it watches, when it fires, and what silence means."""
 
     name: str
@@ -47,7 +47,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class MonitoredApi:
     """What a region's alarms look at: its HTTP API and the names of its functions."""
 
     api_id: str
@@ -62,12 +62,12 @@ def service(spec: FunctionSpec) -> dict[str, str]:
     return {DIMENSION: spec.name}
 
 
-def serving(site: Site, watched: Watched) -> list[Rule]:
+def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
     """What tells that the region does not serve as it should."""
     lambda_of = {"FunctionName": watched.api, "Resource": f"{watched.api}:{API_ALIAS}"}
     api = {"ApiId": watched.api_id}
     return [
-        Rule(
+        AlarmRule(
             name="endpoint-unhealthy",
             why="The region's own health endpoint says no, or nothing at all",
             namespace=NAMESPACE,
@@ -79,7 +79,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             periods=2,
             silence=ALARMING,
         ),
-        Rule(
+        AlarmRule(
             name="api-errors",
             why="The share of requests answered with 5xx is too high",
             namespace="AWS/ApiGateway",
@@ -88,7 +88,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             statistic="Average",
             threshold=site.settings.api_error_percent / 100,
         ),
-        Rule(
+        AlarmRule(
             name="api-latency",
             why="One request in a hundred is too slow",
             namespace="AWS/ApiGateway",
@@ -98,7 +98,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             threshold=site.settings.latency_p99_ms,
             periods=3,
         ),
-        Rule(
+        AlarmRule(
             name="function-errors",
             why="The function ends in errors of its own",
             namespace="AWS/Lambda",
@@ -106,7 +106,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             dimensions=lambda_of,
             threshold=0,
         ),
-        Rule(
+        AlarmRule(
             name="function-throttles",
             why="Lambda refuses calls: concurrency does not carry the load, perhaps that of both regions",
             namespace="AWS/Lambda",
@@ -114,7 +114,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             dimensions=lambda_of,
             threshold=0,
         ),
-        Rule(
+        AlarmRule(
             name="key-failures",
             why="The customer managed key refuses to encrypt or decrypt",
             namespace=NAMESPACE,
@@ -123,7 +123,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             threshold=0,
         ),
         *(
-            Rule(
+            AlarmRule(
                 name=f"{table}-{direction.lower()}-throttles",
                 why=f"DynamoDB throttles {direction.lower()}s of the {table} table",
                 namespace="AWS/DynamoDB",
@@ -135,7 +135,7 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
             for direction in ("Read", "Write")
         ),
         *(
-            Rule(
+            AlarmRule(
                 name=f"{table}-index-throttles",
                 why=f"DynamoDB throttles writes to the index of the {table} table, and with it the table's",
                 namespace="AWS/DynamoDB",
@@ -148,13 +148,13 @@ def serving(site: Site, watched: Watched) -> list[Rule]:
     ]
 
 
-def recovery_point(site: Site) -> list[Rule]:
+def recovery_point(site: RegionContext) -> list[AlarmRule]:
     """What tells that the region holds data that its peer does not have yet."""
     outward = _documents(site.documents_bucket, site.peer_documents_bucket)
     inward = _documents(site.peer_documents_bucket, site.documents_bucket)
     return [
         *(
-            Rule(
+            AlarmRule(
                 name=f"{table}-replication-lag",
                 why=f"Writes to the {table} table reach {site.peer_region} later than the recovery point allows",
                 namespace="AWS/DynamoDB",
@@ -168,7 +168,7 @@ def recovery_point(site: Site) -> list[Rule]:
         ),
         # Measured here, every minute; DynamoDB's own metric is silent while nothing is written, and with its region.
         # That nothing arrives at all is told by the age of the heartbeat.
-        Rule(
+        AlarmRule(
             name="heartbeat-replication-lag",
             why=f"Heartbeats of {site.peer_region} arrive later than the recovery point allows, and so do its records",
             namespace=NAMESPACE,
@@ -177,7 +177,7 @@ def recovery_point(site: Site) -> list[Rule]:
             statistic="Maximum",
             threshold=site.settings.replication_lag_seconds,
         ),
-        Rule(
+        AlarmRule(
             name="documents-failed",
             why=f"A document could not be replicated to {site.peer_region}",
             namespace="AWS/S3",
@@ -186,7 +186,7 @@ def recovery_point(site: Site) -> list[Rule]:
             threshold=0,
         ),
         # S3 publishes latency and backlog where the copies arrive, so each region watches what comes to it.
-        Rule(
+        AlarmRule(
             name="documents-replication-lag",
             why=f"Documents of {site.peer_region} arrive later than the recovery point allows",
             namespace="AWS/S3",
@@ -195,7 +195,7 @@ def recovery_point(site: Site) -> list[Rule]:
             statistic="Maximum",
             threshold=site.settings.replication_lag_seconds,
         ),
-        Rule(
+        AlarmRule(
             name="documents-stuck",
             why=f"Documents of {site.peer_region} have been waiting for {STUCK_MINUTES} minutes",
             namespace="AWS/S3",
@@ -205,7 +205,7 @@ def recovery_point(site: Site) -> list[Rule]:
             threshold=0,
             periods=STUCK_MINUTES,
         ),
-        Rule(
+        AlarmRule(
             name="documents-pending",
             why="A document is not final a minute after its upload, or nobody looks any more",
             namespace=NAMESPACE,
@@ -220,10 +220,10 @@ def recovery_point(site: Site) -> list[Rule]:
     ]
 
 
-def integrity(watched: Watched) -> list[Rule]:
+def integrity(watched: MonitoredApi) -> list[AlarmRule]:
     """What tells that data of the region needs a look: it is kept, but not yet what it should be."""
     return [
-        Rule(
+        AlarmRule(
             name="conflicts",
             why="Both regions wrote the same record at once: both versions are kept, the newest one is served",
             namespace=NAMESPACE,
@@ -231,7 +231,7 @@ def integrity(watched: Watched) -> list[Rule]:
             dimensions=service(RECONCILE),
             threshold=0,
         ),
-        Rule(
+        AlarmRule(
             name="tampered-items",
             why="An item that never changes was replaced or removed, around the API or by a faulty release of it:"
             " the function's log names it, point-in-time recovery holds what it was",
@@ -240,7 +240,7 @@ def integrity(watched: Watched) -> list[Rule]:
             dimensions=service(RECONCILE),
             threshold=0,
         ),
-        Rule(
+        AlarmRule(
             name="documents-quarantined",
             why="A document's bytes are not what was announced; nobody can download it",
             namespace=NAMESPACE,
@@ -249,7 +249,7 @@ def integrity(watched: Watched) -> list[Rule]:
             threshold=0,
         ),
         *(
-            Rule(
+            AlarmRule(
                 name=f"{spec.name}-errors",
                 why=f"The {spec.name} function ends in errors of its own",
                 namespace="AWS/Lambda",
@@ -259,7 +259,7 @@ def integrity(watched: Watched) -> list[Rule]:
             )
             for spec, function in ((CONFIRM_DOCUMENTS, watched.confirmation), (RECONCILE, watched.reconciliation))
         ),
-        Rule(
+        AlarmRule(
             name="reconciliation-lag",
             why="Writes wait longer for reconciliation than the recovery point allows; after 24 hours it misses them",
             namespace="AWS/Lambda",
@@ -271,7 +271,7 @@ def integrity(watched: Watched) -> list[Rule]:
     ]
 
 
-def _tables(site: Site) -> dict[str, str]:
+def _tables(site: RegionContext) -> dict[str, str]:
     return {"records": site.names.records_table, "audit": site.names.audit_table}
 
 
@@ -279,11 +279,11 @@ def _documents(source: str, target: str) -> dict[str, str]:
     return {"SourceBucket": source, "DestinationBucket": target, "RuleId": RULE_ID}
 
 
-def peer(site: Site, watched: Watched) -> list[Rule]:
+def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
     """What tells that the peer is in trouble, or that nobody looks after it any more."""
     own = service(SENTINEL)
     return [
-        Rule(
+        AlarmRule(
             name="peer-unhealthy",
             why=f"The health endpoint of {site.peer_region} says no to {site.region}, or nothing at all",
             namespace=NAMESPACE,
@@ -294,7 +294,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
             threshold=1,
             silence=ALARMING,
         ),
-        Rule(
+        AlarmRule(
             name="peer-heartbeat-age",
             why=f"{site.peer_region} gives no sign of life, or replication does not bring it",
             namespace=NAMESPACE,
@@ -305,7 +305,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
             threshold=INTERVAL_SECONDS + site.settings.replication_lag_seconds,
             silence=ALARMING,
         ),
-        Rule(
+        AlarmRule(
             name="sentinel-silent",
             why=f"The sentinel of {site.region} wrote no heartbeat, or does not run: {site.peer_region} is not watched",
             namespace=NAMESPACE,
@@ -316,7 +316,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
             threshold=1,
             silence=ALARMING,
         ),
-        Rule(
+        AlarmRule(
             name=f"{SENTINEL.name}-errors",
             why=f"The {SENTINEL.name} function ends in errors of its own",
             namespace="AWS/Lambda",
@@ -330,7 +330,7 @@ def peer(site: Site, watched: Watched) -> list[Rule]:
 PERIOD_SECONDS = 60
 
 
-def regional_alarms(stack: TerraformStack, site: Site, *, watched: Watched, topic_arn: str) -> None:
+def regional_alarms(stack: TerraformStack, site: RegionContext, *, watched: MonitoredApi, topic_arn: str) -> None:
     """Every alarm of a region, and the verdicts made of them."""
     for name, why, rules in (
         ("region-impaired", f"{site.region} does not serve as it should", serving(site, watched)),
@@ -356,14 +356,16 @@ def regional_alarms(stack: TerraformStack, site: Site, *, watched: Watched, topi
         ).add_override("depends_on", [f"aws_cloudwatch_metric_alarm.{_identifier(rule.name)}" for rule in rules])
 
 
-def health_check_alarms(stack: TerraformStack, watcher: Site, sites: Sequence[Site], health: Health) -> None:
+def health_check_alarms(
+    stack: TerraformStack, watcher: RegionContext, sites: Sequence[RegionContext], health: Health
+) -> None:
     """Alarms on Route 53's verdicts, in us-east-1: the metric exists nowhere else."""
     for site in sites:
         for name, why, check in (
             ("endpoint-check", f"Route 53 cannot reach {site.region}", health.endpoints[site.role]),
             ("health-check", f"Route 53 has withdrawn {site.region} from DNS", health.verdicts[site.role]),
         ):
-            rule = Rule(
+            rule = AlarmRule(
                 name=f"{name}-{site.region}",
                 why=why,
                 namespace="AWS/Route53",
@@ -377,7 +379,7 @@ def health_check_alarms(stack: TerraformStack, watcher: Site, sites: Sequence[Si
             alarm(stack, watcher, rule, watcher.topic_arn)
 
 
-def alarm(stack: TerraformStack, site: Site, rule: Rule, topic_arn: str) -> None:
+def alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
     """One metric alarm that tells the region's topic when it fires and when it is over."""
     percentile = rule.statistic.startswith("p")
     CloudwatchMetricAlarm(

@@ -29,7 +29,7 @@ from cdktn_provider_aws.lambda_function import LambdaFunction
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 
 from healthcare_dr.infra.functions import Asset, lambda_function
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import API, API_ALIAS
 from patient_api.contract.headers import EXPOSED_HEADERS, REQUEST_HEADERS
 from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE, METHODS, OPEN_ROUTES
@@ -57,7 +57,7 @@ ACCESS_LOG = {
 _LOGGED_CLAIM = re.compile(r"[A-Za-z0-9_]+")
 
 
-def cors(site: Site) -> Apigatewayv2ApiCorsConfiguration | None:
+def cors(site: RegionContext) -> Apigatewayv2ApiCorsConfiguration | None:
     """What browser applications of the configured origins may do; None without such origins.
 
     Without credentials: tokens are sent in a header, by the application itself.
@@ -73,7 +73,7 @@ def cors(site: Site) -> Apigatewayv2ApiCorsConfiguration | None:
     )
 
 
-def routes(stack: TerraformStack, site: Site, http: Apigatewayv2Api, *, integration_id: str) -> None:
+def routes(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, *, integration_id: str) -> None:
     """Every route of the API: open ones, and those that demand a token or a signature."""
     target = f"integrations/{integration_id}"
     for route in OPEN_ROUTES:
@@ -93,7 +93,7 @@ def routes(stack: TerraformStack, site: Site, http: Apigatewayv2Api, *, integrat
         )
 
 
-def stage(stack: TerraformStack, site: Site, http: Apigatewayv2Api, key: KmsKey) -> None:
+def stage(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
     """The one stage of the API, with its access log and its limits."""
     log_group = CloudwatchLogGroup(
         stack,
@@ -119,12 +119,12 @@ def stage(stack: TerraformStack, site: Site, http: Apigatewayv2Api, key: KmsKey)
     )
 
 
-def _access_log(site: Site) -> dict[str, str]:
+def _access_log(site: RegionContext) -> dict[str, str]:
     claim = site.settings.tenant_claim
     return ACCESS_LOG | ({"tenant": f"$context.authorizer.claims.{claim}"} if _LOGGED_CLAIM.fullmatch(claim) else {})
 
 
-def _authorizer(stack: TerraformStack, site: Site, http: Apigatewayv2Api) -> None:
+def _authorizer(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api) -> None:
     issuer = TerraformVariable(
         stack,
         "oidc_issuer",
@@ -172,7 +172,7 @@ class Api:
 
 def patient_api(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     *,
     asset: Asset,
     role: IamRole,

@@ -11,7 +11,7 @@ from healthcare_dr.infra.alarms import ITERATOR_AGE_MS, PENDING_SECONDS, service
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
 from healthcare_dr.infra.functions import INTERVAL_SECONDS
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, FunctionSpec
 from patient_api.contract.metrics import NAMESPACE
 
@@ -24,7 +24,7 @@ Widget = dict[str, Any]
 
 def dashboard(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     *,
     api_id: str,
     health: Health,
@@ -82,7 +82,7 @@ def _failover(health: Health) -> list[Widget]:
     ]
 
 
-def _recovery_point(site: Site) -> list[Widget]:
+def _recovery_point(site: RegionContext) -> list[Widget]:
     names = site.names
     outward = ["SourceBucket", site.documents_bucket, "DestinationBucket", site.peer_documents_bucket]
     inward = ["SourceBucket", site.peer_documents_bucket, "DestinationBucket", site.documents_bucket]
@@ -127,7 +127,7 @@ def _recovery_point(site: Site) -> list[Widget]:
     ]  # fmt: skip
 
 
-def _peer(site: Site) -> list[Widget]:
+def _peer(site: RegionContext) -> list[Widget]:
     limit = site.settings.replication_lag_seconds
     return [
         _chart(
@@ -153,7 +153,7 @@ def _peer(site: Site) -> list[Widget]:
     ]
 
 
-def _integrity(site: Site) -> list[Widget]:
+def _integrity(site: RegionContext) -> list[Widget]:
     return [
         _chart(
             "Documents confirmed, copied and quarantined",
@@ -197,7 +197,7 @@ def _integrity(site: Site) -> list[Widget]:
     ]
 
 
-def _load(site: Site, api_id: str) -> list[Widget]:
+def _load(site: RegionContext, api_id: str) -> list[Widget]:
     function = ["FunctionName", site.names.of(API.name)]
     api = ["ApiId", api_id]
     return [

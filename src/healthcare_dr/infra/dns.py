@@ -22,20 +22,20 @@ from cdktn_provider_aws.route53_health_check import Route53HealthCheck
 from cdktn_provider_aws.route53_record import Route53Record, Route53RecordWeightedRoutingPolicy
 from cdktn_provider_aws.route53_zone import Route53Zone
 
-from healthcare_dr.infra.region_context import Role, Site
+from healthcare_dr.infra.region_context import RegionContext, Role
 
 VALIDATION_TTL = 60
 
 
 @dataclass(frozen=True)
-class Served:
+class RegionalEndpoint:
     """The host name that DNS has to point to, once the mapping exists."""
 
     target: str
     mapping: Apigatewayv2ApiMapping
 
 
-def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_id: str) -> Served:
+def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone, *, api_id: str) -> RegionalEndpoint:
     """Serve the shared name in this region."""
     certificate = AcmCertificate(
         stack,
@@ -82,7 +82,7 @@ def custom_domain(stack: TerraformStack, site: Site, zone: Route53Zone, *, api_i
         stage="$default",
         provider=site.provider,
     )
-    return Served(target=name.domain_name_configuration.target_domain_name, mapping=mapping)
+    return RegionalEndpoint(target=name.domain_name_configuration.target_domain_name, mapping=mapping)
 
 
 HTTPS = 443
@@ -96,7 +96,7 @@ class Health:
     verdicts: dict[Role, Route53HealthCheck]
 
 
-def hosted_zone(stack: TerraformStack, owner: Site) -> Route53Zone:
+def hosted_zone(stack: TerraformStack, owner: RegionContext) -> Route53Zone:
     """The platform's own zone."""
     return Route53Zone(
         stack,
@@ -108,7 +108,9 @@ def hosted_zone(stack: TerraformStack, owner: Site) -> Route53Zone:
     )
 
 
-def region_health(stack: TerraformStack, sites: tuple[Site, Site], hosts: Mapping[Role, str]) -> Health:
+def region_health(
+    stack: TerraformStack, sites: tuple[RegionContext, RegionContext], hosts: Mapping[Role, str]
+) -> Health:
     """The checks of both regions.
 
     Args:
@@ -141,7 +143,7 @@ def region_health(stack: TerraformStack, sites: tuple[Site, Site], hosts: Mappin
 
 def weighted_records(
     stack: TerraformStack,
-    sites: tuple[Site, Site],
+    sites: tuple[RegionContext, RegionContext],
     zone: Route53Zone,
     targets: Mapping[Role, str],
     verdicts: Mapping[Role, Route53HealthCheck],
@@ -170,7 +172,7 @@ def weighted_records(
 
 
 def _probe(
-    stack: TerraformStack, site: Site, name: str, host: str, path: str, *, inverted: bool = False
+    stack: TerraformStack, site: RegionContext, name: str, host: str, path: str, *, inverted: bool = False
 ) -> Route53HealthCheck:
     return Route53HealthCheck(
         stack,

@@ -37,7 +37,7 @@ from cdktn_provider_aws.s3_bucket_replication_configuration import (
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.api import PREFLIGHT_SECONDS
 from healthcare_dr.infra.buckets import SecureBucket, secure_bucket
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from healthcare_dr.settings import SIX_YEARS_IN_DAYS
 from patient_api.contract.functions import CONFIRM_DOCUMENTS
 from patient_api.contract.keys import QUARANTINE_TAG
@@ -48,7 +48,7 @@ RTC_MINUTES = 15  # the only value S3 accepts; what meets one minute is the two-
 
 def replicate(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     *,
     source: S3Bucket,
     target: S3Bucket,
@@ -128,7 +128,7 @@ _WRITE_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags
 
 
 def document_buckets(
-    stack: TerraformStack, sites: tuple[Site, Site], key_arns: tuple[str, str]
+    stack: TerraformStack, sites: tuple[RegionContext, RegionContext], key_arns: tuple[str, str]
 ) -> tuple[SecureBucket, SecureBucket]:
     """Both buckets, both replications, and the events of uploads and of a replication that fails."""
     first, second = (
@@ -166,7 +166,7 @@ def document_buckets(
     return first, second
 
 
-def _cors(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
+def _cors(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -> None:
     """Let browser applications use the addresses that the API signs for them: to upload, and to download."""
     S3BucketCorsConfiguration(
         stack,
@@ -186,7 +186,7 @@ def _cors(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
     )
 
 
-def _events(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
+def _events(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -> None:
     """Failed replications to the topic, uploads to the function that confirms them. A bucket has one list for all."""
     S3BucketNotification(
         stack,
@@ -208,7 +208,7 @@ def _events(stack: TerraformStack, site: Site, documents: SecureBucket) -> None:
     )
 
 
-def _refuse_quarantined(site: Site) -> policy.Statement:
+def _refuse_quarantined(site: RegionContext) -> policy.Statement:
     """Nobody downloads what is not what was announced, not even with an address that was signed before; whoever has
     to look into it does so as an administrator."""
     return policy.deny_everyone(
@@ -225,7 +225,7 @@ def _refuse_quarantined(site: Site) -> policy.Statement:
 
 
 def _replication_role(
-    stack: TerraformStack, site: Site, source_key: str, target_key: str
+    stack: TerraformStack, site: RegionContext, source_key: str, target_key: str
 ) -> tuple[IamRole, IamRolePolicy]:
     """The role S3 takes to copy from `site` to its peer, and what it may do.
 

@@ -35,7 +35,7 @@ from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.network import Network
 from healthcare_dr.infra.policy import Condition, Statement
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 
 PAUSE_TABLES: Final = "pause-tables"
 PAUSE_DOCUMENTS: Final = "pause-documents"
@@ -54,17 +54,17 @@ BEING_MADE: Condition = {"StringEquals": {f"aws:RequestTag/{MANAGED}": "true"}}
 CREATE = ("CreateManagedPrefixList", "CreateNetworkInterface", "CreateRouteTable")
 
 
-def pausing_role(stack: TerraformStack, site: Site) -> IamRole:
+def pausing_role(stack: TerraformStack, site: RegionContext) -> IamRole:
     """For the experiments that pause replication."""
     return _role(stack, site, "faults", pausing(site))
 
 
-def disconnecting_role(stack: TerraformStack, site: Site, placed: Network) -> IamRole:
+def disconnecting_role(stack: TerraformStack, site: RegionContext, placed: Network) -> IamRole:
     """For the experiment that cuts the region off from its peer."""
     return _role(stack, site, "disconnect", [*pausing(site), *disconnecting(site, placed)])
 
 
-def pausing(site: Site) -> Sequence[Statement]:
+def pausing(site: RegionContext) -> Sequence[Statement]:
     """Tables stop by a policy on themselves and their streams, documents by a pause in the replication rule."""
     return (
         policy.allow(
@@ -87,7 +87,7 @@ def pausing(site: Site) -> Sequence[Statement]:
     )
 
 
-def disconnecting(site: Site, placed: Network) -> Sequence[Statement]:
+def disconnecting(site: RegionContext, placed: Network) -> Sequence[Statement]:
     """Subnets get other route tables for a while: FIS changes what it made itself, and where our subnets point."""
     made = [site.regional_arn("ec2", f"{kind}/*") for kind in ("network-interface", "prefix-list", "route-table")]
     subnets = [subnet.arn for subnet in placed.subnets]
@@ -145,7 +145,7 @@ def disconnecting(site: Site, placed: Network) -> Sequence[Statement]:
     )
 
 
-def _role(stack: TerraformStack, site: Site, name: str, statements: Sequence[Statement]) -> IamRole:
+def _role(stack: TerraformStack, site: RegionContext, name: str, statements: Sequence[Statement]) -> IamRole:
     role = IamRole(
         stack,
         f"{name}_role_{site.role}",
@@ -177,7 +177,7 @@ class _Action:
     region: str | None = None
 
 
-def fault_injection(stack: TerraformStack, site: Site, placed: Network) -> None:
+def fault_injection(stack: TerraformStack, site: RegionContext, placed: Network) -> None:
     """The experiments of this region; its alarms have to be in the same stack."""
     tables = _Action(
         name=PAUSE_TABLES,
@@ -209,7 +209,7 @@ def fault_injection(stack: TerraformStack, site: Site, placed: Network) -> None:
     _template(stack, site, disconnecting_role(stack, site, placed), DISCONNECT, [tables, documents, network])
 
 
-def _template(stack: TerraformStack, site: Site, role: IamRole, name: str, actions: Sequence[_Action]) -> None:
+def _template(stack: TerraformStack, site: RegionContext, role: IamRole, name: str, actions: Sequence[_Action]) -> None:
     FisExperimentTemplate(
         stack,
         f"{name.replace('-', '_')}_{site.role}",

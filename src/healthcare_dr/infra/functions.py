@@ -31,7 +31,7 @@ from cdktn_provider_aws.lambda_function_event_invoke_config import (
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 from cdktn_provider_aws.sns_topic import SnsTopic
 
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import (
     CONFIRM_DOCUMENTS,
     RECONCILE,
@@ -59,7 +59,13 @@ class Asset:
 
 
 def _environment(
-    site: Site, key: KmsKey, *, cors: bool | None, issuer: str | None, tenant_claim: str | None, endpoint: str | None
+    site: RegionContext,
+    key: KmsKey,
+    *,
+    cors: bool | None,
+    issuer: str | None,
+    tenant_claim: str | None,
+    endpoint: str | None,
 ) -> dict[str, str]:
     return Environment(
         region=site.region,
@@ -87,7 +93,7 @@ def code_asset(stack: TerraformStack, code: FunctionCode) -> Asset:
 
 def lambda_function(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     spec: FunctionSpec,
     *,
     asset: Asset,
@@ -140,7 +146,7 @@ EVERY_MINUTE = "rate(1 minute)"
 
 def every_minute(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     function: LambdaFunction,
     *,
     name: str,
@@ -183,7 +189,7 @@ MAXIMUM_EVENT_AGE_SECONDS = 3600
 
 def document_confirmation(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     *,
     asset: Asset,
     role: IamRole,
@@ -229,7 +235,7 @@ def document_confirmation(
 
 def reconciliation(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     *,
     asset: Asset,
     role: IamRole,
@@ -245,7 +251,7 @@ INTERVAL_SECONDS = 60
 
 def sentinel(
     stack: TerraformStack,
-    site: Site,
+    site: RegionContext,
     *,
     endpoint: str,
     asset: Asset,

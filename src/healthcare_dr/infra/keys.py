@@ -13,7 +13,7 @@ from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.kms_replica_key import KmsReplicaKey
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from healthcare_dr.infra.roles import Roles, through
 
 ADMINISTRATION = (
@@ -25,7 +25,7 @@ PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 DELETION_WINDOW_DAYS = 7
 
 
-def data_key(stack: TerraformStack, site: Site, roles: Roles) -> KmsKey:
+def data_key(stack: TerraformStack, site: RegionContext, roles: Roles) -> KmsKey:
     """The key that encrypts everything of this region at rest, with its alias."""
     key = KmsKey(
         stack,
@@ -40,7 +40,7 @@ def data_key(stack: TerraformStack, site: Site, roles: Roles) -> KmsKey:
     return key
 
 
-def _key_policy(site: Site, roles: Roles) -> str:
+def _key_policy(site: RegionContext, roles: Roles) -> str:
     root = {"AWS": policy.account_root(site.account)}
     here = {"aws:SourceAccount": site.account}
     trail = site.regional_arn("cloudtrail", f"trail/{site.names.of('data-events')}")
@@ -132,7 +132,7 @@ def _key_policy(site: Site, roles: Roles) -> str:
 DERIVE = ("kms:GenerateMac",)
 
 
-def index_key(stack: TerraformStack, sites: tuple[Site, Site]) -> None:
+def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> None:
     """The multi-Region key in the primary region, its replica in the other, and the same alias for each."""
     primary, secondary = sites
     key = KmsKey(
@@ -167,7 +167,7 @@ def index_key(stack: TerraformStack, sites: tuple[Site, Site]) -> None:
         )
 
 
-def _key_policy_index_key(site: Site) -> str:
+def _key_policy_index_key(site: RegionContext) -> str:
     return policy.document(
         # The account administers the key, replicates it, and cannot use it.
         policy.allow(
@@ -181,5 +181,5 @@ def _key_policy_index_key(site: Site) -> str:
     )
 
 
-def _tags(site: Site) -> dict[str, str]:
+def _tags(site: RegionContext) -> dict[str, str]:
     return {"Name": site.names.of("index", site.region), "DataClass": "phi"}

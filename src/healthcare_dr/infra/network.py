@@ -41,7 +41,7 @@ from cdktn_provider_aws.vpc_security_group_egress_rule import VpcSecurityGroupEg
 from cdktn_provider_aws.vpc_security_group_ingress_rule import VpcSecurityGroupIngressRule
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 
 ZONES = 3
 ANYWHERE = "0.0.0.0/0"
@@ -58,7 +58,7 @@ class Network:
     endpoints: tuple[VpcEndpoint, ...]
 
 
-def network(stack: TerraformStack, site: Site) -> Network:
+def network(stack: TerraformStack, site: RegionContext) -> Network:
     """The VPC with subnets, routes and gateway endpoints."""
     vpc = Vpc(
         stack,
@@ -103,7 +103,7 @@ def network(stack: TerraformStack, site: Site) -> Network:
     return Network(vpc=vpc, route_tables=tables, subnets=subnets, endpoints=endpoints)
 
 
-def _subnets(stack: TerraformStack, site: Site, vpc: Vpc, tables: dict[str, RouteTable]) -> tuple[Subnet, ...]:
+def _subnets(stack: TerraformStack, site: RegionContext, vpc: Vpc, tables: dict[str, RouteTable]) -> tuple[Subnet, ...]:
     made = []
     zones = DataAwsAvailabilityZones(
         stack,
@@ -132,7 +132,7 @@ def _subnets(stack: TerraformStack, site: Site, vpc: Vpc, tables: dict[str, Rout
 HTTPS = 443
 
 
-def security_groups(stack: TerraformStack, site: Site, vpc: Vpc) -> dict[str, SecurityGroup]:
+def security_groups(stack: TerraformStack, site: RegionContext, vpc: Vpc) -> dict[str, SecurityGroup]:
     """Groups for Lambda and for data services that admit each other and the peer region, and nothing else."""
     DefaultSecurityGroup(stack, "default_group", vpc_id=vpc.id, tags={"Name": site.names.of("closed", site.region)})
     groups = {
@@ -181,7 +181,7 @@ def _both_ways(
         )
 
 
-def flow_logs(stack: TerraformStack, site: Site, vpc: Vpc, key: KmsKey) -> None:
+def flow_logs(stack: TerraformStack, site: RegionContext, vpc: Vpc, key: KmsKey) -> None:
     """Every flow of the VPC, encrypted, kept as long as the audit trail."""
     group = CloudwatchLogGroup(
         stack,
@@ -232,7 +232,7 @@ class _Side:
     route_table_ids: dict[str, str]
 
 
-def peer(stack: TerraformStack, sites: tuple[Site, Site]) -> None:
+def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> None:
     """Connect both VPCs, resolve each other's names to private addresses, and route both ways."""
     requester, accepter = sites
     near, far = _look_up(stack, requester), _look_up(stack, accepter)
@@ -281,7 +281,7 @@ def peer(stack: TerraformStack, sites: tuple[Site, Site]) -> None:
             )
 
 
-def _look_up(stack: TerraformStack, site: Site) -> _Side:
+def _look_up(stack: TerraformStack, site: RegionContext) -> _Side:
     vpc = DataAwsVpc(
         stack,
         f"vpc_{site.role}",

@@ -7,12 +7,12 @@ from cdktn_provider_aws.sns_topic_policy import SnsTopicPolicy
 from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 
 PUBLISHERS = ("cloudwatch", "s3")
 
 
-def operations_topic(stack: TerraformStack, site: Site, key: KmsKey) -> SnsTopic:
+def operations_topic(stack: TerraformStack, site: RegionContext, key: KmsKey) -> SnsTopic:
     """An encrypted topic that CloudWatch and S3 of this account may publish to, with the operations e-mails."""
     topic = SnsTopic(stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
     SnsTopicPolicy(

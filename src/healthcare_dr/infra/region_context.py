@@ -13,7 +13,7 @@ Role = Literal["primary", "secondary"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class RegionContext:
     """A region with its role, its account and the provider that manages it.
 
     `account` is a token that resolves to the twelve digits of the account at plan time: the synthesized bytes hold

@@ -17,7 +17,7 @@ from cdktn_provider_aws.iam_role_policy_attachment import IamRolePolicyAttachmen
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.policy import Condition
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.keys import HEARTBEAT_PARTITION, QUARANTINE_TAG
 
 READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
@@ -30,7 +30,7 @@ ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKey
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
 
 
-def api(site: Site, key_arn: str) -> str:
+def api(site: RegionContext, key_arn: str) -> str:
     """The function behind the HTTP API."""
     records, audit = site.table_arns
     return policy.document(
@@ -53,7 +53,7 @@ def api(site: Site, key_arn: str) -> str:
     )
 
 
-def confirmation(site: Site, key_arn: str) -> str:
+def confirmation(site: RegionContext, key_arn: str) -> str:
     """The function that compares documents with what was announced, copies what is late and quarantines what is not
     what it should be. Copies are written in the peer region, with the role that it takes there."""
     records, audit = site.table_arns
@@ -73,7 +73,7 @@ def confirmation(site: Site, key_arn: str) -> str:
     )
 
 
-def reconciliation(site: Site, key_arn: str) -> str:
+def reconciliation(site: RegionContext, key_arn: str) -> str:
     """The function that reads the streams of both tables: what arrives in records, and what was changed in audit. It
     writes what conflicts into records, and nothing into audit."""
     records, _ = site.table_arns
@@ -85,7 +85,7 @@ def reconciliation(site: Site, key_arn: str) -> str:
     )
 
 
-def sentinel(site: Site, key_arn: str) -> str:
+def sentinel(site: RegionContext, key_arn: str) -> str:
     """The function that writes its region's heartbeat and reads the peer's: no other item is in its reach."""
     records, _ = site.table_arns
     return policy.document(
@@ -94,7 +94,7 @@ def sentinel(site: Site, key_arn: str) -> str:
     )
 
 
-def documents_peer(site: Site, key_arn: str) -> str:
+def documents_peer(site: RegionContext, key_arn: str) -> str:
     """The role that the peer's functions take to read, copy and quarantine documents here."""
     return policy.document(
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
@@ -104,7 +104,7 @@ def documents_peer(site: Site, key_arn: str) -> str:
     )
 
 
-def through(site: Site, *services: str) -> Condition:
+def through(site: RegionContext, *services: str) -> Condition:
     """Only when one of these services of the region asks on the role's behalf, never by a call of its own."""
     return {"StringEquals": {"kms:ViaService": [f"{service}.{site.region}.amazonaws.com" for service in services]}}
 
@@ -133,7 +133,7 @@ class Permissions:
     sentinel: list[ITerraformDependable]
 
 
-def roles(stack: TerraformStack, site: Site) -> Roles:
+def roles(stack: TerraformStack, site: RegionContext) -> Roles:
     """All roles, without the permissions: those name the key, whose policy names these roles."""
     peers = [site.role_arn(name, site.peer_region) for name in ("patient-api", "confirmation")]
     return Roles(
@@ -152,7 +152,7 @@ def roles(stack: TerraformStack, site: Site) -> Roles:
     )
 
 
-def grant(stack: TerraformStack, site: Site, granted: Roles, *, key_arn: str) -> Permissions:
+def grant(stack: TerraformStack, site: RegionContext, granted: Roles, *, key_arn: str) -> Permissions:
     """Attach to each role what it needs and nothing more."""
     _attach(stack, site, "documents-peer", granted.documents_peer, documents_peer(site, key_arn))
     return Permissions(
@@ -175,7 +175,7 @@ def grant(stack: TerraformStack, site: Site, granted: Roles, *, key_arn: str) ->
     )
 
 
-def _function_role(stack: TerraformStack, site: Site, identifier: str, name: str) -> IamRole:
+def _function_role(stack: TerraformStack, site: RegionContext, identifier: str, name: str) -> IamRole:
     return IamRole(
         stack,
         identifier,
@@ -184,7 +184,9 @@ def _function_role(stack: TerraformStack, site: Site, identifier: str, name: str
     )
 
 
-def _attach(stack: TerraformStack, site: Site, name: str, role: IamRole, document: str) -> IamRolePolicyAttachment:
+def _attach(
+    stack: TerraformStack, site: RegionContext, name: str, role: IamRole, document: str
+) -> IamRolePolicyAttachment:
     identifier = name.replace("-", "_")
     managed = IamPolicy(stack, f"{identifier}_policy", name=site.names.of(name, site.region), policy=document)
     return IamRolePolicyAttachment(stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn)

@@ -12,7 +12,7 @@ from cdktn_provider_aws.data_aws_kms_alias import DataAwsKmsAlias
 from cdktn_provider_aws.provider import AwsProvider, AwsProviderDefaultTags
 from constructs import Construct
 
-from healthcare_dr.infra.alarms import Watched, health_check_alarms, regional_alarms
+from healthcare_dr.infra.alarms import MonitoredApi, health_check_alarms, regional_alarms
 from healthcare_dr.infra.api import patient_api
 from healthcare_dr.infra.dashboards import dashboard
 from healthcare_dr.infra.dns import custom_domain, hosted_zone, region_health, weighted_records
@@ -22,7 +22,7 @@ from healthcare_dr.infra.functions import FunctionCode, code_asset, document_con
 from healthcare_dr.infra.keys import data_key, index_key
 from healthcare_dr.infra.network import flow_logs, network, peer, security_groups
 from healthcare_dr.infra.notifications import operations_topic
-from healthcare_dr.infra.region_context import Role, Site
+from healthcare_dr.infra.region_context import RegionContext, Role
 from healthcare_dr.infra.roles import grant, roles
 from healthcare_dr.infra.streams import reconciled, watched
 from healthcare_dr.infra.tables import audit_table, records_table
@@ -85,8 +85,8 @@ class GlobalStack(PlatformStack):
         primary_provider = self._provider("aws", settings.primary_region)
         secondary_provider = self._provider("aws_secondary", settings.secondary_region, alias="secondary")
         account = self._account(primary_provider)
-        owner = Site(settings=settings, role="primary", account=account, provider=primary_provider)
-        other = Site(settings=settings, role="secondary", account=account, provider=secondary_provider)
+        owner = RegionContext(settings=settings, role="primary", account=account, provider=primary_provider)
+        other = RegionContext(settings=settings, role="secondary", account=account, provider=secondary_provider)
         sites = (owner, other)
         keys = {site.role: self._key_arn(site) for site in sites}
         api_ids = {site.role: self._api_id(site) for site in sites}
@@ -128,12 +128,12 @@ class GlobalStack(PlatformStack):
             }
         )
 
-    def _key_arn(self, site: Site) -> str:
+    def _key_arn(self, site: RegionContext) -> str:
         return DataAwsKmsAlias(
             self, f"data_key_{site.role}", name=site.names.key_alias(), provider=site.provider
         ).target_key_arn
 
-    def _api_id(self, site: Site) -> str:
+    def _api_id(self, site: RegionContext) -> str:
         found = DataAwsApigatewayv2Apis(
             self,
             f"patient_http_api_{site.role}",
@@ -150,7 +150,7 @@ class RegionalStack(PlatformStack):
         super().__init__(scope, PRIMARY if role == "primary" else SECONDARY, settings)
         region = settings.regions[0 if role == "primary" else 1]
         provider = self._provider("aws", region)
-        site = Site(settings=settings, role=role, account=self._account(provider), provider=provider)
+        site = RegionContext(settings=settings, role=role, account=self._account(provider), provider=provider)
 
         granted = roles(self, site)
         key = data_key(self, site, granted)
@@ -189,7 +189,7 @@ class RegionalStack(PlatformStack):
         regional_alarms(
             self,
             site,
-            watched=Watched(
+            watched=MonitoredApi(
                 api_id=api.http.id,
                 api=api.function.function_name,
                 confirmation=confirming.function_name,

@@ -13,7 +13,7 @@ from cdktn_provider_aws.lambda_event_source_mapping import (
     LambdaEventSourceMappingFilterCriteriaFilter,
 )
 
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import RECONCILE
 from patient_api.contract.keys import HEARTBEAT_PARTITION
 
@@ -29,14 +29,14 @@ VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
-def reconciled(stack: TerraformStack, sites: tuple[Site, Site], records: DynamodbTable) -> None:
+def reconciled(stack: TerraformStack, sites: tuple[RegionContext, RegionContext], records: DynamodbTable) -> None:
     """Let each region reconcile what its replica of `records` receives, from the first record on, and measure by the
     peer's heartbeats how late that is."""
     for site, stream_arn in _streams(sites, records):
         _read(stack, site, stream_arn, "reconciliation_stream", [VERSIONS, _heartbeat_of(site.peer_region)])
 
 
-def watched(stack: TerraformStack, sites: tuple[Site, Site], audit: DynamodbTable) -> None:
+def watched(stack: TerraformStack, sites: tuple[RegionContext, RegionContext], audit: DynamodbTable) -> None:
     """Let each region tell of items of its replica of `audit` that were replaced or removed."""
     for site, stream_arn in _streams(sites, audit):
         _read(stack, site, stream_arn, "tampering_stream", [CHANGES])
@@ -46,13 +46,15 @@ def _heartbeat_of(region: str) -> object:
     return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEAT_PARTITION]}, "sk": {"S": [region]}}}}
 
 
-def _streams(sites: tuple[Site, Site], table: DynamodbTable) -> Sequence[tuple[Site, str]]:
+def _streams(sites: tuple[RegionContext, RegionContext], table: DynamodbTable) -> Sequence[tuple[RegionContext, str]]:
     """The table's own stream is its owner's; a replica's is known to its block only."""
     owner, other = sites
     return (owner, table.stream_arn), (other, f"${{one({table.fqn}.replica[*].stream_arn)}}")
 
 
-def _read(stack: TerraformStack, site: Site, stream_arn: str, identifier: str, patterns: Sequence[object]) -> None:
+def _read(
+    stack: TerraformStack, site: RegionContext, stream_arn: str, identifier: str, patterns: Sequence[object]
+) -> None:
     """`patterns` say what is read: a record that matches one of them."""
     LambdaEventSourceMapping(
         stack,

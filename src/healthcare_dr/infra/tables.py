@@ -12,7 +12,7 @@ from cdktn_provider_aws.dynamodb_table import (
     DynamodbTableServerSideEncryption,
 )
 
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 
 
@@ -24,7 +24,7 @@ class _Index:
     projection: str
 
 
-def records_table(stack: TerraformStack, owner: Site, *, key_arn: str, replica_key_arn: str) -> DynamodbTable:
+def records_table(stack: TerraformStack, owner: RegionContext, *, key_arn: str, replica_key_arn: str) -> DynamodbTable:
     """Append-only versions of patient records, and a head item per record.
 
     `pk` is tenant, type and id; `sk` is `head` or a version's hybrid logical clock. The index finds a tenant's records
@@ -42,7 +42,7 @@ def records_table(stack: TerraformStack, owner: Site, *, key_arn: str, replica_k
     )
 
 
-def audit_table(stack: TerraformStack, owner: Site, *, key_arn: str, replica_key_arn: str) -> DynamodbTable:
+def audit_table(stack: TerraformStack, owner: RegionContext, *, key_arn: str, replica_key_arn: str) -> DynamodbTable:
     """The audit trail: one item for each access to patient data, granted or refused.
 
     `pk` is tenant, hour and a shard (trap 9), `sk` the time and the event's id. The index finds the accesses to one
@@ -63,7 +63,7 @@ def audit_table(stack: TerraformStack, owner: Site, *, key_arn: str, replica_key
 def _global_table(
     stack: TerraformStack,
     identifier: str,
-    owner: Site,
+    owner: RegionContext,
     *,
     name: str,
     data_class: str,

@@ -10,12 +10,12 @@ from cdktn_provider_aws.kms_key import KmsKey
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.buckets import secure_bucket
-from healthcare_dr.infra.region_context import Site
+from healthcare_dr.infra.region_context import RegionContext
 
 CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
 
 
-def data_event_trail(stack: TerraformStack, site: Site, key: KmsKey) -> None:
+def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) -> None:
     """A trail of this region's data events, into a bucket of its own in the same region."""
     name = site.names.of("data-events")
     trail_arn = site.regional_arn("cloudtrail", f"trail/{name}")

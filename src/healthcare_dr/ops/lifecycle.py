@@ -11,7 +11,7 @@ from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops.demo import Demo, demonstrate
 from healthcare_dr.ops.deploy import Changes, Deployment
-from healthcare_dr.ops.lock import ClaimedError, claimed
+from healthcare_dr.ops.lock import LockedError, claimed
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
 from healthcare_dr.ops.terraform.state import read_state
 from healthcare_dr.ops.terraform.workspace import Workspace, state_file
@@ -19,7 +19,7 @@ from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT
 
 
 @dataclass(frozen=True)
-class Up:
+class UpResult:
     """What `up` did."""
 
     changes: Changes
@@ -39,7 +39,7 @@ class Lifecycle:
     """Made when it is needed: it finds or fetches Terraform and asks the embedded AWS for its addresses."""
     progress: Progress
 
-    def up(self) -> Up:
+    def up(self) -> UpResult:
         """Start, deploy, and prove it with a record that crosses the regions.
 
         Raises:
@@ -61,7 +61,7 @@ class Lifecycle:
                 subject=DEMO_SUBJECT, tenant=DEMO_TENANT, scopes=DEMO_SCOPES, audience=self.audience
             )
             demo = demonstrate(write_to=first, read_from=second, token=token, ca_bundle=self.target.ca_bundle())
-            return Up(changes=changes, demo=demo)
+            return UpResult(changes=changes, demo=demo)
 
     def down(self, *, keep: bool) -> Changes:
         """Destroy what is deployed, and stop unless other environments are deployed there too.
@@ -82,7 +82,7 @@ class Lifecycle:
                     self.emulator.stop()
                     if not (keep or others):
                         self.emulator.erase()
-            except ClaimedError as error:
+            except LockedError as error:
                 if keep:
                     raise
                 self.progress.say(f"The embedded AWS runs on: {error}")

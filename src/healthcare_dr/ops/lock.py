@@ -15,7 +15,7 @@ from typing import TextIO
 from healthcare_dr.errors import DeploymentError
 
 
-class ClaimedError(DeploymentError):
+class LockedError(DeploymentError):
     """Another command holds a claim."""
 
 
@@ -42,9 +42,7 @@ def _claimed(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise ClaimedError(
-                f"another hdr command (process {holder}) works in {folder}: wait for it to end"
-            ) from None
+            raise LockedError(f"another hdr command (process {holder}) works in {folder}: wait for it to end") from None
         _sign(file)
         yield
 

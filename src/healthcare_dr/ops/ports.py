@@ -50,7 +50,7 @@ DoorMode = Literal["open", "refused", "blackhole", "errors", "slow"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoorFault:
+class EdgeFault:
     """How a region's front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer
     an error (`errors`), or every answer late by `delay_seconds` (`slow`)."""
 
@@ -116,7 +116,7 @@ class BreakableAws(EmbeddedAws, Protocol):
     def checks(self) -> Mapping[str, CheckStatus]:
         """What Route 53 thinks of each health check, by its id; asked of the data plane, no control plane involved."""
 
-    def play(self, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
+    def play(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door fail in one way, or serve again: to clients of `hosts`, or to all."""
 
     def time_scale(self) -> float:

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from patient_api.contract.routes import ROUTES
 from patient_api.errors import IssuerUnavailable, NotFound
-from patient_api.ttl_cache import Kept
+from patient_api.ttl_cache import TTLCache
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 CONNECT_SECONDS: Final = 2.0
@@ -61,7 +61,7 @@ class SmartConfiguration:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._issuer = issuer
-        self._published = Kept(evaluate=lambda: published(issuer), seconds=KEPT_SECONDS, monotonic=monotonic)
+        self._published = TTLCache(evaluate=lambda: published(issuer), seconds=KEPT_SECONDS, monotonic=monotonic)
 
     def document(self) -> Document:
         """Return the document. Raises NotFound without an issuer, IssuerUnavailable while that does not answer."""

@@ -7,7 +7,7 @@ from patient_api.contract.functions import Environment
 from patient_api.documents.bucket import Bucket
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import Multipart
-from patient_api.documents.offers import Offers
+from patient_api.documents.offers import UploadOffers
 from patient_api.documents.pending import Pending
 from patient_api.documents.uploads import Uploads
 
@@ -27,11 +27,11 @@ class Documents:
         """From here, or else from there."""
         return Downloads(buckets=(self.here, self.there))
 
-    def offers(self) -> Offers:
+    def offers(self) -> UploadOffers:
         """To upload here; what was offered there can be completed from here as well."""
         environment = self._environment
         here, there = environment.documents_bucket, environment.peer_documents_bucket
-        return Offers(
+        return UploadOffers(
             region=environment.region,
             uploads=Uploads(client=self._clients.documents, bucket=here, key_arn=environment.key_arn, now=utc_now),
             multipart={

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from patient_api.aws import S3
 from patient_api.aws_errors import translated
-from patient_api.fhir.profile.document import Announced
+from patient_api.fhir.profile.document import DeclaredContent
 
 DOWNLOAD_SECONDS: Final = 300
 CHUNK: Final = 4 * 1024 * 1024
@@ -21,7 +21,7 @@ _WHOLE_LENGTH: Final = 44  # of a SHA-256 in base64; that of a hash over hashes 
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredObject:
     """An object in a bucket. `sha256` is that of all its bytes in base64, None where S3 does not know it.
 
     `version` is None in a bucket without versions. S3 gives a replica the time and the version id of its source
@@ -47,7 +47,7 @@ class Bucket:
         self._name = name
         self._client = client
 
-    def head(self, key: str, version: str | None = None) -> Held | None:
+    def head(self, key: str, version: str | None = None) -> StoredObject | None:
         """The object as it is, or that version of it; None when it is not there."""
         pinned = {} if version is None else {"VersionId": version}
         with translated("HeadObject"):
@@ -59,13 +59,13 @@ class Bucket:
                 raise
         return _held(answer)
 
-    def matches(self, key: str, held: Held, announced: Announced) -> bool:
+    def matches(self, key: str, held: StoredObject, announced: DeclaredContent) -> bool:
         """Whether the object is what was announced. Reads it where S3 has no hash of the whole."""
         if held.size != announced.size:
             return False
         return (held.sha256 or self._sha256(key, held)) == announced.sha256
 
-    def pieces(self, key: str, held: Held, size: int) -> Iterator[bytes]:
+    def pieces(self, key: str, held: StoredObject, size: int) -> Iterator[bytes]:
         """The object in pieces of `size` bytes, the last of which may be shorter."""
         with translated("GetObject"):
             body = self._client().get_object(Bucket=self._name, Key=key, **held.pinned)["Body"]
@@ -75,7 +75,7 @@ class Bucket:
             finally:
                 body.close()
 
-    def quarantine(self, key: str, held: Held) -> None:
+    def quarantine(self, key: str, held: StoredObject) -> None:
         """Mark the object so that nobody can download it any more."""
         tags = {"TagSet": [{"Key": "quarantine", "Value": "true"}]}
         with translated("PutObjectTagging"):
@@ -89,16 +89,16 @@ class Bucket:
                 "get_object", Params={"Bucket": self._name, "Key": key, **pinned}, ExpiresIn=DOWNLOAD_SECONDS
             )
 
-    def _sha256(self, key: str, held: Held) -> str:
+    def _sha256(self, key: str, held: StoredObject) -> str:
         digest = hashlib.sha256()
         for piece in self.pieces(key, held, CHUNK):
             digest.update(piece)
         return base64.b64encode(digest.digest()).decode()
 
 
-def _held(answer: dict[str, Any]) -> Held:
+def _held(answer: dict[str, Any]) -> StoredObject:
     checksum = answer.get("ChecksumSHA256")
-    return Held(
+    return StoredObject(
         answer.get("VersionId"),
         int(answer["ContentLength"]),
         checksum if checksum and len(checksum) == _WHOLE_LENGTH else None,

@@ -13,19 +13,19 @@ from typing import Final, Protocol
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import pending_shelf
-from patient_api.documents.bucket import Bucket, Held
+from patient_api.documents.bucket import Bucket, StoredObject
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
 from patient_api.documents.pending import Pending, closed, uploaded_at
 from patient_api.documents.reference import FINAL, IN_ERROR, PRELIMINARY, Document, Resource, extended, stored
 from patient_api.errors import Contention, HeadMismatch, StorageFault
-from patient_api.logging import Journal
+from patient_api.logging import StructuredLog
 from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 
 LATEST_UPLOAD: Final = timedelta(hours=24)
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """As `records.store.DynamoRecords`."""
 
     def replace(
@@ -47,7 +47,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ConfirmationResult:
     """`uploaded` is when the bytes came, where they are here and the document still waits."""
 
     result: Result
@@ -60,13 +60,13 @@ class Confirmation:
     def __init__(
         self,
         *,
-        records: Records,
+        records: RecordStore,
         pending: Pending,
         here: Bucket,
         peer: Peer,
         clock: Clock,
         events: Events,
-        journal: Journal,
+        journal: StructuredLog,
     ) -> None:
         self._records = records
         self._pending = pending
@@ -76,28 +76,28 @@ class Confirmation:
         self._events = events
         self._journal = journal
 
-    def confirm(self, key: RecordKey, *, request_id: str, wait: bool) -> Verdict:
+    def confirm(self, key: RecordKey, *, request_id: str, wait: bool) -> ConfirmationResult:
         """Do what can be done for a document; with `wait`, give S3 the time to replicate it.
 
         Raises StorageFault and ClockAhead; what is out of reach in the other region leaves the document waiting.
         """
         marker = self._pending.marker(key)
         if marker is None or marker.shelf != self._pending.shelf:
-            return Verdict(Result.NOT_OURS)
+            return ConfirmationResult(Result.NOT_OURS)
         current = self._records.newest(key)
         if current is None:
-            return Verdict(Result.NOT_OURS)
+            return ConfirmationResult(Result.NOT_OURS)
         document = Document.of(current)
         if document.status != PRELIMINARY:
             self._pending.put(closed(key, at=current.stamp))
-            return Verdict(Result.SETTLED)
+            return ConfirmationResult(Result.SETTLED)
         try:
             return self._settle(document, marker, request_id, wait=wait)
         except (HeadMismatch, Contention):
             # Somebody else is at it; whether they got through shows when it is looked at again.
-            return Verdict(Result.WAITING)
+            return ConfirmationResult(Result.WAITING)
 
-    def _settle(self, document: Document, marker: Marker, request_id: str, *, wait: bool) -> Verdict:
+    def _settle(self, document: Document, marker: Marker, request_id: str, *, wait: bool) -> ConfirmationResult:
         held = self._here.head(document.name)
         if held is None:
             return self._without(document, marker, request_id)
@@ -110,31 +110,31 @@ class Confirmation:
             self._out_of_reach(document, fault)
             arrived = None
         if arrived is None:
-            return Verdict(Result.WAITING, uploaded)
+            return ConfirmationResult(Result.WAITING, uploaded)
         versions = {self._here.region: held.version, self._peer.region: arrived.version}
         known = {region: version for region, version in versions.items() if version is not None}
         resource = extended(document.resource | {"docStatus": FINAL}, *([stored(known)] if known else []))
         self._replaced(document, resource, request_id)
         self._journal.count({"DocumentsConfirmed": 1, **({"DocumentsCopied": 1} if arrived.copied else {})})
-        return Verdict(Result.FINAL)
+        return ConfirmationResult(Result.FINAL)
 
-    def _without(self, document: Document, marker: Marker, request_id: str) -> Verdict:
+    def _without(self, document: Document, marker: Marker, request_id: str) -> ConfirmationResult:
         try:
             elsewhere = self._peer.holds(document)
         except StorageFault as fault:
             self._out_of_reach(document, fault)
-            return Verdict(Result.WAITING)
+            return ConfirmationResult(Result.WAITING)
         if elsewhere:
             # Announced here again, but uploaded to the address from before: from there it can be copied.
             self._pending.put(replace(marker, shelf=pending_shelf(self._peer.region)))
-            return Verdict(Result.WAITING)
+            return ConfirmationResult(Result.WAITING)
         if self._events.now() - marker.at.time < LATEST_UPLOAD:
-            return Verdict(Result.WAITING)
+            return ConfirmationResult(Result.WAITING)
         self._replaced(document, _in_error(document), request_id)
         self._journal.info("document never came", document=document.version.key.id)
-        return Verdict(Result.ABANDONED)
+        return ConfirmationResult(Result.ABANDONED)
 
-    def _quarantined(self, document: Document, held: Held, request_id: str) -> Verdict:
+    def _quarantined(self, document: Document, held: StoredObject, request_id: str) -> ConfirmationResult:
         self._here.quarantine(document.name, held)
         try:
             self._peer.quarantine(document)
@@ -144,7 +144,7 @@ class Confirmation:
         self._replaced(document, _in_error(document), request_id)
         self._journal.count({"DocumentsQuarantined": 1})
         self._journal.error("document quarantined", document=document.version.key.id)
-        return Verdict(Result.QUARANTINED)
+        return ConfirmationResult(Result.QUARANTINED)
 
     def _replaced(self, document: Document, resource: Resource, request_id: str) -> None:
         """Write the version that follows, and close the marker with it. Raises HeadMismatch, Contention."""

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from patient_api.aws import S3
 from patient_api.aws_errors import translated
-from patient_api.documents.bucket import Bucket, Held
+from patient_api.documents.bucket import Bucket, StoredObject
 from patient_api.documents.multipart import PART_SIZE, THERE_ALREADY, UploadEnded
 from patient_api.documents.reference import Document
 from patient_api.errors import StorageFault
@@ -28,7 +28,7 @@ class Copies:
         self._client = client
         self._bucket = bucket
 
-    def copy(self, document: Document, source: Bucket, held: Held, *, replacing: bool) -> str | None:
+    def copy(self, document: Document, source: Bucket, held: StoredObject, *, replacing: bool) -> str | None:
         """Copy the object `held` from `source`; the version id of the copy, if the bucket has versions.
 
         Raises UploadEnded when there is an object already, unless it is one to be replaced.

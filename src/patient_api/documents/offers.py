@@ -10,11 +10,11 @@ from patient_api.documents.pending import Pending, completed, opened, upload_of
 from patient_api.documents.reference import Document, Resource, object_key
 from patient_api.documents.uploads import Uploads
 from patient_api.errors import ApiError, Conflict, NotYetHere, Unprocessable
-from patient_api.fhir.profile.document import Announced
+from patient_api.fhir.profile.document import DeclaredContent
 from patient_api.store.model import Marker, RecordKey
 
 
-class Offers:
+class UploadOffers:
     """The offers of `region`, to upload into its bucket; `multipart` is by region, since an upload that one region
     has offered can be completed in the other. Every method raises StorageFault.
     """
@@ -34,7 +34,7 @@ class Offers:
         self._pending = pending
         self._now = now
 
-    def begin(self, key: RecordKey, announced: Announced) -> str | None:
+    def begin(self, key: RecordKey, announced: DeclaredContent) -> str | None:
         """The id of an upload in parts; None for a document that needs none."""
         return self._uploads.start(object_key(key), announced) if announced.size > PART_SIZE else None
 
@@ -42,7 +42,7 @@ class Offers:
         """What has this region wait for the bytes."""
         return opened(key, at=at, region=self._region, upload=upload)
 
-    def made(self, key: RecordKey, announced: Announced, upload: str | None) -> Resource:
+    def made(self, key: RecordKey, announced: DeclaredContent, upload: str | None) -> Resource:
         """The extension of the attachment that holds the offer."""
         name = object_key(key)
         return self._uploads.whole(name, announced) if upload is None else self._uploads.parts(name, announced, upload)

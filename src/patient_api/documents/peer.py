@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from patient_api.documents.bucket import Bucket, Held
+from patient_api.documents.bucket import Bucket, StoredObject
 from patient_api.documents.copies import Copies
 from patient_api.documents.multipart import UploadEnded
 from patient_api.documents.reference import Document
@@ -21,7 +21,7 @@ COPIED_PER_SECOND: Final = 20_000_000  # bytes, at the least
 
 
 @dataclass(frozen=True)
-class Arrived:
+class ReplicaState:
     """The object in the other region; `copied` when it had to be."""
 
     version: str | None
@@ -51,8 +51,8 @@ class Peer:
             self._bucket.quarantine(document.name, held)
 
     def received(
-        self, document: Document, source: Bucket, held: Held, *, uploaded: datetime, wait: bool
-    ) -> Arrived | None:
+        self, document: Document, source: Bucket, held: StoredObject, *, uploaded: datetime, wait: bool
+    ) -> ReplicaState | None:
         """The document as the other region has it, copied if it is late; None when it is not late yet.
 
         `held` is the object in `source`, known to be what was announced, and there since `uploaded`. Without `wait`, a
@@ -66,7 +66,7 @@ class Peer:
         while True:
             found = self._bucket.head(document.name)
             if found is not None and self._bucket.matches(document.name, found, document.announced):
-                return Arrived(found.version)
+                return ReplicaState(found.version)
             left = (deadline - self._now()).total_seconds()
             if left <= 0:
                 return self._copied(document, source, held, replacing=found is not None)
@@ -75,12 +75,14 @@ class Peer:
             self._sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _copied(self, document: Document, source: Bucket, held: Held, *, replacing: bool) -> Arrived | None:
+    def _copied(
+        self, document: Document, source: Bucket, held: StoredObject, *, replacing: bool
+    ) -> ReplicaState | None:
         try:
-            return Arrived(self._copies.copy(document, source, held, replacing=replacing), copied=True)
+            return ReplicaState(self._copies.copy(document, source, held, replacing=replacing), copied=True)
         except UploadEnded:
             # Replication, or another copy, was faster.
             found = self._bucket.head(document.name)
         if found is not None and self._bucket.matches(document.name, found, document.announced):
-            return Arrived(found.version)
+            return ReplicaState(found.version)
         return None

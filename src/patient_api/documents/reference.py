@@ -9,7 +9,7 @@ from typing import Final
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue, parse
-from patient_api.fhir.profile.document import Announced, announced
+from patient_api.fhir.profile.document import DeclaredContent, announced
 from patient_api.store.model import RecordKey, Version, is_id
 
 # Extensions of the attachment that are the server's own: where to send the bytes, and which they were.
@@ -46,7 +46,7 @@ class Document:
 
     version: Version
     resource: Resource
-    announced: Announced
+    announced: DeclaredContent
 
     @classmethod
     def of(cls, version: Version) -> "Document":
@@ -82,7 +82,7 @@ class Document:
         return found
 
 
-def announced_in(resource: Resource) -> Announced:
+def announced_in(resource: Resource) -> DeclaredContent:
     """What a valid DocumentReference announces."""
     found = announced(resource)
     # Equal bytes can be written in more than one way in base64; S3 and hashlib write them in this one.

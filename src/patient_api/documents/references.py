@@ -14,7 +14,7 @@ from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import UploadEnded
-from patient_api.documents.offers import Offers
+from patient_api.documents.offers import UploadOffers
 from patient_api.documents.reference import (
     IN_ERROR,
     PRELIMINARY,
@@ -40,17 +40,17 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.fhir.codec import dump
-from patient_api.http.idempotency import Repeat, repeat_of
+from patient_api.http.idempotency import IdempotentRequest, repeat_of
 from patient_api.http.payload import no_parameters_in, resource_in
 from patient_api.http.preconditions import STALE, Preconditions
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, Tools, known_to
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, ServiceContext, known_to
 from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 
 _SUBJECT: Final = "DocumentReference.subject"
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """As `records.store.DynamoRecords`."""
 
     def insert(
@@ -66,9 +66,9 @@ class DocumentReferences:
     def __init__(
         self,
         *,
-        records: Records,
-        tools: Tools,
-        offers: Offers,
+        records: RecordStore,
+        tools: ServiceContext,
+        offers: UploadOffers,
         downloads: Downloads,
         blind: Callable[..., str],
         new_id: Callable[[], str],
@@ -140,7 +140,7 @@ class DocumentReferences:
                 ended = Conflict("The upload has ended: create the document again.")
                 self._gate.refuse(self._gate.amendment(event), ended)
 
-    def _once(self, repeat: Repeat, event: AuditEvent, resource: Resource, patient: RecordKey) -> Created:
+    def _once(self, repeat: IdempotentRequest, event: AuditEvent, resource: Resource, patient: RecordKey) -> Created:
         key = RecordKey(event.tenant, DOCUMENT, repeat.id)
         first = self._records.first(key)
         if first is None:
@@ -159,7 +159,9 @@ class DocumentReferences:
             return Created(document.version)
         return Created(_shown(document, extended(document.resource, self._offers.renewed(document))))
 
-    def _new(self, event: AuditEvent, resource: Resource, patient: RecordKey, repeat: Repeat | None = None) -> Created:
+    def _new(
+        self, event: AuditEvent, resource: Resource, patient: RecordKey, repeat: IdempotentRequest | None = None
+    ) -> Created:
         self._check(patient, event)
         key = RecordKey(event.tenant, DOCUMENT, repeat.id if repeat else self._new_id())
         announced = announced_in(resource)

@@ -19,7 +19,7 @@ from patient_api.contract.keys import instant
 from patient_api.documents.multipart import Part, parts_of
 from patient_api.documents.reference import UPLOAD, Resource
 from patient_api.fhir.codec import JsonValue, Number
-from patient_api.fhir.profile.document import Announced
+from patient_api.fhir.profile.document import DeclaredContent
 
 UPLOAD_SECONDS: Final = 900
 
@@ -33,7 +33,7 @@ class Uploads:
         self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_arn}
         self._now = now
 
-    def whole(self, name: str, announced: Announced) -> Resource:
+    def whole(self, name: str, announced: DeclaredContent) -> Resource:
         """The extension with the address for a document of one request, and the headers to send with it."""
         arguments = {
             "ContentType": announced.content_type,
@@ -54,7 +54,7 @@ class Uploads:
         sent: list[JsonValue] = [{"url": "header", "valueString": f"{key}: {text}"} for key, text in headers.items()]
         return {"url": UPLOAD, "extension": [_PUT, address, *sent, expires]}
 
-    def start(self, name: str, announced: Announced) -> str:
+    def start(self, name: str, announced: DeclaredContent) -> str:
         """Begin an upload in parts; its id."""
         with translated("CreateMultipartUpload"):
             answer = self._client().create_multipart_upload(
@@ -62,7 +62,7 @@ class Uploads:
             )
         return str(answer["UploadId"])
 
-    def parts(self, name: str, announced: Announced, upload: str) -> Resource:
+    def parts(self, name: str, announced: DeclaredContent, upload: str) -> Resource:
         """The extension with the address of each part."""
         expires = self._expiry()
         listed = [self._part(name, part, upload) for part in parts_of(announced.size)]

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
-from patient_api.documents.confirmation import Confirmation, Result, Verdict
+from patient_api.documents.confirmation import Confirmation, ConfirmationResult, Result
 from patient_api.documents.pending import Pending
 from patient_api.documents.reference import record_of
 from patient_api.errors import StorageFault
-from patient_api.logging import Journal
+from patient_api.logging import StructuredLog
 from patient_api.store.model import RecordKey
 
 # A sweep ends before the next one begins, except for a document that is just being read or copied.
@@ -22,7 +22,7 @@ class Unfinished(Exception):  # noqa: N818 - says what has happened
     """Not all documents of an event could be looked after: it is to be sent again. The log says why."""
 
 
-class Work:
+class ConfirmationWorker:
     """`pool` has the threads that documents are confirmed in; `shuffle` puts a list in another order, in place."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Work:
         *,
         confirmation: Confirmation,
         pending: Pending,
-        journal: Journal,
+        journal: StructuredLog,
         pool: ThreadPoolExecutor,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
@@ -63,9 +63,9 @@ class Work:
         # Those that nobody ever uploads wait longest: in their order they would keep the others from being reached.
         self._shuffle(keys)
 
-        def confirm(key: RecordKey) -> Verdict:
+        def confirm(key: RecordKey) -> ConfirmationResult:
             if self._monotonic() >= ends:
-                return Verdict(Result.WAITING)
+                return ConfirmationResult(Result.WAITING)
             return self._confirmation.confirm(key, request_id=request_id, wait=False)
 
         running = [(key, self._pool.submit(confirm, key)) for key in keys]
@@ -76,7 +76,7 @@ class Work:
         self._journal.count({"DocumentsPending": len(waiting)})
         self._journal.count({"PendingSeconds": age}, unit="Seconds")
 
-    def _verdict(self, key: RecordKey, future: "Future[Verdict]") -> Verdict | None:
+    def _verdict(self, key: RecordKey, future: "Future[ConfirmationResult]") -> ConfirmationResult | None:
         """What became of a document; None, and a line in the log, when that failed."""
         error = future.exception()
         if error is None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patient_api.http.dispatcher import Api
+    from patient_api.http.dispatcher import Dispatcher
 
 
-def _start() -> "Api":
+def _start() -> "Dispatcher":
     # What imports and wiring make stays for good: looking for garbage among it costs a tenth of the cold start.
     gc.disable()
     try:

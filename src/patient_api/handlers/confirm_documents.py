@@ -17,10 +17,10 @@ from patient_api.documents.confirmation import Confirmation
 from patient_api.documents.copies import Copies
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
-from patient_api.documents.work import Work
-from patient_api.logging import Journal
+from patient_api.documents.work import ConfirmationWorker
+from patient_api.logging import StructuredLog
 from patient_api.store.transactions import Transactions
-from patient_api.store.versions import DynamoRecords
+from patient_api.store.versions import VersionStore
 
 # At once: each may hold a piece of 64 MiB.
 DOCUMENTS: Final = 4
@@ -34,16 +34,16 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-def wire(variables: Mapping[str, str]) -> Work:
+def wire(variables: Mapping[str, str]) -> ConfirmationWorker:
     """The work as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
     environment = Environment.of(variables, CONFIRM_DOCUMENTS)
     region = environment.region
     clients = Clients(region=region, objects=PATIENT)
     client = clients.dynamodb()
     documents = Documents(environment=environment, clients=clients)
-    journal = Journal(service=CONFIRM_DOCUMENTS.name, region=region, level=environment.log_level)
+    journal = StructuredLog(service=CONFIRM_DOCUMENTS.name, region=region, level=environment.log_level)
     confirmation = Confirmation(
-        records=DynamoRecords(
+        records=VersionStore(
             client=client,
             table=environment.records_table,
             region=region,
@@ -63,7 +63,7 @@ def wire(variables: Mapping[str, str]) -> Work:
         events=Events(region=region, now=utc_now, new_id=lambda: str(uuid4())),
         journal=journal,
     )
-    return Work(
+    return ConfirmationWorker(
         confirmation=confirmation,
         pending=documents.pending(),
         journal=journal,

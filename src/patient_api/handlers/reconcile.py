@@ -21,8 +21,8 @@ from patient_api.aws import Clients
 from patient_api.contract.functions import RECONCILE, SENTINEL, Environment
 from patient_api.contract.keys import VERSION_PREFIX
 from patient_api.errors import StorageFault
-from patient_api.logging import Journal
-from patient_api.region.heartbeat import Arrivals
+from patient_api.logging import StructuredLog
+from patient_api.region.heartbeat import ReplicationLag
 from patient_api.store.model import Item, RecordKey, version_in
 from patient_api.store.reconciliation import Change, Link, Reconciler
 
@@ -46,7 +46,12 @@ class Reconciliation:
     `heartbeats` looks for those of the peer."""
 
     def __init__(
-        self, *, reconcile: Callable[[Change], None], audit_table: str, heartbeats: Arrivals, journal: Journal
+        self,
+        *,
+        reconcile: Callable[[Change], None],
+        audit_table: str,
+        heartbeats: ReplicationLag,
+        journal: StructuredLog,
     ) -> None:
         self._reconcile = reconcile
         self._heartbeats = heartbeats
@@ -89,11 +94,11 @@ class Reconciliation:
         return True
 
 
-def build(*, environment: Environment, clients: Clients, journal: Journal) -> Reconciliation:
+def build(*, environment: Environment, clients: Clients, journal: StructuredLog) -> Reconciliation:
     """The reconciliation of one region on these clients."""
-    heartbeats = Arrivals(
+    heartbeats = ReplicationLag(
         peer_region=environment.peer_region,
-        journal=Journal(service=SENTINEL.name, region=environment.region, level=environment.log_level),
+        journal=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 
@@ -121,7 +126,7 @@ def wire(variables: Mapping[str, str]) -> Reconciliation:
     return build(
         environment=environment,
         clients=Clients(region=environment.region),
-        journal=Journal(service=RECONCILE.name, region=environment.region, level=environment.log_level),
+        journal=StructuredLog(service=RECONCILE.name, region=environment.region, level=environment.log_level),
     )
 
 

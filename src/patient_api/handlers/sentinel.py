@@ -12,7 +12,7 @@ from functools import cache
 from patient_api.aws import Clients
 from patient_api.contract.functions import SENTINEL, Environment
 from patient_api.errors import StorageFault
-from patient_api.logging import Journal
+from patient_api.logging import StructuredLog
 from patient_api.region.endpoint import failure, host_of
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
 
@@ -31,7 +31,7 @@ class Sentinel:
         endpoint: str,
         heartbeats: Heartbeats,
         failure: Callable[[str], str | None],
-        journal: Journal,
+        journal: StructuredLog,
         now_ms: Callable[[], int],
     ) -> None:
         self._region = region
@@ -96,7 +96,7 @@ def wire(variables: Mapping[str, str]) -> Sentinel:
         endpoint=str(environment.endpoint),
         heartbeats=Heartbeats(client=Clients(region=environment.region).dynamodb(), table=environment.records_table),
         failure=failure,
-        journal=Journal(service=SENTINEL.name, region=environment.region, level=environment.log_level),
+        journal=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 

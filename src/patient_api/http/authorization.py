@@ -21,7 +21,7 @@ from patient_api.store.model import is_id
 _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Action.DELETE: "d", Action.EXECUTE: "s"}
 
 
-class Gate:
+class Authorization:
     """Where every access passes. `now` gives the time in UTC, `new_id` a unique id."""
 
     def __init__(self, *, trail: Trail, region: str, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:

@@ -10,25 +10,25 @@ from patient_api.http.caller import TENANT_CLAIM
 from patient_api.http.criteria import check_parameters
 from patient_api.http.negotiation import FHIR, media_type
 from patient_api.http.request import Request
-from patient_api.http.response import Answer
-from patient_api.logging import Journal
+from patient_api.http.response import Response
+from patient_api.logging import StructuredLog
 
 UNMATCHED: Final = "unmatched"
 RETRY_SECONDS: Final = "2"
 
 _ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_BODY)}
 
-Responder = Callable[..., Answer]
+Responder = Callable[..., Response]
 
 
-class Api:
+class Dispatcher:
     """The function's whole surface: `responders` answers each operation of the table of routes.
 
     `tenant_claim` is the claim of a token that names the caller's tenant.
     """
 
     def __init__(
-        self, *, responders: Mapping[str, Responder], journal: Journal, tenant_claim: str = TENANT_CLAIM
+        self, *, responders: Mapping[str, Responder], journal: StructuredLog, tenant_claim: str = TENANT_CLAIM
     ) -> None:
         self._responders = responders
         self._journal = journal
@@ -41,7 +41,7 @@ class Api:
         route, written = UNMATCHED, FHIR
         try:
             if request.method == "OPTIONS" and allowed(request.path):
-                answer = Answer(204, "", headers=_methods(request))
+                answer = Response(204, "", headers=_methods(request))
             else:
                 match = _found(request)
                 route = match.route.path
@@ -54,10 +54,10 @@ class Api:
                         check_parameters(request, takes=match.route.parameters)
                 answer = self._answer(request, match)
         except ApiError as error:
-            answer = Answer.refusal(error).with_headers(_allowances(request, error))
+            answer = Response.refusal(error).with_headers(_allowances(request, error))
         except Exception as error:  # noqa: BLE001 - the last resort: a defect must not show its message to anybody
             self._journal.unexpected(error, request_id=request.request_id)
-            answer = Answer.outcome(500, "exception", "The server failed.")
+            answer = Response.outcome(500, "exception", "The server failed.")
         self._journal.info(
             "call",
             method=request.method,
@@ -70,7 +70,7 @@ class Api:
         )
         return answer.event(fhir=written, headers_only=request.method == "HEAD")
 
-    def _answer(self, request: Request, match: Match) -> Answer:
+    def _answer(self, request: Request, match: Match) -> Response:
         try:
             return self._responders[match.route.operation](request, **match.parameters)
         except StorageFault as fault:
@@ -117,5 +117,5 @@ def _methods(request: Request, *, without: str | None = None) -> Mapping[str, st
     return headers | _ACCEPT_PATCH if "PATCH" in methods else headers
 
 
-def _unavailable(issue: str, diagnostics: str) -> Answer:
-    return Answer.outcome(503, issue, diagnostics, headers={"Retry-After": RETRY_SECONDS})
+def _unavailable(issue: str, diagnostics: str) -> Response:
+    return Response.outcome(503, issue, diagnostics, headers={"Retry-After": RETRY_SECONDS})

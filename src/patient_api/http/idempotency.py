@@ -15,14 +15,14 @@ LONGEST_KEY: Final = 255
 
 
 @dataclass(frozen=True)
-class Repeat:
+class IdempotentRequest:
     """`id` is that of the record that the first of the requests makes, `fingerprint` tells them from all others."""
 
     id: str
     fingerprint: str
 
 
-def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> Repeat | None:
+def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> IdempotentRequest | None:
     """What a request to create a resource of this type says of being repeated. Raises Malformed, StorageFault."""
     key = request.headers.get("idempotency-key")
     if key is None:
@@ -33,7 +33,7 @@ def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> Repe
     # Each tenant and subject has keys of its own, and a key stands for another record of every type.
     name = blind("id", "Idempotency-Key", kind, caller.tenant, caller.subject, key)
     fingerprint = hashlib.sha256(_content(request)).hexdigest()
-    return Repeat(str(UUID(hex=name, version=4)), fingerprint)
+    return IdempotentRequest(str(UUID(hex=name, version=4)), fingerprint)
 
 
 def _content(request: Request) -> bytes:

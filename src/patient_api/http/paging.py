@@ -24,19 +24,19 @@ _PAST: Final = {Method.POST: "201", Method.DELETE: "204"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class BundleEntry:
     """`resource` is JSON; `rest` are the entry's other elements."""
 
     resource: str | None
     rest: Mapping[str, JsonValue]
 
     @classmethod
-    def match(cls, resource: str, *, url: str) -> "Entry":
+    def match(cls, resource: str, *, url: str) -> "BundleEntry":
         """What a search found; `url` is absolute."""
         return cls(resource, {"fullUrl": url, "search": {"mode": "match"}})
 
     @classmethod
-    def outcome(cls, dropped: Sequence[str]) -> "Entry":
+    def outcome(cls, dropped: Sequence[str]) -> "BundleEntry":
         """An OperationOutcome on a search, which names the parameters that were left out of it."""
         issues: list[JsonValue] = [
             {"severity": "warning", "code": "not-supported", "diagnostics": f"The search was made without {name}."}
@@ -45,7 +45,7 @@ class Entry:
         return cls(dump({"resourceType": "OperationOutcome", "issue": issues}), {"search": {"mode": "outcome"}})
 
     @classmethod
-    def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "Entry":
+    def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "BundleEntry":
         """A version in a history; `concurrent_with` are those written at the same time in the other region.
 
         It names what it follows: who merges has to know the last version of each line of them.
@@ -68,7 +68,7 @@ class Entry:
 
 def bundle(
     kind: Literal["searchset", "history"],
-    entries: Sequence[Entry],
+    entries: Sequence[BundleEntry],
     *,
     links: Mapping[str, str],
     total: int | None = None,
@@ -84,7 +84,7 @@ def bundle(
     return text + "}"
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: BundleEntry) -> str:
     rest = dump(dict(entry.rest))
     return rest if entry.resource is None else f'{rest[:-1]},"resource":{entry.resource}}}'
 

@@ -16,7 +16,7 @@ from patient_api.store.model import Version
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """`body` is JSON, or empty. Nothing the API says may be kept by anybody on the way."""
 
     status: int

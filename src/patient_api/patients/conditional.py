@@ -11,12 +11,12 @@ from http import HTTPStatus
 from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import Criteria
 from patient_api.http.payload import Resource, patch_in, resource_in, version_in
 from patient_api.http.preconditions import STALE, Preconditions
 from patient_api.http.request import Request
-from patient_api.patients.creation import Creation, Selection
+from patient_api.patients.creation import Creation, CriteriaLookup
 from patient_api.patients.service import ATTEMPTS, Patients, patched
 from patient_api.service_context import BUSY, Created
 from patient_api.store.model import Method, Version
@@ -25,7 +25,9 @@ from patient_api.store.model import Method, Version
 class ConditionalChanges:
     """Changes to one record at a time. Each is refused with 412 when several records match."""
 
-    def __init__(self, *, patients: Patients, creation: Creation, selection: Selection, gate: Gate) -> None:
+    def __init__(
+        self, *, patients: Patients, creation: Creation, selection: CriteriaLookup, gate: Authorization
+    ) -> None:
         self._patients = patients
         self._creation = creation
         self._selection = selection

@@ -23,21 +23,21 @@ from patient_api.errors import (
     TooCostly,
     Unprocessable,
 )
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import IF_NONE_EXIST, Criteria
-from patient_api.http.idempotency import Repeat, repeat_of
+from patient_api.http.idempotency import IdempotentRequest, repeat_of
 from patient_api.http.payload import Resource, resource_in
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, Created, Tools
+from patient_api.service_context import BUSY, Created, ServiceContext
 from patient_api.store.model import Method, RecordKey, Token, Version, version_of
 
 Matches = Callable[[str, Criteria], Sequence[Version]]
 
 
-class Selection:
+class CriteriaLookup:
     """Criteria of requests, and what they match. `matches` searches a tenant's patients; it gives two at most."""
 
-    def __init__(self, *, gate: Gate, matches: Matches) -> None:
+    def __init__(self, *, gate: Authorization, matches: Matches) -> None:
         self._gate = gate
         self._matches = matches
 
@@ -88,7 +88,7 @@ class Selection:
             self._gate.refuse(event, Forbidden("Criteria need the right to search and to read as well."))
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """As `records.store.DynamoRecords`."""
 
     def insert(self, version: Version, event: AuditEvent, *, tokens: frozenset[Token] = frozenset()) -> None: ...
@@ -101,9 +101,9 @@ class Creation:
     def __init__(
         self,
         *,
-        records: Records,
-        tools: Tools,
-        selection: Selection,
+        records: RecordStore,
+        tools: ServiceContext,
+        selection: CriteriaLookup,
         blind: Callable[..., str],
         new_id: Callable[[], str],
     ) -> None:
@@ -147,7 +147,7 @@ class Creation:
         except HeadMismatch:
             return self._gate.refuse(event, Conflict("The new id is taken; try again."))
 
-    def _once(self, repeat: Repeat, event: AuditEvent, resource: Resource) -> Created:
+    def _once(self, repeat: IdempotentRequest, event: AuditEvent, resource: Resource) -> Created:
         # A second attempt meets the first one's record. If the first was made in the other region and is still on its
         # way, both become versions of one record, not two patients.
         known = RecordKey(event.tenant, PATIENT, repeat.id)

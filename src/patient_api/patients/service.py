@@ -30,15 +30,15 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.fhir.codec import parse
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import count_in
-from patient_api.http.paging import Cursors, Entry, bundle
+from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.payload import Patch, Resource, check_size, patch_in, resource_in, valid, version_in
 from patient_api.http.preconditions import STALE, Preconditions, each, weak
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Tools, known_to
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext, known_to
 from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
-from patient_api.store.versions import Past
+from patient_api.store.versions import HistoryPage
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ ATTEMPTS: Final = 3
 LARGEST_MERGE: Final = 10
 
 
-class Records(Protocol):
+class RecordStore(Protocol):
     """As `records.store.DynamoRecords`."""
 
     def replace(
@@ -63,7 +63,7 @@ class Patients:
     `creation.Creation` makes new ones, `conditional.ConditionalChanges` changes those that search criteria match.
     """
 
-    def __init__(self, *, records: Records, tools: Tools) -> None:
+    def __init__(self, *, records: RecordStore, tools: ServiceContext) -> None:
         self._records = records
         self._gate = tools.gate
         self._clock = tools.clock
@@ -312,17 +312,17 @@ DEFAULT_COUNT: Final = 20
 LARGEST_COUNT: Final = 50
 
 
-class RecordsHistory(Protocol):
+class HistoryStore(Protocol):
     """As `records.store.DynamoRecords`."""
 
-    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> Past: ...
+    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> HistoryPage: ...
     def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]: ...
 
 
 class History:
     """Pages of versions, newest first."""
 
-    def __init__(self, *, records: RecordsHistory, gate: Gate, cursors: Cursors) -> None:
+    def __init__(self, *, records: HistoryStore, gate: Authorization, cursors: Cursors) -> None:
         self._records = records
         self._gate = gate
         self._cursors = cursors
@@ -352,7 +352,7 @@ class History:
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
             links["next"] = f"{url}/_history?_count={count}&_cursor={sealed}"
-        entries = [Entry.past(version, url=url, concurrent_with=_others(version, conflicts)) for version in shown]
+        entries = [BundleEntry.past(version, url=url, concurrent_with=_others(version, conflicts)) for version in shown]
         total = len(shown) if before is None and not found.more else None
         return bundle("history", entries, links=links, total=total)
 

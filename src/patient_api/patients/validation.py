@@ -14,7 +14,7 @@ from patient_api.errors import ApiError, Malformed, Unprocessable
 from patient_api.fhir.codec import JsonValue
 from patient_api.http.payload import Resource, document_in, problems
 from patient_api.http.request import Request
-from patient_api.service_context import Tools
+from patient_api.service_context import ServiceContext
 from patient_api.store.versions import check_tokens
 
 _PROFILE: Final = f"http://hl7.org/fhir/StructureDefinition/{PATIENT}"
@@ -27,7 +27,7 @@ _TYPES: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _ValidationRequest:
     resource: Resource
     mode: str | None = None
     profile: str | None = None
@@ -36,7 +36,7 @@ class _Asked:
 class Validation:
     """Checks resources by the rules of the writes, the first problem of each element."""
 
-    def __init__(self, *, tools: Tools) -> None:
+    def __init__(self, *, tools: ServiceContext) -> None:
         self._gate = tools.gate
         self._tokens = tools.tokens
 
@@ -71,12 +71,12 @@ def modes(id: str | None) -> tuple[str, ...]:
     return ("create",) if id is None else ("create", "update")
 
 
-def _asked(request: Request) -> _Asked:
+def _asked(request: Request) -> _ValidationRequest:
     """What is to be checked, and how: the URL and Parameters each may say so. Raises Malformed."""
     document = document_in(request)
     given = {name: value for name, value in request.parameters_of_query() if name in _TYPES}
     if document.get("resourceType") != "Parameters":
-        return _Asked(document, **given)
+        return _ValidationRequest(document, **given)
     resource: Resource | None = None
     parameters = document.get("parameter")
     for name, type, value in map(_parameter, parameters if isinstance(parameters, list) else ()):
@@ -89,7 +89,7 @@ def _asked(request: Request) -> _Asked:
             raise Malformed(f"Parameters takes resource, and as the URL does, {text}: each once.")
     if resource is None:
         raise Malformed("Parameters must have the resource to check, as its parameter of the name resource.")
-    return _Asked(resource, **given)
+    return _ValidationRequest(resource, **given)
 
 
 def _parameter(given: JsonValue) -> tuple[str, str, JsonValue]:

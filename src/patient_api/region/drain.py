@@ -9,7 +9,7 @@ from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.contract.keys import DRAIN_PARTITION, key
 from patient_api.errors import StorageFault
-from patient_api.ttl_cache import Kept
+from patient_api.ttl_cache import TTLCache
 
 KEEP_SECONDS: Final = 3.0
 
@@ -45,7 +45,7 @@ class Drain:
     ) -> None:
         self._raised = raised
         self._verdicts = {
-            region: Kept(evaluate=partial(self._ask, region), seconds=keep_seconds, monotonic=monotonic)
+            region: TTLCache(evaluate=partial(self._ask, region), seconds=keep_seconds, monotonic=monotonic)
             for region in regions
         }
 

@@ -19,8 +19,8 @@ from patient_api.contract.functions import Environment
 from patient_api.contract.keys import HEALTH_PROBE
 from patient_api.contract.keys import key as item_key
 from patient_api.errors import StorageFault
-from patient_api.logging import Journal
-from patient_api.ttl_cache import Kept
+from patient_api.logging import StructuredLog
+from patient_api.ttl_cache import TTLCache
 
 KEEP_SECONDS: Final = 5.0
 OVERALL_SECONDS: Final = 1.5
@@ -38,7 +38,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class HealthReport:
     """`failures` maps the name of a failed probe to an error code or type, never to a message."""
 
     failures: Mapping[str, str]
@@ -54,7 +54,7 @@ class Verdict:
 class Witness(Protocol):
     """Who is told of each verdict when it is reached."""
 
-    def verdict(self, verdict: Verdict) -> None: ...
+    def verdict(self, verdict: HealthReport) -> None: ...
 
 
 class Health:
@@ -74,13 +74,13 @@ class Health:
         self._pool = pool
         self._witness = witness
         self._overall_seconds = overall_seconds
-        self._kept = Kept(evaluate=self._evaluate, seconds=keep_seconds, monotonic=monotonic)
+        self._kept = TTLCache(evaluate=self._evaluate, seconds=keep_seconds, monotonic=monotonic)
 
     def healthy(self) -> bool:
         """The verdict, at most `keep_seconds` old."""
         return self._kept.get().healthy
 
-    def _evaluate(self) -> Verdict:
+    def _evaluate(self) -> HealthReport:
         started = time.monotonic()
         running = [(probe, self._pool.submit(probe.run)) for probe in self._probes]
         failures: dict[str, str] = {}
@@ -91,7 +91,7 @@ class Health:
             if error is not None:
                 failures[probe.name] = error.code if isinstance(error, StorageFault) else type(error).__name__
                 key_failures += probe.of_key or (isinstance(error, StorageFault) and error.of_key)
-        verdict = Verdict(failures, key_failures, len(failures) - key_failures)
+        verdict = HealthReport(failures, key_failures, len(failures) - key_failures)
         self._witness.verdict(verdict)
         return verdict
 
@@ -126,13 +126,13 @@ def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
     return Probe("records", records), Probe("documents", documents), Probe("key", key, of_key=True)
 
 
-class JournalWitness:
+class HealthMetrics:
     """As `health.Witness`: a line for what failed, and metrics."""
 
-    def __init__(self, *, journal: Journal) -> None:
+    def __init__(self, *, journal: StructuredLog) -> None:
         self._journal = journal
 
-    def verdict(self, verdict: Verdict) -> None:
+    def verdict(self, verdict: HealthReport) -> None:
         """As `health.Witness`."""
         if not verdict.healthy:
             self._journal.error("unhealthy", failures=dict(verdict.failures))

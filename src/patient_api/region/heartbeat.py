@@ -17,7 +17,7 @@ from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.contract.keys import HEARTBEAT_PARTITION, key
 from patient_api.errors import StorageFault
-from patient_api.logging import Journal
+from patient_api.logging import StructuredLog
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Heartbeats:
         return Heartbeat.of(answer["Item"]) if "Item" in answer else None
 
 
-class Arrivals:
+class ReplicationLag:
     """Reports `ReplicationLag` for each heartbeat of `peer_region` among a stream's records.
 
     `now_ms` gives milliseconds since 1970. The lag is an upper bound of what replication takes, by up to a second, and
     as exact as the clocks of both regions agree.
     """
 
-    def __init__(self, *, peer_region: str, journal: Journal, now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, peer_region: str, journal: StructuredLog, now_ms: Callable[[], int]) -> None:
         self._peer_region = peer_region
         self._journal = journal
         self._now_ms = now_ms

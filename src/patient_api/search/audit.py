@@ -17,9 +17,9 @@ from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.keys import PATIENT, instant
 from patient_api.errors import StorageFault, TooCostly
 from patient_api.fhir.dates import compares, span
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.negotiation import lenient
-from patient_api.http.paging import Cursors, Entry, bundle
+from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.request import Request
 from patient_api.search.matching import same_code
 from patient_api.search.parameters import AUDIT, OUTCOME, Code, Id, Search, When, search_in
@@ -59,7 +59,7 @@ class AuditSearch:
     def __init__(
         self,
         *,
-        gate: Gate,
+        gate: Authorization,
         client: DynamoDB,
         table: str,
         cursors: Cursors,
@@ -95,7 +95,7 @@ class AuditSearch:
         except StorageFault:
             self._gate.failed(event)
             raise
-        entries = [Entry.match(resource_of(one), url=f"{request.base}/{AUDIT}/{one.id}") for one in found]
+        entries = [BundleEntry.match(resource_of(one), url=f"{request.base}/{AUDIT}/{one.id}") for one in found]
         links_ = links(request, AUDIT, search.pairs, sealed)
         return bundle("searchset", [*entries, *outcome(search)], links=links_, total=total)
 

@@ -15,7 +15,7 @@ from patient_api.errors import Malformed, StorageFault, TooCostly
 from patient_api.search.matching import matches
 from patient_api.search.parameters import Search
 from patient_api.search.plan import Candidates, Plan, plan
-from patient_api.store.index import LARGEST_BATCH, Finder, Index, Listed, Resource
+from patient_api.store.index import LARGEST_BATCH, Index, IndexEntry, Resource, Tokenizer
 from patient_api.store.model import RecordKey, Version
 
 BUDGET: Final = 500  # candidates looked at for one page
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A version that matches, and what it holds."""
 
     version: Version
@@ -39,15 +39,15 @@ class Found:
 class Page:
     """`following` is where the next page begins, None when there is none; `total` is None when it is not known."""
 
-    found: Sequence[Found]
+    found: Sequence[SearchResult]
     following: Position | None = None
     total: int | None = None
 
 
-class Engine:
+class SearchEngine:
     """Searches of one region's table. Every method raises StorageFault."""
 
-    def __init__(self, *, index: Index, finder: Finder, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, *, index: Index, finder: Tokenizer, pool: ThreadPoolExecutor) -> None:
         self._index = index
         self._finder = finder
         self._pool = pool
@@ -63,7 +63,7 @@ class Engine:
             return self._page(tenant, kind, search, ((one, (one,)) for one in ids), whole=position is None)
         ways = Candidates(index=self._index, pool=self._pool, tenant=tenant, kind=kind, first=search.count + 1)
         listed = ways.by_update(
-            chosen.window, ascending=search.sort != "-_lastUpdated", after=Listed(*position) if position else None
+            chosen.window, ascending=search.sort != "-_lastUpdated", after=IndexEntry(*position) if position else None
         )
         steps = ((one.id, (one.updated, one.id)) for one in listed)
         return self._page(tenant, kind, search, steps, whole=position is None)
@@ -113,7 +113,7 @@ class Engine:
         self, tenant: str, kind: str, search: Search, steps: Iterator[tuple[str, Position]], *, whole: bool
     ) -> Page:
         """`whole` says that the steps begin at the very first."""
-        found: dict[str, Found] = {}
+        found: dict[str, SearchResult] = {}
         examined, size, last = 0, 0, None
         for batch in _batches(steps, search.count + 1):
             matching = self._matching(tenant, kind, search, [name for name, _ in batch])
@@ -133,17 +133,17 @@ class Engine:
     def _sorted(self, tenant: str, kind: str, search: Search, chosen: Plan, position: Position | None) -> Page:
         """All that matches has to be known before the first can be told."""
         ascending = search.sort == "_lastUpdated"
-        after = Listed(*position) if position else None
-        total, size, best = 0, 0, list[tuple[Listed, Found]]()
+        after = IndexEntry(*position) if position else None
+        total, size, best = 0, 0, list[tuple[IndexEntry, SearchResult]]()
         remedy = "ask for an identifier, more letters of a name, or leave out _sort."
         for batch in _batches(self._all(tenant, kind, chosen, remedy), LARGEST_BATCH):
             for one in filter(None, self._matching(tenant, kind, search, batch)):
                 total += 1
-                place = Listed(str(one.version.stamp), one.version.key.id)
+                place = IndexEntry(str(one.version.stamp), one.version.key.id)
                 if after is None or (place > after if ascending else place < after):
                     best.append((place, one))
             best = sorted(best, key=lambda entry: entry[0], reverse=not ascending)[: search.count + 1]
-        shown: list[tuple[Listed, Found]] = []
+        shown: list[tuple[IndexEntry, SearchResult]] = []
         for entry in best[: search.count]:
             size += len((entry[1].version.resource or "").encode())
             if shown and size > LARGEST_PAGE:
@@ -153,19 +153,19 @@ class Engine:
         end = shown[-1][0] if more else None
         return Page([one for _, one in shown], following=(end.updated, end.id) if end else None, total=total)
 
-    def _matching(self, tenant: str, kind: str, search: Search, ids: Sequence[str]) -> Sequence[Found | None]:
+    def _matching(self, tenant: str, kind: str, search: Search, ids: Sequence[str]) -> Sequence[SearchResult | None]:
         """For each of the ids what it found, None where that does not match or was deleted."""
         heads = self._index.heads([RecordKey(tenant, kind, one) for one in ids])
         return [self._found(heads.get(RecordKey(tenant, kind, one)), search) for one in ids]
 
-    def _found(self, head: Version | None, search: Search) -> Found | None:
+    def _found(self, head: Version | None, search: Search) -> SearchResult | None:
         if head is None or head.resource is None:
             return None
         try:
             resource = json.loads(head.resource)
         except ValueError:
             raise StorageFault(operation="Read", code="UnreadableVersion") from None
-        return Found(head, resource) if matches(head.key.type, resource, search.criteria) else None
+        return SearchResult(head, resource) if matches(head.key.type, resource, search.criteria) else None
 
 
 def _bounded(ids: Iterator[str], remedy: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from patient_api.store.index import (
     LARGEST_BATCH,
     LONG_PREFIX,
     Index,
-    Listed,
+    IndexEntry,
     birth_year,
     identifier,
     name_prefix,
@@ -143,7 +143,7 @@ def _intersection(ranges: Iterable[Range]) -> Range:
     )
 
 
-C = TypeVar("C", str, Listed)
+C = TypeVar("C", str, IndexEntry)
 # The candidates that follow one, that many if there are, and whether these were the last.
 Fetch = Callable[[C | None, int], tuple[Sequence[C], bool]]
 
@@ -171,7 +171,7 @@ class Candidates:
         merged = heapq.merge(*self._streams([fetch(token) for token in tokens], after))
         return (identifier for identifier, _ in groupby(merged))
 
-    def by_update(self, window: tuple[int, int], *, ascending: bool, after: Listed | None) -> Iterator[Listed]:
+    def by_update(self, window: tuple[int, int], *, ascending: bool, after: IndexEntry | None) -> Iterator[IndexEntry]:
         """Records in the order of their last change and, where that is the same, of their ids.
 
         `window` is in milliseconds since 1970, its end excluded. A record that is changed meanwhile may come again.
@@ -184,8 +184,8 @@ class Candidates:
         fetches = [self._shelf(shelf, low, high, ascending=ascending) for shelf in shelves]
         return heapq.merge(*self._streams(fetches, after), reverse=not ascending)
 
-    def _shelf(self, shelf: str, low: str, high: str, *, ascending: bool) -> Fetch[Listed]:
-        def read(last: Listed | None, limit: int) -> tuple[Sequence[Listed], bool]:
+    def _shelf(self, shelf: str, low: str, high: str, *, ascending: bool) -> Fetch[IndexEntry]:
+        def read(last: IndexEntry | None, limit: int) -> tuple[Sequence[IndexEntry], bool]:
             start, end = low, high
             if last is not None:
                 start, end = (last.updated, high) if ascending else (low, last.updated)

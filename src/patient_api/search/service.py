@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import StorageFault, TooCostly
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import Criteria, Pairs
 from patient_api.http.negotiation import lenient
-from patient_api.http.paging import Cursors, Entry, bundle
+from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.request import Request
-from patient_api.search.engine import Engine, Found, Page
+from patient_api.search.engine import Page, SearchEngine, SearchResult
 from patient_api.search.parameters import Search, criteria_in, search_in
-from patient_api.store.index import Finder, Index, patients
+from patient_api.store.index import Index, Tokenizer, patients
 from patient_api.store.model import Version
 
 # The parameter that confines a search to one patient.
@@ -29,15 +29,15 @@ class Searches:
     def __init__(
         self,
         *,
-        gate: Gate,
+        gate: Authorization,
         index: Index,
-        finder: Finder,
+        finder: Tokenizer,
         cursors: Cursors,
         pool: ThreadPoolExecutor,
         new_id: Callable[[], str],
     ) -> None:
         self._gate = gate
-        self._engine = Engine(index=index, finder=finder, pool=pool)
+        self._engine = SearchEngine(index=index, finder=finder, pool=pool)
         self._cursors = cursors
         self._new_id = new_id
 
@@ -91,20 +91,20 @@ def links(request: Request, kind: str, pairs: Pairs, following: str | None) -> M
     return found
 
 
-def outcome(search: Search) -> Sequence[Entry]:
+def outcome(search: Search) -> Sequence[BundleEntry]:
     """The entry that names the parameters that were dropped, if there were any."""
-    return [Entry.outcome(search.dropped)] if search.dropped else []
+    return [BundleEntry.outcome(search.dropped)] if search.dropped else []
 
 
 def _url(path: str, pairs: Sequence[tuple[str, str]]) -> str:
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
-def _entry(one: Found, base: str) -> Entry:
-    return Entry.match(one.version.resource or "", url=f"{base}/{one.version.key.reference}")
+def _entry(one: SearchResult, base: str) -> BundleEntry:
+    return BundleEntry.match(one.version.resource or "", url=f"{base}/{one.version.key.reference}")
 
 
-def _access(event: AuditEvent, one: Found) -> AuditEvent:
+def _access(event: AuditEvent, one: SearchResult) -> AuditEvent:
     """A document is put into the trail of the patient it is about."""
     key = one.version.key
     if key.type == PATIENT:

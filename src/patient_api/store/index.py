@@ -1,4 +1,4 @@
-"""What records are found by, in clear: `Finder` blinds it before it becomes a key.
+"""What records are found by, in clear: `Tokenizer` blinds it before it becomes a key.
 
 Every token leads to candidates only: a search looks at each of them before it answers. So a token may stand for less
 than was asked, such as the first letters of a name.
@@ -28,7 +28,7 @@ LONG_PREFIX: Final = 4
 Resource = dict[str, JsonValue]
 
 
-class Finder:
+class Tokenizer:
     """Tokens of resources and of searches, blinded. Its methods raise StorageFault when the secret is out of reach."""
 
     def __init__(self, *, secrets: Secrets) -> None:
@@ -128,7 +128,7 @@ BATCH_ATTEMPTS: Final = 4
 
 
 @dataclass(frozen=True, order=True)
-class Listed:
+class IndexEntry:
     """A record in the order of its last change: `updated` is the version's stamp as text."""
 
     updated: str
@@ -169,7 +169,7 @@ class Index:
             )
         return [item["sk"]["S"] for item in answer["Items"]]
 
-    def listed(self, shelf: str, *, low: str, high: str, ascending: bool, limit: int) -> Sequence[Listed]:
+    def listed(self, shelf: str, *, low: str, high: str, ascending: bool, limit: int) -> Sequence[IndexEntry]:
         """At most `limit` items on one partition of the index `by-update`, between two stamps, both included."""
         with translated("Query"):
             answer = self._client.query(
@@ -180,7 +180,7 @@ class Index:
                 ScanIndexForward=ascending,
                 Limit=limit,
             )
-        return [Listed(item["updated"]["S"], item["pk"]["S"].split("#")[2]) for item in answer["Items"]]
+        return [IndexEntry(item["updated"]["S"], item["pk"]["S"].split("#")[2]) for item in answer["Items"]]
 
     def heads(self, keys: Sequence[RecordKey]) -> dict[RecordKey, Version]:
         """The heads of at most 100 records; those that have none are left out."""

@@ -49,14 +49,14 @@ _AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # stamps begin with a digit
 
 
 @dataclass(frozen=True)
-class Past:
+class HistoryPage:
     """A part of a record's history; `more` says whether older versions follow."""
 
     versions: Sequence[Version]
     more: bool
 
 
-class DynamoRecords:
+class VersionStore:
     """The records' table, `patient_records`, in `region`. Every method raises StorageFault when the store fails."""
 
     def __init__(
@@ -109,7 +109,7 @@ class DynamoRecords:
         """That very version, None when this region has it not; with `event` on record beyond doubt."""
         return self._with_event(event, lambda: self._item(key, f"{VERSION_PREFIX}{stamp}"))
 
-    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> Past:
+    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> HistoryPage:
         """At most `limit` versions, newest first, older than `before`; with `event` on record beyond doubt."""
         return self._with_event(event, lambda: self._past(key, limit=limit, before=before))
 
@@ -137,12 +137,12 @@ class DynamoRecords:
         found, _ = self._versions(key, ascending=False, Limit=1)
         return next(iter(found), None)
 
-    def _past(self, key: RecordKey, *, limit: int, before: Stamp | None) -> Past:
+    def _past(self, key: RecordKey, *, limit: int, before: Stamp | None) -> HistoryPage:
         upto = f"{VERSION_PREFIX}{before}" if before is not None else _AFTER_ALL
         found, cut = self._versions(key, ascending=False, upto=upto, Limit=limit + 2)
         older = [version for version in found if version.stamp != before]
         # One answer of DynamoDB ends at 1 MB, however many were asked for.
-        return Past(older[:limit], more=len(older) > limit or (cut and len(found) < limit + 2))
+        return HistoryPage(older[:limit], more=len(older) > limit or (cut and len(found) < limit + 2))
 
     def _versions(
         self, key: RecordKey, *, ascending: bool, upto: str = _AFTER_ALL, **bounds: int

@@ -8,8 +8,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from healthcare_dr.ops.drill.conflict_resolver import FOLLOWS, Merging, unmerged
-from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.conflict_resolver import FOLLOWS, ConflictResolver, unmerged
+from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 from healthcare_dr.ops.drill.load.resolver import DnsResolver
 from support.platform import REGIONS, Deployed, eventually, patient
@@ -60,7 +60,7 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
             made = api.post("/fhir/Patient", json=patient())
             ledger.acknowledge(number=-1 - number, kind="patient", id=made.raise_for_status().json()["id"], region=EAST)
     deployed.settle()
-    prober = Prober(
+    prober = LoadGenerator(
         name=deployed.names.api_domain,
         make_resolver=lambda: DnsResolver(server=deployed.emulator.dns(), port=ends[EAST].port),
         token=token,
@@ -94,7 +94,7 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
         assert (found.numbers, found.looked_for > POOL) == ((), True)
 
     shelves = {region: deployed.client("dynamodb", region) for region in REGIONS}
-    merging = Merging(
+    merging = ConflictResolver(
         ledger=ledger,
         endpoint=ends[WEST],
         token=token,

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 from support.drills import SCALE
 from support.platform import REGIONS, SUFFIX, Deployed, eventually
 from support.traffic import Fault, blackhole, denied, door, errors, healthy, named, refused, seen, throttled
@@ -30,7 +30,7 @@ def fast(deployed: Deployed) -> Iterator[Deployed]:
     eventually(lambda: named(deployed) == set(REGIONS))
     yield deployed
     for region in REGIONS:
-        deployed.emulator.play(region, DoorFault(mode="open"))
+        deployed.emulator.play(region, EdgeFault(mode="open"))
     deployed.emulator.refuse_control_planes(refused=False)
     eventually(lambda: healthy(deployed) == set(REGIONS))
     deployed.emulator.set_time_scale(1)
@@ -58,7 +58,7 @@ def test_with_both_regions_unhealthy_dns_answers_with_both(fast: Deployed) -> No
 
 
 def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
-    with door(fast, PRIMARY, DoorFault(mode="slow", delay_seconds=0.3)):
+    with door(fast, PRIMARY, EdgeFault(mode="slow", delay_seconds=0.3)):
         found = probes(fast)
 
         def enough() -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 from support.damages.registry import EAST, WEST, damage
 from support.platform import SUFFIX, Deployed, eventually
 
@@ -61,7 +61,7 @@ _check("a_lenient_verdict", WEST, "must be healthy is 1, not 2", BOTH, {"HealthT
 @damage("health-verdict", WEST, "checkers do not reach the endpoint")
 def an_endpoint_nobody_reaches(deployed: Deployed) -> Iterator[None]:
     deployed.emulator.set_time_scale(10)
-    deployed.emulator.play(WEST, DoorFault(mode="refused"))
+    deployed.emulator.play(WEST, EdgeFault(mode="refused"))
 
     def verdict() -> bool:
         (check,) = (
@@ -75,7 +75,7 @@ def an_endpoint_nobody_reaches(deployed: Deployed) -> Iterator[None]:
         eventually(verdict)
         yield
     finally:
-        deployed.emulator.play(WEST, DoorFault(mode="open"))
+        deployed.emulator.play(WEST, EdgeFault(mode="open"))
         eventually(lambda: all(check.healthy for check in deployed.emulator.checks().values()))
         deployed.emulator.set_time_scale(1)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.alarm_evaluation import Point, Verdict, range_seconds, verdict
+from healthcare_dr.emulator.patches.alarm_evaluation import AlarmState, Point, range_seconds, verdict
 
 # Half a minute into a period.
 NOW = 1_800_000_000 // 60 * 60 + 30.0
@@ -94,7 +94,7 @@ def test_some_of_the_periods_may_be_enough() -> None:
 def test_data_of_a_period_are_one_value() -> None:
     points = [{"Timestamp": NOW - age, "Value": value} for age, value in ((1, 0.0), (2, 100.0))]
     found = verdict(alarm(), points, statistic=maximum, now=NOW)
-    assert found == Verdict("ALARM", "Threshold Crossed: 100.0 GreaterThanThreshold 60.0, 0 missing")
+    assert found == AlarmState("ALARM", "Threshold Crossed: 100.0 GreaterThanThreshold 60.0, 0 missing")
 
 
 @pytest.mark.parametrize(

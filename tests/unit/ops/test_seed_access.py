@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.ops.seed import Region, Seeded, embedded_token, given_token, print_seeded, regions_of
+from healthcare_dr.ops.seed import Region, SeedResult, embedded_token, given_token, print_seeded, regions_of
 from healthcare_dr.ops.status import Drain, Health, RegionStatus, Status
 from healthcare_dr.settings import Settings
 from unit.ops.fakes import FakeEmulator, LocalTarget
@@ -92,7 +92,7 @@ def test_no_region_is_one_line() -> None:
 @pytest.mark.parametrize(("target", "labelled"), [("embedded", True), ("aws", False)])
 def test_numbers_of_the_embedded_aws_say_so(target: str, labelled: bool) -> None:
     out = StringIO()
-    seeded = Seeded(
+    seeded = SeedResult(
         patients=100,
         documents=200,
         document_bytes=123_456,

@@ -10,7 +10,7 @@ from patient_api.aws import Clients
 from patient_api.aws_errors import translated
 from patient_api.contract.functions import API, Environment
 from patient_api.errors import StorageFault
-from patient_api.region.health import Health, Probe, Verdict, probes
+from patient_api.region.health import Health, HealthReport, Probe, probes
 from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, client_error
 from unit.patient_api.whole_api import Platform
 
@@ -19,9 +19,9 @@ class Witnessed:
     """A witness that remembers."""
 
     def __init__(self) -> None:
-        self.verdicts: list[Verdict] = []
+        self.verdicts: list[HealthReport] = []
 
-    def verdict(self, verdict: Verdict) -> None:
+    def verdict(self, verdict: HealthReport) -> None:
         self.verdicts.append(verdict)
 
 

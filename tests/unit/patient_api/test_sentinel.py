@@ -9,7 +9,7 @@ import pytest
 from patient_api.aws import DynamoDB
 from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.handlers.sentinel import Sentinel, wire
-from patient_api.logging import Journal
+from patient_api.logging import StructuredLog
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB, client_error
 
@@ -34,7 +34,7 @@ class Watch:
             endpoint=OWN,
             heartbeats=heartbeats,
             failure=self._probe,
-            journal=Journal(service="sentinel", region=REGION, stream=self.log),
+            journal=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: START_MS,
         )
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services, responders
-from patient_api.http.dispatcher import Api
-from patient_api.logging import Journal
-from patient_api.region.health import Health, JournalWitness, Probe
+from patient_api.http.dispatcher import Dispatcher
+from patient_api.logging import StructuredLog
+from patient_api.region.health import Health, HealthMetrics, Probe
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB, Item
 
 
@@ -23,7 +23,7 @@ class Platform:
         self.monotonic = 0.0
         self.pauses: list[float] = []
         self.log = io.StringIO()
-        self.journal = Journal(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
+        self.journal = StructuredLog(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
         self.services = Services(
             environment=ENVIRONMENT,
             clients=cast("Clients", FakeClients(self.dynamodb)),
@@ -34,9 +34,9 @@ class Platform:
         )
         if probes is not None:
             self.services.health = Health(
-                probes=probes, pool=ThreadPoolExecutor(8), witness=JournalWitness(journal=self.journal)
+                probes=probes, pool=ThreadPoolExecutor(8), witness=HealthMetrics(journal=self.journal)
             )
-        self.api = Api(responders=responders(self.services), journal=self.journal)
+        self.api = Dispatcher(responders=responders(self.services), journal=self.journal)
 
     def call(self, method: str, path: str, body: object = None, **parts: Any) -> "Reply":
         """Answer one call; `parts` as for `event`."""

@@ -4,6 +4,6 @@ A door ends TLS, forwards requests to the HTTP APIs of its region alone, and pla
 refused or never answered, answers that are errors or late.
 """
 
-from healthcare_dr.emulator.edge_proxy.listener import FrontDoor
+from healthcare_dr.emulator.edge_proxy.listener import EdgeListener
 
-__all__ = ["FrontDoor"]
+__all__ = ["EdgeListener"]

@@ -19,12 +19,12 @@ from yarl import URL
 
 from healthcare_dr.emulator.called_address import API_PATH, CALLED_HEADER
 from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 
 AGAIN_SECONDS = 1.0
 
 
-class KnownApis:
+class ApiDirectory:
     """Believes that an API stays where it is, and asks `listed` for others once a second at most.
 
     A deleted one is no error: the embedded AWS answers for it.
@@ -100,7 +100,7 @@ class Forwarded:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ForwardedResponse:
     """A response to a client of the door."""
 
     status: int
@@ -134,7 +134,7 @@ class Services:
         self._session = session
         self._host = host
 
-    async def __call__(self, request: Forwarded) -> Answer:
+    async def __call__(self, request: Forwarded) -> ForwardedResponse:
         """Send a request and return the answer.
 
         Raises:
@@ -152,7 +152,7 @@ class Services:
                 allow_redirects=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             ) as answer:
-                return Answer(answer.status, list(answer.raw_headers), await answer.read())
+                return ForwardedResponse(answer.status, list(answer.raw_headers), await answer.read())
         except ValueError:
             raise InvalidRequest from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -214,10 +214,10 @@ class Forwarding:
         self,
         *,
         region: str,
-        services: Callable[[Forwarded], Awaitable[Answer]],
+        services: Callable[[Forwarded], Awaitable[ForwardedResponse]],
         apis: Apis,
         targets: Targets,
-        fault: Callable[[str], DoorFault],
+        fault: Callable[[str], EdgeFault],
     ) -> None:
         self._region = region
         self._services = services
@@ -247,7 +247,7 @@ class Forwarding:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, host: str, scope: Any, receive: Any) -> Answer:
+    async def _answer(self, host: str, scope: Any, receive: Any) -> ForwardedResponse:
         api_id = await self._api_of(host)
         if api_id is None:
             return _message(403, "Forbidden")
@@ -275,14 +275,14 @@ class Forwarding:
             logger.warning("The front door of %s reached no API: %s", self._region, error)
             return _message(503, "Service Unavailable")
 
-    async def _forward(self, line: Line, forwarded: Forwarded) -> Answer:
+    async def _forward(self, line: Line, forwarded: Forwarded) -> ForwardedResponse:
         if not await line.enter():
             return _message(429, "Too Many Requests")
         try:
             answer = await self._services(forwarded)
         finally:
             line.leave()
-        return Answer(answer.status, _end_to_end(answer.headers, but=()), answer.body)
+        return ForwardedResponse(answer.status, _end_to_end(answer.headers, but=()), answer.body)
 
     async def _api_of(self, name: str) -> str | None:
         """Return the API of this region that a host name, in lower case, stands for."""
@@ -310,7 +310,7 @@ async def _body(receive: Any) -> bytes | None:
             return b"".join(parts)
 
 
-async def _while_connected(receive: Any, answering: Coroutine[Any, Any, Answer]) -> Answer:
+async def _while_connected(receive: Any, answering: Coroutine[Any, Any, ForwardedResponse]) -> ForwardedResponse:
     """Return the answer, or cancel it when the client leaves: clients that give up and repeat their requests would
     otherwise leave ever more work behind.
 
@@ -350,6 +350,8 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _message(status: int, text: str) -> Answer:
+def _message(status: int, text: str) -> ForwardedResponse:
     body = json.dumps({"message": text}, separators=(",", ":")).encode()
-    return Answer(status, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())], body)
+    return ForwardedResponse(
+        status, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())], body
+    )

@@ -72,7 +72,7 @@ class _FreezableTransport:
 class _Connection(HttpToolsProtocol):
     """uvicorn's protocol on a transport that can be frozen."""
 
-    def __init__(self, door: "FrontDoor", **options: Any) -> None:
+    def __init__(self, door: "EdgeListener", **options: Any) -> None:
         super().__init__(**options)
         self._door = door
         self.outer: _FreezableTransport | None = None
@@ -91,7 +91,7 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
 
-class FrontDoor:
+class EdgeListener:
     """Listens at `address` with `context` and serves `forwarding`; lives in one event loop."""
 
     def __init__(self, address: tuple[str, int], *, forwarding: Forwarding, context: ssl.SSLContext) -> None:

@@ -18,14 +18,14 @@ from uvicorn.server import ServerState
 from healthcare_dr.emulator import check_status, fault_state
 from healthcare_dr.emulator.configuration import HOST, Ports
 from healthcare_dr.emulator.credentials import root_secret
-from healthcare_dr.emulator.edge_proxy import FrontDoor
+from healthcare_dr.emulator.edge_proxy import EdgeListener
 from healthcare_dr.emulator.edge_proxy.certificates import Certificates, load_authority
-from healthcare_dr.emulator.edge_proxy.forwarding import Forwarding, KnownApis, Services, services_session
+from healthcare_dr.emulator.edge_proxy.forwarding import ApiDirectory, Forwarding, Services, services_session
 from healthcare_dr.emulator.http_server import http_config, protocol_factory
 from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.process import quiet_loop_errors
 from healthcare_dr.emulator.route53.data_plane import DataPlane, publisher
-from healthcare_dr.emulator.route53.zone_reader import Reader
+from healthcare_dr.emulator.route53.zone_reader import ZoneReader
 from healthcare_dr.emulator.token_issuer import load_key, routes
 
 # How soon a fault that a drill plays is noticed.
@@ -44,11 +44,11 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
         OSError, EmulatorError: an address or port cannot be used.
     """
     asyncio.get_running_loop().set_exception_handler(quiet_loop_errors)
-    watched = fault_state.Watched(layout.conditions)
+    watched = fault_state.FaultStateFile(layout.conditions)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(services_session())
         plane = DataPlane(
-            read=Reader(_client("route53", GLOBAL)),
+            read=ZoneReader(_client("route53", GLOBAL)),
             doors=ports.doors,
             door_port=ports.door_port,
             dns_address=HOST,
@@ -68,8 +68,8 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
 
 
 def _doors(
-    layout: Layout, ports: Ports, plane: DataPlane, watched: fault_state.Watched, services: Services
-) -> dict[str, FrontDoor]:
+    layout: Layout, ports: Ports, plane: DataPlane, watched: fault_state.FaultStateFile, services: Services
+) -> dict[str, EdgeListener]:
     authority = load_authority(layout)
     doors = {}
     for region, address in ports.doors.items():
@@ -77,19 +77,19 @@ def _doors(
         forwarding = Forwarding(
             region=region,
             services=services,
-            apis=KnownApis(partial(_apis_of, region)),
+            apis=ApiDirectory(partial(_apis_of, region)),
             targets=plane.zone_targets,
             fault=partial(_fault, watched, region),
         )
-        doors[region] = FrontDoor((address, ports.door_port), forwarding=forwarding, context=certificates.context())
+        doors[region] = EdgeListener((address, ports.door_port), forwarding=forwarding, context=certificates.context())
     return doors
 
 
-def _fault(watched: fault_state.Watched, region: str, host: str) -> fault_state.DoorFault:
+def _fault(watched: fault_state.FaultStateFile, region: str, host: str) -> fault_state.EdgeFault:
     return watched.now().door(region, host)
 
 
-async def _play(doors: Mapping[str, FrontDoor], watched: fault_state.Watched, ended: asyncio.Event) -> None:
+async def _play(doors: Mapping[str, EdgeListener], watched: fault_state.FaultStateFile, ended: asyncio.Event) -> None:
     while not ended.is_set():
         present = watched.now()
         for region, door in doors.items():

@@ -28,7 +28,7 @@ STATES_OF_SILENCE = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INS
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AlarmState:
     """A state, and why."""
 
     state: str
@@ -47,7 +47,7 @@ def range_seconds(alarm: Alarm, *, scale: float = 1.0) -> float:
 
 def verdict(
     alarm: Alarm, points: Sequence[Point], *, statistic: Statistic, now: float, scale: float = 1.0
-) -> Verdict | None:
+) -> AlarmState | None:
     """The state of an alarm; None when it stays as it is.
 
     Args:
@@ -62,7 +62,7 @@ def verdict(
         if treatment not in STATES_OF_SILENCE:
             return None
         reason = f"No data were received, and missing data are treated as {treatment}"
-        return Verdict(STATES_OF_SILENCE[treatment], reason)
+        return AlarmState(STATES_OF_SILENCE[treatment], reason)
     name, threshold = str(alarm["ComparisonOperator"]), float(alarm["Threshold"])
     breaching = sum(COMPARISONS[name](value, threshold) for value in known)
     needed = int(alarm.get("DatapointsToAlarm") or _periods(alarm))
@@ -73,7 +73,7 @@ def verdict(
     elif treatment == "ignore" and missing and breaching:
         return None
     state = "ALARM" if breaching >= needed else "OK"
-    return Verdict(state, f"Threshold Crossed: {', '.join(map(str, known))} {name} {threshold}, {missing} missing")
+    return AlarmState(state, f"Threshold Crossed: {', '.join(map(str, known))} {name} {threshold}, {missing} missing")
 
 
 def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: float, length: float) -> list[float]:

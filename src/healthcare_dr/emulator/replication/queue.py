@@ -153,18 +153,18 @@ ONLY = "only"
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingChanges:
     """The number of changes of both kinds that wait, and how long ago the oldest of them was written."""
 
     pending: int = 0
     waiting_seconds: float = 0.0
 
 
-def ask(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> Pending:
+def ask(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> PendingChanges:
     """What waits now, of some tables and buckets or of all.
 
     Raises:
         EmulatorError: the process does not say.
     """
     path = f"{PATH}?{urlencode([(ONLY, name) for name in only])}"
-    return Pending(**admin_client.ask(layout, ports.endpoint, path, what="what waits for replication"))
+    return PendingChanges(**admin_client.ask(layout, ports.endpoint, path, what="what waits for replication"))

@@ -72,7 +72,7 @@ def _unless_inverted(
     return healthy >= check.child_threshold
 
 
-class Board:
+class CheckBoard:
     """The opinion and last observation of every checker, by check and the checker's region.
 
     Args:

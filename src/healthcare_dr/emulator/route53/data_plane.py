@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.emulator.route53.answers import Answers
-from healthcare_dr.emulator.route53.check_status import Board
+from healthcare_dr.emulator.route53.check_status import CheckBoard
 from healthcare_dr.emulator.route53.dns_server import DnsServer
 from healthcare_dr.emulator.route53.health_checkers import Checkers, through_doors
 from healthcare_dr.emulator.route53.model import CheckStatus, Snapshot, checker_regions, endpoint_of
@@ -86,7 +86,7 @@ class DataPlane:
         self._time_scale = time_scale
         self._dns = (dns_address, dns_port)
         self._connect = through_doors(doors, door_port)
-        self._board = Board(lambda: checker_regions(time_scale()))
+        self._board = CheckBoard(lambda: checker_regions(time_scale()))
         self._snapshot = Snapshot()
         self._answers = Answers(
             snapshot=lambda: self._snapshot,

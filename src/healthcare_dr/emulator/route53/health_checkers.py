@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from healthcare_dr.emulator.route53.check_status import Board
+from healthcare_dr.emulator.route53.check_status import CheckBoard
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, checker_regions, endpoint_of
 
 Connect = Callable[[str, int], tuple[str, int] | None]
@@ -175,7 +175,7 @@ logger = logging.getLogger(__name__)
 class Checkers:
     """Probes what it follows and notes it on `board`; lives in one event loop."""
 
-    def __init__(self, *, board: Board, connect: Connect, time_scale: Callable[[], float]) -> None:
+    def __init__(self, *, board: CheckBoard, connect: Connect, time_scale: Callable[[], float]) -> None:
         self._board = board
         self._connect = connect
         self._time_scale = time_scale

@@ -6,7 +6,7 @@ from typing import Any
 from healthcare_dr.emulator.route53.model import CheckConfig, Record, Snapshot, Zone, plain_name
 
 
-class Reader:
+class ZoneReader:
     """Calls give the present snapshot.
 
     Raises (a call): botocore's errors, where Route 53 does not answer.

@@ -121,7 +121,7 @@ def _connect_to_edge(layout: Layout, ports: Ports) -> None:
     from healthcare_dr.emulator.patches import clock, lambda_runtime, route53
     from healthcare_dr.emulator.services.function_startup import write_sitecustomize
 
-    watched = fault_state.Watched(layout.conditions)
+    watched = fault_state.FaultStateFile(layout.conditions)
     clock.use_time_scale(lambda: watched.now().time_scale)
     control_planes.install(lambda environment: watched.now().refuses(environment), secret=root_secret(layout))
     route53.answer_status_from(lambda: check_status.ask(layout, ports))

@@ -9,7 +9,7 @@ from healthcare_dr.naming import GLOBAL, STACKS, Names
 from healthcare_dr.ops.drain import preconditions
 from healthcare_dr.ops.drain.drain_flag import DrainFlag
 from healthcare_dr.ops.drain.readiness import verified
-from healthcare_dr.ops.drain.switch import Ask, Dns, Drain, Readiness, Restore, Surroundings, surviving_of
+from healthcare_dr.ops.drain.switch import Ask, Dns, Drain, Preconditions, Readiness, Restore, surviving_of
 from healthcare_dr.ops.ports import REGIONAL, BreakableAws, Target
 from healthcare_dr.ops.status import asker
 from healthcare_dr.ops.terraform.state import read_settled
@@ -17,7 +17,7 @@ from healthcare_dr.ops.verify.live_target import live_of
 from healthcare_dr.settings import Settings
 
 
-class Moving:
+class DrainServices:
     """`drain` and `restore` of one region; `emulator` is None on AWS.
 
     Raises:
@@ -52,7 +52,7 @@ class Moving:
             raise DeploymentError("the embedded AWS does not run: start it with `hdr up`")
         self._client = target.client("dynamodb", self._surviving)
         urls = [str(states[stack].outputs["api_endpoint"]) for stack in REGIONAL]
-        self._around = Surroundings(
+        self._around = Preconditions(
             region=region,
             surviving=self._surviving,
             urls=dict(zip(settings.regions, urls, strict=True)),

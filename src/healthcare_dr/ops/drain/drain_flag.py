@@ -25,7 +25,7 @@ class DynamoDB(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class OperatorAction:
     """Who drains or restores a region, when (aware) and why; `id` is unique to it."""
 
     id: str
@@ -60,7 +60,7 @@ class DrainFlag:
             raise self._failure("read", error) from error
         return "Item" in answer
 
-    def set(self, order: Order) -> bool:
+    def set(self, order: OperatorAction) -> bool:
         """Set the flag; False, and nothing written, when it is set already. Raises DeploymentError."""
         at = {"N": str(round(order.at.timestamp() * 1000))}
         put = {
@@ -70,12 +70,14 @@ class DrainFlag:
         }
         return self._write({"Put": put}, order, action=Action.CREATE, interaction="create", status=201)
 
-    def clear(self, order: Order) -> bool:
+    def clear(self, order: OperatorAction) -> bool:
         """Delete the flag; False, and nothing written, when there is none. Raises DeploymentError."""
         delete = {"TableName": self._records, "Key": self._key(), "ConditionExpression": "attribute_exists(pk)"}
         return self._write({"Delete": delete}, order, action=Action.DELETE, interaction="delete", status=204)
 
-    def _write(self, change: dict[str, Any], order: Order, *, action: Action, interaction: str, status: int) -> bool:
+    def _write(
+        self, change: dict[str, Any], order: OperatorAction, *, action: Action, interaction: str, status: int
+    ) -> bool:
         audit = {
             "TableName": self._audit,
             "Item": self._audit_item(order, action=action, interaction=interaction, status=status),
@@ -92,7 +94,9 @@ class DrainFlag:
             raise self._failure("write", error) from error
         return True
 
-    def _audit_item(self, order: Order, *, action: Action, interaction: str, status: int) -> dict[str, dict[str, str]]:
+    def _audit_item(
+        self, order: OperatorAction, *, action: Action, interaction: str, status: int
+    ) -> dict[str, dict[str, str]]:
         return item_of(
             AuditEvent(
                 id=order.id,

@@ -5,7 +5,7 @@ from typing import Final
 
 from healthcare_dr.ops.verify.catalog import SERVING
 from healthcare_dr.ops.verify.check import Verification
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.runner import verify
 
 LIMIT_SECONDS: Final = 30.0
@@ -13,7 +13,7 @@ LIMIT_SECONDS: Final = 30.0
 CONTROL_PLANES: Final = ("iam", "lambda", "route53")
 
 
-def verified(live: Live, region: str, say: Callable[[str], None]) -> list[str]:
+def verified(live: LiveTarget, region: str, say: Callable[[str], None]) -> list[str]:
     """Why the data and the service of `region` are not ready, in one line; asked for at most 30 s."""
     say(f"asking whether {region} is ready ({len(SERVING)} checks of `hdr verify`)")
     return reasons(verify(live, SERVING, regions=(region,), limit_seconds=LIMIT_SECONDS), say)

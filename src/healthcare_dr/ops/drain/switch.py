@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.ops.drain.drain_flag import Order
+from healthcare_dr.ops.drain.drain_flag import OperatorAction
 
 WAIT_SECONDS: Final = 300.0
 PAUSE_SECONDS: Final = 1.0
@@ -25,15 +25,15 @@ class Flag(Protocol):
     def standing(self) -> bool:
         """Whether it is set."""
 
-    def set(self, order: Order) -> bool:
+    def set(self, order: OperatorAction) -> bool:
         """Set it; False when it was set already."""
 
-    def clear(self, order: Order) -> bool:
+    def clear(self, order: OperatorAction) -> bool:
         """Delete it; False when there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Preconditions:
     """A region to move traffic from or to, its peer, and what says where the traffic is; times in seconds."""
 
     region: str
@@ -53,7 +53,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Moved:
+class SwitchResult:
     """What was done: whether the flag was `changed`, whether it was `awaited`, and for how many seconds."""
 
     region: str
@@ -67,16 +67,16 @@ class Moved:
 class Drain:
     """Takes the traffic from a region; `other` is the flag of the surviving region, as the surviving one knows it."""
 
-    around: Surroundings
+    around: Preconditions
     flag: Flag
     other: Flag
 
-    def run(self, order: Order, *, force: bool = False, wait: bool = True) -> Moved:
+    def run(self, order: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
         """Set the flag and wait. Raises DeploymentError when refused, or when DNS does not follow within 300 s."""
         around = self.around
         if self.flag.standing():
             around.say(f"{around.region} is already drained")
-            return Moved(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
+            return SwitchResult(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
         _refuse(() if force else self._reasons(), f"{around.region} is not drained")
         began = around.clock()
         changed = self.flag.set(order)
@@ -87,7 +87,7 @@ class Drain:
             _await(around, lambda: _gone(around), deadline, f"DNS to leave {around.region}", rounds=ROUNDS)
             around.say(f"waiting {around.ttl:g} s, the TTL of answers given before")
             around.sleep(around.ttl)
-        return Moved(around.region, around.surviving, changed, wait, round(around.clock() - began, 1))
+        return SwitchResult(around.region, around.surviving, changed, wait, round(around.clock() - began, 1))
 
     def _reasons(self) -> list[str]:
         around, surviving = self.around, self.around.surviving
@@ -104,16 +104,16 @@ class Drain:
 class Restore:
     """Gives a region its traffic back once `readiness` has nothing against it."""
 
-    around: Surroundings
+    around: Preconditions
     flag: Flag
     readiness: Sequence[Readiness]
 
-    def run(self, order: Order, *, force: bool = False, wait: bool = True) -> Moved:
+    def run(self, order: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
         """Clear the flag and wait. Raises DeploymentError when refused, or when DNS does not follow within 300 s."""
         around = self.around
         if not self.flag.standing():
             around.say(f"{around.region} is not drained")
-            return Moved(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
+            return SwitchResult(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
         _refuse(() if force else self._reasons(), f"{around.region} is not restored")
         began = around.clock()
         changed = self.flag.clear(order)
@@ -122,7 +122,7 @@ class Restore:
             deadline = began + WAIT_SECONDS
             _await(around, lambda: around.drained() == 404, deadline, f"{around.surviving} to answer without the flag")
             _await(around, lambda: _back(around), deadline, f"DNS to name {around.region}")
-        return Moved(around.region, around.surviving, changed, wait, round(around.clock() - began, 1))
+        return SwitchResult(around.region, around.surviving, changed, wait, round(around.clock() - began, 1))
 
     def _reasons(self) -> list[str]:
         code = self.around.ask(f"{self.around.urls[self.around.region]}/health")
@@ -152,16 +152,16 @@ def _told(code: int | None) -> str:
     return "no answer" if code is None else f"its health check answers {code}"
 
 
-def _gone(around: Surroundings) -> bool:
+def _gone(around: Preconditions) -> bool:
     counts = around.dns()
     return bool(counts) and around.region not in (counts or {})
 
 
-def _back(around: Surroundings) -> bool:
+def _back(around: Preconditions) -> bool:
     return around.region in (around.dns() or {})
 
 
-def _await(around: Surroundings, holds: Callable[[], bool], deadline: float, what: str, *, rounds: int = 1) -> None:
+def _await(around: Preconditions, holds: Callable[[], bool], deadline: float, what: str, *, rounds: int = 1) -> None:
     """Return when it held `rounds` times in a row."""
     around.say(f"waiting for {what}")
     held = 0

@@ -29,19 +29,19 @@ from healthcare_dr.ops.confirm import Consent
 from healthcare_dr.ops.drain.preconditions import counted, first_answering
 from healthcare_dr.ops.drill import monitors_aws as look
 from healthcare_dr.ops.drill.capabilities import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS, limits, refuse_unplayable
-from healthcare_dr.ops.drill.conflict_resolver import Merging
+from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults.aws import AwsFaults
-from healthcare_dr.ops.drill.faults.embedded import Faults as EmbeddedFaults
+from healthcare_dr.ops.drill.faults.embedded import EmbeddedFaults
 from healthcare_dr.ops.drill.load import calibration
 from healthcare_dr.ops.drill.load.calibration import DEFAULT
 from healthcare_dr.ops.drill.load.client import region_of
-from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 from healthcare_dr.ops.drill.load.resolver import Answer, DnsResolver, Resolver
-from healthcare_dr.ops.drill.monitors import Instruments
+from healthcare_dr.ops.drill.monitors import Monitors
 from healthcare_dr.ops.drill.parts import Faults
-from healthcare_dr.ops.drill.progress import View
+from healthcare_dr.ops.drill.progress import ProgressView
 from healthcare_dr.ops.drill.recovery_checks import Delivery, EmbeddedDelivery
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
@@ -70,7 +70,7 @@ def buckets_of(outputs: Mapping[str, str], regions: tuple[str, str]) -> dict[str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class DrillEnvironment:
     """Where a drill is played: how its clients find and trust the APIs, what is looked at, and what can be broken."""
 
     label: Literal["embedded", "aws"]
@@ -102,7 +102,7 @@ class Place:
 def built(
     settings: Settings,
     experiment: Experiment,
-    place: Place,
+    place: DrillEnvironment,
     *,
     clock: Callable[[], float],
     progress: Progress,
@@ -117,7 +117,7 @@ def built(
     # Of this machine's settings only the authorities count: a proxy would hide where a request went.
     with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
         ledger = Ledger(endpoints=place.endpoints, buckets=place.buckets, token=place.token, client=client, clock=clock)
-        prober = Prober(
+        prober = LoadGenerator(
             name=names.api_domain,
             make_resolver=place.make_resolver,
             token=place.token,
@@ -138,7 +138,7 @@ def built(
             settings=_settings(settings, scale) | dict(place.said) | load.model_dump(mode="json"),
             prober=prober,
             ledger=ledger,
-            instruments=Instruments(checks=place.checks, dns=place.dns, lag=ledger.lag, clock=clock, time_scale=scale),
+            instruments=Monitors(checks=place.checks, dns=place.dns, lag=ledger.lag, clock=clock, time_scale=scale),
             monitor=SelfMonitor(
                 lateness=prober.lateness,
                 probes={
@@ -147,7 +147,7 @@ def built(
                 clock=clock,
             ),
             faults=place.faults,
-            merging=Merging(
+            merging=ConflictResolver(
                 ledger=ledger,
                 endpoint=place.endpoints[regions[1]],
                 token=place.token,
@@ -161,7 +161,7 @@ def built(
             delivery=place.delivery,
             clock=clock,
             sleep=time.sleep,
-            view=View(progress=progress),
+            view=ProgressView(progress=progress),
             held=held,
         )
 
@@ -213,7 +213,7 @@ def assembled(
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
     doors, clock = emulator.doors(), new_clock()
-    place = Place(
+    place = DrillEnvironment(
         label="embedded",
         target=target,
         endpoints={
@@ -363,7 +363,7 @@ def assembled_aws(
     }
     places = look.endpoints(hosts, address_of=address_of)
     consent(_warning(settings, experiment))
-    place = Place(
+    place = DrillEnvironment(
         label="aws",
         target=target,
         endpoints=places,

@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.load.ledger import BUSY, Endpoint, Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import FHIR
-from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
+from healthcare_dr.ops.drill.waiting import STALL_SECONDS, StallDetector
 from healthcare_dr.ops.seed.people import Resource, encoded
 from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
@@ -42,7 +42,7 @@ OVERTAKEN: Final = (404, 405, 409, 412, 422)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
+class ResolvedConflicts:
     """What became of the conflicts of a drill."""
 
     found: int
@@ -63,7 +63,7 @@ class _Past:
     resource: Resource | None
 
 
-class Merging:
+class ConflictResolver:
     """The conflicts of one ledger; those of others are left alone.
 
     `endpoint` is the region that merges are written in; `tables` are clients of DynamoDB by region. To be used when
@@ -91,7 +91,7 @@ class Merging:
         self._clean: set[str] = set()
         """The patients whose histories were found without a conflict: no client writes any more."""
 
-    def run(self, *, stall_seconds: float = STALL_SECONDS) -> Merged:
+    def run(self, *, stall_seconds: float = STALL_SECONDS) -> ResolvedConflicts:
         """Resolve them, and return when no region has shown one for 3 s and no history has one, or nothing progresses.
 
         Documents are only waited for: the platform merges their siblings by itself.
@@ -101,7 +101,7 @@ class Merging:
         """
         own = self._own()
         found: set[tuple[str, str]] = set()
-        stall, quiet_since = Stall(self._clock, stall_seconds), self._clock()
+        stall, quiet_since = StallDetector(self._clock, stall_seconds), self._clock()
         while True:
             shown = self._shown(own)
             if shown is not None:
@@ -128,11 +128,11 @@ class Merging:
         shown: Set[tuple[str, str]] | None,
         unseen: frozenset[str],
         unanswered: frozenset[str],
-    ) -> Merged:
+    ) -> ResolvedConflicts:
         """Sum up; a region that was busy in the end says nothing of what it showed before."""
         open_ = {pk.rpartition("#")[2] for pk, _ in (found if shown is None else shown)}
         nothing_known = (open_ if shown is None else open_ & self._busy) | unanswered
-        return Merged(
+        return ResolvedConflicts(
             found=len(found),
             settled=len(found - (found if shown is None else shown)),
             left=tuple(sorted((open_ - nothing_known) | unseen)),

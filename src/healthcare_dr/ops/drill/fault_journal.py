@@ -13,7 +13,7 @@ from healthcare_dr.ops.drill.experiment import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class InjectedFault:
     """One line of the record: a fault at one place. `before` is what undoing it needs to know."""
 
     fault: str
@@ -28,7 +28,7 @@ class Entry:
         return self.fault if self.region is None else f"{self.fault} {self.region}"
 
 
-class RecordedFaults(ABC):
+class FaultJournal(ABC):
     """Breaks and heals, and keeps the record. Not for several threads at once."""
 
     hint = "is the platform deployed and running?"
@@ -37,24 +37,24 @@ class RecordedFaults(ABC):
         self._record = record
 
     @abstractmethod
-    def _entries(self, step: Step) -> Sequence[Entry]:
+    def _entries(self, step: Step) -> Sequence[InjectedFault]:
         """What `step` will break, with what healing it needs to know. Changes nothing."""
 
     @abstractmethod
-    def _break(self, entry: Entry, step: Step) -> None:
+    def _break(self, entry: InjectedFault, step: Step) -> None:
         """Break what is on record by now."""
 
     @abstractmethod
-    def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
+    def _heal(self, entry: InjectedFault, left: Sequence[InjectedFault]) -> None:
         """Undo `entry`; `left` is what else is on record. Also when it was never broken, or is healed already."""
 
-    def apply(self, step: Step) -> tuple[Entry, ...]:
+    def apply(self, step: Step) -> tuple[InjectedFault, ...]:
         """Break what the step says; gives what `undo` takes.
 
         Raises:
             DeploymentError: it cannot be applied; what was recorded is still to be undone.
         """
-        applied: list[Entry] = []
+        applied: list[InjectedFault] = []
         for found in self._entries(step):
             left = outstanding(self._record)
             # What the same fault has broken already is not what healing has to restore.
@@ -65,7 +65,7 @@ class RecordedFaults(ABC):
             self._call(f"apply {entry}", partial(self._break, entry, step))
         return tuple(applied)
 
-    def undo(self, entries: Sequence[Entry]) -> None:
+    def undo(self, entries: Sequence[InjectedFault]) -> None:
         """Heal these, the newest first; those that are not on record any more are healed already.
 
         Raises:
@@ -107,14 +107,14 @@ class RecordedFaults(ABC):
             raise DeploymentError(f"cannot {doing} ({said}); {self.hint}") from error
 
 
-def outstanding(record: Path) -> list[Entry]:
+def outstanding(record: Path) -> list[InjectedFault]:
     """What is on record as broken, the oldest first; nothing when there is no record.
 
     Raises:
         DeploymentError: the record cannot be read.
     """
     try:
-        return [Entry(**entry) for entry in json.loads(record.read_text(encoding="utf-8"))]
+        return [InjectedFault(**entry) for entry in json.loads(record.read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError) as error:
@@ -123,7 +123,7 @@ def outstanding(record: Path) -> list[Entry]:
         ) from error
 
 
-def write(record: Path, entries: Sequence[Entry]) -> None:
+def write(record: Path, entries: Sequence[InjectedFault]) -> None:
     """Put `entries` on record, in one go; without any there is no record. Raises `DeploymentError`."""
     try:
         if not entries:

@@ -12,7 +12,7 @@ PERIOD_SECONDS: Final = 1.0
 SHORTEST_PERIOD_SECONDS: Final = 0.5
 
 
-class Instruments:
+class Monitors:
     """Observes on a thread of its own, more often when the drill is sped up.
 
     What cannot be asked at one moment is left out of that moment.

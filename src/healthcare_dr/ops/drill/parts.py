@@ -4,13 +4,13 @@ from collections.abc import Collection
 from typing import Protocol
 
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.fault_journal import InjectedFault
 from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
 from healthcare_dr.ops.drill.load.calibration import Calibration
 from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished
 
 
-class Prober(Protocol):
+class LoadGenerator(Protocol):
     """The load generator: see `prober.Prober`."""
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ class SelfMonitor(Protocol):
         """Every reading so far."""
 
 
-class Instruments(Protocol):
+class Monitors(Protocol):
     """What else is looked at: see `instruments.Instruments`."""
 
     def start(self) -> None:
@@ -101,10 +101,10 @@ class Instruments(Protocol):
 class Faults(Protocol):
     """What breaks: see `faults.Faults`."""
 
-    def apply(self, step: Step) -> tuple[Entry, ...]:
+    def apply(self, step: Step) -> tuple[InjectedFault, ...]:
         """Break what the step says."""
 
-    def undo(self, entries: tuple[Entry, ...]) -> None:
+    def undo(self, entries: tuple[InjectedFault, ...]) -> None:
         """Heal these."""
 
     def undo_all(self) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ class Faults(Protocol):
         """What is still on record as broken."""
 
 
-class Merged(Protocol):
+class ResolvedConflicts(Protocol):
     """What became of the conflicts of a drill."""
 
     @property
@@ -134,8 +134,8 @@ class Merged(Protocol):
         """The ids of the records of which nothing is known, because the region was busy."""
 
 
-class Merging(Protocol):
+class ConflictResolver(Protocol):
     """Settles the conflicts that a drill has made: see `merging.Merging`."""
 
-    def run(self) -> Merged:
+    def run(self) -> ResolvedConflicts:
         """Find and merge them."""

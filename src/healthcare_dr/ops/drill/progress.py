@@ -16,7 +16,7 @@ PAUSED_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
-class View:
+class ProgressView:
     """Tells `progress`; a phase lasts until the next begins or `close`."""
 
     progress: Progress

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from healthcare_dr.errors import EmulatorError
 from healthcare_dr.ops.drill.journal import Conflicts, Missing, Write
 from healthcare_dr.ops.drill.load.ledger import Unfinished
-from healthcare_dr.ops.drill.parts import Ledger, Merging
-from healthcare_dr.ops.drill.waiting import Stall
+from healthcare_dr.ops.drill.parts import ConflictResolver, Ledger
+from healthcare_dr.ops.drill.waiting import StallDetector
 from healthcare_dr.ops.ports import BreakableAws
 
 USUAL_LAG_SECONDS: Final = 2.5
@@ -77,7 +77,7 @@ def drained(
     delivery: Delivery, *, until: float, clock: Callable[[], float], sleep: Callable[[float], None], report: Report
 ) -> bool:
     """Wait until replication has delivered what was written up to `until`; False when it stands still for 120 s."""
-    stall = Stall(clock)
+    stall = StallDetector(clock)
     while (delivered := delivery.delivered_until()) < until:
         pending = delivery.pending()
         stall.note((round(delivered, 1) if delivered > 0 else delivered, pending))
@@ -122,7 +122,7 @@ def settled(
         on_answer=lambda done, of: report(f"{region} answered for {done} of {of} writes"),
     )
     writes = {write.number: write for write in ledger.writes()}
-    stall, answered = Stall(clock), 0.0
+    stall, answered = StallDetector(clock), 0.0
     while found.numbers and (own or delivery is None or not delivery.held_back()):
         on_the_way = _on_the_way(found.numbers, writes, delivered, answered)
         if not on_the_way:
@@ -181,7 +181,7 @@ POLL_SECONDS_HEALING: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Healing:
+class RecoveryChecks:
     """The data of both regions, once no client writes any more."""
 
     missing: tuple[Missing, ...]
@@ -193,7 +193,7 @@ class Healing:
 
 def healed(
     ledger: Ledger,
-    merging: Merging,
+    merging: ConflictResolver,
     regions: tuple[str, str],
     *,
     fault_at: float,
@@ -202,7 +202,7 @@ def healed(
     sleep: Callable[[float], None],
     report: Report,
     note: Report,
-) -> Healing:
+) -> RecoveryChecks:
     """Wait for what is on its way for as long as it makes progress, and merge; to be called when no client writes.
 
     `report` shows progress; `note` records an event.
@@ -218,7 +218,7 @@ def healed(
     )
     report("merging what both regions changed at once")
     merged = merging.run()
-    return Healing(
+    return RecoveryChecks(
         missing=missing,
         unfinished=_final(ledger, regions, clock=clock, sleep=sleep, report=report),
         conflicts=Conflicts(

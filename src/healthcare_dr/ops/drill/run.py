@@ -12,16 +12,16 @@ from typing import Any, Final, Literal
 from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.ops.drill import recovery
 from healthcare_dr.ops.drill.experiment import TAKE_AWAY, Experiment, Step
-from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.fault_journal import InjectedFault
 from healthcare_dr.ops.drill.hypothesis import conditions, progress_of, recent
 from healthcare_dr.ops.drill.journal import Condition, Event, InstrumentHealth, Journal, Milestones, Missing, Outcome
 from healthcare_dr.ops.drill.monitors import changes
-from healthcare_dr.ops.drill.parts import Faults, Instruments, Ledger, Merging, Prober, SelfMonitor
-from healthcare_dr.ops.drill.progress import View
+from healthcare_dr.ops.drill.parts import ConflictResolver, Faults, Ledger, LoadGenerator, Monitors, SelfMonitor
+from healthcare_dr.ops.drill.progress import ProgressView
 from healthcare_dr.ops.drill.recovery_checks import Delivery, healed, settled
 from healthcare_dr.ops.drill.self_monitor import instrument_health
 from healthcare_dr.ops.drill.verdict import FEWEST_WRITES, judge, not_carried
-from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
+from healthcare_dr.ops.drill.waiting import STALL_SECONDS, StallDetector
 
 RESTING: Final = 20
 """Milestones are not computed again for so many times as long as the last time took: of 300,000 requests that is a
@@ -34,7 +34,7 @@ recovery time, and what it takes to see that service stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Played:
+class MethodResult:
     """What came of it, in seconds on the drill's clock."""
 
     fault: float
@@ -48,7 +48,7 @@ class Played:
 
 
 @dataclass(kw_only=True)
-class Method:
+class MethodRunner:
     """One playing. `pause` waits for a moment of a phase, given its beginning and its longest duration."""
 
     experiment: Experiment
@@ -63,11 +63,11 @@ class Method:
     clock: Callable[[], float]
     pause: Callable[[float, float], None]
     tell: Callable[[Literal["fault", "undo"], str], None]
-    _running: list[tuple[float, tuple[Entry, ...]]] = field(default_factory=list, init=False)
+    _running: list[tuple[float, tuple[InjectedFault, ...]]] = field(default_factory=list, init=False)
     _undone: list[str] = field(default_factory=list, init=False)
-    _lost_to: list[Entry] = field(default_factory=list, init=False)
+    _lost_to: list[InjectedFault] = field(default_factory=list, init=False)
     """The faults that take a region away now."""
-    _at_healing: Played | None = field(default=None, init=False)
+    _at_healing: MethodResult | None = field(default=None, init=False)
     """What had come of it when that was first over."""
     _steady: float | None = field(default=None, init=False)
     """The steady success at which the survivors were asked for what they lack."""
@@ -75,7 +75,7 @@ class Method:
     _ask_at: float = field(default=0.0, init=False)
     """When it may be asked again what has come of it."""
 
-    def play(self) -> Played:
+    def play(self) -> MethodResult:
         """Break, watch until it is known what came of it, look for what is missing, and undo."""
         began, scale = self.clock(), self.time_scale
         lasting = self.experiment.watch_seconds / scale
@@ -104,7 +104,7 @@ class Method:
             self.tell("undo", text)
         return replace(played, rolled_back=(*self._undone, *left))
 
-    def _seen(self, fault: float) -> Played:
+    def _seen(self, fault: float) -> MethodResult:
         """What has come of it so far; before anything is healed, the survivors are asked at each new steady success."""
         asked = self.clock()
         found = self.milestones(fault)
@@ -113,9 +113,9 @@ class Method:
             self._steady, self._lacking = found.steady_success, ()
             if found.steady_success is not None:
                 self._lacking = tuple(self.missing(region, fault) for region in self.survivors)
-        return Played(fault=fault, healed=self.clock(), at_recovery=self._lacking, milestones=found)
+        return MethodResult(fault=fault, healed=self.clock(), at_recovery=self._lacking, milestones=found)
 
-    def _apply(self, step: Step) -> tuple[Entry, ...]:
+    def _apply(self, step: Step) -> tuple[InjectedFault, ...]:
         entries = self.faults.apply(step)
         self._lost_to.extend(entry for entry in entries if entry.fault in TAKE_AWAY)
         for entry in entries:
@@ -178,17 +178,17 @@ class Drill:
     ttl_seconds: float
     """Of DNS answers, on the drill's clock."""
     settings: dict[str, Any]
-    prober: Prober
+    prober: LoadGenerator
     ledger: Ledger
-    instruments: Instruments
+    instruments: Monitors
     monitor: SelfMonitor
     faults: Faults
-    merging: Merging
+    merging: ConflictResolver
     delivery: Delivery | None
     """What replication has delivered; None where nothing says so."""
     clock: Callable[[], float]
     sleep: Callable[[float], None]
-    view: View
+    view: ProgressView
     held: Callable[[], AbstractContextManager[None]] = nullcontext
     """Holds back in its block whatever would end the drill."""
     _events: list[Event] = field(default_factory=list, init=False)
@@ -250,7 +250,7 @@ class Drill:
         self._begin("method")
         self.prober.keep_records()
         acknowledged = self._acknowledged()
-        played = Method(
+        played = MethodRunner(
             experiment=self.experiment,
             time_scale=self.time_scale,
             milestones=self._milestones,
@@ -274,7 +274,7 @@ class Drill:
         self._judge(found, played, after, acknowledged)
 
     def _judge(
-        self, found: dict[str, Any], played: Played, after: tuple[Condition, ...], acknowledged_before: int
+        self, found: dict[str, Any], played: MethodResult, after: tuple[Condition, ...], acknowledged_before: int
     ) -> None:
         samples = self.prober.samples()
         counted = recovery.requests(
@@ -390,7 +390,7 @@ class Drill:
         It waits for `longest` seconds at most. Returns what the conditions were in the end.
         """
         self._begin(phase)
-        began, stall, noted = self.clock(), Stall(self.clock), 0.0
+        began, stall, noted = self.clock(), StallDetector(self.clock), 0.0
         while True:
             self._pause(began, STALL_SECONDS)
             now, seen = self.clock(), self.instruments.observations()

@@ -14,7 +14,7 @@ from healthcare_dr.ops.drill.journal import (
     Promise,
     Requests,
 )
-from healthcare_dr.ops.drill.recovery_checks import Healing
+from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
 from healthcare_dr.ops.drill.self_monitor import ADVICE
 
 RTO_SECONDS: Final = 300.0
@@ -45,7 +45,7 @@ def judge(
     milestones: Milestones,
     healed: float,
     at_recovery: Sequence[Missing],
-    healing: Healing,
+    healing: RecoveryChecks,
     requests: Requests,
     budget: ErrorBudget,
     after: Sequence[Condition],
@@ -216,7 +216,7 @@ def _nothing_missing(after_healing: Sequence[Missing]) -> Promise:
     )
 
 
-def _final(healing: Healing) -> Promise:
+def _final(healing: RecoveryChecks) -> Promise:
     count, unanswered = len(healing.unfinished.numbers), len(healing.unfinished.unanswered)
     parts = [f"{count} not final"] if count else []
     parts += [f"{unanswered} unanswered: region busy"] if unanswered else []
@@ -228,7 +228,7 @@ def _final(healing: Healing) -> Promise:
     )
 
 
-def _merged(healing: Healing) -> Promise:
+def _merged(healing: RecoveryChecks) -> Promise:
     found = healing.conflicts
     busy = f", {found.unanswered} unanswered: region busy" if found.unanswered else ""
     return Promise(

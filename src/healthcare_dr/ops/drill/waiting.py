@@ -8,7 +8,7 @@ STALL_SECONDS: Final = 120.0
 sweeps and alarms run once a minute."""
 
 
-class Stall:
+class StallDetector:
     """Notices when nothing makes progress for `seconds`. A state that was seen before is no progress."""
 
     def __init__(self, clock: Callable[[], float], seconds: float = STALL_SECONDS) -> None:

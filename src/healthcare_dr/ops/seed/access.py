@@ -6,7 +6,7 @@ from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.ports import EmbeddedAws, Target
-from healthcare_dr.ops.seed.load import Region, Seeded
+from healthcare_dr.ops.seed.load import Region, SeedResult
 from healthcare_dr.ops.status import Status
 from healthcare_dr.ops.token import DEMO_SUBJECT, DEMO_TENANT, issue
 from healthcare_dr.settings import Settings
@@ -72,7 +72,7 @@ def regions_of(status: Status, settings: Settings) -> tuple[Region, ...]:
     return serving
 
 
-def print_seeded(console: Console, seeded: Seeded, *, target: str) -> None:
+def print_seeded(console: Console, seeded: SeedResult, *, target: str) -> None:
     """What is there, and how fast it came."""
     label = " (embedded)" if target == "embedded" else ""
     shares = ", ".join(f"{region} {number}" for region, number in seeded.regions.items())

@@ -32,12 +32,12 @@ LONGEST_ASKED_SECONDS: Final = 120.0
 BUSY: Final = frozenset({409, 429, 502, 503, 504})
 
 
-class Stopped(Exception):  # noqa: N818 - nothing is wrong
+class SeedingStopped(Exception):  # noqa: N818 - nothing is wrong
     """Somebody ended the work: no further call is to be made."""
 
 
 @dataclass
-class Caller:
+class RetryingClient:
     """Repeats calls. Each has to be one that may be repeated; threads may share it."""
 
     client: "httpx.Client"
@@ -60,7 +60,7 @@ class Caller:
         for attempt in range(ATTEMPTS):
             pause = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)
             if self.stop.is_set():
-                raise Stopped
+                raise SeedingStopped
             try:
                 answer = self.client.request(method, url, content=content, headers=dict(headers))
             except httpx.TransportError as error:
@@ -131,7 +131,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Seeded:
+class SeedResult:
     """What is there now, and what it took. The API does not tell what was there before."""
 
     patients: int
@@ -162,7 +162,7 @@ class Seeding:
     ca_bundle: Path | None
     progress: Progress
 
-    def run(self, plan: Plan) -> Seeded:
+    def run(self, plan: Plan) -> SeedResult:
         """Create what is not there yet; what is, stays as it is, since each creation carries a key of its own.
 
         Raises:
@@ -171,7 +171,7 @@ class Seeding:
         began = time.monotonic()
         stop, tally, indices = threading.Event(), _Tally(), iter(range(plan.patients))
         with https_client(self.ca_bundle, timeout=TIMEOUT_SECONDS) as client:
-            caller = Caller(client=client, stop=stop)
+            caller = RetryingClient(client=client, stop=stop)
             self.progress.begin(LINE, "loading")
             with ThreadPoolExecutor(plan.concurrency, "seed") as pool:
                 try:
@@ -186,7 +186,7 @@ class Seeding:
             _raise_first(work)
         seconds = time.monotonic() - began
         self.progress.end(LINE, f"{plan.patients} loaded, with {tally.documents} documents")
-        return Seeded(
+        return SeedResult(
             patients=plan.patients,
             documents=tally.documents,
             document_bytes=tally.size,
@@ -197,7 +197,7 @@ class Seeding:
             regions={region.name: tally.done[region.name] for region in self.regions},
         )
 
-    def _work(self, caller: Caller, plan: Plan, indices: Iterator[int], tally: _Tally) -> None:
+    def _work(self, caller: RetryingClient, plan: Plan, indices: Iterator[int], tally: _Tally) -> None:
         while True:
             with tally.lock:
                 index = next(indices, None)
@@ -223,7 +223,9 @@ class Seeding:
         # Of a single region that is left, the weight may be 0; then it takes everything, as in DNS.
         return people.chance(seed, index, "region").choices(self.regions, weights if any(weights) else None)[0]
 
-    def _document(self, caller: Caller, region: Region, seed: int, index: int, number: int, patient_id: str) -> int:
+    def _document(
+        self, caller: RetryingClient, region: Region, seed: int, index: int, number: int, patient_id: str
+    ) -> int:
         paper = sample_documents.paper(seed, index, number)
         announced = self._create(
             caller, region, "DocumentReference", paper.of(patient_id), sample_documents.key_of(seed, index, number)
@@ -241,7 +243,9 @@ class Seeding:
             )
         return len(paper.content)
 
-    def _create(self, caller: Caller, region: Region, kind: str, resource: Resource, key: str) -> dict[str, Any]:
+    def _create(
+        self, caller: RetryingClient, region: Region, kind: str, resource: Resource, key: str
+    ) -> dict[str, Any]:
         answer = caller.send(
             "POST",
             f"{region.url}/fhir/{kind}",
@@ -303,5 +307,5 @@ def upload_in(reference: Resource) -> Upload | None:
 def _raise_first(work: list[Future[None]]) -> None:
     for future in work:
         error = future.exception()
-        if error is not None and not isinstance(error, Stopped):
+        if error is not None and not isinstance(error, SeedingStopped):
             raise error

@@ -16,7 +16,7 @@ WIDTH: Final = 78
 
 
 @dataclass(frozen=True)
-class Paper:
+class SampleDocument:
     """One document: its bytes, and the DocumentReference that announces them, but for whose it is."""
 
     content: bytes
@@ -32,7 +32,7 @@ def key_of(seed: int, index: int, number: int) -> str:
     return f"hdr-seed-{seed}-patient-{index}-document-{number}"
 
 
-def paper(seed: int, index: int, number: int) -> Paper:
+def paper(seed: int, index: int, number: int) -> SampleDocument:
     """The document with that number of the patient with that index."""
     dice = chance(seed, index, f"document {number}")
     kind, code, display = dice.choice(PAPERS)
@@ -59,7 +59,7 @@ def paper(seed: int, index: int, number: int) -> Paper:
         "description": title,
         "content": [{"attachment": attachment}],
     }
-    return Paper(content, reference)
+    return SampleDocument(content, reference)
 
 
 def sha256(content: bytes) -> str:

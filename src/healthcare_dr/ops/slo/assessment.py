@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from healthcare_dr.ops.slo.assumptions import Assumptions
 from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
-from healthcare_dr.ops.slo.measured import Measured
-from healthcare_dr.ops.slo.model import FAILOVER, Case, Swing, swings
+from healthcare_dr.ops.slo.measured import RecoveryTimes
+from healthcare_dr.ops.slo.model import FAILOVER, Scenario, Sensitivity, swings
 
 SCHEMA: Final = 1
 PERCENT: Final = 99.99
@@ -30,7 +30,7 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class CurvePoint:
     """What a recovery time would mean, measured or not."""
 
     recovery_seconds: float
@@ -83,12 +83,12 @@ class Assessment:
     ignored: tuple[str, ...]
     failover_fails: float | None
     budgets: tuple[Budget, ...]
-    curve: tuple[Point, ...]
+    curve: tuple[CurvePoint, ...]
     expected_percent: float | None
     """The long-run average."""
     costs: tuple[Cost, ...]
     spread: Spread | None
-    swings: tuple[Swing, ...]
+    swings: tuple[Sensitivity, ...]
     promised_percent: float
     """What one region answers when every service just keeps its promise."""
     assumptions: Assumptions
@@ -103,7 +103,7 @@ class Assessment:
 
 
 def assess(
-    measured: Measured, assumptions: Assumptions, *, seed: int, runs: int, percent: float = PERCENT
+    measured: RecoveryTimes, assumptions: Assumptions, *, seed: int, runs: int, percent: float = PERCENT
 ) -> Assessment:
     """What `percent` of availability asks for, and whether it is carried; without a measured recovery it never is.
 
@@ -135,7 +135,7 @@ def assess(
             promised_percent=promised,
             assumptions=assumptions,
         )
-    case = Case(assumptions=assumptions, recoveries=recoveries, may_fail=measured.bound)
+    case = Scenario(assumptions=assumptions, recoveries=recoveries, may_fail=measured.bound)
     allowed = budget(percent / 100, YEAR)
     spread = _spread(case, percent, seed=seed, runs=runs)
     carried = spread.percentiles[DECIDES] >= percent
@@ -161,7 +161,7 @@ def assess(
     )
 
 
-def costs(case: Case) -> tuple[Cost, ...]:
+def costs(case: Scenario) -> tuple[Cost, ...]:
     """What each kind of event costs in a year on average, the dearest first."""
     found = (
         Cost(
@@ -185,13 +185,13 @@ def _budget(period: timedelta, percent: float, recoveries: tuple[float, ...], sh
     )
 
 
-def _point(seconds: float, percent: float, assumptions: Assumptions, measured: Measured) -> Point:
-    case = Case(assumptions=assumptions, recoveries=(seconds,), may_fail=measured.bound)
+def _point(seconds: float, percent: float, assumptions: Assumptions, measured: RecoveryTimes) -> CurvePoint:
+    case = Scenario(assumptions=assumptions, recoveries=(seconds,), may_fail=measured.bound)
     recovery, share = timedelta(seconds=seconds), assumptions.value("primary_share")
     month, year = (
         affordable(budget(percent / 100, period), recovery=recovery, traffic_share=share) for period in (MONTH, YEAR)
     )
-    return Point(
+    return CurvePoint(
         recovery_seconds=seconds,
         failovers_in_30_days=month,
         failovers_in_a_year=year,
@@ -200,7 +200,7 @@ def _point(seconds: float, percent: float, assumptions: Assumptions, measured: M
     )
 
 
-def _spread(case: Case, percent: float, *, seed: int, runs: int) -> Spread:
+def _spread(case: Scenario, percent: float, *, seed: int, runs: int) -> Spread:
     years = case.simulate(seed=seed, runs=runs)
     months = case.simulate(seed=seed, runs=runs, period=MONTH)
     return Spread(
@@ -213,13 +213,13 @@ def _spread(case: Case, percent: float, *, seed: int, runs: int) -> Spread:
     )
 
 
-def _verdict(percent: float, spread: Spread, measured: Measured, *, carried: bool) -> str:
+def _verdict(percent: float, spread: Spread, measured: RecoveryTimes, *, carried: bool) -> str:
     held = f"{spread.years_within:.1%} of {spread.runs:,} simulated years stay within the budget"
     said = "carried" if carried else "not carried"
     return f"{percent:g} % is {said} ({measured.label}): {held}; asked for are {100 - DECIDES} %."
 
 
-def _reasons(case: Case, measured: Measured, spread: Spread) -> tuple[str, ...]:
+def _reasons(case: Scenario, measured: RecoveryTimes, spread: Spread) -> tuple[str, ...]:
     count = len(measured.recoveries)
     reasons = [f"It rests on {count} recover{'y' if count == 1 else 'ies'} measured in real time, and on assumptions."]
     if "embedded" in measured.label:
@@ -232,7 +232,7 @@ def _reasons(case: Case, measured: Measured, spread: Spread) -> tuple[str, ...]:
     return (*reasons, *_tried(measured, case.assumptions))
 
 
-def _tried(measured: Measured, assumptions: Assumptions) -> tuple[str, ...]:
+def _tried(measured: RecoveryTimes, assumptions: Assumptions) -> tuple[str, ...]:
     """What the failovers that were tried say of the next, where it matters."""
     tried = f"Failovers tried: {len(measured.trials)}, of which {measured.missed} did not happen."
     if measured.bound > assumptions.value("failover_fails"):

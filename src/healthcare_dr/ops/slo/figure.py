@@ -8,8 +8,8 @@ from healthcare_dr.ops.drill.report.canvas import steps
 from healthcare_dr.ops.slo.assumptions import Assumptions
 from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
 from healthcare_dr.ops.slo.chart import INK, Frame, dashes, document, legend, text
-from healthcare_dr.ops.slo.measured import Measured
-from healthcare_dr.ops.slo.model import FAILOVER, Case
+from healthcare_dr.ops.slo.measured import RecoveryTimes
+from healthcare_dr.ops.slo.model import FAILOVER, Scenario
 
 WIDTH: Final = 960
 HEIGHT: Final = 486
@@ -44,7 +44,7 @@ def losses(assumptions: Assumptions, *, may_fail: float = 0.0) -> dict[int, dict
     """
     found = {}
     for seconds in (FASTEST, 60, SLOWEST):
-        case = Case(assumptions=assumptions, recoveries=(float(seconds),), may_fail=may_fail)
+        case = Scenario(assumptions=assumptions, recoveries=(float(seconds),), may_fail=may_fail)
         cost = {event.name: event.per_year * event.expected_seconds for event in case.events}
         found[seconds] = {
             name: sum(lost for event, lost in cost.items() if any(mark in event for mark in marks))
@@ -53,7 +53,7 @@ def losses(assumptions: Assumptions, *, may_fail: float = 0.0) -> dict[int, dict
     return found
 
 
-def figure(assumptions: Assumptions, measured: Measured, *, percent: float) -> str:
+def figure(assumptions: Assumptions, measured: RecoveryTimes, *, percent: float) -> str:
     """The figure as SVG; measured recoveries are dots on it."""
     shapes = [
         *_affords(assumptions, percent, measured),
@@ -75,7 +75,7 @@ def figure(assumptions: Assumptions, measured: Measured, *, percent: float) -> s
     )
 
 
-def _affords(assumptions: Assumptions, percent: float, measured: Measured) -> list[str]:
+def _affords(assumptions: Assumptions, percent: float, measured: RecoveryTimes) -> list[str]:
     periods = ((f"in {YEAR.days} days", "#d9730d", YEAR), (f"in {MONTH.days} days", "#0f8fd1", MONTH))
     curves = [affordances(assumptions, percent, period) for _, _, period in periods]
     top = 10.0 ** len(str(max(max(curve.values()) for curve in curves)))

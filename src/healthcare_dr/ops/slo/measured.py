@@ -47,7 +47,7 @@ class Trial(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class RecoveryTimes:
     """What was tried and what it shows. `ignored` says, one a line, what does not count and why."""
 
     trials: tuple[Trial, ...]
@@ -79,7 +79,7 @@ class Measured:
         return self.may_fail if self.trials else 0.0
 
 
-def given(seconds: Sequence[float], *, date: str) -> Measured:
+def given(seconds: Sequence[float], *, date: str) -> RecoveryTimes:
     """Recovery times from the operator.
 
     Raises:
@@ -88,15 +88,15 @@ def given(seconds: Sequence[float], *, date: str) -> Measured:
     wrong = [value for value in seconds if not (0 <= value <= LONGEST)]
     if wrong:
         raise SettingsError(f"{wrong[0]:g} is no recovery time: give seconds, from 0 to a year of them")
-    return Measured(
+    return RecoveryTimes(
         trials=tuple(Trial(seconds=value, label="given", date=date, experiment="given") for value in seconds)
     )
 
 
-def of_trials(trials: Sequence[Trial]) -> Measured:
+def of_trials(trials: Sequence[Trial]) -> RecoveryTimes:
     """What these trials show."""
     ignored = (f"{trial.experiment}: {why}" for trial in trials if (why := sped_up(trial)) is not None)
-    return Measured(trials=tuple(trials), ignored=tuple(ignored))
+    return RecoveryTimes(trials=tuple(trials), ignored=tuple(ignored))
 
 
 def sped_up(trial: Trial) -> str | None:
@@ -161,7 +161,7 @@ class _Journal(_Part):
     promises: tuple[_Promise, ...]
 
 
-def of_journals(folder: Path) -> Measured:
+def of_journals(folder: Path) -> RecoveryTimes:
     """What the journals of `folder` show, one `<drill>/journal.json` each; no folder is no drill.
 
     Raises:
@@ -175,7 +175,7 @@ def of_journals(folder: Path) -> Measured:
             ignored.append(f"{path.parent.name}: {why}")
         if isinstance(found, Trial):
             trials.append(found)
-    return Measured(trials=tuple(trials), ignored=tuple(ignored))
+    return RecoveryTimes(trials=tuple(trials), ignored=tuple(ignored))
 
 
 def _found(path: Path) -> Trial | str:

@@ -60,7 +60,7 @@ def _event(name: str, per_year: float, seconds: tuple[float, ...], share: float)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class Scenario:
     """One set of numbers that can be reckoned with: what was assumed, measured, and which share of failovers fails."""
 
     assumptions: Assumptions
@@ -89,7 +89,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swing:
+class Sensitivity:
     """What one input does to the result: at its low and its high end, all others as they are."""
 
     name: str
@@ -114,12 +114,12 @@ RTO_ENDS: Final = (10.0, 300.0)
 """Seconds: less than any detection takes, and what is required; further where recoveries were measured beyond."""
 
 
-def swings(case: Case, *, budget: timedelta, seed: int) -> tuple[Swing, ...]:
+def swings(case: Scenario, *, budget: timedelta, seed: int) -> tuple[Sensitivity, ...]:
     """What each input and the recovery time do to the result, the one that moves it furthest first."""
 
-    def swing(name: str, value: float, ends: tuple[float, float], cases: tuple[Case, Case]) -> Swing:
+    def swing(name: str, value: float, ends: tuple[float, float], cases: tuple[Scenario, Scenario]) -> Sensitivity:
         within = [one.simulate(seed=seed, runs=SWING_RUNS).share_within(budget) for one in cases]
-        return Swing(
+        return Sensitivity(
             name=name,
             value=value,
             low=ends[0],

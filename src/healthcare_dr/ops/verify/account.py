@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Live, UnansweredError
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, LiveTarget, UnansweredError
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 TAGS: Final = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 # What holds data or is called, and what the tagging API knows on either target.
@@ -25,7 +25,7 @@ Servers = Callable[[str], Sequence[str]]
     why="Backup plans, access rules and cost reports go by tags, and a replica has its own.",
     mend=DEPLOY,
 )  # fmt: skip
-def tags(live: Live, region: str) -> Iterator[str]:
+def tags(live: LiveTarget, region: str) -> Iterator[str]:
     wanted = {resource["arn"] for kind in TAGGED for resource in live.deployed.of(kind, region)}
     # One resource owns each table; its replica is a table of its own.
     wanted |= {
@@ -44,7 +44,7 @@ def tags(live: Live, region: str) -> Iterator[str]:
     why="A state that is lost with us-east-1, or with one machine, leaves the platform without whoever can change it.",
     mend="name a versioned bucket in the state's region as HDR_STATE_BUCKET: README, Deploy to AWS",
 )  # fmt: skip
-def state(live: Live, region: str) -> Iterator[str]:
+def state(live: LiveTarget, region: str) -> Iterator[str]:
     del region
     if live.target.name != "aws":
         return
@@ -70,7 +70,7 @@ def state(live: Live, region: str) -> Iterator[str]:
     why="Without the delegation no client ever asks the zone that fails over.",
     mend="have the registrar name the servers that `hdr outputs` shows as NameServers",
 )  # fmt: skip
-def delegation(live: Live, region: str) -> Iterator[str]:
+def delegation(live: LiveTarget, region: str) -> Iterator[str]:
     del region
     if live.settings.dns_delegated:
         yield from delegated(live.names.domain, _zone_servers(live), live.name_servers)
@@ -83,7 +83,7 @@ def delegation(live: Live, region: str) -> Iterator[str]:
     why="Without a certificate in each region clients meet TLS errors after the failover.",
     mend="look at the validation record of the certificate in the zone; `hdr deploy`",
 )  # fmt: skip
-def certificate(live: Live, region: str) -> Iterator[str]:
+def certificate(live: LiveTarget, region: str) -> Iterator[str]:
     if not live.settings.dns_delegated:
         return
     name = live.names.api_domain
@@ -116,7 +116,7 @@ def delegated(domain: str, wanted: Sequence[str], ask: Servers) -> Iterator[str]
         yield f"{domain} is delegated to {', '.join(sorted(_hosts(found)))}, not to {', '.join(sorted(_hosts(wanted)))}"
 
 
-def _zone_servers(live: Live) -> Sequence[str]:
+def _zone_servers(live: LiveTarget) -> Sequence[str]:
     zone = str(live.deployed.outputs().get("zone_id", ""))
     servers: list[str] = live.ask("route53", GLOBAL_REGION, "get_hosted_zone", Id=zone)["DelegationSet"]["NameServers"]
     return servers

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.check import Checks, Problem
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.check import CheckRegistry, Problem
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 from healthcare_dr.ops.verify.terraform_state import Resource
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 # What decides when an alarm fires, as it says of itself, and how the state calls it.
 RULE = {
@@ -34,7 +34,7 @@ DEFAULTS = {"EvaluateLowSampleCountPercentile": "evaluate"}
     why="Automatic failover needs nobody, but what follows does: data to reconcile, and a region to bring back.",
     mend="`aws cloudwatch enable-alarm-actions --alarm-names ALARM --region REGION`, or `hdr deploy`",
 )  # fmt: skip
-def alarms(live: Live, region: str) -> Iterator[str]:
+def alarms(live: LiveTarget, region: str) -> Iterator[str]:
     answer = live.ask("cloudwatch", region, "describe_alarms", AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     found = {
         alarm["AlarmName"]: alarm for kind in ("MetricAlarms", "CompositeAlarms") for alarm in answer.get(kind) or ()
@@ -57,7 +57,7 @@ def alarms(live: Live, region: str) -> Iterator[str]:
     mend="confirm the subscription in the e-mail AWS has sent; name somebody in HDR_OPERATIONS_EMAILS and "
     "`hdr deploy`, which puts back the rest",
 )  # fmt: skip
-def topic(live: Live, region: str) -> Iterator[str | Problem]:
+def topic(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     arn = live.deployed.output(region, "topic_arn")
     found = live.ask_for("sns", region, "get_topic_attributes", ("NotFound", "NotFoundException"), TopicArn=arn)
     if found is None:
@@ -83,7 +83,7 @@ def topic(live: Live, region: str) -> Iterator[str | Problem]:
     why="Whoever decides during a failover needs one page in the region that is alive.",
     mend=DEPLOY,
 )  # fmt: skip
-def dashboard(live: Live, region: str) -> Iterator[str]:
+def dashboard(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_cloudwatch_dashboard", region):
         name = deployed["dashboard_name"]
         missing = ("ResourceNotFound", "DashboardNotFoundError")
@@ -119,7 +119,7 @@ def _lacking(alarm: Any, deployed: Resource, topic: str) -> Iterator[str]:
         yield "it watches another series than deployed"
 
 
-def _subscriptions(live: Live, region: str, topic: str) -> Iterator[str | Problem]:
+def _subscriptions(live: LiveTarget, region: str, topic: str) -> Iterator[str | Problem]:
     emails = live.settings.operations_emails
     found = {
         subscription["Endpoint"]: subscription["SubscriptionArn"]

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import demands_tls, differences
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
@@ -19,7 +19,7 @@ BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictP
     mend="`aws s3api put-bucket-versioning --bucket BUCKET --versioning-configuration Status=Enabled`, or `hdr deploy`",
     serves=True,
 )  # fmt: skip
-def versioning(live: Live, region: str) -> Iterator[str]:
+def versioning(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
     status = live.ask("s3", region, "get_bucket_versioning", Bucket=bucket).get("Status", "off")
     if status != "Enabled":
@@ -32,7 +32,7 @@ def versioning(live: Live, region: str) -> Iterator[str]:
     why="A region opened in the haste of a recovery is a breach.",
     mend=DEPLOY,
 )  # fmt: skip
-def closed(live: Live, region: str) -> Iterator[str]:
+def closed(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
     missing = ("NoSuchPublicAccessBlockConfiguration",)
     found = live.ask_for("s3", region, "get_public_access_block", missing, Bucket=bucket) or {}
@@ -50,7 +50,7 @@ def closed(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def policy(live: Live, region: str) -> Iterator[str]:
+def policy(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
     found = live.ask_for("s3", region, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket=bucket)
     if found is None:
@@ -71,7 +71,7 @@ def policy(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def encryption(live: Live, region: str) -> Iterator[str]:
+def encryption(live: LiveTarget, region: str) -> Iterator[str]:
     bucket, wanted = live.documents_bucket(region), live.deployed.output(region, "key_arn")
     missing = ("ServerSideEncryptionConfigurationNotFoundError",)
     found = live.ask_for("s3", region, "get_bucket_encryption", missing, Bucket=bucket) or {}
@@ -92,7 +92,7 @@ def encryption(live: Live, region: str) -> Iterator[str]:
     mend=f"{DEPLOY}; what was written meanwhile needs `aws s3control create-job` (S3 Batch Replication)",
     serves=True,
 )  # fmt: skip
-def replication(live: Live, region: str) -> Iterator[str]:
+def replication(live: LiveTarget, region: str) -> Iterator[str]:
     bucket, peer = live.documents_bucket(region), live.peer(region)
     missing = ("ReplicationConfigurationNotFoundError",)
     found = live.ask_for("s3", region, "get_bucket_replication", missing, Bucket=bucket)
@@ -118,7 +118,7 @@ def replication(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def events(live: Live, region: str) -> Iterator[str]:
+def events(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
     found = live.ask("s3", region, "get_bucket_notification_configuration", Bucket=bucket)
     told = {

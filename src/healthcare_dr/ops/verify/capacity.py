@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import LiveTarget
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 LOAD_WINDOW: Final = timedelta(hours=24)
 LOAD_PERIOD: Final = 300
@@ -22,7 +22,7 @@ LOAD_PERIOD: Final = 300
     mend="ask for the quota `Concurrent executions` (L-B99A9384) in both regions, with Service Quotas",
     serves=True,
 )  # fmt: skip
-def quotas(live: Live, region: str) -> Iterator[str]:
+def quotas(live: LiveTarget, region: str) -> Iterator[str]:
     limits = {place: _limits(live, place) for place in live.settings.regions}
     peer = live.peer(region)
     here, there = (limits[place]["ConcurrentExecutions"] for place in (region, peer))
@@ -48,7 +48,7 @@ def quotas(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def api(live: Live, region: str) -> Iterator[str]:
+def api(live: LiveTarget, region: str) -> Iterator[str]:
     api_id, settings = live.deployed.output(region, "api_id"), live.settings
     found = live.ask_for("apigatewayv2", region, "get_api", ("NotFoundException",), ApiId=api_id)
     if found is None:
@@ -76,12 +76,12 @@ def api(live: Live, region: str) -> Iterator[str]:
             yield f"the API admits {settings.throttle_rate} requests a second, both regions together had {calls:.0f}"
 
 
-def _limits(live: Live, region: str) -> dict[str, int]:
+def _limits(live: LiveTarget, region: str) -> dict[str, int]:
     limits: dict[str, int] = live.ask("lambda", region, "get_account_settings")["AccountLimit"]
     return limits
 
 
-def _highest(live: Live, region: str, namespace: str, metric: str, **dimensions: str) -> float:
+def _highest(live: LiveTarget, region: str, namespace: str, metric: str, **dimensions: str) -> float:
     # To the end of the period that has begun: after a failover, the newest minutes are those that matter.
     periods = math.ceil(live.now().timestamp() / LOAD_PERIOD)
     end = datetime.fromtimestamp(periods * LOAD_PERIOD, UTC)
@@ -95,11 +95,11 @@ def _highest(live: Live, region: str, namespace: str, metric: str, **dimensions:
     return max((float(point[statistic]) for point in answer["Datapoints"]), default=0.0)
 
 
-def _calls(live: Live, region: str) -> float:
+def _calls(live: LiveTarget, region: str) -> float:
     return _highest(live, region, "AWS/ApiGateway", "Count", ApiId=live.deployed.output(region, "api_id"))
 
 
-def _routes(live: Live, region: str, api_id: str) -> Iterator[str]:
+def _routes(live: LiveTarget, region: str, api_id: str) -> Iterator[str]:
     issuers = [
         found.get("JwtConfiguration")
         for found in live.ask("apigatewayv2", region, "get_authorizers", ApiId=api_id)["Items"]

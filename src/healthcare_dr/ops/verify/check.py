@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from healthcare_dr.ops.verify.live_target import Live
+    from healthcare_dr.ops.verify.live_target import LiveTarget
 
 Severity = Literal["failure", "unknown", "draining", "note"]
 """`failure`: recovery would not work, or lose data. `unknown`: it could not be asked. `draining`: the region is out of
@@ -20,7 +20,7 @@ class Problem:
     severity: Severity = "failure"
 
 
-Examine = Callable[["Live", str], Iterable[str | Problem]]
+Examine = Callable[["LiveTarget", str], Iterable[str | Problem]]
 """Given a region, yields what is wrong there, one line each; raises UnansweredError. A check of the whole platform is
 called once, with the primary region."""
 
@@ -104,7 +104,7 @@ def _fields(finding: Finding) -> Mapping[str, Any]:
     }
 
 
-class Checks:
+class CheckRegistry:
     """The checks of one topic, in the order in which they are declared."""
 
     def __init__(self) -> None:

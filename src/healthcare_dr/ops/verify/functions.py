@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import Answer, Live
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 from healthcare_dr.ops.verify.policies import statements
 from healthcare_dr.ops.verify.terraform_state import Resource
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 MISSING = ("ResourceNotFoundException",)
 # What a function says of itself, and how the state calls it.
@@ -32,7 +32,7 @@ COMPARED = ("CodeSha256", "MemorySize", "Timeout", "Handler", "Runtime", "Archit
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def functions(live: Live, region: str) -> Iterator[str]:
+def functions(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_lambda_function", region):
         name = deployed["function_name"]
         found = _configuration(live, region, name)
@@ -68,7 +68,7 @@ def functions(live: Live, region: str) -> Iterator[str]:
     mend="`hdr deploy`: it applies the same package to both regions",
     serves=True,
 )  # fmt: skip
-def equal(live: Live, region: str) -> Iterator[str]:
+def equal(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
     names = {place: {found["function_name"] for found in live.deployed.of("aws_lambda_function", place)}
              for place in live.settings.regions}  # fmt: skip
@@ -91,7 +91,7 @@ def equal(live: Live, region: str) -> Iterator[str]:
     mend="`aws lambda delete-function-concurrency --function-name FUNCTION --region REGION`",
     serves=True,
 )  # fmt: skip
-def concurrency(live: Live, region: str) -> Iterator[str]:
+def concurrency(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_lambda_function", region):
         name, wanted = deployed["function_name"], deployed["reserved_concurrent_executions"]
         found = live.ask_for("lambda", region, "get_function_concurrency", MISSING, FunctionName=name) or {}
@@ -107,7 +107,7 @@ def concurrency(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def callers(live: Live, region: str) -> Iterator[str]:
+def callers(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_lambda_permission", region):
         name = str(deployed["function_name"]).rpartition(":")[2]
         qualified = {"Qualifier": deployed["qualifier"]} if deployed["qualifier"] else {}
@@ -124,7 +124,7 @@ def callers(live: Live, region: str) -> Iterator[str]:
     mend="`aws lambda update-event-source-mapping --uuid UUID --enabled --region REGION`, or `hdr deploy`",
     serves=True,
 )  # fmt: skip
-def event_sources(live: Live, region: str) -> Iterator[str]:
+def event_sources(live: LiveTarget, region: str) -> Iterator[str]:
     found = {
         mapping["UUID"]: mapping
         for mapping in live.ask("lambda", region, "list_event_source_mappings")["EventSourceMappings"]
@@ -147,7 +147,7 @@ def event_sources(live: Live, region: str) -> Iterator[str]:
     mend="`aws events enable-rule --name RULE --region REGION`, or `hdr deploy`",
     serves=True,
 )  # fmt: skip
-def schedules(live: Live, region: str) -> Iterator[str]:
+def schedules(live: LiveTarget, region: str) -> Iterator[str]:
     targets = {(target["rule"], target["arn"]) for target in live.deployed.of("aws_cloudwatch_event_target", region)}
     for deployed in live.deployed.of("aws_cloudwatch_event_rule", region):
         name = deployed["name"]
@@ -166,11 +166,11 @@ def schedules(live: Live, region: str) -> Iterator[str]:
                 yield f"{name} does not call {arn.rpartition(':')[2]}"
 
 
-def _configuration(live: Live, region: str, name: str, **qualified: str) -> Answer | None:
+def _configuration(live: LiveTarget, region: str, name: str, **qualified: str) -> Answer | None:
     return live.ask_for("lambda", region, "get_function_configuration", MISSING, FunctionName=name, **qualified)
 
 
-def _served(live: Live, region: str, name: str) -> Mapping[str, Any] | None:
+def _served(live: LiveTarget, region: str, name: str) -> Mapping[str, Any] | None:
     """What calls of a function meet, as far as it must be the same in both regions."""
     aliases = [alias["name"] for alias in live.deployed.of("aws_lambda_alias", region) if _is_of(alias, name)]
     found = _configuration(live, region, name, **({"Qualifier": aliases[0]} if aliases else {}))

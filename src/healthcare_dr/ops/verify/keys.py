@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 ENABLE = (
     "`aws kms enable-key --key-id KEY`; one that is to be deleted: first `aws kms cancel-key-deletion --key-id KEY`"
@@ -23,7 +23,7 @@ MISSING = ("NotFoundException",)
     mend=ENABLE,
     serves=True,
 )  # fmt: skip
-def enabled(live: Live, region: str) -> Iterator[str]:
+def enabled(live: LiveTarget, region: str) -> Iterator[str]:
     yield from _usable(live, region, live.names.key_alias(), live.deployed.output(region, "key_arn"))
 
 
@@ -33,7 +33,7 @@ def enabled(live: Live, region: str) -> Iterator[str]:
     why="Regions whose keys differ in age and history differ in what an auditor lets them hold.",
     mend="`aws kms enable-key-rotation --key-id KEY`, or `hdr deploy`",
 )  # fmt: skip
-def rotation(live: Live, region: str) -> Iterator[str]:
+def rotation(live: LiveTarget, region: str) -> Iterator[str]:
     key = live.deployed.output(region, "key_arn")
     if live.ask("kms", region, "get_key_rotation_status", KeyId=key).get("KeyRotationEnabled") is not True:
         yield f"{key} is not rotated"
@@ -47,7 +47,7 @@ def rotation(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def policy(live: Live, region: str) -> Iterator[str]:
+def policy(live: LiveTarget, region: str) -> Iterator[str]:
     keys = live.deployed.of("aws_kms_key", region) + live.deployed.of("aws_kms_replica_key", region)
     for deployed in keys:
         found = live.ask_page("kms", region, "get_key_policy", KeyId=deployed["key_id"], PolicyName="default")["Policy"]
@@ -65,7 +65,7 @@ def policy(live: Live, region: str) -> Iterator[str]:
     mend=f"{ENABLE}; a missing replica: `hdr deploy`",
     serves=True,
 )  # fmt: skip
-def index_key(live: Live, region: str) -> Iterator[str]:
+def index_key(live: LiveTarget, region: str) -> Iterator[str]:
     primary = live.deployed.of("aws_kms_key", live.settings.primary_region)
     shared = [key["key_id"] for key in primary if key["multi_region"]]
     if not shared:
@@ -74,7 +74,7 @@ def index_key(live: Live, region: str) -> Iterator[str]:
     yield from _usable(live, region, live.names.index_key_alias(), live.arn("kms", region, f"key/{shared[0]}"))
 
 
-def _usable(live: Live, region: str, alias: str, wanted: str) -> Iterator[str]:
+def _usable(live: LiveTarget, region: str, alias: str, wanted: str) -> Iterator[str]:
     found = live.ask_for("kms", region, "describe_key", MISSING, KeyId=wanted)
     if found is None:
         yield f"{wanted} does not exist"

@@ -17,7 +17,7 @@ from healthcare_dr.ops.ports import BreakableAws, Target
 from healthcare_dr.ops.status import asker
 from healthcare_dr.ops.terraform.state import read_settled
 from healthcare_dr.ops.verify.delegation import name_servers
-from healthcare_dr.ops.verify.terraform_state import Deployed
+from healthcare_dr.ops.verify.terraform_state import TerraformState
 from healthcare_dr.settings import Settings
 
 READS: Final = re.compile(r"(Get|List|Describe|Head|Simulate)[A-Z]\w*|Query")
@@ -45,12 +45,12 @@ class ChangeRefusedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live:
+class LiveTarget:
     """Everything a check may ask. `emulator` is None on AWS. Safe for threads."""
 
     settings: Settings
     target: Target
-    deployed: Deployed
+    deployed: TerraformState
     emulator: BreakableAws | None
     probe: Ask
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -213,7 +213,7 @@ def live_of(
     emulator: BreakableAws | None,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Live:
+) -> LiveTarget:
     """What the checks ask; `emulator` is None on AWS.
 
     Raises:
@@ -231,10 +231,10 @@ def live_of(
     for stack in STACKS:
         if not read_settled(stack, partial(read, stack)).deployed:
             raise DeploymentError(f"nothing is deployed of {stack}: deploy first (`hdr up` or `hdr deploy`)")
-    return Live(
+    return LiveTarget(
         settings=settings,
         target=target,
-        deployed=Deployed(states=states, regions=settings.regions),
+        deployed=TerraformState(states=states, regions=settings.regions),
         emulator=emulator,
         probe=asker(target),
         now=now,

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
-from healthcare_dr.ops.verify.check import Checks, Problem
-from healthcare_dr.ops.verify.live_target import Live, UnansweredError
+from healthcare_dr.ops.verify.check import CheckRegistry, Problem
+from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
 from healthcare_dr.ops.verify.worker_pool import begun
 from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
 from patient_api.contract.keys import key as item_key
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 # Sentinel and sweep run every minute.
 SCHEDULE_SECONDS: Final = 60
 
@@ -32,7 +32,7 @@ METRICS_WINDOW: Final = timedelta(minutes=15)
     serves=True,
     between=True,
 )  # fmt: skip
-def pending(live: Live, region: str) -> Iterator[str | Problem]:
+def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
     late = looked_at = 0
     for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
@@ -58,7 +58,7 @@ def pending(live: Live, region: str) -> Iterator[str | Problem]:
     serves=True,
     between=True,
 )  # fmt: skip
-def failed(live: Live, region: str) -> Iterator[str]:
+def failed(live: LiveTarget, region: str) -> Iterator[str]:
     here, there = live.documents_bucket(region), live.documents_bucket(live.peer(region))
     failures = _metric(live, region, "OperationsFailedReplication", here, there, "Sum")
     if sum(failures) > 0:
@@ -76,7 +76,7 @@ def failed(live: Live, region: str) -> Iterator[str]:
     mend="look at the replication metrics of both dashboards; do not fail over by plan until it has caught up",
     serves=True,
 )  # fmt: skip
-def lag(live: Live, region: str) -> Iterator[str]:
+def lag(live: LiveTarget, region: str) -> Iterator[str]:
     del region
     limit = live.settings.replication_lag_seconds
     if live.emulator is not None:
@@ -103,7 +103,7 @@ def lag(live: Live, region: str) -> Iterator[str]:
     serves=True,
     between=True,
 )  # fmt: skip
-def heartbeat(live: Live, region: str) -> Iterator[str]:
+def heartbeat(live: LiveTarget, region: str) -> Iterator[str]:
     peer, allowed = live.peer(region), SCHEDULE_SECONDS + live.settings.replication_lag_seconds
     own = _beat(live, region, region)
     if own is None:
@@ -126,7 +126,7 @@ def heartbeat(live: Live, region: str) -> Iterator[str]:
     why="Nothing is lost, both versions are kept; but whoever reads gets the newest alone until a client merges them.",
     mend="see docs/api.md on concurrent versions: a client that writes with both named merges them",
 )  # fmt: skip
-def conflicts(live: Live, region: str) -> Iterator[Problem]:
+def conflicts(live: LiveTarget, region: str) -> Iterator[Problem]:
     reasons = open_conflicts(live.client("dynamodb", region), table=live.names.records_table, region=region)
     yield from (Problem(reason, "note") for reason in _reasons(reasons, "dynamodb"))
 
@@ -139,7 +139,7 @@ def _reasons(reasons: list[str], service: str) -> Iterator[str]:
         yield reason
 
 
-def _shelf(live: Live, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
+def _shelf(live: LiveTarget, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
     """The markers of the documents that a region has to confirm, oldest first, by pages; and whether one is the last.
 
     Those that nobody ever uploads stay for a day, and come first.
@@ -162,7 +162,7 @@ def _shelf(live: Live, region: str, *, announced_before: datetime) -> Iterator[t
         request = request | {"ExclusiveStartKey": answer.get("LastEvaluatedKey")}
 
 
-def _is_late(live: Live, region: str, item: Any, limit: int) -> bool:
+def _is_late(live: LiveTarget, region: str, item: Any, limit: int) -> bool:
     """Whether a document's bytes have been here for more than `limit` seconds."""
     tenant, _, identifier = item["pk"]["S"].split("#")
     bucket, name = live.documents_bucket(region), f"documents/{tenant}/{identifier}"
@@ -176,7 +176,7 @@ def _is_late(live: Live, region: str, item: Any, limit: int) -> bool:
     return completed is None or (live.now() - datetime.fromisoformat(completed)).total_seconds() > limit
 
 
-def _metric(live: Live, region: str, metric: str, source: str, target: str, statistic: str) -> list[float]:
+def _metric(live: LiveTarget, region: str, metric: str, source: str, target: str, statistic: str) -> list[float]:
     end = live.now().replace(second=0, microsecond=0)
     rules = [
         rule["id"]
@@ -196,7 +196,7 @@ def _metric(live: Live, region: str, metric: str, source: str, target: str, stat
     return [float(point[statistic]) for point in answer["Datapoints"]]
 
 
-def _beat(live: Live, region: str, of: str) -> datetime | None:
+def _beat(live: LiveTarget, region: str, of: str) -> datetime | None:
     key = item_key(HEARTBEAT_PARTITION, of)
     item = live.ask(
         "dynamodb", region, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import Document, differences, listed, statements
 from healthcare_dr.ops.verify.terraform_state import Resource
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 MISSING = ("NoSuchEntity", "NoSuchEntityException")
 IAM: Final = "us-east-1"
@@ -25,7 +25,7 @@ SOME: Final = "some"
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def roles(live: Live, region: str) -> Iterator[str]:
+def roles(live: LiveTarget, region: str) -> Iterator[str]:
     for role in live.deployed.of("aws_iam_role", region):
         name = role["name"]
         found = live.ask_for("iam", IAM, "get_role", MISSING, RoleName=name)
@@ -48,7 +48,7 @@ def roles(live: Live, region: str) -> Iterator[str]:
     mend="`aws iam list-role-policies --role-name ROLE` shows what was added by hand: delete it, or `hdr deploy`",
     serves=True,
 )  # fmt: skip
-def permissions(live: Live, region: str) -> Iterator[str]:
+def permissions(live: LiveTarget, region: str) -> Iterator[str]:
     for role in live.deployed.of("aws_iam_role", region):
         refused = [
             told
@@ -62,7 +62,7 @@ def permissions(live: Live, region: str) -> Iterator[str]:
             yield f"{role['name']} {refused[0]}{more}"
 
 
-def _simulated(live: Live, role: Resource, statement: Any) -> Iterator[str]:
+def _simulated(live: LiveTarget, role: Resource, statement: Any) -> Iterator[str]:
     actions = [WHOLE.get(action, action) for action in listed(statement["Action"])]
     for resource in listed(statement["Resource"]):
         answer = live.ask_for(
@@ -79,7 +79,7 @@ def _simulated(live: Live, role: Resource, statement: Any) -> Iterator[str]:
                 yield f"{told} {result['EvalActionName']} on {resource}"
 
 
-def _attached(live: Live, region: str, role: str) -> Iterator[str]:
+def _attached(live: LiveTarget, region: str, role: str) -> Iterator[str]:
     attached = live.ask_for("iam", IAM, "list_attached_role_policies", MISSING, RoleName=role) or {}
     found = {policy["PolicyArn"] for policy in attached.get("AttachedPolicies") or ()}
     managed = {policy["arn"]: policy for policy in live.deployed.of("aws_iam_policy", region)}
@@ -96,7 +96,7 @@ def _attached(live: Live, region: str, role: str) -> Iterator[str]:
             yield from (f"policy {arn.rpartition('/')[2]}: {difference}" for difference in told)
 
 
-def _inline(live: Live, region: str, role: str) -> Iterator[str]:
+def _inline(live: LiveTarget, region: str, role: str) -> Iterator[str]:
     for policy in live.deployed.of("aws_iam_role_policy", region):
         if policy["role"] != role:
             continue
@@ -108,7 +108,7 @@ def _inline(live: Live, region: str, role: str) -> Iterator[str]:
             yield from (f"policy {policy['name']} of {role}: {difference}" for difference in told)
 
 
-def _granted(live: Live, region: str, role: str) -> Iterator[Document]:
+def _granted(live: LiveTarget, region: str, role: str) -> Iterator[Document]:
     managed = {policy["arn"]: policy["policy"] for policy in live.deployed.of("aws_iam_policy", region)}
     for attachment in live.deployed.of("aws_iam_role_policy_attachment", region):
         if attachment["role"] == role and attachment["policy_arn"] in managed:

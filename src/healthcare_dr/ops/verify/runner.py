@@ -9,14 +9,14 @@ from typing import Any, Final
 
 from healthcare_dr.ops.verify import worker_pool
 from healthcare_dr.ops.verify.check import Check, Finding, Problem, Verification
-from healthcare_dr.ops.verify.live_target import Live, UnansweredError
+from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
 
 AT_ONCE: Final = 12
 LIMIT_SECONDS: Final = 60.0
 SEVERITIES: Final = ("failure", "unknown", "draining", "note")
 
 
-def _reached(live: Live, region: str) -> Iterator[str]:
+def _reached(live: LiveTarget, region: str) -> Iterator[str]:
     account = live.reach(region)
     if account not in (None, live.deployed.account):
         yield f"these credentials belong to account {account}, but {live.deployed.account} is deployed to"
@@ -38,13 +38,13 @@ Told = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Question:
+class CheckRun:
     """A check, put for one region."""
 
     check: Check
     region: str
 
-    def answer(self, live: Live) -> Iterator[Finding]:
+    def answer(self, live: LiveTarget) -> Iterator[Finding]:
         """What is found, up to where nobody answers any more."""
         try:
             for problem in self.check.examine(live, self.region):
@@ -72,7 +72,7 @@ class Question:
 
 
 def verify(
-    live: Live,
+    live: LiveTarget,
     checks: Sequence[Check],
     *,
     regions: Sequence[str] | None = None,
@@ -85,10 +85,10 @@ def verify(
     """
     began = time.monotonic()
     deadline, both = began + limit_seconds, live.settings.regions
-    found = _side_by_side(live, [Question(REACHABLE, region) for region in both], deadline, told)
+    found = _side_by_side(live, [CheckRun(REACHABLE, region) for region in both], deadline, told)
     gone = {finding.region for finding in found if finding.severity == "unknown"}
     questions = [
-        Question(check, region)
+        CheckRun(check, region)
         for check in checks
         for region in _asked(check, regions or both, both)
         if region not in gone or not check.each_region
@@ -109,11 +109,11 @@ def _asked(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Seque
     return both if check.between else regions
 
 
-def _side_by_side(live: Live, questions: Sequence[Question], deadline: float, told: Told | None) -> list[Finding]:
-    threads: dict[Question, int] = {}
-    found: dict[Question, list[Finding]] = {question: [] for question in questions}
+def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: float, told: Told | None) -> list[Finding]:
+    threads: dict[CheckRun, int] = {}
+    found: dict[CheckRun, list[Finding]] = {question: [] for question in questions}
 
-    def put(question: Question) -> None:
+    def put(question: CheckRun) -> None:
         threads[question] = threading.get_ident()
         # One by one: what was found before nobody answered any more counts.
         for finding in question.answer(live):
@@ -136,7 +136,7 @@ def _overdue(service: str | None, *, begun: bool) -> str:
     return f"no answer of {service} in time" if service else "no answer in time"
 
 
-def _tell(running: dict[Future[Any], Question], deadline: float, told: Told | None) -> None:
+def _tell(running: dict[Future[Any], CheckRun], deadline: float, told: Told | None) -> None:
     left: set[Future[Any]] = set(running)
     while left and (seconds := deadline - time.monotonic()) > 0:
         done, left = wait(left, timeout=seconds, return_when="FIRST_COMPLETED")

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.check import Checks
-from healthcare_dr.ops.verify.live_target import Answer, Live
+from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 MISSING = ("ResourceNotFoundException", "TableNotFoundException")
 DEPLOY = "`hdr deploy` puts it back as it is described"
 
@@ -19,7 +19,7 @@ DEPLOY = "`hdr deploy` puts it back as it is described"
     mend="wait while a table is created or updated, then `hdr deploy`; a replica may lack the use of its key",
     serves=True,
 )  # fmt: skip
-def active(live: Live, region: str) -> Iterator[str]:
+def active(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
     for name in _names(live):
         found = live.ask_for("dynamodb", region, "describe_table", MISSING, TableName=name)
@@ -43,7 +43,7 @@ def active(live: Live, region: str) -> Iterator[str]:
     "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`, or `hdr deploy`",
     serves=True,
 )  # fmt: skip
-def recovery(live: Live, region: str) -> Iterator[str]:
+def recovery(live: LiveTarget, region: str) -> Iterator[str]:
     for name in _names(live):
         found = live.ask("dynamodb", region, "describe_continuous_backups", TableName=name)
         said = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription") or {}
@@ -58,7 +58,7 @@ def recovery(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def key(live: Live, region: str) -> Iterator[str]:
+def key(live: LiveTarget, region: str) -> Iterator[str]:
     wanted = live.deployed.output(region, "key_arn")
     for name in _names(live):
         said = _table(live, region, name).get("SSEDescription") or {}
@@ -73,7 +73,7 @@ def key(live: Live, region: str) -> Iterator[str]:
     mend=f"{DEPLOY}; changes made meanwhile have not been looked at",
     serves=True,
 )  # fmt: skip
-def stream(live: Live, region: str) -> Iterator[str]:
+def stream(live: LiveTarget, region: str) -> Iterator[str]:
     for name in _names(live):
         said = _table(live, region, name).get("StreamSpecification") or {}
         if not said.get("StreamEnabled") or said.get("StreamViewType") != "NEW_AND_OLD_IMAGES":
@@ -87,7 +87,7 @@ def stream(live: Live, region: str) -> Iterator[str]:
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
-def equal(live: Live, region: str) -> Iterator[str]:
+def equal(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
     for name in _names(live):
         here, there = _shape(live, region, name), _shape(live, peer, name)
@@ -96,7 +96,7 @@ def equal(live: Live, region: str) -> Iterator[str]:
                 yield f"{name}: {what} is {_told(here[what])} in {region}, but {_told(there[what])} in {peer}"
 
 
-def _shape(live: Live, region: str, name: str) -> dict[str, Any]:
+def _shape(live: LiveTarget, region: str, name: str) -> dict[str, Any]:
     table = _table(live, region, name)
     expiry = live.ask("dynamodb", region, "describe_time_to_live", TableName=name)["TimeToLiveDescription"]
     indexes = {
@@ -120,10 +120,10 @@ def _told(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _table(live: Live, region: str, name: str) -> Answer:
+def _table(live: LiveTarget, region: str, name: str) -> Answer:
     table: Answer = live.ask("dynamodb", region, "describe_table", TableName=name)["Table"]
     return table
 
 
-def _names(live: Live) -> tuple[str, str]:
+def _names(live: LiveTarget) -> tuple[str, str]:
     return live.names.records_table, live.names.audit_table

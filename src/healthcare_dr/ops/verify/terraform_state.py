@@ -23,7 +23,7 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class TerraformState:
     """The states of the three stacks, in Terraform's format 4."""
 
     states: Mapping[str, bytes]

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import Checks, Problem
-from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, Live
+from healthcare_dr.ops.verify.check import CheckRegistry, Problem
+from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, LiveTarget
 from healthcare_dr.ops.verify.terraform_state import Resource
 from patient_api.contract.keys import DRAIN_PARTITION, key
 
-CHECKS = Checks()
+CHECKS = CheckRegistry()
 DEPLOY = "`hdr deploy` puts it back as it is described"
 MISSING = ("NoSuchHealthCheck",)
 # The share of its checkers from which on Route 53 calls an endpoint healthy.
@@ -22,7 +22,7 @@ SERVED: Final = 200
     why="This is what Route 53 asks; a region that says no, or nothing, takes nothing over.",
     mend="look at the region's dashboard and at the log of its API function",
 )  # fmt: skip
-def endpoint(live: Live, region: str) -> Iterator[str]:
+def endpoint(live: LiveTarget, region: str) -> Iterator[str]:
     code = live.probe(f"{live.deployed.output(region, 'api_endpoint')}/health")
     if code != SERVED:
         yield "the endpoint does not answer" if code is None else f"the endpoint answers {code} to GET /health"
@@ -34,7 +34,7 @@ def endpoint(live: Live, region: str) -> Iterator[str]:
     why="DNS leaves a drained region and does not come back by itself: recovery into it would not work.",
     mend="`hdr restore REGION` once the region is ready",
 )  # fmt: skip
-def drain(live: Live, region: str) -> Iterator[Problem]:
+def drain(live: LiveTarget, region: str) -> Iterator[Problem]:
     peer = live.peer(region)
     found = live.ask(
         "dynamodb",
@@ -57,7 +57,7 @@ def drain(live: Live, region: str) -> Iterator[Problem]:
     "a dead region, or none to a living one.",
     mend=DEPLOY,
 )  # fmt: skip
-def health_checks(live: Live, region: str) -> Iterator[str]:
+def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
     # One question for all of them: Route 53 answers an account five times a second.
     checks = live.ask("route53", GLOBAL_REGION, "list_health_checks")["HealthChecks"]
     configs = {check["Id"]: check["HealthCheckConfig"] for check in checks}
@@ -79,7 +79,7 @@ def health_checks(live: Live, region: str) -> Iterator[str]:
     why="A region they do not reach is out of DNS whatever it can do.",
     mend="see the endpoint check; when only the checkers fail, look at what stands between them and the API",
 )  # fmt: skip
-def verdict(live: Live, region: str) -> Iterator[str]:
+def verdict(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in _checks(live, region):
         if deployed["resource_path"] != "/health":
             continue
@@ -102,7 +102,7 @@ def verdict(live: Live, region: str) -> Iterator[str]:
     "of 0 keeps them from a living one.",
     mend=DEPLOY,
 )  # fmt: skip
-def records(live: Live, region: str) -> Iterator[str]:
+def records(live: LiveTarget, region: str) -> Iterator[str]:
     settings = live.settings
     weight = settings.primary_weight if region == settings.primary_region else settings.secondary_weight
     mine = [record for record in _named(live) if record.get("SetIdentifier") == region]
@@ -129,7 +129,7 @@ def records(live: Live, region: str) -> Iterator[str]:
     mend="`aws route53 change-resource-record-sets` with the action DELETE and the record as "
     "`aws route53 list-resource-record-sets` shows it",
 )  # fmt: skip
-def shared_name(live: Live, region: str) -> Iterator[str]:
+def shared_name(live: LiveTarget, region: str) -> Iterator[str]:
     del region
     deployed = {
         (record["type"], record["set_identifier"])
@@ -146,7 +146,7 @@ def shared_name(live: Live, region: str) -> Iterator[str]:
             )
 
 
-def _named(live: Live) -> list[Answer]:
+def _named(live: LiveTarget) -> list[Answer]:
     """Every record of the shared name."""
     zone = str(live.deployed.outputs().get("zone_id", ""))
     found = live.ask_for(
@@ -156,13 +156,13 @@ def _named(live: Live) -> list[Answer]:
     return [record for record in records if record["Name"].rstrip(".") == live.names.api_domain]
 
 
-def _checks(live: Live, region: str) -> list[Resource]:
+def _checks(live: LiveTarget, region: str) -> list[Resource]:
     """The region's endpoint, drain and calculated check: their names end with its role."""
     role = "primary" if region == live.settings.primary_region else "secondary"
     return [check for check in live.deployed.of("aws_route53_health_check") if check.name.endswith(f"_{role}")]
 
 
-def _designed(live: Live, deployed: Resource, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _designed(live: LiveTarget, deployed: Resource, config: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     if deployed["type"] == "CALCULATED":
         children = sorted(deployed["child_healthchecks"] or ())
         return {
@@ -183,7 +183,7 @@ def _designed(live: Live, deployed: Resource, config: dict[str, Any]) -> dict[st
     }
 
 
-def _verdict_id(live: Live, region: str) -> str:
+def _verdict_id(live: LiveTarget, region: str) -> str:
     (check,) = (check for check in _checks(live, region) if check["type"] == "CALCULATED")
     return str(check["id"])
 

@@ -13,7 +13,7 @@ LARGEST_DOCUMENT: Final = 5 * 1024**3
 
 
 @dataclass(frozen=True)
-class Announced:
+class DeclaredContent:
     """`content_type` is a media type, `size` in bytes, `sha256` in base64, as S3 takes it."""
 
     content_type: str
@@ -21,11 +21,11 @@ class Announced:
     sha256: str
 
 
-def announced(resource: dict[str, Any]) -> Announced:
+def announced(resource: dict[str, Any]) -> DeclaredContent:
     """What `resource`, a DocumentReference that has been validated, announces of its one attachment."""
     attachment = resource["content"][0]["attachment"]
     size = attachment["size"] if "size" in attachment else extensions(attachment, SIZE)[0]["valueDecimal"]
-    return Announced(
+    return DeclaredContent(
         content_type=attachment["contentType"],
         size=int(size),
         sha256=extensions(attachment, SHA256)[0]["valueBase64Binary"],

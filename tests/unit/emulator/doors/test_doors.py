@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from healthcare_dr.emulator.called_address import CALLED_HEADER
 from healthcare_dr.emulator.edge_proxy import client_hello
-from healthcare_dr.emulator.fault_state import OPEN, DoorFault
+from healthcare_dr.emulator.fault_state import OPEN, EdgeFault
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.doors.conftest import REGIONS, Front, ask, eventually
 
@@ -76,7 +76,7 @@ def test_a_refusing_door_resets_who_is_connected_and_lets_nobody_in(front: Front
     name = front.name(EAST)
     with front.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
-        front.emulator.play(EAST, DoorFault(mode="refused"))
+        front.emulator.play(EAST, EdgeFault(mode="refused"))
         _expect_reset(kept)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(front.emulator.doors()[EAST], timeout=15)
@@ -90,7 +90,7 @@ def test_a_black_hole_swallows_everything_until_it_ends(front: Front) -> None:
     name = front.name(EAST)
     with front.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
-        front.emulator.play(EAST, DoorFault(mode="blackhole"))
+        front.emulator.play(EAST, EdgeFault(mode="blackhole"))
         assert eventually(lambda: _hangs(front))
         kept.settimeout(1)
         with pytest.raises(TimeoutError):
@@ -125,7 +125,7 @@ def test_an_erring_door_answers_503_to_who_is_connected_already(front: Front) ->
     name = front.name(EAST)
     with front.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
-        front.emulator.play(EAST, DoorFault(mode="errors"))
+        front.emulator.play(EAST, EdgeFault(mode="errors"))
         assert eventually(lambda: ask(kept, name) == (503, b'{"message":"Service Unavailable"}'))
         front.emulator.play(EAST, OPEN)
         assert eventually(lambda: ask(kept, name)[0] == 200)
@@ -134,7 +134,7 @@ def test_an_erring_door_answers_503_to_who_is_connected_already(front: Front) ->
 @pytest.mark.requirement("R4.2")
 def test_a_slow_door_answers_late(front: Front) -> None:
     name = front.name(EAST)
-    front.emulator.play(EAST, DoorFault(mode="slow", delay_seconds=60))
+    front.emulator.play(EAST, EdgeFault(mode="slow", delay_seconds=60))
     assert eventually(lambda: _late(front, name))
     front.emulator.play(EAST, OPEN)
     assert eventually(lambda: front.serves(EAST))
@@ -181,7 +181,7 @@ def test_a_door_that_is_not_there_is_named(front: Front) -> None:
     with pytest.raises(EmulatorError, match="eu-west-1 has no front door: choose us-east-1 or us-west-2"):
         front.emulator.play("eu-west-1", OPEN)
     with pytest.raises(EmulatorError, match="cannot be 'ajar'"):
-        DoorFault(mode="ajar")  # type: ignore[arg-type]
+        EdgeFault(mode="ajar")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -199,8 +199,8 @@ def beside(front: Front, mended: Clients, make_api: Callable[..., str]) -> Front
     return found
 
 
-@pytest.mark.parametrize("fault", [DoorFault(mode="refused"), DoorFault(mode="blackhole"), DoorFault(mode="errors")])
-def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: Front, fault: DoorFault) -> None:
+@pytest.mark.parametrize("fault", [EdgeFault(mode="refused"), EdgeFault(mode="blackhole"), EdgeFault(mode="errors")])
+def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: Front, fault: EdgeFault) -> None:
     name = front.name(EAST)
     with front.connect(EAST, name) as kept, beside.connect(EAST, beside.name(EAST)) as other:
         assert ask(kept, name)[0] == ask(other, beside.name(EAST))[0] == 200
@@ -223,7 +223,7 @@ def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: 
 
 
 def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(front: Front, beside: Front) -> None:
-    front.emulator.play(EAST, DoorFault(mode="blackhole"), hosts=[front.name(EAST)])
+    front.emulator.play(EAST, EdgeFault(mode="blackhole"), hosts=[front.name(EAST)])
     assert eventually(lambda: not front.serves_soon(EAST))
     with socket.create_connection(front.emulator.doors()[EAST], timeout=15) as waiting:
         waiting.sendall(sent_hello(front.name(EAST)))
@@ -234,8 +234,8 @@ def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(fr
 
 
 def test_two_environments_fail_each_in_its_own_way(front: Front, beside: Front) -> None:
-    front.emulator.play(EAST, DoorFault(mode="errors"), hosts=[front.name(EAST)])
-    front.emulator.play(EAST, DoorFault(mode="refused"), hosts=[beside.name(EAST)])
+    front.emulator.play(EAST, EdgeFault(mode="errors"), hosts=[front.name(EAST)])
+    front.emulator.play(EAST, EdgeFault(mode="refused"), hosts=[beside.name(EAST)])
     assert eventually(lambda: not beside.serves_soon(EAST))
     assert eventually(lambda: front.get(EAST)[0] == 503)
     front.emulator.play(EAST, OPEN, hosts=[beside.name(EAST)])

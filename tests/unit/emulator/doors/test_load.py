@@ -11,8 +11,8 @@ from healthcare_dr.emulator.edge_proxy.forwarding import (
     MOST_AT_ONCE,
     MOST_BODY_BYTES,
     MOST_WAITING,
-    Answer,
     Forwarded,
+    ForwardedResponse,
     Forwarding,
 )
 from healthcare_dr.emulator.fault_state import OPEN
@@ -31,14 +31,14 @@ class Services:
         self.received = self.cancelled = 0
         self.open = asyncio.Event()
 
-    async def __call__(self, _: Forwarded) -> Answer:
+    async def __call__(self, _: Forwarded) -> ForwardedResponse:
         self.received += 1
         try:
             await self.open.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return Answer(200, [(b"content-length", b"2")], b"{}")
+        return ForwardedResponse(200, [(b"content-length", b"2")], b"{}")
 
 
 class Apis:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.fault_state import DoorFault
+from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.emulator.services import function_resolution
 from unit.emulator.doors.conftest import REGIONS, Front, eventually
 
@@ -46,12 +46,12 @@ def test_a_function_reaches_the_api_of_each_region(front: Front, asking: Callabl
 
 
 def test_it_meets_what_happens_at_the_door(front: Front, asking: Callable[..., object]) -> None:
-    front.emulator.play(WEST, DoorFault(mode="refused"))
+    front.emulator.play(WEST, EdgeFault(mode="refused"))
     assert eventually(lambda: asking(front.name(WEST)) == "ConnectionRefusedError")
     assert asking(front.name(EAST)) == 200
-    front.emulator.play(WEST, DoorFault(mode="blackhole"))
+    front.emulator.play(WEST, EdgeFault(mode="blackhole"))
     assert eventually(lambda: asking(front.name(WEST)) == "TimeoutError")
-    front.emulator.play(WEST, DoorFault(mode="errors"))
+    front.emulator.play(WEST, EdgeFault(mode="errors"))
     assert eventually(lambda: asking(front.name(WEST)) == 503)
 
 

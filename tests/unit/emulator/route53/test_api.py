@@ -15,7 +15,7 @@ from ministack.services import route53
 from healthcare_dr.emulator.patches.route53 import answer_status_from
 from healthcare_dr.emulator.route53.data_plane import publisher
 from healthcare_dr.emulator.route53.model import CheckStatus, Observation
-from healthcare_dr.emulator.route53.zone_reader import Reader
+from healthcare_dr.emulator.route53.zone_reader import ZoneReader
 
 
 def client(service: str) -> Any:
@@ -60,7 +60,7 @@ def test_zones_records_and_checks_are_read_from_all_pages() -> None:
         for check_id in ("one", "two"):
             tags = {"ResourceId": check_id, "Tags": [{"Key": "Name", "Value": f"name-{check_id}"}]}
             stub.add_response("list_tags_for_resource", {"ResourceTagSet": tags})
-        read = Reader(api)
+        read = ZoneReader(api)
         snapshot = read()
         stub.assert_no_pending_responses()
     assert [(zone.name, [(r.name, r.weight, r.check_id) for r in zone.records]) for zone in snapshot.zones] == [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from healthcare_dr.emulator.route53.check_status import Board
+from healthcare_dr.emulator.route53.check_status import CheckBoard
 from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, limits, probe, through_doors
 from healthcare_dr.emulator.route53.model import LEAST_CHECKERS, CheckConfig, Observation, checker_regions
 
@@ -202,7 +202,7 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
 
     async def run() -> None:
         async with serving() as endpoint, asyncio.timeout(60):
-            board = Board(lambda: checker_regions(FAST))
+            board = CheckBoard(lambda: checker_regions(FAST))
             checks = {"a": config(endpoint.port, interval=10, threshold=2, inverted=inverted)}
             checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
 
@@ -225,7 +225,7 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
 
 def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
     async def run() -> str:
-        board = Board(lambda: checker_regions(FAST))
+        board = CheckBoard(lambda: checker_regions(FAST))
         checks = {"a": config(99999, interval=10, threshold=2)}
         checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
         checkers.follow(checks)
@@ -244,12 +244,12 @@ def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
 def test_what_nothing_decides_is_told_once(caplog: pytest.LogCaptureFixture, kind: str) -> None:
     plain, inverted = CheckConfig(id="alarmed", type=kind), CheckConfig(id="turned", type=kind, inverted=True)
     checks = {"alarmed": plain, "sum": CheckConfig(id="sum", type="CALCULATED", children=("alarmed",))}
-    checkers = Checkers(board=Board(), connect=NOWHERE, time_scale=lambda: FAST)
+    checkers = Checkers(board=CheckBoard(), connect=NOWHERE, time_scale=lambda: FAST)
     for following in (checks, checks, {**checks, "turned": inverted}):
         checkers.follow(following)
     line = "The health check {} is a {}, which nothing here decides: it is always {}"
     assert caplog.messages == [line.format("alarmed", kind, "healthy"), line.format("turned", kind, "unhealthy")]
-    assert Board().verdicts({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
+    assert CheckBoard().verdicts({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
 
 
 def test_a_refused_connection_is_unhealthy() -> None:
@@ -268,7 +268,7 @@ def test_fewer_checkers_probe_when_time_runs_faster_but_never_fewer_than_three(s
 
 def test_a_checker_that_begins_to_probe_starts_with_the_verdict_of_the_others() -> None:
     regions = [checker_regions(10)]
-    board, check = Board(lambda: regions[0]), config(1, threshold=1)
+    board, check = CheckBoard(lambda: regions[0]), config(1, threshold=1)
 
     def note(region: str, *, success: bool) -> None:
         board.note(check, Observation(region, "127.0.0.1", "", 0.0), success=success)
@@ -284,7 +284,7 @@ def test_a_checker_that_begins_to_probe_starts_with_the_verdict_of_the_others() 
 
 def test_only_the_checkers_in_use_have_a_vote() -> None:
     regions = [checker_regions(1)]
-    board, check = Board(lambda: regions[0]), config(1, threshold=1)
+    board, check = CheckBoard(lambda: regions[0]), config(1, threshold=1)
     for region in regions[0]:
         board.note(check, Observation(region, "127.0.0.1", "", 0.0), success=region in checker_regions(10))
     assert board.statuses({"a": check})["a"].share == 3 / 8

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.emulator.route53.answers import choose
-from healthcare_dr.emulator.route53.check_status import Board, Streak, share_of, verdict
+from healthcare_dr.emulator.route53.check_status import CheckBoard, Streak, share_of, verdict
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, Record
 
 PICKS = 100_000
@@ -73,7 +73,7 @@ def test_a_calculated_check_counts_its_children(children: list[tuple[bool, bool,
 
 @pytest.mark.parametrize(("failing", "healthy"), [(1, True), (6, True), (7, False), (8, False)])
 def test_a_checker_that_has_not_probed_yet_has_its_vote(failing: int, healthy: bool) -> None:
-    board, check = Board(), CheckConfig(id="a", type="HTTPS", threshold=1)
+    board, check = CheckBoard(), CheckConfig(id="a", type="HTTPS", threshold=1)
     for region in CHECKER_REGIONS[:failing]:
         board.note(check, Observation(region, "127.0.0.1", "Failure", 0.0), success=False)
     assert board.verdicts({"a": check}) == {"a": healthy}

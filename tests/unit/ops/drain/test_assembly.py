@@ -7,7 +7,7 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import PRIMARY
-from healthcare_dr.ops.drain.bootstrap import Moving
+from healthcare_dr.ops.drain.bootstrap import DrainServices
 from healthcare_dr.ops.ports import Target
 from healthcare_dr.settings import Settings
 
@@ -32,8 +32,8 @@ class Elsewhere:
         return object()
 
 
-def moving(target: Elsewhere, region: str) -> Moving:
-    return Moving(
+def moving(target: Elsewhere, region: str) -> DrainServices:
+    return DrainServices(
         settings=Settings(_env_file=None), target=cast("Target", target), emulator=None, region=region, say=print
     )
 

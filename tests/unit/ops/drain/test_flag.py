@@ -8,11 +8,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.drain.drain_flag import DrainFlag, Order, operator
+from healthcare_dr.ops.drain.drain_flag import DrainFlag, OperatorAction, operator
 from patient_api.audit.trail import AuditTrail
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 
-ORDER = Order(id="o-1", at=datetime(2026, 3, 1, 12, 30, 5, 123000, UTC), by="operator:eve", reason="a drill")
+ORDER = OperatorAction(id="o-1", at=datetime(2026, 3, 1, 12, 30, 5, 123000, UTC), by="operator:eve", reason="a drill")
 KEY = {"pk": {"S": "$platform#drain"}, "sk": {"S": "us-east-1"}}
 
 

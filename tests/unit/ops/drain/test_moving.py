@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.ops.drain.drain_flag import Order
-from healthcare_dr.ops.drain.switch import WAIT_SECONDS, Drain, Restore, Surroundings, demand_reason, surviving_of
+from healthcare_dr.ops.drain.drain_flag import OperatorAction
+from healthcare_dr.ops.drain.switch import WAIT_SECONDS, Drain, Preconditions, Restore, demand_reason, surviving_of
 
 EAST, WEST = "us-east-1", "us-west-2"
-ORDER = Order(id="o-1", at=datetime(2026, 3, 1, tzinfo=UTC), by="operator:eve", reason="a drill")
+ORDER = OperatorAction(id="o-1", at=datetime(2026, 3, 1, tzinfo=UTC), by="operator:eve", reason="a drill")
 
 
 class World:
@@ -22,7 +22,7 @@ class World:
         self.stands = self.peer_stands = self.peer_drained = False
         self.codes: dict[str, int | None] = {f"{EAST}/health": 200, f"{WEST}/health": 200}
         self.counts: Mapping[str, int] | None = {WEST: 8}
-        self.around = Surroundings(
+        self.around = Preconditions(
             region=EAST, surviving=WEST, urls={EAST: EAST, WEST: WEST}, ask=self.ask, dns=self.dns, ttl=10,
             clock=lambda: self.now, sleep=self.sleep, say=lambda _: None,
         )  # fmt: skip
@@ -46,12 +46,12 @@ class World:
     def standing(self) -> bool:
         return self.stands
 
-    def set(self, order: Order) -> bool:
+    def set(self, order: OperatorAction) -> bool:
         self.log.append(f"set {order.reason}")
         self.stands = True
         return True
 
-    def clear(self, order: Order) -> bool:
+    def clear(self, order: OperatorAction) -> bool:
         self.log.append(f"clear {order.reason}")
         self.stands = False
         return True

@@ -10,7 +10,7 @@ import pytest
 from healthcare_dr.ops.drain.readiness import reasons
 from healthcare_dr.ops.verify.catalog import CATALOG, SERVING
 from healthcare_dr.ops.verify.check import Finding, Verification
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.runner import verify
 from unit.ops.verify.fakes import ACCOUNT, EAST, NOW, WEST, Aws, deployed, live, refusal, resource
 
@@ -109,7 +109,7 @@ def test_control_planes_that_hang_are_told_and_no_reason(never: threading.Event)
 
 def lagging(
     *, beats: dict[tuple[str, str], float], stuck: str | None = None, late: tuple[str, str] | None = None
-) -> Live:
+) -> LiveTarget:
     """Both regions with fresh metrics, a heartbeat of `beats[of, at]` seconds ago, a document `stuck` in a region for
     an hour, and a table whose writes in a region are `late`."""
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.fault_journal import InjectedFault
 from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
 from healthcare_dr.ops.drill.load.calibration import Calibration, from_served
 from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished
-from healthcare_dr.ops.drill.progress import View
+from healthcare_dr.ops.drill.progress import ProgressView
 from healthcare_dr.ops.drill.run import Drill
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -28,7 +28,7 @@ class Platform:
     """Whether requests to a broken region fail."""
     caches: bool = False
     """Whether clients keep the first DNS answer for ever."""
-    broken: dict[str, tuple[Entry, float]] = field(default_factory=dict)
+    broken: dict[str, tuple[InjectedFault, float]] = field(default_factory=dict)
     healed_at: float = -100.0
     samples: list[Sample] = field(default_factory=list)
     seen: list[Observation] = field(default_factory=list)
@@ -126,13 +126,13 @@ class Platform:
         return Unfinished(numbers=())
 
     # The faults.
-    def apply(self, step: Step) -> tuple[Entry, ...]:
+    def apply(self, step: Step) -> tuple[InjectedFault, ...]:
         region = EAST if step.region == "primary" else None
-        entry = Entry(fault=step.fault, region=region)
+        entry = InjectedFault(fault=step.fault, region=region)
         self.broken[str(entry)] = (entry, self.now)
         return (entry,)
 
-    def undo(self, entries: tuple[Entry, ...]) -> None:
+    def undo(self, entries: tuple[InjectedFault, ...]) -> None:
         for entry in entries:
             _, since = self.broken[str(entry)]
             if entry.fault in BREAKING and self.now >= since + self.detects:
@@ -277,5 +277,5 @@ def drill(platform: Platform, played: Experiment, *, time_scale: float = 1.0) ->
         delivery=platform.queue,
         clock=platform.clock,
         sleep=platform.sleep,
-        view=View(progress=Progress(platform.told)),
+        view=ProgressView(progress=Progress(platform.told)),
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from healthcare_dr.ops.drill.load.generator import Prober
+from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import MARK
 from healthcare_dr.ops.drill.load.resolver import Answer
@@ -100,10 +100,10 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def prober(script: Script, trust: ssl.SSLContext, ledger: Ledger, **other: Any) -> Prober:
+def prober(script: Script, trust: ssl.SSLContext, ledger: Ledger, **other: Any) -> LoadGenerator:
     given: dict[str, Any] = {
         "name": NAME, "make_resolver": lambda: script, "token": "t", "ca": trust, "clock": time.monotonic,
         "ledger": ledger, "drill_id": "d1", "rate": 40, "clients": 2, "write_percent": 50, "document_percent": 0,
         "update_percent": 0, "retries": 0, "timeout_seconds": 5,
     }  # fmt: skip
-    return Prober(**{**given, **other})
+    return LoadGenerator(**{**given, **other})

@@ -18,7 +18,7 @@ from healthcare_dr.ops.drill.recovery_checks import (
     healed,
     settled,
 )
-from healthcare_dr.ops.drill.waiting import STALL_SECONDS, Stall
+from healthcare_dr.ops.drill.waiting import STALL_SECONDS, StallDetector
 from unit.ops.drill.made_up_platform import EAST, WEST, Merging
 
 
@@ -283,7 +283,7 @@ def test_queue_that_does_not_answer_has_an_unknown_length() -> None:
 
 def test_state_that_was_seen_before_is_no_progress() -> None:
     now = [0.0]
-    stall, over = Stall(lambda: now[0], 10.0), []
+    stall, over = StallDetector(lambda: now[0], 10.0), []
     for state in ("a", "b", "a", "b"):
         now[0] += 4.0
         stall.note(state)

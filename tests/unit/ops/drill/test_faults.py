@@ -16,8 +16,8 @@ from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Step
 from healthcare_dr.ops.drill.fault_journal import outstanding
 from healthcare_dr.ops.drill.faults.api import POLICY
-from healthcare_dr.ops.drill.faults.embedded import Faults
-from healthcare_dr.ops.ports import BreakableAws, DoorFault
+from healthcare_dr.ops.drill.faults.embedded import EmbeddedFaults
+from healthcare_dr.ops.ports import BreakableAws, EdgeFault
 
 EAST, WEST = "us-east-1", "us-west-2"
 STEPS: list[dict[str, Any]] = [
@@ -45,9 +45,9 @@ class World:
 
     def __init__(self, record: Path) -> None:
         self.record = record
-        self.doors = {EAST: DoorFault(), WEST: DoorFault()}
+        self.doors = {EAST: EdgeFault(), WEST: EdgeFault()}
         self.set = Replication()
-        self.hosts: dict[tuple[str, str], DoorFault] = {}
+        self.hosts: dict[tuple[str, str], EdgeFault] = {}
         self.refused: dict[str, bool] = {}
         self.limits: dict[str, int] = {}
         self.policies: dict[tuple[str, str], str] = {}
@@ -71,7 +71,7 @@ class World:
         if self.fails:
             raise ClientError({"Error": {"Code": "Boom", "Message": "two\nlines"}}, "Any")
 
-    def play(self, region: str, fault: DoorFault, *, hosts: Collection[str] = ()) -> None:
+    def play(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         self._change()
         if region in self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -143,8 +143,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "drills" / "faults.json")
 
 
-def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({})) -> Faults:
-    return Faults(
+def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({})) -> EmbeddedFaults:
+    return EmbeddedFaults(
         hosts=hosts,
         aws=cast(BreakableAws, world),
         client=world.client,
@@ -184,7 +184,7 @@ def test_what_died_while_it_was_applied_is_undone_as_well(world: World, step: di
 def test_a_fault_breaks_the_region_it_names(world: World) -> None:
     faults(world).apply(Step.model_validate({"fault": "slow", "region": "secondary", "delay_seconds": 8}))
     faults(world).apply(Step.model_validate({"fault": "denied", "region": "secondary"}))
-    assert world.doors == {EAST: DoorFault(), WEST: DoorFault(mode="slow", delay_seconds=8)}
+    assert world.doors == {EAST: EdgeFault(), WEST: EdgeFault(mode="slow", delay_seconds=8)}
     ((role, policy),) = world.policies
     assert (role, policy) == ("healthcare-dr-patient-api-us-west-2-it", POLICY)
     assert json.loads(world.policies[role, policy])["Statement"][0]["Effect"] == "Deny"
@@ -195,10 +195,10 @@ def test_a_door_keeps_the_fault_that_is_still_on_record(world: World) -> None:
     first = broken.apply(Step.model_validate({"fault": "refused", "region": "primary"}))
     broken.apply(Step.model_validate({"fault": "errors", "region": "primary"}))
     broken.undo(first)
-    assert world.doors[EAST] == DoorFault(mode="errors")
+    assert world.doors[EAST] == EdgeFault(mode="errors")
     broken.undo(first)
     assert broken.undo_all() == ("errors us-east-1",)
-    assert world.doors[EAST] == DoorFault()
+    assert world.doors[EAST] == EdgeFault()
 
 
 def test_door_that_other_environments_share_fails_to_the_own_clients_alone(world: World) -> None:
@@ -206,12 +206,12 @@ def test_door_that_other_environments_share_fails_to_the_own_clients_alone(world
     hosts = {EAST: ("abc.execute-api.us-east-1.amazonaws.com", "api.healthcare-dr-it.com")}
     shared, step = faults(world, hosts=hosts), {"fault": "refused", "region": "primary"}
     shared.apply(Step.model_validate(step))
-    assert world.doors == {EAST: DoorFault(), WEST: DoorFault()}
-    assert world.hosts == {(EAST, host): DoorFault(mode="refused") for host in hosts[EAST]}
+    assert world.doors == {EAST: EdgeFault(), WEST: EdgeFault()}
+    assert world.hosts == {(EAST, host): EdgeFault(mode="refused") for host in hosts[EAST]}
     faults(world).apply(Step.model_validate({"fault": "errors", "region": "primary"}))
     assert faults(world).undo_all() == ("errors us-east-1", "refused us-east-1")
-    assert world.hosts == {(EAST, host): DoorFault() for host in hosts[EAST]}
-    assert world.doors == {EAST: DoorFault(), WEST: DoorFault()}
+    assert world.hosts == {(EAST, host): EdgeFault() for host in hosts[EAST]}
+    assert world.doors == {EAST: EdgeFault(), WEST: EdgeFault()}
 
 
 def test_control_planes_are_refused_to_the_own_environment(world: World) -> None:

@@ -16,8 +16,8 @@ from healthcare_dr.ops.drill.conflict_resolver import (
     LARGEST_MERGE,
     POLL_SECONDS,
     QUIET_SECONDS,
-    Merged,
-    Merging,
+    ConflictResolver,
+    ResolvedConflicts,
     unmerged,
 )
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
@@ -130,14 +130,14 @@ class Table:
         return {"Items": items, **({"LastEvaluatedKey": start + 1} if more else {})}
 
 
-def merging(regions: Regions, *ids: str, documents: Sequence[str] = ()) -> Merging:
+def merging(regions: Regions, *ids: str, documents: Sequence[str] = ()) -> ConflictResolver:
     client = httpx.Client(transport=httpx.MockTransport(regions.answer))
     ledger = Ledger(endpoints={EAST: HERE}, buckets={}, token="t", client=client, clock=lambda: regions.now)
     for number, id in enumerate(ids):
         ledger.acknowledge(number=number, kind="patient", id=id, region=EAST)
     for number, id in enumerate(documents, len(ids)):
         ledger.acknowledge(number=number, kind="document", id=id, region=EAST)
-    return Merging(
+    return ConflictResolver(
         ledger=ledger,
         endpoint=HERE,
         token="t",
@@ -166,7 +166,7 @@ def test_each_conflict_of_the_ledger_is_settled_once_and_waited_for_in_both_regi
     for id in ("a", "b"):
         regions.keep("drill", "Patient", id, split())
     found = merging(regions, "a", "b", "c").run()
-    assert found == Merged(found=2, settled=2, left=())
+    assert found == ResolvedConflicts(found=2, settled=2, left=())
     assert regions.puts == [{"id": id, "merges": (stamp(5, WEST),)} for id in ("a", "b")]
     assert regions.now >= 20 * POLL_SECONDS + QUIET_SECONDS
 
@@ -174,7 +174,7 @@ def test_each_conflict_of_the_ledger_is_settled_once_and_waited_for_in_both_regi
 def test_without_a_conflict_nothing_is_written() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", {stamp(1): (), stamp(2): (stamp(1),)})
-    assert merging(regions, "a").run() == Merged(found=0, settled=0, left=())
+    assert merging(regions, "a").run() == ResolvedConflicts(found=0, settled=0, left=())
     assert regions.puts == []
 
 
@@ -186,7 +186,7 @@ def test_a_conflict_that_nobody_is_shown_is_left(monkeypatch: pytest.MonkeyPatch
     unseen = merging(regions, "a")
     for number, region in ((8, EAST), (9, WEST)):
         unseen._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
-    assert unseen.run() == Merged(found=0, settled=0, left=("a",))
+    assert unseen.run() == ResolvedConflicts(found=0, settled=0, left=("a",))
 
 
 @pytest.mark.trap(1)
@@ -198,14 +198,14 @@ def test_conflict_that_is_marked_late_is_waited_for(monkeypatch: pytest.MonkeyPa
     late = merging(regions, "a")
     for number, region in ((8, EAST), (9, WEST)):
         late._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
-    assert late.run() == Merged(found=1, settled=1, left=())
+    assert late.run() == ResolvedConflicts(found=1, settled=1, left=())
 
 
 def test_conflicts_of_others_are_left_alone() -> None:
     regions = Regions()
     for tenant, id in (("drill", "earlier"), ("somebody", "a")):
         regions.keep(tenant, "Patient", id, split())
-    assert merging(regions, "a").run() == Merged(found=0, settled=0, left=())
+    assert merging(regions, "a").run() == ResolvedConflicts(found=0, settled=0, left=())
     assert regions.puts == []
 
 
@@ -213,7 +213,7 @@ def test_documents_are_waited_for_and_never_written() -> None:
     regions = Regions()
     regions.keep("drill", "DocumentReference", "d", split())
     found = merging(regions, documents=["d"]).run(stall_seconds=9.0)
-    assert (found, regions.puts) == (Merged(found=1, settled=0, left=("d",)), [])
+    assert (found, regions.puts) == (ResolvedConflicts(found=1, settled=0, left=("d",)), [])
     assert 9.0 <= regions.now < 10.0
 
 
@@ -222,7 +222,7 @@ def test_what_passes_is_tried_again(status: int) -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     regions.answers = [status, 200, status, 200, 200, 200, status]
-    assert merging(regions, "a").run() == Merged(found=1, settled=1, left=())
+    assert merging(regions, "a").run() == ResolvedConflicts(found=1, settled=1, left=())
     assert len(regions.puts) == 1
 
 
@@ -230,7 +230,9 @@ def test_what_stays_in_conflict_is_told_by_its_id() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     regions.answers = [503] * 1000
-    assert merging(regions, "a").run(stall_seconds=5.0) == Merged(found=1, settled=0, left=(), unanswered=("a",))
+    assert merging(regions, "a").run(stall_seconds=5.0) == ResolvedConflicts(
+        found=1, settled=0, left=(), unanswered=("a",)
+    )
 
 
 def test_a_refusal_that_no_waiting_mends_is_an_error_without_ids() -> None:
@@ -255,7 +257,7 @@ def test_more_lines_than_one_merge_takes_are_settled_by_several() -> None:
     regions = Regions()
     siblings: Lineage = {stamp(number): (stamp(1),) for number in range(2, 2 + LARGEST_MERGE + 3)}
     regions.keep("drill", "Patient", "a", {stamp(1): (), **siblings})
-    assert merging(regions, "a").run() == Merged(found=1, settled=1, left=())
+    assert merging(regions, "a").run() == ResolvedConflicts(found=1, settled=1, left=())
     assert [len(put["merges"]) for put in regions.puts] == [LARGEST_MERGE, 2]
 
 

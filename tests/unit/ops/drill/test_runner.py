@@ -11,7 +11,7 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill import recovery
-from healthcare_dr.ops.drill.fault_journal import Entry
+from healthcare_dr.ops.drill.fault_journal import InjectedFault
 from healthcare_dr.ops.drill.journal import Journal, Milestones
 from healthcare_dr.ops.drill.recovery import milestones
 from healthcare_dr.ops.terraform.interrupts import Interrupts
@@ -128,7 +128,7 @@ def test_the_first_loss_of_a_region_that_is_lost_twice_counts() -> None:
 
 def test_nothing_is_broken_when_the_steady_state_does_not_hold() -> None:
     platform = Platform()
-    platform.broken["refused"] = (Entry(fault="refused", region=EAST), 0.0)
+    platform.broken["refused"] = (InjectedFault(fault="refused", region=EAST), 0.0)
     platform.undo_all = lambda: ()  # type: ignore[method-assign] # an outage of its own, which no record knows
     journal = drill(platform, experiment()).run()
     assert journal.outcome == "not started"
@@ -245,7 +245,7 @@ def test_what_the_survivor_lacks_is_looked_for_again_when_recovery_was_not_yet_t
     platform = Platform(lost_writes={5})
 
     def fails_again() -> None:
-        platform.broken["refused late"] = (Entry(fault="refused", region=WEST), platform.now)
+        platform.broken["refused late"] = (InjectedFault(fault="refused", region=WEST), platform.now)
 
     def ends() -> None:
         del platform.broken["refused late"]
@@ -260,7 +260,7 @@ def test_what_the_survivor_lacks_is_looked_for_again_when_recovery_was_not_yet_t
 
 def test_what_an_earlier_drill_left_is_undone_first() -> None:
     platform = Platform()
-    platform.broken["blackhole us-east-1"] = (Entry(fault="blackhole", region=EAST), 0.0)
+    platform.broken["blackhole us-east-1"] = (InjectedFault(fault="blackhole", region=EAST), 0.0)
     journal = drill(platform, experiment()).run()
     assert events(journal, "undo")[0] == f"left over from before: blackhole {EAST}"
     assert journal.outcome == "passed"

@@ -18,7 +18,7 @@ from healthcare_dr.ops.drill.journal import (
     Requests,
 )
 from healthcare_dr.ops.drill.load.ledger import Unfinished
-from healthcare_dr.ops.drill.recovery_checks import Healing
+from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
 from healthcare_dr.ops.drill.verdict import Verdict, conclude, judge
 
 HELD = Condition(name="checks healthy", held=True, seen="all")
@@ -39,8 +39,8 @@ def data(
     left: int = 0,
     unanswered: tuple[int, ...] = (),
     nothing_known: int = 0,
-) -> Healing:
-    return Healing(
+) -> RecoveryChecks:
+    return RecoveryChecks(
         missing=missing,
         unfinished=Unfinished(numbers=unfinished, unanswered=unanswered),
         conflicts=Conflicts(found=2, merged=2 - left, left=left, unanswered=nothing_known),

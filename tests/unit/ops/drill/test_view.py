@@ -1,13 +1,13 @@
 """How a drill shows what it waits for."""
 
-from healthcare_dr.ops.drill.progress import View
+from healthcare_dr.ops.drill.progress import ProgressView
 from unit.ops.drill.made_up_platform import Progress
 
 
 def test_long_wait_is_said_every_fifteen_seconds_and_short_ones_are_not() -> None:
     told: list[str] = []
     now = [0.0]
-    view = View(progress=Progress(told), clock=lambda: now[0])
+    view = ProgressView(progress=Progress(told), clock=lambda: now[0])
     view.begin("method")
     now[0] = 100.0
     for _ in range(3):

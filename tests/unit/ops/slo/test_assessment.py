@@ -9,8 +9,8 @@ from healthcare_dr.ops.slo.assessment import assess, costs
 from healthcare_dr.ops.slo.assumptions import Assumptions, defaults
 from healthcare_dr.ops.slo.budget import YEAR, budget, expected_availability
 from healthcare_dr.ops.slo.figure import losses
-from healthcare_dr.ops.slo.measured import Measured, given, of_journals
-from healthcare_dr.ops.slo.model import RTO, Case, events, swings
+from healthcare_dr.ops.slo.measured import RecoveryTimes, given, of_journals
+from healthcare_dr.ops.slo.model import RTO, Scenario, events, swings
 from unit.ops.slo.drilled import journal, left
 
 ASSUMED = defaults()
@@ -59,7 +59,7 @@ def test_what_is_shared_fails_for_all_and_what_is_brief_for_its_region() -> None
 
 
 def test_nothing_is_claimed_when_nothing_was_measured() -> None:
-    found = assess(Measured(trials=()), BENIGN, seed=1, runs=100)
+    found = assess(RecoveryTimes(trials=()), BENIGN, seed=1, runs=100)
     assert not found.carried
     assert found.verdict.startswith("Nothing is claimed: no recovery was measured")
     assert (found.label, found.spread, found.expected_percent, found.failover_fails) == (None, None, None, None)
@@ -125,13 +125,13 @@ def test_few_drills_do_not_carry_what_many_do() -> None:
 
 def test_failovers_that_did_not_happen_are_told_whatever_is_claimed() -> None:
     miss = MANY.trials[0].model_copy(update={"seconds": None})
-    nothing = assess(Measured(trials=(miss,) * 3), BENIGN, seed=1, runs=100)
+    nothing = assess(RecoveryTimes(trials=(miss,) * 3), BENIGN, seed=1, runs=100)
     assert nothing.verdict.startswith("Nothing is claimed")
     assert nothing.reasons == (
         "Failovers tried: 3, of which 3 did not happen. As that shows, 80.0% of them may fail. More drills narrow it.",
     )
-    assert nothing.curve[0].all_costs > assess(Measured(trials=()), BENIGN, seed=1, runs=100).curve[0].all_costs
-    few = assess(Measured(trials=(*MANY.trials, miss)), ASSUMED, seed=1, runs=100)
+    assert nothing.curve[0].all_costs > assess(RecoveryTimes(trials=()), BENIGN, seed=1, runs=100).curve[0].all_costs
+    few = assess(RecoveryTimes(trials=(*MANY.trials, miss)), ASSUMED, seed=1, runs=100)
     assert few.failover_fails == 0.05
     assert "Failovers tried: 501, of which 1 did not happen." in few.reasons
 
@@ -147,7 +147,7 @@ def test_a_claim_says_when_another_seed_may_decide_otherwise() -> None:
 
 def test_a_recovery_beyond_the_ends_moves_them() -> None:
     for recoveries, ends in (((45,), (10, 300)), ((5, 400), (5, 400))):
-        case = Case(assumptions=BENIGN, recoveries=recoveries, may_fail=0)
+        case = Scenario(assumptions=BENIGN, recoveries=recoveries, may_fail=0)
         (found,) = (one for one in swings(case, budget=budget(0.9999, YEAR), seed=1) if one.name == RTO)
         assert (found.low, found.high) == ends
 
@@ -174,7 +174,7 @@ def test_the_slowest_recovery_says_what_the_budget_affords() -> None:
 
 def test_the_long_run_is_the_sum_of_its_costs() -> None:
     found = assess(MANY, ASSUMED, seed=1, runs=100)
-    case = Case(assumptions=ASSUMED, recoveries=MANY.recoveries, may_fail=MANY.bound)
+    case = Scenario(assumptions=ASSUMED, recoveries=MANY.recoveries, may_fail=MANY.bound)
     total = sum(cost.seconds_a_year for cost in found.costs)
     assert total == pytest.approx(case.lost_seconds)
     assert found.expected_percent == pytest.approx(100 * expected_availability(case.events))
@@ -190,7 +190,7 @@ def test_the_same_seed_gives_the_same() -> None:
 
 
 def test_the_assumption_that_moves_it_furthest_comes_first() -> None:
-    case = Case(assumptions=ASSUMED, recoveries=(45,), may_fail=0)
+    case = Scenario(assumptions=ASSUMED, recoveries=(45,), may_fail=0)
     found = swings(case, budget=budget(0.9999, YEAR), seed=1)
     assert {swing.name for swing in found} == {*ASSUMED.inputs, RTO}
     assert [swing.width for swing in found] == sorted((swing.width for swing in found), reverse=True)
@@ -212,5 +212,5 @@ def test_a_bound_by_drills_is_one_end_of_the_swing() -> None:
 
 def test_the_groups_of_the_figure_leave_nothing_out() -> None:
     for seconds, groups in losses(ASSUMED, may_fail=0.2).items():
-        case = Case(assumptions=ASSUMED, recoveries=(seconds,), may_fail=0.2)
+        case = Scenario(assumptions=ASSUMED, recoveries=(seconds,), may_fail=0.2)
         assert sum(groups.values()) == pytest.approx(case.lost_seconds)

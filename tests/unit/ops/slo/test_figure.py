@@ -5,12 +5,12 @@ import xml.etree.ElementTree as ET
 from healthcare_dr.ops.slo.assumptions import defaults
 from healthcare_dr.ops.slo.budget import MONTH
 from healthcare_dr.ops.slo.figure import affordances, figure
-from healthcare_dr.ops.slo.measured import Measured, given
+from healthcare_dr.ops.slo.measured import RecoveryTimes, given
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def drawn(measured: Measured) -> ET.Element:
+def drawn(measured: RecoveryTimes) -> ET.Element:
     return ET.fromstring(figure(defaults(), measured, percent=99.99))  # noqa: S314 - our own
 
 
@@ -27,7 +27,7 @@ def test_it_refers_to_nothing_outside_itself() -> None:
 
 
 def test_without_a_measurement_there_are_no_dots() -> None:
-    root = drawn(Measured(trials=()))
+    root = drawn(RecoveryTimes(trials=()))
     assert list(root.iter(f"{SVG}circle")) == []
     assert "No recovery was measured." in words(root)
     assert "what 99.99 % allows in a year: 3,153.6 s" in words(root)

@@ -8,7 +8,7 @@ import pytest
 
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill.journal import SCHEMA, Event, Promise
-from healthcare_dr.ops.slo.measured import Measured, of_journals
+from healthcare_dr.ops.slo.measured import RecoveryTimes, of_journals
 from unit.ops.slo.drilled import damaged, journal, left
 
 
@@ -92,7 +92,7 @@ def test_what_tried_no_failover_does_not_count_and_is_named(tmp_path: Path, dril
 
 
 def test_no_folder_is_no_drill(tmp_path: Path) -> None:
-    assert of_journals(tmp_path / "drills") == Measured(trials=())
+    assert of_journals(tmp_path / "drills") == RecoveryTimes(trials=())
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.ops.ports import BreakableAws, Target
 from healthcare_dr.ops.verify.catalog import CATALOG
 from healthcare_dr.ops.verify.check import Check, Finding
-from healthcare_dr.ops.verify.live_target import Live
-from healthcare_dr.ops.verify.runner import Question
-from healthcare_dr.ops.verify.terraform_state import Deployed
+from healthcare_dr.ops.verify.live_target import LiveTarget
+from healthcare_dr.ops.verify.runner import CheckRun
+from healthcare_dr.ops.verify.terraform_state import TerraformState
 from healthcare_dr.settings import Settings
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -38,7 +38,7 @@ def resource(kind: str, name: str, /, *, alias: str = "", **attributes: Any) -> 
             "instances": [{"attributes": attributes}]}  # fmt: skip
 
 
-def deployed(**resources: Sequence[Mapping[str, Any]]) -> Deployed:
+def deployed(**resources: Sequence[Mapping[str, Any]]) -> TerraformState:
     """What was deployed: `primary`, `secondary` and `common` resources, and the outputs that every check needs."""
     outputs = {
         stack: {
@@ -50,7 +50,7 @@ def deployed(**resources: Sequence[Mapping[str, Any]]) -> Deployed:
         for stack, region in ((PRIMARY, EAST), (SECONDARY, WEST))
     } | {GLOBAL: {"zone_id": "Z1"}}
     named = dict(zip(STACKS, ("primary", "secondary", "common"), strict=True))
-    return Deployed(
+    return TerraformState(
         states={
             stack: json.dumps(
                 {
@@ -101,14 +101,14 @@ class _Client:
 def live(
     answers: Mapping[tuple[str, ...], Answer],
     *,
-    held: Deployed | None = None,
+    held: TerraformState | None = None,
     name: str = "aws",
     emulator: object = None,
     **rest: Any,
-) -> Live:
+) -> LiveTarget:
     """A live target with these answers; everything deployed, on AWS, unless told otherwise."""
     settings = Settings(_env_file=None, **rest.pop("settings", {}))
-    return Live(
+    return LiveTarget(
         settings=settings,
         target=cast("Target", rest.pop("target", Aws)(answers, name=name)),
         deployed=held or deployed(),
@@ -119,12 +119,12 @@ def live(
     )
 
 
-def found(check: str | Check, there: Live, region: str = EAST) -> list[Finding]:
+def found(check: str | Check, there: LiveTarget, region: str = EAST) -> list[Finding]:
     """What one check finds in one region."""
-    return list(Question(CATALOG[check] if isinstance(check, str) else check, region).answer(there))
+    return list(CheckRun(CATALOG[check] if isinstance(check, str) else check, region).answer(there))
 
 
-def problems(check: str, there: Live, region: str = EAST) -> list[str]:
+def problems(check: str, there: LiveTarget, region: str = EAST) -> list[str]:
     """The texts of the failures that a check finds; nothing must be unknown."""
     answered = found(check, there, region)
     assert [finding.problem for finding in answered if finding.severity == "unknown"] == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.terraform_state import Deployed
+from healthcare_dr.ops.verify.terraform_state import TerraformState
 from unit.ops.verify.fakes import EAST, WEST, deployed, live, problems, resource
 
 TOPIC = deployed().output(EAST, "topic_arn")
@@ -31,7 +31,7 @@ WATCHING = deployed(
 ANY = {"AlarmName": "any", "ActionsEnabled": True, "AlarmActions": [TOPIC], "AlarmRule": "ALARM(lag)"}
 
 
-def alarms(metric: dict[str, Any], composite: dict[str, Any], held: Deployed = WATCHING) -> list[str]:
+def alarms(metric: dict[str, Any], composite: dict[str, Any], held: TerraformState = WATCHING) -> list[str]:
     answer = {"MetricAlarms": [metric], "CompositeAlarms": [composite]}
     return problems("alarms", live({("cloudwatch", EAST, "describe_alarms"): answer}, held=held))
 

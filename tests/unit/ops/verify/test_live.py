@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.live_target import ChangeRefusedError, Live, UnansweredError
+from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget, UnansweredError
 from healthcare_dr.settings import Settings
 from unit.ops.verify.fakes import EAST, WEST, Aws, deployed, live, refusal
 
@@ -33,8 +33,8 @@ class Real:
         return client
 
 
-def real(**answers: Any) -> Live:
-    return Live(
+def real(**answers: Any) -> LiveTarget:
+    return LiveTarget(
         settings=Settings(_env_file=None), target=cast("Target", Real(answers)), deployed=deployed(), emulator=None,
         probe=lambda _: 200,
     )  # fmt: skip
@@ -129,7 +129,7 @@ def test_a_service_that_refuses_is_asked_again() -> None:
     assert len(asked(there)) == 3
 
 
-def asked(there: Live) -> list[Any]:
+def asked(there: LiveTarget) -> list[Any]:
     target: Any = there.target
     assert isinstance(target, Aws)
     return target.asked

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 
 from healthcare_dr.ops.verify.check import Check, Problem
-from healthcare_dr.ops.verify.live_target import ChangeRefusedError, Live
+from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget
 from healthcare_dr.ops.verify.runner import verify
 from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, Aws, live, refusal
 
@@ -21,7 +21,7 @@ def check(name: str, examine: Any, *, each_region: bool = True, between: bool = 
                  between=between, examine=examine)  # fmt: skip
 
 
-def nothing(there: Live, region: str) -> Iterator[str]:
+def nothing(there: LiveTarget, region: str) -> Iterator[str]:
     del there, region
     yield from ()
 
@@ -63,7 +63,7 @@ def test_the_worst_is_told_first() -> None:
 
 
 def test_what_is_refused_is_unknown_and_what_was_found_before_is_kept() -> None:
-    def examine(there: Live, region: str) -> Iterator[str]:
+    def examine(there: LiveTarget, region: str) -> Iterator[str]:
         yield "found before"
         there.ask("kms", region, "describe_key", KeyId="k")
 
@@ -75,7 +75,7 @@ def test_what_is_refused_is_unknown_and_what_was_found_before_is_kept() -> None:
     assert [finding.problem for finding in done.findings].count("found before") == 2
 
 
-def without_a_part(there: Live, region: str) -> Iterator[str]:
+def without_a_part(there: LiveTarget, region: str) -> Iterator[str]:
     yield there.ask("kms", region, "describe_key", KeyId="k")["KeyMetadata"]
 
 
@@ -86,7 +86,7 @@ def test_an_answer_of_another_shape_is_unknown() -> None:
 
 
 def test_a_region_that_does_not_answer_is_one_finding_and_is_asked_nothing_more() -> None:
-    def examine(there: Live, region: str) -> Iterator[str]:
+    def examine(there: LiveTarget, region: str) -> Iterator[str]:
         there.ask("kms", region, "describe_key", KeyId="k")
         yield f"asked {region}"
 
@@ -130,7 +130,7 @@ def test_that_the_other_region_does_not_answer_is_told_whichever_is_meant() -> N
 def test_what_takes_too_long_is_unknown_and_does_not_hold_up_the_rest() -> None:
     never, ended = threading.Event(), threading.Event()
 
-    def hang(there: Live, region: str) -> Iterator[str]:
+    def hang(there: LiveTarget, region: str) -> Iterator[str]:
         del there, region
         never.wait(60)
         ended.set()
@@ -151,7 +151,7 @@ def test_each_answer_is_told() -> None:
 
 
 def test_a_defect_of_ours_is_no_finding() -> None:
-    def change(there: Live, region: str) -> list[str]:
+    def change(there: LiveTarget, region: str) -> list[str]:
         del there
         raise ChangeRefusedError(region)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.live_target import Live
+from healthcare_dr.ops.verify.live_target import LiveTarget
 from unit.ops.verify.fakes import EAST, WEST, deployed, live, problems, refusal, resource
 
 API = "api.healthcare-dr-dev.com"
@@ -37,7 +37,7 @@ OURS = [
 ]
 
 
-def answering(records: Sequence[dict[str, Any]]) -> Live:
+def answering(records: Sequence[dict[str, Any]]) -> LiveTarget:
     return live({("route53", "list_resource_record_sets"): {"ResourceRecordSets": records}}, held=HELD)
 
 

@@ -8,13 +8,13 @@ from patient_api.audit.trail import AuditTrail
 from patient_api.contract.keys import DOCUMENT
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import Multipart
-from patient_api.documents.offers import Offers
+from patient_api.documents.offers import UploadOffers
 from patient_api.documents.references import DocumentReferences
 from patient_api.documents.uploads import Uploads
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.caller import Caller
 from patient_api.http.request import Request
-from patient_api.service_context import Tools
+from patient_api.service_context import ServiceContext
 from patient_api.store.model import RecordKey, Token, Version
 from unit.patient_api.documents.dynamodb import AUDIT, refused
 from unit.patient_api.documents.s3 import sha256
@@ -29,7 +29,7 @@ class Api:
 
     def __init__(self, world: World, region: str = EAST) -> None:
         trail = AuditTrail(client=world.dynamodb, table=AUDIT)
-        gate = Gate(trail=trail, region=region, now=world.time.now, new_id=world.new_id)
+        gate = Authorization(trail=trail, region=region, now=world.time.now, new_id=world.new_id)
 
         def tokens(_tenant: str, resource: Mapping[str, Any]) -> list[Token]:
             assert resource["resourceType"] == "DocumentReference"
@@ -38,8 +38,8 @@ class Api:
         other = WEST if region == EAST else EAST
         self.service = DocumentReferences(
             records=world.records_of(region),
-            tools=Tools(gate=gate, clock=world.clock(region), tokens=tokens),
-            offers=Offers(
+            tools=ServiceContext(gate=gate, clock=world.clock(region), tokens=tokens),
+            offers=UploadOffers(
                 region=region,
                 uploads=Uploads(
                     client=lambda: world.s3[region],

@@ -17,12 +17,12 @@ from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
 from patient_api.documents.pending import Pending, opened
 from patient_api.documents.reference import Document
-from patient_api.documents.work import Work
+from patient_api.documents.work import ConfirmationWorker
 from patient_api.fhir.codec import parse
-from patient_api.logging import Journal
+from patient_api.logging import StructuredLog
 from patient_api.store.model import Method, RecordKey, Version, version_of
 from patient_api.store.transactions import Transactions
-from patient_api.store.versions import DynamoRecords
+from patient_api.store.versions import VersionStore
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS, FakeDynamoDB
 from unit.patient_api.documents.s3 import FakeS3, Time, sha256
 
@@ -46,8 +46,8 @@ class World:
         }
         self.records = self.records_of(EAST)
 
-    def records_of(self, region: str) -> DynamoRecords:
-        return DynamoRecords(
+    def records_of(self, region: str) -> VersionStore:
+        return VersionStore(
             client=self.dynamodb,
             table=RECORDS,
             region=region,
@@ -88,8 +88,8 @@ class World:
             journal=self.journal(region),
         )
 
-    def work(self, region: str = EAST) -> Work:
-        return Work(
+    def work(self, region: str = EAST) -> ConfirmationWorker:
+        return ConfirmationWorker(
             confirmation=self.confirmation(region),
             pending=self.pending(region),
             journal=self.journal(region),
@@ -99,8 +99,8 @@ class World:
             shuffle=lambda _keys: None,
         )
 
-    def journal(self, region: str) -> Journal:
-        return Journal(service="document-confirmation", region=region, stream=self.log, now=lambda: 0.0)
+    def journal(self, region: str) -> StructuredLog:
+        return StructuredLog(service="document-confirmation", region=region, stream=self.log, now=lambda: 0.0)
 
     def announce(
         self,

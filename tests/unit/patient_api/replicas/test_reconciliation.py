@@ -10,8 +10,8 @@ from patient_api.clock import Stamp
 from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.errors import StorageFault
 from patient_api.handlers.reconcile import Reconciliation, wire
-from patient_api.logging import Journal
-from patient_api.region.heartbeat import Arrivals
+from patient_api.logging import StructuredLog
+from patient_api.region.heartbeat import ReplicationLag
 from patient_api.store.model import RecordKey
 from patient_api.store.reconciliation import Change, Link
 from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
@@ -28,11 +28,11 @@ class Reconciling:
         self.changes: list[Change] = []
         self.faults = faults
         self.log = io.StringIO()
-        journal = Journal(service="reconciliation", region=REGION, stream=self.log)
+        journal = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
         self.now_ms = START_MS
-        heartbeats = Arrivals(
+        heartbeats = ReplicationLag(
             peer_region=PEER,
-            journal=Journal(service="sentinel", region=REGION, stream=self.log),
+            journal=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: self.now_ms,
         )
         self.function = Reconciliation(

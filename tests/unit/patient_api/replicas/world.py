@@ -14,18 +14,18 @@ from patient_api.aws import Clients
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.keys import PATIENT, VERSION_PREFIX
 from patient_api.handlers.reconcile import Reconciliation, build
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.caller import Caller
 from patient_api.http.payload import Resource
 from patient_api.http.request import Request
-from patient_api.logging import Journal
-from patient_api.patients.creation import Creation, Selection
+from patient_api.logging import StructuredLog
+from patient_api.patients.creation import Creation, CriteriaLookup
 from patient_api.patients.service import Patients
-from patient_api.service_context import Tools
+from patient_api.service_context import ServiceContext
 from patient_api.store.index import Index
 from patient_api.store.model import RecordKey, Token, Version
 from patient_api.store.transactions import Transactions
-from patient_api.store.versions import DynamoRecords
+from patient_api.store.versions import VersionStore
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS, client_error
 from unit.patient_api.replicas.dynamodb import Message, Replica
 
@@ -51,7 +51,7 @@ class Container:
         client = region.replica
         trail = AuditTrail(client=client, table=AUDIT)
         self.transactions = Transactions(client=client, pause=lambda _seconds: None)
-        self.records = DynamoRecords(
+        self.records = VersionStore(
             client=client,
             table=RECORDS,
             region=region.name,
@@ -59,18 +59,18 @@ class Container:
             transactions=self.transactions,
             pool=cast("ThreadPoolExecutor", AtOnce()),
         )
-        gate = Gate(
+        gate = Authorization(
             trail=trail,
             region=region.name,
             now=lambda: datetime.fromtimestamp(now_ms() / 1000, UTC),
             new_id=ids,
         )
-        tools = Tools(gate=gate, clock=self.clock, tokens=tokens)
+        tools = ServiceContext(gate=gate, clock=self.clock, tokens=tokens)
         self.patients = Patients(records=self.records, tools=tools)
         self.creation = Creation(
             records=self.records,
             tools=tools,
-            selection=Selection(gate=gate, matches=lambda _tenant, _criteria: ()),
+            selection=CriteriaLookup(gate=gate, matches=lambda _tenant, _criteria: ()),
             blind=blind,
             new_id=ids,
         )
@@ -93,7 +93,7 @@ class Region:
         self.reconciliation: Reconciliation = build(
             environment=replace(ENVIRONMENT, region=name),
             clients=cast("Clients", self),
-            journal=Journal(service="reconciliation", region=name, stream=self.log),
+            journal=StructuredLog(service="reconciliation", region=name, stream=self.log),
         )
 
     def dynamodb(self) -> Replica:

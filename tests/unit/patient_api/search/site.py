@@ -11,13 +11,13 @@ from patient_api.aws import Clients
 from patient_api.clock import Stamp
 from patient_api.contract.keys import PATIENT
 from patient_api.fhir.codec import JsonValue, parse
-from patient_api.http.authorization import Gate
+from patient_api.http.authorization import Authorization
 from patient_api.http.paging import Cursors
 from patient_api.http.request import Request
 from patient_api.search.audit import AuditSearch
 from patient_api.search.service import Searches
 from patient_api.secrets import Secrets
-from patient_api.store.index import Finder, Index
+from patient_api.store.index import Index, Tokenizer
 from patient_api.store.model import Method, RecordKey, Version, head_item, token_item, version_of
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB
 from unit.patient_api.whole_api import claims, event
@@ -34,9 +34,9 @@ class Site:
         self.pool = ThreadPoolExecutor(4)
         clients = cast("Clients", FakeClients(self.dynamodb))
         secrets = Secrets(clients=clients, key=ENVIRONMENT.index_key)
-        self.finder = Finder(secrets=secrets)
+        self.finder = Tokenizer(secrets=secrets)
         self.trail = AuditTrail(client=self.dynamodb, table=AUDIT)
-        self.gate = Gate(trail=self.trail, region=REGION, now=self.now, new_id=lambda: str(uuid4()))
+        self.gate = Authorization(trail=self.trail, region=REGION, now=self.now, new_id=lambda: str(uuid4()))
         cursors = Cursors(secrets=secrets, now=lambda: self.now_ms / 1000)
         self.searches = Searches(
             gate=self.gate,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drain.drain_flag import DrainFlag, Order, operator
+from healthcare_dr.ops.drain.drain_flag import DrainFlag, OperatorAction, operator
 
 THROTTLED, DENIED, DRAINED = "throttled", "denied", "drained"
 API_FAULTS: Final = (THROTTLED, DENIED, DRAINED)
@@ -108,9 +108,9 @@ class ApiFaults:
         return self._names.of("patient-api")
 
 
-def _order() -> Order:
+def _order() -> OperatorAction:
     """To drain or restore for a drill."""
-    return Order(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ), reason="drill")
+    return OperatorAction(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ), reason="drill")
 
 
 def _document(actions: Sequence[str]) -> str:

@@ -14,12 +14,12 @@ from healthcare_dr.infra.fault_injection import DISCONNECT, PAUSE_DOCUMENTS, PAU
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.capabilities import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS
 from healthcare_dr.ops.drill.experiment import Experiment, Role, Step
-from healthcare_dr.ops.drill.fault_journal import Entry, RecordedFaults
+from healthcare_dr.ops.drill.fault_journal import FaultJournal, InjectedFault
 from healthcare_dr.ops.drill.faults.api import API_FAULTS, ApiFaults, Client
-from healthcare_dr.ops.drill.faults.fis import Experiments
+from healthcare_dr.ops.drill.faults.fis import FisExperiments
 
 
-class AwsFaults(RecordedFaults):
+class AwsFaults(FaultJournal):
     """Breaks and heals an account. Not for several threads at once.
 
     Pausing tables in one region stops them in both directions, pausing documents only those that leave the region:
@@ -43,7 +43,7 @@ class AwsFaults(RecordedFaults):
         super().__init__(record=record)
         self._regions = regions
         self._api = ApiFaults(client=client, names=names, regions=regions.values())
-        self._fis = Experiments(client=client, names=names, clock=clock, sleep=sleep, say=say)
+        self._fis = FisExperiments(client=client, names=names, clock=clock, sleep=sleep, say=say)
 
     def demand_templates(self, experiment: Experiment) -> None:
         """Make sure before anything is broken that every template is there that the experiment needs.
@@ -56,7 +56,7 @@ class AwsFaults(RecordedFaults):
                 for region in self._places(step):
                     self._templates(step, region)
 
-    def _entries(self, step: Step) -> list[Entry]:
+    def _entries(self, step: Step) -> list[InjectedFault]:
         fault = step.fault
         if fault in UNPLAYABLE_ON_AWS:
             return []
@@ -68,10 +68,10 @@ class AwsFaults(RecordedFaults):
                 before = {"order": uuid4().hex, **dict.fromkeys(self._templates(step, region), True)}
             else:
                 raise SettingsError(f"AWS cannot play {fault}")
-            entries.append(Entry(fault=fault, region=region, before=before))
+            entries.append(InjectedFault(fault=fault, region=region, before=before))
         return entries
 
-    def _break(self, entry: Entry, step: Step) -> None:
+    def _break(self, entry: InjectedFault, step: Step) -> None:
         del step
         region = entry.region or ""
         if entry.fault in API_FAULTS:
@@ -81,7 +81,7 @@ class AwsFaults(RecordedFaults):
                 self._api.part_documents()
             self._fis.start(region, _kinds(entry), str(entry.before["order"]))
 
-    def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
+    def _heal(self, entry: InjectedFault, left: Sequence[InjectedFault]) -> None:
         region, before = entry.region or "", entry.before
         if entry.fault in API_FAULTS:
             self._api.undo(entry.fault, region, before)
@@ -103,5 +103,5 @@ class AwsFaults(RecordedFaults):
         return kinds
 
 
-def _kinds(entry: Entry) -> list[str]:
+def _kinds(entry: InjectedFault) -> list[str]:
     return [kind for kind in TEMPLATES if entry.before.get(kind)]

@@ -11,14 +11,14 @@ from typing import Final
 
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Role, Step
-from healthcare_dr.ops.drill.fault_journal import Entry, RecordedFaults
+from healthcare_dr.ops.drill.fault_journal import FaultJournal, InjectedFault
 from healthcare_dr.ops.drill.faults.api import API_FAULTS, ApiFaults, Client
-from healthcare_dr.ops.ports import BreakableAws, DoorFault, DoorMode
+from healthcare_dr.ops.ports import BreakableAws, DoorMode, EdgeFault
 
 DOORS: Final[Mapping[str, DoorMode]] = {mode: mode for mode in ("refused", "blackhole", "errors", "slow")}
 
 
-class Faults(RecordedFaults):
+class EmbeddedFaults(FaultJournal):
     """Breaks and heals. Not for several threads at once.
 
     `client` gives a boto3 client of a service in a region; it has to send `aws.pass_header()`, because control planes
@@ -41,18 +41,18 @@ class Faults(RecordedFaults):
         self._aws, self._regions, self._hosts, self._environment = aws, regions, hosts, names.suffix
         self._api = ApiFaults(client=client, names=names, regions=regions.values())
 
-    def _entries(self, step: Step) -> list[Entry]:
+    def _entries(self, step: Step) -> list[InjectedFault]:
         found = self._aws.replication()
         if step.fault == "replication-paused":
             stopped = {"tables": (step.tables, found.tables), "documents": (step.documents, found.documents)}
             return [
-                Entry(
+                InjectedFault(
                     fault=step.fault, region=None, before={name: was for name, (stop, was) in stopped.items() if stop}
                 )
             ]
         if step.fault == "disconnected":
             return [
-                Entry(
+                InjectedFault(
                     fault=step.fault,
                     region=self._regions[role],
                     before={"tables": found.tables, "documents": found.documents},
@@ -60,14 +60,14 @@ class Faults(RecordedFaults):
                 for role in step.roles
             ]
         if step.fault == "replication-lag":
-            return [Entry(fault=step.fault, region=None, before={"lag_seconds": found.lag_seconds})]
+            return [InjectedFault(fault=step.fault, region=None, before={"lag_seconds": found.lag_seconds})]
         if step.fault == "control-planes":
-            return [Entry(fault=step.fault, region=None)]
+            return [InjectedFault(fault=step.fault, region=None)]
         entries = []
         for region in (self._regions[role] for role in step.roles):
             before = self._call(f"apply {step.fault} {region}", partial(self._api.before, step.fault, region))
             entries.append(
-                Entry(
+                InjectedFault(
                     fault=step.fault,
                     region=region,
                     delay_seconds=step.delay_seconds or 0.0,
@@ -77,7 +77,7 @@ class Faults(RecordedFaults):
             )
         return entries
 
-    def _break(self, entry: Entry, step: Step) -> None:
+    def _break(self, entry: InjectedFault, step: Step) -> None:
         region = entry.region or ""
         if entry.fault in DOORS:
             self._aws.play(region, _door(entry), hosts=entry.hosts.split())
@@ -95,14 +95,14 @@ class Faults(RecordedFaults):
                 tables=False if step.tables else None, documents=False if step.documents else None
             )
 
-    def _heal(self, entry: Entry, left: Sequence[Entry]) -> None:
+    def _heal(self, entry: InjectedFault, left: Sequence[InjectedFault]) -> None:
         region, before = entry.region or "", entry.before
         if entry.fault in DOORS:
             # A door has one behaviour: what another fault still on record asks of it goes on.
             others = [
                 other for other in left if other.fault in DOORS and (other.region, other.hosts) == (region, entry.hosts)
             ]
-            self._aws.play(region, _door(others[-1]) if others else DoorFault(), hosts=entry.hosts.split())
+            self._aws.play(region, _door(others[-1]) if others else EdgeFault(), hosts=entry.hosts.split())
         elif entry.fault in API_FAULTS:
             self._api.undo(entry.fault, region, before)
         elif entry.fault == "control-planes":
@@ -115,5 +115,5 @@ class Faults(RecordedFaults):
             self._aws.set_replication(**before)  # type: ignore[arg-type] # each name has its own type
 
 
-def _door(entry: Entry) -> DoorFault:
-    return DoorFault(mode=DOORS[entry.fault], delay_seconds=entry.delay_seconds)
+def _door(entry: InjectedFault) -> EdgeFault:
+    return EdgeFault(mode=DOORS[entry.fault], delay_seconds=entry.delay_seconds)

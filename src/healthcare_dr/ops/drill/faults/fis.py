@@ -15,7 +15,7 @@ WAIT_SECONDS: Final = 300.0
 POLL_SECONDS: Final = 2.0
 
 
-class Experiments:
+class FisExperiments:
     """Starts and stops experiments. Raises what boto3 raises, and `DeploymentError`."""
 
     def __init__(

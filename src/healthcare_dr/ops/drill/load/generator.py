@@ -34,7 +34,7 @@ TICK_SECONDS: Final = 0.1
 """How often the event loop is checked for waking up in time."""
 
 
-class Prober:
+class LoadGenerator:
     """Sends `rate` requests a second, in a thread and an event loop of its own, until it is stopped.
 
     Without a `rate`, a calibration of 5.5 s finds it first: clients send the same mix of requests as fast as they are
