@@ -1,7 +1,7 @@
-"""The API's parts in one region, each made when a call first needs it: a cold start waits for no more than it uses.
+"""Compose the API of one region from the AWS clients.
 
-[MERGED] What answers each operation of the table of routes.
-Puts the API of one region together.
+Services are built when a request first uses them, and their modules are imported then: a cold start waits only for
+what its first request needs.
 """
 
 import time

@@ -1,7 +1,4 @@
-"""`hdr plan`, `hdr deploy`, `hdr destroy`: the three stacks on either target.
-
-[MERGED] `hdr synth`: the description of the infrastructure, as Terraform reads it.
-"""
+"""`hdr synth`, `hdr plan`, `hdr deploy` and `hdr destroy`: the three stacks on either target."""
 
 import time
 from dataclasses import asdict

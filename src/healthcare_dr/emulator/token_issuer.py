@@ -1,6 +1,6 @@
-"""Access tokens of the embedded issuer. Who can read the key file can sign; no address gives tokens out.
+"""The token issuer of the embedded AWS: its access tokens, discovery document and public keys.
 
-[MERGED] The token issuer's HTTP interface: its discovery document and its public keys.
+Whoever can read the key file can sign tokens. No HTTP route issues them.
 """
 
 import time

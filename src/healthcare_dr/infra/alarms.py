@@ -1,9 +1,7 @@
-"""What has to wake somebody, in the region where it happens.
+"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data.
 
-[MERGED] Which metrics tell of trouble in a region, and from what value on.
-Which metrics tell of trouble with the other region.
-
-This region's sentinel publishes them here: what tells of a region's loss must not be lost with it (trap 22).
+Alarms on the other region watch metrics that this region's sentinel publishes here: the signal of a region's loss must
+not be lost with the region (trap 22).
 """
 
 from collections.abc import Mapping, Sequence

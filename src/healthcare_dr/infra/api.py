@@ -1,7 +1,4 @@
-"""The patient API of a region: the function behind an HTTP API with an endpoint of its own.
-
-[MERGED] The HTTP API of a region: its routes, who may call them, and what is kept of each call.
-"""
+"""The patient API of a region: the published function, the HTTP API, its routes, authorizer and access log."""
 
 import json
 import re

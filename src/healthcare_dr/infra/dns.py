@@ -1,10 +1,10 @@
-"""The shared name as a custom domain, with a certificate in each region. Only where the zone is delegated to us:
-without a delegation ACM never finishes its validation, and the deployment would hang.
+"""DNS: the zone, the health checks, the weighted records, and the custom domain with its certificates.
 
-[MERGED] Which region answers: the zone, the health checks that decide, and the weighted records tied to them.
+A region is healthy when its own endpoint responds and it is not drained. The drain check is inverted and probes the
+*other* region, so a region that is down never drains the healthy one. A failover edits nothing here.
 
-A region is healthy when both hold: its own endpoint answers, and it is not drained. The drain check is inverted and
-asks the *other* region, so a region that is down never drains the living one. Nothing here is edited to fail over.
+The custom domain exists only where the zone is delegated: without a delegation ACM never completes its validation, and
+the deployment would hang.
 """
 
 from collections.abc import Mapping, Sequence

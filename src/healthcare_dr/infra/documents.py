@@ -1,7 +1,4 @@
-"""The pair of document buckets: replication in both directions, who hears of events, and what quarantine means.
-
-[MERGED] One direction of document replication.
-"""
+"""The pair of document buckets: replication in both directions, event notifications and the quarantine policy."""
 
 from collections.abc import Sequence
 

@@ -1,18 +1,17 @@
-"""Faults that AWS plays itself: FIS experiments of one region, off by default.
+"""Fault injection by AWS: FIS experiment templates of one region and their role. Off by default.
 
-Three templates, found by their tag `Name` (fault_plan.py): tables stop replicating, documents stop replicating, and
-the region is disconnected from its peer, which is both at once and the network besides. Each ends by itself after
-half an hour, and at once when the alarm on the region's own endpoint fires: a region that is in trouble has to hand
-over what its peer lacks. For that reason FIS refuses to begin while the alarm is on.
+There are three templates, found by their tag `Name`: tables stop replicating, documents stop replicating, and the region
+is disconnected from its peer, which includes both. Each ends by itself after half an hour, and at once when the alarm on
+the region's own endpoint fires, because a region in trouble has to hand over what its peer lacks. For the same reason
+FIS refuses to start while the alarm is on.
 
-What disconnecting breaks here, and what not. The network part (`route-table-disrupt-cross-region-connectivity`) blocks
-what leaves the VPC's subnets for the peer region, peering included. Our functions run outside the VPC (R2.5): it does
-not touch them, the APIs, the health checks or DNS, but only data services that somebody has put into the VPC. Pausing
-tables in one region stops them in both directions; pausing documents stops those that leave this region. What our
-functions ask of the peer, they ask through the role `documents-peer`; the drill closes that way itself.
+The disconnection (`route-table-disrupt-cross-region-connectivity`) blocks traffic from the VPC's subnets to the peer
+region, peering included. The functions run outside the VPC (R2.5), so it affects neither them nor the APIs, the health
+checks and DNS, but only data services that were placed in the VPC. Pausing tables in one region stops replication in
+both directions; pausing documents stops those that leave the region. The functions reach the peer through the role
+`documents-peer`; the drill itself denies that role.
 
-[MERGED] What FIS is given to play: the templates' names, by which a drill finds them, and when each ends by itself.
-What FIS may do for its experiments: only to this region's tables, bucket and network.
+The role may only act on this region's tables, bucket and network.
 """
 
 from collections.abc import Mapping, Sequence

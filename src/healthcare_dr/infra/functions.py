@@ -1,15 +1,11 @@
-"""A Lambda function as every function of the platform is: one zip, a role and a log group of its own, the key.
+"""The four Lambda functions of a region, their log groups, schedules and invoke permissions.
 
-[MERGED] Functions that are called by the clock.
-The two functions of a region that no client calls: one follows its documents, the other its tables.
+The sources of events are declared by the global stack, which finds the functions by their names: the bucket's
+notifications and the tables' streams. Functions without clients are invoked without an alias, because a failed
+invocation is repeated and no caller waits for it.
 
-What calls them is declared where it is known: the bucket's events and the tables' streams by the global stack, which
-finds the functions by their names. They are called as they are, without an alias: nobody waits for their answer, a
-call that fails is repeated, and so there is no version to hold back or to go back to by hand.
-The sentinel of a region: every minute it gives a sign of life, and looks for that of the peer.
-
-It is told where its own region's API is. Where the peer's is, it reads in the peer's heartbeat, which replication
-brings: so no stack has to know of the other.
+The sentinel's environment contains the address of its own region's API. It reads the peer's address from the peer's
+heartbeat, so neither regional stack depends on the other.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,8 @@
-"""The customer managed key of a region, and who may use it for what.
+"""The KMS keys of a region: the customer managed key of its data, and the key that derives shared secrets.
 
-[MERGED] The key from which both regions derive the same secrets, for the search index and for cursors.
-
-It computes message authentication codes and never leaves KMS, so that no secret is in a state, in a variable or in
-these bytes. KMS rotates keys for encryption only, not those for codes, which must give the same code tomorrow
-(https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html).
+The second key computes message authentication codes for the search index and for cursors, equal in both regions. It
+never leaves KMS, so no secret is in a state, a variable or the synthesized JSON. KMS does not rotate keys for codes,
+and a code must stay the same (https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html).
 """
 
 from cdktn import TerraformStack

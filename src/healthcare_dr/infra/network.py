@@ -1,10 +1,7 @@
-"""The VPC of a region: three zones, private and public subnets, gateway endpoints, security groups, flow logs.
+"""The VPC of a region: three zones, subnets, gateway endpoints, security groups, flow logs and the peering.
 
-The Lambda functions use managed AWS services only and stay outside it (R2.5); the network is where data services that
-need one are placed, ready on both sides and peered.
-
-[MERGED] Security groups of a region, and the record of what its network carries.
-The private link between both VPCs: requester, accepter, and a route on each side.
+The Lambda functions use managed AWS services only and stay outside the VPC (R2.5). The network is for data services
+that need one.
 """
 
 from dataclasses import dataclass

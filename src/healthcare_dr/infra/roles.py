@@ -1,11 +1,8 @@
-"""The roles of a region: one for each function, and the one that the peer's functions may take here.
+"""The IAM roles of a region, with least privilege: one per function, and one that the peer's functions assume.
 
-[MERGED] What each function's role may do, and nothing more.
-
-No role updates, deletes or scans; nobody reads a table from one end to the other. But PutItem can replace an item as
-well as add one, and no condition key of IAM tells the two apart. What guards versions and audit items from being
-replaced is the condition of every write, in the functions' code. And it is watched: the streams of the tables tell of
-each that was replaced or removed, by whomever (streams.py, alarm `tampered-items`).
+No role updates, deletes or scans. But PutItem can replace an item as well as add one, and IAM has no condition key to
+tell the two apart. The condition of every write, in the functions' code, protects versions and audit items from being
+replaced; and the streams of the tables report each item that was replaced or removed (alarm `tampered-items`).
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
-"""The three stacks.
+"""The three stacks: one per region, and the global stack that owns what spans the regions.
 
-[MERGED] What every stack has: providers with the tags of the platform, the account, a backend, and outputs.
-All that spans the regions and needs one owner.
-One region by itself: both regions are this stack with different arguments.
+All stacks have the same providers, tags, backend and outputs. The regional stacks differ in their arguments only.
 """
 
 from cdktn import Fn, LocalBackend, S3Backend, TerraformOutput, TerraformStack

@@ -1,7 +1,4 @@
-"""Asks before AWS is changed.
-
-[MERGED] Asks before a drill breaks something on AWS.
-"""
+"""Ask for confirmation before AWS is changed, or before a drill injects a fault on AWS."""
 
 import sys
 from collections.abc import Callable, Sequence

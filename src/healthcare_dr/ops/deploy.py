@@ -1,13 +1,11 @@
-"""Plans, deploys and destroys the three stacks in their order.
+"""Plan, deploy and destroy the three stacks in their order.
 
-Primary and secondary go side by side. The global stack looks up what they made, so it can be planned once both exist,
-and it goes first when all is destroyed.
+The regional stacks are deployed side by side. The global stack looks up their resources, so it is planned once both
+exist, and it is destroyed first.
 
-An unattended first deployment does not wait for whole regional stacks: the global stack is planned once
-the resources that it looks up exist, and applied once those that it refers to by name exist as well. Most of what is
-left of the regional stacks then is Terraform's provider waiting for S3 to settle.
-
-[MERGED] Runs the same step for several stacks at once.
+An unattended first deployment does not wait for complete regional stacks. The global stack is planned once the resources
+that it looks up exist, and applied once those that it refers to by name exist too. At that time most of the remaining
+work of the regional stacks is Terraform's provider waiting for S3 to settle.
 """
 
 import shutil

@@ -1,9 +1,6 @@
-"""The audit trail in DynamoDB: items are added, never changed.
+"""Write and read the audit trail in DynamoDB. Items are added and never changed.
 
-Keys are spread over 16 partitions an hour, so that no writer waits for another's; by record they are found through the
-index `by-record`.
-
-[MERGED] Reading the audit trail, newest first: by the patients whose records were accessed, or hour by hour.
+Events are read newest first: by patient, through the index `by-record`, or hour by hour, from all shards of the hour.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""JSON Patch (RFC 6902) on a resource: within bounds, and never on what belongs to the server.
+"""Apply JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396) to a resource.
 
-[MERGED] JSON Merge Patch (RFC 7396) on a resource: never on what belongs to the server.
+The number and cost of operations are limited, and elements that belong to the server cannot be changed.
 """
 
 import copy

@@ -1,7 +1,4 @@
-"""Lists and parameters in header fields (RFC 9110, sections 5.6.1 and 5.6.6).
-
-[MERGED] Content negotiation: the media type of an answer, and what the caller prefers (RFC 9110, 7240; R4's HTTP page).
-"""
+"""Negotiate the media type of responses and the client's preferences (RFC 9110, RFC 7240, FHIR R4's HTTP page)."""
 
 import contextlib
 import re

@@ -1,6 +1,7 @@
-"""Bundles of what is kept as text: resources are put in as they are, not read and written again.
+"""Build bundles of pages, and the cursors that lead to the next page.
 
-[MERGED] Where a page ends and the next begins: opaque to the caller, signed, and of use for a while only.
+Resources are inserted into a bundle as stored JSON text, without being parsed. Cursors are opaque to clients, signed,
+and expire.
 """
 
 import base64

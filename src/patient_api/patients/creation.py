@@ -1,6 +1,6 @@
-"""New records: once for each request, however often it is repeated and in whichever region.
+"""Create records, and find the record that search criteria name.
 
-[MERGED] The record that a conditional request names by search criteria, in place of an id.
+A creation that is repeated with the same Idempotency-Key or If-None-Exist, in either region, creates one record.
 """
 
 from collections.abc import Callable, Sequence

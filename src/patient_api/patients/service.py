@@ -1,7 +1,4 @@
-"""Patients' records: create, read, update, patch, delete, and their history.
-
-[MERGED] The history of a record: every version ever written, in either region.
-"""
+"""Read, update, patch and delete patients' records, and list their versions."""
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence

@@ -1,10 +1,8 @@
-"""Whether this region can serve: deep, since every probe uses what a patient's record needs, and bounded in time.
+"""Check whether this region can serve.
 
-Route 53 gives an endpoint 4 s to connect and 2 s more to answer
+The check is deep, because each probe uses what a record or a document needs, and bounded in time: Route 53 gives an
+endpoint 4 s to connect and 2 s more to respond
 (https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html).
-
-[MERGED] The probes of a region's health: one call to each service a record or a document needs.
-Tells operators of each verdict on the region's health.
 """
 
 import time

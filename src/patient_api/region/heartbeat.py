@@ -1,12 +1,11 @@
-"""The sign of life of a region: an item that it overwrites every minute and that replication carries to the other one.
+"""Write and read heartbeats, and measure replication lag by them.
 
-It says where the region's own API is, so that each region learns the other's address without being told by a stack.
+A region overwrites its heartbeat every minute, and replication carries it to the other region. The heartbeat contains
+the address of the region's own API, so neither stack needs an output of the other.
 
-[MERGED] How late replication is, measured by the peer's heartbeats where they arrive.
-
-Whoever reads the table finds a heartbeat as old as the time since the last one; only the stream tells when it came.
-DynamoDB's own `ReplicationLatency` is kept by the region that sends, which is the one that may be lost, and has no data
-while nothing is written.
+The lag is measured where heartbeats arrive in the table's stream, because a read shows only how old the last heartbeat
+is. DynamoDB's own `ReplicationLatency` is published by the region that sends, which may be the lost one, and has no
+data while nothing is written.
 """
 
 from collections.abc import Callable, Iterable, Mapping

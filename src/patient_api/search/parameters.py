@@ -1,8 +1,8 @@
-"""Searches as they are asked. What is not understood is dropped or refused by the rule of `exchange.criteria`.
+"""Define the search parameters of each type, and parse searches.
 
-Errors name the parameter and the rule, never the value.
-
-[MERGED] Every parameter a search may have: parsing, CapabilityStatement and OpenAPI document are made from this table.
+Parsing, the CapabilityStatement and the OpenAPI document derive from the same definitions. A parameter that is not
+understood is dropped or rejected by the rule in `http.criteria`. Errors name the parameter and the rule, never the
+value.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""How a search finds its candidates: by the most selective of its criteria, and never by looking at everything.
+"""Choose the most selective criterion of a search, and read its candidates from the index in a total order.
 
-[MERGED] The records a search has to look at, in a total order: streams that read no further than they are followed.
+No search scans a table. Candidates are streams, which read no further than they are consumed.
 """
 
 import heapq

@@ -1,9 +1,7 @@
-"""What records are found by, in clear: `Tokenizer` blinds it before it becomes a key.
+"""Derive the tokens that a record is indexed by, and read the index.
 
-Every token leads to candidates only: a search looks at each of them before it answers. So a token may stand for less
-than was asked, such as the first letters of a name.
-
-[MERGED] What searches are made of: ids by token, records by their last change, and the heads behind ids.
+A token leads to candidates only: a search checks each of them. So a token may be less specific than the criterion,
+such as the first letters of a name. `Tokenizer` blinds values before they become keys.
 """
 
 import random

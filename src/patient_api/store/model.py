@@ -1,18 +1,16 @@
-"""Records and their versions.
+"""Records, their versions, and the items of the records table.
 
-[MERGED] Versions as items of the records' table, and back.
-
-| item | `pk` | `sk` | beside `version` and `resource` or `deleted` |
+| item | `pk` | `sk` | attributes beside `version` and `resource` or `deleted` |
 |---|---|---|---|
 | version | `<tenant>#<type>#<id>` | `v#<stamp>` | `method`, `replaces`, `merges`, `fingerprint` |
 | head | the same | `head#<region>` | `method`, and for the index `by-update`: `update_shard`, `updated` |
 | marker | the same | `c#<stamp>`, `pending` | the index's two attributes while it is open |
-| index | `<tenant>#<type>?<parameter>#<blind>` | `<id>` | nothing |
+| index | `<tenant>#<type>?<parameter>#<blind>` | `<id>` | none |
 
-A head is written and read in its own region only, so that nothing that is replicated can push it back. `update_shard`
-is `<tenant>#<type>#<number>#<region>`: each region lists its own heads.
+A head is written and read in its own region only, so that replication cannot move it backwards. `update_shard` is
+`<tenant>#<type>#<number>#<region>`: each region lists its own heads.
 
-CloudTrail shows keys, so none of them holds patient data: what an index item stands for is blinded.
+CloudTrail records keys, so they hold no patient data: values in keys of index items are blinded.
 """
 
 import re

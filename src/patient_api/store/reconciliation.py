@@ -1,20 +1,18 @@
-"""Which versions of a record were written without knowledge of each other, and which has brought them together again.
+"""Reconcile a record after a version of it arrived, from a writer in this region or in the other one.
 
-A version follows the one it replaces and those it merges. Versions that follow the same one are *siblings*; a version
-descends from all it follows, and from all that those descend from.
+A version follows the version that it replaces and those that it merges. Versions that follow the same one are
+*siblings*. A version descends from all that it follows, and from all that those descend from.
 
-[MERGED] Brings a record in order after a version of it arrived, from a writer in this region or from the other one.
+Items of a record replicate one by one and in any order, and each region can write a version that follows the same one.
+Reconciliation deletes nothing:
 
-Items of a record replicate one by one and in any order, and two regions can each write a version that follows the same
-one. Nothing here takes anything away:
+- It moves this region's head to a newer version from the other region, and only forward. The other region's head is
+  not touched, and a version of this region was written together with its head.
+- It records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several first versions. The first
+  version that descends from all siblings closes the marker.
 
-- this region's head is put to a version from the other region if that is newer, and so only ever forward. The other
-  region's head is not touched, and a version of this region was written together with its head;
-- versions that follow the same one become the members of a marker, `c#<the one they follow>`, or `c#0` for several
-  first versions. It is closed by the first version that descends from all of them.
-
-Both follow from the versions alone, and versions are only ever added: whatever the order of arrival, once both regions
-hold the same versions, their heads are at the same one and their markers are the same.
+Both results depend on the versions alone, and versions are only ever added. So whatever the order of arrival, once both
+regions hold the same versions, their heads are at the same version and their markers are equal.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set

@@ -1,7 +1,4 @@
-"""Which HTTP APIs a region has, asked of the embedded AWS itself.
-
-[MERGED] What a front door does with a request: it forwards it to the HTTP APIs of its own region, and to nothing else.
-"""
+"""Forward requests to the HTTP APIs of the listener's own region, and to nothing else."""
 
 import asyncio
 import json

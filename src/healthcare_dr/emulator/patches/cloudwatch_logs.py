@@ -1,7 +1,5 @@
-"""CloudWatch's embedded metric format: metrics in lines of a log
+"""CloudWatch Logs, and metrics in CloudWatch's embedded metric format
 (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
-
-[MERGED] CloudWatch Logs.
 """
 
 import asyncio

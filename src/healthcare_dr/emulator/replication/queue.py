@@ -1,6 +1,6 @@
-"""What was written in one region and is not yet in the others.
+"""Queue the changes of one region that the other regions do not have yet.
 
-[MERGED] How many changes wait, asked of the process itself, so that a write that was just answered is counted.
+The number of pending changes is read from the process itself, so that it includes a write that was just acknowledged.
 """
 
 import asyncio

@@ -1,8 +1,6 @@
-"""What an authoritative server of the zones answers to one DNS message.
+"""Answer DNS messages as an authoritative server of the zones (RFC 1035, section 4; EDNS: RFC 6891).
 
-[MERGED] Which weighted record Route 53 answers ("How Amazon Route 53 chooses records when health checking is
-configured"). Pure, but for the random source it is given.
-One DNS message in, one out: what an answer has around its records (RFC 1035, section 4; EDNS: RFC 6891).
+Among weighted records, the choice follows "How Amazon Route 53 chooses records when health checking is configured".
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""What the health checkers have found so far.
+"""Derive the status of health checks from the observations of the checkers.
 
-[MERGED] When a health check is healthy ("How Amazon Route 53 determines whether a health check
-is healthy", "Values that you specify when you create or update health checks"). Pure.
+The rules are those of Route 53 ("How Amazon Route 53 determines whether a health check is healthy", "Values that you
+specify when you create or update health checks").
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

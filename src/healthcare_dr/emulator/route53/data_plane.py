@@ -1,6 +1,6 @@
-"""The data plane of Route 53: it follows zones and checks, probes endpoints, and answers DNS, in one event loop.
+"""The data plane of Route 53: follow zones and checks, probe endpoints, and answer DNS queries, in one event loop.
 
-[MERGED] Tells CloudWatch what the health checks found, as Route 53 does: in us-east-1 only.
+As Route 53 does, it publishes the status of health checks to CloudWatch in us-east-1 only.
 """
 
 import asyncio

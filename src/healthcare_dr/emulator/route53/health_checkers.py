@@ -1,6 +1,6 @@
-"""The health checkers: one for each check and each of the checker regions in use, each at its own pace.
+"""Probe endpoints as the health checkers of Route 53 do: one checker per check and checker region.
 
-[MERGED] One probe of an endpoint, as a health checker of Route 53 sends it. It connects only where `Connect` lets it.
+A probe connects only where `Connect` permits.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""A rule and what it finds.
-
-[MERGED] The synthesized JSON, seen as resources in regions rather than as nested dictionaries.
-"""
+"""The model of lint rules: a rule, its findings, and the synthesized JSON as resources by region."""
 
 import json
 import re

@@ -1,8 +1,4 @@
-"""Rules on every bucket.
-
-[MERGED] Rules on the replication of documents.
-Rules on the trail of data events.
-"""
+"""Rules on buckets, on the replication of documents, and on the trail of data events."""
 
 from collections.abc import Iterator
 

@@ -1,8 +1,4 @@
-"""Rules on functions: what they run, with what, and how many of them.
-
-[MERGED] Rules on what calls the workers, and on who hears when that fails.
-Rules on the sentinel: that each region gives a sign of life, and looks for the other's by itself.
-"""
+"""Rules on the functions: code, size, environment, event sources, failure destinations and schedules."""
 
 import json
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""Rules on keys and on what they encrypt.
-
-[MERGED] Rules on the key from which both regions derive the same secrets.
-"""
+"""Rules on KMS keys, on what they encrypt, and on the key that derives the secrets of both regions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

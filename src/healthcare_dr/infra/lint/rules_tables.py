@@ -1,7 +1,4 @@
-"""Rules on the global tables.
-
-[MERGED] Rules on who reads the streams of the tables, what they pass on and how long a record is tried.
-"""
+"""Rules on the global tables, and on the readers of their streams."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,6 @@
-"""Build a drill from what differs between the embedded AWS and AWS.
+"""Compose a drill on the embedded AWS or on AWS.
 
-[MERGED] Build a drill on the embedded AWS.
-Puts a drill on AWS together. Not run against AWS itself: every part is proven with stand-ins.
+The composition for AWS has not run against AWS. Its parts are tested with stand-ins.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What a drill sees, on one clock: seconds since its beginning.
+"""The journal of a drill: everything it did and observed, and its verdict.
 
-[MERGED] The journal: all that a drill did and saw, and the verdict. `journal.json` is this, field by field.
+All times are seconds since the drill began. The fields are those of `journal.json`.
 """
 
 import json

@@ -1,10 +1,8 @@
-"""What replication has delivered, so that a write that is on its way is not taken for one that is missing.
+"""Check the data of both regions after recovery: writes arrive, conflicts are merged, and none is missing.
 
-[MERGED] Decide which acknowledged writes are missing: those that a region denies after replication delivered them.
-
-On the embedded AWS the replication queue says what it has delivered. On AWS nothing says so: a write counts as missing
-when the region has been answering for the promised time and still does not have it.
-Check the data of both regions after healing: it has to arrive, conflicts are merged, and nothing may be missing.
+On the embedded AWS the replication queue reports what it has delivered; a write that a region denies after its delivery
+is missing. AWS reports no delivery: there, a write is missing when the region has answered for the promised time and
+still does not have it.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""Run an experiment: calibration, steady state, method, rollbacks, steady state again; and keep the journal.
-
-[MERGED] Run the method of an experiment: inject faults in their order, watch, and roll back.
-"""
+"""Run an experiment: calibration, steady state, method, rollbacks, steady state; and write the journal."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext

@@ -1,9 +1,7 @@
-"""Measure the drill itself: how late its clients, the embedded AWS on a trivial request, and the processors are.
+"""Measure how late the drill itself is, and decide whether the machine carried the measurement.
 
-[MERGED] Judge whether the machine carried a drill's measurement. Pure.
-
-A drill blames the platform for what its clients and instruments saw. When the clients themselves send late, or the
-embedded AWS answers a request that needs no work late, they saw the machine and not the platform.
+A drill attributes what its clients and monitors observe to the platform. When the clients themselves send late, or the
+embedded AWS delays a request that needs no work, they observed the machine instead.
 """
 
 import http.client

@@ -1,6 +1,6 @@
-"""Puts the fictitious people into the platform: through the API, from both regions, as clients would.
+"""Load fictitious patients and documents through the API of both regions.
 
-[MERGED] Calls that get through: repeated while a region is busy or out of reach, as long as that can change nothing.
+Requests are repeated while a region is busy or unreachable, if a repetition changes nothing.
 """
 
 import threading

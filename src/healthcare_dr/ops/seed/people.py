@@ -1,6 +1,6 @@
-"""Patients who do not exist: plausible in form, plainly fictitious in content, the same for the same seed and index.
+"""Generate fictitious patients. The same seed and index give the same patient.
 
-[MERGED] Words that fictitious people are made of: their family names say so, and nowhere on Earth has these places.
+Family names say that the people are fictitious, and the places do not exist.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Recovery times as they were measured, from a file or as the operator gives them; those of drills: `journals`.
-
-[MERGED] Failovers as the journals of drills tell of them: which were tried, and what each took.
-"""
+"""Read measured recovery times and the outcomes of failovers, from a file, an option or the journals of drills."""
 
 import json
 import math

@@ -1,6 +1,6 @@
-"""Finds Terraform or OpenTofu, and refuses one that is too old.
+"""Find Terraform or OpenTofu, or download the pinned release of Terraform.
 
-[MERGED] Fetches the pinned Terraform release and trusts it only when its published SHA-256 sum agrees.
+A binary that is too old is rejected. A download is used only if its SHA-256 sum is the published one.
 """
 
 import hashlib

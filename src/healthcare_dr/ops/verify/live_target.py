@@ -1,6 +1,6 @@
-"""The live target, as the checks ask it: read-only, each answer asked for once, what fails told plainly.
+"""Read-only access of the checks to the live target.
 
-[MERGED] Puts the live target together for a round of questions.
+Each request is sent once and its response is cached. A failure becomes a finding in plain words.
 """
 
 import re

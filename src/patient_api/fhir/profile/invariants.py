@@ -1,6 +1,7 @@
-"""The constraints of FHIR and of our profile that JSON Schema cannot say: the problem with an element, or None.
+"""Check constraints of FHIR and of the profile that JSON Schema cannot express.
 
-[MERGED] What a regular expression cannot say of a string; the names are those of `format` in the schemas.
+Each function returns the problem with an element, or None. Formats check strings beyond a regular expression; their
+names are the values of `format` in the schemas.
 """
 
 import binascii

@@ -1,8 +1,7 @@
-"""The ledger of a drill: every acknowledged write, and which of them a region does not have.
+"""Record every acknowledged write of a drill, and find those that a region does not have.
 
-A region that is busy has not answered: the question is repeated for as long as the region answers others.
-
-[MERGED] Documents as a region answers them: whether its own bucket has the bytes, and whether they are the right ones.
+A busy region gives no answer: the read is repeated while the region answers other requests. For a document, its bytes
+are compared too.
 """
 
 import threading
