@@ -1,9 +1,9 @@
 """Fault injection by AWS: FIS experiment templates of one region and their role. Off by default.
 
-There are three templates, found by their tag `Name`: tables stop replicating, documents stop replicating, and the region
-is disconnected from its peer, which includes both. Each ends by itself after half an hour, and at once when the alarm on
-the region's own endpoint fires, because a region in trouble has to hand over what its peer lacks. For the same reason
-FIS refuses to start while the alarm is on.
+There are three templates, found by their tag `Name`: tables stop replicating, documents stop replicating, and the
+region is disconnected from its peer, which includes both. Each ends by itself after half an hour, and at once when the
+alarm on the region's own endpoint fires, because a region in trouble has to hand over what its peer lacks. For the same
+reason FIS refuses to start while the alarm is on.
 
 The disconnection (`route-table-disrupt-cross-region-connectivity`) blocks traffic from the VPC's subnets to the peer
 region, peering included. The functions run outside the VPC (R2.5), so it affects neither them nor the APIs, the health

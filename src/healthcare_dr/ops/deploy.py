@@ -3,9 +3,9 @@
 The regional stacks are deployed side by side. The global stack looks up their resources, so it is planned once both
 exist, and it is destroyed first.
 
-An unattended first deployment does not wait for complete regional stacks. The global stack is planned once the resources
-that it looks up exist, and applied once those that it refers to by name exist too. At that time most of the remaining
-work of the regional stacks is Terraform's provider waiting for S3 to settle.
+An unattended first deployment does not wait for complete regional stacks. The global stack is planned once the
+resources that it looks up exist, and applied once those that it refers to by name exist too. At that time most of the
+remaining work of the regional stacks is Terraform's provider waiting for S3 to settle.
 """
 
 import shutil
