@@ -59,7 +59,7 @@ _PROBE: Final = Config(connect_timeout=1, read_timeout=1, retries={"mode": "stan
 
 
 def _objects(**limits: Any) -> Config:
-    """Return a configuration whose presigned URLs are valid for the region's own endpoint, without default checksums."""
+    """Return a configuration whose presigned URLs name the region's own endpoint, without default checksums."""
     return Config(
         signature_version="s3v4",
         # Otherwise botocore signs for S3's global name, which answers for a young bucket elsewhere with a redirection.

@@ -16,7 +16,7 @@ LONGEST_KEY: Final = 255
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """`id` is the id of the record that the first request creates. `fingerprint` distinguishes the request from others."""
+    """`id` is the id of the record that the first request creates; `fingerprint` identifies the request."""
 
     id: str
     fingerprint: str

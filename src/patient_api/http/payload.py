@@ -39,7 +39,7 @@ def document_in(request: Request) -> Resource:
 
 
 def problems(resource: Resource, kind: str, *, id: str | None = None) -> Iterator[ApiError]:
-    """Yield the first problem of each element of a resource that must be valid, of this type and, if given, of this id."""
+    """Yield the first problem of each element of a resource that must be valid, of this type and of this id."""
     if resource.get("resourceType") != kind:
         yield Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
         return
