@@ -61,9 +61,7 @@ def read_status(
     running: bool | None,
     ask: Ask | None = None,
 ) -> Status:
-    """Read every endpoint, both drain flags and the zone. An endpoint or a Route 53 that does not respond is part of
-    the status.
-    """
+    """Read every endpoint, both drain flags and the zone. One that does not respond is part of the status."""
     reachable = running is not False
     ask = ask or asker(target)
     outputs = {
@@ -104,7 +102,7 @@ def read_status(
 
 
 def asker(target: Target) -> Ask:
-    """Return a function that requests the APIs of a target by their own host names, as health checkers do; at most 5 s."""
+    """Return a function that requests the APIs by their own host names, as health checkers do; at most 5 s."""
     import httpx
 
     doors = {f".execute-api.{region}.amazonaws.com": door for region, door in target.doors().items()}

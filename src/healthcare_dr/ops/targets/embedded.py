@@ -40,7 +40,7 @@ class EmbeddedTarget:
         """Nothing: there is but one account."""
 
     def child_environment(self) -> dict[str, str]:
-        """Return the variables that a program needs, and those of the embedded AWS; none of the user's own AWS account."""
+        """Return the variables that a program and the embedded AWS need; none of the user's AWS account."""
         return (
             bare(self.user_environment)
             | AUTOMATION
