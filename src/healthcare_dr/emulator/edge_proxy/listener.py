@@ -129,14 +129,14 @@ class EdgeListener:
         self._accepting = asyncio.create_task(self._accept(listener))
 
     async def play(self, mode: DoorMode, *, narrowed: Mapping[str, DoorMode] = MappingProxyType({})) -> None:
-        """Behave like `mode` from now on; `errors` and `slow` are open doors to this listener.
+        """Apply the fault `mode` from now on. `errors` and `slow` are not faults of connections, so the listener stays
+        open.
 
-        `narrowed` says how it behaves to clients that ask for a certain host name while it is open to the others. Such
-        a name cannot be refused before it is known: connections for it are reset as soon as it is.
+        `narrowed` contains faults for certain host names while the listener is open for others. A connection for such a
+        name cannot be refused before the name is known: it is reset then.
 
-        Raises:
-            OSError: another process took the address while it was closed; it stays closed, and the call can be
-                repeated.
+        Raises: OSError: another process took the address while it was closed. It stays closed, and the call can be
+        repeated.
         """
         self._narrow(narrowed)
         if mode == self._mode:
