@@ -46,7 +46,7 @@ class Replicating(Protocol):
         """How long after the write."""
 
 
-DoorMode = Literal["open", "refused", "blackhole", "errors", "slow"]
+EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class EdgeFault:
     """How a region's front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer
     an error (`errors`), or every answer late by `delay_seconds` (`slow`)."""
 
-    mode: DoorMode = "open"
+    mode: EdgeMode = "open"
     delay_seconds: float = 0.0
 
 
@@ -68,7 +68,7 @@ class EmbeddedAws(Protocol):
     def start(self) -> None:
         """Start it and return when it is ready; nothing happens when it runs already."""
 
-    def demand_ports(self) -> None:
+    def check_ports(self) -> None:
         """Raises EmulatorError when it does not run and could not listen where it has to."""
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ class EmbeddedAws(Protocol):
     def api_url(self, api_id: str) -> str:
         """The base address that reaches an HTTP API through it, past every front door and its faults."""
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
 
 
@@ -113,10 +113,10 @@ class BreakableAws(EmbeddedAws, Protocol):
     def dns(self) -> tuple[str, int]:
         """The address and port where DNS is answered, over UDP and TCP."""
 
-    def checks(self) -> Mapping[str, CheckStatus]:
+    def health_checks(self) -> Mapping[str, CheckStatus]:
         """What Route 53 thinks of each health check, by its id; asked of the data plane, no control plane involved."""
 
-    def play(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
+    def set_edge_fault(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door fail in one way, or serve again: to clients of `hosts`, or to all."""
 
     def time_scale(self) -> float:
@@ -126,12 +126,12 @@ class BreakableAws(EmbeddedAws, Protocol):
         """Set it: 1 is real time."""
 
     def refuse_control_planes(self, *, refused: bool, environment: str = ...) -> None:
-        """Refuse Route 53, IAM and Lambda's control plane to everybody without `pass_header`, or not any more.
+        """Refuse Route 53, IAM and Lambda's control plane to everybody without `bypass_header`, or not any more.
 
         With the suffix of an `environment`, those that work for another one are not refused.
         """
 
-    def pass_header(self) -> tuple[str, str]:
+    def bypass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
 
     def replication(self) -> Replicating:
@@ -196,7 +196,7 @@ class Target(Protocol):
     def api_url(self, outputs: Mapping[str, Any]) -> str:
         """The address of a regional stack's API, given the stack's outputs; no trailing slash."""
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         """By region, where the host names of its APIs are answered; without those that DNS leads to."""
 
     def issuer(self) -> str:

@@ -1,4 +1,4 @@
-"""What ministack 1.5.33 does otherwise than AWS, mended in memory before it serves; nothing on disk changes.
+"""What ministack 1.5.33 does otherwise than AWS, patched in memory before it serves; nothing on disk changes.
 
 One module per service, one function per defect, whose docstring names it; and caches and bounds, whose docstrings name
 their purpose. A fix replaces a function of ministack's by one that calls it. Every fix of a defect has a test that
@@ -37,7 +37,7 @@ from healthcare_dr.emulator.patches import (
     stream_mappings,
 )
 
-FIXES: tuple[Callable[[], None], ...] = (
+PATCHES: tuple[Callable[[], None], ...] = (
     gateway.leave_health_to_the_apis,
     gateway.close_the_administration,
     cloudtrail.keep_tags_of_a_new_trail,
@@ -98,5 +98,5 @@ FIXES: tuple[Callable[[], None], ...] = (
 
 def apply() -> None:
     """Apply every fix, once, before the first request, on the loop that serves."""
-    for fix in FIXES:
+    for fix in PATCHES:
         fix()
