@@ -1,14 +1,14 @@
-"""The exceptions an operator can meet.
+"""The exceptions whose messages are for operators.
 
     HealthcareDrError
-    ├── SettingsError      a setting is missing or wrong
-    ├── SynthesisError     the description of the infrastructure is wrong
+    ├── SettingsError      a setting is missing or invalid
+    ├── SynthesisError     the description of the infrastructure is invalid
     ├── EmulatorError      the embedded AWS cannot start, run or stop
-    ├── ToolError          Terraform, Node or a download is missing or wrong
-    └── DeploymentError    a plan, deployment or destruction did not finish
+    ├── ToolError          Terraform, Node or a download is missing or invalid
+    └── DeploymentError    a plan, deployment or destruction did not complete
 
-Each carries one line that says what is wrong and how to mend it; the command line prints that line and exits
-with `exit_code`. Anything else that escapes is a defect of ours.
+Each message is one line that states what is wrong and how to fix it. The command line prints it and exits with
+`exit_code`. Every other exception that escapes is a defect.
 """
 
 

@@ -1,8 +1,8 @@
-"""Every name of the platform, derived from the environment suffix alone.
+"""The names of all resources, derived from the environment suffix alone.
 
-The convention is `healthcare-dr-<resource>[-<region>]-<suffix>`. A region is part of a name where the service
-is global (IAM, S3, dashboards) or where people read both regions side by side. Names are deterministic, so a
-stack, the operator's command and a test find a resource of another stack without being told.
+The convention is `healthcare-dr-<resource>[-<region>]-<suffix>`. A name contains the region where the service is global
+(IAM, S3, dashboards) or where operators see both regions side by side. Names are deterministic, so a stack, a command
+or a test can address a resource of another stack without its outputs.
 """
 
 import re
@@ -59,7 +59,7 @@ class Names:
         return f"hdr-documents-{account}-{region}-{self.suffix}"
 
     def trail_bucket(self, account: str, region: str) -> str:
-        """Where a region's data events are kept."""
+        """Return the bucket of a region's data events."""
         return f"hdr-trail-{account}-{region}-{self.suffix}"
 
     def key_alias(self) -> str:

@@ -228,7 +228,7 @@ class Settings(BaseSettings):
 
     @property
     def state_region(self) -> str:
-        """Where the state bucket lives: never the region whose loss it has to survive (trap 37)."""
+        """Return the region of the state bucket: never the region whose loss the state has to survive (trap 37)."""
         return self.secondary_region if self.primary_region == "us-east-1" else self.primary_region
 
 
@@ -237,9 +237,8 @@ def load_settings(**overrides: Any) -> Settings:
 
     Keyword arguments override environment and `.env` by field name (`environment_suffix="ci"`).
 
-    Raises:
-        SettingsError: naming the variable, its value and what is allowed, or a variable nobody reads; or `.env` cannot
-            be read.
+    Raises: SettingsError: a variable is invalid or unknown, with its name, its value and what is allowed; or `.env`
+    cannot be read.
     """
     _demand_readable(Path(".env"))
     _refuse_unknown({**dotenv_values(".env", encoding="utf-8"), **os.environ})
@@ -311,7 +310,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
 
 
 def _range(field: str) -> str | None:
-    """What a number may be, with its unit, or None for a field without bounds."""
+    """Return the range of a number with its unit, None for a field without bounds."""
     described = Settings.model_fields[field]
     bounds = {
         name: getattr(rule, name) for rule in described.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)

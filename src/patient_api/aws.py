@@ -15,7 +15,7 @@ from botocore.loaders import Loader
 
 
 class DynamoDB(Protocol):
-    """What the API uses of DynamoDB. There is no update, delete or scan, and no permission for one."""
+    """The DynamoDB calls that the API uses. It has no permission to update, delete or scan."""
 
     def get_item(self, **request: Any) -> dict[str, Any]: ...
     def batch_get_item(self, **request: Any) -> dict[str, Any]: ...
@@ -25,7 +25,7 @@ class DynamoDB(Protocol):
 
 
 class S3(Protocol):
-    """What the functions use of S3. There is no delete."""
+    """The S3 calls that the functions use. None deletes."""
 
     def head_bucket(self, **request: Any) -> dict[str, Any]: ...
     def head_object(self, **request: Any) -> dict[str, Any]: ...
@@ -41,14 +41,14 @@ class S3(Protocol):
 
 
 class KMS(Protocol):
-    """What the API uses of KMS."""
+    """The KMS calls that the API uses."""
 
     def generate_data_key_without_plaintext(self, **request: Any) -> dict[str, Any]: ...
     def generate_mac(self, **request: Any) -> dict[str, Any]: ...
 
 
 class STS(Protocol):
-    """What the functions use of STS."""
+    """The STS calls that the functions use."""
 
     def assume_role(self, **request: Any) -> dict[str, Any]: ...
 
@@ -59,7 +59,7 @@ _PROBE: Final = Config(connect_timeout=1, read_timeout=1, retries={"mode": "stan
 
 
 def _objects(**limits: Any) -> Config:
-    """An address is good for one region's bucket under its own name, and promises no checksum nobody asked for."""
+    """Return a configuration whose presigned URLs name the region's own endpoint, without default checksums."""
     return Config(
         signature_version="s3v4",
         # Otherwise botocore signs for S3's global name, which answers for a young bucket elsewhere with a redirection.
@@ -84,9 +84,9 @@ class _KnownServices(Loader):  # type: ignore[misc]  # botocore ships no types
 
 
 class AssumedRole:
-    """Where a session takes its credentials from: a role, assumed when they are first needed and before they expire.
+    """Credentials of a role that is assumed on first use and again before they expire.
 
-    botocore renews them 15 minutes ahead: what is signed with them stays good for at least ten.
+    botocore renews them 15 minutes before expiry, so URLs signed with them stay valid for at least ten minutes.
     """
 
     def __init__(self, *, sts: Callable[[], STS], role: str) -> None:
@@ -109,7 +109,7 @@ class AssumedRole:
 
 
 class Clients:
-    """The clients of one region; `objects` is how documents are asked for. Safe to ask from several threads."""
+    """The AWS clients of one region, created on first use. `objects` is the configuration for S3. Thread-safe."""
 
     def __init__(self, *, region: str, objects: Config = BRISK) -> None:
         self._region = region

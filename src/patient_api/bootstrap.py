@@ -99,7 +99,7 @@ class Services:
 
     @cached_property
     def validation(self) -> "Validation":
-        """What a write would be refused for."""
+        """The operation $validate."""
         from patient_api.patients.validation import Validation
 
         return Validation(tools=self.tools)
@@ -158,7 +158,7 @@ class Services:
 
     @cached_property
     def health(self) -> "Health":
-        """Whether this region can serve."""
+        """The health check of this region."""
         from patient_api.region.health import Health, HealthMetrics, probes
 
         return Health(
@@ -170,7 +170,7 @@ class Services:
 
     @cached_property
     def drain(self) -> "Drain":
-        """Whether a region is to be drained."""
+        """The drain flags of both regions."""
         from patient_api.region.drain import Drain, DrainFlags
 
         flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
@@ -179,12 +179,12 @@ class Services:
 
     @property
     def cors(self) -> bool:
-        """Whether browser applications of other origins may call the API."""
+        """Return whether browser applications of other origins may call the API."""
         return bool(self._environment.cors)
 
     @cached_property
     def smart(self) -> "SmartConfiguration":
-        """Where clients get their tokens."""
+        """The SMART configuration."""
         from patient_api.discovery.smart import SmartConfiguration, published_by
 
         return SmartConfiguration(
@@ -206,13 +206,13 @@ class Services:
 
     @cached_property
     def tools(self) -> ServiceContext:
-        """What services share."""
+        """The context that services share."""
         clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
         return ServiceContext(gate=self.gate, clock=clock, tokens=self._tokens)
 
     @cached_property
     def gate(self) -> Authorization:
-        """Where every access passes."""
+        """The authorization that every access passes."""
         return Authorization(
             trail=self._trail,
             region=self._environment.region,

@@ -1,6 +1,6 @@
-"""Everything the API refuses or fails with.
+"""The exceptions of the API.
 
-ApiError               a refusal with an HTTP status; its text is ours and never holds what the caller sent, but for
+ApiError               an error with an HTTP status; its text never repeats what the client sent, except for
 │                      the URL of a modifier extension
 ├── Malformed 400          ├── NotAcceptable 406     ├── TooLarge 413
 ├── Unauthenticated 401    ├── Conflict 409          ├── UnsupportedMedia 415
@@ -8,10 +8,10 @@ ApiError               a refusal with an HTTP status; its text is ours and never
 ├── NotFound 404           ├── Stale 412             ├── PreconditionRequired 428
 ├── NotAllowed 405         ├── TooCostly 400         ├── NotYetHere 503
 │                                                    └── IssuerUnavailable 503
-StorageFault           AWS did not do what it was asked: 503
-HeadMismatch           the head is not what the write was conditioned on
-Contention             another write of the same record was under way
-ClockAhead             a clock runs too far ahead of this one: 503
+StorageFault           a call of AWS failed: 503
+HeadMismatch           the head is not the one that the write expects
+Contention             a concurrent write of the same record is in progress
+ClockAhead             a clock is too far ahead of this one: 503
 """
 
 # ruff: noqa: N818 - answers are named as HTTP and FHIR name them
@@ -44,7 +44,7 @@ class Malformed(ApiError):
 
 
 class Unauthenticated(ApiError):
-    """Nobody vouches for the caller."""
+    """The request carries no valid identity."""
 
     status, issue = 401, "login"
 
@@ -68,7 +68,7 @@ class TooCostly(ApiError):
 
 
 class NotAcceptable(ApiError):
-    """The caller wants a media type the API does not write."""
+    """The client accepts no media type that the API produces."""
 
     status, issue = 406, "not-supported"
 
@@ -92,7 +92,7 @@ class Gone(ApiError):
 
 
 class Stale(ApiError):
-    """The record has moved on from the version the caller knows."""
+    """The record is at a newer version than the precondition names."""
 
     status, issue = 412, "conflict"
 
@@ -116,19 +116,19 @@ class Unprocessable(ApiError):
 
 
 class PreconditionRequired(ApiError):
-    """An update must say which version it replaces."""
+    """An update must name the version that it replaces."""
 
     status, issue = 428, "required"
 
 
 class NotYetHere(ApiError):
-    """This region has not yet received the version that the caller knows."""
+    """Replication has not delivered the version in Minimum-Version to this region yet."""
 
     status, issue = 503, "transient"
 
 
 class IssuerUnavailable(ApiError):
-    """The issuer of tokens does not say where tokens come from."""
+    """The issuer's discovery document cannot be read."""
 
     status, issue = 503, "transient"
 

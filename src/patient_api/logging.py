@@ -1,6 +1,6 @@
-"""Log lines and metrics. Patient data has no way in: each field is a code, a count or a name of ours.
+"""Write log lines and metrics. They cannot contain patient data: each field is a code, a count or a fixed name.
 
-A line is one JSON object on standard output, which Lambda hands to CloudWatch Logs. Metrics are lines too, in
+A line is one JSON object on standard output, which Lambda sends to CloudWatch Logs. Metrics are lines too, in
 CloudWatch's embedded metric format, under the dimension `service`
 (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
 """
@@ -24,10 +24,10 @@ _TALKATIVE: Final = ("botocore", "urllib3")
 
 
 class StructuredLog:
-    """Where a function tells its operators what it does. Silences the libraries' own debugging.
+    """The log of one function. Disables the debug output of libraries, which contains requests and responses.
 
-    `service` names the function. Lines below `level`, one of `LEVELS`, are left out; metrics never are. `stream` is
-    standard output unless given.
+    `service` is the function's name. Lines below `level`, one of `LEVELS`, are dropped; metrics never are. `stream`
+    defaults to standard output.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class StructuredLog:
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def info(self, message: str, **fields: object) -> None:
-        """What went as it should."""
+        """Log an expected event."""
         self._line("INFO", message, fields)
 
     def error(self, message: str, **fields: object) -> None:
-        """What somebody should look at."""
+        """Log an event that needs attention."""
         self._line("ERROR", message, fields)
 
     def unexpected(self, error: Exception, **fields: object) -> None:

@@ -1,7 +1,7 @@
-"""Secrets that both regions share and nobody has to keep: derived from the platform's HMAC key, once per container.
+"""Derive secrets that both regions share from the platform's HMAC key, once per container.
 
-The key is a multi-Region key of KMS, so that the same label gives the same secret in each region
-(https://docs.aws.amazon.com/kms/latest/developerguide/hmac.html). Nothing of it is in the code, the state, or a table.
+The key is a multi-Region key of KMS: the same label gives the same secret in each region
+(https://docs.aws.amazon.com/kms/latest/developerguide/hmac.html). No part of it is in the code, the state or a table.
 """
 
 import base64
@@ -28,7 +28,7 @@ class Secrets:
         self._lock = Lock()
 
     def blind(self, *parts: str) -> str:
-        """What stands in a key for what must not: equal for equal parts, and telling nothing without the secret."""
+        """Return a pseudonym for `parts` to use in keys: equal for equal parts, and meaningless without the secret."""
         message = "\0".join(parts).encode()
         return hmac.digest(self._secret(_INDEX), message, hashlib.sha256).hex()[:BLIND_LENGTH]
 

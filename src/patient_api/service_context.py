@@ -1,4 +1,4 @@
-"""What the services of one region share."""
+"""The collaborators and helpers that the services of one region share."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A verdict that is reached once and kept for a while, so that many who ask cost no more than one."""
+"""Cache one value for a limited time, and evaluate it once however many threads need it."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class TTLCache(Generic[T]):
-    """What `evaluate` returned, for `seconds`. Those who ask meanwhile wait for the evaluation under way."""
+    """A cache of the result of `evaluate` for `seconds`. Concurrent callers wait for an evaluation in progress."""
 
     def __init__(
         self, *, evaluate: Callable[[], T], seconds: float, monotonic: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""What every command shares: its options, its progress, its reports, and how it fails."""
+"""Options, progress, reports and error handling that all commands share."""
 
 import errno
 import functools
@@ -63,7 +63,7 @@ HINTS = {
 
 
 class TargetName(StrEnum):
-    """Where the stacks go."""
+    """A deployment target."""
 
     EMBEDDED = "embedded"
     AWS = "aws"
@@ -141,7 +141,7 @@ def _one_line(text: str) -> str:
 
 
 def _explain(error: OSError) -> str:
-    """What the system refused, and how to mend it."""
+    """Return one line on an error of the operating system, and how to fix it."""
     if isinstance(error, FileNotFoundError) and not error.filename and not _folder_exists():
         return "the current folder has been removed: change to one that exists"
     if (failure := failed_output()) is not None:

@@ -1,4 +1,4 @@
-"""`hdr conflicts`: what waits for somebody to merge it."""
+"""`hdr conflicts`: list the open conflicts."""
 
 from dataclasses import asdict
 
@@ -12,10 +12,10 @@ from healthcare_dr.settings import load_settings
 
 
 def conflicts(target: TargetOption = TargetName.EMBEDDED, as_json: JsonOption = False) -> None:
-    """List the records that both regions wrote at once and nobody has merged: tenant, record, current version, others.
+    """List records with concurrent versions that are not merged: tenant, record, current version, other versions.
 
-    One line each, the oldest first. An update of the current version that names the others in Merges closes a conflict.
-    Exits with 0 whether there are any or not.
+    One line each, oldest first. To close a conflict, update the current version and name the others in Merges. Exits
+    with 0 whether there are conflicts or not.
     """
     from healthcare_dr.ops.conflicts import read_conflicts  # botocore is slow to import
 

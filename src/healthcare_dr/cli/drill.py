@@ -51,11 +51,11 @@ def drill(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something is broken on AWS.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Play an experiment, and leave a journal and a report under `drills` of the home.
+    """Run an experiment, and write a journal and a report below `drills` of the home folder.
 
-    Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before, and 4
-    when the outcome is inconclusive: the machine was too busy to show either. On AWS the clients carry the token in
-    HDR_TOKEN, and you are asked first: docs/fault-injection.md.
+    Exits with 0 when every promise was kept, 1 when one was not, 3 when the steady state did not hold before the fault,
+    and 4 when the result is inconclusive because the machine was too busy. On AWS the clients use the token in
+    HDR_TOKEN, and a confirmation is required: docs/fault-injection.md.
     """
     if experiment == "list":
         _list(as_json=as_json)

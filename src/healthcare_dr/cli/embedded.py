@@ -55,13 +55,13 @@ def down(
 
 
 def _curl(environment: Mapping[str, str]) -> str:
-    """How curl reaches the loopback, past any proxy."""
+    """Return the curl command with options that bypass a proxy for loopback addresses."""
     proxied = any(environment.get(name) for name in PROXIES)
     return f"curl --noproxy {HOST}" if proxied else "curl"
 
 
 def _how_we_were_called() -> str:
-    """How to call this command again from here, shell-quoted."""
+    """Return the shell-quoted command that runs this program from the current folder."""
     called, found = Path(sys.argv[0]), shutil.which("hdr")
     return "hdr" if found and called.exists() and called.samefile(found) else _from_here(called)
 

@@ -20,7 +20,7 @@ def token(
     scope: Annotated[list[str] | None, typer.Option(help="A SMART scope; may be given again.")] = None,
     lifetime: Annotated[int, typer.Option(min=1, max=86400, help="Seconds until it expires.")] = 3600,
 ) -> None:
-    """Print a token of the embedded issuer, and nothing else. It opens the whole API unless --scope says otherwise."""
+    """Print a token of the embedded issuer, and nothing else. It grants the whole API unless --scope restricts it."""
     settings = load_settings()
     typer.echo(
         issue(

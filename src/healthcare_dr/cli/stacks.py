@@ -44,7 +44,7 @@ def plan(
 def deploy(
     target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
 ) -> None:
-    """Bring all three stacks to what is described. On AWS it shows the plan and asks first."""
+    """Create or update all three stacks. On AWS it shows the plan and asks for confirmation."""
     began = time.monotonic()
     with session() as at_work, bootstrap.claim_of(at_work.settings, target):
         confirm = _confirmation(at_work, target, auto_approve=auto_approve)
@@ -55,7 +55,7 @@ def deploy(
 def destroy(
     target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
 ) -> None:
-    """Remove everything that was deployed. On AWS it shows the plan and asks first."""
+    """Destroy all three stacks. On AWS it shows the plan and asks for confirmation."""
     began = time.monotonic()
     with session() as at_work, bootstrap.claim_of(at_work.settings, target):
         confirm = _confirmation(at_work, target, auto_approve=auto_approve)

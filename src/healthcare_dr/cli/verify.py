@@ -16,9 +16,9 @@ OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="Only this 
 
 
 def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, as_json: JsonOption = False) -> None:
-    """Ask the live target whether recovery would work now; it changes nothing.
+    """Check whether recovery of the live target would work now; read-only.
 
-    Exits with 1 unless it would: what cannot be asked is not ready either. docs/verify.md explains every check.
+    Exits with 1 if not, or if a check cannot be made. docs/verify.md explains every check.
     """
     from healthcare_dr.ops.verify.catalog import chosen
     from healthcare_dr.ops.verify.live_target import live_of  # botocore is slow to import
@@ -45,7 +45,7 @@ def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, 
 
 
 def _preflight(there: Target, progress: Progress) -> None:
-    """Refuse what is no target; a region that does not answer is for the checks to tell, and so is the account."""
+    """Reject an invalid target. A region that does not respond is left to the checks, which report it."""
     from botocore.exceptions import ConnectionError as Unreachable
     from botocore.exceptions import HTTPClientError
 

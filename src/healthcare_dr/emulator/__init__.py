@@ -1,7 +1,6 @@
-"""The embedded AWS: ministack behind a launcher and fixes of ours, and a token issuer.
+"""The embedded AWS: ministack with the patches of this project, an edge proxy, a name server and a token issuer.
 
-It runs in one mode only, for users and tests alike: on loopback, over TLS, with IAM enforced, and it keeps
-its state.
+Users and tests run it alike: on loopback, over TLS, with IAM enforced, and with persistent state.
 """
 
 from healthcare_dr.emulator.handle import Emulator

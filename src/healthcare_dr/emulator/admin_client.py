@@ -22,10 +22,10 @@ def authenticated(headers: Mapping[str, str], secret: str) -> bool:
 
 
 def ask(layout: Layout, address: str, path: str, *, what: str) -> Any:
-    """Return the JSON that the process at `address` answers to `GET path`.
+    """Return the JSON response of the process at `address` to `GET path`.
 
     Raises:
-        EmulatorError: it does not answer; the message names `what` was asked for.
+        EmulatorError: no response; the message names `what` was requested.
     """
     context = ssl.create_default_context(cafile=str(layout.authority_certificate))
     connection = http.client.HTTPSConnection(urlsplit(address).netloc, timeout=TIMEOUT_SECONDS, context=context)

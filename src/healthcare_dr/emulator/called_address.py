@@ -1,9 +1,9 @@
-"""The address at which a client called an API, for what the function behind it is told.
+"""Pass the address that a client called to the function behind the API.
 
-API Gateway tells a function the domain name that the client called, and functions build absolute links from it. An API
-of the embedded AWS has several addresses: names below `execute-api` and the shared name, through a front door, and
-`https://127.0.0.1:<port>/_aws/execute-api/<id>`, which needs no name resolution. The last stands for a domain name of
-its own, path included.
+API Gateway passes the domain name that the client called to the function, which builds absolute links from it. An API
+of the embedded AWS has several addresses: names below `execute-api` and the shared name, through a listener of the edge
+proxy, and `https://127.0.0.1:<port>/_aws/execute-api/<id>`, which needs no name resolution. The last one is treated as
+a domain name, path included.
 """
 
 import re

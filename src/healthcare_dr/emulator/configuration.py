@@ -1,4 +1,4 @@
-"""What an embedded AWS is configured with: its account, its ports and its whole environment."""
+"""The configuration of an embedded AWS: its account, ports and environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -26,17 +26,17 @@ class Ports:
 
     @property
     def issuer_port(self) -> int:
-        """Where the token issuer listens."""
+        """Return the port of the token issuer."""
         return self.port + 1
 
     @property
     def edge_port(self) -> int:
-        """Where the front door of each region listens, on the region's own loopback address."""
+        """Return the port of the listener of each region, on the region's own loopback address."""
         return self.port + 2
 
     @property
     def dns_port(self) -> int:
-        """Where DNS is answered, over UDP and TCP."""
+        """Return the port of the name server, for UDP and TCP."""
         return self.port + 3
 
     @property

@@ -1,4 +1,4 @@
-"""What is made once below the home: the local authority, the root's secret key, the key that signs tokens."""
+"""Create the secrets below the home folder once: the certificate authority, the root's secret key, the token key."""
 
 import secrets
 from datetime import timedelta
@@ -14,7 +14,7 @@ RSA_BITS = 2048
 
 
 def make_secrets(layout: Layout) -> None:
-    """Make whatever is missing, so that any number of processes may ask at the same time."""
+    """Create missing secrets. Safe when several processes call it at the same time."""
     layout.make()
     with exclusive(layout.keys / "lock", within=timedelta(seconds=30)):
         if not layout.server_certificate.exists():

@@ -27,7 +27,7 @@ def _between(value: object, least: float, most: float) -> bool:
 
 
 class Fault(Protocol):
-    """How a front door is to behave, as whoever plays it says it."""
+    """The fault of a listener, as a drill sets it."""
 
     @property
     def mode(self) -> EdgeMode:
@@ -35,13 +35,14 @@ class Fault(Protocol):
 
     @property
     def delay_seconds(self) -> float:
-        """How late each answer is, for `slow`."""
+        """Return the delay of each response, for `slow`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeFault:
-    """How a front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer an error
-    (`errors`), or every answer late by `delay_seconds` (`slow`)."""
+    """The fault of a listener: `refused` connections, a `blackhole` that accepts and never responds, an error as every
+    response (`errors`), or every response delayed by `delay_seconds` (`slow`).
+    """
 
     mode: EdgeMode = "open"
     delay_seconds: float = 0.0
@@ -63,13 +64,12 @@ ALL: Final = ""
 
 @dataclass(frozen=True, kw_only=True)
 class FaultState:
-    """The faults of front doors by region and host name, the time scale, and the environments to which control planes
-    are refused.
+    """The faults of listeners by region and host name, the time scale, and the environments that control planes deny.
 
-    Environments share the doors: a client's host name tells which one it wants.
+    Environments share the listeners: a client's host name selects its environment.
 
-    The time scale is how many times faster than in real time health checks follow each other, DNS answers and the
-    API's cached verdicts expire, alarm periods pass and schedules fire.
+    The time scale is how many times faster than real time health checks run, DNS answers and the API's cached values
+    expire, alarm periods pass and schedules fire.
     """
 
     edge_faults: Mapping[str, Mapping[str, EdgeFault]] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class FaultState:
         return {host: fault for host, fault in self.edge_faults.get(region, {}).items() if host != ALL}
 
     def refuses(self, environment: str) -> bool:
-        """Whether control planes refuse a caller, who works for `environment` or does not say for which."""
+        """Return whether control planes deny a caller that works for `environment` (None: unknown)."""
         return bool({environment, ALL}.intersection(self.control_planes_refused)) or (
             environment == ALL and bool(self.control_planes_refused)
         )
@@ -121,9 +121,9 @@ def read(path: Path) -> FaultState:
 
 
 def set_edge_fault(path: Path, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
-    """Let one front door behave like `fault`: to clients that ask for one of `hosts`, or to all.
+    """Apply a fault to one listener: to clients that request one of `hosts`, or to all.
 
-    A reader of `path` gets all of the old or all of the new conditions.
+    The file is replaced atomically.
     """
     with _changing(path):
         current = read(path)
@@ -167,7 +167,7 @@ class FaultStateFile:
         self._seen: tuple[tuple[int, int] | None, FaultState] = (None, FaultState())
 
     def now(self) -> FaultState:
-        """The conditions; the last ones where the file cannot be understood. Any thread may ask."""
+        """Return the current state; the previous one when the file is damaged. Thread-safe."""
         try:
             status = self._path.stat()
             version = (status.st_ino, status.st_mtime_ns)

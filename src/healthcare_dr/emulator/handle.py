@@ -124,9 +124,9 @@ class Emulator:
         return {kind: self._recorded(kind)[0] for kind in self._kinds if self._lives(kind)}
 
     def lost_state(self) -> bool:
-        """Whether a process ended without saving, so that what was deployed is gone (but not what is in S3).
+        """Return whether a process ended without saving, so that all resources are lost, except objects in S3.
 
-        A Terraform state kept elsewhere then no longer matches: begin anew with `erase`.
+        A Terraform state kept elsewhere then no longer matches: start anew with `erase`.
         """
         return self._layout.lost.exists() or (not self._lives("services") and self._layout.unsaved.exists())
 
@@ -139,10 +139,10 @@ class Emulator:
             file.unlink(missing_ok=True)
 
     def replication(self) -> Replication:
-        """How replication between the regions is set.
+        """Return the settings of replication between the regions.
 
         Raises:
-            EmulatorError: somebody else wrote the file that holds it.
+            EmulatorError: another program wrote the settings file.
         """
         settings = replication_settings.read(self._layout.replication)
         return settings.of(min(self.only, default=""))
@@ -150,9 +150,9 @@ class Emulator:
     def set_replication(
         self, *, tables: bool | None = None, documents: bool | None = None, lag_seconds: float | None = None
     ) -> None:
-        """Set what is not None, running or not: what is not applied yet waits by the new settings from now on.
+        """Set the arguments that are not None, running or not. Pending changes wait by the new settings from now on.
 
-        What stands still is kept, and applied when the process ends in order: the queue is not part of its state.
+        Paused changes are kept, and applied when the process ends in order: the queue is not part of its state.
 
         Raises:
             EmulatorError: a value is out of range.
@@ -163,18 +163,18 @@ class Emulator:
         )
 
     def pending(self) -> int:
-        """How many writes to tables and documents have not arrived in the other region.
+        """Return how many writes to tables and documents have not arrived in the other region.
 
         Raises:
-            EmulatorError: the process does not say.
+            EmulatorError: no response.
         """
         return self._waiting().pending
 
     def waiting_seconds(self) -> float:
-        """How long ago the oldest write that has not arrived in the other region was made; 0 when all have.
+        """Return the age of the oldest write that has not arrived in the other region; 0 when all have.
 
         Raises:
-            EmulatorError: the process does not say.
+            EmulatorError: no response.
         """
         return self._waiting().waiting_seconds
 
@@ -221,9 +221,9 @@ class Emulator:
         fault_state.change(self._layout.conditions, time_scale=scale)
 
     def refuse_control_planes(self, *, refused: bool, environment: str = fault_state.ALL) -> None:
-        """Refuse Route 53, IAM and Lambda's control plane to everybody without `bypass_header`, or not any more.
+        """Deny Route 53, IAM and Lambda's control plane to requests without `bypass_header`, or allow them again.
 
-        With the suffix of an `environment`, those that work for another one are not refused (see `control_planes`).
+        With the suffix of an `environment`, requests for another environment are not denied (see `control_planes`).
         """
         self._layout.make()
         fault_state.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
@@ -234,8 +234,9 @@ class Emulator:
         return SECRET_HEADER, root_secret(self._layout)
 
     def environment(self) -> dict[str, str]:
-        """What makes the AWS provider, the AWS CLI and boto3 talk to it: to be laid over an environment
-        without other `AWS_*` variables."""
+        """Return the variables that direct the AWS provider, the AWS CLI and boto3 to it, to be added to an environment
+        without other `AWS_*` variables.
+        """
         make_secrets(self._layout)
         direct = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), HOST)))
         return {

@@ -31,8 +31,8 @@ class WholeResponse:
     """The transport of one response, which sends its head together with the first part of its body.
 
     uvicorn writes them one after the other, and on a busy machine a few milliseconds pass in between. Terraform's
-    provider sometimes closes a connection on which it has the head and waits for the body, and repeats the request:
-    what was to be created then exists already. That happened to one in 300 requests.
+    provider sometimes closes a connection on which it has the head and waits for the body, and repeats the request: the
+    resource to be created then exists already. This happened to one in 300 requests.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -58,15 +58,15 @@ class WholeResponse:
         self._transport.close()
 
     def is_closing(self) -> bool:
-        """Whether the connection is closed or being closed."""
+        """Return whether the connection is closed or being closed."""
         return self._transport.is_closing()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol of one connection. It sends a head and what follows in one piece, and it also logs a request
-    whose client left before it was answered.
+    """uvicorn's protocol of one connection, with head and body in one write. It logs requests whose client disconnected
+    before the response.
 
-    The request may have been carried out: a client that repeats it may hear that what it wants to create exists.
+    Such a request may have been carried out: when it is repeated, the resource to be created may exist.
     """
 
     def on_headers_complete(self) -> None:

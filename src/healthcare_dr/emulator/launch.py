@@ -93,7 +93,7 @@ def end(kind: Kind, layout: Layout, pid: int) -> bool:
 
 
 def collected(pid: int) -> bool:
-    """Whether a process is no living child of ours. One that ended leaves no zombie behind."""
+    """Return whether a process is not a living child of this one. One that ended leaves no zombie behind."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
@@ -101,7 +101,7 @@ def collected(pid: int) -> bool:
 
 
 def _ends(kind: Kind, layout: Layout, pid: int) -> bool:
-    """Whether it ends in time. The lock tells: a dead process whose parent does not collect it keeps its number."""
+    """Return whether the process ends in time, by its lock: a dead process that was not collected keeps its id."""
     deadline = time.monotonic() + STOP_TIMEOUT.total_seconds()
     while not collected(pid) or held(layout.process_file(kind)):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Where everything of one embedded AWS lies: all of it below its home, nothing elsewhere."""
+"""The files of one embedded AWS, all below its home folder."""
 
 import os
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Layout:
 
     @property
     def start_lock(self) -> Path:
-        """Held while somebody starts or stops the process."""
+        """The lock that is held while a program starts or stops the process."""
         return self.home / "start.lock"
 
     def log(self, kind: str) -> Path:
@@ -58,12 +58,12 @@ class Layout:
 
     @property
     def replication(self) -> Path:
-        """How replication between the regions is set; the process notices when it changes."""
+        """The settings of replication; the process notices changes."""
         return self.home / "replication.json"
 
     @property
     def conditions(self) -> Path:
-        """What is played for a drill; forgotten at every start, and the process notices when it changes."""
+        """The faults of a drill; reset at every start, and the process notices changes."""
         return self.home / "conditions.json"
 
     @property
@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def authority_certificate(self) -> Path:
-        """What clients trust."""
+        """The certificate that clients trust."""
         return self.keys / "authority.pem"
 
     @property
@@ -120,7 +120,7 @@ class Layout:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read; whoever reads it meets all of it or no file."""
+    """Write a file that only its owner may read, atomically."""
     staging = path.with_name(f"{path.name}.{os.getpid()}")
     with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

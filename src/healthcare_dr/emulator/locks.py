@@ -33,7 +33,7 @@ def exclusive(path: Path, *, within: timedelta) -> Iterator[int]:
 
 
 def held(path: Path) -> bool:
-    """Whether some process holds the exclusive lock on `path`."""
+    """Return whether a process holds the exclusive lock on `path`."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

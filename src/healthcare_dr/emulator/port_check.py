@@ -1,4 +1,4 @@
-"""Whether every port of an embedded AWS can be used, before its process starts."""
+"""Check that every port of an embedded AWS is free before its process starts."""
 
 import errno
 import socket

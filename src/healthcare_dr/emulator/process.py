@@ -1,4 +1,4 @@
-"""What the two processes of an embedded AWS have in common: environment, lock, end."""
+"""The environment, lock and shutdown that both processes of an embedded AWS share."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
 """The token issuer of the embedded AWS: its access tokens, discovery document and public keys.
 
-Whoever can read the key file can sign tokens. No HTTP route issues them.
+A program that can read the key file can sign tokens. No HTTP route issues them.
 """
 
 import time
@@ -67,7 +67,7 @@ def sign(
 
 
 def discovery(issuer: str) -> dict[str, Any]:
-    """What `/.well-known/openid-configuration` says (OpenID Connect Discovery 1.0, section 3)."""
+    """Return `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 3)."""
     return {
         "issuer": issuer,
         "jwks_uri": f"{issuer}/jwks.json",

@@ -46,7 +46,7 @@ class AlarmRule:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoredApi:
-    """What a region's alarms look at: its HTTP API and the names of its functions."""
+    """The resources that a region's alarms monitor: its HTTP API and the names of its functions."""
 
     api_id: str
     api: str
@@ -61,7 +61,7 @@ def service(spec: FunctionSpec) -> dict[str, str]:
 
 
 def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
-    """What tells that the region does not serve as it should."""
+    """Return the alarms on the availability and latency of a region."""
     lambda_of = {"FunctionName": watched.api, "Resource": f"{watched.api}:{API_ALIAS}"}
     api = {"ApiId": watched.api_id}
     return [
@@ -147,7 +147,7 @@ def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
 
 
 def recovery_point(site: RegionContext) -> list[AlarmRule]:
-    """What tells that the region holds data that its peer does not have yet."""
+    """Return the alarms on data of a region that its peer does not have yet (RPO)."""
     outward = _documents(site.documents_bucket, site.peer_documents_bucket)
     inward = _documents(site.peer_documents_bucket, site.documents_bucket)
     return [
@@ -219,7 +219,7 @@ def recovery_point(site: RegionContext) -> list[AlarmRule]:
 
 
 def integrity(watched: MonitoredApi) -> list[AlarmRule]:
-    """What tells that data of the region needs a look: it is kept, but not yet what it should be."""
+    """Return the alarms on data that is stored but inconsistent or quarantined."""
     return [
         AlarmRule(
             name="conflicts",
@@ -278,7 +278,7 @@ def _documents(source: str, target: str) -> dict[str, str]:
 
 
 def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
-    """What tells that the peer is in trouble, or that nobody looks after it any more."""
+    """Return the alarms on the peer region, and on the sentinel that monitors it."""
     own = service(SENTINEL)
     return [
         AlarmRule(
@@ -378,7 +378,7 @@ def health_check_alarms(
 
 
 def alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
-    """One metric alarm that tells the region's topic when it fires and when it is over."""
+    """Create one metric alarm that notifies the region's topic when it fires and when it recovers."""
     percentile = rule.statistic.startswith("p")
     CloudwatchMetricAlarm(
         stack,

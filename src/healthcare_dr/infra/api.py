@@ -55,9 +55,9 @@ _LOGGED_CLAIM = re.compile(r"[A-Za-z0-9_]+")
 
 
 def cors(site: RegionContext) -> Apigatewayv2ApiCorsConfiguration | None:
-    """What browser applications of the configured origins may do; None without such origins.
+    """Return the CORS configuration for the configured origins; None without any.
 
-    Without credentials: tokens are sent in a header, by the application itself.
+    Without credentials: applications send tokens in a header themselves.
     """
     if not site.settings.cors_origins:
         return None
@@ -157,7 +157,7 @@ def _route_id(route_key: str) -> str:
 
 @dataclass(frozen=True)
 class Api:
-    """What the rest of a regional stack needs to know of its API."""
+    """The API's resources that the rest of a regional stack uses."""
 
     function: LambdaFunction
     http: Apigatewayv2Api

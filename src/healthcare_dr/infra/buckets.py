@@ -56,13 +56,13 @@ def secure_bucket(
     keyed_prefix: str = "",
     provider: TerraformProvider | None = None,
 ) -> SecureBucket:
-    """A bucket that refuses plaintext transport, public access, ACLs and any other key.
+    """Create a bucket that denies plaintext transport, public access, ACLs and any other key.
 
     Args:
-        keyed_prefix: which objects must rest under the bucket's key even if their writer asks otherwise; all of them.
-        statements: what its policy says beyond that.
-        old_version_days: how long versions that are no longer current are kept.
-        expiration_days: how long current objects are kept; None keeps them.
+        keyed_prefix: objects with this prefix must be encrypted with the bucket's key whatever the request.
+        statements: additional statements of the bucket policy.
+        old_version_days: retention of noncurrent versions.
+        expiration_days: retention of current objects; None keeps them.
     """
     bucket = S3Bucket(
         stack, identifier, bucket=name, force_destroy=True, tags={"Name": name, **tags}, provider=provider

@@ -206,8 +206,7 @@ def _events(stack: TerraformStack, site: RegionContext, documents: SecureBucket)
 
 
 def _refuse_quarantined(site: RegionContext) -> policy.Statement:
-    """Nobody downloads what is not what was announced, not even with an address that was signed before; whoever has
-    to look into it does so as an administrator."""
+    """Deny downloads of quarantined objects, also through presigned URLs. Administrators are exempt."""
     return policy.deny_everyone(
         "RefuseQuarantined",
         ["s3:GetObject", "s3:GetObjectVersion"],

@@ -193,7 +193,7 @@ def document_confirmation(
     topic: SnsTopic,
     after: Sequence[ITerraformDependable],
 ) -> LambdaFunction:
-    """The function, the leave of its bucket to call it, its sweep of every minute, and who hears of what failed."""
+    """Create the function, its bucket's invoke permission, its schedule and its failure destination."""
     function = lambda_function(stack, site, CONFIRM_DOCUMENTS, asset=asset, role=role, key=key, after=after)
     LambdaFunctionEventInvokeConfig(
         stack,

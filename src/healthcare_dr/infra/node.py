@@ -64,9 +64,9 @@ def prepare(*, cache: Path, lazy: bool = True) -> None:
 
 
 def usable_cache() -> bool:
-    """Whether jsii can keep its packages below the home of the user: writable, and not by others (jsii refuses that).
+    """Return whether jsii can write its package cache below the user's home, and others cannot (jsii refuses that).
 
-    jsii makes the folder without looking: below some homes that do not exist, such as one in /proc, Node never returns.
+    jsii creates the folder without a check: below some homes that do not exist, such as one in /proc, Node hangs.
     """
     try:
         home = Path.home().resolve()

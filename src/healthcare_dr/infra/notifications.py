@@ -1,4 +1,4 @@
-"""The topic of a region through which operations hears of failover and trouble."""
+"""The SNS topic of a region that notifies operators of failovers and alarms."""
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.kms_key import KmsKey

@@ -41,7 +41,7 @@ def deny_plaintext(actions: Sequence[str], resources: Sequence[str]) -> Statemen
 
 
 def trust_service(service: str, *, account: str | None = None) -> str:
-    """A trust policy for one AWS service, on behalf of one account where the service says so."""
+    """Return a trust policy for one AWS service, restricted to one account where the service supports it."""
     condition = {"StringEquals": {"aws:SourceAccount": account}} if account else None
     return document(_trust("TrustService", {"Service": service}, condition))
 
@@ -57,7 +57,7 @@ def trust_roles(account: str, roles: Sequence[str]) -> str:
 
 
 def account_root(account: str) -> str:
-    """The account as a principal: whoever in it is allowed by IAM as well."""
+    """Return the account as a principal: IAM policies of the account then decide."""
     return f"arn:aws:iam::{account}:root"
 
 

@@ -51,8 +51,10 @@ def api(site: RegionContext, key_arn: str) -> str:
 
 
 def confirmation(site: RegionContext, key_arn: str) -> str:
-    """The function that compares documents with what was announced, copies what is late and quarantines what is not
-    what it should be. Copies are written in the peer region, with the role that it takes there."""
+    """Return the policy of the function that confirms, copies and quarantines documents.
+
+    Copies are written in the peer region, through the role that the function assumes there.
+    """
     records, audit = site.table_arns
     return policy.document(
         policy.allow(
@@ -102,7 +104,7 @@ def documents_peer(site: RegionContext, key_arn: str) -> str:
 
 
 def through(site: RegionContext, *services: str) -> Condition:
-    """Only when one of these services of the region asks on the role's behalf, never by a call of its own."""
+    """Return a condition that allows a key only through these services of the region, never by a direct call."""
     return {"StringEquals": {"kms:ViaService": [f"{service}.{site.region}.amazonaws.com" for service in services]}}
 
 
@@ -122,7 +124,7 @@ class Roles:
 
 @dataclass(frozen=True, kw_only=True)
 class Permissions:
-    """What each function has to wait for: without it, its first calls would be refused."""
+    """The policy attachments that each function depends on: without them its first calls would be denied."""
 
     api: list[ITerraformDependable]
     confirmation: list[ITerraformDependable]

@@ -37,7 +37,7 @@ def reconciled(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]
 
 
 def watched(stack: TerraformStack, sites: tuple[RegionContext, RegionContext], audit: DynamodbTable) -> None:
-    """Let each region tell of items of its replica of `audit` that were replaced or removed."""
+    """Report items of each region's replica of `audit` that were replaced or removed."""
     for site, stream_arn in _streams(sites, audit):
         _read(stack, site, stream_arn, "tampering_stream", [CHANGES])
 
@@ -55,7 +55,7 @@ def _streams(sites: tuple[RegionContext, RegionContext], table: DynamodbTable) -
 def _read(
     stack: TerraformStack, site: RegionContext, stream_arn: str, identifier: str, patterns: Sequence[object]
 ) -> None:
-    """`patterns` say what is read: a record that matches one of them."""
+    """Create an event source mapping that reads records matching one of `patterns`."""
     LambdaEventSourceMapping(
         stack,
         f"{identifier}_{site.role}",

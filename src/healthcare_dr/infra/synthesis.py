@@ -22,7 +22,7 @@ SYSTEM_ERROR: Final = re.compile(r"\bE[A-Z0-9]+: ")
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What a synthesis has written: `<outdir>/stacks/<stack>/cdk.tf.json` and the assets beside it."""
+    """The files of a synthesis: `<outdir>/stacks/<stack>/cdk.tf.json` and the assets beside it."""
 
     outdir: Path
 

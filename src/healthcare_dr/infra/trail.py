@@ -1,4 +1,4 @@
-"""Who touched which document or table, API or not: CloudTrail data events of a region, encrypted and signed."""
+"""CloudTrail data events of a region's documents and tables, encrypted and signed, for accesses past the API too."""
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudtrail import (

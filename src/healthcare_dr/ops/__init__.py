@@ -1,5 +1,5 @@
-"""What an operator does: find Terraform, deploy to a target, report, destroy.
+"""Operations: deploy, report, verify, drain, drill and destroy.
 
-The embedded AWS and the synthesis come in as ports (`healthcare_dr.ops.ports`); only
-`healthcare_dr.ops.bootstrap` knows the real ones.
+The embedded AWS and the synthesis are injected through `healthcare_dr.ops.ports`; only `healthcare_dr.ops.bootstrap`
+imports them.
 """

@@ -1,4 +1,4 @@
-"""Puts the parts together: the only place that knows the real emulator, synthesis and environment."""
+"""Compose the operations. Only this module imports the emulator and the synthesis, and reads the environment."""
 
 import os
 from collections.abc import Callable
@@ -29,7 +29,7 @@ FITTING = {"embedded": PROVIDER_VERSION, "aws": "5.100 or newer, before 7.0"}
 
 
 def environment_root(settings: Settings, target: str) -> Path:
-    """Where everything of one environment on one target lies: `<home>/<target>/<suffix>`."""
+    """Return the folder of one environment on one target: `<home>/<target>/<suffix>`."""
     return settings.home.absolute() / target / settings.environment_suffix
 
 
@@ -111,7 +111,7 @@ def deployment_of(settings: Settings, target: Target, *, progress: Progress, int
 
 
 def status_of(settings: Settings, target: Target) -> Status:
-    """What is deployed to a target and how it fares."""
+    """Return the status of the deployment on a target."""
     running = emulator_of(settings).running() if target.name == "embedded" else None
     return read_status(
         target=target,

@@ -15,7 +15,7 @@ from healthcare_dr.ops.terraform.runner import Plan
 
 
 def asking(console: Console, progress: Progress, *, auto_approve: bool) -> Confirm:
-    """Shows the plans, and asks unless approved beforehand."""
+    """Return a function that shows the plans and asks for confirmation, unless approved in advance."""
 
     def confirm(plans: Sequence[Plan]) -> bool:
         with quiet(progress):
@@ -36,7 +36,7 @@ def asking(console: Console, progress: Progress, *, auto_approve: bool) -> Confi
 
 
 def approved(plans: Sequence[Plan]) -> bool:
-    """The embedded AWS never asks."""
+    """Confirm without asking, on the embedded AWS."""
     del plans
     return True
 
@@ -46,7 +46,7 @@ Consent = Callable[[Sequence[str]], None]
 
 
 def asking_before_drill(console: Console, progress: Progress, *, yes: bool) -> Consent:
-    """Shows what will be broken, and asks unless it was answered beforehand."""
+    """Return a function that shows the faults to be injected and asks for confirmation, unless confirmed in advance."""
 
     def consent(lines: Sequence[str]) -> None:
         with quiet(progress):

@@ -1,4 +1,4 @@
-"""The open conflicts: records that both regions wrote at once, and that nobody has merged yet."""
+"""Read the open conflicts: records with concurrent versions of both regions that are not merged."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ Links = Mapping[str, frozenset[str]]
 
 
 class DynamoDB(Protocol):
-    """What of boto3's client is used."""
+    """The calls of boto3's client that are used."""
 
     def query(self, **request: Any) -> Mapping[str, Any]:
         """Read items in the order of their keys, page by page."""
@@ -27,9 +27,9 @@ class DynamoDB(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OpenConflict:
-    """A record whose versions have come to several ends; an update of `current` that merges `others` closes it.
+    """A record with several newest versions. An update of `current` that merges `others` closes it.
 
-    `since` is when the versions were written that began it, `listed_in` are the regions that know of it.
+    `since` is the time of the versions that opened it, `listed_in` are the regions that list it.
     """
 
     tenant: str
@@ -44,7 +44,7 @@ class OpenConflict:
 
 @dataclass(frozen=True)
 class Conflicts:
-    """What the regions that answered know, the oldest first; `unasked` says of each other one why it did not."""
+    """The open conflicts in the regions that responded, oldest first. `unasked` maps each other region to its error."""
 
     open: tuple[OpenConflict, ...]
     unasked: Mapping[str, str]
@@ -52,17 +52,17 @@ class Conflicts:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a region knows of a record: the newest version of its oldest open conflict, and all its versions."""
+    """A region's view of a record: the newest version of its oldest open conflict, and all its versions."""
 
     began: str
     links: Links
 
 
 def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
-    """Ask each region. `clients` are DynamoDB's, by region.
+    """Read the open conflicts of each region. `clients` maps regions to DynamoDB clients.
 
     Raises:
-        DeploymentError: no region answers.
+        DeploymentError: no region responds.
     """
     with ThreadPoolExecutor(len(clients)) as pool:
         answers = dict(zip(clients, pool.map(lambda client: _asked(client, table), clients.values()), strict=True))
@@ -139,6 +139,6 @@ def _queried(client: DynamoDB, table: str, condition: Mapping[str, Any]) -> Iter
 
 
 def _written(version: str) -> str:
-    """When a version was written: its clock begins with milliseconds since the epoch."""
+    """Return the time of a version: its stamp starts with milliseconds since 1970."""
     moment = datetime.fromtimestamp(int(version.partition("-")[0]) / 1000, UTC)
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -77,7 +77,7 @@ Confirm = Callable[[Sequence[Plan]], bool]
 
 @dataclass(frozen=True)
 class Changes:
-    """What was done, or would be: numbers of resources."""
+    """Numbers of resources that were or would be changed."""
 
     add: int = 0
     change: int = 0
@@ -139,11 +139,11 @@ class Deployment:
     progress: Progress
 
     def states(self) -> dict[str, StackState]:
-        """What each stack's state says now."""
+        """Return the current state of each stack."""
         return {stack: read_settled(stack, partial(self.target.read_state, stack)) for stack in STACKS}
 
     def prepare(self) -> dict[str, Workspace]:
-        """Synthesize, fill the workspaces, and initialize those that changed; asks AWS nothing."""
+        """Synthesize, fill the workspaces, and initialize those that changed, without any call of AWS."""
         self.progress.say("Synthesizing the three stacks")
         synthesized = self.root / "synth"
         shutil.rmtree(synthesized, ignore_errors=True)
@@ -200,10 +200,10 @@ class Deployment:
         return Changes.of([*regional, *spanning])
 
     def destroy(self, confirm: Confirm) -> Changes:
-        """Remove everything that the states know, the global stack first.
+        """Destroy all resources in the states, the global stack first.
 
         Raises:
-            DeploymentError: a step failed or was not confirmed; what is left is in the state.
+            DeploymentError: a step failed or was not confirmed; the remaining resources are in the state.
         """
         self.target.preflight()
         left = [stack for stack, state in self.states().items() if state.deployed]

@@ -20,7 +20,7 @@ from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT
 
 @dataclass(frozen=True)
 class UpResult:
-    """What `up` did."""
+    """The result of `up`."""
 
     changes: Changes
     demo: Demo
@@ -146,9 +146,10 @@ class Lifecycle:
         return sorted(folder for folder in self.root.parent.iterdir() if folder.is_dir() and folder != self.root)
 
     def _deployed(self, root: Path, *, damaged: bool) -> bool:
-        """Whether a state says so; `damaged` is what one counts as that cannot be read.
+        """Return whether a state holds resources; `damaged` is the result for one that cannot be read.
 
-        An environment's own is forgotten. Of another it may be all that leads to what is deployed.
+        A damaged state of the environment itself is ignored. One of another environment may be the only way to its
+        resources.
         """
         try:
             return _holds(root)
@@ -158,6 +159,6 @@ class Lifecycle:
 
 
 def _holds(root: Path) -> bool:
-    """Whether the states of an environment hold anything. Raises DeploymentError for one that cannot be read."""
+    """Return whether the states of an environment hold resources. Raises DeploymentError when one cannot be read."""
     files = {stack: state_file(root, stack) for stack in STACKS}
     return any(read_state(stack, file.read_bytes()).deployed for stack, file in files.items() if file.exists())

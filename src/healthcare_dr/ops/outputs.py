@@ -30,7 +30,7 @@ def flatten(states: Mapping[str, StackState]) -> dict[str, str]:
 
 
 def write_outputs(flat: Mapping[str, str], file: Path) -> None:
-    """Write the mapping as JSON; whoever reads the file meets all of it or the former one.
+    """Write the mapping as JSON, atomically.
 
     Raises:
         DeploymentError: the file cannot be written.

@@ -21,7 +21,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_plans(plans: Mapping[str, object], folder: Path) -> None:
-    """Write each plan as `<stack>.json`, for its owner alone: a plan tells what may be secret.
+    """Write each plan as `<stack>.json`, readable by its owner only, because a plan may contain secrets.
 
     Raises:
         DeploymentError: a file cannot be written.

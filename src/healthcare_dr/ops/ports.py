@@ -1,4 +1,4 @@
-"""What `ops` needs from others, as it sees them."""
+"""The interfaces of the embedded AWS, of targets and of progress reports, as operations use them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class CheckStatus(Protocol):
 
     @property
     def name(self) -> str:
-        """What its tag `Name` says; empty without one."""
+        """Return the value of its tag `Name`; empty without one."""
 
     @property
     def healthy(self) -> bool:
@@ -31,19 +31,19 @@ class CheckStatus(Protocol):
 
 
 class Replicating(Protocol):
-    """How replication between the regions is set."""
+    """The settings of replication between the regions."""
 
     @property
     def tables(self) -> bool:
-        """Whether tables replicate."""
+        """Return whether tables replicate."""
 
     @property
     def documents(self) -> bool:
-        """Whether documents replicate."""
+        """Return whether documents replicate."""
 
     @property
     def lag_seconds(self) -> float:
-        """How long after the write."""
+        """Return the delay after a write."""
 
 
 EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
@@ -51,8 +51,9 @@ EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeFault:
-    """How a region's front door behaves: `refused` connections, a `blackhole` that swallows everything, every answer
-    an error (`errors`), or every answer late by `delay_seconds` (`slow`)."""
+    """The fault of a region's listener: `refused` connections, a `blackhole` that accepts and never responds, an error
+    as every response (`errors`), or every response delayed by `delay_seconds` (`slow`).
+    """
 
     mode: EdgeMode = "open"
     delay_seconds: float = 0.0
@@ -75,10 +76,10 @@ class EmbeddedAws(Protocol):
         """End it; nothing happens when it does not run."""
 
     def running(self) -> bool:
-        """Whether it answers."""
+        """Return whether it responds."""
 
     def lost_state(self) -> bool:
-        """Whether what was deployed to it is gone, because it ended without saving."""
+        """Return whether its resources are lost, because it ended without saving."""
 
     def erase(self) -> None:
         """Stop, and forget every resource."""
@@ -114,28 +115,30 @@ class BreakableAws(EmbeddedAws, Protocol):
         """The address and port where DNS is answered, over UDP and TCP."""
 
     def health_checks(self) -> Mapping[str, CheckStatus]:
-        """What Route 53 thinks of each health check, by its id; asked of the data plane, no control plane involved."""
+        """Return the status of each Route 53 health check by its id, read from the data plane without any control
+        plane.
+        """
 
     def set_edge_fault(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door fail in one way, or serve again: to clients of `hosts`, or to all."""
 
     def time_scale(self) -> float:
-        """How much faster than in real time health checks follow each other and DNS answers expire."""
+        """Return how many times faster than real time health checks run and DNS answers expire."""
 
     def set_time_scale(self, scale: float) -> None:
         """Set it: 1 is real time."""
 
     def refuse_control_planes(self, *, refused: bool, environment: str = ...) -> None:
-        """Refuse Route 53, IAM and Lambda's control plane to everybody without `bypass_header`, or not any more.
+        """Deny Route 53, IAM and Lambda's control plane to requests without `bypass_header`, or allow them again.
 
-        With the suffix of an `environment`, those that work for another one are not refused.
+        With the suffix of an `environment`, requests that work for another environment are not denied.
         """
 
     def bypass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
 
     def replication(self) -> Replicating:
-        """How replication between the regions is set."""
+        """Return the settings of replication between the regions."""
 
     def set_replication(
         self, *, tables: bool | None = None, documents: bool | None = None, lag_seconds: float | None = None
@@ -143,14 +146,14 @@ class BreakableAws(EmbeddedAws, Protocol):
         """Set what is not None."""
 
     def pending(self) -> int:
-        """How many writes to tables and documents have not arrived in the other region."""
+        """Return how many writes to tables and documents have not arrived in the other region."""
 
     def waiting_seconds(self) -> float:
-        """How long ago the oldest of them was made; 0 when all have arrived."""
+        """Return the age of the oldest of them; 0 when all have arrived."""
 
 
 class Progress(Protocol):
-    """Where work in progress is told; nothing of it is a result."""
+    """Reports the progress of work. It is not a result."""
 
     def say(self, text: str) -> None:
         """One line on what is being done."""
@@ -162,14 +165,14 @@ class Progress(Protocol):
         """`done` of `total` resources are done; `current` is the newest or longest running."""
 
     def complete(self, stack: str, *, done: int, total: int, resource: str) -> None:
-        """One more resource is done; `resource` says which and how."""
+        """Report one more completed resource; `resource` describes it."""
 
     def end(self, stack: str, result: str) -> None:
         """A stack leaves its phase."""
 
 
 class Target(Protocol):
-    """Where the stacks go."""
+    """A deployment target."""
 
     @property
     def name(self) -> str:
@@ -185,7 +188,7 @@ class Target(Protocol):
         """The environment of Terraform, but for its CLI configuration."""
 
     def override(self, stack: str) -> Mapping[str, Any]:
-        """What `hdr_override.tf.json` says for a stack."""
+        """Return the content of `hdr_override.tf.json` for a stack."""
 
     def read_state(self, stack: str) -> bytes | None:
         """A stack's state as Terraform stores it, or None where there is none."""

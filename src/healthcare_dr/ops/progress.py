@@ -1,4 +1,4 @@
-"""Tells work in progress on stderr: live lines at a terminal, one plain line per event elsewhere."""
+"""Report progress on stderr: live lines at a terminal, one plain line per event elsewhere."""
 
 import threading
 import time
@@ -74,7 +74,7 @@ class LiveProgress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the lines away inside the block, so that a question can be asked."""
+        """Remove the lines inside the block, so that a question can be asked."""
         self._bars.stop()
         try:
             yield
@@ -82,7 +82,7 @@ class LiveProgress:
             self._bars.start()
 
     def say(self, text: str) -> None:
-        """Print it above the lines; as `PlainProgress.say` where nothing can be printed any more."""
+        """Print a line above the live lines; as `PlainProgress.say` when the terminal is closed."""
         with suppress(OSError):
             self._console.print(Text(text), soft_wrap=True)
 

@@ -27,12 +27,12 @@ class Session:
     interrupts: Interrupts
 
     def deployment(self, name: str) -> Deployment:
-        """What deploys to a target."""
+        """Return the deployment to a target."""
         target = bootstrap.target_of(self.settings, name)
         return bootstrap.deployment_of(self.settings, target, progress=self.progress, interrupts=self.interrupts)
 
     def lifecycle(self) -> Lifecycle:
-        """What starts and stops the embedded AWS."""
+        """Return the lifecycle of the embedded AWS."""
         return Lifecycle(
             emulator=bootstrap.emulator_of(self.settings),
             target=bootstrap.target_of(self.settings, "embedded"),

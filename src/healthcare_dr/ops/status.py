@@ -1,4 +1,4 @@
-"""What is deployed, whether it is healthy, and how traffic is spread."""
+"""Read the status of a deployment: stacks, health, drain flags and traffic weights."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ Ask = Callable[[str], int | None]
 
 @dataclass(frozen=True)
 class RegionStatus:
-    """One region: what it answers itself, and what its peer says of its drain."""
+    """One region: its own health, and its drain flag as stored in the peer."""
 
     region: str
     stack: str
@@ -48,7 +48,7 @@ class Status:
 
     @property
     def healthy(self) -> bool:
-        """Whether all three stacks are there and both regions answer."""
+        """Return whether all three stacks exist and both regions are healthy."""
         return self.global_resources > 0 and all(region.health == "healthy" for region in self.regions)
 
 
@@ -61,9 +61,7 @@ def read_status(
     running: bool | None,
     ask: Ask | None = None,
 ) -> Status:
-    """Ask every endpoint, both regions' drain flags and the zone; an endpoint that does not answer is a finding,
-    and so is a Route 53 that does not list its records.
-    """
+    """Read every endpoint, both drain flags and the zone. One that does not respond is part of the status."""
     reachable = running is not False
     ask = ask or asker(target)
     outputs = {
@@ -104,7 +102,7 @@ def read_status(
 
 
 def asker(target: Target) -> Ask:
-    """Asks the APIs of a target by their own host names, as health checkers do; at most 5 s."""
+    """Return a function that requests the APIs by their own host names, as health checkers do; at most 5 s."""
     import httpx
 
     doors = {f".execute-api.{region}.amazonaws.com": door for region, door in target.edge_addresses().items()}

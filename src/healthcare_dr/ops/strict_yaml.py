@@ -13,7 +13,7 @@ LARGEST: Final = 1_000_000
 
 
 class RepeatedKeyError(yaml.YAMLError):
-    """A mapping names a key twice; the text says which, and in which line for the second time."""
+    """A mapping contains a key twice; the text names it and the line of its second occurrence."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,12 +66,12 @@ def read_text(file: Path) -> str:
 
 
 def load_yaml(text: str) -> Any:
-    """Return what a YAML document says.
+    """Return the value of a YAML document.
 
     Raises:
-        RepeatedKeyError: it names a key twice.
+        RepeatedKeyError: it contains a key twice.
         yaml.YAMLError: it is not YAML.
-        ValueError, RecursionError: a date does not exist, or it nests too deeply.
+        ValueError, RecursionError: a date does not exist, or it is nested too deeply.
     """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader

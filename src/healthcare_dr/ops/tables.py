@@ -1,4 +1,4 @@
-"""What an operator reads: reports as tables and text."""
+"""Format reports as tables and text."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +79,7 @@ def print_outputs(console: Console, flat: Mapping[str, str]) -> None:
 
 
 def summary_lines(status: Status, demo: Demo, *, certificate: str, hdr: str, curl: str = "curl") -> Iterator[str]:
-    """What is there after `hdr up`, and commands to try that work as they stand."""
+    """Return the summary after `hdr up`, with commands to try that can be copied as they are."""
     if status.suffix != DEFAULT_SUFFIX:
         hdr = f"{SUFFIX_VARIABLE}={status.suffix} {hdr}"
     yield f"A fictitious patient, written in {demo.written_in}, was read in {demo.read_in}:"

@@ -8,12 +8,12 @@ from typing import Final, Self
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionSpec:
-    """What distinguishes one function from the others.
+    """The name, entry point, size and environment of one function.
 
     Attributes:
         name: the name without the platform's prefix; also the dimension `service` of the function's metrics.
         published: whether callers use an alias of a published version.
-        variables: environment variables that this function has beside the common ones.
+        variables: fields of `Environment` that this function has beside the common ones.
     """
 
     name: str

@@ -50,7 +50,7 @@ class Route:
 
     @property
     def fhir(self) -> bool:
-        """Whether it uses FHIR's media types and general parameters."""
+        """Return whether the route uses FHIR's media types and general parameters."""
         return self.path.startswith("/fhir/") and not self.path.startswith("/fhir/.")
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The CapabilityStatement: made from the tables that the API is made of, so that it cannot say anything else."""
+"""Build the CapabilityStatement from the tables of routes and search parameters."""
 
 from collections.abc import Sequence, Set
 from itertools import groupby

@@ -1,7 +1,7 @@
-"""SMART discovery: where clients get their tokens, and which scopes this server knows.
+"""Build the SMART configuration: the issuer's endpoints, and the scopes of this server.
 
-The document (https://hl7.org/fhir/smart-app-launch/conformance.html) is built from what the configured issuer publishes
-about itself by OpenID Connect Discovery 1.0. What the issuer does not publish is left out, rather than made up.
+The document (https://hl7.org/fhir/smart-app-launch/conformance.html) contains what the configured issuer publishes by
+OpenID Connect Discovery 1.0. What the issuer does not publish is omitted.
 """
 
 import json

@@ -24,7 +24,7 @@ _DATE: Final = re.compile(
 
 
 class Prefix(StrEnum):
-    """How a date is to be compared with the one that was asked for."""
+    """A comparison operator of a date search."""
 
     EQ = "eq"
     GE = "ge"
@@ -41,7 +41,7 @@ class Span:
     high: int
 
     def holds(self, other: "Span") -> bool:
-        """Whether all of the other lies within this one."""
+        """Return whether the other span lies within this one."""
         return self.low <= other.low and other.high <= self.high
 
 
@@ -67,7 +67,7 @@ def span(text: str) -> Span | None:
 
 
 def compares(prefix: Prefix, asked: Span, held: Span) -> bool:
-    """Whether what a resource holds is what was asked for (https://hl7.org/fhir/R4/search.html#prefix)."""
+    """Return whether a resource's date matches a search value (https://hl7.org/fhir/R4/search.html#prefix)."""
     if prefix is Prefix.EQ:
         return asked.holds(held)
     if prefix is Prefix.GT:

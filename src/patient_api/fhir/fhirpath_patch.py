@@ -304,7 +304,7 @@ class _Path:
 
 
 class _Shape:
-    """A resource with what its profile says of it: which elements there are, of which type, and how many."""
+    """A resource with the structure that its profile defines: elements, their types and cardinalities."""
 
     def __init__(self, resource: Resource, operation: str) -> None:
         self._resource = resource
@@ -333,7 +333,7 @@ class _Shape:
         return places[0]
 
     def at(self, way: tuple[str | int, ...]) -> Any:
-        """What is there."""
+        """Return the value at a path."""
         value: Any = self._resource
         for step in way:
             value = value[step]

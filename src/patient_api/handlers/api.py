@@ -1,4 +1,4 @@
-"""Lambda's entry point: starts the API once per container, from what Lambda's environment says."""
+"""The Lambda entry point of the API. Builds the API once per container, from the environment."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Lambda's entry point for the function that confirms documents: called by the bucket's events and by a schedule."""
+"""The Lambda entry point that confirms documents. Invoked by the bucket's events and by a schedule."""
 
 import os
 import random
@@ -27,7 +27,7 @@ DOCUMENTS: Final = 4
 
 
 class Context(Protocol):
-    """What the function asks of Lambda's context object."""
+    """The attributes of Lambda's context object that the function uses."""
 
     aws_request_id: str
 

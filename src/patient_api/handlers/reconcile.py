@@ -1,13 +1,13 @@
-"""Lambda's entry point for the stream of the records table: what arrived in this region is reconciled.
+"""The Lambda entry point for the streams of both tables. Reconciles records with versions that arrived in this region.
 
-The stream hands over a batch at least once, and each item's changes in their order. What failed is reported by the
-number of its first change; Lambda then hands over the batch again from there, and what had succeeded is done twice,
-which is as once (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
+A stream delivers a batch at least once, and the changes of an item in their order. The function returns the sequence
+number of the first change that failed; Lambda then delivers the batch again from there, and reconciling again is
+idempotent (https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html).
 
-The peer's heartbeats come with the stream as well: they tell how late replication is.
+The stream also delivers the peer's heartbeats, which measure the replication lag.
 
-Versions and audit events are only ever added. IAM cannot allow to add an item and forbid to replace it, so what streams
-tell of one that was changed or removed is reported: `TamperedItems` counts it, each time Lambda hands it over.
+Versions and audit events are only ever added. IAM cannot allow adding an item and forbid replacing it, so a change or
+removal of one is reported: `TamperedItems` counts it each time Lambda delivers it.
 """
 
 import os
@@ -59,7 +59,7 @@ class Reconciliation:
         self._journal = journal
 
     def __call__(self, event: Mapping[str, Any]) -> Response:
-        """Reconcile each record in a batch once, and say which have to come again."""
+        """Reconcile each record of a batch once. Returns the items that failed, for Lambda to deliver again."""
         self._heartbeats.witness(event["Records"])
         for entry in event["Records"]:
             if self._is_tampering(entry):

@@ -1,7 +1,7 @@
-"""Lambda's entry point for the sentinel of a region: every minute it gives a sign of life and looks for the peer's.
+"""The Lambda entry point of the sentinel. Every minute it writes the region's heartbeat and checks the peer.
 
-What it finds it publishes in its own region, so that one region's loss is told by the other. Each part fails on its
-own and says so. Should nothing at all be heard of the sentinel, its alarms take that for the worst.
+It publishes its results in its own region, so that the loss of a region is reported by the other one. Each check fails
+independently. Its alarms treat missing data as a failure.
 """
 
 import os
@@ -18,9 +18,10 @@ from patient_api.region.heartbeat import Heartbeat, Heartbeats
 
 
 class Sentinel:
-    """`endpoint` is the base address of this region's own API; `failure` says how the health of a host fails, or None.
+    """Writes the heartbeat, reads the peer's heartbeat, and probes the peer's health.
 
-    `now_ms` gives milliseconds since 1970.
+    `endpoint` is the base address of this region's own API. `failure` returns the reason why a host is unhealthy, or
+    None. `now_ms` returns milliseconds since 1970.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Who may, and the record of it.
+"""Authorize requests and write their audit events.
 
-Every access to a record, granted or refused, is on record before the caller learns of its result: when the trail
-cannot be written, the StorageFault goes up and the caller gets no data. A caller without the right is refused for that,
-whatever the form of its request. A call that is refused for its form alone (400, 406, 413, 415, 422) has not come near
-a record, and is found in the log only.
+Every access to a record, granted or refused, is in the audit trail before the client receives the response: when the
+trail cannot be written, the StorageFault propagates and the client receives no data. A client without the right is
+refused for that reason, whatever the form of its request. A request that is rejected for its form alone (400, 406, 413,
+415, 422) has not accessed a record, and is in the log only.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Actio
 
 
 class Authorization:
-    """Where every access passes. `now` gives the time in UTC, `new_id` a unique id."""
+    """Authorizes accesses. `now` returns the time in UTC, `new_id` a unique id."""
 
     def __init__(self, *, trail: Trail, region: str, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
         self._trail = trail
@@ -79,7 +79,7 @@ class Authorization:
         self._trail.put_all(events)
 
     def refuse(self, event: AuditEvent, error: ApiError) -> NoReturn:
-        """Put on record that the access was refused, and say so to the caller."""
+        """Write the audit event of a refusal, and raise `error`."""
         self._trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
         raise error
 

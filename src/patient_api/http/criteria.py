@@ -1,17 +1,17 @@
-"""The rule on what a request asks for: understood, or refused.
+"""Reject requests whose criteria are not understood.
 
 No request whose criteria were not understood is answered with data. On every route under `/fhir`:
 
-- A parameter that the route does not take is refused with 400.
-- A search whose caller prefers `handling=lenient` drops a parameter that is not known or is empty, and names it in an
-  OperationOutcome among the entries of its bundle. When no criterion remains, it is refused with 400. No other answer
-  has room for that name, so every other interaction is strict whatever the caller prefers.
-- An unsupported modifier is refused in either mode, as R4 demands: without it, a known parameter finds something else
+- A parameter that the route does not take is rejected with 400.
+- A search with the preference `handling=lenient` drops a parameter that is unknown or empty, and names it in an
+  OperationOutcome among the entries of its bundle. When no criterion remains, it is rejected with 400. Other responses
+  have no place for that name, so every other interaction is strict whatever the preference.
+- An unsupported modifier is rejected in either mode, as R4 requires: without it, a known parameter finds other records
   (https://hl7.org/fhir/R4/search.html#modifiers).
-- A body of another media type than the route takes is refused with 415. The body of a GET, which has no meaning in
-  HTTP and may hold criteria, and a form without any are refused with 400.
-- A conditional request names a record by criteria in place of an id. It takes search criteria, and none of the
-  parameters that say how a search is answered.
+- A body of a media type that the route does not take is rejected with 415. The body of a GET, which has no meaning in
+  HTTP and may hold criteria, and a form without any are rejected with 400.
+- A conditional request names a record by criteria in place of an id. It takes search criteria, and no parameters that
+  control the response of a search.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""HTTP in, HTTP out: routes, error answers, and one log line per call."""
+"""Dispatch requests to operations, convert errors into responses, and write one log line per request."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -102,7 +102,7 @@ def _found(request: Request) -> Match:
 
 
 def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:
-    """What the caller could send instead: other methods (RFC 9110, section 15.5.6), or other media types."""
+    """Return the headers that name the alternatives: other methods (RFC 9110, section 15.5.6) or other media types."""
     if isinstance(error, NotAllowed):
         return _methods(request, without=request.method)
     if isinstance(error, UnsupportedMedia) and request.method == "PATCH":
@@ -111,7 +111,7 @@ def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:
 
 
 def _methods(request: Request, *, without: str | None = None) -> Mapping[str, str]:
-    """What can be done on a path, and how it can be patched (RFC 5789, section 3.1)."""
+    """Return the headers that name the methods and patch formats of a path (RFC 5789, section 3.1)."""
     methods = allowed(request.path)
     headers = {"Allow": ", ".join(method for method in methods if method != without)}
     return headers | _ACCEPT_PATCH if "PATCH" in methods else headers

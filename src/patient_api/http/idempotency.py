@@ -1,4 +1,4 @@
-"""Requests that may be repeated: one record for each Idempotency-Key, however often and wherever it is sent."""
+"""Identify repeated requests by their Idempotency-Key, in either region."""
 
 import base64
 import hashlib
@@ -16,14 +16,14 @@ LONGEST_KEY: Final = 255
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """`id` is that of the record that the first of the requests makes, `fingerprint` tells them from all others."""
+    """`id` is the id of the record that the first request creates; `fingerprint` identifies the request."""
 
     id: str
     fingerprint: str
 
 
 def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> IdempotentRequest | None:
-    """What a request to create a resource of this type says of being repeated. Raises Malformed, StorageFault."""
+    """Return the identity of a request to create a resource, None without a key. Raises Malformed, StorageFault."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None

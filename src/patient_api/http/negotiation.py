@@ -45,7 +45,7 @@ def _asked(request: Request) -> Iterable[tuple[str, str]]:
 
 
 def format_in(pairs: Iterable[tuple[str, str]]) -> str | None:
-    """Return the media type that `_format` asks for, None without one. Raises NotAcceptable."""
+    """Return the media type in `_format`, None without one. Raises NotAcceptable."""
     found = None
     for name, value in pairs:
         if name == "_format":
@@ -66,7 +66,7 @@ def preferences(request: Request) -> Mapping[str, str]:
 
 
 def lenient(request: Request) -> bool:
-    """Return whether a search may drop parameters that it does not know: the caller prefers `handling=lenient`."""
+    """Return whether a search may drop unknown parameters: the preference is `handling=lenient`."""
     return preferences(request).get("handling") == "lenient"
 
 

@@ -33,7 +33,7 @@ class BundleEntry:
 
     @classmethod
     def match(cls, resource: str, *, url: str) -> "BundleEntry":
-        """What a search found; `url` is absolute."""
+        """Return the entry of a search result; `url` is absolute."""
         return cls(resource, {"fullUrl": url, "search": {"mode": "match"}})
 
     @classmethod
@@ -47,9 +47,10 @@ class BundleEntry:
 
     @classmethod
     def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "BundleEntry":
-        """A version in a history; `concurrent_with` are those written at the same time in the other region.
+        """Return the entry of a version in a history; `concurrent_with` are versions written concurrently in the other
+        region.
 
-        It names what it follows: who merges has to know the last version of each line of them.
+        The entry names the versions that it follows: a merge has to name the last version of each branch.
         """
         made: dict[str, JsonValue] = {"method": version.method.value, "url": version.key.reference}
         if version.method is Method.POST:
@@ -95,14 +96,14 @@ LONGEST: Final = 2048
 
 
 class Cursors:
-    """Both regions sign with the same secret: a page asked for in one goes on in the other."""
+    """Seals and opens cursors. Both regions sign with the same secret, so a page continues in either."""
 
     def __init__(self, *, secrets: Secrets, now: Callable[[], float] = time.time) -> None:
         self._secrets = secrets
         self._now = now
 
     def seal(self, *scope: str, position: Sequence[str]) -> str:
-        """A cursor for a position within `scope`: the tenant, the interaction, and the search as it was asked."""
+        """Return a cursor for a position within `scope`: the tenant, the interaction and the search."""
         content = json.dumps([int(self._now()) + LIFETIME_SECONDS, list(position)], separators=(",", ":")).encode()
         # The position may be an identifier of a record, never what was searched for: that the caller repeats.
         return f"{_text(content)}.{self._signature(content, scope)}"

@@ -39,10 +39,7 @@ def document_in(request: Request) -> Resource:
 
 
 def problems(resource: Resource, kind: str, *, id: str | None = None) -> Iterator[ApiError]:
-    """What a resource is refused for that has to be of this type, valid, and of this id if one is given.
-
-    The first problem of each of its elements, in their order.
-    """
+    """Yield the first problem of each element of a resource that must be valid, of this type and of this id."""
     if resource.get("resourceType") != kind:
         yield Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
         return
@@ -65,7 +62,7 @@ def no_parameters_in(request: Request) -> None:
 
 
 def version_in(resource: Resource) -> str | None:
-    """The version that a resource in a body says that it is."""
+    """Return the version in a body's `meta.versionId`, None without one."""
     match resource.get("meta"):
         case {"versionId": str(version)}:
             return version
@@ -113,5 +110,5 @@ def valid(resource: Resource) -> Resource:
 
 
 def _is_parameters(document: JsonValue) -> bool:
-    """Whether a patch that came as plain JSON is a resource: no merge patch turns a record into Parameters."""
+    """Return whether a patch sent as plain JSON is a Parameters resource: no merge patch turns a record into one."""
     return isinstance(document, dict) and document.get("resourceType") == "Parameters"

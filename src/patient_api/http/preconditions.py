@@ -70,7 +70,7 @@ class Tags:
         return cls(None if value.strip() == "*" else frozenset(each(value, header)))
 
     def include(self, version: Version) -> bool:
-        """Whether the version is one of them."""
+        """Return whether the list contains the version's tag."""
         return version.resource is not None if self.versions is None else str(version.stamp) in self.versions
 
 
@@ -110,17 +110,17 @@ class Preconditions:
         return next(iter(self.match.versions)) if self.none_match is None and self.unmodified_since is None else None
 
     def allow_change_of(self, current: Version) -> bool:
-        """Whether a request may change the record that is at this version; where not, the answer is 412."""
+        """Return whether the request may change the record at this version; if not, the response is 412."""
         return self.allow_read_of(current) and not (self.none_match is not None and self.none_match.include(current))
 
     def allow_read_of(self, current: Version) -> bool:
-        """Whether a request may read this version; where not, the answer is 412."""
+        """Return whether the request may read this version; if not, the response is 412."""
         if self.match is not None:
             return self.match.include(current)
         return self.unmodified_since is None or current.stamp.millis // 1000 <= self.unmodified_since
 
     def known(self, current: Version) -> bool:
-        """Whether the caller of a read has this version already: the answer is 304."""
+        """Return whether the client of a read already has this version; the response is then 304."""
         if self.none_match is not None:
             return self.none_match.include(current)
         if self.modified_since is None:

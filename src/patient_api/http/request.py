@@ -37,9 +37,9 @@ def parameters(element: str) -> list[tuple[str, str]]:
 
 
 def is_fhir_r4(given: Iterable[tuple[str, str]]) -> bool:
-    """Return whether the parameters of a media type leave it one that this server reads and writes: R4 in UTF-8.
+    """Return whether a media type's parameters select a form that this server reads and writes: R4 in UTF-8.
 
-    Where a parameter comes more than once, each of its values has to be one of these.
+    When a parameter is repeated, each of its values must be one of these.
     """
     return all(_READ[name].fullmatch(value) is not None for name, value in given if name in _READ)
 
@@ -78,7 +78,7 @@ _GZIP: Final = frozenset({"gzip", "x-gzip"})
 
 @dataclass(frozen=True)
 class Request:
-    """What the logic may know of a call. Header names are in lower case."""
+    """A request, independent of API Gateway's format. Header names are in lower case."""
 
     method: str
     path: str

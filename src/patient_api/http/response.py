@@ -1,4 +1,4 @@
-"""What the API answers: plain data, until the edge turns it into what API Gateway wants."""
+"""Responses of the API, as plain data until the dispatcher converts them to API Gateway's format."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from patient_api.store.model import Version
 
 @dataclass(frozen=True)
 class Response:
-    """`body` is JSON, or empty. Nothing the API says may be kept by anybody on the way."""
+    """`body` is JSON, or empty. No response may be cached."""
 
     status: int
     body: str
@@ -33,7 +33,9 @@ class Response:
     def version(
         cls, version: Version, *, status: int = HTTPStatus.OK, whole: bool = True, base: str | None = None
     ) -> Self:
-        """A version of a record, or only what the headers say of it; with a FHIR base, also where it is."""
+        """Return the response with a version of a record, or only with its headers; with a FHIR base, also its
+        location.
+        """
         stamp = version.stamp
         headers = {
             "ETag": weak(str(stamp)),
@@ -54,10 +56,10 @@ class Response:
         shown: bool = True,
         said: str = "The record was written.",
     ) -> Self:
-        """The answer to a write, with what the caller prefers (https://hl7.org/fhir/R4/http.html#ops).
+        """Return the response to a write, in the form that the client prefers (https://hl7.org/fhir/R4/http.html#ops).
 
-        Without a preference that is the resource; `shown` is False where the caller may not have it. An
-        OperationOutcome holds `said`.
+        Without a preference that is the resource; `shown` is False when the client has no right to read it. `said` is
+        the text of an OperationOutcome.
         """
         wanted = preferences(request).get("return")
         answer = cls.version(
@@ -72,7 +74,7 @@ class Response:
 
     @classmethod
     def refusal(cls, error: ApiError) -> Self:
-        """An OperationOutcome that says what was wrong with the call."""
+        """Return an OperationOutcome with the error."""
         return cls.outcome(
             error.status, error.issue, error.diagnostics, headers=error.headers, expression=error.expression
         )
@@ -94,7 +96,7 @@ class Response:
 
     @classmethod
     def validation(cls, problems: Sequence[ApiError]) -> Self:
-        """An OperationOutcome that says what is wrong with a resource, or that nothing is."""
+        """Return an OperationOutcome with the problems of a resource, or with the information that there are none."""
         if not problems:
             return cls.outcome(HTTPStatus.OK, "informational", "The resource is valid.", severity="information")
         issues = [_issue("error", one.issue, one.diagnostics, one.expression) for one in problems]

@@ -71,7 +71,7 @@ class ConditionalChanges:
         return self._changed(event, criteria, Method.PUT, change, create)
 
     def patch(self, request: Request) -> Version:
-        """The record that matches, changed as a patch says."""
+        """Patch the record that matches."""
         event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT)
         criteria = self._selection.of_change(request, event)
         conditions = Preconditions.of(request)
@@ -84,7 +84,7 @@ class ConditionalChanges:
         return self._changed(event, criteria, Method.PATCH, change).version
 
     def delete(self, request: Request) -> Version:
-        """A version that says that the record which matches was deleted."""
+        """Delete the record that matches."""
         event = replace(self._gate.admit(request, Action.DELETE, "delete", PATIENT), status=HTTPStatus.NO_CONTENT)
         criteria = self._selection.of_change(request, event)
         conditions = Preconditions.of(request)
@@ -103,9 +103,9 @@ class ConditionalChanges:
         change: Callable[[Version], Resource | None],
         create: Callable[[bool], Version] | None = None,
     ) -> Created:
-        """What `change` makes of the record that matches, or what `create` makes where none does.
+        """Apply `change` to the record that matches, or `create` when there is none.
 
-        `create` learns whether it was called before, and met a record of the id that it takes then.
+        `create` receives whether it was called before, and found a record with the id that it uses then.
         """
         taken = False
         for _ in range(ATTEMPTS):

@@ -115,9 +115,10 @@ class Creation:
         self._new_id = new_id
 
     def create(self, request: Request) -> Created:
-        """A new record with an id of ours; an id in the body is ignored, as FHIR demands.
+        """Create a record with an id of the server; an id in the body is ignored, as FHIR requires.
 
-        With `Idempotency-Key`, the answer to the same request before; with criteria, the record that matches them.
+        With an `Idempotency-Key` that was used before, returns the record of that request; with criteria, the record
+        that matches them.
         """
         event = replace(self._gate.admit(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED)
         criteria = self._selection.of_creation(request, event)

@@ -67,7 +67,7 @@ class Patients:
         self._tokens = tools.tokens
 
     def read(self, request: Request, id: str) -> Version:
-        """The newest version in this region, or a newer one than the caller knows and names in Minimum-Version."""
+        """Return the newest version in this region. Raises NotYetHere when Minimum-Version names a newer one."""
         event = self._gate.admit(request, Action.READ, "read", PATIENT, id)
         known, conditions = known_to(request), Preconditions.of(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
@@ -123,9 +123,10 @@ class Patients:
         return self._changed(event, key, Method.PUT, change, missing=_not_created(), merges=merged)
 
     def patch(self, request: Request, id: str) -> Version:
-        """The current version, changed as a patch says.
+        """Patch the current version.
 
-        Without a precondition the patch is for whatever version is current, and is applied again when that changes.
+        Without a precondition the patch applies to whichever version is current, and is repeated when that changes
+        meanwhile.
         """
         event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT, id)
         conditions = Preconditions.of(request)
@@ -139,10 +140,7 @@ class Patients:
         return self._changed(event, key, Method.PATCH, change, missing=NotFound("There is no such record."))
 
     def delete(self, request: Request, id: str) -> Version:
-        """A version that says the record was deleted; the one before, unless a precondition forbids it.
-
-        Deleting twice is deleting once.
-        """
+        """Add a version that marks the record as deleted, unless a precondition forbids it. Idempotent."""
         event = self._gate.admit(request, Action.DELETE, "delete", PATIENT, id)
         event = replace(event, status=HTTPStatus.NO_CONTENT)
         conditions = Preconditions.of(request)
@@ -173,9 +171,9 @@ class Patients:
         method: Method,
         merges: tuple[Stamp, ...] = (),
     ) -> Version:
-        """A version in place of the one that is `known`; without a resource, one that says the record was deleted.
+        """Write a version that replaces `known`; without a resource, one that marks the record as deleted.
 
-        Raises HeadMismatch when the record is at another version; what else fails is in the audit trail.
+        Raises HeadMismatch when the record is at another version. Other failures are in the audit trail.
         """
         stamp = self._following((known, *merges), event, key)
         event = replace(event, version=str(stamp))

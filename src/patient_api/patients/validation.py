@@ -41,11 +41,11 @@ class Validation:
         self._tokens = tools.tokens
 
     def validate(self, request: Request, id: str | None = None) -> Sequence[ApiError]:
-        """What the resource in the body would be refused for: as that record of this id, if one is given.
+        """Return the errors that a create, or with `id` an update, of the resource in the body would raise.
 
-        The body is the resource itself or Parameters with it. Needs the right to create, with an id that to update.
-        Raises Forbidden, NotFound, UnsupportedMedia, TooLarge, StorageFault; Malformed for what is no JSON object, or
-        asks for another check.
+        The body is the resource itself or a Parameters resource that contains it. Needs the right to create, with an id
+        the right to update. Raises Forbidden, NotFound, UnsupportedMedia, TooLarge, StorageFault; Malformed when the
+        body is not a JSON object or requests another kind of check.
         """
         self._gate.admit(request, Action.EXECUTE, "operation", PATIENT, id, right="c" if id is None else "u")
         asked = _asked(request)
@@ -72,7 +72,7 @@ def modes(id: str | None) -> tuple[str, ...]:
 
 
 def _asked(request: Request) -> _ValidationRequest:
-    """What is to be checked, and how: the URL and Parameters each may say so. Raises Malformed."""
+    """Return the resource and the mode, from the URL or the Parameters. Raises Malformed."""
     document = document_in(request)
     given = {name: value for name, value in request.parameters_of_query() if name in _TYPES}
     if document.get("resourceType") != "Parameters":

@@ -1,1 +1,1 @@
-"""What a region says of itself: whether it is healthy, and whether it is to be drained."""
+"""The state of a region: health, heartbeat and drain flag."""

@@ -1,4 +1,4 @@
-"""Whether a region is to be drained: one item, written in the region that is to serve alone, and read there."""
+"""Read drain flags. A region's flag is an item in the other region's table, because that region serves alone."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ class DrainFlags:
         self._table = table
 
     def raised(self, region: str) -> bool:
-        """Whether the flag of `region` is there. Raises StorageFault."""
+        """Return whether the flag of `region` is set. Raises StorageFault."""
         with translated("GetItem"):
             answer = self._client.get_item(
                 TableName=self._table,

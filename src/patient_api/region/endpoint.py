@@ -1,4 +1,4 @@
-"""Asks a region's own address for its health, within the limits that Route 53 keeps."""
+"""Probe the health of a region's own endpoint, within the limits of Route 53's health checkers."""
 
 import re
 import ssl

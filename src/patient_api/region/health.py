@@ -45,12 +45,12 @@ class HealthReport:
 
     @property
     def healthy(self) -> bool:
-        """Whether every probe succeeded in time."""
+        """Return whether every probe succeeded in time."""
         return not self.failures
 
 
 class Witness(Protocol):
-    """Who is told of each verdict when it is reached."""
+    """A receiver of health reports."""
 
     def verdict(self, verdict: HealthReport) -> None: ...
 

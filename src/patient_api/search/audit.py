@@ -1,7 +1,7 @@
-"""Searches of the audit trail, newest first. They are on record themselves.
+"""Search the audit trail, newest first. The searches themselves are audited.
 
-By patient there is no limit of time. Otherwise the trail is read hour by hour: the last day unless asked otherwise,
-31 days at most, one day for a page, which can so be short, even empty, and still have a next one.
+A search by patient is not limited in time. Otherwise the trail is read hour by hour: the last day by default, at most
+31 days, at most one day per page. So a page can be short or empty and still have a next one.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -69,7 +69,7 @@ class SearchEngine:
         return self._page(tenant, kind, search, steps, whole=position is None)
 
     def count(self, tenant: str, kind: str, search: Search) -> int:
-        """How many records match. Raises TooCostly when more than LARGEST_SORTED would have to be looked at."""
+        """Return how many records match. Raises TooCostly when more than LARGEST_SORTED candidates have to be read."""
         chosen = plan(kind, search)
         remedy = "ask for an identifier or more letters of a name, or go by the pages without a total."
         if chosen.indexed:
@@ -112,7 +112,7 @@ class SearchEngine:
     def _page(
         self, tenant: str, kind: str, search: Search, steps: Iterator[tuple[str, Position]], *, whole: bool
     ) -> Page:
-        """`whole` says that the steps begin at the very first."""
+        """Return a page. `whole` is true when the steps start at the first result."""
         found: dict[str, SearchResult] = {}
         examined, size, last = 0, 0, None
         for batch in _batches(steps, search.count + 1):
@@ -131,7 +131,7 @@ class SearchEngine:
         return Page(tuple(found.values()), total=len(found) if whole else None)
 
     def _sorted(self, tenant: str, kind: str, search: Search, chosen: Plan, position: Position | None) -> Page:
-        """All that matches has to be known before the first can be told."""
+        """Return a page of sorted results. All matches are read before the first one is returned."""
         ascending = search.sort == "_lastUpdated"
         after = IndexEntry(*position) if position else None
         total, size, best = 0, 0, list[tuple[IndexEntry, SearchResult]]()

@@ -1,4 +1,4 @@
-"""Whether a resource is what a search looks for, as FHIR defines it (https://hl7.org/fhir/R4/search.html)."""
+"""Match resources against search criteria (https://hl7.org/fhir/R4/search.html)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -15,7 +15,7 @@ Held = str | tuple[str, str] | Span
 
 
 def matches(kind: str, resource: Resource, criteria: Iterable[Criterion]) -> bool:
-    """Whether a resource of that type meets all of the criteria."""
+    """Return whether a resource of that type meets all criteria."""
     return all(_meets(list(_READERS[kind][criterion.name](resource)), criterion) for criterion in criteria)
 
 
@@ -34,7 +34,7 @@ def _is(value: Value, held: Held) -> bool:
 
 
 def same_code(asked: Code, system: str, code: str) -> bool:
-    """Whether a code is one of those asked for; a system is an address and has to be the very same."""
+    """Return whether a code is one of the search's; a system is a URI and must be identical."""
     return asked.system in {None, system} and (asked.code is None or asked.code.casefold() == code.casefold())
 
 

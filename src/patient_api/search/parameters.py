@@ -46,10 +46,13 @@ class ParameterType(StrEnum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """`definition` is FHIR's own SearchParameter, None where ours differs from it; no modifier is supported.
+    """A search parameter. No modifier is supported.
 
-    `prefixes` are those a value may begin with; `system` is implied where a token is a mere code; `identifies` says
-    that values are ids of resources.
+    Attributes:
+        definition: FHIR's own SearchParameter; None where this one differs from it.
+        prefixes: the comparison prefixes that a value may have.
+        system: the system that a token without one implies.
+        identifies: whether values are ids of resources.
     """
 
     name: str
@@ -63,7 +66,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Control:
-    """A parameter that says what to answer with, not what to look for; `values` are all it takes, if they are few."""
+    """A parameter that controls the response. `values` are all values that it takes, if they are few."""
 
     name: str
     documentation: str
@@ -210,10 +213,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for: all of the criteria have to match. `fingerprint` tells one search from another.
+    """A parsed search. All criteria have to match. `fingerprint` distinguishes one search from another.
 
-    `pairs` are the parameters that were understood, `dropped` the names of the others. A search of `count` 0 is for the
-    total alone; `counted` says that the total is wanted, whatever it costs within bounds.
+    `pairs` are the parameters that were understood, `dropped` the names of the others. A search with `count` 0 returns
+    the total alone; `counted` requests the total, within bounds.
     """
 
     criteria: tuple[Criterion, ...]

@@ -47,7 +47,7 @@ class Plan:
 
     @property
     def indexed(self) -> bool:
-        """Whether what is found does not grow with all the records there are."""
+        """Return whether the number of candidates is independent of the number of records."""
         return self.ids is not None or self.tokens is not None
 
 
@@ -111,7 +111,7 @@ def _year_range(value: When) -> Range:
 
 
 def window_of(criteria: Sequence[Criterion]) -> tuple[int, int]:
-    """The milliseconds since 1970 in which what the dates ask for can lie, the end excluded."""
+    """Return the range of milliseconds since 1970, the end excluded, in which dates that match can lie."""
     low, high = _intersection(_union(_millis_range(value) for value in criterion.each(When)) for criterion in criteria)
     first = 0 if low is None else min(max(low, 0), LAST_MILLIS)
     end = LAST_MILLIS if high is None else min(max(high + 1, 0), LAST_MILLIS)
@@ -149,7 +149,7 @@ Fetch = Callable[[C | None, int], tuple[Sequence[C], bool]]
 
 
 class Candidates:
-    """Streams for one tenant's records of a type; `first` is how many the first read of each partition asks for."""
+    """Streams of one tenant's records of a type. `first` is the page size of the first read of each partition."""
 
     def __init__(self, *, index: Index, pool: ThreadPoolExecutor, tenant: str, kind: str, first: int) -> None:
         self._index = index

@@ -67,9 +67,9 @@ class Searches:
         return bundle("searchset", [*entries, *outcome(search)], links=links_, total=page.total)
 
     def matches(self, tenant: str, criteria: Criteria) -> Sequence[Version]:
-        """The patients that meet the criteria of a conditional request, two at most.
+        """Return at most two patients that meet the criteria of a conditional request.
 
-        It asks nobody's leave and keeps no event: both is up to the caller. Raises Malformed, TooCostly, StorageFault.
+        Performs no authorization and writes no audit event; callers must. Raises Malformed, TooCostly, StorageFault.
         """
         return self._engine.two(tenant, PATIENT, criteria_in(PATIENT, criteria))
 
@@ -78,9 +78,9 @@ class Searches:
 
 
 def links(request: Request, kind: str, pairs: Pairs, following: str | None) -> Mapping[str, str]:
-    """A page's links, with the parameters that were understood.
+    """Return a page's links, with the parameters that were understood.
 
-    What came in a form is not put into a URL: the caller sends it again.
+    The parameters of a form are not put into a URL: the client sends the form again.
     """
     posted = request.method == "POST"
     given = [] if posted else list(pairs)

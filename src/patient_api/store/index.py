@@ -44,16 +44,16 @@ class Tokenizer:
 
 
 def name_prefix(folded: str) -> tuple[str, str] | None:
-    """What finds names that begin with `folded`; None when that is too short to be looked for."""
+    """Return the token for names that begin with `folded`; None when that is too short."""
     if len(folded) < SHORT_PREFIX:
         return None
     return "name", folded[: LONG_PREFIX if len(folded) >= LONG_PREFIX else SHORT_PREFIX]
 
 
 def identifier(system: str | None, value: str) -> tuple[str, str]:
-    """What finds an identifier; in any system when `system` is None, in none when it is empty.
+    """Return the token for an identifier; in any system when `system` is None, without a system when it is empty.
 
-    Case does not matter in the value, since in most systems of identifiers nobody knows whether it does
+    The value is matched without case, because most identifier systems do not define whether case matters
     (https://hl7.org/fhir/R4/search.html#token).
     """
     folded = value.casefold()
@@ -61,12 +61,12 @@ def identifier(system: str | None, value: str) -> tuple[str, str]:
 
 
 def birth_year(date: str) -> tuple[str, str]:
-    """What finds those born in the year of a FHIR date."""
+    """Return the token for people born in the year of a FHIR date."""
     return "birth-year", date[:4]
 
 
 def subject(patient_id: str) -> tuple[str, str]:
-    """What finds a patient's documents."""
+    """Return the token for a patient's documents."""
     return "patient", patient_id
 
 

@@ -29,12 +29,12 @@ _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
 def is_id(text: str) -> bool:
-    """Whether FHIR allows `text` as an id (https://hl7.org/fhir/R4/datatypes.html#id)."""
+    """Return whether FHIR allows `text` as an id (https://hl7.org/fhir/R4/datatypes.html#id)."""
     return _ID.fullmatch(text) is not None
 
 
 class Method(StrEnum):
-    """What made a version, as a history shows it (http://hl7.org/fhir/R4/valueset-http-verb.html)."""
+    """The HTTP method that created a version, as a history shows it (http://hl7.org/fhir/R4/valueset-http-verb.html)."""
 
     POST = "POST"
     PUT = "PUT"
@@ -60,10 +60,11 @@ class RecordKey:
 class Version:
     """One version of a record.
 
-    `resource` is the whole resource as compact JSON, id and meta included; None when the version says that the record
-    was deleted. `replaces` is the version its writer knew, None for a first one: two versions of a record that replace
-    the same one are siblings, until a later one also `merges` them. `fingerprint` is that of the request that may be
-    repeated to create it.
+    Attributes:
+        resource: the whole resource as compact JSON, id and meta included; None when the version marks a deletion.
+        replaces: the version that its writer replaced; None for a first version. Versions that replace the same one are
+            siblings, until a later version also `merges` them.
+        fingerprint: of the idempotent request that created it.
     """
 
     key: RecordKey
@@ -119,7 +120,7 @@ class Marker:
 
 @dataclass(frozen=True)
 class Token:
-    """What a record is found by: `blind` stands for the value."""
+    """An index token: a parameter, and the blinded value."""
 
     parameter: str
     blind: str
@@ -164,7 +165,7 @@ def version_item(version: Version) -> dict[str, Any]:
 
 
 def head_item(version: Version, region: str) -> dict[str, Any]:
-    """What writes in a region are conditioned on, and its lists are made of."""
+    """Return the head of a region: writes there are conditional on it, and lists of the region consist of heads."""
     return {
         "pk": {"S": pk(version.key)},
         "sk": {"S": head_sk(region)},
@@ -191,7 +192,7 @@ def token_item(version: Version, token: Token) -> dict[str, Any]:
 
 
 def version_in(item: Item) -> Version:
-    """The version in a version item or a head. Raises StorageFault for what no function of ours has written."""
+    """Return the version in a version item or a head. Raises StorageFault when the item has another form."""
     try:
         tenant, kind, identifier = item["pk"]["S"].split("#")
         return Version(

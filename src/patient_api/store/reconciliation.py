@@ -40,7 +40,7 @@ class Link:
 
     @classmethod
     def of(cls, item: Item) -> "Link":
-        """The link in a version item. Raises StorageFault for what no function of ours has written."""
+        """Return the link in a version item. Raises StorageFault when the item has another form."""
         try:
             replaces = item["replaces"]["S"] if "replaces" in item else ORIGIN
             merged = [entry["S"] for entry in item["merges"]["L"]] if "merges" in item else []
@@ -58,10 +58,10 @@ class Conflict:
 
 
 def conflict_after(after: str, lineage: Mapping[str, Sequence[str]], known: Conflict | None = None) -> Conflict | None:
-    """The conflict among the versions that follow `after`, None when there is none.
+    """Return the conflict among the versions that follow `after`, None when there is none.
 
-    `lineage` gives what each version newer than `after` follows, as far as this region knows; `known` is what the
-    marker says by now, perhaps by the other region, which may know more.
+    `lineage` maps each version newer than `after` to those that it follows, as far as this region has them. `known` are
+    the members in the marker so far, which the other region, with more versions, may have written.
     """
     members = frozenset(stamp for stamp, follows in lineage.items() if after in follows)
     if known is not None:
@@ -86,7 +86,7 @@ def _common_descendant(members: frozenset[str], lineage: Mapping[str, Sequence[s
 
 
 def continues(top: Sequence[Link], arrived: Set[str]) -> bool:
-    """Whether what arrived are the newest versions, each of which follows the one before it and nothing else."""
+    """Return whether the arrived versions are the newest ones, each following exactly the one before it."""
     newest = top[: len(arrived)]
     before = [*(link.stamp for link in top[1:]), ORIGIN]
     chained = all(link.follows == (stamp,) for link, stamp in zip(newest, before, strict=False))
@@ -114,7 +114,7 @@ class Change:
 class Reconciler:
     """Reconciles the records of one region's replica.
 
-    `opened` hears of each conflict that this region is the first to record, with the version that its members follow.
+    Calls `opened` for each conflict that this region is the first to record, with the version that its members follow.
     """
 
     def __init__(

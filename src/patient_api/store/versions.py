@@ -1,13 +1,13 @@
-"""Versions of records in DynamoDB.
+"""Store versions of records in DynamoDB.
 
-A record is one partition: `v#<stamp>` is each version ever written, `head#<region>` a copy of the newest that writes
-in that region are conditioned on. A write adds its version, moves its region's head, and adds what finds the record and
-its audit event, in one transaction.
+A record is one partition: each version ever written is an item `v#<stamp>`, and `head#<region>` is a copy of the newest
+version, on which writes in that region are conditional. A write adds its version, moves its region's head, and adds the
+index items and the audit event, in one transaction.
 
-Replication between regions lets the last writer win each item, and so could put an older copy in place of a newer one.
-A head is safe from that because one region alone writes it: it only goes forward, and a version that was acknowledged
-in a region is never replaced there by who does not know it. Reads take the newest version, not the head, which follows
-a moment later when a version comes from the other region.
+Replication between regions resolves each item by last writer wins, and so could replace a newer copy by an older one. A
+head is safe from that because only its own region writes it: it only moves forward, and a version that was acknowledged
+in a region is never replaced there by a writer that has not read it. Reads return the newest version rather than the
+head, which follows a moment later when a version arrives from the other region.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -50,7 +50,7 @@ _AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # stamps begin with a digit
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """A part of a record's history; `more` says whether older versions follow."""
+    """A page of a record's history. `more` is whether older versions follow."""
 
     versions: Sequence[Version]
     more: bool
@@ -114,7 +114,7 @@ class VersionStore:
         return self._with_event(event, lambda: self._past(key, limit=limit, before=before))
 
     def holds(self, key: RecordKey, stamp: Stamp) -> bool:
-        """Whether this region has that version."""
+        """Return whether this region has the version."""
         return self._get(key, f"{VERSION_PREFIX}{stamp}") is not None
 
     def first(self, key: RecordKey) -> Version | None:
@@ -180,7 +180,7 @@ class VersionStore:
         return item
 
     def _with_event(self, event: AuditEvent | None, read: Callable[[], T]) -> T:
-        """What `read` finds, while the event is being kept: neither is given without the other."""
+        """Return the result of `read`, executed while the event is written. Raises when either fails."""
         if event is None:
             return read()
         written = self._pool.submit(self._trail.put, event)

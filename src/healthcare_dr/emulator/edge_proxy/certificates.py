@@ -1,4 +1,4 @@
-"""The certificates of a front door, minted when a client first asks for a name."""
+"""The certificates of a listener, issued when a client first requests a name."""
 
 import ssl
 from collections.abc import Callable, Collection
@@ -31,7 +31,7 @@ class Certificates:
         self._minted: dict[str, ssl.SSLContext] = {}
 
     def context(self) -> ssl.SSLContext:
-        """What a server listens with."""
+        """Return the TLS context of a listener."""
         context = _server_context()
         context.sni_callback = self._choose
         return context

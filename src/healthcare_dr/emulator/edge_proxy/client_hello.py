@@ -1,4 +1,4 @@
-"""The server name that a TLS client asks for, known before its handshake begins."""
+"""Read the server name of a TLS client from its ClientHello, before the handshake."""
 
 import asyncio
 import socket

@@ -22,9 +22,9 @@ AGAIN_SECONDS = 1.0
 
 
 class ApiDirectory:
-    """Believes that an API stays where it is, and asks `listed` for others once a second at most.
+    """Caches the APIs of a region, and reads the list again for an unknown one, at most once a second.
 
-    A deleted one is no error: the embedded AWS answers for it.
+    A deleted API stays in the cache: the embedded AWS responds for it.
     """
 
     def __init__(self, listed: Callable[[], Iterable[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class ApiDirectory:
         self._asking = asyncio.Lock()
 
     async def has(self, api_id: str) -> bool:
-        """Whether the region has an API; False while nobody says."""
+        """Return whether the region has an API; False when the list cannot be read."""
         if api_id not in self._known:
             async with self._asking:
                 if self._asked is None or self._clock() - self._asked >= AGAIN_SECONDS:

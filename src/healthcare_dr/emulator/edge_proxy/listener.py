@@ -129,13 +129,13 @@ class EdgeListener:
         self._accepting = asyncio.create_task(self._accept(listener))
 
     async def set_mode(self, mode: EdgeMode, *, host_modes: Mapping[str, EdgeMode] = MappingProxyType({})) -> None:
-        """Switch to `mode`. `errors` and `slow` are faults of requests, so connections are served as in `open`.
+        """Switch to the fault `mode`. `errors` and `slow` are faults of requests: connections are served as in `open`.
 
         `host_modes` are the modes for single host names while `mode` is `open`. A host name is known only from the
-        ClientHello: a refused one is reset once it arrives.
+        ClientHello: a connection to be refused is reset then.
 
         Raises:
-            OSError: another process took the address while it was closed; it stays closed, and the call can be
+            OSError: another process took the address while it was closed. It stays closed, and the call can be
                 repeated.
         """
         self._set_host_modes(host_modes)

@@ -1,8 +1,8 @@
-"""What ministack 1.5.33 does otherwise than AWS, patched in memory before it serves; nothing on disk changes.
+"""Patch ministack 1.5.33 in memory where it differs from AWS, before it serves. Nothing on disk changes.
 
-One module per service, one function per defect, whose docstring names it; and caches and bounds, whose docstrings name
-their purpose. A fix replaces a function of ministack's by one that calls it. Every fix of a defect has a test that
-shows the defect without it, so a newer ministack that no longer needs a fix, or needs another, turns the tests red.
+There is one function per defect, whose docstring describes the defect; caches and limits state their purpose. A patch
+replaces a function of ministack by one that calls it. Every patch of a defect has a test that shows the defect without
+it, so a newer ministack that needs no patch, or another one, fails a test.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""When CloudWatch moves a metric alarm: pure, on the alarm as DescribeAlarms shows it and on the data of its metric.
+"""Evaluate a metric alarm as CloudWatch does, from DescribeAlarms and the data of its metric. Pure functions.
 
-Data are put into periods that begin at whole multiples of their length. Of the evaluation range, which is longer than
-the periods that decide, the newest periods with data count; for those that are missing counts what the alarm says
+Data are put into periods that start at whole multiples of their length. Of the evaluation range, which is longer than
+the periods that decide, the newest periods with data count; missing ones are treated as the alarm defines
 (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html).
 """
 
@@ -36,12 +36,12 @@ class AlarmState:
 
 
 def period_seconds(alarm: Alarm, *, scale: float = 1.0) -> float:
-    """How long a period lasts when the run is `scale` times as fast as real time."""
+    """Return the length of a period when the run is `scale` times as fast as real time."""
     return int(alarm.get("Period") or 60) / scale
 
 
 def range_seconds(alarm: Alarm, *, scale: float = 1.0) -> float:
-    """How far an evaluation looks back."""
+    """Return the length of the evaluation range."""
     return period_seconds(alarm, scale=scale) * (_periods(alarm) + SPARE_PERIODS)
 
 

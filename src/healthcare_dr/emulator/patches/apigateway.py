@@ -92,8 +92,9 @@ def ask_the_function_for_permission() -> None:
 
 
 def tell_functions_which_address_was_called() -> None:
-    """Every function was told the domain name `<id>.execute-api.localhost`, whatever name the client had called: links
-    that it built from that led to a name which does not resolve. On AWS `domainName` and `host` are the client's."""
+    """Every function received the domain name `<id>.execute-api.localhost`, whatever name the client called, and built
+    links that do not resolve. On AWS `domainName` and `host` are the client's.
+    """
     inner = apigateway.run_reentrant
 
     async def run(work: Callable[..., Any], *args: Any, **named: Any) -> Any:

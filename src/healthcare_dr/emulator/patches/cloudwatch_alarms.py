@@ -120,7 +120,7 @@ class Schedule:
             self._changed.add(metric)
 
     def _take(self, wanted: Callable[[MetricKey], bool]) -> set[MetricKey]:
-        """Return the metrics with new data that are wanted, which are forgotten here."""
+        """Return the wanted metrics with new data, and forget them."""
         with self._lock:
             taken = {metric for metric in self._changed if wanted(metric)}
             self._changed -= taken

@@ -17,7 +17,7 @@ MARK = '"_aws"'
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What one line says of one metric; `at` is in seconds since the epoch."""
+    """A metric's values in one line; `at` is in seconds since 1970."""
 
     namespace: str
     name: str

@@ -11,8 +11,9 @@ CONDITION_KEY = "dynamodb:LeadingKeys"
 
 
 def tell_policies_the_leading_keys() -> None:
-    """Policies could not see which partition a request for one item names, so that whoever may reach certain items
-    only reached all of them."""
+    """Policies could not see which partition a request for one item names, so permission for certain items gave access
+    to all.
+    """
     inner = iam_actions.dynamodb_service_context
 
     def context(body: bytes) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def count_what_a_read_reads() -> None:
 
 
 def tell_what_a_batch_read_costs() -> None:
-    """BatchGetItem did not say what it cost."""
+    """BatchGetItem did not return its consumed capacity."""
     inner = dynamodb._batch_get_item
 
     def batch_get(data: Item) -> Response:

@@ -19,8 +19,9 @@ _STARTED: Final = time.time()  # what was changed before is not in any stream
 
 
 def restore_what_was_there_then() -> None:
-    """A table restored to a point in time held what the table holds now, whatever time was asked for, under a key of
-    AWS's own; and a table without point-in-time recovery was restored too."""
+    """A table restored to a point in time contained its present items, under a key of AWS's own; and a table without
+    point-in-time recovery was restored too.
+    """
     inner = dynamodb._restore_table_to_point_in_time
 
     def restore(data: Item) -> Response:
@@ -54,7 +55,7 @@ def restore_what_was_there_then() -> None:
 
 
 def tell_how_far_back_a_table_can_be_restored() -> None:
-    """A table could be restored to the present second alone, by what it said itself."""
+    """A table reported the present second as its only restorable time."""
     inner = dynamodb._describe_continuous_backups
 
     def describe(data: Item) -> Response:
@@ -71,9 +72,9 @@ def tell_how_far_back_a_table_can_be_restored() -> None:
 
 
 def _earliest(table: str) -> float:
-    """Return the earliest moment that can be restored, in whole seconds, rounded up.
+    """Return the earliest restorable time, in whole seconds, rounded up.
 
-    What was there before a change is in the table's stream, for as long as `history` keeps its records.
+    The former images of items are in the table's stream, for as long as `history` keeps its records.
     """
     found = dynamodb._tables[table]
     known = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)

@@ -14,7 +14,7 @@ def leave_health_to_the_apis() -> None:
 
 
 def close_the_administration() -> None:
-    """Whoever reached the port could, without credentials, wipe all state, change settings and read Lambda code."""
+    """Any client could wipe all state, change settings and read Lambda code without credentials."""
     inner = app._handle_pre_body_request
 
     async def handle(

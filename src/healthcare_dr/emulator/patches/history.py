@@ -1,7 +1,7 @@
-"""Bound the history that the services keep: log events, metric data, stream records and the like.
+"""Limit the history that the services keep: log events, metric data, stream records and the like.
 
-Stored items and objects are never dropped here. Everything else is kept for as long as a test or a drill may ask for
-it, and bounded both in number and in age, so that a process that runs for hours keeps its size.
+Stored items and objects are never dropped here. Everything else is kept as long as tests and drills read it, and
+limited in number and in age, so that a process that runs for hours keeps its size.
 """
 
 import asyncio

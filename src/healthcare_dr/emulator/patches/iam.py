@@ -1,4 +1,4 @@
-"""Who calls, and how policies see the caller."""
+"""IAM: the caller of a request, and its representation in policies."""
 
 import os
 from typing import Any

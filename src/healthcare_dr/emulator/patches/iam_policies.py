@@ -118,7 +118,7 @@ def cache_parsed_policies() -> None:
 
 
 def _applies(principal: Any, caller: str, service: str | None, named_only: bool, direct_only: bool) -> bool:
-    """Whether a statement of a resource policy with this principal is about the caller."""
+    """Return whether a statement of a resource policy with this principal applies to the caller."""
     if direct_only:
         return bool(iam_evaluator._names_caller_directly(principal, caller))
     if named_only:

@@ -36,8 +36,9 @@ def cache_verified_signatures() -> None:
 
 
 def refuse_malformed_tokens() -> None:
-    """A token whose header is no object, or whose times are no numbers, was answered with 500; on AWS it is refused
-    with 401 like any other that is not valid, and `WWW-Authenticate` says so (RFC 6750, section 3)."""
+    """A token whose header is not an object, or whose times are not numbers, caused 500. AWS responds with 401 as for
+    every invalid token, and `WWW-Authenticate` names the error (RFC 6750, section 3).
+    """
     inner = apigateway._validate_jwt_authorizer
 
     async def validate(

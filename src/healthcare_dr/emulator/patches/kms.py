@@ -1,4 +1,4 @@
-"""KMS: customer managed keys that S3 and DynamoDB use on somebody's behalf."""
+"""KMS: customer managed keys that S3 and DynamoDB use on behalf of callers."""
 
 from typing import Any
 
@@ -24,8 +24,9 @@ SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
 def ask_the_key_on_the_callers_behalf() -> None:
-    """S3 and DynamoDB used a customer managed key for callers who may not. On AWS they ask KMS in the caller's name
-    (`kms:ViaService`), so that a role without the key's permission is refused."""
+    """S3 and DynamoDB used a customer managed key for callers without permission. On AWS they call KMS in the caller's
+    name (`kms:ViaService`), so that a role without the key's permission is denied.
+    """
     inner = iam_evaluator.enforce
 
     def enforce(

@@ -54,9 +54,10 @@ def hold_versions_to_the_reserved_concurrency() -> None:
 
 
 def let_bursts_wait_for_a_worker() -> None:
-    """Each call that found no idle process started one more: a moment of slowness and repeated requests became
-    hundreds of processes, which nothing recovered from. Now a burst waits in line, and is throttled after 2 s: who
-    waited for as long as its client does would be answered when nobody listens any more."""
+    """Each invocation without an idle process started one more: a slow moment and repeated requests became hundreds of
+    processes, which never recovered. Now a burst waits in a queue, and is throttled after 2 s: after its client's
+    timeout a response has no reader.
+    """
     acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
     lines: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MOST_WORKERS))
     leased: dict[int, threading.Semaphore] = {}

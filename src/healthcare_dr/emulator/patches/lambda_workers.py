@@ -196,7 +196,7 @@ def _mark(request_id: str) -> bytes:
 
 
 def _log(logged: bytearray, request_id: str) -> tuple[str, bytearray]:
-    """What the invocation has logged, and what came after its end."""
+    """Return the log of the invocation, and the output after its end."""
     own, mark, later = logged.partition(_mark(request_id))
     text = own.decode(errors="replace")
     return "\n".join(text.splitlines()), bytearray(later) if mark else bytearray()

@@ -65,7 +65,7 @@ def answer_get_dnssec() -> None:
 
 
 def answer_tags_of_many() -> None:
-    """ListTagsForResources was unknown; like ListTagsForResource, it refuses what it does not know."""
+    """ListTagsForResources was unknown. Like ListTagsForResource, it rejects unknown resources."""
     inner = route53.handle_request
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
@@ -103,7 +103,7 @@ def answer_tags_of_many() -> None:
 
 
 def answer_status_from(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
-    """GetHealthCheckStatus was unknown; it tells what the checkers of the data plane saw last.
+    """GetHealthCheckStatus was unknown. It returns the last observations of the data plane's checkers.
 
     Args:
         plane_checks: every check by id.

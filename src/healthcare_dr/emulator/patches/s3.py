@@ -31,8 +31,7 @@ def tell_policies_the_key() -> None:
 
 
 def tell_policies_the_tags() -> None:
-    """Policies could not see which tags a request gives an object, so that whoever may set certain tags only could
-    set none."""
+    """Policies could not see the tags in a request, so permission for certain tags allowed none."""
     context_inner, resource_inner = iam_actions.s3_service_context, iam_actions.extract_resource_arn
     sent: ContextVar[bytes] = ContextVar("sent", default=b"")
 

@@ -14,7 +14,7 @@ NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 
 def refuse_headers_that_are_not_signed() -> None:
-    """Whoever had a presigned address could add headers to it that nobody signed, as tags or another ACL."""
+    """The holder of a presigned URL could add unsigned headers, such as tags or another ACL."""
     inner = s3._verify_presigned_sigv4
 
     def verify(method: str, path: str, headers: dict[str, str], query: dict[str, Any]) -> Response | None:
@@ -34,7 +34,9 @@ def refuse_headers_that_are_not_signed() -> None:
 
 
 def hide_what_does_not_exist() -> None:
-    """Who may not list a bucket could see that an object is not there: AWS answers 403, as for one that is."""
+    """A caller without permission to list a bucket could see that an object does not exist: AWS responds with 403, as
+    for one that does.
+    """
     inner = s3.handle_request
 
     async def handle(

@@ -17,7 +17,7 @@ FOR_EVER = -1
 
 @dataclass
 class Retry:
-    """How the rest of a batch that failed is tried again."""
+    """How the rest of a failed batch is retried."""
 
     # Where the batch ends in the stream, and how many of it the next try takes.
     until: int = 0
@@ -106,7 +106,7 @@ def _work(attempt: Try, retry: Retry) -> None:
 
 
 def _done(mapping: Record, records: list[Record], result: Record) -> int:
-    """How many records are done: those before the first that failed."""
+    """Return how many records are processed: those before the first failure."""
     if result.get("error"):
         return 0
     body = result.get("body")
@@ -127,7 +127,7 @@ def _done(mapping: Record, records: list[Record], result: Record) -> int:
 
 
 def _after_failure(attempt: Try, retry: Retry, result: Record, done: int) -> int:
-    """How many records are over: all of them when those that failed are given up."""
+    """Return how many records are finished: all of them when the failed ones are given up."""
     mapping, failed = attempt.mapping, attempt.records[done:]
     most, oldest = mapping.get("MaximumRetryAttempts", FOR_EVER), mapping.get("MaximumRecordAgeInSeconds", FOR_EVER)
     if most != FOR_EVER and retry.failures > most:

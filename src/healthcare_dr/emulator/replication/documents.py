@@ -145,7 +145,7 @@ def _arrive_tags(
 
 
 def _covers(rule: Record, record: Record) -> bool:
-    """Whether a rule replicates such an object: what KMS seals only when it says so."""
+    """Return whether a rule replicates the object: objects encrypted with KMS only if the rule includes them."""
     return not _sealed(record) or _selects(rule, "SseKmsEncryptedObjects")
 
 
@@ -164,7 +164,7 @@ def _replica_key(rule: Record) -> str | None:
 
 
 def _keys_work(bucket: str, target: tuple[str, str, Record], rule: Record, record: Record) -> bool:
-    """Whether the source's key opens the object and the destination's can seal the replica."""
+    """Return whether the source's key decrypts the object and the destination's key encrypts the replica."""
     if not _sealed(record):
         return True
     name, owner, _ = target
@@ -186,7 +186,7 @@ def _entry(bucket: str, key: str, version: str | None) -> Record | None:
 
 
 def _order(entry: Record) -> tuple[str, str]:
-    """What makes the versions of a key come in the same order in both buckets."""
+    """Return the sort key that orders the versions of an object equally in both buckets."""
     return entry["last_modified"], entry["version_id"]
 
 

@@ -1,4 +1,4 @@
-"""Puts replication of ours into ministack."""
+"""Install replication with a lag into ministack."""
 
 import json
 from typing import Any

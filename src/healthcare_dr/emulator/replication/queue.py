@@ -49,7 +49,7 @@ class Lanes:
         self.written()
 
     def waiting(self, name: str) -> bool:
-        """Whether a change of a table or bucket waits."""
+        """Return whether a change of a table or bucket is pending."""
         return bool(self.by_name.get(name))
 
     def heads(self) -> list[tuple[str, Change]]:
@@ -69,12 +69,12 @@ class Queue:
         self._settings = Settings()
 
     def pending(self, only: Collection[str] = ()) -> int:
-        """How many changes of both kinds wait, of some tables and buckets or of all."""
+        """Return how many changes of both kinds are pending, of some tables and buckets or of all."""
         lanes = [pair for kind in (self.tables, self.documents) for pair in list(kind.by_name.items())]
         return sum(len(changes) for name, changes in lanes if not only or name in only)
 
     def waiting_seconds(self, only: Collection[str] = ()) -> float:
-        """How long ago the oldest change that waits was written; 0 when none waits. As `pending`."""
+        """Return the age of the oldest pending change; 0 without one. As `pending`."""
         heads = [*self.tables.heads(), *self.documents.heads()]
         written = [change.written for name, change in heads if not only or name in only]
         return time.monotonic() - min(written) if written else 0.0
@@ -161,10 +161,10 @@ class PendingChanges:
 
 
 def ask(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> PendingChanges:
-    """What waits now, of some tables and buckets or of all.
+    """Return the pending changes of some tables and buckets or of all.
 
     Raises:
-        EmulatorError: the process does not say.
+        EmulatorError: no response.
     """
     path = f"{PATH}?{urlencode([(ONLY, name) for name in only])}"
     return PendingChanges(**admin_client.ask(layout, ports.endpoint, path, what="what waits for replication"))

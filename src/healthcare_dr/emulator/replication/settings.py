@@ -1,5 +1,4 @@
-"""What can be set about replication, of everything or of some tables and buckets, and the file that says it to the
-process."""
+"""The settings of replication, for all or for some tables and buckets, and the file that passes them to the process."""
 
 import json
 import math
@@ -19,7 +18,7 @@ LONGEST_LAG_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Replication:
-    """Whether tables and documents replicate, and how long after the write. What stands still is kept."""
+    """Whether tables and documents replicate, and how long after the write. Paused changes are kept."""
 
     tables: bool = True
     documents: bool = True

@@ -20,7 +20,7 @@ Copy = tuple[str, str, str, Any, Any]
 
 @dataclass
 class Stamps:
-    """When the copies of a table's items were last written."""
+    """The times at which the copies of a table's items were last written."""
 
     # Only of what is queued and what might be overtaken by it: deletions leave no other trace.
     of: dict[Copy, Stamp] = field(default_factory=dict)

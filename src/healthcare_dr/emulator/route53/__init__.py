@@ -1,1 +1,1 @@
-"""What Route 53 does besides its API: probe the health checks and answer DNS."""
+"""The data plane of Route 53: health checkers and DNS."""

@@ -59,10 +59,10 @@ logger = logging.getLogger(__name__)
 
 
 def respond(packet: bytes, *, udp: bool, fill: Fill) -> bytes | None:
-    """The answer to a message, or None for what is no query.
+    """Return the response to a message; None when it is not a query.
 
-    What cannot be read is FORMERR, what `fill` raises is SERVFAIL and logged. Records that are too long for the client
-    are left out, and TC says so (RFC 2181, section 9).
+    A message that cannot be parsed is FORMERR, an exception of `fill` is SERVFAIL and logged. Records that are too long
+    for the client are omitted, with TC set (RFC 2181, section 9).
     """
     if len(packet) < LEAST_BYTES or packet[2] & 0x80:
         return None
@@ -261,7 +261,7 @@ def _delegation(records: Sequence[Record], zone: Zone, name: str, kind: str) -> 
 
 
 def _negative(soa: Record) -> Record:
-    """As it tells how long something is not there (RFC 2308, section 5)."""
+    """Return the SOA record with the TTL of a negative answer (RFC 2308, section 5)."""
     return replace(soa, ttl=min(soa.ttl, int(soa.values[0].split()[-1])))
 
 

@@ -43,11 +43,11 @@ def healthy_share(share: float) -> bool:
 
 
 def verdict(check: CheckConfig, checks: Mapping[str, CheckConfig], shares: Mapping[str, float]) -> bool:
-    """Whether `check` is healthy. One that is disabled is, unless it is inverted, also for those calculated from it.
+    """Return whether `check` is healthy. A disabled check is healthy unless it is inverted, also for calculated checks.
 
     Args:
         checks: all checks by id, to find the children of a calculated one.
-        shares: by id, the share of checkers that find it healthy; a check that is missing here has no data yet.
+        shares: by id, the share of checkers that find it healthy; a check without data is missing.
     """
     return _verdict(check, checks, shares, frozenset())
 

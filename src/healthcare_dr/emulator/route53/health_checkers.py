@@ -28,7 +28,7 @@ HTTP, HTTPS = 80, 443
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a probe ended, in the words of GetHealthCheckStatus."""
+    """The outcome of a probe, in the words of GetHealthCheckStatus."""
 
     success: bool
     text: str
@@ -82,7 +82,7 @@ TLS = _tls()
 
 
 async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
-    """Ask the endpoint of `check` once, within the `limits` of its type."""
+    """Probe the endpoint of `check` once, within the `limits` of its type."""
     within = limits(check.type, scale)
     address = connect(check.ip or check.host, check.port)
     if address is None:
@@ -183,9 +183,9 @@ class Checkers:
         self._undecided: set[str] = set()
 
     def follow(self, checks: Mapping[str, CheckConfig]) -> None:
-        """Probe these from now on, and no others; a check that changed keeps what its checkers found so far.
+        """Probe these checks from now on, and no others. A check that changed keeps the observations of its checkers.
 
-        What is neither probed nor calculated is not followed, and a line in the log says so once.
+        A check that is neither probed nor calculated is ignored, and logged once.
         """
         self._tell_undecided(checks)
         wanted = {check.id: check for check in checks.values() if check.probed}

@@ -50,8 +50,11 @@ class Zone:
 class CheckConfig:
     """A health check.
 
-    `host` is the name that is asked for, `ip` where it is asked (the host's own address where None), `interval`
-    the seconds between two probes of one checker, `child_threshold` how many of `children` have to be healthy.
+    Attributes:
+        host: the name that is requested.
+        ip: the address that is probed; the host's own when None.
+        interval: seconds between two probes of one checker.
+        child_threshold: how many of `children` have to be healthy.
     """
 
     id: str
@@ -72,12 +75,12 @@ class CheckConfig:
 
     @property
     def probed(self) -> bool:
-        """Whether checkers of its own decide it."""
+        """Return whether checkers probe it."""
         return self.type in PROBED and not self.disabled
 
     @property
     def decided(self) -> bool:
-        """Whether it can change here at all: what follows an alarm or a routing control is as before any data."""
+        """Return whether its status is decided here. A check of an alarm or a routing control stays as without data."""
         return self.type in PROBED or self.type == "CALCULATED"
 
 
@@ -90,7 +93,7 @@ class Snapshot:
 
 
 class Observation(NamedTuple):
-    """What one checker saw last; `epoch` in seconds."""
+    """The last observation of one checker; `epoch` in seconds."""
 
     region: str
     ip: str

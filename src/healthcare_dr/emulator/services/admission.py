@@ -1,7 +1,7 @@
-"""Admission control of the services process: sheds requests to APIs before any work is spent on them.
+"""Admission control of the services process: rejects requests to APIs before they cost work.
 
-Requests of the AWS services themselves are never shed: Terraform, functions and the run's own control use them. Nor is
-what comes from the edge, whose front doors bound it themselves: health checks are among it.
+Requests to the AWS services themselves are always admitted: Terraform, functions and the control of a run depend on
+them. So are requests from the edge proxy, whose listeners limit them; health checks are among them.
 """
 
 import json

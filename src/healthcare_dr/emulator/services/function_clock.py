@@ -1,11 +1,11 @@
-"""The clock of cached values in functions: it follows the run's time scale.
+"""Scale the clock of cached values in functions by the time scale of the run.
 
-The API caches the verdict of `/health` and the drain state for a few seconds. When health checks follow each other ten
-times as fast, these caches have to expire ten times as fast as well, or a drill measures the cache. Only callers in
-`SCALED_MODULES` see the scaled clock: time limits stay in real seconds, since the machine is no faster.
+The API caches the result of `/health` and the drain state for a few seconds. When health checks run ten times as fast,
+these caches have to expire ten times as fast too, or a drill measures the cache. Only callers in `SCALED_MODULES` see
+the scaled clock: timeouts stay in real seconds, because the machine is no faster.
 
-The text of this module runs in `sitecustomize` when a function's process starts, so it imports nothing of ours. The
-functions' own code is the same as on AWS.
+The text of this module runs in `sitecustomize` when a function's process starts, so it imports no module of the
+project. The functions' own code is the same as on AWS.
 """
 
 import json
@@ -19,7 +19,7 @@ NOTICE_SECONDS = 0.1
 
 
 class ScaledClock:
-    """A monotonic clock, in seconds, that runs as many times faster than `real` as the conditions of a drill say."""
+    """A monotonic clock, in seconds, that runs faster than `real` by the time scale in the file of faults."""
 
     def __init__(self, path: str, real: Callable[[], float] = time.monotonic) -> None:
         """`path`: the file of the conditions; real time applies while there is none."""

@@ -1,7 +1,7 @@
-"""How functions find the front edge_addresses: the host names of HTTP APIs lead them to the door of the region.
+"""Resolve the host names of HTTP APIs to the region's listener, in the processes of functions.
 
-The text of this module is what Python runs as `sitecustomize` when a function's process starts, so it imports nothing
-of ours. No other name is touched, and the functions' own code is the same as on AWS.
+Python runs the text of this module as `sitecustomize` when a function's process starts, so it imports no module of the
+project. Other names are not affected, and the functions' own code is the same as on AWS.
 """
 
 import socket

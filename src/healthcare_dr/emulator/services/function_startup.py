@@ -1,4 +1,4 @@
-"""What the processes of functions run when they start: where the front doors are, and the clock of cached values."""
+"""Write the `sitecustomize` that function processes run at start: name resolution, and the clock of cached values."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""What recovery needs of the synthesized JSON, as rules that explain themselves.
+"""Check the synthesized JSON by rules that protect recovery.
 
-Each rule guards requirements or traps; its name appears in the finding together with why it matters and what mends it.
-`hdr synth` runs them all, and the mutation test damages the JSON once for each to see it found.
+Each rule protects requirements or traps. A finding contains the rule's name, the reason and the fix. `hdr synth` runs
+all rules, and a mutation test damages the JSON once for each rule to see it found.
 """
 
 from collections.abc import Mapping

@@ -37,7 +37,7 @@ class Resource:
         return f"{self.stack}/{self.local_address}"
 
     def expression(self, attribute: str) -> str:
-        """How other resources of the stack refer to an attribute of this one."""
+        """Return the expression by which other resources of the stack refer to an attribute of this one."""
         return f"${{{self.local_address}.{attribute}}}"
 
     def get(self, *path: str) -> Any:
@@ -143,7 +143,7 @@ def principals(statement: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def allows(statement: Mapping[str, Any], action: str, resource: str) -> bool:
-    """Whether a statement allows exactly this action on exactly this resource."""
+    """Return whether a statement allows exactly this action on exactly this resource."""
     return (
         statement["Effect"] == "Allow"
         and action in listed(statement["Action"])

@@ -1,4 +1,4 @@
-"""Rules on alarms, dashboards and whom they tell."""
+"""Rules on alarms, dashboards and notification topics."""
 
 import json
 from collections.abc import Iterator

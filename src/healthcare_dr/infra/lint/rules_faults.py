@@ -25,7 +25,9 @@ ON_NETWORK = {
 
 
 def is_disconnecting(platform: Platform, holder: Resource) -> bool:
-    """Whether this is the policy of the experiment that disconnects a region, which alone may touch the network."""
+    """Return whether the holder is the policy of the disconnection experiment, the only one that may change the
+    network.
+    """
     return bool(holder.get("name") == Names(platform.settings.environment_suffix).of(DISCONNECT))
 
 

@@ -109,7 +109,7 @@ def at_rest(platform: Platform) -> Problems:
 
 @dataclass(frozen=True)
 class _User:
-    """Who must be admitted by one statement: a principal, perhaps under a condition, and the actions it needs."""
+    """A principal that one statement of a key policy must allow, its actions and, where there is one, its condition."""
 
     rule: str
     principal: tuple[str, str]

@@ -104,7 +104,7 @@ CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
 def heartbeat_of(region: str) -> object:
-    """What a region's heartbeats match, and nothing else."""
+    """Return the filter pattern that matches a region's heartbeats only."""
     return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEAT_PARTITION]}, "sk": {"S": [region]}}}}
 
 

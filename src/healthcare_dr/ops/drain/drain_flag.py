@@ -15,7 +15,7 @@ _FLAG_FAILED: Final = ["ConditionalCheckFailed", "None"]
 
 
 class DynamoDB(Protocol):
-    """What of boto3's client is used."""
+    """The calls of boto3's client that are used."""
 
     def get_item(self, **request: Any) -> Mapping[str, Any]:
         """Read one item."""
@@ -26,7 +26,7 @@ class DynamoDB(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorAction:
-    """Who drains or restores a region, when (aware) and why; `id` is unique to it."""
+    """The operator, the time (aware) and the reason of a drain or restore; `id` is unique to it."""
 
     id: str
     at: datetime
@@ -35,7 +35,7 @@ class OperatorAction:
 
 
 def operator(environment: Mapping[str, str], *, stated: str | None = None) -> str:
-    """`operator:<who>`: as stated, else the AWS profile, else user@host; no service is asked."""
+    """Return `operator:<name>`: the stated name, else the AWS profile, else user@host. Calls no service."""
     user, host = environment.get("USER") or "unknown", environment.get("HOSTNAME") or "unknown"
     return f"operator:{stated or environment.get('AWS_PROFILE') or f'{user}@{host}'}"
 
@@ -53,7 +53,7 @@ class DrainFlag:
         self._surviving = surviving
 
     def standing(self) -> bool:
-        """Whether the flag is set. Raises DeploymentError."""
+        """Return whether the flag is set. Raises DeploymentError."""
         try:
             answer = self._client.get_item(TableName=self._records, Key=self._key(), ConsistentRead=True)
         except (ClientError, BotoCoreError) as error:

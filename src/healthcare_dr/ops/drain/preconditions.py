@@ -1,4 +1,4 @@
-"""Asks DNS, replication and the records table what draining and restoring have to know."""
+"""Read the preconditions of draining and restoring from DNS, CloudWatch and the records table."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ LATENCY_WINDOW: Final = timedelta(minutes=5)
 
 
 def counted(server: tuple[str, int], name: str) -> Mapping[str, int] | None:
-    """How often each region is the target of the CNAME `name` in 8 answers of `server`; None without an answer."""
+    """Return how often each region is the target of CNAME `name` in 8 answers of `server`; None without an answer."""
     import dns.exception
     import dns.message
     import dns.query
@@ -88,10 +88,11 @@ def aws_lag(
     always_written: bool = True,
     now: datetime | None = None,
 ) -> list[str]:
-    """Why replication to `receiving` is too late, by the metrics of the region that sends, of the last 5 minutes.
+    """Return the reasons why replication to `receiving` is too late, from the sending region's metrics of the last 5
+    minutes.
 
-    A link that has stood still for less than that may have some from before: the heartbeats tell. No metrics are a
-    reason only where something is `always_written`, as the heartbeats are.
+    A link that stopped more recently may still have metrics from before; heartbeats show that. Missing metrics are a
+    reason only where something is `always_written`, as heartbeats are.
     """
     end = now or datetime.now(UTC)
     try:

@@ -1,4 +1,4 @@
-"""What `hdr verify` has against giving a region its traffic back."""
+"""Decide by the checks of `hdr verify` whether a region may receive traffic again."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,13 +14,15 @@ CONTROL_PLANES: Final = ("iam", "lambda", "route53")
 
 
 def verified(live: LiveTarget, region: str, say: Callable[[str], None]) -> list[str]:
-    """Why the data and the service of `region` are not ready, in one line; asked for at most 30 s."""
+    """Return one line with the reasons why the data and the service of `region` are not ready; takes at most 30 s."""
     say(f"asking whether {region} is ready ({len(SERVING)} checks of `hdr verify`)")
     return reasons(verify(live, SERVING, regions=(region,), limit_seconds=LIMIT_SECONDS), say)
 
 
 def reasons(done: Verification, say: Callable[[str], None]) -> list[str]:
-    """The first finding that counts, and how many more there are; what a control plane left unknown is said only."""
+    """Return the first finding that counts and the number of others. Findings that a control plane left unknown are
+    only reported.
+    """
     against = []
     for finding in done.findings:
         if finding.severity == "unknown" and finding.service in CONTROL_PLANES:

@@ -23,7 +23,7 @@ class Flag(Protocol):
     """The drain flag of one region: see `flag.DrainFlag`."""
 
     def standing(self) -> bool:
-        """Whether it is set."""
+        """Return whether it is set."""
 
     def set(self, order: OperatorAction) -> bool:
         """Set it; False when it was set already."""
@@ -34,7 +34,7 @@ class Flag(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Preconditions:
-    """A region to move traffic from or to, its peer, and what says where the traffic is; times in seconds."""
+    """A region to drain or restore, its peer, and the sources that show where the traffic is; times in seconds."""
 
     region: str
     surviving: str
@@ -48,13 +48,13 @@ class Preconditions:
     say: Callable[[str], None]
 
     def drained(self) -> int | None:
-        """What the peer answers to `/drain/<region>`: 200 drained, 404 serving."""
+        """Return the peer's response to `/drain/<region>`: 200 drained, 404 serving."""
         return self.ask(f"{self.urls[self.surviving]}/drain/{self.region}")
 
 
 @dataclass(frozen=True)
 class SwitchResult:
-    """What was done: whether the flag was `changed`, whether it was `awaited`, and for how many seconds."""
+    """The result: whether the flag was `changed`, whether the switch was `awaited`, and the seconds it took."""
 
     region: str
     surviving: str
@@ -65,7 +65,7 @@ class SwitchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Drain:
-    """Takes the traffic from a region; `other` is the flag of the surviving region, as the surviving one knows it."""
+    """Drains a region. `other` is the flag of the surviving region."""
 
     around: Preconditions
     flag: Flag

@@ -70,7 +70,9 @@ def buckets_of(outputs: Mapping[str, str], regions: tuple[str, str]) -> dict[str
 
 @dataclass(frozen=True, kw_only=True)
 class DrillEnvironment:
-    """Where a drill is played: how its clients find and trust the APIs, what is looked at, and what can be broken."""
+    """The environment of a drill: how clients find and trust the APIs, what is monitored, and which faults are
+    possible.
+    """
 
     label: Literal["embedded", "aws"]
     target: Target
@@ -180,10 +182,10 @@ TENANT: Final = "drill"
 
 
 def heal(settings: Settings) -> tuple[str, ...]:
-    """Undo what a drill that could not end by itself has left broken; says what it was.
+    """Undo the faults that an interrupted drill has left, and return their descriptions.
 
     Raises:
-        DeploymentError: something is broken and the embedded AWS does not run, or a fault cannot be undone.
+        DeploymentError: a fault is active and the embedded AWS does not run, or a fault cannot be undone.
     """
     emulator, target = bootstrap.emulator_of(settings), bootstrap.target_of(settings, "embedded")
     faults = _faults(settings, emulator, target)
@@ -253,9 +255,9 @@ def assembled(
 
 
 def own_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """By region, the host names of this environment; none where no other one is behind the front doors.
+    """Return the host names of this environment by region; none where the listeners serve no other environment.
 
-    A door that fails to all can refuse a connection before it knows what it is for, as a lost region does.
+    A listener that fails for all hosts can refuse a connection before it knows the host, as a lost region does.
     """
     if not bootstrap.neighbours(settings):
         return {}
@@ -304,7 +306,7 @@ OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "Document
 
 
 def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = None) -> tuple[str, ...]:
-    """Undo what a drill that could not end by itself has left broken; says what it was.
+    """Undo the faults that an interrupted drill has left, and return their descriptions.
 
     Raises:
         DeploymentError: it is another account, or a fault cannot be undone.
@@ -327,14 +329,14 @@ def assembled_aws(
     resolver: tuple[str, int] | None = None,
     address_of: Callable[[str], str] = socket.gethostbyname,
 ) -> Iterator[Drill]:
-    """A drill on AWS, to be run in its block. Nothing is broken before `consent` has been asked.
+    """Return a drill on AWS, to be run in the block. No fault is injected before `consent` is given.
 
-    `token` is what HDR_TOKEN holds. `target`, `resolver` (address and port of a recursive one) and `address_of` are
-    those of this machine unless given.
+    `token` is the value of HDR_TOKEN. `target`, `resolver` (address and port of a recursive one) and `address_of`
+    default to those of this machine.
 
     Raises:
-        SettingsError: AWS cannot play this, the domain is not delegated, or there is no token.
-        DeploymentError: wrong account, not deployed, DNS does not lead to a region, no template, or no consent.
+        SettingsError: AWS cannot run this experiment, the domain is not delegated, or the token is missing.
+        DeploymentError: wrong account, not deployed, DNS leads to no region, no template, or no consent.
     """
     refuse_unplayable(experiment, "aws")
     if not settings.dns_delegated:
@@ -397,7 +399,7 @@ def _faults_assembly_aws(
 
 
 def _tenant_of(token: str, claim: str) -> str:
-    """The tenant that a token names, to know the drill's own records by; the APIs check the token, not we."""
+    """Return the tenant in a token, to recognize the drill's own records. The APIs verify the token."""
     try:
         payload = token.split(".")[1]
         tenant = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))[claim]

@@ -1,4 +1,4 @@
-"""What each target can play of an experiment, and what has to be said of the rest. Pure."""
+"""The faults that each target can inject, and the limits that a journal must state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -24,10 +24,10 @@ LIMITS_ON_AWS: Final[Mapping[str, str]] = {
 
 
 def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float = 1.0) -> None:
-    """Refuse, before anything is applied, what `target` (`aws` or `embedded`) cannot play.
+    """Reject an experiment that `target` (`aws` or `embedded`) cannot run, before any fault is applied.
 
     Raises:
-        SettingsError: one line that says what it cannot play, and what it can.
+        SettingsError: one line with the unsupported part and the supported ones.
     """
     if target == "embedded":
         return
@@ -51,7 +51,7 @@ def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float 
 
 
 def limits(experiment: Experiment, target: str) -> tuple[str, ...]:
-    """What the journal has to say of how this experiment is played on `target`: nothing on the embedded AWS."""
+    """Return the limits of this experiment on `target` for the journal; none on the embedded AWS."""
     if target == "embedded":
         return ()
     faults = dict.fromkeys(step.fault for step in experiment.steps())

@@ -1,7 +1,7 @@
 """Resolve the conflicts that a drill's own updates left, as clients do: through the API, after reading both sides.
 
-Only one region is written to: two merges of the same versions, one in each region, would be a conflict of their own.
-A region that is busy is asked again for as long as it, or what it shows, makes progress.
+Only one region is written to: merges of the same versions in both regions would be a new conflict. A busy region is
+read again while it or its conflicts make progress.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -43,7 +43,7 @@ OVERTAKEN: Final = (404, 405, 409, 412, 422)
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedConflicts:
-    """What became of the conflicts of a drill."""
+    """The conflicts of a drill and how many were resolved."""
 
     found: int
     """How many conflicts the regions showed."""
@@ -129,7 +129,7 @@ class ConflictResolver:
         unseen: frozenset[str],
         unanswered: frozenset[str],
     ) -> ResolvedConflicts:
-        """Sum up; a region that was busy in the end says nothing of what it showed before."""
+        """Summarize the result. Conflicts of a region that was busy at the end are not counted."""
         open_ = {pk.rpartition("#")[2] for pk, _ in (found if shown is None else shown)}
         nothing_known = (open_ if shown is None else open_ & self._busy) | unanswered
         return ResolvedConflicts(
@@ -196,7 +196,9 @@ class ConflictResolver:
             raise DeploymentError(f"conflicts in {region} cannot be read: {' '.join(str(error).split())}") from error
 
     def _merge(self, id: str) -> None:
-        """Put the newest version's content in place of it and of all that it does not know, as far as is here yet."""
+        """Replace the newest version and all concurrent versions that have arrived here by the newest version's
+        content.
+        """
         past = self._past(id)
         if past is None or past.resource is None:
             return

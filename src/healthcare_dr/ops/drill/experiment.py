@@ -158,12 +158,12 @@ class Experiment(_Model):
         return next((step for step in ordered if step.fault in TAKE_AWAY), ordered[0])
 
     def serves(self) -> bool:
-        """Whether clients have to be served all the time: nothing turns them away, and nobody has to leave."""
+        """Return whether clients must be served throughout: no fault rejects them, and no region has to be left."""
         turned_away = any(step.fault in TAKE_AWAY and step.fault not in ("slow", "drained") for step in self.method)
         return self.expect in ("none", "drain") and not turned_away
 
     def document(self) -> dict[str, Any]:
-        """As the YAML says it, defaults filled in."""
+        """Return the experiment as YAML data, with defaults."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -173,10 +173,10 @@ def shipped() -> dict[str, Path]:
 
 
 def load(which: str | Path) -> Experiment:
-    """An experiment that comes with the platform, by its name, or one in a file.
+    """Return an experiment of the platform by its name, or one in a file.
 
     Raises:
-        SettingsError: there is none, or it says something that is not allowed.
+        SettingsError: it does not exist or is invalid.
     """
     path = shipped().get(str(which), Path(which))
     try:

@@ -1,4 +1,4 @@
-"""What is broken, on record before it is: so that another process can undo it after this one has died."""
+"""Record each fault on disk before it is injected, so that another process can undo it after a crash."""
 
 import json
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from healthcare_dr.ops.drill.experiment import Step
 
 @dataclass(frozen=True, kw_only=True)
 class InjectedFault:
-    """One line of the record: a fault at one place. `before` is what undoing it needs to know."""
+    """One line of the journal: a fault in one place. `before` is the state that undoing restores."""
 
     fault: str
     region: str | None
@@ -38,7 +38,7 @@ class FaultJournal(ABC):
 
     @abstractmethod
     def _entries(self, step: Step) -> Sequence[InjectedFault]:
-        """What `step` will break, with what healing it needs to know. Changes nothing."""
+        """Return the faults of `step` with the state that undoing restores. Changes nothing."""
 
     @abstractmethod
     def _break(self, entry: InjectedFault, step: Step) -> None:
@@ -49,10 +49,10 @@ class FaultJournal(ABC):
         """Undo `entry`; `left` is what else is on record. Also when it was never broken, or is healed already."""
 
     def apply(self, step: Step) -> tuple[InjectedFault, ...]:
-        """Break what the step says; gives what `undo` takes.
+        """Inject the faults of a step; returns the argument of `undo`.
 
         Raises:
-            DeploymentError: it cannot be applied; what was recorded is still to be undone.
+            DeploymentError: a fault cannot be applied; those recorded have to be undone.
         """
         applied: list[InjectedFault] = []
         for found in self._entries(step):
@@ -88,13 +88,15 @@ class FaultJournal(ABC):
             raise failure
 
     def undo_all(self) -> tuple[str, ...]:
-        """Heal all that is on record, whoever broke it; says what it was, in the order of healing. Raises as `undo`."""
+        """Undo all recorded faults, also those of other processes; returns their descriptions in that order. Raises as
+        `undo`.
+        """
         left = outstanding(self._record)
         self.undo(left)
         return tuple(str(entry) for entry in reversed(left))
 
     def left(self) -> tuple[str, ...]:
-        """What is on record as broken, the oldest first. Raises `DeploymentError` when the record cannot be read."""
+        """Return the recorded faults, oldest first. Raises `DeploymentError` when the record cannot be read."""
         return tuple(str(entry) for entry in outstanding(self._record))
 
     def _call(self, doing: str, call: Callable[[], Any]) -> Any:
@@ -108,7 +110,7 @@ class FaultJournal(ABC):
 
 
 def outstanding(record: Path) -> list[InjectedFault]:
-    """What is on record as broken, the oldest first; nothing when there is no record.
+    """Return the recorded faults, oldest first; none without a record.
 
     Raises:
         DeploymentError: the record cannot be read.

@@ -33,18 +33,18 @@ class Sample:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the client got what it asked for."""
+        """Return whether the request succeeded."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
     def refused(self) -> bool:
-        """Whether the last attempt found nobody who listens, or was turned away: 429, 503."""
+        """Return whether the last attempt was rejected: connection refused, 429 or 503."""
         return self.error == "ConnectError" or self.status in (429, 503)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """What instruments showed at one moment."""
+    """The monitors' readings at one time."""
 
     at: float
     checks: dict[str, bool]
@@ -58,7 +58,7 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How late the drill's own clients and the machine were since the reading before; taken once a second."""
+    """The lateness of the drill's own clients and of the machine since the previous reading; once a second."""
 
     at: float
     send_seconds: float | None = None
@@ -80,7 +80,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class InstrumentHealth:
-    """Whether the machine carried the measurement, by the readings since the load was calibrated."""
+    """Whether the machine carried the measurement, from the readings since calibration."""
 
     sufficient: bool
     """False when an outcome other than passed shows nothing of the platform."""
@@ -180,7 +180,7 @@ Outcome = Literal["passed", "failed", "not started", "inconclusive", "interrupte
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One condition of the steady state: what was asked, whether it held, and what was seen."""
+    """One condition of the steady state: expectation, result and observed value."""
 
     name: str
     held: bool
@@ -189,7 +189,7 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class Requests:
-    """What became of the requests sent from the fault on, until steady success or the end of watching."""
+    """Outcomes of the requests from the fault until steady success, or until the end."""
 
     total: int
     failed: int
@@ -215,7 +215,7 @@ class Conflicts:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorBudget:
-    """What the drill cost of the unavailability that an availability allows in 30 days."""
+    """The share of the 30-day error budget that the drill used."""
 
     availability_percent: float
     budget_seconds: float

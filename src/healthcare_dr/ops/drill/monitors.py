@@ -13,9 +13,9 @@ SHORTEST_PERIOD_SECONDS: Final = 0.5
 
 
 class Monitors:
-    """Observes on a thread of its own, more often when the drill is sped up.
+    """Observes health checks, DNS and replication on its own thread, more often when the drill is sped up.
 
-    What cannot be asked at one moment is left out of that moment.
+    A source that does not respond is missing in that observation.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Monitors:
 
 
 def changes(observations: tuple[Observation, ...]) -> list[Event]:
-    """When each health check changed its verdict."""
+    """Return the times at which each health check changed its status."""
     events, verdicts = [], dict[str, bool]()
     for seen in observations:
         for name, healthy in seen.checks.items():

@@ -1,8 +1,9 @@
-"""What a drill on AWS looks at, and where it finds the APIs. Not run against AWS itself: proven with stand-ins.
+"""Monitor a drill on AWS. Not run against AWS; tested with stand-ins.
 
-Health checks are read from CloudWatch. `GetHealthCheckStatus` would be nearer to the checkers, but it is part of Route
-53's control plane, is not meant to be asked often, and does not know calculated checks. The metric comes once a minute
-and some minutes late, from us-east-1 alone: verdicts are coarse, and none come when us-east-1 does not answer.
+Health checks are read from CloudWatch. `GetHealthCheckStatus` would be closer to the checkers, but belongs to Route
+53's control plane, is not meant for frequent calls, and does not support calculated checks. The metric is published
+once a minute and some minutes late, in us-east-1 only: statuses are coarse, and missing when us-east-1 does not
+respond.
 """
 
 import socket
@@ -32,9 +33,9 @@ def in_background(task: Callable[[], None]) -> None:
 
 
 class CloudWatchChecks:
-    """The verdicts of health checks, asked for in the background every 10 s, so that nobody waits for CloudWatch.
+    """The status of health checks, read in the background every 10 s so that observations do not wait for CloudWatch.
 
-    `checks` are names by health check id; `cloudwatch` is a client of us-east-1. An answer counts for 180 s.
+    `checks` maps health check ids to names; `cloudwatch` is a client of us-east-1. A response is valid for 180 s.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class CloudWatchChecks:
         self._asking = threading.Lock()
 
     def __call__(self) -> Mapping[str, bool]:
-        """By name, whether each check was healthy in the last minute that CloudWatch knows of; without those of which
-        it knows none."""
+        """Return whether each check was healthy in the last minute with data, by name; without checks that have no
+        data.
+        """
         now = self._clock()
         due = self._asked is None or now - self._asked >= EVERY_SECONDS
         if due and self._asking.acquire(blocking=False):
@@ -102,10 +104,10 @@ class CloudWatchChecks:
 
 
 def health_checks(route53: Any, names: Names, regions: tuple[str, str]) -> dict[str, str]:
-    """`endpoint <region>`, `drain <region>` and `health <region>`, by the id of each health check.
+    """Return `endpoint <region>`, `drain <region>` and `health <region>` by the ids of the health checks.
 
     Raises:
-        DeploymentError: Route 53 cannot be asked, or one of the six is not there.
+        DeploymentError: Route 53 does not respond, or one of the six is missing.
     """
     told: dict[str, str] = {}
     for role, region in zip(("primary", "secondary"), regions, strict=True):
@@ -148,10 +150,10 @@ def endpoints(
 
 
 def system_resolver() -> tuple[str, int]:
-    """The address and port of the resolver that this machine asks.
+    """Return the address and port of this machine's resolver.
 
     Raises:
-        DeploymentError: it has none that is asked over UDP.
+        DeploymentError: it has none that is reached over UDP.
     """
     import dns.exception
     import dns.resolver

@@ -17,7 +17,7 @@ class LoadGenerator(Protocol):
         """Begin to send, after a calibration unless the rate is given."""
 
     def calibration(self) -> Calibration | None:
-        """How the rate was found; None until it is."""
+        """Return how the rate was determined; None before."""
 
     def finish(self) -> None:
         """Send no more, and wait until each request has ended. Raises as `check`."""
@@ -35,7 +35,7 @@ class LoadGenerator(Protocol):
         """From now on read and update only patients that both regions have by now."""
 
     def waiting_since(self) -> float | None:
-        """When the oldest request that has not ended was due; None when none is under way."""
+        """Return when the oldest request in flight was due; None when there is none."""
 
 
 class Ledger(Protocol):
@@ -63,8 +63,9 @@ class Ledger(Protocol):
         own: bool = False,
         on_answer: OnAnswer | None = None,
     ) -> Missing:
-        """What other regions acknowledged, with `own` this one too, and it does not have; of `numbers` alone where
-        they are given."""
+        """Return the writes acknowledged by other regions, with `own` by this one too, that it lacks; restricted to
+        `numbers`.
+        """
 
     def unfinished(
         self, region: str, *, numbers: Collection[int] | None = None, on_answer: OnAnswer | None = None
@@ -73,7 +74,7 @@ class Ledger(Protocol):
 
 
 class SelfMonitor(Protocol):
-    """How late the drill itself and the machine are: see `self_monitor.SelfMonitor`."""
+    """Measures the lateness of the drill itself: see `self_monitor.SelfMonitor`."""
 
     def start(self) -> None:
         """Begin to take readings."""
@@ -86,7 +87,7 @@ class SelfMonitor(Protocol):
 
 
 class Monitors(Protocol):
-    """What else is looked at: see `instruments.Instruments`."""
+    """Observes the platform: see `monitors.Monitors`."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -99,10 +100,10 @@ class Monitors(Protocol):
 
 
 class Faults(Protocol):
-    """What breaks: see `faults.Faults`."""
+    """Injects and undoes faults: see `fault_journal.FaultJournal`."""
 
     def apply(self, step: Step) -> tuple[InjectedFault, ...]:
-        """Break what the step says."""
+        """Inject the faults of the step."""
 
     def undo(self, entries: tuple[InjectedFault, ...]) -> None:
         """Heal these."""
@@ -111,19 +112,19 @@ class Faults(Protocol):
         """Heal everything that is on record."""
 
     def left(self) -> tuple[str, ...]:
-        """What is still on record as broken."""
+        """Return the faults that are still recorded."""
 
 
 class ResolvedConflicts(Protocol):
-    """What became of the conflicts of a drill."""
+    """The conflicts of a drill and how many were resolved."""
 
     @property
     def found(self) -> int:
-        """How many conflicts were shown."""
+        """Return how many conflicts were found."""
 
     @property
     def settled(self) -> int:
-        """How many of them are settled."""
+        """Return how many of them are resolved."""
 
     @property
     def left(self) -> tuple[str, ...]:

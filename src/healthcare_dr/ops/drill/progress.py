@@ -17,7 +17,7 @@ PAUSED_SECONDS = 5.0
 
 @dataclass(kw_only=True)
 class ProgressView:
-    """Tells `progress`; a phase lasts until the next begins or `close`."""
+    """Reports to `progress`. A phase lasts until the next one starts or `close`."""
 
     progress: Progress
     clock: Callable[[], float] = time.monotonic
@@ -55,7 +55,7 @@ class ProgressView:
     def look(
         self, samples: Sequence[Sample], seen: Sequence[Observation], *, now: float, done: float, total: float
     ) -> None:
-        """How it stands at `now`, `done` seconds into a phase that lasts for `total` at most."""
+        """Report the state at `now`, `done` seconds into a phase that lasts at most `total`."""
         self.progress.advance(TITLE, done=int(done), total=max(1, int(total)), current=standing(samples, seen, now))
 
 

@@ -1,4 +1,4 @@
-"""What samples and observations say about recovery. Pure: the same drill gives the same numbers."""
+"""Compute recovery milestones from samples and observations. Pure functions: the same drill gives the same numbers."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -23,18 +23,19 @@ def milestones(
     window: float,
     patience: float = inf,
 ) -> Milestones:
-    """The way from `fault` to recovery. `lost` are the regions that the fault takes away; `window` is in seconds.
+    """Return the milestones from `fault` to recovery. `lost` are the regions that the fault takes away; `window` is in
+    seconds.
 
-    A request that took longer than `patience` seconds counts as failed: whoever waits for a hanging region to be given
-    up has not recovered, even if a repetition succeeds in the end.
+    A request that took longer than `patience` seconds counts as failed: a client that waits for a hanging region has
+    not recovered, even if a repetition succeeds in the end.
 
-    Requests count by when they were due, in any order. Those under way are not known yet, so only what is computed
-    after the longest request can have ended is final.
+    Requests count by the time at which they were due, in any order. The outcome of requests in flight is unknown, so
+    the result is final only after the longest request can have ended.
 
-    Steady success is when the first request after the last failure was due, if none failed for a whole window from then
-    on; a later request shows that the window has been seen whole. A pause between two failures is no recovery, however
-    long: clients that happen to hold the surviving region's address see nothing until it expires. When nothing failed
-    it is the fault.
+    Steady success is the time at which the first request after the last failure was due, if none failed for a whole
+    window from then on; a later request shows that the window is complete. A pause between two failures is not
+    recovery, however long: clients that hold the surviving region's address notice nothing until it expires. Without
+    failures it is the time of the fault.
     """
     after = sorted((sample for sample in samples if sample.at >= fault), key=lambda sample: sample.at)
     seen = sorted(observations, key=lambda observation: observation.at)
@@ -52,8 +53,9 @@ def milestones(
 def requests(
     samples: Iterable[Sample], *, fault: float, until: float | None = None, slow_seconds: float = 1.0
 ) -> Requests:
-    """What became of the requests due from `fault` up to and with `until` (None: all). A success that took more than
-    `slow_seconds` is slow."""
+    """Return the outcomes of requests due from `fault` to `until` inclusive (None: all). A success that took more than
+    `slow_seconds` is slow.
+    """
     counted = [sample for sample in samples if fault <= sample.at and (until is None or sample.at <= until)]
     failed = [sample for sample in counted if not sample.succeeded]
     return Requests(
@@ -73,7 +75,7 @@ def error_budget(
     time_scale: float = 1.0,
     patience: float = inf,
 ) -> ErrorBudget:
-    """What was spent since `fault` of the unavailability that `availability_percent` allows in 30 days.
+    """Return the use since `fault` of the unavailability that `availability_percent` allows in 30 days.
 
     Each second in which requests were due costs the share of them that failed, or took longer than `patience` seconds,
     times `time_scale`.

@@ -22,26 +22,26 @@ USUAL_LAG_SECONDS: Final = 2.5
 
 
 class Delivery(Protocol):
-    """What is known of replication between the regions, on the drill's clock."""
+    """The progress of replication between the regions, on the drill's clock."""
 
     def delivered_until(self) -> float:
-        """Return the time up to which every write has been delivered; minus infinity when it cannot be asked now."""
+        """Return the time up to which every write has been delivered; minus infinity when it is unknown."""
 
     def pending(self) -> int | None:
-        """Return how many changes wait to be delivered; None when it cannot be asked now."""
+        """Return how many changes are not delivered; None when it is unknown."""
 
     def held_back(self) -> bool:
         """Return whether a fault stops or delays replication, so that waiting for it shows nothing."""
 
 
 class EmbeddedDelivery:
-    """Asks the replication queue of the embedded AWS."""
+    """Reads the replication queue of the embedded AWS."""
 
     def __init__(self, aws: BreakableAws, *, clock: Callable[[], float]) -> None:
         self._aws, self._clock = aws, clock
 
     def delivered_until(self) -> float:
-        """Return the time up to which every write has been delivered; minus infinity when it cannot be asked now."""
+        """Return the time up to which every write has been delivered; minus infinity when it is unknown."""
         # The clock is read first: what is acknowledged during the call is not claimed to be delivered.
         now = self._clock()
         try:
@@ -50,7 +50,7 @@ class EmbeddedDelivery:
             return -math.inf
 
     def pending(self) -> int | None:
-        """Return how many changes wait to be delivered; None when it cannot be asked now."""
+        """Return how many changes are not delivered; None when it is unknown."""
         try:
             return self._aws.pending()
         except EmulatorError:

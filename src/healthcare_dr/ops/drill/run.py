@@ -32,7 +32,7 @@ recovery time, and what it takes to see that service stays."""
 
 @dataclass(frozen=True, kw_only=True)
 class MethodResult:
-    """What came of it, in seconds on the drill's clock."""
+    """The result of a method; times are seconds on the drill's clock."""
 
     fault: float
     healed: float
@@ -102,7 +102,9 @@ class MethodRunner:
         return replace(played, rolled_back=(*self._undone, *left))
 
     def _seen(self, fault: float) -> MethodResult:
-        """What has come of it so far; before anything is healed, the survivors are asked at each new steady success."""
+        """Return the result so far. Before faults are undone, the surviving regions are checked at each new steady
+        success.
+        """
         asked = self.clock()
         found = self.milestones(fault)
         self._ask_at = max(asked + EVERY_SECONDS, self.clock() + RESTING * (self.clock() - asked))
@@ -133,7 +135,9 @@ class MethodRunner:
                 self.tell("undo", str(entry))
 
     def _known(self, found: Milestones) -> bool:
-        """Whether watching on would show nothing new: no client may hold an address of before any more."""
+        """Return whether further observation cannot change the result: no client may still hold an address of before
+        the fault.
+        """
         if self.experiment.expect == "failover" and self._at_healing is not None:
             return True
         changed = found.dns_changed
@@ -337,7 +341,7 @@ class Drill:
         }
 
     def _health(self) -> InstrumentHealth:
-        """Whether the machine carried the measurement so far."""
+        """Return whether the machine has carried the measurement so far."""
         since = self._calibrated[0] if self._calibrated else 0.0
         return instrument_health(self.monitor.readings(), since=since)
 
@@ -357,7 +361,7 @@ class Drill:
         )
 
     def _missing(self, region: str, fault: float) -> Missing:
-        """What a surviving region lacks at recovery; where nothing says what was delivered, at this very moment."""
+        """Return the writes that a surviving region lacks at recovery; without delivery data, at present."""
         if self.delivery is None:
             return self.ledger.missing(region, at=self.clock(), fault_at=fault)
         return settled(
@@ -378,7 +382,7 @@ class Drill:
         )
 
     def _acknowledged(self) -> int:
-        """How many writes the regions that will be lost have acknowledged."""
+        """Return how many writes the regions that will be lost have acknowledged."""
         return sum(write.region in self.lost for write in self.ledger.writes())
 
     def _steady(self, phase: str, longest: float, *, with_writes: bool = False) -> tuple[Condition, ...]:
@@ -435,7 +439,7 @@ class Drill:
         return f"{reason}; {mend}"
 
     def _journal(self, began: float, started: str) -> Journal:
-        """What every drill leaves, however it ended."""
+        """Return the journal, however the drill ended."""
         seen = self.instruments.observations()
         return Journal(
             label=self.label,

@@ -25,7 +25,7 @@ Probed = Mapping[str, "Probe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Lateness:
-    """Of the load generator since it was asked before, in seconds; None when nothing was due."""
+    """The lateness of the load generator since the previous call, in seconds; None when nothing was due."""
 
     send: float | None = None
     loop: float | None = None

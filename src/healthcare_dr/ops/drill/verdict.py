@@ -53,12 +53,14 @@ def judge(
     health: InstrumentHealth,
     time_scale: float = 1.0,
 ) -> Verdict:
-    """Judge a drill in which no fault took a region away any more from `healed` on.
+    """Judge a drill in which all lost regions are back from `healed` on.
 
-    `serves` is whether clients had to be served all the time. `at_recovery` and `healing` are what was missing then;
-    what was not looked for is not kept. `acknowledged_before` is how many writes the lost region had acknowledged
-    before the fault. `after` is the steady state at the end. Limits of recovery time shrink with `time_scale` down to
-    30 s; the recovery point, which no scale touches, does not.
+    Args:
+        serves: whether clients had to be served throughout.
+        at_recovery, healing: the missing writes at those times; a promise about what was not checked is not kept.
+        acknowledged_before: how many writes the lost region had acknowledged before the fault.
+        after: the steady state at the end.
+        time_scale: limits of recovery time shrink with it, down to 30 s; the recovery point does not.
     """
     promises = {
         "failover": lambda: _failover(milestones, healed, at_recovery, acknowledged_before, time_scale),

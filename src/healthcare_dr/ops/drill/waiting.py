@@ -24,5 +24,5 @@ class StallDetector:
 
     @property
     def over(self) -> bool:
-        """Whether it has lasted for as long as it may."""
+        """Return whether there was no progress for the permitted time."""
         return self._clock() - self._since >= self._seconds

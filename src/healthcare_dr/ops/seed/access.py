@@ -1,4 +1,4 @@
-"""What a load needs to know of the platform: its regions, and a token that opens it."""
+"""The regions and the token that loading data needs."""
 
 from datetime import timedelta
 
@@ -32,10 +32,12 @@ def embedded_token(emulator: EmbeddedAws, *, tenant: str | None, audience: str) 
 
 
 def given_token(target: Target, given: str, *, tenant: str | None, command: str = "hdr seed") -> str:
-    """The token that somebody brings for AWS, whose issuer is theirs; `command` is what needs it.
+    """Return the token in the environment, for AWS, where the operator's own issuer issues tokens.
+
+    `command` is the command that needs it.
 
     Raises:
-        SettingsError: there is none, it could not be one, or it would not be taken.
+        SettingsError: it is missing, malformed or would be rejected.
     """
     if tenant is not None:
         raise SettingsError("--tenant is for the embedded AWS: on AWS the tenant is that of the token in HDR_TOKEN")
@@ -73,7 +75,7 @@ def regions_of(status: Status, settings: Settings) -> tuple[Region, ...]:
 
 
 def print_seeded(console: Console, seeded: SeedResult, *, target: str) -> None:
-    """What is there, and how fast it came."""
+    """Print the result of a load and its rate."""
     label = " (embedded)" if target == "embedded" else ""
     shares = ", ".join(f"{region} {number}" for region, number in seeded.regions.items())
     for line in (

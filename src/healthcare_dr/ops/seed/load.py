@@ -33,7 +33,7 @@ BUSY: Final = frozenset({409, 429, 502, 503, 504})
 
 
 class SeedingStopped(Exception):  # noqa: N818 - nothing is wrong
-    """Somebody ended the work: no further call is to be made."""
+    """The load was interrupted: no further request is sent."""
 
 
 @dataclass
@@ -81,7 +81,7 @@ class RetryingClient:
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
-    """The seconds a Retry-After asks for, given as such or as a date; None without one (RFC 9110, section 10.2.3)."""
+    """Return the seconds in Retry-After, given as such or as a date; None without it (RFC 9110, section 10.2.3)."""
     asked = headers.get("retry-after", "").strip()
     if asked.isascii() and asked.isdigit():
         return float(asked)
@@ -93,7 +93,7 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
 
 
 def described(answer: "httpx.Response") -> str:
-    """The status, and what an OperationOutcome or another short answer says of it."""
+    """Return the status, and the text of an OperationOutcome or another short response."""
     hint = " (is the token still valid, and does it grant this?)" if answer.status_code in {401, 403} else ""
     try:
         issue: Any = answer.json()["issue"][0]
@@ -113,7 +113,7 @@ LINE: Final = "patients"
 
 @dataclass(frozen=True)
 class Region:
-    """Where calls go, and its share of them."""
+    """The address of a region, and its share of requests."""
 
     name: str
     url: str
@@ -122,7 +122,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be there: `documents` of each patient. `concurrency` calls at a time."""
+    """The data to load: patients, and `documents` for each. `concurrency` requests at a time."""
 
     patients: int
     documents: int
@@ -132,7 +132,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What is there now, and what it took. The API does not tell what was there before."""
+    """The loaded data and the duration. The API does not report which of it existed before."""
 
     patients: int
     documents: int
@@ -278,7 +278,7 @@ class Seeding:
 
 @dataclass(frozen=True)
 class Upload:
-    """Where the bytes of a document go, and how."""
+    """The request that uploads a document's bytes."""
 
     method: str
     address: str
@@ -286,7 +286,7 @@ class Upload:
 
 
 def upload_in(reference: Resource) -> Upload | None:
-    """The upload that a DocumentReference asks for; None when it asks for none."""
+    """Return the upload that a DocumentReference requests; None without one."""
     extensions = [
         extension
         for content in reference.get("content", ())

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Culture:
-    """Where somebody might come from: a BCP 47 language, names, and places of no country.
+    """A culture of fictitious people: a BCP 47 language, names, and places of no country.
 
-    A family name is a beginning and an end, or two beginnings joined.
+    A family name is a prefix and a suffix, or two prefixes joined.
     """
 
     language: str
@@ -28,7 +28,7 @@ class Culture:
     joined: str = ""
 
     def given(self, gender: str) -> tuple[str, ...]:
-        """Names for somebody of that gender: of either when it is neither."""
+        """Return given names for a gender: of either when it is neither."""
         return {"female": self.women, "male": self.men}.get(gender, self.women + self.men)
 
 

@@ -1,4 +1,4 @@
-"""Documents about nobody: text and PDF of a page, announced as the API wants it."""
+"""Generate fictitious documents: one page of text or PDF, declared as the API requires."""
 
 import base64
 import hashlib

@@ -1,1 +1,1 @@
-"""What an availability allows, and what measured recoveries use of it."""
+"""Error budgets, and the share of them that measured recoveries use."""

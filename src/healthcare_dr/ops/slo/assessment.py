@@ -1,4 +1,4 @@
-"""Whether the numbers carry an availability, what they rest on, and what they do not show. Pure."""
+"""Assess whether the measurements support an availability target. Pure functions."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ DECIDES: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What an availability allows in a period, in seconds of all traffic, and the failovers that affords."""
+    """The error budget of a period, in seconds of all traffic, and the number of failovers within it."""
 
     period_days: int
     seconds: float
@@ -31,7 +31,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """What a recovery time would mean, measured or not."""
+    """The result for one recovery time, measured or not."""
 
     recovery_seconds: float
     failovers_in_30_days: int
@@ -45,7 +45,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one kind of event costs in a year on average."""
+    """The average yearly cost of one kind of event."""
 
     name: str
     per_year: float
@@ -55,7 +55,9 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """What the simulated years show. Percentiles are of availability in percent: that many years did no better."""
+    """The distribution of simulated years. A percentile is an availability in percent that this share of years does not
+    exceed.
+    """
 
     seed: int
     runs: int
@@ -105,10 +107,10 @@ class Assessment:
 def assess(
     measured: RecoveryTimes, assumptions: Assumptions, *, seed: int, runs: int, percent: float = PERCENT
 ) -> Assessment:
-    """What `percent` of availability asks for, and whether it is carried; without a measured recovery it never is.
+    """Assess a target of `percent` availability. Without a measured recovery it is never supported.
 
     Raises:
-        SettingsError: there is no run, or `percent` is no share.
+        SettingsError: there is no run, or `percent` is out of its range.
     """
     recoveries, share = measured.recoveries, assumptions.value("primary_share")
     budgets = tuple(_budget(period, percent, recoveries, share) for period in (MONTH, YEAR))
@@ -162,7 +164,7 @@ def assess(
 
 
 def costs(case: Scenario) -> tuple[Cost, ...]:
-    """What each kind of event costs in a year on average, the dearest first."""
+    """Return the average yearly cost of each kind of event, highest first."""
     found = (
         Cost(
             name=event.name,
@@ -233,7 +235,7 @@ def _reasons(case: Scenario, measured: RecoveryTimes, spread: Spread) -> tuple[s
 
 
 def _tried(measured: RecoveryTimes, assumptions: Assumptions) -> tuple[str, ...]:
-    """What the failovers that were tried say of the next, where it matters."""
+    """Return statements on what the attempted failovers show, where it matters."""
     tried = f"Failovers tried: {len(measured.trials)}, of which {measured.missed} did not happen."
     if measured.bound > assumptions.value("failover_fails"):
         return (f"{tried} As that shows, {measured.bound:.1%} of them may fail. More drills narrow it.",)

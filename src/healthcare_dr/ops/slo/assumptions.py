@@ -1,6 +1,6 @@
-"""What the arithmetic assumes: service promises, past outages and inputs, each with its source.
+"""The assumptions of the availability model: service commitments, past outages and inputs, each with its source.
 
-`assumptions.yaml` beside this holds the defaults; a file or options of the operator's override values by name.
+`assumptions.yaml` beside this module contains the defaults; a file or options override values by name.
 """
 
 import math
@@ -41,7 +41,7 @@ class _Model(BaseModel):
 
 
 class Promise(_Model):
-    """What AWS promises of a service: the share of requests it answers, in percent of a month."""
+    """The service commitment of AWS: the share of requests served, in percent of a month."""
 
     service: str
     percent: Percent
@@ -79,17 +79,17 @@ class History(_Model):
 
     @property
     def per_year(self) -> float:
-        """How many there were a year."""
+        """Return the outages per year."""
         return len(self.outages) / ((self.until - self.since).days / 365)
 
     @property
     def mean_hours(self) -> float:
-        """How long they lasted on average."""
+        """Return the mean duration in hours."""
         return statistics.fmean(outage.hours for outage in self.outages)
 
 
 class Input(_Model):
-    """A number that nobody measures here. `low` and `high` are what it might as well be."""
+    """A number that is not measured here. `low` and `high` are its plausible range."""
 
     value: Number
     low: Number
@@ -119,10 +119,11 @@ class Assumptions(_Model):
         return self.inputs[name].value
 
     def with_values(self, values: Mapping[str, float], *, source: str) -> "Assumptions":
-        """These, with other values of inputs; `source` says whose. Low and high give way where they must.
+        """Return a copy with other values of inputs; `source` names their origin. The plausible range is widened if
+        needed.
 
         Raises:
-            SettingsError: an input is not known, or its value is out of its range.
+            SettingsError: an input is unknown, or its value is out of its range.
         """
         inputs = dict(self.inputs)
         for name, value in values.items():
@@ -138,12 +139,12 @@ class Assumptions(_Model):
         return self.model_copy(update={"inputs": inputs})
 
     def with_stated(self, stated: "Overrides") -> "Assumptions":
-        """These, with what a file of the operator's says instead.
+        """Return a copy with the values of an operator's file.
 
-        Another history has other rates of losses, unless the file states them too; promises bound what they could be.
+        Another history changes the loss rates, unless the file states them too; commitments bound them.
 
         Raises:
-            SettingsError: a service is not one of those that are promised, or as `with_values`.
+            SettingsError: a service has no commitment, or as `with_values`.
         """
         found = self.with_values(stated.inputs, source="--inputs")
         if stated.history is not None:
@@ -178,7 +179,7 @@ class Assumptions(_Model):
 
     @property
     def promised_outages_per_year(self) -> float:
-        """How many outages of the historical length one region may have a year with every promise kept."""
+        """Return how many outages of the historical length a region may have in a year with every commitment kept."""
         return (1 - self.promised_share) * HOURS_A_YEAR / self.history.mean_hours
 
 
@@ -196,15 +197,15 @@ class Overrides(_Model):
 
 
 def defaults() -> Assumptions:
-    """What `assumptions.yaml` says."""
+    """Return the assumptions in `assumptions.yaml`."""
     return Assumptions.model_validate(load_yaml(DEFAULTS.read_text(encoding="utf-8")))
 
 
 def overrides(path: Path) -> Overrides:
-    """Read a file of the operator's.
+    """Read an operator's file.
 
     Raises:
-        SettingsError: it cannot be read, or says something that is not allowed.
+        SettingsError: it cannot be read or is invalid.
     """
     known = ", ".join(Overrides.model_fields)
     try:

@@ -45,13 +45,13 @@ class Event:
 
     @property
     def expected_seconds(self) -> float:
-        """What one of these costs on average, in seconds of all traffic."""
+        """Return the average cost of one event, in seconds of all traffic."""
         return statistics.fmean(self.recovery_seconds) * self.traffic_share
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What the simulated periods cost: seconds of all traffic, ascending."""
+    """The costs of the simulated periods: seconds of all traffic, ascending."""
 
     seconds: tuple[float, ...]
 
@@ -71,7 +71,7 @@ class Outcomes:
 
 
 def budget(availability: float, period: timedelta = MONTH) -> timedelta:
-    """How long all traffic may fail in `period` at an `availability` from 0 to 1.
+    """Return how long all traffic may fail in `period` at an `availability` from 0 to 1.
 
     Raises:
         SettingsError: `availability` is out of its range.
@@ -81,7 +81,7 @@ def budget(availability: float, period: timedelta = MONTH) -> timedelta:
 
 
 def affordable(allowed: timedelta, *, recovery: timedelta, traffic_share: float) -> int:
-    """How many failovers `allowed` affords, when each fails `traffic_share` of the traffic for `recovery`.
+    """Return how many failovers fit into `allowed`, when each fails `traffic_share` of the traffic for `recovery`.
 
     Raises:
         SettingsError: a failover would cost nothing, or the share is out of its range.
@@ -95,7 +95,7 @@ def affordable(allowed: timedelta, *, recovery: timedelta, traffic_share: float)
 
 
 def expected_cost(events: Sequence[Event], period: timedelta = YEAR) -> timedelta:
-    """What the events cost on average in `period`, as time for which all traffic fails."""
+    """Return the average cost of the events in `period`, as time for which all traffic fails."""
     years = period / YEAR
     return timedelta(seconds=sum(event.per_year * years * event.expected_seconds for event in events))
 
@@ -123,7 +123,7 @@ def simulate(events: Sequence[Event], *, seed: int, runs: int = 10_000, period: 
 
 
 def _cost(event: Event, chance: random.Random, years: float) -> float:
-    """What one kind of event costs in one period, in seconds of all traffic."""
+    """Return the cost of one kind of event in one period, in seconds of all traffic."""
     cost = 0.0
     if event.per_year > 0:
         at = chance.expovariate(event.per_year)

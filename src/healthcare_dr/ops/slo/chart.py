@@ -15,7 +15,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Where a panel is, and which values its edges stand for. A `log` upright axis begins above 0."""
+    """The position of a panel, and the values at its edges. A `log` vertical axis starts above 0."""
 
     left: float
     top: float
@@ -28,11 +28,11 @@ class Frame:
     log: bool = False
 
     def x(self, value: float) -> float:
-        """Where a value of the level axis is."""
+        """Return the position of a value of the horizontal axis."""
         return self.left + self.width * (value - self.start) / (self.end - self.start)
 
     def y(self, value: float) -> float:
-        """Where a value of the upright axis is; those beyond it are at its ends."""
+        """Return the position of a value of the vertical axis; values beyond it are at its ends."""
         low, high, at = self.low, self.high, value
         if self.log:
             low, high, at = math.log10(low), math.log10(high), math.log10(max(value, self.low))
@@ -47,7 +47,7 @@ class Frame:
         return f'<polyline points="{self._path(points)}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>'
 
     def area(self, upper: Points, lower: Points, colour: str) -> str:
-        """What lies between two lines."""
+        """Return the area between two lines."""
         return f'<polygon points="{self._path([*upper, *reversed(lower)])}" fill="{colour}" fill-opacity=".75"/>'
 
     def dots(self, points: Points, colour: str) -> str:
@@ -87,7 +87,7 @@ def text(x: float, y: float, words: str, *, anchor: str = "start", weight: str =
 
 
 def dashes(x: float, y: float, words: str) -> str:
-    """What a dashed line stands for."""
+    """Return the legend of a dashed line."""
     line = f'x1="{number(x)}" x2="{number(x + 12)}" y1="{number(y - 4)}" y2="{number(y - 4)}"'
     return f'<line {line} stroke="{INK}" stroke-width="2" stroke-dasharray="5 2"/>{text(x + 16, y, words)}'
 

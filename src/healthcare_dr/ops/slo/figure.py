@@ -38,9 +38,9 @@ def affordances(assumptions: Assumptions, percent: float, period: timedelta) -> 
 
 
 def losses(assumptions: Assumptions, *, may_fail: float = 0.0) -> dict[int, dict[str, float]]:
-    """By recovery time in seconds: what each group of events costs, in seconds of all traffic a year on average.
+    """Return the average yearly cost of each group of events by recovery time in seconds, in seconds of all traffic.
 
-    What it costs is linear in the recovery time, so that three are enough.
+    The cost is linear in the recovery time, so three points are enough.
     """
     found = {}
     for seconds in (FASTEST, 60, SLOWEST):

@@ -45,7 +45,7 @@ class Trial(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryTimes:
-    """What was tried and what it shows. `ignored` says, one a line, what does not count and why."""
+    """Attempted failovers and their recovery times. `ignored` lists, one line each, what does not count and why."""
 
     trials: tuple[Trial, ...]
     ignored: tuple[str, ...] = ()
@@ -57,12 +57,12 @@ class RecoveryTimes:
 
     @property
     def label(self) -> str:
-        """Where the recovery times come from: `embedded`, `aws`, `given`, or several of them."""
+        """Return the source of the recovery times: `embedded`, `aws`, `given`, or several of them."""
         return " and ".join(sorted({trial.label for trial in self.trials if trial.measured is not None}))
 
     @property
     def missed(self) -> int:
-        """How many of the failovers that were tried did not happen."""
+        """Return how many attempted failovers failed."""
         return sum(trial.seconds is None for trial in self.trials)
 
     @property
@@ -72,7 +72,7 @@ class RecoveryTimes:
 
     @property
     def bound(self) -> float:
-        """What `may_fail` adds to an assumption: 0 while nothing was tried."""
+        """Return the upper bound that `may_fail` adds to an assumption: 0 while nothing was attempted."""
         return self.may_fail if self.trials else 0.0
 
 
@@ -91,7 +91,7 @@ def given(seconds: Sequence[float], *, date: str) -> RecoveryTimes:
 
 
 def of_trials(trials: Sequence[Trial]) -> RecoveryTimes:
-    """What these trials show."""
+    """Return the recovery times of trials."""
     ignored = (f"{trial.experiment}: {why}" for trial in trials if (why := sped_up(trial)) is not None)
     return RecoveryTimes(trials=tuple(trials), ignored=tuple(ignored))
 
@@ -109,7 +109,7 @@ Seconds = Annotated[float, Field(strict=True)]
 
 
 class _Part(BaseModel):
-    """What counts here of a part of the journal; there is more in it."""
+    """The fields of a part of the journal that are used; others are ignored."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -159,10 +159,10 @@ class _Journal(_Part):
 
 
 def of_journals(folder: Path) -> RecoveryTimes:
-    """What the journals of `folder` show, one `<drill>/journal.json` each; no folder is no drill.
+    """Return the recovery times in the journals of `folder`, `<drill>/journal.json` each; none without the folder.
 
     Raises:
-        SettingsError: a journal cannot be read: leaving out a drill that failed would make the rest look better.
+        SettingsError: a journal cannot be read: omitting a failed drill would improve the result.
     """
     trials, ignored = [], []
     for path in sorted(folder.glob("*/journal.json")):

@@ -75,12 +75,12 @@ class Scenario:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What costs availability in this case."""
+        """Return the events that cost availability."""
         return events(self.assumptions, self.recoveries, failover_fails=self.failover_fails)
 
     @property
     def lost_seconds(self) -> float:
-        """What a year costs on average, in seconds of all traffic."""
+        """Return the average yearly cost, in seconds of all traffic."""
         return expected_cost(self.events).total_seconds()
 
     def simulate(self, *, seed: int, runs: int, period: timedelta = YEAR) -> Outcomes:
@@ -90,7 +90,7 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What one input does to the result: at its low and its high end, all others as they are."""
+    """The effect of one input on the result: at its low and its high end, with all others unchanged."""
 
     name: str
     value: float
@@ -105,7 +105,7 @@ class Sensitivity:
 
     @property
     def width(self) -> float:
-        """How far the average moves between the ends, in seconds a year."""
+        """Return how far the average moves between both ends, in seconds a year."""
         return abs(self.lost_high - self.lost_low)
 
 
@@ -115,7 +115,7 @@ RTO_ENDS: Final = (10.0, 300.0)
 
 
 def swings(case: Scenario, *, budget: timedelta, seed: int) -> tuple[Sensitivity, ...]:
-    """What each input and the recovery time do to the result, the one that moves it furthest first."""
+    """Return the effects of each input and of the recovery time on the result, largest first."""
 
     def swing(name: str, value: float, ends: tuple[float, float], cases: tuple[Scenario, Scenario]) -> Sensitivity:
         within = [one.simulate(seed=seed, runs=SWING_RUNS).share_within(budget) for one in cases]

@@ -1,4 +1,4 @@
-"""What `hdr slo` tells people."""
+"""Format the report of `hdr slo`."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ def number(value: float) -> str:
 
 
 def afforded(budget: Budget, recoveries: Sequence[float]) -> str:
-    """How many failovers a budget affords, in words where that is no number."""
+    """Return how many failovers a budget affords, in words."""
     if budget.failovers is not None:
         return str(budget.failovers)
     return "any number" if recoveries else "not measured"

@@ -1,1 +1,1 @@
-"""Where the platform is deployed to: AWS, or the embedded AWS."""
+"""The deployment targets: AWS and the embedded AWS."""

@@ -58,7 +58,7 @@ class AwsTarget:
             self._demand_state_bucket(self.settings.state_bucket)
 
     def remember(self) -> None:
-        """Note the account beside a state that is kept locally, where only the suffix tells environments apart."""
+        """Record the account beside a state that is kept locally, where only the suffix distinguishes environments."""
         if self.settings.state_bucket is None:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._owner.write_text(f"{self._account()}\n", encoding="ascii")

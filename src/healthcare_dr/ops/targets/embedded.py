@@ -17,7 +17,7 @@ PROVIDER_VERSION = "5.100.0"
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedTarget:
-    """Talks to the embedded AWS and to nothing else, whatever the user's environment and profiles say."""
+    """Uses the embedded AWS only, whatever the user's environment variables and profiles are."""
 
     emulator: EmbeddedAws
     root: Path
@@ -40,7 +40,7 @@ class EmbeddedTarget:
         """Nothing: there is but one account."""
 
     def child_environment(self) -> dict[str, str]:
-        """What a program needs to run, and the embedded AWS; no variable of the user's own AWS account."""
+        """Return the variables that a program and the embedded AWS need; none of the user's AWS account."""
         return (
             bare(self.user_environment)
             | AUTOMATION
@@ -104,7 +104,7 @@ class EmbeddedTarget:
         )
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:
-        """Where the embedded AWS serves that API."""
+        """Return the address at which the embedded AWS serves the API."""
         return self.emulator.api_url(str(outputs["api_id"])).rstrip("/")
 
     def edge_addresses(self) -> Mapping[str, tuple[str, int]]:

@@ -97,7 +97,7 @@ def _safe(base_url: str) -> str:
 
 
 def _demand_safe(request: "httpx.Request") -> None:
-    """Asked before each request, those that follow a redirect included."""
+    """Reject an unsafe address, before each request and each redirect."""
     if request.url.scheme != "https" and request.url.host not in LOOPBACK:
         raise ToolError(
             f"HDR_TERRAFORM_BASE_URL leads to {request.url}, which is refused: a program is fetched over https:// only"
@@ -151,7 +151,7 @@ MINIMUM = (1, 10)
 
 @dataclass(frozen=True)
 class TerraformBinary:
-    """An executable that was asked for its version."""
+    """An executable and the version that it printed."""
 
     path: Path
     version: str
@@ -187,10 +187,10 @@ def find_terraform(
 
 
 def inspect(path: Path) -> TerraformBinary:
-    """Ask an executable for its version.
+    """Run an executable to read its version.
 
     Raises:
-        ToolError: it does not run, is no Terraform, or is older than 1.10 (the first with S3 lock files).
+        ToolError: it does not run, is not Terraform, or is older than 1.10 (the first with S3 lock files).
     """
     # A version manager's shim needs the user's environment. No CLI configuration: the user's may be missing or slow.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}

@@ -1,4 +1,4 @@
-"""Condenses what Terraform complains about into one line that says how to mend it."""
+"""Condense Terraform's diagnostics into one line that states how to fix the problem."""
 
 import re
 from collections.abc import Sequence

@@ -72,7 +72,7 @@ Event = PlannedChange | ResourceEvent | ChangeSummary | Diagnostic | Text | tupl
 
 
 def parse(line: str) -> Event | None:
-    """The event of one line, or None for one that tells an operator nothing (versions, refreshes, blank lines)."""
+    """Return the event of one line; None for one that operators do not need (versions, refreshes, blank lines)."""
     line = line.strip()
     if not line:
         return None

@@ -1,9 +1,9 @@
-"""Ctrl-C, handed on so that Terraform stops in order and keeps its state.
+"""Forward Ctrl-C so that Terraform stops in order and keeps its state.
 
-Asked to stop, Terraform cancels the calls in flight. A call that has created something by then, and whose answer is
-lost, leaves a resource that no state knows. So the first signal is handed on when no resource has been begun for a
-few seconds: what is in flight then are waits. A second signal is handed on at once, and a third one no longer asks.
-Where no Terraform runs, the first signal ends the command.
+When interrupted, Terraform cancels the calls in flight. A call that has created a resource by then, and whose response
+is lost, leaves a resource in no state. So the first signal is forwarded when no resource has been started for a few
+seconds: the calls in flight then only poll. A second signal is forwarded at once, and a third one kills. Where no
+Terraform runs, the first signal ends the command.
 """
 
 import os
@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Watch:
-    """One running child, and when it is a good moment to ask it to stop. The reader of its output calls `tick`."""
+    """One running child, and when it can be interrupted safely. The reader of its output calls `tick`."""
 
     def __init__(self, child: subprocess.Popen[bytes], received: list[int]) -> None:
         self._child = child
@@ -46,7 +46,7 @@ class Watch:
         self._last_begun = time.monotonic()
 
     def tick(self) -> None:
-        """Ask the child to stop, once, if the operator wants it and the moment is good."""
+        """Interrupt the child once, if the operator requested it and it is safe."""
         if not self._received or self._asked:
             return
         now = time.monotonic()
@@ -56,7 +56,7 @@ class Watch:
             self.ask()
 
     def ask(self) -> None:
-        """Ask the child to stop, whatever the moment."""
+        """Interrupt the child, whether it is safe or not."""
         self._asked = True
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGINT)
@@ -68,7 +68,7 @@ class Watch:
 
 
 class Interrupts:
-    """Knows the running children, and hands signals on to them while `installed`."""
+    """The running children. Forwards signals to them while `installed`."""
 
     def __init__(self, *, progress: Progress) -> None:
         self._progress = progress
@@ -80,7 +80,7 @@ class Interrupts:
 
     @contextmanager
     def held(self, why: str) -> Iterator[None]:
-        """Let no signal end what goes on inside the block: whoever sends one is told `why`."""
+        """Ignore signals inside the block, and print `why` for each."""
         self._held = why
         try:
             yield
@@ -103,7 +103,7 @@ class Interrupts:
             raise Interrupted(self._received[0])
 
     def exit_code(self) -> int:
-        """What a shell expects of a command that ended in order after a signal, such as 130; 0 without one."""
+        """Return the exit code of a command that ended in order after a signal, such as 130; 0 without a signal."""
         return 128 + self._received[0] if self._received else 0
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Where Terraform takes the provider from: a local mirror where there is one, else the registry.
+"""Choose the source of the provider: a local mirror if there is one, else the registry.
 
 Layouts of a mirror as Terraform documents them for `filesystem_mirror`: unpacked
 `<dir>/<registry>/hashicorp/aws/<version>/<os>_<arch>/`, or packed
@@ -64,12 +64,12 @@ def prepare_source(
     environment: Mapping[str, str],
     tools: Path,
 ) -> ProviderSource:
-    """Write our own CLI configuration below `tools`; the user's own is left alone.
+    """Write a CLI configuration of the project below `tools`; the user's own configuration is not used.
 
-    `fitting` says for people which versions `accepts` takes.
+    `fitting` describes the versions that `accepts` takes, for error messages.
 
     Raises:
-        ToolError: the configured mirror does not hold the provider.
+        ToolError: the configured mirror does not contain the provider.
     """
     tools.mkdir(parents=True, exist_ok=True)
     for folder in search_path(configured=configured, environment=environment):
@@ -93,9 +93,9 @@ def prepare_source(
 
 
 def _alias(mirror: Path, registry: str, wanted: str, tools: Path) -> Path:
-    """A mirror of links that shows the same files under the registry OpenTofu asks for.
+    """Return a mirror of links with the same files under OpenTofu's registry name.
 
-    OpenTofu's registry hands out HashiCorp's own builds of the provider, so the bytes are the same.
+    OpenTofu's registry serves HashiCorp's own builds of the provider, so the bytes are the same.
     """
     link = tools / "mirror" / wanted / PROVIDER
     link.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Runs Terraform in a workspace and tells what it does.
+"""Run Terraform in a workspace and report its progress.
 
-Terraform leads a process group of its own, so that a Ctrl-C at the terminal reaches it only through `Interrupts`. It
-writes to a log file which is read along, never to a pipe: should `hdr` itself be killed, Terraform finishes and saves
+Terraform leads its own process group, so that a Ctrl-C at the terminal reaches it only through `Interrupts`. It writes
+to a log file that is read at the same time, never to a pipe: if `hdr` itself is killed, Terraform completes and saves
 its state.
 """
 
@@ -103,10 +103,10 @@ class Terraform:
             raise self._failed(workspace, run, diagnostics)
 
     def plan(self, workspace: Workspace, *, destroy: bool = False) -> Plan:
-        """Ask AWS what is there and save what is to be done.
+        """Refresh the state from AWS and save a plan.
 
         Raises:
-            DeploymentError: with what Terraform complains about.
+            DeploymentError: with Terraform's diagnostics.
         """
         arguments = ["-json", "-input=false", "-detailed-exitcode", f"-out={PLAN_FILE}", self._lock_timeout()]
         run = self._run(workspace, "plan", arguments + (["-destroy"] if destroy else []), ignore)
@@ -224,7 +224,7 @@ class _Silence:
         self._since = time.monotonic()
 
     def tick(self) -> None:
-        """Ask Terraform to stop when it has been silent for too long, so that it saves its state; then kill it."""
+        """Interrupt Terraform when it has printed nothing for too long, so that it saves its state; then kill it."""
         self._watch.tick()
         silent = time.monotonic() - self._since
         if silent > SILENCE_SECONDS and not self.ended:

@@ -1,4 +1,4 @@
-"""Reads what a stack's state says, without Terraform: fast, and it works where nothing was initialized."""
+"""Read a stack's state file without Terraform: fast, and without an initialized workspace."""
 
 import json
 import time
@@ -14,14 +14,14 @@ PATIENCE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class StackState:
-    """What a state knows; `resources` counts managed ones, not what is only looked up."""
+    """The content of a state; `resources` counts managed resources only, not data sources."""
 
     resources: int = 0
     outputs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def deployed(self) -> bool:
-        """Whether anything of the stack exists."""
+        """Return whether any resource of the stack exists."""
         return self.resources > 0
 
 
@@ -57,10 +57,11 @@ def read_state(stack: str, raw: bytes | None) -> StackState:
 
 
 def read_settled(stack: str, read: Callable[[], bytes | None]) -> StackState:
-    """The state that `read` gives, asked again for a second: Terraform empties a local state before it writes it.
+    """Return the state that `read` returns, with retries for a second: Terraform truncates a local state before it
+    writes it.
 
     Raises:
-        DeploymentError: it stays damaged, or is of another format.
+        DeploymentError: it stays damaged, or has another format.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

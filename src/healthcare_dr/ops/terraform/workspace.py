@@ -1,14 +1,14 @@
 """The folder in which Terraform works on one stack.
 
     <root>/state/<stack>.tfstate     its state, where that is kept locally
-    <root>/logs/                     everything Terraform said
-    <root>/<stack>/cdk.tf.json       the synthesized bytes, copied as they are, with their assets
+    <root>/logs/                     Terraform's output
+    <root>/<stack>/cdk.tf.json       the synthesized bytes, copied unchanged, with their assets
     <root>/<stack>/hdr_override.tf.json   the backend and, for a pinned target, the provider's version
     <root>/<stack>/.terraform*       Terraform's own; kept between runs
 
-`<root>` is `<home>/<target>/<environment suffix>`. Terraform merges files whose names end in `override.tf.json`
-over the others: its documentation says that a `backend` there replaces the original one, and that `required_providers`
-are replaced element by element.
+`<root>` is `<home>/<target>/<environment suffix>`. Terraform merges files whose names end in `override.tf.json` over
+the others: its documentation states that a `backend` there replaces the original one, and that `required_providers` are
+replaced element by element.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ class Workspace:
 
     @property
     def folder(self) -> Path:
-        """Where Terraform runs."""
+        """Return the working directory of Terraform."""
         return self.root / self.stack
 
     @property
     def logs(self) -> Path:
-        """What Terraform said, a file per run."""
+        """Return the folder with Terraform's output, one file per run."""
         return self.root / "logs"
 
     @property
@@ -51,7 +51,7 @@ class Workspace:
         return self.folder / ".terraform.lock.hcl"
 
     def local_state(self) -> Path:
-        """Where the state is, if it is kept locally."""
+        """Return the path of the state, if it is kept locally."""
         return state_file(self.root, self.stack)
 
     def prepare(self, synthesized: Path, override: Mapping[str, Any]) -> None:
@@ -89,7 +89,7 @@ class Workspace:
         return digest.hexdigest()
 
     def initialized(self, *inputs: str) -> bool:
-        """Whether `init` has been done for just this, and the provider is still there."""
+        """Return whether `init` was run for the same content, and the provider is still there."""
         marker = self.folder / INITIALIZED
         installed = self.folder / ".terraform"
         return (
@@ -105,5 +105,5 @@ class Workspace:
 
 
 def state_file(root: Path, stack: str) -> Path:
-    """Where a stack's state is below `<home>/<target>/<suffix>`, if it is kept locally."""
+    """Return the path of a stack's state below `<home>/<target>/<suffix>`, if it is kept locally."""
     return root / "state" / f"{stack}.tfstate"

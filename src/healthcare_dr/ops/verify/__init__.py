@@ -1,5 +1,5 @@
-"""Whether recovery would work now: questions to the live target, every one of them read-only.
+"""Check whether recovery would work now, by read-only requests to the live target.
 
-What is right comes from the settings, from the names and from what was deployed (Terraform's state), and one region
-is compared with the other. A question without an answer is a finding too: what is unknown is never ready.
+The expected values come from the settings, the names and the deployment (Terraform's state), and each region is
+compared with the other. A check without an answer is a finding too: unknown is not ready.
 """

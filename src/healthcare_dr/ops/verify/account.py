@@ -1,4 +1,4 @@
-"""What is left: tags, the state, and the domain where it is delegated."""
+"""Checks of tags, of the state bucket, and of the domain's delegation."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -105,7 +105,7 @@ def certificate(live: LiveTarget, region: str) -> Iterator[str]:
 
 
 def delegated(domain: str, wanted: Sequence[str], ask: Servers) -> Iterator[str]:
-    """What is wrong with a domain's delegation. Raises UnansweredError."""
+    """Yield the problems with a domain's delegation. Raises UnansweredError."""
     try:
         found = ask(domain)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether somebody hears of it: alarms, topics, dashboards."""
+"""Checks of alarms, topics and dashboards."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The document buckets: versioned, closed, encrypted, replicated in both directions, heard."""
+"""Checks of the document buckets: versioning, access, encryption, replication and notifications."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

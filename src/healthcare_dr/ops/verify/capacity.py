@@ -1,4 +1,4 @@
-"""Whether one region can carry the load of both: its API, its quotas, its concurrency."""
+"""Checks that one region can carry the load of both: throttling, quotas and concurrency."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is asked, and what is found."""
+"""Checks, the registry in which they register, and their findings."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ service because an operator wants it so. `note`: worth knowing, and no obstacle.
 
 @dataclass(frozen=True)
 class Problem:
-    """What an examination yields where it is not a plain failure."""
+    """A problem that a check yields with more than its text."""
 
     text: str
     severity: Severity = "failure"
@@ -27,11 +27,13 @@ called once, with the primary region."""
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One question.
+    """One check.
 
-    `asks` says what has to hold. `numbers` are requirements (`R1.4`) and traps (`trap 4`). `serves`: it is about a
-    region's data and service, so `hdr restore` asks it before it gives the region its traffic back. `between`: it is
-    about what one region holds and the other may lack, so it is asked of both whichever is meant.
+    Attributes:
+        asks: the condition that has to hold.
+        numbers: requirements (`R1.4`) and traps (`trap 4`).
+        serves: whether it concerns a region's data and service, so that `hdr restore` makes it too.
+        between: whether it concerns what one region may lack of the other, so that it is always made for both.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that speaks against recovery, or, as a note, that an operator should know."""
+    """A problem with recovery or, as a note, information for operators."""
 
     check: str
     severity: Severity
@@ -67,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What one round of questions has found; `asked` are the names of the checks, `seconds` how long it took."""
+    """The result of a run. `asked` are the names of the checks, `seconds` is the duration."""
 
     target: str
     suffix: str
@@ -77,7 +79,7 @@ class Verification:
 
     @property
     def ready(self) -> bool:
-        """Whether recovery would work: nothing is found but notes."""
+        """Return whether recovery would work: there are no findings but notes."""
         return all(finding.severity == "note" for finding in self.findings)
 
     def document(self) -> dict[str, Any]:

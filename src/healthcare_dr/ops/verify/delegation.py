@@ -1,4 +1,4 @@
-"""To which name servers a domain's parent zone delegates it, asked of the parent's own servers."""
+"""Read the delegation of a domain from the name servers of its parent zone."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,9 +21,9 @@ def first_told(
     timeout: float = TIMEOUT_SECONDS,
     limit_seconds: float = LIMIT_SECONDS,
 ) -> Sequence[str]:
-    """The same, by the first of these addresses and ports that answers within `timeout` seconds.
+    """Return the delegation from the first address and port that responds within `timeout` seconds.
 
-    Raises OSError: of none, or within the limit; it says how the last one failed.
+    Raises OSError: none responds within the limit, with the last error.
     """
     import dns.exception
     import dns.message

@@ -171,7 +171,7 @@ def _configuration(live: LiveTarget, region: str, name: str, **qualified: str) -
 
 
 def _served(live: LiveTarget, region: str, name: str) -> Mapping[str, Any] | None:
-    """What calls of a function meet, as far as it must be the same in both regions."""
+    """Return the configuration of a function that must be equal in both regions."""
     aliases = [alias["name"] for alias in live.deployed.of("aws_lambda_alias", region) if _is_of(alias, name)]
     found = _configuration(live, region, name, **({"Qualifier": aliases[0]} if aliases else {}))
     if found is None:

@@ -32,7 +32,7 @@ Ask = Callable[[str], int | None]
 
 
 class UnansweredError(HealthcareDrError):
-    """A question that the target did not answer; `unreachable`: nobody was there to answer it."""
+    """A request failed; `unreachable`: there was no response at all."""
 
     def __init__(self, text: str, *, service: str, unreachable: bool = False) -> None:
         super().__init__(text)
@@ -41,12 +41,12 @@ class UnansweredError(HealthcareDrError):
 
 
 class ChangeRefusedError(Exception):
-    """A check wanted to change something: a defect of ours."""
+    """A check tried to change the target: a defect."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveTarget:
-    """Everything a check may ask. `emulator` is None on AWS. Safe for threads."""
+    """The requests that checks may make. `emulator` is None on AWS. Thread-safe."""
 
     settings: Settings
     target: Target
@@ -90,10 +90,10 @@ class LiveTarget:
             return self._clients[service, region]
 
     def reach(self, region: str) -> str | None:
-        """The account whose credentials these are, as a region tells it; None when it refuses to.
+        """Return the account of the credentials, as a region reports it; None when it denies the request.
 
         Raises:
-            UnansweredError: nobody answers; then no further question goes to this region.
+            UnansweredError: no response; no further request is sent to this region.
         """
         try:
             return str(self.ask("sts", region, "get_caller_identity")["Account"])
@@ -109,7 +109,7 @@ class LiveTarget:
         return self._awaited.get(thread)
 
     def ask(self, service: str, region: str, operation: str, **request: Any) -> Answer:
-        """The answer to one request, by boto3's name of the operation, all pages of it; asked once.
+        """Return the response of an operation, named as in boto3, with all its pages; cached.
 
         Raises:
             UnansweredError: in one line.
@@ -186,7 +186,7 @@ def _refuse_changes(model: Any, **_: Any) -> None:
 
 
 def _is_down(error: Exception) -> bool:
-    """Whether nobody answered, or a server that could not; after the client's own retries."""
+    """Return whether there was no response, or a server error, after the client's own retries."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
@@ -214,7 +214,7 @@ def live_of(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> LiveTarget:
-    """What the checks ask; `emulator` is None on AWS.
+    """Return the live target of the settings; `emulator` is None on AWS.
 
     Raises:
         DeploymentError: not all stacks are deployed, their states cannot be read, or the embedded AWS does not run.

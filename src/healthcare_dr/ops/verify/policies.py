@@ -1,4 +1,4 @@
-"""Policy documents, compared by what they say rather than by their bytes."""
+"""Compare policy documents by meaning rather than by bytes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ def statements(document: Document) -> list[Statement]:
 
 
 def differences(wanted: Document, found: Document) -> Iterator[str]:
-    """In what `found` differs from `wanted`, statement by statement, by their Sids."""
+    """Yield the differences between `found` and `wanted`, statement by statement, by Sid."""
     before, now = _by_sid(wanted), _by_sid(found)
     for sid, said in before.items():
         if sid not in now:
@@ -30,7 +30,7 @@ def differences(wanted: Document, found: Document) -> Iterator[str]:
 
 
 def allows(document: Document, service: str, actions: Sequence[str]) -> bool:
-    """Whether statements without more than a condition on the account let a service do all of these."""
+    """Return whether statements allow a service all of these actions, with no condition except on the account."""
     return all(
         any(
             statement.get("Effect") == "Allow"
@@ -43,7 +43,7 @@ def allows(document: Document, service: str, actions: Sequence[str]) -> bool:
 
 
 def demands_tls(document: Document, resource: str) -> bool:
-    """Whether everybody is refused every use of a bucket and its objects without TLS."""
+    """Return whether a bucket policy denies every use of the bucket and its objects without TLS."""
     return any(
         statement.get("Effect") == "Deny"
         and _principal(statement) == {"AWS": "*"}

@@ -1,4 +1,4 @@
-"""What one region holds and the other does not have yet: documents, table writes, heartbeats, conflicts."""
+"""Checks of replication: documents, table writes, heartbeats and conflicts that one region lacks."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -132,7 +132,7 @@ def conflicts(live: LiveTarget, region: str) -> Iterator[Problem]:
 
 
 def _reasons(reasons: list[str], service: str) -> Iterator[str]:
-    """What draining would say; that something cannot be asked is no reason but unknown."""
+    """Yield the reasons against draining. A source that does not respond makes the result unknown."""
     for reason in reasons:
         if "cannot be" in reason:
             raise UnansweredError(reason, service=service)
@@ -140,9 +140,10 @@ def _reasons(reasons: list[str], service: str) -> Iterator[str]:
 
 
 def _shelf(live: LiveTarget, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
-    """The markers of the documents that a region has to confirm, oldest first, by pages; and whether one is the last.
+    """Yield the markers of documents that a region has to confirm, oldest first, by pages, and whether a page is the
+    last.
 
-    Those that nobody ever uploads stay for a day, and come first.
+    Documents that are never uploaded stay listed for a day, and come first.
     """
     request: dict[str, Any] = {
         "TableName": live.names.records_table,
@@ -163,7 +164,7 @@ def _shelf(live: LiveTarget, region: str, *, announced_before: datetime) -> Iter
 
 
 def _is_late(live: LiveTarget, region: str, item: Any, limit: int) -> bool:
-    """Whether a document's bytes have been here for more than `limit` seconds."""
+    """Return whether a document's bytes have been in the region for more than `limit` seconds."""
     tenant, _, identifier = item["pk"]["S"].split("#")
     bucket, name = live.documents_bucket(region), f"documents/{tenant}/{identifier}"
     head = live.ask_for("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)

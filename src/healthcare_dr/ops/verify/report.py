@@ -1,4 +1,4 @@
-"""What an operator reads of a verification."""
+"""Print the findings of a verification."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ STYLES: Final = {"failure": "red", "unknown": "magenta", "draining": "yellow", "
 
 
 def print_verification(console: Console, done: Verification) -> None:
-    """A row for each finding, worst first; the last line says whether recovery would work."""
+    """Print a row for each finding, worst first, and whether recovery would work."""
     if done.findings:
         table = Table(title="Findings", title_justify="left", show_lines=True)
         table.add_column("check")

@@ -45,7 +45,7 @@ class CheckRun:
     region: str
 
     def answer(self, live: LiveTarget) -> Iterator[Finding]:
-        """What is found, up to where nobody answers any more."""
+        """Yield the findings, until a request fails."""
         try:
             for problem in self.check.examine(live, self.region):
                 yield self.finding(problem if isinstance(problem, Problem) else Problem(problem))
@@ -55,7 +55,7 @@ class CheckRun:
             yield self.unknown(f"the answer makes no sense: {type(error).__name__}: {error}", None)
 
     def unknown(self, told: str, service: str | None) -> Finding:
-        """That it cannot be said, and which service did not answer."""
+        """Return the finding that the result is unknown, with the service that did not respond."""
         return replace(self.finding(Problem(told, "unknown")), service=service)
 
     def finding(self, problem: Problem) -> Finding:
@@ -79,9 +79,9 @@ def verify(
     limit_seconds: float = LIMIT_SECONDS,
     told: Told | None = None,
 ) -> Verification:
-    """Ask everything, for both regions or those named. What has no answer within the limit is unknown.
+    """Make all checks for both regions or for those given. A check without a result within the limit is unknown.
 
-    What is between the regions, and whether they answer at all, is asked of both whatever is named.
+    Checks between the regions, and whether regions respond, are always made for both.
     """
     began = time.monotonic()
     deadline, both = began + limit_seconds, live.settings.regions

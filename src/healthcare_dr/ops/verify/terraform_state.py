@@ -1,4 +1,4 @@
-"""What was deployed, as Terraform's state remembers it: resources with their attributes, by region."""
+"""The deployed resources with their attributes by region, from Terraform's state."""
 
 import json
 from collections.abc import Iterator, Mapping

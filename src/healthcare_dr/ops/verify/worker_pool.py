@@ -1,4 +1,4 @@
-"""Asks the same of many, some at a time."""
+"""Run a function for many arguments, some at a time."""
 
 import math
 import queue
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def begun(ask: Callable[[T], R], things: Sequence[T], *, at_once: int, until: float = math.inf) -> list[Future[R]]:
-    """The answers to come, in the order of the things; none is asked for after `until`, in monotonic seconds."""
+    """Return futures in the order of the arguments. None starts after `until`, in seconds of the monotonic clock."""
     futures = [Future[R]() for _ in things]
     waiting: queue.SimpleQueue[tuple[T, Future[R]]] = queue.SimpleQueue()
     for pair in zip(things, futures, strict=True):

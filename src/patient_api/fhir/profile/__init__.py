@@ -21,13 +21,13 @@ def validate(resource: dict[str, JsonValue]) -> None:
 
 
 def problems(resource: dict[str, JsonValue]) -> Iterator[Unprocessable]:
-    """What is wrong with a resource: the first problem of each of its elements, named by its FHIRPath.
+    """Yield the first problem of each element of a resource, named by its FHIRPath.
 
-    Nothing that the caller sent is repeated, but for the URL of a modifier extension, which the caller has to know.
+    Problems repeat nothing that the client sent, except for the URL of a modifier extension.
 
-    `expression` keeps to the subset OperationOutcome takes: names and indices, an element [x] without its type
-    (https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression).
-    An element the profile does not know is reported as a problem of its parent.
+    `expression` stays within the subset that OperationOutcome allows: names and indices, an element [x] without its
+    type (https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression). An element that
+    the profile does not define is reported as a problem of its parent.
     """
     kind = resource.get("resourceType")
     if not isinstance(kind, str) or kind not in _TABLES:

@@ -1,4 +1,4 @@
-"""What a DocumentReference announces of its document, before the bytes come.
+"""Read what a DocumentReference declares about its document before the upload.
 
 R4's Attachment.hash is a SHA-1 and its size ends at 2 GiB, so the SHA-256 and a greater size come as extensions.
 """
@@ -22,7 +22,7 @@ class DeclaredContent:
 
 
 def announced(resource: dict[str, Any]) -> DeclaredContent:
-    """What `resource`, a DocumentReference that has been validated, announces of its one attachment."""
+    """Return the declaration of the one attachment of `resource`, a validated DocumentReference."""
     attachment = resource["content"][0]["attachment"]
     size = attachment["size"] if "size" in attachment else extensions(attachment, SIZE)[0]["valueDecimal"]
     return DeclaredContent(

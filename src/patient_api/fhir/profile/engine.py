@@ -25,7 +25,7 @@ _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]*")
 
 
 class ProfileError(Exception):
-    """What is wrong with an element; the way to it is put together while the exception passes."""
+    """A problem with an element. The path to it is completed while the exception propagates."""
 
     def __init__(self, problem: str, *way: str) -> None:
         super().__init__(problem)
@@ -47,10 +47,10 @@ class Profile:
             raise error
 
     def problems(self, resource: dict[str, Any]) -> Iterator[ProfileError]:
-        """What is wrong with a resource: the first problem of each of its elements, in their order.
+        """Yield the first problem of each element of a resource, in their order.
 
-        What elements must be to each other is looked at when each is right by itself. The way of a problem is that from
-        the element to the resource.
+        Rules between elements are checked when each element is valid by itself. The path of a problem leads from the
+        element to the resource.
         """
         rule = self.types[self._root]
         sound = True
@@ -155,7 +155,7 @@ class Profile:
                 raise ProfileError("is required", f".{name}")
 
     def _together(self, value: dict[str, Any], rule: dict[str, Any]) -> None:
-        """What an object's members must be to each other."""
+        """Check the rules between the members of an object."""
         for name in rule["required"]:
             if name not in value:
                 raise ProfileError("is required", f".{name}")
@@ -196,9 +196,9 @@ class Profile:
                 raise
 
     def _passed_on(self, value: Any, step: str) -> bool:
-        """Whether neither `value` nor anything in it is empty, for data types the profile only passes on.
+        """Return whether a value of a data type that the profile only stores contains no empty part.
 
-        Raises ProfileError for a modifier extension, which nothing is passed on with.
+        Raises ProfileError for a modifier extension, which is not allowed there.
         """
         try:
             return self._has_content(value)

@@ -58,10 +58,10 @@ def _refuse(*_: object) -> None:
 
 
 def is_narrative(text: str) -> bool:
-    """Whether `text` is one `div` that says something, of the elements and attributes FHIR allows.
+    """Return whether `text` is one nonempty `div` with the elements and attributes that FHIR allows.
 
-    Declarations and processing instructions are refused, comments and CDATA as well: a reader of HTML ends them
-    earlier than one of XML, and what follows could be a script.
+    Declarations, processing instructions, comments and CDATA are rejected: an HTML parser ends them earlier than an XML
+    parser, and what follows could be a script.
     """
     narrative = _Narrative()
     parser = ParserCreate(namespace_separator=" ")

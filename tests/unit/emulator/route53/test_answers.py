@@ -28,7 +28,7 @@ def answers(*records: Record, scale: float = 1.0) -> Answers:
         healthy=dict,
         edge_addresses=EDGE_ADDRESSES,
         time_scale=lambda: scale,
-        random=Random(4),  # noqa: S311 - a fixed sequence
+        random=Random(4),  # noqa: S311 - a patched sequence
     )
 
 

@@ -53,7 +53,7 @@ ANSWERS = Answers(
     healthy=dict,
     edge_addresses=EDGE_ADDRESSES,
     time_scale=lambda: 1.0,
-    random=Random(4),  # noqa: S311 - a fixed sequence
+    random=Random(4),  # noqa: S311 - a patched sequence
 )
 
 

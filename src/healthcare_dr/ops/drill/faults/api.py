@@ -30,7 +30,7 @@ class ApiFaults:
         self._client, self._names, self._regions = client, names, tuple(regions)
 
     def before(self, fault: str, region: str) -> dict[str, float | bool | str | None]:
-        """What undoing the fault will need to know; raises `DeploymentError` when the drain flag cannot be read."""
+        """Return the state that undoing restores. Raises `DeploymentError` when the drain flag cannot be read."""
         if fault == THROTTLED:
             answer: Mapping[str, Any] = self._functions(region).get_function_concurrency(FunctionName=self._function)
             return {"concurrency": answer.get("ReservedConcurrentExecutions")}

@@ -46,10 +46,10 @@ class AwsFaults(FaultJournal):
         self._fis = FisExperiments(client=client, names=names, clock=clock, sleep=sleep, say=say)
 
     def demand_templates(self, experiment: Experiment) -> None:
-        """Make sure before anything is broken that every template is there that the experiment needs.
+        """Check before any fault that every template that the experiment needs exists.
 
         Raises:
-            DeploymentError: one is missing, or FIS cannot be asked.
+            DeploymentError: one is missing, or FIS does not respond.
         """
         for step in experiment.method:
             if step.fault in PLAYED_BY_FIS:

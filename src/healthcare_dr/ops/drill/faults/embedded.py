@@ -19,12 +19,12 @@ DOORS: Final[Mapping[str, EdgeMode]] = {mode: mode for mode in ("refused", "blac
 
 
 class EmbeddedFaults(FaultJournal):
-    """Breaks and heals. Not for several threads at once.
+    """Injects and undoes faults on the embedded AWS. Not thread-safe.
 
-    `client` gives a boto3 client of a service in a region; it has to send `aws.bypass_header()`, because control planes
-    may be refused when a fault has to be undone. `regions` says which region is primary and which is secondary.
-    `hosts` are the environment's own host names by region, given where the front doors serve other environments too:
-    a door then fails to their clients alone.
+    `client` returns a boto3 client of a service in a region. It must send `aws.bypass_header()`, because control planes
+    may be denied when a fault has to be undone. `regions` names the primary and the secondary region. `hosts` are the
+    environment's own host names by region, given where the listeners serve other environments too: a listener then
+    fails for these hosts only.
     """
 
     def __init__(

@@ -71,7 +71,8 @@ class FisExperiments:
                 raise DeploymentError(f"the FIS experiment {name} ({experiment}) ended: {_told(state)}")
 
     def stop(self, region: str, kinds: Sequence[str], order: str) -> None:
-        """End what `order` has begun of these kinds; return when it has. What had ended before by itself is told.
+        """Stop the experiments of these kinds that `order` started, and wait for their end. Reports those that ended
+        before.
 
         Raises:
             DeploymentError: one does not end within 300 s.

@@ -20,7 +20,7 @@ CLIENTS_PER_REGION: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How the rate of a drill was found."""
+    """How the request rate of a drill was determined."""
 
     rate: float
     """Requests per second, of all clients together."""

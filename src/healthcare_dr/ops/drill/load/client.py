@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of a call: of its last attempt, and how many there were."""
+    """The outcome of a call: that of its last attempt, and the number of attempts."""
 
     status: int | None
     error: str | None
@@ -66,7 +66,7 @@ class Client:
 
     @property
     def places(self) -> asyncio.Semaphore:
-        """What a request has to hold while it is in flight."""
+        """Return the semaphore that a request holds while it is in flight."""
         return self._places
 
     async def send(self, call: Call) -> Result:

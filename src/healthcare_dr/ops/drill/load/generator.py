@@ -116,10 +116,10 @@ class LoadGenerator:
         self.check()
 
     def keep_records(self) -> None:
-        """From now on read and update only patients that both regions have by now, by the age of their writes.
+        """From now on, read and update only patients old enough to be in both regions.
 
-        What the lost region acknowledged last may never have been replicated. The survivor denies it, which counts for
-        the recovery point; a read of it would count as an outage as well.
+        The lost region's last writes may never have been replicated. Their absence counts for the recovery point; a
+        read of them would count as an outage as well.
         """
         self._known_until = self._clock()
 
@@ -128,17 +128,17 @@ class LoadGenerator:
         return tuple(self._samples)
 
     def waiting_since(self) -> float | None:
-        """When the oldest request that has not ended was due; None when none is under way."""
+        """Return when the oldest request in flight was due; None when there is none."""
         return min(list(self._dues.values()), default=None)
 
     def calibration(self) -> Calibration | None:
-        """How the rate was found; None until it is."""
+        """Return how the rate was determined; None before."""
         return self._calibration
 
     def lateness(self) -> Lateness:
-        """How late requests were begun, and the event loop woke up, at worst since this was called before.
+        """Return the worst lateness of requests and of the event loop since the previous call.
 
-        What a request waits for at a region is no lateness: its time until it is begun counts, and no longer.
+        The time that a request waits for a region is not lateness: only the delay until it starts counts.
         """
         with self._lock:
             late = Lateness(send=self._send_late, loop=self._loop_late)

@@ -29,8 +29,7 @@ BUSY: Final = (429, 502, 503, 504)
 
 
 def own_address(document: Resource, bucket: str) -> str | None:
-    """Where `bucket` gives the document's bytes; None when it has none: the API then names another region's bucket, or
-    nothing.
+    """Return the URL of the document's bytes in `bucket`; None when the API names another region's bucket or none.
 
     S3 is addressed by host (`BUCKET.s3.…`) or, on the embedded AWS, by path (`/BUCKET/…`).
     """

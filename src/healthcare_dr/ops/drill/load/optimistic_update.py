@@ -20,9 +20,9 @@ OVERTAKEN: Final = (404, 405, 409, 412)
 
 @dataclass(frozen=True, kw_only=True)
 class Updated:
-    """What became of an update; its version is None unless it was acknowledged.
+    """The outcome of an update. Its version is None unless it was acknowledged.
 
-    The result's attempts are 1 when nothing had to be repeated: the read that an update begins with is part of it.
+    The result's attempts are 1 when nothing was repeated: the read that precedes an update belongs to it.
     """
 
     result: Result

@@ -1,4 +1,4 @@
-"""Names to addresses as clients find them: one server asked, answers kept for their TTL, or for ever."""
+"""Resolve names as clients do: by one server, with answers cached for their TTL or forever."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ LONGEST_CHAIN: Final = 8
 
 
 class ResolutionError(DeploymentError):
-    """A name has no address at the moment, or nobody answered."""
+    """A name has no address at present, or the server did not respond."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Where a name leads: the last name of its CNAMEs without the dot, an address, and for how many seconds."""
+    """The result of a resolution: the last name of the CNAME chain, an address, and the TTL in seconds."""
 
     target: str
     address: str
@@ -28,15 +28,15 @@ class Answer:
 
 
 class Resolver(Protocol):
-    """What finds names."""
+    """Resolves names."""
 
     async def resolve(self, name: str) -> Answer:
-        """Where the name leads now; raises `ResolutionError`."""
+        """Return the current answer; raises `ResolutionError`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DnsResolver:
-    """Asks `server` (address, port) without a cache; every address is reached at `port`."""
+    """Queries `server` (address, port) without a cache; every address is reached at `port`."""
 
     server: tuple[str, int]
     port: int

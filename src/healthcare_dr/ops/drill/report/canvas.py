@@ -46,11 +46,11 @@ class Canvas:
         self._shapes: list[str] = []
 
     def x(self, at: float) -> float:
-        """Where a moment is; those beyond the axis are at its ends."""
+        """Return the position of a time; times beyond the axis are at its ends."""
         return LEFT + (WIDTH - LEFT - RIGHT) * min(max(at / self._axis.end, 0.0), 1.0)
 
     def y(self, share: float) -> float:
-        """Where a share of the height is: 0 at the bottom, 1 at the top."""
+        """Return the position of a share of the height: 0 at the bottom, 1 at the top."""
         return self.top + self.height * (1 - min(max(share, 0.0), 1.0))
 
     def box(self, start: float, end: float, low: float, high: float, style: str) -> None:

@@ -23,7 +23,7 @@ LATENESS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def marks(journal: Journal) -> list[Mark]:
-    """What is marked in every chart, in the order of time."""
+    """Return the events that every chart marks, in order of time."""
     found, way = [], journal.milestones
     if way is not None:
         found.append(Mark(at=way.fault, name="fault", kind="fault"))

@@ -25,7 +25,7 @@ def measured(journal: Journal) -> str:
 
 
 def load(journal: Journal) -> str:
-    """How many requests were sent, and why so many."""
+    """Return the number of requests, and how the rate was determined."""
     rate, reason = journal.settings.get("rate"), journal.settings.get("rate_reason")
     if not isinstance(rate, int | float) or reason is None:
         return ""
@@ -33,7 +33,7 @@ def load(journal: Journal) -> str:
 
 
 def time_scale(journal: Journal) -> float:
-    """How many times faster health checks and TTLs ran; 1 when the settings do not say."""
+    """Return how many times faster health checks and TTLs ran; 1 when the settings do not contain it."""
     found = journal.settings.get("time_scale", 1)
     return float(found) if isinstance(found, int | float) else 1.0
 
@@ -76,7 +76,7 @@ def _rto(journal: Journal) -> tuple[str, str, str]:
 
 
 def result(promise: Promise) -> str:
-    """Whether a promise was kept, in words; an aim is missed, not broken."""
+    """Return whether a promise was kept, in words; an aim is missed rather than broken."""
     if promise.kept is None:
         return "not judged"
     return "kept" if promise.kept else "broken" if promise.binding else "missed"

@@ -25,7 +25,7 @@ def number(value: float) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, none: str) -> str:
-    """A table that scrolls within itself when it is too wide; `none` is said when there are no rows."""
+    """Return a table that scrolls when it is too wide; without rows, the text `none`."""
     lines = ["<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows]
     if not lines:
         return f"<p>{escaped(none)}</p>"

@@ -39,7 +39,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A time through which a health check said the same."""
+    """A time during which a health check kept its status."""
 
     start: float
     end: float
@@ -47,7 +47,7 @@ class Band:
 
 
 def axis(journal: Journal) -> Axis:
-    """Long enough for all that the journal tells; slots are one second unless that makes too many."""
+    """Return an axis that covers the journal; slots are one second unless there would be too many."""
     moments = [journal.seconds, 1.0]
     moments += [sample.at for sample in journal.samples]
     moments += [observation.at for observation in journal.observations]
@@ -107,7 +107,9 @@ def _latency(times: Sequence[float]) -> Latency:
 
 
 def bands(observations: Sequence[Observation], on: Axis) -> dict[str, list[Band]]:
-    """By check: what it said holds until the next look; nothing where a look did not show it."""
+    """Return the bands by check. A status holds until the next observation; there is none where an observation lacks
+    it.
+    """
     found: dict[str, list[Band]] = {name: [] for seen in observations for name in seen.checks}
     looks = sorted(observations, key=lambda seen: seen.at)
     for seen, following in zip_longest(looks, looks[1:]):
@@ -145,7 +147,7 @@ def lateness(readings: Sequence[Reading]) -> dict[str, list[tuple[float, float]]
 
 
 def names(by_slot: Mapping[int, Counter[str]], first: Sequence[str]) -> list[str]:
-    """All names that occur: those of `first` in its order, then others, then nobody."""
+    """Return all names that occur: those of `first` in their order, then others."""
     seen = {name for counts in by_slot.values() for name in counts}
     others = sorted(seen - set(first) - {NOWHERE})
     return [name for name in first if name in seen] + others + ([NOWHERE] if NOWHERE in seen else [])

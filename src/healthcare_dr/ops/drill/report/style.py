@@ -1,4 +1,4 @@
-"""The report's style: light and dark as the reader's system says, and fit for printing."""
+"""The style of the report: light or dark by the system's preference, and suitable for printing."""
 
 from typing import Final
 
