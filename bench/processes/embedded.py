@@ -71,7 +71,7 @@ else:
     processes = {"embedded": json.loads((home / "process.json").read_text())["pid"]}
 print(json.dumps({
     "processes": processes,
-    "doors": emulator.doors(),
+    "doors": emulator.edge_addresses(),
     "certificate": str(emulator.certificate),
     "environment": emulator.environment(),
     "token": emulator.token(

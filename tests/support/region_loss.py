@@ -141,7 +141,7 @@ def lost(deployed: Deployed, folder: Path) -> Iterator[Loss]:
             yield Loss(**found, queues=queues)
     finally:
         deployed.hdr("drill", "heal")
-        deployed.emulator.play(PRIMARY, EdgeFault(mode="open"))
+        deployed.emulator.set_edge_fault(PRIMARY, EdgeFault(mode="open"))
         deployed.emulator.set_replication(tables=True, documents=True)
         deployed.emulator.set_time_scale(1)
 

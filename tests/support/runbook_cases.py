@@ -35,7 +35,7 @@ def mend(deployed: Deployed) -> None:
     emulator.refuse_control_planes(refused=False)
     emulator.set_replication(tables=True, documents=True)
     for region in REGIONS:
-        emulator.play(region, EdgeFault(mode="open"))
+        emulator.set_edge_fault(region, EdgeFault(mode="open"))
         for name in reserved(deployed, region):
             deployed.client("lambda", region).delete_function_concurrency(FunctionName=name)
         own = {deployed.names.records_table, deployed.names.audit_table}
@@ -44,7 +44,7 @@ def mend(deployed: Deployed) -> None:
         if drained(deployed, region) == 200:
             deployed.hdr("restore", region, "--force", "--reason", "the test is over")
     eventually(
-        lambda: all(check.healthy for check in emulator.checks().values()) and deployed.emulator.pending() == 0,
+        lambda: all(check.healthy for check in emulator.health_checks().values()) and deployed.emulator.pending() == 0,
         seconds=60,
     )
     emulator.set_time_scale(1)

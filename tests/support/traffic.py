@@ -37,7 +37,7 @@ def healthy(deployed: Deployed) -> set[str]:
     prefix = "healthcare-dr-health-"
     return {
         check.name.removeprefix(prefix).removesuffix(f"-{SUFFIX}")
-        for check in deployed.emulator.checks().values()
+        for check in deployed.emulator.health_checks().values()
         if check.healthy and check.name.startswith(prefix)
     }
 
@@ -51,7 +51,7 @@ def seen(deployed: Deployed) -> dict[str, bool]:
 def passing(deployed: Deployed, service: str, region: str) -> Any:
     """A client that reaches a control plane which is refused to everybody else."""
     client = deployed.client(service, region)
-    name, value = deployed.emulator.pass_header()
+    name, value = deployed.emulator.bypass_header()
     client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
     return client
 
@@ -59,11 +59,11 @@ def passing(deployed: Deployed, service: str, region: str) -> Any:
 @contextmanager
 def door(deployed: Deployed, region: str, fault: EdgeFault) -> Iterator[None]:
     """The front door of a region has a fault."""
-    deployed.emulator.play(region, fault)
+    deployed.emulator.set_edge_fault(region, fault)
     try:
         yield
     finally:
-        deployed.emulator.play(region, EdgeFault(mode="open"))
+        deployed.emulator.set_edge_fault(region, EdgeFault(mode="open"))
 
 
 @contextmanager

@@ -38,8 +38,8 @@ class Recording:
     def ca_bundle(self) -> Path | None:
         return self.inner.ca_bundle()  # type: ignore[no-any-return]
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
-        return self.inner.doors()  # type: ignore[no-any-return]
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
+        return self.inner.edge_addresses()  # type: ignore[no-any-return]
 
     def client(self, service: str, region: str) -> Any:
         if region == self.lost:

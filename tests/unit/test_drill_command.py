@@ -8,7 +8,7 @@ import pytest
 
 from healthcare_dr.cli.drill import _print
 from healthcare_dr.emulator import Emulator
-from healthcare_dr.emulator.fault_state import EdgeFault, FaultState, change, play, read
+from healthcare_dr.emulator.fault_state import EdgeFault, FaultState, change, read, set_edge_fault
 from healthcare_dr.ops.drill.fault_journal import InjectedFault, write
 from healthcare_dr.ops.drill.journal import Promise
 from unit.command import Run, only_line
@@ -42,13 +42,13 @@ def test_what_a_killed_drill_has_broken_is_healed_once(
     broken = [InjectedFault(fault="control-planes", region=None), InjectedFault(fault="refused", region="us-west-2")]
     write(tmp_path / "home" / "embedded" / "dev" / "faults.json", broken)
     emulator.mkdir()
-    play(conditions, "us-west-2", EdgeFault(mode="refused"))
+    set_edge_fault(conditions, "us-west-2", EdgeFault(mode="refused"))
     change(conditions, time_scale=10, control_planes_refused=True, environment="dev")
     assert only_line(hdr("drill", "heal", **environment)).startswith("hdr: the embedded AWS does not run")
     monkeypatch.setattr(Emulator, "running", lambda _: True)
     monkeypatch.setattr(Emulator, "start", lambda _: None)
     assert hdr("drill", "heal", **environment).stdout == "healed: refused us-west-2, control-planes\n"
-    assert read(conditions) == FaultState(doors={"us-west-2": {}})
+    assert read(conditions) == FaultState(edge_faults={"us-west-2": {}})
     for _ in range(2):
         assert hdr("drill", "heal", **environment).stdout == "nothing is broken by a drill\n"
 

@@ -19,14 +19,14 @@ def main() -> int:
     parser.add_argument("--regions", nargs=2, required=True, help="the regions that have a front door")
     parser.add_argument("--account", required=True, help="12 digits")
     parser.add_argument("--ends-with", type=int, help="id of a process: this one ends when that one has ended")
-    parser.add_argument("--unfixed", action="store_true", help="ministack without fixes, to show what they change")
+    parser.add_argument("--unpatched", action="store_true", help="ministack without fixes, to show what they change")
     arguments = parser.parse_args()
     ports = Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions))
     # Each imports what the other does without.
     if arguments.kind == "services":
         from healthcare_dr.emulator.services.server import services
 
-        serve = services(fixed=not arguments.unfixed)
+        serve = services(patched=not arguments.unpatched)
     else:
         from healthcare_dr.emulator.edge_proxy.server import serve
     try:

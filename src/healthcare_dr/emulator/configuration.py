@@ -30,7 +30,7 @@ class Ports:
         return self.port + 1
 
     @property
-    def door_port(self) -> int:
+    def edge_port(self) -> int:
         """Return the port of the listener of each region, on the region's own loopback address."""
         return self.port + 2
 
@@ -40,7 +40,7 @@ class Ports:
         return self.port + 3
 
     @property
-    def doors(self) -> dict[str, str]:
+    def edge_addresses(self) -> dict[str, str]:
         """The loopback address of each region's front door."""
         return {region: f"127.0.0.{number}" for number, region in enumerate(self.regions, start=2)}
 

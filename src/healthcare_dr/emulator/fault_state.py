@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol, get_args
 from healthcare_dr.emulator.locks import exclusive
 from healthcare_dr.errors import EmulatorError
 
-DoorMode = Literal["open", "refused", "blackhole", "errors", "slow"]
+EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
 LONGEST_DELAY_SECONDS = 60.0
 FASTEST = 20.0
 
@@ -30,7 +30,7 @@ class Fault(Protocol):
     """The fault of a listener, as a drill sets it."""
 
     @property
-    def mode(self) -> DoorMode:
+    def mode(self) -> EdgeMode:
         """In which way it fails; `open` is none."""
 
     @property
@@ -44,12 +44,12 @@ class EdgeFault:
     response (`errors`), or every response delayed by `delay_seconds` (`slow`).
     """
 
-    mode: DoorMode = "open"
+    mode: EdgeMode = "open"
     delay_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(DoorMode):
-            raise EmulatorError(f"a front door cannot be {self.mode!r}: it is one of {', '.join(get_args(DoorMode))}")
+        if self.mode not in get_args(EdgeMode):
+            raise EmulatorError(f"a front door cannot be {self.mode!r}: it is one of {', '.join(get_args(EdgeMode))}")
         if not _between(self.delay_seconds, 0, LONGEST_DELAY_SECONDS):
             raise EmulatorError(
                 f"delay_seconds is {self.delay_seconds!r}: "
@@ -58,7 +58,7 @@ class EdgeFault:
 
 
 OPEN = EdgeFault()
-EVERYBODY: Final = ""
+ALL: Final = ""
 """In place of a host name: all of a door. In place of an environment's suffix: all environments."""
 
 
@@ -72,7 +72,7 @@ class FaultState:
     expire, alarm periods pass and schedules fire.
     """
 
-    doors: Mapping[str, Mapping[str, EdgeFault]] = field(default_factory=dict)
+    edge_faults: Mapping[str, Mapping[str, EdgeFault]] = field(default_factory=dict)
     time_scale: float = 1.0
     control_planes_refused: tuple[str, ...] = ()
 
@@ -82,20 +82,20 @@ class FaultState:
         if not all(isinstance(environment, str) for environment in self.control_planes_refused):
             raise EmulatorError(f"control planes are refused to environments, not to {self.control_planes_refused!r}")
 
-    def door(self, region: str, host: str = EVERYBODY) -> EdgeFault:
+    def edge_fault(self, region: str, host: str = ALL) -> EdgeFault:
         """The fault of a region's front door for a host name: that of all of the door, else that of the name."""
-        faults = self.doors.get(region, {})
-        whole = faults.get(EVERYBODY, OPEN)
+        faults = self.edge_faults.get(region, {})
+        whole = faults.get(ALL, OPEN)
         return faults.get(host, OPEN) if whole.mode == OPEN.mode else whole
 
-    def narrowed(self, region: str) -> dict[str, EdgeFault]:
+    def host_faults(self, region: str) -> dict[str, EdgeFault]:
         """The faults of single host names at a region's front door."""
-        return {host: fault for host, fault in self.doors.get(region, {}).items() if host != EVERYBODY}
+        return {host: fault for host, fault in self.edge_faults.get(region, {}).items() if host != ALL}
 
     def refuses(self, environment: str) -> bool:
         """Return whether control planes deny a caller that works for `environment` (None: unknown)."""
-        return bool({environment, EVERYBODY}.intersection(self.control_planes_refused)) or (
-            environment == EVERYBODY and bool(self.control_planes_refused)
+        return bool({environment, ALL}.intersection(self.control_planes_refused)) or (
+            environment == ALL and bool(self.control_planes_refused)
         )
 
 
@@ -107,27 +107,29 @@ def read(path: Path) -> FaultState:
     """
     try:
         content = json.loads(path.read_text())
-        doors = {
+        edge_faults = {
             region: {host: EdgeFault(**fault) for host, fault in faults.items()}
-            for region, faults in content.pop("doors").items()
+            for region, faults in content.pop("edge_faults").items()
         }
-        return FaultState(doors=doors, control_planes_refused=tuple(content.pop("control_planes_refused")), **content)
+        return FaultState(
+            edge_faults=edge_faults, control_planes_refused=tuple(content.pop("control_planes_refused")), **content
+        )
     except FileNotFoundError:
         return FaultState()
     except (AttributeError, KeyError, TypeError, ValueError):
         raise EmulatorError(f"{path} does not hold conditions: delete it") from None
 
 
-def play(path: Path, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
+def set_edge_fault(path: Path, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
     """Apply a fault to one listener: to clients that request one of `hosts`, or to all.
 
     The file is replaced atomically.
     """
     with _changing(path):
         current = read(path)
-        faults = {**current.doors.get(region, {}), **dict.fromkeys(hosts or (EVERYBODY,), fault)}
+        faults = {**current.edge_faults.get(region, {}), **dict.fromkeys(hosts or (ALL,), fault)}
         left = {host: fault for host, fault in faults.items() if fault.mode != OPEN.mode}
-        _write(path, replace(current, doors={**current.doors, region: left}))
+        _write(path, replace(current, edge_faults={**current.edge_faults, region: left}))
 
 
 def change(
@@ -135,7 +137,7 @@ def change(
     *,
     time_scale: float | None = None,
     control_planes_refused: bool | None = None,
-    environment: str = EVERYBODY,
+    environment: str = ALL,
 ) -> None:
     """Set what is not None, as `play` does. Control planes are refused to an environment, or to all.
 

@@ -42,7 +42,7 @@ class Emulator:
     regions: tuple[str, str] = ("us-east-1", "us-west-2")
     account: str = "123456789012"
     # False is ministack without fixes, and without an edge: it shows that a fix is needed.
-    fixed: bool = True
+    patched: bool = True
     ends_with: int | None = None
     """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
     only: frozenset[str] = frozenset()
@@ -75,7 +75,9 @@ class Emulator:
             spawned: dict[Kind, int] = {}
             try:
                 for kind in missing:
-                    spawned[kind] = spawn(kind, self._layout, self._ports, fixed=self.fixed, ends_with=self.ends_with)
+                    spawned[kind] = spawn(
+                        kind, self._layout, self._ports, patched=self.patched, ends_with=self.ends_with
+                    )
                     ended[kind] = partial(collected, spawned[kind])
                 await_ready(ended, self._layout, self._ports)
             except BaseException:
@@ -85,7 +87,7 @@ class Emulator:
                         end(kind, self._layout, pid)
                 raise
 
-    def demand_ports(self) -> None:
+    def check_ports(self) -> None:
         """Check the ports of the processes that do not run; `start` does so too.
 
         Raises:
@@ -176,15 +178,15 @@ class Emulator:
         """
         return self._waiting().waiting_seconds
 
-    def doors(self) -> dict[str, tuple[str, int]]:
+    def edge_addresses(self) -> dict[str, tuple[str, int]]:
         """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
-        return {region: (address, self._ports.door_port) for region, address in self._ports.doors.items()}
+        return {region: (address, self._ports.edge_port) for region, address in self._ports.edge_addresses.items()}
 
     def dns(self) -> tuple[str, int]:
         """The address and port where DNS is answered, over UDP and TCP."""
         return HOST, self._ports.dns_port
 
-    def checks(self) -> dict[str, CheckStatus]:
+    def health_checks(self) -> dict[str, CheckStatus]:
         """Return the status of each Route 53 health check by its id; none when the edge process does not run.
 
         Raises:
@@ -192,7 +194,7 @@ class Emulator:
         """
         return health_checks.ask(self._layout, self._ports) if self._lives("edge") else {}
 
-    def play(self, region: str, fault: fault_state.Fault, *, hosts: Collection[str] = ()) -> None:
+    def set_edge_fault(self, region: str, fault: fault_state.Fault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
 
         `hosts` are the names whose clients meet it; without any, all do.
@@ -203,7 +205,7 @@ class Emulator:
         self._refuse_other_regions(region)
         self._layout.make()
         played = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        fault_state.play(self._layout.conditions, region, played, hosts=hosts)
+        fault_state.set_edge_fault(self._layout.conditions, region, played, hosts=hosts)
 
     def time_scale(self) -> float:
         """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
@@ -218,15 +220,15 @@ class Emulator:
         self._layout.make()
         fault_state.change(self._layout.conditions, time_scale=scale)
 
-    def refuse_control_planes(self, *, refused: bool, environment: str = fault_state.EVERYBODY) -> None:
-        """Deny Route 53, IAM and Lambda's control plane to requests without `pass_header`, or allow them again.
+    def refuse_control_planes(self, *, refused: bool, environment: str = fault_state.ALL) -> None:
+        """Deny Route 53, IAM and Lambda's control plane to requests without `bypass_header`, or allow them again.
 
         With the suffix of an `environment`, requests for another environment are not denied (see `control_planes`).
         """
         self._layout.make()
         fault_state.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
 
-    def pass_header(self) -> tuple[str, str]:
+    def bypass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
         make_secrets(self._layout)
         return SECRET_HEADER, root_secret(self._layout)
@@ -286,7 +288,7 @@ class Emulator:
 
     @property
     def _kinds(self) -> tuple[Kind, ...]:
-        return KINDS if self.fixed else ("services",)
+        return KINDS if self.patched else ("services",)
 
     def _lives(self, kind: Kind) -> bool:
         return held(self._layout.process_file(kind))
@@ -296,7 +298,7 @@ class Emulator:
 
     def _waiting(self) -> replication_pending.PendingChanges:
         # ministack without fixes replicates within the write.
-        asked = self.fixed and self._lives("services")
+        asked = self.patched and self._lives("services")
         return (
             replication_pending.ask(self._layout, self._ports, only=self.only)
             if asked

@@ -26,7 +26,7 @@ READY: Mapping[Kind, Callable[[Ports], str]] = {
 }
 
 
-def spawn(kind: Kind, layout: Layout, ports: Ports, *, fixed: bool, ends_with: int | None) -> int:
+def spawn(kind: Kind, layout: Layout, ports: Ports, *, patched: bool, ends_with: int | None) -> int:
     """Start a process in a session of its own, with a clean environment, and return its id.
 
     It ends by itself once the process `ends_with` no longer exists.
@@ -45,7 +45,7 @@ def spawn(kind: Kind, layout: Layout, ports: Ports, *, fixed: bool, ends_with: i
             *("--regions", *ports.regions),
             *("--account", ports.account),
             *(() if ends_with is None else ("--ends-with", str(ends_with))),
-            *(() if fixed else ("--unfixed",)),
+            *(() if patched else ("--unpatched",)),
         ],
         process_environment(kind, layout, ports, os.environ),
         file_actions=[

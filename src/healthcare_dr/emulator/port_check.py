@@ -18,7 +18,7 @@ def refuse_taken(ports: Ports, *, kinds: Collection[Kind]) -> None:
     wanted = [(HOST, ports.port, socket.SOCK_STREAM)] if "services" in kinds else []
     if "edge" in kinds:
         wanted += [(HOST, ports.issuer_port, socket.SOCK_STREAM)]
-        wanted += [(address, ports.door_port, socket.SOCK_STREAM) for address in ports.doors.values()]
+        wanted += [(address, ports.edge_port, socket.SOCK_STREAM) for address in ports.edge_addresses.values()]
         wanted += [(HOST, ports.dns_port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
     for address, port, kind in wanted:
         with socket.socket(type=kind) as probe:

@@ -48,7 +48,7 @@ class Lifecycle:
         with claimed(self.root):
             with self._claimed_unless_running():
                 # Before the stacks are synthesized, which takes a while.
-                self.emulator.demand_ports()
+                self.emulator.check_ports()
                 self._forget_what_is_lost()
                 deployment, workspaces = self._start_and_prepare()
             changes = deployment.deploy(None, prepared=workspaces)

@@ -46,7 +46,7 @@ class Replicating(Protocol):
         """Return the delay after a write."""
 
 
-DoorMode = Literal["open", "refused", "blackhole", "errors", "slow"]
+EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class EdgeFault:
     as every response (`errors`), or every response delayed by `delay_seconds` (`slow`).
     """
 
-    mode: DoorMode = "open"
+    mode: EdgeMode = "open"
     delay_seconds: float = 0.0
 
 
@@ -69,7 +69,7 @@ class EmbeddedAws(Protocol):
     def start(self) -> None:
         """Start it and return when it is ready; nothing happens when it runs already."""
 
-    def demand_ports(self) -> None:
+    def check_ports(self) -> None:
         """Raises EmulatorError when it does not run and could not listen where it has to."""
 
     def stop(self) -> None:
@@ -104,7 +104,7 @@ class EmbeddedAws(Protocol):
     def api_url(self, api_id: str) -> str:
         """The base address that reaches an HTTP API through it, past every front door and its faults."""
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
 
 
@@ -114,12 +114,12 @@ class BreakableAws(EmbeddedAws, Protocol):
     def dns(self) -> tuple[str, int]:
         """The address and port where DNS is answered, over UDP and TCP."""
 
-    def checks(self) -> Mapping[str, CheckStatus]:
+    def health_checks(self) -> Mapping[str, CheckStatus]:
         """Return the status of each Route 53 health check by its id, read from the data plane without any control
         plane.
         """
 
-    def play(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
+    def set_edge_fault(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door fail in one way, or serve again: to clients of `hosts`, or to all."""
 
     def time_scale(self) -> float:
@@ -129,12 +129,12 @@ class BreakableAws(EmbeddedAws, Protocol):
         """Set it: 1 is real time."""
 
     def refuse_control_planes(self, *, refused: bool, environment: str = ...) -> None:
-        """Deny Route 53, IAM and Lambda's control plane to requests without `pass_header`, or allow them again.
+        """Deny Route 53, IAM and Lambda's control plane to requests without `bypass_header`, or allow them again.
 
         With the suffix of an `environment`, requests that work for another environment are not denied.
         """
 
-    def pass_header(self) -> tuple[str, str]:
+    def bypass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
 
     def replication(self) -> Replicating:
@@ -199,7 +199,7 @@ class Target(Protocol):
     def api_url(self, outputs: Mapping[str, Any]) -> str:
         """The address of a regional stack's API, given the stack's outputs; no trailing slash."""
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         """By region, where the host names of its APIs are answered; without those that DNS leads to."""
 
     def issuer(self) -> str:

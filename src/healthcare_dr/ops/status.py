@@ -105,7 +105,7 @@ def asker(target: Target) -> Ask:
     """Return a function that requests the APIs by their own host names, as health checkers do; at most 5 s."""
     import httpx
 
-    doors = {f".execute-api.{region}.amazonaws.com": door for region, door in target.doors().items()}
+    doors = {f".execute-api.{region}.amazonaws.com": door for region, door in target.edge_addresses().items()}
 
     def ask(url: str) -> int | None:
         asked = httpx.URL(url)

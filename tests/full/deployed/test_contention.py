@@ -31,7 +31,7 @@ def client(trust: ssl.SSLContext) -> Iterator[httpx.Client]:
 
 
 def endpoints(deployed: Deployed) -> dict[str, Endpoint]:
-    doors = deployed.emulator.doors()
+    doors = deployed.emulator.edge_addresses()
     return {
         region: Endpoint(
             region=region,

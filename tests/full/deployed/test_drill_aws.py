@@ -56,7 +56,7 @@ def settings(deployed: Deployed) -> Settings:
 def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     """What differs on this machine: where HTTPS and DNS are answered, who is trusted, and how fast checks go."""
     deployed.settle_conflicts()
-    _, port = deployed.emulator.doors()[PRIMARY]
+    _, port = deployed.emulator.edge_addresses()[PRIMARY]
     monkeypatch.setattr(monitors_aws, "HTTPS", port)
     monkeypatch.setenv("SSL_CERT_FILE", str(deployed.emulator.certificate))
     monkeypatch.setattr(drill_bootstrap, "first_answering", lambda _, name: counted(deployed.emulator.dns(), name))
@@ -68,7 +68,7 @@ def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPa
 
 
 def play(deployed: Deployed, settings: Settings, account: Target, name: str, asked: list[Sequence[str]]) -> Journal:
-    doors = {deployed.api_id(region): deployed.emulator.doors()[region][0] for region in REGIONS}
+    doors = {deployed.api_id(region): deployed.emulator.edge_addresses()[region][0] for region in REGIONS}
     # CloudWatch tells of a minute as a whole: it would take two until what was broken before is forgotten.
     conditions = ("requests-succeed", "dns-names-both", "replication-caught-up")
     with assembled_aws(

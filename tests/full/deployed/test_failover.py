@@ -30,7 +30,7 @@ def fast(deployed: Deployed) -> Iterator[Deployed]:
     eventually(lambda: named(deployed) == set(REGIONS))
     yield deployed
     for region in REGIONS:
-        deployed.emulator.play(region, EdgeFault(mode="open"))
+        deployed.emulator.set_edge_fault(region, EdgeFault(mode="open"))
     deployed.emulator.refuse_control_planes(refused=False)
     eventually(lambda: healthy(deployed) == set(REGIONS))
     deployed.emulator.set_time_scale(1)
@@ -78,7 +78,7 @@ def probes(deployed: Deployed) -> set[Probe]:
     name = f"endpoint-primary-{SUFFIX}"
     return {
         (seen.region, seen.epoch)
-        for check in deployed.emulator.checks().values()
+        for check in deployed.emulator.health_checks().values()
         if check.name.endswith(name)
         for seen in check.observations
     }

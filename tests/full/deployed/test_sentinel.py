@@ -17,13 +17,13 @@ from support.sentinels import Messages, age_heartbeat, in_alarm, quiet, subscrib
 def lost(deployed: Deployed, region: str, survivor: str) -> Iterator[None]:
     """The region answers nothing and its replication is paused, for ten minutes already by its last heartbeat."""
     deployed.settle()
-    deployed.emulator.play(region, EdgeFault(mode="refused"))
+    deployed.emulator.set_edge_fault(region, EdgeFault(mode="refused"))
     deployed.emulator.set_replication(tables=False)
     age_heartbeat(deployed, region, at=survivor, seconds=600)
     try:
         yield
     finally:
-        deployed.emulator.play(region, EdgeFault(mode="open"))
+        deployed.emulator.set_edge_fault(region, EdgeFault(mode="open"))
         deployed.emulator.set_replication(tables=True)
         deployed.settle()
         watch(deployed, region)
@@ -36,7 +36,7 @@ def fast(deployed: Deployed) -> Iterator[Deployed]:
     yield deployed
     deployed.emulator.set_replication(tables=True)
     for region in REGIONS:
-        deployed.emulator.play(region, EdgeFault(mode="open"))
+        deployed.emulator.set_edge_fault(region, EdgeFault(mode="open"))
     deployed.emulator.set_time_scale(1)
 
 

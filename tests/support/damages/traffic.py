@@ -61,12 +61,12 @@ _check("a_lenient_verdict", WEST, "must be healthy is 1, not 2", BOTH, {"HealthT
 @damage("health-verdict", WEST, "checkers do not reach the endpoint")
 def an_endpoint_nobody_reaches(deployed: Deployed) -> Iterator[None]:
     deployed.emulator.set_time_scale(10)
-    deployed.emulator.play(WEST, EdgeFault(mode="refused"))
+    deployed.emulator.set_edge_fault(WEST, EdgeFault(mode="refused"))
 
     def verdict() -> bool:
         (check,) = (
             check
-            for check in deployed.emulator.checks().values()
+            for check in deployed.emulator.health_checks().values()
             if check.name.endswith(f"endpoint-secondary-{SUFFIX}")
         )
         return check.share == 0
@@ -75,8 +75,8 @@ def an_endpoint_nobody_reaches(deployed: Deployed) -> Iterator[None]:
         eventually(verdict)
         yield
     finally:
-        deployed.emulator.play(WEST, EdgeFault(mode="open"))
-        eventually(lambda: all(check.healthy for check in deployed.emulator.checks().values()))
+        deployed.emulator.set_edge_fault(WEST, EdgeFault(mode="open"))
+        eventually(lambda: all(check.healthy for check in deployed.emulator.health_checks().values()))
         deployed.emulator.set_time_scale(1)
 
 

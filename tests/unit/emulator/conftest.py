@@ -55,9 +55,9 @@ def make_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     """Makes handles with a home and ports of their own; whatever they started is stopped in the end."""
     with ExitStack() as stack:
 
-        def make(home: Path | None = None, *, fixed: bool = True) -> Emulator:
+        def make(home: Path | None = None, *, patched: bool = True) -> Emulator:
             home = home or tmp_path_factory.mktemp("emulator") / "home"
-            emulator = Emulator(home=home, port=free_port(), fixed=fixed, ends_with=os.getpid())
+            emulator = Emulator(home=home, port=free_port(), patched=patched, ends_with=os.getpid())
             stack.callback(emulator.stop)
             return emulator
 
@@ -73,23 +73,23 @@ def emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
 
 
 @pytest.fixture(scope="session")
-def unfixed_emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
+def unpatched_emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
     """ministack as it is, running."""
-    emulator = make_emulator(fixed=False)
+    emulator = make_emulator(patched=False)
     emulator.start()
     return emulator
 
 
 @pytest.fixture(scope="session")
-def mended(emulator: Emulator) -> Clients:
+def patched(emulator: Emulator) -> Clients:
     """Clients of the embedded AWS as it is used."""
     return clients(emulator)
 
 
 @pytest.fixture(scope="session")
-def as_is(unfixed_emulator: Emulator) -> Clients:
+def unpatched(unpatched_emulator: Emulator) -> Clients:
     """Clients of ministack as it is."""
-    return clients(unfixed_emulator)
+    return clients(unpatched_emulator)
 
 
 @pytest.fixture(scope="session")
@@ -183,12 +183,12 @@ def make_api() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def holds_only_when_mended(mended: Clients, as_is: Clients) -> Callable[[Callable[[Clients], bool]], None]:
+def holds_only_when_patched(patched: Clients, unpatched: Clients) -> Callable[[Callable[[Clients], bool]], None]:
     """Checks that something is so with the fixes, and not so with ministack as it is."""
 
     def check(probe: Callable[[Clients], bool]) -> None:
-        assert probe(mended)
-        assert not probe(as_is), "ministack does this right by itself: the fix is not needed any more"
+        assert probe(patched)
+        assert not probe(unpatched), "ministack does this right by itself: the fix is not needed any more"
 
     return check
 

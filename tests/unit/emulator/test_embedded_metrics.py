@@ -95,7 +95,7 @@ def values(client: Clients, name: str, region: str) -> list[float]:
 
 @pytest.mark.parametrize("region", [EAST, WEST])
 def test_what_a_function_logs_is_a_metric_of_its_region(
-    holds_only_when_mended: Callable[[Probe], None], make_function: Callable[..., str], region: str
+    holds_only_when_patched: Callable[[Probe], None], make_function: Callable[..., str], region: str
 ) -> None:
     def probe(client: Clients) -> bool:
         name = uuid.uuid4().hex
@@ -115,12 +115,12 @@ def test_what_a_function_logs_is_a_metric_of_its_region(
         other = WEST if region == EAST else EAST
         return values(client, name, region) == [3.5] and not values(client, name, other)
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_metric_in_a_log_moves_an_alarm(mended: Clients) -> None:
-    logs, name = mended("logs"), uuid.uuid4().hex
-    mended("cloudwatch").put_metric_alarm(
+def test_a_metric_in_a_log_moves_an_alarm(patched: Clients) -> None:
+    logs, name = patched("logs"), uuid.uuid4().hex
+    patched("cloudwatch").put_metric_alarm(
         AlarmName=name,
         Namespace="Embedded",
         MetricName=name,
@@ -142,7 +142,7 @@ def test_a_metric_in_a_log_moves_an_alarm(mended: Clients) -> None:
     )
 
     def fires() -> bool:
-        (found,) = mended("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        (found,) = patched("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
         return bool(found["StateValue"] == "ALARM")
 
     assert wait_for(fires, within=20)

@@ -113,7 +113,7 @@ def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) 
         "        super().unlink(*arguments, **options)\n"
         "class Watched(Layout):\n"
         "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
-        "run('services', Watched(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
+        "run('services', Watched(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:
         assert runs(fresh, process)
@@ -172,7 +172,7 @@ def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
         "async def main_loop(*arguments, **options):\n"
         "    raise OSError(28, 'No space left on device')\n"
         "uvicorn.Server.main_loop = main_loop\n"
-        "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
+        "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:
         assert "No space left on device" in process.communicate(timeout=60)[1]
@@ -185,7 +185,7 @@ def test_a_state_that_cannot_be_saved_is_a_loss(fresh: Emulator) -> None:
         "def drain(queue):\n"
         "    raise OSError(28, 'No space left on device')\n"
         "Queue.drain = drain\n"
-        "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n"
+        "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:
         assert runs(fresh, process)
@@ -200,7 +200,7 @@ def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
         other.bind(("127.0.0.1", fresh.port))
         other.listen()
         with script(
-            RUN + "run('services', Layout(Path(home)), ports, owner=None, serve=services(fixed=True))\n", fresh
+            RUN + "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n", fresh
         ) as process:
             assert "Address already in use" in process.communicate(timeout=60)[1]
     assert not fresh.lost_state()

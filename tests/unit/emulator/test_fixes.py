@@ -60,16 +60,16 @@ def describe_alarms_by_query(client: Clients, alarm: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_alarms_are_described_in_full(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_alarms_are_described_in_full(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         client("cloudwatch").put_metric_alarm(**ALARM)
         found = describe_alarms_by_query(client, "lag")
         return {name: found.get(name) for name in ALARM} == ALARM
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_flow_log_keeps_role_interval_format_and_tags(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_flow_log_keeps_role_interval_format_and_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/flow-logs"
 
     def probe(client: Clients) -> bool:
@@ -90,10 +90,10 @@ def test_a_flow_log_keeps_role_interval_format_and_tags(holds_only_when_mended: 
             and found.get("Tags") == TAGS
         )
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_rule_for_all_protocols_has_no_ports(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_rule_for_all_protocols_has_no_ports(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         permission = {"IpProtocol": "-1", "FromPort": 0, "ToPort": 0, "IpRanges": [{"CidrIp": "10.1.0.0/16"}]}
         group = security_group(client)
@@ -101,10 +101,10 @@ def test_a_rule_for_all_protocols_has_no_ports(holds_only_when_mended: Callable[
         (found,) = client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
         return not any("FromPort" in rule for rule in found["IpPermissionsEgress"])
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_the_default_egress_rule_keeps_its_tags(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_the_default_egress_rule_keeps_its_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         group = security_group(client)
         client("ec2").authorize_security_group_egress(
@@ -116,11 +116,11 @@ def test_the_default_egress_rule_keeps_its_tags(holds_only_when_mended: Callable
         (found,) = client("ec2").describe_security_group_rules(Filters=filters)["SecurityGroupRules"]
         return bool(found.get("Tags") == TAGS)
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def test_a_peering_resolves_names_from_the_side_that_asked(
-    holds_only_when_mended: Callable[[Probe], None],
+    holds_only_when_patched: Callable[[Probe], None],
 ) -> None:
     def probe(client: Clients) -> bool:
         near, far = client("ec2"), client("ec2", "us-west-2")
@@ -142,10 +142,10 @@ def test_a_peering_resolves_names_from_the_side_that_asked(
                 seen.append(found[info]["PeeringOptions"]["AllowDnsResolutionFromRemoteVpc"])
         return seen == [True, False, True, False]
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_new_trail_keeps_its_tags(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_new_trail_keeps_its_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         bucket = uuid.uuid4().hex
         client("s3").create_bucket(Bucket=bucket)
@@ -153,11 +153,11 @@ def test_a_new_trail_keeps_its_tags(holds_only_when_mended: Callable[[Probe], No
         (found,) = client("cloudtrail").list_tags(ResourceIdList=[trail["TrailARN"]])["ResourceTagList"]
         return bool(found["TagsList"] == TAGS)
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 @pytest.mark.trap(5)
-def test_a_replica_has_its_own_key(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_replica_has_its_own_key(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         keys = {
             region: client("kms", region).create_key()["KeyMetadata"]["Arn"] for region in ("us-east-1", "us-west-2")
@@ -182,7 +182,7 @@ def test_a_replica_has_its_own_key(holds_only_when_mended: Callable[[Probe], Non
             and replica["Replicas"][0].get("KMSMasterKeyId") == keys["us-east-1"]
         )
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def create_check(client: Clients, **config: Any) -> dict[str, Any]:
@@ -191,27 +191,27 @@ def create_check(client: Clients, **config: Any) -> dict[str, Any]:
     return dict(route53.get_health_check(HealthCheckId=created["Id"])["HealthCheck"]["HealthCheckConfig"])
 
 
-def test_a_calculated_check_keeps_its_children(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_calculated_check_keeps_its_children(holds_only_when_patched: Callable[[Probe], None]) -> None:
     children = ["11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"]
 
     def probe(client: Clients) -> bool:
         config = create_check(client, Type="CALCULATED", HealthThreshold=2, ChildHealthChecks=children)
         return bool(config["ChildHealthChecks"] == children)
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_an_inverted_check_reads_back_inverted(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_an_inverted_check_reads_back_inverted(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         config = create_check(
             client, Type="HTTPS", FullyQualifiedDomainName="a.example", Port=443, Inverted=True, EnableSNI=True
         )
         return config["Inverted"] is True and config["EnableSNI"] is True
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_get_dnssec_is_answered(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_get_dnssec_is_answered(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         route53 = client("route53")
         zone = route53.create_hosted_zone(Name="clinic.example", CallerReference=uuid.uuid4().hex)["HostedZone"]
@@ -221,15 +221,15 @@ def test_get_dnssec_is_answered(holds_only_when_mended: Callable[[Probe], None])
             return False
         return bool(status["ServeSignature"] == "NOT_SIGNING")
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_get_dnssec_of_an_unknown_zone_is_refused(mended: Clients) -> None:
+def test_get_dnssec_of_an_unknown_zone_is_refused(patched: Clients) -> None:
     with pytest.raises(ClientError, match="NoSuchHostedZone"):
-        mended("route53").get_dnssec(HostedZoneId="Z0123456789ABC")
+        patched("route53").get_dnssec(HostedZoneId="Z0123456789ABC")
 
 
-def test_tags_of_several_health_checks_are_answered(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_tags_of_several_health_checks_are_answered(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         route53, ids = client("route53"), []
         for number in range(2):
@@ -247,15 +247,15 @@ def test_tags_of_several_health_checks_are_answered(holds_only_when_mended: Call
         names = {tagged["ResourceId"]: tagged["Tags"] for tagged in found}
         return names == {id: [{"Key": "Name", "Value": f"check-{number}"}] for number, id in enumerate(ids)}
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_tags_of_an_unknown_health_check_are_refused(mended: Clients) -> None:
+def test_tags_of_an_unknown_health_check_are_refused(patched: Clients) -> None:
     with pytest.raises(ClientError, match="NoSuchHealthCheck"):
-        mended("route53").list_tags_for_resources(ResourceType="healthcheck", ResourceIds=[str(uuid.uuid4())])
+        patched("route53").list_tags_for_resources(ResourceType="healthcheck", ResourceIds=[str(uuid.uuid4())])
 
 
-def test_a_jwt_authorizer_has_nothing_of_a_lambda_authorizer(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_jwt_authorizer_has_nothing_of_a_lambda_authorizer(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         apis = client("apigatewayv2")
         api = apis.create_api(Name="api", ProtocolType="HTTP")["ApiId"]
@@ -270,4 +270,4 @@ def test_a_jwt_authorizer_has_nothing_of_a_lambda_authorizer(holds_only_when_men
         members = {"AuthorizerPayloadFormatVersion", "EnableSimpleResponses", "AuthorizerResultTtlInSeconds"}
         return not members & (set(created) | set(found)) and found["JwtConfiguration"]["Audience"] == ["a"]
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)

@@ -37,9 +37,9 @@ def get(emulator: Emulator, address: str) -> httpx.Response:
 @pytest.mark.parametrize(("permitted", "status"), [(True, 200), (False, 500)])
 def test_an_api_needs_the_functions_permission(
     emulator: Emulator,
-    unfixed_emulator: Emulator,
-    mended: Clients,
-    as_is: Clients,
+    unpatched_emulator: Emulator,
+    patched: Clients,
+    unpatched: Clients,
     make_function: Callable[..., str],
     make_api: Callable[..., str],
     permitted: bool,
@@ -50,15 +50,15 @@ def test_an_api_needs_the_functions_permission(
         api = make_api(client, function, {"GET /health": {}}, permitted=permitted)
         return get(target, f"{target.api_url(api)}/health")
 
-    assert call(emulator, mended).status_code == status
-    assert call(unfixed_emulator, as_is).status_code == 200
+    assert call(emulator, patched).status_code == status
+    assert call(unpatched_emulator, unpatched).status_code == 200
 
 
 def test_health_on_another_host_is_the_apis(
     emulator: Emulator,
-    unfixed_emulator: Emulator,
-    mended: Clients,
-    as_is: Clients,
+    unpatched_emulator: Emulator,
+    patched: Clients,
+    unpatched: Clients,
     make_function: Callable[..., str],
     make_api: Callable[..., str],
 ) -> None:
@@ -69,23 +69,23 @@ def test_health_on_another_host_is_the_apis(
             host = {"Host": f"{api}.execute-api.localhost:{target.port}"}
             return web.get(f"https://127.0.0.1:{target.port}/health", headers=host).text
 
-    assert health(emulator, mended) == "called"
-    assert health(unfixed_emulator, as_is) != "called"
+    assert health(emulator, patched) == "called"
+    assert health(unpatched_emulator, unpatched) != "called"
 
 
 def test_administration_needs_credentials_which_it_does_not_ask_for(
-    emulator: Emulator, unfixed_emulator: Emulator
+    emulator: Emulator, unpatched_emulator: Emulator
 ) -> None:
     def download(target: Emulator) -> int:
         return get(target, f"https://127.0.0.1:{target.port}/_ministack/sqs/messages").status_code
 
     assert download(emulator) == 404
-    assert download(unfixed_emulator) == 200
+    assert download(unpatched_emulator) == 200
 
 
 @pytest.mark.trap(36)
 def test_a_condition_on_the_principal_names_the_role(
-    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str]
+    holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str]
 ) -> None:
     def probe(client: Clients) -> bool:
         statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
@@ -99,11 +99,11 @@ def test_a_condition_on_the_principal_names_the_role(
             return bool(error.response["Error"]["Code"] != "AccessDenied")
         return True
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 @pytest.mark.parametrize(("key", "secret"), [(ACCOUNT, "wrong"), ("999999999999", "any"), ("test", "test")])
-def test_root_has_to_know_its_secret(holds_only_when_mended: Callable[[Probe], None], key: str, secret: str) -> None:
+def test_root_has_to_know_its_secret(holds_only_when_patched: Callable[[Probe], None], key: str, secret: str) -> None:
     def probe(client: Clients) -> bool:
         assert client("sts").get_caller_identity()["Arn"] == ROOT["Principal"]["AWS"]
         try:
@@ -112,11 +112,11 @@ def test_root_has_to_know_its_secret(holds_only_when_mended: Callable[[Probe], N
             return error.response["Error"]["Code"] in ("SignatureDoesNotMatch", "InvalidClientTokenId")
         return False
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def test_a_bucket_policy_sees_which_key_an_upload_names(
-    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str]
+    holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str]
 ) -> None:
     def probe(client: Clients) -> bool:
         right, wrong = (client("kms").create_key()["KeyMetadata"]["Arn"] for _ in range(2))
@@ -143,7 +143,7 @@ def test_a_bucket_policy_sees_which_key_an_upload_names(
             return bool(error.response["Error"]["Code"] == "AccessDenied")
         return False
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def session_of(client: Clients, role: str) -> dict[str, str]:
@@ -204,7 +204,7 @@ def sealed(make_role: Callable[..., str]) -> Callable[[Clients], tuple[Any, ...]
     ],
 )
 def test_who_may_not_use_the_key_cannot_use_what_it_seals(
-    holds_only_when_mended: Callable[[Probe], None],
+    holds_only_when_patched: Callable[[Probe], None],
     sealed: Callable[[Clients], tuple[Any, ...]],
     service: str,
     operation: str,
@@ -218,14 +218,14 @@ def test_who_may_not_use_the_key_cannot_use_what_it_seals(
         getattr(client(service, credentials=allowed), operation)(**named)
         return refused(getattr(client(service, credentials=denied), operation), **named)
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def test_a_presigned_address_uses_the_key_of_its_own_region(
     emulator: Emulator,
-    unfixed_emulator: Emulator,
-    mended: Clients,
-    as_is: Clients,
+    unpatched_emulator: Emulator,
+    patched: Clients,
+    unpatched: Clients,
     sealed: Callable[[Clients, str], tuple[Any, ...]],
 ) -> None:
     def statuses(target: Emulator, client: Clients) -> list[int]:
@@ -236,24 +236,24 @@ def test_a_presigned_address_uses_the_key_of_its_own_region(
             get(target, signer.generate_presigned_url("get_object", Params=there)).status_code for signer in signers
         ]
 
-    assert statuses(emulator, mended) == [200, 403]
-    assert statuses(unfixed_emulator, as_is) == [200, 200]
+    assert statuses(emulator, patched) == [200, 403]
+    assert statuses(unpatched_emulator, unpatched) == [200, 200]
 
 
 @pytest.mark.trap(39)
 def test_a_function_sees_only_what_its_runtime_brings(
-    holds_only_when_mended: Callable[[Probe], None], make_function: Callable[..., str]
+    holds_only_when_patched: Callable[[Probe], None], make_function: Callable[..., str]
 ) -> None:
     def probe(client: Clients) -> bool:
         function = make_function(client, "imports", IMPORTS)
         return bool(json.loads(client("lambda").invoke(FunctionName=function)["Payload"].read()) == ["boto3"])
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 @pytest.mark.parametrize("operation", ["get_item", "put_item"])
 def test_policies_see_which_partition_a_request_names(
-    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str], operation: str
+    holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str], operation: str
 ) -> None:
     def probe(client: Clients) -> bool:
         name = uuid.uuid4().hex
@@ -284,4 +284,4 @@ def test_policies_see_which_partition_a_request_names(
         assert allowed("$platform#heartbeat")
         return not allowed("north-clinic#Patient#1")
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)

@@ -96,7 +96,7 @@ def delivered(client: Clients, queue: str, region: str = EAST) -> list[dict[str,
 
 @pytest.mark.parametrize("others", [dimension("b"), [], [*dimension("a"), {"Name": "TableName", "Value": "t"}]])
 def test_data_of_other_dimensions_do_not_move_an_alarm(
-    holds_only_when_mended: Callable[[Probe], None], others: list[dict[str, str]]
+    holds_only_when_patched: Callable[[Probe], None], others: list[dict[str, str]]
 ) -> None:
     def probe(client: Clients) -> bool:
         alarm, later = alarm_on(client, "a"), alarm_on(client, "a")
@@ -106,20 +106,20 @@ def test_data_of_other_dimensions_do_not_move_an_alarm(
         becomes(client, later, "ALARM")
         return state(client, alarm) == "INSUFFICIENT_DATA"
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         alarm = alarm_on(client, "a", Statistic="Average")
         put(client, alarm, 0, dimension("b"))
         put(client, alarm, 100, dimension("a"))
         return first_state(client, alarm) == "ALARM"
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_an_alarm_that_has_to_last_does(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_an_alarm_that_has_to_last_does(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         alarm = alarm_on(client, "a", EvaluationPeriods=2)
         for seconds, value in ((60, 0), (0, 100)):
@@ -128,77 +128,77 @@ def test_an_alarm_that_has_to_last_does(holds_only_when_mended: Callable[[Probe]
             client("cloudwatch").put_metric_data(Namespace=NAMESPACE, MetricData=data)
         return first_state(client, alarm) == "OK"
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_an_alarm_moves_by_its_own_data_and_tells_its_topic(mended: Clients) -> None:
-    topic, queue = queue_of(mended)
-    alarm = alarm_on(mended, "a", AlarmActions=[topic])
-    put(mended, alarm, 100, dimension("b"))
-    assert delivered(mended, queue) == []
-    before = described(mended, alarm)
-    put(mended, alarm, 100, dimension("a"))
-    (message,) = wait_for(lambda: delivered(mended, queue))
+def test_an_alarm_moves_by_its_own_data_and_tells_its_topic(patched: Clients) -> None:
+    topic, queue = queue_of(patched)
+    alarm = alarm_on(patched, "a", AlarmActions=[topic])
+    put(patched, alarm, 100, dimension("b"))
+    assert delivered(patched, queue) == []
+    before = described(patched, alarm)
+    put(patched, alarm, 100, dimension("a"))
+    (message,) = wait_for(lambda: delivered(patched, queue))
     assert (message["AlarmName"], message["OldStateValue"], message["NewStateValue"]) == (
         alarm,
         "INSUFFICIENT_DATA",
         "ALARM",
     )
-    after = described(mended, alarm)
+    after = described(patched, alarm)
     assert after["StateValue"] == "ALARM"
     may_change = {"StateValue", "StateReason", "StateUpdatedTimestamp"}
     assert {name for name in before | after if before.get(name) != after.get(name)} <= may_change
 
 
-def test_dimensions_match_in_any_order(mended: Clients) -> None:
+def test_dimensions_match_in_any_order(patched: Clients) -> None:
     both = [*dimension("a"), {"Name": "TableName", "Value": "t"}]
-    alarm = alarm_on(mended, "a", Dimensions=both)
-    put(mended, alarm, 100, both[::-1])
-    becomes(mended, alarm, "ALARM")
+    alarm = alarm_on(patched, "a", Dimensions=both)
+    put(patched, alarm, 100, both[::-1])
+    becomes(patched, alarm, "ALARM")
 
 
-def silence_means_what_the_alarm_says(treatment: str, expected: str, mended: Clients, as_is: Clients) -> None:
-    topic, queue = queue_of(mended)
+def silence_means_what_the_alarm_says(treatment: str, expected: str, patched: Clients, unpatched: Clients) -> None:
+    topic, queue = queue_of(patched)
     actions: dict[str, Any] = {"AlarmActions": [topic], "OKActions": [topic]}
-    alarm = alarm_on(mended, "a", TreatMissingData=treatment, Period=SHORT, **actions)
-    unmended = alarm_on(as_is, "a", TreatMissingData=treatment, Period=SHORT)
-    assert state(mended, alarm) == "INSUFFICIENT_DATA"
-    put(mended, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
-    becomes(mended, alarm, expected)
-    assert state(as_is, unmended) == "INSUFFICIENT_DATA"
-    assert treatment in described(mended, alarm)["StateReason"]
-    (message,) = wait_for(lambda: delivered(mended, queue))
+    alarm = alarm_on(patched, "a", TreatMissingData=treatment, Period=SHORT, **actions)
+    unmended = alarm_on(unpatched, "a", TreatMissingData=treatment, Period=SHORT)
+    assert state(patched, alarm) == "INSUFFICIENT_DATA"
+    put(patched, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
+    becomes(patched, alarm, expected)
+    assert state(unpatched, unmended) == "INSUFFICIENT_DATA"
+    assert treatment in described(patched, alarm)["StateReason"]
+    (message,) = wait_for(lambda: delivered(patched, queue))
     assert message["NewStateValue"] == expected
 
 
-def silence_is_no_data_or_leaves_an_alarm_alone(mended: Clients, as_is: Clients) -> None:
-    missing, ignored = (alarm_on(mended, "a", TreatMissingData=how, Period=SHORT) for how in ("missing", "ignore"))
+def silence_is_no_data_or_leaves_an_alarm_alone(patched: Clients, unpatched: Clients) -> None:
+    missing, ignored = (alarm_on(patched, "a", TreatMissingData=how, Period=SHORT) for how in ("missing", "ignore"))
     for alarm in (missing, ignored):
-        mended("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
-    becomes(mended, missing, "INSUFFICIENT_DATA")
-    assert described(mended, ignored)["StateReason"] == "by hand"
+        patched("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
+    becomes(patched, missing, "INSUFFICIENT_DATA")
+    assert described(patched, ignored)["StateReason"] == "by hand"
 
 
-def alarms_of_every_region_are_evaluated_in_their_own(mended: Clients, as_is: Clients) -> None:
-    topic, queue = queue_of(mended, WEST)
-    served = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching")
-    put(mended, served, 0, dimension("a"), WEST)
-    silent = alarm_on(mended, "a", region=WEST, TreatMissingData="breaching", Period=SHORT, AlarmActions=[topic])
-    put(mended, silent, 0, dimension("a"), EAST)
-    becomes(mended, silent, "ALARM", WEST)
-    assert state(mended, served, WEST) == "OK"
-    (message,) = wait_for(lambda: delivered(mended, queue, WEST))
+def alarms_of_every_region_are_evaluated_in_their_own(patched: Clients, unpatched: Clients) -> None:
+    topic, queue = queue_of(patched, WEST)
+    served = alarm_on(patched, "a", region=WEST, TreatMissingData="breaching")
+    put(patched, served, 0, dimension("a"), WEST)
+    silent = alarm_on(patched, "a", region=WEST, TreatMissingData="breaching", Period=SHORT, AlarmActions=[topic])
+    put(patched, silent, 0, dimension("a"), EAST)
+    becomes(patched, silent, "ALARM", WEST)
+    assert state(patched, served, WEST) == "OK"
+    (message,) = wait_for(lambda: delivered(patched, queue, WEST))
     assert message["AlarmName"] == silent
-    history = mended("cloudwatch", WEST).describe_alarm_history(AlarmName=silent)["AlarmHistoryItems"]
+    history = patched("cloudwatch", WEST).describe_alarm_history(AlarmName=silent)["AlarmHistoryItems"]
     assert "Alarm updated from INSUFFICIENT_DATA to ALARM" in {item["HistorySummary"] for item in history}
 
 
-def data_within_the_window_are_no_silence(mended: Clients, as_is: Clients) -> None:
-    alarm = alarm_on(mended, "a", TreatMissingData="breaching")
-    put(mended, alarm, 0, dimension("a"))
-    silent = alarm_on(mended, "a", TreatMissingData="breaching", Period=SHORT)
-    becomes(mended, silent, "ALARM")
-    assert state(mended, alarm) == "OK"
+def data_within_the_window_are_no_silence(patched: Clients, unpatched: Clients) -> None:
+    alarm = alarm_on(patched, "a", TreatMissingData="breaching")
+    put(patched, alarm, 0, dimension("a"))
+    silent = alarm_on(patched, "a", TreatMissingData="breaching", Period=SHORT)
+    becomes(patched, silent, "ALARM")
+    assert state(patched, alarm) == "OK"
 
 
 # Each waits for periods of silence to pass, so all wait at the same time.
@@ -212,10 +212,10 @@ WAITING: dict[str, Callable[[Clients, Clients], None]] = {
 
 
 @pytest.fixture(scope="module")
-def begun(mended: Clients, as_is: Clients) -> Iterator[dict[str, Future[None]]]:
+def begun(patched: Clients, unpatched: Clients) -> Iterator[dict[str, Future[None]]]:
     """All of `WAITING`, each in a thread of its own."""
     with ThreadPoolExecutor(len(WAITING)) as pool:
-        yield {name: pool.submit(waits, mended, as_is) for name, waits in WAITING.items()}
+        yield {name: pool.submit(waits, patched, unpatched) for name, waits in WAITING.items()}
 
 
 @pytest.mark.parametrize("name", WAITING)

@@ -25,12 +25,12 @@ def test_versions_behind_an_api_share_the_reserved_concurrency(
     make_function: Callable[..., str],
     make_api: Callable[..., str],
     emulator: Emulator,
-    mended: Clients,
+    patched: Clients,
 ) -> None:
-    arn = make_function(mended, f"versions-{uuid.uuid4()}", "def handler(event, context):\n    return 1\n")
-    functions = mended("lambda")
+    arn = make_function(patched, f"versions-{uuid.uuid4()}", "def handler(event, context):\n    return 1\n")
+    functions = patched("lambda")
     version = functions.publish_version(FunctionName=arn)["Version"]
-    api = make_api(mended, f"{arn}:{version}", {"GET /": {}}, permitted=True)
+    api = make_api(patched, f"{arn}:{version}", {"GET /": {}}, permitted=True)
     with httpx.Client(verify=ssl.create_default_context(cafile=str(emulator.certificate)), trust_env=False) as client:
         assert client.get(f"{emulator.api_url(api)}/").status_code == 200
         functions.put_function_concurrency(FunctionName=arn, ReservedConcurrentExecutions=0)
@@ -40,7 +40,7 @@ def test_versions_behind_an_api_share_the_reserved_concurrency(
 
 
 def test_a_burst_waits_for_the_processes_there_are(
-    make_function: Callable[..., str], holds_only_when_mended: Callable[[Callable[[Clients], bool]], None]
+    make_function: Callable[..., str], holds_only_when_patched: Callable[[Callable[[Clients], bool]], None]
 ) -> None:
     source = "import os, time\n\ndef handler(event, context):\n    time.sleep(0.2)\n    return os.getpid()\n"
 
@@ -52,14 +52,14 @@ def test_a_burst_waits_for_the_processes_there_are(
         assert all("FunctionError" not in answer for answer in answers)
         return len({json.load(answer["Payload"]) for answer in answers}) <= MOST_WORKERS
 
-    holds_only_when_mended(bounded)
+    holds_only_when_patched(bounded)
 
 
-def test_who_waits_for_a_process_too_long_is_throttled(make_function: Callable[..., str], mended: Clients) -> None:
+def test_who_waits_for_a_process_too_long_is_throttled(make_function: Callable[..., str], patched: Clients) -> None:
     source = "import time\n\ndef handler(event, context):\n    time.sleep(event)\n"
-    arn = make_function(mended, f"busy-{uuid.uuid4()}", source)
+    arn = make_function(patched, f"busy-{uuid.uuid4()}", source)
     # Once: a client of boto3's would come again until it is served.
-    functions = mended("lambda", config=Config(retries={"total_max_attempts": 1}))
+    functions = patched("lambda", config=Config(retries={"total_max_attempts": 1}))
     functions.invoke(FunctionName=arn, Payload=b"0")
     with ThreadPoolExecutor(MOST_WORKERS) as pool:
         busy = [pool.submit(functions.invoke, FunctionName=arn, Payload=b"8") for _ in range(MOST_WORKERS)]
@@ -90,7 +90,7 @@ def handler(event, context):
 
 
 def test_processes_of_functions_are_forks_with_streams_and_variables_of_their_own(
-    make_function: Callable[..., str], holds_only_when_mended: Callable[[Callable[[Clients], bool]], None]
+    make_function: Callable[..., str], holds_only_when_patched: Callable[[Callable[[Clients], bool]], None]
 ) -> None:
     def forked(client: Clients) -> bool:
         names = [f"forked-{uuid.uuid4()}" for _ in range(2)]
@@ -106,16 +106,16 @@ def test_processes_of_functions_are_forks_with_streams_and_variables_of_their_ow
         # Those of one zip share its files, so that its modules are compiled once.
         return found[0]["file"] == found[1]["file"] and all(one["loaded"] for one in found)
 
-    holds_only_when_mended(forked)
+    holds_only_when_patched(forked)
 
 
 def test_a_function_that_dies_or_kills_its_parent_is_started_anew(
-    make_function: Callable[..., str], mended: Clients
+    make_function: Callable[..., str], patched: Clients
 ) -> None:
-    arn = make_function(mended, f"dying-{uuid.uuid4()}", PROCESS)
+    arn = make_function(patched, f"dying-{uuid.uuid4()}", PROCESS)
 
     def call(event: str) -> Any:
-        return mended("lambda").invoke(FunctionName=arn, Payload=json.dumps(event).encode())
+        return patched("lambda").invoke(FunctionName=arn, Payload=json.dumps(event).encode())
 
     first = json.load(call("")["Payload"])
     assert "FunctionError" in call("die")
@@ -125,18 +125,18 @@ def test_a_function_that_dies_or_kills_its_parent_is_started_anew(
     assert json.load(call("")["Payload"])["parent"] != first["parent"]
 
 
-def test_a_function_that_brings_its_own_botocore_gets_it(mended: Clients, make_role: Callable[..., str]) -> None:
+def test_a_function_that_brings_its_own_botocore_gets_it(patched: Clients, make_role: Callable[..., str]) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         package.writestr("botocore/__init__.py", "own = True\n")
         package.writestr("function.py", "import botocore\n\ndef handler(event, context):\n    return botocore.own\n")
     name = f"bundled-{uuid.uuid4()}"
-    role = make_role(mended, name, trust={"Principal": {"Service": "lambda.amazonaws.com"}})
-    mended("lambda").create_function(
+    role = make_role(patched, name, trust={"Principal": {"Service": "lambda.amazonaws.com"}})
+    patched("lambda").create_function(
         FunctionName=name,
         Runtime="python3.13",
         Handler="function.handler",
         Role=role,
         Code={"ZipFile": archive.getvalue()},
     )
-    assert json.load(mended("lambda").invoke(FunctionName=name)["Payload"]) is True
+    assert json.load(patched("lambda").invoke(FunctionName=name)["Payload"]) is True

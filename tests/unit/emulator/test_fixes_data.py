@@ -18,7 +18,7 @@ ROOT = {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
 
 
 @pytest.mark.parametrize("consistent", [False, True])
-def test_reads_cost_what_they_read(holds_only_when_mended: Callable[[Probe], None], consistent: bool) -> None:
+def test_reads_cost_what_they_read(holds_only_when_patched: Callable[[Probe], None], consistent: bool) -> None:
     def probe(client: Clients) -> bool:
         table, db = global_table(client), client("dynamodb")
         put(client, EAST, table, "a", value="x" * 5000)
@@ -31,10 +31,10 @@ def test_reads_cost_what_they_read(holds_only_when_mended: Callable[[Probe], Non
         # 5 kB are two blocks of 4 KiB, and 10 kB are three.
         return costs == ([2.0, 3.0] if consistent else [1.0, 1.5])
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_batch_read_says_what_it_costs(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_batch_read_says_what_it_costs(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         table = global_table(client)
         put(client, EAST, table, "a", value="x" * 5000)
@@ -42,11 +42,11 @@ def test_a_batch_read_says_what_it_costs(holds_only_when_mended: Callable[[Probe
         answer = client("dynamodb").batch_get_item(RequestItems=request, ReturnConsumedCapacity="TOTAL")
         return bool(answer.get("ConsumedCapacity") == [{"TableName": table, "CapacityUnits": 1.5}])
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_writes_cost_what_they_write_and_a_transaction_twice_that(mended: Clients) -> None:
-    table, db = global_table(mended), mended("dynamodb")
+def test_writes_cost_what_they_write_and_a_transaction_twice_that(patched: Clients) -> None:
+    table, db = global_table(patched), patched("dynamodb")
     index = {"shard": "s", "updated": "u"}
     first, second = ({"TableName": table, "Item": item(name, value="x" * 2500, **index)} for name in ("a", "b"))
     alone = db.put_item(**first, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"]
@@ -59,11 +59,11 @@ def test_writes_cost_what_they_write_and_a_transaction_twice_that(mended: Client
 
 
 @pytest.mark.parametrize("index", [None, "by-update"])
-def test_pages_of_a_query_join_without_gaps(mended: Clients, index: str | None) -> None:
-    table, db = global_table(mended), mended("dynamodb")
+def test_pages_of_a_query_join_without_gaps(patched: Clients, index: str | None) -> None:
+    table, db = global_table(patched), patched("dynamodb")
     for number in range(7):
-        put(mended, EAST, table, f"{number}", shard="s", updated=f"u{number}")
-    put(mended, EAST, table, "not indexed")
+        put(patched, EAST, table, f"{number}", shard="s", updated=f"u{number}")
+    put(patched, EAST, table, "not indexed")
     key, value = ("shard", "s") if index else ("pk", "p")
     request = {
         "TableName": table,
@@ -85,8 +85,8 @@ def test_pages_of_a_query_join_without_gaps(mended: Clients, index: str | None) 
     assert pages == (sparse if index else [["not indexed", "6", "5"], ["4", "3", "2"], ["1", "0"]])
 
 
-def test_a_transaction_takes_a_hundred_items_and_says_which_one_failed(mended: Clients) -> None:
-    table, db = global_table(mended), mended("dynamodb")
+def test_a_transaction_takes_a_hundred_items_and_says_which_one_failed(patched: Clients) -> None:
+    table, db = global_table(patched), patched("dynamodb")
     puts = [{"Put": {"TableName": table, "Item": item(f"{number}")}} for number in range(101)]
     db.transact_write_items(TransactItems=puts[:100])
     with pytest.raises(ClientError, match="ValidationException"):
@@ -101,8 +101,8 @@ def test_a_transaction_takes_a_hundred_items_and_says_which_one_failed(mended: C
     assert (none["Code"], failed["Code"], failed["Item"]) == ("None", "ConditionalCheckFailed", item("1"))
 
 
-def test_a_transaction_is_done_once_for_its_token(mended: Clients) -> None:
-    table, db = global_table(mended), mended("dynamodb")
+def test_a_transaction_is_done_once_for_its_token(patched: Clients) -> None:
+    table, db = global_table(patched), patched("dynamodb")
     write = {"TableName": table, "Item": item("a"), "ConditionExpression": "attribute_not_exists(pk)"}
     for _ in range(2):
         db.transact_write_items(TransactItems=[{"Put": write}], ClientRequestToken="token")
@@ -112,26 +112,26 @@ def test_a_transaction_is_done_once_for_its_token(mended: Clients) -> None:
 
 
 def test_a_multi_region_key_makes_one_mac_in_both_regions_for_its_role_only(
-    mended: Clients, make_role: Callable[..., str]
+    patched: Clients, make_role: Callable[..., str]
 ) -> None:
     suffix = uuid.uuid4().hex
-    named, other = (make_role(mended, f"{name}-{suffix}", trust=ROOT) for name in ("named", "other"))
+    named, other = (make_role(patched, f"{name}-{suffix}", trust=ROOT) for name in ("named", "other"))
     administration = {"Effect": "Allow", "Action": ["kms:Create*", "kms:Put*", "kms:ReplicateKey"], **ROOT}
     use = {"Effect": "Allow", "Action": "kms:GenerateMac", "Principal": {"AWS": named}}
     statements = [{**statement, "Resource": "*"} for statement in (administration, use)]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    key = mended("kms").create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC", MultiRegion=True, Policy=policy)[
-        "KeyMetadata"
-    ]["KeyId"]
-    mended("kms").replicate_key(KeyId=key, ReplicaRegion=WEST, Policy=policy)
+    key = patched("kms").create_key(
+        KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC", MultiRegion=True, Policy=policy
+    )["KeyMetadata"]["KeyId"]
+    patched("kms").replicate_key(KeyId=key, ReplicaRegion=WEST, Policy=policy)
     request = {"KeyId": f"alias/{suffix}", "MacAlgorithm": "HMAC_SHA_256", "Message": b"label"}
     macs = set()
     for region in (EAST, WEST):
-        mended("kms", region).create_alias(AliasName=f"alias/{suffix}", TargetKeyId=key)
+        patched("kms", region).create_alias(AliasName=f"alias/{suffix}", TargetKeyId=key)
         sessions = (
-            mended("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"] for role in (named, other)
+            patched("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"] for role in (named, other)
         )
-        allowed, refused = (mended("kms", region, session) for session in sessions)
+        allowed, refused = (patched("kms", region, session) for session in sessions)
         macs.add(allowed.generate_mac(**request)["Mac"])
         with pytest.raises(ClientError, match="AccessDenied"):
             refused.generate_mac(**request)

@@ -101,8 +101,8 @@ def store_of(make_role: Callable[..., str]) -> Callable[[Clients], Store]:
 
 
 @pytest.fixture
-def store(mended: Clients, store_of: Callable[[Clients], Store]) -> Store:
-    return store_of(mended)
+def store(patched: Clients, store_of: Callable[[Clients], Store]) -> Store:
+    return store_of(patched)
 
 
 def test_a_presigned_address_takes_the_document_once(store: Store) -> None:
@@ -153,19 +153,19 @@ def test_an_address_ends_with_its_time(store: Store) -> None:
 
 
 def test_a_header_that_nobody_signed_is_refused(
-    holds_only_when_mended: Callable[[Probe], None], store_of: Callable[[Clients], Store]
+    holds_only_when_patched: Callable[[Probe], None], store_of: Callable[[Clients], Store]
 ) -> None:
     def probe(client: Clients) -> bool:
         store = store_of(client)
         address, headers = store.upload()
         return store.sent(address, {**headers, "x-amz-tagging": "state=confirmed"}) == 403
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 @pytest.mark.parametrize(("operation", "expected"), [("head_object", "403"), ("get_object", "AccessDenied")])
 def test_who_may_not_list_does_not_learn_what_is_missing(
-    holds_only_when_mended: Callable[[Probe], None],
+    holds_only_when_patched: Callable[[Probe], None],
     store_of: Callable[[Clients], Store],
     operation: str,
     expected: str,
@@ -176,7 +176,7 @@ def test_who_may_not_list_does_not_learn_what_is_missing(
         assert code(getattr(store.root, operation), **missing) in ("404", "NoSuchKey")
         return code(getattr(store.role, operation), **missing) == expected
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def begin(store: Store, parts: list[bytes], **options: Any) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def test_a_multipart_upload_by_presigned_addresses(store: Store) -> None:
     ids=["order", "checksum", "size"],
 )
 def test_an_upload_is_completed_only_as_announced(
-    holds_only_when_mended: Callable[[Probe], None],
+    holds_only_when_patched: Callable[[Probe], None],
     store_of: Callable[[Clients], Store],
     spoil: Callable[[list[Any]], Any],
     parts: list[bytes],
@@ -240,11 +240,11 @@ def test_an_upload_is_completed_only_as_announced(
         spoil(upload["MultipartUpload"]["Parts"])
         return code(store.role.complete_multipart_upload, **upload) == expected
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def test_an_upload_keeps_the_tags_it_was_created_with(
-    holds_only_when_mended: Callable[[Probe], None], store_of: Callable[[Clients], Store]
+    holds_only_when_patched: Callable[[Probe], None], store_of: Callable[[Clients], Store]
 ) -> None:
     def probe(client: Clients) -> bool:
         store = store_of(client)
@@ -252,7 +252,7 @@ def test_an_upload_keeps_the_tags_it_was_created_with(
         found = store.root.get_object_tagging(Bucket=store.bucket, Key=KEY)["TagSet"]
         return bool(found == [{"Key": "state", "Value": "new"}])
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
@@ -269,7 +269,7 @@ def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
 
 @pytest.mark.parametrize("by_version", [False, True], ids=["latest", "version"])
 def test_a_role_may_be_limited_to_one_tag(
-    holds_only_when_mended: Callable[[Probe], None], make_role: Callable[..., str], by_version: bool
+    holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str], by_version: bool
 ) -> None:
     def probe(client: Clients) -> bool:
         name, root = uuid.uuid4().hex, client("s3")
@@ -293,4 +293,4 @@ def test_a_role_may_be_limited_to_one_tag(
         by_header = code(role.put_object, Bucket=name, Key="new", Body=b"", Tagging="quarantine=true")
         return (code(role.put_object_tagging, **target, Tagging=quarantine), by_header) == ("", "")
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)

@@ -90,14 +90,14 @@ def recorder(make_function: Callable[..., str], tmp_path: Path) -> Callable[...,
 
 
 def test_a_mapping_gets_what_is_written_here_and_what_arrives(
-    emulator: Emulator, mended: Clients, recorder: Callable[..., Recorder]
+    emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
-    table = global_table(mended)
-    recorders = {region: recorder(mended, region) for region in (EAST, WEST)}
+    table = global_table(patched)
+    recorders = {region: recorder(patched, region) for region in (EAST, WEST)}
     for region, function in recorders.items():
-        function.read(mended, region, table)
-    put(mended, EAST, table, "head")
-    put(mended, EAST, table, "v#1")
+        function.read(patched, region, table)
+    put(patched, EAST, table, "head")
+    put(patched, EAST, table, "v#1")
     for region, function in recorders.items():
         wait_for(function.batches)
         assert function.batches() == [["v#1"]]
@@ -106,18 +106,18 @@ def test_a_mapping_gets_what_is_written_here_and_what_arrives(
 
 
 def test_a_mapping_can_ask_for_what_was_changed(
-    emulator: Emulator, mended: Clients, recorder: Callable[..., Recorder]
+    emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
-    table = global_table(mended)
-    recorders = {region: recorder(mended, region) for region in (EAST, WEST)}
+    table = global_table(patched)
+    recorders = {region: recorder(patched, region) for region in (EAST, WEST)}
     for region, function in recorders.items():
-        function.read(mended, region, table, {"eventName": ["MODIFY", "REMOVE"]})
-    put(mended, EAST, table, "kept")
-    put(mended, EAST, table, "changed")
+        function.read(patched, region, table, {"eventName": ["MODIFY", "REMOVE"]})
+    put(patched, EAST, table, "kept")
+    put(patched, EAST, table, "changed")
     settle(emulator)
-    put(mended, EAST, table, "changed", by="somebody")
+    put(patched, EAST, table, "changed", by="somebody")
     settle(emulator)
-    mended("dynamodb", WEST).delete_item(TableName=table, Key=item("changed"))
+    patched("dynamodb", WEST).delete_item(TableName=table, Key=item("changed"))
     wait_for(lambda: all(sum(map(len, function.batches())) >= 2 for function in recorders.values()))
     for function in recorders.values():
         records = [record for event in function.events() for record in event["Records"]]
@@ -125,20 +125,20 @@ def test_a_mapping_can_ask_for_what_was_changed(
         assert told == [("MODIFY", "changed"), ("REMOVE", "changed")]
 
 
-def test_without_limits_a_bad_item_is_not_given_up(mended: Clients, recorder: Callable[..., Recorder]) -> None:
-    table, function = global_table(mended), recorder(mended, EAST)
+def test_without_limits_a_bad_item_is_not_given_up(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+    table, function = global_table(patched), recorder(patched, EAST)
     unlimited = {"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1, "BisectBatchOnFunctionError": True}
-    function.read(mended, EAST, table, BatchSize=1, **unlimited)
-    put(mended, EAST, table, "v#bad")
-    put(mended, EAST, table, "v#after")
+    function.read(patched, EAST, table, BatchSize=1, **unlimited)
+    put(patched, EAST, table, "v#bad")
+    put(patched, EAST, table, "v#after")
     wait_for(lambda: len(function.batches()) > 3)
     assert {name for batch in function.batches() for name in batch} == {"v#bad"}
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
 def test_a_bad_item_is_singled_out_and_given_up(
-    holds_only_when_mended: Callable[[Probe], None],
-    mended: Clients,
+    holds_only_when_patched: Callable[[Probe], None],
+    patched: Clients,
     recorder: Callable[..., Recorder],
     raises: bool,
 ) -> None:
@@ -159,19 +159,19 @@ def test_a_bad_item_is_singled_out_and_given_up(
 
         try:
             # A function that raises is started anew for each of five tries, which takes its time on a busy machine.
-            wait_for(singled_out, within=60 if client is mended else 8)
+            wait_for(singled_out, within=60 if client is patched else 8)
         except AssertionError:
             return False
         return True
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_function_that_may_not_run_misses_nothing(mended: Clients, recorder: Callable[..., Recorder]) -> None:
-    table, function = global_table(mended), recorder(mended, EAST)
-    function.read(mended, EAST, table, MaximumRetryAttempts=0)
+def test_a_function_that_may_not_run_misses_nothing(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+    table, function = global_table(patched), recorder(patched, EAST)
+    function.read(patched, EAST, table, MaximumRetryAttempts=0)
     function.client.put_function_concurrency(FunctionName=function.arn, ReservedConcurrentExecutions=0)
-    put(mended, EAST, table, "v#1")
+    put(patched, EAST, table, "v#1")
     time.sleep(1.5)
     assert function.batches() == []
     function.client.delete_function_concurrency(FunctionName=function.arn)
@@ -180,7 +180,7 @@ def test_a_function_that_may_not_run_misses_nothing(mended: Clients, recorder: C
 
 
 def test_a_slow_function_does_not_hold_up_the_other_region(
-    holds_only_when_mended: Callable[[Probe], None],
+    holds_only_when_patched: Callable[[Probe], None],
     make_function: Callable[..., str],
     recorder: Callable[..., Recorder],
     tmp_path: Path,
@@ -205,17 +205,17 @@ def test_a_slow_function_does_not_hold_up_the_other_region(
             return False
         return True
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize("patched", [True, False])
 def test_a_stop_does_not_keep_records_from_a_function(
     make_emulator: Callable[..., Emulator],
     clients_of: Callable[[Emulator], Clients],
     recorder: Callable[..., Recorder],
-    fixed: bool,
+    patched: bool,
 ) -> None:
-    emulator = make_emulator(fixed=fixed)
+    emulator = make_emulator(patched=patched)
     emulator.set_replication(tables=False)
     emulator.start()
     client = clients_of(emulator)
@@ -233,20 +233,20 @@ def test_a_stop_does_not_keep_records_from_a_function(
         return {"v#before", "v#meanwhile", "v#after"} <= {name for batch in function.batches() for name in batch}
 
     try:
-        wait_for(seen, within=10 if fixed else 2)
+        wait_for(seen, within=10 if patched else 2)
     except AssertionError:
-        assert not fixed
+        assert not patched
     else:
-        assert fixed
+        assert patched
     finally:
         emulator.stop()
 
 
 def test_a_function_hears_of_uploads_in_its_own_region(
-    emulator: Emulator, mended: Clients, recorder: Callable[..., Recorder]
+    emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
-    buckets = two_buckets(mended)
-    recorders = {region: recorder(mended, region) for region in (EAST, WEST)}
+    buckets = two_buckets(patched)
+    recorders = {region: recorder(patched, region) for region in (EAST, WEST)}
     for region, function in recorders.items():
         function.client.add_permission(
             FunctionName=function.arn,

@@ -60,9 +60,9 @@ def allowed(call: Callable[..., Any], **arguments: Any) -> bool:
 
 
 def test_a_policy_put_on_a_role_or_taken_from_it_decides_at_the_next_request(
-    mended: Clients, make_role: Callable[..., str]
+    patched: Clients, make_role: Callable[..., str]
 ) -> None:
-    caller, iam = Caller(mended, make_role, ALLOW), mended("iam")
+    caller, iam = Caller(patched, make_role, ALLOW), patched("iam")
     assert caller.may_read()
     for _ in range(2):
         iam.put_role_policy(RoleName=caller.name, PolicyName="denied", PolicyDocument=document(DENY))
@@ -74,9 +74,9 @@ def test_a_policy_put_on_a_role_or_taken_from_it_decides_at_the_next_request(
 
 
 def test_another_version_of_an_attached_policy_decides_at_the_next_request(
-    mended: Clients, make_role: Callable[..., str]
+    patched: Clients, make_role: Callable[..., str]
 ) -> None:
-    caller, iam = Caller(mended, make_role), mended("iam")
+    caller, iam = Caller(patched, make_role), patched("iam")
     policy = iam.create_policy(PolicyName=caller.name, PolicyDocument=document(ALLOW))["Policy"]["Arn"]
     assert not caller.may_read()
     iam.attach_role_policy(RoleName=caller.name, PolicyArn=policy)
@@ -96,11 +96,11 @@ def test_another_version_of_an_attached_policy_decides_at_the_next_request(
 
 
 def test_another_policy_of_a_bucket_or_key_decides_at_the_next_request(
-    mended: Clients, make_role: Callable[..., str]
+    patched: Clients, make_role: Callable[..., str]
 ) -> None:
-    caller, s3, kms = Caller(mended, make_role, ALLOW), mended("s3"), mended("kms")
+    caller, s3, kms = Caller(patched, make_role, ALLOW), patched("s3"), patched("kms")
     s3.create_bucket(Bucket=caller.name)
-    theirs = mended("s3", credentials=caller.session)
+    theirs = patched("s3", credentials=caller.session)
     denied = {**DENY, "Action": "s3:*", "Resource": f"arn:aws:s3:::{caller.name}/*", "Principal": "*"}
     assert allowed(theirs.put_object, Bucket=caller.name, Key="a", Body=b"")
     for _ in range(2):
@@ -111,7 +111,7 @@ def test_another_policy_of_a_bucket_or_key_decides_at_the_next_request(
     root = {"Effect": "Allow", "Action": "kms:*", "Resource": "*", **TRUST}
     refusing = {"Effect": "Deny", "Action": "kms:Encrypt", "Resource": "*", "Principal": {"AWS": caller.role}}
     key = kms.create_key(Policy=document(root))["KeyMetadata"]["KeyId"]
-    encrypt = mended("kms", credentials=caller.session).encrypt
+    encrypt = patched("kms", credentials=caller.session).encrypt
     assert allowed(encrypt, KeyId=key, Plaintext=b"a")
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=document(root, refusing))
     assert not allowed(encrypt, KeyId=key, Plaintext=b"a")
@@ -119,16 +119,16 @@ def test_another_policy_of_a_bucket_or_key_decides_at_the_next_request(
     assert allowed(encrypt, KeyId=key, Plaintext=b"a")
 
 
-def test_each_kind_of_write_in_a_transaction_is_checked(mended: Clients, make_role: Callable[..., str]) -> None:
-    caller = Caller(mended, make_role, {**ALLOW, "Action": "dynamodb:PutItem"})
+def test_each_kind_of_write_in_a_transaction_is_checked(patched: Clients, make_role: Callable[..., str]) -> None:
+    caller = Caller(patched, make_role, {**ALLOW, "Action": "dynamodb:PutItem"})
     assert caller.may_write("Put")
     assert not caller.may_write("Put", "Delete")
     assert not caller.may_write("Delete", "Put")
 
 
-def test_conditions_on_the_caller_see_its_tags(mended: Clients, make_role: Callable[..., str]) -> None:
+def test_conditions_on_the_caller_see_its_tags(patched: Clients, make_role: Callable[..., str]) -> None:
     tagged = {"StringEquals": {"aws:PrincipalTag/team": "records"}}
-    caller, iam = Caller(mended, make_role, {**ALLOW, "Condition": tagged}), mended("iam")
+    caller, iam = Caller(patched, make_role, {**ALLOW, "Condition": tagged}), patched("iam")
     assert not caller.may_read()
     iam.tag_role(RoleName=caller.name, Tags=[{"Key": "team", "Value": "records"}])
     assert caller.may_read()

@@ -40,7 +40,7 @@ def restored(client: Clients, region: str, table: str, moment: datetime) -> str:
 
 
 @pytest.mark.parametrize("region", [EAST, WEST])
-def test_a_table_is_restored_as_it_was(holds_only_when_mended: Callable[[Probe], None], region: str) -> None:
+def test_a_table_is_restored_as_it_was(holds_only_when_patched: Callable[[Probe], None], region: str) -> None:
     def probe(client: Clients) -> bool:
         table, db = recoverable(client, region), client("dynamodb", region)
         put(client, region, table, "changed", value="right", shard="s", updated="1")
@@ -64,10 +64,10 @@ def test_a_table_is_restored_as_it_was(holds_only_when_mended: Callable[[Probe],
             entry["updated"]["S"] for entry in listed
         ] == ["1", "2"]
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_time_before_the_table_is_refused(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_time_before_the_table_is_refused(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         table = recoverable(client, EAST)
         try:
@@ -76,10 +76,10 @@ def test_a_time_before_the_table_is_refused(holds_only_when_mended: Callable[[Pr
             return bool(error.response["Error"]["Code"] == "InvalidRestoreTimeException")
         return False
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_table_without_recovery_is_not_restored(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_table_without_recovery_is_not_restored(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         try:
             restored(client, EAST, global_table(client), datetime.now(UTC))
@@ -87,10 +87,10 @@ def test_a_table_without_recovery_is_not_restored(holds_only_when_mended: Callab
             return bool(error.response["Error"]["Code"] == "PointInTimeRecoveryUnavailableException")
         return False
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
-def test_a_table_says_how_far_back_it_can_be_restored(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_table_says_how_far_back_it_can_be_restored(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         table = recoverable(client, EAST)
         time.sleep(2.1)
@@ -98,11 +98,11 @@ def test_a_table_says_how_far_back_it_can_be_restored(holds_only_when_mended: Ca
         recovery = told["PointInTimeRecoveryDescription"]
         return bool(recovery["EarliestRestorableDateTime"] < recovery["LatestRestorableDateTime"])
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)
 
 
 @pytest.mark.requirement("C4")
-def test_a_restored_table_has_the_key_that_was_named(holds_only_when_mended: Callable[[Probe], None]) -> None:
+def test_a_restored_table_has_the_key_that_was_named(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         db, key = client("dynamodb"), client("kms").create_key()["KeyMetadata"]["Arn"]
         name = uuid4().hex
@@ -115,4 +115,4 @@ def test_a_restored_table_has_the_key_that_was_named(holds_only_when_mended: Cal
         told = (answer["TableDescription"], db.describe_table(TableName=name)["Table"])
         return all(table.get("SSEDescription", {}).get("KMSMasterKeyArn") == key for table in told)
 
-    holds_only_when_mended(probe)
+    holds_only_when_patched(probe)

@@ -240,16 +240,16 @@ def test_who_is_cancelled_unwinds_when_the_work_has_ended() -> None:
 
 
 def test_each_call_logs_its_own_lines_and_answers_are_told_from_what_is_printed(
-    mended: Clients, make_function: Callable[..., str]
+    patched: Clients, make_function: Callable[..., str]
 ) -> None:
     import base64
     import json
 
     name = f"logs-{uuid.uuid4().hex}"
-    make_function(mended, name, LOGS)
+    make_function(patched, name, LOGS)
 
     def call(*lines: str, **options: Any) -> tuple[dict[str, Any], list[str]]:
-        answer = mended("lambda").invoke(
+        answer = patched("lambda").invoke(
             FunctionName=name, LogType="Tail", Payload=json.dumps({"lines": lines, **options})
         )
         log = base64.b64decode(answer.get("LogResult", "")).decode().splitlines()
@@ -266,7 +266,7 @@ def test_each_call_logs_its_own_lines_and_answers_are_told_from_what_is_printed(
     answer, _ = call("line of one that fails", fail=True)
     assert answer["errorMessage"] == "on purpose"
     assert call("line after")[0]["id"] not in ids
-    pages = mended("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
+    pages = patched("logs").get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{name}")
     by_stream: dict[str, list[str]] = {}
     for event in (event for page in pages for event in page["events"]):
         assert "\0" not in event["message"]
@@ -277,26 +277,28 @@ def test_each_call_logs_its_own_lines_and_answers_are_told_from_what_is_printed(
 
 
 def test_a_function_that_takes_too_long_is_ended_and_the_next_call_is_answered(
-    mended: Clients, make_function: Callable[..., str]
+    patched: Clients, make_function: Callable[..., str]
 ) -> None:
     import json
 
     name = f"late-{uuid.uuid4().hex}"
     source = "import time\n\ndef handler(event, context):\n    time.sleep(event)\n    return 'done'\n"
-    make_function(mended, name, source)
-    mended("lambda").update_function_configuration(FunctionName=name, Timeout=1)
+    make_function(patched, name, source)
+    patched("lambda").update_function_configuration(FunctionName=name, Timeout=1)
 
     def call(seconds: float) -> Any:
-        answer = mended("lambda").invoke(FunctionName=name, Payload=json.dumps(seconds))
+        answer = patched("lambda").invoke(FunctionName=name, Payload=json.dumps(seconds))
         return json.loads(answer["Payload"].read())
 
     assert "timed out" in call(20)["errorMessage"]
     assert call(0) == "done"
 
 
-def test_a_change_in_one_region_leaves_the_others_copy_and_the_streams_alone(mended: Clients, replicating: Any) -> None:
-    table, dynamo = global_table(mended), mended("dynamodb")
-    west = mended("dynamodb", "us-west-2")
+def test_a_change_in_one_region_leaves_the_others_copy_and_the_streams_alone(
+    patched: Clients, replicating: Any
+) -> None:
+    table, dynamo = global_table(patched), patched("dynamodb")
+    west = patched("dynamodb", "us-west-2")
     dynamo.put_item(TableName=table, Item=item("a", value="1"))
     key = {"pk": {"S": "p"}, "sk": {"S": "a"}}
     deadline = time.monotonic() + 20
@@ -315,7 +317,7 @@ def test_a_change_in_one_region_leaves_the_others_copy_and_the_streams_alone(men
     replicating.set_replication(tables=True)
 
 
-def test_a_wrong_condition_is_refused_as_before(mended: Clients) -> None:
-    table = global_table(mended)
+def test_a_wrong_condition_is_refused_as_before(patched: Clients) -> None:
+    table = global_table(patched)
     with pytest.raises(ClientError, match="ConditionalCheckFailed"):
-        mended("dynamodb").put_item(TableName=table, Item=item("a"), ConditionExpression="attribute_exists(pk)")
+        patched("dynamodb").put_item(TableName=table, Item=item("a"), ConditionExpression="attribute_exists(pk)")

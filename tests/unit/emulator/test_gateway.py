@@ -31,11 +31,11 @@ def web(emulator: Emulator) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def api(emulator: Emulator, mended: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
+def api(emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
     """The id of an API, as the platform has it: no route lists scopes."""
     issuer = emulator.issuer()
     routes = {"GET /health": {}, "GET /fhir/{type}": {"issuer": issuer}, "GET /slash": {"issuer": f"{issuer}/"}}
-    return make_api(mended, make_function(mended, "gateway-echo", ECHO), routes, permitted=True)
+    return make_api(patched, make_function(patched, "gateway-echo", ECHO), routes, permitted=True)
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def test_the_host_that_the_client_called_is_told_to_the_function(
 
 
 def test_without_the_fix_functions_are_told_a_name_that_nobody_called(
-    unfixed_emulator: Emulator, as_is: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
+    unpatched_emulator: Emulator, unpatched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
 ) -> None:
-    api = make_api(as_is, make_function(as_is, "gateway-echo", ECHO), {"GET /health": {}}, permitted=True)
-    with web(unfixed_emulator) as client:
-        assert told(client.get(f"{unfixed_emulator.api_url(api)}/health"))[0] == f"{api}.execute-api.localhost"
+    api = make_api(unpatched, make_function(unpatched, "gateway-echo", ECHO), {"GET /health": {}}, permitted=True)
+    with web(unpatched_emulator) as client:
+        assert told(client.get(f"{unpatched_emulator.api_url(api)}/health"))[0] == f"{api}.execute-api.localhost"
 
 
 @pytest.mark.parametrize("scopes", [{}, {"scope": "openid"}, {"scp": ["a"]}, {"scope": "system/Patient.r"}])
@@ -122,8 +122,8 @@ def test_an_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.C
 
 def test_a_token_that_is_not_valid_is_refused_as_such(
     emulator: Emulator,
-    unfixed_emulator: Emulator,
-    as_is: Clients,
+    unpatched_emulator: Emulator,
+    unpatched: Clients,
     client: httpx.Client,
     api: str,
     make_function: Callable[..., str],
@@ -136,10 +136,10 @@ def test_a_token_that_is_not_valid_is_refused_as_such(
         assert (refused.status_code, refused.json()) == (401, {"message": "Unauthorized"})
         assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     assert client.get(address).headers["www-authenticate"] == "Bearer"
-    routes = {"GET /fhir/{type}": {"issuer": unfixed_emulator.issuer()}}
-    function = make_function(as_is, f"refused-{uuid.uuid4().hex}", ECHO)
-    with web(unfixed_emulator) as direct:
-        address = f"{unfixed_emulator.api_url(make_api(as_is, function, routes, permitted=True))}/fhir/Patient"
+    routes = {"GET /fhir/{type}": {"issuer": unpatched_emulator.issuer()}}
+    function = make_function(unpatched, f"refused-{uuid.uuid4().hex}", ECHO)
+    with web(unpatched_emulator) as direct:
+        address = f"{unpatched_emulator.api_url(make_api(unpatched, function, routes, permitted=True))}/fhir/Patient"
         assert direct.get(address, headers=array).status_code == 500
 
 
@@ -164,11 +164,11 @@ def crossed(client: Clients, make_function: Callable[..., str], make_api: Callab
 def test_a_preflight_is_answered_by_the_gateway_and_answers_carry_its_headers(
     emulator: Emulator,
     client: httpx.Client,
-    mended: Clients,
+    patched: Clients,
     make_function: Callable[..., str],
     make_api: Callable[..., str],
 ) -> None:
-    address = f"{emulator.api_url(crossed(mended, make_function, make_api))}/fhir/Patient"
+    address = f"{emulator.api_url(crossed(patched, make_function, make_api))}/fhir/Patient"
     preflight = client.options(address, headers=PREFLIGHT)
     assert (preflight.status_code, preflight.content) == (204, b"")
     assert preflight.headers["access-control-allow-origin"] == ORIGIN
@@ -185,9 +185,9 @@ def test_a_preflight_is_answered_by_the_gateway_and_answers_carry_its_headers(
 
 def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
     emulator: Emulator,
-    unfixed_emulator: Emulator,
-    mended: Clients,
-    as_is: Clients,
+    unpatched_emulator: Emulator,
+    patched: Clients,
+    unpatched: Clients,
     make_function: Callable[..., str],
     make_api: Callable[..., str],
 ) -> None:
@@ -200,12 +200,12 @@ def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
         methods = [each.json()["requestContext"]["http"]["method"] for each in answers if each.status_code == 200]
         return [method == "OPTIONS" for method in methods]
 
-    assert routed(emulator, mended) == [True, True, True]
-    assert routed(unfixed_emulator, as_is) == []
+    assert routed(emulator, patched) == [True, True, True]
+    assert routed(unpatched_emulator, unpatched) == []
 
 
-def test_a_bucket_lets_browsers_of_its_origins_use_signed_addresses(client: httpx.Client, mended: Clients) -> None:
-    s3, bucket = mended("s3"), f"cors-{uuid.uuid4().hex}"
+def test_a_bucket_lets_browsers_of_its_origins_use_signed_addresses(client: httpx.Client, patched: Clients) -> None:
+    s3, bucket = patched("s3"), f"cors-{uuid.uuid4().hex}"
     s3.create_bucket(Bucket=bucket)
     rule = {"AllowedOrigins": [ORIGIN], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag"]}
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
@@ -228,9 +228,9 @@ def handler(event, context):
 
 
 def test_a_function_can_read_what_the_issuer_publishes(
-    emulator: Emulator, mended: Clients, make_function: Callable[..., str]
+    emulator: Emulator, patched: Clients, make_function: Callable[..., str]
 ) -> None:
     source = DISCOVERS.format(address=f"{emulator.issuer()}/.well-known/openid-configuration")
-    function = make_function(mended, "gateway-discovers", source)
-    answer = mended("lambda").invoke(FunctionName=function)
+    function = make_function(patched, "gateway-discovers", source)
+    answer = patched("lambda").invoke(FunctionName=function)
     assert json.load(answer["Payload"])["issuer"] == emulator.issuer()

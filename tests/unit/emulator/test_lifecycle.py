@@ -112,7 +112,7 @@ def test_functions_see_nothing_of_the_operators_environment(
 def test_it_listens_on_loopback_only(emulator: Emulator) -> None:
     ports = Ports(account=emulator.account, port=emulator.port, regions=emulator.regions)
     expected = {("127.0.0.1", emulator.port), ("127.0.0.1", ports.issuer_port)}
-    expected |= {(address, ports.door_port) for address in ports.doors.values()}
+    expected |= {(address, ports.edge_port) for address in ports.edge_addresses.values()}
     assert listening(emulator, "tcp") == expected | {emulator.dns()}
     assert listening(emulator, "udp") == {emulator.dns()}
 

@@ -21,56 +21,56 @@ from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, t
 Clients = Callable[..., Any]
 
 
-def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, mended: Clients) -> None:
+def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, patched: Clients) -> None:
     replicating.set_replication(lag_seconds=2)
-    table = global_table(mended)
+    table = global_table(patched)
     start = time.monotonic()
-    put(mended, EAST, table, "a", value="1")
+    put(patched, EAST, table, "a", value="1")
     assert replicating.pending() == 1
     assert replicating.waiting_seconds() > 0
-    early = get(mended, WEST, table, "a")
+    early = get(patched, WEST, table, "a")
     assert early is None or time.monotonic() - start >= 2
-    wait_for(lambda: get(mended, WEST, table, "a") == {"value": "1"})
+    wait_for(lambda: get(patched, WEST, table, "a") == {"value": "1"})
     assert time.monotonic() - start >= 2
     assert (replicating.pending(), replicating.waiting_seconds()) == (0, 0)
 
 
-def test_ministack_as_it_is_replicates_within_the_write(as_is: Clients, unfixed_emulator: Emulator) -> None:
-    table = global_table(as_is)
-    put(as_is, EAST, table, "a", value="1")
-    assert get(as_is, WEST, table, "a") == {"value": "1"}
-    assert unfixed_emulator.pending() == 0
+def test_ministack_as_it_is_replicates_within_the_write(unpatched: Clients, unpatched_emulator: Emulator) -> None:
+    table = global_table(unpatched)
+    put(unpatched, EAST, table, "a", value="1")
+    assert get(unpatched, WEST, table, "a") == {"value": "1"}
+    assert unpatched_emulator.pending() == 0
 
 
 @pytest.mark.parametrize("last", ["put", "delete"])
-def test_the_last_writer_wins_in_both_regions(replicating: Emulator, mended: Clients, last: str) -> None:
-    table = global_table(mended)
-    put(mended, EAST, table, "a", value="first")
+def test_the_last_writer_wins_in_both_regions(replicating: Emulator, patched: Clients, last: str) -> None:
+    table = global_table(patched)
+    put(patched, EAST, table, "a", value="first")
     settle(replicating)
     replicating.set_replication(tables=False)
-    put(mended, WEST, table, "a", value="earlier")
+    put(patched, WEST, table, "a", value="earlier")
     if last == "put":
-        put(mended, EAST, table, "a", value="later")
+        put(patched, EAST, table, "a", value="later")
     else:
-        mended("dynamodb").delete_item(TableName=table, Key={"pk": {"S": "p"}, "sk": {"S": "a"}})
+        patched("dynamodb").delete_item(TableName=table, Key={"pk": {"S": "p"}, "sk": {"S": "a"}})
     assert replicating.pending() == 2
     replicating.set_replication(tables=True)
     settle(replicating)
     expected = {"value": "later"} if last == "put" else None
-    assert [get(mended, region, table, "a") for region in (EAST, WEST)] == [expected, expected]
+    assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [expected, expected]
 
 
 @pytest.fixture
-def beside(replicating: Emulator, mended: Clients) -> Iterator[tuple[Emulator, str, Emulator, str]]:
+def beside(replicating: Emulator, patched: Clients) -> Iterator[tuple[Emulator, str, Emulator, str]]:
     """Two environments with a table each, and the handles that concern them alone."""
-    tables = [global_table(mended) for _ in range(2)]
+    tables = [global_table(patched) for _ in range(2)]
     one, other = (replace(replicating, only=frozenset({table})) for table in tables)
     yield one, tables[0], other, tables[1]
     one.set_replication(tables=True, lag_seconds=replicating.replication().lag_seconds)
 
 
 def test_environment_that_stands_still_holds_up_no_other(
-    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, mended: Clients
+    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Clients
 ) -> None:
     one, table, other, other_table = beside
     one.set_replication(tables=False)
@@ -79,37 +79,37 @@ def test_environment_that_stands_still_holds_up_no_other(
         True,
         True,
     )
-    put(mended, EAST, table, "a", value="held")
-    put(mended, EAST, other_table, "a", value="arrives")
-    wait_for(lambda: get(mended, WEST, other_table, "a") == {"value": "arrives"})
-    assert get(mended, WEST, table, "a") is None
+    put(patched, EAST, table, "a", value="held")
+    put(patched, EAST, other_table, "a", value="arrives")
+    wait_for(lambda: get(patched, WEST, other_table, "a") == {"value": "arrives"})
+    assert get(patched, WEST, table, "a") is None
     assert (one.pending(), other.pending(), replicating.pending()) == (1, 0, 1)
     assert one.waiting_seconds() > other.waiting_seconds() == 0
     one.set_replication(tables=True)
-    wait_for(lambda: get(mended, WEST, table, "a") == {"value": "held"})
+    wait_for(lambda: get(patched, WEST, table, "a") == {"value": "held"})
 
 
-def test_lag_of_one_environment_delays_no_other(beside: tuple[Emulator, str, Emulator, str], mended: Clients) -> None:
+def test_lag_of_one_environment_delays_no_other(beside: tuple[Emulator, str, Emulator, str], patched: Clients) -> None:
     one, table, _, other_table = beside
     one.set_replication(lag_seconds=3600)
-    put(mended, EAST, table, "a", value="late")
-    put(mended, EAST, other_table, "a", value="1")
-    wait_for(lambda: get(mended, WEST, other_table, "a") == {"value": "1"})
-    assert get(mended, WEST, table, "a") is None
+    put(patched, EAST, table, "a", value="late")
+    put(patched, EAST, other_table, "a", value="1")
+    wait_for(lambda: get(patched, WEST, other_table, "a") == {"value": "1"})
+    assert get(patched, WEST, table, "a") is None
 
 
 def test_last_writer_wins_though_another_environment_replicates_meanwhile(
-    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, mended: Clients
+    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Clients
 ) -> None:
     one, table, other, other_table = beside
     one.set_replication(tables=False)
-    put(mended, EAST, table, "a", value="earlier")
-    put(mended, WEST, table, "a", value="later")
-    put(mended, EAST, other_table, "b", value="1")
+    put(patched, EAST, table, "a", value="earlier")
+    put(patched, WEST, table, "a", value="later")
+    put(patched, EAST, other_table, "b", value="1")
     settle(other)
     one.set_replication(tables=True)
     settle(replicating)
-    assert [get(mended, region, table, "a") for region in (EAST, WEST)] == [{"value": "later"}] * 2
+    assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [{"value": "later"}] * 2
 
 
 def test_settings_of_everything_are_read(tmp_path: Path) -> None:
@@ -133,42 +133,42 @@ def test_settings_of_their_own_are_kept_only_while_they_differ(tmp_path: Path) -
     assert (found.of("a"), found.of("b")) == (Replication(documents=False), Replication(lag_seconds=3))
 
 
-def test_the_items_of_a_transaction_replicate_one_by_one(replicating: Emulator, mended: Clients) -> None:
-    table = global_table(mended)
+def test_the_items_of_a_transaction_replicate_one_by_one(replicating: Emulator, patched: Clients) -> None:
+    table = global_table(patched)
     replicating.set_replication(tables=False)
     writes = [{"sk": {"S": name}, "pk": {"S": "p"}, "value": {"S": "east"}} for name in ("a", "b")]
-    mended("dynamodb").transact_write_items(
+    patched("dynamodb").transact_write_items(
         TransactItems=[{"Put": {"TableName": table, "Item": write}} for write in writes]
     )
-    put(mended, WEST, table, "b", value="west, later")
+    put(patched, WEST, table, "b", value="west, later")
     replicating.set_replication(tables=True)
     settle(replicating)
     for region in (EAST, WEST):
-        assert get(mended, region, table, "a") == {"value": "east"}
-        assert get(mended, region, table, "b") == {"value": "west, later"}
+        assert get(patched, region, table, "a") == {"value": "east"}
+        assert get(patched, region, table, "b") == {"value": "west, later"}
 
 
-def test_a_condition_sees_only_its_own_region(replicating: Emulator, mended: Clients) -> None:
-    table = global_table(mended)
+def test_a_condition_sees_only_its_own_region(replicating: Emulator, patched: Clients) -> None:
+    table = global_table(patched)
     replicating.set_replication(tables=False)
     for region in (EAST, WEST):
-        mended("dynamodb", region).put_item(
+        patched("dynamodb", region).put_item(
             TableName=table,
             Item={"pk": {"S": "p"}, "sk": {"S": "a"}, "value": {"S": region}},
             ConditionExpression="attribute_not_exists(pk)",
         )
     replicating.set_replication(tables=True)
     settle(replicating)
-    assert get(mended, EAST, table, "a") == {"value": WEST}
+    assert get(patched, EAST, table, "a") == {"value": WEST}
 
 
 def test_the_stream_of_the_receiving_region_has_what_arrived_and_not_what_lost(
-    replicating: Emulator, mended: Clients
+    replicating: Emulator, patched: Clients
 ) -> None:
-    table = global_table(mended)
+    table = global_table(patched)
 
     def stream() -> list[tuple[str, str | None]]:
-        streams = mended("dynamodbstreams", WEST)
+        streams = patched("dynamodbstreams", WEST)
         arn = streams.list_streams(TableName=table)["Streams"][0]["StreamArn"]
         (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
         iterator = streams.get_shard_iterator(
@@ -182,22 +182,22 @@ def test_the_stream_of_the_receiving_region_has_what_arrived_and_not_what_lost(
         ]
 
     replicating.set_replication(tables=False)
-    put(mended, EAST, table, "a", value="loses")
-    put(mended, EAST, table, "b", value="arrives")
-    put(mended, WEST, table, "a", value="wins")
+    put(patched, EAST, table, "a", value="loses")
+    put(patched, EAST, table, "b", value="arrives")
+    put(patched, WEST, table, "a", value="wins")
     assert stream() == [("INSERT", "wins")]
     replicating.set_replication(tables=True)
     settle(replicating)
     assert stream() == [("INSERT", "wins"), ("INSERT", "arrives")]
 
 
-def test_what_stands_still_arrives_in_a_table_of_the_same_name_neither(replicating: Emulator, mended: Clients) -> None:
-    table = global_table(mended)
+def test_what_stands_still_arrives_in_a_table_of_the_same_name_neither(replicating: Emulator, patched: Clients) -> None:
+    table = global_table(patched)
     replicating.set_replication(tables=False)
-    put(mended, EAST, table, "a", value="old table's")
+    put(patched, EAST, table, "a", value="old table's")
     for region in (EAST, WEST):
-        mended("dynamodb", region).delete_table(TableName=table)
-    mended("dynamodb", WEST).create_table(
+        patched("dynamodb", region).delete_table(TableName=table)
+    patched("dynamodb", WEST).create_table(
         TableName=table,
         KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
@@ -205,15 +205,15 @@ def test_what_stands_still_arrives_in_a_table_of_the_same_name_neither(replicati
     )
     replicating.set_replication(tables=True)
     settle(replicating)
-    assert get(mended, WEST, table, "a") is None
+    assert get(patched, WEST, table, "a") is None
 
 
-def test_one_kind_stands_still_while_the_other_moves(replicating: Emulator, mended: Clients) -> None:
-    table, buckets = global_table(mended), two_buckets(mended)
+def test_one_kind_stands_still_while_the_other_moves(replicating: Emulator, patched: Clients) -> None:
+    table, buckets = global_table(patched), two_buckets(patched)
     replicating.set_replication(documents=False)
-    put(mended, EAST, table, "a", value="1")
+    put(patched, EAST, table, "a", value="1")
     buckets.put(EAST)
-    wait_for(lambda: get(mended, WEST, table, "a"))
+    wait_for(lambda: get(patched, WEST, table, "a"))
     assert buckets.head(EAST)["ReplicationStatus"] == "PENDING"
     assert replicating.pending() == 1
 
@@ -280,9 +280,9 @@ def test_what_waits_is_said_only_to_root(emulator: Emulator) -> None:
         assert web.get(address, headers={"x-healthcare-dr-root": "guess"}).status_code == 404
 
 
-def test_a_process_that_does_not_say_what_waits_is_an_error(unfixed_emulator: Emulator) -> None:
+def test_a_process_that_does_not_say_what_waits_is_an_error(unpatched_emulator: Emulator) -> None:
     with pytest.raises(EmulatorError, match="HTTP 4"):
-        replace(unfixed_emulator, fixed=True).pending()
+        replace(unpatched_emulator, patched=True).pending()
 
 
 def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:

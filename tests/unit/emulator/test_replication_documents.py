@@ -13,9 +13,9 @@ Clients = Callable[..., Any]
 
 
 @pytest.fixture
-def buckets(replicating: Emulator, mended: Clients) -> Buckets:
+def buckets(replicating: Emulator, patched: Clients) -> Buckets:
     assert replicating.running()
-    return two_buckets(mended)
+    return two_buckets(patched)
 
 
 def test_a_replica_is_as_its_source_but_under_its_own_key(replicating: Emulator, buckets: Buckets) -> None:
@@ -82,8 +82,8 @@ def test_a_delete_marker_replicates_and_the_end_of_a_version_does_not(replicatin
     assert (found["VersionId"], found["IsLatest"]) == (marker, True)
 
 
-def test_what_kms_seals_replicates_only_when_the_rule_says_so(replicating: Emulator, mended: Clients) -> None:
-    buckets = two_buckets(mended, sealed_replicate=False)
+def test_what_kms_seals_replicates_only_when_the_rule_says_so(replicating: Emulator, patched: Clients) -> None:
+    buckets = two_buckets(patched, sealed_replicate=False)
     buckets.put(EAST)
     assert replicating.pending() == 0
     assert "ReplicationStatus" not in buckets.head(EAST)

@@ -28,7 +28,7 @@ SCOPES = ("system/Patient.r", "openid")
 
 @pytest.fixture(scope="module")
 def api(
-    emulator: Emulator, mended: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
+    emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
 ) -> Iterator[httpx.Client]:
     routes = {
         "GET /health": {},
@@ -36,7 +36,7 @@ def api(
         "HEAD /fhir/Patient/{id}": {"issuer": emulator.issuer(), "scopes": ["system/Patient.r"]},
         "$default": {"issuer": emulator.issuer()},
     }
-    api_id = make_api(mended, make_function(mended, "echo", ECHO), routes, permitted=True)
+    api_id = make_api(patched, make_function(patched, "echo", ECHO), routes, permitted=True)
     context = ssl.create_default_context(cafile=str(emulator.certificate))
     with httpx.Client(base_url=emulator.api_url(api_id), verify=context, trust_env=False) as client:
         yield client

@@ -55,7 +55,7 @@ class FakeEmulator:
         self.up = True
         self.starts += 1
 
-    def demand_ports(self) -> None:
+    def check_ports(self) -> None:
         pass
 
     def stop(self) -> None:
@@ -81,7 +81,7 @@ class FakeEmulator:
             "AWS_CA_BUNDLE": str(self.certificate),
         }
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         return {}
 
     def issuer(self) -> str:
@@ -142,7 +142,7 @@ class LocalTarget:
     def api_url(self, outputs: Mapping[str, Any]) -> str:
         return self.urls.get(outputs["api_id"], f"https://127.0.0.1:1/{outputs['api_id']}")
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         return self.front_doors
 
     def issuer(self) -> str:

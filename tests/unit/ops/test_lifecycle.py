@@ -91,7 +91,7 @@ def test_up_prepares_the_deployment_while_the_embedded_aws_starts(lifecycle: Lif
 class Unbound(FakeEmulator):
     """Cannot listen."""
 
-    def demand_ports(self) -> None:
+    def check_ports(self) -> None:
         raise EmulatorError("port 1 on 127.0.0.1 cannot be used")
 
 

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from healthcare_dr.emulator.edge_proxy import client_hello
 from healthcare_dr.emulator.edge_proxy.certificates import ASKED_FOR
 from healthcare_dr.emulator.edge_proxy.forwarding import Forwarding
-from healthcare_dr.emulator.fault_state import DoorMode
+from healthcare_dr.emulator.fault_state import EdgeMode
 from healthcare_dr.emulator.http_server import TLS_SHUTDOWN_SECONDS, http_config
 
 BACKLOG = 1024
@@ -72,9 +72,9 @@ class _FreezableTransport:
 class _Connection(HttpToolsProtocol):
     """uvicorn's protocol on a transport that can be frozen."""
 
-    def __init__(self, door: "EdgeListener", **options: Any) -> None:
+    def __init__(self, listener: "EdgeListener", **options: Any) -> None:
         super().__init__(**options)
-        self._door = door
+        self._owner = listener
         self.outer: _FreezableTransport | None = None
         self.host = ""
 
@@ -84,10 +84,10 @@ class _Connection(HttpToolsProtocol):
         self.host = getattr(transport.get_extra_info("ssl_object"), ASKED_FOR, "")
         # It has the methods of a transport, which asyncio declares as classes alone.
         super().connection_made(self.outer)  # type: ignore[arg-type]
-        self._door.opened(self)
+        self._owner.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._door.closed(self)
+        self._owner.closed(self)
         super().connection_lost(exc)
 
 
@@ -101,13 +101,13 @@ class EdgeListener:
         self._config = http_config(forwarding, lifespan="off", date_header=False)
         self._config.load()
         self._state = ServerState()
-        self._mode: DoorMode = "open"
+        self._mode: EdgeMode = "open"
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
         self._unanswered: list[socket.socket] = []
-        self._narrowed: Mapping[str, DoorMode] = {}
-        self._swallowed: dict[str, list[socket.socket]] = {}
+        self._host_modes: Mapping[str, EdgeMode] = {}
+        self._held: dict[str, list[socket.socket]] = {}
         self._connections: set[_Connection] = set()
 
     def listen(self) -> None:
@@ -128,17 +128,17 @@ class EdgeListener:
         self._listener = listener
         self._accepting = asyncio.create_task(self._accept(listener))
 
-    async def play(self, mode: DoorMode, *, narrowed: Mapping[str, DoorMode] = MappingProxyType({})) -> None:
-        """Apply the fault `mode` from now on. `errors` and `slow` are not faults of connections, so the listener stays
-        open.
+    async def set_mode(self, mode: EdgeMode, *, host_modes: Mapping[str, EdgeMode] = MappingProxyType({})) -> None:
+        """Switch to the fault `mode`. `errors` and `slow` are faults of requests: connections are served as in `open`.
 
-        `narrowed` contains faults for certain host names while the listener is open for others. A connection for such a
-        name cannot be refused before the name is known: it is reset then.
+        `host_modes` are the modes for single host names while `mode` is `open`. A host name is known only from the
+        ClientHello: a connection to be refused is reset then.
 
-        Raises: OSError: another process took the address while it was closed. It stays closed, and the call can be
-        repeated.
+        Raises:
+            OSError: another process took the address while it was closed. It stays closed, and the call can be
+                repeated.
         """
-        self._narrow(narrowed)
+        self._set_host_modes(host_modes)
         if mode == self._mode:
             return
         if self._mode == "blackhole":
@@ -162,19 +162,19 @@ class EdgeListener:
     def opened(self, connection: _Connection) -> None:
         """Count a connection whose TLS handshake is over."""
         self._connections.add(connection)
-        _fail(connection, "blackhole" if self._mode == "blackhole" else self._narrowed.get(connection.host, "open"))
+        _fail(connection, "blackhole" if self._mode == "blackhole" else self._host_modes.get(connection.host, "open"))
 
     def closed(self, connection: _Connection) -> None:
         """Forget a connection that has ended."""
         self._connections.discard(connection)
 
-    def _narrow(self, narrowed: Mapping[str, DoorMode]) -> None:
-        former, self._narrowed = self._narrowed, dict(narrowed)
-        for host in former.keys() | narrowed.keys():
-            was, now = former.get(host, "open"), narrowed.get(host, "open")
+    def _set_host_modes(self, host_modes: Mapping[str, EdgeMode]) -> None:
+        former, self._host_modes = self._host_modes, dict(host_modes)
+        for host in former.keys() | host_modes.keys():
+            was, now = former.get(host, "open"), host_modes.get(host, "open")
             if was == now:
                 continue
-            for accepted in self._swallowed.pop(host, ()):
+            for accepted in self._held.pop(host, ()):
                 _reset(accepted)
             for connection in [each for each in self._connections if each.host == host]:
                 _fail(connection, "refused" if was == "blackhole" else now)
@@ -201,14 +201,14 @@ class EdgeListener:
         loop = asyncio.get_running_loop()
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if any(mode in ("refused", "blackhole") for mode in self._narrowed.values()):
+        if any(mode in ("refused", "blackhole") for mode in self._host_modes.values()):
             host = await client_hello.server_name(accepted, within=HANDSHAKE_SECONDS)
-            mode = self._narrowed.get(host, "open")
+            mode = self._host_modes.get(host, "open")
             if mode == "refused":
                 _reset(accepted)
                 return
             if mode == "blackhole":
-                self._swallowed.setdefault(host, []).append(accepted)
+                self._held.setdefault(host, []).append(accepted)
                 return
 
         def protocol() -> _Connection:
@@ -254,9 +254,9 @@ class EdgeListener:
             self._accepting = None
 
     def _reset_all(self) -> None:
-        for accepted in (*self._unanswered, *chain.from_iterable(self._swallowed.values())):
+        for accepted in (*self._unanswered, *chain.from_iterable(self._held.values())):
             _reset(accepted)
-        self._unanswered, self._swallowed = [], {}
+        self._unanswered, self._held = [], {}
         for task in list(self._handshakes):
             task.cancel()
         for connection in list(self._connections):
@@ -264,7 +264,7 @@ class EdgeListener:
                 connection.outer.reset()
 
 
-def _fail(connection: _Connection, mode: DoorMode) -> None:
+def _fail(connection: _Connection, mode: EdgeMode) -> None:
     if connection.outer is not None:
         if mode == "refused":
             connection.outer.reset()

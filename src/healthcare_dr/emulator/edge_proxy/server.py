@@ -1,4 +1,4 @@
-"""The edge process: front doors, Route 53's health checkers and name server, and the token issuer.
+"""The edge process: front listeners, Route 53's health checkers and name server, and the token issuer.
 
 All of it lives in one event loop, apart from the services process: a busy service makes no health checker and no name
 server late, and a fault that is played here needs nothing of the services.
@@ -49,30 +49,30 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
         session = await stack.enter_async_context(services_session())
         plane = DataPlane(
             read=ZoneReader(_client("route53", GLOBAL)),
-            doors=ports.doors,
-            door_port=ports.door_port,
+            edge_addresses=ports.edge_addresses,
+            edge_port=ports.edge_port,
             dns_address=HOST,
             dns_port=ports.dns_port,
             time_scale=lambda: watched.now().time_scale,
             publish=publisher(_client("cloudwatch", GLOBAL)),
         )
-        doors = _doors(layout, ports, plane, watched, Services(session, host=f"{HOST}:{ports.port}"))
-        for door in doors.values():
-            door.listen()
-            stack.push_async_callback(door.stop)
+        listeners = _listeners(layout, ports, plane, watched, Services(session, host=f"{HOST}:{ports.port}"))
+        for listener in listeners.values():
+            listener.listen()
+            stack.push_async_callback(listener.stop)
         await plane.start()
         stack.push_async_callback(plane.stop)
         # Last, since its answer means that everything listens.
         stack.push_async_callback(await _serve_issuer(layout, ports, plane))
-        await _play(doors, watched, ended)
+        await _play(listeners, watched, ended)
 
 
-def _doors(
+def _listeners(
     layout: Layout, ports: Ports, plane: DataPlane, watched: fault_state.FaultStateFile, services: Services
 ) -> dict[str, EdgeListener]:
     authority = load_authority(layout)
-    doors = {}
-    for region, address in ports.doors.items():
+    listeners = {}
+    for region, address in ports.edge_addresses.items():
         certificates = Certificates(authority=authority, region=region, shared=lambda: plane.zone_targets().keys())
         forwarding = Forwarding(
             region=region,
@@ -81,21 +81,25 @@ def _doors(
             targets=plane.zone_targets,
             fault=partial(_fault, watched, region),
         )
-        doors[region] = EdgeListener((address, ports.door_port), forwarding=forwarding, context=certificates.context())
-    return doors
+        listeners[region] = EdgeListener(
+            (address, ports.edge_port), forwarding=forwarding, context=certificates.context()
+        )
+    return listeners
 
 
 def _fault(watched: fault_state.FaultStateFile, region: str, host: str) -> fault_state.EdgeFault:
-    return watched.now().door(region, host)
+    return watched.now().edge_fault(region, host)
 
 
-async def _play(doors: Mapping[str, EdgeListener], watched: fault_state.FaultStateFile, ended: asyncio.Event) -> None:
+async def _play(
+    listeners: Mapping[str, EdgeListener], watched: fault_state.FaultStateFile, ended: asyncio.Event
+) -> None:
     while not ended.is_set():
         present = watched.now()
-        for region, door in doors.items():
+        for region, listener in listeners.items():
             try:
-                modes = {host: fault.mode for host, fault in present.narrowed(region).items()}
-                await door.play(present.door(region).mode, narrowed=modes)
+                modes = {host: fault.mode for host, fault in present.host_faults(region).items()}
+                await listener.set_mode(present.edge_fault(region).mode, host_modes=modes)
             except OSError as error:
                 logger.warning("The front door of %s cannot open: %s", region, error.strerror)
         with suppress(TimeoutError):

@@ -37,7 +37,7 @@ from healthcare_dr.emulator.patches import (
     stream_mappings,
 )
 
-FIXES: tuple[Callable[[], None], ...] = (
+PATCHES: tuple[Callable[[], None], ...] = (
     gateway.leave_health_to_the_apis,
     gateway.close_the_administration,
     cloudtrail.keep_tags_of_a_new_trail,
@@ -98,5 +98,5 @@ FIXES: tuple[Callable[[], None], ...] = (
 
 def apply() -> None:
     """Apply every fix, once, before the first request, on the loop that serves."""
-    for fix in FIXES:
+    for fix in PATCHES:
         fix()

@@ -151,14 +151,14 @@ class Answers:
         *,
         snapshot: Callable[[], Snapshot],
         healthy: Callable[[], Mapping[str, bool]],
-        doors: Mapping[str, str],
+        edge_addresses: Mapping[str, str],
         time_scale: Callable[[], float],
         random: Random,
     ) -> None:
-        """`healthy`: verdicts by check id; `doors`: the address of each region's endpoints."""
+        """`healthy`: verdicts by check id; `edge_addresses`: the address of each region's endpoints."""
         self._snapshot = snapshot
         self._healthy = healthy
-        self._doors = doors
+        self._edge_addresses = edge_addresses
         self._time_scale = time_scale
         self._random = random
 
@@ -178,7 +178,7 @@ class Answers:
 
     def _add(self, answer: DNSRecord, owner: DNSLabel, name: str, kind: str, *, first: bool) -> DNSLabel | None:
         """Add what is known of `name`, which the client writes as `owner`; the next name where it is an alias."""
-        if (endpoint := endpoint_of(name)) and endpoint[1] in self._doors:
+        if (endpoint := endpoint_of(name)) and endpoint[1] in self._edge_addresses:
             self._add_endpoint(answer, owner, kind, endpoint[1], first=first)
             return None
         zone = self._zone(name)
@@ -210,7 +210,7 @@ class Answers:
 
     def _add_endpoint(self, answer: DNSRecord, owner: DNSLabel, kind: str, region: str, *, first: bool) -> None:
         if kind in ("A", "ANY"):
-            record = Record(name="", type="A", ttl=ENDPOINT_TTL_SECONDS, values=(self._doors[region],))
+            record = Record(name="", type="A", ttl=ENDPOINT_TTL_SECONDS, values=(self._edge_addresses[region],))
             answer.add_answer(*self._lines(record, owner))
         elif first:
             parent = f"execute-api.{region}.amazonaws.com"

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from healthcare_dr.emulator.route53.answers import Answers
 from healthcare_dr.emulator.route53.check_status import CheckBoard
 from healthcare_dr.emulator.route53.dns_server import DnsServer
-from healthcare_dr.emulator.route53.health_checkers import Checkers, through_doors
+from healthcare_dr.emulator.route53.health_checkers import Checkers, edge_only
 from healthcare_dr.emulator.route53.model import CheckStatus, Snapshot, checker_regions, endpoint_of
 from healthcare_dr.errors import EmulatorError
 
@@ -72,26 +72,26 @@ class DataPlane:
         self,
         *,
         read: Callable[[], Snapshot],
-        doors: Mapping[str, str],
-        door_port: int,
+        edge_addresses: Mapping[str, str],
+        edge_port: int,
         dns_address: str,
         dns_port: int,
         time_scale: Callable[[], float],
         publish: Callable[[Sequence[Finding]], None] | None = None,
         random: Random | None = None,
     ) -> None:
-        """`read` gives the present zones and checks, and may fail; `doors` are addresses by region."""
+        """`read` gives the present zones and checks, and may fail; `edge_addresses` are addresses by region."""
         self._read = read
         self._publish = publish
         self._time_scale = time_scale
         self._dns = (dns_address, dns_port)
-        self._connect = through_doors(doors, door_port)
+        self._connect = edge_only(edge_addresses, edge_port)
         self._board = CheckBoard(lambda: checker_regions(time_scale()))
         self._snapshot = Snapshot()
         self._answers = Answers(
             snapshot=lambda: self._snapshot,
             healthy=lambda: self._board.verdicts(self._snapshot.checks),
-            doors=doors,
+            edge_addresses=edge_addresses,
             time_scale=time_scale,
             random=random or SystemRandom(),
         )

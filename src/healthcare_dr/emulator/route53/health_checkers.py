@@ -51,17 +51,17 @@ def limits(kind: str, scale: float) -> Limits:
     return Limits(max(SHORTEST_SECONDS, connect / scale), max(SHORTEST_SECONDS, ANSWER_SECONDS / scale))
 
 
-def through_doors(doors: Mapping[str, str], door_port: int) -> Connect:
+def edge_only(edge_addresses: Mapping[str, str], edge_port: int) -> Connect:
     """Reaches each region's endpoints at its front door, loopback addresses as they are, and nothing else.
 
     Args:
-        doors: addresses by region.
+        edge_addresses: addresses by region.
     """
 
     def connect(host: str, port: int) -> tuple[str, int] | None:
         endpoint = endpoint_of(host)
-        if endpoint and endpoint[1] in doors:
-            return (doors[endpoint[1]], door_port) if port == HTTPS else None
+        if endpoint and endpoint[1] in edge_addresses:
+            return (edge_addresses[endpoint[1]], edge_port) if port == HTTPS else None
         try:
             return (host, port) if ip_address(host).is_loopback else None
         except ValueError:

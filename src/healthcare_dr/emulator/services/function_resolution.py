@@ -12,10 +12,11 @@ HTTPS = (443, "443", "https")
 SUFFIX, SERVICE = ".amazonaws.com", ".execute-api."
 
 
-def install(doors: Mapping[str, str], door_port: int) -> None:
-    """Let `<api>.execute-api.<region>.amazonaws.com:443` lead to `door_port` at the region's address in `doors`.
+def install(edge_addresses: Mapping[str, str], edge_port: int) -> None:
+    """Let `<api>.execute-api.<region>.amazonaws.com:443` resolve to `edge_port` at the region's
+    address in `edge_addresses`.
 
-    An API's name in any other region, or another port, does not exist: nothing leads out of this machine by accident.
+    Raise `gaierror` for other regions and ports, so that no call leaves this machine by accident.
     """
     inner: Any = socket.getaddrinfo
 
@@ -24,8 +25,8 @@ def install(doors: Mapping[str, str], door_port: int) -> None:
         if not name.endswith(SUFFIX) or SERVICE not in name:
             return inner(host, port, *rest, **options)
         region = name.removesuffix(SUFFIX).rpartition(SERVICE)[2]
-        if port not in HTTPS or region not in doors:
+        if port not in HTTPS or region not in edge_addresses:
             raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} is not in the embedded AWS")
-        return inner(doors[region], door_port, *rest, **options)
+        return inner(edge_addresses[region], edge_port, *rest, **options)
 
     socket.getaddrinfo = getaddrinfo

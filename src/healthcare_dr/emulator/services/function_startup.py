@@ -11,5 +11,5 @@ def write_sitecustomize(ports: Ports, *, conditions: Path, packages: Path) -> No
     sources = [
         Path(str(module.__file__)).read_text(encoding="utf-8") for module in (function_resolution, function_clock)
     ]
-    calls = f"install({ports.doors!r}, {ports.door_port!r})\ninstall_clock({str(conditions)!r})\n"
+    calls = f"install({ports.edge_addresses!r}, {ports.edge_port!r})\ninstall_clock({str(conditions)!r})\n"
     (packages / "sitecustomize.py").write_text("\n\n".join((*sources, calls)), encoding="utf-8")

@@ -49,8 +49,8 @@ class _Server(uvicorn.Server):
         self.servers.append(inner)
 
 
-def services(*, fixed: bool) -> Callable[[Layout, Ports, asyncio.Event], Awaitable[None]]:
-    """Return what serves until its event is set, then saves the state; unless `fixed`, ministack as it is."""
+def services(*, patched: bool) -> Callable[[Layout, Ports, asyncio.Event], Awaitable[None]]:
+    """Return what serves until its event is set, then saves the state; unless `patched`, ministack as it is."""
 
     async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
         if layout.unsaved.exists():
@@ -60,7 +60,7 @@ def services(*, fixed: bool) -> Callable[[Layout, Ports, asyncio.Event], Awaitab
         errors = _SaveErrors()
         logging.getLogger("persistence").addHandler(errors)
         try:
-            await _serve(layout, ports, ended, fixed=fixed)
+            await _serve(layout, ports, ended, patched=patched)
         finally:
             _empty(layout)
         # While the lock is held: without it, this file means that the state is lost.
@@ -70,7 +70,7 @@ def services(*, fixed: bool) -> Callable[[Layout, Ports, asyncio.Event], Awaitab
     return serve
 
 
-async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, fixed: bool) -> None:
+async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, patched: bool) -> None:
     # ministack reads the environment while it is imported.
     from ministack import app
     from ministack.core import lambda_runtime
@@ -81,7 +81,7 @@ async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, fixed: b
     asyncio.get_running_loop().set_exception_handler(quiet_loop_errors)
     application: Any = app.app
     replicating = None
-    if fixed:
+    if patched:
         patches.apply()
         replicating = asyncio.create_task(install(layout).run())
         # It does not end by itself: an error in it ends the process rather than replication alone.

@@ -213,7 +213,7 @@ def assembled(
     if not {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"} <= outputs.keys():
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
-    doors, clock = emulator.doors(), new_clock()
+    doors, clock = emulator.edge_addresses(), new_clock()
     place = DrillEnvironment(
         label="embedded",
         target=target,
@@ -291,13 +291,13 @@ def _checks(emulator: BreakableAws, names: Names, regions: tuple[str, str]) -> M
     for role, region in zip(("primary", "secondary"), regions, strict=True):
         told |= {names.of(f"{kind}-{role}"): f"{kind} {region}" for kind in ("endpoint", "drain")}
         told[names.of("health", region)] = f"health {region}"
-    return {told[check.name]: check.healthy for check in emulator.checks().values() if check.name in told}
+    return {told[check.name]: check.healthy for check in emulator.health_checks().values() if check.name in told}
 
 
 def _passing(target: Target, emulator: BreakableAws, service: str, region: str) -> Any:
     """A client whom no refused control plane stops: the fault itself."""
     client = target.client(service, region)
-    name, value = emulator.pass_header()
+    name, value = emulator.bypass_header()
     client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
     return client
 

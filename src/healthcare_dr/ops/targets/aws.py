@@ -120,7 +120,7 @@ class AwsTarget:
         """The API's own endpoint in its region."""
         return str(outputs["api_endpoint"]).rstrip("/")
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         """None: DNS leads to AWS's APIs."""
         return {}
 

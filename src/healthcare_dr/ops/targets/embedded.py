@@ -107,9 +107,9 @@ class EmbeddedTarget:
         """Return the address at which the embedded AWS serves the API."""
         return self.emulator.api_url(str(outputs["api_id"])).rstrip("/")
 
-    def doors(self) -> Mapping[str, tuple[str, int]]:
+    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
         """Each region's front door."""
-        return self.emulator.doors()
+        return self.emulator.edge_addresses()
 
     def issuer(self) -> str:
         """The embedded issuer."""

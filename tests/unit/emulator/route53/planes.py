@@ -11,15 +11,15 @@ from bench.ports import free_port
 from healthcare_dr.emulator.route53.data_plane import DataPlane
 from healthcare_dr.emulator.route53.model import Snapshot
 
-DOORS = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
+EDGE_ADDRESSES = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 
 
 def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
     """One on loopback, in which time runs twice as fast."""
     return DataPlane(
         read=read,
-        doors=DOORS,
-        door_port=1,
+        edge_addresses=EDGE_ADDRESSES,
+        edge_port=1,
         dns_address="127.0.0.1",
         dns_port=port,
         time_scale=lambda: 2.0,

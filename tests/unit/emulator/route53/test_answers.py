@@ -10,7 +10,7 @@ import pytest
 
 from healthcare_dr.emulator.route53.answers import Answers
 from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, plain_name
-from unit.emulator.route53.planes import DOORS
+from unit.emulator.route53.planes import EDGE_ADDRESSES
 
 ZONE = "clinic.example"
 # Lowered as Unicode has it, it is a plain k.
@@ -26,9 +26,9 @@ def answers(*records: Record, scale: float = 1.0) -> Answers:
     return Answers(
         snapshot=lambda: Snapshot(zones=(Zone(id="Z1", name=ZONE, records=records),)),
         healthy=dict,
-        doors=DOORS,
+        edge_addresses=EDGE_ADDRESSES,
         time_scale=lambda: scale,
-        random=Random(4),  # noqa: S311 - a fixed sequence
+        random=Random(4),  # noqa: S311 - a patched sequence
     )
 
 

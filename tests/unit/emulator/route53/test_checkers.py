@@ -11,11 +11,11 @@ import pytest
 import trustme
 
 from healthcare_dr.emulator.route53.check_status import CheckBoard
-from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, limits, probe, through_doors
+from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, edge_only, limits, probe
 from healthcare_dr.emulator.route53.model import LEAST_CHECKERS, CheckConfig, Observation, checker_regions
 
 FAST = 100.0
-NOWHERE = through_doors({}, 1)
+NOWHERE = edge_only({}, 1)
 
 
 class Endpoint:
@@ -187,7 +187,7 @@ def test_nothing_but_doors_and_loopback_is_contacted(host: str) -> None:
 
 
 def test_endpoints_are_reached_at_their_regions_door() -> None:
-    connect = through_doors({"us-east-1": "127.0.0.2"}, 4567)
+    connect = edge_only({"us-east-1": "127.0.0.2"}, 4567)
     assert connect("abc.execute-api.us-east-1.amazonaws.com", 443) == ("127.0.0.2", 4567)
     assert connect("abc.execute-api.us-east-1.amazonaws.com", 80) is None
     assert connect("abc.execute-api.us-west-2.amazonaws.com", 443) is None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from healthcare_dr.emulator.route53.answers import Answers
 from healthcare_dr.emulator.route53.model import CheckConfig, Record, Snapshot, Zone
-from unit.emulator.route53.planes import DOORS, serving
+from unit.emulator.route53.planes import EDGE_ADDRESSES, serving
 
 ZONE = "clinic.example"
 
@@ -51,9 +51,9 @@ SNAPSHOT = Snapshot(
 ANSWERS = Answers(
     snapshot=lambda: SNAPSHOT,
     healthy=dict,
-    doors=DOORS,
+    edge_addresses=EDGE_ADDRESSES,
     time_scale=lambda: 1.0,
-    random=Random(4),  # noqa: S311 - a fixed sequence
+    random=Random(4),  # noqa: S311 - a patched sequence
 )
 
 

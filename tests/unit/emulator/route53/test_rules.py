@@ -81,7 +81,7 @@ def test_a_checker_that_has_not_probed_yet_has_its_vote(failing: int, healthy: b
 
 
 def test_weights_are_shares_of_the_answers() -> None:
-    random = Random(4)  # noqa: S311 - a fixed sequence
+    random = Random(4)  # noqa: S311 - a patched sequence
     east = sum(choose(BOTH, {}, random) is BOTH[0] for _ in range(PICKS))
     deviation = math.sqrt(PICKS * 0.7 * 0.3)
     assert abs(east - PICKS * 0.7) < 4 * deviation
@@ -104,20 +104,20 @@ def test_an_unhealthy_record_is_never_chosen_while_another_is_healthy(
 
 @pytest.mark.trap(20)
 def test_when_all_are_unhealthy_all_are_answered() -> None:
-    random = Random(4)  # noqa: S311 - a fixed sequence
+    random = Random(4)  # noqa: S311 - a patched sequence
     chosen = {choose(BOTH, {"one": False, "two": False}, random).set_identifier for _ in range(200)}
     assert chosen == {"east", "west"}
 
 
 @pytest.mark.trap(21)
 def test_a_record_without_a_check_is_always_healthy() -> None:
-    random = Random(4)  # noqa: S311 - a fixed sequence
+    random = Random(4)  # noqa: S311 - a patched sequence
     records = (record("east", 255, "one"), record("west", 1))
     assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}
 
 
 def test_weight_0_is_chosen_only_when_no_other_is_healthy() -> None:
-    random = Random(4)  # noqa: S311 - a fixed sequence
+    random = Random(4)  # noqa: S311 - a patched sequence
     records = (record("east", 10, "one"), record("west", 0, "two"))
     assert {choose(records, {}, random).set_identifier for _ in range(200)} == {"east"}
     assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}

@@ -24,7 +24,7 @@ class Elsewhere:
         outputs = {} if stack == self.half_deployed else {"api_endpoint": {"value": f"https://{stack}"}}
         return json.dumps({"version": 4, "resources": resources, "outputs": outputs}).encode()
 
-    def doors(self) -> dict[str, tuple[str, int]]:
+    def edge_addresses(self) -> dict[str, tuple[str, int]]:
         return {}
 
     def client(self, service: str, region: str) -> object:

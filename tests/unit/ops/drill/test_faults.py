@@ -71,7 +71,7 @@ class World:
         if self.fails:
             raise ClientError({"Error": {"Code": "Boom", "Message": "two\nlines"}}, "Any")
 
-    def play(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
+    def set_edge_fault(self, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
         self._change()
         if region in self.full:
             raise OSError(errno.ENOSPC, "No space left on device")

@@ -47,7 +47,7 @@ class Held:
     def read_state(self, stack: str) -> bytes:
         return self._held.states[stack]
 
-    def doors(self) -> dict[str, tuple[str, int]]:
+    def edge_addresses(self) -> dict[str, tuple[str, int]]:
         return {}
 
     def running(self) -> bool:

@@ -13,15 +13,15 @@ from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Role, Step
 from healthcare_dr.ops.drill.fault_journal import FaultJournal, InjectedFault
 from healthcare_dr.ops.drill.faults.api import API_FAULTS, ApiFaults, Client
-from healthcare_dr.ops.ports import BreakableAws, DoorMode, EdgeFault
+from healthcare_dr.ops.ports import BreakableAws, EdgeFault, EdgeMode
 
-DOORS: Final[Mapping[str, DoorMode]] = {mode: mode for mode in ("refused", "blackhole", "errors", "slow")}
+DOORS: Final[Mapping[str, EdgeMode]] = {mode: mode for mode in ("refused", "blackhole", "errors", "slow")}
 
 
 class EmbeddedFaults(FaultJournal):
     """Injects and undoes faults on the embedded AWS. Not thread-safe.
 
-    `client` returns a boto3 client of a service in a region. It must send `aws.pass_header()`, because control planes
+    `client` returns a boto3 client of a service in a region. It must send `aws.bypass_header()`, because control planes
     may be denied when a fault has to be undone. `regions` names the primary and the secondary region. `hosts` are the
     environment's own host names by region, given where the listeners serve other environments too: a listener then
     fails for these hosts only.
@@ -80,7 +80,7 @@ class EmbeddedFaults(FaultJournal):
     def _break(self, entry: InjectedFault, step: Step) -> None:
         region = entry.region or ""
         if entry.fault in DOORS:
-            self._aws.play(region, _door(entry), hosts=entry.hosts.split())
+            self._aws.set_edge_fault(region, _door(entry), hosts=entry.hosts.split())
         elif entry.fault in API_FAULTS:
             self._api.apply(entry.fault, region)
         elif entry.fault == "control-planes":
@@ -102,7 +102,7 @@ class EmbeddedFaults(FaultJournal):
             others = [
                 other for other in left if other.fault in DOORS and (other.region, other.hosts) == (region, entry.hosts)
             ]
-            self._aws.play(region, _door(others[-1]) if others else EdgeFault(), hosts=entry.hosts.split())
+            self._aws.set_edge_fault(region, _door(others[-1]) if others else EdgeFault(), hosts=entry.hosts.split())
         elif entry.fault in API_FAULTS:
             self._api.undo(entry.fault, region, before)
         elif entry.fault == "control-planes":

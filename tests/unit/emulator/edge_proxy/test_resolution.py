@@ -10,7 +10,7 @@ import pytest
 
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.emulator.services import function_resolution
-from unit.emulator.doors.conftest import REGIONS, Front, eventually
+from unit.emulator.edge_proxy.conftest import REGIONS, Front, eventually
 
 Clients = Callable[..., Any]
 
@@ -30,12 +30,12 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def asking(mended: Clients, make_function: Callable[..., str]) -> Callable[..., object]:
-    arn = make_function(mended, uuid.uuid4().hex, ASKS)
+def asking(patched: Clients, make_function: Callable[..., str]) -> Callable[..., object]:
+    arn = make_function(patched, uuid.uuid4().hex, ASKS)
 
     def ask(host: str, **event: object) -> object:
         payload = json.dumps({"host": host, **event})
-        return json.loads(mended("lambda").invoke(FunctionName=arn, Payload=payload)["Payload"].read())
+        return json.loads(patched("lambda").invoke(FunctionName=arn, Payload=payload)["Payload"].read())
 
     return ask
 
@@ -46,12 +46,12 @@ def test_a_function_reaches_the_api_of_each_region(front: Front, asking: Callabl
 
 
 def test_it_meets_what_happens_at_the_door(front: Front, asking: Callable[..., object]) -> None:
-    front.emulator.play(WEST, EdgeFault(mode="refused"))
+    front.emulator.set_edge_fault(WEST, EdgeFault(mode="refused"))
     assert eventually(lambda: asking(front.name(WEST)) == "ConnectionRefusedError")
     assert asking(front.name(EAST)) == 200
-    front.emulator.play(WEST, EdgeFault(mode="blackhole"))
+    front.emulator.set_edge_fault(WEST, EdgeFault(mode="blackhole"))
     assert eventually(lambda: asking(front.name(WEST)) == "TimeoutError")
-    front.emulator.play(WEST, EdgeFault(mode="errors"))
+    front.emulator.set_edge_fault(WEST, EdgeFault(mode="errors"))
     assert eventually(lambda: asking(front.name(WEST)) == 503)
 
 

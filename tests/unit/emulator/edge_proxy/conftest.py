@@ -39,7 +39,7 @@ class Front:
 
     def connect(self, region: str, name: str, *, timeout: float = 15) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.emulator.certificate))
-        plain = socket.create_connection(self.emulator.doors()[region], timeout=timeout)
+        plain = socket.create_connection(self.emulator.edge_addresses()[region], timeout=timeout)
         try:
             return context.wrap_socket(plain, server_hostname=name)
         except BaseException:
@@ -84,13 +84,13 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 @pytest.fixture(scope="session")
 def fronts(
-    emulator: Emulator, mended: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
+    emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
 ) -> Front:
     apis = {}
     for region in REGIONS:
 
         def client(service: str, region: str = region) -> Any:
-            return mended(service, region)
+            return patched(service, region)
 
         function = make_function(client, f"echo-{region}", ECHO)
         apis[region] = make_api(client, function, {"$default": {}}, permitted=True)
@@ -101,7 +101,7 @@ def fronts(
 def front(fronts: Front) -> Iterator[Front]:
     yield fronts
     for region in REGIONS:
-        fronts.emulator.play(region, OPEN)
-        for host in fault_state.read(fronts.emulator.home / "conditions.json").narrowed(region):
-            fronts.emulator.play(region, OPEN, hosts=[host])
+        fronts.emulator.set_edge_fault(region, OPEN)
+        for host in fault_state.read(fronts.emulator.home / "conditions.json").host_faults(region):
+            fronts.emulator.set_edge_fault(region, OPEN, hosts=[host])
     assert all(eventually(partial(fronts.serves, region)) for region in REGIONS)

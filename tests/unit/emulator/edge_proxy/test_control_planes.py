@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import EmulatorError
-from unit.emulator.doors.conftest import REGIONS, Front
+from unit.emulator.edge_proxy.conftest import REGIONS, Front
 
 Clients = Callable[..., Any]
 
@@ -28,15 +28,15 @@ def refusing(front: Front) -> Iterator[Front]:
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("service", CALLS)
 def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
-    refusing: Front, mended: Clients, service: str
+    refusing: Front, patched: Clients, service: str
 ) -> None:
-    client = mended(service, config=ONCE)
+    client = patched(service, config=ONCE)
     with pytest.raises(ClientError) as refusal:
         getattr(client, CALLS[service])()
     assert refusal.value.response["Error"]["Code"] == "ServiceUnavailable"
     assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
 
-    name, secret = refusing.emulator.pass_header()
+    name, secret = refusing.emulator.bypass_header()
 
     def show(request: AWSPreparedRequest, **_: object) -> None:
         request.headers[name] = secret
@@ -45,16 +45,16 @@ def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
     assert getattr(client, CALLS[service])()
 
     refusing.emulator.refuse_control_planes(refused=False)
-    assert getattr(mended(service, config=ONCE), CALLS[service])()
+    assert getattr(patched(service, config=ONCE), CALLS[service])()
 
 
 @pytest.mark.parametrize("service", CALLS)
 def test_control_planes_are_refused_to_one_environment_and_to_those_who_name_none(
-    front: Front, mended: Clients, service: str
+    front: Front, patched: Clients, service: str
 ) -> None:
     def call(environment: str | None) -> Any:
         once = Config(retries={"total_max_attempts": 1}, user_agent_appid=environment)
-        return getattr(mended(service, config=once), CALLS[service])()
+        return getattr(patched(service, config=once), CALLS[service])()
 
     front.emulator.refuse_control_planes(refused=True, environment="dev")
     try:
@@ -75,12 +75,12 @@ def test_control_planes_are_refused_to_one_environment_and_to_those_who_name_non
 
 
 @pytest.mark.trap(27)
-def test_data_planes_go_on(refusing: Front, mended: Clients) -> None:
+def test_data_planes_go_on(refusing: Front, patched: Clients) -> None:
     for region in REGIONS:
-        assert mended("lambda", region, config=ONCE).invoke(FunctionName=f"echo-{region}")["StatusCode"] == 200
+        assert patched("lambda", region, config=ONCE).invoke(FunctionName=f"echo-{region}")["StatusCode"] == 200
         assert refusing.get(region)[0] == 200
-    assert mended("sts", config=ONCE).get_caller_identity()["Account"] == refusing.emulator.account
-    assert "TableNames" in mended("dynamodb", config=ONCE).list_tables()
+    assert patched("sts", config=ONCE).get_caller_identity()["Account"] == refusing.emulator.account
+    assert "TableNames" in patched("dynamodb", config=ONCE).list_tables()
 
 
 @pytest.mark.parametrize("scale", [0, 0.99, 20.01, float("nan"), True, "2"])
@@ -96,4 +96,4 @@ def test_a_new_process_forgets_what_was_played(fresh: Emulator) -> None:
     assert fresh.time_scale() == 20
     fresh.start()
     assert fresh.time_scale() == 1
-    assert fresh.checks() == {}
+    assert fresh.health_checks() == {}

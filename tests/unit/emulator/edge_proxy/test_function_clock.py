@@ -11,7 +11,7 @@ import pytest
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.services.function_clock import NOTICE_SECONDS, SCALED_MODULES, ScaledClock
-from unit.emulator.doors.conftest import eventually
+from unit.emulator.edge_proxy.conftest import eventually
 
 Clients = Callable[..., Any]
 
@@ -54,13 +54,13 @@ def test_the_clock_runs_as_fast_as_the_conditions_say_and_never_goes_back(tmp_pa
 
 
 def test_only_cached_values_of_a_function_see_the_scaled_clock(
-    emulator: Emulator, mended: Clients, make_function: Callable[..., str]
+    emulator: Emulator, patched: Clients, make_function: Callable[..., str]
 ) -> None:
     assert all(find_spec(module) for module in SCALED_MODULES)
-    arn = make_function(mended, uuid.uuid4().hex, MEASURES)
+    arn = make_function(patched, uuid.uuid4().hex, MEASURES)
 
     def ratio() -> float:
-        payload = mended("lambda").invoke(FunctionName=arn)["Payload"].read()
+        payload = patched("lambda").invoke(FunctionName=arn)["Payload"].read()
         cached, other = json.loads(payload)
         return float(cached / other)
 

@@ -15,7 +15,7 @@ from healthcare_dr.emulator.called_address import CALLED_HEADER
 from healthcare_dr.emulator.edge_proxy import client_hello
 from healthcare_dr.emulator.fault_state import OPEN, EdgeFault
 from healthcare_dr.errors import EmulatorError
-from unit.emulator.doors.conftest import REGIONS, Front, ask, eventually
+from unit.emulator.edge_proxy.conftest import REGIONS, Front, ask, eventually
 
 Clients = Callable[..., Any]
 
@@ -76,12 +76,12 @@ def test_a_refusing_door_resets_who_is_connected_and_lets_nobody_in(front: Front
     name = front.name(EAST)
     with front.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
-        front.emulator.play(EAST, EdgeFault(mode="refused"))
+        front.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"))
         _expect_reset(kept)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(front.emulator.doors()[EAST], timeout=15)
+        socket.create_connection(front.emulator.edge_addresses()[EAST], timeout=15)
     assert front.serves(WEST)
-    front.emulator.play(EAST, OPEN)
+    front.emulator.set_edge_fault(EAST, OPEN)
     assert eventually(lambda: front.serves(EAST))
 
 
@@ -90,13 +90,13 @@ def test_a_black_hole_swallows_everything_until_it_ends(front: Front) -> None:
     name = front.name(EAST)
     with front.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
-        front.emulator.play(EAST, EdgeFault(mode="blackhole"))
+        front.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"))
         assert eventually(lambda: _hangs(front))
         kept.settimeout(1)
         with pytest.raises(TimeoutError):
             ask(kept, name)
-        with socket.create_connection(front.emulator.doors()[EAST], timeout=15) as waiting:
-            front.emulator.play(EAST, OPEN)
+        with socket.create_connection(front.emulator.edge_addresses()[EAST], timeout=15) as waiting:
+            front.emulator.set_edge_fault(EAST, OPEN)
             with pytest.raises(ConnectionResetError):
                 waiting.recv(1)
         kept.settimeout(15)
@@ -125,18 +125,18 @@ def test_an_erring_door_answers_503_to_who_is_connected_already(front: Front) ->
     name = front.name(EAST)
     with front.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
-        front.emulator.play(EAST, EdgeFault(mode="errors"))
+        front.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"))
         assert eventually(lambda: ask(kept, name) == (503, b'{"message":"Service Unavailable"}'))
-        front.emulator.play(EAST, OPEN)
+        front.emulator.set_edge_fault(EAST, OPEN)
         assert eventually(lambda: ask(kept, name)[0] == 200)
 
 
 @pytest.mark.requirement("R4.2")
 def test_a_slow_door_answers_late(front: Front) -> None:
     name = front.name(EAST)
-    front.emulator.play(EAST, EdgeFault(mode="slow", delay_seconds=60))
+    front.emulator.set_edge_fault(EAST, EdgeFault(mode="slow", delay_seconds=60))
     assert eventually(lambda: _late(front, name))
-    front.emulator.play(EAST, OPEN)
+    front.emulator.set_edge_fault(EAST, OPEN)
     assert eventually(lambda: front.serves(EAST))
 
 
@@ -150,8 +150,8 @@ def _late(front: Front, name: str) -> bool:
     return False
 
 
-def test_a_shared_name_leads_to_the_api_of_the_region(front: Front, mended: Clients) -> None:
-    route53, shared = mended("route53"), "api.healthcare-dr-doors.com"
+def test_a_shared_name_leads_to_the_api_of_the_region(front: Front, patched: Clients) -> None:
+    route53, shared = patched("route53"), "api.healthcare-dr-doors.com"
     zone = route53.create_hosted_zone(Name="healthcare-dr-doors.com", CallerReference="doors")["HostedZone"]["Id"]
     records = [
         {
@@ -179,17 +179,17 @@ def _serves_as(front: Front, region: str, name: str) -> bool:
 
 def test_a_door_that_is_not_there_is_named(front: Front) -> None:
     with pytest.raises(EmulatorError, match="eu-west-1 has no front door: choose us-east-1 or us-west-2"):
-        front.emulator.play("eu-west-1", OPEN)
+        front.emulator.set_edge_fault("eu-west-1", OPEN)
     with pytest.raises(EmulatorError, match="cannot be 'ajar'"):
         EdgeFault(mode="ajar")  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def beside(front: Front, mended: Clients, make_api: Callable[..., str]) -> Front:
+def beside(front: Front, patched: Clients, make_api: Callable[..., str]) -> Front:
     """The API of another environment, behind the same doors."""
 
     def client(service: str) -> Any:
-        return mended(service, EAST)
+        return patched(service, EAST)
 
     function = client("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
     api = make_api(client, function, {"$default": {}}, permitted=True)
@@ -204,7 +204,7 @@ def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: 
     name = front.name(EAST)
     with front.connect(EAST, name) as kept, beside.connect(EAST, beside.name(EAST)) as other:
         assert ask(kept, name)[0] == ask(other, beside.name(EAST))[0] == 200
-        front.emulator.play(EAST, fault, hosts=[name])
+        front.emulator.set_edge_fault(EAST, fault, hosts=[name])
         assert eventually(lambda: not front.serves_soon(EAST))
         if fault.mode == "refused":
             _expect_reset(kept)
@@ -214,7 +214,7 @@ def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: 
                 ask(kept, name)
         assert ask(other, beside.name(EAST))[0] == 200
         assert beside.serves(EAST)
-        front.emulator.play(EAST, OPEN, hosts=[name])
+        front.emulator.set_edge_fault(EAST, OPEN, hosts=[name])
         assert eventually(lambda: front.serves(EAST))
         if fault.mode == "blackhole":
             kept.settimeout(15)
@@ -223,22 +223,22 @@ def test_fault_of_one_environment_leaves_the_others_alone(front: Front, beside: 
 
 
 def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(front: Front, beside: Front) -> None:
-    front.emulator.play(EAST, EdgeFault(mode="blackhole"), hosts=[front.name(EAST)])
+    front.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"), hosts=[front.name(EAST)])
     assert eventually(lambda: not front.serves_soon(EAST))
-    with socket.create_connection(front.emulator.doors()[EAST], timeout=15) as waiting:
+    with socket.create_connection(front.emulator.edge_addresses()[EAST], timeout=15) as waiting:
         waiting.sendall(sent_hello(front.name(EAST)))
         assert beside.serves(EAST)
-        front.emulator.play(EAST, OPEN, hosts=[front.name(EAST)])
+        front.emulator.set_edge_fault(EAST, OPEN, hosts=[front.name(EAST)])
         with pytest.raises(ConnectionResetError):
             waiting.recv(1)
 
 
 def test_two_environments_fail_each_in_its_own_way(front: Front, beside: Front) -> None:
-    front.emulator.play(EAST, EdgeFault(mode="errors"), hosts=[front.name(EAST)])
-    front.emulator.play(EAST, EdgeFault(mode="refused"), hosts=[beside.name(EAST)])
+    front.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"), hosts=[front.name(EAST)])
+    front.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"), hosts=[beside.name(EAST)])
     assert eventually(lambda: not beside.serves_soon(EAST))
     assert eventually(lambda: front.get(EAST)[0] == 503)
-    front.emulator.play(EAST, OPEN, hosts=[beside.name(EAST)])
+    front.emulator.set_edge_fault(EAST, OPEN, hosts=[beside.name(EAST)])
     assert eventually(lambda: beside.serves(EAST))
     assert front.get(EAST)[0] == 503
 
