@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.alarm_evaluation import AlarmState, Point, range_seconds, verdict
+from healthcare_dr.emulator.patches.cloudwatch import AlarmState, Point, range_seconds, verdict
 
 # Half a minute into a period.
 NOW = 1_800_000_000 // 60 * 60 + 30.0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from healthcare_dr.emulator.services import gc_tuning
+from healthcare_dr.emulator.services.server import keep_collections_short
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_what_survived_a_full_collection_is_not_gone_through_again() -> None:
     marked: list[object] = []
     gc.collect()
     assert looked_at(marked)
-    gc_tuning.keep_collections_short()
+    keep_collections_short()
     gc.collect()
     assert not looked_at(marked)
     newer: list[object] = []

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import EmulatorError
-from unit.emulator.edge_proxy.conftest import REGIONS, Front
+from unit.emulator.edge import REGIONS, EdgeApis
 
 Clients = Callable[..., Any]
 
@@ -19,16 +19,16 @@ CALLS = {"route53": "list_hosted_zones", "iam": "list_roles", "lambda": "list_fu
 
 
 @pytest.fixture
-def refusing(front: Front) -> Iterator[Front]:
-    front.emulator.refuse_control_planes(refused=True)
-    yield front
-    front.emulator.refuse_control_planes(refused=False)
+def refusing(edge: EdgeApis) -> Iterator[EdgeApis]:
+    edge.emulator.refuse_control_planes(refused=True)
+    yield edge
+    edge.emulator.refuse_control_planes(refused=False)
 
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("service", CALLS)
 def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
-    refusing: Front, patched: Clients, service: str
+    refusing: EdgeApis, patched: Clients, service: str
 ) -> None:
     client = patched(service, config=ONCE)
     with pytest.raises(ClientError) as refusal:
@@ -50,32 +50,32 @@ def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
 
 @pytest.mark.parametrize("service", CALLS)
 def test_control_planes_are_refused_to_one_environment_and_to_those_who_name_none(
-    front: Front, patched: Clients, service: str
+    edge: EdgeApis, patched: Clients, service: str
 ) -> None:
     def call(environment: str | None) -> Any:
         once = Config(retries={"total_max_attempts": 1}, user_agent_appid=environment)
         return getattr(patched(service, config=once), CALLS[service])()
 
-    front.emulator.refuse_control_planes(refused=True, environment="dev")
+    edge.emulator.refuse_control_planes(refused=True, environment="dev")
     try:
         assert call("bee")
         assert call("dev-2")
         for environment in ("dev", None):
             with pytest.raises(ClientError, match="ServiceUnavailable"):
                 call(environment)
-        front.emulator.refuse_control_planes(refused=True, environment="bee")
-        front.emulator.refuse_control_planes(refused=False, environment="dev")
+        edge.emulator.refuse_control_planes(refused=True, environment="bee")
+        edge.emulator.refuse_control_planes(refused=False, environment="dev")
         assert call("dev")
         with pytest.raises(ClientError, match="ServiceUnavailable"):
             call("bee")
     finally:
         for environment in ("dev", "bee"):
-            front.emulator.refuse_control_planes(refused=False, environment=environment)
+            edge.emulator.refuse_control_planes(refused=False, environment=environment)
     assert call(None)
 
 
 @pytest.mark.trap(27)
-def test_data_planes_go_on(refusing: Front, patched: Clients) -> None:
+def test_data_planes_go_on(refusing: EdgeApis, patched: Clients) -> None:
     for region in REGIONS:
         assert patched("lambda", region, config=ONCE).invoke(FunctionName=f"echo-{region}")["StatusCode"] == 200
         assert refusing.get(region)[0] == 200

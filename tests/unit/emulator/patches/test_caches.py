@@ -13,14 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.services import apigateway, dynamodb, eventbridge, scheduler
 
-from healthcare_dr.emulator.patches import apigateway as apigateway_fixes
-from healthcare_dr.emulator.patches import (
-    clock,
-    cloudwatch_alarms,
-    dynamodb_expressions,
-    jwt_authorizer,
-    lambda_workers,
-)
+from healthcare_dr.emulator.patches import apigateway as apigateway_patches
+from healthcare_dr.emulator.patches import clock, cloudwatch, lambda_runtime
+from healthcare_dr.emulator.patches import dynamodb as dynamodb_patches
 from unit.emulator.replicas import global_table, item
 
 Clients = Callable[..., Any]
@@ -45,7 +40,7 @@ def restored() -> Iterator[None]:
     modules = (apigateway, dynamodb, eventbridge, scheduler)
     before = [(module, dict(vars(module))) for module in modules]
     yield
-    clock.use_time_scale(lambda: 1.0)
+    clock.set_time_scale_source(lambda: 1.0)
     for module, values in before:
         vars(module).update(values)
 
@@ -54,7 +49,7 @@ def restored() -> Iterator[None]:
 def test_expressions_mean_the_same_the_second_time() -> None:
     good = "attribute_not_exists(pk) AND #a = :a"
     values, names = {":a": {"S": "1"}}, {"#a": "a"}
-    dynamodb_expressions.cache_parsed_expressions()
+    dynamodb_patches.cache_parsed_expressions()
     for _ in range(2):
         assert dynamodb._evaluate_condition(good, {"a": {"S": "1"}}, values, names)
         assert not dynamodb._evaluate_condition(good, {"a": {"S": "2"}}, values, names)
@@ -71,7 +66,7 @@ def test_expressions_mean_the_same_the_second_time() -> None:
 
 def test_copies_of_items_share_nothing_that_can_change() -> None:
     value = {"M": {"list": {"L": [{"S": "a"}, {"B": b"b"}, {"BOOL": True}, {"SS": ["c"]}]}}, "other": {1, 2}}
-    copied = dynamodb_expressions.copied(value)
+    copied = dynamodb_patches.copied(value)
     assert copied == value == copy.deepcopy(value)
     copied["M"]["list"]["L"][2]["BOOL"] = False
     copied["M"]["list"]["L"][3]["SS"].append("d")
@@ -81,11 +76,11 @@ def test_copies_of_items_share_nothing_that_can_change() -> None:
 
 
 def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamodb_expressions, "MOST_SHARED", 2)
-    long = "x" * (dynamodb_expressions.LONGEST_SHARED + 1)
+    monkeypatch.setattr(dynamodb_patches, "MOST_SHARED", 2)
+    long = "x" * (dynamodb_patches.LONGEST_SHARED + 1)
     item = {"pk": {"S": "a"}, "same": {"S": "a"}, "n": {"N": "1"}, "long": {"S": long}, "list": {"L": [{"S": "b"}]}}
     text = json.dumps({"TableName": "S", "Item": item, "S": 1})
-    requests = dynamodb_expressions.Requests()
+    requests = dynamodb_patches.Requests()
     first, second = (requests.loads(each) for each in (text, text.encode()))
     assert first == second == json.loads(text)
     assert first["Item"]["pk"] is first["Item"]["same"] is second["Item"]["pk"]
@@ -107,8 +102,8 @@ def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypa
         return (token, jwk["n"]) == ("good", "1")
 
     monkeypatch.setattr(apigateway, "_verify_rs256_signature", verify)
-    monkeypatch.setattr(jwt_authorizer, "SIGNATURES", 1)
-    jwt_authorizer.cache_verified_signatures()
+    monkeypatch.setattr(apigateway_patches, "SIGNATURES", 1)
+    apigateway_patches.cache_verified_signatures()
     calls = [("good", "1"), ("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1"), ("good", "1")]
     found = [apigateway._verify_rs256_signature(token, {"n": n, "e": "3"}) for token, n in calls]
     assert found == [True, True, False, False, False, False, True]
@@ -117,7 +112,7 @@ def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypa
 
 @pytest.mark.usefixtures("restored")
 def test_parameters_of_a_path_are_the_callers_own() -> None:
-    apigateway_fixes.cache_route_matches()
+    apigateway_patches.cache_route_matches()
     found = apigateway._extract_path_params("/fhir/{kind}/{id}", "/fhir/Patient/1")
     assert found == {"kind": "Patient", "id": "1"}
     found.clear()
@@ -128,13 +123,13 @@ def test_parameters_of_a_path_are_the_callers_own() -> None:
 
 @pytest.mark.usefixtures("restored")
 def test_schedules_follow_the_services_clock() -> None:
-    clock.fire_schedules_on_the_services_clock()
+    clock.scale_schedules()
     assert eventbridge._parse_rate_seconds("rate(1 minute)") == 60
-    clock.use_time_scale(lambda: 10.0)
+    clock.set_time_scale_source(lambda: 10.0)
     assert eventbridge._parse_rate_seconds("rate(1 minute)") == 6
     assert eventbridge._parse_rate_seconds("cron(0 12 * * ? *)") is None
     assert scheduler._SCHEDULE_TICK_INTERVAL <= 1
-    clock.use_time_scale(lambda: 0.1)
+    clock.set_time_scale_source(lambda: 0.1)
     assert eventbridge._parse_rate_seconds("rate(1 minute)") == 60
 
 
@@ -151,7 +146,7 @@ def alarm(**options: Any) -> dict[str, Any]:
 def test_an_alarm_is_evaluated_with_new_data_and_at_each_period() -> None:
     key = ("account", "region", "name")
     alarms = {key: alarm()}
-    schedule = cloudwatch_alarms.Schedule(started=START)
+    schedule = cloudwatch.Schedule(started=START)
 
     def due(seconds: float, scale: float = 1.0) -> bool:
         return bool(schedule.due(alarms, now=START + seconds, scale=scale))
@@ -174,7 +169,7 @@ def test_an_alarm_is_evaluated_with_new_data_and_at_each_period() -> None:
 
 def test_an_alarm_is_evaluated_when_silence_begins_to_mean_something() -> None:
     alarms = {("account", "region", "name"): alarm(AlarmConfigurationUpdatedTimestamp=START + 30)}
-    schedule = cloudwatch_alarms.Schedule(started=START)
+    schedule = cloudwatch.Schedule(started=START)
     found = [second for second in range(31, 240) if schedule.due(alarms, now=START + second, scale=1.0)]
     # The range is three periods.
     assert found == [31, 60, 120, 180, 210]
@@ -182,7 +177,7 @@ def test_an_alarm_is_evaluated_when_silence_begins_to_mean_something() -> None:
 
 def test_data_of_another_region_evaluate_no_alarm() -> None:
     alarms = {("account", region, "name"): alarm() for region in ("here", "there")}
-    schedule = cloudwatch_alarms.Schedule(started=START)
+    schedule = cloudwatch.Schedule(started=START)
     for region in ("here", "there"):
         schedule.note(("account", region, "n", "m", ""))
     assert schedule.changed_in(alarms, "account", "here", now=START) == [("account", "here", "name")]
@@ -191,7 +186,7 @@ def test_data_of_another_region_evaluate_no_alarm() -> None:
 
 
 def test_work_that_waits_for_work_gets_a_thread_and_threads_are_used_again() -> None:
-    threads, names = lambda_workers.Threads(), []
+    threads, names = lambda_runtime.Threads(), []
 
     def run(*inner: Callable[[], None]) -> None:
         done = threading.Event()
@@ -220,7 +215,7 @@ def test_who_is_cancelled_unwinds_when_the_work_has_ended() -> None:
 
         async def wait() -> None:
             try:
-                await lambda_workers._finished(future)
+                await lambda_runtime._finished(future)
             finally:
                 seen.append("unwound")
 

@@ -10,7 +10,7 @@ import pytest
 
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.emulator.services import function_resolution
-from unit.emulator.edge_proxy.conftest import REGIONS, Front, eventually
+from unit.emulator.edge import REGIONS, EdgeApis, eventually
 
 Clients = Callable[..., Any]
 
@@ -40,24 +40,24 @@ def asking(patched: Clients, make_function: Callable[..., str]) -> Callable[...,
     return ask
 
 
-def test_a_function_reaches_the_api_of_each_region(front: Front, asking: Callable[..., object]) -> None:
+def test_a_function_reaches_the_api_of_each_region(edge: EdgeApis, asking: Callable[..., object]) -> None:
     for region in REGIONS:
-        assert asking(front.name(region)) == 200
+        assert asking(edge.name(region)) == 200
 
 
-def test_it_meets_what_happens_at_the_door(front: Front, asking: Callable[..., object]) -> None:
-    front.emulator.set_edge_fault(WEST, EdgeFault(mode="refused"))
-    assert eventually(lambda: asking(front.name(WEST)) == "ConnectionRefusedError")
-    assert asking(front.name(EAST)) == 200
-    front.emulator.set_edge_fault(WEST, EdgeFault(mode="blackhole"))
-    assert eventually(lambda: asking(front.name(WEST)) == "TimeoutError")
-    front.emulator.set_edge_fault(WEST, EdgeFault(mode="errors"))
-    assert eventually(lambda: asking(front.name(WEST)) == 503)
+def test_it_meets_what_happens_at_the_door(edge: EdgeApis, asking: Callable[..., object]) -> None:
+    edge.emulator.set_edge_fault(WEST, EdgeFault(mode="refused"))
+    assert eventually(lambda: asking(edge.name(WEST)) == "ConnectionRefusedError")
+    assert asking(edge.name(EAST)) == 200
+    edge.emulator.set_edge_fault(WEST, EdgeFault(mode="blackhole"))
+    assert eventually(lambda: asking(edge.name(WEST)) == "TimeoutError")
+    edge.emulator.set_edge_fault(WEST, EdgeFault(mode="errors"))
+    assert eventually(lambda: asking(edge.name(WEST)) == 503)
 
 
-def test_no_api_of_another_region_or_port_exists(front: Front, asking: Callable[..., object]) -> None:
+def test_no_api_of_another_region_or_port_exists(edge: EdgeApis, asking: Callable[..., object]) -> None:
     assert asking("abc.execute-api.eu-west-1.amazonaws.com") == "gaierror"
-    assert asking(front.name(EAST), port=80) == "gaierror"
+    assert asking(edge.name(EAST), port=80) == "gaierror"
 
 
 @pytest.fixture

@@ -1,20 +1,13 @@
-"""Front doors that lead to an API in each region."""
+"""An embedded AWS with an API in each region, and a client of its edge listeners."""
 
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPResponse
-from typing import Any
 
-import pytest
-
-from healthcare_dr.emulator import Emulator, fault_state
-from healthcare_dr.emulator.fault_state import OPEN
-
-Clients = Callable[..., Any]
+from healthcare_dr.emulator import Emulator
 
 REGIONS = ("us-east-1", "us-west-2")
 ECHO = """
@@ -28,7 +21,7 @@ def handler(event, context):
 
 
 @dataclass(frozen=True)
-class Front:
+class EdgeApis:
     """An embedded AWS with an API in each region."""
 
     emulator: Emulator
@@ -80,28 +73,3 @@ def eventually(holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-@pytest.fixture(scope="session")
-def fronts(
-    emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
-) -> Front:
-    apis = {}
-    for region in REGIONS:
-
-        def client(service: str, region: str = region) -> Any:
-            return patched(service, region)
-
-        function = make_function(client, f"echo-{region}", ECHO)
-        apis[region] = make_api(client, function, {"$default": {}}, permitted=True)
-    return Front(emulator, apis)
-
-
-@pytest.fixture
-def front(fronts: Front) -> Iterator[Front]:
-    yield fronts
-    for region in REGIONS:
-        fronts.emulator.set_edge_fault(region, OPEN)
-        for host in fault_state.read(fronts.emulator.home / "conditions.json").host_faults(region):
-            fronts.emulator.set_edge_fault(region, OPEN, hosts=[host])
-    assert all(eventually(partial(fronts.serves, region)) for region in REGIONS)

@@ -12,7 +12,7 @@ import pytest
 from joserfc import jwt
 
 from healthcare_dr.emulator import Emulator
-from healthcare_dr.emulator.called_address import CALLED_HEADER
+from healthcare_dr.emulator.services.middleware import CALLED_HEADER
 from healthcare_dr.emulator.token_issuer import load_key
 
 Clients = Callable[..., Any]

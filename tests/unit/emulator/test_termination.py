@@ -75,7 +75,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
 def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
     fresh: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("healthcare_dr.emulator.launch.STOP_TIMEOUT", timedelta(seconds=20))
+    monkeypatch.setattr("healthcare_dr.emulator.launcher.STOP_TIMEOUT", timedelta(seconds=20))
     with script(START, fresh) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "started\n"

@@ -10,21 +10,25 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from healthcare_dr.emulator import check_status as health_checks
 from healthcare_dr.emulator import fault_state
-from healthcare_dr.emulator.admin_client import SECRET_HEADER
-from healthcare_dr.emulator.called_address import API_PATH
-from healthcare_dr.emulator.configuration import HOST, Ports
-from healthcare_dr.emulator.credentials import make_secrets, root_secret
-from healthcare_dr.emulator.launch import START_TIMEOUT, STOP_TIMEOUT, await_ready, collected, end, spawn
-from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.admin_api import SECRET_HEADER, PendingChanges, get_health_checks, get_pending_changes
+from healthcare_dr.emulator.configuration import HOST, Layout, Ports
+from healthcare_dr.emulator.credentials import make_secrets
+from healthcare_dr.emulator.launcher import (
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    await_ready,
+    collected,
+    end,
+    refuse_taken,
+    spawn,
+)
 from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, held
-from healthcare_dr.emulator.port_check import refuse_taken
 from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
-from healthcare_dr.emulator.replication import queue as replication_pending
 from healthcare_dr.emulator.replication import settings as replication_settings
 from healthcare_dr.emulator.route53.model import CheckStatus
+from healthcare_dr.emulator.services.middleware import API_PATH
 from healthcare_dr.emulator.token_issuer import load_key, sign
 from healthcare_dr.errors import EmulatorError
 
@@ -135,7 +139,7 @@ class Emulator:
         self.stop()
         for folder in (self._layout.state, self._layout.objects, *map(self._layout.temporary, KINDS)):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self._layout.lost, self._layout.unsaved, self._layout.replication, self._layout.conditions):
+        for file in (self._layout.lost, self._layout.unsaved, self._layout.replication, self._layout.fault_state):
             file.unlink(missing_ok=True)
 
     def replication(self) -> Replication:
@@ -168,7 +172,7 @@ class Emulator:
         Raises:
             EmulatorError: no response.
         """
-        return self._waiting().pending
+        return self._pending_changes().pending
 
     def waiting_seconds(self) -> float:
         """Return the age of the oldest write that has not arrived in the other region; 0 when all have.
@@ -176,7 +180,7 @@ class Emulator:
         Raises:
             EmulatorError: no response.
         """
-        return self._waiting().waiting_seconds
+        return self._pending_changes().waiting_seconds
 
     def edge_addresses(self) -> dict[str, tuple[str, int]]:
         """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
@@ -192,7 +196,7 @@ class Emulator:
         Raises:
             EmulatorError: the edge process does not answer.
         """
-        return health_checks.ask(self._layout, self._ports) if self._lives("edge") else {}
+        return get_health_checks(self._layout, self._ports) if self._lives("edge") else {}
 
     def set_edge_fault(self, region: str, fault: fault_state.Fault, *, hosts: Collection[str] = ()) -> None:
         """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
@@ -205,11 +209,11 @@ class Emulator:
         self._refuse_other_regions(region)
         self._layout.make()
         played = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        fault_state.set_edge_fault(self._layout.conditions, region, played, hosts=hosts)
+        fault_state.set_edge_fault(self._layout.fault_state, region, played, hosts=hosts)
 
     def time_scale(self) -> float:
         """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
-        return fault_state.read(self._layout.conditions).time_scale
+        return fault_state.read(self._layout.fault_state).time_scale
 
     def set_time_scale(self, scale: float) -> None:
         """Set it, from 1 (real time) to 20; a new process begins in real time.
@@ -218,7 +222,7 @@ class Emulator:
             EmulatorError: it is out of range.
         """
         self._layout.make()
-        fault_state.change(self._layout.conditions, time_scale=scale)
+        fault_state.change(self._layout.fault_state, time_scale=scale)
 
     def refuse_control_planes(self, *, refused: bool, environment: str = fault_state.ALL) -> None:
         """Deny Route 53, IAM and Lambda's control plane to requests without `bypass_header`, or allow them again.
@@ -226,12 +230,12 @@ class Emulator:
         With the suffix of an `environment`, requests for another environment are not denied (see `control_planes`).
         """
         self._layout.make()
-        fault_state.change(self._layout.conditions, control_planes_refused=refused, environment=environment)
+        fault_state.change(self._layout.fault_state, control_planes_refused=refused, environment=environment)
 
     def bypass_header(self) -> tuple[str, str]:
         """The header, and its secret value, with which a fault still reaches a refused control plane."""
         make_secrets(self._layout)
-        return SECRET_HEADER, root_secret(self._layout)
+        return SECRET_HEADER, self._layout.read_root_secret()
 
     def environment(self) -> dict[str, str]:
         """Return the variables that direct the AWS provider, the AWS CLI and boto3 to it, to be added to an environment
@@ -242,7 +246,7 @@ class Emulator:
         return {
             "AWS_ENDPOINT_URL": self._ports.endpoint,
             "AWS_ACCESS_KEY_ID": self.account,
-            "AWS_SECRET_ACCESS_KEY": root_secret(self._layout),
+            "AWS_SECRET_ACCESS_KEY": self._layout.read_root_secret(),
             "AWS_CA_BUNDLE": str(self._layout.authority_certificate),
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
@@ -296,14 +300,11 @@ class Emulator:
     def _has_ended(self, kind: Kind) -> bool:
         return not self._lives(kind)
 
-    def _waiting(self) -> replication_pending.PendingChanges:
-        # ministack without fixes replicates within the write.
-        asked = self.patched and self._lives("services")
-        return (
-            replication_pending.ask(self._layout, self._ports, only=self.only)
-            if asked
-            else replication_pending.PendingChanges()
-        )
+    def _pending_changes(self) -> PendingChanges:
+        # Without patches, ministack replicates within the write.
+        if not self.patched or not self._lives("services"):
+            return PendingChanges()
+        return get_pending_changes(self._layout, self._ports, only=self.only)
 
     def _recorded(self, kind: Kind) -> tuple[int, Ports]:
         """Return the id and the ports of a process that runs, which writes them once it holds the lock.

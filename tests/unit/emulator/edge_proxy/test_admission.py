@@ -16,8 +16,8 @@ from healthcare_dr.emulator.edge_proxy.forwarding import (
     Forwarding,
 )
 from healthcare_dr.emulator.fault_state import OPEN
-from healthcare_dr.emulator.services.admission import MOST_AT_ONCE as MOST_ADMITTED
-from healthcare_dr.emulator.services.admission import Admission
+from healthcare_dr.emulator.services.middleware import MOST_AT_ONCE as MOST_ADMITTED
+from healthcare_dr.emulator.services.middleware import Admission
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"

@@ -141,11 +141,11 @@ def evaluator() -> Iterator[ModuleType]:
     """ministack's evaluator with the fix, in this process; as it was, afterwards."""
     from ministack.core import iam_evaluator
 
-    from healthcare_dr.emulator.patches import iam_policies
+    from healthcare_dr.emulator.patches import iam
 
     names = ("parse_policy_document", "evaluate", "evaluate_resource_policy", "_names_condition_key")
     before = {name: getattr(iam_evaluator, name) for name in names}
-    iam_policies.cache_parsed_policies()
+    iam.cache_parsed_policies()
     yield iam_evaluator
     for name, value in before.items():
         setattr(iam_evaluator, name, value)
@@ -166,7 +166,7 @@ def test_a_policy_is_parsed_once_and_its_actions_are_compared_once(evaluator: Mo
 def test_resource_policies_decide_as_ministack_decides(principal: Any, effect: str, caller: str) -> None:
     from ministack.core import iam_evaluator
 
-    from healthcare_dr.emulator.patches import iam_policies
+    from healthcare_dr.emulator.patches import iam
 
     assumed = f"arn:aws:sts::{ACCOUNT}:assumed-{caller}/session"
     context = iam_evaluator.EvalContext(
@@ -187,7 +187,7 @@ def test_resource_policies_decide_as_ministack_decides(principal: Any, effect: s
         {"service": "s3.amazonaws.com"},
     )
     expected = [iam_evaluator.evaluate_resource_policy(text, context, **one).decision for one in options]
-    iam_policies.cache_parsed_policies()
+    iam.cache_parsed_policies()
     try:
         for _ in range(2):
             found = [iam_evaluator.evaluate_resource_policy(text, context, **one).decision for one in options]

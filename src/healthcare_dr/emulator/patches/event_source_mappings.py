@@ -35,7 +35,7 @@ class Try:
     records: list[Record]
 
 
-def retry_batches_as_the_mapping_says() -> None:
+def retry_batches() -> None:
     """A batch counted as done although the function named items of it that failed; one that failed as a whole was
     never split and never given up; and a function that took long held up the mappings of both regions."""
     retries: dict[str, Retry] = {}

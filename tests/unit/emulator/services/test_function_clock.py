@@ -11,7 +11,7 @@ import pytest
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.services.function_clock import NOTICE_SECONDS, SCALED_MODULES, ScaledClock
-from unit.emulator.edge_proxy.conftest import eventually
+from unit.emulator.edge import eventually
 
 Clients = Callable[..., Any]
 

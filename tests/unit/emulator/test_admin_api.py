@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from healthcare_dr.emulator.admin_client import ask
-from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.admin_api import get
+from healthcare_dr.emulator.configuration import Layout
 from healthcare_dr.errors import EmulatorError
 
 Serve = Callable[[bytes], str]
@@ -54,7 +54,7 @@ def serve(layout: Layout) -> Iterator[Serve]:
 
 def test_the_answer_is_json(layout: Layout, serve: Serve) -> None:
     address = serve(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
-    assert ask(layout, address, "/x", what="what it is") == {"a": 1}
+    assert get(layout, address, "/x", subject="the subject") == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,6 @@ def test_the_answer_is_json(layout: Layout, serve: Serve) -> None:
     ],
 )
 def test_what_is_no_answer_is_one_line(layout: Layout, serve: Serve, answer: bytes, said: str) -> None:
-    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report what it is: .*{said}") as caught:
-        ask(layout, serve(answer), "/x", what="what it is")
+    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report the subject: .*{said}") as caught:
+        get(layout, serve(answer), "/x", subject="the subject")
     assert "\n" not in str(caught.value)

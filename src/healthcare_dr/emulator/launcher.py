@@ -1,18 +1,19 @@
 """Start, await and end the processes of an embedded AWS."""
 
+import errno
 import http.client
 import os
 import signal
+import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from healthcare_dr.emulator.configuration import Ports, process_environment
-from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.configuration import HOST, Layout, Ports, process_environment
 from healthcare_dr.emulator.locks import POLL_SECONDS, held
 from healthcare_dr.emulator.process import Kind
 from healthcare_dr.errors import EmulatorError
@@ -127,3 +128,36 @@ def _log_tail(layout: Layout, kind: Kind) -> str:
     log = layout.log(kind)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return f"{' / '.join(line.strip() for line in lines[-LOG_TAIL_LINES:])} (all of it: {log})"
+
+
+def refuse_taken(ports: Ports, *, kinds: Collection[Kind]) -> None:
+    """Check the ports on which processes of these kinds will listen.
+
+    Raises:
+        EmulatorError: one cannot be used.
+    """
+    wanted = [(HOST, ports.port, socket.SOCK_STREAM)] if "services" in kinds else []
+    if "edge" in kinds:
+        wanted += [(HOST, ports.issuer_port, socket.SOCK_STREAM)]
+        wanted += [(address, ports.edge_port, socket.SOCK_STREAM) for address in ports.edge_addresses.values()]
+        wanted += [(HOST, ports.dns_port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+    for address, port, kind in wanted:
+        with socket.socket(type=kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                raise EmulatorError(_complaint(address, port, error)) from None
+
+
+def _complaint(address: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return (
+            f"a front door needs the loopback address {address}, which this machine does not have: "
+            f"add it with `sudo ifconfig lo0 alias {address}` (macOS) or `sudo ip addr add {address}/8 dev lo` (Linux)"
+        )
+    return (
+        f"port {port} on {address} cannot be used ({error.strerror}): end what listens there, "
+        f"or choose another with HDR_EMULATOR_PORT"
+    )

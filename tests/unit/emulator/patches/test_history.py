@@ -8,7 +8,8 @@ import pytest
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, lambda_svc
 
-from healthcare_dr.emulator.patches import dynamodb_restores, history
+from healthcare_dr.emulator.patches import dynamodb as dynamodb_patches
+from healthcare_dr.emulator.patches import history
 
 ACCOUNT, REGION, TABLE = "123456789012", "us-east-1", "table"
 NOW = 1_800_000_000.0
@@ -20,15 +21,15 @@ def record(at: float) -> dict[str, Any]:
 
 
 def test_a_table_is_not_restored_to_a_moment_whose_changes_were_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamodb_restores, "_STARTED", 0.0)
+    monkeypatch.setattr(dynamodb_patches, "_STARTED", 0.0)
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setitem(dynamodb._tables, TABLE, {"CreationDateTime": 0})
     last = NOW - history.STREAM_SECONDS - 60
     dynamodb._stream_records[TABLE] = [record(last - 60), record(last)]
-    before = dynamodb_restores._earliest(TABLE)
+    before = dynamodb_patches._earliest(TABLE)
     history.trim_streams(NOW)
     assert dynamodb._stream_records[TABLE] == []
-    assert before < last < dynamodb_restores._earliest(TABLE)
+    assert before < last < dynamodb_patches._earliest(TABLE)
 
 
 @pytest.fixture(autouse=True)

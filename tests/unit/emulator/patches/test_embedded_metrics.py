@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.cloudwatch_logs import Metric, metrics
+from healthcare_dr.emulator.patches.cloudwatch import Metric, metrics
 from unit.emulator.replicas import EAST, WEST, wait_for
 
 Clients = Callable[..., Any]
