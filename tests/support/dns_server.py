@@ -33,7 +33,7 @@ def dns_server(respond: Respond) -> Iterator[tuple[str, int]]:
     """Serve over UDP and TCP on one port; yields address and port."""
     address = "127.0.0.1", free_port()
     server = DnsServer(
-        reply=lambda packet, udp: respond(dns.message.from_wire(packet), udp).to_wire(),
+        reply=lambda packet, udp: respond(dns.message.from_wire(packet), udp).to_wire(want_shuffle=False),
         address=address[0],
         port=address[1],
     )
