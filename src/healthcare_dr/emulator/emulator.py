@@ -116,7 +116,7 @@ class Emulator:
                 if not end(kind, self._layout, pid) and kind == "services":
                     raise EmulatorError(
                         f"the embedded AWS did not end within {STOP_TIMEOUT.seconds} s and was killed, so its state "
-                        f"is lost: see {self._layout.log(kind)}, then start anew with `hdr up`"
+                        f"is lost: see {self._layout.log(kind)}, then start again with `hdr up`"
                     )
 
     def running(self) -> bool:
@@ -322,7 +322,7 @@ class Emulator:
                 if time.monotonic() > deadline:
                     raise EmulatorError(
                         f"{file} does not say which process of the embedded AWS holds it: find that with "
-                        f"`fuser {file}`, end it, and start anew with `hdr up`"
+                        f"`fuser {file}`, end it, and start again with `hdr up`"
                     ) from None
             time.sleep(POLL_SECONDS)
 
