@@ -28,7 +28,7 @@ from bench.processes.prober import serving
 from bench.processtree import ProcessTimes, cpu_seconds, memory_megabytes, parse_pss, parse_stat, ticks_by_role
 from bench.running import BenchError
 
-from healthcare_dr.emulator.patches import dynamodb_expressions
+from healthcare_dr.emulator.patches import dynamodb
 
 ROOTS = {"services": 10, "edge": 20}
 
@@ -130,7 +130,7 @@ def test_items_are_sized_on_the_wire_and_in_memory() -> None:
     item = {"pk": {"S": "four"}, "list": {"L": [{"N": "12"}, {"S": "abc"}]}, "map": {"M": {"a": {"B": b"xy"}}}}
     assert wire_bytes(item) == len("pkfour") + len("list12abc") + len("mapaxy")
     assert resident_bytes({"a": ["b"]}) == sum(map(sys.getsizeof, ({"a": None}, "a", ["b"], "b")))
-    assert LONGEST_SHARED == dynamodb_expressions.LONGEST_SHARED
+    assert LONGEST_SHARED == dynamodb.LONGEST_SHARED
     long = "x" * (LONGEST_SHARED + 1)
     once = [{"a": {"S": "b"}, "c": {"S": long}, "n": {"N": "1"}}]
     again = sum(map(sys.getsizeof, (once[0], {"S": long}, long, {"N": "1"})))

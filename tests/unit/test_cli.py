@@ -202,7 +202,7 @@ def test_loopback_address_that_this_machine_does_not_have_is_one_line(
     hdr: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As 127.0.0.2 is on macOS; the one here is for documentation (RFC 5737)."""
-    monkeypatch.setattr(Ports, "doors", {"us-east-1": "192.0.2.1"})
+    monkeypatch.setattr(Ports, "edge_addresses", {"us-east-1": "192.0.2.1"})
     result = hdr("up", HDR_EMULATOR_PORT=str(free_port()))
     assert result.exit_code == 1
     assert "add it with `sudo ifconfig lo0 alias 192.0.2.1` (macOS)" in only_line(result)
@@ -298,7 +298,7 @@ def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None
             "hdr: /of/another: Permission denied: let this user write there, or choose another place with HDR_HOME",
         ),
         (OSError(errno.EMFILE, "Too many open files"), "hdr: Too many open files: allow more open files"),
-        (TimeoutError(), "hdr: TimeoutError: mend that, and try again"),
+        (TimeoutError(), "hdr: TimeoutError: fix that, and try again"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:

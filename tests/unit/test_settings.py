@@ -238,5 +238,5 @@ def test_line_of_the_file_that_says_nothing_is_refused(tmp_path: Path, text: str
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".env")
-    with pytest.raises(SettingsError, match=r"\.env cannot be read: it is no file"):
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: it must be a file"):
         load_settings()

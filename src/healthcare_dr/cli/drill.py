@@ -36,7 +36,9 @@ def drill(
     ] = "region-refused",
     time_scale: Annotated[
         float,
-        typer.Option("--time-scale", min=1, max=20, help="How much faster health checks and TTLs go. Embedded only."),
+        typer.Option(
+            "--time-scale", min=1, max=20, help="How many times faster health checks and TTLs run. Embedded only."
+        ),
     ] = 1.0,
     rate: Annotated[
         float | None,
@@ -44,11 +46,11 @@ def drill(
             "--rate",
             min=1,
             max=1000,
-            help="Requests per second, whatever the experiment says. By default half of what this machine serves.",
+            help="Requests per second. By default the experiment's rate, at most half of what this machine serves.",
         ),
     ] = None,
     target: TargetOption = TargetName.EMBEDDED,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something is broken on AWS.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Inject faults on AWS without confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment, and write a journal and a report below `drills` of the home folder.

@@ -17,7 +17,7 @@ from healthcare_dr.ops.session import Session
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.tables import print_outputs, print_plans
 
-ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Do not ask before AWS is changed.")]
+ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Change AWS without confirmation.")]
 
 
 def plan(

@@ -69,7 +69,7 @@ def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
     unasked = {region: answer for region, answer in answers.items() if isinstance(answer, str)}
     if len(unasked) == len(clients):
         reasons = "; ".join(f"{region}: {why}" for region, why in unasked.items())
-        raise DeploymentError(f"no region tells its conflicts ({reasons})")
+        raise DeploymentError(f"no region returns its conflicts ({reasons})")
     told = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
     found = [_conflict(pk, told) for pk in sorted({pk for answer in told.values() for pk in answer})]
     return Conflicts(tuple(sorted(found, key=lambda conflict: conflict.since)), unasked)

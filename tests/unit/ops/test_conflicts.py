@@ -99,5 +99,5 @@ def test_a_lost_region_hides_nothing_of_the_other(lost: str) -> None:
 
 
 def test_no_answer_at_all_is_not_an_empty_list() -> None:
-    with pytest.raises(DeploymentError, match="no region tells its conflicts"):
+    with pytest.raises(DeploymentError, match="no region returns its conflicts"):
         read_conflicts({EAST: Region(lost=True), WEST: Region(lost=True)}, table="records")

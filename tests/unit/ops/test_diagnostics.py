@@ -41,7 +41,7 @@ def test_a_held_lock_says_who_holds_it_and_how_to_release_it() -> None:
         (
             "validating provider credentials: operation error STS: GetCallerIdentity, https response error "
             "StatusCode: 403, api error InvalidClientTokenId: The security token included in the request is invalid.",
-            "AWS does not know these credentials",
+            "AWS rejects these credentials",
         ),
         (
             "creating KMS Key: operation error KMS: CreateKey, https response error StatusCode: 400, RequestID: x, "

@@ -225,7 +225,7 @@ def test_a_lost_emulator_is_said_and_everything_begun_anew(
     else:
         assert lifecycle.down(keep=False) == Changes()
         assert not (root / "state").exists()
-    assert any("is gone: beginning anew" in said for said in progress.said)
+    assert any("are lost: starting again" in said for said in progress.said)
 
 
 def test_down_leaves_the_other_environments_running(

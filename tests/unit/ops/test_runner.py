@@ -215,7 +215,7 @@ def test_terraform_that_hangs_is_ended(
     silent = tmp_path / "terraform"
     silent.write_text(f"#!/bin/sh\n{'' if ends else 'trap : INT'}\nwhile :; do sleep 0.1; done\n")
     silent.chmod(0o755)
-    with pytest.raises(DeploymentError, match=r"terraform plan said nothing for 0 minutes and was ended") as caught:
+    with pytest.raises(DeploymentError, match=r"terraform plan printed nothing for 0 min and was ended") as caught:
         replace(terraform, binary=silent).plan(workspace)
     assert "\n" not in str(caught.value)
 

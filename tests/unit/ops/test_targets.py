@@ -189,10 +189,10 @@ def test_an_endpoint_in_the_profile_would_not_be_aws(aws: Make) -> None:
     [
         (NoCredentialsError(), "there are no AWS credentials: give valid credentials in AWS_PROFILE"),
         (refusal("ExpiredToken"), "the AWS credentials have expired"),
-        (refusal("InvalidClientTokenId"), "AWS does not know these credentials"),
-        (refusal("SignatureDoesNotMatch"), "AWS does not know these credentials"),
+        (refusal("InvalidClientTokenId"), "AWS rejects these credentials"),
+        (refusal("SignatureDoesNotMatch"), "AWS rejects these credentials"),
         (refusal("AccessDenied"), "AWS refuses sts:GetCallerIdentity"),
-        (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be asked who you are"),
+        (EndpointConnectionError(endpoint_url="https://sts"), "the identity of the AWS credentials cannot be read"),
     ],
 )
 def test_credentials_that_do_not_work_are_one_line(aws: Make, problem: Exception, line: str) -> None:

@@ -145,7 +145,7 @@ def demand_reason(reason: str, *, force: bool) -> None:
 
 def _refuse(reasons: Sequence[str], outcome: str) -> None:
     if reasons:
-        raise DeploymentError(f"{outcome}: {'; '.join(reasons)} (mend that, or use --force --reason TEXT)")
+        raise DeploymentError(f"{outcome}: {'; '.join(reasons)} (fix that, or use --force --reason TEXT)")
 
 
 def _told(code: int | None) -> str:
@@ -171,6 +171,6 @@ def _await(around: Preconditions, holds: Callable[[], bool], deadline: float, wh
             return
         if around.clock() >= deadline:
             raise DeploymentError(
-                f"waited {WAIT_SECONDS:g} s in vain for {what}; the flag is written: look at `hdr status` and Route 53"
+                f"waited {WAIT_SECONDS:g} s in vain for {what}; the flag is written: check `hdr status` and Route 53"
             )
         around.sleep(PAUSE_SECONDS)

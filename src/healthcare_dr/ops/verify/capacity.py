@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.check import CheckRegistry
 from healthcare_dr.ops.verify.live_target import LiveTarget
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 LOAD_WINDOW: Final = timedelta(hours=24)
 LOAD_PERIOD: Final = 300
 
@@ -19,7 +19,7 @@ LOAD_PERIOD: Final = 300
     asks="Lambda allows both regions the same concurrency; on AWS it covers the burst that the API admits, and the sum "
     "of both regions' highest concurrency of the last 24 hours",
     why="After a failover the surviving region takes 3.3 times its load at once.",
-    mend="ask for the quota `Concurrent executions` (L-B99A9384) in both regions, with Service Quotas",
+    mend="request the quota `Concurrent executions` (L-B99A9384) in both regions, in Service Quotas",
     serves=True,
 )  # fmt: skip
 def quotas(live: LiveTarget, region: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ def first_told(
     import dns.rcode
     import dns.rdatatype
 
-    deadline, failure = time.monotonic() + limit_seconds, "it has no name servers that can be asked"
+    deadline, failure = time.monotonic() + limit_seconds, "it has no name servers that can be queried"
     for address, port in servers:
         if time.monotonic() >= deadline:
             break

@@ -101,7 +101,7 @@ class LiveTarget:
             if not error.unreachable:
                 return None
             self._gone.add(region)
-            told = f"{region} does not answer, so nothing of it can be asked: {error}"
+            told = f"{region} does not respond, so none of its checks can be made: {error}"
             raise UnansweredError(told, service="sts", unreachable=True) from error
 
     def awaited(self, thread: int) -> str | None:

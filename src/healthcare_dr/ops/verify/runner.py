@@ -25,9 +25,9 @@ def _reached(live: LiveTarget, region: str) -> Iterator[str]:
 REACHABLE: Final = Check(
     name="reachable",
     asks="The region's AWS APIs answer, for the account that was deployed to",
-    why="What cannot be asked is not known to work: a region that nobody reaches takes no traffic over.",
+    why="A region that cannot be reached cannot take over traffic.",
     numbers=("C1",),
-    mend="look at the network, the credentials and the AWS Health Dashboard; then `hdr verify` again",
+    mend="check the network, the credentials and the AWS Health Dashboard, then run `hdr verify` again",
     each_region=True,
     serves=True,
     examine=_reached,
@@ -132,7 +132,7 @@ def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: flo
 
 def _overdue(service: str | None, *, begun: bool) -> str:
     if not begun:
-        return "not asked: other questions took all the time"
+        return "not checked: other checks took all the time"
     return f"no answer of {service} in time" if service else "no answer in time"
 
 

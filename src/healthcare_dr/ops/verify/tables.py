@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 
 CHECKS = CheckRegistry()
 MISSING = ("ResourceNotFoundException", "TableNotFoundException")
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 
 
 @CHECKS.each_region(

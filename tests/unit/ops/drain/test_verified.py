@@ -32,9 +32,9 @@ def test_nothing_found_or_only_noted_is_no_reason() -> None:
 
 
 def test_a_finding_is_named_in_one_line_with_the_command_that_tells_more() -> None:
-    assert against(finding("a", "failure"))[0] == ["a: a is wrong; `hdr verify` tells all"]
+    assert against(finding("a", "failure"))[0] == ["a: a is wrong; `hdr verify` lists all"]
     told, _ = against(finding("a", "failure"), finding("b", "unknown", "dynamodb"), finding("c", "unknown"))
-    assert told == ["a: a is wrong, and 2 more; `hdr verify` tells all"]
+    assert told == ["a: a is wrong, and 2 more; `hdr verify` lists all"]
 
 
 def test_a_control_plane_that_does_not_answer_is_told_and_no_reason() -> None:
@@ -43,7 +43,7 @@ def test_a_control_plane_that_does_not_answer_is_told_and_no_reason() -> None:
     assert said == [
         "not asked: roles, since iam does not answer", "not asked: functions, since lambda does not answer",
     ]  # fmt: skip
-    assert against(finding("roles", "failure", "iam"))[0] == ["roles: roles is wrong; `hdr verify` tells all"]
+    assert against(finding("roles", "failure", "iam"))[0] == ["roles: roles is wrong; `hdr verify` lists all"]
 
 
 @pytest.fixture
@@ -186,5 +186,5 @@ def test_what_a_control_plane_said_before_it_hung_is_a_reason(never: threading.E
     }
     done = verify(live(answers, held=held), [CATALOG["roles"]], regions=(EAST,), limit_seconds=1)
     assert against(*done.findings) == (
-        ["roles: first does not exist; `hdr verify` tells all"], ["not asked: roles, since iam does not answer"],
+        ["roles: first does not exist; `hdr verify` lists all"], ["not asked: roles, since iam does not answer"],
     )  # fmt: skip

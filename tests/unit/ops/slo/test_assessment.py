@@ -51,7 +51,7 @@ def test_outages_that_are_shorter_cost_less_and_meet_less_often() -> None:
 
 
 def test_what_is_shared_fails_for_all_and_what_is_brief_for_its_region() -> None:
-    assert of("DNS answers nobody") == pytest.approx((0.05, 3600))
+    assert of("DNS does not respond") == pytest.approx((0.05, 3600))
     assert of("identity provider issues no tokens") == pytest.approx((0.5, 3600 * 0.5))
     assert of("a change breaks both regions") == pytest.approx((0.5, 900))
     assert of("primary region fails too briefly") == pytest.approx((6, 20 * 0.7))

@@ -143,7 +143,7 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         ("", "mine.yaml is empty; it may hold inputs, promises, history, recoveries"),
         ("# inputs: {}", "mine.yaml is empty; it may hold"),
         ("- 1", "mine.yaml is no mapping; it may hold"),
-        ('"a\\nb": 1', "a b is not known"),
+        ('"a\\nb": 1', "a b is unknown"),
         ("inputs: {idp_share: yes}", "inputs.idp_share: Input should be a valid number"),
         ("inputs: {idp_share: '0.5'}", "inputs.idp_share: Input should be a valid number"),
         ("promises: {AWS Lambda: yes}", "promises.AWS Lambda: Input should be a valid number"),
@@ -152,20 +152,20 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         ("recoveries: [{seconds: 1, label: aws, date: [x], experiment: y}]", "recoveries.0.date: Input should be a"),
         (
             "recoveries: [{seconds: 1, label: aws, date: x, experiment: y, by: z}]",
-            "recoveries.0.by is not known; allowed are seconds, label, date, experiment, time_scale",
+            "recoveries.0.by is unknown; allowed are seconds, label, date, experiment, time_scale",
         ),
         (
             "history: {since: 2020-01-01, until: 2021-01-01, note: '', outages: [{began: 2020-02-01, hours: 1, "
             "source: '', note: ''}], by: me}",
-            "history.by is not known; allowed are since, until, note, outages",
+            "history.by is unknown; allowed are since, until, note, outages",
         ),
         (
             "history: {since: 2020-01-01, until: 2021-01-01, note: '', outages: [{began: 2020-02-01, hours: 1, "
             "source: '', note: '', minutes: 3}]}",
-            "history.outages.0.minutes is not known; allowed are began, hours, source, note",
+            "history.outages.0.minutes is unknown; allowed are began, hours, source, note",
         ),
         ("inputs: {idp_share: much}", "inputs.idp_share: Input should be a valid number"),
-        ("times: []", "times is not known; allowed are inputs, promises, history, recoveries"),
+        ("times: []", "times is unknown; allowed are inputs, promises, history, recoveries"),
         ("promises: {AWS Lambda: 101}", "promises.AWS Lambda: Input should be less than or equal to 100"),
         ("history: {since: 2020-01-01, note: '', outages: []}", "history.until: Field required"),
         ("recoveries: [{seconds: 1}]", "recoveries.0.label: Field required"),

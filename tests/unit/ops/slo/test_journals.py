@@ -83,7 +83,7 @@ def test_what_was_sped_up_is_no_time_but_a_failover(tmp_path: Path) -> None:
         ),
         (journal(outcome="not started"), "the drill ended as not started"),
         (journal(outcome="interrupted"), "the drill ended as interrupted"),
-        (journal(schema=SCHEMA + 1), f"journal of schema {SCHEMA + 1}, which this version does not know"),
+        (journal(schema=SCHEMA + 1), f"journal of schema {SCHEMA + 1}, which this version does not support"),
     ],
 )
 def test_what_tried_no_failover_does_not_count_and_is_named(tmp_path: Path, drill: object, why: str) -> None:

@@ -58,7 +58,7 @@ def test_alarms_as_they_were_deployed_are_fine() -> None:
         ({"MetricName": "Latency"}, "MetricName is Latency, not ReplicationLatency"),
         ({"Namespace": "Other"}, "Namespace is Other, not AWS/DynamoDB"),
         ({"Dimensions": []}, "it watches another series than deployed"),
-        ({"AlarmActions": []}, "it does not tell the region's topic"),
+        ({"AlarmActions": []}, "it does not notify the region's topic"),
         ({"ActionsEnabled": False}, "its actions are disabled"),
     ],
 )

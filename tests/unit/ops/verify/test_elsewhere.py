@@ -293,5 +293,5 @@ def test_an_address_that_has_not_confirmed_hears_nothing() -> None:
 def test_a_topic_that_nobody_hears_is_no_condition_on_the_embedded_aws_alone(target: str, severity: str) -> None:
     for nobody in (subscribed(), subscribed(somebody="PendingConfirmation")):
         (told,) = found("topic", live(nobody, name=target))
-        assert (told.severity, "HDR_OPERATIONS_EMAILS names no one" in told.problem) == (severity, True)
+        assert (told.severity, "HDR_OPERATIONS_EMAILS is empty" in told.problem) == (severity, True)
     assert found("topic", live(subscribed(pager="arn:aws:sns:x"), name=target)) == []
