@@ -47,7 +47,7 @@ def test_the_last_question_announces_no_further_one(monkeypatch: pytest.MonkeyPa
     assert "asked again" not in ask(Terminal("yes\n"), monkeypatch, stack=GLOBAL)[1]
 
 
-def test_without_a_terminal_nobody_is_asked_and_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeploymentError, match="give --auto-approve"):
         ask(StringIO("yes\n"), monkeypatch)
 

@@ -91,7 +91,7 @@ def test_draining_is_refused_unless_forced(world: World, found: str) -> None:
     assert world.stands
 
 
-def test_what_is_done_already_writes_nothing(world: World) -> None:
+def test_repeated_drain_writes_nothing(world: World) -> None:
     assert not world.restore().run(ORDER).changed
     world.stands = True
     assert not world.drain().run(ORDER).changed

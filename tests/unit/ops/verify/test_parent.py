@@ -59,7 +59,7 @@ def test_no_delegation_is_an_answer(code: int) -> None:
         assert first_told(DOMAIN, [knowing, other]) == []
 
 
-def test_none_that_answers_is_told(silent: tuple[str, int]) -> None:
+def test_no_responding_name_server_is_reported(silent: tuple[str, int]) -> None:
     with pytest.raises(OSError, match="timed out"):
         first_told(DOMAIN, [silent, silent], timeout=0.1)
     with pytest.raises(OSError, match="has no name servers"):
