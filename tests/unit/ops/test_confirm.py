@@ -8,7 +8,7 @@ from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY
-from healthcare_dr.ops.confirm import asking
+from healthcare_dr.ops.confirm import confirmation
 from healthcare_dr.ops.terraform.events import PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.fakes import RecordingProgress
@@ -31,7 +31,7 @@ def ask(
 ) -> tuple[bool, str]:
     monkeypatch.setattr(sys, "stdin", answer)
     out = StringIO()
-    confirm = asking(Console(file=out, width=120), RecordingProgress(), auto_approve=approve)
+    confirm = confirmation(Console(file=out, width=120), RecordingProgress(), auto_approve=approve)
     return confirm([plan(stack)]), out.getvalue()
 
 

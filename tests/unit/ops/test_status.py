@@ -10,7 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 from rich.console import Console
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
-from healthcare_dr.ops.status import asker, read_status
+from healthcare_dr.ops.status import api_prober, read_status
 from healthcare_dr.ops.tables import print_status
 from healthcare_dr.ops.terraform.state import StackState
 from unit.ops.conftest import Answer, Serving
@@ -147,9 +147,9 @@ def test_health_is_probed_over_tls_with_the_local_authority_only(tls: Serving, m
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     trusting = LocalTarget(root=Path(), authority=served.authority)
-    assert asker(trusting)(f"{served.url}/health") == 200
-    assert asker(LocalTarget(root=Path()))(f"{served.url}/health") is None
-    assert asker(trusting)("https://127.0.0.1:9/health") is None
+    assert api_prober(trusting)(f"{served.url}/health") == 200
+    assert api_prober(LocalTarget(root=Path()))(f"{served.url}/health") is None
+    assert api_prober(trusting)("https://127.0.0.1:9/health") is None
 
 
 def test_api_is_requested_through_its_listener_by_name(tls: Serving) -> None:
@@ -161,9 +161,9 @@ def test_api_is_requested_through_its_listener_by_name(tls: Serving) -> None:
 
     served = tls(respond)
     door = ("127.0.0.1", int(served.url.rpartition(":")[2]))
-    ask = asker(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: door}))
+    ask = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: door}))
     assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") == 200
     assert asked == ["one.execute-api.us-east-1.amazonaws.com/health"]
     closed = {EAST: ("127.0.0.1", 9)}
-    ask = asker(LocalTarget(root=Path(), authority=served.authority, front_doors=closed))
+    ask = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors=closed))
     assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") is None

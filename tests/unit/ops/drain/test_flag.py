@@ -100,9 +100,9 @@ def test_other_failures_are_one_line_errors(error: Exception) -> None:
 
 def test_the_flag_is_read_consistently() -> None:
     client = Client(item=True)
-    assert flag(client).standing()
+    assert flag(client).is_set()
     assert client.calls == [("get_item", {"TableName": "r", "Key": KEY, "ConsistentRead": True})]
-    assert not flag(Client()).standing()
+    assert not flag(Client()).is_set()
 
 
 def test_a_flag_is_never_kept_in_the_drained_region() -> None:

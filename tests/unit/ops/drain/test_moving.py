@@ -43,7 +43,7 @@ class World:
         self.log.append(f"sleep {seconds:g}")
         self.now += seconds
 
-    def standing(self) -> bool:
+    def is_set(self) -> bool:
         return self.stands
 
     def set(self, order: OperatorAction) -> bool:
