@@ -71,7 +71,7 @@ class SearchEngine:
     def count(self, tenant: str, kind: str, search: Search) -> int:
         """Return how many records match. Raises TooCostly when more than LARGEST_SORTED candidates have to be read."""
         chosen = plan(kind, search)
-        remedy = "ask for an identifier or more letters of a name, or go by the pages without a total."
+        remedy = "search for an identifier or more letters of a name, or page without a total."
         if chosen.indexed:
             names = self._all(tenant, kind, chosen, remedy)
         else:
@@ -92,7 +92,7 @@ class SearchEngine:
                 "The criteria must hold an identifier, a name, a date of birth within ten years, or an _id."
             )
         found: list[Version] = []
-        remedy = "ask for an identifier or more letters of a name."
+        remedy = "search for an identifier or more letters of a name."
         for batch in _batches(self._all(tenant, kind, chosen, remedy), LARGEST_BATCH):
             found += [one.version for one in self._matching(tenant, kind, search, batch) if one]
             if len(found) > 1:
@@ -135,7 +135,7 @@ class SearchEngine:
         ascending = search.sort == "_lastUpdated"
         after = IndexEntry(*position) if position else None
         total, size, best = 0, 0, list[tuple[IndexEntry, SearchResult]]()
-        remedy = "ask for an identifier, more letters of a name, or leave out _sort."
+        remedy = "search for an identifier, more letters of a name, or omit _sort."
         for batch in _batches(self._all(tenant, kind, chosen, remedy), LARGEST_BATCH):
             for one in filter(None, self._matching(tenant, kind, search, batch)):
                 total += 1

@@ -94,7 +94,7 @@ def _code_catalogue(name: str, documentation: str, definition: str, system: str)
 _ID: Final = Parameter(
     "_id", ParameterType.TOKEN, "The resource's id, which is case-sensitive.", _defined("Resource-id"), identifies=True
 )
-_UPDATED: Final = _date("_lastUpdated", "When the resource was last changed.", "Resource-lastUpdated")
+_UPDATED: Final = _date("_lastUpdated", "The time of the last change.", "Resource-lastUpdated")
 _CODED: Final = (
     "`code`, `system|code`, `|code` for one without a system, or `system|` for all of a system; case does not "
     "matter in codes."
@@ -122,7 +122,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         _ID,
         _UPDATED,
         _patient("The patient the document is about.", "clinical-patient"),
-        _date("date", "When the reference was made.", "DocumentReference-date"),
+        _date("date", "The time at which the reference was created.", "DocumentReference-date"),
         _code_catalogue(
             "status", "current, superseded or entered-in-error.", "DocumentReference-status", DOCUMENT_STATUS
         ),
@@ -130,9 +130,9 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
     ),
     AUDIT: (
         _patient("The patient whose record, or whose document, was accessed.", "AuditEvent-patient"),
-        _date("date", "When the access took place.", "AuditEvent-date"),
+        _date("date", "The time of the access.", "AuditEvent-date"),
         # FHIR's parameter of this name is a reference; our agents are subjects of tokens, not resources.
-        Parameter("agent", ParameterType.TOKEN, "Who accessed it: the subject of their token.", None),
+        Parameter("agent", ParameterType.TOKEN, "The subject of the token that accessed it.", None),
         _code_catalogue("outcome", "0 success, 4 refused, 8 failed.", "AuditEvent-outcome", OUTCOME),
     ),
 }
