@@ -45,7 +45,7 @@ class Dispatcher:
             else:
                 match = _found(request)
                 route = match.route.path
-                # A caller without the right is refused by the authorization, which audits it, whatever the request's form.
+                # Authorization refuses a caller without the right and audits it, whatever the form of the request.
                 if match.route.fhir and _granted(request, match):
                     written = media_type(request)
                     # A search and a conditional request look at their parameters themselves: they know more of them,
