@@ -64,9 +64,9 @@ def environment(emulator: Emulator) -> dict[str, str]:
 def serve(variables: Mapping[str, str], clients: Clients) -> Dispatcher:
     """Return the API as `patient_api.bootstrap.wire` composes it, with clients that the benchmark observes."""
     environment = Environment.of(variables, API)
-    journal = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
-    services = Services(environment=environment, clients=clients, journal=journal)
-    return Dispatcher(responders=responders(services), journal=journal)
+    log = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
+    services = Services(environment=environment, clients=clients, log=log)
+    return Dispatcher(responders=responders(services), log=log)
 
 
 @contextmanager
