@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.cloudwatch import AlarmState, Point, range_seconds, verdict
+from healthcare_dr.emulator.patches.cloudwatch import AlarmState, Point, next_state, range_seconds
 
 # Half a minute into a period.
 NOW = 1_800_000_000 // 60 * 60 + 30.0
@@ -32,7 +32,7 @@ def state(values: str, **options: Any) -> str | None:
         for age, what in enumerate(reversed(values))
         if what != "-"
     ]
-    found = verdict(alarm(**options), points, statistic=maximum, now=NOW)
+    found = next_state(alarm(**options), points, statistic=maximum, now=NOW)
     return found.state if found else None
 
 
@@ -93,7 +93,7 @@ def test_some_of_the_periods_may_be_enough() -> None:
 
 def test_data_of_a_period_are_one_value() -> None:
     points = [{"Timestamp": NOW - age, "Value": value} for age, value in ((1, 0.0), (2, 100.0))]
-    found = verdict(alarm(), points, statistic=maximum, now=NOW)
+    found = next_state(alarm(), points, statistic=maximum, now=NOW)
     assert found == AlarmState("ALARM", "Threshold Crossed: 100.0 GreaterThanThreshold 60.0, 0 missing")
 
 
@@ -108,7 +108,7 @@ def test_data_of_a_period_are_one_value() -> None:
 )
 def test_the_comparison_is_the_alarms(comparison: str, at_threshold: str) -> None:
     points = [{"Timestamp": NOW, "Value": 60.0}]
-    found = verdict(alarm(ComparisonOperator=comparison), points, statistic=maximum, now=NOW)
+    found = next_state(alarm(ComparisonOperator=comparison), points, statistic=maximum, now=NOW)
     assert found is not None
     assert found.state == at_threshold
 
@@ -127,7 +127,7 @@ def test_periods_are_as_much_shorter_as_the_run_is_faster(scale: float, expected
         return sum(float(point["Value"]) for point in found) / len(found)
 
     # NOW begins a period of 6 s: half a second before, one ends.
-    found = verdict(alarm(), points, statistic=average, now=NOW - 0.5, scale=scale)
+    found = next_state(alarm(), points, statistic=average, now=NOW - 0.5, scale=scale)
     assert found is not None
     assert found.state == expected
 
@@ -136,5 +136,5 @@ def test_silence_counts_as_much_sooner_as_the_run_is_faster() -> None:
     assert range_seconds(alarm(EvaluationPeriods=2)) == 240
     assert range_seconds(alarm(EvaluationPeriods=2), scale=10.0) == 24
     points = [{"Timestamp": NOW - 60, "Value": 0.0}]
-    states = [verdict(alarm(), points, statistic=maximum, now=NOW, scale=scale) for scale in (1.0, 10.0)]
+    states = [next_state(alarm(), points, statistic=maximum, now=NOW, scale=scale) for scale in (1.0, 10.0)]
     assert [found.state for found in states if found] == ["OK", "ALARM"]

@@ -80,7 +80,7 @@ def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.
     long = "x" * (dynamodb_patches.LONGEST_SHARED + 1)
     item = {"pk": {"S": "a"}, "same": {"S": "a"}, "n": {"N": "1"}, "long": {"S": long}, "list": {"L": [{"S": "b"}]}}
     text = json.dumps({"TableName": "S", "Item": item, "S": 1})
-    requests = dynamodb_patches.Requests()
+    requests = dynamodb_patches.SharedStrings()
     first, second = (requests.loads(each) for each in (text, text.encode()))
     assert first == second == json.loads(text)
     assert first["Item"]["pk"] is first["Item"]["same"] is second["Item"]["pk"]

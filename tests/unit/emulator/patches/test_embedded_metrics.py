@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.cloudwatch import Metric, metrics
+from healthcare_dr.emulator.patches.cloudwatch import Metric, embedded_metrics
 from unit.emulator.replicas import EAST, WEST, wait_for
 
 Clients = Callable[..., Any]
@@ -40,7 +40,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def test_each_metric_is_there_for_each_set_of_dimensions() -> None:
-    found = list(metrics(json.dumps(document())))
+    found = list(embedded_metrics(json.dumps(document())))
     assert [(metric.name, dict(metric.dimensions)) for metric in found] == [
         (name, dimensions)
         for dimensions in ({"service": "sentinel"}, {"service": "sentinel", "region": EAST}, {})
@@ -73,7 +73,7 @@ def test_each_metric_is_there_for_each_set_of_dimensions() -> None:
     ],
 )
 def test_a_line_that_does_not_follow_the_format_has_none(line: str) -> None:
-    assert list(metrics(line)) == []
+    assert list(embedded_metrics(line)) == []
 
 
 def values(client: Clients, name: str, region: str) -> list[float]:
