@@ -38,7 +38,7 @@ import sys
 from pathlib import Path
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.configuration import Layout
-from healthcare_dr.emulator.locks import held
+from healthcare_dr.emulator.locks import is_locked
 from healthcare_dr.emulator.process import run
 from healthcare_dr.emulator.services.server import services
 home, port = sys.argv[1:]

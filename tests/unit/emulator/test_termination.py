@@ -109,7 +109,7 @@ def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) 
         "layout = Layout(Path(home))\n"
         "class Marker(type(Path())):\n"
         "    def unlink(self, *arguments, **options):\n"
-        "        print('locked' if held(layout.process_file('services')) else 'free')\n"
+        "        print('locked' if is_locked(layout.process_file('services')) else 'free')\n"
         "        super().unlink(*arguments, **options)\n"
         "class Watched(Layout):\n"
         "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
@@ -181,10 +181,10 @@ def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
 
 def test_a_state_that_cannot_be_saved_is_a_loss(fresh: Emulator) -> None:
     source = RUN + (
-        "from healthcare_dr.emulator.replication.queue import Queue\n"
+        "from healthcare_dr.emulator.replication.queue import ReplicationQueue\n"
         "def drain(queue):\n"
         "    raise OSError(28, 'No space left on device')\n"
-        "Queue.drain = drain\n"
+        "ReplicationQueue.drain = drain\n"
         "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:

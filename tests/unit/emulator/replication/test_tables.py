@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from healthcare_dr.emulator import Emulator, Replication
-from healthcare_dr.emulator.replication.queue import Queue
+from healthcare_dr.emulator.replication.queue import ReplicationQueue
 from healthcare_dr.emulator.replication.settings import change, read
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, two_buckets, wait_for
@@ -288,7 +288,7 @@ def test_a_process_that_does_not_say_what_waits_is_an_error(unpatched_emulator: 
 def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
     settings = tmp_path / "replication.json"
     change(settings, lag_seconds=0)
-    queue, applied = Queue(settings), []
+    queue, applied = ReplicationQueue(settings), []
 
     def fail() -> None:
         raise ArithmeticError
@@ -304,7 +304,7 @@ def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
 def test_a_write_that_cannot_be_applied_at_the_end_is_an_error_and_hides_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue, applied = Queue(tmp_path / "settings.json"), []
+    queue, applied = ReplicationQueue(tmp_path / "settings.json"), []
 
     def fail() -> None:
         raise ValueError("no such table")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.emulator.route53.answers import choose
-from healthcare_dr.emulator.route53.check_status import CheckBoard, Streak, share_of, verdict
+from healthcare_dr.emulator.route53.check_status import ProbeResults, Streak, is_healthy, share_of
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, Record
 
 PICKS = 100_000
@@ -44,19 +44,19 @@ def test_only_as_many_probes_in_a_row_as_the_threshold_turn_an_opinion(probes: l
 def test_a_check_is_healthy_when_more_than_18_percent_say_so(healthy: int, expected: bool) -> None:
     check = CheckConfig(id="a", type="HTTPS")
     share = share_of([True] * healthy + [False] * (100 - healthy))
-    assert verdict(check, {"a": check}, {"a": share}) is expected
+    assert is_healthy(check, {"a": check}, {"a": share}) is expected
 
 
 @given(st.floats(0, 1), st.booleans())
 def test_inversion_turns_the_verdict(share: float, disabled: bool) -> None:
     plain = CheckConfig(id="a", type="HTTPS", disabled=disabled)
     inverted = CheckConfig(id="a", type="HTTPS", inverted=True, disabled=disabled)
-    assert verdict(plain, {}, {"a": share}) is not verdict(inverted, {}, {"a": share})
+    assert is_healthy(plain, {}, {"a": share}) is not is_healthy(inverted, {}, {"a": share})
 
 
 def test_a_new_check_is_healthy_until_there_is_data() -> None:
     check = CheckConfig(id="a", type="HTTPS")
-    assert verdict(check, {"a": check}, {})
+    assert is_healthy(check, {"a": check}, {})
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8), st.integers(0, 9))
@@ -68,16 +68,16 @@ def test_a_calculated_check_counts_its_children(children: list[tuple[bool, bool,
     shares = {str(number): float(up) for number, (up, _, _) in enumerate(children)}
     check = CheckConfig(id="sum", type="CALCULATED", children=tuple(checks), child_threshold=threshold)
     expected = sum((disabled or up) != inverted for up, disabled, inverted in children)
-    assert verdict(check, {**checks, "sum": check}, shares) is (expected >= threshold)
+    assert is_healthy(check, {**checks, "sum": check}, shares) is (expected >= threshold)
 
 
 @pytest.mark.parametrize(("failing", "healthy"), [(1, True), (6, True), (7, False), (8, False)])
 def test_a_checker_that_has_not_probed_yet_has_its_vote(failing: int, healthy: bool) -> None:
-    board, check = CheckBoard(), CheckConfig(id="a", type="HTTPS", threshold=1)
+    results, check = ProbeResults(), CheckConfig(id="a", type="HTTPS", threshold=1)
     for region in CHECKER_REGIONS[:failing]:
-        board.note(check, Observation(region, "127.0.0.1", "Failure", 0.0), success=False)
-    assert board.verdicts({"a": check}) == {"a": healthy}
-    assert board.statuses({"a": check})["a"].share == (8 - failing) / 8
+        results.record(check, Observation(region, "127.0.0.1", "Failure", 0.0), success=False)
+    assert results.health({"a": check}) == {"a": healthy}
+    assert results.statuses({"a": check})["a"].share == (8 - failing) / 8
 
 
 def test_weights_are_shares_of_the_answers() -> None:

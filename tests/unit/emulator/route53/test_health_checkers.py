@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import trustme
 
-from healthcare_dr.emulator.route53.check_status import CheckBoard
-from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, edge_only, limits, probe
+from healthcare_dr.emulator.route53.check_status import ProbeResults
+from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, limits, loopback_only, probe
 from healthcare_dr.emulator.route53.model import LEAST_CHECKERS, CheckConfig, Observation, checker_regions
 
 FAST = 100.0
-NOWHERE = edge_only({}, 1)
+NOWHERE = loopback_only({}, 1)
 
 
 class Endpoint:
@@ -187,7 +187,7 @@ def test_nothing_but_doors_and_loopback_is_contacted(host: str) -> None:
 
 
 def test_endpoints_are_reached_at_their_regions_door() -> None:
-    connect = edge_only({"us-east-1": "127.0.0.2"}, 4567)
+    connect = loopback_only({"us-east-1": "127.0.0.2"}, 4567)
     assert connect("abc.execute-api.us-east-1.amazonaws.com", 443) == ("127.0.0.2", 4567)
     assert connect("abc.execute-api.us-east-1.amazonaws.com", 80) is None
     assert connect("abc.execute-api.us-west-2.amazonaws.com", 443) is None
@@ -202,12 +202,12 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
 
     async def run() -> None:
         async with serving() as endpoint, asyncio.timeout(60):
-            board = CheckBoard(lambda: checker_regions(FAST))
+            results = ProbeResults(lambda: checker_regions(FAST))
             checks = {"a": config(endpoint.port, interval=10, threshold=2, inverted=inverted)}
-            checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+            checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
 
             def state() -> tuple[bool, int]:
-                status = board.statuses(checks)["a"]
+                status = results.statuses(checks)["a"]
                 return status.healthy != inverted, len(status.observations)
 
             checkers.follow(checks)
@@ -225,17 +225,17 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
 
 def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
     async def run() -> str:
-        board = CheckBoard(lambda: checker_regions(FAST))
+        results = ProbeResults(lambda: checker_regions(FAST))
         checks = {"a": config(99999, interval=10, threshold=2)}
-        checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+        checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
         checkers.follow(checks)
         try:
             async with asyncio.timeout(10):
-                while board.statuses(checks)["a"].healthy:
+                while results.statuses(checks)["a"].healthy:
                     await asyncio.sleep(0.01)
         finally:
             await checkers.stop()
-        return board.statuses(checks)["a"].observations[0].status
+        return results.statuses(checks)["a"].observations[0].status
 
     assert asyncio.run(run()) == "Failure: The endpoint cannot be asked (OverflowError)."
 
@@ -244,12 +244,12 @@ def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
 def test_what_nothing_decides_is_told_once(caplog: pytest.LogCaptureFixture, kind: str) -> None:
     plain, inverted = CheckConfig(id="alarmed", type=kind), CheckConfig(id="turned", type=kind, inverted=True)
     checks = {"alarmed": plain, "sum": CheckConfig(id="sum", type="CALCULATED", children=("alarmed",))}
-    checkers = Checkers(board=CheckBoard(), connect=NOWHERE, time_scale=lambda: FAST)
+    checkers = Checkers(results=ProbeResults(), connect=NOWHERE, time_scale=lambda: FAST)
     for following in (checks, checks, {**checks, "turned": inverted}):
         checkers.follow(following)
     line = "The health check {} is a {}, which nothing here decides: it is always {}"
     assert caplog.messages == [line.format("alarmed", kind, "healthy"), line.format("turned", kind, "unhealthy")]
-    assert CheckBoard().verdicts({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
+    assert ProbeResults().health({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
 
 
 def test_a_refused_connection_is_unhealthy() -> None:
@@ -268,27 +268,27 @@ def test_fewer_checkers_probe_when_time_runs_faster_but_never_fewer_than_three(s
 
 def test_a_checker_that_begins_to_probe_starts_with_the_verdict_of_the_others() -> None:
     regions = [checker_regions(10)]
-    board, check = CheckBoard(lambda: regions[0]), config(1, threshold=1)
+    results, check = ProbeResults(lambda: regions[0]), config(1, threshold=1)
 
     def note(region: str, *, success: bool) -> None:
-        board.note(check, Observation(region, "127.0.0.1", "", 0.0), success=success)
+        results.record(check, Observation(region, "127.0.0.1", "", 0.0), success=success)
 
     for region in regions[0]:
         note(region, success=False)
-    assert board.statuses({"a": check})["a"].share == 0
+    assert results.statuses({"a": check})["a"].share == 0
     regions[0] = checker_regions(1)
-    assert board.statuses({"a": check})["a"].share == 0
+    assert results.statuses({"a": check})["a"].share == 0
     note(regions[0][-1], success=True)
-    assert board.statuses({"a": check})["a"].share == 1 / 8
+    assert results.statuses({"a": check})["a"].share == 1 / 8
 
 
 def test_only_the_checkers_in_use_have_a_vote() -> None:
     regions = [checker_regions(1)]
-    board, check = CheckBoard(lambda: regions[0]), config(1, threshold=1)
+    results, check = ProbeResults(lambda: regions[0]), config(1, threshold=1)
     for region in regions[0]:
-        board.note(check, Observation(region, "127.0.0.1", "", 0.0), success=region in checker_regions(10))
-    assert board.statuses({"a": check})["a"].share == 3 / 8
+        results.record(check, Observation(region, "127.0.0.1", "", 0.0), success=region in checker_regions(10))
+    assert results.statuses({"a": check})["a"].share == 3 / 8
     regions[0] = checker_regions(10)
-    status = board.statuses({"a": check})["a"]
+    status = results.statuses({"a": check})["a"]
     assert status.share == 1
     assert {observation.region for observation in status.observations} == set(regions[0])
