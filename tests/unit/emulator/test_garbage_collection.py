@@ -23,7 +23,7 @@ def looked_at(marked: list[object]) -> bool:
 
 
 @pytest.mark.usefixtures("collector")
-def test_what_survived_a_full_collection_is_not_gone_through_again() -> None:
+def test_objects_that_survive_a_full_collection_are_frozen() -> None:
     marked: list[object] = []
     gc.collect()
     assert looked_at(marked)

@@ -52,7 +52,7 @@ def state(values: str, **options: Any) -> str | None:
         ("xo-", 2, "OK"),
     ],
 )
-def test_the_newest_periods_with_data_decide(values: str, periods: int, expected: str) -> None:
+def test_newest_periods_with_data_decide(values: str, periods: int, expected: str) -> None:
     for treatment in ("breaching", "notBreaching", "missing"):
         assert state(values, EvaluationPeriods=periods, TreatMissingData=treatment) == expected
 
@@ -67,7 +67,7 @@ def test_the_newest_periods_with_data_decide(values: str, periods: int, expected
         ("x---", "notBreaching", "OK"),
     ],
 )
-def test_silence_means_what_the_alarm_says(values: str, treatment: str, expected: str | None) -> None:
+def test_missing_data_are_treated_as_configured(values: str, treatment: str, expected: str | None) -> None:
     assert state(values, TreatMissingData=treatment) == expected
 
 
@@ -82,16 +82,16 @@ def test_silence_means_what_the_alarm_says(values: str, treatment: str, expected
         ("o---", "ignore", "OK"),
     ],
 )
-def test_what_is_missing_stands_in_for_data(values: str, treatment: str, expected: str | None) -> None:
+def test_missing_periods_count_as_configured(values: str, treatment: str, expected: str | None) -> None:
     assert state(values, EvaluationPeriods=2, TreatMissingData=treatment) == expected
 
 
-def test_some_of_the_periods_may_be_enough() -> None:
+def test_datapoints_to_alarm_can_be_fewer_than_the_periods() -> None:
     assert state("xox", EvaluationPeriods=3, DatapointsToAlarm=2) == "ALARM"
     assert state("xoo", EvaluationPeriods=3, DatapointsToAlarm=2) == "OK"
 
 
-def test_data_of_a_period_are_one_value() -> None:
+def test_data_of_a_period_form_one_value() -> None:
     points = [{"Timestamp": NOW - age, "Value": value} for age, value in ((1, 0.0), (2, 100.0))]
     found = next_state(alarm(), points, statistic=maximum, now=NOW)
     assert found == AlarmState("ALARM", "Threshold Crossed: 100.0 GreaterThanThreshold 60.0, 0 missing")
@@ -106,20 +106,20 @@ def test_data_of_a_period_are_one_value() -> None:
         ("LessThanOrEqualToThreshold", "ALARM"),
     ],
 )
-def test_the_comparison_is_the_alarms(comparison: str, at_threshold: str) -> None:
+def test_comparison_operator_is_applied(comparison: str, at_threshold: str) -> None:
     points = [{"Timestamp": NOW, "Value": 60.0}]
     found = next_state(alarm(ComparisonOperator=comparison), points, statistic=maximum, now=NOW)
     assert found is not None
     assert found.state == at_threshold
 
 
-def test_an_evaluation_looks_back_further_than_it_has_to() -> None:
+def test_evaluation_range_has_spare_periods() -> None:
     assert range_seconds(alarm()) == 180
     assert range_seconds(alarm(EvaluationPeriods=5, Period=10)) == 70
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, "OK"), (10.0, "ALARM")])
-def test_periods_are_as_much_shorter_as_the_run_is_faster(scale: float, expected: str) -> None:
+def test_time_scale_shortens_periods(scale: float, expected: str) -> None:
     # What is too much lies in the running 6 s alone, of a minute whose average is not too much.
     points = [{"Timestamp": NOW - age, "Value": 100.0 if age < 6 else 0.0} for age in range(30)]
 
@@ -132,7 +132,7 @@ def test_periods_are_as_much_shorter_as_the_run_is_faster(scale: float, expected
     assert found.state == expected
 
 
-def test_silence_counts_as_much_sooner_as_the_run_is_faster() -> None:
+def test_time_scale_shortens_the_wait_for_missing_data() -> None:
     assert range_seconds(alarm(EvaluationPeriods=2)) == 240
     assert range_seconds(alarm(EvaluationPeriods=2), scale=10.0) == 24
     points = [{"Timestamp": NOW - 60, "Value": 0.0}]

@@ -109,7 +109,7 @@ def test_data_of_other_dimensions_do_not_move_an_alarm(
     holds_only_when_patched(probe)
 
 
-def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_other_dimensions_do_not_hide_an_alarms_own_data(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         alarm = alarm_on(client, "a", Statistic="Average")
         put(client, alarm, 0, dimension("b"))
@@ -119,7 +119,7 @@ def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_patc
     holds_only_when_patched(probe)
 
 
-def test_an_alarm_that_has_to_last_does(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_alarm_waits_for_all_evaluation_periods(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         alarm = alarm_on(client, "a", EvaluationPeriods=2)
         for seconds, value in ((60, 0), (0, 100)):
@@ -131,7 +131,7 @@ def test_an_alarm_that_has_to_last_does(holds_only_when_patched: Callable[[Probe
     holds_only_when_patched(probe)
 
 
-def test_an_alarm_moves_by_its_own_data_and_tells_its_topic(patched: Clients) -> None:
+def test_alarm_moves_by_its_own_data_and_notifies_its_topic(patched: Clients) -> None:
     topic, queue = queue_of(patched)
     alarm = alarm_on(patched, "a", AlarmActions=[topic])
     put(patched, alarm, 100, dimension("b"))
@@ -219,5 +219,5 @@ def begun(patched: Clients, unpatched: Clients) -> Iterator[dict[str, Future[Non
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_silence(begun: dict[str, Future[None]], name: str) -> None:
+def test_missing_data_move_an_alarm(begun: dict[str, Future[None]], name: str) -> None:
     begun[name].result()

@@ -89,7 +89,7 @@ def recorder(make_function: Callable[..., str], tmp_path: Path) -> Callable[...,
     return make
 
 
-def test_a_mapping_gets_what_is_written_here_and_what_arrives(
+def test_mapping_gets_local_and_replicated_writes(
     emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
     table = global_table(patched)
@@ -105,7 +105,7 @@ def test_a_mapping_gets_what_is_written_here_and_what_arrives(
     settle(emulator)
 
 
-def test_a_mapping_can_ask_for_what_was_changed(
+def test_mapping_filter_selects_changes(
     emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
     table = global_table(patched)
@@ -125,7 +125,7 @@ def test_a_mapping_can_ask_for_what_was_changed(
         assert told == [("MODIFY", "changed"), ("REMOVE", "changed")]
 
 
-def test_without_limits_a_bad_item_is_not_given_up(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+def test_failing_item_is_retried_without_limits(patched: Clients, recorder: Callable[..., Recorder]) -> None:
     table, function = global_table(patched), recorder(patched, EAST)
     unlimited = {"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1, "BisectBatchOnFunctionError": True}
     function.read(patched, EAST, table, BatchSize=1, **unlimited)
@@ -136,7 +136,7 @@ def test_without_limits_a_bad_item_is_not_given_up(patched: Clients, recorder: C
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
-def test_a_bad_item_is_singled_out_and_given_up(
+def test_failing_item_is_isolated_and_given_up(
     holds_only_when_patched: Callable[[Probe], None],
     patched: Clients,
     recorder: Callable[..., Recorder],
@@ -167,7 +167,7 @@ def test_a_bad_item_is_singled_out_and_given_up(
     holds_only_when_patched(probe)
 
 
-def test_a_function_that_may_not_run_misses_nothing(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+def test_throttled_function_misses_no_records(patched: Clients, recorder: Callable[..., Recorder]) -> None:
     table, function = global_table(patched), recorder(patched, EAST)
     function.read(patched, EAST, table, MaximumRetryAttempts=0)
     function.client.put_function_concurrency(FunctionName=function.arn, ReservedConcurrentExecutions=0)
@@ -179,7 +179,7 @@ def test_a_function_that_may_not_run_misses_nothing(patched: Clients, recorder: 
     assert function.batches() == [["v#1"]]
 
 
-def test_a_slow_function_does_not_hold_up_the_other_region(
+def test_slow_function_does_not_block_the_other_region(
     holds_only_when_patched: Callable[[Probe], None],
     make_function: Callable[..., str],
     recorder: Callable[..., Recorder],
@@ -209,7 +209,7 @@ def test_a_slow_function_does_not_hold_up_the_other_region(
 
 
 @pytest.mark.parametrize("patched", [True, False])
-def test_a_stop_does_not_keep_records_from_a_function(
+def test_unread_records_survive_a_restart(
     make_emulator: Callable[..., Emulator],
     clients_of: Callable[[Emulator], Clients],
     recorder: Callable[..., Recorder],
@@ -242,7 +242,7 @@ def test_a_stop_does_not_keep_records_from_a_function(
         emulator.stop()
 
 
-def test_a_function_hears_of_uploads_in_its_own_region(
+def test_s3_events_invoke_the_function_in_the_buckets_region(
     emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
     buckets = two_buckets(patched)

@@ -105,7 +105,7 @@ def store(patched: Clients, store_of: Callable[[Clients], Store]) -> Store:
     return store_of(patched)
 
 
-def test_a_presigned_address_takes_the_document_once(store: Store) -> None:
+def test_presigned_put_creates_the_object_once(store: Store) -> None:
     address, headers = store.upload()
     assert [store.sent(address, headers) for _ in range(2)] == [200, 412]
     found = store.role.head_object(Bucket=store.bucket, Key=KEY, ChecksumMode="ENABLED")
@@ -125,7 +125,7 @@ def test_a_presigned_address_takes_the_document_once(store: Store) -> None:
     ["Content-Type", "x-amz-checksum-sha256", "x-amz-server-side-encryption", SSE_KEY, "If-None-Match"],
 )
 @pytest.mark.parametrize("otherwise", [None, "other"])
-def test_a_signed_header_has_to_be_sent_as_signed(store: Store, header: str, otherwise: str | None) -> None:
+def test_changed_signed_header_is_rejected(store: Store, header: str, otherwise: str | None) -> None:
     address, headers = store.upload()
     del headers[header]
     if otherwise is not None:
@@ -138,21 +138,21 @@ def test_a_signed_header_has_to_be_sent_as_signed(store: Store, header: str, oth
     [(b"b document", 400), (b"a longer document", 403), (b"", 403)],
     ids=["other", "longer", "none"],
 )
-def test_another_content_than_the_signed_one_is_refused(store: Store, content: bytes, status: int) -> None:
+def test_content_with_another_checksum_is_rejected(store: Store, content: bytes, status: int) -> None:
     address, headers = store.upload()
     answer = store.send(address, headers, content)
     assert answer.status_code == status
     assert ("BadDigest" in answer.text) == (status == 400)
 
 
-def test_an_address_ends_with_its_time(store: Store) -> None:
+def test_expired_presigned_url_is_rejected(store: Store) -> None:
     address = store.role.generate_presigned_url("put_object", Params={"Bucket": store.bucket, "Key": KEY}, ExpiresIn=1)
     time.sleep(2.1)
     answer = store.send(address)
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
 
 
-def test_a_header_that_nobody_signed_is_refused(
+def test_unsigned_header_is_rejected(
     holds_only_when_patched: Callable[[Probe], None], store_of: Callable[[Clients], Store]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -164,7 +164,7 @@ def test_a_header_that_nobody_signed_is_refused(
 
 
 @pytest.mark.parametrize(("operation", "expected"), [("head_object", "403"), ("get_object", "AccessDenied")])
-def test_who_may_not_list_does_not_learn_what_is_missing(
+def test_caller_without_list_permission_gets_403_for_missing_object(
     holds_only_when_patched: Callable[[Probe], None],
     store_of: Callable[[Clients], Store],
     operation: str,
@@ -201,7 +201,7 @@ def begin(store: Store, parts: list[bytes], **options: Any) -> dict[str, Any]:
     return {**upload, "MultipartUpload": {"Parts": named}}
 
 
-def test_a_multipart_upload_by_presigned_addresses(store: Store) -> None:
+def test_multipart_upload_with_presigned_urls(store: Store) -> None:
     parts = [b"a" * PART_BYTES, b"rest"]
     upload = begin(store, parts, Metadata={"a": "b"})
     listed = store.root.list_parts(Bucket=store.bucket, Key=KEY, UploadId=upload["UploadId"])["Parts"]
@@ -227,7 +227,7 @@ def test_a_multipart_upload_by_presigned_addresses(store: Store) -> None:
     ],
     ids=["order", "checksum", "size"],
 )
-def test_an_upload_is_completed_only_as_announced(
+def test_invalid_multipart_completion_is_rejected(
     holds_only_when_patched: Callable[[Probe], None],
     store_of: Callable[[Clients], Store],
     spoil: Callable[[list[Any]], Any],
@@ -243,7 +243,7 @@ def test_an_upload_is_completed_only_as_announced(
     holds_only_when_patched(probe)
 
 
-def test_an_upload_keeps_the_tags_it_was_created_with(
+def test_multipart_upload_keeps_its_tags(
     holds_only_when_patched: Callable[[Probe], None], store_of: Callable[[Clients], Store]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -255,7 +255,7 @@ def test_an_upload_keeps_the_tags_it_was_created_with(
     holds_only_when_patched(probe)
 
 
-def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
+def test_bucket_policy_sees_request_tags(store: Store) -> None:
     condition = {"StringNotEquals": {"s3:ExistingObjectTag/state": "confirmed"}}
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Condition": condition}
     policy = {"Version": "2012-10-17", "Statement": [{**deny, "Resource": f"arn:aws:s3:::{store.bucket}/*"}]}
@@ -268,7 +268,7 @@ def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
 
 
 @pytest.mark.parametrize("by_version", [False, True], ids=["latest", "version"])
-def test_a_role_may_be_limited_to_one_tag(
+def test_role_can_be_limited_to_one_tag(
     holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str], by_version: bool
 ) -> None:
     def probe(client: Clients) -> bool:

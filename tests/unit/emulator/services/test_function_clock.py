@@ -30,7 +30,7 @@ def handler(event, context):
 """
 
 
-def test_the_clock_runs_as_fast_as_the_conditions_say_and_never_goes_back(tmp_path: Path) -> None:
+def test_clock_follows_the_time_scale_and_never_runs_backwards(tmp_path: Path) -> None:
     real = [100.0]
     path = tmp_path / "conditions.json"
     clock = ScaledClock(str(path), lambda: real[0])
@@ -53,7 +53,7 @@ def test_the_clock_runs_as_fast_as_the_conditions_say_and_never_goes_back(tmp_pa
     assert seen == sorted(seen)
 
 
-def test_only_cached_values_of_a_function_see_the_scaled_clock(
+def test_only_scaled_modules_get_the_scaled_clock(
     emulator: Emulator, patched: Clients, make_function: Callable[..., str]
 ) -> None:
     assert all(find_spec(module) for module in SCALED_MODULES)
