@@ -1,4 +1,4 @@
-"""What the embedded AWS says of itself, and what becomes of an answer that is none."""
+"""Tests of the client of the processes' private routes."""
 
 import socket
 import ssl
@@ -27,7 +27,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def serve(layout: Layout) -> Iterator[Serve]:
-    """Starts a server that answers a single request with just these bytes."""
+    """Start a server that responds to one request with these bytes."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(layout.authority_certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""The HTTP server of the embedded AWS, on a connection of its own."""
+"""Tests of the HTTP server of the embedded AWS on one connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ HEAD = b"HTTP/1.1 "
 
 
 class Written:
-    """A transport that notes each piece that is written."""
+    """A transport that records each write."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -39,7 +39,7 @@ class Written:
 
 
 def answered(request: bytes, application: Callable[..., Awaitable[None]]) -> Written:
-    """What the server writes for what a client sends."""
+    """Return the writes of the server for the bytes of a client."""
 
     async def run() -> Written:
         state, written = ServerState(), Written()
@@ -61,7 +61,7 @@ def answer(*parts: bytes, status: int = 200, **headers: str) -> Callable[..., Aw
         named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": named})
         for part in parts[:-1]:
-            # Others are served meanwhile.
+            # Let other tasks run.
             await asyncio.sleep(0)
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The embedded AWS starts, keeps what it holds, and listens to nobody else."""
+"""Tests of start, stop and restart, of secrets, and of ports."""
 
 import errno
 import json
@@ -157,7 +157,7 @@ def test_stale_or_reused_process_id_does_not_count_as_running(fresh: Emulator) -
 def test_process_without_recorded_ports_is_reported(
     tmp_path: Path, make_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """It holds its lock, and the disk took nothing more."""
+    """The process holds its lock, but could not write its ports to a full disk."""
     monkeypatch.setattr("healthcare_dr.emulator.emulator.RECORD_SECONDS", 0.1)
     tmp_path.joinpath("services.json").write_text(text)
     with (

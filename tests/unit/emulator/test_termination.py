@@ -1,4 +1,4 @@
-"""However the embedded AWS ends, nothing is left behind, and a loss is known for one."""
+"""Tests of the end of the processes: no process or file is left behind, and lost state is reported."""
 
 import os
 import signal
@@ -102,7 +102,7 @@ def test_ctrl_c_during_start_leaves_no_process(fresh: Emulator) -> None:
 
 
 def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
-    """Without the lock, the marker means a loss: so it has to go first."""
+    """The marker is removed before the lock is released, because without the lock it means lost state."""
     source = RUN + (
         "layout = Layout(Path(home))\n"
         "class Marker(type(Path())):\n"
@@ -135,7 +135,7 @@ def test_state_is_saved_while_clients_keep_sending(fresh: Emulator) -> None:
 
 
 def _send_until_it_ends(emulator: Emulator) -> int:
-    """Requests, again and again, whose answers nobody reads; returns how many were sent."""
+    """Send requests repeatedly without reading the responses; return their number."""
     context = ssl.create_default_context(cafile=str(emulator.certificate))
     sent = 0
     with (
@@ -151,7 +151,7 @@ def _send_until_it_ends(emulator: Emulator) -> int:
 
 
 class SavedMeanwhile(Emulator):
-    """Its services have saved and ended by the time one knows whether they run."""
+    """The services save and end during the check whether they run."""
 
     def _lives(self, kind: Kind) -> bool:
         (self.home / "unsaved").unlink()
@@ -235,7 +235,7 @@ def test_process_closes_inherited_files(fresh: Emulator) -> None:
     os.set_inheritable(writing, True)
     fresh.start()
     os.close(writing)
-    # The end of the pipe is seen only when no process holds the other end.
+    # The pipe ends only when no process has the other end open.
     with open(reading, "rb") as pipe:  # noqa: PTH123 - a descriptor
         os.set_blocking(reading, False)
         assert pipe.read() == b""

@@ -1,4 +1,4 @@
-"""The issuer's tokens open an HTTP API with a JWT authorizer and a real Lambda behind it; nothing else does."""
+"""Tests of the issuer's tokens with a JWT authorizer and a real Lambda function."""
 
 import json
 import ssl
@@ -64,7 +64,7 @@ def test_token_without_the_route_scope_returns_403(emulator: Emulator, api: http
 
 
 def test_head_is_not_routed_like_get(emulator: Emulator, api: httpx.Client) -> None:
-    """The open route for GET leaves HEAD to `$default`; one of its own demands its own scope."""
+    """Without a route of its own, HEAD is routed to `$default`; a route for HEAD has its own scopes."""
     assert api.head("/health").status_code == 401
     for scopes, status in ((SCOPES, 200), (("system/Observation.r",), 403)):
         token = emulator.token(subject="s", tenant="t", scopes=scopes)

@@ -1,4 +1,4 @@
-"""A front door under more load than the machine carries: it serves what it can and sheds the rest."""
+"""Tests of an edge listener and the services under overload: they serve what they can and reject the rest."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -25,7 +25,7 @@ DOOR = "127.0.0.2"
 
 
 class Services:
-    """Answers requests once `open` is set."""
+    """Responds once `open` is set."""
 
     def __init__(self) -> None:
         self.received = self.cancelled = 0
@@ -47,7 +47,7 @@ class Apis:
 
 
 class Client:
-    """One request, and the status of its answer."""
+    """Send one request and return the status of its response."""
 
     def __init__(self, application: Any, *, address: str | None = "127.0.0.1", body: bytes = b"") -> None:
         self.status: int | None = None

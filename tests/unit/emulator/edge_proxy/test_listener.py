@@ -1,4 +1,4 @@
-"""A front door serves the APIs of its own region under their names, and fails in every way it is told to."""
+"""Tests of an edge listener: it forwards to the APIs of its region, and applies each fault."""
 
 import json
 import socket
@@ -56,7 +56,7 @@ def test_listener_serves_only_apis_of_its_region(edge: EdgeApis, region: str) ->
     assert edge.get(region, name=foreign) == (403, b'{"message":"Forbidden"}')
 
 
-# How a client hears that a handshake is broken off depends on what reaches it first.
+# The error of a client depends on whether the alert or the end of the connection arrives first.
 BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -91,7 +91,7 @@ def test_blackhole_mode_never_responds_and_resets_at_its_end(edge: EdgeApis) -> 
     with edge.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
         edge.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"))
-        assert eventually(lambda: _hangs(edge))
+        assert eventually(lambda: _blackholed(edge))
         kept.settimeout(1)
         with pytest.raises(TimeoutError):
             ask(kept, name)
@@ -105,14 +105,14 @@ def test_blackhole_mode_never_responds_and_resets_at_its_end(edge: EdgeApis) -> 
 
 
 def _expect_reset(connection: ssl.SSLSocket) -> None:
-    # Below TLS, which takes a reset for an end.
+    # Below TLS, which treats a reset as an end.
     with socket.socket(fileno=connection.detach()) as plain:
         plain.settimeout(15)
         with pytest.raises(ConnectionResetError):
             plain.recv(1)
 
 
-def _hangs(edge: EdgeApis) -> bool:
+def _blackholed(edge: EdgeApis) -> bool:
     try:
         edge.connect(EAST, edge.name(EAST), timeout=1).close()
     except TimeoutError:
@@ -135,12 +135,12 @@ def test_errors_mode_returns_503_on_open_connections(edge: EdgeApis) -> None:
 def test_slow_mode_delays_responses(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="slow", delay_seconds=60))
-    assert eventually(lambda: _late(edge, name))
+    assert eventually(lambda: _delayed(edge, name))
     edge.emulator.set_edge_fault(EAST, OPEN)
     assert eventually(lambda: edge.serves(EAST))
 
 
-def _late(edge: EdgeApis, name: str) -> bool:
+def _delayed(edge: EdgeApis, name: str) -> bool:
     with edge.connect(EAST, name) as connection:
         connection.settimeout(3)
         try:
@@ -186,7 +186,7 @@ def test_unknown_region_is_named_in_the_error(edge: EdgeApis) -> None:
 
 @pytest.fixture
 def beside(edge: EdgeApis, patched: Clients, make_api: Callable[..., str]) -> EdgeApis:
-    """The API of another environment, behind the same doors."""
+    """The API of another environment, behind the same listeners."""
 
     def client(service: str) -> Any:
         return patched(service, EAST)
@@ -194,7 +194,7 @@ def beside(edge: EdgeApis, patched: Clients, make_api: Callable[..., str]) -> Ed
     function = client("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
     api = make_api(client, function, {"$default": {}}, permitted=True)
     found = EdgeApis(edge.emulator, {EAST: api})
-    # The door looks for APIs that it does not know once a second.
+    # The listener reloads the list of APIs at most once a second.
     assert eventually(lambda: found.serves(EAST))
     return found
 

@@ -1,4 +1,4 @@
-"""Every fix to who may do what is needed: what a test asks is so with the fixes, not so with ministack as it is."""
+"""Tests of patches of permissions, each with ministack without patches."""
 
 import json
 import ssl
@@ -160,8 +160,9 @@ def refused(call: Callable[..., Any], **arguments: Any) -> bool:
 
 @pytest.fixture
 def sealed(make_role: Callable[..., str]) -> Callable[[Clients], tuple[Any, ...]]:
-    """A bucket and a table under one key that only S3 and DynamoDB may use for others: a role with the key's
-    permission, a role without, and the key."""
+    """A bucket and a table under one key, for use through S3 and DynamoDB only: a role with the key's permission,
+    a role without it, and the key.
+    """
 
     def make(client: Clients, region: str = "us-east-1") -> tuple[Any, ...]:
         via = {"StringEquals": {"kms:ViaService": [f"{s}.{region}.amazonaws.com" for s in ("s3", "dynamodb")]}}
@@ -213,7 +214,7 @@ def test_caller_without_key_permission_is_denied(
     def probe(client: Clients) -> bool:
         name, key, allowed, denied = sealed(client)
         named = {argument: name if value == "NAME" else value for argument, value in arguments.items()}
-        # Whoever may use it through a service may not use it directly.
+        # Permission to use the key through a service does not include direct use.
         assert refused(client("kms", credentials=allowed).generate_data_key, KeyId=key, KeySpec="AES_256")
         getattr(client(service, credentials=allowed), operation)(**named)
         return refused(getattr(client(service, credentials=denied), operation), **named)

@@ -1,4 +1,4 @@
-"""When an alarm moves, by the data of its metric alone."""
+"""Tests of the evaluation of an alarm by the data of its metric."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from healthcare_dr.emulator.patches.cloudwatch import AlarmState, Point, next_state, range_seconds
 
-# Half a minute into a period.
+# Half a minute after the beginning of a period.
 NOW = 1_800_000_000 // 60 * 60 + 30.0
 
 
@@ -26,7 +26,7 @@ def maximum(points: Sequence[Point]) -> float | None:
 
 
 def state(values: str, **options: Any) -> str | None:
-    """The state by what each minute had, the running one last: `x` too much, `o` not, `-` nothing."""
+    """Return the state for the data of each minute, the present one last: `x` breaching, `o` not, `-` none."""
     points = [
         {"Timestamp": NOW - 60 * age, "Value": 100.0 if what == "x" else 0.0}
         for age, what in enumerate(reversed(values))
@@ -44,7 +44,7 @@ def state(values: str, **options: Any) -> str | None:
         ("ox", 1, "ALARM"),
         ("ox", 2, "OK"),
         ("oxx", 2, "ALARM"),
-        # What comes once a minute may come a little late.
+        # A datum per minute may arrive a little late.
         ("o-", 1, "OK"),
         ("x--", 1, "ALARM"),
         ("o--", 1, "OK"),
@@ -120,13 +120,13 @@ def test_evaluation_range_has_spare_periods() -> None:
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, "OK"), (10.0, "ALARM")])
 def test_time_scale_shortens_periods(scale: float, expected: str) -> None:
-    # What is too much lies in the running 6 s alone, of a minute whose average is not too much.
+    # The breaching datum is in the present 6 s only, in a minute whose average does not breach.
     points = [{"Timestamp": NOW - age, "Value": 100.0 if age < 6 else 0.0} for age in range(30)]
 
     def average(found: Sequence[Point]) -> float | None:
         return sum(float(point["Value"]) for point in found) / len(found)
 
-    # NOW begins a period of 6 s: half a second before, one ends.
+    # A period of 6 s begins at NOW: half a second before, one ends.
     found = next_state(alarm(), points, statistic=average, now=NOW - 0.5, scale=scale)
     assert found is not None
     assert found.state == expected

@@ -1,4 +1,4 @@
-"""Alarms move by the data of their own dimensions, and by silence, as on AWS."""
+"""Tests of alarms: they move by the data of their own dimensions, and by missing data."""
 
 import json
 import uuid
@@ -16,7 +16,7 @@ Clients = Callable[..., Any]
 Probe = Callable[[Clients], bool]
 
 NAMESPACE = "Alarms"
-# Silence counts after three periods, the shortest that CloudWatch knows, on a machine that does much else.
+# Missing data count after three periods of the shortest length, on a busy machine.
 WITHIN_SECONDS = 90.0
 SHORT = 10
 
@@ -26,7 +26,7 @@ def dimension(value: str) -> list[dict[str, str]]:
 
 
 def alarm_on(client: Clients, value: str, *, region: str = EAST, **options: Any) -> str:
-    """Creates an alarm on values above 60 of a metric and dimension, both its own namesakes."""
+    """Create an alarm on values above 60 of a metric and dimension with its own name."""
     name = uuid.uuid4().hex
     rule = {
         "MetricName": name,
@@ -68,7 +68,7 @@ def first_state(client: Clients, alarm: str) -> str:
 
 
 def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
-    """A topic with a queue that it delivers to: the topic's ARN and the queue's URL."""
+    """Create a topic that delivers to a queue; return the topic's ARN and the queue's URL."""
     name = uuid.uuid4().hex
     topic = client("sns", region).create_topic(Name=name)["TopicArn"]
     queue = client("sqs", region).create_queue(QueueName=name)["QueueUrl"]
@@ -89,7 +89,7 @@ def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
 
 
 def delivered(client: Clients, queue: str, region: str = EAST) -> list[dict[str, Any]]:
-    """What alarms told the queue, oldest first; each message once."""
+    """Return the notifications of alarms in the queue, oldest first, without duplicates."""
     found = client("sqs", region).receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
     return [json.loads(json.loads(message["Body"])["Message"]) for message in found.get("Messages", [])]
 
@@ -102,7 +102,7 @@ def test_data_of_other_dimensions_do_not_move_an_alarm(
         alarm, later = alarm_on(client, "a"), alarm_on(client, "a")
         put(client, alarm, 100, others)
         put(client, later, 100, dimension("a"))
-        # Alarms are evaluated in rounds: once a later datum has moved its alarm, the earlier one has had its round.
+        # Alarms are evaluated in rounds: when a later datum has moved its alarm, the round of the earlier one is over.
         becomes(client, later, "ALARM")
         return state(client, alarm) == "INSUFFICIENT_DATA"
 
@@ -201,7 +201,7 @@ def data_within_the_window_are_no_silence(patched: Clients, unpatched: Clients) 
     assert state(patched, alarm) == "OK"
 
 
-# Each waits for periods of silence to pass, so all wait at the same time.
+# Each case waits for periods without data, so all run at the same time.
 WAITING: dict[str, Callable[[Clients, Clients], None]] = {
     "silence is breaching": partial(silence_means_what_the_alarm_says, "breaching", "ALARM"),
     "silence is not breaching": partial(silence_means_what_the_alarm_says, "notBreaching", "OK"),
@@ -213,7 +213,7 @@ WAITING: dict[str, Callable[[Clients, Clients], None]] = {
 
 @pytest.fixture(scope="module")
 def begun(patched: Clients, unpatched: Clients) -> Iterator[dict[str, Future[None]]]:
-    """All of `WAITING`, each in a thread of its own."""
+    """Run all of `WAITING`, each in its own thread."""
     with ThreadPoolExecutor(len(WAITING)) as pool:
         yield {name: pool.submit(waits, patched, unpatched) for name, waits in WAITING.items()}
 

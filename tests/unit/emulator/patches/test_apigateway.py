@@ -1,4 +1,4 @@
-"""An HTTP API of the embedded AWS presents requests to its function as API Gateway does: address and claims."""
+"""Tests of HTTP APIs: the address and claims that a function receives, tokens, and CORS."""
 
 import json
 import ssl
@@ -32,7 +32,7 @@ def web(emulator: Emulator) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def api(emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
-    """The id of an API, as the platform has it: no route lists scopes."""
+    """The id of an API whose routes list no scopes, as in the platform."""
     issuer = emulator.issuer()
     routes = {"GET /health": {}, "GET /fhir/{type}": {"issuer": issuer}, "GET /slash": {"issuer": f"{issuer}/"}}
     return make_api(patched, make_function(patched, "gateway-echo", ECHO), routes, permitted=True)
@@ -45,7 +45,7 @@ def client(emulator: Emulator) -> Iterator[httpx.Client]:
 
 
 def token(emulator: Emulator, **claims: object) -> Mapping[str, str]:
-    """An Authorization header, with claims beside those that any token has."""
+    """Return an Authorization header with additional claims."""
     key = load_key(emulator.home / "keys" / "token.key")
     now = int(time.time())
     usual = {"iss": emulator.issuer(), "aud": "healthcare-dr", "sub": "s", "iat": now, "exp": now + 600}

@@ -1,4 +1,4 @@
-"""What is remembered or done differently for speed answers as before."""
+"""Tests of caches and other optimizations: results are the same as without them."""
 
 import asyncio
 import copy
@@ -36,7 +36,7 @@ START = 1_800_000_000.0
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """What the fixes of a test replace is as it was, afterwards."""
+    """Restore the modules that a test patches."""
     modules = (apigateway, dynamodb, eventbridge, scheduler)
     before = [(module, dict(vars(module))) for module in modules]
     yield
@@ -85,9 +85,9 @@ def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.
     assert first == second == json.loads(text)
     assert first["Item"]["pk"] is first["Item"]["same"] is second["Item"]["pk"]
     assert first["Item"]["list"]["L"][0] is second["Item"]["list"]["L"][0]
-    # What ministack alters, or what may be large, is each request's own.
+    # ministack alters numbers, and long strings are not shared.
     assert all(first["Item"][name] is not second["Item"][name] for name in ("n", "long"))
-    # A bounded number of values is kept.
+    # The number of shared values is limited.
     assert requests.loads('[{"S": "a"}, {"S": "c"}, {"S": "d"}]') == [{"S": "a"}, {"S": "c"}, {"S": "d"}]
     assert requests.loads('{"S": "a"}') is not first["Item"]["pk"]
     assert [requests.loads('{"S": 1}'), requests.loads("{}")] == [{"S": 1}, {}]
@@ -154,7 +154,7 @@ def test_alarm_is_due_with_new_data_and_at_each_period() -> None:
     assert due(1)
     assert not due(2)
     schedule.note(("account", "region", "n", "m", ""))
-    # Data keep coming in: not each time.
+    # Data arrive continuously: not due each time.
     assert [due(3), due(5.9), due(6), due(7)] == [False, False, True, False]
     schedule.note(("account", "region", "n", "other", ""))
     assert not due(20)
@@ -171,7 +171,7 @@ def test_alarm_is_due_when_missing_data_start_to_count() -> None:
     alarms = {("account", "region", "name"): alarm(AlarmConfigurationUpdatedTimestamp=START + 30)}
     schedule = cloudwatch.Schedule(started=START)
     found = [second for second in range(31, 240) if schedule.due(alarms, now=START + second, scale=1.0)]
-    # The range is three periods.
+    # The evaluation range is three periods.
     assert found == [31, 60, 120, 180, 210]
 
 

@@ -1,4 +1,4 @@
-"""What the functions need of DynamoDB, its streams and KMS is as on AWS."""
+"""Tests of the features of DynamoDB and KMS that the functions use."""
 
 import json
 import uuid
@@ -50,7 +50,7 @@ def test_transaction_consumes_twice_the_capacity_of_writes(patched: Clients) -> 
     index = {"shard": "s", "updated": "u"}
     first, second = ({"TableName": table, "Item": item(name, value="x" * 2500, **index)} for name in ("a", "b"))
     alone = db.put_item(**first, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"]
-    # Three for the item and one for its entry in the index.
+    # Three units for the item and one for its entry in the index.
     assert alone["CapacityUnits"] == 4.0
     (together,) = db.transact_write_items(TransactItems=[{"Put": second}], ReturnConsumedCapacity="TOTAL")[
         "ConsumedCapacity"

@@ -1,4 +1,4 @@
-"""A table can be restored to what it held at a moment."""
+"""Tests of restoring a table to a point in time."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def recoverable(client: Clients, region: str) -> str:
 
 
 def a_moment() -> datetime:
-    """A whole second after everything before, and before everything after."""
+    """Return a whole second that separates earlier changes from later ones."""
     moment = int(time.time()) + 2
     time.sleep(moment + 0.1 - time.time())
     return datetime.fromtimestamp(moment, UTC)

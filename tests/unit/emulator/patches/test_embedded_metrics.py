@@ -1,4 +1,4 @@
-"""Metrics that functions write into their logs reach CloudWatch of their region, as on AWS."""
+"""Tests of metrics in the embedded metric format."""
 
 import json
 import time
@@ -77,7 +77,7 @@ def test_invalid_line_has_no_metrics(line: str) -> None:
 
 
 def values(client: Clients, name: str, region: str) -> list[float]:
-    """The sums that CloudWatch of a region has of a metric, and nothing under other dimensions."""
+    """Return the sums of a metric in a region, which has no other dimensions."""
     now = datetime.now(UTC)
     found = client("cloudwatch", region).get_metric_statistics(
         Namespace="Embedded",

@@ -1,4 +1,4 @@
-"""Functions hear of what is written: by the streams of tables and by the notices of buckets, as on AWS."""
+"""Tests of event source mappings of table streams, and of S3 event notifications."""
 
 import json
 import time
@@ -17,7 +17,7 @@ Probe = Callable[[Clients], bool]
 
 VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-# Keeps each event in a file, and names the items it is told to fail.
+# Records each event in a file, and reports the configured items as failed.
 RECORDS = """
 import json, os, time, uuid
 
@@ -46,7 +46,7 @@ def handler(event, context):
 
 
 class Recorder:
-    """A function that keeps the events it gets."""
+    """A function that records its events."""
 
     def __init__(self, make_function: Callable[..., str], client: Clients, region: str, folder: Path) -> None:
         folder.mkdir()
@@ -57,7 +57,7 @@ class Recorder:
         )
 
     def fail(self) -> None:
-        """From now on it raises where it named items."""
+        """Raise from now on instead of reporting failed items."""
         (self._folder / ".fail").touch()
 
     def events(self) -> list[dict[str, Any]]:
@@ -65,11 +65,11 @@ class Recorder:
         return [json.loads(name.read_text()) for name in names]
 
     def batches(self) -> list[list[str]]:
-        """The sort keys it was called with."""
+        """Return the sort keys of the records that it received."""
         return [[record["dynamodb"]["Keys"]["sk"]["S"] for record in event["Records"]] for event in self.events()]
 
     def read(self, client: Clients, region: str, table: str, pattern: object = VERSIONS, **options: Any) -> None:
-        """Maps the stream of a table's replica to it: version items only, if nothing else is said."""
+        """Map the stream of a table's replica to it; by default only version items."""
         source = client("dynamodb", region).describe_table(TableName=table)["Table"]["LatestStreamArn"]
         self.client.create_event_source_mapping(
             EventSourceArn=source,
@@ -153,12 +153,12 @@ def test_failing_item_is_isolated_and_given_up(
         put(client, EAST, table, "v#after")
 
         def singled_out() -> bool:
-            # Tried alone, too; and those behind it are done without it.
+            # It is also retried alone, and later items are processed without it.
             done = [name for batch in function.batches() if "v#bad" not in batch for name in batch]
             return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
 
         try:
-            # A function that raises is started anew for each of five tries, which takes its time on a busy machine.
+            # A function that raises is restarted for each of five attempts, which is slow on a busy machine.
             wait_for(singled_out, within=60 if client is patched else 8)
         except AssertionError:
             return False
@@ -223,7 +223,7 @@ def test_unread_records_survive_a_restart(
     function.read(client, WEST, table)
     put(client, WEST, table, "v#before")
     wait_for(function.batches)
-    # Arrives while it stops: the function can be called only after the next start.
+    # Written during the stop: the function can be invoked only after the next start.
     put(client, EAST, table, "v#meanwhile")
     emulator.stop()
     emulator.start()

@@ -1,4 +1,4 @@
-"""The history that the services keep is bounded by count and by age."""
+"""Tests of the limits of the services' history by count and by age."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_dropped_changes_limit_the_earliest_restorable_time(monkeypatch: pytest.
 
 @pytest.fixture(autouse=True)
 def stores() -> Iterator[None]:
-    """Empty before and after, in one region."""
+    """Run in one region with empty stores, and empty them afterwards."""
     used = (
         cloudwatch._metrics,
         cloudwatch_logs._log_groups,
@@ -80,7 +80,7 @@ def datum(age: float, value: float = 1.0, **more: Any) -> dict[str, Any]:
 
 def test_equal_data_of_a_past_minute_are_rolled_up() -> None:
     recent = [datum(1), datum(2)]
-    past = NOW // 60 * 60 - NOW + 600  # where a minute begins
+    past = NOW // 60 * 60 - NOW + 600  # the beginning of a minute
     alike = [datum(past - 1), datum(past - 2, Count=2.0), datum(past - 3)]
     other, statistics = datum(past - 4, value=5.0), datum(past - 5, _stat={"SampleCount": 3})
     kept = history.rolled_up([*recent, *alike, other, statistics], NOW)
@@ -95,7 +95,7 @@ def test_metric_keeps_its_newest_data(monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = cloudwatch._metric_bucket(("namespace", "name", ""))
     bucket += [datum(age, value=age) for age in (5, 4, 3, 2, 1)]
     history.trim_metrics(NOW)
-    # The list itself: a datum may be about to be added to it.
+    # The same list object: another thread may be about to append to it.
     assert [point["Value"] for point in bucket] == [3, 2, 1]
     assert cloudwatch._metrics["namespace", "name", ""] is bucket
     history.trim_metrics(NOW + history.METRIC_SECONDS)

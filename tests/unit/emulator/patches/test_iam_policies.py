@@ -1,4 +1,4 @@
-"""A changed policy decides from the next request on, although parsed policies are remembered."""
+"""Tests of cached policies: a changed policy applies to the next request."""
 
 import json
 import uuid
@@ -22,7 +22,7 @@ def document(*statements: dict[str, Any]) -> str:
 
 
 class Caller:
-    """A session of a role, and a table that it reads and writes."""
+    """The session of a role, and a table that it reads and writes."""
 
     def __init__(self, client: Clients, make_role: Callable[..., str], *statements: dict[str, Any]) -> None:
         self.name = f"caller-{uuid.uuid4().hex}"
@@ -132,7 +132,7 @@ def test_principal_tag_conditions_are_evaluated(patched: Clients, make_role: Cal
 
 @pytest.fixture
 def evaluator() -> Iterator[ModuleType]:
-    """ministack's evaluator with the fix, in this process; as it was, afterwards."""
+    """Patch ministack's evaluator in this process during a test."""
     from ministack.core import iam_evaluator
 
     from healthcare_dr.emulator.patches import iam

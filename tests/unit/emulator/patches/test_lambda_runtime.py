@@ -1,4 +1,4 @@
-"""How many calls of a function run at once."""
+"""Tests of concurrent invocations and of the processes of functions."""
 
 import base64
 import io
@@ -58,7 +58,7 @@ def test_burst_waits_for_existing_processes(
 def test_invocation_that_waits_too_long_is_throttled(make_function: Callable[..., str], patched: Clients) -> None:
     source = "import time\n\ndef handler(event, context):\n    time.sleep(event)\n"
     arn = make_function(patched, f"busy-{uuid.uuid4()}", source)
-    # Once: a client of boto3's would come again until it is served.
+    # Without retries: boto3's clients retry until the invocation succeeds.
     functions = patched("lambda", config=Config(retries={"total_max_attempts": 1}))
     functions.invoke(FunctionName=arn, Payload=b"0")
     with ThreadPoolExecutor(MOST_WORKERS) as pool:
@@ -101,9 +101,9 @@ def test_function_processes_are_forks_with_own_streams_and_variables(
             found.append(json.load(answer["Payload"]))
             assert f"logged {name}" in base64.b64decode(answer["LogResult"]).decode()
             assert found[-1]["descriptors"] == ["pipe"] * 3
-        # The folder that was listed, and nothing that the fork server or another function has open.
+        # The listed folder, and no descriptor of the fork server or of another function.
         assert all(one["others"] == 1 for one in found)
-        # Those of one zip share its files, so that its modules are compiled once.
+        # Functions of one zip share its files, so that modules are compiled once.
         return found[0]["file"] == found[1]["file"] and all(one["loaded"] for one in found)
 
     holds_only_when_patched(forked)

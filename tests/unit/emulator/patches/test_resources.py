@@ -1,4 +1,4 @@
-"""Every fix is needed: what a test asks is so with the fixes, and not so with ministack as it is."""
+"""Tests of patches that Terraform needs, each with ministack without patches."""
 
 import uuid
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def security_group(client: Clients) -> str:
 
 
 def describe_alarms_by_query(client: Clients, alarm: str) -> dict[str, Any]:
-    """What a client of the Query protocol reads: the AWS provider speaks it, boto3 does not any more."""
+    """Return the response of the Query protocol, which the AWS provider uses and boto3 does not."""
     boto = client("cloudwatch")
     body = f"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1={alarm}"
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}

@@ -1,4 +1,4 @@
-"""What the functions need of S3 is as on AWS: where ministack is not, the fix is needed; where it is, it stays so."""
+"""Tests of the features of S3 that the functions use, with and without patches."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def digest(content: bytes) -> str:
 
 
 def code(call: Callable[..., Any], **arguments: Any) -> str:
-    """The error a call ends with, or nothing."""
+    """Return the error code of a call; None without an error."""
     try:
         call(**arguments)
     except ClientError as error:
@@ -40,7 +40,7 @@ def code(call: Callable[..., Any], **arguments: Any) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """A bucket under a key, seen by root and by a role that may write and read but not list."""
+    """A bucket under a key, for root and for a role that may write and read but not list."""
 
     bucket: str
     key: str
@@ -49,7 +49,7 @@ class Store:
     certificate: str
 
     def upload(self, **options: Any) -> tuple[str, dict[str, str]]:
-        """An address for one document, and the headers that have to be sent there."""
+        """Return a presigned URL for one document, and the headers that it requires."""
         signed = {
             "ContentLength": len(CONTENT),
             "ContentType": "text/plain",
@@ -73,7 +73,7 @@ class Store:
     def send(
         self, address: str, headers: Mapping[str, str] | None = None, content: bytes = CONTENT, method: str = "PUT"
     ) -> httpx.Response:
-        """What an address answers to somebody who has nothing but the address."""
+        """Send a request to a presigned URL without credentials."""
         context = ssl.create_default_context(cafile=self.certificate)
         with httpx.Client(verify=context, trust_env=False) as web:
             return web.request(method, address, headers=headers, content=content)
@@ -93,7 +93,7 @@ def store_of(make_role: Callable[..., str]) -> Callable[[Clients], Store]:
         writer = make_role(client, name, {"Effect": "Allow", "Action": actions, "Resource": "*"}, trust=ROOT)
         session = client("sts").assume_role(RoleArn=writer, RoleSessionName="test")["Credentials"]
         certificate = root._endpoint.http_session._verify
-        # By default addresses in us-east-1 are signed by version 2, which leaves out most of the headers.
+        # By default, URLs of us-east-1 have version 2 signatures, which omit most headers.
         role = client("s3", credentials=session, config=Config(signature_version="s3v4"))
         return Store(bucket=name, key=key, root=root, role=role, certificate=certificate)
 
@@ -180,7 +180,7 @@ def test_caller_without_list_permission_gets_403_for_missing_object(
 
 
 def begin(store: Store, parts: list[bytes], **options: Any) -> dict[str, Any]:
-    """The arguments that complete an upload whose parts were sent to presigned addresses."""
+    """Return the arguments that complete an upload whose parts were sent to presigned URLs."""
     upload = {"Bucket": store.bucket, "Key": KEY}
     created = store.role.create_multipart_upload(
         **upload, ChecksumAlgorithm="SHA256", ServerSideEncryption="aws:kms", SSEKMSKeyId=store.key, **options

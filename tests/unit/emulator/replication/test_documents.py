@@ -1,4 +1,4 @@
-"""Documents replicate later, in both directions, as on AWS."""
+"""Tests of the replication of S3 objects."""
 
 import time
 from collections.abc import Callable
@@ -85,7 +85,7 @@ def test_delete_marker_replicates_and_version_deletion_does_not(replicating: Emu
 def test_kms_encrypted_objects_replicate_only_if_the_rule_includes_them(
     replicating: Emulator, patched: Clients
 ) -> None:
-    buckets = two_buckets(patched, sealed_replicate=False)
+    buckets = two_buckets(patched, include_encrypted=False)
     buckets.put(EAST)
     assert replicating.pending() == 0
     assert "ReplicationStatus" not in buckets.head(EAST)

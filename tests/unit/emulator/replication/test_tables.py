@@ -1,4 +1,4 @@
-"""Global tables replicate later, item by item, and the last writer wins; and replication can be made to stand still."""
+"""Tests of the replication of global tables, and of its settings."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def test_last_writer_wins_in_both_regions(replicating: Emulator, patched: Client
 
 @pytest.fixture
 def beside(replicating: Emulator, patched: Clients) -> Iterator[tuple[Emulator, str, Emulator, str]]:
-    """Two environments with a table each, and the handles that concern them alone."""
+    """Two environments with a table each, and their handles."""
     tables = [global_table(patched) for _ in range(2)]
     one, other = (replace(replicating, only=frozenset({table})) for table in tables)
     yield one, tables[0], other, tables[1]

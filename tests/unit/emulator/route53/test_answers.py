@@ -1,4 +1,4 @@
-"""What the records of a zone answer: names, aliases, delegations, and for how long."""
+"""Tests of DNS answers from the records of a zone: names, aliases, delegations and TTLs."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, plain_n
 from unit.emulator.route53.planes import EDGE_ADDRESSES
 
 ZONE = "clinic.example"
-# Lowered as Unicode has it, it is a plain k.
+# Unicode's lower case of it is the letter k.
 KELVIN = "\N{KELVIN SIGN}"
 SOA = "ns.example. hostmaster.example. 1 7200 900 1209600"
 

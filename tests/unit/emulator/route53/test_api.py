@@ -1,4 +1,4 @@
-"""What is read from Route 53's API, told to CloudWatch, and answered for GetHealthCheckStatus."""
+"""Tests of reading Route 53's API, publishing metrics, and GetHealthCheckStatus."""
 
 import asyncio
 import uuid

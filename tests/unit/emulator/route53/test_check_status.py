@@ -1,4 +1,4 @@
-"""The rules of health and of the choice between weighted records."""
+"""Tests of the rules for the status of health checks and for the choice between weighted records."""
 
 import math
 from random import Random

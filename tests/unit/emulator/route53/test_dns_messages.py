@@ -1,4 +1,4 @@
-"""What is around the records of a DNS answer: its size, EDNS, classes, and what is no question."""
+"""Tests of DNS messages: size, EDNS, classes and malformed queries."""
 
 import struct
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ ZONE = "clinic.example"
 
 
 def texts(name: str, count: int) -> Record:
-    """Some 100 bytes of records times `count`."""
+    """Return `count` values of some 100 bytes."""
     values = tuple(f'"{number:087}"' for number in range(count))
     return Record(name=f"{name}.{ZONE}", type="TXT", ttl=10, values=values)
 
@@ -81,7 +81,7 @@ def reply(packet: bytes) -> dns.message.Message:
         ("long", 512, False),
         ("long", 1232, True),
         ("long", 65535, True),
-        ("longer", 65535, False),  # more than we send
+        ("longer", 65535, False),  # more than the server sends
     ],
 )
 def test_response_size_is_limited_by_both_sides(port: int, name: str, payload: int | None, fits: bool) -> None:
@@ -159,7 +159,7 @@ def query_of(name: bytes) -> bytes:
 
 
 def pointing(times: int) -> bytes:
-    """The name of a record at the end leads back through the data of another, which is nothing but pointers."""
+    """Return a message whose last name is a chain of compression pointers in the data of another record."""
     targets = [12, *range(28, 28 + 2 * times, 2)]
     pointers = [struct.pack("!H", 0xC000 | target) for target in targets]
     packet = bytearray(query_of(b"\x00"))

@@ -1,4 +1,4 @@
-"""DNS as clients see it."""
+"""Tests of the name server with DNS clients."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ from unit.emulator.route53.planes import data_plane, serving
 
 SHARED = "api.clinic.example"
 EAST = "abc123.execute-api.us-east-1.amazonaws.com"
-# Disabled and inverted: unhealthy whatever happens.
+# Disabled and inverted: always unhealthy.
 DOWN = CheckConfig(id="down", type="HTTPS", disabled=True, inverted=True, name="west")
 Ask = Callable[..., dns.message.Message]
 

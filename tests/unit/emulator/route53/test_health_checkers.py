@@ -1,4 +1,4 @@
-"""Probes of real servers, and what the checkers make of them."""
+"""Tests of probes of real servers, and of the checkers."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ NOWHERE = loopback_only({}, 1)
 
 
 class Endpoint:
-    """Answers what it is told to; None: nothing, ever. A number among several parts is a pause in seconds."""
+    """Sends the configured response; nothing when it is None. A number among several parts is a pause in seconds."""
 
     def __init__(self) -> None:
         self.answer: bytes | tuple[bytes | float, ...] | None = ok()
@@ -164,7 +164,7 @@ def test_probe_applies_the_timeouts() -> None:
 
 def test_unestablished_connection_times_out() -> None:
     async def run() -> tuple[Outcome, float]:
-        # No TLS there: it waits for more of a request.
+        # The server does not use TLS: it waits for the rest of a request.
         async with serving() as endpoint:
             began = time.monotonic()
             outcome = await probe(config(endpoint.port, type="HTTPS"), NOWHERE, 2)

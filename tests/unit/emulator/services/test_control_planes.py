@@ -1,4 +1,4 @@
-"""Control planes can be refused, as they are when us-east-1 is gone; data planes go on."""
+"""Tests of denied control planes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""The clock of cached values in functions follows the run's time scale; every other clock stays real."""
+"""Tests of the scaled clock in functions."""
 
 import json
 import uuid
@@ -43,7 +43,7 @@ def test_clock_follows_the_time_scale_and_never_runs_backwards(tmp_path: Path) -
 
     assert after(1) == pytest.approx(1)
     path.write_text(json.dumps({"time_scale": 10}))
-    # The change is noticed at the end of this second, and holds from then on.
+    # The change applies from the end of this second on.
     assert after(1) == pytest.approx(1)
     assert after(1) == pytest.approx(10)
     assert after(NOTICE_SECONDS / 2) == pytest.approx(10 * NOTICE_SECONDS / 2)

@@ -1,4 +1,4 @@
-"""Functions reach the APIs of both regions by the names of AWS, through the front doors and what is played there."""
+"""Tests of name resolution in functions: the names of APIs lead to the edge listeners."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ from unit.emulator.edge import REGIONS, EdgeApis, eventually
 Clients = Callable[..., Any]
 
 EAST, WEST = REGIONS
-ASKS = """
+REQUESTS = """
 import http.client
 
 def handler(event, context):
@@ -31,7 +31,7 @@ def handler(event, context):
 
 @pytest.fixture(scope="module")
 def asking(patched: Clients, make_function: Callable[..., str]) -> Callable[..., object]:
-    arn = make_function(patched, uuid.uuid4().hex, ASKS)
+    arn = make_function(patched, uuid.uuid4().hex, REQUESTS)
 
     def ask(host: str, **event: object) -> object:
         payload = json.dumps({"host": host, **event})
@@ -62,7 +62,7 @@ def test_api_of_another_region_or_port_does_not_resolve(edge: EdgeApis, asking: 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
-    """What is asked of the resolver behind ours."""
+    """Record the calls of the inner resolver."""
     asked: list[tuple[object, object]] = []
 
     def inner(host: object, service: object, *_: object, **__: object) -> list[object]:
