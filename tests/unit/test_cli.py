@@ -439,7 +439,7 @@ def test_damaged_key_for_tokens_is_one_line(hdr: Run, tmp_path: Path, content: s
     key.write_text(content)
     result = hdr("token")
     assert result.exit_code == 1
-    assert "token.key holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(result)
+    assert "token.key contains no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(result)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_process_without_recorded_ports_is_reported(
     tmp_path.joinpath("services.json").write_text(text)
     with (
         exclusive(tmp_path / "services.json", within=timedelta()),
-        pytest.raises(EmulatorError, match=r"services\.json does not say which process .*fuser"),
+        pytest.raises(EmulatorError, match=r"services\.json does not name its process .*fuser"),
     ):
         make_emulator(tmp_path).start()
 
@@ -195,7 +195,7 @@ def test_crash_during_start_shows_the_end_of_the_log(fresh: Emulator) -> None:
     fresh.stop()
     (fresh.home / "keys" / "token.key").write_text("no key")
     with pytest.raises(
-        EmulatorError, match=r"ended while starting \(edge\): .*holds no key that signs tokens.*edge\.log"
+        EmulatorError, match=r"ended while starting \(edge\): .*contains no key that signs tokens.*edge\.log"
     ):
         fresh.start()
     assert not fresh.lost_state()

@@ -153,7 +153,7 @@ def _send_until_it_ends(emulator: Emulator) -> int:
 class SavedMeanwhile(Emulator):
     """The services save and end during the check whether they run."""
 
-    def _lives(self, kind: Kind) -> bool:
+    def _is_running(self, kind: Kind) -> bool:
         (self.home / "unsaved").unlink()
         return False
 

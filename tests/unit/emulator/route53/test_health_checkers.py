@@ -237,7 +237,7 @@ def test_endpoint_that_cannot_be_probed_is_unhealthy() -> None:
             await checkers.stop()
         return results.statuses(checks)["a"].observations[0].status
 
-    assert asyncio.run(run()) == "Failure: The endpoint cannot be asked (OverflowError)."
+    assert asyncio.run(run()) == "Failure: The endpoint cannot be probed (OverflowError)."
 
 
 @pytest.mark.parametrize("kind", ["CLOUDWATCH_METRIC", "RECOVERY_CONTROL"])
@@ -247,7 +247,7 @@ def test_unsupported_check_is_logged_once(caplog: pytest.LogCaptureFixture, kind
     checkers = Checkers(results=ProbeResults(), connect=NOWHERE, time_scale=lambda: FAST)
     for following in (checks, checks, {**checks, "turned": inverted}):
         checkers.follow(following)
-    line = "The health check {} is a {}, which nothing here decides: it is always {}"
+    line = "The health check {} has the type {}, which is not supported: it is always {}"
     assert caplog.messages == [line.format("alarmed", kind, "healthy"), line.format("turned", kind, "unhealthy")]
     assert ProbeResults().health({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
 
