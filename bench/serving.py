@@ -6,8 +6,9 @@ from copy import deepcopy
 from typing import Any
 
 from patient_api.aws import Clients
-from patient_api.bootstrap import Services, responders
+from patient_api.bootstrap import Services
 from patient_api.contract.functions import API, Environment
+from patient_api.handlers.responders import dispatcher
 from patient_api.http.dispatcher import Dispatcher
 from patient_api.logging import StructuredLog
 
@@ -15,11 +16,11 @@ Sent = list[tuple[str, dict[str, Any]]]
 
 
 def serve(variables: Mapping[str, str], clients: Clients) -> Dispatcher:
-    """As `patient_api.bootstrap.wire`."""
+    """As `patient_api.bootstrap.api_services`."""
     environment = Environment.of(variables, API)
     log = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=clients, log=log)
-    return Dispatcher(responders=responders(services), log=log)
+    return dispatcher(services)
 
 
 @contextmanager
