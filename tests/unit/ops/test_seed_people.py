@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.demo import PATIENT
+from healthcare_dr.ops.lifecycle import PATIENT
 from healthcare_dr.ops.seed import people, sample_documents
 from healthcare_dr.ops.seed.people import CULTURES
 from patient_api.errors import Unprocessable
