@@ -10,7 +10,7 @@ import typer
 
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, out, report, session
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.bootstrap import Session
 from healthcare_dr.settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ def _assembled(
     settings, progress = at_work.settings, at_work.progress
     held = partial(at_work.interrupts.held, UNDOING)
     if target is TargetName.AWS:
-        from healthcare_dr.ops.confirm import asking_before_drill
+        from healthcare_dr.ops.confirm import drill_consent
         from healthcare_dr.ops.drill.bootstrap import assembled_aws
 
         return assembled_aws(
             settings,
             played,
             token=token,
-            consent=asking_before_drill(err, progress, yes=yes),
+            consent=drill_consent(err, progress, yes=yes),
             progress=progress,
             held=held,
         )

@@ -65,7 +65,9 @@ def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
         DeploymentError: no region responds.
     """
     with ThreadPoolExecutor(len(clients)) as pool:
-        answers = dict(zip(clients, pool.map(lambda client: _asked(client, table), clients.values()), strict=True))
+        answers = dict(
+            zip(clients, pool.map(lambda client: _open_conflicts(client, table), clients.values()), strict=True)
+        )
     unasked = {region: answer for region, answer in answers.items() if isinstance(answer, str)}
     if len(unasked) == len(clients):
         reasons = "; ".join(f"{region}: {why}" for region, why in unasked.items())
@@ -93,7 +95,7 @@ def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict
     )
 
 
-def _asked(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
+def _open_conflicts(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
     listed = {
         "IndexName": UPDATE_INDEX,
         "KeyConditionExpression": "update_shard = :shelf",

@@ -127,12 +127,12 @@ def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
 class HealthMetrics:
     """As `health.Witness`: a line for what failed, and metrics."""
 
-    def __init__(self, *, journal: StructuredLog) -> None:
-        self._journal = journal
+    def __init__(self, *, log: StructuredLog) -> None:
+        self._log = log
 
     def verdict(self, verdict: HealthReport) -> None:
         """As `health.Witness`."""
         if not verdict.healthy:
-            self._journal.error("unhealthy", failures=dict(verdict.failures))
+            self._log.error("unhealthy", failures=dict(verdict.failures))
         counts = {"KeyFailures": verdict.key_failures, "StorageFailures": verdict.storage_failures}
-        self._journal.count({"Healthy": int(verdict.healthy), **{name: n for name, n in counts.items() if n}})
+        self._log.count({"Healthy": int(verdict.healthy), **{name: n for name, n in counts.items() if n}})

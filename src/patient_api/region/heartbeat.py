@@ -69,9 +69,9 @@ class ReplicationLag:
     as exact as the clocks of both regions agree.
     """
 
-    def __init__(self, *, peer_region: str, journal: StructuredLog, now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, peer_region: str, log: StructuredLog, now_ms: Callable[[], int]) -> None:
         self._peer_region = peer_region
-        self._journal = journal
+        self._log = log
         self._now_ms = now_ms
 
     def witness(self, stream: Iterable[Mapping[str, Any]]) -> None:
@@ -83,10 +83,10 @@ class ReplicationLag:
             try:
                 written_ms = Heartbeat.of(change.get("NewImage", {})).at_ms
             except StorageFault as fault:
-                self._journal.error("storage fault", operation=fault.operation, code=fault.code)
+                self._log.error("storage fault", operation=fault.operation, code=fault.code)
                 continue
             lag_ms = max(0, self._arrived_ms(change) - written_ms)
-            self._journal.count({"ReplicationLag": lag_ms / 1000}, unit="Seconds")
+            self._log.count({"ReplicationLag": lag_ms / 1000}, unit="Seconds")
 
     def _arrived_ms(self, change: Mapping[str, Any]) -> int:
         """Of the arrival whole seconds are known, rounded down; that this reader is behind must not count as lag."""

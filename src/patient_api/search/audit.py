@@ -59,7 +59,7 @@ class AuditSearch:
     def __init__(
         self,
         *,
-        gate: Authorization,
+        authorization: Authorization,
         client: DynamoDB,
         table: str,
         cursors: Cursors,
@@ -67,7 +67,7 @@ class AuditSearch:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self._gate = gate
+        self._authorization = authorization
         self._log = AuditLog(client=client, table=table, pool=pool)
         self._cursors = cursors
         self._now = now
@@ -75,7 +75,7 @@ class AuditSearch:
 
     def search(self, request: Request) -> str:
         """A page as a Bundle of type `searchset`. Raises Malformed, TooCostly, StorageFault, and as `Gate.admit`."""
-        event = self._gate.admit(request, Action.EXECUTE, "search-type", AUDIT)
+        event = self._authorization.authorize(request, Action.EXECUTE, "search-type", AUDIT)
         search = search_in(AUDIT, request.parameters(), lenient=lenient(request))
         patients = [value.id for criterion in search.named("patient")[:1] for value in criterion.each(Id)]
         tenant = request.caller.tenant
@@ -87,13 +87,13 @@ class AuditSearch:
                 asked = _Range(*self._cursors.open(search.cursor, *scope))
             found, following, total = self._found(tenant, search, patients, asked)
             sealed = self._cursors.seal(*scope, position=(asked.low, following)) if following else None
-            self._gate.keep_all(
+            self._authorization.record_all(
                 [replace(event, id=self._new_id(), record=f"{PATIENT}/{patient}") for patient in patients] or [event]
             )
         except TooCostly as error:
-            self._gate.refuse(event, error)
+            self._authorization.refuse(event, error)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
         entries = [BundleEntry.match(resource_of(one), url=f"{request.base}/{AUDIT}/{one.id}") for one in found]
         links_ = links(request, AUDIT, search.pairs, sealed)

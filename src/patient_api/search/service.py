@@ -29,21 +29,21 @@ class Searches:
     def __init__(
         self,
         *,
-        gate: Authorization,
+        authorization: Authorization,
         index: Index,
         finder: Tokenizer,
         cursors: Cursors,
         pool: ThreadPoolExecutor,
         new_id: Callable[[], str],
     ) -> None:
-        self._gate = gate
+        self._authorization = authorization
         self._engine = SearchEngine(index=index, finder=finder, pool=pool)
         self._cursors = cursors
         self._new_id = new_id
 
     def search(self, request: Request, kind: str) -> str:
         """A page as a Bundle of type `searchset`. Raises Malformed, TooCostly, StorageFault, and as `Gate.admit`."""
-        event = self._gate.admit(request, Action.EXECUTE, "search-type", kind)
+        event = self._authorization.authorize(request, Action.EXECUTE, "search-type", kind)
         search = search_in(kind, request.parameters(), lenient=lenient(request))
         tenant = request.caller.tenant
         scope = (tenant, "search-type", kind, search.fingerprint)
@@ -56,11 +56,11 @@ class Searches:
                 page = replace(page, total=self._engine.count(tenant, kind, search))
             following = self._cursors.seal(*scope, position=page.following) if page.following else None
             # Before the answer: what cannot be put on record is not handed out.
-            self._gate.keep_all(self._events(event, page))
+            self._authorization.record_all(self._events(event, page))
         except TooCostly as error:
-            self._gate.refuse(event, error)
+            self._authorization.refuse(event, error)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
         entries = [_entry(one, request.base) for one in page.found]
         links_ = links(request, kind, search.pairs, following)

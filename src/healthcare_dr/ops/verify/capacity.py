@@ -64,7 +64,7 @@ def api(live: LiveTarget, region: str) -> Iterator[str]:
     wanted = (settings.throttle_rate, settings.throttle_burst)
     admitted = (limits.get("ThrottlingRateLimit"), limits.get("ThrottlingBurstLimit"))
     if admitted != wanted:
-        yield f"the API admits {_told(admitted)}, not {_told(wanted)}"
+        yield f"the API admits {_limits_text(admitted)}, not {_limits_text(wanted)}"
     for deployed in live.deployed.of("aws_apigatewayv2_integration", region):
         integrations = live.ask("apigatewayv2", region, "get_integrations", ApiId=api_id)["Items"]
         if deployed["integration_uri"] not in [found.get("IntegrationUri") for found in integrations]:
@@ -123,5 +123,5 @@ def _routes(live: LiveTarget, region: str, api_id: str) -> Iterator[str]:
             yield f"the route {key} leads elsewhere"
 
 
-def _told(limits: tuple[Any, Any]) -> str:
+def _limits_text(limits: tuple[Any, Any]) -> str:
     return f"{limits[0]} requests a second and bursts of {limits[1]}"

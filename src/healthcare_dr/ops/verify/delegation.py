@@ -11,10 +11,10 @@ DNS: Final = 53
 
 def name_servers(domain: str) -> Sequence[str]:
     """The host names; none without a delegation. Raises OSError when none of the parent's servers answers."""
-    return first_told(domain, _servers(domain.partition(".")[2]))
+    return first_delegation(domain, _servers(domain.partition(".")[2]))
 
 
-def first_told(
+def first_delegation(
     domain: str,
     servers: Iterable[tuple[str, int]],
     *,

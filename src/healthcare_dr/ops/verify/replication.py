@@ -7,7 +7,7 @@ from typing import Any, Final
 from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
 from healthcare_dr.ops.verify.check import CheckRegistry, Problem
 from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
-from healthcare_dr.ops.verify.worker_pool import begun
+from healthcare_dr.ops.verify.runner import submit_all
 from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
 from patient_api.contract.keys import key as item_key
 
@@ -36,7 +36,7 @@ def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
     late = looked_at = 0
     for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
-        answers = begun(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
+        answers = submit_all(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
         late += sum(answer.result() for answer in answers)
         looked_at += len(page)
         if late:

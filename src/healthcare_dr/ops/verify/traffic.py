@@ -118,7 +118,7 @@ def records(live: LiveTarget, region: str) -> Iterator[str]:
         ("health check", mine[0].get("HealthCheckId"), _verdict_id(live, region)),
     ):
         if is_ != wanted:
-            yield f"{live.names.api_domain}: {what} of {region} is {_told(is_)}, not {_told(wanted)}"
+            yield f"{live.names.api_domain}: {what} of {region} is {_value_text(is_)}, not {_value_text(wanted)}"
 
 
 @CHECKS.platform(
@@ -141,7 +141,7 @@ def shared_name(live: LiveTarget, region: str) -> Iterator[str]:
             values = [value["Value"] for value in record.get("ResourceRecords") or ()]
             known_as = f"{record.get('SetIdentifier', 'without an identifier')}, {record['Type']}"
             yield (
-                f"{live.names.api_domain} has a record that was not deployed ({known_as}): {_told(values)}, "
+                f"{live.names.api_domain} has a record that was not deployed ({known_as}): {_value_text(values)}, "
                 f"weight {record.get('Weight')}, TTL {record.get('TTL')}, health check {record.get('HealthCheckId')}"
             )
 
@@ -188,5 +188,5 @@ def _verdict_id(live: LiveTarget, region: str) -> str:
     return str(check["id"])
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)

@@ -9,7 +9,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from healthcare_dr.ops.verify.delegation import first_told
+from healthcare_dr.ops.verify.delegation import first_delegation
 from support.dns_server import dns_server
 
 DOMAIN = "healthcare-dr-dev.com"
@@ -42,28 +42,28 @@ def silent() -> Iterator[tuple[str, int]]:
 @pytest.mark.trap(30)
 def test_another_server_answers_for_one_that_does_not(silent: tuple[str, int]) -> None:
     with serving(to=OURS) as answering:
-        assert first_told(DOMAIN, [silent, silent, answering], timeout=0.2) == OURS
+        assert first_delegation(DOMAIN, [silent, silent, answering], timeout=0.2) == OURS
 
 
 @pytest.mark.parametrize("code", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
 def test_and_for_one_that_refuses(code: int) -> None:
     with serving(code=code) as refusing, serving(to=OURS) as answering:
-        assert first_told(DOMAIN, [refusing, answering]) == OURS
+        assert first_delegation(DOMAIN, [refusing, answering]) == OURS
         with pytest.raises(OSError, match=dns.rcode.to_text(dns.rcode.Rcode(code))):
-            first_told(DOMAIN, [refusing])
+            first_delegation(DOMAIN, [refusing])
 
 
 @pytest.mark.parametrize("code", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
 def test_no_delegation_is_an_answer(code: int) -> None:
     with serving(code=code) as knowing, serving(to=OURS) as other:
-        assert first_told(DOMAIN, [knowing, other]) == []
+        assert first_delegation(DOMAIN, [knowing, other]) == []
 
 
-def test_none_that_answers_is_told(silent: tuple[str, int]) -> None:
+def test_no_responding_name_server_is_reported(silent: tuple[str, int]) -> None:
     with pytest.raises(OSError, match="timed out"):
-        first_told(DOMAIN, [silent, silent], timeout=0.1)
+        first_delegation(DOMAIN, [silent, silent], timeout=0.1)
     with pytest.raises(OSError, match="has no name servers"):
-        first_told(DOMAIN, [])
+        first_delegation(DOMAIN, [])
 
 
 def test_all_together_have_a_limit(silent: tuple[str, int]) -> None:
@@ -75,5 +75,5 @@ def test_all_together_have_a_limit(silent: tuple[str, int]) -> None:
             yield silent
 
     with pytest.raises(OSError, match="timed out"):
-        first_told(DOMAIN, servers(), timeout=0.1, limit_seconds=0.35)
+        first_delegation(DOMAIN, servers(), timeout=0.1, limit_seconds=0.35)
     assert len(asked) < 10

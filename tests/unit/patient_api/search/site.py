@@ -36,10 +36,10 @@ class Site:
         secrets = Secrets(clients=clients, key=ENVIRONMENT.index_key)
         self.finder = Tokenizer(secrets=secrets)
         self.trail = AuditTrail(client=self.dynamodb, table=AUDIT)
-        self.gate = Authorization(trail=self.trail, region=REGION, now=self.now, new_id=lambda: str(uuid4()))
+        self.authorization = Authorization(trail=self.trail, region=REGION, now=self.now, new_id=lambda: str(uuid4()))
         cursors = Cursors(secrets=secrets, now=lambda: self.now_ms / 1000)
         self.searches = Searches(
-            gate=self.gate,
+            authorization=self.authorization,
             index=Index(client=self.dynamodb, table=RECORDS, region=REGION),
             finder=self.finder,
             cursors=cursors,
@@ -47,7 +47,7 @@ class Site:
             new_id=lambda: str(uuid4()),
         )
         self.audit = AuditSearch(
-            gate=self.gate,
+            authorization=self.authorization,
             client=self.dynamodb,
             table=AUDIT,
             cursors=cursors,

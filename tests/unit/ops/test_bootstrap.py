@@ -11,9 +11,15 @@ from botocore.awsrequest import AWSPreparedRequest
 from healthcare_dr.emulator.services.control_planes import environment_of
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.naming import PRIMARY
-from healthcare_dr.ops.bootstrap import deployment_of, emulator_of, environment_root, neighbours, target_of
+from healthcare_dr.ops.bootstrap import (
+    deployment_of,
+    emulator_of,
+    environment_root,
+    neighbours,
+    open_session,
+    target_of,
+)
 from healthcare_dr.ops.drill.bootstrap import own_hosts
-from healthcare_dr.ops.session import open_session
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings, load_settings
@@ -130,7 +136,7 @@ def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monke
     assert os.environ["TF_CLI_CONFIG_FILE"] == "/does/not/exist"
 
 
-def test_a_home_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+def test_unusable_home_prints_one_line(tmp_path: Path) -> None:
     from rich.console import Console
 
     settings = load_settings(home=tmp_path / "file" / "home")
