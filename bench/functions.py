@@ -10,12 +10,13 @@ import boto3
 
 from healthcare_dr.emulator import Emulator
 from patient_api.aws import Clients
-from patient_api.bootstrap import Services, responders
+from patient_api.bootstrap import Services
 from patient_api.clock import Stamp
 from patient_api.contract.functions import API, Environment
 from patient_api.contract.keys import PATIENT as PATIENT_TYPE
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 from patient_api.fhir.codec import JsonValue
+from patient_api.handlers.responders import dispatcher
 from patient_api.http.dispatcher import Dispatcher
 from patient_api.logging import StructuredLog
 from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
@@ -62,11 +63,11 @@ def environment(emulator: Emulator) -> dict[str, str]:
 
 
 def serve(variables: Mapping[str, str], clients: Clients) -> Dispatcher:
-    """Return the API as `patient_api.bootstrap.wire` composes it, with clients that the benchmark observes."""
+    """Return the API as `patient_api.bootstrap.api_services` composes it, with clients that the benchmark observes."""
     environment = Environment.of(variables, API)
     log = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
     services = Services(environment=environment, clients=clients, log=log)
-    return Dispatcher(responders=responders(services), log=log)
+    return dispatcher(services)
 
 
 @contextmanager

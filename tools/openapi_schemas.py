@@ -134,7 +134,7 @@ def _shared(schema: Any) -> Any:
 
 
 def _adapted(schema: Any, kind: str) -> Any:
-    """Return a part of a profile's JSON Schema for OpenAPI: references to components, without this project's keywords."""
+    """Return a part of a profile's JSON Schema with OpenAPI's references and without this project's keywords."""
     if isinstance(schema, list):
         return [_adapted(part, kind) for part in schema]
     if not isinstance(schema, dict):
