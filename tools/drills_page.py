@@ -185,6 +185,11 @@ def _experiments() -> str:
     return table(("experiment", "title", "why, and what should happen", "expects"), rows)
 
 
+def _faults() -> str:
+    rows = [(f"`{name}`", fault.description, fault.place) for name, fault in experiment.FAULTS.items()]
+    return table(("fault", "what breaks", "where"), rows)
+
+
 def _schema() -> str:
     parts = []
     for part in (experiment.Experiment, experiment.Step, experiment.Load):
@@ -289,6 +294,7 @@ def _codes() -> str:
 
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "experiments": _experiments,
+    "faults": _faults,
     "schema": _schema,
     "limits": _limits,
     "instruments": _instruments,
