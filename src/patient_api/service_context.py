@@ -13,7 +13,7 @@ from patient_api.http.request import Request
 from patient_api.store.model import Token, Version
 
 RETRY_SECONDS: Final = "1"
-BUSY: Final = "The record is being written by somebody else."
+BUSY: Final = "A concurrent write of the record is in progress."
 NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
 
 

@@ -37,7 +37,7 @@ def test_recovery_is_compared_with_its_floor() -> None:
         ({"time_scale": 10.0}, "ran 10 times faster"),
     ],
 )
-def test_what_is_no_recovery_is_no_measurement(changes: dict[str, Any], said: str) -> None:
+def test_drill_without_recovery_is_no_measurement(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BenchError, match=said):
         drill.measurement(of_drill(**changes))
     with pytest.raises(BenchError, match="measured no recovery time"):
@@ -89,7 +89,7 @@ def test_a_code_that_is_expected_is_no_failure() -> None:
         run(["sh", "-c", "exit 1"])
 
 
-def test_a_platform_of_its_own_has_nothing_of_whoever_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmark_platform_inherits_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDR_NONSENSE", "refused, were it passed on")
     left(tmp_path / "home" / "drills", journal(rto=44.0))
     answered = Deployed(tmp_path).hdr("slo", "--json", "--runs", "100", codes=(1,))

@@ -28,7 +28,7 @@ from bench.processes.prober import serving
 from bench.processtree import ProcessTimes, cpu_seconds, memory_megabytes, parse_pss, parse_stat, ticks_by_role
 from bench.running import BenchError
 
-from healthcare_dr.emulator.patches import dynamodb_expressions
+from healthcare_dr.emulator.patches import dynamodb
 
 ROOTS = {"services": 10, "edge": 20}
 
@@ -66,7 +66,7 @@ def found(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_rows_compare_what_was_measured() -> None:
+def test_rows_compare_measurements() -> None:
     rows = {row.name.removeprefix("embedded-"): row for row in embedded.measurements(found())}
     assert all(row.embedded for row in rows.values())
     assert (rows["reads"].ratio, rows["reads"].met) == (0.5, True)
@@ -130,7 +130,7 @@ def test_items_are_sized_on_the_wire_and_in_memory() -> None:
     item = {"pk": {"S": "four"}, "list": {"L": [{"N": "12"}, {"S": "abc"}]}, "map": {"M": {"a": {"B": b"xy"}}}}
     assert wire_bytes(item) == len("pkfour") + len("list12abc") + len("mapaxy")
     assert resident_bytes({"a": ["b"]}) == sum(map(sys.getsizeof, ({"a": None}, "a", ["b"], "b")))
-    assert LONGEST_SHARED == dynamodb_expressions.LONGEST_SHARED
+    assert LONGEST_SHARED == dynamodb.LONGEST_SHARED
     long = "x" * (LONGEST_SHARED + 1)
     once = [{"a": {"S": "b"}, "c": {"S": long}, "n": {"N": "1"}}]
     again = sum(map(sys.getsizeof, (once[0], {"S": long}, long, {"N": "1"})))
@@ -138,12 +138,12 @@ def test_items_are_sized_on_the_wire_and_in_memory() -> None:
     assert resident_bytes(once * 2) == resident_bytes(once) + again + sys.getsizeof([1, 1]) - sys.getsizeof([1])
 
 
-def test_stat_is_parsed_whatever_the_command_is_called() -> None:
+def test_stat_is_parsed_with_any_command_name() -> None:
     fields = ["S", "10", *["0"] * 9, "7", "3", "20", "5", *["0"] * 30]
     assert parse_stat(f"42 (a) b (c) {' '.join(fields)}") == ProcessTimes(pid=42, parent=10, own=10, reaped=25)
 
 
-def test_processor_time_is_told_apart_by_role() -> None:
+def test_processor_time_is_split_by_role() -> None:
     processes = [
         ProcessTimes(pid=1, parent=0, own=1000, reaped=1000),
         ProcessTimes(pid=10, parent=1, own=100, reaped=5),

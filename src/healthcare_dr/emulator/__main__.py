@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.configuration import Layout, Ports
 from healthcare_dr.emulator.process import KINDS, run
 from healthcare_dr.errors import HealthcareDrError
 

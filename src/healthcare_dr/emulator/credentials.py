@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from joserfc.jwk import RSAKey
 
-from healthcare_dr.emulator.layout import Layout, write_secret
+from healthcare_dr.emulator.configuration import Layout, write_secret
 from healthcare_dr.emulator.locks import exclusive
 
 # What a client may call a server on loopback. API Gateway's host names are one label below execute-api.
@@ -36,8 +36,3 @@ def _make_certificates(layout: Layout) -> None:
     write_secret(layout.server_key, server.private_key_pem.bytes())
     # Last, since its presence says that all four are there.
     write_secret(layout.server_certificate, b"".join(part.bytes() for part in server.cert_chain_pems))
-
-
-def root_secret(layout: Layout) -> str:
-    """The secret access key of the embedded account's root."""
-    return layout.root_secret.read_text()

@@ -13,10 +13,9 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from healthcare_dr.emulator import fault_state
-from healthcare_dr.emulator.configuration import Ports, process_environment
+from healthcare_dr.emulator.configuration import Layout, Ports, process_environment
 from healthcare_dr.emulator.credentials import make_secrets
 from healthcare_dr.emulator.http_server import Loop
-from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.locks import exclusive
 
 Kind = Literal["services", "edge"]
@@ -61,7 +60,7 @@ def run(
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"pid": os.getpid(), **asdict(ports)}).encode())
         # A fault outlives the restart of neither process.
-        fault_state.reset(layout.conditions)
+        fault_state.reset(layout.fault_state)
         with asyncio.Runner(loop_factory=Loop) as runner:
             runner.run(_until_ended(layout, ports, owner, serve))
 

@@ -67,7 +67,7 @@ def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
     return [
         AlarmRule(
             name="endpoint-unhealthy",
-            why="The region's own health endpoint says no, or nothing at all",
+            why="The region's own health endpoint is unhealthy or does not respond",
             namespace=NAMESPACE,
             metric="Healthy",
             dimensions=service(API),
@@ -205,7 +205,7 @@ def recovery_point(site: RegionContext) -> list[AlarmRule]:
         ),
         AlarmRule(
             name="documents-pending",
-            why="A document is not final a minute after its upload, or nobody looks any more",
+            why="A document is not final a minute after its upload, or the sweep does not run",
             namespace=NAMESPACE,
             metric="PendingSeconds",
             dimensions=service(CONFIRM_DOCUMENTS),
@@ -240,7 +240,7 @@ def integrity(watched: MonitoredApi) -> list[AlarmRule]:
         ),
         AlarmRule(
             name="documents-quarantined",
-            why="A document's bytes are not what was announced; nobody can download it",
+            why="A document's bytes differ from its declaration; it cannot be downloaded",
             namespace=NAMESPACE,
             metric="DocumentsQuarantined",
             dimensions=service(CONFIRM_DOCUMENTS),
@@ -294,7 +294,7 @@ def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
         ),
         AlarmRule(
             name="peer-heartbeat-age",
-            why=f"{site.peer_region} gives no sign of life, or replication does not bring it",
+            why=f"{site.peer_region} sends no heartbeat, or replication does not deliver it",
             namespace=NAMESPACE,
             metric="HeartbeatAge",
             dimensions=own,

@@ -270,7 +270,7 @@ def sentinel(
         site,
         function,
         name=SENTINEL.name,
-        description="Has the region give a sign of life, and look for its peer's",
+        description="Writes the region's heartbeat, and checks the peer",
         target_id=SENTINEL.name,
         event="{}",
     )

@@ -133,9 +133,7 @@ class Lifecycle:
     def _forget_what_is_lost(self) -> None:
         if not self.emulator.lost_state():
             return
-        self.progress.say(
-            "The embedded AWS was ended without saving, so what was deployed to it is gone: beginning anew"
-        )
+        self.progress.say("The embedded AWS ended without saving, so its resources are lost: starting again")
         with claimed(*self._others()):
             self.emulator.erase()
             for environment in (self.root, *self._others()):

@@ -63,7 +63,7 @@ def read_status(
 ) -> Status:
     """Read every endpoint, both drain flags and the zone. One that does not respond is part of the status."""
     reachable = running is not False
-    ask = ask or asker(target)
+    ask = ask or api_prober(target)
     outputs = {
         region: states[stack].outputs
         for stack, region in zip(REGIONAL, regions, strict=True)
@@ -101,7 +101,7 @@ def read_status(
     )
 
 
-def asker(target: Target) -> Ask:
+def api_prober(target: Target) -> Ask:
     """Return a function that requests the APIs by their own host names, as health checkers do; at most 5 s."""
     import httpx
 

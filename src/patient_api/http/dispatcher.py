@@ -98,7 +98,7 @@ def _found(request: Request) -> Match:
     methods = allowed(request.path)
     if not methods:
         raise NotFound("There is no such route.")
-    raise NotAllowed(f"This route knows {', '.join(methods)}.")
+    raise NotAllowed(f"This route supports {', '.join(methods)}.")
 
 
 def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:

@@ -114,7 +114,7 @@ class Patients:
         def change(current: Version) -> Resource:
             if conditions.match is None:
                 raise PreconditionRequired(
-                    'This needs the version it is to replace: If-Match: W/"<version>", or meta.versionId in the body.'
+                    'The version to replace is missing: If-Match: W/"<version>", or meta.versionId in the body.'
                 )
             if not conditions.allow_change_of(current):
                 raise Stale(STALE)

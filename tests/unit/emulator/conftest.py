@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from bench.ports import free_port
 from botocore.config import Config
 
-from healthcare_dr.emulator import Emulator, Replication
+from healthcare_dr.emulator import Emulator, Replication, fault_state
+from healthcare_dr.emulator.fault_state import OPEN
+from unit.emulator.edge import ECHO, REGIONS, EdgeApis, eventually
 from unit.emulator.replicas import settle
 
 REGION = "us-east-1"
@@ -205,3 +208,28 @@ def replicating(emulator: Emulator) -> Iterator[Emulator]:
     yield emulator
     emulator.set_replication(tables=True, documents=True, lag_seconds=Replication().lag_seconds)
     settle(emulator)
+
+
+@pytest.fixture(scope="session")
+def edge_apis(
+    emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
+) -> EdgeApis:
+    apis = {}
+    for region in REGIONS:
+
+        def client(service: str, region: str = region) -> Any:
+            return patched(service, region)
+
+        function = make_function(client, f"echo-{region}", ECHO)
+        apis[region] = make_api(client, function, {"$default": {}}, permitted=True)
+    return EdgeApis(emulator, apis)
+
+
+@pytest.fixture
+def edge(edge_apis: EdgeApis) -> Iterator[EdgeApis]:
+    yield edge_apis
+    for region in REGIONS:
+        edge_apis.emulator.set_edge_fault(region, OPEN)
+        for host in fault_state.read(edge_apis.emulator.home / "conditions.json").host_faults(region):
+            edge_apis.emulator.set_edge_fault(region, OPEN, hosts=[host])
+    assert all(eventually(partial(edge_apis.serves, region)) for region in REGIONS)

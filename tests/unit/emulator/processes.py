@@ -37,7 +37,7 @@ RUN = """
 import sys
 from pathlib import Path
 from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.emulator.configuration import Layout
 from healthcare_dr.emulator.locks import held
 from healthcare_dr.emulator.process import run
 from healthcare_dr.emulator.services.server import services

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator, credentials, handle
-from healthcare_dr.emulator.configuration import Ports
+from healthcare_dr.emulator import Emulator, credentials
+from healthcare_dr.emulator.configuration import Layout, Ports, write_secret
 from healthcare_dr.emulator.credentials import make_secrets
-from healthcare_dr.emulator.layout import Layout, write_secret
 from healthcare_dr.emulator.locks import exclusive
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.processes import (
@@ -159,7 +158,7 @@ def test_process_that_does_not_say_its_ports_is_named(
     tmp_path: Path, make_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """It holds its lock, and the disk took nothing more."""
-    monkeypatch.setattr(handle, "RECORD_SECONDS", 0.1)
+    monkeypatch.setattr("healthcare_dr.emulator.emulator.RECORD_SECONDS", 0.1)
     tmp_path.joinpath("services.json").write_text(text)
     with (
         exclusive(tmp_path / "services.json", within=timedelta()),

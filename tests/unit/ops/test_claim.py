@@ -42,7 +42,7 @@ def test_folder_on_a_full_disk_is_claimed_all_the_same(tmp_path: Path, monkeypat
         pass
 
 
-def test_claim_that_holds_anything_is_taken(tmp_path: Path) -> None:
+def test_lock_file_with_any_content_is_taken(tmp_path: Path) -> None:
     (tmp_path / ".claim").write_bytes(b"\xff\n\x00")
     with claimed(tmp_path), pytest.raises(DeploymentError, match=BUSY), claimed(tmp_path):
         pass

@@ -40,7 +40,7 @@ def test_outputs_are_flat_strings_with_stable_names() -> None:
 
 
 @pytest.mark.requirement("D9")
-def test_outputs_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_outputs_are_written_atomically(tmp_path: Path) -> None:
     file = tmp_path / "cfn-outputs" / "flat-outputs.json"
     write_outputs({"B": "2", "A": "1"}, file)
     write_outputs({"B": "3", "A": "1"}, file)
@@ -112,7 +112,7 @@ def test_a_silent_api_is_a_failure() -> None:
         demonstrate(write_to=(EAST, "https://127.0.0.1:9"), read_from=(WEST, ""), token="t", ca_bundle=None)
 
 
-def test_a_token_carries_what_was_asked_for(tmp_path: Path) -> None:
+def test_token_contains_the_requested_claims(tmp_path: Path) -> None:
     emulator = FakeEmulator(home=tmp_path)
     asked: dict[str, Any] = {"tenant": "clinic.1", "subject": "me", "audience": "a", "lifetime": timedelta(seconds=5)}
     assert issue(emulator, scopes=["user/Patient.r"], **asked) == "a.signed.token"

@@ -130,7 +130,7 @@ def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monke
     assert os.environ["TF_CLI_CONFIG_FILE"] == "/does/not/exist"
 
 
-def test_a_home_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+def test_unusable_home_prints_one_line(tmp_path: Path) -> None:
     from rich.console import Console
 
     settings = load_settings(home=tmp_path / "file" / "home")

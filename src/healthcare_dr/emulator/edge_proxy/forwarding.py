@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from multidict import CIMultiDict
 from yarl import URL
 
-from healthcare_dr.emulator.called_address import API_PATH, CALLED_HEADER
 from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
 from healthcare_dr.emulator.fault_state import EdgeFault
+from healthcare_dr.emulator.services.middleware import API_PATH, CALLED_HEADER
 
 AGAIN_SECONDS = 1.0
 

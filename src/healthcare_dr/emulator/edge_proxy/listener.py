@@ -15,9 +15,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from healthcare_dr.emulator.edge_proxy import client_hello
-from healthcare_dr.emulator.edge_proxy.certificates import ASKED_FOR
 from healthcare_dr.emulator.edge_proxy.forwarding import Forwarding
+from healthcare_dr.emulator.edge_proxy.tls import SERVER_NAME_ATTRIBUTE, read_server_name
 from healthcare_dr.emulator.fault_state import EdgeMode
 from healthcare_dr.emulator.http_server import TLS_SHUTDOWN_SECONDS, http_config
 
@@ -81,7 +80,7 @@ class _Connection(HttpToolsProtocol):
     # uvicorn itself narrows the argument of asyncio's protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.outer = _FreezableTransport(transport)
-        self.host = getattr(transport.get_extra_info("ssl_object"), ASKED_FOR, "")
+        self.host = getattr(transport.get_extra_info("ssl_object"), SERVER_NAME_ATTRIBUTE, "")
         # It has the methods of a transport, which asyncio declares as classes alone.
         super().connection_made(self.outer)  # type: ignore[arg-type]
         self._owner.opened(self)
@@ -202,7 +201,7 @@ class EdgeListener:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if any(mode in ("refused", "blackhole") for mode in self._host_modes.values()):
-            host = await client_hello.server_name(accepted, within=HANDSHAKE_SECONDS)
+            host = await read_server_name(accepted, within=HANDSHAKE_SECONDS)
             mode = self._host_modes.get(host, "open")
             if mode == "refused":
                 _reset(accepted)

@@ -15,14 +15,13 @@ from typing import Any
 from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
-from healthcare_dr.emulator import check_status, fault_state
-from healthcare_dr.emulator.configuration import HOST, Ports
-from healthcare_dr.emulator.credentials import root_secret
+from healthcare_dr.emulator import fault_state
+from healthcare_dr.emulator.admin_api import health_checks_route
+from healthcare_dr.emulator.configuration import HOST, Layout, Ports
 from healthcare_dr.emulator.edge_proxy import EdgeListener
-from healthcare_dr.emulator.edge_proxy.certificates import Certificates, load_authority
 from healthcare_dr.emulator.edge_proxy.forwarding import ApiDirectory, Forwarding, Services, services_session
+from healthcare_dr.emulator.edge_proxy.tls import Certificates, load_authority
 from healthcare_dr.emulator.http_server import http_config, protocol_factory
-from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.process import quiet_loop_errors
 from healthcare_dr.emulator.route53.data_plane import DataPlane, publisher
 from healthcare_dr.emulator.route53.zone_reader import ZoneReader
@@ -44,7 +43,7 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
         OSError, EmulatorError: an address or port cannot be used.
     """
     asyncio.get_running_loop().set_exception_handler(quiet_loop_errors)
-    watched = fault_state.FaultStateFile(layout.conditions)
+    watched = fault_state.FaultStateFile(layout.fault_state)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(services_session())
         plane = DataPlane(
@@ -111,7 +110,7 @@ async def _serve_issuer(layout: Layout, ports: Ports, plane: DataPlane) -> Calla
     application = Starlette(
         routes=[
             *routes(address=ports.issuer, key=load_key(layout.token_key)),
-            check_status.route(plane.checks, secret=root_secret(layout)),
+            health_checks_route(plane.checks, secret=layout.read_root_secret()),
         ]
     )
     config = http_config(application, lifespan="off")

@@ -1,15 +1,18 @@
 """API Gateway: HTTP APIs."""
 
+import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 from ministack.core.arn import execute_api_route_arn
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import apigateway, lambda_svc
 
-from healthcare_dr.emulator.called_address import called_address
+from healthcare_dr.emulator.services.middleware import called_address
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -27,7 +30,7 @@ LAMBDA_AUTHORIZER_MEMBERS = (
 )
 
 
-def keep_jwt_authorizers_plain() -> None:
+def omit_lambda_members_of_jwt_authorizers() -> None:
     """A JWT authorizer reported payload format 2.0 and more that only Lambda authorizers have, so it differed in
     every plan."""
     inner = apigateway._create_authorizer
@@ -62,7 +65,7 @@ def cache_route_matches() -> None:
     apigateway._extract_path_params = parameters
 
 
-def ask_the_function_for_permission() -> None:
+def require_invoke_permission() -> None:
     """An HTTP API called a Lambda whose resource policy did not let it; on AWS such a call answers 500."""
     inner = apigateway._invoke_lambda_proxy
 
@@ -91,7 +94,7 @@ def ask_the_function_for_permission() -> None:
     apigateway._invoke_lambda_proxy = invoke
 
 
-def tell_functions_which_address_was_called() -> None:
+def pass_called_address() -> None:
     """Every function received the domain name `<id>.execute-api.localhost`, whatever name the client called, and built
     links that do not resolve. On AWS `domainName` and `host` are the client's.
     """
@@ -108,7 +111,7 @@ def tell_functions_which_address_was_called() -> None:
     apigateway.run_reentrant = run
 
 
-def answer_no_options_but_preflights() -> None:
+def route_options_requests() -> None:
     """Every OPTIONS was answered by the gateway, with 403 for an API without a CORS configuration. On AWS that happens
     to preflights of an API with one; other OPTIONS are routed like any method."""
     execute, match, invoke = (
@@ -140,3 +143,52 @@ def answer_no_options_but_preflights() -> None:
     apigateway._handle_execute_in_scope = handle
     apigateway._match_route = route
     apigateway._invoke_lambda_proxy = call
+
+
+# A client has one token at a time, and a load's clients share one; each entry is some 200 bytes.
+SIGNATURES = 4096
+
+
+def cache_verified_signatures() -> None:
+    """Cache verified RSA signatures of bearer tokens.
+
+    Only that is remembered: whether a token's bytes are signed by a key. Its times, issuer, audience and scopes, and
+    which keys the issuer has, are looked at for every request. What is not signed rightly is not remembered.
+    """
+    inner = apigateway._verify_rs256_signature
+    verified: OrderedDict[tuple[bytes, str, str], None] = OrderedDict()
+
+    def verify(token: str, jwk: dict[str, Any]) -> bool:
+        entry = (hashlib.sha256(token.encode()).digest(), str(jwk.get("n")), str(jwk.get("e")))
+        if entry in verified:
+            verified.move_to_end(entry)
+            return True
+        if not inner(token, jwk):
+            return False
+        verified[entry] = None
+        if len(verified) > SIGNATURES:
+            verified.popitem(last=False)
+        return True
+
+    apigateway._verify_rs256_signature = verify
+
+
+def reject_malformed_tokens() -> None:
+    """A token whose header is not an object, or whose times are not numbers, caused 500. AWS responds with 401 as for
+    every invalid token, and `WWW-Authenticate` names the error (RFC 6750, section 3).
+    """
+    inner = apigateway._validate_jwt_authorizer
+
+    async def validate(
+        route: dict[str, Any], authorizer: dict[str, Any], headers: dict[str, str], query: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
+        try:
+            claims, scopes, refusal = await inner(route, authorizer, headers, query)
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+            claims, scopes, refusal = None, None, apigateway._jwt_unauthorized()
+        if refusal is not None and refusal[0] == HTTPStatus.UNAUTHORIZED:
+            sent = apigateway._extract_token_from_identity_source(authorizer.get("identitySource", []), headers, query)
+            refusal[1]["WWW-Authenticate"] = 'Bearer error="invalid_token"' if sent else "Bearer"
+        return claims, scopes, refusal
+
+    apigateway._validate_jwt_authorizer = validate

@@ -14,7 +14,7 @@ TICK_SECONDS = 1.0
 _time_scale: Callable[[], float] = lambda: REAL_TIME  # noqa: E731 - has to be a variable
 
 
-def use_time_scale(scale: Callable[[], float]) -> None:
+def set_time_scale_source(scale: Callable[[], float]) -> None:
     """Set the function that returns the time scale, 10 for ten times as fast. It is called on any thread."""
     global _time_scale
     _time_scale = scale
@@ -25,7 +25,7 @@ def time_scale() -> float:
     return max(REAL_TIME, _time_scale())
 
 
-def fire_schedules_on_the_services_clock() -> None:
+def scale_schedules() -> None:
     """A schedule kept to real time however fast the run was, and was up to 10 s late."""
     inner = eventbridge._parse_rate_seconds
 

@@ -7,7 +7,7 @@ from ministack.services import cloudtrail
 Response = tuple[int, dict[str, str], bytes]
 
 
-def keep_tags_of_a_new_trail() -> None:
+def keep_trail_tags() -> None:
     """CreateTrail dropped the tags it was given, so the next plan set them again."""
     inner = cloudtrail._create_trail
 

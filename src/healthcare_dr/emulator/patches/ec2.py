@@ -24,7 +24,7 @@ def _replace_action(action: str, function: str, replacement: Callable[[Parameter
     ec2._ACTION_MAP[action] = replacement
 
 
-def keep_all_of_a_flow_log() -> None:
+def keep_flow_log_members() -> None:
     """Flow logs forgot their IAM role, aggregation interval, format and tags, so every plan replaced them."""
     create_inner, describe_inner = ec2._create_flow_logs, ec2._describe_flow_logs
 
@@ -58,7 +58,7 @@ def keep_all_of_a_flow_log() -> None:
     _replace_action("DescribeFlowLogs", "_describe_flow_logs", describe)
 
 
-def keep_no_ports_for_all_protocols() -> None:
+def drop_ports_of_all_protocol_rules() -> None:
     """A rule for all protocols kept the ports 0 and 0 it was sent with, where AWS keeps none: groups differed."""
     inner = ec2._parse_ip_permissions
 
@@ -73,7 +73,7 @@ def keep_no_ports_for_all_protocols() -> None:
     ec2._parse_ip_permissions = parse
 
 
-def tag_the_default_egress_rule() -> None:
+def tag_default_egress_rule() -> None:
     """Declaring the egress rule that every new group has by default lost the tags it was declared with."""
     inner = ec2._authorize_sg_egress
 
@@ -86,3 +86,55 @@ def tag_the_default_egress_rule() -> None:
         return response
 
     _replace_action("AuthorizeSecurityGroupEgress", "_authorize_sg_egress", authorize)
+
+
+SIDES = ("Requester", "Accepter")
+DNS = "AllowDnsResolutionFromRemoteVpc"
+CONNECTION = re.compile(
+    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
+    r"(?P<between>.*?)</accepterVpcInfo>",
+    re.DOTALL,
+)
+
+
+def store_peering_options() -> None:
+    """ModifyVpcPeeringConnectionOptions was unknown, so names could not be resolved over a peering."""
+    describe_inner = ec2._describe_vpc_peering_connections
+
+    def modify(params: Parameters) -> Response:
+        name = ec2._p(params, "VpcPeeringConnectionId")
+        if name not in ec2._vpc_peering:
+            missing: Response = ec2._error(
+                "InvalidVpcPeeringConnectionID.NotFound", f"The VPC peering connection '{name}' does not exist", 400
+            )
+            return missing
+        asked = {side: ec2._p(params, f"{side}PeeringConnectionOptions.{DNS}") for side in SIDES}
+        for account, region in ec2._vpc_peering_scopes(ec2._vpc_peering[name]):
+            record = ec2._vpc_peering.get_scoped(account, region, name)
+            for side, value in asked.items():
+                if record is not None and value:
+                    record[f"{side}VpcInfo"][DNS] = value
+        answer: Response = ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _both(name))
+        return answer
+
+    def describe(params: Parameters) -> Response:
+        status, headers, body = describe_inner(params)
+        return status, headers, CONNECTION.sub(_with_options, body.decode()).encode()
+
+    ec2._ACTION_MAP["ModifyVpcPeeringConnectionOptions"] = modify
+    ec2._ACTION_MAP["DescribeVpcPeeringConnections"] = ec2._describe_vpc_peering_connections = describe
+
+
+def _with_options(found: re.Match[str]) -> str:
+    requester, accepter = (f"<peeringOptions>{_option(found['name'], side)}</peeringOptions>" for side in SIDES)
+    return f"{found['id']}{requester}</requesterVpcInfo>{found['between']}{accepter}</accepterVpcInfo>"
+
+
+def _both(name: str) -> str:
+    tags = {side: f"{side.lower()}PeeringConnectionOptions" for side in SIDES}
+    return "".join(f"<{tags[side]}>{_option(name, side)}</{tags[side]}>" for side in SIDES)
+
+
+def _option(name: str, side: str) -> str:
+    value = ec2._vpc_peering[name][f"{side}VpcInfo"].get(DNS, "false")
+    return f"<allowDnsResolutionFromRemoteVpc>{value}</allowDnsResolutionFromRemoteVpc>"

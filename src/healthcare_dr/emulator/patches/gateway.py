@@ -8,12 +8,12 @@ HEALTH = "/_ministack/health"
 READY = "/_ministack/ready"
 
 
-def leave_health_to_the_apis() -> None:
+def route_health_to_apis() -> None:
     """`GET /health` was answered by ministack itself on every host, which hid the `/health` of a deployed API."""
     app._HEALTH_PATHS = (HEALTH,)
 
 
-def close_the_administration() -> None:
+def block_admin_endpoints() -> None:
     """Any client could wipe all state, change settings and read Lambda code without credentials."""
     inner = app._handle_pre_body_request
 

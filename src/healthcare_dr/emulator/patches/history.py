@@ -62,7 +62,7 @@ dropped_until: dict[Key, float] = {}
 _trimming: set[asyncio.Task[None]] = set()
 
 
-def bound_the_history() -> None:
+def limit_history() -> None:
     """Everything that ever happened was kept: some 14 KB for each call, and the whole history of every metric was
     copied for each request to CloudWatch."""
     cloudwatch._evict_old_metrics = lambda: None

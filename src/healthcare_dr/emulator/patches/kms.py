@@ -23,7 +23,7 @@ SSE = "x-amz-server-side-encryption"
 SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
-def ask_the_key_on_the_callers_behalf() -> None:
+def authorize_key_use() -> None:
     """S3 and DynamoDB used a customer managed key for callers without permission. On AWS they call KMS in the caller's
     name (`kms:ViaService`), so that a role without the key's permission is denied.
     """

@@ -20,7 +20,7 @@ NOT_SIGNED = (
 )
 
 
-def keep_children_of_calculated_checks() -> None:
+def keep_child_health_checks() -> None:
     """A calculated health check forgot which checks it is calculated from."""
     inner = route53._parse_health_check_config
 
@@ -34,7 +34,7 @@ def keep_children_of_calculated_checks() -> None:
     route53._parse_health_check_config = parse
 
 
-def write_booleans_as_xml_does() -> None:
+def write_xml_booleans() -> None:
     """The booleans of a health check were written as Python writes them (`True`), which clients read as false."""
     inner = route53._build_health_check_el
 
@@ -48,7 +48,7 @@ def write_booleans_as_xml_does() -> None:
     route53._build_health_check_el = build
 
 
-def answer_get_dnssec() -> None:
+def add_get_dnssec() -> None:
     """GetDNSSEC was unknown, so a zone with `force_destroy` could not be destroyed."""
     inner = route53.handle_request
 
@@ -64,7 +64,7 @@ def answer_get_dnssec() -> None:
     route53.handle_request = handle
 
 
-def answer_tags_of_many() -> None:
+def add_list_tags_for_resources() -> None:
     """ListTagsForResources was unknown. Like ListTagsForResource, it rejects unknown resources."""
     inner = route53.handle_request
 
@@ -102,7 +102,7 @@ def answer_tags_of_many() -> None:
     route53.handle_request = handle
 
 
-def answer_status_from(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
+def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
     """GetHealthCheckStatus was unknown. It returns the last observations of the data plane's checkers.
 
     Args:

@@ -11,11 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlencode
 
-from healthcare_dr.emulator import admin_client
-from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.layout import Layout
 from healthcare_dr.emulator.replication.settings import Settings, read
 from healthcare_dr.errors import EmulatorError
 
@@ -145,26 +141,3 @@ class Queue:
                 self._settings = read(self._file)
             except EmulatorError as error:
                 logger.warning("Replication goes on as before: %s", error)
-
-
-PATH = "/_ministack/replication"
-# The parameter that names a table or bucket; it may be repeated.
-ONLY = "only"
-
-
-@dataclass(frozen=True)
-class PendingChanges:
-    """The number of changes of both kinds that wait, and how long ago the oldest of them was written."""
-
-    pending: int = 0
-    waiting_seconds: float = 0.0
-
-
-def ask(layout: Layout, ports: Ports, *, only: Collection[str] = ()) -> PendingChanges:
-    """Return the pending changes of some tables and buckets or of all.
-
-    Raises:
-        EmulatorError: no response.
-    """
-    path = f"{PATH}?{urlencode([(ONLY, name) for name in only])}"
-    return PendingChanges(**admin_client.ask(layout, ports.endpoint, path, what="what waits for replication"))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from healthcare_dr.emulator.admin_client import authenticated
+from healthcare_dr.emulator.admin_api import authenticated
 
 Response = tuple[int, dict[str, str], bytes]
 

@@ -21,7 +21,7 @@ KNOWN = (
     (r"No valid credential sources found|failed to refresh cached credentials",
      f"there are no AWS credentials: {CREDENTIALS_MEND}"),
     (r"InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException",
-     f"AWS does not know these credentials: {CREDENTIALS_MEND}"),
+     f"AWS rejects these credentials: {CREDENTIALS_MEND}"),
     (r"operation error (?P<service>[\w ]+): (?P<action>\w+),"
      r"[^\n]*(?:AccessDenied|UnauthorizedOperation|not authorized to perform)",
      "AWS refuses {service}:{action}: the credentials lack that permission"),
@@ -33,7 +33,7 @@ KNOWN = (
      "Terraform cannot get the provider hashicorp/aws from its registry: check the network, or name a local mirror in "
      "HDR_PROVIDER_MIRROR"),
     (r"Inconsistent dependency lock file|does not match any of the checksums",
-     "the provider does not match .terraform.lock.hcl of this folder: remove that file when the change is wanted"),
+     "the provider does not match .terraform.lock.hcl of this folder: remove that file if the change is intended"),
     (r"Backend configuration changed|Backend initialization required",
      "the state was kept elsewhere before (was HDR_STATE_BUCKET changed?): move it with "
      "`terraform init -migrate-state` in this folder, or set HDR_STATE_BUCKET as it was"),

@@ -192,7 +192,7 @@ class Terraform:
             self.interrupts.check()
             if silence.ended:
                 raise DeploymentError(
-                    f"{workspace.stack}: {self.binary.name} {verb} said nothing for {SILENCE_SECONDS / 60:.0f} minutes "
+                    f"{workspace.stack}: {self.binary.name} {verb} printed nothing for {SILENCE_SECONDS / 60:.0f} min "
                     f"and was ended: check the network; the same command goes on from where it stopped (log: {log})"
                 )
         return _Run(code=code, events=tuple(events), log=log)

@@ -25,9 +25,9 @@ def _reached(live: LiveTarget, region: str) -> Iterator[str]:
 REACHABLE: Final = Check(
     name="reachable",
     asks="The region's AWS APIs answer, for the account that was deployed to",
-    why="What cannot be asked is not known to work: a region that nobody reaches takes no traffic over.",
+    why="A region that cannot be reached cannot take over traffic.",
     numbers=("C1",),
-    mend="look at the network, the credentials and the AWS Health Dashboard; then `hdr verify` again",
+    mend="check the network, the credentials and the AWS Health Dashboard, then run `hdr verify` again",
     each_region=True,
     serves=True,
     examine=_reached,
@@ -90,7 +90,7 @@ def verify(
     questions = [
         CheckRun(check, region)
         for check in checks
-        for region in _asked(check, regions or both, both)
+        for region in _regions_of(check, regions or both, both)
         if region not in gone or not check.each_region
     ]
     found += _side_by_side(live, questions, deadline, told)
@@ -103,7 +103,7 @@ def verify(
     )
 
 
-def _asked(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
+def _regions_of(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
     if not check.each_region:
         return both[:1]
     return both if check.between else regions
@@ -119,8 +119,8 @@ def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: flo
         for finding in question.answer(live):
             found[question].append(finding)
 
-    running = dict(zip(worker_pool.begun(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
-    _tell(running, deadline, told)
+    running = dict(zip(worker_pool.submit_all(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
+    _report_progress(running, deadline, told)
     for future, question in running.items():
         if future.done():
             future.result()
@@ -132,11 +132,11 @@ def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: flo
 
 def _overdue(service: str | None, *, begun: bool) -> str:
     if not begun:
-        return "not asked: other questions took all the time"
+        return "not checked: other checks took all the time"
     return f"no answer of {service} in time" if service else "no answer in time"
 
 
-def _tell(running: dict[Future[Any], CheckRun], deadline: float, told: Told | None) -> None:
+def _report_progress(running: dict[Future[Any], CheckRun], deadline: float, told: Told | None) -> None:
     left: set[Future[Any]] = set(running)
     while left and (seconds := deadline - time.monotonic()) > 0:
         done, left = wait(left, timeout=seconds, return_when="FIRST_COMPLETED")

@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def begun(ask: Callable[[T], R], things: Sequence[T], *, at_once: int, until: float = math.inf) -> list[Future[R]]:
+def submit_all(ask: Callable[[T], R], things: Sequence[T], *, at_once: int, until: float = math.inf) -> list[Future[R]]:
     """Return futures in the order of the arguments. None starts after `until`, in seconds of the monotonic clock."""
     futures = [Future[R]() for _ in things]
     waiting: queue.SimpleQueue[tuple[T, Future[R]]] = queue.SimpleQueue()

@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 from bench.ports import free_port
 
 from healthcare_dr.emulator.route53.data_plane import DataPlane
 from healthcare_dr.emulator.route53.model import Snapshot
+from support.dns_server import event_loop
 
 EDGE_ADDRESSES = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 
@@ -31,18 +31,13 @@ def serving(snapshot: Snapshot) -> Iterator[tuple[int, DataPlane]]:
     """One that answers from `snapshot`, which has checks, on a loop of its own; gives its port and itself."""
     port = free_port()
     plane = data_plane(port, lambda: snapshot)
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever)
-    thread.start()
-    try:
+    with event_loop() as loop:
         asyncio.run_coroutine_threadsafe(plane.start(), loop).result()
-        deadline = time.monotonic() + 30
-        while plane.checks().keys() != snapshot.checks.keys():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield port, plane
-    finally:
-        asyncio.run_coroutine_threadsafe(plane.stop(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        try:
+            deadline = time.monotonic() + 30
+            while plane.checks().keys() != snapshot.checks.keys():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield port, plane
+        finally:
+            asyncio.run_coroutine_threadsafe(plane.stop(), loop).result()

@@ -12,7 +12,7 @@ from botocore.parsers import create_parser
 from botocore.stub import ANY, Stubber
 from ministack.services import route53
 
-from healthcare_dr.emulator.patches.route53 import answer_status_from
+from healthcare_dr.emulator.patches.route53 import add_get_health_check_status
 from healthcare_dr.emulator.route53.data_plane import publisher
 from healthcare_dr.emulator.route53.model import CheckStatus, Observation
 from healthcare_dr.emulator.route53.zone_reader import ZoneReader
@@ -108,7 +108,7 @@ def test_the_status_of_a_check_is_what_its_checkers_saw(monkeypatch: pytest.Monk
     checks: Callable[[], dict[str, CheckStatus]] = lambda: {  # noqa: E731 - typed
         check_id: CheckStatus(healthy=True, share=1.0, name="a", observations=(seen,))
     }
-    answer_status_from(checks)
+    add_get_health_check_status(checks)
     status, headers, body = asyncio.run(
         route53.handle_request("GET", f"/2013-04-01/healthcheck/{check_id}/status", {}, b"", {})
     )

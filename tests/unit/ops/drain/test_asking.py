@@ -39,7 +39,7 @@ def lag(client: Client) -> list[str]:
         (DOWN, "cannot be asked"),
     ],
 )
-def test_replication_that_lags_or_says_nothing_is_a_reason(answer: Any, reason: str) -> None:
+def test_late_or_unknown_replication_is_a_reason(answer: Any, reason: str) -> None:
     (found,) = lag(Client(answer))
     assert reason in found
 

@@ -40,7 +40,7 @@ def moving(target: Elsewhere, region: str) -> DrainServices:
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize(("drained", "surviving"), [("us-east-1", "us-west-2"), ("us-west-2", "us-east-1")])
-def test_draining_wants_no_client_of_the_drained_region(drained: str, surviving: str) -> None:
+def test_draining_needs_no_client_of_the_drained_region(drained: str, surviving: str) -> None:
     target = Elsewhere()
     moving(target, drained).drain()
     assert target.wanted == [("dynamodb", surviving)]
@@ -54,6 +54,6 @@ def test_restoring_begins_with_the_tables_of_both_regions_and_no_control_plane(r
     assert sorted(target.wanted) == [("dynamodb", "us-east-1"), ("dynamodb", "us-west-2")]
 
 
-def test_a_half_deployed_region_is_one_line() -> None:
+def test_partly_deployed_region_prints_one_line() -> None:
     with pytest.raises(DeploymentError, match=r"nothing is deployed of healthcare-dr-primary: deploy first"):
         moving(Elsewhere(half_deployed=PRIMARY), "us-east-1")

@@ -61,7 +61,7 @@ def test_draining_is_one_transaction_of_two_items() -> None:
     assert audit["Put"]["TableName"] == "a"
 
 
-def test_restoring_deletes_only_a_flag_that_stands() -> None:
+def test_restore_deletes_only_an_existing_flag() -> None:
     client = Client()
     assert flag(client).clear(ORDER)
     change, audit = client.calls[0][1]["TransactItems"]
@@ -93,16 +93,16 @@ def test_a_flag_that_is_as_wanted_changes_nothing() -> None:
     "error",
     [cancelled("None", "ConditionalCheckFailed"), EndpointConnectionError(endpoint_url="https://x")],
 )
-def test_other_failures_are_one_line(error: Exception) -> None:
+def test_other_failures_are_one_line_errors(error: Exception) -> None:
     with pytest.raises(DeploymentError, match=r"^cannot write the drain flag of us-east-1 in us-west-2: [^\n]+$"):
         flag(Client(error=error)).set(ORDER)
 
 
 def test_the_flag_is_read_consistently() -> None:
     client = Client(item=True)
-    assert flag(client).standing()
+    assert flag(client).is_set()
     assert client.calls == [("get_item", {"TableName": "r", "Key": KEY, "ConsistentRead": True})]
-    assert not flag(Client()).standing()
+    assert not flag(Client()).is_set()
 
 
 def test_a_flag_is_never_kept_in_the_drained_region() -> None:
@@ -110,7 +110,7 @@ def test_a_flag_is_never_kept_in_the_drained_region() -> None:
         DrainFlag(client=Client(), records="r", audit="a", drained="us-east-1", surviving="us-east-1")
 
 
-def test_who_comes_from_the_environment() -> None:
+def test_operator_is_read_from_the_environment() -> None:
     environment = {"USER": "eve", "HOSTNAME": "desk"}
     assert operator(environment) == "operator:eve@desk"
     assert operator({**environment, "AWS_PROFILE": "ops"}) == "operator:ops"

@@ -43,7 +43,7 @@ class World:
         self.log.append(f"sleep {seconds:g}")
         self.now += seconds
 
-    def standing(self) -> bool:
+    def is_set(self) -> bool:
         return self.stands
 
     def set(self, order: OperatorAction) -> bool:
@@ -91,7 +91,7 @@ def test_draining_is_refused_unless_forced(world: World, found: str) -> None:
     assert world.stands
 
 
-def test_what_is_done_already_writes_nothing(world: World) -> None:
+def test_repeated_drain_writes_nothing(world: World) -> None:
     assert not world.restore().run(ORDER).changed
     world.stands = True
     assert not world.drain().run(ORDER).changed

@@ -31,19 +31,19 @@ def test_nothing_found_or_only_noted_is_no_reason() -> None:
     assert against(finding("a", "note")) == ([], [])
 
 
-def test_a_finding_is_named_in_one_line_with_the_command_that_tells_more() -> None:
-    assert against(finding("a", "failure"))[0] == ["a: a is wrong; `hdr verify` tells all"]
+def test_finding_is_one_line_with_the_verify_command() -> None:
+    assert against(finding("a", "failure"))[0] == ["a: a is wrong; `hdr verify` lists all"]
     told, _ = against(finding("a", "failure"), finding("b", "unknown", "dynamodb"), finding("c", "unknown"))
-    assert told == ["a: a is wrong, and 2 more; `hdr verify` tells all"]
+    assert told == ["a: a is wrong, and 2 more; `hdr verify` lists all"]
 
 
-def test_a_control_plane_that_does_not_answer_is_told_and_no_reason() -> None:
+def test_unresponsive_control_plane_is_reported_but_no_reason() -> None:
     told, said = against(finding("roles", "unknown", "iam"), finding("functions", "unknown", "lambda"))
     assert told == []
     assert said == [
         "not asked: roles, since iam does not answer", "not asked: functions, since lambda does not answer",
     ]  # fmt: skip
-    assert against(finding("roles", "failure", "iam"))[0] == ["roles: roles is wrong; `hdr verify` tells all"]
+    assert against(finding("roles", "failure", "iam"))[0] == ["roles: roles is wrong; `hdr verify` lists all"]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ HELD = deployed(
 
 
 @pytest.mark.trap(27)
-def test_control_planes_that_hang_are_told_and_no_reason(never: threading.Event) -> None:
+def test_hanging_control_planes_are_reported_but_no_reason(never: threading.Event) -> None:
     def hang(_: dict[str, Any]) -> Any:
         never.wait(30)
         return refusal("ServiceUnavailable", 503)
@@ -168,12 +168,12 @@ BETWEEN = {"documents-pending", "replication-lag", "heartbeat"}
         ({"late": ("audit_logs-dev", WEST)}, {"replication-lag"}),
     ],
 )
-def test_restoring_sees_what_either_region_lacks(restored: str, trouble: dict[str, Any], says: set[str]) -> None:
+def test_restore_checks_data_missing_in_either_region(restored: str, trouble: dict[str, Any], says: set[str]) -> None:
     done = verify(lagging(**{"beats": {}} | trouble), SERVING, regions=(restored,))
     assert {finding.check for finding in done.findings if finding.check in BETWEEN} == says
 
 
-def test_what_a_control_plane_said_before_it_hung_is_a_reason(never: threading.Event) -> None:
+def test_finding_before_a_control_plane_hung_is_a_reason(never: threading.Event) -> None:
     def first_alone(request: dict[str, Any]) -> Any:
         if request["RoleName"] == "second":
             never.wait(30)
@@ -186,5 +186,5 @@ def test_what_a_control_plane_said_before_it_hung_is_a_reason(never: threading.E
     }
     done = verify(live(answers, held=held), [CATALOG["roles"]], regions=(EAST,), limit_seconds=1)
     assert against(*done.findings) == (
-        ["roles: first does not exist; `hdr verify` tells all"], ["not asked: roles, since iam does not answer"],
+        ["roles: first does not exist; `hdr verify` lists all"], ["not asked: roles, since iam does not answer"],
     )  # fmt: skip

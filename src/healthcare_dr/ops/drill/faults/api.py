@@ -34,7 +34,7 @@ class ApiFaults:
         if fault == THROTTLED:
             answer: Mapping[str, Any] = self._functions(region).get_function_concurrency(FunctionName=self._function)
             return {"concurrency": answer.get("ReservedConcurrentExecutions")}
-        return {"standing": self._flag(region).standing()} if fault == DRAINED else {}
+        return {"standing": self._flag(region).is_set()} if fault == DRAINED else {}
 
     def apply(self, fault: str, region: str) -> None:
         """Break the region with one of `API_FAULTS`."""
