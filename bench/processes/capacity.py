@@ -29,8 +29,9 @@ from patient_api.aws import Clients, DynamoDB
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.http.dispatcher import Dispatcher
+from patient_api.search.parameters import LONG_PREFIX
+from patient_api.search.tokenizer import Tokenizer
 from patient_api.secrets import Secrets
-from patient_api.store.index import Tokenizer, name_prefix
 from patient_api.store.model import Method, Version, head_item, token_item, version_item, version_of
 
 SIZES: Final = (10, 1_000, 100_000)
@@ -139,9 +140,7 @@ def _cost(api: Dispatcher, clients: Watched, operation: str, call: dict[str, Any
 
 
 def _records(held: Held, finder: Tokenizer) -> Iterator[Item]:
-    found = name_prefix(FAMILY.casefold())
-    assert found
-    token = finder.token(lambdas.TENANT, "Patient", *found)
+    token = finder.token(lambdas.TENANT, "Patient", "name", FAMILY.casefold()[:LONG_PREFIX])
     for number in range(1, held.records + 1):
         patient_id = str(UUID(int=number, version=4))
         # The record that is asked for has been changed often; each of the others once, and at a time of its own.
@@ -177,7 +176,7 @@ def _events(held: Held, trail: AuditTrail) -> Iterator[Item]:
             source_ip="192.0.2.1",
             request_id="bench",
         )
-        yield trail.request(event)["Item"]
+        yield trail.put_request(event)["Item"]
 
 
 def _load(client: Any, table: str, items: Iterable[Item]) -> None:

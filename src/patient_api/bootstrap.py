@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from patient_api.patients.creation import Creation, CriteriaLookup
     from patient_api.patients.service import History
     from patient_api.patients.validation import Validation
-    from patient_api.region.drain import Drain
+    from patient_api.region.drain import DrainFlags
     from patient_api.region.health import Health
     from patient_api.search.audit import AuditSearch
     from patient_api.search.service import Searches
+    from patient_api.search.tokenizer import Tokenizer
     from patient_api.secrets import Secrets
-    from patient_api.store.index import Index, Tokenizer
+    from patient_api.store.index import Index
 
 
 class Services:
@@ -119,7 +120,7 @@ class Services:
         return Searches(
             gate=self.gate,
             index=self._index,
-            finder=self._finder,
+            tokenizer=self._tokenizer,
             cursors=self._cursors,
             pool=self._pool,
             new_id=_new_id,
@@ -165,17 +166,20 @@ class Services:
             probes=probes(clients=self._clients, environment=self._environment),
             # Threads of their own: a probe that hangs must not hold up an audit event.
             pool=ThreadPoolExecutor(8, "probe"),
-            witness=HealthMetrics(journal=self._journal),
+            publish=HealthMetrics(log=self._journal).publish,
         )
 
     @cached_property
-    def drain(self) -> "Drain":
+    def drain(self) -> "DrainFlags":
         """The drain flags of both regions."""
-        from patient_api.region.drain import Drain, DrainFlags
+        from patient_api.region.drain import DrainFlags
 
-        flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
-        regions = {self._environment.region, self._environment.peer_region}
-        return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
+        return DrainFlags(
+            client=self._clients.dynamodb(),
+            table=self._environment.records_table,
+            regions={self._environment.region, self._environment.peer_region},
+            monotonic=self._monotonic,
+        )
 
     @property
     def cors(self) -> bool:
@@ -252,8 +256,8 @@ class Services:
         return CriteriaLookup(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
 
     @cached_property
-    def _finder(self) -> "Tokenizer":
-        from patient_api.store.index import Tokenizer
+    def _tokenizer(self) -> "Tokenizer":
+        from patient_api.search.tokenizer import Tokenizer
 
         return Tokenizer(secrets=self._secrets)
 
@@ -272,7 +276,7 @@ class Services:
         return datetime.fromtimestamp(self._now(), UTC)
 
     def _tokens(self, tenant: str, resource: Resource) -> Collection[Token]:
-        return self._finder.tokens(tenant, resource)
+        return self._tokenizer.tokens(tenant, resource)
 
 
 def _new_id() -> str:

@@ -181,7 +181,7 @@ class DocumentReferences:
         except Contention:
             self._offers.withdraw(key, upload)
             self._gate.refuse(event, Conflict(BUSY))
-        self._tools.clock.witness(stamp)
+        self._tools.clock.observe(stamp)
         document = Document.of(version)
         return Created(_shown(document, extended(document.resource, self._offers.made(key, announced, upload))))
 
@@ -206,7 +206,7 @@ class DocumentReferences:
             self._gate.refuse(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None or found.resource is None:
             self._gate.refuse(event, NotFound("There is no such record."))
-        self._tools.clock.witness(found.stamp)
+        self._tools.clock.observe(found.stamp)
         document = Document.of(found)
         return document, replace(event, record=document.patient, entity=key.reference)
 

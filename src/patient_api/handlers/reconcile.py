@@ -23,7 +23,7 @@ from patient_api.contract.keys import VERSION_PREFIX
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
 from patient_api.region.heartbeat import ReplicationLag
-from patient_api.store.model import Item, RecordKey, version_in
+from patient_api.store.model import Item, RecordKey, version_of_item
 from patient_api.store.reconciliation import Change, Link, Reconciler
 
 # Under whose name the lag is published, with all else that a region says of its peer.
@@ -60,7 +60,7 @@ class Reconciliation:
 
     def __call__(self, event: Mapping[str, Any]) -> Response:
         """Reconcile each record of a batch once. Returns the items that failed, for Lambda to deliver again."""
-        self._heartbeats.witness(event["Records"])
+        self._heartbeats.publish(event["Records"])
         for entry in event["Records"]:
             if self._is_tampering(entry):
                 self._report(entry)
@@ -98,7 +98,7 @@ def build(*, environment: Environment, clients: Clients, journal: StructuredLog)
     """The reconciliation of one region on these clients."""
     heartbeats = ReplicationLag(
         peer_region=environment.peer_region,
-        journal=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
+        log=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 
@@ -148,7 +148,7 @@ def _record_of(pk: str) -> RecordKey | None:
 
 
 def _change(key: RecordKey, arrivals: _Arrived) -> Change:
-    newest = max((version_in(item) for item in arrivals.versions), key=lambda version: version.stamp)
+    newest = max((version_of_item(item) for item in arrivals.versions), key=lambda version: version.stamp)
     return Change(key, tuple(Link.of(item) for item in arrivals.versions), newest)
 
 

@@ -13,7 +13,7 @@ from patient_api.aws import Clients
 from patient_api.contract.functions import SENTINEL, Environment
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
-from patient_api.region.endpoint import failure, host_of
+from patient_api.region.endpoint import api_host, probe
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
 
 
@@ -69,7 +69,7 @@ class Sentinel:
         return True
 
     def _probe(self) -> bool:
-        host = host_of(self._peer.endpoint, self._peer_region) if self._peer else None
+        host = api_host(self._peer.endpoint, self._peer_region) if self._peer else None
         if host is None:
             self._journal.error("the peer's endpoint is not known", peer=self._peer_region)
             return False
@@ -96,7 +96,7 @@ def wire(variables: Mapping[str, str]) -> Sentinel:
         peer_region=environment.peer_region,
         endpoint=str(environment.endpoint),
         heartbeats=Heartbeats(client=Clients(region=environment.region).dynamodb(), table=environment.records_table),
-        failure=failure,
+        failure=probe,
         journal=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )

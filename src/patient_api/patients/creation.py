@@ -204,5 +204,5 @@ class Creation:
         except StorageFault:
             self._gate.failed(event)
             raise
-        self._tools.clock.witness(stamp)
+        self._tools.clock.observe(stamp)
         return version

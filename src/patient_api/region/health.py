@@ -135,6 +135,9 @@ class HealthMetrics:
         """Log what failed, and publish `Healthy`, and the counts of failures that are not 0."""
         if not report.healthy:
             self._log.error("unhealthy", failures=dict(report.failures))
-        counts = {Metric.KEY_FAILURES: report.key_failures, Metric.STORAGE_FAILURES: report.storage_failures}
-        failures = {name: count for name, count in counts.items() if count}
-        self._log.count({Metric.HEALTHY: int(report.healthy), **failures})
+        metrics: dict[str, float] = {Metric.HEALTHY: int(report.healthy)}
+        if report.key_failures:
+            metrics[Metric.KEY_FAILURES] = report.key_failures
+        if report.storage_failures:
+            metrics[Metric.STORAGE_FAILURES] = report.storage_failures
+        self._log.count(metrics)

@@ -379,7 +379,7 @@ _ID: Final = IdParameter(
     "_id", "The resource's id, which is case-sensitive.", "Resource-id", read=lambda resource: [str(resource["id"])]
 )
 _UPDATED: Final = DateParameter(
-    "_lastUpdated", f"When the resource was last changed. {_DATE}", "Resource-lastUpdated", read=_last_updated
+    "_lastUpdated", f"The time of the last change. {_DATE}", "Resource-lastUpdated", read=_last_updated
 )
 
 PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
@@ -422,7 +422,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
             index="patient",
         ),
         DateParameter(
-            "date", f"When the reference was made. {_DATE}", "DocumentReference-date", read=_element("date")
+            "date", f"The time at which the reference was created. {_DATE}", "DocumentReference-date", read=_element("date")
         ),
         TokenParameter(
             "status",
@@ -441,14 +441,14 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         ),
         DateParameter(
             "date",
-            f"When the access took place. {_DATE}",
+            f"The time of the access. {_DATE}",
             "AuditEvent-date",
             read=lambda event: [instant(event.at)],
         ),
         # FHIR's parameter of this name is a reference; agents here are subjects of tokens, not resources.
         TokenParameter(
             "agent",
-            "Who accessed it: the subject of their token.",
+            "The subject of the token of the client that accessed it.",
             None,
             read=lambda event: [("", event.subject)],
             case_sensitive=True,

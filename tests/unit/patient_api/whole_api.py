@@ -34,7 +34,7 @@ class Platform:
         )
         if probes is not None:
             self.services.health = Health(
-                probes=probes, pool=ThreadPoolExecutor(8), witness=HealthMetrics(journal=self.journal)
+                probes=probes, pool=ThreadPoolExecutor(8), publish=HealthMetrics(log=self.journal).publish
             )
         self.api = Dispatcher(responders=responders(self.services), journal=self.journal)
 

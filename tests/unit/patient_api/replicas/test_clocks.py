@@ -65,7 +65,7 @@ def test_one_clock_far_ahead_does_not_carry_the_other_along(ahead: int, ticks: l
     clock = Clock(region=REGIONS[0], now_ms=lambda: now)
     wild = Stamp(NOW + ahead, 0, REGIONS[1])
     for tick in ticks:
-        clock.witness(wild)
+        clock.observe(wild)
         with pytest.raises(ClockAhead):
             clock.next(after=wild)
         assert clock.next().millis <= now + MAX_AHEAD_MS
