@@ -17,9 +17,9 @@ Sent = list[tuple[str, dict[str, Any]]]
 def serve(variables: Mapping[str, str], clients: Clients) -> Dispatcher:
     """As `patient_api.bootstrap.wire`."""
     environment = Environment.of(variables, API)
-    journal = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
-    services = Services(environment=environment, clients=clients, journal=journal)
-    return Dispatcher(responders=responders(services), journal=journal)
+    log = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
+    services = Services(environment=environment, clients=clients, log=log)
+    return Dispatcher(responders=responders(services), log=log)
 
 
 @contextmanager

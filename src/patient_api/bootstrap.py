@@ -59,14 +59,14 @@ class Services:
         *,
         environment: Environment,
         clients: Clients,
-        journal: StructuredLog,
+        log: StructuredLog,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._environment = environment
         self._clients = clients
-        self._journal = journal
+        self._log = log
         self._now = now
         self._monotonic = monotonic
         self._pause = pause
@@ -74,7 +74,7 @@ class Services:
     @cached_property
     def patients(self) -> Patients:
         """One record at a time."""
-        return Patients(records=self.records, tools=self.tools)
+        return Patients(records=self.records, context=self.context)
 
     @cached_property
     def creation(self) -> "Creation":
@@ -83,7 +83,7 @@ class Services:
 
         return Creation(
             records=self.records,
-            tools=self.tools,
+            context=self.context,
             selection=self._selection,
             blind=lambda *parts: self._secrets.blind(*parts),
             new_id=_new_id,
@@ -95,7 +95,7 @@ class Services:
         from patient_api.patients.conditional import ConditionalChanges
 
         return ConditionalChanges(
-            patients=self.patients, creation=self.creation, selection=self._selection, gate=self.gate
+            patients=self.patients, creation=self.creation, selection=self._selection, authorization=self.authorization
         )
 
     @cached_property
@@ -103,14 +103,14 @@ class Services:
         """The operation $validate."""
         from patient_api.patients.validation import Validation
 
-        return Validation(tools=self.tools)
+        return Validation(context=self.context)
 
     @cached_property
     def history(self) -> "History":
         """All versions of a record."""
         from patient_api.patients.service import History
 
-        return History(records=self.records, gate=self.gate, cursors=self._cursors)
+        return History(records=self.records, authorization=self.authorization, cursors=self._cursors)
 
     @cached_property
     def searches(self) -> "Searches":
@@ -118,7 +118,7 @@ class Services:
         from patient_api.search.service import Searches
 
         return Searches(
-            gate=self.gate,
+            authorization=self.authorization,
             index=self._index,
             tokenizer=self._tokenizer,
             cursors=self._cursors,
@@ -135,7 +135,7 @@ class Services:
         documents = Documents(environment=self._environment, clients=self._clients)
         return DocumentReferences(
             records=self.records,
-            tools=self.tools,
+            context=self.context,
             offers=documents.offers(),
             downloads=documents.downloads(),
             blind=lambda *parts: self._secrets.blind(*parts),
@@ -148,7 +148,7 @@ class Services:
         from patient_api.search.audit import AuditSearch
 
         return AuditSearch(
-            gate=self.gate,
+            authorization=self.authorization,
             client=self._clients.dynamodb(),
             table=self._environment.audit_table,
             cursors=self._cursors,
@@ -166,7 +166,7 @@ class Services:
             probes=probes(clients=self._clients, environment=self._environment),
             # Threads of their own: a probe that hangs must not hold up an audit event.
             pool=ThreadPoolExecutor(8, "probe"),
-            publish=HealthMetrics(log=self._journal).publish,
+            publish=HealthMetrics(log=self._log).publish,
         )
 
     @cached_property
@@ -209,13 +209,13 @@ class Services:
         )
 
     @cached_property
-    def tools(self) -> ServiceContext:
+    def context(self) -> ServiceContext:
         """The context that services share."""
         clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
-        return ServiceContext(gate=self.gate, clock=clock, tokens=self._tokens)
+        return ServiceContext(authorization=self.authorization, clock=clock, tokens=self._tokens)
 
     @cached_property
-    def gate(self) -> Authorization:
+    def authorization(self) -> Authorization:
         """The authorization that every access passes."""
         return Authorization(
             trail=self._trail,
@@ -253,7 +253,9 @@ class Services:
     def _selection(self) -> "CriteriaLookup":
         from patient_api.patients.creation import CriteriaLookup
 
-        return CriteriaLookup(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
+        return CriteriaLookup(
+            authorization=self.authorization, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria)
+        )
 
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
@@ -366,8 +368,8 @@ def _deleted(version: Version) -> Response:
 def wire(variables: Mapping[str, str]) -> Dispatcher:
     """The API as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
     environment = Environment.of(variables, API)
-    journal = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
-    services = Services(environment=environment, clients=Clients(region=environment.region), journal=journal)
+    log = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
+    services = Services(environment=environment, clients=Clients(region=environment.region), log=log)
     # Made ahead of the first call, while Lambda still lends a start its full processor.
     _ = services.patients
-    return Dispatcher(responders=responders(services), journal=journal, tenant_claim=str(environment.tenant_claim))
+    return Dispatcher(responders=responders(services), log=log, tenant_claim=str(environment.tenant_claim))

@@ -61,9 +61,9 @@ class Caller:
             peer_role_arn=deployed.outputs()["SecondaryDocumentsPeerRoleArn"],
             index_key=deployed.names.index_key_alias(), log_level="INFO",
         )  # fmt: skip
-        journal = StructuredLog(service="patient-api", region=HERE, level=environment.log_level)
-        self._services = Services(environment=environment, clients=self.clients, journal=journal)
-        self._api = Dispatcher(responders=responders(self._services), journal=journal)
+        log = StructuredLog(service="patient-api", region=HERE, level=environment.log_level)
+        self._services = Services(environment=environment, clients=self.clients, log=log)
+        self._api = Dispatcher(responders=responders(self._services), log=log)
 
     def close(self) -> None:
         self._services.close()

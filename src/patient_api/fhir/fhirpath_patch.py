@@ -143,7 +143,9 @@ class _Operation:
         content = document.json_of(self._value, definition.type)
         if definition.many:
             parent[definition.name] = [*document.values_of(parent, definition.name), content]
-        elif definition.name in parent or (definition.choice and document.present(element.type, parent, definition.choice)):
+        elif definition.name in parent or (
+            definition.choice and document.present(element.type, parent, definition.choice)
+        ):
             raise Unprocessable(f"{self} adds an element that is there already.")
         else:
             parent[definition.name] = content
@@ -189,7 +191,9 @@ class _Operation:
             return
         definition = Definition(last, element.type)
         if self._kind == "replace" and element.choice:
-            definition = document.definition(document.type_of(tuple(keys)), element.choice, parent, of_type=self._value.type)
+            definition = document.definition(
+                document.type_of(tuple(keys)), element.choice, parent, of_type=self._value.type
+            )
         # The extensions of the old value go with it.
         parent.pop(f"_{last}", None)
         del parent[last]

@@ -41,7 +41,7 @@ def wire(variables: Mapping[str, str]) -> ConfirmationWorker:
     clients = Clients(region=region, objects=PATIENT)
     client = clients.dynamodb()
     documents = Documents(environment=environment, clients=clients)
-    journal = StructuredLog(service=CONFIRM_DOCUMENTS.name, region=region, level=environment.log_level)
+    log = StructuredLog(service=CONFIRM_DOCUMENTS.name, region=region, level=environment.log_level)
     confirmation = Confirmation(
         records=VersionStore(
             client=client,
@@ -61,12 +61,12 @@ def wire(variables: Mapping[str, str]) -> ConfirmationWorker:
         ),
         clock=Clock(region=region, now_ms=lambda: time.time_ns() // 1_000_000),
         events=Events(region=region, now=utc_now, new_id=lambda: str(uuid4())),
-        journal=journal,
+        log=log,
     )
     return ConfirmationWorker(
         confirmation=confirmation,
         pending=documents.pending(),
-        journal=journal,
+        log=log,
         pool=ThreadPoolExecutor(DOCUMENTS, "document"),
         now=utc_now,
         monotonic=time.monotonic,

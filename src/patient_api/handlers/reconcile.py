@@ -51,12 +51,12 @@ class Reconciliation:
         reconcile: Callable[[Change], None],
         audit_table: str,
         heartbeats: ReplicationLag,
-        journal: StructuredLog,
+        log: StructuredLog,
     ) -> None:
         self._reconcile = reconcile
         self._heartbeats = heartbeats
         self._audit = f":table/{audit_table}/"
-        self._journal = journal
+        self._log = log
 
     def __call__(self, event: Mapping[str, Any]) -> Response:
         """Reconcile each record of a batch once. Returns the items that failed, for Lambda to deliver again."""
@@ -78,23 +78,23 @@ class Reconciliation:
     def _report(self, entry: Mapping[str, Any]) -> None:
         keys = {name: value["S"] for name, value in entry["dynamodb"]["Keys"].items()}
         # Keys hold ids and times, but no patient data.
-        self._journal.error("an item that must not change was changed", change=entry["eventName"], **keys)
-        self._journal.count({"TamperedItems": 1})
+        self._log.error("an item that must not change was changed", change=entry["eventName"], **keys)
+        self._log.count({"TamperedItems": 1})
 
     def _reconciled(self, key: RecordKey, arrivals: _Arrived) -> bool:
         try:
             self._reconcile(_change(key, arrivals))
         except StorageFault as fault:
-            self._journal.error("storage fault", operation=fault.operation, code=fault.code, **_named(key))
-            self._journal.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
+            self._log.error("storage fault", operation=fault.operation, code=fault.code, **_named(key))
+            self._log.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
             return False
         except Exception as error:  # noqa: BLE001 - the last resort: one record must not hold up all others
-            self._journal.unexpected(error, **_named(key))
+            self._log.unexpected(error, **_named(key))
             return False
         return True
 
 
-def build(*, environment: Environment, clients: Clients, journal: StructuredLog) -> Reconciliation:
+def build(*, environment: Environment, clients: Clients, log: StructuredLog) -> Reconciliation:
     """The reconciliation of one region on these clients."""
     heartbeats = ReplicationLag(
         peer_region=environment.peer_region,
@@ -103,8 +103,8 @@ def build(*, environment: Environment, clients: Clients, journal: StructuredLog)
     )
 
     def opened(key: RecordKey, after: str) -> None:
-        journal.info("conflict", after=after, **_named(key))
-        journal.count({"Conflicts": 1})
+        log.info("conflict", after=after, **_named(key))
+        log.count({"Conflicts": 1})
 
     reconciler = Reconciler(
         client=clients.dynamodb(),
@@ -116,7 +116,7 @@ def build(*, environment: Environment, clients: Clients, journal: StructuredLog)
         reconcile=reconciler.reconcile,
         audit_table=environment.audit_table,
         heartbeats=heartbeats,
-        journal=journal,
+        log=log,
     )
 
 
@@ -126,7 +126,7 @@ def wire(variables: Mapping[str, str]) -> Reconciliation:
     return build(
         environment=environment,
         clients=Clients(region=environment.region),
-        journal=StructuredLog(service=RECONCILE.name, region=environment.region, level=environment.log_level),
+        log=StructuredLog(service=RECONCILE.name, region=environment.region, level=environment.log_level),
     )
 
 

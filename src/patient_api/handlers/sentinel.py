@@ -32,7 +32,7 @@ class Sentinel:
         endpoint: str,
         heartbeats: Heartbeats,
         failure: Callable[[str], str | None],
-        journal: StructuredLog,
+        log: StructuredLog,
         now_ms: Callable[[], int],
     ) -> None:
         self._region = region
@@ -40,7 +40,7 @@ class Sentinel:
         self._endpoint = endpoint
         self._heartbeats = heartbeats
         self._failure = failure
-        self._journal = journal
+        self._log = log
         self._now_ms = now_ms
         # A replica that cannot be read must not keep it from looking at the peer.
         self._peer: Heartbeat | None = None
@@ -48,11 +48,11 @@ class Sentinel:
     def __call__(self) -> None:
         """One round: `HeartbeatWritten` and `PeerHealthy` (0 or 1), `HeartbeatAge` (seconds) where there is one."""
         written = self._tried(self._write)
-        self._journal.count({"HeartbeatWritten": int(written)})
+        self._log.count({"HeartbeatWritten": int(written)})
         self._tried(self._read)
         # Last, since it may take longest.
         healthy = self._tried(self._probe)
-        self._journal.count({"PeerHealthy": int(healthy)})
+        self._log.count({"PeerHealthy": int(healthy)})
 
     def _write(self) -> bool:
         self._heartbeats.write(Heartbeat(self._region, self._now_ms(), self._endpoint))
@@ -61,30 +61,30 @@ class Sentinel:
     def _read(self) -> bool:
         newest = self._heartbeats.newest(self._peer_region)
         if newest is None:
-            self._journal.error("no heartbeat of the peer", peer=self._peer_region)
+            self._log.error("no heartbeat of the peer", peer=self._peer_region)
             return False
         self._peer = newest
         age_ms = max(0, self._now_ms() - newest.at_ms)
-        self._journal.count({"HeartbeatAge": age_ms / 1000}, unit="Seconds")
+        self._log.count({"HeartbeatAge": age_ms / 1000}, unit="Seconds")
         return True
 
     def _probe(self) -> bool:
         host = api_host(self._peer.endpoint, self._peer_region) if self._peer else None
         if host is None:
-            self._journal.error("the peer's endpoint is not known", peer=self._peer_region)
+            self._log.error("the peer's endpoint is not known", peer=self._peer_region)
             return False
         reason = self._failure(host)
         if reason is not None:
-            self._journal.error("the peer is unhealthy", peer=self._peer_region, failure=reason)
+            self._log.error("the peer is unhealthy", peer=self._peer_region, failure=reason)
         return reason is None
 
     def _tried(self, part: Callable[[], bool]) -> bool:
         try:
             return part()
         except StorageFault as fault:
-            self._journal.error("storage fault", operation=fault.operation, code=fault.code)
+            self._log.error("storage fault", operation=fault.operation, code=fault.code)
         except Exception as error:  # noqa: BLE001 - one part must not hide what the others find
-            self._journal.unexpected(error)
+            self._log.unexpected(error)
         return False
 
 
@@ -97,7 +97,7 @@ def wire(variables: Mapping[str, str]) -> Sentinel:
         endpoint=str(environment.endpoint),
         heartbeats=Heartbeats(client=Clients(region=environment.region).dynamodb(), table=environment.records_table),
         failure=probe,
-        journal=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
+        log=StructuredLog(service=SENTINEL.name, region=environment.region, level=environment.log_level),
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 

@@ -28,10 +28,10 @@ class Dispatcher:
     """
 
     def __init__(
-        self, *, responders: Mapping[str, Responder], journal: StructuredLog, tenant_claim: str = TENANT_CLAIM
+        self, *, responders: Mapping[str, Responder], log: StructuredLog, tenant_claim: str = TENANT_CLAIM
     ) -> None:
         self._responders = responders
-        self._journal = journal
+        self._log = log
         self._tenant_claim = tenant_claim
 
     def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG002 - Lambda's signature
@@ -45,7 +45,7 @@ class Dispatcher:
             else:
                 match = _found(request)
                 route = match.route.path
-                # A caller without the right is refused by the gate, which audits it, whatever the request's form.
+                # Authorization refuses a caller without the right and audits it, whatever the form of the request.
                 if match.route.fhir and _granted(request, match):
                     written = media_type(request)
                     # A search and a conditional request look at their parameters themselves: they know more of them,
@@ -56,9 +56,9 @@ class Dispatcher:
         except ApiError as error:
             answer = Response.refusal(error).with_headers(_allowances(request, error))
         except Exception as error:  # noqa: BLE001 - the last resort: a defect must not show its message to anybody
-            self._journal.unexpected(error, request_id=request.request_id)
+            self._log.unexpected(error, request_id=request.request_id)
             answer = Response.outcome(500, "exception", "The server failed.")
-        self._journal.info(
+        self._log.info(
             "call",
             method=request.method,
             # The pattern: what stands in the place of its parameters may be anything a client types.
@@ -74,14 +74,12 @@ class Dispatcher:
         try:
             return self._responders[match.route.operation](request, **match.parameters)
         except StorageFault as fault:
-            self._journal.error(
-                "storage fault", operation=fault.operation, code=fault.code, request_id=request.request_id
-            )
-            self._journal.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
+            self._log.error("storage fault", operation=fault.operation, code=fault.code, request_id=request.request_id)
+            self._log.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
             reason = "throttled" if fault.throttled else "transient"
             return _unavailable(reason, "The store did not answer; nothing is lost that was confirmed.")
         except ClockAhead as error:
-            self._journal.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
+            self._log.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
             return _unavailable("transient", "The clocks of this record's writers differ too much.")
 
 

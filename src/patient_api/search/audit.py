@@ -84,11 +84,11 @@ class AuditSearch:
         scope = (tenant, "search-type", AUDIT_EVENT, search.fingerprint)
         try:
             if search.cursor is None:
-                range = self._range(search, limited=not patients)
+                span = self._range(search, limited=not patients)
             else:
-                range = _Range(*self._cursors.open(search.cursor, *scope))
-            found, following, total = self._found(tenant, search, patients, range)
-            cursor = self._cursors.seal(*scope, position=(range.low, following)) if following else None
+                span = _Range(*self._cursors.open(search.cursor, *scope))
+            found, following, total = self._found(tenant, search, patients, span)
+            cursor = self._cursors.seal(*scope, position=(span.low, following)) if following else None
             self._authorization.record_all(
                 [replace(event, id=self._new_id(), record=f"{PATIENT}/{id}") for id in patients] or [event]
             )
@@ -102,20 +102,20 @@ class AuditSearch:
         return bundle("searchset", [*entries, *dropped_parameters(search)], links=links, total=total)
 
     def _found(
-        self, tenant: str, search: Search, patients: list[str], range: _Range
+        self, tenant: str, search: Search, patients: list[str], span: _Range
     ) -> tuple[Sequence[AuditEvent], str | None, int | None]:
         """Return the events of the page, the position of the next page, and the total if it is known."""
 
-        def steps(range: _Range) -> Iterator[_Step]:
-            return self._of_patients(tenant, patients, range) if patients else self._by_hour(tenant, range)
+        def steps(span: _Range) -> Iterator[_Step]:
+            return self._of_patients(tenant, patients, span) if patients else self._by_hour(tenant, span)
 
-        found, following = _page(steps(range), search, search.count) if search.count else ([], None)
+        found, following = _page(steps(span), search, search.count) if search.count else ([], None)
         if search.count and search.cursor is None and following is None:
             return found, following, len(found)
         if not search.counted:
             return found, following, None
         # A later page begins further back than the search.
-        whole = range if search.cursor is None else self._range(search, limited=not patients)
+        whole = span if search.cursor is None else self._range(search, limited=not patients)
         all_events, beyond = _page(steps(whole), search, BUDGET + 1)
         if beyond is not None:
             raise TooCostly("Too many events to count: name a patient and a shorter range with date=ge… and date=lt….")
@@ -135,23 +135,23 @@ class AuditSearch:
             )
         return _Range(instant(low), instant(high))
 
-    def _of_patients(self, tenant: str, patients: list[str], range: _Range) -> Iterator[_Step]:
-        before = range.before
+    def _of_patients(self, tenant: str, patients: list[str], span: _Range) -> Iterator[_Step]:
+        before = span.before
         while True:
-            read = self._audit_log.of_patients(tenant, patients, low=range.low, before=before, limit=LARGEST_READ)
+            read = self._audit_log.of_patients(tenant, patients, low=span.low, before=before, limit=LARGEST_READ)
             yield from _steps(read)
             if len(read) < LARGEST_READ:
                 return
             before = read[-1][0]
 
-    def _by_hour(self, tenant: str, range: _Range) -> Iterator[_Step]:
-        before = range.before
-        while before > range.low:
+    def _by_hour(self, tenant: str, span: _Range) -> Iterator[_Step]:
+        before = span.before
+        while before > span.low:
             hour = _hour_before(before)
-            read = self._audit_log.of_hour(tenant, hour, low=range.low, before=before, limit=LARGEST_READ)
+            read = self._audit_log.of_hour(tenant, hour, low=span.low, before=before, limit=LARGEST_READ)
             yield from _steps(read)
             before = read[-1][0] if len(read) == LARGEST_READ else hour
-            if before == hour and before > range.low:
+            if before == hour and before > span.low:
                 yield _Step(hour)
 
 

@@ -9,6 +9,7 @@ criterion, such as the first letters of a name. Records that were written before
 for it.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -21,7 +22,6 @@ from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT, instant
 from patient_api.errors import Malformed
 from patient_api.fhir.codec import JsonValue
 from patient_api.fhir.dates import Prefix, Span, compares, reach, span, year_of
-from patient_api.fhir.normalize import fold
 from patient_api.store.model import is_id
 
 DEFAULT_COUNT: Final = 20
@@ -291,6 +291,15 @@ class PatientParameter(IdParameter):
         return super().parse(["|".join(parts).removeprefix(f"{PATIENT}/")])
 
 
+def fold(text: str) -> str:
+    """Return the text as searches compare it (https://hl7.org/fhir/R4/search.html#string).
+
+    It has no case, accents and superfluous white space: `  Zoë  ÅNGSTRÖM ` becomes `zoe angstrom`.
+    """
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return " ".join(bare.casefold().split())
+
+
 def bounds(criteria: Sequence[Sequence[DateComparison]]) -> Bounds:
     """Return the range into which every date that meets all criteria extends."""
     ranges = [reduce(_union, (reach(value.prefix, value.span) for value in values)) for values in criteria]
@@ -422,7 +431,10 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
             index="patient",
         ),
         DateParameter(
-            "date", f"The time at which the reference was created. {_DATE}", "DocumentReference-date", read=_element("date")
+            "date",
+            f"The time at which the reference was created. {_DATE}",
+            "DocumentReference-date",
+            read=_element("date"),
         ),
         TokenParameter(
             "status",

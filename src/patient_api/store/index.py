@@ -10,7 +10,15 @@ from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.contract.keys import UPDATE_INDEX, UPDATE_SHARDS, key
 from patient_api.errors import StorageFault
-from patient_api.store.model import RecordKey, Token, Version, head_sk, token_partition, update_partition, version_of_item
+from patient_api.store.model import (
+    RecordKey,
+    Token,
+    Version,
+    head_sk,
+    token_partition,
+    update_partition,
+    version_of_item,
+)
 
 LARGEST_BATCH: Final = 100  # keys of one BatchGetItem
 BATCH_ATTEMPTS: Final = 4
@@ -36,7 +44,7 @@ class Index:
         self._pause = pause
 
     def ids(self, tenant: str, type: str, token: Token, *, after: str, limit: int) -> Sequence[str]:
-        """Return up to `limit` ids, ascending and after the id `after`, of records that had the token in any version."""
+        """Return up to `limit` ids after the id `after`, ascending, of records that had the token in any version."""
         condition, values = "pk = :pk", {":pk": {"S": token_partition(tenant, type, token)}}
         if after:
             condition += " AND sk > :after"

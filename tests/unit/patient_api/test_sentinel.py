@@ -34,7 +34,7 @@ class Watch:
             endpoint=OWN,
             heartbeats=heartbeats,
             failure=self._probe,
-            journal=StructuredLog(service="sentinel", region=REGION, stream=self.log),
+            log=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: START_MS,
         )
 

@@ -23,20 +23,20 @@ class Platform:
         self.monotonic = 0.0
         self.pauses: list[float] = []
         self.log = io.StringIO()
-        self.journal = StructuredLog(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
+        self.structured_log = StructuredLog(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
         self.services = Services(
             environment=ENVIRONMENT,
             clients=cast("Clients", FakeClients(self.dynamodb)),
-            journal=self.journal,
+            log=self.structured_log,
             now=lambda: self.now_ms / 1000,
             monotonic=lambda: self.monotonic,
             pause=self.pauses.append,
         )
         if probes is not None:
             self.services.health = Health(
-                probes=probes, pool=ThreadPoolExecutor(8), publish=HealthMetrics(log=self.journal).publish
+                probes=probes, pool=ThreadPoolExecutor(8), publish=HealthMetrics(log=self.structured_log).publish
             )
-        self.api = Dispatcher(responders=responders(self.services), journal=self.journal)
+        self.api = Dispatcher(responders=responders(self.services), log=self.structured_log)
 
     def call(self, method: str, path: str, body: object = None, **parts: Any) -> "Reply":
         """Answer one call; `parts` as for `event`."""

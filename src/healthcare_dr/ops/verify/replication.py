@@ -7,7 +7,7 @@ from typing import Any, Final
 from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
 from healthcare_dr.ops.verify.check import CheckRegistry, Problem
 from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
-from healthcare_dr.ops.verify.worker_pool import submit_all
+from healthcare_dr.ops.verify.runner import submit_all
 from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
 from patient_api.contract.keys import key as item_key
 

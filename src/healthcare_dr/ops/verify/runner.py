@@ -1,15 +1,44 @@
-"""Puts the questions side by side, within a time, and turns what comes back into findings."""
+"""Run the checks in parallel, within a time limit, and collect their findings."""
 
+import math
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from healthcare_dr.ops.verify import worker_pool
 from healthcare_dr.ops.verify.check import Check, Finding, Problem, Verification
 from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def submit_all(ask: Callable[[T], R], things: Sequence[T], *, at_once: int, until: float = math.inf) -> list[Future[R]]:
+    """Return futures in the order of the arguments. None starts after `until`, in seconds of the monotonic clock."""
+    futures = [Future[R]() for _ in things]
+    waiting: queue.SimpleQueue[tuple[T, Future[R]]] = queue.SimpleQueue()
+    for pair in zip(things, futures, strict=True):
+        waiting.put(pair)
+
+    def work() -> None:
+        while time.monotonic() < until:
+            try:
+                thing, future = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                future.set_result(ask(thing))
+            except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+                future.set_exception(error)
+
+    # Daemons: a socket that never answers must not keep the command from ending.
+    for _ in range(min(at_once, len(things))):
+        threading.Thread(target=work, daemon=True).start()
+    return futures
+
 
 AT_ONCE: Final = 12
 LIMIT_SECONDS: Final = 60.0
@@ -119,7 +148,7 @@ def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: flo
         for finding in question.answer(live):
             found[question].append(finding)
 
-    running = dict(zip(worker_pool.submit_all(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
+    running = dict(zip(submit_all(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
     _report_progress(running, deadline, told)
     for future, question in running.items():
         if future.done():

@@ -28,15 +28,15 @@ class Reconciling:
         self.changes: list[Change] = []
         self.faults = faults
         self.log = io.StringIO()
-        journal = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
+        structured_log = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
         self.now_ms = START_MS
         heartbeats = ReplicationLag(
             peer_region=PEER,
-            journal=StructuredLog(service="sentinel", region=REGION, stream=self.log),
+            log=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: self.now_ms,
         )
         self.function = Reconciliation(
-            reconcile=self._reconcile, audit_table=AUDIT, heartbeats=heartbeats, journal=journal
+            reconcile=self._reconcile, audit_table=AUDIT, heartbeats=heartbeats, log=structured_log
         )
 
     def _reconcile(self, change: Change) -> None:

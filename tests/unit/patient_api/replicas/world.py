@@ -59,18 +59,18 @@ class Container:
             transactions=self.transactions,
             pool=cast("ThreadPoolExecutor", AtOnce()),
         )
-        gate = Authorization(
+        authorization = Authorization(
             trail=trail,
             region=region.name,
             now=lambda: datetime.fromtimestamp(now_ms() / 1000, UTC),
             new_id=ids,
         )
-        tools = ServiceContext(gate=gate, clock=self.clock, tokens=tokens)
-        self.patients = Patients(records=self.records, tools=tools)
+        context = ServiceContext(authorization=authorization, clock=self.clock, tokens=tokens)
+        self.patients = Patients(records=self.records, context=context)
         self.creation = Creation(
             records=self.records,
-            tools=tools,
-            selection=CriteriaLookup(gate=gate, matches=lambda _tenant, _criteria: ()),
+            context=context,
+            selection=CriteriaLookup(authorization=authorization, matches=lambda _tenant, _criteria: ()),
             blind=blind,
             new_id=ids,
         )
@@ -93,7 +93,7 @@ class Region:
         self.reconciliation: Reconciliation = build(
             environment=replace(ENVIRONMENT, region=name),
             clients=cast("Clients", self),
-            journal=StructuredLog(service="reconciliation", region=name, stream=self.log),
+            log=StructuredLog(service="reconciliation", region=name, stream=self.log),
         )
 
     def dynamodb(self) -> Replica:
