@@ -5,9 +5,9 @@ from typing import Any
 from uuid import uuid4
 
 from patient_api.aws import S3, Clients
-from patient_api.bootstrap import Services, responders
+from patient_api.bootstrap import Services
 from patient_api.contract.functions import Environment
-from patient_api.http.dispatcher import Dispatcher
+from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from support.platform import ALL_RIGHTS, REGIONS, Deployed, letter, patient, reference
 
@@ -63,7 +63,7 @@ class Caller:
         )  # fmt: skip
         log = StructuredLog(service="patient-api", region=HERE, level=environment.log_level)
         self._services = Services(environment=environment, clients=self.clients, log=log)
-        self._api = Dispatcher(responders=responders(self._services), log=log)
+        self._api = dispatcher(self._services)
 
     def close(self) -> None:
         self._services.close()

@@ -5,15 +5,14 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
+from patient_api.bootstrap import stream_processor
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.keys import PATIENT, VERSION_PREFIX
-from patient_api.handlers.reconcile import Reconciliation, build
 from patient_api.http.authorization import Authorization
 from patient_api.http.caller import Caller
 from patient_api.http.payload import Resource
@@ -24,6 +23,7 @@ from patient_api.patients.service import Patients
 from patient_api.service_context import ServiceContext
 from patient_api.store.index import Index
 from patient_api.store.model import RecordKey, Token, Version
+from patient_api.store.stream import StreamProcessor
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import VersionStore
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS, client_error
@@ -90,8 +90,8 @@ class Region:
         self._issued = 0
         self.containers = [Container(region=self, now_ms=now_ms, ids=self._new_id) for now_ms in clocks]
         self.log = io.StringIO()
-        self.reconciliation: Reconciliation = build(
-            environment=replace(ENVIRONMENT, region=name),
+        self.reconciliation: StreamProcessor = stream_processor(
+            ENVIRONMENT.variables() | {"AWS_REGION": name},
             clients=cast("Clients", self),
             log=StructuredLog(service="reconciliation", region=name, stream=self.log),
         )
