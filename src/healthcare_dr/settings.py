@@ -185,14 +185,14 @@ class Settings(BaseSettings):
     @classmethod
     def _interval_route53_knows(cls, value: int) -> int:
         if value not in HEALTH_CHECK_INTERVALS:
-            raise ValueError("not an interval Route 53 knows")
+            raise ValueError("not an interval that Route 53 supports")
         return value
 
     @field_validator("log_retention_days", "audit_retention_days")
     @classmethod
     def _retention_cloudwatch_knows(cls, value: int) -> int:
         if value not in LOG_RETENTION_DAYS:
-            raise ValueError("not a period CloudWatch Logs knows")
+            raise ValueError("not a period that CloudWatch Logs supports")
         return value
 
     @field_validator("home")
@@ -255,7 +255,7 @@ def known_regions() -> frozenset[str]:
     """The regions of the partition `aws`, of which botocore keeps a list; importing botocore would take long."""
     found = find_spec("botocore")
     if found is None or found.origin is None:
-        raise SettingsError("botocore is not installed: install the requirements anew with `make setup`")
+        raise SettingsError("botocore is not installed: install the requirements with `make setup`")
     listed = json.loads((Path(found.origin).parent / "data" / "partitions.json").read_text(encoding="utf-8"))
     (regions,) = (partition["regions"] for partition in listed["partitions"] if partition["id"] == PARTITION)
     return frozenset(regions)
@@ -275,7 +275,7 @@ def _demand_readable(file: Path) -> None:
         if not os.path.lexists(file):
             return
         if not file.is_file():
-            raise SettingsError(f"{file} cannot be read: it is no file; it must be a file in UTF-8")
+            raise SettingsError(f"{file} cannot be read: it must be a file in UTF-8")
         with file.open(encoding="utf-8") as stream:
             wrong = next((found.original.line for found in parse_stream(stream) if found.error), None)
     except (OSError, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ from patient_api.http.request import Request
 from patient_api.store.model import Token, Version
 
 RETRY_SECONDS: Final = "1"
-BUSY: Final = "The record is being written by somebody else."
+BUSY: Final = "A concurrent write of the record is in progress."
 NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
 
 
@@ -21,7 +21,7 @@ NOT_YET: Final = "This region has not yet received the version in Minimum-Versio
 class ServiceContext:
     """`tokens` gives what a tenant's resource is to be found by."""
 
-    gate: Authorization
+    authorization: Authorization
     clock: Clock
     tokens: Callable[[str, Resource], Collection[Token]]
 
@@ -34,7 +34,7 @@ class Created:
     fresh: bool = True
 
 
-def known_to(request: Request) -> Stamp | None:
+def minimum_version(request: Request) -> Stamp | None:
     """The version in Minimum-Version, which the answer must not be older than. Raises Malformed."""
     header = request.headers.get("minimum-version")
     if header is None:

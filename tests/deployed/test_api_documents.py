@@ -87,7 +87,7 @@ def test_another_tenant_gets_neither_document_nor_address(
 
 
 @pytest.mark.requirement("C4", "C6")
-def test_s3_takes_nothing_but_what_was_announced(
+def test_s3_accepts_only_the_declared_upload(
     deployed: Deployed, apis: Apis, region: str, patient_id: str, objects: httpx.Client
 ) -> None:
     content = letter()
@@ -169,7 +169,7 @@ def test_a_document_is_in_both_regions_also_without_replication(
 
 
 @pytest.mark.requirement("C3")
-def test_a_sweep_confirms_what_no_event_told_of(
+def test_sweep_confirms_documents_without_an_event(
     deployed: Deployed, apis: Apis, region: str, patient_id: str, objects: httpx.Client
 ) -> None:
     content = letter()
@@ -224,7 +224,7 @@ def test_an_address_ends_with_a_quarantine(
     assert objects.get(address).status_code == 200
 
 
-def test_what_is_not_announced_in_full_is_refused(apis: Apis, region: str, patient_id: str) -> None:
+def test_incomplete_declaration_is_rejected(apis: Apis, region: str, patient_id: str) -> None:
     whole = reference(patient_id, letter())
     broken: list[dict[str, Any]] = [{"content": []}, {"content": [{}]}, {"subject": {"display": MARKS[0]}}]
     for elements in broken:

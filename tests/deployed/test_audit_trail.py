@@ -144,7 +144,7 @@ def test_every_access_to_a_patient_is_in_the_trail(deployed: Deployed, region: s
 
 
 @pytest.mark.requirement("R1.3", "C6")
-def test_what_the_api_refuses_for_want_of_a_right_is_in_the_trail(deployed: Deployed, region: str, tenant: str) -> None:
+def test_forbidden_requests_are_audited(deployed: Deployed, region: str, tenant: str) -> None:
     creator = deployed.token(
         tenant=tenant, subject="creator", scopes=["system/Patient.c", "system/DocumentReference.r"]
     )

@@ -238,7 +238,7 @@ class TestFhirclient:
         total = fhirclient_bundle.Bundle.read_from("Patient?_summary=count", server)
         assert (total.total, total.entry) == (PATIENTS, None)
 
-    def test_what_the_server_can_do(self, client: FHIRClient) -> None:
+    def test_capability_statement_is_read(self, client: FHIRClient) -> None:
         statement = client.server.capabilityStatement
         assert {one.type for one in statement.rest[0].resource} == {"Patient", "DocumentReference", "AuditEvent"}
 

@@ -40,7 +40,7 @@ def test_route53_publishes_its_metrics_in_us_east_1(deployed: Deployed) -> None:
     eventually(published)
 
 
-def test_every_checker_region_reports_what_it_sees(deployed: Deployed) -> None:
+def test_every_checker_region_reports_observations(deployed: Deployed) -> None:
     route53 = deployed.client("route53")
     (endpoint,) = [
         check["Id"]

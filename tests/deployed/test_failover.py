@@ -44,7 +44,7 @@ def test_dns_leaves_the_region_without_any_control_plane(loss: Loss) -> None:
 
 
 @pytest.mark.requirement("C1")
-def test_status_tells_an_operator_which_region_is_lost(loss: Loss) -> None:
+def test_status_reports_the_lost_region(loss: Loss) -> None:
     assert loss.status == {PRIMARY: False, SECONDARY: True}
 
 

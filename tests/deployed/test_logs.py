@@ -46,7 +46,7 @@ def test_no_log_group_of_either_region_holds_patient_data(
 
 
 @pytest.mark.requirement("C5")
-def test_a_line_for_each_call_names_the_route(deployed: Deployed, apis: dict[str, httpx.Client], number: int) -> None:
+def test_each_request_logs_its_route(deployed: Deployed, apis: dict[str, httpx.Client], number: int) -> None:
     for region in REGIONS:
         assert_calls_are_logged(deployed, apis, region)
 

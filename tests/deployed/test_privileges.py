@@ -138,7 +138,7 @@ def fast(deployed: Deployed) -> Iterator[Deployed]:
 @pytest.mark.requirement("C1", "R4.2")
 @pytest.mark.trap(24)
 @pytest.mark.parametrize("sid", ["Records", "DocumentsBucket", "Key"])
-def test_health_is_deep_enough_to_see_what_is_missing(
+def test_health_fails_without_a_permission(
     fast: Deployed, deployed: Deployed, region: str, other_region: str, sid: str
 ) -> None:
     with without(deployed, region, sid), deployed.api(region) as client:
@@ -209,7 +209,7 @@ def test_the_peers_api_reads_and_writes_documents_here_through_its_role(
 
 @pytest.mark.requirement("R2.3")
 @pytest.mark.trap(36)
-def test_nobody_else_takes_the_peers_role(deployed: Deployed, region: str, as_api_role: Any) -> None:
+def test_only_the_peers_functions_assume_the_role(deployed: Deployed, region: str, as_api_role: Any) -> None:
     own = f"arn:aws:iam::{deployed.account()}:role/{deployed.names.of('documents-peer', region)}"
     try:
         said = as_api_role(region, "s3", "list_objects_v2", assume=own, Bucket=deployed.bucket(region))

@@ -99,7 +99,7 @@ def test_callers_without_a_valid_token_are_refused(deployed: Deployed, region: s
 
 
 @pytest.mark.requirement("C6")
-def test_a_scope_allows_what_it_says_and_no_more(deployed: Deployed, apis: Apis, region: str) -> None:
+def test_scope_grants_only_its_own_rights(deployed: Deployed, apis: Apis, region: str) -> None:
     written = create(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"
     match = {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
@@ -140,7 +140,7 @@ def test_wildcards_and_smart_v1_grant_reading(deployed: Deployed, apis: Apis, re
     assert (refused.status_code, refused.json()["resourceType"]) == (403, "OperationOutcome")
 
 
-def test_clients_learn_without_a_token_who_issues_them(deployed: Deployed, region: str) -> None:
+def test_smart_configuration_needs_no_token(deployed: Deployed, region: str) -> None:
     with deployed.api(region) as client:
         answer = client.get("/fhir/.well-known/smart-configuration")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -194,7 +194,7 @@ def test_bad_input_gets_its_proper_status(
 
 
 @pytest.mark.requirement("C5")
-def test_what_does_not_exist_is_not_found(apis: Apis, region: str) -> None:
+def test_unknown_record_returns_404(apis: Apis, region: str) -> None:
     client = apis[region]
     for answer in (
         client.get("/fhir/Patient/5d2c2d0e-0000-4000-8000-000000000000"),
@@ -207,7 +207,7 @@ def test_what_does_not_exist_is_not_found(apis: Apis, region: str) -> None:
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.trap(24)
-def test_health_says_no_more_than_healthy(deployed: Deployed, region: str) -> None:
+def test_health_response_contains_only_the_status(deployed: Deployed, region: str) -> None:
     with deployed.api(region) as anybody:
         answer = anybody.get("/health")
         assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})

@@ -50,7 +50,7 @@ def test_a_heartbeat_measures_the_replication_lag(
 
 
 @pytest.mark.requirement("R6.1")
-def test_each_region_publishes_what_it_sees_of_the_other(deployed: Deployed, region: str, other_region: str) -> None:
+def test_each_region_publishes_metrics_of_its_peer(deployed: Deployed, region: str, other_region: str) -> None:
     watch(deployed, other_region)
     deployed.settle()
     since = datetime.now(UTC) - timedelta(seconds=1)

@@ -33,7 +33,7 @@ def test_the_platform_is_ready(beating: Deployed) -> None:
     assert {name for name in asked if not name.partition(":")[2].startswith(READS)} == set()
 
 
-def test_the_command_tells_and_exits_by_what_it_finds(beating: Deployed) -> None:
+def test_exit_code_follows_the_findings(beating: Deployed) -> None:
     assert beating.reported("verify")["ready"]
     with DAMAGES["no-versions"].play(beating):
         broken = beating.hdr("verify", "--only", "bucket-versioning", "--json")

@@ -34,7 +34,7 @@ def test_the_cdktn_command_line_writes_the_same_bytes(synthesis: Synthesis, tmp_
     assert files_of(Synthesis(outdir=tmp_path / "out")) == files_of(synthesis)
 
 
-def test_a_wrong_setting_ends_it_with_one_line(tmp_path: Path) -> None:
+def test_invalid_setting_prints_one_line(tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "main.py"],
         cwd=ROOT,

@@ -42,7 +42,7 @@ def test_damage_is_found(mutation: Mutation, injected: Injected) -> None:
     assert mutation.is_found(documents, settings)
 
 
-def test_templates_that_nobody_asked_for_are_found(documents: Documents, settings: Settings) -> None:
+def test_unrequested_templates_are_found(documents: Documents, settings: Settings) -> None:
     add(PRIMARY, KIND, "stray", {"tags": {"Name": "healthcare-dr-pause-tables-us-east-1-dev"}})(documents)
     assert "fault-templates" in {finding.rule.name for finding in check(documents, settings)}
 
@@ -61,7 +61,7 @@ def test_a_drill_finds_each_template_by_its_name(templates: dict[str, Resource],
 
 
 @pytest.mark.parametrize(("region", "peer"), [("us-east-1", "us-west-2"), ("us-west-2", "us-east-1")])
-def test_a_region_is_cut_off_from_its_peer_in_every_way_that_fis_knows(
+def test_disconnection_covers_every_fis_action(
     templates: dict[str, Resource], injected: Injected, region: str, peer: str
 ) -> None:
     template = templates[f"healthcare-dr-disconnect-{region}-dev"]

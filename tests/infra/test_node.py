@@ -54,7 +54,7 @@ def hdr_synth(tmp_path: Path) -> Synth:
     ],
     ids=["home that does not exist", "home, temporary folder and NODE_OPTIONS that cannot be used", "toolkit"],
 )
-def test_synthesis_does_without_what_node_expects_of_the_machine(
+def test_synthesis_works_in_a_minimal_environment(
     hdr_synth: Synth, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     done = hdr_synth(**environment)
@@ -71,9 +71,7 @@ def test_synthesis_does_without_what_node_expects_of_the_machine(
         ({"JSII_NODE": "killed"}, "hdr: Node (killed) was ended by SIGKILL: allow more memory"),
     ],
 )
-def test_node_that_does_not_work_is_one_line(
-    hdr_synth: Synth, tmp_path: Path, environment: dict[str, str], said: str
-) -> None:
+def test_broken_node_prints_one_line(hdr_synth: Synth, tmp_path: Path, environment: dict[str, str], said: str) -> None:
     killed = tmp_path / "killed"
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
@@ -85,7 +83,7 @@ def test_node_that_does_not_work_is_one_line(
     assert line.startswith(said)
 
 
-def test_full_disk_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
+def test_full_disk_prints_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
     """A limit on the size of files does to Python and Node what a full disk does."""
     synthesize = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
@@ -106,7 +104,7 @@ def test_full_disk_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
     )
 
 
-def test_cache_that_cannot_be_made_is_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
+def test_unwritable_cache_prints_one_line(hdr_synth: Synth, tmp_path: Path) -> None:
     cache = tmp_path / "home" / "tools" / "jsii"
     cache.unlink(missing_ok=True)
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +142,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | 
     ],
     ids=["missing", "silent", "error", "killed"],
 )
-def test_why_node_does_not_work_is_said(prepare: Callable[[str | None], None], script: str | None, said: str) -> None:
+def test_error_contains_nodes_reason(prepare: Callable[[str | None], None], script: str | None, said: str) -> None:
     with pytest.raises(SynthesisError, match=rf"^Node \(.*\) {said}$"):
         prepare(script)
 
@@ -157,7 +155,7 @@ def test_node_that_never_answers_is_given_up(
         prepare("exec sleep 60")
 
 
-def test_no_folder_for_temporary_files_is_one_line(
+def test_missing_temporary_folder_prints_one_line(
     prepare: Callable[[str | None], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> str:
@@ -176,7 +174,7 @@ def test_no_folder_for_temporary_files_is_one_line(
     ],
     ids=["ended", "full disk"],
 )
-def test_what_node_misses_during_a_synthesis_is_one_line(fault: Exception, said: str) -> None:
+def test_missing_dependency_of_node_prints_one_line(fault: Exception, said: str) -> None:
     fault.__cause__ = JavaScriptError("stack")  # type: ignore[no-untyped-call] # jsii annotates in part
     with pytest.raises(SynthesisError, match=said), _faults_of_node():
         raise fault

@@ -32,7 +32,7 @@ def resources(documents: Documents, stack: str) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("stack", REGIONS)
-def test_global_stack_is_planned_once_what_its_data_sources_find_exists(documents: Documents, stack: str) -> None:
+def test_global_stack_is_planned_once_its_data_sources_exist(documents: Documents, stack: str) -> None:
     looked_up = set()
     for kind, sources in documents[GLOBAL]["data"].items():
         if kind == "aws_caller_identity":
@@ -50,7 +50,7 @@ def test_global_stack_is_planned_once_what_its_data_sources_find_exists(document
 
 
 @pytest.mark.parametrize("stack", REGIONS)
-def test_global_stack_is_applied_once_what_it_names_exists(documents: Documents, stack: str) -> None:
+def test_global_stack_is_applied_once_its_references_exist(documents: Documents, stack: str) -> None:
     spanning = documents[GLOBAL]["resource"]
     # AWS looks for the principals of a key policy, but not for roles in the conditions of another policy.
     key_policies = json.dumps([spanning["aws_kms_key"], spanning["aws_kms_replica_key"]])

@@ -43,7 +43,7 @@ def test_nothing_of_this_machine_is_in_the_bytes(synthesis: Synthesis) -> None:
 
 
 @pytest.mark.requirement("C2")
-def test_what_breaks_a_rule_is_not_synthesized(tmp_path: Path) -> None:
+def test_synthesis_fails_on_a_lint_finding(tmp_path: Path) -> None:
     """Every setting is allowed by itself; together they would take longer to fail over than is promised."""
     slow = load_settings(health_check_interval=30, failure_threshold=10)
     with pytest.raises(SynthesisError, match=r"detection takes 300 s and TTL 10 s more: over the RTO"):
@@ -51,7 +51,7 @@ def test_what_breaks_a_rule_is_not_synthesized(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("D9")
-def test_outputs_name_what_an_operator_needs(synthesis: Synthesis) -> None:
+def test_outputs_are_complete(synthesis: Synthesis) -> None:
     outputs = synthesis.json(GLOBAL)["output"]
     assert {"records_table", "audit_table", "zone_id", "api_domain", "documents_bucket_primary"} <= set(outputs)
     for stack in (PRIMARY, SECONDARY):
@@ -60,7 +60,7 @@ def test_outputs_name_what_an_operator_needs(synthesis: Synthesis) -> None:
         assert functions | {"api_id", "api_endpoint", "key_arn", "topic_arn"} <= set(outputs)
 
 
-def test_embedded_aws_is_told_every_table_and_bucket_that_replicates(synthesis: Synthesis, settings: Settings) -> None:
+def test_replicated_tables_and_buckets_are_passed_to_the_embedded_aws(synthesis: Synthesis, settings: Settings) -> None:
     """A fault of replication concerns those of its own environment."""
     emulator = emulator_of(settings)
     assert isinstance(emulator, Emulator)
@@ -84,7 +84,7 @@ def test_all_functions_of_a_stack_share_one_zip(synthesis: Synthesis) -> None:
         assert list(synthesis.folder(stack).rglob("*.zip")) == [synthesis.folder(stack) / filename]
 
 
-def test_an_error_of_the_toolkit_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_the_toolkit_prints_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise JSIIError("the toolkit says no\nat a place in its own code")
 

@@ -113,7 +113,7 @@ def test_state_lives_where_the_loss_of_us_east_1_does_not_reach(everything_on: t
         assert backend["key"] == f"all-on-1/{stack}.tfstate"
 
 
-def test_fault_injection_is_off_unless_asked_for(platform: Platform, everything_on: tuple[Synthesis, Settings]) -> None:
+def test_fault_injection_is_off_by_default(platform: Platform, everything_on: tuple[Synthesis, Settings]) -> None:
     synthesis, settings = everything_on
     assert not list(platform.resources("aws_fis_experiment_template"))
     regions = [

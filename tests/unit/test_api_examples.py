@@ -69,7 +69,7 @@ def test_every_operation_of_the_api_is_shown() -> None:
     assert shown == {route.operation for route in ROUTES} - NOT_SHOWN
 
 
-def test_the_bodies_are_what_the_answers_say_of_them() -> None:
+def test_bodies_have_their_declared_media_type() -> None:
     for made in EXAMPLES:
         kind = f"{made.method} {made.url.rpartition('/')[2]}"
         if kind not in {"POST Patient", "POST DocumentReference", "PUT $PATIENT"} or made.status in {400, 403, 415}:
@@ -93,7 +93,7 @@ def test_the_document_is_the_one_that_is_announced() -> None:
 
 
 @pytest.mark.parametrize("text", ["@sometimes\nGET /", "@replication maybe\nGET /", "@save ONE\nGET /"])
-def test_a_directive_that_is_none_is_told(text: str) -> None:
+def test_unknown_directive_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match="example name: @"):
         example(text)
     with pytest.raises(ValueError, match="an example is named twice: name"):
@@ -103,7 +103,7 @@ def test_a_directive_that_is_none_is_told(text: str) -> None:
 # The commands
 
 
-def test_a_command_is_what_a_reader_would_type() -> None:
+def test_command_can_be_typed() -> None:
     assert page.command(example("GET $EAST/fhir/Patient/$PATIENT?_count=2&x=y"), KNOWN) == (
         'curl -i --cacert $CA -H "Authorization: Bearer $TOKEN" "$EAST/fhir/Patient/p-1?_count=2&x=y"'
     )
@@ -161,7 +161,7 @@ def test_the_page_shows_status_headers_and_body() -> None:
     "body", [None, "a\n\ntext", {"a": [1, {"b": "x" * 200, "c": True}]}, {"entry": [{"a": 1}] * 9}]
 )
 @pytest.mark.parametrize("headers", [{}, {"etag": "1"}])
-def test_a_page_does_not_differ_from_what_it_was_made_of(body: Any, headers: dict[str, str]) -> None:
+def test_page_equals_its_source(body: Any, headers: dict[str, str]) -> None:
     template = (
         "```http name 200\n@cut /entry 1\nGET /\n```\n"
         if body and "entry" in body
@@ -171,18 +171,18 @@ def test_a_page_does_not_differ_from_what_it_was_made_of(body: Any, headers: dic
     assert page.differences(page.rendered(template, [made], ADDRESSES), [made]) == []
 
 
-def test_a_page_that_is_no_longer_so_is_told() -> None:
+def test_outdated_page_is_reported() -> None:
     template = "```http name 200\nGET /\n```\n"
     written = page.rendered(template, [done("GET /", {"a": "x", "b": [{"c": 1}]})], ADDRESSES)
     # Values may be others; what is there, and of which type, may not.
     assert page.differences(written, [done("GET /", {"a": "other", "b": [{"c": 2}, {"c": 3}]})]) == []
     assert page.differences(written, [done("GET /", {"a": "x", "b": [{"c": "1"}]}, status=404)]) == [
-        "name: the page says 200, the answer was 404",
+        "name: the page shows 200, the response was 404",
         "name: only in the page: $.b[].c: int",
         "name: not in the page: $.b[].c: str",
     ]
     assert page.differences("", [done("GET /", None)]) == ["name is not in the page"]
-    assert page.differences(written, []) == ["name is no example any more"]
+    assert page.differences(written, []) == ["name is no longer an example"]
 
 
 # Performing them
@@ -215,7 +215,7 @@ def performed(api: SeedApi, template: str, *, patience: float = 5) -> tuple[list
 CREATE = "Idempotency-Key: one\n\n" + '{"resourceType": "Patient"}'
 
 
-def test_examples_are_performed_in_order_with_what_was_saved(api: SeedApi) -> None:
+def test_examples_run_in_order_with_saved_values(api: SeedApi) -> None:
     found, replicated = performed(
         api,
         f"```http a 201\n@save ID /id\n@replication off\nPOST $EAST/fhir/Patient\n{CREATE}\n```\n"
@@ -243,7 +243,7 @@ def test_an_answer_that_takes_its_time_is_waited_for(api: SeedApi) -> None:
         ("```http a 201\n@cut /entry 1\n", "example a: there is no /entry in"),
     ],
 )
-def test_another_answer_than_expected_is_one_line(api: SeedApi, text: str, said: str) -> None:
+def test_unexpected_response_prints_one_line(api: SeedApi, text: str, said: str) -> None:
     with pytest.raises(DeploymentError, match=said):
         performed(api, f"{text}POST $EAST/fhir/Patient\n{CREATE}\n```\n", patience=0)
 
@@ -261,7 +261,7 @@ def test_a_page_with_a_secret_is_not_written(tmp_path: Path) -> None:
             tool.refuse_leaks(f"a page with {secret}", platform)
 
 
-def test_without_a_platform_it_is_one_line(
+def test_missing_platform_prints_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HDR_HOME", str(tmp_path / "home"))

@@ -21,11 +21,11 @@ def redrawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[tool.Found, Path]
     return tool.told(tool.INPUTS, figure), figure
 
 
-def test_the_page_is_what_the_command_prints(redrawn: tuple[tool.Found, Path]) -> None:
+def test_page_equals_the_output_of_the_command(redrawn: tuple[tool.Found, Path]) -> None:
     assert tool.filled(PAGE, redrawn[0]) == PAGE, "run tools/availability_page.py"
 
 
-def test_the_figure_is_what_the_command_draws(redrawn: tuple[tool.Found, Path]) -> None:
+def test_figure_equals_the_output_of_the_command(redrawn: tuple[tool.Found, Path]) -> None:
     assert redrawn[1].read_bytes() == tool.FIGURE.read_bytes(), "run tools/availability_page.py"
     assert "](figures/availability.svg)" in PAGE
 
@@ -45,7 +45,7 @@ def test_every_assumption_is_on_the_page_with_its_source() -> None:
         assert source in PAGE
 
 
-def test_a_page_of_measurements_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_of_measurements_is_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Which input moves the result how far is not looked at here, and is most of the work.
     monkeypatch.setattr(model, "SWING_RUNS", 100)
     inputs = tmp_path / "measured.yaml"
@@ -75,7 +75,7 @@ def test_recovery_times_alone_do_not_carry_it(monkeypatch: pytest.MonkeyPatch) -
     assert not assess(given([0.1] * 500, date="2026-11-24"), defaults(), seed=1, runs=2000).carried
 
 
-def test_what_it_would_take_does_carry_it() -> None:
+def test_stated_requirements_support_the_target() -> None:
     found = tool.supposed()
     assert found["carried"] is True
     assert (found["trials"], found["label"]) == (70, "given")

@@ -63,7 +63,7 @@ def test_an_unknown_command_is_wrong_usage(hdr: Run) -> None:
 
 @pytest.mark.requirement("D7")
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_wrong_setting_is_one_line_and_exit_code_2(hdr: Run, name: str) -> None:
+def test_invalid_setting_prints_one_line_and_exits_with_2(hdr: Run, name: str) -> None:
     result = hdr(name, ENVIRONMENT_SUFFIX="Not Allowed")
     assert result.exit_code == SettingsError.exit_code == 2
     assert only_line(result).startswith("hdr: ENVIRONMENT_SUFFIX='Not Allowed' is not allowed: it must be")
@@ -82,7 +82,7 @@ def test_a_token_is_all_there_is_on_stdout(hdr: Run) -> None:
     assert all((header, payload, signature))
 
 
-def test_a_token_opens_the_whole_api_unless_told_otherwise(hdr: Run) -> None:
+def test_token_grants_the_whole_api_by_default(hdr: Run) -> None:
     payload = hdr("token").stdout.split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert claims["scope"].split() == [
@@ -101,7 +101,7 @@ def test_a_token_opens_the_whole_api_unless_told_otherwise(hdr: Run) -> None:
         (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed --target aws` does not make"),
     ],
 )
-def test_a_seed_that_cannot_be_is_one_line(hdr: Run, arguments: tuple[str, ...], said: str) -> None:
+def test_invalid_seed_prints_one_line(hdr: Run, arguments: tuple[str, ...], said: str) -> None:
     assert only_line(hdr("seed", *arguments)).startswith(said)
 
 
@@ -127,7 +127,7 @@ def test_the_command_is_also_a_module() -> None:
     assert run.stdout == f"hdr {__version__}\n"
 
 
-def test_a_wrong_tenant_is_one_line(hdr: Run) -> None:
+def test_invalid_tenant_prints_one_line(hdr: Run) -> None:
     assert only_line(hdr("token", "--tenant", "a#b")).startswith("hdr: --tenant 'a#b' is not allowed")
 
 
@@ -152,7 +152,7 @@ def test_nothing_deployed_is_not_healthy(hdr: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["plan", "deploy", "destroy"])
-def test_a_stopped_embedded_aws_is_one_line(hdr: Run, name: str) -> None:
+def test_stopped_embedded_aws_prints_one_line(hdr: Run, name: str) -> None:
     result = hdr(name)
     assert (result.exit_code, result.stdout) == (1, "")
     assert only_line(result) == "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"
@@ -165,7 +165,7 @@ def test_an_endpoint_would_not_be_aws(hdr: Run, name: str) -> None:
     assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
 
 
-def test_outputs_from_a_bucket_are_asked_of_aws_alone(hdr: Run) -> None:
+def test_outputs_from_a_bucket_are_read_from_aws_only(hdr: Run) -> None:
     endpoint = "https://127.0.0.1:4566"
     result = hdr("outputs", "--target", "aws", AWS_ENDPOINT_URL=endpoint, HDR_STATE_BUCKET="states")
     assert result.exit_code == 1
@@ -184,7 +184,7 @@ def test_outputs_from_a_bucket_are_asked_of_aws_alone(hdr: Run) -> None:
         (3, "127.0.0.1", socket.SOCK_DGRAM),
     ],
 )
-def test_port_that_another_program_has_is_one_line(hdr: Run, further: int, address: str, kind: int) -> None:
+def test_used_port_prints_one_line(hdr: Run, further: int, address: str, kind: int) -> None:
     port = free_port()
     with socket.socket(type=kind) as other:
         other.bind((address, port + further))
@@ -198,11 +198,9 @@ def test_port_that_another_program_has_is_one_line(hdr: Run, further: int, addre
     )
 
 
-def test_loopback_address_that_this_machine_does_not_have_is_one_line(
-    hdr: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_loopback_address_prints_one_line(hdr: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As 127.0.0.2 is on macOS; the one here is for documentation (RFC 5737)."""
-    monkeypatch.setattr(Ports, "doors", {"us-east-1": "192.0.2.1"})
+    monkeypatch.setattr(Ports, "edge_addresses", {"us-east-1": "192.0.2.1"})
     result = hdr("up", HDR_EMULATOR_PORT=str(free_port()))
     assert result.exit_code == 1
     assert "add it with `sudo ifconfig lo0 alias 192.0.2.1` (macOS)" in only_line(result)
@@ -216,9 +214,7 @@ def test_commands_in_a_hint_name_the_environment(hdr: Run, name: str) -> None:
     assert "`hdr up`" in only_line(hdr(name))
 
 
-def test_hint_above_live_lines_names_the_environment(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hint_names_the_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT_SUFFIX", "bee")
     LiveProgress(console=err).say("see `hdr status`")
     assert capsys.readouterr().err == "see `ENVIRONMENT_SUFFIX=bee hdr status`\n"
@@ -231,7 +227,7 @@ def test_a_lifetime_beyond_a_day_is_wrong_usage(hdr: Run, lifetime: str) -> None
 
 @pytest.mark.parametrize("name", ["status", "outputs", "up", "token"])
 @pytest.mark.parametrize("home", ["file", "file/home"])
-def test_a_home_that_is_no_folder_is_one_line(hdr: Run, tmp_path: Path, name: str, home: str) -> None:
+def test_home_that_is_a_file_prints_one_line(hdr: Run, tmp_path: Path, name: str, home: str) -> None:
     (tmp_path / "file").write_text("")
     result = hdr(name, HDR_HOME=home)
     assert result.exit_code == 2
@@ -255,7 +251,7 @@ def test_a_file_is_no_folder_for_plans_and_nothing_is_planned(hdr: Run, tmp_path
     assert only_line(result) == "hdr: file cannot be made a folder for the plans: File exists"
 
 
-def test_missing_credentials_are_one_line(hdr: Run) -> None:
+def test_missing_credentials_print_one_line(hdr: Run) -> None:
     result = hdr(
         "deploy",
         "--target",
@@ -298,10 +294,12 @@ def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None
             "hdr: /of/another: Permission denied: let this user write there, or choose another place with HDR_HOME",
         ),
         (OSError(errno.EMFILE, "Too many open files"), "hdr: Too many open files: allow more open files"),
-        (TimeoutError(), "hdr: TimeoutError: mend that, and try again"),
+        (TimeoutError(), "hdr: TimeoutError: fix that, and try again"),
     ],
 )
-def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:
+def test_error_of_the_operating_system_prints_one_line(
+    capsys: pytest.CaptureFixture[str], error: OSError, said: str
+) -> None:
     def fail() -> None:
         raise error
 
@@ -331,7 +329,7 @@ def test_help_and_tokens_do_not_load_the_heavy_parts() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_ends_a_command_with_130_and_one_line(tmp_path: Path, times: int) -> None:
+def test_ctrl_c_exits_with_130_and_one_line(tmp_path: Path, times: int) -> None:
     """A real process, and real signals; the second comes while the command tidies up, which takes for ever."""
     script = (
         "import time\n"
@@ -390,7 +388,7 @@ def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("drill", "a\nb"), ("slo", "--drills", "a\nb"), ("slo", "--inputs", "a\x1bb")])
-def test_name_that_would_begin_another_line_is_escaped(hdr: Run, arguments: tuple[str, ...]) -> None:
+def test_name_with_a_line_break_is_escaped(hdr: Run, arguments: tuple[str, ...]) -> None:
     result = hdr(*arguments)
     assert result.exit_code == 2
     assert only_line(result).startswith(("hdr: a\\nb ", "hdr: a\\x1bb "))
@@ -398,7 +396,7 @@ def test_name_that_would_begin_another_line_is_escaped(hdr: Run, arguments: tupl
 
 @pytest.mark.parametrize("arguments", [("drill",), ("slo", "--inputs")])
 @pytest.mark.parametrize("kind", ["pipe without a writer", "endless"])
-def test_file_that_does_not_end_is_one_line(hdr: Run, tmp_path: Path, arguments: tuple[str, ...], kind: str) -> None:
+def test_endless_file_prints_one_line(hdr: Run, tmp_path: Path, arguments: tuple[str, ...], kind: str) -> None:
     file = tmp_path / "input"
     if kind == "endless":
         file.symlink_to("/dev/zero")
@@ -412,7 +410,7 @@ def test_file_that_does_not_end_is_one_line(hdr: Run, tmp_path: Path, arguments:
 @pytest.mark.parametrize(
     "value", ["!!bool perhaps", "!!timestamp soon", "!!int x", "!!float 1:x", "!!binary x", "!!omap x", "!!map x"]
 )
-def test_value_that_belies_its_tag_is_one_line(hdr: Run, tmp_path: Path, value: str) -> None:
+def test_value_that_contradicts_its_tag_prints_one_line(hdr: Run, tmp_path: Path, value: str) -> None:
     file = tmp_path / "x.yaml"
     file.write_text(f"title: {value}\n")
     for arguments in (("drill",), ("slo", "--inputs")):
@@ -425,7 +423,7 @@ def test_value_that_belies_its_tag_is_one_line(hdr: Run, tmp_path: Path, value: 
     ("name", "value"),
     [("AWS_METADATA_SERVICE_TIMEOUT", "soon"), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://metadata.example.org")],
 )
-def test_aws_variable_that_says_nothing_is_one_line(hdr: Run, name: str, value: str) -> None:
+def test_empty_aws_variable_prints_one_line(hdr: Run, name: str, value: str) -> None:
     quiet = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     result = hdr("plan", "--target", "aws", **(quiet | {name: value}))
     assert result.exit_code == 1
@@ -433,13 +431,15 @@ def test_aws_variable_that_says_nothing_is_one_line(hdr: Run, name: str, value: 
 
 
 @pytest.mark.parametrize("content", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_damaged_key_for_tokens_is_one_line(hdr: Run, tmp_path: Path, content: str) -> None:
+def test_damaged_token_key_prints_one_line(hdr: Run, tmp_path: Path, content: str) -> None:
     key = tmp_path / ".hdr" / "emulator" / "keys" / "token.key"
     key.parent.mkdir(parents=True)
     key.write_text(content)
     result = hdr("token")
     assert result.exit_code == 1
-    assert "token.key holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(result)
+    assert "token.key contains no key that signs tokens: stop the embedded AWS with `hdr down --keep`" in only_line(
+        result
+    )
 
 
 @pytest.mark.parametrize(

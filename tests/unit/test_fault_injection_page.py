@@ -21,7 +21,7 @@ def section(title: str) -> list[list[str]]:
     return [row for row in rows if row[0].startswith("`")]
 
 
-def test_every_fault_has_a_row_that_says_where_it_is_played() -> None:
+def test_every_fault_has_a_row_with_its_targets() -> None:
     played = {
         name: cells[-1] not in ("no", "left out, and the journal says so")
         for cells in section("What can be played where")
@@ -39,7 +39,7 @@ def test_every_template_has_a_row() -> None:
     assert f"`{MANAGED}`" in PAGE
 
 
-def test_the_commands_that_stop_it_find_what_a_drill_has_begun() -> None:
+def test_stop_commands_find_the_experiments_of_a_drill() -> None:
     (query,) = re.findall(r'--query "(.+)"$', PAGE, re.MULTILINE)
     experiments = [
         {"id": "ours", "tags": {ORDER: "1"}, "state": {"status": "running"}},

@@ -66,7 +66,7 @@ def wheel(folder: Path, *, version: str = "1.0", pure: bool = True, extra: dict[
     return lock
 
 
-def test_the_same_input_gives_the_same_bytes(package: Package, tmp_path: Path) -> None:
+def test_same_input_gives_the_same_bytes(package: Package, tmp_path: Path) -> None:
     copied = tmp_path / "elsewhere" / "patient_api"
     shutil.copytree(SOURCE, copied, ignore=shutil.ignore_patterns("__pycache__"))
     for path in copied.rglob("*"):
@@ -76,7 +76,7 @@ def test_the_same_input_gives_the_same_bytes(package: Package, tmp_path: Path) -
     assert build(source=copied).content == package.content
 
 
-def test_another_source_gives_another_hash(package: Package, tmp_path: Path) -> None:
+def test_changed_source_changes_the_hash(package: Package, tmp_path: Path) -> None:
     copied = tmp_path / "patient_api"
     shutil.copytree(SOURCE, copied)
     (copied / "clock.py").write_text((copied / "clock.py").read_text() + "\n")
@@ -100,7 +100,7 @@ def test_entries_carry_nothing_of_the_machine(package: Package) -> None:
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
 
 
-def test_what_is_in_the_zip_and_what_is_not(package: Package) -> None:
+def test_contents_of_the_zip(package: Package) -> None:
     held = names(package)
     assert {"patient_api/handlers/api.py", "patient_api/fhir/profile/compiled/patient.json", "jsonpatch.py"} <= set(
         held
@@ -167,7 +167,7 @@ def test_the_package_runs_with_nothing_but_boto3_beside_it(package: Package, tmp
     assert set(failures) == {"records", "documents", "key"}
 
 
-def test_a_distribution_is_taken_as_it_is_locked(tmp_path: Path) -> None:
+def test_locked_version_is_packaged(tmp_path: Path) -> None:
     package = build(lock=wheel(tmp_path), installed=tmp_path)
     assert [name for name in names(package) if not name.startswith("patient_api/")] == [
         "example-1.0.dist-info/METADATA",
@@ -239,7 +239,7 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
         build(source=tmp_path)
 
 
-def test_errors_are_one_line(tmp_path: Path) -> None:
+def test_errors_are_one_line_messages(tmp_path: Path) -> None:
     with pytest.raises(SynthesisError) as refused:
         build(lock=wheel(tmp_path, version="2.0"), installed=tmp_path)
     assert "\n" not in str(refused.value)

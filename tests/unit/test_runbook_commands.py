@@ -44,7 +44,7 @@ def begun_on_aws(shell: Shell) -> Told:
 
 
 @pytest.mark.trap(28)
-def test_on_aws_the_zones_own_server_is_asked_and_where_it_is_stays_known(tmp_path: Path) -> None:
+def test_on_aws_the_zones_own_server_is_queried_and_cached(tmp_path: Path) -> None:
     outputs = {"PrimaryApiEndpoint": "https://e", "SecondaryApiEndpoint": "https://w", "NameServers": "ns-1.x,ns-2.x"}
     (tmp_path / "outputs").write_text(json.dumps(outputs), encoding="utf-8")
     addresses = ["https://e", "https://w", f"24 {EAST}"]
@@ -65,7 +65,7 @@ def test_on_aws_the_zones_own_server_is_asked_and_where_it_is_stays_known(tmp_pa
         ([[], []], "no damage found: stop here", ""),
     ],
 )
-def test_the_first_damage_is_found_on_whatever_page_it_is(pages: list[list[int]], told: str, moment: str) -> None:
+def test_first_damage_is_found_on_any_page(pages: list[list[int]], told: str, moment: str) -> None:
     aws = logs(*pages)
     with serving(aws) as variables, opened({**variables, "MOMENT": "1"}) as shell:
         assert typed(shell, "total-loss", "damage() {", "unset MOMENT", '[ -n "$FIRST" ]') == [told]
@@ -115,7 +115,7 @@ def test_a_drain_that_ended_is_not_put_back(then: Items, now: Items, back: Items
     assert [body["Item"] for body in aws.asked_for("PutItem")] == back
 
 
-def test_a_delete_marker_is_found_on_whatever_page_and_removed_where_there_is_one() -> None:
+def test_delete_marker_is_found_on_any_page_and_removed() -> None:
     mine, other, foreign = "documents/clinic/4b1d", "documents/clinic/5c2e", "documents/clinic-2/6d3f"
     east, west = "hdr-documents-1-us-east-1-it", "hdr-documents-1-us-west-2-it"
     aws = buckets({east: [], west: [mine, other, foreign]})

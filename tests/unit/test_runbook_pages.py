@@ -53,11 +53,11 @@ def test_commands_have_their_answers_and_exit_codes() -> None:
         ([], "one … three"),
     ],
 )
-def test_an_expected_line_has_to_come_as_a_line_and_in_its_order(told: list[str], missing: str | None) -> None:
+def test_expected_lines_match_whole_lines_in_order(told: list[str], missing: str | None) -> None:
     assert lacking(Command("x", 0, ("one … three", "last")), told) == missing
 
 
-def test_a_shell_remembers_what_was_typed_before(shell: Shell) -> None:
+def test_shell_keeps_its_state_between_commands(shell: Shell) -> None:
     assert shell.run("name=value; false").code == 1
     assert shell.run("echo $name; echo wrong >&2; printf unfinished").lines == ["value", "wrong", "unfinished"]
 
@@ -67,7 +67,7 @@ def test_a_command_cannot_read_the_next_one(shell: Shell) -> None:
     assert shell.run("echo next").lines[0] == "next"
 
 
-def test_what_a_shell_has_started_ends_with_it() -> None:
+def test_processes_of_a_shell_end_with_it() -> None:
     with opened({"PATH": os.environ["PATH"]}) as shell:
         pid = int(shell.run("sleep 60 & echo $!").lines[0])
     with pytest.raises(ProcessLookupError):

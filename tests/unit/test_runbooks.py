@@ -25,7 +25,7 @@ def test_every_runbook_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_runbook_has_what_an_operator_needs(page: Path) -> None:
+def test_runbook_has_all_required_sections(page: Path) -> None:
     assert re.findall(r"^## (.*)$", text_of(page), re.M) == list(SECTIONS)
 
 
@@ -38,7 +38,7 @@ def test_every_call_of_aws_names_its_region(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [START, *PAGES], ids=lambda page: page.stem)
-def test_every_block_says_whom_it_talks_to(page: Path) -> None:
+def test_every_block_names_its_target(page: Path) -> None:
     text = text_of(page)
     blocks = [found.start() for found in BLOCK.finditer(text)]
     assert blocks
@@ -49,7 +49,7 @@ def test_every_block_says_whom_it_talks_to(page: Path) -> None:
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("page", LEAVING)
-def test_nothing_of_the_lost_region_is_asked_to_leave_it(page: str) -> None:
+def test_failover_commands_do_not_contact_the_lost_region(page: str) -> None:
     text = text_of(FOLDER / f"{page}.md")
     for command in (*commands(text), *commands(text, on_aws=True)):
         assert f"--region {REGIONS[0]}" not in command.text

@@ -30,7 +30,7 @@ def test_the_suffix_comes_from_its_own_variable(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.requirement("R4.1", "R4.2", "R8.1")
-def test_defaults_are_what_is_required() -> None:
+def test_defaults_meet_the_requirements() -> None:
     settings = load_settings()
     assert settings.environment_suffix == "dev"
     assert settings.regions == ("us-east-1", "us-west-2")
@@ -88,7 +88,7 @@ def test_defaults_are_what_is_required() -> None:
         ("HDR_DNS_DELEGATED", "perhaps", "boolean"),
     ],
 )
-def test_a_wrong_value_names_the_variable_the_value_and_what_is_allowed(
+def test_invalid_value_names_variable_value_and_range(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -139,13 +139,13 @@ def test_regions_of_the_partition_are_accepted(region: str) -> None:
     assert load_settings(secondary_region=region).secondary_region == region
 
 
-def test_a_variable_that_nobody_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variable_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDR_DNS_TLL", "10")
     with pytest.raises(SettingsError, match=r"HDR_DNS_TLL is not a setting; did you mean HDR_DNS_TTL\?"):
         load_settings()
 
 
-def test_what_resembles_no_setting_gets_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrelated_variable_gets_no_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HDR_FOO", "1")
     with pytest.raises(SettingsError, match=r"HDR_FOO is not a setting; see \.env\.example"):
         load_settings()
@@ -168,14 +168,14 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     load_settings()
 
 
-def test_every_number_says_what_it_may_be() -> None:
+def test_every_number_states_its_range() -> None:
     for name, field in Settings.model_fields.items():
         if field.annotation in (int, float):
             with pytest.raises(SettingsError, match=r"it must be (\d+ to |above |one of |10 or 30)"):
                 load_settings(**{name: -1})
 
 
-def test_a_file_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+def test_file_that_is_not_utf_8_prints_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HDR_OIDC_AUDIENCE=caf\xe9\n")
     with pytest.raises(SettingsError, match=r"\.env cannot be read: .*must be a file in UTF-8") as e:
         load_settings()
@@ -222,21 +222,21 @@ def test_control_characters_are_refused_and_escaped(monkeypatch: pytest.MonkeyPa
     assert sign not in str(caught.value)
 
 
-def test_null_byte_in_the_file_is_one_line(tmp_path: Path) -> None:
+def test_null_byte_in_the_file_prints_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HDR_HOME=a\0b\n")
     with pytest.raises(SettingsError, match="must hold no control characters"):
         load_settings()
 
 
 @pytest.mark.parametrize("text", ["HDR_DNS_TTL=20\nfoo bar = 'x\n", 'HDR_DNS_TTL=20\nHDR_LOG_LEVEL="DEBUG\n'])
-def test_line_of_the_file_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+def test_meaningless_line_of_the_file_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / ".env").write_text(text)
     with pytest.raises(SettingsError, match=r"\.env cannot be read from line 2 on: write NAME=value"):
         load_settings()
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
-def test_what_is_no_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_special_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".env")
-    with pytest.raises(SettingsError, match=r"\.env cannot be read: it is no file"):
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: it must be a file"):
         load_settings()

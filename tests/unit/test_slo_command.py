@@ -55,7 +55,7 @@ def test_with_no_drill_it_claims_nothing(slo: Run) -> None:
     assert result.stdout.startswith("Nothing is claimed: no recovery was measured")
 
 
-def test_the_drills_of_the_home_are_what_counts(slo: Run, tmp_path: Path) -> None:
+def test_drills_in_the_home_folder_are_read(slo: Run, tmp_path: Path) -> None:
     left(tmp_path / ".hdr" / "drills", journal(rto=41.5), journal(rto=4, time_scale=10), journal(experiment="flapping"))
     result = slo("--json")
     found = answer(result)
@@ -117,7 +117,7 @@ def test_the_figure_is_written(slo: Run, tmp_path: Path) -> None:
         (["--figure", "/dev/null/mine.svg"], "cannot be written"),
     ],
 )
-def test_wrong_usage_is_one_line_and_two(slo: Run, arguments: list[str], said: str) -> None:
+def test_wrong_usage_prints_one_line_and_exits_with_2(slo: Run, arguments: list[str], said: str) -> None:
     result = slo(*arguments)
     assert result.exit_code == 2
     assert said in result.stderr

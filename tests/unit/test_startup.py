@@ -30,7 +30,9 @@ def full() -> Iterator[int]:
 
 @FULL
 @pytest.mark.parametrize("arguments", TO_STDOUT, ids=" ".join)
-def test_full_standard_output_is_one_line(environment: dict[str, str], full: int, arguments: tuple[str, ...]) -> None:
+def test_full_standard_output_prints_one_line(
+    environment: dict[str, str], full: int, arguments: tuple[str, ...]
+) -> None:
     done = subprocess.run(
         [HDR, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False, timeout=60
     )
@@ -41,7 +43,7 @@ def test_full_standard_output_is_one_line(environment: dict[str, str], full: int
 
 
 @pytest.mark.parametrize("arguments", TO_STDOUT[2:], ids=" ".join)
-def test_reader_that_has_gone_is_one_line(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+def test_closed_pipe_prints_one_line(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -55,7 +57,7 @@ def test_reader_that_has_gone_is_one_line(environment: dict[str, str], arguments
 
 
 @pytest.mark.parametrize("arguments", TO_STDOUT, ids=" ".join)
-def test_closed_standard_output_is_one_line(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
+def test_closed_standard_output_prints_one_line(environment: dict[str, str], arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec "$@" >&-', "sh", HDR, *arguments],
         stderr=subprocess.PIPE,
@@ -153,7 +155,7 @@ def test_standard_error_that_takes_nothing_stops_no_synthesis(
     assert done.stdout.count(b"cdk.tf.json") == 3
 
 
-def test_removed_folder_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+def test_removed_folder_prints_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     del environment["HDR_HOME"]

@@ -20,9 +20,9 @@ from rich.text import Text
 
 from healthcare_dr.errors import HealthcareDrError, SettingsError, SynthesisError
 from healthcare_dr.naming import DEFAULT_TARGET, addressed
+from healthcare_dr.ops.bootstrap import Session, open_session
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
-from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.tables import print_done
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from healthcare_dr.settings import CONTROLS, load_settings
@@ -69,7 +69,7 @@ class TargetName(StrEnum):
     AWS = "aws"
 
 
-TargetOption = Annotated[TargetName, typer.Option("--target", help="Where the stacks are: the embedded AWS, or AWS.")]
+TargetOption = Annotated[TargetName, typer.Option("--target", help="The deployment target: the embedded AWS, or AWS.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 
 
@@ -149,7 +149,7 @@ def _explain(error: OSError) -> str:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return f"standard output cannot be written ({failure.strerror}): send it where all of it fits"
     reason = error.strerror or str(error) or type(error).__name__
-    hint = HINTS.get(error.errno or 0, "mend that, and try again")
+    hint = HINTS.get(error.errno or 0, "fix that, and try again")
     return _one_line(f"{error.filename}: {reason}: {hint}" if error.filename else f"{reason}: {hint}")
 
 

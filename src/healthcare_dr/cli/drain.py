@@ -10,7 +10,7 @@ import typer
 
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, out, report, session
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.bootstrap import Session
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.drain.bootstrap import DrainServices
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from healthcare_dr.ops.drain.switch import SwitchResult
 
 RegionArgument = Annotated[str, typer.Argument(help="The region, such as us-east-1.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log. No patient data.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="The reason, which is stored in the audit trail. No patient data.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Do it whatever speaks against it; needs --reason.")]
-ByOption = Annotated[str | None, typer.Option("--by", help="Who does it: the AWS profile, else user@host.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="The operator. By default the AWS profile, else user@host.")]
 NoWaitOption = Annotated[bool, typer.Option("--no-wait", help="Do not wait until DNS has followed.")]
 
 

@@ -10,7 +10,7 @@ import typer
 
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, out, report, session
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.bootstrap import Session
 from healthcare_dr.settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def drill(
     ] = "region-refused",
     time_scale: Annotated[
         float,
-        typer.Option("--time-scale", min=1, max=20, help="How much faster health checks and TTLs go. Embedded only."),
+        typer.Option(
+            "--time-scale", min=1, max=20, help="How many times faster health checks and TTLs run. Embedded only."
+        ),
     ] = 1.0,
     rate: Annotated[
         float | None,
@@ -44,11 +46,11 @@ def drill(
             "--rate",
             min=1,
             max=1000,
-            help="Requests per second, whatever the experiment says. By default half of what this machine serves.",
+            help="Requests per second. By default the experiment's rate, at most half of what this machine serves.",
         ),
     ] = None,
     target: TargetOption = TargetName.EMBEDDED,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before something is broken on AWS.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Inject faults on AWS without confirmation.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run an experiment, and write a journal and a report below `drills` of the home folder.
@@ -139,14 +141,14 @@ def _assembled(
     settings, progress = at_work.settings, at_work.progress
     held = partial(at_work.interrupts.held, UNDOING)
     if target is TargetName.AWS:
-        from healthcare_dr.ops.confirm import asking_before_drill
+        from healthcare_dr.ops.confirm import drill_consent
         from healthcare_dr.ops.drill.bootstrap import assembled_aws
 
         return assembled_aws(
             settings,
             played,
             token=token,
-            consent=asking_before_drill(err, progress, yes=yes),
+            consent=drill_consent(err, progress, yes=yes),
             progress=progress,
             held=held,
         )

@@ -15,8 +15,8 @@ from healthcare_dr.settings import TOKEN_VARIABLE, load_settings
 
 
 def token(
-    tenant: Annotated[str, typer.Option(help="Whose records it opens.")] = DEMO_TENANT,
-    subject: Annotated[str, typer.Option(help="Who is calling.")] = DEMO_SUBJECT,
+    tenant: Annotated[str, typer.Option(help="The tenant whose records it grants.")] = DEMO_TENANT,
+    subject: Annotated[str, typer.Option(help="The subject of the token.")] = DEMO_SUBJECT,
     scope: Annotated[list[str] | None, typer.Option(help="A SMART scope; may be given again.")] = None,
     lifetime: Annotated[int, typer.Option(min=1, max=86400, help="Seconds until it expires.")] = 3600,
 ) -> None:
@@ -35,8 +35,8 @@ def token(
 
 
 def seed(
-    patients: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many patients.")] = 100,
-    documents: Annotated[int, typer.Option(min=0, max=1000, help="How many documents of each patient.")] = 1,
+    patients: Annotated[int, typer.Option(min=1, max=10_000_000, help="Number of patients.")] = 100,
+    documents: Annotated[int, typer.Option(min=0, max=1000, help="Number of documents per patient.")] = 1,
     tenant: Annotated[
         str | None, typer.Option(help=f"Whose they are: {DEMO_TENANT} on the embedded AWS, the token's on AWS.")
     ] = None,

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def slo(
     drills: Annotated[
-        Path | None, typer.Option("--drills", help="Folder of drills with their journals; else `drills` of the home.")
+        Path | None,
+        typer.Option("--drills", help="Folder of drills with their journals. By default `drills` in the home folder."),
     ] = None,
     recovery_seconds: Annotated[
         list[float] | None,
@@ -31,7 +32,7 @@ def slo(
         list[str] | None, typer.Option("--set", help="An input, such as idp_share=0.2; may be given again.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the simulation: the same seed, the same numbers.")] = 1,
-    runs: Annotated[int, typer.Option("--runs", min=100, max=1_000_000, help="How many years are simulated.")] = 10_000,
+    runs: Annotated[int, typer.Option("--runs", min=100, max=1_000_000, help="Number of simulated years.")] = 10_000,
     figure: Annotated[Path | None, typer.Option("--figure", help="Write the figure here, as SVG.")] = None,
     as_json: JsonOption = False,
 ) -> None:

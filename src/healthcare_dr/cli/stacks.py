@@ -10,14 +10,13 @@ import typer
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, finish, out, report, session
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.confirm import approved, asking
-from healthcare_dr.ops.deploy import Confirm
-from healthcare_dr.ops.plans import prepare_folder, write_plans
-from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.bootstrap import Session
+from healthcare_dr.ops.confirm import approved, confirmation
+from healthcare_dr.ops.deploy import Confirm, prepare_folder, write_plans
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.tables import print_outputs, print_plans
 
-ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Do not ask before AWS is changed.")]
+ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Change AWS without confirmation.")]
 
 
 def plan(
@@ -66,7 +65,7 @@ def destroy(
 def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -> Confirm:
     if target is TargetName.EMBEDDED:
         return approved
-    return asking(err, at_work.progress, auto_approve=auto_approve)
+    return confirmation(err, at_work.progress, auto_approve=auto_approve)
 
 
 def synth(

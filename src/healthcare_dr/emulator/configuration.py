@@ -1,24 +1,153 @@
-"""The configuration of an embedded AWS: its account, ports and environment variables."""
+"""The configuration of one embedded AWS: its files below the home folder, its ports, and the environment of its
+processes.
+"""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from healthcare_dr.emulator.credentials import root_secret
-from healthcare_dr.emulator.layout import Layout
+from healthcare_dr.errors import EmulatorError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files and folders below `home`, which is made absolute."""
+
+    home: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", self.home.absolute())
+
+    def process_file(self, kind: str) -> Path:
+        """Return the file that the process of that kind (`services` or `edge`) locks while it runs. It contains its id
+        and ports.
+        """
+        return self.home / f"{kind}.json"
+
+    @property
+    def start_lock(self) -> Path:
+        """Return the lock that is held while a program starts or stops the processes."""
+        return self.home / "start.lock"
+
+    def log(self, kind: str) -> Path:
+        """Return the log of the process of that kind since its last start."""
+        return self.home / f"{kind}.log"
+
+    @property
+    def unsaved(self) -> Path:
+        """Return the file that exists from a start until the state has been saved."""
+        return self.home / "unsaved"
+
+    @property
+    def lost(self) -> Path:
+        """Return the file that exists after a process ended without saving its state."""
+        return self.home / "lost"
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of the services' state, one JSON file per service, written at a clean end."""
+        return self.home / "state"
+
+    @property
+    def objects(self) -> Path:
+        """Return the folder of the contents of S3, written as they arrive."""
+        return self.home / "s3"
+
+    def temporary(self, kind: str) -> Path:
+        """Return the folder of the temporary files of the process of that kind, which is its working directory, too.
+
+        The services empty theirs when they start and end.
+        """
+        return self.home / ("tmp" if kind == "services" else f"tmp-{kind}")
+
+    @property
+    def replication(self) -> Path:
+        """Return the file of the replication settings; the process notices changes."""
+        return self.home / "replication.json"
+
+    @property
+    def fault_state(self) -> Path:
+        """Return the file of a drill's faults; reset at every start, and the process notices changes."""
+        return self.home / "conditions.json"
+
+    @property
+    def keys(self) -> Path:
+        """Return the folder of certificates and secrets."""
+        return self.home / "keys"
+
+    @property
+    def authority_certificate(self) -> Path:
+        """Return the certificate that clients trust."""
+        return self.keys / "authority.pem"
+
+    @property
+    def authority_key(self) -> Path:
+        """Return the key that signs certificates."""
+        return self.keys / "authority.key"
+
+    @property
+    def server_certificate(self) -> Path:
+        """Return the certificate, with its chain, of every server on loopback."""
+        return self.keys / "server.pem"
+
+    @property
+    def server_key(self) -> Path:
+        """Return the key of `server_certificate`."""
+        return self.keys / "server.key"
+
+    @property
+    def root_secret(self) -> Path:
+        """Return the file of the secret access key of the account's root."""
+        return self.keys / "root-secret"
+
+    def read_root_secret(self) -> str:
+        """Return the content of `root_secret`."""
+        return self.root_secret.read_text()
+
+    @property
+    def token_key(self) -> Path:
+        """Return the key that signs tokens."""
+        return self.keys / "token.key"
+
+    def make(self) -> None:
+        """Create the folders. Only their owner may read `home`.
+
+        Raises:
+            EmulatorError: nothing can be written there.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.chmod(0o700)
+            for folder in (self.state, self.objects, self.keys, *map(self.temporary, ("services", "edge"))):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise EmulatorError(
+                f"the embedded AWS cannot keep its state in {self.home} ({error.strerror}): "
+                f"choose another place with HDR_HOME"
+            ) from None
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, atomically."""
+    staging = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    staging.replace(path)
+
 
 HOST = "127.0.0.1"
-# Where the edge process reaches the services without TLS, in the services' temporary folder. The path is relative to
-# the working directory of either process: an absolute one could exceed the 107 bytes of a UNIX socket's address.
+# The UNIX socket of the services process for the edge process, without TLS, in the services' temporary folder. The path
+# is relative to the working directory of both processes: an absolute one could exceed the limit of 107 bytes.
 SERVICES_SOCKET = "../tmp/services.sock"
-# Of the caller's environment nothing else reaches the process or the Lambdas it starts: no profile, no
-# credentials, no proxy, no setting of ministack's.
+# The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
+# credentials, proxies, and settings of ministack.
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Which account the process plays and where it listens: on `port` and the three after it."""
+    """The account, and the ports: `port` and the three after it."""
 
     account: str
     port: int
@@ -41,22 +170,24 @@ class Ports:
 
     @property
     def edge_addresses(self) -> dict[str, str]:
-        """The loopback address of each region's front door."""
+        """Return the loopback address of each region's edge listener."""
         return {region: f"127.0.0.{number}" for number, region in enumerate(self.regions, start=2)}
 
     @property
     def issuer(self) -> str:
-        """The issuer's address: the `iss` of every token."""
+        """Return the URL of the token issuer: the `iss` of every token."""
         return f"https://{HOST}:{self.issuer_port}"
 
     @property
     def endpoint(self) -> str:
-        """Every AWS service's address. It is an IP, so that clients of S3 put the bucket into the path."""
+        """Return the URL of all AWS services. It contains an IP address, so that clients of S3 put the bucket into the
+        path.
+        """
         return f"https://{HOST}:{self.port}"
 
 
 def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of the process, which Lambdas inherit below their own variables."""
+    """Return the whole environment of a process, which Lambda functions inherit below their own variables."""
     certificate = str(layout.authority_certificate)
     return {
         **{name: inherited[name] for name in INHERITED if name in inherited},
@@ -64,7 +195,7 @@ def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapp
         "TMPDIR": str(layout.temporary(kind)),
         "PYTHONUNBUFFERED": "1",
         "AWS_ACCESS_KEY_ID": ports.account,
-        "AWS_SECRET_ACCESS_KEY": root_secret(layout),
+        "AWS_SECRET_ACCESS_KEY": layout.read_root_secret(),
         "AWS_ENDPOINT_URL": ports.endpoint,
         "AWS_CA_BUNDLE": certificate,
         "SSL_CERT_FILE": certificate,
@@ -85,9 +216,9 @@ def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapp
         "STATE_DIR": str(layout.state),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(layout.objects),
-        # Nothing here is a container, and at its start ministack would remove those of others.
+        # No container is used; with a Docker host, ministack would remove other containers when it starts.
         "DOCKER_HOST": f"unix://{layout.home / 'no-docker.sock'}",
         "LAMBDA_EXECUTOR": "local",
-        # End the processes that a burst has left behind; one of each function stays, however idle.
+        # End the additional processes of a burst; one of each function stays, even when it is idle.
         "LAMBDA_WARM_TTL_SECONDS": "60",
     }

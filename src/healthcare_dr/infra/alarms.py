@@ -1,4 +1,4 @@
-"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data.
+"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data; and their SNS topic.
 
 Alarms on the other region watch metrics that this region's sentinel publishes here: the signal of a region's loss must
 not be lost with the region (trap 22).
@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
+from cdktn_provider_aws.kms_key import KmsKey
+from cdktn_provider_aws.sns_topic import SnsTopic
+from cdktn_provider_aws.sns_topic_policy import SnsTopicPolicy
+from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 
+from healthcare_dr.infra import policy
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
 from healthcare_dr.infra.functions import INTERVAL_SECONDS
@@ -67,7 +72,7 @@ def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
     return [
         AlarmRule(
             name="endpoint-unhealthy",
-            why="The region's own health endpoint says no, or nothing at all",
+            why="The region's own health endpoint is unhealthy or does not respond",
             namespace=NAMESPACE,
             metric="Healthy",
             dimensions=service(API),
@@ -205,7 +210,7 @@ def recovery_point(site: RegionContext) -> list[AlarmRule]:
         ),
         AlarmRule(
             name="documents-pending",
-            why="A document is not final a minute after its upload, or nobody looks any more",
+            why="A document is not final a minute after its upload, or the sweep does not run",
             namespace=NAMESPACE,
             metric="PendingSeconds",
             dimensions=service(CONFIRM_DOCUMENTS),
@@ -240,7 +245,7 @@ def integrity(watched: MonitoredApi) -> list[AlarmRule]:
         ),
         AlarmRule(
             name="documents-quarantined",
-            why="A document's bytes are not what was announced; nobody can download it",
+            why="A document's bytes differ from its declaration; it cannot be downloaded",
             namespace=NAMESPACE,
             metric="DocumentsQuarantined",
             dimensions=service(CONFIRM_DOCUMENTS),
@@ -294,7 +299,7 @@ def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
         ),
         AlarmRule(
             name="peer-heartbeat-age",
-            why=f"{site.peer_region} gives no sign of life, or replication does not bring it",
+            why=f"{site.peer_region} sends no heartbeat, or replication does not deliver it",
             namespace=NAMESPACE,
             metric="HeartbeatAge",
             dimensions=own,
@@ -404,3 +409,34 @@ def alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn
 
 def _identifier(name: str) -> str:
     return name.replace("-", "_")
+
+
+PUBLISHERS = ("cloudwatch", "s3")
+
+
+def operations_topic(stack: TerraformStack, site: RegionContext, key: KmsKey) -> SnsTopic:
+    """An encrypted topic that CloudWatch and S3 of this account may publish to, with the operations e-mails."""
+    topic = SnsTopic(stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
+    SnsTopicPolicy(
+        stack,
+        "operations_topic_policy",
+        arn=topic.arn,
+        policy=policy.document(
+            *(
+                policy.allow(
+                    f"Publish{service.title()}",
+                    ["sns:Publish"],
+                    topic.arn,
+                    principal={"Service": f"{service}.amazonaws.com"},
+                    condition={"StringEquals": {"aws:SourceAccount": site.account}},
+                )
+                for service in PUBLISHERS
+            ),
+            policy.deny_plaintext(["sns:Publish"], [topic.arn]),
+        ),
+    )
+    for number, address in enumerate(site.settings.operations_emails):
+        SnsTopicSubscription(
+            stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=address
+        )
+    return topic

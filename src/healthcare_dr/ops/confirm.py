@@ -14,7 +14,7 @@ from healthcare_dr.ops.tables import print_plans
 from healthcare_dr.ops.terraform.runner import Plan
 
 
-def asking(console: Console, progress: Progress, *, auto_approve: bool) -> Confirm:
+def confirmation(console: Console, progress: Progress, *, auto_approve: bool) -> Confirm:
     """Return a function that shows the plans and asks for confirmation, unless approved in advance."""
 
     def confirm(plans: Sequence[Plan]) -> bool:
@@ -45,7 +45,7 @@ Consent = Callable[[Sequence[str]], None]
 """Told what will be broken, one line each; raises `DeploymentError` unless it may be."""
 
 
-def asking_before_drill(console: Console, progress: Progress, *, yes: bool) -> Consent:
+def drill_consent(console: Console, progress: Progress, *, yes: bool) -> Consent:
     """Return a function that shows the faults to be injected and asks for confirmation, unless confirmed in advance."""
 
     def consent(lines: Sequence[str]) -> None:

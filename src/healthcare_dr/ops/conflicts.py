@@ -65,11 +65,13 @@ def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
         DeploymentError: no region responds.
     """
     with ThreadPoolExecutor(len(clients)) as pool:
-        answers = dict(zip(clients, pool.map(lambda client: _asked(client, table), clients.values()), strict=True))
+        answers = dict(
+            zip(clients, pool.map(lambda client: _open_conflicts(client, table), clients.values()), strict=True)
+        )
     unasked = {region: answer for region, answer in answers.items() if isinstance(answer, str)}
     if len(unasked) == len(clients):
         reasons = "; ".join(f"{region}: {why}" for region, why in unasked.items())
-        raise DeploymentError(f"no region tells its conflicts ({reasons})")
+        raise DeploymentError(f"no region returns its conflicts ({reasons})")
     told = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
     found = [_conflict(pk, told) for pk in sorted({pk for answer in told.values() for pk in answer})]
     return Conflicts(tuple(sorted(found, key=lambda conflict: conflict.since)), unasked)
@@ -93,7 +95,7 @@ def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict
     )
 
 
-def _asked(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
+def _open_conflicts(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
     listed = {
         "IndexName": UPDATE_INDEX,
         "KeyConditionExpression": "update_shard = :shelf",

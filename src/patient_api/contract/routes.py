@@ -94,14 +94,14 @@ _ON_WRITE: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 
 ROUTES: Final[Sequence[Route]] = (
     Route("getHealth", "GET", "/health", "Whether this region can serve", (200, 503)),
-    Route("getDrain", "GET", "/drain/{region}", "Whether a region is to be drained: 200 if so, 404 if not", (200, 404)),
+    Route("getDrain", "GET", "/drain/{region}", "Whether a region is drained: 200 if so, 404 if not", (200, 404)),
     Route(
-        "getCapabilities", "GET", "/fhir/metadata", "What this server can do", (200,), interaction="capabilities",
-        parameters=("mode",),
+        "getCapabilities", "GET", "/fhir/metadata", "The capabilities of this server", (200,),
+        interaction="capabilities", parameters=("mode",),
     ),
     Route(
         "getSmartConfiguration", "GET", "/fhir/.well-known/smart-configuration",
-        "Where clients get tokens, and which scopes there are", (200, 404, 503),
+        "The issuer's endpoints, and the supported scopes", (200, 404, 503),
     ),
     Route(
         "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
@@ -151,7 +151,7 @@ ROUTES: Final[Sequence[Route]] = (
         interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, _PREFER),
     ),
     Route(
-        "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that says the record is deleted",
+        "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that marks the record as deleted",
         (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE,
     ),
     Route(
@@ -168,7 +168,7 @@ ROUTES: Final[Sequence[Route]] = (
         interaction="vread", type=PATIENT, right="r", headers=_ON_READ,
     ),
     Route(
-        "createDocument", "POST", "/fhir/DocumentReference", "Announce a document; the answer says where to upload it",
+        "createDocument", "POST", "/fhir/DocumentReference", "Declare a document; the response contains the upload URL",
         (201, 409, 413, 415, 422), interaction="create", type=DOCUMENT, right="c", body=FHIR_BODY,
         headers=("Idempotency-Key",),
     ),

@@ -30,7 +30,7 @@ class Authorization:
         self._now = now
         self._new_id = new_id
 
-    def admit(
+    def authorize(
         self,
         request: Request,
         action: Action,
@@ -70,11 +70,11 @@ class Authorization:
             self.refuse(event, NotFound("There is no such record."))
         return event
 
-    def keep(self, event: AuditEvent) -> None:
+    def record(self, event: AuditEvent) -> None:
         """Put an event on record. Raises StorageFault."""
         self._trail.put(event)
 
-    def keep_all(self, events: Sequence[AuditEvent]) -> None:
+    def record_all(self, events: Sequence[AuditEvent]) -> None:
         """Put all of at most 100 events on record, or none. Raises StorageFault."""
         self._trail.put_all(events)
 
@@ -83,7 +83,7 @@ class Authorization:
         self._trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
         raise error
 
-    def failed(self, event: AuditEvent) -> None:
+    def record_failure(self, event: AuditEvent) -> None:
         """Put on record, if that is possible, that the store failed in the middle of the access."""
         # Whether it took place is unknown; the caller learns of the fault, not of data, even if this fails too.
         with contextlib.suppress(StorageFault):

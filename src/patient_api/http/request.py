@@ -193,7 +193,7 @@ def _unzipped(data: bytes) -> bytes:
         data = stream.unused_data
         if not data:
             return found
-    raise Malformed("The body is not what its Content-Encoding says: gzip.")
+    raise Malformed("The body is not encoded as its Content-Encoding: gzip.")
 
 
 def _too_large() -> TooLarge:

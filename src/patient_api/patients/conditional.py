@@ -26,12 +26,12 @@ class ConditionalChanges:
     """Changes to one record at a time. Each is refused with 412 when several records match."""
 
     def __init__(
-        self, *, patients: Patients, creation: Creation, selection: CriteriaLookup, gate: Authorization
+        self, *, patients: Patients, creation: Creation, selection: CriteriaLookup, authorization: Authorization
     ) -> None:
         self._patients = patients
         self._creation = creation
         self._selection = selection
-        self._gate = gate
+        self._authorization = authorization
 
     def update(self, request: Request) -> Created:
         """A new version of the record that matches, or a new record when none does.
@@ -39,7 +39,7 @@ class ConditionalChanges:
         Requests with the same criteria that create at once create one record. An id in the body has to be that of the
         record that matches; under an id of the client's nothing is created.
         """
-        event = self._gate.admit(request, Action.UPDATE, "update", PATIENT)
+        event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT)
         criteria = self._selection.of_change(request, event)
         conditions = Preconditions.of(request)
         if "merges" in request.headers:
@@ -57,11 +57,15 @@ class ConditionalChanges:
         def create(again: bool) -> Version:
             if "id" in resource:
                 text = "No record matches, and an update creates none of a given id: this server gives the ids."
-                self._gate.refuse(event, NotAllowed(text))
+                self._authorization.refuse(event, NotAllowed(text))
             if conditions.match is not None:
-                self._gate.refuse(event, Stale("No record matches that could be at the version of the preconditions."))
+                self._authorization.refuse(
+                    event, Stale("No record matches that could be at the version of the preconditions.")
+                )
             if not request.caller.may("c", PATIENT):
-                self._gate.refuse(event, Forbidden("No record matches, and the token does not grant creating one."))
+                self._authorization.refuse(
+                    event, Forbidden("No record matches, and the token does not grant creating one.")
+                )
             created = replace(event, action=Action.CREATE, status=HTTPStatus.CREATED)
             # The record of this id no longer matches when it was there before, and still nothing is found.
             if again:
@@ -72,7 +76,7 @@ class ConditionalChanges:
 
     def patch(self, request: Request) -> Version:
         """Patch the record that matches."""
-        event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT)
+        event = self._authorization.authorize(request, Action.UPDATE, "patch", PATIENT)
         criteria = self._selection.of_change(request, event)
         conditions = Preconditions.of(request)
         patch = patch_in(request)
@@ -85,7 +89,9 @@ class ConditionalChanges:
 
     def delete(self, request: Request) -> Version:
         """Delete the record that matches."""
-        event = replace(self._gate.admit(request, Action.DELETE, "delete", PATIENT), status=HTTPStatus.NO_CONTENT)
+        event = replace(
+            self._authorization.authorize(request, Action.DELETE, "delete", PATIENT), status=HTTPStatus.NO_CONTENT
+        )
         criteria = self._selection.of_change(request, event)
         conditions = Preconditions.of(request)
 
@@ -114,11 +120,11 @@ class ConditionalChanges:
                 if current is not None:
                     return Created(self._replaced(event, current, method, change), fresh=False)
                 if create is None:
-                    self._gate.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
+                    self._authorization.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
                 return Created(create(taken))
             except HeadMismatch:
                 taken = taken or current is None
-        return self._gate.refuse(event, Conflict(BUSY))
+        return self._authorization.refuse(event, Conflict(BUSY))
 
     def _replaced(
         self, event: AuditEvent, current: Version, method: Method, change: Callable[[Version], Resource | None]
@@ -128,5 +134,5 @@ class ConditionalChanges:
             resource = change(current)
         except ApiError as error:
             # A refusal discloses that there is such a record, and something of it.
-            self._gate.refuse(event, error)
+            self._authorization.refuse(event, error)
         return self._patients.write(event, current.key, current.stamp, resource, method)

@@ -25,7 +25,7 @@ from patient_api.errors import (
 )
 from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import IF_NONE_EXIST, Criteria
-from patient_api.http.idempotency import IdempotentRequest, repeat_of
+from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import Resource, resource_in
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, Created, ServiceContext
@@ -37,8 +37,8 @@ Matches = Callable[[str, Criteria], Sequence[Version]]
 class CriteriaLookup:
     """Criteria of requests, and what they match. `matches` searches a tenant's patients; it gives two at most."""
 
-    def __init__(self, *, gate: Authorization, matches: Matches) -> None:
-        self._gate = gate
+    def __init__(self, *, authorization: Authorization, matches: Matches) -> None:
+        self._authorization = authorization
         self._matches = matches
 
     def of_creation(self, request: Request, event: AuditEvent) -> Criteria | None:
@@ -75,17 +75,17 @@ class CriteriaLookup:
         try:
             found = self._matches(event.tenant, criteria)
         except TooCostly as error:
-            self._gate.refuse(event, error)
+            self._authorization.refuse(event, error)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
         if len(found) > 1:
-            self._gate.refuse(event, Stale(f"The criteria in {criteria.place} match more than one record."))
+            self._authorization.refuse(event, Stale(f"The criteria in {criteria.place} match more than one record."))
         return next(iter(found), None)
 
     def _check_rights(self, request: Request, event: AuditEvent) -> None:
         if not request.caller.may("s", PATIENT) or not request.caller.may("r", PATIENT):
-            self._gate.refuse(event, Forbidden("Criteria need the right to search and to read as well."))
+            self._authorization.refuse(event, Forbidden("Criteria need the right to search and to read as well."))
 
 
 class RecordStore(Protocol):
@@ -102,14 +102,14 @@ class Creation:
         self,
         *,
         records: RecordStore,
-        tools: ServiceContext,
+        context: ServiceContext,
         selection: CriteriaLookup,
         blind: Callable[..., str],
         new_id: Callable[[], str],
     ) -> None:
         self._records = records
-        self._tools = tools
-        self._gate = tools.gate
+        self._context = context
+        self._authorization = context.authorization
         self._selection = selection
         self._blind = blind
         self._new_id = new_id
@@ -120,12 +120,14 @@ class Creation:
         With an `Idempotency-Key` that was used before, returns the record of that request; with criteria, the record
         that matches them.
         """
-        event = replace(self._gate.admit(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED)
+        event = replace(
+            self._authorization.authorize(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED
+        )
         criteria = self._selection.of_creation(request, event)
         if criteria is not None and "idempotency-key" in request.headers:
             raise Malformed(f"Send criteria in {criteria.place} or Idempotency-Key, not both.")
         resource = resource_in(request, PATIENT)
-        repeat = repeat_of(request, PATIENT, blind=self._blind)
+        repeat = idempotent_request(request, PATIENT, blind=self._blind)
         if criteria is not None:
             return self._unless(criteria, event, resource)
         if repeat is not None:
@@ -146,7 +148,7 @@ class Creation:
         try:
             return self._inserted(self._new_id(), event, resource)
         except HeadMismatch:
-            return self._gate.refuse(event, Conflict("The new id is taken; try again."))
+            return self._authorization.refuse(event, Conflict("The new id is taken; try again."))
 
     def _once(self, repeat: IdempotentRequest, event: AuditEvent, resource: Resource) -> Created:
         # A second attempt meets the first one's record. If the first was made in the other region and is still on its
@@ -160,14 +162,16 @@ class Creation:
         except HeadMismatch:
             first = self._records.first(known)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
         if first is None:
-            self._gate.refuse(event, Conflict("The first attempt is still under way."))
+            self._authorization.refuse(event, Conflict("The first attempt is still under way."))
         event = replace(event, record=first.key.reference)
         if first.fingerprint != repeat.fingerprint:
-            self._gate.refuse(event, Unprocessable("The Idempotency-Key was used with another request before."))
-        self._gate.keep(replace(event, version=str(first.stamp)))
+            self._authorization.refuse(
+                event, Unprocessable("The Idempotency-Key was used with another request before.")
+            )
+        self._authorization.record(replace(event, version=str(first.stamp)))
         return Created(first)
 
     def _unless(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Created:
@@ -184,25 +188,25 @@ class Creation:
         found = self._selection.one(criteria, event)
         if found is None:
             return None
-        self._gate.keep(replace(event, action=Action.READ, record=found.key.reference, status=HTTPStatus.OK))
+        self._authorization.record(replace(event, action=Action.READ, record=found.key.reference, status=HTTPStatus.OK))
         return Created(found, fresh=False)
 
     def _inserted(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
         key = RecordKey(event.tenant, PATIENT, name)
         event = replace(event, record=key.reference)
         try:
-            stamp = self._tools.clock.next()
+            stamp = self._context.clock.next()
         except ClockAhead:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
         event = replace(event, version=str(stamp))
         version = version_of(resource, key=key, stamp=stamp, method=Method.POST, fingerprint=fingerprint)
         try:
-            self._records.insert(version, event, tokens=frozenset(self._tools.tokens(event.tenant, resource)))
+            self._records.insert(version, event, tokens=frozenset(self._context.tokens(event.tenant, resource)))
         except Contention:
-            self._gate.refuse(event, Conflict(BUSY))
+            self._authorization.refuse(event, Conflict(BUSY))
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
-        self._tools.clock.witness(stamp)
+        self._context.clock.observe(stamp)
         return version

@@ -33,7 +33,7 @@ from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.payload import Patch, Resource, check_size, patch_in, resource_in, valid, version_in
 from patient_api.http.preconditions import STALE, Preconditions, each, weak
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext, known_to
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext, minimum_version
 from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 from patient_api.store.versions import HistoryPage
 
@@ -60,32 +60,32 @@ class Patients:
     `creation.Creation` makes new ones, `conditional.ConditionalChanges` changes those that search criteria match.
     """
 
-    def __init__(self, *, records: RecordStore, tools: ServiceContext) -> None:
+    def __init__(self, *, records: RecordStore, context: ServiceContext) -> None:
         self._records = records
-        self._gate = tools.gate
-        self._clock = tools.clock
-        self._tokens = tools.tokens
+        self._authorization = context.authorization
+        self._clock = context.clock
+        self._tokens = context.tokens
 
     def read(self, request: Request, id: str) -> Version:
         """Return the newest version in this region. Raises NotYetHere when Minimum-Version names a newer one."""
-        event = self._gate.admit(request, Action.READ, "read", PATIENT, id)
-        known, conditions = known_to(request), Preconditions.of(request)
+        event = self._authorization.authorize(request, Action.READ, "read", PATIENT, id)
+        known, conditions = minimum_version(request), Preconditions.of(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         found = self._found(event, lambda: self._records.newest(key, event))
         if known is not None and (found is None or found.stamp < known):
             self._refuse_after(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None:
             self._refuse_after(event, NotFound("There is no such record."))
-        self._clock.witness(found.stamp)
+        self._clock.observe(found.stamp)
         return self._readable(found, event, conditions)
 
     def vread(self, request: Request, id: str, vid: str) -> Version:
         """That very version."""
-        event = self._gate.admit(request, Action.READ, "vread", PATIENT, id)
+        event = self._authorization.authorize(request, Action.READ, "vread", PATIENT, id)
         conditions = Preconditions.of(request)
         stamp = Stamp.parse(vid)
         if stamp is None:
-            self._gate.refuse(event, NotFound("There is no such version."))
+            self._authorization.refuse(event, NotFound("There is no such version."))
         key = RecordKey(request.caller.tenant, PATIENT, id)
         found = self._found(event, lambda: self._records.version(key, stamp, event))
         if found is None:
@@ -97,7 +97,7 @@ class Patients:
 
         It also settles a conflict with the versions that it names in Merges.
         """
-        event = self._gate.admit(request, Action.UPDATE, "update", PATIENT, id)
+        event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT, id)
         conditions = Preconditions.of(request)
         named = request.headers.get("merges")
         merges = each(named, "Merges") if named is not None else ()
@@ -114,7 +114,7 @@ class Patients:
         def change(current: Version) -> Resource:
             if conditions.match is None:
                 raise PreconditionRequired(
-                    'This needs the version it is to replace: If-Match: W/"<version>", or meta.versionId in the body.'
+                    'The version to replace is missing: If-Match: W/"<version>", or meta.versionId in the body.'
                 )
             if not conditions.allow_change_of(current):
                 raise Stale(STALE)
@@ -128,7 +128,7 @@ class Patients:
         Without a precondition the patch applies to whichever version is current, and is repeated when that changes
         meanwhile.
         """
-        event = self._gate.admit(request, Action.UPDATE, "patch", PATIENT, id)
+        event = self._authorization.authorize(request, Action.UPDATE, "patch", PATIENT, id)
         conditions = Preconditions.of(request)
         patch = patch_in(request)
         conditions = conditions.or_match(patch.version)
@@ -141,7 +141,7 @@ class Patients:
 
     def delete(self, request: Request, id: str) -> Version:
         """Add a version that marks the record as deleted, unless a precondition forbids it. Idempotent."""
-        event = self._gate.admit(request, Action.DELETE, "delete", PATIENT, id)
+        event = self._authorization.authorize(request, Action.DELETE, "delete", PATIENT, id)
         event = replace(event, status=HTTPStatus.NO_CONTENT)
         conditions = Preconditions.of(request)
         whichever = conditions.match is None or conditions.match.versions is None
@@ -149,18 +149,18 @@ class Patients:
         for _ in range(ATTEMPTS):
             current = self._stored(event, lambda: self._records.newest(key))
             if current is None:
-                self._gate.refuse(event, NotFound("There is no such record."))
+                self._authorization.refuse(event, NotFound("There is no such record."))
             if current.resource is None and whichever:
-                self._gate.keep(event)
+                self._authorization.record(event)
                 return current
             if not conditions.allow_change_of(current):
-                self._gate.refuse(event, Stale(STALE))
+                self._authorization.refuse(event, Stale(STALE))
             if current.resource is None:
-                self._gate.keep(event)
+                self._authorization.record(event)
                 return current
             with contextlib.suppress(HeadMismatch):
                 return self.write(event, key, current.stamp, None, Method.DELETE)
-        return self._gate.refuse(event, Conflict(BUSY))
+        return self._authorization.refuse(event, Conflict(BUSY))
 
     def write(
         self,
@@ -185,11 +185,11 @@ class Patients:
         try:
             self._records.replace(version, event, tokens=tokens)
         except Contention:
-            self._gate.refuse(event, Conflict(BUSY))
+            self._authorization.refuse(event, Conflict(BUSY))
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
-        self._clock.witness(stamp)
+        self._clock.observe(stamp)
         return version
 
     def _changed(
@@ -206,22 +206,22 @@ class Patients:
         for _ in range(ATTEMPTS):
             current = self._stored(event, lambda: self._records.newest(key))
             if current is None:
-                self._gate.refuse(event, missing)
+                self._authorization.refuse(event, missing)
             try:
                 resource = change(current)
             except ApiError as error:
                 # A refusal discloses something of the record, such as which operation of a patch fails.
-                self._gate.refuse(event, error)
+                self._authorization.refuse(event, error)
             with contextlib.suppress(HeadMismatch):
                 return self.write(event, key, current.stamp, resource, method, merges)
-        return self._gate.refuse(event, Conflict(BUSY))
+        return self._authorization.refuse(event, Conflict(BUSY))
 
     def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
         stamps = {text: Stamp.parse(text) for text in named}
         parsed = [stamp for stamp in stamps.values() if stamp is not None]
         found = self._stored(event, lambda: tuple(sorted(s for s in parsed if self._records.holds(key, s))))
         if len(found) != len(named):
-            self._gate.refuse(event, Unprocessable("Merges names a version that this region does not have."))
+            self._authorization.refuse(event, Unprocessable("Merges names a version that this region does not have."))
         return found
 
     def _replaced(
@@ -242,27 +242,27 @@ class Patients:
             # A version that was made up is refused as any other stale one; a real one is a wrong clock somewhere.
             current = self._stored(event, lambda: self._records.newest(key))
             if current is not None and current.stamp in known:
-                self._gate.failed(event)
+                self._authorization.record_failure(event)
                 raise
             self._explain_mismatch(event, key)
 
     def _explain_mismatch(self, event: AuditEvent, key: RecordKey) -> NoReturn:
         if self._stored(event, lambda: self._records.newest(key)) is None:
-            self._gate.refuse(event, _not_created())
-        self._gate.refuse(event, Stale(STALE))
+            self._authorization.refuse(event, _not_created())
+        self._authorization.refuse(event, Stale(STALE))
 
     def _found(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
         try:
             return read()
         except StorageFault:
-            self._gate.failed(self._gate.amendment(event))
+            self._authorization.record_failure(self._authorization.amendment(event))
             raise
 
     def _stored(self, event: AuditEvent, read: Callable[[], T]) -> T:
         try:
             return read()
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
 
     def _readable(self, found: Version, event: AuditEvent, conditions: Preconditions) -> Version:
@@ -273,7 +273,7 @@ class Patients:
         return found
 
     def _refuse_after(self, event: AuditEvent, error: ApiError) -> NoReturn:
-        self._gate.refuse(self._gate.amendment(event), error)
+        self._authorization.refuse(self._authorization.amendment(event), error)
 
 
 def patched(current: Version, patch: Patch, conditions: Preconditions) -> Resource:
@@ -317,14 +317,14 @@ class HistoryStore(Protocol):
 class History:
     """Pages of versions, newest first."""
 
-    def __init__(self, *, records: HistoryStore, gate: Authorization, cursors: Cursors) -> None:
+    def __init__(self, *, records: HistoryStore, authorization: Authorization, cursors: Cursors) -> None:
         self._records = records
-        self._gate = gate
+        self._authorization = authorization
         self._cursors = cursors
 
     def history(self, request: Request, id: str) -> str:
         """A Bundle of type `history`; versions written at the same time in both regions name each other."""
-        event = self._gate.admit(request, Action.READ, "history-instance", PATIENT, id)
+        event = self._authorization.authorize(request, Action.READ, "history-instance", PATIENT, id)
         count, cursor = _asked(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         scope = (key.tenant, "history", key.reference)
@@ -333,16 +333,18 @@ class History:
             found = self._records.history(key, event, limit=count or LARGEST_COUNT, before=before)
             conflicts = self._records.conflicts(key)
         except StorageFault:
-            self._gate.failed(self._gate.amendment(event))
+            self._authorization.record_failure(self._authorization.amendment(event))
             raise
         shown = found.versions
         if not shown and before is None:
-            self._gate.refuse(self._gate.amendment(event), NotFound("There is no such record."))
+            self._authorization.refuse(self._authorization.amendment(event), NotFound("There is no such record."))
         url = f"{request.base}/{key.reference}"
         links = {"self": f"{url}/_history"}
         if count == 0:
             if found.more:
-                self._gate.refuse(self._gate.amendment(event), TooCostly(f"More than {LARGEST_COUNT} versions: page."))
+                self._authorization.refuse(
+                    self._authorization.amendment(event), TooCostly(f"More than {LARGEST_COUNT} versions: page.")
+                )
             return bundle("history", [], links=links, total=len(shown))
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])

@@ -15,7 +15,7 @@ from patient_api.fhir.codec import JsonValue
 from patient_api.http.payload import Resource, document_in, problems
 from patient_api.http.request import Request
 from patient_api.service_context import ServiceContext
-from patient_api.store.versions import check_tokens
+from patient_api.store.versions import check_index_size
 
 _PROFILE: Final = f"http://hl7.org/fhir/StructureDefinition/{PATIENT}"
 PROFILES: Final = (_PROFILE, f"{_PROFILE}|4.0.1")
@@ -36,9 +36,9 @@ class _ValidationRequest:
 class Validation:
     """Checks resources by the rules of the writes, the first problem of each element."""
 
-    def __init__(self, *, tools: ServiceContext) -> None:
-        self._gate = tools.gate
-        self._tokens = tools.tokens
+    def __init__(self, *, context: ServiceContext) -> None:
+        self._authorization = context.authorization
+        self._tokens = context.tokens
 
     def validate(self, request: Request, id: str | None = None) -> Sequence[ApiError]:
         """Return the errors that a create, or with `id` an update, of the resource in the body would raise.
@@ -47,7 +47,9 @@ class Validation:
         the right to update. Raises Forbidden, NotFound, UnsupportedMedia, TooLarge, StorageFault; Malformed when the
         body is not a JSON object or requests another kind of check.
         """
-        self._gate.admit(request, Action.EXECUTE, "operation", PATIENT, id, right="c" if id is None else "u")
+        self._authorization.authorize(
+            request, Action.EXECUTE, "operation", PATIENT, id, right="c" if id is None else "u"
+        )
         asked = _asked(request)
         if asked.mode is not None and asked.mode not in modes(id):
             raise Malformed(f"mode must be {' or '.join(modes(id))} here, or left out.")
@@ -61,7 +63,7 @@ class Validation:
 
     def _findable(self, tenant: str, resource: Resource) -> Iterator[ApiError]:
         try:
-            check_tokens(self._tokens(tenant, resource))
+            check_index_size(self._tokens(tenant, resource))
         except Unprocessable as error:
             yield error
 

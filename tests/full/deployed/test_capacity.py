@@ -209,7 +209,7 @@ def test_every_interaction_is_counted() -> None:
     [(does, asked) for _, does, asked in INTERACTIONS],
     ids=[does.__name__ for _, does, _ in INTERACTIONS],
 )
-def test_an_interaction_asks_what_it_needs_and_no_more(
+def test_interaction_consumes_its_expected_capacity(
     caller: Caller, does: Callable[[Caller], None], asked: list[str]
 ) -> None:
     does(caller)

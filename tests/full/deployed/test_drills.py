@@ -28,7 +28,7 @@ def calm(deployed: Deployed) -> Iterator[None]:
 @pytest.mark.requirement("C1", "C2", "C3", "R4.2")
 @pytest.mark.trap(24, 27)
 @pytest.mark.parametrize("fault", ["region-isolated", "dependency-denied", "api-throttled"])
-def test_a_lost_primary_is_left_by_itself_and_nothing_is_lost(deployed: Deployed, fault: str) -> None:
+def test_lost_primary_fails_over_without_data_loss(deployed: Deployed, fault: str) -> None:
     journal = drill(deployed, fault, *FAST)
     milestones = journal["milestones"]
     assert milestones["first_failure"] is not None
@@ -47,7 +47,7 @@ def test_a_lost_secondary_does_not_drain_the_primary(deployed: Deployed) -> None
 
 @pytest.mark.requirement("C3")
 @pytest.mark.trap(1, 2, 15)
-def test_what_was_not_replicated_when_the_region_was_lost_comes_back_with_it(deployed: Deployed) -> None:
+def test_unreplicated_writes_return_with_the_region(deployed: Deployed) -> None:
     journal = drill(deployed, "paused-then-lost", *FAST)
     at_recovery = journal["missing"][0]
     assert at_recovery["region"] == SECONDARY
@@ -57,7 +57,7 @@ def test_what_was_not_replicated_when_the_region_was_lost_comes_back_with_it(dep
 
 @pytest.mark.requirement("C3")
 @pytest.mark.trap(1, 2)
-def test_what_both_regions_change_while_they_are_apart_is_found_and_merged(deployed: Deployed) -> None:
+def test_concurrent_changes_of_a_partition_are_merged(deployed: Deployed) -> None:
     journal = drill(deployed, "replication-paused", *FAST)
     found = journal["conflicts"]
     assert found["found"] > 0, "no record was changed in both regions: the drill shows nothing"

@@ -46,7 +46,7 @@ def as_it_was(deployed: Deployed) -> Iterator[Deployed]:
 @pytest.mark.requirement("C1", "C6")
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_runbook_do_what_it_says(page: Path, as_it_was: Deployed) -> None:
+def test_commands_of_a_runbook_give_its_output(page: Path, as_it_was: Deployed) -> None:
     text = text_of(page)
     typed = list(commands(text))
     assert typed

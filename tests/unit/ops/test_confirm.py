@@ -8,7 +8,7 @@ from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY
-from healthcare_dr.ops.confirm import asking
+from healthcare_dr.ops.confirm import confirmation
 from healthcare_dr.ops.terraform.events import PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.fakes import RecordingProgress
@@ -31,7 +31,7 @@ def ask(
 ) -> tuple[bool, str]:
     monkeypatch.setattr(sys, "stdin", answer)
     out = StringIO()
-    confirm = asking(Console(file=out, width=120), RecordingProgress(), auto_approve=approve)
+    confirm = confirmation(Console(file=out, width=120), RecordingProgress(), auto_approve=approve)
     return confirm([plan(stack)]), out.getvalue()
 
 
@@ -47,7 +47,7 @@ def test_the_last_question_announces_no_further_one(monkeypatch: pytest.MonkeyPa
     assert "asked again" not in ask(Terminal("yes\n"), monkeypatch, stack=GLOBAL)[1]
 
 
-def test_without_a_terminal_nobody_is_asked_and_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeploymentError, match="give --auto-approve"):
         ask(StringIO("yes\n"), monkeypatch)
 

@@ -68,13 +68,13 @@ def test_a_conflict_that_both_regions_know_is_one() -> None:
     )
 
 
-def test_the_last_version_of_each_line_is_what_has_to_be_merged() -> None:
+def test_last_version_of_each_branch_has_to_be_merged() -> None:
     written_on = {**SIBLINGS, LATER: (EASTERN,)}
     (conflict,) = of(east=Region({"p1": written_on}), west=Region({"p1": SIBLINGS}))
     assert (conflict.current, conflict.others) == (LATER, (WESTERN,))
 
 
-def test_what_one_region_has_merged_has_no_others() -> None:
+def test_conflict_merged_in_one_region_has_no_other_versions() -> None:
     merged = {**SIBLINGS, LATER: (WESTERN, EASTERN)}
     (conflict,) = of(east=Region({"p1": merged}), west=Region({"p1": SIBLINGS}))
     assert (conflict.current, conflict.others) == (LATER, ())
@@ -91,7 +91,7 @@ def test_each_region_may_know_of_others() -> None:
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("lost", [EAST, WEST])
-def test_a_lost_region_hides_nothing_of_the_other(lost: str) -> None:
+def test_lost_region_does_not_hide_conflicts_of_the_other(lost: str) -> None:
     regions = {region: Region({"p1": SIBLINGS}, lost=region == lost) for region in (EAST, WEST)}
     found = read_conflicts(regions, table="records")
     assert [conflict.record for conflict in found.open] == ["Patient/p1"]
@@ -99,5 +99,5 @@ def test_a_lost_region_hides_nothing_of_the_other(lost: str) -> None:
 
 
 def test_no_answer_at_all_is_not_an_empty_list() -> None:
-    with pytest.raises(DeploymentError, match="no region tells its conflicts"):
+    with pytest.raises(DeploymentError, match="no region returns its conflicts"):
         read_conflicts({EAST: Region(lost=True), WEST: Region(lost=True)}, table="records")

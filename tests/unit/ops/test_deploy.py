@@ -82,7 +82,7 @@ def test_a_global_stack_that_waits_for_a_region_is_planned_after_it(deploying: D
     assert deploying(stacks).deploy(yes) == Changes(add=1, remove=1)
 
 
-def test_what_is_confirmed_is_shown_first_and_the_global_stack_is_asked_for_again(deploying: Deploying) -> None:
+def test_plans_are_shown_before_confirmation_and_global_stack_separately(deploying: Deploying) -> None:
     asked: list[list[str]] = []
 
     def confirm(plans: Sequence[Plan]) -> bool:
@@ -126,7 +126,7 @@ def test_a_region_that_fails_lets_the_other_finish_and_the_next_run_goes_on(depl
     assert {state.resources for state in mended.states().values()} == {1}
 
 
-def test_both_regions_failing_are_both_told(deploying: Deploying) -> None:
+def test_failures_of_both_regions_are_reported(deploying: Deploying) -> None:
     broken = three_stacks()
     for stack in (PRIMARY, SECONDARY):
         broken[stack]["resource"]["terraform_data"]["bad"] = failing()

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.ops.terraform.diagnostics import condense
-from healthcare_dr.ops.terraform.events import Diagnostic, parse
+from healthcare_dr.ops.terraform.events import Diagnostic, condense, parse
 
 STREAMS = Path(__file__).parent / "streams"
 
@@ -20,7 +19,7 @@ def line(*diagnostics: Diagnostic) -> str:
     return text
 
 
-def test_a_held_lock_says_who_holds_it_and_how_to_release_it() -> None:
+def test_held_lock_names_its_holder_and_the_release_command() -> None:
     events = [parse(raw) for raw in (STREAMS / "locked_plan.jsonl").read_text(encoding="utf-8").splitlines()]
     text = line(*[event for event in events if isinstance(event, Diagnostic)])
     assert "operator@workstation" in text
@@ -41,7 +40,7 @@ def test_a_held_lock_says_who_holds_it_and_how_to_release_it() -> None:
         (
             "validating provider credentials: operation error STS: GetCallerIdentity, https response error "
             "StatusCode: 403, api error InvalidClientTokenId: The security token included in the request is invalid.",
-            "AWS does not know these credentials",
+            "AWS rejects these credentials",
         ),
         (
             "creating KMS Key: operation error KMS: CreateKey, https response error StatusCode: 400, RequestID: x, "
@@ -66,7 +65,7 @@ def test_a_held_lock_says_who_holds_it_and_how_to_release_it() -> None:
         ("Post https://127.0.0.1:9/: dial tcp 127.0.0.1:9: connect: connection refused", "AWS cannot be reached"),
     ],
 )
-def test_known_complaints_come_with_their_mend(said: str, mend: str) -> None:
+def test_known_diagnostics_state_the_fix(said: str, mend: str) -> None:
     assert mend in line(error(said, address="aws_thing.x"))
     assert line(error(said, address="aws_thing.x")).startswith("aws_thing.x: ")
 

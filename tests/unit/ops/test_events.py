@@ -33,7 +33,7 @@ def test_a_plan_names_every_resource_the_numbers_and_the_outputs() -> None:
     assert (OutputChange(name="o", action="create"), OutputChange(name="s", action="create")) in events
 
 
-def test_an_apply_tells_each_resource_from_start_to_end() -> None:
+def test_apply_reports_each_resource() -> None:
     events = [event for event in recorded("mixed_apply") if isinstance(event, ResourceEvent)]
     phases = [(event.address.removeprefix("terraform_data."), event.action, event.phase) for event in events]
     assert ("replaced", "delete", "complete") in phases
@@ -57,7 +57,7 @@ def test_the_number_of_completions_is_the_sum_of_the_plan() -> None:
     assert len(completions) == planned.add + planned.change + planned.remove == 4
 
 
-def test_an_interrupted_apply_tells_what_failed() -> None:
+def test_interrupted_apply_reports_failures() -> None:
     events = recorded("interrupted_apply")
     assert any(
         isinstance(event, ResourceEvent) and (event.address, event.phase) == ("terraform_data.slow", "errored")
@@ -73,7 +73,7 @@ def test_a_held_lock_is_waited_for_and_then_an_error() -> None:
     assert any(isinstance(event, Diagnostic) and "state lock" in event.summary for event in events)
 
 
-def test_what_is_no_event_is_kept_as_text_and_what_says_nothing_is_dropped() -> None:
+def test_unknown_lines_are_kept_and_empty_ones_dropped() -> None:
     assert parse("panic: runtime error\n") == Text("panic: runtime error")
     assert parse("[1, 2]") == Text("[1, 2]")
     assert parse("\n") is None

@@ -37,7 +37,7 @@ def asked(folder: Path, times: int) -> bool:
     return True
 
 
-def test_a_child_is_asked_twice_and_then_ended(
+def test_third_signal_kills_the_child(
     stubborn: "subprocess.Popen[bytes]", tmp_path: Path, progress: RecordingProgress, interrupts: Interrupts
 ) -> None:
     with interrupts.installed(), interrupts.watching(stubborn) as watch:
@@ -57,7 +57,7 @@ def test_a_child_is_asked_twice_and_then_ended(
     assert len(progress.said) == 1
 
 
-def test_a_child_is_not_asked_while_it_begins_resources(
+def test_child_is_not_interrupted_while_it_starts_resources(
     stubborn: "subprocess.Popen[bytes]", tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that is lost while a resource is created leaves one that no state knows."""

@@ -10,9 +10,8 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError, EmulatorError
 from healthcare_dr.naming import GLOBAL, STACKS
-from healthcare_dr.ops.demo import PATIENT
 from healthcare_dr.ops.deploy import Changes, Deployment
-from healthcare_dr.ops.lifecycle import Lifecycle
+from healthcare_dr.ops.lifecycle import PATIENT, Lifecycle
 from healthcare_dr.ops.lock import claimed
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.ops.terraform.workspace import state_file
@@ -165,9 +164,7 @@ def test_a_command_of_another_environment_keeps_its_emulator(
     assert progress.said[-1].startswith("The embedded AWS runs on: another hdr command (process ")
 
 
-def test_what_another_environment_works_on_is_not_forgotten(
-    lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
-) -> None:
+def test_state_of_another_environment_is_kept(lifecycle: Lifecycle, emulator: FakeEmulator, root: Path) -> None:
     lifecycle.up()
     emulator.up, emulator.lost = False, True
     with (
@@ -179,7 +176,7 @@ def test_what_another_environment_works_on_is_not_forgotten(
     assert state_file(root, GLOBAL).exists()
 
 
-def test_a_proof_that_fails_fails_up_but_keeps_what_is_deployed(lifecycle: Lifecycle, target: LocalTarget) -> None:
+def test_failed_demo_fails_up_but_keeps_the_deployment(lifecycle: Lifecycle, target: LocalTarget) -> None:
     target.urls = {}
     with pytest.raises(DeploymentError, match="the API does not answer"):
         lifecycle.up()
@@ -205,7 +202,7 @@ def test_down_with_keep_only_stops(lifecycle: Lifecycle, emulator: FakeEmulator,
     assert lifecycle.up().changes == Changes()
 
 
-def test_down_starts_a_stopped_emulator_to_destroy_what_it_holds(
+def test_down_starts_a_stopped_emulator_to_destroy_its_resources(
     lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
 ) -> None:
     lifecycle.up()
@@ -215,7 +212,7 @@ def test_down_starts_a_stopped_emulator_to_destroy_what_it_holds(
 
 
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_a_lost_emulator_is_said_and_everything_begun_anew(
+def test_lost_emulator_is_reported_and_redeployed(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress, command: str
 ) -> None:
     lifecycle.up()
@@ -225,7 +222,7 @@ def test_a_lost_emulator_is_said_and_everything_begun_anew(
     else:
         assert lifecycle.down(keep=False) == Changes()
         assert not (root / "state").exists()
-    assert any("is gone: beginning anew" in said for said in progress.said)
+    assert any("are lost: starting again" in said for said in progress.said)
 
 
 def test_down_leaves_the_other_environments_running(

@@ -11,7 +11,7 @@ from healthcare_dr.naming import PRIMARY
 from healthcare_dr.ops.progress import LiveProgress, PlainProgress, quiet, reporting
 
 
-def test_plain_progress_prints_what_happened_and_no_polling() -> None:
+def test_plain_progress_prints_events_without_polling() -> None:
     out = StringIO()
     progress = PlainProgress(console=Console(file=out, width=40))
     progress.begin(PRIMARY, "applying")
@@ -26,7 +26,7 @@ def test_plain_progress_prints_what_happened_and_no_polling() -> None:
     ]
 
 
-def test_a_terminal_gets_live_lines_and_keeps_the_results() -> None:
+def test_terminal_shows_live_lines_and_keeps_results() -> None:
     out = StringIO()
     console = Console(file=out, width=200, force_terminal=True, legacy_windows=False, color_system=None)
     with reporting(console) as progress:
@@ -45,7 +45,7 @@ def test_a_terminal_gets_live_lines_and_keeps_the_results() -> None:
         assert part in out.getvalue()
 
 
-def test_a_log_gets_plain_lines() -> None:
+def test_log_contains_plain_lines() -> None:
     with reporting(Console(file=StringIO())) as progress:
         assert isinstance(progress, PlainProgress)
         with quiet(progress):

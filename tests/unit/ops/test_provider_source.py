@@ -146,7 +146,7 @@ def with_host(configuration: Path, url: str) -> Path:
     return file
 
 
-def test_without_a_mirror_the_registry_is_asked_and_a_refusal_is_one_line(
+def test_rejected_registry_request_prints_one_line(
     terraform: Terraform, root: Path, tmp_path: Path, tls: Serving
 ) -> None:
     def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
@@ -163,7 +163,7 @@ def test_without_a_mirror_the_registry_is_asked_and_a_refusal_is_one_line(
     assert "GET /v1/providers/hashicorp/aws/versions" in registry.asked
 
 
-def test_an_unreachable_registry_is_one_line_with_the_mend(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+def test_unreachable_registry_prints_one_line_with_the_fix(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     configuration = with_host(source(tmp_path).cli_configuration, "https://127.0.0.1:9")
     with pytest.raises(DeploymentError, match=r"cannot get the provider hashicorp/aws .* HDR_PROVIDER_MIRROR") as e:
         initialize(terraform, configuration, root, tmp_path)

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.naming import PRIMARY
-from healthcare_dr.ops.demo import PATIENT, demonstrate
-from healthcare_dr.ops.outputs import flatten, write_outputs
+from healthcare_dr.ops.lifecycle import PATIENT, demonstrate
+from healthcare_dr.ops.status import flatten, write_outputs
 from healthcare_dr.ops.tables import print_plans, summary_lines
 from healthcare_dr.ops.terraform.events import OutputChange, PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
@@ -40,7 +40,7 @@ def test_outputs_are_flat_strings_with_stable_names() -> None:
 
 
 @pytest.mark.requirement("D9")
-def test_outputs_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_outputs_are_written_atomically(tmp_path: Path) -> None:
     file = tmp_path / "cfn-outputs" / "flat-outputs.json"
     write_outputs({"B": "2", "A": "1"}, file)
     write_outputs({"B": "3", "A": "1"}, file)
@@ -102,7 +102,7 @@ def test_another_record_is_a_failure(tls: Serving) -> None:
 
 
 def test_a_record_that_never_arrives_is_a_failure(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("healthcare_dr.ops.demo.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("healthcare_dr.ops.lifecycle.PATIENCE_SECONDS", 0.3)
     with pytest.raises(DeploymentError, match=r"us-west-2 answered 404 instead of 200"):
         run_demo(tls, Api(lag=10**6))
 
@@ -112,7 +112,7 @@ def test_a_silent_api_is_a_failure() -> None:
         demonstrate(write_to=(EAST, "https://127.0.0.1:9"), read_from=(WEST, ""), token="t", ca_bundle=None)
 
 
-def test_a_token_carries_what_was_asked_for(tmp_path: Path) -> None:
+def test_token_contains_the_requested_claims(tmp_path: Path) -> None:
     emulator = FakeEmulator(home=tmp_path)
     asked: dict[str, Any] = {"tenant": "clinic.1", "subject": "me", "audience": "a", "lifetime": timedelta(seconds=5)}
     assert issue(emulator, scopes=["user/Patient.r"], **asked) == "a.signed.token"

@@ -101,9 +101,7 @@ def test_a_change_of_an_output_alone_is_pending(terraform: Terraform, root: Path
     assert (plan.pending, plan.changes, [output.name for output in plan.outputs]) == (True, (), ["o"])
 
 
-def test_a_failed_apply_names_the_resource_and_the_log_in_one_line(
-    terraform: Terraform, root: Path, tmp_path: Path
-) -> None:
+def test_failed_apply_prints_one_line_with_resource_and_log(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     workspace = prepared(terraform, root, tmp_path, stack_json({"good": {}, "bad": failing()}))
     terraform.plan(workspace)
     with pytest.raises(
@@ -115,7 +113,7 @@ def test_a_failed_apply_names_the_resource_and_the_log_in_one_line(
     assert '"type":"apply_errored"' in log.read_text(encoding="utf-8")
 
 
-def test_a_wrong_configuration_is_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+def test_invalid_configuration_prints_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
     (workspace.folder / "cdk.tf.json").write_text('{"resource": {"terraform_data": {"a": {"inptu": 1}}}}')
     for run in (terraform.validate, terraform.plan):
@@ -123,7 +121,7 @@ def test_a_wrong_configuration_is_one_line(terraform: Terraform, root: Path, tmp
             run(workspace)
 
 
-def test_a_failed_init_is_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+def test_failed_init_prints_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     document = stack_json({"a": {}})
     document["terraform"]["required_version"] = "< 1.0"
     with pytest.raises(DeploymentError, match=r"Unsupported Terraform Core version") as e:
@@ -215,7 +213,7 @@ def test_terraform_that_hangs_is_ended(
     silent = tmp_path / "terraform"
     silent.write_text(f"#!/bin/sh\n{'' if ends else 'trap : INT'}\nwhile :; do sleep 0.1; done\n")
     silent.chmod(0o755)
-    with pytest.raises(DeploymentError, match=r"terraform plan said nothing for 0 minutes and was ended") as caught:
+    with pytest.raises(DeploymentError, match=r"terraform plan printed nothing for 0 min and was ended") as caught:
         replace(terraform, binary=silent).plan(workspace)
     assert "\n" not in str(caught.value)
 
@@ -240,7 +238,7 @@ def run_aside(terraform: Terraform, workspace: Workspace) -> "subprocess.Popen[b
     return process
 
 
-def test_a_held_lock_is_one_line_with_holder_and_release(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+def test_held_lock_prints_one_line_with_holder_and_release(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(60)}))
     holder = run_aside(terraform, workspace)
     try:
@@ -261,7 +259,9 @@ def test_the_lock_of_a_killed_run_does_not_block_the_next(terraform: Terraform, 
 
 
 @pytest.mark.parametrize("answer", ["echo no", "kill -9 $$", "echo '{}'", "echo '{\"valid\": false}'"])
-def test_validate_without_a_report_is_one_line(terraform: Terraform, root: Path, tmp_path: Path, answer: str) -> None:
+def test_validate_without_a_report_prints_one_line(
+    terraform: Terraform, root: Path, tmp_path: Path, answer: str
+) -> None:
     workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
     broken = tmp_path / "terraform"
     broken.write_text(f"#!/bin/sh\n{answer}\nexit 3\n")

@@ -81,7 +81,7 @@ def test_the_regions_that_serve_take_the_load_by_their_weights() -> None:
         assert [found.name for found in regions_of(status(other, region(WEST, 30)), SETTINGS)] == [WEST]
 
 
-def test_no_region_is_one_line() -> None:
+def test_no_region_prints_one_line() -> None:
     nothing = status(region(EAST, health="not deployed"), region(WEST, health="unreachable"))
     with pytest.raises(
         DeploymentError, match=r"no region serves .us-east-1 is not deployed, us-west-2 is unreachable.:"

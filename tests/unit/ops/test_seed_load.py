@@ -39,7 +39,7 @@ def plan(patients: int = 6, documents: int = 2, seed: int = 1, concurrency: int 
     return Plan(patients=patients, documents=documents, seed=seed, concurrency=concurrency)
 
 
-def test_patients_and_documents_arrive_and_are_told(progress: RecordingProgress, east: SeedApi) -> None:
+def test_patients_and_documents_are_loaded_and_counted(progress: RecordingProgress, east: SeedApi) -> None:
     done = seeding(progress, Region(EAST, east.url, 70)).run(plan())
     assert (done.patients, done.documents, done.retries, done.regions) == (6, 12, 0, {EAST: 6})
     assert len(east.created) == 18
@@ -87,7 +87,7 @@ def test_both_regions_share_the_load_by_weight(progress: RecordingProgress, east
 
 
 @pytest.mark.parametrize("status", [409, 429, 502, 503, 504])
-def test_busy_times_are_waited_for_as_asked(
+def test_retry_after_is_respected(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     # Longer than a test may take.
@@ -98,14 +98,14 @@ def test_busy_times_are_waited_for_as_asked(
     assert (done.retries, len(east.created)) == (3, 4)
 
 
-def test_a_busy_region_is_not_asked_again_before_it_wants_to(progress: RecordingProgress, east: SeedApi) -> None:
+def test_busy_region_is_not_retried_before_retry_after(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = hindering((503, {"Retry-After": "1"}, {}), numbers=lambda number: number == 1)
     began = time.monotonic()
     seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=1, documents=0, concurrency=1))
     assert time.monotonic() - began >= 1
 
 
-def test_a_refusal_is_one_line_and_ends_the_load(progress: RecordingProgress, east: SeedApi) -> None:
+def test_rejection_prints_one_line_and_ends_the_load(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = hindering((403, {}, outcome("The token does not grant this.")), numbers=lambda number: number > 3)
     with pytest.raises(DeploymentError) as error:
         seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=500, documents=0))
@@ -118,7 +118,7 @@ def test_a_refusal_is_one_line_and_ends_the_load(progress: RecordingProgress, ea
     assert len(east.calls) <= 6
 
 
-def test_a_region_that_stays_busy_is_one_line(
+def test_region_that_stays_busy_prints_one_line(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load, "ATTEMPTS", 3)
@@ -131,7 +131,7 @@ def test_a_region_that_stays_busy_is_one_line(
     assert len(east.calls) == 3
 
 
-def test_a_region_out_of_reach_is_one_line(progress: RecordingProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_region_prints_one_line(progress: RecordingProgress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "ATTEMPTS", 2)
     monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -139,7 +139,7 @@ def test_a_region_out_of_reach_is_one_line(progress: RecordingProgress, monkeypa
         seeding(progress, Region(EAST, "http://127.0.0.1:9", 1)).run(plan(concurrency=1))
 
 
-def test_another_body_under_a_known_key_is_told(progress: RecordingProgress, east: SeedApi) -> None:
+def test_reused_key_with_another_body_is_reported(progress: RecordingProgress, east: SeedApi) -> None:
     east.sent["hdr-seed-1-patient-0"] = b"{}"
     with pytest.raises(DeploymentError, match="422 The Idempotency-Key was used with another request before"):
         seeding(progress, Region(EAST, east.url, 1)).run(plan(concurrency=1))
@@ -178,7 +178,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert retry_after(date, now=lambda: 90.0) == 0
 
 
-def test_an_upload_is_what_the_answer_says() -> None:
+def test_upload_follows_the_response() -> None:
     inner = [
         {"url": "method", "valueCode": "PUT"},
         {"url": "address", "valueUrl": "https://bucket/a"},
@@ -192,7 +192,7 @@ def test_an_upload_is_what_the_answer_says() -> None:
     assert upload_in({"content": [{"attachment": {}}]}) is None
 
 
-def test_an_answer_without_an_id_is_told(progress: RecordingProgress, east: SeedApi) -> None:
+def test_response_without_an_id_is_reported(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = hindering((201, {}, {}))
     with pytest.raises(DeploymentError, match="answered Patient hdr-seed-1-patient-0 with something that has no id"):
         seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=1, concurrency=1))

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.demo import PATIENT
+from healthcare_dr.ops.lifecycle import PATIENT
 from healthcare_dr.ops.seed import people, sample_documents
 from healthcare_dr.ops.seed.people import CULTURES
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import parse
-from patient_api.fhir.normalize import fold
 from patient_api.fhir.profile import validate
+from patient_api.search.parameters import fold
 
 MANY = 600
 FICTIONAL_PHONE = re.compile(r"\+1 \d{3} 555 01\d\d|\+44 1632 960\d{3}")
@@ -48,7 +48,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(patients: li
     assert len({people.encoded(patient) for patient in patients}) == MANY
 
 
-def test_nobody_could_be_taken_for_real(patients: list[dict[str, Any]]) -> None:
+def test_people_are_recognizably_fictitious(patients: list[dict[str, Any]]) -> None:
     words = {word for culture in CULTURES for word in culture.beginnings}
     for patient in patients:
         assert patient["meta"]["security"][0]["code"] == "HTEST"
@@ -78,7 +78,7 @@ def test_they_are_as_varied_as_people_are(patients: list[dict[str, Any]]) -> Non
     assert all(date(1923, 1, 1) < date.fromisoformat(patient["birthDate"]) <= people.TODAY for patient in patients)
 
 
-def test_the_api_takes_every_document_and_it_is_what_was_announced() -> None:
+def test_every_document_is_valid_and_matches_its_declaration() -> None:
     kinds = set()
     for index in range(80):
         paper = sample_documents.paper(7, index, 0)
@@ -96,7 +96,7 @@ def test_the_api_takes_every_document_and_it_is_what_was_announced() -> None:
     assert sample_documents.paper(7, 0, 0) != sample_documents.paper(7, 0, 1)
 
 
-def test_a_pdf_says_truly_where_its_objects_are() -> None:
+def test_pdf_offsets_are_correct() -> None:
     content = sample_documents.pdf(["Title (fictitious)", "", "A line."])
     assert content.startswith(b"%PDF-1.4\n")
     assert content.endswith(b"%%EOF\n")
@@ -111,7 +111,7 @@ def test_a_pdf_says_truly_where_its_objects_are() -> None:
     assert b"(Title [fictitious]) '" in content
 
 
-def test_every_creation_has_a_key_of_its_own() -> None:
+def test_every_creation_has_a_unique_key() -> None:
     keys = [people.key_of(seed, index) for seed in (1, 11) for index in range(12)]
     keys += [
         sample_documents.key_of(seed, index, number) for seed in (1, 11) for index in range(12) for number in range(12)

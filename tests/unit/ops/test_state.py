@@ -7,11 +7,11 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.ops.plans import prepare_folder, write_plans
+from healthcare_dr.ops.deploy import prepare_folder, write_plans
 from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
 
 
-def test_a_state_counts_what_is_managed() -> None:
+def test_state_counts_managed_resources() -> None:
     raw = {
         "version": 4,
         "outputs": {"o": {"value": 1, "type": "number"}},
@@ -37,7 +37,7 @@ def test_a_state_counts_what_is_managed() -> None:
         (b'{"version": 5}', "format 5, but only 4 is known here: a newer Terraform wrote it, so use a newer version"),
     ],
 )
-def test_a_state_that_cannot_be_read_is_one_line(raw: bytes, line: str) -> None:
+def test_unreadable_state_prints_one_line(raw: bytes, line: str) -> None:
     with pytest.raises(DeploymentError, match=f"the state of {PRIMARY} .*{line}"):
         read_state(PRIMARY, raw)
 
@@ -48,7 +48,7 @@ def test_a_state_that_is_just_being_written_is_read_again() -> None:
     assert read_settled(PRIMARY, lambda: next(answers)).resources == 1
 
 
-def test_a_state_that_stays_damaged_is_told_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_state_is_reported_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("healthcare_dr.ops.terraform.state.PATIENCE_SECONDS", 0.2)
     with pytest.raises(DeploymentError, match="is damaged, or another command is writing it"):
         read_settled(PRIMARY, lambda: b"{")

@@ -10,7 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 from rich.console import Console
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
-from healthcare_dr.ops.status import asker, read_status
+from healthcare_dr.ops.status import api_prober, read_status
 from healthcare_dr.ops.tables import print_status
 from healthcare_dr.ops.terraform.state import StackState
 from unit.ops.conftest import Answer, Serving
@@ -88,7 +88,7 @@ def test_a_healthy_platform() -> None:
     ]
 
 
-def test_a_drained_region_is_told_by_its_peer_and_a_dead_one_does_not_answer() -> None:
+def test_drain_state_is_read_from_the_peer() -> None:
     answers = {
         **WELL,
         "https://two/drain/us-east-1": 200,
@@ -108,7 +108,7 @@ class LostRoute53(Route53):
         raise EndpointConnectionError(endpoint_url="https://route53.amazonaws.com")
 
 
-def test_a_lost_route53_takes_no_other_answer_with_it() -> None:
+def test_lost_route53_does_not_hide_other_results() -> None:
     status = status_with({**WELL, "https://one/health": None}, deployed(), route53=LostRoute53())
     assert [(r.health, r.drain, r.weight) for r in status.regions] == [
         ("unreachable", "serving", None),
@@ -119,13 +119,13 @@ def test_a_lost_route53_takes_no_other_answer_with_it() -> None:
     assert "the weights cannot be read from Route 53: Could not connect" in out.getvalue()
 
 
-def test_what_is_not_deployed_is_not_asked() -> None:
+def test_regions_that_are_not_deployed_are_not_probed() -> None:
     answers = {name: code for name, code in WELL.items() if "one" not in name}
     status = status_with(answers, deployed(primary=StackState()))
     assert [(r.health, r.drain) for r in status.regions] == [("not deployed", "serving"), ("healthy", "unknown")]
 
 
-def test_a_stopped_embedded_aws_is_not_asked() -> None:
+def test_stopped_embedded_aws_is_not_probed() -> None:
     status = status_with({}, deployed(), running=False)
     assert [r.health for r in status.regions] == ["unreachable", "unreachable"]
     assert not status.healthy
@@ -139,7 +139,7 @@ def test_the_status_is_a_table() -> None:
         assert part in text
 
 
-def test_health_is_asked_over_tls_with_the_local_authority_alone(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_is_probed_over_tls_with_the_local_authority_only(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         return (200 if path == "/health" else 404), b""
 
@@ -147,12 +147,12 @@ def test_health_is_asked_over_tls_with_the_local_authority_alone(tls: Serving, m
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     trusting = LocalTarget(root=Path(), authority=served.authority)
-    assert asker(trusting)(f"{served.url}/health") == 200
-    assert asker(LocalTarget(root=Path()))(f"{served.url}/health") is None
-    assert asker(trusting)("https://127.0.0.1:9/health") is None
+    assert api_prober(trusting)(f"{served.url}/health") == 200
+    assert api_prober(LocalTarget(root=Path()))(f"{served.url}/health") is None
+    assert api_prober(trusting)("https://127.0.0.1:9/health") is None
 
 
-def test_an_api_is_asked_at_its_front_door_by_its_own_name(tls: Serving) -> None:
+def test_api_is_requested_through_its_listener_by_name(tls: Serving) -> None:
     asked: list[str] = []
 
     def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
@@ -161,9 +161,9 @@ def test_an_api_is_asked_at_its_front_door_by_its_own_name(tls: Serving) -> None
 
     served = tls(respond)
     door = ("127.0.0.1", int(served.url.rpartition(":")[2]))
-    ask = asker(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: door}))
+    ask = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: door}))
     assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") == 200
     assert asked == ["one.execute-api.us-east-1.amazonaws.com/health"]
     closed = {EAST: ("127.0.0.1", 9)}
-    ask = asker(LocalTarget(root=Path(), authority=served.authority, front_doors=closed))
+    ask = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors=closed))
     assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") is None

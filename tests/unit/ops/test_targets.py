@@ -162,7 +162,7 @@ def aws(tmp_path: Path) -> Make:
     return make
 
 
-def test_children_of_the_aws_target_keep_the_users_account_but_not_what_steers_terraform(aws: Make) -> None:
+def test_children_of_the_aws_target_inherit_credentials_but_no_terraform_options(aws: Make) -> None:
     environment = aws(user=USER).child_environment()
     assert environment["AWS_PROFILE"] == "production"
     steering = ("TF_LOG", "TF_LOG_PATH", "TF_CLI_ARGS_plan", "TF_VAR_oidc_issuer", "TF_DATA_DIR", "TF_WORKSPACE")
@@ -189,13 +189,13 @@ def test_an_endpoint_in_the_profile_would_not_be_aws(aws: Make) -> None:
     [
         (NoCredentialsError(), "there are no AWS credentials: give valid credentials in AWS_PROFILE"),
         (refusal("ExpiredToken"), "the AWS credentials have expired"),
-        (refusal("InvalidClientTokenId"), "AWS does not know these credentials"),
-        (refusal("SignatureDoesNotMatch"), "AWS does not know these credentials"),
+        (refusal("InvalidClientTokenId"), "AWS rejects these credentials"),
+        (refusal("SignatureDoesNotMatch"), "AWS rejects these credentials"),
         (refusal("AccessDenied"), "AWS refuses sts:GetCallerIdentity"),
-        (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be asked who you are"),
+        (EndpointConnectionError(endpoint_url="https://sts"), "the identity of the AWS credentials cannot be read"),
     ],
 )
-def test_credentials_that_do_not_work_are_one_line(aws: Make, problem: Exception, line: str) -> None:
+def test_invalid_credentials_print_one_line(aws: Make, problem: Exception, line: str) -> None:
     with pytest.raises(DeploymentError, match=line) as e:
         aws(Aws(identity=problem)).preflight()
     assert "\n" not in str(e.value)
@@ -286,7 +286,7 @@ def test_the_state_is_read_from_where_terraform_keeps_it(aws: Make, tmp_path: Pa
         "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES",
     ],
 )
-def test_clients_of_the_embedded_target_ignore_what_else_steers_botocore(
+def test_clients_of_the_embedded_target_ignore_botocore_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "bogus")

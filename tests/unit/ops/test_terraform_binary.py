@@ -94,18 +94,18 @@ def test_a_redirect_over_tls_is_followed(tls: Serving, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://[bad", "https://", "https://127.0.0.1:99999", "https://127.0.0.1:0"])
-def test_what_is_no_address_is_one_line(tmp_path: Path, url: str) -> None:
+def test_invalid_address_prints_one_line(tmp_path: Path, url: str) -> None:
     with pytest.raises(ToolError, match=r"HDR_TERRAFORM_BASE_URL=.* is no address") as e:
         download(base_url=url, destination=tmp_path / "terraform", say=lambda _: None)
     assert "\n" not in str(e.value)
 
 
-def test_an_address_with_what_no_address_holds_is_one_line(tmp_path: Path) -> None:
+def test_address_with_invalid_characters_prints_one_line(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="HDR_TERRAFORM_BASE_URL"):
         fetch("https://exa\x01mple.com", tmp_path)
 
 
-def test_no_place_for_the_release_is_one_line(tls: Serving, tmp_path: Path) -> None:
+def test_unwritable_folder_prints_one_line(tls: Serving, tmp_path: Path) -> None:
     (tmp_path / "tools").write_text("")
     with pytest.raises(ToolError, match=r"cannot be put into .*tools: File exists"):
         fetch("https://127.0.0.1:9", tmp_path)
@@ -122,7 +122,7 @@ def test_a_version_managers_shim_gets_the_users_environment(tmp_path: Path, monk
     assert inspect(shim).version == "1.12.0"
 
 
-def test_a_program_that_fails_is_quoted_by_its_last_line(tmp_path: Path) -> None:
+def test_failing_program_is_quoted_by_its_last_line(tmp_path: Path) -> None:
     file = tmp_path / "terraform"
     file.write_text("#!/bin/sh\necho one >&2\necho 'no version is set' >&2\nexit 126\n")
     file.chmod(0o755)
@@ -146,7 +146,7 @@ def test_a_truncated_release_is_thrown_away(tls: Serving, tmp_path: Path) -> Non
     assert nothing_left(tmp_path)
 
 
-def test_a_connection_that_breaks_is_one_line(tls: Serving, tmp_path: Path) -> None:
+def test_broken_connection_prints_one_line(tls: Serving, tmp_path: Path) -> None:
     archive = release(tmp_path)
 
     def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
@@ -171,7 +171,7 @@ def test_a_release_without_a_published_sum_is_refused(tls: Serving, tmp_path: Pa
 
 
 @pytest.mark.parametrize("missing", [ARCHIVE, SUMS])
-def test_a_missing_file_says_where_it_was_looked_for(tls: Serving, tmp_path: Path, missing: str) -> None:
+def test_missing_file_names_its_path(tls: Serving, tmp_path: Path, missing: str) -> None:
     archive = release(tmp_path)
     served = serving(
         tls, {name: content for name, content in {ARCHIVE: archive, SUMS: sums(archive)}.items() if name != missing}
@@ -195,7 +195,7 @@ def test_an_authority_we_do_not_trust_is_refused(tls: Serving, tmp_path: Path, m
         fetch(served.url, tmp_path)
 
 
-def test_nobody_listening_is_one_line(tmp_path: Path) -> None:
+def test_refused_connection_prints_one_line(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="check the network and HDR_TERRAFORM_BASE_URL"):
         fetch("https://127.0.0.1:9", tmp_path)
 
@@ -211,7 +211,7 @@ def find(tmp_path: Path, url: str = "https://127.0.0.1:9", configured: Path | No
     return found.path
 
 
-def test_what_is_on_the_path_is_taken_terraform_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binary_on_the_path_is_used_terraform_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "bin"
     monkeypatch.setenv("PATH", str(folder))
     tofu = program(folder / "tofu", "1.10.1", opentofu=True)
@@ -239,7 +239,7 @@ def test_with_none_on_the_path_the_release_is_fetched_once(
     assert len(served.asked) == asked
 
 
-def test_opentofu_is_told_from_terraform_by_what_it_says(tmp_path: Path) -> None:
+def test_opentofu_is_recognized_by_its_output(tmp_path: Path) -> None:
     assert inspect(program(tmp_path / "terraform", "1.10.0", opentofu=True)).registry == "registry.opentofu.org"
     assert inspect(program(tmp_path / "other", "1.10.0")).registry == "registry.terraform.io"
 
@@ -250,7 +250,7 @@ def test_a_version_without_lock_files_in_s3_is_refused(tmp_path: Path, version: 
         inspect(program(tmp_path / "terraform", version))
 
 
-def test_what_is_no_terraform_is_refused(tmp_path: Path) -> None:
+def test_other_program_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "terraform"
     file.write_text("#!/bin/sh\necho hello\n")
     file.chmod(0o755)
@@ -259,7 +259,7 @@ def test_what_is_no_terraform_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["[]", "5", "null", '{"version":"1.11.0"}'])
-def test_answer_without_a_version_is_one_line(tmp_path: Path, answer: str) -> None:
+def test_output_without_a_version_prints_one_line(tmp_path: Path, answer: str) -> None:
     file = program(tmp_path / "terraform", "1.11.0")
     file.write_text(f"#!/bin/sh\necho '{answer}'\n")
     with pytest.raises(ToolError, match="its answer has no terraform_version"):
@@ -270,7 +270,7 @@ def test_answer_without_a_version_is_one_line(tmp_path: Path, answer: str) -> No
     ("name", "value"),
     [("ALL_PROXY", "socks5://proxy.example.org"), ("https_proxy", "://"), ("SSL_CERT_FILE", "/nonexistent/ca.pem")],
 )
-def test_environment_that_httpx_does_not_take_is_one_line(
+def test_invalid_proxy_environment_prints_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -280,6 +280,6 @@ def test_environment_that_httpx_does_not_take_is_one_line(
     assert nothing_left(tmp_path)
 
 
-def test_host_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+def test_too_long_host_name_prints_one_line(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="cannot be fetched"):
         fetch(f"https://{'a' * 64}.invalid", tmp_path)

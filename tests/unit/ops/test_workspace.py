@@ -109,7 +109,7 @@ def test_the_state_of_aws_is_in_the_region_that_survives(root: Path) -> None:
     assert backend(primary_region="us-west-2", secondary_region="us-east-1")["region"] == "us-west-2"
 
 
-def test_preparing_again_keeps_state_and_lock_file_and_drops_what_is_stale(root: Path, tmp_path: Path) -> None:
+def test_preparing_again_keeps_state_and_removes_stale_files(root: Path, tmp_path: Path) -> None:
     workspace = prepare(root, tmp_path, {"terraform": {}})
     workspace.local_state().write_text("state")
     workspace.lock_file.write_text("lock")

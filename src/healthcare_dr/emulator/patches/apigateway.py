@@ -1,23 +1,26 @@
-"""API Gateway: HTTP APIs."""
+"""Patch HTTP APIs of API Gateway: routing, invocations of functions, and the JWT authorizer."""
 
+import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 from ministack.core.arn import execute_api_route_arn
 from ministack.core.iam_evaluator import EvalContext, evaluate_resource_policy
 from ministack.services import apigateway, lambda_svc
 
-from healthcare_dr.emulator.called_address import called_address
+from healthcare_dr.emulator.services.middleware import called_address
 
 Response = tuple[int, dict[str, str], bytes]
 
-# Routes times paths; each entry is some 300 bytes.
+# The number of routes times paths; each entry takes some 300 bytes.
 PATHS = 4096
 
 SERVICE = "apigateway.amazonaws.com"
-# These belong to authorizers that call a Lambda; a JWT authorizer has none of them.
+# Members of Lambda authorizers; a JWT authorizer has none of them.
 LAMBDA_AUTHORIZER_MEMBERS = (
     "authorizerCredentialsArn",
     "authorizerPayloadFormatVersion",
@@ -27,9 +30,10 @@ LAMBDA_AUTHORIZER_MEMBERS = (
 )
 
 
-def keep_jwt_authorizers_plain() -> None:
-    """A JWT authorizer reported payload format 2.0 and more that only Lambda authorizers have, so it differed in
-    every plan."""
+def omit_lambda_members_of_jwt_authorizers() -> None:
+    """A JWT authorizer reported payload format 2.0 and other members of Lambda authorizers, so it differed in every
+    plan.
+    """
     inner = apigateway._create_authorizer
 
     def create(api_id: str, data: dict[str, Any]) -> Response:
@@ -46,7 +50,7 @@ def keep_jwt_authorizers_plain() -> None:
 
 
 def cache_route_matches() -> None:
-    """Cache which paths match which routes: ministack builds each route's pattern twice for every request."""
+    """Cache the match of a path with a route: ministack builds the pattern of each route twice for every request."""
     inner = apigateway._extract_path_params
 
     @lru_cache(PATHS)
@@ -56,14 +60,14 @@ def cache_route_matches() -> None:
 
     def parameters(route: str, path: str) -> dict[str, str] | None:
         found = parameters_in(route, path)
-        # A dictionary of its own for each caller, who may change it.
+        # A copy for each caller, which may change it.
         return None if found is None else dict(found)
 
     apigateway._extract_path_params = parameters
 
 
-def ask_the_function_for_permission() -> None:
-    """An HTTP API called a Lambda whose resource policy did not let it; on AWS such a call answers 500."""
+def require_invoke_permission() -> None:
+    """An HTTP API called a Lambda function whose resource policy did not permit it. AWS responds 500."""
     inner = apigateway._invoke_lambda_proxy
 
     async def invoke(
@@ -91,9 +95,9 @@ def ask_the_function_for_permission() -> None:
     apigateway._invoke_lambda_proxy = invoke
 
 
-def tell_functions_which_address_was_called() -> None:
+def pass_called_address() -> None:
     """Every function received the domain name `<id>.execute-api.localhost`, whatever name the client called, and built
-    links that do not resolve. On AWS `domainName` and `host` are the client's.
+    links that do not resolve. On AWS, `domainName` and `host` are those of the client's URL.
     """
     inner = apigateway.run_reentrant
 
@@ -108,9 +112,10 @@ def tell_functions_which_address_was_called() -> None:
     apigateway.run_reentrant = run
 
 
-def answer_no_options_but_preflights() -> None:
-    """Every OPTIONS was answered by the gateway, with 403 for an API without a CORS configuration. On AWS that happens
-    to preflights of an API with one; other OPTIONS are routed like any method."""
+def route_options_requests() -> None:
+    """The gateway answered every OPTIONS request, with 403 for an API without a CORS configuration. AWS answers only
+    preflights of an API with one, and routes other OPTIONS requests like any method.
+    """
     execute, match, invoke = (
         apigateway._handle_execute_in_scope,
         apigateway._match_route,
@@ -123,7 +128,7 @@ def answer_no_options_but_preflights() -> None:
         configured = (apigateway._apis.get(api_id) or {}).get("corsConfiguration")
         preflight = configured and {"origin", "access-control-request-method"} <= {name.lower() for name in headers}
         if method == "OPTIONS" and not preflight:
-            # It compares the name in capitals; the other two functions get it in capitals again.
+            # `execute` compares with the method in capitals; `match` and `invoke` get it in capitals again.
             method = "options"
         response: Response = await execute(api_id, stage, path, method, headers, *rest, **named)
         return response
@@ -140,3 +145,52 @@ def answer_no_options_but_preflights() -> None:
     apigateway._handle_execute_in_scope = handle
     apigateway._match_route = route
     apigateway._invoke_lambda_proxy = call
+
+
+# A client has one token at a time, and the clients of a load share one; each entry takes some 200 bytes.
+SIGNATURES = 4096
+
+
+def cache_verified_signatures() -> None:
+    """Cache verified RSA signatures of bearer tokens.
+
+    Only the fact that a key signed a token's bytes is cached. Every request checks the times, issuer, audience and
+    scopes, and the issuer's present keys. Invalid signatures are not cached.
+    """
+    inner = apigateway._verify_rs256_signature
+    verified: OrderedDict[tuple[bytes, str, str], None] = OrderedDict()
+
+    def verify(token: str, jwk: dict[str, Any]) -> bool:
+        entry = (hashlib.sha256(token.encode()).digest(), str(jwk.get("n")), str(jwk.get("e")))
+        if entry in verified:
+            verified.move_to_end(entry)
+            return True
+        if not inner(token, jwk):
+            return False
+        verified[entry] = None
+        if len(verified) > SIGNATURES:
+            verified.popitem(last=False)
+        return True
+
+    apigateway._verify_rs256_signature = verify
+
+
+def reject_malformed_tokens() -> None:
+    """A token whose header is not an object, or whose times are not numbers, caused 500. AWS responds with 401 as for
+    every invalid token, and `WWW-Authenticate` names the error (RFC 6750, section 3).
+    """
+    inner = apigateway._validate_jwt_authorizer
+
+    async def validate(
+        route: dict[str, Any], authorizer: dict[str, Any], headers: dict[str, str], query: dict[str, Any]
+    ) -> tuple[Any, Any, Any]:
+        try:
+            claims, scopes, refusal = await inner(route, authorizer, headers, query)
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+            claims, scopes, refusal = None, None, apigateway._jwt_unauthorized()
+        if refusal is not None and refusal[0] == HTTPStatus.UNAUTHORIZED:
+            sent = apigateway._extract_token_from_identity_source(authorizer.get("identitySource", []), headers, query)
+            refusal[1]["WWW-Authenticate"] = 'Bearer error="invalid_token"' if sent else "Bearer"
+        return claims, scopes, refusal
+
+    apigateway._validate_jwt_authorizer = validate

@@ -1,14 +1,29 @@
-"""DynamoDB global tables."""
+"""Patch DynamoDB: global tables, condition keys, consumed capacity, restores and streams; caches of expressions and
+values.
+"""
 
-from typing import Any
+import copy
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Final
 
-from ministack.core.responses import get_account_id
-from ministack.services import dynamodb
+from ministack.core import iam_actions
+from ministack.core.responses import AccountRegionScopedDict, error_response_json, get_account_id, get_region
+from ministack.services import dynamodb, lambda_svc
+
+from healthcare_dr.emulator.patches import history
+from healthcare_dr.emulator.patches.iam import bodies
 
 
-def give_a_replica_its_own_key() -> None:
-    """A replica reported the primary's key instead of its own, and the primary named no replica's key: the replica
-    differed in every plan."""
+def report_replica_keys() -> None:
+    """A replica reported the primary's KMS key instead of its own, and the primary did not report the keys of replicas:
+    the replica differed in every plan.
+    """
     update_inner, describe_inner = dynamodb._apply_replica_updates, dynamodb._table_description
 
     def update(name: str, table: dict[str, Any], updates: list[dict[str, Any]]) -> Any:
@@ -30,3 +45,349 @@ def give_a_replica_its_own_key() -> None:
 
     dynamodb._apply_replica_updates = update
     dynamodb._table_description = describe
+
+
+CONDITION_KEY = "dynamodb:LeadingKeys"
+
+
+def expose_leading_keys() -> None:
+    """Policies could not see which partition a request for one item names, so permission for certain items gave access
+    to all.
+    """
+    inner = iam_actions.dynamodb_service_context
+
+    def context(body: bytes) -> dict[str, Any]:
+        keys: dict[str, Any] = inner(body)
+        leading = _leading_key(body)
+        return keys if leading is None else {**keys, CONDITION_KEY: [leading]}
+
+    iam_actions.dynamodb_service_context = context
+
+
+def _leading_key(body: bytes) -> str | None:
+    """Return the partition key's value in the item or key of a request; None for a request for no item or several."""
+    try:
+        request = bodies.loads(body or b"{}")
+        table = dynamodb._tables.get(str(request["TableName"]).rpartition("/")[2])
+        named = request.get("Key") or request["Item"]
+        (value,) = named[table["pk_name"]].values()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return str(value)
+
+
+Item = dict[str, Any]
+Response = tuple[int, dict[str, str], bytes]
+
+READ_UNIT_BYTES = 4096
+# The number of bytes that the Query or Scan of the present request has read.
+_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
+
+
+def charge_reads_by_size() -> None:
+    """Every read cost half a unit, or one when it was consistent, whatever its size."""
+    paginate_inner, cost_inner = dynamodb._paginate_evaluated_items, dynamodb._add_consumed_capacity
+
+    def paginate(items: list[Item], limit: int | None, table: Item, index: str | None = None) -> Any:
+        page, more = paginate_inner(items, limit, table, index)
+        entries = (dynamodb._apply_index_projection(item, table, index) if index else item for item in page)
+        _page_bytes.set(sum(dynamodb._item_size_bytes(entry) for entry in entries))
+        return page, more
+
+    def cost(result: Item, data: Item, table_name: str, write: bool = False, **rest: Any) -> None:
+        cost_inner(result, data, table_name, write=write, **rest)
+        if write or "ConsumedCapacity" not in result:
+            return
+        if "Key" in data:
+            item = dynamodb._get_item_by_key(dynamodb._tables[table_name], data["Key"])
+            size = dynamodb._item_size_bytes(item) if item else 0
+        else:
+            size = _page_bytes.get() or 0
+        _multiply(result["ConsumedCapacity"], _blocks(size))
+
+    dynamodb._paginate_evaluated_items = paginate
+    dynamodb._add_consumed_capacity = cost
+
+
+def report_batch_read_capacity() -> None:
+    """BatchGetItem did not return its consumed capacity."""
+    inner = dynamodb._batch_get_item
+
+    def batch_get(data: Item) -> Response:
+        status, headers, body = inner(data)
+        level = data.get("ReturnConsumedCapacity", "NONE")
+        if status != 200 or level == "NONE":
+            return status, headers, body
+        costs = []
+        for name, request in data["RequestItems"].items():
+            table = dynamodb._tables[dynamodb._normalize_table_name(name)]
+            # Each item is rounded up separately.
+            blocks = sum(
+                _blocks(dynamodb._item_size_bytes(item) if item else 0)
+                for item in (dynamodb._get_item_by_key(table, key) for key in request["Keys"])
+            )
+            units = blocks * (1.0 if request.get("ConsistentRead") else 0.5)
+            costs.append({"TableName": name, "CapacityUnits": units})
+            if level == "INDEXES":
+                costs[-1]["Table"] = {"CapacityUnits": units}
+        response: Response = dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
+        return response
+
+    dynamodb._batch_get_item = batch_get
+
+
+def _blocks(size: int) -> int:
+    return max(1, -(-size // READ_UNIT_BYTES))
+
+
+def _multiply(capacity: Any, factor: int) -> None:
+    for name, value in capacity.items():
+        if name == "CapacityUnits":
+            capacity[name] = value * factor
+        elif isinstance(value, dict):
+            _multiply(value, factor)
+
+
+_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: the time of the change
+_STARTED: Final = time.time()  # streams do not contain earlier changes
+
+
+def restore_to_point_in_time() -> None:
+    """A table restored to a point in time contained its present items, under a key of AWS's own; and a table without
+    point-in-time recovery was restored too.
+    """
+    inner = dynamodb._restore_table_to_point_in_time
+
+    def restore(data: Item) -> Response:
+        source = data.get("SourceTableName") or dynamodb._normalize_table_name(data.get("SourceTableArn") or "")
+        moment = data.get("RestoreDateTime")
+        if source in dynamodb._tables:
+            if not dynamodb._pitr_settings.get(source, False):
+                return _refused(
+                    "PointInTimeRecoveryUnavailableException", f"Point in time recovery is not enabled for {source}"
+                )
+            if moment is not None and not _earliest(source) <= moment <= time.time():
+                return _refused(
+                    "InvalidRestoreTimeException", "The restore time is outside of what the table can be restored to"
+                )
+        status, headers, body = inner(data)
+        if status != 200:
+            return status, headers, body
+        restored = dynamodb._tables[data["TargetTableName"]]
+        chosen = dynamodb._sse_description_from_spec(data.get("SSESpecificationOverride"))
+        restored["SSEDescription"] = chosen or dynamodb._tables[source].get("SSEDescription")
+        if moment is not None:
+            changes = dynamodb.stream_live_records(source)
+            _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
+            dynamodb._items_replaced(restored)
+        answer: Response = dynamodb.json_response(
+            {"TableDescription": dynamodb._table_description(data["TargetTableName"])}
+        )
+        return answer
+
+    dynamodb._restore_table_to_point_in_time = restore
+
+
+def report_earliest_restorable_time() -> None:
+    """A table reported the present second as its earliest restorable time."""
+    inner = dynamodb._describe_continuous_backups
+
+    def describe(data: Item) -> Response:
+        status, headers, body = inner(data)
+        description = json.loads(body)
+        recovery = description.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
+        if "EarliestRestorableDateTime" not in recovery:
+            return status, headers, body
+        recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
+        described: Response = dynamodb.json_response(description)
+        return described
+
+    dynamodb._describe_continuous_backups = describe
+
+
+def _earliest(table: str) -> float:
+    """Return the earliest restorable time, in whole seconds, rounded up.
+
+    Earlier states are reconstructed from the table's stream, for as long as `history` keeps its records.
+    """
+    found = dynamodb._tables[table]
+    known = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)
+    known = max(known, history.dropped_until.get((get_account_id(), get_region(), table), 0.0))
+    return float(int(known) + 1)
+
+
+def _made(change: Mapping[str, Any]) -> int:
+    """Return the time of a change in milliseconds since the epoch."""
+    return int(change["dynamodb"]["SequenceNumber"][_MILLISECONDS])
+
+
+def _undo(table: Item, changes: Iterable[Mapping[str, Any]]) -> None:
+    """Undo changes, the latest of which comes first."""
+    items = table["items"]
+    for change in changes:
+        pk, sk = (dynamodb._extract_key_val(change["Keys"][table[name]]) for name in ("pk_name", "sk_name"))
+        if "OldImage" in change:
+            items[pk][sk] = dict(change["OldImage"])
+        else:
+            items[pk].pop(sk, None)
+    table["items"] = defaultdict(dict, {pk: held for pk, held in items.items() if held})
+
+
+def _refused(code: str, message: str) -> Response:
+    answer: Response = error_response_json(code, message, 400)
+    return answer
+
+
+State = dict[str, Any]
+
+UNREAD = "unread_stream_records"
+
+
+def keep_unread_stream_records() -> None:
+    """A stop lost the stream records but not the positions of mappings, so that functions missed the records before it,
+    and after it as many records as they had read before.
+    """
+    get_inner, load_inner = dynamodb.get_state, dynamodb.load_persisted_state
+
+    def get_state() -> State:
+        return {**get_inner(), UNREAD: _unread()}
+
+    def load(data: State) -> None:
+        load_inner(data)
+        for (account, region, table), kept in data.get(UNREAD, AccountRegionScopedDict()).all_items():
+            dynamodb._stream_trimmed.set_scoped(account, region, table, kept["position"])
+            dynamodb._stream_records.set_scoped(account, region, table, kept["records"])
+
+    dynamodb.get_state = get_state
+    dynamodb.load_persisted_state = load
+
+
+def _unread() -> AccountRegionScopedDict:
+    """Return, by table, the position up to which all mappings have read, and the records from there on."""
+    unread = AccountRegionScopedDict()
+    for (account, region, name), position in lambda_svc._dynamodb_stream_positions.all_items():
+        source = (lambda_svc._esms.get_scoped(account, region, name) or {}).get("EventSourceArn", "")
+        table = source.partition(":table/")[2].partition("/")[0]
+        kept = unread.get_scoped(account, region, table)
+        if table and (kept is None or position < kept["position"]):
+            trimmed = dynamodb._stream_trimmed.get_scoped(account, region, table, 0)
+            records = dynamodb._stream_records.get_scoped(account, region, table) or []
+            start = max(position, trimmed)
+            unread.set_scoped(account, region, table, {"position": start, "records": records[start - trimmed :]})
+    return unread
+
+
+# Clients send few different expressions: the differences between requests are in the values.
+EXPRESSIONS = 1024
+LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
+MOST_TOKENS = 1024  # limits the size of the caches
+# Values that repeat, such as a tenant or an outcome, are short; most others occur once.
+LONGEST_SHARED = 64
+MOST_SHARED = 10_000
+
+Token = tuple[str, str]
+
+
+def cache_parsed_expressions() -> None:
+    """Cache parsed expressions: ministack parses and validates them for every request, and for every item that a query
+    reads.
+    """
+    tokenize, syntax_error = dynamodb._tokenize, dynamodb._condition_syntax_error
+    redundant, reserved = dynamodb._check_redundant_parens, dynamodb._check_reserved_keyword_usage
+
+    @lru_cache(EXPRESSIONS)
+    def tokens_of(text: str) -> tuple[Token, ...]:
+        return tuple(tokenize(text))
+
+    def tokens(text: str) -> list[Token]:
+        # A copy for each caller, which may change it.
+        return list(tokens_of(text)) if len(text) <= LONGEST_BYTES else list(tokenize(text))
+
+    @lru_cache(EXPRESSIONS)
+    def redundant_in(found: tuple[Token, ...], slot: str) -> str | None:
+        error: str | None = redundant(list(found), slot)
+        return error
+
+    @lru_cache(EXPRESSIONS)
+    def reserved_in(found: tuple[Token, ...]) -> str | None:
+        error: str | None = reserved(list(found))
+        return error
+
+    def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
+        cached = lru_cache(EXPRESSIONS)(inner)
+        return lambda text, *rest: (cached if len(text) <= LONGEST_BYTES else inner)(text, *rest)
+
+    # An expression has fewer tokens than bytes.
+    dynamodb._tokenize = tokens
+    dynamodb._condition_syntax_error = remembered(syntax_error)
+    dynamodb._check_redundant_parens = lambda found, slot="ConditionExpression": (
+        redundant_in(tuple(found), slot) if len(found) <= MOST_TOKENS else redundant(found, slot)
+    )
+    dynamodb._check_reserved_keyword_usage = lambda found: (
+        reserved_in(tuple(found)) if len(found) <= MOST_TOKENS else reserved(found)
+    )
+    dynamodb._validate_projection_expression_syntax = remembered(dynamodb._validate_projection_expression_syntax)
+
+
+def copied(value: Any) -> Any:
+    """Return a deep copy, about ten times as fast as `copy.deepcopy` for the types of JSON."""
+    kind = type(value)
+    if kind is dict:
+        if len(value) == 1 and type(value.get("S")) is str:
+            return value  # shared by `SharedStrings`, and never altered
+        return {key: copied(member) for key, member in value.items()}
+    if kind is list:
+        return [copied(member) for member in value]
+    if kind in _ATOMS:
+        return value
+    return copy.deepcopy(value)
+
+
+_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+
+
+class _Copy:
+    """Replaces the module `copy` in ministack's DynamoDB."""
+
+    deepcopy: Callable[[Any], Any] = staticmethod(copied)
+    copy = staticmethod(copy.copy)
+
+
+def copy_items_without_memo() -> None:
+    """Copy items without the memo of `copy.deepcopy`, which only objects with shared parts need."""
+    dynamodb.copy = _Copy
+
+
+class SharedStrings:
+    """Replaces the module `json` in ministack's DynamoDB: equal short strings of all items are one object.
+
+    ministack replaces items when they change and never alters them; of an attribute's value, it alters only numbers.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, str]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(json, name)
+
+    def loads(self, text: str | bytes) -> Any:
+        """Parse like `json.loads`."""
+        return json.loads(text, object_pairs_hook=self._shared)
+
+    def _shared(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) == 1:
+            ((name, value),) = pairs
+            if name == "S" and type(value) is str and len(value) <= LONGEST_SHARED:
+                if (found := self._known.get(value)) is None:
+                    if len(self._known) >= MOST_SHARED:
+                        self._known.clear()
+                    self._known[value] = found = {"S": value}
+                return found
+        return {sys.intern(name): value for name, value in pairs}
+
+
+def share_equal_strings() -> None:
+    """Keep one object for each attribute name and for equal short values: two thirds of the 5 KB of an audit item are
+    in all other items as well.
+    """
+    dynamodb.json = SharedStrings()

@@ -1,4 +1,4 @@
-"""The one port on which every service answers."""
+"""Patch the entry point of all services."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ HEALTH = "/_ministack/health"
 READY = "/_ministack/ready"
 
 
-def leave_health_to_the_apis() -> None:
-    """`GET /health` was answered by ministack itself on every host, which hid the `/health` of a deployed API."""
+def route_health_to_apis() -> None:
+    """ministack answered `GET /health` itself on every host, which hid the `/health` of a deployed API."""
     app._HEALTH_PATHS = (HEALTH,)
 
 
-def close_the_administration() -> None:
-    """Any client could wipe all state, change settings and read Lambda code without credentials."""
+def block_admin_endpoints() -> None:
+    """Without credentials, any client could erase all state, change settings and read Lambda code."""
     inner = app._handle_pre_body_request
 
     async def handle(

@@ -29,7 +29,7 @@ LIMITS = {"PendingSeconds": 60, "IteratorAge": 60_000}
 NEVER = ("Conflicts", "DocumentsQuarantined", "TamperedItems")
 
 
-@rule("alarm-coverage", "R6.2", "C3", why="What is not watched in a region is not noticed in it.")
+@rule("alarm-coverage", "R6.2", "C3", why="A failure without an alarm in its region goes unnoticed there.")
 def coverage(platform: Platform) -> Problems:
     for region in platform.settings.regions:
         alarms = list(platform.resources("aws_cloudwatch_metric_alarm", region=region))
@@ -58,12 +58,10 @@ def period(platform: Platform) -> Problems:
         if int(alarm.get("period") or 0) not in range(1, 61):
             yield alarm.address, f"period must be at most 60 s; it is {alarm.get('period')}"
         if alarm.get("treat_missing_data") not in ("breaching", "notBreaching", "ignore"):
-            yield alarm.address, "treat_missing_data must say what silence means"
+            yield alarm.address, "treat_missing_data must define the meaning of missing data"
 
 
-@rule(
-    "alarm-actions", "R7.1", "C1", why="An alarm that tells nobody, or does not tell when it is over, is half an alarm."
-)
+@rule("alarm-actions", "R7.1", "C1", why="An alarm must notify operators when it fires and when it recovers.")
 def actions(platform: Platform) -> Problems:
     for alarm in platform.resources("aws_cloudwatch_metric_alarm", "aws_cloudwatch_composite_alarm"):
         for attribute in ("alarm_actions", "ok_actions"):
@@ -102,7 +100,7 @@ def replication_series(platform: Platform) -> Problems:
                 yield alarm.address, f"must watch ReceivingRegion {platform.other(alarm.region)}, not {receiving}"
 
 
-@rule("dashboards", "R6.1", why="Whoever decides during a failover needs one page in the region that is alive.")
+@rule("dashboards", "R6.1", why="During a failover operators need one page in the surviving region.")
 def dashboards(platform: Platform) -> Problems:
     for region in platform.settings.regions:
         bodies = [
@@ -119,7 +117,7 @@ def dashboards(platform: Platform) -> Problems:
                     yield region, f"the dashboard does not show {metric}"
 
 
-@rule("topics", "R7.1", "R7.2", why="Operations must hear of a failover from either region.")
+@rule("topics", "R7.1", "R7.2", why="Either region must notify operators of a failover.")
 def topics(platform: Platform) -> Problems:
     emails = set(platform.settings.operations_emails)
     for region in platform.settings.regions:
@@ -134,7 +132,7 @@ def topics(platform: Platform) -> Problems:
             yield region, f"{email} is not subscribed"
 
 
-@rule("topic-admits", "R7.1", "C3", why="A topic drops what its policy does not admit, and nobody is told.")
+@rule("topic-admits", "R7.1", "C3", why="A topic silently drops messages that its policy does not allow.")
 def topic_admits(platform: Platform) -> Problems:
     for topic in platform.resources("aws_sns_topic"):
         statements = [

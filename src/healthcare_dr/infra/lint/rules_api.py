@@ -38,7 +38,7 @@ def calls_alias(platform: Platform) -> Problems:
                 yield resource.address, f"{attribute} must be the function's alias"
 
 
-@rule("closed-routes", "C6", "trap 41", why="A route without an authorizer hands out patient data to anyone who asks.")
+@rule("closed-routes", "C6", "trap 41", why="A route without an authorizer returns patient data to any client.")
 def closed_routes(platform: Platform) -> Problems:
     for route in platform.resources("aws_apigatewayv2_route"):
         if route.get("route_key") not in OPEN_ROUTES and not _closed(route):
@@ -67,7 +67,7 @@ def without_scopes(platform: Platform) -> Problems:
 
 @rule(
     "cors-origins", "C6",
-    why="Any page that a user opens may call the API with what it knows of a token, unless its origin is not allowed.",
+    why="Any web page could call the API with a token that it has, unless its origin is not allowed.",
 )  # fmt: skip
 def cors(platform: Platform) -> Problems:
     wanted = sorted(platform.settings.cors_origins)

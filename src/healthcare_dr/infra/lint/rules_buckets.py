@@ -41,7 +41,7 @@ def encrypted(platform: Platform) -> Problems:
             yield bucket.address, "bucket_key_enabled must be true"
 
 
-@rule("bucket-destroyable", "R3.4", "D6", why="What cannot be destroyed cannot be rehearsed.")
+@rule("bucket-destroyable", "R3.4", "D6", why="A platform that cannot be destroyed cannot be rehearsed.")
 def destroyable(platform: Platform) -> Problems:
     for bucket in platform.resources("aws_s3_bucket"):
         if bucket.get("force_destroy") is not True:
@@ -82,7 +82,7 @@ def private(platform: Platform) -> Problems:
             yield bucket.address, "its policy must refuse objects under another key"
 
 
-@rule("bucket-lifecycle", "C6", why="Parts of uploads that nobody finishes are patient data that nobody sees.")
+@rule("bucket-lifecycle", "C6", why="Parts of incomplete uploads are invisible patient data.")
 def lifecycle(platform: Platform) -> Problems:
     for bucket in platform.resources("aws_s3_bucket"):
         found = [
@@ -148,7 +148,7 @@ def encrypted_objects(platform: Platform) -> Problems:
 
 @rule(
     "replication-replica-key", "R5.2", "trap 11",
-    why="A key of another region or none is accepted, and then nothing arrives and nobody is told.",
+    why="S3 accepts a key of another region, or none, and then replication fails silently.",
 )  # fmt: skip
 def replica_key(platform: Platform) -> Problems:
     for configuration, _ in _destinations(platform):

@@ -60,7 +60,7 @@ def recovery_time(platform: Platform) -> Problems:
 
 @rule(
     "probe-own-endpoint", "C1", "trap 23", "trap 24",
-    why="A probe of the shared name asks whichever region DNS likes, and too shallow a path always says yes.",
+    why="A probe of the shared name reaches either region, and a shallow path is always healthy.",
 )  # fmt: skip
 def own_endpoint(platform: Platform) -> Problems:
     for check in _probes(platform):
@@ -68,7 +68,7 @@ def own_endpoint(platform: Platform) -> Problems:
         if ".execute-api." not in host:
             yield check.address, f"must probe a region's own endpoint, not {host}"
         if check.get("type") != "HTTPS" or not (path == "/health" or path.startswith("/drain/")):
-            yield check.address, "must ask /health or /drain/<region> over HTTPS"
+            yield check.address, "must request /health or /drain/<region> over HTTPS"
 
 
 @rule(
@@ -91,9 +91,12 @@ def calculated(platform: Platform) -> Problems:
         if endpoint is None or drain is None:
             yield check.address, "its children must be the endpoint's probe and the inverted drain check"
         elif _asked_region(endpoint) == _asked_region(drain):
-            yield check.address, "the drain check must ask the other region: a dead one must not drain the living one"
+            yield (
+                check.address,
+                "the drain check must probe the other region: a dead region must not drain the living one",
+            )
         elif drain.get("resource_path") != f"/drain/{_asked_region(endpoint)}":
-            yield check.address, "the drain check must ask about the region it belongs to"
+            yield check.address, "the drain check must request the drain state of its own region"
 
 
 @rule(

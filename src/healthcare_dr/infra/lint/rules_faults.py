@@ -48,7 +48,7 @@ def templates(platform: Platform) -> Problems:
             yield from _aims(platform, template, names)
 
 
-@rule("fault-roles", "C6", why="Whoever may start an experiment may do what its role may do.")
+@rule("fault-roles", "C6", why="A principal that may start an experiment has the permissions of its role.")
 def roles(platform: Platform) -> Problems:
     for template in platform.resources(KIND):
         role = platform.referred(template.stack, template.get("role_arn"))

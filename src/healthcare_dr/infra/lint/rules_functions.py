@@ -137,7 +137,7 @@ LIFTS_TAGS = ("s3:DeleteObjectTagging", "s3:DeleteObjectVersionTagging")
 ONLY_TO_QUARANTINE = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 
 
-@rule("document-events", "C3", why="A document whose upload nobody hears of stays preliminary until the sweep.")
+@rule("document-events", "C3", why="A document whose upload event is not delivered stays preliminary until the sweep.")
 def document_events(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
     for region in platform.settings.regions:
@@ -164,7 +164,7 @@ def document_sweep(platform: Platform) -> Problems:
         yield from calls_every_minute(platform, function)
         for target, _ in _schedules(platform, function):
             if json.loads(target.get("input") or "null") != {"sweep": True}:
-                yield target.address, "must say that it is the sweep"
+                yield target.address, "must contain the sweep event"
 
 
 def calls_every_minute(platform: Platform, function: Resource) -> Problems:
@@ -180,7 +180,7 @@ def calls_every_minute(platform: Platform, function: Resource) -> Problems:
             yield function.address, "only its schedule may call it on behalf of EventBridge"
 
 
-@rule("async-failures", "C5", "R7.1", why="An event that no attempt could handle is forgotten, and nobody is told.")
+@rule("async-failures", "C5", "R7.1", why="An event that failed in every attempt is lost silently.")
 def async_failures(platform: Platform) -> Problems:
     for region in platform.settings.regions:
         for function in _in(platform, region, CONFIRM_DOCUMENTS.name):
@@ -191,9 +191,9 @@ def async_failures(platform: Platform) -> Problems:
                 destination = configured.get("destination_config", "on_failure", "destination")
                 topic = platform.referred(configured.stack, destination)
                 if topic is None or topic.kind != "aws_sns_topic":
-                    yield configured.address, "must tell the region's topic of what failed in the end"
+                    yield configured.address, "must send final failures to the region's topic"
                 if not configured.get("maximum_event_age_in_seconds"):
-                    yield configured.address, "must say when an event is too old"
+                    yield configured.address, "must limit the age of events"
 
 
 @rule(
@@ -227,7 +227,7 @@ def reports(platform: Platform) -> Problems:
 
 @rule(
     "quarantine", "C6",
-    why="Bytes that are not what was announced reach nobody, not even with an address signed before they were found.",
+    why="Bytes that differ from their declaration cannot be downloaded, not even through a URL presigned before.",
 )  # fmt: skip
 def quarantine(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
@@ -288,7 +288,12 @@ INTERVAL_SECONDS = 60
 ONLY_HEARTBEATS = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 
 
-@rule("sentinel-schedule", "R6.2", "trap 7", why="Lag is only known while something is written, so it is every minute.")
+@rule(
+    "sentinel-schedule",
+    "R6.2",
+    "trap 7",
+    why="Lag can be measured only while items are written, so a heartbeat is written every minute.",
+)
 def schedule(platform: Platform) -> Problems:
     for function in functions_named(platform, SENTINEL.name):
         yield from calls_every_minute(platform, function)
@@ -301,7 +306,7 @@ def schedule(platform: Platform) -> Problems:
 
 @rule(
     "sentinel-endpoint", "C1", "trap 23",
-    why="The peer is told by the heartbeat where to look; by the shared name it would look at whoever answers.",
+    why="The peer reads the region's own address from the heartbeat; the shared name could resolve to the peer itself.",
 )  # fmt: skip
 def endpoint(platform: Platform) -> Problems:
     for function in functions_named(platform, SENTINEL.name):
@@ -326,7 +331,7 @@ def privileges(platform: Platform) -> Problems:
 
 @rule(
     "peer-watched-here", "R6.2", "R7.1", "C3", "trap 7", "trap 22",
-    why="What tells of a region's loss must not be lost with it, and silence of the watcher is not good news.",
+    why="The signal of a region's loss must not be lost with the region, and missing data must fire the alarm.",
 )  # fmt: skip
 def watched_here(platform: Platform) -> Problems:
     limit = platform.settings.replication_lag_seconds

@@ -35,7 +35,7 @@ def per_region(platform: Platform) -> Problems:
 
 @rule(
     "key-policy-least-privilege", "R5.2", "C6",
-    why="Whoever administers a key must not thereby read what it protects.",
+    why="An administrator of a key must not be able to read the data that it protects.",
 )  # fmt: skip
 def least_privilege(platform: Platform) -> Problems:
     for key in platform.resources("aws_kms_key", "aws_kms_replica_key"):
@@ -64,7 +64,7 @@ def cross_region(platform: Platform) -> Problems:
 
 @rule(
     "key-admits-alarms", "R7.1", "trap 17",
-    why="An encrypted topic drops messages silently unless the key's policy lets SNS and whoever publishes use it.",
+    why="An encrypted topic drops messages silently unless the key's policy allows SNS and the publishers.",
 )  # fmt: skip
 def admits_alarms(platform: Platform) -> Problems:
     yield from _admits(platform, "key-admits-alarms")
@@ -75,7 +75,12 @@ def admits_logs(platform: Platform) -> Problems:
     yield from _admits(platform, "key-admits-logs")
 
 
-@rule("key-admits-trail", "C4", "C6", why="A trail that may not use the key records nothing; one nobody reads is lost.")
+@rule(
+    "key-admits-trail",
+    "C4",
+    "C6",
+    why="A trail without permission for the key records nothing, and one that no principal can decrypt is useless.",
+)
 def admits_trail(platform: Platform) -> Problems:
     yield from _admits(platform, "key-admits-trail")
 
@@ -202,7 +207,7 @@ def index_key(platform: Platform) -> Problems:
 
 @rule(
     "index-key-users", "C6", "R5.2",
-    why="Whoever may use the key can tell from the index who has which name; nobody but the API needs to.",
+    why="A principal with the key can derive names from the index; only the API needs it.",
 )  # fmt: skip
 def index_key_users(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)

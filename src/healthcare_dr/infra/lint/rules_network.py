@@ -78,7 +78,7 @@ def peering(platform: Platform) -> Problems:
             yield region, "public and private route tables must lead to the peer's network"
 
 
-@rule("security-groups", "R8.2", "C6", why="Data services admit the API and the peer region, and nobody else.")
+@rule("security-groups", "R8.2", "C6", why="Data services admit the API and the peer region only.")
 def security_groups(platform: Platform) -> Problems:
     peers = {
         platform.settings.primary_region: str(platform.settings.secondary_cidr),

@@ -37,7 +37,7 @@ def names(platform: Platform) -> Problems:
             yield resource.address, f"its Name tag {tag} must end in {suffix}"
 
 
-@rule("tags", "R9.1", why="What is not tagged is not found when it counts.")
+@rule("tags", "R9.1", why="Resources without tags cannot be found in an incident.")
 def tags(platform: Platform) -> Problems:
     for stack, document in platform.documents.items():
         for provider in document.get("provider", {}).get("aws", []):
@@ -73,7 +73,7 @@ def state(platform: Platform) -> Problems:
                     yield stack, "its state must be encrypted and locked"
 
 
-@rule("providers", "D8", why="The platform is proven with one provider, in versions that know every argument used.")
+@rule("providers", "D8", why="The platform is tested with one provider, in versions that support every argument used.")
 def providers(platform: Platform) -> Problems:
     for stack, document in platform.documents.items():
         required = document.get("terraform", {}).get("required_providers", {})

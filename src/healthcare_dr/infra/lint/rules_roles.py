@@ -95,7 +95,7 @@ def least_privilege(platform: Platform) -> Problems:
 
 @rule(
     "table-privileges", "C6", "R1.3",
-    why="Nobody may update, delete or scan; what is left, PutItem, can replace an item, and that is watched.",
+    why="No role may update, delete or scan. PutItem can replace an item; an alarm reports that.",
 )  # fmt: skip
 def table_privileges(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)

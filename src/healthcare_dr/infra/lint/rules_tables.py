@@ -110,7 +110,7 @@ def heartbeat_of(region: str) -> object:
 
 @rule(
     "stream-reconciled", "C3", "R1.4", "trap 1", "trap 7",
-    why="Nobody but the stream tells of concurrent writes, and of when heartbeats came; what its reader drops is lost.",
+    why="Only the stream reports concurrent writes and arrivals of heartbeats; records that its reader drops are lost.",
 )  # fmt: skip
 def stream_reconciled(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
@@ -119,7 +119,7 @@ def stream_reconciled(platform: Platform) -> Problems:
 
 @rule(
     "tampering-watched", "C6", "R1.3",
-    why="PutItem can replace an item and IAM cannot tell: that an audit item was changed only its stream tells.",
+    why="PutItem can replace an item, and IAM cannot distinguish that: only the stream reports a changed audit item.",
 )  # fmt: skip
 def tampering_watched(platform: Platform) -> Problems:
     names = Names(platform.settings.environment_suffix)
@@ -154,7 +154,7 @@ def _read(platform: Platform, name: str, patterns: Callable[[str], list[object]]
                 yield mapping.address, f"must pass on {' or '.join(map(json.dumps, wanted))}, and nothing else"
             told = mapping.get("destination_config", "on_failure", "destination_arn")
             if told != f"arn:aws:sns:{region}:{ACCOUNT}:{names.of('operations')}":
-                yield mapping.address, "must tell the region's topic of what it gave up"
+                yield mapping.address, "must send discarded records to the region's topic"
 
 
 def _mappings(platform: Platform, region: str) -> list[Resource]:

@@ -11,7 +11,7 @@ from healthcare_dr.ops.drain.drain_flag import DrainFlag
 from healthcare_dr.ops.drain.readiness import verified
 from healthcare_dr.ops.drain.switch import Ask, Dns, Drain, Preconditions, Readiness, Restore, surviving_of
 from healthcare_dr.ops.ports import REGIONAL, BreakableAws, Target
-from healthcare_dr.ops.status import asker
+from healthcare_dr.ops.status import api_prober
 from healthcare_dr.ops.terraform.state import read_settled
 from healthcare_dr.ops.verify.live_target import live_of
 from healthcare_dr.settings import Settings
@@ -56,7 +56,7 @@ class DrainServices:
             region=region,
             surviving=self._surviving,
             urls=dict(zip(settings.regions, urls, strict=True)),
-            ask=ask or asker(target),
+            ask=ask or api_prober(target),
             dns=self._dns(str(states[GLOBAL].outputs.get("name_servers", ""))),
             ttl=settings.dns_ttl / (emulator.time_scale() if emulator else 1.0),
             clock=time.monotonic,

@@ -52,7 +52,7 @@ class DrainFlag:
         self._drained = drained
         self._surviving = surviving
 
-    def standing(self) -> bool:
+    def is_set(self) -> bool:
         """Return whether the flag is set. Raises DeploymentError."""
         try:
             answer = self._client.get_item(TableName=self._records, Key=self._key(), ConsistentRead=True)

@@ -32,4 +32,4 @@ def reasons(done: Verification, say: Callable[[str], None]) -> list[str]:
     if not against:
         return []
     more = f", and {len(against) - 1} more" if len(against) > 1 else ""
-    return [f"{against[0].check}: {against[0].problem}{more}; `hdr verify` tells all"]
+    return [f"{against[0].check}: {against[0].problem}{more}; `hdr verify` lists all"]

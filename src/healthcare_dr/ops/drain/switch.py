@@ -22,7 +22,7 @@ Dns = Callable[[], Mapping[str, int] | None]
 class Flag(Protocol):
     """The drain flag of one region: see `flag.DrainFlag`."""
 
-    def standing(self) -> bool:
+    def is_set(self) -> bool:
         """Return whether it is set."""
 
     def set(self, order: OperatorAction) -> bool:
@@ -74,7 +74,7 @@ class Drain:
     def run(self, order: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
         """Set the flag and wait. Raises DeploymentError when refused, or when DNS does not follow within 300 s."""
         around = self.around
-        if self.flag.standing():
+        if self.flag.is_set():
             around.say(f"{around.region} is already drained")
             return SwitchResult(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
         _refuse(() if force else self._reasons(), f"{around.region} is not drained")
@@ -92,11 +92,11 @@ class Drain:
     def _reasons(self) -> list[str]:
         around, surviving = self.around, self.around.surviving
         reasons = []
-        if self.other.standing() or around.ask(f"{around.urls[around.region]}/drain/{surviving}") == 200:
+        if self.other.is_set() or around.ask(f"{around.urls[around.region]}/drain/{surviving}") == 200:
             reasons.append(f"{surviving} is drained itself")
         code = around.ask(f"{around.urls[surviving]}/health")
         if code != 200:
-            reasons.append(f"{surviving} is not healthy ({_told(code)})")
+            reasons.append(f"{surviving} is not healthy ({_health_text(code)})")
         return reasons
 
 
@@ -111,7 +111,7 @@ class Restore:
     def run(self, order: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
         """Clear the flag and wait. Raises DeploymentError when refused, or when DNS does not follow within 300 s."""
         around = self.around
-        if not self.flag.standing():
+        if not self.flag.is_set():
             around.say(f"{around.region} is not drained")
             return SwitchResult(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
         _refuse(() if force else self._reasons(), f"{around.region} is not restored")
@@ -126,7 +126,7 @@ class Restore:
 
     def _reasons(self) -> list[str]:
         code = self.around.ask(f"{self.around.urls[self.around.region]}/health")
-        reasons = [] if code == 200 else [f"{self.around.region} is not healthy ({_told(code)})"]
+        reasons = [] if code == 200 else [f"{self.around.region} is not healthy ({_health_text(code)})"]
         return reasons + [reason for ready in self.readiness for reason in ready()]
 
 
@@ -145,10 +145,10 @@ def demand_reason(reason: str, *, force: bool) -> None:
 
 def _refuse(reasons: Sequence[str], outcome: str) -> None:
     if reasons:
-        raise DeploymentError(f"{outcome}: {'; '.join(reasons)} (mend that, or use --force --reason TEXT)")
+        raise DeploymentError(f"{outcome}: {'; '.join(reasons)} (fix that, or use --force --reason TEXT)")
 
 
-def _told(code: int | None) -> str:
+def _health_text(code: int | None) -> str:
     return "no answer" if code is None else f"its health check answers {code}"
 
 
@@ -171,6 +171,6 @@ def _await(around: Preconditions, holds: Callable[[], bool], deadline: float, wh
             return
         if around.clock() >= deadline:
             raise DeploymentError(
-                f"waited {WAIT_SECONDS:g} s in vain for {what}; the flag is written: look at `hdr status` and Route 53"
+                f"waited {WAIT_SECONDS:g} s in vain for {what}; the flag is written: check `hdr status` and Route 53"
             )
         around.sleep(PAUSE_SECONDS)

@@ -118,7 +118,7 @@ class Experiment(_Model):
     expect: Expectation
     static_stability: bool = Field(
         True,
-        description="whether Route 53, IAM and Lambda's control plane refuse everybody but the fault during the method",
+        description="whether the control planes of Route 53, IAM and Lambda deny requests during the method",
     )
     load: Load = Load()
     watch_seconds: Duration = Field(150.0, description="from the beginning of the method on; then all is healed")
@@ -190,7 +190,7 @@ def load(which: str | Path) -> Experiment:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-01
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" in line {mark.line + 1}"
-        raise SettingsError(f"{path} is not YAML{where}; see `hdr drill schema` for what it must say") from error
+        raise SettingsError(f"{path} is not YAML{where}; `hdr drill schema` prints its format") from error
     if not isinstance(document, dict):
         raise SettingsError(f"{path} must be a mapping with title, description, method and expect")
     try:
@@ -217,5 +217,5 @@ def _explain(problem: Any) -> str:
         models: dict[str, type[_Model]] = {"method": Step, "load": Load}
         model = models.get(str(problem["loc"][0]), Experiment) if len(problem["loc"]) > 1 else Experiment
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
-        return f"{place} is not known; allowed are {known}"
+        return f"{place} is unknown; allowed are {known}"
     return f"{place} must be {reason.removeprefix('Input should be ').removeprefix('a valid ')}"

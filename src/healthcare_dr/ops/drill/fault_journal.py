@@ -122,7 +122,7 @@ def outstanding(record: Path) -> list[InjectedFault]:
         return []
     except (OSError, ValueError, TypeError) as error:
         raise DeploymentError(
-            f"{record} cannot be read, so it is not known what is broken; deploy anew, then delete it"
+            f"{record} cannot be read, so the active faults are unknown; deploy again, then delete it"
         ) from error
     return entries
 

@@ -164,7 +164,7 @@ def system_resolver() -> tuple[str, int]:
         raise DeploymentError("this machine has no DNS resolver: set one in /etc/resolv.conf") from error
     plain = [server for server in servers if isinstance(server, str) and "/" not in server]
     if not plain:
-        raise DeploymentError("this machine has no DNS resolver that is asked over UDP: set one in /etc/resolv.conf")
+        raise DeploymentError("this machine has no DNS resolver over UDP: set one in /etc/resolv.conf")
     return plain[0], DNS
 
 

@@ -207,7 +207,7 @@ def _nothing_missing(after_healing: Sequence[Missing]) -> Promise:
     looked_for = sum(missing.looked_for for missing in after_healing)
     measured = f"{count} of {_writes(looked_for)}"
     if undelivered:
-        measured += f", {undelivered} of them not delivered: replication stands still"
+        measured += f", {undelivered} of them not delivered: replication has stopped"
     if unanswered:
         measured += f", {unanswered} unanswered: region busy"
     return Promise(

@@ -107,7 +107,7 @@ UPLOAD: Final = "urn:healthcare-dr:upload"
 FHIR: Final = "application/fhir+json"
 TIMEOUT_SECONDS: Final = 30.0
 # Lines in a log that somebody reads: one for each tenth.
-TOLD: Final = 10
+PROGRESS_STEPS: Final = 10
 LINE: Final = "patients"
 
 
@@ -215,7 +215,7 @@ class Seeding:
                 tally.done[region.name] += 1
                 tally.documents += plan.documents
                 tally.size += size
-                self._tell(tally, plan, region)
+                self._report_progress(tally, plan, region)
 
     def region_of(self, seed: int, index: int) -> Region:
         """The region that takes a patient and all that belongs to it: a client stays with the one that DNS named."""
@@ -267,9 +267,9 @@ class Seeding:
             raise DeploymentError(f"the API of {region.name} answered {kind} {key} with something that has no id")
         return created
 
-    def _tell(self, tally: _Tally, plan: Plan, region: Region) -> None:
+    def _report_progress(self, tally: _Tally, plan: Plan, region: Region) -> None:
         done = tally.done.total()
-        tenth = done * TOLD // plan.patients != (done - 1) * TOLD // plan.patients
+        tenth = done * PROGRESS_STEPS // plan.patients != (done - 1) * PROGRESS_STEPS // plan.patients
         if tenth:
             self.progress.complete(LINE, done=done, total=plan.patients, resource=f"{tally.documents} documents")
         else:

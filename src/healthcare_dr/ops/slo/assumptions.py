@@ -244,7 +244,7 @@ def assignments(given: Sequence[str]) -> dict[str, float]:
 def _explain(problem: Mapping[str, Any]) -> str:
     place = _line(".".join(map(str, problem["loc"])))
     if problem["type"] == "extra_forbidden":
-        return f"{place} is not known; allowed are {', '.join(_around(problem['loc']).model_fields)}"
+        return f"{place} is unknown; allowed are {', '.join(_around(problem['loc']).model_fields)}"
     return f"{place}: {_line(str(problem['msg'])).removeprefix('Value error, ')}"
 
 

@@ -19,7 +19,7 @@ TICKS: Final = (10, 60, 120, 180, 240, 300)
 ACROSS: Final = "recovery time in seconds"
 GROUPS: Final = (
     ("identity provider and DNS", "#8a6fe0", ("identity", "DNS")),
-    ("a change of ours breaks both regions", "#a38a00", ("a change",)),
+    ("a change by the operator breaks both regions", "#a38a00", ("a change",)),
     ("both regions lost at once", "#e0455a", ("both regions lost",)),
     ("a region lost, and no failover", "#d9730d", ("no failover",)),
     ("failures too brief for a failover", "#1a9e6c", ("too briefly",)),
@@ -69,7 +69,7 @@ def figure(assumptions: Assumptions, measured: RecoveryTimes, *, percent: float)
     return document(
         WIDTH,
         HEIGHT,
-        title=f"What a recovery time means for {percent:g} % of availability",
+        title=f"The effect of recovery time on {percent:g} % of availability",
         desc=f"Left: failovers that the error budget affords. Right: what a year costs on average. {shown}",
         shapes=shapes,
     )

@@ -181,7 +181,7 @@ def _found(path: Path) -> Trial | str:
     try:
         # What is newer may look otherwise.
         if (number := _Version.model_validate(document).number) > SCHEMA:
-            return f"journal of schema {number}, which this version does not know"
+            return f"journal of schema {number}, which this version does not support"
         return _trial(_Journal.model_validate(document))
     except (KeyError, ValueError) as error:
         raise SettingsError(f"{path} is no journal of a drill; move it away, or name another folder") from error

@@ -43,7 +43,7 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
     chance = one * min(1.0, other * exposed) + other * min(1.0, one * exposed)
     found += [
         _event("both regions lost at once", common * max(rates.values()) + chance, lasting, 1.0),
-        _event("DNS answers nobody", of("dns_outages_per_year"), (of("dns_outage_minutes") * MINUTE,), 1.0),
+        _event("DNS does not respond", of("dns_outages_per_year"), (of("dns_outage_minutes") * MINUTE,), 1.0),
         _event(
             "identity provider issues no tokens",
             of("idp_outages_per_year"),

@@ -24,15 +24,13 @@ def print_assessment(console: Console, found: Assessment) -> None:
         console.print(_swings(found))
         console.print(f"The result rests on {found.swings[0].name} more than on anything else.", highlight=False)
     console.print(_promises(found))
-    allowed = f"{found.assumptions.promised_outages_per_year:.1f} outages a year as long as those that are known"
+    allowed = f"{found.assumptions.promised_outages_per_year:.1f} outages a year as long as the past ones"
     console.print(
-        f"One region whose services just keep their promises: {found.promised_percent:.3f} %, or {allowed}.",
+        f"One region whose services just meet their commitments: {found.promised_percent:.3f} %, or {allowed}.",
         highlight=False,
     )
     unconfirmed = sum(entry.source == "unconfirmed" for entry in found.assumptions.inputs.values())
-    console.print(
-        f"{unconfirmed} inputs are nobody's published number; --json gives the source of everything.", highlight=False
-    )
+    console.print(f"{unconfirmed} inputs are not published numbers; --json prints the source of each.", highlight=False)
 
 
 def number(value: float) -> str:
@@ -63,7 +61,7 @@ def _budgets(found: Assessment) -> Table:
 
 def _curve(found: Assessment) -> Table:
     columns = ("recovery", "failovers in 30 days", "in a year", "they cost a year", "everything costs")
-    table = _table("What a recovery time would mean", *columns)
+    table = _table("Effect of the recovery time", *columns)
     for point in found.curve:
         table.add_row(
             f"{point.recovery_seconds:g} s",
@@ -76,7 +74,7 @@ def _curve(found: Assessment) -> Table:
 
 
 def _costs(found: Assessment) -> Table:
-    table = _table("What a year costs on average", "what fails", "a year", "seconds each", "seconds a year")
+    table = _table("Average yearly cost", "what fails", "a year", "seconds each", "seconds a year")
     for cost in found.costs:
         table.add_row(cost.name, number(cost.per_year), number(cost.seconds_each), number(cost.seconds_a_year))
     total = sum(cost.seconds_a_year for cost in found.costs)
@@ -112,7 +110,7 @@ def _swings(found: Assessment) -> Table:
 
 
 def _promises(found: Assessment) -> Table:
-    table = _table("What AWS promises", "service", "percent", "as of")
+    table = _table("Service commitments of AWS", "service", "percent", "as of")
     for promise in (*found.assumptions.promises, *found.assumptions.shared):
         table.add_row(promise.service, f"{promise.percent:g}", promise.date.isoformat())
     return table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops.targets.environment import AUTOMATION, untouched
-from healthcare_dr.ops.terraform.diagnostics import CREDENTIALS_MEND
+from healthcare_dr.ops.terraform.events import CREDENTIALS_MEND
 from healthcare_dr.ops.terraform.state import read_settled
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings
@@ -157,10 +157,10 @@ class AwsTarget:
             if _code(error) in EXPIRED:
                 raise DeploymentError(f"the AWS credentials have expired: {CREDENTIALS_MEND}") from error
             if _code(error) in UNKNOWN:
-                raise DeploymentError(f"AWS does not know these credentials: {CREDENTIALS_MEND}") from error
+                raise DeploymentError(f"AWS rejects these credentials: {CREDENTIALS_MEND}") from error
             raise DeploymentError(f"AWS refuses sts:GetCallerIdentity: {error}") from error
         except BotoCoreError as error:
-            raise DeploymentError(f"AWS cannot be asked who you are: {error}") from error
+            raise DeploymentError(f"the identity of the AWS credentials cannot be read: {error}") from error
 
     def _demand_account(self, account: str) -> None:
         expected = self.settings.account_id

@@ -213,7 +213,7 @@ def inspect(path: Path) -> TerraformBinary:
             f"{path} is version {version}, but 1.10 or newer is needed for lock files in S3: update it, or take it "
             f"off the PATH and Terraform {PINNED_VERSION} is fetched"
         )
-    opentofu = path.resolve().name.startswith("tofu") or _says_opentofu(path, environment)
+    opentofu = path.resolve().name.startswith("tofu") or _is_opentofu(path, environment)
     return TerraformBinary(path=path, version=version, opentofu=opentofu)
 
 
@@ -228,7 +228,7 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _says_opentofu(path: Path, environment: dict[str, str]) -> bool:
+def _is_opentofu(path: Path, environment: dict[str, str]) -> bool:
     command: list[str | Path] = [path, "version"]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.terraform.diagnostics import condense, read_text
 from healthcare_dr.ops.terraform.events import (
     ChangeSummary,
     Diagnostic,
@@ -25,8 +24,10 @@ from healthcare_dr.ops.terraform.events import (
     PlannedChange,
     ResourceEvent,
     Text,
+    condense,
     diagnostic,
     parse,
+    read_text,
 )
 from healthcare_dr.ops.terraform.interrupts import Interrupts, Watch
 from healthcare_dr.ops.terraform.workspace import Workspace
@@ -192,7 +193,7 @@ class Terraform:
             self.interrupts.check()
             if silence.ended:
                 raise DeploymentError(
-                    f"{workspace.stack}: {self.binary.name} {verb} said nothing for {SILENCE_SECONDS / 60:.0f} minutes "
+                    f"{workspace.stack}: {self.binary.name} {verb} printed nothing for {SILENCE_SECONDS / 60:.0f} min "
                     f"and was ended: check the network; the same command goes on from where it stopped (log: {log})"
                 )
         return _Run(code=code, events=tuple(events), log=log)

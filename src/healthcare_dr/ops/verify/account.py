@@ -8,7 +8,7 @@ from healthcare_dr.ops.verify.check import CheckRegistry
 from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, LiveTarget, UnansweredError
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 TAGS: Final = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 # What holds data or is called, and what the tagging API knows on either target.
 TAGGED: Final = ("aws_dynamodb_table", "aws_kms_key", "aws_kms_replica_key", "aws_lambda_function", "aws_s3_bucket",
@@ -41,7 +41,7 @@ def tags(live: LiveTarget, region: str) -> Iterator[str]:
 @CHECKS.platform(
     "state", "R1.1", "trap 37",
     asks="On AWS, Terraform's state is in a versioned bucket outside us-east-1",
-    why="A state that is lost with us-east-1, or with one machine, leaves the platform without whoever can change it.",
+    why="Without its state, lost with us-east-1 or with one machine, the platform cannot be changed.",
     mend="name a versioned bucket in the state's region as HDR_STATE_BUCKET: README, Deploy to AWS",
 )  # fmt: skip
 def state(live: LiveTarget, region: str) -> Iterator[str]:
@@ -66,8 +66,8 @@ def state(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.platform(
     "delegation", "R4.3", "trap 30",
-    asks="Where HDR_DNS_DELEGATED says so, the parent zone delegates the domain to the name servers of our zone",
-    why="Without the delegation no client ever asks the zone that fails over.",
+    asks="With HDR_DNS_DELEGATED, the parent zone delegates the domain to the name servers of the platform's zone",
+    why="Without the delegation no client queries the zone that fails over.",
     mend="have the registrar name the servers that `hdr outputs` shows as NameServers",
 )  # fmt: skip
 def delegation(live: LiveTarget, region: str) -> Iterator[str]:
@@ -81,7 +81,7 @@ def delegation(live: LiveTarget, region: str) -> Iterator[str]:
     asks="Where the domain is delegated, the region has an issued certificate for the shared name, good for 30 days "
     "more, and serves the name with it",
     why="Without a certificate in each region clients meet TLS errors after the failover.",
-    mend="look at the validation record of the certificate in the zone; `hdr deploy`",
+    mend="check the validation record of the certificate in the zone, then run `hdr deploy`",
 )  # fmt: skip
 def certificate(live: LiveTarget, region: str) -> Iterator[str]:
     if not live.settings.dns_delegated:

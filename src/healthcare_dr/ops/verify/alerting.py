@@ -10,7 +10,7 @@ from healthcare_dr.ops.verify.policies import allows, differences
 from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 # What decides when an alarm fires, as it says of itself, and how the state calls it.
 RULE = {
     "Namespace": "namespace",
@@ -30,8 +30,8 @@ DEFAULTS = {"EvaluateLowSampleCountPercentile": "evaluate"}
 
 @CHECKS.each_region(
     "alarms", "R6.2", "R7.1", "trap 22", "trap 32",
-    asks="Every alarm is there, as it was deployed, with its actions enabled and the region's own topic to tell",
-    why="Automatic failover needs nobody, but what follows does: data to reconcile, and a region to bring back.",
+    asks="Every alarm exists as deployed, with its actions enabled, and notifies the region's own topic",
+    why="Failover is automatic, but operators have to reconcile data and restore the region afterwards.",
     mend="`aws cloudwatch enable-alarm-actions --alarm-names ALARM --region REGION`, or `hdr deploy`",
 )  # fmt: skip
 def alarms(live: LiveTarget, region: str) -> Iterator[str]:
@@ -53,7 +53,7 @@ def alarms(live: LiveTarget, region: str) -> Iterator[str]:
     "topic", "R7.1", "R7.2", "trap 17",
     asks="The operations topic is there, encrypted with the region's key, open to CloudWatch and S3, and every e-mail "
     "address of the settings has confirmed its subscription; on AWS somebody has",
-    why="An alarm to a topic nobody has confirmed is told to nobody, in either region.",
+    why="An alarm on a topic without a confirmed subscription reaches no operator, in either region.",
     mend="confirm the subscription in the e-mail AWS has sent; name somebody in HDR_OPERATIONS_EMAILS and "
     "`hdr deploy`, which puts back the rest",
 )  # fmt: skip
@@ -80,7 +80,7 @@ def topic(live: LiveTarget, region: str) -> Iterator[str | Problem]:
 @CHECKS.each_region(
     "dashboard", "R6.1",
     asks="The region's dashboard is there, with every chart it was deployed with",
-    why="Whoever decides during a failover needs one page in the region that is alive.",
+    why="During a failover operators need one page in the surviving region.",
     mend=DEPLOY,
 )  # fmt: skip
 def dashboard(live: LiveTarget, region: str) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _lacking(alarm: Any, deployed: Resource, topic: str) -> Iterator[str]:
     if not alarm.get("ActionsEnabled"):
         yield "its actions are disabled"
     if topic not in (alarm.get("AlarmActions") or ()):
-        yield "it does not tell the region's topic"
+        yield "it does not notify the region's topic"
     if deployed.kind == "aws_cloudwatch_composite_alarm":
         if alarm.get("AlarmRule") != deployed["alarm_rule"]:
             yield "its rule is not the one deployed"
@@ -131,7 +131,7 @@ def _subscriptions(live: LiveTarget, region: str, topic: str) -> Iterator[str | 
         elif not found[email].startswith("arn:"):
             yield f"{email} has not confirmed the subscription"
     if not any(arn.startswith("arn:") for arn in found.values()) and not emails:
-        told = "nobody is subscribed to the topic: HDR_OPERATIONS_EMAILS names no one"
+        told = "the topic has no subscription: HDR_OPERATIONS_EMAILS is empty"
         yield Problem(told, "failure" if live.target.name == "aws" else "note")
 
 

@@ -8,7 +8,7 @@ from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import demands_tls, differences
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 
@@ -44,7 +44,7 @@ def closed(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "bucket-policy", "C6", "R3.3", "trap 19",
-    asks="The documents bucket's policy demands TLS from everybody, and says what was deployed and no more",
+    asks="The documents bucket's policy requires TLS from every principal, and is the deployed one",
     why="A statement that is missing lets plaintext or foreign keys in; one that was added can shut out the API or "
     "replication just when the region has to serve alone.",
     mend=DEPLOY,
@@ -57,7 +57,7 @@ def policy(live: LiveTarget, region: str) -> Iterator[str]:
         yield f"{bucket} has no policy: nothing demands TLS"
         return
     if not demands_tls(found["Policy"], f"arn:aws:s3:::{bucket}"):
-        yield f"the policy of {bucket} does not demand TLS from everybody"
+        yield f"the policy of {bucket} does not require TLS from every principal"
         return
     for deployed in live.deployed.of("aws_s3_bucket_policy", region):
         if deployed["bucket"] == bucket:

@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.check import CheckRegistry
 from healthcare_dr.ops.verify.live_target import LiveTarget
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 LOAD_WINDOW: Final = timedelta(hours=24)
 LOAD_PERIOD: Final = 300
 
@@ -19,7 +19,7 @@ LOAD_PERIOD: Final = 300
     asks="Lambda allows both regions the same concurrency; on AWS it covers the burst that the API admits, and the sum "
     "of both regions' highest concurrency of the last 24 hours",
     why="After a failover the surviving region takes 3.3 times its load at once.",
-    mend="ask for the quota `Concurrent executions` (L-B99A9384) in both regions, with Service Quotas",
+    mend="request the quota `Concurrent executions` (L-B99A9384) in both regions, in Service Quotas",
     serves=True,
 )  # fmt: skip
 def quotas(live: LiveTarget, region: str) -> Iterator[str]:
@@ -64,7 +64,7 @@ def api(live: LiveTarget, region: str) -> Iterator[str]:
     wanted = (settings.throttle_rate, settings.throttle_burst)
     admitted = (limits.get("ThrottlingRateLimit"), limits.get("ThrottlingBurstLimit"))
     if admitted != wanted:
-        yield f"the API admits {_told(admitted)}, not {_told(wanted)}"
+        yield f"the API admits {_limits_text(admitted)}, not {_limits_text(wanted)}"
     for deployed in live.deployed.of("aws_apigatewayv2_integration", region):
         integrations = live.ask("apigatewayv2", region, "get_integrations", ApiId=api_id)["Items"]
         if deployed["integration_uri"] not in [found.get("IntegrationUri") for found in integrations]:
@@ -123,5 +123,5 @@ def _routes(live: LiveTarget, region: str, api_id: str) -> Iterator[str]:
             yield f"the route {key} leads elsewhere"
 
 
-def _told(limits: tuple[Any, Any]) -> str:
+def _limits_text(limits: tuple[Any, Any]) -> str:
     return f"{limits[0]} requests a second and bursts of {limits[1]}"

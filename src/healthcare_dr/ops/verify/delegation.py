@@ -11,10 +11,10 @@ DNS: Final = 53
 
 def name_servers(domain: str) -> Sequence[str]:
     """The host names; none without a delegation. Raises OSError when none of the parent's servers answers."""
-    return first_told(domain, _servers(domain.partition(".")[2]))
+    return first_delegation(domain, _servers(domain.partition(".")[2]))
 
 
-def first_told(
+def first_delegation(
     domain: str,
     servers: Iterable[tuple[str, int]],
     *,
@@ -31,7 +31,7 @@ def first_told(
     import dns.rcode
     import dns.rdatatype
 
-    deadline, failure = time.monotonic() + limit_seconds, "it has no name servers that can be asked"
+    deadline, failure = time.monotonic() + limit_seconds, "it has no name servers that can be queried"
     for address, port in servers:
         if time.monotonic() >= deadline:
             break

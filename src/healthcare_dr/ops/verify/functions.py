@@ -10,7 +10,7 @@ from healthcare_dr.ops.verify.policies import statements
 from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 MISSING = ("ResourceNotFoundException",)
 # What a function says of itself, and how the state calls it.
 SETTINGS = {
@@ -120,7 +120,7 @@ def callers(live: LiveTarget, region: str) -> Iterator[str]:
 @CHECKS.each_region(
     "event-sources", "C3", "trap 1",
     asks="The streams of both tables are read by the reconciling function, and no reading is disabled",
-    why="A stream keeps a change for 24 hours: conflicts that nobody reads until then are never found.",
+    why="A stream keeps a change for 24 hours: conflicts that are not read by then are never found.",
     mend="`aws lambda update-event-source-mapping --uuid UUID --enabled --region REGION`, or `hdr deploy`",
     serves=True,
 )  # fmt: skip
@@ -142,8 +142,8 @@ def event_sources(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "schedules", "C3", "trap 7",
-    asks="What has to run every minute is scheduled, and calls its function",
-    why="The sweep finds the documents that events have missed; nobody else looks for them.",
+    asks="The schedules of every minute are enabled and invoke their functions",
+    why="Only the sweep finds documents whose events were missed.",
     mend="`aws events enable-rule --name RULE --region REGION`, or `hdr deploy`",
     serves=True,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 ENABLE = (
     "`aws kms enable-key --key-id KEY`; one that is to be deleted: first `aws kms cancel-key-deletion --key-id KEY`"
 )
@@ -30,7 +30,7 @@ def enabled(live: LiveTarget, region: str) -> Iterator[str]:
 @CHECKS.each_region(
     "key-rotation", "R5.1",
     asks="The region's key is rotated every year",
-    why="Regions whose keys differ in age and history differ in what an auditor lets them hold.",
+    why="Auditors expect keys of equal age and rotation in both regions.",
     mend="`aws kms enable-key-rotation --key-id KEY`, or `hdr deploy`",
 )  # fmt: skip
 def rotation(live: LiveTarget, region: str) -> Iterator[str]:
@@ -41,7 +41,7 @@ def rotation(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "key-policy", "R5.2", "C6", "trap 12", "trap 17", "trap 18",
-    asks="The key's policy lets alarms through to the encrypted topic, and says what was deployed and no more",
+    asks="The key's policy allows alarms to publish to the encrypted topic, and is the deployed one",
     why="CloudWatch drops a message to an encrypted topic in silence when the key refuses it; a role that was created "
     "anew is no longer the one that the policy means.",
     mend=DEPLOY,
@@ -53,7 +53,7 @@ def policy(live: LiveTarget, region: str) -> Iterator[str]:
         found = live.ask_page("kms", region, "get_key_policy", KeyId=deployed["key_id"], PolicyName="default")["Policy"]
         encrypts = deployed["arn"] == live.deployed.output(region, "key_arn")
         if encrypts and not allows(found, "cloudwatch.amazonaws.com", PUBLISH):
-            yield f"the policy of {deployed['arn']} does not let CloudWatch use it: alarms reach nobody"
+            yield f"the policy of {deployed['arn']} does not allow CloudWatch: alarms reach no operator"
             continue
         yield from (f"policy of {deployed['arn']}: {told}" for told in differences(deployed["policy"], found))
 

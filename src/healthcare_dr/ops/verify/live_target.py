@@ -14,7 +14,7 @@ from typing import Any, Final
 from healthcare_dr.errors import DeploymentError, HealthcareDrError
 from healthcare_dr.naming import STACKS, Names
 from healthcare_dr.ops.ports import BreakableAws, Target
-from healthcare_dr.ops.status import asker
+from healthcare_dr.ops.status import api_prober
 from healthcare_dr.ops.terraform.state import read_settled
 from healthcare_dr.ops.verify.delegation import name_servers
 from healthcare_dr.ops.verify.terraform_state import TerraformState
@@ -101,7 +101,7 @@ class LiveTarget:
             if not error.unreachable:
                 return None
             self._gone.add(region)
-            told = f"{region} does not answer, so nothing of it can be asked: {error}"
+            told = f"{region} does not respond, so none of its checks can be made: {error}"
             raise UnansweredError(told, service="sts", unreachable=True) from error
 
     def awaited(self, thread: int) -> str | None:
@@ -114,14 +114,14 @@ class LiveTarget:
         Raises:
             UnansweredError: in one line.
         """
-        found = self._asked(service, region, operation, request)
+        found = self._send(service, region, operation, request)
         if isinstance(found, Exception):
             raise _unanswered(service, region, operation, found) from found
         return found
 
     def ask_page(self, service: str, region: str, operation: str, **request: Any) -> Answer:
         """The same, of the first page alone. Raises UnansweredError."""
-        found = self._asked(service, region, operation, request, paged=False)
+        found = self._send(service, region, operation, request, paged=False)
         if isinstance(found, Exception):
             raise _unanswered(service, region, operation, found) from found
         return found
@@ -130,14 +130,14 @@ class LiveTarget:
         self, service: str, region: str, operation: str, missing: tuple[str, ...], **request: Any
     ) -> Answer | None:
         """The same, and None when the error's code is among `missing`: there is nothing. Raises UnansweredError."""
-        found = self._asked(service, region, operation, request)
+        found = self._send(service, region, operation, request)
         if isinstance(found, Exception):
             if _code(found) in missing:
                 return None
             raise _unanswered(service, region, operation, found) from found
         return found
 
-    def _asked(
+    def _send(
         self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool = True
     ) -> Answer | Exception:
         if region in self._gone and service not in EVERYWHERE:
@@ -236,6 +236,6 @@ def live_of(
         target=target,
         deployed=TerraformState(states=states, regions=settings.regions),
         emulator=emulator,
-        probe=asker(target),
+        probe=api_prober(target),
         now=now,
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
 from healthcare_dr.ops.verify.check import CheckRegistry, Problem
 from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
-from healthcare_dr.ops.verify.worker_pool import begun
+from healthcare_dr.ops.verify.runner import submit_all
 from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
 from patient_api.contract.keys import key as item_key
 
@@ -25,7 +25,7 @@ METRICS_WINDOW: Final = timedelta(minutes=15)
 
 @CHECKS.each_region(
     "documents-pending", "C3", "trap 15",
-    asks="No document whose bytes the region holds waits for longer than the recovery point allows, and a sweep",
+    asks="No document in the region is unconfirmed for longer than the recovery point allows, and a sweep",
     why="Such a document is in this region alone: were the region lost now, it would be lost.",
     mend="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
     "every minute copies what is late",
@@ -36,7 +36,7 @@ def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
     late = looked_at = 0
     for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
-        answers = begun(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
+        answers = submit_all(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
         late += sum(answer.result() for answer in answers)
         looked_at += len(page)
         if late:
@@ -71,9 +71,9 @@ def failed(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.platform(
     "replication-lag", "C3", "trap 7",
-    asks="What was written in either region arrives in the other within the recovery point",
+    asks="Writes in either region arrive in the other within the recovery point",
     why="Every acknowledged write that has not arrived is lost with its region.",
-    mend="look at the replication metrics of both dashboards; do not fail over by plan until it has caught up",
+    mend="check the replication metrics of both dashboards; start no planned failover until it has caught up",
     serves=True,
 )  # fmt: skip
 def lag(live: LiveTarget, region: str) -> Iterator[str]:
@@ -98,8 +98,8 @@ def lag(live: LiveTarget, region: str) -> Iterator[str]:
 @CHECKS.each_region(
     "heartbeat", "C3", "R6.2", "trap 7", "trap 22",
     asks="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
-    why="A replica nobody writes to has no lag to show: only the heartbeat tells a calm link from a dead one.",
-    mend="look at the log of the region's sentinel, its schedule and its role; `hdr deploy` puts them back",
+    why="A replica without writes has no lag: only the heartbeat distinguishes an idle link from a broken one.",
+    mend="check the log of the region's sentinel, its schedule and its role; `hdr deploy` restores them",
     serves=True,
     between=True,
 )  # fmt: skip
@@ -122,8 +122,8 @@ def heartbeat(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "conflicts", "C3", "trap 1",
-    asks="No record waits for somebody to merge what both regions wrote at once",
-    why="Nothing is lost, both versions are kept; but whoever reads gets the newest alone until a client merges them.",
+    asks="No record has concurrent versions that are not merged",
+    why="Both versions are kept, but reads return only the newest until a client merges them.",
     mend="see docs/api.md on concurrent versions: a client that writes with both named merges them",
 )  # fmt: skip
 def conflicts(live: LiveTarget, region: str) -> Iterator[Problem]:

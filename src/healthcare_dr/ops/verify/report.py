@@ -17,7 +17,7 @@ def print_verification(console: Console, done: Verification) -> None:
     if done.findings:
         table = Table(title="Findings", title_justify="left", show_lines=True)
         table.add_column("check")
-        table.add_column("what is wrong, why it matters, how to mend it", ratio=1)
+        table.add_column("what is wrong, why it matters, how to fix it", ratio=1)
         for finding in done.findings:
             where = f"{finding.region}: " if finding.region else ""
             table.add_row(

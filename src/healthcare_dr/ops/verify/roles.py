@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.policies import Document, differences, listed, sta
 from healthcare_dr.ops.verify.terraform_state import Resource
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 MISSING = ("NoSuchEntity", "NoSuchEntityException")
 IAM: Final = "us-east-1"
 # IAM simulates whole actions only.
@@ -21,7 +21,7 @@ SOME: Final = "some"
 @CHECKS.each_region(
     "roles", "R2.3", "C6", "trap 36",
     asks="Every role is there, with the trust and the policies it was deployed with",
-    why="A role that trusts the peer no more stops copies and reads through it; nobody notices before they are needed.",
+    why="Without its trust in the peer a role stops copies and reads, unnoticed until they are needed.",
     mend=DEPLOY,
     serves=True,
 )  # fmt: skip
@@ -42,7 +42,7 @@ def roles(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "permissions", "R2.3", "C6",
-    asks="IAM, asked to simulate it, allows every role each action that it was granted without a condition",
+    asks="IAM's simulation allows every role each action that it was granted without a condition",
     why="An explicit denial from an incident, a boundary or an organization's policy lets the endpoint answer and the "
     "service fail.",
     mend="`aws iam list-role-policies --role-name ROLE` shows what was added by hand: delete it, or `hdr deploy`",

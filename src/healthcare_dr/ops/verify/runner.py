@@ -1,15 +1,44 @@
-"""Puts the questions side by side, within a time, and turns what comes back into findings."""
+"""Run the checks in parallel, within a time limit, and collect their findings."""
 
+import math
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from healthcare_dr.ops.verify import worker_pool
 from healthcare_dr.ops.verify.check import Check, Finding, Problem, Verification
 from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def submit_all(ask: Callable[[T], R], things: Sequence[T], *, at_once: int, until: float = math.inf) -> list[Future[R]]:
+    """Return futures in the order of the arguments. None starts after `until`, in seconds of the monotonic clock."""
+    futures = [Future[R]() for _ in things]
+    waiting: queue.SimpleQueue[tuple[T, Future[R]]] = queue.SimpleQueue()
+    for pair in zip(things, futures, strict=True):
+        waiting.put(pair)
+
+    def work() -> None:
+        while time.monotonic() < until:
+            try:
+                thing, future = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                future.set_result(ask(thing))
+            except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+                future.set_exception(error)
+
+    # Daemons: a socket that never answers must not keep the command from ending.
+    for _ in range(min(at_once, len(things))):
+        threading.Thread(target=work, daemon=True).start()
+    return futures
+
 
 AT_ONCE: Final = 12
 LIMIT_SECONDS: Final = 60.0
@@ -25,9 +54,9 @@ def _reached(live: LiveTarget, region: str) -> Iterator[str]:
 REACHABLE: Final = Check(
     name="reachable",
     asks="The region's AWS APIs answer, for the account that was deployed to",
-    why="What cannot be asked is not known to work: a region that nobody reaches takes no traffic over.",
+    why="A region that cannot be reached cannot take over traffic.",
     numbers=("C1",),
-    mend="look at the network, the credentials and the AWS Health Dashboard; then `hdr verify` again",
+    mend="check the network, the credentials and the AWS Health Dashboard, then run `hdr verify` again",
     each_region=True,
     serves=True,
     examine=_reached,
@@ -90,7 +119,7 @@ def verify(
     questions = [
         CheckRun(check, region)
         for check in checks
-        for region in _asked(check, regions or both, both)
+        for region in _regions_of(check, regions or both, both)
         if region not in gone or not check.each_region
     ]
     found += _side_by_side(live, questions, deadline, told)
@@ -103,7 +132,7 @@ def verify(
     )
 
 
-def _asked(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
+def _regions_of(check: Check, regions: Sequence[str], both: tuple[str, str]) -> Sequence[str]:
     if not check.each_region:
         return both[:1]
     return both if check.between else regions
@@ -119,8 +148,8 @@ def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: flo
         for finding in question.answer(live):
             found[question].append(finding)
 
-    running = dict(zip(worker_pool.begun(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
-    _tell(running, deadline, told)
+    running = dict(zip(submit_all(put, questions, at_once=AT_ONCE, until=deadline), questions, strict=True))
+    _report_progress(running, deadline, told)
     for future, question in running.items():
         if future.done():
             future.result()
@@ -132,11 +161,11 @@ def _side_by_side(live: LiveTarget, questions: Sequence[CheckRun], deadline: flo
 
 def _overdue(service: str | None, *, begun: bool) -> str:
     if not begun:
-        return "not asked: other questions took all the time"
+        return "not checked: other checks took all the time"
     return f"no answer of {service} in time" if service else "no answer in time"
 
 
-def _tell(running: dict[Future[Any], CheckRun], deadline: float, told: Told | None) -> None:
+def _report_progress(running: dict[Future[Any], CheckRun], deadline: float, told: Told | None) -> None:
     left: set[Future[Any]] = set(running)
     while left and (seconds := deadline - time.monotonic()) > 0:
         done, left = wait(left, timeout=seconds, return_when="FIRST_COMPLETED")

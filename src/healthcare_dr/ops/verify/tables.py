@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 
 CHECKS = CheckRegistry()
 MISSING = ("ResourceNotFoundException", "TableNotFoundException")
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 
 
 @CHECKS.each_region(
@@ -93,7 +93,7 @@ def equal(live: LiveTarget, region: str) -> Iterator[str]:
         here, there = _shape(live, region, name), _shape(live, peer, name)
         for what in here:
             if here[what] != there[what]:
-                yield f"{name}: {what} is {_told(here[what])} in {region}, but {_told(there[what])} in {peer}"
+                yield f"{name}: {what} is {_text(here[what])} in {region}, but {_text(there[what])} in {peer}"
 
 
 def _shape(live: LiveTarget, region: str, name: str) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _shape(live: LiveTarget, region: str, name: str) -> dict[str, Any]:
     }
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 

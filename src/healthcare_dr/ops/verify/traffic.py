@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.terraform_state import Resource
 from patient_api.contract.keys import DRAIN_PARTITION, key
 
 CHECKS = CheckRegistry()
-DEPLOY = "`hdr deploy` puts it back as it is described"
+DEPLOY = "run `hdr deploy`, which restores it"
 MISSING = ("NoSuchHealthCheck",)
 # The share of its checkers from which on Route 53 calls an endpoint healthy.
 HEALTHY_SHARE: Final = 0.18
@@ -19,8 +19,8 @@ SERVED: Final = 200
 @CHECKS.each_region(
     "endpoint", "C1", "trap 24",
     asks="The region's own endpoint answers GET /health with 200: it can use its tables, its bucket and its key",
-    why="This is what Route 53 asks; a region that says no, or nothing, takes nothing over.",
-    mend="look at the region's dashboard and at the log of its API function",
+    why="Route 53 probes this endpoint; an unhealthy region takes over no traffic.",
+    mend="check the region's dashboard and the log of its API function",
 )  # fmt: skip
 def endpoint(live: LiveTarget, region: str) -> Iterator[str]:
     code = live.probe(f"{live.deployed.output(region, 'api_endpoint')}/health")
@@ -30,7 +30,7 @@ def endpoint(live: LiveTarget, region: str) -> Iterator[str]:
 
 @CHECKS.each_region(
     "drain", "C1", "trap 27",
-    asks="The region is not drained: no flag stands in the other one",
+    asks="The region is not drained: its flag is not set in the other one",
     why="DNS leaves a drained region and does not come back by itself: recovery into it would not work.",
     mend="`hdr restore REGION` once the region is ready",
 )  # fmt: skip
@@ -77,7 +77,7 @@ def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
     "health-verdict", "R4.2", "C1",
     asks="Route 53's checkers reach the region's endpoint",
     why="A region they do not reach is out of DNS whatever it can do.",
-    mend="see the endpoint check; when only the checkers fail, look at what stands between them and the API",
+    mend="see the endpoint check; when only the checkers fail, check the network between them and the API",
 )  # fmt: skip
 def verdict(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in _checks(live, region):
@@ -118,7 +118,7 @@ def records(live: LiveTarget, region: str) -> Iterator[str]:
         ("health check", mine[0].get("HealthCheckId"), _verdict_id(live, region)),
     ):
         if is_ != wanted:
-            yield f"{live.names.api_domain}: {what} of {region} is {_told(is_)}, not {_told(wanted)}"
+            yield f"{live.names.api_domain}: {what} of {region} is {_value_text(is_)}, not {_value_text(wanted)}"
 
 
 @CHECKS.platform(
@@ -141,7 +141,7 @@ def shared_name(live: LiveTarget, region: str) -> Iterator[str]:
             values = [value["Value"] for value in record.get("ResourceRecords") or ()]
             known_as = f"{record.get('SetIdentifier', 'without an identifier')}, {record['Type']}"
             yield (
-                f"{live.names.api_domain} has a record that was not deployed ({known_as}): {_told(values)}, "
+                f"{live.names.api_domain} has a record that was not deployed ({known_as}): {_value_text(values)}, "
                 f"weight {record.get('Weight')}, TTL {record.get('TTL')}, health check {record.get('HealthCheckId')}"
             )
 
@@ -188,5 +188,5 @@ def _verdict_id(live: LiveTarget, region: str) -> str:
     return str(check["id"])
 
 
-def _told(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)

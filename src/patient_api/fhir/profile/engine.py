@@ -125,7 +125,7 @@ class Profile:
 
     def _known(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
         if name not in rule["members"]:
-            raise ProfileError("has an element the profile does not know")
+            raise ProfileError("has an element that the profile does not define")
         self._member(name, value, rule)
 
     def _member(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:

@@ -1,21 +1,21 @@
-"""Data planes of Route 53 for tests of what they answer."""
+"""Data planes of Route 53 for tests."""
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 from bench.ports import free_port
 
 from healthcare_dr.emulator.route53.data_plane import DataPlane
 from healthcare_dr.emulator.route53.model import Snapshot
+from support.dns_server import event_loop
 
 EDGE_ADDRESSES = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 
 
 def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
-    """One on loopback, in which time runs twice as fast."""
+    """Return a data plane on loopback with the time scale 2."""
     return DataPlane(
         read=read,
         edge_addresses=EDGE_ADDRESSES,
@@ -28,21 +28,16 @@ def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
 
 @contextmanager
 def serving(snapshot: Snapshot) -> Iterator[tuple[int, DataPlane]]:
-    """One that answers from `snapshot`, which has checks, on a loop of its own; gives its port and itself."""
+    """Serve `snapshot`, which has checks, on a loop of its own; yield the DNS port and the data plane."""
     port = free_port()
     plane = data_plane(port, lambda: snapshot)
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever)
-    thread.start()
-    try:
+    with event_loop() as loop:
         asyncio.run_coroutine_threadsafe(plane.start(), loop).result()
-        deadline = time.monotonic() + 30
-        while plane.checks().keys() != snapshot.checks.keys():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield port, plane
-    finally:
-        asyncio.run_coroutine_threadsafe(plane.stop(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        try:
+            deadline = time.monotonic() + 30
+            while plane.checks().keys() != snapshot.checks.keys():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            yield port, plane
+        finally:
+            asyncio.run_coroutine_threadsafe(plane.stop(), loop).result()

@@ -1,4 +1,4 @@
-"""What is read from Route 53's API, told to CloudWatch, and answered for GetHealthCheckStatus."""
+"""Tests of reading Route 53's API, publishing metrics, and GetHealthCheckStatus."""
 
 import asyncio
 import uuid
@@ -12,7 +12,7 @@ from botocore.parsers import create_parser
 from botocore.stub import ANY, Stubber
 from ministack.services import route53
 
-from healthcare_dr.emulator.patches.route53 import answer_status_from
+from healthcare_dr.emulator.patches.route53 import add_get_health_check_status
 from healthcare_dr.emulator.route53.data_plane import publisher
 from healthcare_dr.emulator.route53.model import CheckStatus, Observation
 from healthcare_dr.emulator.route53.zone_reader import ZoneReader
@@ -75,7 +75,7 @@ def test_zones_records_and_checks_are_read_from_all_pages() -> None:
     assert snapshot.checks["two"].children == ("one",)
 
 
-def test_metrics_are_published_and_failures_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_are_published_and_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     api = client("cloudwatch")
     dimensions = [{"Name": "HealthCheckId", "Value": "one"}]
     expected = [
@@ -98,7 +98,7 @@ def test_metrics_are_published_and_failures_only_logged(caplog: pytest.LogCaptur
     assert "did not take the metrics" in caplog.text
 
 
-def test_the_status_of_a_check_is_what_its_checkers_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_health_check_status_returns_observations(monkeypatch: pytest.MonkeyPatch) -> None:
     async def known(*_: object) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
@@ -108,7 +108,7 @@ def test_the_status_of_a_check_is_what_its_checkers_saw(monkeypatch: pytest.Monk
     checks: Callable[[], dict[str, CheckStatus]] = lambda: {  # noqa: E731 - typed
         check_id: CheckStatus(healthy=True, share=1.0, name="a", observations=(seen,))
     }
-    answer_status_from(checks)
+    add_get_health_check_status(checks)
     status, headers, body = asyncio.run(
         route53.handle_request("GET", f"/2013-04-01/healthcheck/{check_id}/status", {}, b"", {})
     )

@@ -10,7 +10,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.stub import Stubber
-from dnslib.server import DNSLogger, DNSServer  # type: ignore[import-untyped]
 
 from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
 from healthcare_dr.infra.fault_injection import TEMPLATES
@@ -19,6 +18,7 @@ from healthcare_dr.ops.drill.bootstrap import assembled_aws, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.settings import Settings
+from support.dns_server import dns_server
 from unit.ops.drill.fis_service import FisService
 from unit.ops.drill.test_instruments_aws import EAST, OURS, WEST, listed
 from unit.ops.drill.test_resolver import Zone
@@ -100,9 +100,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     zone = Zone()
     api = f"d-1.execute-api.{EAST}.amazonaws.com"
     zone.records[NAME] = f"{NAME} 10 IN CNAME {api}\n{api} 60 IN A 192.0.2.1"
-    quiet = DNSLogger(log="-request,-reply,-truncated,-error", prefix=False)
-    dns = DNSServer(zone, address="127.0.0.1", port=0, logger=quiet)
-    dns.start_thread()
     names = Names("it")
     fis = {
         region: FisService(region=region, templates=[names.of(kind, region) for kind in TEMPLATES])
@@ -111,10 +108,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     settings = Settings(
         _env_file=None, ENVIRONMENT_SUFFIX="it", home=tmp_path, dns_delegated=True, oidc_issuer="https://issuer.invalid"
     )
-    yield World(Account(root=tmp_path, fis=fis), settings, zone, dns.server.server_address)
-    dns.stop()
-    dns.server.server_close()
-    dns.thread.join()
+    with dns_server(zone.respond) as address:
+        yield World(Account(root=tmp_path, fis=fis), settings, zone, address)
 
 
 def refused(world: World, experiment: str = "api-throttled") -> str:

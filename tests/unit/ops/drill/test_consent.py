@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.confirm import asking_before_drill
+from healthcare_dr.ops.confirm import drill_consent
 from unit.ops.fakes import RecordingProgress
 
 
@@ -21,7 +21,7 @@ class Terminal(StringIO):
 def ask(answer: StringIO, monkeypatch: pytest.MonkeyPatch, *, yes: bool = False) -> str:
     monkeypatch.setattr(sys, "stdin", answer)
     out = StringIO()
-    asking_before_drill(Console(file=out, width=120), RecordingProgress(), yes=yes)(
+    drill_consent(Console(file=out, width=120), RecordingProgress(), yes=yes)(
         ["[bold]throttled in us-east-1", "it costs"]
     )
     return out.getvalue()

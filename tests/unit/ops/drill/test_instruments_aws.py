@@ -235,7 +235,7 @@ def test_the_resolver_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(dns.resolver, "Resolver", Machine)
     assert system_resolver() == ("192.0.2.53", 53)
     Machine.nameservers = ("https://resolver.invalid/dns-query",)
-    with pytest.raises(DeploymentError, match="no DNS resolver that is asked over UDP"):
+    with pytest.raises(DeploymentError, match="no DNS resolver over UDP"):
         system_resolver()
 
     def none() -> Machine:

@@ -3,35 +3,40 @@
 import asyncio
 from collections.abc import Iterator
 
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.zonefile
 import pytest
-from dnslib import QTYPE, RCODE, RR  # type: ignore[import-untyped]
-from dnslib.server import BaseResolver, DNSLogger, DNSServer  # type: ignore[import-untyped]
 
 from healthcare_dr.ops.drill.load.resolver import Answer, CachingResolver, DnsResolver, ResolutionError
+from support.dns_server import dns_server
 
 NAME = "api.healthcare-dr-it.com"
 EAST = "aaaa.execute-api.us-east-1.amazonaws.com"
 WEST = "bbbb.execute-api.us-west-2.amazonaws.com"
 
 
-class Zone(BaseResolver):  # type: ignore[misc,unused-ignore]
-    """Answers with what `records` says of a name; SERVFAIL where it says nothing."""
+class Zone:
+    """Responds with the `records` of a name, in the format of a zone file; SERVFAIL when there are none."""
 
     def __init__(self) -> None:
         self.records: dict[str, str] = {}
         self.truncated = False
 
-    def resolve(self, request, handler):  # type: ignore[no-untyped-def]
-        reply = request.reply()
-        found = self.records.get(str(request.q.qname).rstrip("."))
+    def respond(self, query: dns.message.Message, udp: bool) -> dns.message.Message:
+        (question,) = query.question
+        assert question.rdtype == dns.rdatatype.A
+        response = dns.message.make_response(query)
+        found = self.records.get(question.name.to_text(omit_final_dot=True))
         if found is None:
-            reply.header.rcode = RCODE.SERVFAIL
-        elif self.truncated and handler.protocol == "udp":
-            reply.header.tc = 1
+            response.set_rcode(dns.rcode.SERVFAIL)
+        elif self.truncated and udp:
+            response.flags |= dns.flags.TC
         else:
-            reply.add_answer(*RR.fromZone(found))
-        assert request.q.qtype == QTYPE.A
-        return reply
+            response.answer.extend(dns.zonefile.read_rrsets(found, rdclass=None))
+        return response
 
 
 @pytest.fixture
@@ -41,18 +46,8 @@ def zone() -> Zone:
 
 @pytest.fixture
 def server(zone: Zone) -> Iterator[tuple[str, int]]:
-    """The zone over UDP and TCP on one port."""
-    quiet = DNSLogger(log="-request,-reply,-truncated,-error", prefix=False)
-    tcp = DNSServer(zone, address="127.0.0.1", port=0, tcp=True, logger=quiet)
-    port = tcp.server.server_address[1]
-    udp = DNSServer(zone, address="127.0.0.1", port=port, logger=quiet)
-    for each in (tcp, udp):
-        each.start_thread()
-    yield "127.0.0.1", port
-    for each in (tcp, udp):
-        each.stop()
-        each.server.server_close()
-        each.thread.join()
+    with dns_server(zone.respond) as address:
+        yield address
 
 
 def ask(server: tuple[str, int]) -> Answer:

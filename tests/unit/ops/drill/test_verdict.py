@@ -267,7 +267,7 @@ def test_recovery_point_beyond_its_limit_needs_no_number_of_writes() -> None:
 def test_replication_that_stands_still_is_named() -> None:
     judged = verdict(milestones(), healing=data(lacking(), replace(lacking(7), undelivered=(7,))))
     assert judged.outcome == "failed"
-    assert "1 of them not delivered: replication stands still" in judged.reason
+    assert "1 of them not delivered: replication has stopped" in judged.reason
 
 
 @pytest.mark.parametrize(("steady", "kept_"), [(39.9, True), (40.0, False)])

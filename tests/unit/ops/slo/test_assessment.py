@@ -50,8 +50,8 @@ def test_outages_that_are_shorter_cost_less_and_meet_less_often() -> None:
     assert of("primary region lost, failover", half) == of("primary region lost, failover")
 
 
-def test_what_is_shared_fails_for_all_and_what_is_brief_for_its_region() -> None:
-    assert of("DNS answers nobody") == pytest.approx((0.05, 3600))
+def test_shared_outages_count_fully_and_brief_ones_by_share() -> None:
+    assert of("DNS does not respond") == pytest.approx((0.05, 3600))
     assert of("identity provider issues no tokens") == pytest.approx((0.5, 3600 * 0.5))
     assert of("a change breaks both regions") == pytest.approx((0.5, 900))
     assert of("primary region fails too briefly") == pytest.approx((6, 20 * 0.7))
@@ -74,7 +74,7 @@ def test_drills_that_were_sped_up_claim_nothing(tmp_path: Path) -> None:
     assert found.trials == 1
 
 
-def test_a_benign_world_carries_and_says_from_where(tmp_path: Path) -> None:
+def test_benign_assumptions_support_the_target(tmp_path: Path) -> None:
     drills = of_journals(left(tmp_path, journal()))
     carried = assess(replace(drills, trials=drills.trials * 500), BENIGN, seed=1, runs=1000)
     assert carried.carried
@@ -113,7 +113,7 @@ def test_the_fifth_percentile_decides() -> None:
         assert list(found.spread.percentiles.values()) == sorted(found.spread.percentiles.values())
 
 
-def test_few_drills_do_not_carry_what_many_do() -> None:
+def test_few_drills_do_not_support_the_target() -> None:
     few = assess(given([45.0], date="2026-11-24"), BENIGN, seed=1, runs=1000)
     assert few.failover_fails == pytest.approx(1 / 3)
     assert not few.carried
@@ -123,7 +123,7 @@ def test_few_drills_do_not_carry_what_many_do() -> None:
     assert not any("Failovers tried" in reason for reason in many.reasons)
 
 
-def test_failovers_that_did_not_happen_are_told_whatever_is_claimed() -> None:
+def test_failed_failovers_are_reported_for_every_target() -> None:
     miss = MANY.trials[0].model_copy(update={"seconds": None})
     nothing = assess(RecoveryTimes(trials=(miss,) * 3), BENIGN, seed=1, runs=100)
     assert nothing.verdict.startswith("Nothing is claimed")
@@ -136,7 +136,7 @@ def test_failovers_that_did_not_happen_are_told_whatever_is_claimed() -> None:
     assert "Failovers tried: 501, of which 1 did not happen." in few.reasons
 
 
-def test_a_claim_says_when_another_seed_may_decide_otherwise() -> None:
+def test_close_result_states_that_the_seed_matters() -> None:
     edge = BENIGN.with_values({"dns_outages_per_year": 0.05}, source="a test")
     few, many = (assess(MANY, edge, seed=1, runs=runs) for runs in (100, 100_000))
     assert few.spread is not None
@@ -157,7 +157,7 @@ def test_slow_recoveries_break_it() -> None:
     assert not assess(given([5000.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
 
 
-def test_the_slowest_recovery_says_what_the_budget_affords() -> None:
+def test_budget_is_computed_for_the_slowest_recovery() -> None:
     found = assess(given([20, 60], date="2026-11-24"), ASSUMED, seed=1, runs=100)
     assert [b.failovers for b in found.budgets] == [6, 75]
     assert {p.recovery_seconds: p.failovers_in_30_days for p in found.curve} == {
@@ -183,7 +183,7 @@ def test_the_long_run_is_the_sum_of_its_costs() -> None:
     )
 
 
-def test_the_same_seed_gives_the_same() -> None:
+def test_same_seed_gives_the_same_result() -> None:
     first, again, other = (assess(MANY, ASSUMED, seed=seed, runs=300) for seed in (1, 1, 2))
     assert first == again
     assert first.spread != other.spread

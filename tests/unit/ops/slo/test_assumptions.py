@@ -30,7 +30,7 @@ def history(*, count: int = 1, hours: float = 2, since: str = "2020-01-01", unti
     return History.model_validate({"since": since, "until": until, "note": "ours", "outages": outages})
 
 
-def test_every_line_has_its_source() -> None:
+def test_every_assumption_has_a_source() -> None:
     for promise in (*ASSUMED.promises, *ASSUMED.shared):
         assert promise.source.startswith("https://"), promise.service
         assert promise.date <= ASSUMED.history.until
@@ -54,7 +54,7 @@ def test_the_services_of_a_region_are_promised() -> None:
     assert ASSUMED.promised_share == pytest.approx(0.9995 * 0.9995 * 0.9999 * 0.999 * 0.99999)
 
 
-def test_the_rate_of_outages_is_that_of_the_history_and_at_most_what_is_promised() -> None:
+def test_outage_rate_is_the_historical_one_within_commitments() -> None:
     assert ASSUMED.value("primary_outages_per_year") == pytest.approx(ASSUMED.history.per_year, abs=0.05)
     for role in ("primary", "secondary"):
         high = ASSUMED.inputs[f"{role}_outages_per_year"].high
@@ -94,7 +94,7 @@ def test_wrong_values_are_refused(values: dict[str, float], said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
-def test_whatever_is_allowed_can_be_reckoned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_allowed_values_can_be_assessed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "SWING_RUNS", 1)
     most = {name: 1.0 if name in SHARES else 1000.0 for name in ASSUMED.inputs}
     most |= {name: highest for end, highest in MOST.items() for name in most if name.endswith(end)}
@@ -143,7 +143,7 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         ("", "mine.yaml is empty; it may hold inputs, promises, history, recoveries"),
         ("# inputs: {}", "mine.yaml is empty; it may hold"),
         ("- 1", "mine.yaml is no mapping; it may hold"),
-        ('"a\\nb": 1', "a b is not known"),
+        ('"a\\nb": 1', "a b is unknown"),
         ("inputs: {idp_share: yes}", "inputs.idp_share: Input should be a valid number"),
         ("inputs: {idp_share: '0.5'}", "inputs.idp_share: Input should be a valid number"),
         ("promises: {AWS Lambda: yes}", "promises.AWS Lambda: Input should be a valid number"),
@@ -152,27 +152,27 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         ("recoveries: [{seconds: 1, label: aws, date: [x], experiment: y}]", "recoveries.0.date: Input should be a"),
         (
             "recoveries: [{seconds: 1, label: aws, date: x, experiment: y, by: z}]",
-            "recoveries.0.by is not known; allowed are seconds, label, date, experiment, time_scale",
+            "recoveries.0.by is unknown; allowed are seconds, label, date, experiment, time_scale",
         ),
         (
             "history: {since: 2020-01-01, until: 2021-01-01, note: '', outages: [{began: 2020-02-01, hours: 1, "
             "source: '', note: ''}], by: me}",
-            "history.by is not known; allowed are since, until, note, outages",
+            "history.by is unknown; allowed are since, until, note, outages",
         ),
         (
             "history: {since: 2020-01-01, until: 2021-01-01, note: '', outages: [{began: 2020-02-01, hours: 1, "
             "source: '', note: '', minutes: 3}]}",
-            "history.outages.0.minutes is not known; allowed are began, hours, source, note",
+            "history.outages.0.minutes is unknown; allowed are began, hours, source, note",
         ),
         ("inputs: {idp_share: much}", "inputs.idp_share: Input should be a valid number"),
-        ("times: []", "times is not known; allowed are inputs, promises, history, recoveries"),
+        ("times: []", "times is unknown; allowed are inputs, promises, history, recoveries"),
         ("promises: {AWS Lambda: 101}", "promises.AWS Lambda: Input should be less than or equal to 100"),
         ("history: {since: 2020-01-01, note: '', outages: []}", "history.until: Field required"),
         ("recoveries: [{seconds: 1}]", "recoveries.0.label: Field required"),
         ("recoveries: [{seconds: .inf, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
     ],
 )
-def test_wrong_files_are_refused_in_a_line(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_files_are_rejected_in_one_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as caught:

@@ -39,7 +39,7 @@ def test_a_budget_is_the_part_of_the_period_that_may_fail(
     ("allowed", "recovery", "share", "count"),
     [(259.2, 60, 0.7, 6), (259.2, 60, 1.0, 4), (259.2, 300, 1.0, 0), (3153.6, 60, 0.7, 75), (0.3, 0.1, 1.0, 3)],
 )
-def test_a_budget_affords_whole_failovers(allowed: float, recovery: float, share: float, count: int) -> None:
+def test_budget_affords_whole_failovers(allowed: float, recovery: float, share: float, count: int) -> None:
     times = affordable(timedelta(seconds=allowed), recovery=timedelta(seconds=recovery), traffic_share=share)
     assert times == count
 
@@ -53,7 +53,7 @@ def test_events_cost_their_rate_times_their_mean_recovery_times_their_share() ->
     assert expected_availability([event(per_year=1e9)]) == 0
 
 
-def test_a_simulation_costs_on_average_what_is_expected() -> None:
+def test_simulated_mean_equals_the_expected_cost() -> None:
     events = [event(), event(per_year=1, recoveries=(100,), share=1)]
     costs = simulate(events, seed=7, runs=20_000).seconds
     # The standard error is about 1.
@@ -61,7 +61,7 @@ def test_a_simulation_costs_on_average_what_is_expected() -> None:
     assert list(costs) == sorted(costs)
 
 
-def test_events_come_as_poisson_says() -> None:
+def test_events_are_poisson_distributed() -> None:
     outcomes = simulate([event(per_year=1, recoveries=(1,), share=1)], seed=7, runs=20_000)
     for most, share in ((0, math.exp(-1)), (1, 2 * math.exp(-1)), (2, 2.5 * math.exp(-1))):
         assert outcomes.share_within(timedelta(seconds=most)) == pytest.approx(share, abs=0.02)
@@ -72,7 +72,7 @@ def test_a_shorter_period_has_fewer_events() -> None:
     assert math.fsum(costs) / len(costs) == pytest.approx(1, abs=0.05)
 
 
-def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
+def test_seed_determines_the_simulation() -> None:
     first = simulate([event()], seed=1, runs=200)
     assert simulate([event()], seed=1, runs=200) == first
     assert simulate([event()], seed=2, runs=200) != first
@@ -107,7 +107,7 @@ def test_events_out_of_range_are_refused(wrong: float) -> None:
         event(recoveries=(1, wrong))
 
 
-def test_what_shows_nothing_is_refused() -> None:
+def test_meaningless_input_is_rejected() -> None:
     with pytest.raises(SettingsError, match="recovery time"):
         event(recoveries=())
     with pytest.raises(SettingsError, match="costs nothing"):

@@ -57,12 +57,12 @@ def test_service_that_came_back_with_the_region_is_a_miss_in_a_journal_without_t
     assert of_journals(tmp_path).missed == 1
 
 
-def test_what_was_undone_before_the_fault_is_no_healing(tmp_path: Path) -> None:
+def test_undo_before_the_fault_is_not_healing(tmp_path: Path) -> None:
     events = (Event(at=1.0, kind="undo", text="left over from before: refused us-east-1"),)
     assert of_journals(left(tmp_path, journal(healed=None, events=events))).recoveries == (42,)
 
 
-def test_what_was_sped_up_is_no_time_but_a_failover(tmp_path: Path) -> None:
+def test_sped_up_drill_counts_as_failover_without_time(tmp_path: Path) -> None:
     found = of_journals(left(tmp_path, journal(rto=4, time_scale=10)))
     assert found.recoveries == ()
     assert (len(found.trials), found.missed, found.label) == (1, 0, "")
@@ -83,10 +83,10 @@ def test_what_was_sped_up_is_no_time_but_a_failover(tmp_path: Path) -> None:
         ),
         (journal(outcome="not started"), "the drill ended as not started"),
         (journal(outcome="interrupted"), "the drill ended as interrupted"),
-        (journal(schema=SCHEMA + 1), f"journal of schema {SCHEMA + 1}, which this version does not know"),
+        (journal(schema=SCHEMA + 1), f"journal of schema {SCHEMA + 1}, which this version does not support"),
     ],
 )
-def test_what_tried_no_failover_does_not_count_and_is_named(tmp_path: Path, drill: object, why: str) -> None:
+def test_drill_without_failover_is_ignored_and_listed(tmp_path: Path, drill: object, why: str) -> None:
     found = of_journals(left(tmp_path, drill))  # type: ignore[arg-type]
     assert (found.trials, found.ignored) == ((), (f"2026-11-24T00: {why}",))
 
@@ -123,7 +123,7 @@ def test_a_journal_that_is_none_is_refused(tmp_path: Path, changes: dict[str, ob
 
 
 @pytest.mark.parametrize("document", [None, [], 1, "x"])
-def test_what_is_json_but_no_journal_is_refused(tmp_path: Path, document: object) -> None:
+def test_json_without_journal_is_rejected(tmp_path: Path, document: object) -> None:
     left(tmp_path, journal())
     next(tmp_path.glob("*/journal.json")).write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(SettingsError, match="no journal of a drill"):

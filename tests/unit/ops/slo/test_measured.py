@@ -13,7 +13,7 @@ def trial(**changed: Any) -> Trial:
     return Trial.model_validate(told | changed)
 
 
-def test_what_is_given_is_labelled_so() -> None:
+def test_given_times_are_labelled_given() -> None:
     found = given([50, 40], date="2026-11-24")
     assert (found.recoveries, found.label) == ((40, 50), "given")
     for wrong in (-1, LONGEST + 1, float("nan"), float("inf")):
@@ -29,11 +29,11 @@ def test_few_failovers_prove_little() -> None:
     assert missed.may_fail == missed.bound == 4 / 5
 
 
-def test_without_a_trial_an_assumption_stands_as_it_is() -> None:
+def test_without_trials_the_assumption_is_unchanged() -> None:
     assert given([], date="2026-11-24").bound == 0
 
 
-def test_what_was_sped_up_is_named_with_its_experiment() -> None:
+def test_sped_up_drills_are_listed_with_their_experiment() -> None:
     found = of_trials([trial(), trial(time_scale=10)])
     assert list(found.recoveries) == [45]
     assert found.ignored == ("refused: ran 10 times faster: it shows that a failover happens, not how long it takes",)

@@ -29,7 +29,7 @@ def test_the_page_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize("check", [REACHABLE, *CATALOG.values()], ids=lambda check: check.name)
-def test_a_check_says_why_it_matters_and_how_to_mend_it(check: Check) -> None:
+def test_check_states_its_reason_and_fix(check: Check) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", check.name)
     assert check.numbers
     assert all(re.fullmatch(r"[RDC]\d(\.\d)?|trap \d+", number) for number in check.numbers)
@@ -39,7 +39,7 @@ def test_a_check_says_why_it_matters_and_how_to_mend_it(check: Check) -> None:
         assert "\n" not in text
 
 
-def test_restoring_asks_nothing_about_traffic() -> None:
+def test_restore_makes_no_traffic_checks() -> None:
     assert {check.name for check in SERVING} & TRAFFIC == set()
     assert {"bucket-versioning", "functions-equal", "table-recovery", "key-enabled"} <= {c.name for c in SERVING}
 

@@ -31,7 +31,7 @@ def test_a_region_that_does_not_answer_before_does_not_end_it() -> None:
 
 
 @pytest.mark.parametrize("cause", [None, ValueError()])
-def test_what_would_not_be_the_right_account_does(cause: Exception | None) -> None:
+def test_wrong_account_is_rejected(cause: Exception | None) -> None:
     with pytest.raises(DeploymentError):
         _preflight(cast("Target", Refusing(cause)), RecordingProgress())
 
@@ -57,13 +57,13 @@ class Held:
 ONE = [resource("aws_sns_topic", "a", arn="arn:aws:sns:us-east-1:1:a")]
 
 
-def test_what_is_deployed_is_read_once() -> None:
+def test_state_is_read_once() -> None:
     target = Held(primary=ONE, secondary=ONE, common=ONE)
     there = live_of(Settings(_env_file=None), cast("Target", target), None)
     assert [found.name for found in there.deployed.of("aws_sns_topic", EAST)] == ["a", "a"]
 
 
-def test_nothing_deployed_and_nothing_running_are_one_line() -> None:
+def test_nothing_deployed_or_running_prints_one_line() -> None:
     with pytest.raises(DeploymentError, match="nothing is deployed of healthcare-dr-global: deploy first"):
         live_of(Settings(_env_file=None), cast("Target", Held(primary=ONE, secondary=ONE)), None)
     target = Held()

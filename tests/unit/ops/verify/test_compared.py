@@ -58,11 +58,11 @@ def test_alarms_as_they_were_deployed_are_fine() -> None:
         ({"MetricName": "Latency"}, "MetricName is Latency, not ReplicationLatency"),
         ({"Namespace": "Other"}, "Namespace is Other, not AWS/DynamoDB"),
         ({"Dimensions": []}, "it watches another series than deployed"),
-        ({"AlarmActions": []}, "it does not tell the region's topic"),
+        ({"AlarmActions": []}, "it does not notify the region's topic"),
         ({"ActionsEnabled": False}, "its actions are disabled"),
     ],
 )
-def test_whatever_decides_when_an_alarm_fires_is_compared(changed: dict[str, Any], says: str) -> None:
+def test_alarm_settings_are_compared(changed: dict[str, Any], says: str) -> None:
     (told,) = alarms(ALARM | changed, ANY)
     assert told.startswith(f"lag: {says}")
 
@@ -74,11 +74,11 @@ def test_whatever_decides_when_an_alarm_fires_is_compared(changed: dict[str, Any
         ({"ActionsSuppressor": "quiet", "ActionsSuppressorWaitPeriod": 600}, "any: quiet suppresses its actions"),
     ],
 )
-def test_so_is_what_keeps_several_alarms_from_telling(changed: dict[str, Any], says: str) -> None:
+def test_composite_alarm_settings_are_compared(changed: dict[str, Any], says: str) -> None:
     assert alarms(ALARM, ANY | changed) == [says]
 
 
-def test_what_aws_says_nothing_of_is_what_it_takes_then() -> None:
+def test_omitted_settings_equal_the_defaults_of_aws() -> None:
     quiet = {name: value for name, value in ALARM.items() if name != "Statistic"} | {
         "ExtendedStatistic": "p99", "EvaluateLowSampleCountPercentile": "evaluate", "Threshold": 0.0,
     }  # fmt: skip

@@ -15,7 +15,7 @@ def test_each_resource_is_in_the_region_of_its_provider() -> None:
     assert held.of("aws_kms_key") == []
 
 
-def test_what_is_only_looked_up_is_not_deployed() -> None:
+def test_data_sources_are_not_deployed_resources() -> None:
     held = deployed(primary=[resource("aws_kms_alias", "a") | {"mode": "data"}])
     assert held.all == ()
 

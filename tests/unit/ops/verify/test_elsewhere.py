@@ -82,7 +82,7 @@ def points(*values: float, statistic: str = "Sum") -> dict[str, Any]:
         ),
     ],
 )  # fmt: skip
-def test_what_s3_could_not_replicate_is_found(failures: Any, backlog: Any, says: list[str]) -> None:
+def test_failed_replication_of_s3_is_found(failures: Any, backlog: Any, says: list[str]) -> None:
     def answer(request: dict[str, Any]) -> Any:
         here, there = (f"hdr-documents-123456789012-{region}-dev" for region in (EAST, WEST))
         failed = request["MetricName"] == "OperationsFailedReplication"
@@ -98,7 +98,7 @@ def test_what_s3_could_not_replicate_is_found(failures: Any, backlog: Any, says:
 
 
 @pytest.mark.trap(7)
-def test_lag_on_aws_is_what_each_region_publishes() -> None:
+def test_lag_on_aws_is_read_from_published_metrics() -> None:
     def answer(request: dict[str, Any]) -> Any:
         receiving = request["Dimensions"][1]["Value"]
         return points(90_000 if receiving == EAST else 10, statistic="Maximum")
@@ -119,7 +119,7 @@ def test_silence_is_found_where_heartbeats_are_written() -> None:
     ]
 
 
-def test_lag_that_cannot_be_asked_is_unknown() -> None:
+def test_unreadable_lag_is_unknown() -> None:
     (finding,) = found("replication-lag", live({("cloudwatch", "get_metric_statistics"): refusal("Throttling")}))
     assert (finding.severity, finding.service) == ("unknown", "cloudwatch")
 
@@ -281,7 +281,7 @@ def subscribed(**arns: str) -> Answers:
 
 
 @pytest.mark.requirement("R7.2")
-def test_an_address_that_has_not_confirmed_hears_nothing() -> None:
+def test_unconfirmed_subscription_is_a_finding() -> None:
     settings = {"operations_emails": ("ops@clinic.org",)}
     assert problems("topic", live(subscribed(ops="arn:aws:sns:x"), settings=settings)) == []
     told = problems("topic", live(subscribed(ops="PendingConfirmation"), settings=settings))
@@ -290,8 +290,8 @@ def test_an_address_that_has_not_confirmed_hears_nothing() -> None:
 
 @pytest.mark.requirement("R7.2")
 @pytest.mark.parametrize(("target", "severity"), [("aws", "failure"), ("embedded", "note")])
-def test_a_topic_that_nobody_hears_is_no_condition_on_the_embedded_aws_alone(target: str, severity: str) -> None:
+def test_topic_without_subscription_is_a_note_on_the_embedded_aws(target: str, severity: str) -> None:
     for nobody in (subscribed(), subscribed(somebody="PendingConfirmation")):
         (told,) = found("topic", live(nobody, name=target))
-        assert (told.severity, "HDR_OPERATIONS_EMAILS names no one" in told.problem) == (severity, True)
+        assert (told.severity, "HDR_OPERATIONS_EMAILS is empty" in told.problem) == (severity, True)
     assert found("topic", live(subscribed(pager="arn:aws:sns:x"), name=target)) == []

@@ -51,7 +51,7 @@ def real(**answers: Any) -> LiveTarget:
         ("route53", "update_health_check", {"HealthCheckId": "h"}),
     ],
 )
-def test_a_client_refuses_what_does_not_only_read(service: str, operation: str, request_: dict[str, Any]) -> None:
+def test_client_rejects_operations_that_write(service: str, operation: str, request_: dict[str, Any]) -> None:
     client = real().client(service, EAST)
     with pytest.raises(ChangeRefusedError):
         getattr(client, operation)(**request_)
@@ -84,12 +84,12 @@ def records(number: int, *, following: str | None = None) -> dict[str, Any]:
         ("list_resource_record_sets", {"HostedZoneId": "Z1"}, records, "ResourceRecordSets"),
     ],
 )
-def test_all_pages_are_asked_for(operation: str, request_: dict[str, Any], page: Any, key: str) -> None:
+def test_all_pages_are_read(operation: str, request_: dict[str, Any], page: Any, key: str) -> None:
     there = real(**{operation: [page(1, following="2"), page(2, following="3"), page(3)]})
     assert len(there.ask("route53", EAST, operation, **request_)[key]) == 3
 
 
-def test_each_question_is_asked_once_even_at_the_same_time() -> None:
+def test_concurrent_equal_requests_are_sent_once() -> None:
     there = live({("kms", "describe_key"): {"KeyMetadata": {}}})
     asking = [
         threading.Thread(target=there.ask, args=("kms", region, "describe_key"), kwargs={"KeyId": key})
@@ -111,7 +111,7 @@ def test_an_error_that_means_nothing_there_is_none() -> None:
         there.ask("s3", EAST, "get_bucket_policy", Bucket="b")
 
 
-def test_a_service_that_is_down_is_asked_no_second_question() -> None:
+def test_service_that_is_down_receives_no_second_request() -> None:
     there = live({("iam", "get_role"): refusal("ServiceUnavailable", 503)})
     for role in "abc":
         with pytest.raises(UnansweredError) as error:
@@ -121,7 +121,7 @@ def test_a_service_that_is_down_is_asked_no_second_question() -> None:
     assert len(asked(there)) == 1
 
 
-def test_a_service_that_refuses_is_asked_again() -> None:
+def test_denied_request_does_not_block_others() -> None:
     there = live({("iam", "get_role"): refusal("AccessDenied", 403)})
     for role in "abc":
         with pytest.raises(UnansweredError):

@@ -58,7 +58,7 @@ def test_the_newest_minutes_count(check: str, now: datetime, began: datetime, se
     assert bool(told(Metrics(began, 1_000_000), now, check)) == seen
 
 
-def test_both_regions_ask_for_the_same_and_for_no_more_than_cloudwatch_gives() -> None:
+def test_load_is_read_equally_within_cloudwatch_limits() -> None:
     metrics = Metrics(HOUR, 1)
     told(metrics, HOUR + 59 * MINUTE, "quotas")
     spans = {(request["StartTime"], request["EndTime"], request["Period"]) for request in metrics.requests}

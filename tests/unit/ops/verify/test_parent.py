@@ -1,43 +1,34 @@
 """A parent's name servers are asked one after the other, over real sockets."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import dns.message
+import dns.rcode
+import dns.rrset
 import pytest
-from dnslib import NS, QTYPE, RCODE, RR, DNSRecord  # type: ignore[import-untyped]
-from dnslib.server import BaseResolver, DNSLogger, DNSServer  # type: ignore[import-untyped]
 
-from healthcare_dr.ops.verify.delegation import first_told
+from healthcare_dr.ops.verify.delegation import first_delegation
+from support.dns_server import dns_server
 
 DOMAIN = "healthcare-dr-dev.com"
 OURS = ["ns-1.example.", "ns-2.example."]
 
 
-class Parent(BaseResolver):  # type: ignore[misc]
-    """Delegates the domain as a parent does, in the authority section; or answers with a code alone."""
-
-    def __init__(self, *, to: list[str], code: int = RCODE.NOERROR) -> None:
-        self._to, self._code = to, code
-
-    def resolve(self, request: DNSRecord, handler: object) -> DNSRecord:
-        reply = request.reply()
-        reply.header.rcode = self._code
-        for host in self._to:
-            reply.add_auth(RR(str(request.q.qname), QTYPE.NS, rdata=NS(host), ttl=60))
-        return reply
-
-
 @contextmanager
-def serving(parent: Parent) -> Iterator[tuple[str, int]]:
-    server = DNSServer(parent, address="127.0.0.1", port=0, logger=DNSLogger("-request,-reply,-error"))
-    server.start_thread()
-    try:
-        yield server.server.server_address
-    finally:
-        server.stop()
-        server.server.server_close()
-        server.thread.join()
+def serving(*, to: Sequence[str] = (), code: int = dns.rcode.NOERROR) -> Iterator[tuple[str, int]]:
+    """A server of the parent zone: delegates in the authority section, or responds with a code alone."""
+
+    def respond(query: dns.message.Message, udp: bool) -> dns.message.Message:
+        response = dns.message.make_response(query)
+        response.set_rcode(dns.rcode.Rcode(code))
+        if to:
+            response.authority.append(dns.rrset.from_text_list(query.question[0].name, 60, "IN", "NS", to))
+        return response
+
+    with dns_server(respond) as address:
+        yield address
 
 
 @pytest.fixture
@@ -50,29 +41,29 @@ def silent() -> Iterator[tuple[str, int]]:
 
 @pytest.mark.trap(30)
 def test_another_server_answers_for_one_that_does_not(silent: tuple[str, int]) -> None:
-    with serving(Parent(to=OURS)) as answering:
-        assert first_told(DOMAIN, [silent, silent, answering], timeout=0.2) == OURS
+    with serving(to=OURS) as answering:
+        assert first_delegation(DOMAIN, [silent, silent, answering], timeout=0.2) == OURS
 
 
-@pytest.mark.parametrize("code", [RCODE.SERVFAIL, RCODE.REFUSED])
+@pytest.mark.parametrize("code", [dns.rcode.SERVFAIL, dns.rcode.REFUSED])
 def test_and_for_one_that_refuses(code: int) -> None:
-    with serving(Parent(to=[], code=code)) as refusing, serving(Parent(to=OURS)) as answering:
-        assert first_told(DOMAIN, [refusing, answering]) == OURS
-        with pytest.raises(OSError, match=RCODE[code]):
-            first_told(DOMAIN, [refusing])
+    with serving(code=code) as refusing, serving(to=OURS) as answering:
+        assert first_delegation(DOMAIN, [refusing, answering]) == OURS
+        with pytest.raises(OSError, match=dns.rcode.to_text(dns.rcode.Rcode(code))):
+            first_delegation(DOMAIN, [refusing])
 
 
-@pytest.mark.parametrize("code", [RCODE.NOERROR, RCODE.NXDOMAIN])
+@pytest.mark.parametrize("code", [dns.rcode.NOERROR, dns.rcode.NXDOMAIN])
 def test_no_delegation_is_an_answer(code: int) -> None:
-    with serving(Parent(to=[], code=code)) as knowing, serving(Parent(to=OURS)) as other:
-        assert first_told(DOMAIN, [knowing, other]) == []
+    with serving(code=code) as knowing, serving(to=OURS) as other:
+        assert first_delegation(DOMAIN, [knowing, other]) == []
 
 
-def test_none_that_answers_is_told(silent: tuple[str, int]) -> None:
+def test_no_responding_name_server_is_reported(silent: tuple[str, int]) -> None:
     with pytest.raises(OSError, match="timed out"):
-        first_told(DOMAIN, [silent, silent], timeout=0.1)
+        first_delegation(DOMAIN, [silent, silent], timeout=0.1)
     with pytest.raises(OSError, match="has no name servers"):
-        first_told(DOMAIN, [])
+        first_delegation(DOMAIN, [])
 
 
 def test_all_together_have_a_limit(silent: tuple[str, int]) -> None:
@@ -84,5 +75,5 @@ def test_all_together_have_a_limit(silent: tuple[str, int]) -> None:
             yield silent
 
     with pytest.raises(OSError, match="timed out"):
-        first_told(DOMAIN, servers(), timeout=0.1, limit_seconds=0.35)
+        first_delegation(DOMAIN, servers(), timeout=0.1, limit_seconds=0.35)
     assert len(asked) < 10

@@ -17,7 +17,7 @@ def policy(*statements: Any) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def test_the_order_of_a_list_and_a_list_of_one_say_nothing_else() -> None:
+def test_order_of_lists_and_single_items_are_equivalent() -> None:
     written = READ | {"Action": ["s3:ListBucket", "s3:GetObject"], "Resource": ["*"]}
     assert list(differences(json.dumps(policy(READ)), policy(written))) == []
     assert list(differences(policy(TLS), policy(TLS | {"Principal": {"AWS": "*"}}))) == []

@@ -33,7 +33,7 @@ def test_nothing_found_is_ready() -> None:
     assert done.asked == ("reachable", "a")
 
 
-def test_a_finding_says_where_why_and_how_to_mend_it() -> None:
+def test_finding_states_place_reason_and_fix() -> None:
     done = verify(live(ME), [check("a", lambda _, region: [f"{region} is broken"] if region == WEST else [])])
     (finding,) = done.findings
     assert (finding.check, finding.severity, finding.region) == ("a", "failure", WEST)
@@ -47,7 +47,7 @@ def test_a_question_to_the_platform_is_put_once() -> None:
     assert [(finding.region, finding.problem) for finding in done.findings] == [(None, EAST)]
 
 
-def test_notes_do_not_stand_in_the_way_and_everything_else_does() -> None:
+def test_only_notes_leave_the_target_ready() -> None:
     def say(severity: Any) -> Check:
         return check("a", lambda _, __: [Problem("p", severity)])
 
@@ -56,13 +56,13 @@ def test_notes_do_not_stand_in_the_way_and_everything_else_does() -> None:
         assert not verify(live(ME), [say(severity)]).ready
 
 
-def test_the_worst_is_told_first() -> None:
+def test_worst_finding_is_first() -> None:
     severities = ["note", "draining", "unknown", "failure"]
     done = verify(live(ME), [check("a", lambda _, __: [Problem("p", one) for one in severities])])  # type: ignore[arg-type]
     assert [finding.severity for finding in done.findings[::2]] == severities[::-1]
 
 
-def test_what_is_refused_is_unknown_and_what_was_found_before_is_kept() -> None:
+def test_denied_request_is_unknown_and_keeps_earlier_findings() -> None:
     def examine(there: LiveTarget, region: str) -> Iterator[str]:
         yield "found before"
         there.ask("kms", region, "describe_key", KeyId="k")
@@ -85,7 +85,7 @@ def test_an_answer_of_another_shape_is_unknown() -> None:
     assert "makes no sense: KeyError" in done.findings[0].problem
 
 
-def test_a_region_that_does_not_answer_is_one_finding_and_is_asked_nothing_more() -> None:
+def test_unresponsive_region_is_one_finding() -> None:
     def examine(there: LiveTarget, region: str) -> Iterator[str]:
         there.ask("kms", region, "describe_key", KeyId="k")
         yield f"asked {region}"
@@ -111,23 +111,23 @@ def test_credentials_of_another_account_are_a_failure() -> None:
     assert "account 999, but 123456789012 is deployed to" in done.findings[0].problem
 
 
-def test_only_the_regions_that_are_wanted_are_asked() -> None:
+def test_only_requested_regions_are_checked() -> None:
     done = verify(live(ME), [check("a", lambda _, region: [region])], regions=(WEST,))
     assert [finding.problem for finding in done.findings] == [WEST]
 
 
-def test_what_is_between_the_regions_is_asked_of_both() -> None:
+def test_checks_between_regions_run_for_both() -> None:
     done = verify(live(ME), [check("a", lambda _, region: [region], between=True)], regions=(WEST,))
     assert [finding.problem for finding in done.findings] == [EAST, WEST]
 
 
-def test_that_the_other_region_does_not_answer_is_told_whichever_is_meant() -> None:
+def test_unresponsive_peer_is_reported_for_either_region() -> None:
     answers = ME | {("sts", EAST, "get_caller_identity"): DOWN}
     done = verify(live(answers), [check("a", nothing, between=True)], regions=(WEST,))
     assert [(finding.check, finding.region) for finding in done.findings] == [("reachable", EAST)]
 
 
-def test_what_takes_too_long_is_unknown_and_does_not_hold_up_the_rest() -> None:
+def test_slow_check_is_unknown_and_does_not_delay_others() -> None:
     never, ended = threading.Event(), threading.Event()
 
     def hang(there: LiveTarget, region: str) -> Iterator[str]:
@@ -144,7 +144,7 @@ def test_what_takes_too_long_is_unknown_and_does_not_hold_up_the_rest() -> None:
     ]  # fmt: skip
 
 
-def test_each_answer_is_told() -> None:
+def test_progress_reports_each_result() -> None:
     told: list[tuple[int, int, str]] = []
     verify(live(ME), [check("a", nothing)], told=lambda *one: told.append(one))
     assert [(done, total) for done, total, name in told if name == "a"] == [(1, 2), (2, 2)]

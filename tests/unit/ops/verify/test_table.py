@@ -17,7 +17,7 @@ def printed(*findings: Finding, suffix: str = "dev") -> str:
     return console.file.getvalue()
 
 
-def test_a_finding_is_a_row_and_the_verdict_the_last_line() -> None:
+def test_findings_are_rows_and_the_result_is_the_last_line() -> None:
     wrong = Finding(check="bucket-policy", severity="failure", region="us-west-2", problem="[no] policy", why="because",
                     numbers=("C6", "trap 19"), mend="mend it")  # fmt: skip
     text = printed(wrong)
@@ -28,11 +28,11 @@ def test_a_finding_is_a_row_and_the_verdict_the_last_line() -> None:
     )
 
 
-def test_command_that_mends_names_its_environment() -> None:
+def test_fix_command_names_its_environment() -> None:
     wrong = Finding(check="c", severity="failure", region="", problem="p", why="w", numbers=(), mend="`hdr deploy`")
     assert "→ `hdr deploy`" in printed(wrong)
     assert "→ `ENVIRONMENT_SUFFIX=bee hdr deploy`" in printed(wrong, suffix="bee")
 
 
-def test_nothing_found_is_one_line() -> None:
+def test_no_findings_prints_one_line() -> None:
     assert printed() == "recovery would work now (embedded, suffix dev): 2 checks in 1.5 s\n"

@@ -70,7 +70,7 @@ def test_a_record_that_was_left_over_is_found(left: dict[str, Any], says: str) -
     assert says in told
 
 
-def test_a_zone_that_is_gone_is_told_once_for_each_region() -> None:
+def test_missing_zone_is_one_finding_per_region() -> None:
     there = live({("route53", "list_resource_record_sets"): refusal("NoSuchHostedZone", 404)}, held=HELD)
     assert problems("shared-name", there) == []
     assert problems("records", there, WEST) == [f"{API} does not name us-west-2"]

@@ -80,7 +80,7 @@ def heartbeats(**ages: float | None) -> dict[tuple[str, ...], Any]:
         (None, 5, ["the sentinel has never written a heartbeat"]),
     ],
 )
-def test_a_link_that_stands_still_shows_in_the_age_of_the_heartbeat(
+def test_stopped_replication_shows_in_the_heartbeat_age(
     here: float | None, there: float | None, says: list[str]
 ) -> None:
     assert problems("heartbeat", live(heartbeats(here=here, there=there))) == says
@@ -96,7 +96,7 @@ def never_uploaded(number: int) -> dict[str, timedelta]:
 
 @pytest.mark.trap(15)
 @pytest.mark.parametrize("before", [0, 1, 100, 1000, replication.LOOKED_AT - 1])
-def test_one_stuck_document_is_found_behind_all_that_nobody_ever_uploads(before: int) -> None:
+def test_stuck_document_is_found_behind_documents_without_upload(before: int) -> None:
     documents = Documents(never_uploaded(before) | {"stuck": 5 * HOUR}, {"stuck": 5 * HOUR})
     (finding,) = told(documents)
     assert (finding.severity, finding.problem) == (
@@ -105,11 +105,11 @@ def test_one_stuck_document_is_found_behind_all_that_nobody_ever_uploads(before:
 
 
 @pytest.mark.parametrize("number", [0, 1, 100, 1000, replication.LOOKED_AT])
-def test_what_nobody_ever_uploads_is_not_late(number: int) -> None:
+def test_document_without_upload_is_not_late(number: int) -> None:
     assert told(Documents(never_uploaded(number))) == []
 
 
-def test_what_is_not_looked_at_any_more_is_unknown() -> None:
+def test_documents_beyond_the_limit_are_unknown() -> None:
     (finding,) = told(Documents(never_uploaded(replication.LOOKED_AT + 1)))
     assert (finding.severity, finding.problem) == (
         "unknown", "more than 5000 announced documents are open, and no more were looked at",
@@ -145,7 +145,7 @@ def test_a_document_of_parts_is_late_by_when_they_were_put_together() -> None:
     assert len(told(documents)) == 1
 
 
-def test_under_load_only_what_can_be_late_is_looked_at() -> None:
+def test_only_documents_old_enough_are_read_under_load() -> None:
     documents = Documents({f"new-{one}": timedelta(milliseconds=one) for one in range(2 * replication.LOOKED_AT)})
     assert problems("documents-pending", live(documents.answers())) == []
     assert documents.heads == []

@@ -85,7 +85,7 @@ REFUSED = [
         "DocumentReference.context.modifierExtension[0].url",
         f"must not ignore: {UNKNOWN}",
     ),
-    ("name", [{"family": "x"}], "DocumentReference", "has an element the profile does not know"),
+    ("name", [{"family": "x"}], "DocumentReference", "has an element that the profile does not define"),
 ]
 
 

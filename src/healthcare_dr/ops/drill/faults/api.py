@@ -87,7 +87,7 @@ class Drained(Fault[FaultTarget]):
 
     def before(self, step: "Step", region: str | None, target: FaultTarget) -> State:
         del step
-        return {"standing": _flag(str(region), target).standing()}
+        return {"standing": _flag(str(region), target).is_set()}
 
     def apply(self, entry: InjectedFault, step: "Step", target: FaultTarget) -> None:
         del step

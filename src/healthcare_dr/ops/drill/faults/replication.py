@@ -95,7 +95,7 @@ class ReplicationPaused(_ReplicationFault):
 
     def validate(self, parameters: Any) -> None:
         if not any(parameters.values()):
-            raise ValueError("tables or documents must be true: else nothing is paused")
+            raise ValueError("tables or documents must be true: otherwise nothing is paused")
 
     def regions(self, step: "Step", target: FaultTarget) -> list[str | None]:
         return [target.regions[role] for role in step.roles] if isinstance(target, AwsTarget) else [None]

@@ -115,7 +115,7 @@ class Charts:
             for band in bands:
                 high = base + (0.3 if band.healthy else 0.42) / len(rows)
                 canvas.box(band.start, band.end, base + 0.08 / len(rows), high, "up" if band.healthy else "down")
-        desc = "What Route 53's health checkers say of each check; unhealthy bands are taller."
+        desc = "The status of each check by Route 53's health checkers; unhealthy bands are taller."
         return self._figure(canvas, title, desc, [("up", "healthy"), ("down", "unhealthy")])
 
     def _lag(self) -> str:

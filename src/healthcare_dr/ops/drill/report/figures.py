@@ -17,7 +17,7 @@ def measured(journal: Journal) -> str:
     line = f"Measured: {what}, as simulated clients saw it. Label: {journal.label} ({PLACES[journal.label]})."
     scale = time_scale(journal)
     if scale != 1:
-        line += f" Played {number(scale)} times faster: health checks and TTLs; nothing else."
+        line += f" Played {number(scale)} times faster: health checks and TTLs only."
     regions = journal.settings.get("checker_regions")
     if isinstance(regions, int):
         line += f" Health checks were sent from {regions} checker regions."

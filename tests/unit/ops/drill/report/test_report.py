@@ -59,8 +59,8 @@ def test_it_says_first_what_was_measured_and_what_was_played_faster(tmp_path: Pa
     lines = [line for line in text.splitlines() if line.strip()]
     assert lines[1].startswith("Measured: recovery from the loss of us-east-1")
     assert "Label: embedded" in lines[1]
-    assert "Played 10 times faster: health checks and TTLs; nothing else." in lines[1]
-    assert lines[1].endswith("nothing else. Health checks were sent from 3 checker regions.")
+    assert "Played 10 times faster: health checks and TTLs only." in lines[1]
+    assert lines[1].endswith("TTLs only. Health checks were sent from 3 checker regions.")
     real = replace(journal(), settings={"time_scale": 1}, label="aws")
     assert "faster:" not in Page(written(real, tmp_path)).text
     assert "Label: aws" in Page(written(real, tmp_path)).text

@@ -1,0 +1,148 @@
+"""The parts put together as the settings say."""
+
+import json
+import os
+from base64 import urlsafe_b64decode
+from pathlib import Path
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest
+
+from healthcare_dr.emulator.services.control_planes import environment_of
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.naming import PRIMARY
+from healthcare_dr.ops.bootstrap import (
+    deployment_of,
+    emulator_of,
+    environment_root,
+    neighbours,
+    open_session,
+    target_of,
+)
+from healthcare_dr.ops.drill.bootstrap import own_hosts
+from healthcare_dr.ops.terraform.interrupts import Interrupts
+from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.settings import Settings, load_settings
+from unit.ops.fakes import RecordingProgress
+from unit.ops.test_workspace import provider_mirror
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(home=tmp_path / "home", environment_suffix="ci", emulator_port=5000)
+
+
+def test_everything_lies_below_the_home(settings: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert environment_root(settings, "aws") == home / "aws" / "ci"
+    emulator = emulator_of(settings)
+    assert emulator.certificate.is_relative_to(home / "emulator")
+    assert emulator.issuer() == "https://127.0.0.1:5001"
+
+
+@pytest.mark.parametrize("claim", ["tenant", "https://example.com/tenant"])
+def test_embedded_tokens_name_the_tenant_in_the_claim_of_the_settings(tmp_path: Path, claim: str) -> None:
+    emulator = emulator_of(load_settings(home=tmp_path / "home", tenant_claim=claim))
+    payload = emulator.token(subject="s", tenant="clinic", scopes=["system/*.rs"]).split(".")[1]
+    claims = json.loads(urlsafe_b64decode(payload + "=="))
+    assert claims[claim] == "clinic"
+    assert claims.keys() == {"iss", "sub", "aud", "scope", "iat", "exp", "jti", claim}
+
+
+def test_an_environment_never_shares_a_folder_with_the_emulator(settings: Settings) -> None:
+    """Whatever the suffix: `state` and `keys` are allowed ones."""
+    assert not environment_root(settings, "embedded").is_relative_to(settings.home / "emulator")
+
+
+DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
+
+
+def keep_state(settings: Settings, suffix: str, state: bytes) -> None:
+    file = state_file(settings.home / "embedded" / suffix, PRIMARY)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(state)
+
+
+def test_neighbours_are_the_other_environments_that_are_deployed(settings: Settings) -> None:
+    keep_state(settings, "ci", DEPLOYED)
+    keep_state(settings, "bee", DEPLOYED)
+    keep_state(settings, "gone", b'{"version": 4, "resources": []}')
+    keep_state(settings, "damaged", b"{")
+    (settings.home / "embedded" / ".claim").touch()
+    (settings.home / "embedded" / "empty").mkdir()
+    assert neighbours(settings) == ("bee", "damaged")
+
+
+def test_clients_of_an_environment_name_it(settings: Settings) -> None:
+    """As the control planes of the embedded AWS look for it."""
+    target, sent = target_of(settings, "embedded"), list[str]()
+
+    def stop(request: AWSPreparedRequest, **_: object) -> None:
+        agent = request.headers["User-Agent"]
+        sent.append(agent if isinstance(agent, str) else agent.decode())
+        raise InterruptedError
+
+    for service, call in {"route53": "list_hosted_zones", "iam": "list_roles", "lambda": "list_functions"}.items():
+        client = target.client(service, "us-east-1")
+        client.meta.events.register("before-send", stop)
+        with pytest.raises(InterruptedError):
+            getattr(client, call)()
+    assert [environment_of({"user-agent": agent}) for agent in sent] == ["ci"] * 3
+    appended = target.child_environment()["TF_APPEND_USER_AGENT"]
+    assert environment_of({"user-agent": f"aws-sdk-go-v2/1.36 lang/go {appended}"}) == "ci"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_drill_spares_the_neighbours_where_there_are_any(settings: Settings, beside: bool) -> None:
+    if beside:
+        keep_state(settings, "bee", DEPLOYED)
+    hosts = own_hosts(settings, {"PrimaryApiId": "one", "SecondaryApiId": "two"})
+    named = {
+        "us-east-1": ("one.execute-api.us-east-1.amazonaws.com", "api.healthcare-dr-ci.com"),
+        "us-west-2": ("two.execute-api.us-west-2.amazonaws.com", "api.healthcare-dr-ci.com"),
+    }
+    assert hosts == (named if beside else {})
+
+
+@pytest.mark.parametrize(("target", "version", "found"), [
+    ("embedded", "5.100.0", True), ("embedded", "6.1.0", False),
+    ("aws", "5.100.0", True), ("aws", "6.1.0", True), ("aws", "7.0.0", False), ("aws", "5.99.1", False),
+])  # fmt: skip
+def test_a_mirror_counts_where_it_holds_a_version_the_target_takes(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, version: str, found: bool
+) -> None:
+    mirror = provider_mirror(tmp_path / "user" / ".terraform.d" / "plugins", version)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setattr("healthcare_dr.ops.terraform.provider_source.OPT", tmp_path / "no-opt")
+    progress = RecordingProgress()
+    deployment = deployment_of(
+        settings, target_of(settings, target), progress=progress, interrupts=Interrupts(progress=progress)
+    )
+    configuration = Path(deployment.terraform.environment["TF_CLI_CONFIG_FILE"])
+    assert configuration.is_relative_to(tmp_path / "home")
+    assert (str(mirror) in configuration.read_text()) is found
+    # Terraform's plugin cache is not safe for several at once.
+    assert deployment.parallel_init is found
+
+
+def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/does/not/exist")
+    progress = RecordingProgress()
+    for name in ("aws", "embedded"):
+        deployment = deployment_of(
+            settings, target_of(settings, name), progress=progress, interrupts=Interrupts(progress=progress)
+        )
+        assert Path(deployment.terraform.environment["TF_CLI_CONFIG_FILE"]).exists()
+    assert os.environ["TF_CLI_CONFIG_FILE"] == "/does/not/exist"
+
+
+def test_unusable_home_prints_one_line(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    settings = load_settings(home=tmp_path / "file" / "home")
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(SettingsError, match=r"HDR_HOME=.* cannot be used: Not a directory"),
+        open_session(settings, Console()),
+    ):
+        pass
