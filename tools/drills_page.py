@@ -29,6 +29,7 @@ from healthcare_dr.ops.drill import (
     verdict,
     waiting,
 )
+from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.drill.load import calibration, ledger
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "drills.md"
@@ -186,7 +187,7 @@ def _experiments() -> str:
 
 
 def _faults() -> str:
-    rows = [(f"`{name}`", fault.description, fault.place) for name, fault in experiment.FAULTS.items()]
+    rows = [(f"`{name}`", fault.description, fault.place) for name, fault in FAULTS.items()]
     return table(("fault", "what breaks", "where"), rows)
 
 

@@ -266,7 +266,7 @@ def test_nothing_is_broken_that_cannot_be_recorded(world: World, monkeypatch: py
     assert world.state() == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]"])
+@pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]", '[{"fault": "unknown", "region": null}]'])
 def test_a_damaged_record_is_told_in_one_line(world: World, text: str) -> None:
     world.record.parent.mkdir()
     world.record.write_text(text, encoding="utf-8")
