@@ -31,7 +31,7 @@ def record(deployed: Deployed, tmp_path: Path) -> Iterator[Path]:
 
 
 def answer(deployed: Deployed, region: str) -> int:
-    """What a read of that region's API answers."""
+    """Return the status of a read in that region."""
     with deployed.api(region, deployed.token()) as api:
         return api.get("/fhir/Patient").status_code
 
