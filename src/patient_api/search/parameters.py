@@ -17,7 +17,7 @@ from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import Malformed
 from patient_api.fhir.dates import Prefix, Span, span
 from patient_api.fhir.normalize import fold
-from patient_api.http.criteria import Criteria, Pairs, count_in, kept
+from patient_api.http.criteria import Criteria, Pairs, checked, count_in
 from patient_api.store.model import is_id
 
 AUDIT: Final = "AuditEvent"
@@ -246,7 +246,7 @@ _UNSUPPORTED: Final = frozenset({"ne", "sa", "eb", "ap"})
 def search_in(kind: str, pairs: Pairs, *, lenient: bool = False) -> Search:
     """The search of resources of that type. Raises Malformed, NotAcceptable."""
     known = {parameter.name: parameter for parameter in PARAMETERS[kind]}
-    pairs, dropped = kept(pairs, takes=known.keys() | _control_names(kind), lenient=lenient)
+    pairs, dropped = checked(pairs, takes=known.keys() | _control_names(kind), lenient=lenient)
     controls = _controls(kind, pairs)
     asked = [(name, value) for name, value in pairs if name not in controls]
     if dropped and not asked:
@@ -280,7 +280,7 @@ def criteria_in(kind: str, criteria: Criteria) -> Search:
     names = _control_names(kind)
     if not criteria.pairs or any(name in names for name, _ in criteria.pairs):
         raise Malformed(f"The criteria in {criteria.place} must be search parameters, at least one, and nothing else.")
-    kept(criteria.pairs, takes=[parameter.name for parameter in PARAMETERS[kind]])
+    checked(criteria.pairs, takes=[parameter.name for parameter in PARAMETERS[kind]])
     return search_in(kind, criteria.pairs)
 
 
