@@ -1,4 +1,4 @@
-"""Route 53."""
+"""Patch Route 53."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ NOT_SIGNED = (
 
 
 def keep_child_health_checks() -> None:
-    """A calculated health check forgot which checks it is calculated from."""
+    """A calculated health check lost its child checks."""
     inner = route53._parse_health_check_config
 
     def parse(element: Element) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def keep_child_health_checks() -> None:
 
 
 def write_xml_booleans() -> None:
-    """The booleans of a health check were written as Python writes them (`True`), which clients read as false."""
+    """The booleans of a health check were written in Python's form (`True`), which clients read as false."""
     inner = route53._build_health_check_el
 
     def build(parent: Element, check: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def write_xml_booleans() -> None:
 
 
 def add_get_dnssec() -> None:
-    """GetDNSSEC was unknown, so a zone with `force_destroy` could not be destroyed."""
+    """GetDNSSEC did not exist, so a zone with `force_destroy` could not be destroyed."""
     inner = route53.handle_request
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
@@ -57,7 +57,7 @@ def add_get_dnssec() -> None:
         if method != "GET" or zone is None:
             response: Response = await inner(method, path, headers, body, query)
             return response
-        # An unknown zone gets the error that GetHostedZone has for it.
+        # An unknown zone gets the error of GetHostedZone.
         known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
         return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
 
@@ -65,7 +65,7 @@ def add_get_dnssec() -> None:
 
 
 def add_list_tags_for_resources() -> None:
-    """ListTagsForResources was unknown. Like ListTagsForResource, it rejects unknown resources."""
+    """ListTagsForResources did not exist. Like ListTagsForResource, it rejects unknown resources."""
     inner = route53.handle_request
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
@@ -73,12 +73,12 @@ def add_list_tags_for_resources() -> None:
         if method != "POST" or tagged is None:
             response: Response = await inner(method, path, headers, body, query)
             return response
-        asked = route53._parse_body(body)
-        if asked is None:
+        request = route53._parse_body(body)
+        if request is None:
             refused: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
             return refused
         kind = tagged[1]
-        ids = [(found.text or "").strip() for found in asked.iter() if found.tag.endswith("ResourceId")]
+        ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
         for id in ids:
             known: Response = await inner("GET", f"{path}/{id}", headers, b"", query)
             if known[0] != 200:
@@ -103,10 +103,10 @@ def add_list_tags_for_resources() -> None:
 
 
 def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
-    """GetHealthCheckStatus was unknown. It returns the last observations of the data plane's checkers.
+    """GetHealthCheckStatus did not exist. It returns the last observations of the data plane's checkers.
 
     Args:
-        plane_checks: every check by id.
+        plane_checks: returns the status of every check by id.
     """
     inner = route53.handle_request
 
@@ -115,11 +115,11 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
         if method != "GET" or check is None:
             response: Response = await inner(method, path, headers, body, query)
             return response
-        # An unknown check gets the error that GetHealthCheck has for it.
+        # An unknown check gets the error of GetHealthCheck.
         known: Response = await inner(method, path.removesuffix("/status"), headers, body, query)
         if known[0] != 200:
             return known
-        # Another process knows it: the loop goes on meanwhile.
+        # Read from the edge process, without blocking the loop.
         status = (await asyncio.to_thread(plane_checks)).get(check[1])
 
         def build(root: Element) -> None:

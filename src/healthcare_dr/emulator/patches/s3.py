@@ -1,4 +1,4 @@
-"""S3."""
+"""Patch S3: condition keys of policies, presigned URLs and multipart uploads."""
 
 from contextvars import ContextVar
 from typing import Any
@@ -17,8 +17,7 @@ TAGS_HEADER = "x-amz-tagging"
 
 
 def expose_sse_key() -> None:
-    """Policies could not see which key an upload names, so that a bucket policy that admits one key only did not
-    refuse another."""
+    """Policies could not see the KMS key of an upload, so a bucket policy that permits one key did not deny others."""
     inner = iam_actions.s3_service_context
 
     def context(
@@ -40,7 +39,7 @@ def expose_request_tags() -> None:
     def resource(
         service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any, **named: Any
     ) -> str:
-        # ministack asks for a request's resource, then for its context, which it does not show the body.
+        # ministack resolves a request's resource and then its context, without the body.
         sent.set(body)
         arn: str = resource_inner(service, method, path, headers, body, *rest, **named)
         return arn
@@ -61,7 +60,7 @@ def expose_request_tags() -> None:
 
 
 def keep_multipart_tags() -> None:
-    """The tags that a multipart upload was created with were lost when it was completed."""
+    """The tags of a multipart upload were lost when it was completed."""
     create_inner, complete_inner = s3._create_multipart_upload, s3._complete_multipart_upload
 
     def create(bucket: str, key: str, headers: dict[str, str]) -> Response:
@@ -88,7 +87,7 @@ def _tags_of(body: bytes) -> dict[str, str]:
     try:
         tags: dict[str, str] = s3._parse_tags_xml(body)
     except (ParseError, ValueError):
-        # ministack says what is wrong with it.
+        # ministack reports the error.
         return {}
     return tags
 
@@ -118,8 +117,8 @@ def reject_unsigned_headers() -> None:
 
 
 def hide_missing_objects() -> None:
-    """A caller without permission to list a bucket could see that an object does not exist: AWS responds with 403, as
-    for one that does.
+    """A caller without permission to list a bucket could see that an object does not exist. AWS responds 403, as for an
+    existing object.
     """
     inner = s3.handle_request
 
@@ -131,7 +130,7 @@ def hide_missing_objects() -> None:
             return response
         bucket, key = s3._parse_bucket_key(path, headers)
         caller = extract_access_key_id(headers, query)
-        # The answer to HEAD has no body: ask for what it is about.
+        # The response to HEAD has no body that names the error.
         if not key or not caller or bucket not in s3._buckets or (method == "GET" and NO_SUCH_KEY not in response[2]):
             return response
         region = extract_region(headers, query)
@@ -144,8 +143,9 @@ def hide_missing_objects() -> None:
 
 
 def validate_multipart_completion() -> None:
-    """A multipart upload could be completed with parts out of order, with parts too small, and without the
-    checksums it was created for."""
+    """A multipart upload could be completed with parts out of order, with parts that are too small, and without the
+    checksums that its creation requires.
+    """
     inner = s3._complete_multipart_upload
 
     def complete(bucket: str, key: str, body: bytes, query: dict[str, Any], headers: Any = None) -> Response:

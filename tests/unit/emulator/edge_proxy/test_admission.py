@@ -1,4 +1,4 @@
-"""A front door under more load than the machine carries: it serves what it can and sheds the rest."""
+"""Tests of an edge listener and the services under overload: they serve what they can and reject the rest."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -25,7 +25,7 @@ DOOR = "127.0.0.2"
 
 
 class Services:
-    """Answers requests once `open` is set."""
+    """Responds once `open` is set."""
 
     def __init__(self) -> None:
         self.received = self.cancelled = 0
@@ -47,7 +47,7 @@ class Apis:
 
 
 class Client:
-    """One request, and the status of its answer."""
+    """Send one request and return the status of its response."""
 
     def __init__(self, application: Any, *, address: str | None = "127.0.0.1", body: bytes = b"") -> None:
         self.status: int | None = None
@@ -95,7 +95,7 @@ async def until(services: Services, *, received: int) -> None:
             await asyncio.sleep(0)
 
 
-def test_a_request_that_finds_no_place_in_time_is_throttled_and_the_others_are_served(
+def test_request_that_waits_too_long_returns_429_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.05)
@@ -115,7 +115,7 @@ def test_a_request_that_finds_no_place_in_time_is_throttled_and_the_others_are_s
     assert asyncio.run(crowd()) == (429, {200})
 
 
-def test_beyond_a_full_line_requests_are_throttled_at_once_and_health_checkers_are_served() -> None:
+def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
     async def crowd() -> tuple[set[int | None], int | None, set[int | None]]:
         services = Services()
         door = door_to(services)
@@ -135,7 +135,7 @@ def test_beyond_a_full_line_requests_are_throttled_at_once_and_health_checkers_a
     assert asyncio.run(crowd()) == ({429}, 200, {200})
 
 
-def test_the_request_of_a_client_that_left_is_cancelled_and_gives_its_place_back() -> None:
+def test_request_of_disconnected_client_is_cancelled_and_releases_its_slot() -> None:
     async def leaving() -> tuple[int, int | None]:
         services = Services()
         door = door_to(services)
@@ -153,7 +153,7 @@ def test_the_request_of_a_client_that_left_is_cancelled_and_gives_its_place_back
     assert asyncio.run(leaving()) == (MOST_AT_ONCE, 200)
 
 
-def test_a_body_beyond_the_limit_of_api_gateway_is_refused() -> None:
+def test_body_beyond_the_limit_returns_413() -> None:
     async def sending(size: int) -> int | None:
         services = Services()
         services.open.set()
@@ -165,7 +165,7 @@ def test_a_body_beyond_the_limit_of_api_gateway_is_refused() -> None:
     assert asyncio.run(sending(MOST_BODY_BYTES + 1)) == 413
 
 
-def test_the_services_shed_requests_to_apis_before_they_read_them() -> None:
+def test_services_reject_excess_api_requests_before_reading_them() -> None:
     async def crowd() -> tuple[int | None, set[int | None], int]:
         services = Services()
 
