@@ -110,7 +110,9 @@ def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
         "        print('locked' if is_locked(layout.process_file('services')) else 'free')\n"
         "        super().unlink(*arguments, **options)\n"
         "class Watched(Layout):\n"
-        "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
+        "    def __init__(self, home):\n"
+        "        super().__init__(home)\n"
+        "        self.unsaved = Marker(self.unsaved)\n"
         "run('services', Watched(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:

@@ -36,17 +36,13 @@ def describe_all_alarm_members() -> None:
 
     def describe(params: dict[str, Any], data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
         if is_cbor or is_json:
-            response: Response = inner(params, data, is_cbor, is_json)
-            return response
+            return inner(params, data, is_cbor, is_json)
         # The response of the JSON protocol is complete: write it as XML.
         status, headers, body = inner({}, _query_arguments(params), False, True)
         if status != 200:
             return status, headers, body
         result = _xml_members(json.loads(body))
-        answer: Response = cloudwatch._xml(
-            200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>"
-        )
-        return answer
+        return cloudwatch._xml(200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>")
 
     cloudwatch._describe_alarms = describe
 
@@ -134,8 +130,7 @@ def evaluate_alarms_periodically() -> None:
     def bucket(key: tuple[str, str, str]) -> list[Point]:
         # ministack calls it only to add a datum.
         schedule.note((get_account_id(), get_region(), *key))
-        found: list[Point] = bucket_inner(key)
-        return found
+        return bucket_inner(key)
 
     def evaluate_changed() -> None:
         alarms = dict(cloudwatch._alarms._data)
@@ -239,8 +234,7 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
 
     def value(points: Sequence[Point]) -> float | None:
-        found: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
-        return found
+        return cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
 
     scale = time_scale()
     points = _points(alarm)

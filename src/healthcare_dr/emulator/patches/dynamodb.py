@@ -130,8 +130,7 @@ def report_batch_read_capacity() -> None:
             costs.append({"TableName": name, "CapacityUnits": units})
             if level == "INDEXES":
                 costs[-1]["Table"] = {"CapacityUnits": units}
-        response: Response = dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
-        return response
+        return dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
 
     dynamodb._batch_get_item = batch_get
 
@@ -180,10 +179,7 @@ def restore_to_point_in_time() -> None:
             changes = dynamodb.stream_live_records(source)
             _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
             dynamodb._items_replaced(restored)
-        answer: Response = dynamodb.json_response(
-            {"TableDescription": dynamodb._table_description(data["TargetTableName"])}
-        )
-        return answer
+        return dynamodb.json_response({"TableDescription": dynamodb._table_description(data["TargetTableName"])})
 
     dynamodb._restore_table_to_point_in_time = restore
 
@@ -199,8 +195,7 @@ def report_earliest_restorable_time() -> None:
         if "EarliestRestorableDateTime" not in recovery:
             return status, headers, body
         recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
-        described: Response = dynamodb.json_response(description)
-        return described
+        return dynamodb.json_response(description)
 
     dynamodb._describe_continuous_backups = describe
 
@@ -234,8 +229,7 @@ def _undo(table: Item, changes: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _refused(code: str, message: str) -> Response:
-    answer: Response = error_response_json(code, message, 400)
-    return answer
+    return error_response_json(code, message, 400)
 
 
 State = dict[str, Any]
@@ -305,13 +299,11 @@ def cache_parsed_expressions() -> None:
 
     @lru_cache(EXPRESSIONS)
     def redundant_in(found: tuple[Token, ...], slot: str) -> str | None:
-        error: str | None = redundant(list(found), slot)
-        return error
+        return redundant(list(found), slot)
 
     @lru_cache(EXPRESSIONS)
     def reserved_in(found: tuple[Token, ...]) -> str | None:
-        error: str | None = reserved(list(found))
-        return error
+        return reserved(list(found))
 
     def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
         cached = lru_cache(EXPRESSIONS)(inner)

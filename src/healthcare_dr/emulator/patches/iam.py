@@ -153,8 +153,7 @@ def cache_parsed_policies() -> None:
         direct_only: bool = False,
     ) -> EvalResult:
         if not isinstance(document, str):
-            result: EvalResult = resource_inner(document, context, service, named_only, direct_only)
-            return result
+            return resource_inner(document, context, service, named_only, direct_only)
         return evaluate(context, [applicable(document, context.principal_arn, service, named_only, direct_only)])
 
     def names_key(policies: list[list[ParsedStatement]], prefix: str) -> bool:

@@ -162,8 +162,7 @@ def invoke_in_one_thread() -> None:
 
     def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Response:
         if not _runs_python(worker):
-            answer: Response = invoke_inner(worker, event, request_id, **options)
-            return answer
+            return invoke_inner(worker, event, request_id, **options)
         with worker._lock:
             return _invoke(worker, event, request_id, **options)
 
