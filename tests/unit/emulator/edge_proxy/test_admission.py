@@ -98,10 +98,10 @@ def test_request_that_waits_too_long_returns_429_and_others_are_served(
 
     async def crowd() -> tuple[int | None, set[int | None]]:
         services = Services()
-        door = forwarding_to(services)
-        served = [Client(door) for _ in range(MOST_AT_ONCE)]
+        forwarding_app = forwarding_to(services)
+        served = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
         await until(services, received=MOST_AT_ONCE)
-        late = Client(door)
+        late = Client(forwarding_app)
         await late.done
         services.open.set()
         for client in served:
@@ -114,14 +114,14 @@ def test_request_that_waits_too_long_returns_429_and_others_are_served(
 def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
     async def crowd() -> tuple[set[int | None], int | None, set[int | None]]:
         services = Services()
-        door = forwarding_to(services)
-        admitted = [Client(door) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
+        forwarding_app = forwarding_to(services)
+        admitted = [Client(forwarding_app) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
         await until(services, received=MOST_AT_ONCE)
-        beyond = [Client(door) for _ in range(10)]
+        beyond = [Client(forwarding_app) for _ in range(10)]
         async with asyncio.timeout(forwarding.WAIT_SECONDS):
             for client in beyond:
                 await client.done
-        checker = Client(door, address=EDGE_ADDRESS)
+        checker = Client(forwarding_app, address=EDGE_ADDRESS)
         await until(services, received=MOST_AT_ONCE + 1)
         services.open.set()
         for client in (checker, *admitted):
@@ -134,15 +134,15 @@ def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
 def test_request_of_disconnected_client_is_cancelled_and_releases_its_slot() -> None:
     async def leaving() -> tuple[int, int | None]:
         services = Services()
-        door = forwarding_to(services)
-        clients = [Client(door) for _ in range(MOST_AT_ONCE)]
+        forwarding_app = forwarding_to(services)
+        clients = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
         await until(services, received=MOST_AT_ONCE)
         async with asyncio.timeout(15):
             for client in clients:
                 client.leave()
                 await client.done
         services.open.set()
-        next_one = Client(door)
+        next_one = Client(forwarding_app)
         await next_one.done
         return services.cancelled, next_one.status
 
