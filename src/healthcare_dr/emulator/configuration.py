@@ -9,6 +9,14 @@ from pathlib import Path
 
 from healthcare_dr.errors import EmulatorError
 
+HOST = "127.0.0.1"
+# The UNIX socket of the services process for the edge process, without TLS, in the services' temporary folder. The path
+# is relative to the working directory of both processes: an absolute one could exceed the limit of 107 bytes.
+SERVICES_SOCKET = "../tmp/services.sock"
+# The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
+# credentials, proxies, and settings of ministack.
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
 
 class Layout:
     """The files and folders of one embedded AWS, all below `home`."""
@@ -86,15 +94,6 @@ def write_secret(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     staging.replace(path)
-
-
-HOST = "127.0.0.1"
-# The UNIX socket of the services process for the edge process, without TLS, in the services' temporary folder. The path
-# is relative to the working directory of both processes: an absolute one could exceed the limit of 107 bytes.
-SERVICES_SOCKET = "../tmp/services.sock"
-# The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
-# credentials, proxies, and settings of ministack.
-INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ LAMBDA_AUTHORIZER_MEMBERS = (
 )
 
 
+# A client has one token at a time, and the clients of a load share one; each entry takes some 200 bytes.
+SIGNATURES = 4096
+
+
 def omit_lambda_members_of_jwt_authorizers() -> None:
     """A JWT authorizer reported payload format 2.0 and other members of Lambda authorizers, so it differed in every
     plan.
@@ -141,10 +145,6 @@ def route_options_requests() -> None:
     apigateway._handle_execute_in_scope = handle
     apigateway._match_route = route
     apigateway._invoke_lambda_proxy = call
-
-
-# A client has one token at a time, and the clients of a load share one; each entry takes some 200 bytes.
-SIGNATURES = 4096
 
 
 def cache_verified_signatures() -> None:

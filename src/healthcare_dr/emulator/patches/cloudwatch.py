@@ -28,6 +28,34 @@ Response = tuple[int, dict[str, str], bytes]
 OMITTED_WHEN_EMPTY = ("AlarmDescription", "ExtendedStatistic", "Statistic", "TreatMissingData", "Unit")
 
 
+Alarm = dict[str, Any]
+Point = Mapping[str, Any]
+Statistic = Callable[[Sequence[Point]], float | None]
+# Account, region, namespace, name and dimensions.
+MetricKey = tuple[Any, ...]
+# Account, region and name.
+AlarmKey = tuple[str, str, str]
+# The interval between searches for due alarms. A search costs microseconds; an evaluation reads all data of a metric.
+TICK_SECONDS = 1.0
+# The shortest interval between evaluations of an alarm within a period, while new data arrive.
+EVALUATION_SECONDS = 5.0
+SHORTEST_SECONDS = 0.5
+# asyncio keeps only weak references to tasks.
+_evaluations: set[asyncio.Task[None]] = set()
+# The number of periods of the evaluation range besides those that decide, including the present one. AWS does not
+# document it. A metric that is published once per period must not count as missing when it arrives a little late.
+SPARE_PERIODS = 2
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+# The state of an alarm without data, by the treatment of missing data; `ignore` keeps the state.
+STATES_WITHOUT_DATA = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
+MARK = '"_aws"'
+
+
 def describe_all_alarm_members() -> None:
     """DescribeAlarms over the Query protocol omitted actions, dimensions, period, statistic, treatment of missing data
     and more, so that every alarm differed in the next plan and composite alarms were replaced.
@@ -87,23 +115,7 @@ def _iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-Alarm = dict[str, Any]
-Point = Mapping[str, Any]
-# Account, region, namespace, name and dimensions.
-MetricKey = tuple[Any, ...]
-# Account, region and name.
-AlarmKey = tuple[str, str, str]
-
-# The interval between searches for due alarms. A search costs microseconds; an evaluation reads all data of a metric.
-TICK_SECONDS = 1.0
-# The shortest interval between evaluations of an alarm within a period, while new data arrive.
-EVALUATION_SECONDS = 5.0
-SHORTEST_SECONDS = 0.5
-
 logger = logging.getLogger("healthcare_dr.emulator")
-
-# asyncio keeps only weak references to tasks.
-_evaluations: set[asyncio.Task[None]] = set()
 
 
 def evaluate_alarm_periods() -> None:
@@ -260,21 +272,6 @@ def _points(alarm: Alarm) -> list[Point]:
     return list(cloudwatch._metrics.get((alarm.get("Namespace"), alarm["MetricName"], dimensions)) or ())
 
 
-Statistic = Callable[[Sequence[Point]], float | None]
-
-# The number of periods of the evaluation range besides those that decide, including the present one. AWS does not
-# document it. A metric that is published once per period must not count as missing when it arrives a little late.
-SPARE_PERIODS = 2
-COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    "GreaterThanThreshold": operator.gt,
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
-}
-# The state of an alarm without data, by the treatment of missing data; `ignore` keeps the state.
-STATES_WITHOUT_DATA = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
-
-
 @dataclass(frozen=True)
 class AlarmState:
     """The state of an alarm, and the reason."""
@@ -341,9 +338,6 @@ def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: fl
 
 def _periods(alarm: Alarm) -> int:
     return int(alarm.get("EvaluationPeriods") or 1)
-
-
-MARK = '"_aws"'
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,26 @@ from ministack.services import dynamodb, lambda_svc
 from healthcare_dr.emulator.patches import history
 from healthcare_dr.emulator.patches.iam import bodies
 
+CONDITION_KEY = "dynamodb:LeadingKeys"
+Item = dict[str, Any]
+Response = tuple[int, dict[str, str], bytes]
+READ_UNIT_BYTES = 4096
+# The number of bytes that the Query or Scan of the present request has read.
+_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
+_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: the time of the change
+_STARTED: Final = time.time()  # streams do not contain earlier changes
+State = dict[str, Any]
+UNREAD = "unread_stream_records"
+# Clients send few different expressions: the differences between requests are in the values.
+EXPRESSIONS = 1024
+LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
+MOST_TOKENS = 1024  # limits the size of the caches
+# Values that repeat, such as a tenant or an outcome, are short; most others occur once.
+LONGEST_SHARED = 64
+MOST_SHARED = 10_000
+Token = tuple[str, str]
+_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+
 
 def report_replica_keys() -> None:
     """A replica reported the primary's KMS key instead of its own, and the primary did not report the keys of replicas:
@@ -47,9 +67,6 @@ def report_replica_keys() -> None:
     dynamodb._table_description = describe
 
 
-CONDITION_KEY = "dynamodb:LeadingKeys"
-
-
 def expose_leading_keys() -> None:
     """Policies could not see which partition a request for one item names, so permission for certain items gave access
     to all.
@@ -74,14 +91,6 @@ def _leading_key(body: bytes) -> str | None:
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return str(value)
-
-
-Item = dict[str, Any]
-Response = tuple[int, dict[str, str], bytes]
-
-READ_UNIT_BYTES = 4096
-# The number of bytes that the Query or Scan of the present request has read.
-_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
 
 
 def charge_reads_by_size() -> None:
@@ -145,10 +154,6 @@ def _multiply(capacity: Any, factor: int) -> None:
             capacity[name] = value * factor
         elif isinstance(value, dict):
             _multiply(value, factor)
-
-
-_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: the time of the change
-_STARTED: Final = time.time()  # streams do not contain earlier changes
 
 
 def restore_to_point_in_time() -> None:
@@ -232,11 +237,6 @@ def _refused(code: str, message: str) -> Response:
     return error_response_json(code, message, 400)
 
 
-State = dict[str, Any]
-
-UNREAD = "unread_stream_records"
-
-
 def keep_unread_stream_records() -> None:
     """A stop lost the stream records but not the positions of mappings, so that functions missed the records before it,
     and after it as many records as they had read before.
@@ -269,17 +269,6 @@ def _unread() -> AccountRegionScopedDict:
             start = max(position, trimmed)
             unread.set_scoped(account, region, table, {"position": start, "records": records[start - trimmed :]})
     return unread
-
-
-# Clients send few different expressions: the differences between requests are in the values.
-EXPRESSIONS = 1024
-LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
-MOST_TOKENS = 1024  # limits the size of the caches
-# Values that repeat, such as a tenant or an outcome, are short; most others occur once.
-LONGEST_SHARED = 64
-MOST_SHARED = 10_000
-
-Token = tuple[str, str]
 
 
 def cache_parsed_expressions() -> None:
@@ -333,9 +322,6 @@ def copied(value: Any) -> Any:
     if kind in _ATOMS:
         return value
     return copy.deepcopy(value)
-
-
-_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class _Copy:

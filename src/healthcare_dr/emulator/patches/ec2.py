@@ -19,6 +19,15 @@ DEFAULT_INTERVAL_SECONDS = "600"
 ALL_PROTOCOLS = "-1"
 
 
+SIDES = ("Requester", "Accepter")
+DNS = "AllowDnsResolutionFromRemoteVpc"
+CONNECTION = re.compile(
+    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
+    r"(?P<between>.*?)</accepterVpcInfo>",
+    re.DOTALL,
+)
+
+
 def _replace_action(action: str, function: str, replacement: Callable[[Parameters], Response]) -> None:
     setattr(ec2, function, replacement)
     ec2._ACTION_MAP[action] = replacement
@@ -88,15 +97,6 @@ def tag_default_egress_rule() -> None:
         return response
 
     _replace_action("AuthorizeSecurityGroupEgress", "_authorize_sg_egress", authorize)
-
-
-SIDES = ("Requester", "Accepter")
-DNS = "AllowDnsResolutionFromRemoteVpc"
-CONNECTION = re.compile(
-    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
-    r"(?P<between>.*?)</accepterVpcInfo>",
-    re.DOTALL,
-)
 
 
 def store_peering_options() -> None:

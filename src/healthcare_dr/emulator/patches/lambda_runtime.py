@@ -35,6 +35,25 @@ MOST_WORKERS = 4
 WORKER_SECONDS = 2.0
 
 
+Response = dict[str, Any]
+# The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
+# invocation's log: later bytes of standard error belong to the next invocation.
+ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
+MARKED = (
+    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
+)
+# How long to wait for the mark of a function that has closed its standard error.
+MARK_SECONDS = 0.25
+# The interval between reads of the log of a starting process.
+START_SECONDS = 0.01
+CHUNK = 1 << 16
+PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
+ANSWER_BYTES = 32  # a process id
+END_SECONDS = 5.0
+# The number of output lines that may precede the response, as in ministack.
+MOST_LINES = 200
+
+
 def packages() -> Path:
     """Return the folder that functions import from, besides their zip and the standard library."""
     return Path(os.environ["TMPDIR"], "lambda-runtime")
@@ -113,26 +132,6 @@ def _runtime(folder: Path) -> Path:
             source = origin.parent if spec.submodule_search_locations else origin
             (folder / source.name).symlink_to(source)
     return folder
-
-
-Response = dict[str, Any]
-
-# The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
-# invocation's log: later bytes of standard error belong to the next invocation.
-ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
-MARKED = (
-    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
-)
-# How long to wait for the mark of a function that has closed its standard error.
-MARK_SECONDS = 0.25
-# The interval between reads of the log of a starting process.
-START_SECONDS = 0.01
-CHUNK = 1 << 16
-PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
-ANSWER_BYTES = 32  # a process id
-END_SECONDS = 5.0
-# The number of output lines that may precede the response, as in ministack.
-MOST_LINES = 200
 
 
 def invoke_in_one_thread() -> None:

@@ -16,6 +16,10 @@ KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 TAGS_HEADER = "x-amz-tagging"
 
 
+SMALLEST_PART_BYTES = 5 * 1024 * 1024
+NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+
+
 def expose_sse_key() -> None:
     """Policies could not see the KMS key of an upload, so a bucket policy that permits one key did not deny others."""
     inner = iam_actions.s3_service_context
@@ -89,10 +93,6 @@ def _tags_of(body: bytes) -> dict[str, str]:
         # ministack reports the error.
         return {}
     return tags
-
-
-SMALLEST_PART_BYTES = 5 * 1024 * 1024
-NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 
 def reject_unsigned_headers() -> None:
