@@ -42,6 +42,11 @@ class Services:
         return ForwardedResponse(200, [(b"content-length", b"2")], b"{}")
 
 
+class Apis(ApiDirectory):
+    async def has(self, api_id: str) -> bool:
+        return api_id == "known"
+
+
 class Client:
     """Send one request and return the status of its response."""
 
@@ -79,7 +84,7 @@ def forwarding_to(services: Services) -> Forwarding:
     return Forwarding(
         region=REGION,
         services=services,
-        apis=ApiDirectory(lambda: ["known"]),
+        apis=Apis(lambda: ()),
         targets=lambda: {NAME: {REGION: "known"}},
         fault=lambda _: OPEN,
     )
