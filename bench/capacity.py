@@ -33,8 +33,9 @@ from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.contract.functions import VARIABLES
 from patient_api.http.dispatcher import Dispatcher
+from patient_api.search.parameters import LONG_PREFIX
+from patient_api.search.tokenizer import Tokenizer
 from patient_api.secrets import Secrets
-from patient_api.store.index import Tokenizer, name_prefix
 from patient_api.store.model import Method, Version, head_item, token_item, version_item, version_of
 
 FIGURE = CHECKOUT / "docs" / "figures" / "capacity.svg"
@@ -262,9 +263,7 @@ def _cost(api: Dispatcher, clients: MeteredClients, operation: str, call: dict[s
 
 
 def _records(stored: Stored, tokenizer: Tokenizer) -> Iterator[Item]:
-    found = name_prefix(FAMILY.casefold())
-    assert found
-    token = tokenizer.token(functions.TENANT, "Patient", *found)
+    token = tokenizer.token(functions.TENANT, "Patient", "name", FAMILY.casefold()[:LONG_PREFIX])
     for number in range(1, stored.records + 1):
         patient_id = str(UUID(int=number, version=4))
         # The requested record has many versions; each other record has one, with its own time.
@@ -300,7 +299,7 @@ def _events(stored: Stored, trail: AuditTrail) -> Iterator[Item]:
             source_ip="192.0.2.1",
             request_id="bench",
         )
-        yield trail.request(event)["Item"]
+        yield trail.put_request(event)["Item"]
 
 
 def _load(client: Any, table: str, items: Iterable[Item]) -> None:

@@ -34,14 +34,15 @@ if TYPE_CHECKING:
     from patient_api.patients.creation import Creation, CriteriaLookup
     from patient_api.patients.service import History, Patients
     from patient_api.patients.validation import Validation
-    from patient_api.region.drain import Drain
+    from patient_api.region.drain import DrainFlags
     from patient_api.region.health import Health
     from patient_api.region.sentinel import Sentinel
     from patient_api.search.audit import AuditSearch
     from patient_api.search.service import Searches
+    from patient_api.search.tokenizer import Tokenizer
     from patient_api.secrets import Secrets
     from patient_api.service_context import ServiceContext
-    from patient_api.store.index import Index, Tokenizer
+    from patient_api.store.index import Index
     from patient_api.store.model import RecordKey, Token
     from patient_api.store.stream import StreamProcessor
     from patient_api.store.versions import VersionStore
@@ -142,7 +143,7 @@ def stream_processor(
 
 def sentinel(variables: Mapping[str, str]) -> "Sentinel":
     """Compose the sentinel."""
-    from patient_api.region.endpoint import failure
+    from patient_api.region.endpoint import probe
     from patient_api.region.heartbeat import Heartbeats
     from patient_api.region.sentinel import Sentinel
 
@@ -152,7 +153,7 @@ def sentinel(variables: Mapping[str, str]) -> "Sentinel":
         peer_region=environment.peer_region,
         endpoint=str(environment.endpoint),
         heartbeats=Heartbeats(client=Clients(region=environment.region).dynamodb(), table=environment.records_table),
-        failure=failure,
+        probe=probe,
         log=_log(SENTINEL, environment),
         now_ms=_now_ms,
     )
@@ -232,7 +233,7 @@ class Services:
         return Searches(
             authorization=self.authorization,
             index=self._index,
-            finder=self._finder,
+            tokenizer=self._tokenizer,
             cursors=self._cursors,
             pool=self._pool,
             new_id=_new_id,
@@ -277,17 +278,20 @@ class Services:
             probes=probes(clients=self._clients, environment=self._environment),
             # A separate pool, so that a probe that hangs does not delay an audit event.
             pool=ThreadPoolExecutor(8, "probe"),
-            witness=HealthMetrics(log=self.log),
+            publish=HealthMetrics(log=self.log).publish,
         )
 
     @cached_property
-    def drain(self) -> "Drain":
+    def drain(self) -> "DrainFlags":
         """The drain flags of both regions."""
-        from patient_api.region.drain import Drain, DrainFlags
+        from patient_api.region.drain import DrainFlags
 
-        flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
-        regions = {self._environment.region, self._environment.peer_region}
-        return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
+        return DrainFlags(
+            client=self._clients.dynamodb(),
+            table=self._environment.records_table,
+            regions={self._environment.region, self._environment.peer_region},
+            monotonic=self._monotonic,
+        )
 
     @property
     def tenant_claim(self) -> str:
@@ -383,8 +387,8 @@ class Services:
         )
 
     @cached_property
-    def _finder(self) -> "Tokenizer":
-        from patient_api.store.index import Tokenizer
+    def _tokenizer(self) -> "Tokenizer":
+        from patient_api.search.tokenizer import Tokenizer
 
         return Tokenizer(secrets=self._secrets)
 
@@ -403,7 +407,7 @@ class Services:
         return datetime.fromtimestamp(self._now(), UTC)
 
     def _tokens(self, tenant: str, resource: "Resource") -> "Collection[Token]":
-        return self._finder.tokens(tenant, resource)
+        return self._tokenizer.tokens(tenant, resource)
 
 
 class DocumentStorage:

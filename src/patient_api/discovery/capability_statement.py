@@ -80,7 +80,7 @@ def _definition(operation: str, type: str) -> str:
 def _parameter(parameter: Parameter) -> JsonValue:
     described: dict[str, JsonValue] = {"name": parameter.name}
     if parameter.definition is not None:
-        described["definition"] = parameter.definition
+        described["definition"] = f"http://hl7.org/fhir/SearchParameter/{parameter.definition}"
     return described | {"type": parameter.type.value, "documentation": parameter.documentation}
 
 

@@ -157,7 +157,7 @@ class Confirmation:
         version = version_of(resource, key=key, stamp=stamp, method=Method.PUT, replaces=known, merges=merges)
         event = self._events.update(document, version=stamp, request_id=request_id)
         self._records.replace(version, event, markers=[closed(key, at=stamp)])
-        self._clock.witness(stamp)
+        self._clock.observe(stamp)
 
     def _out_of_reach(self, document: Document, fault: StorageFault) -> None:
         self._log.count({"StorageFailures": 1})

@@ -185,7 +185,7 @@ class DocumentReferences:
         except Contention:
             self._offers.withdraw(key, upload)
             self._authorization.refuse(event, Conflict(BUSY))
-        self._context.clock.witness(stamp)
+        self._context.clock.observe(stamp)
         document = Document.of(version)
         return Created(_shown(document, extended(document.resource, self._offers.made(key, announced, upload))))
 
@@ -210,7 +210,7 @@ class DocumentReferences:
             self._authorization.refuse(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None or found.resource is None:
             self._authorization.refuse(event, NotFound("There is no such record."))
-        self._context.clock.witness(found.stamp)
+        self._context.clock.observe(found.stamp)
         document = Document.of(found)
         return document, replace(event, record=document.patient, entity=key.reference)
 

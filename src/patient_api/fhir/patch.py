@@ -100,7 +100,7 @@ class _Operation:
             raise Malformed(f"{self} has a path that is not a JSON Pointer.") from None
 
 
-def weigh(resource: dict[str, JsonValue]) -> None:
+def check_weight(resource: dict[str, JsonValue]) -> None:
     """Check that a resource which a patch has made is within bounds. Raises Unprocessable."""
     if _weight(resource, 0) > MAX_WEIGHT:
         raise Unprocessable("The patch makes the resource too large.")

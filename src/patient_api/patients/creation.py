@@ -208,5 +208,5 @@ class Creation:
         except StorageFault:
             self._authorization.record_failure(event)
             raise
-        self._context.clock.witness(stamp)
+        self._context.clock.observe(stamp)
         return version

@@ -76,7 +76,7 @@ class Patients:
             self._refuse_after(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None:
             self._refuse_after(event, NotFound("There is no such record."))
-        self._clock.witness(found.stamp)
+        self._clock.observe(found.stamp)
         return self._readable(found, event, conditions)
 
     def vread(self, request: Request, id: str, vid: str) -> Version:
@@ -189,7 +189,7 @@ class Patients:
         except StorageFault:
             self._authorization.record_failure(event)
             raise
-        self._clock.witness(stamp)
+        self._clock.observe(stamp)
         return version
 
     def _changed(

@@ -15,7 +15,7 @@ from patient_api.fhir.codec import JsonValue
 from patient_api.http.payload import Resource, document_in, problems
 from patient_api.http.request import Request
 from patient_api.service_context import ServiceContext
-from patient_api.store.versions import check_tokens
+from patient_api.store.versions import check_index_size
 
 _PROFILE: Final = f"http://hl7.org/fhir/StructureDefinition/{PATIENT}"
 PROFILES: Final = (_PROFILE, f"{_PROFILE}|4.0.1")
@@ -63,7 +63,7 @@ class Validation:
 
     def _findable(self, tenant: str, resource: Resource) -> Iterator[ApiError]:
         try:
-            check_tokens(self._tokens(tenant, resource))
+            check_index_size(self._tokens(tenant, resource))
         except Unprocessable as error:
             yield error
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
-from patient_api.region.endpoint import host_of
+from patient_api.region.endpoint import api_host
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
 
 
 class Sentinel:
     """Writes the heartbeat, reads the peer's heartbeat, and probes the peer's health.
 
-    `endpoint` is the base address of this region's own API. `failure` returns the reason why a host is unhealthy, or
+    `endpoint` is the base address of this region's own API. `probe` returns the reason why a host is unhealthy, or
     None. `now_ms` returns milliseconds since 1970.
     """
 
@@ -27,7 +27,7 @@ class Sentinel:
         peer_region: str,
         endpoint: str,
         heartbeats: Heartbeats,
-        failure: Callable[[str], str | None],
+        probe: Callable[[str], str | None],
         log: StructuredLog,
         now_ms: Callable[[], int],
     ) -> None:
@@ -35,7 +35,7 @@ class Sentinel:
         self._peer_region = peer_region
         self._endpoint = endpoint
         self._heartbeats = heartbeats
-        self._failure = failure
+        self._probe = probe
         self._log = log
         self._now_ms = now_ms
         # The last heartbeat read: the peer is probed even while the table cannot be read.
@@ -50,7 +50,7 @@ class Sentinel:
         self._log.count({Metric.HEARTBEAT_WRITTEN: int(written)})
         self._try(self._read)
         # The probe runs last, because it can take longest.
-        healthy = self._try(self._probe)
+        healthy = self._try(self._check_peer)
         self._log.count({Metric.PEER_HEALTHY: int(healthy)})
 
     def _write(self) -> bool:
@@ -67,12 +67,12 @@ class Sentinel:
         self._log.count({Metric.HEARTBEAT_AGE: age_ms / 1000}, unit="Seconds")
         return True
 
-    def _probe(self) -> bool:
-        host = host_of(self._peer.endpoint, self._peer_region) if self._peer else None
+    def _check_peer(self) -> bool:
+        host = api_host(self._peer.endpoint, self._peer_region) if self._peer else None
         if host is None:
             self._log.error("the peer's endpoint is not known", peer=self._peer_region)
             return False
-        reason = self._failure(host)
+        reason = self._probe(host)
         if reason is not None:
             self._log.error("the peer is unhealthy", peer=self._peer_region, failure=reason)
         return reason is None

@@ -19,7 +19,7 @@ from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
 from patient_api.region.heartbeat import ReplicationLag
-from patient_api.store.model import Item, RecordKey, version_in
+from patient_api.store.model import Item, RecordKey, version_of_item
 from patient_api.store.reconciliation import Change, Link
 
 _CHANGED: Final = frozenset({"MODIFY", "REMOVE"})
@@ -57,7 +57,7 @@ class StreamProcessor:
 
     def __call__(self, event: Mapping[str, Any]) -> Response:
         """Reconcile each record of a batch once. Returns the failed items, which Lambda delivers again."""
-        self._lag.witness(event["Records"])
+        self._lag.publish(event["Records"])
         for entry in event["Records"]:
             if self._is_tampering(entry):
                 self._report(entry)
@@ -109,7 +109,7 @@ def _record_of(pk: str) -> RecordKey | None:
 
 
 def _change_of(key: RecordKey, arrivals: _Arrived) -> Change:
-    newest = max((version_in(item) for item in arrivals.versions), key=lambda version: version.stamp)
+    newest = max((version_of_item(item) for item in arrivals.versions), key=lambda version: version.stamp)
     return Change(key, tuple(Link.of(item) for item in arrivals.versions), newest)
 
 

@@ -34,7 +34,7 @@ class Watch:
             peer_region=PEER,
             endpoint=OWN,
             heartbeats=heartbeats,
-            failure=self._probe,
+            probe=self._probe,
             log=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: START_MS,
         )

@@ -34,7 +34,7 @@ class Platform:
         )
         if probes is not None:
             self.services.health = Health(
-                probes=probes, pool=ThreadPoolExecutor(8), witness=HealthMetrics(log=self.structured_log)
+                probes=probes, pool=ThreadPoolExecutor(8), publish=HealthMetrics(log=self.structured_log).publish
             )
         self.api = dispatcher(self.services)
 
