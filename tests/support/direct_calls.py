@@ -1,4 +1,4 @@
-"""The API itself, in this process, on tables of the deployed platform: its clients count what is asked of DynamoDB."""
+"""Run the API in this process on tables of the deployed platform, with clients that count calls of DynamoDB."""
 
 import json
 from typing import Any
@@ -91,7 +91,7 @@ class Caller:
 
     @property
     def asked(self) -> list[str]:
-        """What the last call has asked DynamoDB for; requests at the same time are in no order."""
+        """Return the DynamoDB calls of the last request; concurrent calls are in no order."""
         return [name for name, _ in self.clients.requests]
 
     @property

@@ -1,7 +1,7 @@
-"""`hdr drill --target aws` from its refusals to its end: the account is the embedded AWS, asked as AWS is asked.
+"""`hdr drill --target aws` from its refusals to its end, with the embedded AWS as the account.
 
-FIS is not there, and time goes faster; all else is what a drill on AWS does: Lambda's and IAM's own calls, verdicts
-from CloudWatch, a token that somebody brings, and the operator's consent.
+FIS is missing and time runs faster. Everything else is as on AWS: Lambda's and IAM's own calls, statuses from
+CloudWatch, an operator's token and consent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ def settings(deployed: Deployed) -> Settings:
 
 @pytest.fixture
 def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    """What differs on this machine: where HTTPS and DNS are answered, who is trusted, and how fast checks go."""
+    """Adapt HTTPS, DNS, trust and the speed of checks to this machine."""
     deployed.settle_conflicts()
     _, port = deployed.emulator.edge_addresses()[PRIMARY]
     monkeypatch.setattr(monitors_aws, "HTTPS", port)

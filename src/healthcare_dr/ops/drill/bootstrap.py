@@ -27,11 +27,13 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.confirm import Consent
 from healthcare_dr.ops.drain.preconditions import counted, first_answering
 from healthcare_dr.ops.drill import monitors_aws as look
-from healthcare_dr.ops.drill.capabilities import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS, limits, refuse_unplayable
+from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, limits, refuse_unplayable
 from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.experiment import Experiment
-from healthcare_dr.ops.drill.faults.aws import AwsFaults
-from healthcare_dr.ops.drill.faults.embedded import EmbeddedFaults
+from healthcare_dr.ops.drill.fault_journal import FaultJournal
+from healthcare_dr.ops.drill.faults import FAULTS
+from healthcare_dr.ops.drill.faults.fault import AwsTarget, EmbeddedTarget
+from healthcare_dr.ops.drill.faults.fis import FisExperiments
 from healthcare_dr.ops.drill.load import calibration
 from healthcare_dr.ops.drill.load.calibration import DEFAULT
 from healthcare_dr.ops.drill.load.client import region_of
@@ -274,14 +276,16 @@ def _faults(
     target: Target,
     *,
     hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> EmbeddedFaults:
-    return EmbeddedFaults(
-        aws=emulator,
-        client=partial(_passing, target, emulator),
-        names=Names(settings.environment_suffix),
-        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+) -> FaultJournal:
+    return FaultJournal(
+        target=EmbeddedTarget(
+            client=partial(_passing, target, emulator),
+            names=Names(settings.environment_suffix),
+            regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+            aws=emulator,
+            hosts=hosts,
+        ),
         record=bootstrap.environment_root(settings, "embedded") / "faults.json",
-        hosts=hosts,
     )
 
 
@@ -313,7 +317,7 @@ def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = 
     """
     target = target or bootstrap.target_of(settings, "aws")
     target.preflight()
-    return _faults_assembly_aws(settings, target, progress, time.monotonic).undo_all()
+    return _aws_faults(settings, target, progress, time.monotonic).undo_all()
 
 
 @contextmanager
@@ -355,8 +359,8 @@ def assembled_aws(
     server = resolver or look.system_resolver()
     _demand_answer(names.api_domain, server, regions)
     clock = new_clock()
-    faults = _faults_assembly_aws(settings, target, progress, clock)
-    faults.demand_templates(experiment)
+    faults = _aws_faults(settings, target, progress, clock)
+    faults.require(experiment)
     checks = look.health_checks(target.client("route53", look.METRICS_REGION), names, regions)
     hosts = {
         region: f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com"
@@ -384,17 +388,16 @@ def assembled_aws(
         yield drill
 
 
-def _faults_assembly_aws(
-    settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]
-) -> AwsFaults:
-    return AwsFaults(
-        client=target.client,
-        names=Names(settings.environment_suffix),
-        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+def _aws_faults(settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]) -> FaultJournal:
+    names = Names(settings.environment_suffix)
+    return FaultJournal(
+        target=AwsTarget(
+            client=target.client,
+            names=names,
+            regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+            fis=FisExperiments(client=target.client, names=names, clock=clock, sleep=time.sleep, say=progress.say),
+        ),
         record=bootstrap.environment_root(settings, "aws") / "faults.json",
-        clock=clock,
-        sleep=time.sleep,
-        say=progress.say,
     )
 
 
@@ -425,7 +428,7 @@ def _warning(settings: Settings, experiment: Experiment) -> list[str]:
     names = dict(zip(("primary", "secondary"), settings.regions, strict=True))
     lines = [f"On AWS, environment {settings.environment_suffix}, this drill breaks what serves real clients:"]
     for step in experiment.method:
-        if step.fault in UNPLAYABLE_ON_AWS:
+        if step.fault in OMITTED_ON_AWS:
             continue
         where = " and ".join(names[role] for role in step.roles)
         until = "until watching ends" if step.lasting is None else f"for {step.lasting:g} s"
@@ -436,6 +439,6 @@ def _warning(settings: Settings, experiment: Experiment) -> list[str]:
         f"It sends {rate:g} requests a second for {seconds:g} s and some minutes more, and writes fictitious "
         "patients into append-only records of the token's tenant, where they stay."
     )
-    if any(step.fault in PLAYED_BY_FIS for step in experiment.method):
+    if any(FAULTS[step.fault].longest_seconds_on_aws is not None for step in experiment.method):
         lines.append("FIS bills each action by the minute. How to stop it by hand: docs/fault-injection.md")
     return lines
