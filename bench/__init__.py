@@ -1,1 +1,1 @@
-"""How fast the platform is, each number as a ratio measured in one run. `make bench` runs all of it."""
+"""Benchmarks. Each compares two sides within one run and reports their ratio. `make bench` runs all groups."""

@@ -1,24 +1,27 @@
-"""`python -m bench`: measures, writes the results as JSON, prints a table."""
+"""`python -m bench`: run the benchmarks, write the results as JSON, and print a table."""
 
 import json
+import os
+import platform
 import signal
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import capacity, cold_start, drill, embedded, prober, synthesis, up, verify, warm
-from bench.machine import machine
+from bench import capacity, cold_start, deployed, embedded, synthesis, warm
 from bench.model import SCHEMA, Measurement, Say
 from bench.running import CHECKOUT
 from healthcare_dr.errors import HealthcareDrError
+from healthcare_dr.ops.terraform.binary import find_terraform
 from healthcare_dr.settings import Settings
 
 RESULTS = CHECKOUT / "bench" / "results.json"
@@ -27,16 +30,14 @@ out, err = Console(), Console(stderr=True)
 
 
 class Name(StrEnum):
-    """The groups that can be selected."""
+    """The groups of benchmarks."""
 
     SYNTHESIS = "synthesis"
     COLD_START = "cold-start"
     WARM = "warm"
     CAPACITY = "capacity"
-    PROBER = "prober"
     UP = "up"
     DRILL = "drill"
-    VERIFY = "verify"
     EMBEDDED = "embedded"
 
 
@@ -45,25 +46,23 @@ GROUPS: dict[Name, Callable[[Say], list[Measurement]]] = {
     Name.COLD_START: cold_start.measure,
     Name.WARM: warm.measure,
     Name.CAPACITY: capacity.measure,
-    Name.PROBER: prober.measure,
-    Name.UP: up.measure,
-    Name.DRILL: drill.measure,
-    Name.VERIFY: verify.measure,
+    Name.UP: deployed.measure_up,
+    Name.DRILL: deployed.measure_drill,
     Name.EMBEDDED: embedded.measure,
 }
 
 
 def bench(
-    only: Annotated[list[Name] | None, typer.Option(help="Only this one; may be given again.")] = None,
+    only: Annotated[list[Name] | None, typer.Option(help="Run this group only; may be repeated.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Where the JSON goes. By default bench/results.json, but nowhere with --only."),
+        typer.Option(help="The JSON file to write. Default: bench/results.json, or no file with --only."),
     ] = None,
     long: Annotated[
         bool, typer.Option("--long", help="Let `embedded` also send 100,000 requests, about a quarter of an hour.")
     ] = False,
 ) -> None:
-    """Measure the platform, each number as a ratio within this run."""
+    """Run the benchmarks."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         measurements = _measure(only or list(Name), long=long)
@@ -88,10 +87,7 @@ def _measure(names: list[Name], *, long: bool) -> list[Measurement]:
             if not err.is_terminal:
                 err.print(text)
 
-        groups: dict[Name, Callable[[Say], list[Measurement]]] = {
-            **GROUPS,
-            Name.EMBEDDED: partial(embedded.measure, long=long),
-        }
+        groups = GROUPS | {Name.EMBEDDED: partial(embedded.measure, long=long)}
         return [measurement for name in names for measurement in groups[name](say)]
 
 
@@ -103,6 +99,23 @@ def _write(measurements: list[Measurement], output: Path) -> None:
         "measurements": [measurement.document() for measurement in measurements],
     }
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def machine(settings: Settings) -> dict[str, Any]:
+    """Return cores, system and versions. Names neither the machine nor its folders. Downloads Terraform if missing."""
+    with tempfile.TemporaryDirectory(prefix="hdr-bench-") as scratch:
+        binary = find_terraform(
+            configured=settings.terraform,
+            tools=Path(scratch),
+            base_url=settings.terraform_base_url,
+            say=lambda _: None,
+        )
+    return {
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "opentofu" if binary.opentofu else "terraform": binary.version,
+    }
 
 
 def _table(measurements: list[Measurement]) -> Table:

@@ -1,13 +1,12 @@
-"""Cold start of the API against a bare boto3 handler and against FastAPI: fresh process, imports, client, first answer.
+"""Measure the cold start of the API compared with a handler on boto3 alone and with FastAPI.
 
-All answer `GET /fhir/Patient/{id}`: one Query and one PutItem to the audit table, over TLS to the embedded AWS. The
-bare one does nothing else, and makes its two calls one after the other, as a plain program would; the other two make
-them at the same time, and check and route as well. The API takes its client from botocore and so spares itself the
-rest of boto3, which can make it faster than the bare one.
+A cold start is a new process: imports, client, first response. All sides respond to `GET /fhir/Patient/{id}` with one
+Query and one PutItem to the audit table, over TLS to the embedded AWS. The handler on boto3 does nothing else, and
+makes both calls in turn, as a simple program would. The other two make them concurrently, and also validate and route.
+The API takes its client from botocore and loads less of boto3, which can make it faster than the handler on boto3.
 
-Lambda's file systems are read-only. Its runtime brings boto3 with bytecode; a package brings none of its own
-unless it ships it, so Python compiles it in each cold start. `cold-start` is that case, and the one that counts.
-`cold-start-compiled` has bytecode on all sides, and shows what is left when compiling is taken away.
+Lambda's file systems are read-only. Its runtime contains boto3 with bytecode. A package contains no bytecode unless it
+ships it, so Python compiles it at each cold start, as here.
 """
 
 import compileall
@@ -22,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from bench import lambdas
+from bench import functions
 from bench.model import Aim, Measurement, Say, Series
 from bench.running import CHECKOUT, BenchError, embedded_aws, run, scratch_folder
 from healthcare_dr.infra import package
@@ -30,7 +29,7 @@ from healthcare_dr.infra import package
 ROUNDS = 25
 PROCESS = CHECKOUT / "bench" / "processes" / "cold.py"
 BARE = CHECKOUT / "bench" / "bare_handler.py"
-# What Lambda's runtime brings, and what FastAPI's package has beside the application.
+# Distributions in Lambda's runtime, and in the package of the FastAPI application.
 RUNTIME = ("boto3",)
 FASTAPI = ("fastapi", "mangum")
 OURS, BOTO3, FRAMEWORK = "handler", "bare boto3", "FastAPI with Mangum"
@@ -39,16 +38,16 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def measure(say: Say) -> list[Measurement]:
-    """Every sample is a process; all kinds take turns."""
+    """Start a process for each sample; the sides alternate."""
     samples: dict[str, list[float]] = {}
-    with scratch_folder() as scratch, embedded_aws(scratch / "home") as emulator:
-        lambdas.create_resources(emulator)
-        environment = lambdas.environment(emulator)
+    with scratch_folder() as scratch, embedded_aws() as emulator:
+        functions.create_resources(emulator)
+        environment = functions.environment(emulator)
         runtime = scratch / "runtime"
         _install(RUNTIME, runtime)
         compileall.compile_dir(runtime, quiet=2)
         tasks = _tasks(scratch)
-        call = json.dumps(lambdas.read_call())
+        call = json.dumps(functions.read_call())
         for number in range(1, ROUNDS + 1):
             say(f"cold start: round {number} of {ROUNDS}")
             for kind, (task, module) in tasks.items():
@@ -57,10 +56,6 @@ def measure(say: Say) -> list[Measurement]:
                 _check(kind, answer)
                 samples.setdefault(kind, []).append(answer["milliseconds"])
     series = {kind: Series(kind, tuple(found)) for kind, found in samples.items()}
-    return [*_against_boto3(series), *_against_fastapi(series)]
-
-
-def _against_boto3(series: dict[str, Series]) -> list[Measurement]:
     return [
         Measurement(
             name="cold-start",
@@ -73,19 +68,6 @@ def _against_boto3(series: dict[str, Series]) -> list[Measurement]:
             "are compiled at each cold start.",
         ),
         Measurement(
-            name="cold-start-compiled",
-            unit="ms",
-            measured=series[_compiled(OURS)],
-            reference=series[_compiled(BOTO3)],
-            embedded=True,
-            note="The same with bytecode for the functions' own files too.",
-        ),
-    ]
-
-
-def _against_fastapi(series: dict[str, Series]) -> list[Measurement]:
-    return [
-        Measurement(
             name="cold-start-fastapi",
             unit="ms",
             measured=series[FRAMEWORK],
@@ -95,24 +77,11 @@ def _against_fastapi(series: dict[str, Series]) -> list[Measurement]:
             note="The same read through the same routes in FastAPI with Mangum; the ratio is how many times faster "
             "the handler is.",
         ),
-        Measurement(
-            name="cold-start-fastapi-compiled",
-            unit="ms",
-            measured=series[_compiled(FRAMEWORK)],
-            reference=series[_compiled(OURS)],
-            embedded=True,
-            note="The same with bytecode for the functions' own files too.",
-        ),
     ]
 
 
-def _compiled(kind: str) -> str:
-    return f"{kind}, compiled"
-
-
 def _tasks(scratch: Path) -> dict[str, tuple[Path, str]]:
-    """The folder and the module of each kind of function."""
-    found: dict[str, tuple[Path, str]] = {}
+    """Return the folder and the module of each side."""
     handler, bare, framework = (scratch / name for name in ("handler", "bare", "framework"))
     with zipfile.ZipFile(io.BytesIO(package.build().content)) as archive:
         archive.extractall(handler)
@@ -122,16 +91,15 @@ def _tasks(scratch: Path) -> dict[str, tuple[Path, str]]:
     sources = CHECKOUT / "bench" / "fastapi_app"
     shutil.copytree(sources, framework / "bench" / sources.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "bench" / "__init__.py", framework / "bench")
-    modules = {OURS: "patient_api.handlers.api", BOTO3: BARE.stem, FRAMEWORK: f"bench.{sources.name}.handler"}
-    for kind, folder in ((OURS, handler), (BOTO3, bare), (FRAMEWORK, framework)):
-        compiled = shutil.copytree(folder, f"{folder}-compiled")
-        compileall.compile_dir(compiled, quiet=2)
-        found |= {kind: (folder, modules[kind]), _compiled(kind): (Path(compiled), modules[kind])}
-    return found
+    return {
+        OURS: (handler, "patient_api.handlers.api"),
+        BOTO3: (bare, BARE.stem),
+        FRAMEWORK: (framework, f"bench.{sources.name}.handler"),
+    }
 
 
 def _install(names: Iterable[str], folder: Path) -> None:
-    """The distributions and all that they need, without bytecode."""
+    """Copy the distributions and their requirements, without bytecode."""
     for distribution in _with_requirements(names):
         for file in distribution.files or ():
             if ".." in file.parts or file.suffix == ".pyc":
@@ -149,7 +117,7 @@ def _with_requirements(names: Iterable[str]) -> list[metadata.Distribution]:
         try:
             distribution = found.setdefault(name.lower().replace("_", "-"), metadata.distribution(name))
         except metadata.PackageNotFoundError:
-            # Some are needed on other systems or by older versions of Python only.
+            # Some requirements are for other systems or older versions of Python only.
             if needed:
                 raise BenchError(f"{name} is not installed: run `make bench`, which installs it first") from None
             continue
@@ -161,5 +129,5 @@ def _with_requirements(names: Iterable[str]) -> list[metadata.Distribution]:
 
 
 def _check(kind: str, answer: dict[str, Any]) -> None:
-    if answer["status"] != 200 or json.loads(answer["body"])["id"] != lambdas.PATIENT_ID:
+    if answer["status"] != 200 or json.loads(answer["body"])["id"] != functions.PATIENT_ID:
         raise BenchError(f"{kind} answered {answer['status']} instead of the record: {answer['body']}")

@@ -1,4 +1,4 @@
-"""What a benchmark reports, and how it becomes JSON."""
+"""Measurements: two series of samples, their ratio, and an aim."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Series:
-    """One side of a comparison: what was measured, and every sample."""
+    """One side of a comparison: its description and all samples."""
 
     what: str
     samples: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle of the samples."""
+        """The median of the samples."""
         return median(self.samples)
 
     @property
     def min(self) -> float:
-        """The sample that noise has hit least."""
+        """The sample with the least noise."""
         return min(self.samples)
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the JSON form."""
         return {
             "what": self.what,
             "median": _rounded(self.median),
@@ -39,7 +39,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Aim:
-    """A bound on the median: of the ratio, or of what is measured, in the measurement's unit."""
+    """A bound on the median of the ratio, or of the measured side in the measurement's unit."""
 
     of: Literal["ratio", "measured"]
     at: Literal["most", "least"]
@@ -48,7 +48,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A comparison; its ratio is `measured` over `reference`. `embedded`: the numbers come from the embedded AWS."""
+    """A comparison: the ratio of `measured` to `reference`. `embedded` marks numbers of the embedded AWS."""
 
     name: str
     unit: Literal["s", "ms", "MB", "units", "per s", "%"]
@@ -60,24 +60,24 @@ class Measurement:
 
     @property
     def ratio(self) -> float:
-        """Of the medians."""
+        """The ratio of the medians."""
         return self.measured.median / self.reference.median
 
     @property
     def ratio_of_min(self) -> float:
-        """Of the smallest samples."""
+        """The ratio of the smallest samples."""
         return self.measured.min / self.reference.min
 
     @property
     def met(self) -> bool | None:
-        """Whether the aim is met; None without an aim."""
+        """Return whether the aim is met; None without an aim."""
         if self.aim is None:
             return None
         value = self.ratio if self.aim.of == "ratio" else self.measured.median
         return value <= self.aim.bound if self.aim.at == "most" else value >= self.aim.bound
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the JSON form."""
         aim = {"of": self.aim.of, "at": self.aim.at, "bound": self.aim.bound, "met": self.met} if self.aim else None
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""Where benchmarks and tests let an embedded AWS listen."""
+"""Select free ports for the embedded AWS of benchmarks and tests."""
 
 import random
 import socket
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Final
 
 PORTS: Final = 4
-# Below what any system gives to outgoing connections: one of those could take a port before the embedded AWS does.
+# Below the ephemeral ports of all systems: an outgoing connection could take one of those first.
 BLOCKS: Final = range(10_000, 32_000, PORTS)
 
 _given: Final[set[int]] = set()
@@ -15,7 +15,7 @@ _given: Final[set[int]] = set()
 def free_port() -> int:
     """Return a port that is free together with the three after it, which the embedded AWS takes as well.
 
-    No call gives what an earlier one has given. Processes choose at random, so that they seldom meet.
+    A process never receives a port twice. Ports are chosen at random, so that processes rarely collide.
     """
     while True:
         port = random.SystemRandom().choice(BLOCKS)

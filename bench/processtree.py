@@ -11,18 +11,21 @@ KILOBYTES_PER_MEGABYTE = 1000.0
 
 @dataclass(frozen=True)
 class ProcessTimes:
-    """What `/proc/<pid>/stat` says of a process: its parent, and processor time in clock ticks."""
+    """Times of a process from `/proc/<pid>/stat`, in clock ticks.
+
+    Attributes:
+        own: processor time of the process itself.
+        reaped: processor time of its ended children that were waited for, including their children.
+    """
 
     pid: int
     parent: int
     own: int
-    """Of the process itself."""
     reaped: int
-    """Of its children that have ended and were waited for, with theirs."""
 
 
 def parse_stat(text: str) -> ProcessTimes:
-    """Parse the content of `/proc/<pid>/stat`, in which the command name may hold anything, brackets included."""
+    """Parse the content of `/proc/<pid>/stat`. The command name in it may contain any character."""
     pid, rest = text.split(" (", 1)
     fields = rest.rsplit(") ", 1)[1].split()
     own_user, own_system, reaped_user, reaped_system = (int(field) for field in fields[11:15])
@@ -30,10 +33,10 @@ def parse_stat(text: str) -> ProcessTimes:
 
 
 def roles_of(processes: Iterable[ProcessTimes], roots: Mapping[str, int]) -> dict[int, str]:
-    """The role of every process of the tree: that of a root, and `functions` for everything below one.
+    """Return the role of each process of the tree: that of a root, or `functions` for its descendants.
 
     Args:
-        roots: the process numbers of the embedded AWS's own processes, by role; one may be a child of another.
+        roots: process ids of the embedded AWS's own processes, by role; one may be a child of another.
     """
     parents = {process.pid: process.parent for process in processes}
     named = {pid: role for role, pid in roots.items()}
@@ -50,7 +53,7 @@ def roles_of(processes: Iterable[ProcessTimes], roots: Mapping[str, int]) -> dic
 
 
 def ticks_by_role(processes: Collection[ProcessTimes], roots: Mapping[str, int]) -> dict[str, int]:
-    """Clock ticks spent so far by role. What ended children have spent counts for `functions`."""
+    """Return the clock ticks used so far, by role. Ticks of ended children count for `functions`."""
     ticks = dict.fromkeys((*roots, FUNCTIONS), 0)
     roles = roles_of(processes, roots)
     for process in processes:
@@ -62,13 +65,13 @@ def ticks_by_role(processes: Collection[ProcessTimes], roots: Mapping[str, int])
 
 
 def parse_pss(text: str) -> int:
-    """The proportional set size in kilobytes, from the content of `/proc/<pid>/smaps_rollup`."""
+    """Return the proportional set size in kilobytes from the content of `/proc/<pid>/smaps_rollup`."""
     line = next(line for line in text.splitlines() if line.startswith("Pss:"))
     return int(line.split()[1])
 
 
 def read_processes() -> list[ProcessTimes]:
-    """All processes of the machine; those that end meanwhile are left out."""
+    """Return all processes of the machine, except those that end meanwhile."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -80,13 +83,13 @@ def read_processes() -> list[ProcessTimes]:
 
 
 def cpu_seconds(roots: Mapping[str, int]) -> dict[str, float]:
-    """Seconds of processor time spent so far, by role."""
+    """Return the processor time used so far in seconds, by role."""
     per_second = os.sysconf("SC_CLK_TCK")
     return {role: ticks / per_second for role, ticks in ticks_by_role(read_processes(), roots).items()}
 
 
 def memory_megabytes(roots: Mapping[str, int]) -> dict[str, float]:
-    """Proportional set size in megabytes, by role: memory that processes share is counted once."""
+    """Return the proportional set size in megabytes, by role. Shared memory counts once."""
     found = dict.fromkeys((*roots, FUNCTIONS), 0.0)
     for pid, role in roles_of(read_processes(), roots).items():
         try:

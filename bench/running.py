@@ -1,4 +1,4 @@
-"""Child processes that never outlive the benchmark, and where they run."""
+"""Run child processes that do not outlive the benchmark, in temporary folders."""
 
 import os
 import signal
@@ -16,16 +16,16 @@ from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import HealthcareDrError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ENDS_WITHIN_SECONDS = 120.0
+STOP_SECONDS = 120.0
 
 
 class BenchError(HealthcareDrError):
-    """A measurement could not be made."""
+    """A measurement failed."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A process that ended well. `seconds` counts from its start to its end."""
+    """A successful process: its duration in seconds, and its standard output."""
 
     seconds: float
     output: str
@@ -38,10 +38,10 @@ def run(
     folder: Path = CHECKOUT,
     codes: Collection[int] = (0,),
 ) -> Finished:
-    """Run to the end. When the benchmark is interrupted, so is the child, with time to tidy up.
+    """Run a command to its end. An interruption of the benchmark interrupts the command and waits for it.
 
     Raises:
-        BenchError: it ended with none of `codes`; with the end of what it wrote to stderr.
+        BenchError: the exit code is not one of `codes`; the text contains the end of stderr.
     """
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -52,14 +52,14 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # The terminal's Ctrl-C would hit the child a second time.
+        # The terminal's Ctrl-C would interrupt the child a second time.
         start_new_session=True,
     )
     try:
         output, errors = process.communicate()
     finally:
         if process.poll() is None:
-            _end(process)
+            _stop(process)
     seconds = time.perf_counter() - began
     if process.returncode not in codes:
         last = " / ".join((errors or output).strip().splitlines()[-3:])
@@ -68,32 +68,33 @@ def run(
 
 
 def python(module: str, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> Finished:
-    """Run a module of the benchmark in a fresh interpreter."""
-    return run([sys.executable, "-m", f"bench.processes.{module}", *arguments], environment=environment)
+    """Run a module, such as `bench.warm`, in a new interpreter."""
+    return run([sys.executable, "-m", module, *arguments], environment=environment)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """Provide a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="hdr-bench-") as folder:
         yield Path(folder)
 
 
 @contextmanager
-def embedded_aws(home: Path) -> Iterator[Emulator]:
-    """An embedded AWS of its own, stopped afterwards."""
-    emulator = Emulator(home=home, port=free_port())
-    try:
-        emulator.start()
-        yield emulator
-    finally:
-        emulator.stop()
+def embedded_aws() -> Iterator[Emulator]:
+    """Run an embedded AWS for the duration of the block."""
+    with scratch_folder() as scratch:
+        emulator = Emulator(home=scratch / "home", port=free_port())
+        try:
+            emulator.start()
+            yield emulator
+        finally:
+            emulator.stop()
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _stop(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGINT)
     try:
-        process.communicate(timeout=ENDS_WITHIN_SECONDS)
+        process.communicate(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

@@ -1,4 +1,4 @@
-"""Synthesis of all three stacks: with the lazy preload and without it, and through the `cdktn` command line."""
+"""Measure the synthesis of all three stacks with and without the lazy preload, and through the `cdktn` command line."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ MEGABYTE = 1_000_000
 
 
 def measure(say: Say) -> list[Measurement]:
-    """Each sample is a whole process, from the start of Python to its end."""
+    """Measure whole processes, from the start of Python to its end."""
     if not CDKTN.exists():
         raise BenchError("the cdktn command line is not installed: run `make bench`, which installs it first")
     seconds: dict[str, list[float]] = {"lazy": [], "eager": [], "cdktn": []}
@@ -22,7 +22,7 @@ def measure(say: Say) -> list[Measurement]:
         for number in range(1, ROUNDS + 1):
             say(f"synthesis: round {number} of {ROUNDS}")
             for kind in ("lazy", "eager"):
-                done = python("synthesize", scratch / f"{kind}-{number}", kind)
+                done = python("bench.processes.synthesize", scratch / f"{kind}-{number}", kind)
                 seconds[kind].append(done.seconds)
                 memory[kind].append(int(done.output.split()[-1]) / MEGABYTE)
             seconds["cdktn"].append(_cdktn(scratch / f"cdktn-{number}"))
@@ -43,14 +43,14 @@ def measure(say: Say) -> list[Measurement]:
             measured=Series("lazy preload", tuple(memory["lazy"])),
             reference=Series("no preload", tuple(memory["eager"])),
             aim=Aim("measured", "most", 250.0),
-            note="Peak resident memory in the same runs: Python's, and that of the Node that does the work, added.",
+            note="Peak resident memory in the same runs: the sum of Python's and Node's.",
         ),
         Measurement(
             name="synthesis-cdktn",
             unit="s",
             measured=Series("cdktn synth", tuple(seconds["cdktn"])),
             reference=lazily,
-            note="The same synthesis through the cdktn command line, against without it.",
+            note="The same synthesis through the cdktn command line, compared with `hdr synth`.",
         ),
     ]
 

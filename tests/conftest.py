@@ -1,4 +1,4 @@
-"""What holds for every test: how a run is spread over processes, and how it ends."""
+"""Scheduling of a run over processes, and its end."""
 
 import os
 import signal
@@ -71,7 +71,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where nothing may be skipped, a skipped test fails."""
+    """Fail skipped tests where no skip is permitted."""
     report = yield
     if SKIP_NOTHING in os.environ and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

@@ -1,17 +1,17 @@
-"""The page on the API: a template of prose and examples in, the same with real answers out.
+"""Render the API page: a template of prose and examples, with the real responses.
 
-An example is a fenced block of the template, ```` ```http <name> <status> ````, that holds directives, a request line,
+An example is a fenced block of the template, ```` ```http <name> <status> ````, with directives, a request line,
 headers, an empty line and a body:
 
-    @as READER                  the token to send: TOKEN unless said otherwise, NOBODY for none
-    @until /entry/0==value      repeat until the answer has the status, and this there (a value is optional)
-    @replication off            first pause, or resume, replication between the regions
-    @save NAME /meta/versionId  keep part of the answer: later examples write $NAME
+    @as READER                  the token to send: by default TOKEN, NOBODY for none
+    @until /entry/0==value      repeat until the response has the status and this value (the value is optional)
+    @replication off            pause or resume replication between the regions first
+    @save NAME /meta/versionId  save a part of the response; later examples write $NAME
     @cut /entry 1               show that many elements of a long list
-    @hidden                     perform, and show nothing
+    @hidden                     send the request and show nothing
 
-In a pointer, `url=x` picks the element of a list whose `url` is x, and `url=x*` joins one value of each such element by
-line breaks. What is kept and begins with `http` stays a variable in the commands shown.
+In a pointer, `url=x` selects the element of a list whose `url` is x, and `url=x*` joins one value of each such element
+by line breaks. Saved values that begin with `http` stay variables in the shown commands.
 """
 
 import json
@@ -45,7 +45,7 @@ _LOCAL: Final = re.compile(r"https?://(?:[\w.-]+\.)?(?:127\.0\.0\.1|localhost):\
 
 @dataclass(frozen=True)
 class Example:
-    """One interaction of the template. Texts still have their variables."""
+    """One interaction of the template. Texts contain their variables."""
 
     name: str
     status: int
@@ -63,7 +63,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Performed:
-    """An example and its answer. `command` is what a reader types; `body` is parsed JSON, text, or None for nothing."""
+    """An example with its response. `command` is what a reader types; `body` is parsed JSON, text, or None."""
 
     example: Example
     command: str
@@ -73,7 +73,7 @@ class Performed:
 
 
 def examples_in(template: str) -> list[Example]:
-    """The examples of a template, in order. Raises ValueError for one that is written wrongly, or named twice."""
+    """Return the examples of a template, in order. Raises ValueError for an invalid or repeated one."""
     found = [_example(match[1], int(match[2]), match[3]) for match in _BLOCK.finditer(template)]
     names = [example.name for example in found]
     if len(set(names)) != len(names):
@@ -104,12 +104,12 @@ def _example(name: str, status: int, text: str) -> Example:
             case "@hidden", []:
                 made["hidden"] = True
             case _:
-                raise ValueError(f"example {name}: {line} is no directive")
+                raise ValueError(f"example {name}: {line} is not a directive")
     return Example(name, status, method, url, tuple(headers), body.strip("\n"), **made)
 
 
 def filled(text: str, variables: Mapping[str, str], *, shown: bool = False) -> str:
-    """`text` with its variables replaced; when it is to be shown, addresses stay variables. Raises KeyError."""
+    """Return `text` with its variables replaced, except addresses if it is shown. Raises KeyError."""
 
     def value(match: re.Match[str]) -> str:
         known = variables[match[1]]
@@ -119,7 +119,7 @@ def filled(text: str, variables: Mapping[str, str], *, shown: bool = False) -> s
 
 
 def command(example: Example, variables: Mapping[str, str]) -> str:
-    """The example as a curl command."""
+    """Return the example as a curl command."""
     parts = ["curl -i --cacert $CA"]
     if example.method not in {"GET", "POST"} or (example.method == "POST" and not example.body):
         parts[0] += f" -X {example.method}"
@@ -129,13 +129,13 @@ def command(example: Example, variables: Mapping[str, str]) -> str:
         parts += [f"-H {shlex.quote(header)}" for header in filled(line, variables, shown=True).splitlines()]
     if example.body:
         parts.append(f"--data-binary {shlex.quote(filled(example.body, variables, shown=True))}")
-    # The variables of the shell are in capitals; the operations of FHIR are not, and are no variables.
+    # Shell variables are in capitals; FHIR operations such as $validate are not, and need escaping.
     parts.append('"' + re.sub(r"\$(?=[a-z])", r"\\$", filled(example.url, variables, shown=True)) + '"')
     return " \\\n    ".join(parts) if len(" ".join(parts)) > WIDTH else " ".join(parts)
 
 
 def pointed(document: Any, pointer: str) -> Any:
-    """The value at a pointer, as the module's text has it. Raises LookupError."""
+    """Return the value at a pointer. Raises LookupError."""
     found = [document]
     for step in pointer.strip("/").split("/"):
         key, picks, wanted = step.partition("=")
@@ -151,7 +151,7 @@ def pointed(document: Any, pointer: str) -> Any:
 
 
 def holds(document: Any, condition: str) -> bool:
-    """Whether a pointer leads somewhere, and to the value after `==` if there is one."""
+    """Return whether a pointer resolves, and to the value after `==` if there is one."""
     pointer, compares, value = condition.partition("==")
     try:
         found = pointed(document, pointer)
@@ -161,7 +161,7 @@ def holds(document: Any, condition: str) -> bool:
 
 
 def abbreviated(body: Any, cuts: Mapping[str, int]) -> Any:
-    """The body as it is shown: the lists that are to be cut are, and so are very long texts."""
+    """Return the body with the lists of `cuts` shortened to their numbers of elements."""
     made = json.loads(json.dumps(body))
     for pointer, kept in cuts.items():
         held = pointed(made, pointer)
@@ -171,7 +171,7 @@ def abbreviated(body: Any, cuts: Mapping[str, int]) -> Any:
 
 
 def masked(text: str, addresses: Mapping[str, Sequence[str]]) -> str:
-    """Without secrets, and with `$NAME` for what is an address of that variable, or a host that has a part of it."""
+    """Return `text` without secrets, and with `$NAME` for the addresses and hosts of that variable."""
     for name, known in addresses.items():
         for part in known:
             host = re.escape(part) if part.startswith("http") else rf"https?://[^/\"\s]*{re.escape(part)}[^/\"\s]*"
@@ -181,7 +181,7 @@ def masked(text: str, addresses: Mapping[str, Sequence[str]]) -> str:
 
 
 def shape(body: Any) -> frozenset[str]:
-    """The JSON paths in a body, with their types; elements of a list are one."""
+    """Return the JSON paths in a body with their types. All elements of a list share one path."""
     return frozenset(_paths(body, "$"))
 
 
@@ -198,14 +198,14 @@ def _paths(value: Any, path: str) -> Iterator[str]:
 
 
 def rendered(template: str, performed: Iterable[Performed], addresses: Mapping[str, Sequence[str]]) -> str:
-    """The page: each example as a command and its answer."""
+    """Return the page, with each example as a command and its response."""
     by_name = {done.example.name: done for done in performed}
 
     def block(match: re.Match[str]) -> str:
         done = by_name[match[1]]
         return "" if done.example.hidden else masked(_shown(done), addresses)
 
-    # Where examples are hidden, their empty lines go too.
+    # Hidden examples leave empty lines.
     return GENERATED + re.sub(r"\n{3,}", "\n\n", _BLOCK.sub(block, template))
 
 
@@ -222,7 +222,7 @@ def _shown(done: Performed) -> str:
 
 
 def pretty(value: Any, indent: int = 0) -> str:
-    """JSON over several lines, but what fits into one stays there."""
+    """Return indented JSON in which values that fit stay on one line."""
     flat = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or len(flat) + indent <= WIDTH:
         return flat
@@ -234,7 +234,7 @@ def pretty(value: Any, indent: int = 0) -> str:
 
 
 def differences(page: str, performed: Iterable[Performed]) -> list[str]:
-    """What the page says of its examples that is no longer so: one line for each; none is as it should be."""
+    """Return a line for each difference between the page and the performed examples."""
     said = {match[1]: (int(match[2]), _body_in(match[3])) for match in _SHOWN.finditer(page)}
     found = []
     for done in performed:
@@ -246,13 +246,13 @@ def differences(page: str, performed: Iterable[Performed]) -> list[str]:
             continue
         status, body = said.pop(name)
         if status != done.status:
-            found.append(f"{name}: the page says {status}, the answer was {done.status}")
+            found.append(f"{name}: the page shows {status}, the response was {done.status}")
         shown = None if done.body is None or isinstance(done.body, str) else abbreviated(done.body, done.example.cuts)
         was, now = shape(body), shape(shown)
         for where, paths in (("only in the page", was - now), ("not in the page", now - was)):
             if paths:
                 found.append(f"{name}: {where}: {', '.join(sorted(paths))}")
-    return found + [f"{name} is no example any more" for name in said]
+    return found + [f"{name} is no longer an example" for name in said]
 
 
 def _body_in(text: str) -> Any:

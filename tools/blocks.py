@@ -1,4 +1,4 @@
-"""Pages of docs/ that are written by hand but for blocks between `<!-- name -->` and `<!-- end -->`."""
+"""Fill the generated blocks, between `<!-- name -->` and `<!-- end -->`, of pages in docs/."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,21 +8,17 @@ BLOCK: Final = re.compile(r"<!-- (\w+) -->\n(?:.*?\n)??<!-- end -->", re.DOTALL)
 
 
 def filled(page: str, blocks: Mapping[str, Callable[[], str]]) -> str:
-    """The page with each block as `blocks` has it.
-
-    Raises:
-        KeyError: a block is not known.
-    """
+    """Return the page with each block filled by its function. Raises KeyError for an unknown block."""
     return BLOCK.sub(lambda block: f"<!-- {block[1]} -->\n{blocks[block[1]]()}\n<!-- end -->", page)
 
 
 def named(page: str) -> list[str]:
-    """The blocks of a page, in order."""
+    """Return the names of a page's blocks, in order."""
     return BLOCK.findall(page)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of Markdown; what would end a cell is escaped."""
+    """Return a Markdown table. Characters that would end a cell are escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 

@@ -29,6 +29,7 @@ from healthcare_dr.ops.drill import (
     verdict,
     waiting,
 )
+from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.drill.load import calibration, ledger
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "drills.md"
@@ -185,6 +186,11 @@ def _experiments() -> str:
     return table(("experiment", "title", "why, and what should happen", "expects"), rows)
 
 
+def _faults() -> str:
+    rows = [(f"`{name}`", fault.description, fault.place) for name, fault in FAULTS.items()]
+    return table(("fault", "what breaks", "where"), rows)
+
+
 def _schema() -> str:
     parts = []
     for part in (experiment.Experiment, experiment.Step, experiment.Load):
@@ -289,6 +295,7 @@ def _codes() -> str:
 
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "experiments": _experiments,
+    "faults": _faults,
     "schema": _schema,
     "limits": _limits,
     "instruments": _instruments,

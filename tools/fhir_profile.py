@@ -1,7 +1,7 @@
-"""Compile the FHIR profile: JSON Schemas into the tables `patient_api.fhir.profile.engine` checks with.
+"""Compile the JSON Schemas of the FHIR profile into the tables of `patient_api.fhir.profile.engine`.
 
-References are resolved, derived types merged, siblings of primitives (`_birthDate`) written out and unused types left
-behind. A keyword this does not know is an error: no rule gets lost on the way.
+The compiler resolves references, merges derived types, writes out siblings of primitives (`_birthDate`) and omits
+unused types. An unknown keyword is an error, so that no rule is lost.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 PROFILE = Path(__file__).parents[1] / "src" / "patient_api" / "fhir" / "profile"
 DATATYPES = "datatypes.schema.json"
 RESOURCES = {"Patient": "patient", "DocumentReference": "document_reference"}
-# Types the engine refers to by name.
+# Types that the engine refers to by name.
 ALWAYS = ("Element", "Structure", "string")
 OBJECT_KEYWORDS = {
     "$schema", "$comment", "title", "definitions", "type", "properties", "patternProperties", "additionalProperties",
@@ -23,7 +23,7 @@ Schema = dict[str, Any]
 
 
 class Compiler:
-    """Collects the types one resource needs."""
+    """Collect the types of one resource."""
 
     def __init__(self, resource: str) -> None:
         self.root = resource
@@ -34,7 +34,7 @@ class Compiler:
         }
 
     def table(self) -> Schema:
-        """The compiled profile, in the form `patient_api.fhir.profile.engine` describes."""
+        """Return the compiled profile in the form of `patient_api.fhir.profile.engine`."""
         own = f"{RESOURCES[self.root]}.schema.json"
         self.types[self.root] = self.object(self.files[own], own)
         for name in ALWAYS:
@@ -42,15 +42,15 @@ class Compiler:
         return {"root": self.root, "types": dict(sorted(self.types.items()))}
 
     def find(self, reference: str, file: str) -> tuple[str, Schema, str]:
-        """The name, schema and file `reference` leads to from `file`."""
+        """Return name, schema and file of a reference in `file`."""
         other, _, name = reference.partition("#/definitions/")
         return name, self.files[other or file]["definitions"][name], other or file
 
     def type_of(self, schema: Schema, file: str) -> str:
-        """The name of the type `schema` refers to; its rule is added to the types."""
+        """Add the rule of the type that `schema` refers to, and return its name."""
         name, target, origin = self.find(schema["$ref"], file)
         if "anyOf" in target and target["anyOf"][0] == {"type": "null"}:
-            # Where null may stand, the engine knows: it depends on the list of extensions beside.
+            # The engine decides where null is allowed: it depends on the list of extensions beside it.
             return self.type_of(target["anyOf"][1], origin)
         name = name if origin == DATATYPES else f"{self.root}.{name}"
         if name not in self.types:
@@ -59,7 +59,7 @@ class Compiler:
         return name
 
     def rule(self, schema: Schema, file: str, name: str) -> Schema:
-        """The rule of the type `name`."""
+        """Return the rule of the type `name`."""
         match schema:
             case {"not": {}, "description": problem, **rest} if not rest:
                 return {"is": "refused", "problem": problem}
@@ -101,7 +101,7 @@ class Compiler:
         raise SystemExit(f"{file}: no rule is known for {schema}")
 
     def object(self, schema: Schema, file: str) -> Schema:
-        """The rule of an object with members."""
+        """Return the rule of an object with members."""
         if unknown := schema.keys() - OBJECT_KEYWORDS:
             raise SystemExit(f"{file}: unknown keywords {sorted(unknown)}")
         if schema["additionalProperties"] is not False or schema["minProperties"] != 1:
@@ -126,7 +126,7 @@ class Compiler:
         return rule
 
     def member(self, schema: Schema, file: str, name: str) -> tuple[str, int]:
-        """A member's type and how many of it a list may hold: 0 for no list, -1 for no limit."""
+        """Return a member's type and the maximum length of its list: 0 for no list, -1 for no limit."""
         match schema:
             case {"type": "array", "minItems": 1, "items": items, **rest} if rest.keys() <= {"maxItems"}:
                 return self.type_of(items, file), rest.get("maxItems", -1)
@@ -137,7 +137,7 @@ class Compiler:
         return own, 0
 
     def derived(self, rule: Schema, narrower: Schema, file: str, name: str) -> Schema:
-        """`rule` with some members narrowed: what the narrower schema takes, the wider one must take as well."""
+        """Return `rule` with narrowed members. The wider schema must accept whatever the narrower one accepts."""
         if unknown := narrower.keys() - {"properties", "required", "invariants"}:
             raise SystemExit(f"{file}: unknown keywords {sorted(unknown)}")
         for member, schema in narrower["properties"].items():
@@ -153,7 +153,7 @@ class Compiler:
 
 
 def bare(pattern: str) -> str:
-    """`pattern` without its anchors: the engine matches whole strings, for Python's $ lets a line feed through."""
+    """Return `pattern` without its anchors: the engine matches whole strings, because Python's $ allows a line feed."""
     if not pattern.startswith("^") or not pattern.endswith("$"):
         raise SystemExit(f"The pattern {pattern} is not anchored.")
     re.compile(pattern)
@@ -161,7 +161,7 @@ def bare(pattern: str) -> str:
 
 
 def compiled() -> dict[Path, str]:
-    """The files the compiler writes: one table each, one type a line."""
+    """Return the files to write: one table per resource, one type per line."""
     files = {}
     for resource, name in RESOURCES.items():
         table = Compiler(resource).table()

@@ -1,4 +1,4 @@
-"""Lock requirements/*.in into requirements/*.txt: every version and hash, for every platform, no index address."""
+"""Lock requirements/*.in into requirements/*.txt, with versions and hashes for all platforms."""
 
 import subprocess
 import sys
@@ -7,14 +7,14 @@ import venv
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements"
-# Another uv may choose or word otherwise.
+# Another version of uv may select or format differently.
 UV = "uv==0.13.9"
-# What goes into the Lambda package is held to what the rest runs on.
+# The Lambda package uses the same versions as the rest.
 CONSTRAINTS = {"lambda": ("-c", "runtime.txt")}
 
 
 def main() -> None:
-    """Lock in the order in which the files build on each other."""
+    """Lock the files in the order of their dependencies."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         pip, uv = (Path(folder) / "bin" / name for name in ("pip", "uv"))

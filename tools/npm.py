@@ -1,4 +1,4 @@
-"""Run npm with the Node of our own dependencies, so that the machine needs none."""
+"""Run npm with the Node of the Python dependency, so that the machine needs no Node."""
 
 import os
 import subprocess

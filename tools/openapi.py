@@ -1,4 +1,4 @@
-"""Write docs/openapi.json: the OpenAPI 3.1 document of the patient API, from the tables that the API is made of."""
+"""Write docs/openapi.json: the OpenAPI 3.1 document of the patient API, derived from its routes and parameters."""
 
 import json
 import sys
@@ -38,42 +38,42 @@ _TAGS: Final = f"[ \\t,]*{_TAG}([ \\t]*,[ \\t,]*{_TAG})*[ \\t,]*"
 ETAGS: Final = {"type": "string", "pattern": f"^{_TAGS}$"}
 CONDITION: Final = {"type": "string", "pattern": f"^(\\*|{_TAGS})$"}
 HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "If-Match": ("The versions this is for, or `*` for any; otherwise the answer is 412.", CONDITION),
-    # On a read, whatever else it holds matches nothing, and is no error.
-    "If-None-Match": ("The versions this is not for: a read is answered 304, a write 412.", {"type": "string"}),
-    # What is no date has to be ignored.
+    "If-Match": ("The required versions, or `*` for any; otherwise the response is 412.", CONDITION),
+    # On a read, an invalid value matches no version and is not an error.
+    "If-None-Match": ("The excluded versions: a read of one returns 304, a write 412.", {"type": "string"}),
+    # RFC 9110 requires servers to ignore an invalid date.
     "If-Modified-Since": (
-        "When the version that the caller has was written: then the answer is 304.",
+        "The time of the client's version: if it is still current, the response is 304.",
         {"type": "string"},
     ),
-    "If-Unmodified-Since": ("The answer is 412 when the current version was written later.", {"type": "string"}),
+    "If-Unmodified-Since": ("The response is 412 when the current version was written later.", {"type": "string"}),
     "Merges": (
-        "The versions written at the same time, in the other region, that this write settles: 10 at most.",
+        "The concurrent versions of the other region that this write merges: 10 at most.",
         ETAGS,
     ),
-    "Minimum-Version": ("A version the caller knows: the answer is that one or a newer one, or 503.", STAMP),
+    "Minimum-Version": ("A version that the client knows: the response is that one or a newer one, or 503.", STAMP),
     "If-None-Exist": (
-        "A search; create only if it matches nothing. Criteria in the URL are the same.",
+        "A search; create only if it matches nothing. Criteria in the URL have the same meaning.",
         {"type": "string"},
     ),
     "Idempotency-Key": (
-        "A repeated request with this key gets the first answer, in either region.",
+        "A repeated request with this key receives the first response, in either region.",
         {"type": "string", "pattern": "^[ -~]{1,255}$"},
     ),
     "Prefer": (
-        "On a write, `return=minimal` for an answer without a body, or `return=OperationOutcome`. On a search, "
-        "`handling=lenient` to have parameters that are not known dropped, and named in an entry of the bundle.",
+        "On a write, `return=minimal` for a response without a body, or `return=OperationOutcome`. On a search, "
+        "`handling=lenient` to ignore unknown parameters, which an entry of the bundle names.",
         {"type": "string"},
     ),
 }
 ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ETag": ("The version.", ETAG),
-    "Last-Modified": ("When it was written.", {"type": "string"}),
-    "Location": ("Where that version is.", {"type": "string", "format": "uri", "pattern": "^https://.+/fhir/"}),
+    "Last-Modified": ("The time when it was written.", {"type": "string"}),
+    "Location": ("The address of that version.", {"type": "string", "format": "uri", "pattern": "^https://.+/fhir/"}),
     "Retry-After": ("Seconds.", {"type": "integer", "minimum": 1}),
 }
 INTERACTIONS_ON_VERSIONS: Final = frozenset({"create", "read", "vread", "update", "patch", "delete"})
-# What the gateway says by itself, and the function behind it may say too; 404 and 413 are the function's on its routes.
+# Statuses that both the gateway and the function may return; 404 and 413 come from the function.
 OF_GATEWAY: Final = frozenset({401, 403, 429, 500, 503})
 JSON_PATCH: Final = {
     "type": "array",
@@ -116,17 +116,17 @@ _DATE: Final = f"({'|'.join(PREFIXES)})?[0-9]{{4}}(-[0-9]{{2}}(-[0-9]{{2}}(T{_TI
 
 
 CONTROLS_BY_NAME: Final = {
-    "mode": Control("mode", "`full` is what is answered anyway.", ("full",)),
-    "profile": Control("profile", "The profile of FHIR's Patient, which is what is checked anyway.", PROFILES),
+    "mode": Control("mode", "Only `full` is supported.", ("full",)),
+    "profile": Control("profile", "The profile of FHIR's Patient, which is always checked.", PROFILES),
     **{control.name: control for control in CONTROLS[PATIENT]},
 }
 
 
-MODE: Final = "The interaction that the resource is meant for; an update has to have the id in the URL."
+MODE: Final = "The interaction to validate for; an update needs the id in the URL."
 
 
 def document() -> dict[str, Any]:
-    """The whole document."""
+    """Return the document."""
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -136,17 +136,17 @@ def document() -> dict[str, Any]:
             "title": "healthcare-dr patient API",
             "version": "0.1.0",
             "summary": "FHIR R4 over patient records in two regions",
-            "description": "What can be read with GET can be read with HEAD, whose answer has no body.",
+            "description": "Every path with GET also supports HEAD, whose response has no body.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
         "components": {
             "schemas": schemas(),
             "responses": {
-                "Outcome": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "OperationOutcome"}),
-                "Refused": _content("What was wrong.", {FHIR: "OperationOutcome", JSON: "Refusal"}),
+                "Outcome": _content("What is wrong.", {FHIR: "OperationOutcome", JSON: "OperationOutcome"}),
+                "Refused": _content("What is wrong.", {FHIR: "OperationOutcome", JSON: "Refusal"}),
                 "Unavailable": {
-                    **_content("What was wrong.", {FHIR: "OperationOutcome", JSON: "Refusal"}),
+                    **_content("What is wrong.", {FHIR: "OperationOutcome", JSON: "Refusal"}),
                     "headers": _response_headers(["Retry-After"], required=False),
                 },
             },
@@ -158,7 +158,7 @@ def document() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The document as the file holds it."""
+    """Return the content of the file."""
     return json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -233,11 +233,11 @@ def _value(parameter: Parameter | Control) -> dict[str, Any]:
 
 def _body(route: Route, media_type: str) -> dict[str, Any]:
     if route.method == "PATCH":
-        # A merge patch is a part of a resource, with null for what is to be removed; plain JSON is taken for one.
+        # A merge patch is a part of a resource, with null for members to remove; plain JSON is treated as one.
         described: dict[str, dict[str, Any]] = {"application/json-patch+json": JSON_PATCH, FHIR: FHIRPATH_PATCH}
         return described.get(media_type, {"type": "object"})
     if _validates(route):
-        # The resource, or Parameters with it: what is wrong with it is the answer.
+        # The resource, or Parameters that contain it; the response lists its problems.
         return {"type": "object"}
     if "$" in route.path:
         return {

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document: those of the profiles, and those of what only the server writes."""
+"""Schemas of the OpenAPI document: those of the profiles, and those of responses."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from patient_api.contract.keys import DOCUMENT, PATIENT
 
 PROFILE: Final = Path(__file__).parents[1] / "src" / "patient_api" / "fhir" / "profile"
 OURS: Final = frozenset({"$schema", "$comment", "choices", "invariants", "definitions"})
-# Keywords that have another name since draft 2020-12.
+# Keywords that draft 2020-12 renamed.
 RENAMED: Final = {"dependencies": "dependentRequired"}
 ID: Final = {"type": "string", "pattern": "^[A-Za-z0-9\\-.]{1,64}$"}
 
@@ -61,7 +61,7 @@ ANSWERS: Final = {
     ),
     "CapabilityStatement": _kind("CapabilityStatement", ["status", "date", "kind", "fhirVersion", "format", "rest"]),
     "StoredPatient": {"allOf": [{"$ref": "#/components/schemas/Patient"}, _kind("Patient", ["id", "meta"], meta=META)]},
-    # Its attachment has an address as well, which none who sends one may give.
+    # Its attachment also has an address, which requests must not contain.
     "StoredDocumentReference": _kind(
         "DocumentReference", ["id", "meta", "status", "docStatus", "subject", "content"], id=ID, meta=META
     ),
@@ -87,12 +87,12 @@ ANSWERS: Final = {
 
 
 def schemas() -> dict[str, Any]:
-    """By name; references are to `#/components/schemas/`."""
+    """Return the schemas by name. References begin with `#/components/schemas/`."""
     found: dict[str, Any] = dict(ANSWERS)
     shared = _definitions("datatypes")
     found |= {name: _adapted(schema, "") for name, schema in shared.items()}
     for kind, file in ((PATIENT, "patient"), (DOCUMENT, "document_reference")):
-        # Two profiles, and the data types, may each have a part of the same name.
+        # Both profiles and the data types may define parts of the same name.
         parts = {f"{kind}{name}": _narrowed(part, shared) for name, part in _definitions(file).items()}
         for name, part in {**parts, kind: _profile(file)}.items():
             if name in found:
@@ -112,7 +112,7 @@ def _definitions(file: str) -> dict[str, Any]:
 
 
 def _narrowed(schema: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """A data type that a profile narrows, as one schema; the narrower rule takes the place of the wider one."""
+    """Return a data type that a profile narrows as one schema, with the narrower rules in place of the wider."""
     match schema:
         case {"allOf": [{"$ref": reference}, narrower]}:
             base = shared[reference.rpartition("/")[2]]
@@ -125,7 +125,7 @@ def _narrowed(schema: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, An
 
 
 def _shared(schema: Any) -> Any:
-    """A part of the data types, so that its references are understood elsewhere."""
+    """Return a part of the data types with references that resolve from another file."""
     if isinstance(schema, list):
         return [_shared(part) for part in schema]
     if not isinstance(schema, dict):
@@ -134,7 +134,7 @@ def _shared(schema: Any) -> Any:
 
 
 def _adapted(schema: Any, kind: str) -> Any:
-    """A part of a profile's JSON Schemas as OpenAPI takes it: one place for all definitions, no keywords of ours."""
+    """Return a part of a profile's JSON Schema with OpenAPI's references and without this project's keywords."""
     if isinstance(schema, list):
         return [_adapted(part, kind) for part in schema]
     if not isinstance(schema, dict):

@@ -1,1 +1,1 @@
-"""What is measured in a fresh process: each module is one, and prints its result as the last line."""
+"""Programs that a benchmark runs in processes of their own, which import as little as possible."""

@@ -1,7 +1,8 @@
-"""One cold start: `python -I -S -B cold.py TASK RUNTIME MODULE EVENT`, run as a file, with nothing else on the path.
+"""Measure one cold start: `python -I -S -B cold.py TASK RUNTIME MODULE EVENT`.
 
-Imports MODULE from the folder TASK, with boto3 from the folder RUNTIME, and has its `handler` answer EVENT, as Lambda
-does. The last line printed holds the milliseconds, which leave out the start of Python itself, and the answer.
+Imports MODULE from the folder TASK, with boto3 from the folder RUNTIME, and calls its `handler` with EVENT, as Lambda
+does. Prints the response and the milliseconds, without the start of Python itself. Runs as a file, so that only both
+folders are on the path.
 """
 
 import importlib

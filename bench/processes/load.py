@@ -1,12 +1,15 @@
-"""A load client that costs little: raw HTTP/1.1 over TLS connections that stay open.
+"""A load client with little overhead: raw HTTP/1.1 over persistent TLS connections.
 
-Reads an order as JSON from standard input and prints what came of it as JSON. It needs nothing but the standard
-library, so any Python runs it.
+Reads an order as JSON from standard input and prints the outcome as JSON. Fields of an order:
 
-The order: `targets` (each with `address`, `port`, `host` and `prefix`), `ca`, `connections`, `seconds` or `count`,
-`timeout`, `rate` (requests per second that are due whether or not earlier ones were answered; none: each connection
-sends its next request when the last one is answered), and `requests_of`, for each target its requests in turn (each
-with `method`, `path`, `headers` and `body`).
+    targets       each with `address`, `port`, `host` and `prefix`
+    requests_of   for each target its requests in turn, each with `method`, `path`, `headers` and `body`
+    ca            the file of the certificate authority
+    connections   their number, over all targets
+    seconds, count  when to stop
+    timeout       seconds to wait for a response
+    rate          requests per second, sent whether earlier ones were answered or not; without it, each connection
+                  sends its next request after the last response
 """
 
 import asyncio
@@ -23,11 +26,11 @@ BUCKET_SECONDS = 1.0
 
 
 class NoAnswerError(Exception):
-    """The server closed the connection or answered something that is not HTTP/1.1."""
+    """The server closed the connection, or its response is not HTTP/1.1."""
 
 
 def encode(target: dict[str, Any], request: dict[str, Any]) -> bytes:
-    """A request as bytes, for a connection that stays open."""
+    """Return a request as bytes, for a persistent connection."""
     body = str(request.get("body", "")).encode()
     lines = [f"{request['method']} {target['prefix']}{request['path']} HTTP/1.1", f"Host: {target['host']}"]
     lines += [f"{name}: {value}" for name, value in request.get("headers", {}).items()]
@@ -38,24 +41,24 @@ def encode(target: dict[str, Any], request: dict[str, Any]) -> bytes:
 
 @dataclass
 class Connection:
-    """One connection to a target, opened when it is needed and again after an error."""
+    """One connection to a target, opened on demand and reopened after an error."""
 
     target: dict[str, Any]
     trust: ssl.SSLContext
     _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, request: bytes) -> int:
-        """Send a request and read its whole answer; returns the status code.
+        """Send a request, read the whole response, and return its status code.
 
         Raises:
-            OSError, NoAnswerError, asyncio.IncompleteReadError: there was no answer.
+            OSError, NoAnswerError, asyncio.IncompleteReadError: there was no response.
         """
         if self._streams is None:
             self._streams = await asyncio.open_connection(
                 self.target["address"],
                 self.target["port"],
                 ssl=self.trust,
-                # The authority's certificate names loopback addresses; a front door's names the host.
+                # The certificate of the services names loopback addresses, that of an edge proxy the host.
                 server_hostname=self.target["host"].split(":")[0],
             )
         reader, writer = self._streams
@@ -71,7 +74,7 @@ class Connection:
         return int(status)
 
     def close(self) -> None:
-        """Drop the connection; the next request opens another one."""
+        """Close the connection. The next request opens a new one."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None
@@ -88,7 +91,7 @@ class Connection:
 
 @dataclass
 class Outcome:
-    """What came of all requests. Times are in seconds since the start."""
+    """The outcome of all requests. Times are in seconds since the start."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
@@ -97,7 +100,7 @@ class Outcome:
     last_failure: float | None = None
 
     def add(self, began: float, ended: float, status: str) -> None:
-        """Count a request that was sent at `began` and answered, or given up, at `ended`."""
+        """Count a request that was sent at `began` and ended with a response or a timeout at `ended`."""
         self.statuses[status] += 1
         bucket = int(ended // BUCKET_SECONDS)
         if status.startswith("2"):
@@ -151,13 +154,13 @@ class Load:
             except (OSError, NoAnswerError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 status = "refused"
                 connection.close()
-                # A client that reconnects at once to a closed port would be a load of its own.
+                # Reconnecting to a closed port without a pause would add load of its own.
                 await asyncio.sleep(0.02)
             self._outcome.add(began - self._began, time.monotonic() - self._began, status)
         connection.close()
 
     def _next_due(self) -> float | None:
-        """When the next request is to be sent; None when there is none left."""
+        """Return the time of the next request; None when there is none left."""
         now = time.monotonic()
         seconds, rate = self._order.get("seconds"), self._order.get("rate")
         due = self._began + self._sent / rate if rate else now

@@ -1,4 +1,4 @@
-"""`python -m bench.processes.synthesize OUTDIR lazy|eager`: prints Python's and Node's peak memory, added, in bytes."""
+"""`python -m bench.processes.synthesize OUTDIR lazy|eager`: print Python's and Node's peak memory, in bytes."""
 
 import atexit
 import resource
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def _report() -> None:
-    # Linux counts in KiB, macOS in bytes. Of the children the Node that does the work is the largest by far.
+    # In KiB on Linux, in bytes on macOS. The value for children is that of the largest one, which is Node.
     unit = 1 if sys.platform == "darwin" else 1024
     usages = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     print(sum(resource.getrusage(usage).ru_maxrss for usage in usages) * unit)
 
 
-# Handlers run in reverse, so this one comes before the one that ends Node, and runs after it.
+# Handlers run in reverse order: this one is registered before the one that stops Node, and runs after it.
 atexit.register(_report)
 
 from healthcare_dr.infra import synth  # noqa: E402

@@ -1,56 +1,167 @@
-"""Compose the API of one region from the AWS clients.
+"""Compose the four functions of one region from the environment and the AWS clients.
 
-Services are built when a request first uses them, and their modules are imported then: a cold start waits only for
-what its first request needs.
+Modules are imported, and services are built, where a function or a request first uses them. A cold start then waits
+only for what its first request needs.
 """
 
+import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from patient_api.audit.trail import AuditTrail
-from patient_api.aws import Clients
-from patient_api.clock import Clock
-from patient_api.contract.functions import API, Environment
-from patient_api.contract.keys import DOCUMENT, PATIENT
-from patient_api.errors import Malformed
-from patient_api.http.authorization import Authorization
-from patient_api.http.dispatcher import Dispatcher, Responder
-from patient_api.http.payload import Resource
-from patient_api.http.preconditions import Preconditions
-from patient_api.http.request import Request
-from patient_api.http.response import Response
+from patient_api.aws import BACKGROUND, S3, Clients
+from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, Environment, FunctionSpec
+from patient_api.contract.metrics import Metric
 from patient_api.logging import StructuredLog
-from patient_api.patients.service import Patients
-from patient_api.service_context import ServiceContext
-from patient_api.store.model import Token, Version
-from patient_api.store.transactions import Transactions
-from patient_api.store.versions import VersionStore
 
 if TYPE_CHECKING:
+    from patient_api.audit.trail import AuditTrail
     from patient_api.discovery.smart import SmartConfiguration
+    from patient_api.documents.downloads import Downloads
+    from patient_api.documents.offers import UploadOffers
+    from patient_api.documents.pending import Pending
     from patient_api.documents.references import DocumentReferences
+    from patient_api.documents.work import ConfirmationWorker
+    from patient_api.http.authorization import Authorization
     from patient_api.http.paging import Cursors
+    from patient_api.http.payload import Resource
     from patient_api.patients.conditional import ConditionalChanges
     from patient_api.patients.creation import Creation, CriteriaLookup
-    from patient_api.patients.service import History
+    from patient_api.patients.service import History, Patients
     from patient_api.patients.validation import Validation
-    from patient_api.region.drain import Drain
+    from patient_api.region.drain import DrainFlags
     from patient_api.region.health import Health
+    from patient_api.region.sentinel import Sentinel
     from patient_api.search.audit import AuditSearch
     from patient_api.search.service import Searches
+    from patient_api.search.tokenizer import Tokenizer
     from patient_api.secrets import Secrets
-    from patient_api.store.index import Index, Tokenizer
+    from patient_api.service_context import ServiceContext
+    from patient_api.store.index import Index
+    from patient_api.store.model import RecordKey, Token
+    from patient_api.store.stream import StreamProcessor
+    from patient_api.store.versions import VersionStore
+
+CONCURRENT_DOCUMENTS: Final = 4
+"""Documents that are confirmed at once. Each may need 64 MiB for a part."""
+
+
+def api_services(variables: Mapping[str, str]) -> "Services":
+    """Compose the services of the API.
+
+    This and the functions below raise KeyError with the name of a variable that is not set.
+    """
+    environment = Environment.of(variables, API)
+    services = Services(environment=environment, clients=Clients(region=environment.region), log=_log(API, environment))
+    # Built before the first request, because Lambda gives the initialization a full processor.
+    _ = services.patients
+    return services
+
+
+def confirmation_worker(variables: Mapping[str, str]) -> "ConfirmationWorker":
+    """Compose the function that confirms documents."""
+    from patient_api.audit.trail import AuditTrail
+    from patient_api.clock import Clock
+    from patient_api.documents.confirmation import Confirmation
+    from patient_api.documents.copies import Copies
+    from patient_api.documents.events import Events
+    from patient_api.documents.peer import Peer
+    from patient_api.documents.work import ConfirmationWorker
+    from patient_api.store.transactions import Transactions
+    from patient_api.store.versions import VersionStore
+
+    environment = Environment.of(variables, CONFIRM_DOCUMENTS)
+    region = environment.region
+    clients = Clients(region=region, objects=BACKGROUND)
+    client = clients.dynamodb()
+    storage = DocumentStorage(environment=environment, clients=clients)
+    log = _log(CONFIRM_DOCUMENTS, environment)
+    confirmation = Confirmation(
+        records=VersionStore(
+            client=client,
+            table=environment.records_table,
+            region=region,
+            trail=AuditTrail(client=client, table=environment.audit_table),
+            transactions=Transactions(client=client),
+            pool=ThreadPoolExecutor(1, "store"),
+        ),
+        pending=storage.pending(),
+        here=storage.here,
+        peer=Peer(
+            bucket=storage.there,
+            copies=Copies(client=storage.peer_client, bucket=environment.peer_documents_bucket),
+            now=utc_now,
+            sleep=time.sleep,
+        ),
+        clock=Clock(region=region, now_ms=_now_ms),
+        events=Events(region=region, now=utc_now, new_id=_new_id),
+        log=log,
+    )
+    return ConfirmationWorker(
+        confirmation=confirmation,
+        pending=storage.pending(),
+        log=log,
+        pool=ThreadPoolExecutor(CONCURRENT_DOCUMENTS, "document"),
+        now=utc_now,
+        monotonic=time.monotonic,
+        shuffle=random.shuffle,
+    )
+
+
+def stream_processor(
+    variables: Mapping[str, str], *, clients: Clients | None = None, log: StructuredLog | None = None
+) -> "StreamProcessor":
+    """Compose the function that reconciles records, on these clients and this log where they are given."""
+    from patient_api.region.heartbeat import ReplicationLag
+    from patient_api.store.reconciliation import Reconciler
+    from patient_api.store.stream import StreamProcessor, key_fields
+
+    environment = Environment.of(variables, RECONCILE)
+    clients = clients or Clients(region=environment.region)
+    own_log = log or _log(RECONCILE, environment)
+
+    def opened(key: "RecordKey", after: str) -> None:
+        own_log.info("conflict", after=after, **key_fields(key))
+        own_log.count({Metric.CONFLICTS: 1})
+
+    reconciler = Reconciler(
+        client=clients.dynamodb(), table=environment.records_table, region=environment.region, opened=opened
+    )
+    return StreamProcessor(
+        reconcile=reconciler.reconcile,
+        audit_table=environment.audit_table,
+        # The lag is one of the metrics on the peer, which all have the sentinel as their service.
+        lag=ReplicationLag(peer_region=environment.peer_region, log=_log(SENTINEL, environment), now_ms=_now_ms),
+        log=own_log,
+    )
+
+
+def sentinel(variables: Mapping[str, str]) -> "Sentinel":
+    """Compose the sentinel."""
+    from patient_api.region.endpoint import probe
+    from patient_api.region.heartbeat import Heartbeats
+    from patient_api.region.sentinel import Sentinel
+
+    environment = Environment.of(variables, SENTINEL)
+    return Sentinel(
+        region=environment.region,
+        peer_region=environment.peer_region,
+        endpoint=str(environment.endpoint),
+        heartbeats=Heartbeats(client=Clients(region=environment.region).dynamodb(), table=environment.records_table),
+        probe=probe,
+        log=_log(SENTINEL, environment),
+        now_ms=_now_ms,
+    )
 
 
 class Services:
-    """All there is behind the routes, on these clients.
+    """Builds the services behind the API's routes lazily, from the AWS clients.
 
-    `now` gives seconds since 1970, `monotonic` seconds since whenever, `pause` waits for some.
+    `now` returns seconds since 1970, `monotonic` is a monotonic clock in seconds, and `pause` sleeps for seconds.
     """
 
     def __init__(
@@ -58,31 +169,33 @@ class Services:
         *,
         environment: Environment,
         clients: Clients,
-        journal: StructuredLog,
+        log: StructuredLog,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._environment = environment
         self._clients = clients
-        self._journal = journal
+        self.log = log
         self._now = now
         self._monotonic = monotonic
         self._pause = pause
 
     @cached_property
-    def patients(self) -> Patients:
-        """One record at a time."""
-        return Patients(records=self.records, tools=self.tools)
+    def patients(self) -> "Patients":
+        """Reads and changes of one record by its id."""
+        from patient_api.patients.service import Patients
+
+        return Patients(records=self.records, context=self.context)
 
     @cached_property
     def creation(self) -> "Creation":
-        """New records."""
+        """Creation of records."""
         from patient_api.patients.creation import Creation
 
         return Creation(
             records=self.records,
-            tools=self.tools,
+            context=self.context,
             selection=self._selection,
             blind=lambda *parts: self._secrets.blind(*parts),
             new_id=_new_id,
@@ -90,11 +203,11 @@ class Services:
 
     @cached_property
     def conditional(self) -> "ConditionalChanges":
-        """Records that are changed by criteria."""
+        """Changes of the record that search criteria match."""
         from patient_api.patients.conditional import ConditionalChanges
 
         return ConditionalChanges(
-            patients=self.patients, creation=self.creation, selection=self._selection, gate=self.gate
+            patients=self.patients, creation=self.creation, selection=self._selection, authorization=self.authorization
         )
 
     @cached_property
@@ -102,24 +215,24 @@ class Services:
         """The operation $validate."""
         from patient_api.patients.validation import Validation
 
-        return Validation(tools=self.tools)
+        return Validation(context=self.context)
 
     @cached_property
     def history(self) -> "History":
-        """All versions of a record."""
+        """Histories of records."""
         from patient_api.patients.service import History
 
-        return History(records=self.records, gate=self.gate, cursors=self._cursors)
+        return History(records=self.records, authorization=self.authorization, cursors=self._cursors)
 
     @cached_property
     def searches(self) -> "Searches":
-        """Patients and documents by what they hold."""
+        """Searches of patients and documents."""
         from patient_api.search.service import Searches
 
         return Searches(
-            gate=self.gate,
+            authorization=self.authorization,
             index=self._index,
-            finder=self._finder,
+            tokenizer=self._tokenizer,
             cursors=self._cursors,
             pool=self._pool,
             new_id=_new_id,
@@ -127,27 +240,26 @@ class Services:
 
     @cached_property
     def documents(self) -> "DocumentReferences":
-        """Documents, which are uploaded and downloaded past the API."""
-        from patient_api.documents.bootstrap import Documents
+        """Documents and the presigned URLs to upload and download them."""
         from patient_api.documents.references import DocumentReferences
 
-        documents = Documents(environment=self._environment, clients=self._clients)
+        storage = DocumentStorage(environment=self._environment, clients=self._clients)
         return DocumentReferences(
             records=self.records,
-            tools=self.tools,
-            offers=documents.offers(),
-            downloads=documents.downloads(),
+            context=self.context,
+            offers=storage.offers(),
+            downloads=storage.downloads(),
             blind=lambda *parts: self._secrets.blind(*parts),
             new_id=_new_id,
         )
 
     @cached_property
     def audit_search(self) -> "AuditSearch":
-        """The trail itself."""
+        """Searches of the audit trail."""
         from patient_api.search.audit import AuditSearch
 
         return AuditSearch(
-            gate=self.gate,
+            authorization=self.authorization,
             client=self._clients.dynamodb(),
             table=self._environment.audit_table,
             cursors=self._cursors,
@@ -163,23 +275,33 @@ class Services:
 
         return Health(
             probes=probes(clients=self._clients, environment=self._environment),
-            # Threads of their own: a probe that hangs must not hold up an audit event.
+            # A separate pool, so that a probe that hangs does not delay an audit event.
             pool=ThreadPoolExecutor(8, "probe"),
-            witness=HealthMetrics(journal=self._journal),
+            publish=HealthMetrics(log=self.log).publish,
         )
 
     @cached_property
-    def drain(self) -> "Drain":
+    def drain(self) -> "DrainFlags":
         """The drain flags of both regions."""
-        from patient_api.region.drain import Drain, DrainFlags
+        from patient_api.region.drain import DrainFlags
 
-        flags = DrainFlags(client=self._clients.dynamodb(), table=self._environment.records_table)
-        regions = {self._environment.region, self._environment.peer_region}
-        return Drain(raised=flags.raised, regions=regions, monotonic=self._monotonic)
+        return DrainFlags(
+            client=self._clients.dynamodb(),
+            table=self._environment.records_table,
+            regions={self._environment.region, self._environment.peer_region},
+            monotonic=self._monotonic,
+        )
+
+    @property
+    def tenant_claim(self) -> str:
+        """The claim of a token that names the client's tenant."""
+        from patient_api.http.caller import TENANT_CLAIM
+
+        return self._environment.tenant_claim or TENANT_CLAIM
 
     @property
     def cors(self) -> bool:
-        """Return whether browser applications of other origins may call the API."""
+        """Whether browser applications of other origins may call the API."""
         return bool(self._environment.cors)
 
     @cached_property
@@ -192,8 +314,11 @@ class Services:
         )
 
     @cached_property
-    def records(self) -> VersionStore:
+    def records(self) -> "VersionStore":
         """The store of versions."""
+        from patient_api.store.transactions import Transactions
+        from patient_api.store.versions import VersionStore
+
         client = self._clients.dynamodb()
         return VersionStore(
             client=client,
@@ -205,14 +330,19 @@ class Services:
         )
 
     @cached_property
-    def tools(self) -> ServiceContext:
+    def context(self) -> "ServiceContext":
         """The context that services share."""
+        from patient_api.clock import Clock
+        from patient_api.service_context import ServiceContext
+
         clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
-        return ServiceContext(gate=self.gate, clock=clock, tokens=self._tokens)
+        return ServiceContext(authorization=self.authorization, clock=clock, tokens=self._tokens)
 
     @cached_property
-    def gate(self) -> Authorization:
-        """The authorization that every access passes."""
+    def authorization(self) -> "Authorization":
+        """Authorization and auditing of requests."""
+        from patient_api.http.authorization import Authorization
+
         return Authorization(
             trail=self._trail,
             region=self._environment.region,
@@ -221,16 +351,18 @@ class Services:
         )
 
     def close(self) -> None:
-        """End the threads that keep audit events."""
+        """Stop the threads that write audit events."""
         self._pool.shutdown(wait=True)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        # A search of the trail reads the 16 partitions of an hour side by side.
+        # A search of the audit trail reads the 16 partitions of an hour concurrently.
         return ThreadPoolExecutor(16, "store")
 
     @cached_property
-    def _trail(self) -> AuditTrail:
+    def _trail(self) -> "AuditTrail":
+        from patient_api.audit.trail import AuditTrail
+
         return AuditTrail(client=self._clients.dynamodb(), table=self._environment.audit_table)
 
     @cached_property
@@ -249,11 +381,13 @@ class Services:
     def _selection(self) -> "CriteriaLookup":
         from patient_api.patients.creation import CriteriaLookup
 
-        return CriteriaLookup(gate=self.gate, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria))
+        return CriteriaLookup(
+            authorization=self.authorization, matches=lambda tenant, criteria: self.searches.matches(tenant, criteria)
+        )
 
     @cached_property
-    def _finder(self) -> "Tokenizer":
-        from patient_api.store.index import Tokenizer
+    def _tokenizer(self) -> "Tokenizer":
+        from patient_api.search.tokenizer import Tokenizer
 
         return Tokenizer(secrets=self._secrets)
 
@@ -271,99 +405,74 @@ class Services:
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
-    def _tokens(self, tenant: str, resource: Resource) -> Collection[Token]:
-        return self._finder.tokens(tenant, resource)
+    def _tokens(self, tenant: str, resource: "Resource") -> "Collection[Token]":
+        return self._tokenizer.tokens(tenant, resource)
+
+
+class DocumentStorage:
+    """Builds the clients of both regions' document buckets. Each AWS client is created on first use."""
+
+    def __init__(self, *, environment: Environment, clients: Clients) -> None:
+        from patient_api.documents.bucket import Bucket
+
+        self._environment = environment
+        self._clients = clients
+        self.here: Bucket = Bucket(
+            region=environment.region, name=environment.documents_bucket, client=clients.documents
+        )
+        self.there: Bucket = Bucket(
+            region=environment.peer_region, name=environment.peer_documents_bucket, client=self.peer_client
+        )
+
+    def downloads(self) -> "Downloads":
+        """Return downloads from this region's bucket, or else from the peer's."""
+        from patient_api.documents.downloads import Downloads
+
+        return Downloads(buckets=(self.here, self.there))
+
+    def offers(self) -> "UploadOffers":
+        """Return offers to upload to this region's bucket. Uploads that the peer offered can be completed too."""
+        from patient_api.documents.multipart import Multipart
+        from patient_api.documents.offers import UploadOffers
+        from patient_api.documents.uploads import Uploads
+
+        environment = self._environment
+        here, there = environment.documents_bucket, environment.peer_documents_bucket
+        return UploadOffers(
+            region=environment.region,
+            uploads=Uploads(client=self._clients.documents, bucket=here, key_arn=environment.key_arn, now=utc_now),
+            multipart={
+                environment.region: Multipart(client=self._clients.documents, bucket=here),
+                environment.peer_region: Multipart(client=self.peer_client, bucket=there),
+            },
+            pending=self.pending(),
+            now=utc_now,
+        )
+
+    def pending(self) -> "Pending":
+        """Return the list of documents that this region has to confirm."""
+        from patient_api.documents.pending import Pending
+
+        environment = self._environment
+        return Pending(client=self._clients.dynamodb(), table=environment.records_table, region=environment.region)
+
+    def peer_client(self) -> S3:
+        """Return the client of the peer region's bucket."""
+        return self._clients.documents_of(region=self._environment.peer_region, role=self._environment.peer_role_arn)
+
+
+def utc_now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _new_id() -> str:
     return str(uuid4())
 
 
-def responders(services: Services) -> Mapping[str, Responder]:
-    """By operation; parameters of the path come by name."""
-    return {
-        "getHealth": lambda _: _health(services),
-        "getDrain": lambda _, region: _drain(services, region),
-        "getCapabilities": lambda request: _capabilities(request, services),
-        "getSmartConfiguration": lambda _: Response.plain(200, services.smart.document()),
-        "createPatient": lambda request: _created(request, services),
-        "searchPatients": lambda request: Response(200, services.searches.search(request, PATIENT)),
-        "searchPatientsByForm": lambda request: Response(200, services.searches.search(request, PATIENT)),
-        "searchDocuments": lambda request: Response(200, services.searches.search(request, DOCUMENT)),
-        "createDocument": lambda request: _announced(request, services),
-        # Never 304: the tag is the version's, but the address in the answer expires within minutes.
-        "readDocument": lambda request, id: Response.version(services.documents.read(request, id)),
-        "completeDocument": lambda request, id: Response.version(services.documents.complete(request, id)),
-        "searchAuditEvents": lambda request: Response(200, services.audit_search.search(request)),
-        "readPatient": lambda request, id: _read(request, services.patients.read(request, id)),
-        "updatePatient": lambda request, id: Response.written(services.patients.update(request, id), request),
-        "patchPatient": lambda request, id: _patched(request, services.patients.patch(request, id)),
-        "deletePatient": lambda request, id: _deleted(services.patients.delete(request, id)),
-        "updatePatientThatMatches": lambda request: _updated(request, services),
-        "patchPatientThatMatches": lambda request: _patched(request, services.conditional.patch(request)),
-        "deletePatientThatMatches": lambda request: _deleted(services.conditional.delete(request)),
-        "validatePatient": lambda request: Response.validation(services.validation.validate(request)),
-        "validatePatientUpdate": lambda request, id: Response.validation(services.validation.validate(request, id)),
-        "getPatientHistory": lambda request, id: Response(200, services.history.history(request, id)),
-        "readPatientVersion": lambda request, id, vid: _read(request, services.patients.vread(request, id, vid)),
-    }
-
-
-def _health(services: Services) -> Response:
-    healthy = services.health.healthy()
-    return Response.plain(200 if healthy else 503, {"status": "healthy" if healthy else "unhealthy"})
-
-
-def _drain(services: Services, region: str) -> Response:
-    drained = services.drain.drained(region)
-    return Response.plain(200 if drained else 404, {"drained": drained})
-
-
-def _capabilities(request: Request, services: Services) -> Response:
-    from patient_api.discovery.capability_statement import statement
-
-    if any(name == "mode" and value != "full" for name, value in request.parameters_of_query()):
-        raise Malformed("mode must be full.")
-    return Response(200, statement(request.base, cors=services.cors))
-
-
-def _created(request: Request, services: Services) -> Response:
-    made = services.creation.create(request)
-    if made.fresh:
-        return Response.written(made.version, request, status=201)
-    return Response.written(made.version, request, said="A record that matches was there already.")
-
-
-def _updated(request: Request, services: Services) -> Response:
-    made = services.conditional.update(request)
-    return Response.written(made.version, request, status=201 if made.fresh else 200)
-
-
-def _announced(request: Request, services: Services) -> Response:
-    # In full whatever the caller prefers: the answer holds the address to upload to, and nothing else does.
-    return Response.version(services.documents.create(request).version, status=201, base=request.base)
-
-
-def _read(request: Request, version: Version) -> Response:
-    if Preconditions.of(request).known(version):
-        return Response.version(version, status=304, whole=False)
-    return Response.version(version)
-
-
-def _patched(request: Request, version: Version) -> Response:
-    # Whoever may change a record without reading it gets no more of it than it sent.
-    return Response.written(version, request, shown=request.caller.may("r", PATIENT))
-
-
-def _deleted(version: Version) -> Response:
-    return Response.version(version, status=204, whole=False)
-
-
-def wire(variables: Mapping[str, str]) -> Dispatcher:
-    """The API as Lambda's environment describes it. Raises KeyError with the name of a variable that is not set."""
-    environment = Environment.of(variables, API)
-    journal = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
-    services = Services(environment=environment, clients=Clients(region=environment.region), journal=journal)
-    # Made ahead of the first call, while Lambda still lends a start its full processor.
-    _ = services.patients
-    return Dispatcher(responders=responders(services), journal=journal, tenant_claim=str(environment.tenant_claim))
+def _log(function: FunctionSpec, environment: Environment) -> StructuredLog:
+    return StructuredLog(service=function.name, region=environment.region, level=environment.log_level)

@@ -9,23 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import Self
+from typing import Final, Self
 
 from patient_api.contract.keys import instant
 from patient_api.errors import ClockAhead
 
-MAX_AHEAD_MS = 60_000
-LAST_COUNTER = 9_999
+MAX_AHEAD_MS: Final = 60_000
+LAST_COUNTER: Final = 9_999
 
-_STAMP = re.compile(r"([0-9]{13})-([0-9]{4})-([a-z0-9-]{1,45})")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STAMP: Final = re.compile(r"([0-9]{13})-([0-9]{4})-([a-z0-9-]{1,45})")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, order=True)
 class Stamp:
-    """One reading: milliseconds since 1970, a counter within them, the region that read it.
+    """One reading of a clock: milliseconds since 1970, a counter within them, and the region.
 
-    `str()` sorts as stamps do until the year 2286 and is a legal FHIR id.
+    `str()` is a valid FHIR id. Its order is that of the stamps until the year 2286.
     """
 
     millis: int
@@ -37,7 +37,7 @@ class Stamp:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The stamp `text` stands for; None when it stands for none."""
+        """Return the stamp with the text, None for a text of another form."""
         match = _STAMP.fullmatch(text)
         return cls(int(match[1]), int(match[2]), match[3]) if match else None
 
@@ -48,12 +48,12 @@ class Stamp:
 
     @property
     def instant(self) -> str:
-        """The same as a FHIR instant."""
+        """The physical part as a FHIR instant."""
         return instant(self.time)
 
 
 class Clock:
-    """The clock of one process. `now_ms` gives milliseconds since 1970; `max_ahead_ms` bounds the drift."""
+    """The clock of one process. `now_ms` returns milliseconds since 1970; `max_ahead_ms` limits the drift."""
 
     def __init__(self, *, region: str, now_ms: Callable[[], int], max_ahead_ms: int = MAX_AHEAD_MS) -> None:
         self._region = region
@@ -63,11 +63,11 @@ class Clock:
         self._lock = Lock()
 
     def next(self, *, after: Stamp | None = None) -> Stamp:
-        """A stamp ahead of `after`, of the time of day and of all that was issued or witnessed before.
+        """Return a stamp later than `after`, the time of day, and all stamps that were issued or observed before.
 
-        `after` comes from the caller, who may have made it up: it moves this stamp, but not the clock. `witness`
-        does that, once the store has shown that it was real. Raises ClockAhead, and is left as it was, when
-        the time of day lags too far behind.
+        `after` comes from the client, who may have invented it, so it moves this stamp but not the clock. `observe`
+        moves the clock once the store has the stamp. Raises ClockAhead, without effect, when `after` or the clock is
+        too far ahead of the time of day.
         """
         with self._lock:
             now = self._now_ms()
@@ -76,17 +76,17 @@ class Clock:
             self._last = own
         return Stamp(*issued, self._region)
 
-    def witness(self, stamp: Stamp) -> None:
-        """Never issue a stamp behind this one, which the store holds.
+    def observe(self, stamp: Stamp) -> None:
+        """Issue only later stamps than this one, which the store has.
 
-        One that is further ahead than the drift allows is left alone: a single wrong clock must not stop all others.
+        Ignores a stamp that is too far ahead: one wrong clock must not stop all others.
         """
         with self._lock:
             if stamp.millis - self._now_ms() <= self._max_ahead_ms:
                 self._last = max(self._last, (stamp.millis, stamp.counter))
 
-    def _following(self, seen: tuple[int, int], now: int) -> tuple[int, int]:
-        millis, counter = seen
+    def _following(self, last: tuple[int, int], now: int) -> tuple[int, int]:
+        millis, counter = last
         if millis - now > self._max_ahead_ms:
             raise ClockAhead(ahead_ms=millis - now, allowed_ms=self._max_ahead_ms)
         if now > millis:

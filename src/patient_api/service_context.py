@@ -19,23 +19,23 @@ NOT_YET: Final = "This region has not yet received the version in Minimum-Versio
 
 @dataclass(frozen=True)
 class ServiceContext:
-    """`tokens` gives what a tenant's resource is to be found by."""
+    """What services share. `tokens` returns the search tokens of a tenant's resource."""
 
-    gate: Authorization
+    authorization: Authorization
     clock: Clock
     tokens: Callable[[str, Resource], Collection[Token]]
 
 
 @dataclass(frozen=True)
 class Created:
-    """`fresh` is False for what was there before."""
+    """The result of a creation. `fresh` is False for a record that existed before."""
 
     version: Version
     fresh: bool = True
 
 
-def known_to(request: Request) -> Stamp | None:
-    """The version in Minimum-Version, which the answer must not be older than. Raises Malformed."""
+def minimum_version(request: Request) -> Stamp | None:
+    """Return the version in Minimum-Version; the response must not be older. None without it. Raises Malformed."""
     header = request.headers.get("minimum-version")
     if header is None:
         return None

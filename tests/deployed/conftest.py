@@ -1,4 +1,4 @@
-"""What several tests of the deployed platform need."""
+"""Fixtures that several tests of the deployed platform share."""
 
 from collections.abc import Iterator
 

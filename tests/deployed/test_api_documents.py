@@ -36,7 +36,7 @@ Apis = dict[str, httpx.Client]
 
 
 def holds(deployed: Deployed, region: str, document: str) -> bool:
-    """Whether a region has both regions' heads, the marker, and the two versions of a confirmed document."""
+    """Return whether a region has both regions' heads, the marker, and the two versions of a confirmed document."""
     return [item[:2] for item in record_items(deployed, region, document)] == ["he", "he", "pe", "v#", "v#"]
 
 

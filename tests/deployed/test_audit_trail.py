@@ -35,7 +35,7 @@ def handler(event, context):
 
 @pytest.fixture
 def tenant() -> str:
-    """Somebody whose trail is empty."""
+    """Return a tenant with an empty trail."""
     return f"clinic-{uuid4().hex[:12]}"
 
 

@@ -36,7 +36,7 @@ def addresses(deployed: Deployed) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, authority: str) -> None:
-    """What `requests` reads: whom to trust, and that no proxy leads to the loopback interface."""
+    """Set the trusted authority for `requests`, and disable proxies for the loopback interface."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")

@@ -64,7 +64,7 @@ def test_the_region_gets_its_traffic_back_when_it_is_healthy(deployed: Deployed,
 
 @dataclass(frozen=True)
 class Planned:
-    """What was recorded of a planned failover and of the failback."""
+    """Observations of a planned failover and of the failback."""
 
     drained: dict[str, Any]
     flags_while_drained: list[int]
@@ -116,7 +116,7 @@ def planned(deployed: Deployed, loss: Loss) -> Planned:
 
 
 def flags(deployed: Deployed) -> list[int]:
-    """What both regions answer to `/drain/us-east-1`."""
+    """Return both regions' responses to `/drain/us-east-1`."""
     codes = []
     for region in REGIONS:
         with deployed.api(region) as api:

@@ -1,4 +1,4 @@
-"""What nobody should send gets its proper 4xx, writes nothing, and shows no traceback."""
+"""Invalid requests return the proper 4xx, write nothing, and show no traceback."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the log groups hold after all the traffic of the other tests."""
+"""The contents of the log groups after the traffic of the other tests."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""The sentinels of both regions on the deployed platform: their signs of life and what they publish.
+"""The sentinels of both regions on the deployed platform: heartbeats and metrics.
 
-What a schedule does once a minute is invoked at once. The loss of a region is in `test_failover.py`.
+Scheduled functions are invoked at once. The loss of a region is in `test_failover.py`.
 """
 
 import time

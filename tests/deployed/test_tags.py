@@ -1,4 +1,4 @@
-"""Both tags on everything that can carry them, asked of each service, replicas included."""
+"""Both tags on every resource that supports tags, read from each service, replicas included."""
 
 from typing import Any
 

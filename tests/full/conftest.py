@@ -1,4 +1,4 @@
-"""What the tests of `make test-full` share."""
+"""Fixtures of the tests of `make test-full`."""
 
 import pytest
 

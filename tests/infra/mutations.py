@@ -25,7 +25,7 @@ class Mutation:
     traps: tuple[int, ...] = ()
 
     def is_found(self, damaged: Documents, settings: Settings) -> bool:
-        """Whether the rule that must see it does. All rules together would take thirty times as long."""
+        """Return whether its rule finds it. Running all rules would take thirty times as long."""
         return bool(list(RULES[self.rule].examine(Platform(damaged, settings))))
 
 

@@ -1,4 +1,4 @@
-"""What the global stack needs of the regional ones, which are not complete when it is begun, is what it waits for."""
+"""The global stack waits for the resources of the incomplete regional stacks that it needs."""
 
 import json
 import re

@@ -1,1 +1,1 @@
-"""What the tests of a deployed platform share; no tests are here."""
+"""Helpers of the tests on a deployed platform; this package contains no tests."""

@@ -92,7 +92,7 @@ class Deployments:
             )
 
     def ready(self, index: int) -> bool:
-        """Whether deployment `index` can be used, or will never be."""
+        """Return whether deployment `index` can be used, or has failed."""
         return self._report(index).exists() or self._failure.exists()
 
     def wait_for(self, index: int) -> Ready:
@@ -111,7 +111,7 @@ class Deployments:
         return Ready(**content | {"home": Path(content["home"])})
 
     def end(self, *, keep_files: bool) -> None:
-        """Stop everything that the run started, and delete its files unless they are wanted for diagnosis."""
+        """Stop everything that the run started, and delete its files unless they are kept for diagnosis."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -222,7 +222,7 @@ def digest_of(synthesis: Synthesis) -> str:
 
 
 class _Key:
-    """The key of what would be deployed now, which takes a synthesis to know."""
+    """The key of the current deployment, computed by a synthesis."""
 
     def __init__(self, outdir: Path) -> None:
         self._outdir = outdir

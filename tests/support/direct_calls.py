@@ -1,13 +1,13 @@
-"""The API itself, in this process, on tables of the deployed platform: its clients count what is asked of DynamoDB."""
+"""Run the API in this process on tables of the deployed platform, with clients that count calls of DynamoDB."""
 
 import json
 from typing import Any
 from uuid import uuid4
 
 from patient_api.aws import S3, Clients
-from patient_api.bootstrap import Services, responders
+from patient_api.bootstrap import Services
 from patient_api.contract.functions import Environment
-from patient_api.http.dispatcher import Dispatcher
+from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from support.platform import ALL_RIGHTS, REGIONS, Deployed, letter, patient, reference
 
@@ -61,9 +61,9 @@ class Caller:
             peer_role_arn=deployed.outputs()["SecondaryDocumentsPeerRoleArn"],
             index_key=deployed.names.index_key_alias(), log_level="INFO",
         )  # fmt: skip
-        journal = StructuredLog(service="patient-api", region=HERE, level=environment.log_level)
-        self._services = Services(environment=environment, clients=self.clients, journal=journal)
-        self._api = Dispatcher(responders=responders(self._services), journal=journal)
+        log = StructuredLog(service="patient-api", region=HERE, level=environment.log_level)
+        self._services = Services(environment=environment, clients=self.clients, log=log)
+        self._api = dispatcher(self._services)
 
     def close(self) -> None:
         self._services.close()
@@ -91,7 +91,7 @@ class Caller:
 
     @property
     def asked(self) -> list[str]:
-        """What the last call has asked DynamoDB for; requests at the same time are in no order."""
+        """Return the DynamoDB calls of the last request; concurrent calls are in no order."""
         return [name for name, _ in self.clients.requests]
 
     @property

@@ -91,7 +91,7 @@ def sweep(deployed: Deployed, region: str) -> None:
 
 @contextmanager
 def losing_events(deployed: Deployed, region: str) -> Iterator[None]:
-    """Nobody hears of what is put into the region's bucket, and nobody sweeps it."""
+    """Disable the notifications of the region's bucket and its sweep in the block."""
     s3, bucket = deployed.client("s3", region), deployed.bucket(region)
     events, schedule = deployed.client("events", region), deployed.names.of("sweep")
     configured = s3.get_bucket_notification_configuration(Bucket=bucket)

@@ -32,7 +32,7 @@ def drill(deployed: Deployed, name: str, *options: str, outcome: str = "passed")
 
 
 def assert_nothing_was_lost(journal: Journal) -> None:
-    """What holds for every drill that passed."""
+    """Assert what holds for every drill that passed."""
     assert all(condition["held"] for condition in journal["steady_state"]["after"]), journal["steady_state"]
     assert all(missing["numbers"] == [] for missing in journal["missing"][-2:])
     assert journal["unfinished"] == []
@@ -65,7 +65,7 @@ def folders(deployed: Deployed) -> set[Path]:
 
 
 def undone(journal: Journal) -> float:
-    """When the first fault was undone, in seconds on the drill's clock."""
+    """Return when the first fault was undone, in seconds on the drill's clock."""
     return min(float(event["at"]) for event in journal["events"] if event["kind"] == "undo")
 
 

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: a few in `make test`, many in `make test-full`."""
+"""The number of examples of property tests: few in `make test`, many in `make test-full`."""
 
 import os
 from typing import Final

@@ -1,4 +1,4 @@
-"""What fuzzing needs beside schemathesis: records to aim at, what is hostile, and what no answer may be."""
+"""Helpers of fuzzing beside schemathesis: target records, hostile values, and checks of responses."""
 
 import base64
 import hashlib
@@ -59,9 +59,9 @@ _VALUES: Final = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), 
 
 @dataclass(frozen=True)
 class Aim:
-    """Where a case is turned to: `record` counts the records, None leaves the case as schemathesis made it.
+    """The target of a case: `record` is the number of a record, None leaves the case as schemathesis made it.
 
-    At the record 0, writes have a body that fits, so that they succeed unless something else is wrong with them.
+    For record 0, writes have a valid body, so that they succeed unless another part is invalid.
     """
 
     record: int | None
@@ -166,7 +166,7 @@ class Records:
 
 
 def _by_criteria(case: AnyCase) -> bool:
-    """Whether a case changes the record that its query matches."""
+    """Return whether a case changes the record that its query matches."""
     return case.path == "/fhir/Patient" and case.method in {"PUT", "PATCH", "DELETE"}
 
 
@@ -203,7 +203,7 @@ def marked(case: AnyCase, aim: Aim) -> None:
 
 
 def check(case: AnyCase, aim: Aim, answer: Response) -> None:
-    """Fails unless the answer is one that the document promises, and tells nothing it must not."""
+    """Assert that the response is documented and reveals nothing internal."""
     waits = "Minimum-Version" in {**headers_of(case), **aim.headers} and "retry-after" in answer.headers
     assert answer.status_code < 500 or (answer.status_code == 503 and waits), (case, aim, answer.text)
     assert "Traceback" not in answer.text

@@ -51,7 +51,7 @@ class Deployed:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What `hdr` needs to find this environment, and no setting of the user who runs the tests."""
+        """Return the variables by which `hdr` finds this environment, without settings of the user."""
         return {
             **run.environment(),
             "ENVIRONMENT_SUFFIX": SUFFIX,
@@ -72,7 +72,7 @@ class Deployed:
         )
 
     def reported(self, *arguments: str) -> Any:
-        """What the command reports as JSON."""
+        """Return the JSON report of a command."""
         finished = self.hdr(*arguments, "--json")
         assert finished.returncode == 0, finished.stderr
         return json.loads(finished.stdout)
@@ -207,7 +207,7 @@ def reference(patient_id: str, content: bytes, **elements: object) -> dict[str, 
 
 
 def offer(announced: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the answer to an announcement says of the upload: extensions with `url` and a value."""
+    """Return the upload extensions of the response to a declaration, each with `url` and a value."""
     found = announced["content"][0]["attachment"]["extension"]
     (upload,) = [extension["extension"] for extension in found if extension["url"] == "urn:healthcare-dr:upload"]
     return list(upload)

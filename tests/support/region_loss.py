@@ -1,8 +1,8 @@
-"""Lose the primary region once, and record what everybody sees of it: clients, DNS, operators and sentinels.
+"""Lose the primary region once, and record it from all sides: clients, DNS, operators and sentinels.
 
-The loss is a drill, played by `hdr drill` as an operator plays it: nothing reaches the primary region, nothing is
-replicated from or to it, and the control planes of Route 53, IAM and Lambda are refused. While it lasts, threads
-record what DNS answers, what `hdr status` reports, and which alarms the surviving region raises.
+The loss is a drill, run by `hdr drill` as an operator runs it: the primary region is unreachable, nothing is replicated
+from or to it, and the control planes of Route 53, IAM and Lambda are denied. Meanwhile, threads record the DNS answers,
+the reports of `hdr status`, and the alarms of the surviving region.
 """
 
 import subprocess
@@ -45,7 +45,7 @@ WITHDRAWN: Final = {f"endpoint-check-{PRIMARY}", f"health-check-{PRIMARY}"}
 
 @dataclass(frozen=True)
 class Loss:
-    """What was recorded while the region was lost. Each is what was seen last when the region came back."""
+    """The last observations of each kind while the region was lost."""
 
     journal: Journal
     named: set[str]
@@ -190,7 +190,7 @@ def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) 
 
 
 def back(deployed: Deployed, queues: dict[str, Messages]) -> bool:
-    """Whether nothing shows any more that a region was lost."""
+    """Return whether no source shows the loss of a region any more."""
     if named(deployed) != set(REGIONS) or any(in_alarm(deployed, region) for region in REGIONS):
         return False
     return ("peer-unhealthy", "OK") in queues[SECONDARY].seen() and (f"health-check-{PRIMARY}", "OK") in queues[

@@ -30,5 +30,5 @@ def worker_index() -> int:
 
 
 def environment() -> dict[str, str]:
-    """What a program of the run needs, and no setting or credential of the user who runs the tests."""
+    """Return the variables that a program of the run needs, without settings or credentials of the user."""
     return {name: os.environ[name] for name in ("PATH", "HOME", RUN)} | {ENDS_WITH: os.environ[RUN]}

@@ -16,7 +16,7 @@ Trouble = Callable[[Deployed], AbstractContextManager[Mapping[str, str]]]
 
 
 def found(deployed: Deployed) -> dict[str, object]:
-    """What a runbook may change while it goes on, and has to put back."""
+    """Return the state that a runbook may change while it runs, and must restore."""
     return {
         "drained": [drained(deployed, region) for region in REGIONS],
         "replication": deployed.emulator.replication(),
@@ -109,7 +109,7 @@ def conflict(deployed: Deployed) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
-    """In us-west-2: a document whose bytes are wrong, one that was final and then deleted, one that nobody confirms."""
+    """Create in us-west-2 a document with wrong bytes, one that was final and then deleted, and an unconfirmed one."""
     function = deployed.names.of("document-confirmation")
     functions, s3 = deployed.client("lambda", SECONDARY), deployed.client("s3", SECONDARY)
     with apis(deployed) as (_, west), deployed.http() as anybody:
@@ -150,8 +150,9 @@ def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def damaged_table(deployed: Deployed) -> Iterator[Mapping[str, str]]:
-    """Two patients, one version of whom somebody has overwritten, and one whom somebody has removed. A region was
-    drained before, and is not any more: nothing may drain it again."""
+    """Create two patients, overwrite a version of one and remove the other. A region was drained and restored before:
+    nothing may drain it again.
+    """
     db, table = deployed.client("dynamodb", SECONDARY), deployed.names.records_table
     flag = {"pk": {"S": "$platform#drain"}, "sk": {"S": PRIMARY}}
     with apis(deployed) as (east, west):

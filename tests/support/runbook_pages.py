@@ -10,7 +10,7 @@ BLOCK = re.compile(r"^```console( aws)?\n(.*?)^```", re.S | re.M)
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed, with the exit code that the page says, and the lines that it says will be answered."""
+    """A command of a page, with its documented exit code and expected lines."""
 
     text: str
     code: int

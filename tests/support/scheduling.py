@@ -48,17 +48,17 @@ LONG: Final = (
 
 
 def needs_a_deployment(nodeid: str) -> bool:
-    """Whether a test uses the deployment that the run makes for its worker."""
+    """Return whether a test uses the deployment of its worker."""
     return DEPLOYED.match(nodeid) is not None
 
 
 def from_nothing(nodeids: list[str]) -> bool:
-    """Whether these tests prove a deployment to an empty account."""
+    """Return whether these tests need a deployment to an empty account."""
     return any(nodeid.startswith(FROM_NOTHING) for nodeid in nodeids)
 
 
 def order(nodeid: str) -> tuple[int, int]:
-    """Where a test comes, in a run without workers and among the units of one with workers."""
+    """Return the position of a test, in a run without workers and among the unit tests of one with workers."""
     last = next((number for number, path in enumerate(LAST, 1) if nodeid.startswith(path)), 0)
     long = next((number for number, path in enumerate(LONG) if nodeid.startswith(path)), len(LONG))
     return last, long

@@ -46,7 +46,7 @@ def subscribed(deployed: Deployed) -> Iterator[dict[str, "Messages"]]:
 
 
 class Messages:
-    """What the topic of a region has delivered so far: which alarm went into which state."""
+    """The alarm states that the topic of a region has delivered so far."""
 
     def __init__(self, deployed: Deployed, region: str, queue: str) -> None:
         self._sqs = deployed.client("sqs", region)
@@ -119,7 +119,7 @@ def in_alarm(deployed: Deployed, region: str) -> set[str]:
 
 
 def quiet(deployed: Deployed) -> bool:
-    """Whether no alarm of either region is in ALARM after a round of both sentinels."""
+    """Return whether no alarm of either region is in ALARM after a round of both sentinels."""
     for region in REGIONS:
         watch(deployed, region)
     return not any(in_alarm(deployed, region) for region in REGIONS)

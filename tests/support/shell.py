@@ -20,14 +20,14 @@ END_SECONDS = 60
 
 @dataclass(frozen=True)
 class Told:
-    """What a command printed, on stdout and stderr in their order, and its exit code."""
+    """The output of a command, stdout and stderr in their order, and its exit code."""
 
     code: int
     lines: Sequence[str]
 
 
 class Shell:
-    """bash without anybody's settings; a command sees the variables of those before it."""
+    """A bash without user settings; its variables persist between commands."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -45,7 +45,7 @@ class Shell:
         self._reader.start()
 
     def run(self, command: str) -> Told:
-        """Type it, and return what it told when it has ended."""
+        """Run the command and return its output."""
         assert self._process.stdin is not None
         mark = f"end-{uuid4()}"
         # What reads its input must not get the next command.

@@ -1,4 +1,4 @@
-"""Where DNS sends clients, what the health checks say, and faults that make both change."""
+"""Read DNS answers and health checks, and inject faults that change both."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def seen(deployed: Deployed) -> dict[str, bool]:
 
 
 def passing(deployed: Deployed, service: str, region: str) -> Any:
-    """A client that reaches a control plane which is refused to everybody else."""
+    """Return a client that may call a control plane that is denied to others."""
     client = deployed.client(service, region)
     name, value = deployed.emulator.bypass_header()
     client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))

@@ -1,4 +1,4 @@
-"""`hdr verify` on the deployed platform, asked by a test."""
+"""Run `hdr verify` on the deployed platform."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from support.platform import SUFFIX, Deployed
 
 @dataclass(frozen=True)
 class Recording:
-    """A target that notes every operation asked of AWS, and that may have lost a region."""
+    """A target that records every operation, and may simulate a lost region."""
 
     inner: Any
     lost: str | None = None
@@ -64,7 +64,7 @@ def settings_of(deployed: Deployed, **changed: Any) -> Settings:
 def verified(
     deployed: Deployed, *names: str, later: timedelta = timedelta(), lost: str | None = None, **changed: Any
 ) -> tuple[Verification, set[str]]:
-    """What is found by these checks, or by all, and which operations were asked for."""
+    """Return the findings of these checks, or of all, and the operations that they called."""
     settings = settings_of(deployed, **changed)
     target = Recording(bootstrap.target_of(settings, "embedded"), lost=lost)
     live = open_live_target(

@@ -177,12 +177,12 @@ def test_outdated_page_is_reported() -> None:
     # Values may be others; what is there, and of which type, may not.
     assert page.differences(written, [done("GET /", {"a": "other", "b": [{"c": 2}, {"c": 3}]})]) == []
     assert page.differences(written, [done("GET /", {"a": "x", "b": [{"c": "1"}]}, status=404)]) == [
-        "name: the page says 200, the answer was 404",
+        "name: the page shows 200, the response was 404",
         "name: only in the page: $.b[].c: int",
         "name: not in the page: $.b[].c: str",
     ]
     assert page.differences("", [done("GET /", None)]) == ["name is not in the page"]
-    assert page.differences(written, []) == ["name is no example any more"]
+    assert page.differences(written, []) == ["name is no longer an example"]
 
 
 # Performing them

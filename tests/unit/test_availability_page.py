@@ -71,7 +71,7 @@ def test_the_example_is_a_file_of_inputs(tmp_path: Path) -> None:
 
 def test_recovery_times_alone_do_not_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "SWING_RUNS", 100)
-    assert "Recovery times alone do not carry it, however short." in PAGE
+    assert "Short recovery times alone are not sufficient." in PAGE
     assert not assess(given([0.1] * 500, date="2026-11-24"), defaults(), seed=1, runs=2000).carried
 
 
@@ -79,5 +79,5 @@ def test_stated_requirements_support_the_target() -> None:
     found = tool.supposed()
     assert found["carried"] is True
     assert (found["trials"], found["label"]) == (70, "given")
-    assert f"seventy failovers drilled\nwithout a miss, of {tool.SECONDS} s each" in PAGE
+    assert f"seventy drilled failovers of {tool.SECONDS} s each without a miss" in PAGE
     assert found["verdict"] in PAGE

@@ -1,4 +1,4 @@
-"""The benchmark of the embedded AWS: its load client, what it reads from /proc, and what it makes of the numbers."""
+"""Tests of the benchmark of the embedded AWS: its load client, the values from /proc, and the measurements."""
 
 import asyncio
 import os
@@ -7,30 +7,31 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from bench import embedded
-from bench.processes.answering import NAME
-from bench.processes.embedded import (
+from bench.embedded import (
     LONGEST_SHARED,
     cpu_per_request,
-    direct_target,
-    door_target,
+    edge_target,
     rate_of,
     recovered_after,
     resident_bytes,
     wire_bytes,
 )
 from bench.processes.load import Load, Outcome, encode
-from bench.processes.prober import serving
 from bench.processtree import ProcessTimes, cpu_seconds, memory_megabytes, parse_pss, parse_stat, ticks_by_role
 from bench.running import BenchError
 
 from healthcare_dr.emulator.patches import dynamodb
 
 ROOTS = {"services": 10, "edge": 20}
+NAME = "api.healthcare-dr-bench.com"
 
 
 def step(sent: int, memory: float, items: int) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def step(sent: int, memory: float, items: int) -> dict[str, Any]:
 
 
 def found(**changes: Any) -> dict[str, Any]:
-    """As `bench.processes.embedded` prints it."""
-    kinds = ("reads", "writes", "health", "reads_direct", "health_direct")
+    """Return results of the form of `Measuring.all`."""
+    kinds = ("reads", "writes", "health")
     cost = {"services": 5.0, "edge": 1.0, "functions": 2.0, "client": 0.5}
     return {
         "memory_mb": {"deployed": {"services": 200.0, "edge": 50.0}, "used": {"services": 500.0, "edge": 60.0}},
@@ -111,18 +112,12 @@ def test_recovery_needs_steady_success_after_the_last_failure(last: float | None
     assert recovered_after({"seconds": 15.0, "last_failure": last}) == expected
 
 
-def test_targets_name_the_api_at_the_door_and_at_the_services() -> None:
-    assert door_target("a1", "us-east-1", "127.0.0.2", 4002) == {
+def test_edge_target_names_the_api() -> None:
+    assert edge_target("a1", "us-east-1", "127.0.0.2", 4002) == {
         "address": "127.0.0.2",
         "port": 4002,
         "host": "a1.execute-api.us-east-1.amazonaws.com",
         "prefix": "",
-    }
-    assert direct_target("https://127.0.0.1:4000/_aws/execute-api/a1") == {
-        "address": "127.0.0.1",
-        "port": 4000,
-        "host": "127.0.0.1:4000",
-        "prefix": "/_aws/execute-api/a1",
     }
 
 
@@ -189,21 +184,42 @@ def order(tmp_path: Path, port: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_load_client_counts_answers(tmp_path: Path) -> None:
-    with serving() as (port, trust):
-        (pem,) = trust.get_ca_certs(binary_form=True)
-        (tmp_path / "authority.pem").write_text(ssl.DER_cert_to_PEM_cert(pem))
-        outcome = asyncio.run(Load(order(tmp_path, port, count=50)).run())
-        assert outcome["statuses"] == {"200": 50}
-        assert sum(outcome["succeeded"].values()) == 50
-        assert outcome["last_failure"] is None
-        assert 0 < outcome["latencies_ms"]["p50"] <= outcome["latencies_ms"]["max"]
-        at_rate = asyncio.run(Load(order(tmp_path, port, seconds=1.0, rate=20.0)).run())
-        assert at_rate["statuses"].keys() == {"200"}
-        assert at_rate["statuses"]["200"] <= 20
-    gone = asyncio.run(Load(order(tmp_path, port, count=3)).run())
-    assert gone["statuses"] == {"refused": 3}
-    assert gone["last_failure"] is not None
+@asynccontextmanager
+async def server(folder: Path) -> AsyncIterator[int]:
+    """Run a TLS server that responds to every request with 200, and write `authority.pem`; return its port."""
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME).configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    listener = await asyncio.start_server(respond, "127.0.0.1", 0, ssl=context)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+
+
+def test_load_client_counts_responses(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with server(tmp_path) as port:
+            outcome = await Load(order(tmp_path, port, count=50)).run()
+            assert outcome["statuses"] == {"200": 50}
+            assert sum(outcome["succeeded"].values()) == 50
+            assert outcome["last_failure"] is None
+            assert 0 < outcome["latencies_ms"]["p50"] <= outcome["latencies_ms"]["max"]
+            at_rate = await Load(order(tmp_path, port, seconds=1.0, rate=20.0)).run()
+            assert at_rate["statuses"].keys() == {"200"}
+            assert at_rate["statuses"]["200"] <= 20
+        refused = await Load(order(tmp_path, port, count=3)).run()
+        assert refused["statuses"] == {"refused": 3}
+        assert refused["last_failure"] is not None
+
+    asyncio.run(run())
 
 
 def test_request_is_encoded_for_an_open_connection() -> None:

@@ -9,7 +9,8 @@ import pytest
 from healthcare_dr.cli.drill import _print
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault, FaultState, change, read, set_edge_fault
-from healthcare_dr.ops.drill.fault_journal import InjectedFault, write
+from healthcare_dr.ops.drill.fault_journal import write
+from healthcare_dr.ops.drill.faults import InjectedFault
 from healthcare_dr.ops.drill.journal import Promise
 from unit.command import Run, only_line
 from unit.ops.drill.report.made_up import journal

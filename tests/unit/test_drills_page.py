@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from healthcare_dr.cli import app
 from healthcare_dr.cli.drill import EXIT_CODES
 from healthcare_dr.ops.drill import experiment
+from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.drill.journal import Milestones, Outcome
 from unit.ops.drill.report.made_up import journal
 
@@ -59,9 +60,10 @@ def test_what_is_written_by_hand_names_what_there_is() -> None:
     assert sorted(first_cells("## What is measured")) == sorted(field.name for field in fields(Milestones))
 
 
-def test_faults_of_a_region_are_told_from_those_of_both() -> None:
+def test_fault_table_states_whether_a_fault_is_regional() -> None:
     lines = [line for line in PAGE.splitlines() if line.endswith(("| a region, or both |", "| one region |"))]
-    assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == list(experiment.OF_A_REGION)
+    regional = [name for name, fault in FAULTS.items() if fault.regional]
+    assert [re.findall(r"`([^`]+)`", line)[0] for line in lines] == regional
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:

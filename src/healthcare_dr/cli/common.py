@@ -20,9 +20,9 @@ from rich.text import Text
 
 from healthcare_dr.errors import HealthcareDrError, SettingsError, SynthesisError
 from healthcare_dr.naming import DEFAULT_TARGET, addressed
+from healthcare_dr.ops.bootstrap import Session, open_session
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
-from healthcare_dr.ops.session import Session, open_session
 from healthcare_dr.ops.tables import print_done
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from healthcare_dr.settings import CONTROLS, load_settings

@@ -10,7 +10,7 @@ import typer
 
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, out, report, session
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.bootstrap import Session
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.drain.bootstrap import DrainServices

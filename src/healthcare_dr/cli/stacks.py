@@ -10,10 +10,9 @@ import typer
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, finish, out, report, session
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops import bootstrap
+from healthcare_dr.ops.bootstrap import Session
 from healthcare_dr.ops.confirm import approved, confirmation
-from healthcare_dr.ops.deploy import Confirm
-from healthcare_dr.ops.plans import prepare_folder, write_plans
-from healthcare_dr.ops.session import Session
+from healthcare_dr.ops.deploy import Confirm, prepare_folder, write_plans
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.tables import print_outputs, print_plans
 

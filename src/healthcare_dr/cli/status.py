@@ -9,7 +9,7 @@ import typer
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, out, report
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.outputs import write_outputs
+from healthcare_dr.ops.status import write_outputs
 from healthcare_dr.ops.tables import print_outputs, print_status
 from healthcare_dr.settings import load_settings
 

@@ -1,4 +1,4 @@
-"""`python -m healthcare_dr.emulator services|edge`: one process of the embedded AWS in the foreground."""
+"""Run one process of the embedded AWS in the foreground: `python -m healthcare_dr.emulator services|edge`."""
 
 import argparse
 import sys
@@ -10,18 +10,18 @@ from healthcare_dr.errors import HealthcareDrError
 
 
 def main() -> int:
-    """Read the arguments and run."""
+    """Parse the arguments and run the process. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m healthcare_dr.emulator", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--home", type=Path, required=True, help="the folder of everything that the emulator keeps")
+    parser.add_argument("--home", type=Path, required=True, help="the folder of all state")
     parser.add_argument("--port", type=int, required=True, help="the port of the AWS services; the next three follow")
-    parser.add_argument("--regions", nargs=2, required=True, help="the regions that have a front door")
+    parser.add_argument("--regions", nargs=2, required=True, help="the regions, each with an edge listener")
     parser.add_argument("--account", required=True, help="12 digits")
     parser.add_argument("--ends-with", type=int, help="id of a process: this one ends when that one has ended")
-    parser.add_argument("--unpatched", action="store_true", help="ministack without fixes, to show what they change")
+    parser.add_argument("--unpatched", action="store_true", help="ministack without patches, to show their effect")
     arguments = parser.parse_args()
     ports = Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions))
-    # Each imports what the other does without.
+    # Each process imports only its own modules.
     if arguments.kind == "services":
         from healthcare_dr.emulator.services.server import services
 

@@ -1,4 +1,6 @@
-"""The files of one embedded AWS, all below its home folder."""
+"""The configuration of one embedded AWS: its files below the home folder, its ports, and the environment of its
+processes.
+"""
 
 import os
 from collections.abc import Mapping
@@ -7,107 +9,69 @@ from pathlib import Path
 
 from healthcare_dr.errors import EmulatorError
 
+HOST = "127.0.0.1"
+# The UNIX socket of the services process for the edge process, without TLS, in the services' temporary folder. The path
+# is relative to the working directory of both processes: an absolute one could exceed the limit of 107 bytes.
+SERVICES_SOCKET = "../tmp/services.sock"
+# The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
+# credentials, proxies, and settings of ministack.
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-@dataclass(frozen=True)
+
 class Layout:
-    """The files and folders below `home`, which is made absolute."""
+    """The files and folders of one embedded AWS, all below `home`."""
 
-    home: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "home", self.home.absolute())
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+        # Held while a program starts or stops the processes.
+        self.start_lock = self.home / "start.lock"
+        # Exists from a start until the state has been saved.
+        self.unsaved = self.home / "unsaved"
+        # Exists after a process ended without saving its state.
+        self.lost = self.home / "lost"
+        # The state of the services, one JSON file per service, written at a clean end.
+        self.state = self.home / "state"
+        # The contents of S3, written as they arrive.
+        self.objects = self.home / "s3"
+        # The settings of replication, and the faults of a drill, which every start resets. Changes apply at once.
+        self.replication = self.home / "replication.json"
+        self.fault_state = self.home / "conditions.json"
+        self.keys = self.home / "keys"
+        # The authority that clients trust, and its key, which signs certificates.
+        self.authority_certificate = self.keys / "authority.pem"
+        self.authority_key = self.keys / "authority.key"
+        # The certificate, with its chain, of every server on loopback, and its key.
+        self.server_certificate = self.keys / "server.pem"
+        self.server_key = self.keys / "server.key"
+        # The secret access key of the account's root.
+        self.root_secret = self.keys / "root-secret"
+        # The key that signs tokens.
+        self.token_key = self.keys / "token.key"
 
     def process_file(self, kind: str) -> Path:
-        """Held locked by the process of that kind (`services` or `edge`) while it lives; holds its id and ports."""
+        """Return the file that the process of that kind (`services` or `edge`) locks while it runs.
+
+        It contains the id and ports of the process.
+        """
         return self.home / f"{kind}.json"
 
-    @property
-    def start_lock(self) -> Path:
-        """The lock that is held while a program starts or stops the process."""
-        return self.home / "start.lock"
-
     def log(self, kind: str) -> Path:
-        """The log of the process of that kind since its last start."""
+        """Return the log of the process of that kind since its last start."""
         return self.home / f"{kind}.log"
 
-    @property
-    def unsaved(self) -> Path:
-        """Exists from a start until the state has been saved."""
-        return self.home / "unsaved"
-
-    @property
-    def lost(self) -> Path:
-        """Exists once a process ended without saving its state."""
-        return self.home / "lost"
-
-    @property
-    def state(self) -> Path:
-        """The state of every service, one JSON file each, written at a clean end."""
-        return self.home / "state"
-
-    @property
-    def objects(self) -> Path:
-        """The contents of S3, written as they arrive."""
-        return self.home / "s3"
-
     def temporary(self, kind: str) -> Path:
-        """The temporary files of the process of that kind, and its working directory: unpacked functions and the like.
+        """Return the folder of the temporary files of the process of that kind, which is its working directory, too.
 
         The services empty theirs when they start and end.
         """
         return self.home / ("tmp" if kind == "services" else f"tmp-{kind}")
 
-    @property
-    def replication(self) -> Path:
-        """The settings of replication; the process notices changes."""
-        return self.home / "replication.json"
-
-    @property
-    def fault_state(self) -> Path:
-        """The faults of a drill; reset at every start, and the process notices changes."""
-        return self.home / "conditions.json"
-
-    @property
-    def keys(self) -> Path:
-        """The folder of certificates and secrets."""
-        return self.home / "keys"
-
-    @property
-    def authority_certificate(self) -> Path:
-        """The certificate that clients trust."""
-        return self.keys / "authority.pem"
-
-    @property
-    def authority_key(self) -> Path:
-        """Signs certificates."""
-        return self.keys / "authority.key"
-
-    @property
-    def server_certificate(self) -> Path:
-        """The certificate, with its chain, of every server on loopback."""
-        return self.keys / "server.pem"
-
-    @property
-    def server_key(self) -> Path:
-        """The key of `server_certificate`."""
-        return self.keys / "server.key"
-
-    @property
-    def root_secret(self) -> Path:
-        """The secret access key of the embedded account's root."""
-        return self.keys / "root-secret"
-
     def read_root_secret(self) -> str:
         """Return the content of `root_secret`."""
         return self.root_secret.read_text()
 
-    @property
-    def token_key(self) -> Path:
-        """Signs tokens."""
-        return self.keys / "token.key"
-
     def make(self) -> None:
-        """Make the folders; only their owner may look into `home`.
+        """Create the folders. Only their owner may read `home`.
 
         Raises:
             EmulatorError: nothing can be written there.
@@ -132,18 +96,9 @@ def write_secret(path: Path, content: bytes) -> None:
     staging.replace(path)
 
 
-HOST = "127.0.0.1"
-# Where the edge process reaches the services without TLS, in the services' temporary folder. The path is relative to
-# the working directory of either process: an absolute one could exceed the 107 bytes of a UNIX socket's address.
-SERVICES_SOCKET = "../tmp/services.sock"
-# Of the caller's environment nothing else reaches the process or the Lambdas it starts: no profile, no
-# credentials, no proxy, no setting of ministack's.
-INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-
-
 @dataclass(frozen=True)
 class Ports:
-    """Which account the process plays and where it listens: on `port` and the three after it."""
+    """The account, and the ports: `port` and the three after it."""
 
     account: str
     port: int
@@ -166,22 +121,24 @@ class Ports:
 
     @property
     def edge_addresses(self) -> dict[str, str]:
-        """The loopback address of each region's front door."""
+        """Return the loopback address of each region's edge listener."""
         return {region: f"127.0.0.{number}" for number, region in enumerate(self.regions, start=2)}
 
     @property
     def issuer(self) -> str:
-        """The issuer's address: the `iss` of every token."""
+        """Return the URL of the token issuer: the `iss` of every token."""
         return f"https://{HOST}:{self.issuer_port}"
 
     @property
     def endpoint(self) -> str:
-        """Every AWS service's address. It is an IP, so that clients of S3 put the bucket into the path."""
+        """Return the URL of all AWS services. It contains an IP address, so that clients of S3 put the bucket into the
+        path.
+        """
         return f"https://{HOST}:{self.port}"
 
 
 def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of the process, which Lambdas inherit below their own variables."""
+    """Return the whole environment of a process, which Lambda functions inherit below their own variables."""
     certificate = str(layout.authority_certificate)
     return {
         **{name: inherited[name] for name in INHERITED if name in inherited},
@@ -210,9 +167,9 @@ def process_environment(kind: str, layout: Layout, ports: Ports, inherited: Mapp
         "STATE_DIR": str(layout.state),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(layout.objects),
-        # Nothing here is a container, and at its start ministack would remove those of others.
+        # No container is used; with a Docker host, ministack would remove other containers when it starts.
         "DOCKER_HOST": f"unix://{layout.home / 'no-docker.sock'}",
         "LAMBDA_EXECUTOR": "local",
-        # End the processes that a burst has left behind; one of each function stays, however idle.
+        # End the additional processes of a burst; one of each function stays, even when it is idle.
         "LAMBDA_WARM_TTL_SECONDS": "60",
     }

@@ -8,7 +8,7 @@ from joserfc.jwk import RSAKey
 from healthcare_dr.emulator.configuration import Layout, write_secret
 from healthcare_dr.emulator.locks import exclusive
 
-# What a client may call a server on loopback. API Gateway's host names are one label below execute-api.
+# The names of servers on loopback. API Gateway's host names are one label below execute-api.
 SERVER_NAMES = ("127.0.0.1", "localhost", "*.execute-api.localhost")
 RSA_BITS = 2048
 
@@ -26,7 +26,7 @@ def make_secrets(layout: Layout) -> None:
 
 
 def _make_certificates(layout: Layout) -> None:
-    # Only the first start needs it, and it takes a while to import.
+    # Slow to import, and only the first start needs it.
     import trustme
 
     authority = trustme.CA(organization_name="healthcare-dr embedded AWS")
@@ -34,5 +34,5 @@ def _make_certificates(layout: Layout) -> None:
     write_secret(layout.authority_key, authority.private_key_pem.bytes())
     write_secret(layout.authority_certificate, authority.cert_pem.bytes())
     write_secret(layout.server_key, server.private_key_pem.bytes())
-    # Last, since its presence says that all four are there.
+    # Last: its presence means that all four files exist.
     write_secret(layout.server_certificate, b"".join(part.bytes() for part in server.cert_chain_pems))

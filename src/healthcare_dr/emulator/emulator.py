@@ -1,4 +1,4 @@
-"""The handle on one embedded AWS: starts and stops its processes, and returns how to reach it."""
+"""The embedded AWS of one home folder: start and stop its processes, set faults, and return its addresses."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from healthcare_dr.emulator.launcher import (
     START_TIMEOUT,
     STOP_TIMEOUT,
     await_ready,
-    collected,
+    check_ports,
     end,
-    refuse_taken,
+    has_exited,
     spawn,
 )
-from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, held
+from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, is_locked
 from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
 from healthcare_dr.emulator.replication import settings as replication_settings
@@ -32,23 +32,27 @@ from healthcare_dr.emulator.services.middleware import API_PATH
 from healthcare_dr.emulator.token_issuer import load_key, sign
 from healthcare_dr.errors import EmulatorError
 
-# A process that runs writes its id and ports within moments.
+# A process writes its id and ports moments after it has locked the file.
 RECORD_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """A handle, not a process: all state is under `home`, and any number of handles may name the same one."""
+    """The embedded AWS of one home folder.
+
+    It is a handle, not a process: all state is in files under `home`, and any number of handles may refer to the same
+    one.
+    """
 
     home: Path
     port: int
-    """Where the AWS services listen; the three ports after it are taken as well."""
+    """The port of the AWS services; the three ports after it are used as well."""
     regions: tuple[str, str] = ("us-east-1", "us-west-2")
     account: str = "123456789012"
-    # False is ministack without fixes, and without an edge: it shows that a fix is needed.
+    # False runs ministack without patches and without an edge process, to show that a patch is needed.
     patched: bool = True
     ends_with: int | None = None
-    """The id of the process with which the embedded AWS ends, however that ends: a test run, a job of CI."""
+    """The id of a process, such as a test run. The embedded AWS ends when that process has ended."""
     only: frozenset[str] = frozenset()
     """The tables and buckets whose replication this handle reads and sets: those of one environment. Empty: all."""
     tenant_claim: str = "tenant"
@@ -63,16 +67,16 @@ class Emulator:
         return Ports(account=self.account, port=self.port, regions=self.regions)
 
     def start(self) -> None:
-        """Start the processes that do not run, and return when all answer.
+        """Start the processes that do not run, and return when all respond.
 
         Raises:
-            EmulatorError: a port is taken, it runs with other ports, it ended, or it does not answer in time.
+            EmulatorError: a port is taken, it runs with other ports, a process ended, or it does not respond in time.
         """
         make_secrets(self._layout)
         with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
-            missing = [kind for kind in self._kinds if not self._lives(kind)]
-            self._refuse_other_ports()
-            refuse_taken(self._ports, kinds=missing)
+            missing = [kind for kind in self._kinds if not self._is_running(kind)]
+            self._check_same_ports()
+            check_ports(self._ports, kinds=missing)
             ended: dict[Kind, Callable[[], bool]] = {
                 kind: partial(self._has_ended, kind) for kind in self._kinds if kind not in missing
             }
@@ -82,12 +86,12 @@ class Emulator:
                     spawned[kind] = spawn(
                         kind, self._layout, self._ports, patched=self.patched, ends_with=self.ends_with
                     )
-                    ended[kind] = partial(collected, spawned[kind])
+                    ended[kind] = partial(has_exited, spawned[kind])
                 await_ready(ended, self._layout, self._ports)
             except BaseException:
-                # Ctrl-C too: they have sessions of their own, and would come up after this call has failed.
+                # Also after Ctrl-C: the processes have their own sessions, and would continue to start.
                 for kind, pid in spawned.items():
-                    if not collected(pid):
+                    if not has_exited(pid):
                         end(kind, self._layout, pid)
                 raise
 
@@ -95,12 +99,12 @@ class Emulator:
         """Check the ports of the processes that do not run; `start` does so too.
 
         Raises:
-            EmulatorError: one cannot be used.
+            EmulatorError: a port cannot be used.
         """
-        refuse_taken(self._ports, kinds=[kind for kind in self._kinds if not self._lives(kind)])
+        check_ports(self._ports, kinds=[kind for kind in self._kinds if not self._is_running(kind)])
 
     def stop(self) -> None:
-        """End the processes; the services save their state and end their functions. Does nothing when none runs.
+        """End the processes. The services save their state and end their functions. Does nothing when no process runs.
 
         Raises:
             EmulatorError: the services had to be killed, so their state is lost.
@@ -110,9 +114,9 @@ class Emulator:
         with exclusive(self._layout.start_lock, within=START_TIMEOUT + STOP_TIMEOUT):
             # The edge first, since it calls the services.
             for kind in reversed(KINDS):
-                if not self._lives(kind):
+                if not self._is_running(kind):
                     continue
-                pid, _ = self._recorded(kind)
+                pid, _ = self._process_record(kind)
                 if not end(kind, self._layout, pid) and kind == "services":
                     raise EmulatorError(
                         f"the embedded AWS did not end within {STOP_TIMEOUT.seconds} s and was killed, so its state "
@@ -120,22 +124,22 @@ class Emulator:
                     )
 
     def running(self) -> bool:
-        """Return whether all its processes live. Each holds a lock: no stale or reused process id deceives."""
-        return all(self._lives(kind) for kind in self._kinds)
+        """Return whether all processes run. Each holds a lock, so a stale or reused process id does not count."""
+        return all(self._is_running(kind) for kind in self._kinds)
 
     def processes(self) -> dict[str, int]:
-        """Return the ids of the processes that live, by name: `services` and `edge`."""
-        return {kind: self._recorded(kind)[0] for kind in self._kinds if self._lives(kind)}
+        """Return the ids of the running processes by name: `services` and `edge`."""
+        return {kind: self._process_record(kind)[0] for kind in self._kinds if self._is_running(kind)}
 
     def lost_state(self) -> bool:
         """Return whether a process ended without saving, so that all resources are lost, except objects in S3.
 
         A Terraform state kept elsewhere then no longer matches: start anew with `erase`.
         """
-        return self._layout.lost.exists() or (not self._lives("services") and self._layout.unsaved.exists())
+        return self._layout.lost.exists() or (not self._is_running("services") and self._layout.unsaved.exists())
 
     def erase(self) -> None:
-        """Stop, and forget every resource, how replication was set and what was played; keys stay."""
+        """Stop, and delete all resources, the replication settings and the faults. Keys are kept."""
         self.stop()
         for folder in (self._layout.state, self._layout.objects, *map(self._layout.temporary, KINDS)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -183,40 +187,42 @@ class Emulator:
         return self._pending_changes().waiting_seconds
 
     def edge_addresses(self) -> dict[str, tuple[str, int]]:
-        """By region, the address and port of its front door, which stands for port 443 of that region's host names."""
+        """Return, by region, the address and port of the edge listener, which serves as port 443 of that region's host
+        names.
+        """
         return {region: (address, self._ports.edge_port) for region, address in self._ports.edge_addresses.items()}
 
     def dns(self) -> tuple[str, int]:
-        """The address and port where DNS is answered, over UDP and TCP."""
+        """Return the address and port of the name server, for UDP and TCP."""
         return HOST, self._ports.dns_port
 
     def health_checks(self) -> dict[str, CheckStatus]:
         """Return the status of each Route 53 health check by its id; none when the edge process does not run.
 
         Raises:
-            EmulatorError: the edge process does not answer.
+            EmulatorError: the edge process does not respond.
         """
-        return get_health_checks(self._layout, self._ports) if self._lives("edge") else {}
+        return get_health_checks(self._layout, self._ports) if self._is_running("edge") else {}
 
     def set_edge_fault(self, region: str, fault: fault_state.Fault, *, hosts: Collection[str] = ()) -> None:
-        """Let a region's front door behave like `fault`, until something else is played or the process starts anew.
+        """Set the fault of a region's edge listener, until it is set again or a process restarts.
 
-        `hosts` are the names whose clients meet it; without any, all do.
+        The fault applies to clients that request one of `hosts`, or to all when it is empty.
 
         Raises:
-            EmulatorError: the region has no front door, or there is no such fault.
+            EmulatorError: the region has no edge listener, or the fault is invalid.
         """
-        self._refuse_other_regions(region)
+        self._check_region(region)
         self._layout.make()
-        played = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        fault_state.set_edge_fault(self._layout.fault_state, region, played, hosts=hosts)
+        edge_fault = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
+        fault_state.set_edge_fault(self._layout.fault_state, region, edge_fault, hosts=hosts)
 
     def time_scale(self) -> float:
-        """Return the time scale: how many times faster than in real time a drill's clocks run (see `conditions`)."""
+        """Return the factor by which the clocks of a drill are faster than real time (see `fault_state`)."""
         return fault_state.read(self._layout.fault_state).time_scale
 
     def set_time_scale(self, scale: float) -> None:
-        """Set it, from 1 (real time) to 20; a new process begins in real time.
+        """Set the time scale, from 1 (real time) to 20. A restart of a process resets it to 1.
 
         Raises:
             EmulatorError: it is out of range.
@@ -233,7 +239,7 @@ class Emulator:
         fault_state.change(self._layout.fault_state, control_planes_refused=refused, environment=environment)
 
     def bypass_header(self) -> tuple[str, str]:
-        """The header, and its secret value, with which a fault still reaches a refused control plane."""
+        """Return the header, and its secret value, with which a request reaches a denied control plane."""
         make_secrets(self._layout)
         return SECRET_HEADER, self._layout.read_root_secret()
 
@@ -256,7 +262,7 @@ class Emulator:
         }
 
     def issuer(self) -> str:
-        """The `iss` of its tokens, and where discovery begins."""
+        """Return the URL of the token issuer: the `iss` of its tokens."""
         return self._ports.issuer
 
     def token(
@@ -268,7 +274,7 @@ class Emulator:
         audience: str = "healthcare-dr",
         lifetime: timedelta = timedelta(hours=1),
     ) -> str:
-        """A signed access token, valid from now on."""
+        """Return a signed access token, valid from now on."""
         make_secrets(self._layout)
         return sign(
             load_key(self._layout.token_key),
@@ -282,35 +288,35 @@ class Emulator:
         )
 
     def api_url(self, api_id: str) -> str:
-        """The address that reaches an HTTP API's `$default` stage; verify it against `certificate`."""
+        """Return the URL of an HTTP API's `$default` stage; its certificate is signed by `certificate`."""
         return f"{self._ports.endpoint}{API_PATH}{api_id}"
 
     @property
     def certificate(self) -> Path:
-        """The authority that clients of the API and of the issuer have to trust (PEM)."""
+        """Return the authority that clients of the APIs and of the issuer must trust (PEM)."""
         return self._layout.authority_certificate
 
     @property
     def _kinds(self) -> tuple[Kind, ...]:
         return KINDS if self.patched else ("services",)
 
-    def _lives(self, kind: Kind) -> bool:
-        return held(self._layout.process_file(kind))
+    def _is_running(self, kind: Kind) -> bool:
+        return is_locked(self._layout.process_file(kind))
 
     def _has_ended(self, kind: Kind) -> bool:
-        return not self._lives(kind)
+        return not self._is_running(kind)
 
     def _pending_changes(self) -> PendingChanges:
         # Without patches, ministack replicates within the write.
-        if not self.patched or not self._lives("services"):
+        if not self.patched or not self._is_running("services"):
             return PendingChanges()
         return get_pending_changes(self._layout, self._ports, only=self.only)
 
-    def _recorded(self, kind: Kind) -> tuple[int, Ports]:
-        """Return the id and the ports of a process that runs, which writes them once it holds the lock.
+    def _process_record(self, kind: Kind) -> tuple[int, Ports]:
+        """Return the id and the ports of a running process, which writes them once it holds the lock.
 
         Raises:
-            EmulatorError: the process has not written them in time, or the file holds something else.
+            EmulatorError: the process has not written them in time, or the file has another content.
         """
         file, deadline = self._layout.process_file(kind), time.monotonic() + RECORD_SECONDS
         while True:
@@ -321,19 +327,19 @@ class Emulator:
             except (AttributeError, KeyError, TypeError, ValueError):
                 if time.monotonic() > deadline:
                     raise EmulatorError(
-                        f"{file} does not say which process of the embedded AWS holds it: find that with "
+                        f"{file} does not name its process of the embedded AWS: find the process with "
                         f"`fuser {file}`, end it, and start again with `hdr up`"
                     ) from None
             time.sleep(POLL_SECONDS)
 
-    def _refuse_other_ports(self) -> None:
+    def _check_same_ports(self) -> None:
         for kind in self._kinds:
-            if self._lives(kind) and (runs := self._recorded(kind)[1]) != self._ports:
+            if self._is_running(kind) and (runs := self._process_record(kind)[1]) != self._ports:
                 raise EmulatorError(
                     f"the embedded AWS of {self.home} already runs on port {runs.port}: "
                     f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down --keep`"
                 )
 
-    def _refuse_other_regions(self, region: str) -> None:
+    def _check_region(self, region: str) -> None:
         if region not in self.regions:
-            raise EmulatorError(f"{region} has no front door: choose {' or '.join(self.regions)}")
+            raise EmulatorError(f"{region} has no edge listener: choose {' or '.join(self.regions)}")

@@ -1,4 +1,4 @@
-"""The conditions that a drill sets on the embedded AWS, and the file through which both processes learn of them."""
+"""The faults that a drill sets on the embedded AWS, and the file through which both processes read them."""
 
 import json
 import logging
@@ -20,6 +20,10 @@ FASTEST = 20.0
 logger = logging.getLogger("healthcare_dr.emulator")
 
 
+ALL: Final = ""
+"""In place of a host name: all clients of a listener. In place of an environment's suffix: all environments."""
+
+
 def _between(value: object, least: float, most: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -27,11 +31,11 @@ def _between(value: object, least: float, most: float) -> bool:
 
 
 class Fault(Protocol):
-    """The fault of a listener, as a drill sets it."""
+    """The fault of an edge listener, as a drill sets it."""
 
     @property
     def mode(self) -> EdgeMode:
-        """In which way it fails; `open` is none."""
+        """Return the kind of fault; `open` is none."""
 
     @property
     def delay_seconds(self) -> float:
@@ -40,8 +44,8 @@ class Fault(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeFault:
-    """The fault of a listener: `refused` connections, a `blackhole` that accepts and never responds, an error as every
-    response (`errors`), or every response delayed by `delay_seconds` (`slow`).
+    """The fault of an edge listener: `refused` connections, a `blackhole` that accepts and never responds, an error as
+    every response (`errors`), or every response delayed by `delay_seconds` (`slow`).
     """
 
     mode: EdgeMode = "open"
@@ -49,17 +53,17 @@ class EdgeFault:
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(EdgeMode):
-            raise EmulatorError(f"a front door cannot be {self.mode!r}: it is one of {', '.join(get_args(EdgeMode))}")
+            raise EmulatorError(
+                f"an edge listener cannot be {self.mode!r}: choose one of {', '.join(get_args(EdgeMode))}"
+            )
         if not _between(self.delay_seconds, 0, LONGEST_DELAY_SECONDS):
             raise EmulatorError(
                 f"delay_seconds is {self.delay_seconds!r}: "
-                f"a front door can be late by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
+                f"an edge listener can be late by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
             )
 
 
 OPEN = EdgeFault()
-ALL: Final = ""
-"""In place of a host name: all of a door. In place of an environment's suffix: all environments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,27 +87,29 @@ class FaultState:
             raise EmulatorError(f"control planes are refused to environments, not to {self.control_planes_refused!r}")
 
     def edge_fault(self, region: str, host: str = ALL) -> EdgeFault:
-        """The fault of a region's front door for a host name: that of all of the door, else that of the name."""
+        """Return the fault of a region's listener for a host name: the fault for all clients if there is one, else that
+        of the name.
+        """
         faults = self.edge_faults.get(region, {})
         whole = faults.get(ALL, OPEN)
         return faults.get(host, OPEN) if whole.mode == OPEN.mode else whole
 
     def host_faults(self, region: str) -> dict[str, EdgeFault]:
-        """The faults of single host names at a region's front door."""
+        """Return the faults of single host names at a region's listener."""
         return {host: fault for host, fault in self.edge_faults.get(region, {}).items() if host != ALL}
 
     def refuses(self, environment: str) -> bool:
-        """Return whether control planes deny a caller that works for `environment` (None: unknown)."""
+        """Return whether control planes deny a caller that works for `environment`, or for an unknown one (`ALL`)."""
         return bool({environment, ALL}.intersection(self.control_planes_refused)) or (
             environment == ALL and bool(self.control_planes_refused)
         )
 
 
 def read(path: Path) -> FaultState:
-    """The conditions in `path`; the defaults where there is none.
+    """Return the fault state in `path`; without faults when the file does not exist.
 
     Raises:
-        EmulatorError: something else is in it.
+        EmulatorError: the file has another format.
     """
     try:
         content = json.loads(path.read_text())
@@ -117,7 +123,7 @@ def read(path: Path) -> FaultState:
     except FileNotFoundError:
         return FaultState()
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise EmulatorError(f"{path} does not hold conditions: delete it") from None
+        raise EmulatorError(f"{path} is not a fault state: delete it") from None
 
 
 def set_edge_fault(path: Path, region: str, fault: EdgeFault, *, hosts: Collection[str] = ()) -> None:
@@ -139,7 +145,8 @@ def change(
     control_planes_refused: bool | None = None,
     environment: str = ALL,
 ) -> None:
-    """Set what is not None, as `play` does. Control planes are refused to an environment, or to all.
+    """Set the arguments that are not None. Control planes are denied to `environment`, or to all. The file is replaced
+    atomically.
 
     Raises:
         EmulatorError: a value is out of range.
@@ -154,19 +161,19 @@ def change(
 
 
 def reset(path: Path) -> None:
-    """Forget everything that is played."""
+    """Remove all faults."""
     with _changing(path):
         path.unlink(missing_ok=True)
 
 
 class FaultStateFile:
-    """The conditions as they are at the moment, read anew only when the file has changed."""
+    """The present fault state, read again only when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[tuple[int, int] | None, FaultState] = (None, FaultState())
 
-    def now(self) -> FaultState:
+    def current(self) -> FaultState:
         """Return the current state; the previous one when the file is damaged. Thread-safe."""
         try:
             status = self._path.stat()
@@ -186,7 +193,7 @@ def _changing(path: Path) -> AbstractContextManager[int]:
     return exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10))
 
 
-def _write(path: Path, conditions: FaultState) -> None:
+def _write(path: Path, state: FaultState) -> None:
     staging = path.with_suffix(".new")
-    staging.write_text(json.dumps(asdict(conditions)))
+    staging.write_text(json.dumps(asdict(state)))
     staging.replace(path)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol as the processes of the embedded AWS serve it: parsed in C, without access logs."""
+"""Configure uvicorn's HTTP/1.1 protocol for the processes of the embedded AWS: parsed in C, without access logs."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ class WholeResponse:
         self._head = b""
 
     def write(self, data: bytes) -> None:
-        """Keep the head of a response; send anything else, after the head that was kept."""
+        """Keep the head of a response. Send any other data after the kept head."""
         if not self._head and data.startswith(b"HTTP/1.1 ") and not data.startswith(CONTINUE):
             self._head = data
         else:
@@ -84,7 +84,7 @@ class Protocol(HttpToolsProtocol):
         self.cycle.on_response = respond
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Connections of the edge have no address: there, clients leave whenever they have waited long enough.
+        # Clients on the UNIX socket have no address: clients of the edge proxy disconnect whenever they time out.
         if self.client is not None and self.cycle and not self.cycle.response_complete:
             logger.warning(
                 "The client of %s %s left before it was answered (%s)",
@@ -104,7 +104,7 @@ def http_config(application: Any, **options: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        # No proxy is in front: otherwise any client could choose the address that policies see.
+        # There is no proxy: otherwise any client could choose the address that policies see.
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
@@ -113,7 +113,7 @@ def http_config(application: Any, **options: Any) -> uvicorn.Config:
 
 
 def protocol_factory(config: uvicorn.Config, state: ServerState) -> Callable[[], Protocol]:
-    """Return what makes the protocol of one connection, for servers that uvicorn does not start itself."""
+    """Return the factory of a connection's protocol, for servers that uvicorn does not start itself."""
     if not config.loaded:
         config.load()
     return lambda: Protocol(config=config, server_state=state, app_state={})

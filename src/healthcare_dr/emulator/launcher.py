@@ -1,4 +1,4 @@
-"""Start, await and end the processes of an embedded AWS."""
+"""Start, await and end the processes of an embedded AWS, and check that its ports are free."""
 
 import errno
 import http.client
@@ -14,7 +14,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from healthcare_dr.emulator.configuration import HOST, Layout, Ports, process_environment
-from healthcare_dr.emulator.locks import POLL_SECONDS, held
+from healthcare_dr.emulator.locks import POLL_SECONDS, is_locked
 from healthcare_dr.emulator.process import Kind
 from healthcare_dr.errors import EmulatorError
 
@@ -28,9 +28,9 @@ READY: Mapping[Kind, Callable[[Ports], str]] = {
 
 
 def spawn(kind: Kind, layout: Layout, ports: Ports, *, patched: bool, ends_with: int | None) -> int:
-    """Start a process in a session of its own, with a clean environment, and return its id.
+    """Start a process in its own session, with a clean environment, and return its id.
 
-    It ends by itself once the process `ends_with` no longer exists.
+    The process ends by itself once the process `ends_with` no longer exists.
     """
     log = layout.log(kind)
     if log.exists():
@@ -59,10 +59,10 @@ def spawn(kind: Kind, layout: Layout, ports: Ports, *, patched: bool, ends_with:
 
 
 def await_ready(kinds: Mapping[Kind, Callable[[], bool]], layout: Layout, ports: Ports) -> None:
-    """Return when every process in `kinds` answers. Each value returns whether that process has ended.
+    """Return when every process in `kinds` responds. Each value returns whether that process has ended.
 
     Raises:
-        EmulatorError: a process ended, or does not answer in time.
+        EmulatorError: a process ended, or does not respond in time.
     """
     deadline = time.monotonic() + START_TIMEOUT.total_seconds()
     waiting = dict(kinds)
@@ -82,29 +82,32 @@ def await_ready(kinds: Mapping[Kind, Callable[[], bool]], layout: Layout, ports:
 
 
 def end(kind: Kind, layout: Layout, pid: int) -> bool:
-    """End a process and wait until it has; kill it when it does not. Return whether it ended by itself."""
+    """End a process and wait for its end; kill it after a timeout. Return whether it ended by itself."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    if _ends(kind, layout, pid):
+    if _wait_for_end(kind, layout, pid):
         return True
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    _ends(kind, layout, pid)
+    _wait_for_end(kind, layout, pid)
     return False
 
 
-def collected(pid: int) -> bool:
-    """Return whether a process is not a living child of this one. One that ended leaves no zombie behind."""
+def has_exited(pid: int) -> bool:
+    """Return whether a process is not a running child of this process. Reaps a child that has ended."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         return True
 
 
-def _ends(kind: Kind, layout: Layout, pid: int) -> bool:
-    """Return whether the process ends in time, by its lock: a dead process that was not collected keeps its id."""
+def _wait_for_end(kind: Kind, layout: Layout, pid: int) -> bool:
+    """Wait until a process has ended; return whether it did in time.
+
+    Its lock decides: a dead process that its parent has not reaped keeps its id.
+    """
     deadline = time.monotonic() + STOP_TIMEOUT.total_seconds()
-    while not collected(pid) or held(layout.process_file(kind)):
+    while not has_exited(pid) or is_locked(layout.process_file(kind)):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
@@ -130,11 +133,11 @@ def _log_tail(layout: Layout, kind: Kind) -> str:
     return f"{' / '.join(line.strip() for line in lines[-LOG_TAIL_LINES:])} (all of it: {log})"
 
 
-def refuse_taken(ports: Ports, *, kinds: Collection[Kind]) -> None:
+def check_ports(ports: Ports, *, kinds: Collection[Kind]) -> None:
     """Check the ports on which processes of these kinds will listen.
 
     Raises:
-        EmulatorError: one cannot be used.
+        EmulatorError: a port cannot be used.
     """
     wanted = [(HOST, ports.port, socket.SOCK_STREAM)] if "services" in kinds else []
     if "edge" in kinds:
@@ -148,13 +151,13 @@ def refuse_taken(ports: Ports, *, kinds: Collection[Kind]) -> None:
             try:
                 probe.bind((address, port))
             except OSError as error:
-                raise EmulatorError(_complaint(address, port, error)) from None
+                raise EmulatorError(_port_error(address, port, error)) from None
 
 
-def _complaint(address: str, port: int, error: OSError) -> str:
+def _port_error(address: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return (
-            f"a front door needs the loopback address {address}, which this machine does not have: "
+            f"an edge listener needs the loopback address {address}, which this machine does not have: "
             f"add it with `sudo ifconfig lo0 alias {address}` (macOS) or `sudo ip addr add {address}/8 dev lo` (Linux)"
         )
     return (

@@ -1,4 +1,4 @@
-"""File locks. The kernel lets go of them when their process ends, however it ends."""
+"""File locks. The kernel releases a lock when its process ends, for whatever reason."""
 
 import fcntl
 import os
@@ -15,15 +15,15 @@ POLL_SECONDS = 0.05
 
 @contextmanager
 def exclusive(path: Path, *, within: timedelta) -> Iterator[int]:
-    """Hold the lock on `path`, made when missing; gives its file descriptor.
+    """Hold the exclusive lock on `path`, which is created when missing. Yields its file descriptor.
 
     Raises:
-        EmulatorError: another process held it for longer than `within`.
+        EmulatorError: another process is_locked it for longer than `within`.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + within.total_seconds()
-        while not _try(descriptor, fcntl.LOCK_EX):
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise EmulatorError(f"{path} is still locked by another process: wait for it, or end it")
             time.sleep(POLL_SECONDS)
@@ -32,19 +32,19 @@ def exclusive(path: Path, *, within: timedelta) -> Iterator[int]:
         os.close(descriptor)
 
 
-def held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Return whether a process holds the exclusive lock on `path`."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        return not _try(descriptor, fcntl.LOCK_SH)
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
-def _try(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,7 +23,7 @@ KINDS: tuple[Kind, ...] = ("services", "edge")
 OPEN_FILES = 8192
 FIRST_INHERITED = 3
 OWNER_POLL_SECONDS = 1.0
-# That of ministack.
+# The format of ministack.
 LOG_FORMAT = "%(asctime)s %(levelname)s [%(name)s] %(message)s"
 
 logger = logging.getLogger("healthcare_dr.emulator")
@@ -44,10 +44,10 @@ def run(
     Raises:
         EmulatorError: another process of the same kind and home does not end.
     """
-    # Of the caller's open files, a lock or a pipe would otherwise stay open for as long as this process lives.
+    # A lock or a pipe of the caller would otherwise stay open for as long as this process runs.
     os.closerange(FIRST_INHERITED, OPEN_FILES)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    # httpx logs the address of every request, and an address can hold search criteria.
+    # httpx logs the URL of every request, and a URL can contain search criteria.
     for name in ("httpx", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     make_secrets(layout)
@@ -59,25 +59,25 @@ def run(
     with exclusive(layout.process_file(kind), within=timedelta(seconds=10)) as descriptor:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"pid": os.getpid(), **asdict(ports)}).encode())
-        # A fault outlives the restart of neither process.
+        # A restart of either process ends all faults.
         fault_state.reset(layout.fault_state)
         with asyncio.Runner(loop_factory=Loop) as runner:
-            runner.run(_until_ended(layout, ports, owner, serve))
+            runner.run(_serve_until_ended(layout, ports, owner, serve))
 
 
 def _raise_open_files() -> None:
-    """Allow as many open files as the system does: each connection is one, and macOS begins with 256."""
+    """Raise the limit of open files to the system's maximum: each connection is one, and macOS starts with 256."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = most if most != resource.RLIM_INFINITY else OPEN_FILES
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, OPEN_FILES), most))
 
 
-async def _until_ended(
+async def _serve_until_ended(
     layout: Layout, ports: Ports, owner: int | None, serve: Callable[[Layout, Ports, asyncio.Event], Awaitable[None]]
 ) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    # asyncio tests also for StopIteration in a callback; a signal handler must not raise.
+    # asyncio also checks callbacks for StopIteration; a signal handler must not raise.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     watching = asyncio.create_task(_end_with(owner, ended)) if owner is not None else None
@@ -96,7 +96,7 @@ async def _end_with(owner: int, ended: asyncio.Event) -> None:
         ended.set()
         return
     except (AttributeError, OSError):
-        # Not on this system: a process number can be reused between two looks, which a second makes unlikely.
+        # This system has no pidfd. A process id can be reused between two checks, which is unlikely within a second.
         while _exists(owner):
             await asyncio.sleep(OWNER_POLL_SECONDS)
         ended.set()
@@ -106,7 +106,7 @@ async def _end_with(owner: int, ended: asyncio.Event) -> None:
     loop.add_reader(descriptor, gone.set)
     try:
         await gone.wait()
-        logger.warning("The process %d, with which the embedded AWS ends, has ended", owner)
+        logger.warning("The owner of the embedded AWS, process %d, has ended", owner)
         ended.set()
     finally:
         loop.remove_reader(descriptor)
@@ -123,7 +123,7 @@ def _exists(pid: int) -> bool:
 
 
 def quiet_loop_errors(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Drop what asyncio reports of clients that do not finish a TLS shutdown; report everything else."""
+    """Ignore asyncio's reports of clients that do not finish a TLS shutdown; report all other errors."""
     error = context.get("exception")
     if not isinstance(error, TimeoutError | ConnectionError):
         asyncio.get_running_loop().default_exception_handler(context)

@@ -1,6 +1,6 @@
 """The token issuer of the embedded AWS: its access tokens, discovery document and public keys.
 
-A program that can read the key file can sign tokens. No HTTP route issues them.
+Any program that can read the key file can sign tokens. No HTTP route issues them.
 """
 
 import time
@@ -23,17 +23,17 @@ ALGORITHM = "RS256"
 
 
 def load_key(path: Path) -> RSAKey:
-    """The signing key, with its RFC 7638 thumbprint as key id.
+    """Return the signing key, with its RFC 7638 thumbprint as key id.
 
     Raises:
-        EmulatorError: the file holds something else.
+        EmulatorError: the file does not contain such a key.
     """
     try:
         key = RSAKey.import_key(path.read_bytes(), {"alg": ALGORITHM, "use": "sig"})
     except (ValueError, JoseError) as error:
         raise EmulatorError(
-            f"{path} holds no key that signs tokens: stop the embedded AWS with `hdr down --keep`, remove that file, "
-            "and `hdr up` makes another"
+            f"{path} contains no key that signs tokens: stop the embedded AWS with `hdr down --keep`, "
+            "remove that file, and start it with `hdr up`"
         ) from error
     key.ensure_kid()
     return key
@@ -50,10 +50,10 @@ def sign(
     audience: str,
     lifetime: timedelta,
 ) -> str:
-    """A signed token (the claims of RFC 9068, and `tenant_claim`) that is valid from now on for `lifetime`."""
+    """Return a signed token with the claims of RFC 9068 and `tenant_claim`, valid from now on for `lifetime`."""
     now = int(time.time())
     claims = {
-        # First, so that no claim of a tenant replaces one of the others.
+        # First, so that a tenant claim cannot replace another claim.
         tenant_claim: tenant,
         "iss": issuer,
         "sub": subject,
@@ -72,7 +72,7 @@ def discovery(issuer: str) -> dict[str, Any]:
         "issuer": issuer,
         "jwks_uri": f"{issuer}/jwks.json",
         "response_types_supported": ["token"],
-        # No address gives tokens out: `hdr token` signs them.
+        # No route issues tokens: `hdr token` signs them.
         "grant_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
@@ -80,7 +80,7 @@ def discovery(issuer: str) -> dict[str, Any]:
 
 
 def public_keys(key: RSAKey) -> dict[str, Any]:
-    """The key set others verify with (RFC 7517): never the private part."""
+    """Return the key set (RFC 7517) that verifies tokens, without private parts."""
     return dict(KeySet([key]).as_dict(private=False))
 
 

@@ -1,4 +1,4 @@
-"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data.
+"""The alarms of a region, each defined once: metric, threshold, and the meaning of missing data; and their SNS topic.
 
 Alarms on the other region watch metrics that this region's sentinel publishes here: the signal of a region's loss must
 not be lost with the region (trap 22).
@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
+from cdktn_provider_aws.kms_key import KmsKey
+from cdktn_provider_aws.sns_topic import SnsTopic
+from cdktn_provider_aws.sns_topic_policy import SnsTopicPolicy
+from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 
+from healthcare_dr.infra import policy
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
 from healthcare_dr.infra.functions import INTERVAL_SECONDS
@@ -404,3 +409,34 @@ def alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn
 
 def _identifier(name: str) -> str:
     return name.replace("-", "_")
+
+
+PUBLISHERS = ("cloudwatch", "s3")
+
+
+def operations_topic(stack: TerraformStack, site: RegionContext, key: KmsKey) -> SnsTopic:
+    """An encrypted topic that CloudWatch and S3 of this account may publish to, with the operations e-mails."""
+    topic = SnsTopic(stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
+    SnsTopicPolicy(
+        stack,
+        "operations_topic_policy",
+        arn=topic.arn,
+        policy=policy.document(
+            *(
+                policy.allow(
+                    f"Publish{service.title()}",
+                    ["sns:Publish"],
+                    topic.arn,
+                    principal={"Service": f"{service}.amazonaws.com"},
+                    condition={"StringEquals": {"aws:SourceAccount": site.account}},
+                )
+                for service in PUBLISHERS
+            ),
+            policy.deny_plaintext(["sns:Publish"], [topic.arn]),
+        ),
+    )
+    for number, address in enumerate(site.settings.operations_emails):
+        SnsTopicSubscription(
+            stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=address
+        )
+    return topic

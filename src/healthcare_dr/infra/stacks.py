@@ -10,19 +10,25 @@ from cdktn_provider_aws.data_aws_kms_alias import DataAwsKmsAlias
 from cdktn_provider_aws.provider import AwsProvider, AwsProviderDefaultTags
 from constructs import Construct
 
-from healthcare_dr.infra.alarms import MonitoredApi, health_check_alarms, regional_alarms
+from healthcare_dr.infra.alarms import MonitoredApi, health_check_alarms, operations_topic, regional_alarms
 from healthcare_dr.infra.api import patient_api
 from healthcare_dr.infra.dashboards import dashboard
 from healthcare_dr.infra.dns import custom_domain, hosted_zone, region_health, weighted_records
 from healthcare_dr.infra.documents import document_buckets
 from healthcare_dr.infra.fault_injection import fault_injection
-from healthcare_dr.infra.functions import FunctionCode, code_asset, document_confirmation, reconciliation, sentinel
+from healthcare_dr.infra.functions import (
+    FunctionCode,
+    code_asset,
+    document_confirmation,
+    reconciled,
+    reconciliation,
+    sentinel,
+    watched,
+)
 from healthcare_dr.infra.keys import data_key, index_key
 from healthcare_dr.infra.network import flow_logs, network, peer, security_groups
-from healthcare_dr.infra.notifications import operations_topic
 from healthcare_dr.infra.region_context import RegionContext, Role
 from healthcare_dr.infra.roles import grant, roles
-from healthcare_dr.infra.streams import reconciled, watched
 from healthcare_dr.infra.tables import audit_table, records_table
 from healthcare_dr.infra.trail import data_event_trail
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY

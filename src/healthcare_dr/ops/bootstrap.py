@@ -1,18 +1,26 @@
-"""Compose the operations. Only this module imports the emulator and the synthesis, and reads the environment."""
+"""Compose the operations of one command: its settings, progress, signals, target and tools.
+
+Only this module imports the emulator and the synthesis, and reads the environment.
+"""
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from healthcare_dr.errors import DeploymentError
+from rich.console import Console
+
+from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.naming import STACKS, Names
 from healthcare_dr.ops.deploy import Deployment
+from healthcare_dr.ops.lifecycle import Lifecycle
 from healthcare_dr.ops.lock import claimed
-from healthcare_dr.ops.outputs import flatten
 from healthcare_dr.ops.ports import BreakableAws, Progress, Target
-from healthcare_dr.ops.status import Status, read_status
+from healthcare_dr.ops.progress import reporting
+from healthcare_dr.ops.status import Status, flatten, read_status
 from healthcare_dr.ops.synthesis import synthesize
 from healthcare_dr.ops.targets.aws import AwsTarget
 from healthcare_dr.ops.targets.embedded import PROVIDER_VERSION, EmbeddedTarget
@@ -147,3 +155,59 @@ def _accepts(target: str) -> Callable[[str], bool]:
         return (5, 100) <= numbers < (7, 0)
 
     return within
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command at work."""
+
+    settings: Settings
+    progress: Progress
+    interrupts: Interrupts
+
+    def deployment(self, name: str) -> Deployment:
+        """Return the deployment to a target."""
+        target = target_of(self.settings, name)
+        return deployment_of(self.settings, target, progress=self.progress, interrupts=self.interrupts)
+
+    def lifecycle(self) -> Lifecycle:
+        """Return the lifecycle of the embedded AWS."""
+        return Lifecycle(
+            emulator=emulator_of(self.settings),
+            target=target_of(self.settings, "embedded"),
+            root=environment_root(self.settings, "embedded"),
+            regions=self.settings.regions,
+            audience=self.settings.oidc_audience,
+            deployment=lambda: self.deployment("embedded"),
+            progress=self.progress,
+        )
+
+
+@contextmanager
+def open_session(settings: Settings, console: Console) -> Iterator[Session]:
+    """Progress on `console`, and signals that let Terraform save its state; to be entered in the main thread.
+
+    Raises:
+        SettingsError: the home cannot be made or written to, or there is no folder for temporary files.
+    """
+    _choose_temporary_folder()
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        raise SettingsError(f"HDR_HOME={settings.home} cannot be used: {error.strerror}") from error
+    with reporting(console) as progress:
+        interrupts = Interrupts(progress=progress)
+        with interrupts.installed():
+            yield Session(settings=settings, progress=progress, interrupts=interrupts)
+
+
+def _choose_temporary_folder() -> None:
+    """Let TMPDIR name a folder that can be written to: Python looks for one, Terraform and Node take what they get."""
+    try:
+        found = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise SettingsError("there is no folder for temporary files: set TMPDIR to one with room") from error
+    if "TMPDIR" in os.environ:
+        os.environ["TMPDIR"] = found

@@ -1,4 +1,4 @@
-"""Plan, deploy and destroy the three stacks in their order.
+"""Plan, deploy and destroy the three stacks in their order, and write plans as files for policy scanners.
 
 The regional stacks are deployed side by side. The global stack looks up their resources, so it is planned once both
 exist, and it is destroyed first.
@@ -8,9 +8,11 @@ resources that it looks up exist, and applied once those that it refers to by na
 remaining work of the regional stacks is Terraform's provider waiting for S3 to settle.
 """
 
+import json
+import os
 import shutil
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -355,3 +357,32 @@ class _Follower:
 def _unattended(plans: Sequence[Plan]) -> bool:
     del plans
     return True
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder, before a plan takes its time.
+
+    Raises:
+        DeploymentError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeploymentError(f"{folder} cannot be made a folder for the plans: {error.strerror}") from error
+
+
+def write_plans(plans: Mapping[str, object], folder: Path) -> None:
+    """Write each plan as `<stack>.json`, readable by its owner only, because a plan may contain secrets.
+
+    Raises:
+        DeploymentError: a file cannot be written.
+    """
+    for stack, content in plans.items():
+        file = folder / f"{stack}.json"
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+                os.fchmod(descriptor, 0o600)
+                json.dump(content, out)
+        except OSError as error:
+            raise DeploymentError(f"{file} cannot be written: {error.strerror}") from error

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from healthcare_dr.naming import DEFAULT_SUFFIX, SUFFIX_VARIABLE
-from healthcare_dr.ops.demo import Demo
 from healthcare_dr.ops.deploy import Changes
+from healthcare_dr.ops.lifecycle import Demo
 from healthcare_dr.ops.status import Status
 from healthcare_dr.ops.terraform.runner import Plan
 

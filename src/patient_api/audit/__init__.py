@@ -1,1 +1,1 @@
-"""The audit trail: who did what to which record."""
+"""Audit events: the table that stores them, and their FHIR resource."""

@@ -1,4 +1,4 @@
-"""Write and read the audit trail in DynamoDB. Items are added and never changed.
+"""Write and read audit events in DynamoDB. Items are added and never changed.
 
 Events are read newest first: by patient, through the index `by-record`, or hour by hour, from all shards of the hour.
 """
@@ -18,36 +18,39 @@ from patient_api.contract.audit import SHARDS, AuditEvent, event_of, hour_partit
 from patient_api.contract.keys import PATIENT, RECORD_INDEX
 from patient_api.errors import StorageFault
 
+Entry = tuple[str, AuditEvent]
+"""The sort key of an event, `<instant>#<id>`, and the event."""
+
 
 class AuditTrail:
-    """The trail's table, `audit_logs`."""
+    """Writes to the audit table. Both writes raise StorageFault; the caller must then withhold what they document."""
 
     def __init__(self, *, client: DynamoDB, table: str) -> None:
         self._client = client
         self._table = table
 
     def put(self, event: AuditEvent) -> None:
-        """Keep one event. Raises StorageFault."""
+        """Write one event."""
         with translated("PutItem"):
             try:
-                self._client.put_item(**self.request(event))
+                self._client.put_item(**self.put_request(event))
             except ClientError as error:
-                # The event's id is unique: what is there is this very item, kept by an attempt whose answer got lost.
+                # Ids are unique, so the item is this one, written by an attempt whose response was lost.
                 if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                     raise
 
     def put_all(self, events: Sequence[AuditEvent]) -> None:
-        """Keep all of at most 100 events, or none. Raises StorageFault."""
+        """Write up to 100 events, all or none."""
         if len(events) == 1:
             self.put(events[0])
             return
         with translated("TransactWriteItems"):
             self._client.transact_write_items(
-                TransactItems=[{"Put": self.request(event)} for event in events], ClientRequestToken=str(uuid4())
+                TransactItems=[{"Put": self.put_request(event)} for event in events], ClientRequestToken=str(uuid4())
             )
 
-    def request(self, event: AuditEvent) -> dict[str, Any]:
-        """The put of one event, by itself or within a transaction."""
+    def put_request(self, event: AuditEvent) -> dict[str, Any]:
+        """Return the put of one event, for PutItem or within a transaction."""
         return {
             "TableName": self._table,
             "Item": item_of(event),
@@ -55,13 +58,10 @@ class AuditTrail:
         }
 
 
-Placed = tuple[str, AuditEvent]
-
-
 class AuditLog:
-    """The trail's table, `audit_logs`. A place in it is the sort key of an event, `<instant>#<id>`, or begins like one.
+    """Reads the audit table, newest events first. Every method raises StorageFault.
 
-    Every method raises StorageFault.
+    `low` (inclusive) and `before` (exclusive) are sort keys of events, or beginnings of them such as an instant.
     """
 
     def __init__(self, *, client: DynamoDB, table: str, pool: ThreadPoolExecutor) -> None:
@@ -69,34 +69,32 @@ class AuditLog:
         self._table = table
         self._pool = pool
 
-    def of_patients(
-        self, tenant: str, patients: Sequence[str], *, low: str, before: str, limit: int
-    ) -> Sequence[Placed]:
-        """The newest events, at most `limit`, about any of the patients, from the place `low` to ahead of `before`."""
-        # `record` is a word of DynamoDB's own.
+    def of_patients(self, tenant: str, ids: Sequence[str], *, low: str, before: str, limit: int) -> Sequence[Entry]:
+        """Return up to `limit` events about any of the patients."""
+        # `record` is a reserved word of DynamoDB.
         index = {"IndexName": RECORD_INDEX, "ExpressionAttributeNames": {"#record": "record"}}
-        records = [record_partition(tenant, f"{PATIENT}/{patient}") for patient in patients]
-        return self._newest("#record = :partition", records, index, low, before, limit)
+        partitions = [record_partition(tenant, f"{PATIENT}/{id}") for id in ids]
+        return self._newest("#record = :partition", partitions, index, low, before, limit)
 
-    def of_hour(self, tenant: str, hour: str, *, low: str, before: str, limit: int) -> Sequence[Placed]:
-        """The newest events, at most `limit`, of an hour such as `2027-01-15T08`, as `of_patients`."""
-        shards = [hour_partition(tenant, hour, shard) for shard in range(SHARDS)]
-        return self._newest("pk = :partition", shards, {"ConsistentRead": True}, low, before, limit)
+    def of_hour(self, tenant: str, hour: str, *, low: str, before: str, limit: int) -> Sequence[Entry]:
+        """Return up to `limit` events of an hour such as `2027-01-15T08`."""
+        partitions = [hour_partition(tenant, hour, shard) for shard in range(SHARDS)]
+        return self._newest("pk = :partition", partitions, {"ConsistentRead": True}, low, before, limit)
 
     def _newest(
-        self, equals: str, partitions: Sequence[str], how: Mapping[str, Any], low: str, before: str, limit: int
-    ) -> Sequence[Placed]:
+        self, equals: str, partitions: Sequence[str], options: Mapping[str, Any], low: str, before: str, limit: int
+    ) -> Sequence[Entry]:
         if low >= before:
             return []
-        read = partial(self._partition, equals, how, low, before, limit)
+        read = partial(self._query, equals, options, low, before, limit)
         found = chain.from_iterable(self._pool.map(read, partitions) if len(partitions) > 1 else map(read, partitions))
-        return sorted(found, key=lambda placed: placed[0], reverse=True)[:limit]
+        return sorted(found, key=lambda entry: entry[0], reverse=True)[:limit]
 
-    def _partition(
-        self, equals: str, how: Mapping[str, Any], low: str, before: str, limit: int, partition: str
-    ) -> Sequence[Placed]:
+    def _query(
+        self, equals: str, options: Mapping[str, Any], low: str, before: str, limit: int, partition: str
+    ) -> Sequence[Entry]:
         with translated("Query"):
-            answer = self._client.query(
+            response = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression=f"{equals} AND sk BETWEEN :low AND :before",
                 ExpressionAttributeValues={
@@ -105,16 +103,15 @@ class AuditLog:
                     ":before": {"S": before},
                 },
                 ScanIndexForward=False,
-                # BETWEEN takes the event at `before` along, if there is one.
+                # BETWEEN includes an event at `before`.
                 Limit=limit + 1,
-                **how,
+                **options,
             )
-        placed = [(item["sk"]["S"], event_in(item)) for item in answer["Items"]]
-        return [one for one in placed if one[0] < before][:limit]
+        entries = [(item["sk"]["S"], _event(item)) for item in response["Items"]]
+        return [entry for entry in entries if entry[0] < before][:limit]
 
 
-def event_in(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
-    """Return the event of an item. Raises StorageFault when the item does not have the form of an event."""
+def _event(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
     try:
         return event_of(item)
     except ValueError:

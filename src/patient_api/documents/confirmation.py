@@ -66,7 +66,7 @@ class Confirmation:
         peer: Peer,
         clock: Clock,
         events: Events,
-        journal: StructuredLog,
+        log: StructuredLog,
     ) -> None:
         self._records = records
         self._pending = pending
@@ -74,7 +74,7 @@ class Confirmation:
         self._peer = peer
         self._clock = clock
         self._events = events
-        self._journal = journal
+        self._log = log
 
     def confirm(self, key: RecordKey, *, request_id: str, wait: bool) -> ConfirmationResult:
         """Do what can be done for a document; with `wait`, give S3 the time to replicate it.
@@ -115,7 +115,7 @@ class Confirmation:
         known = {region: version for region, version in versions.items() if version is not None}
         resource = extended(document.resource | {"docStatus": FINAL}, *([stored(known)] if known else []))
         self._replaced(document, resource, request_id)
-        self._journal.count({"DocumentsConfirmed": 1, **({"DocumentsCopied": 1} if arrived.copied else {})})
+        self._log.count({"DocumentsConfirmed": 1, **({"DocumentsCopied": 1} if arrived.copied else {})})
         return ConfirmationResult(Result.FINAL)
 
     def _without(self, document: Document, marker: Marker, request_id: str) -> ConfirmationResult:
@@ -131,7 +131,7 @@ class Confirmation:
         if self._events.now() - marker.at.time < LATEST_UPLOAD:
             return ConfirmationResult(Result.WAITING)
         self._replaced(document, _in_error(document), request_id)
-        self._journal.info("document never came", document=document.version.key.id)
+        self._log.info("document never came", document=document.version.key.id)
         return ConfirmationResult(Result.ABANDONED)
 
     def _quarantined(self, document: Document, held: StoredObject, request_id: str) -> ConfirmationResult:
@@ -142,8 +142,8 @@ class Confirmation:
             # S3 replicates tags as well, and nobody gets an address for what is in error.
             self._out_of_reach(document, fault)
         self._replaced(document, _in_error(document), request_id)
-        self._journal.count({"DocumentsQuarantined": 1})
-        self._journal.error("document quarantined", document=document.version.key.id)
+        self._log.count({"DocumentsQuarantined": 1})
+        self._log.error("document quarantined", document=document.version.key.id)
         return ConfirmationResult(Result.QUARANTINED)
 
     def _replaced(self, document: Document, resource: Resource, request_id: str) -> None:
@@ -157,11 +157,11 @@ class Confirmation:
         version = version_of(resource, key=key, stamp=stamp, method=Method.PUT, replaces=known, merges=merges)
         event = self._events.update(document, version=stamp, request_id=request_id)
         self._records.replace(version, event, markers=[closed(key, at=stamp)])
-        self._clock.witness(stamp)
+        self._clock.observe(stamp)
 
     def _out_of_reach(self, document: Document, fault: StorageFault) -> None:
-        self._journal.count({"StorageFailures": 1})
-        self._journal.error(
+        self._log.count({"StorageFailures": 1})
+        self._log.error(
             "peer out of reach", document=document.version.key.id, operation=fault.operation, code=fault.code
         )
 

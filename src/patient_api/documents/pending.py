@@ -14,7 +14,7 @@ from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
 from patient_api.contract.keys import PENDING, UPDATE_INDEX, pending_shelf
 from patient_api.errors import StorageFault
-from patient_api.store.model import Marker, RecordKey, marker_item, pk
+from patient_api.store.model import Marker, RecordKey, marker_item
 
 MOST: Final = 5000  # that one sweep looks at
 
@@ -65,7 +65,7 @@ class Pending:
         """A document's marker, open or closed; None when this region has not (yet) got it."""
         with translated("GetItem"):
             answer = self._client.get_item(
-                TableName=self._table, Key={"pk": {"S": pk(key)}, "sk": {"S": PENDING}}, ConsistentRead=True
+                TableName=self._table, Key={"pk": {"S": key.partition}, "sk": {"S": PENDING}}, ConsistentRead=True
             )
         return _marker(key, answer["Item"]) if "Item" in answer else None
 

@@ -40,11 +40,11 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.fhir.codec import dump
-from patient_api.http.idempotency import IdempotentRequest, repeat_of
+from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import no_parameters_in, resource_in
 from patient_api.http.preconditions import STALE, Preconditions
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, ServiceContext, known_to
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, ServiceContext, minimum_version
 from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
 
 _SUBJECT: Final = "DocumentReference.subject"
@@ -67,15 +67,15 @@ class DocumentReferences:
         self,
         *,
         records: RecordStore,
-        tools: ServiceContext,
+        context: ServiceContext,
         offers: UploadOffers,
         downloads: Downloads,
         blind: Callable[..., str],
         new_id: Callable[[], str],
     ) -> None:
         self._records = records
-        self._tools = tools
-        self._gate = tools.gate
+        self._context = context
+        self._authorization = context.authorization
         self._offers = offers
         self._downloads = downloads
         self._blind = blind
@@ -86,45 +86,47 @@ class DocumentReferences:
 
         With `Idempotency-Key`, the document of the same request before, with an offer for as long as it is preliminary.
         """
-        event = replace(self._gate.admit(request, Action.CREATE, "create", DOCUMENT), status=HTTPStatus.CREATED)
+        event = replace(
+            self._authorization.authorize(request, Action.CREATE, "create", DOCUMENT), status=HTTPStatus.CREATED
+        )
         if "if-none-exist" in request.headers:
             raise Malformed("If-None-Exist is for patients: send Idempotency-Key.")
         resource = _announcing(resource_in(request, DOCUMENT))
         patient = RecordKey(event.tenant, PATIENT, patient_id(resource))
         event = replace(event, record=patient.reference)
         try:
-            repeat = repeat_of(request, DOCUMENT, blind=self._blind)
+            repeat = idempotent_request(request, DOCUMENT, blind=self._blind)
             return self._once(repeat, event, resource, patient) if repeat else self._new(event, resource, patient)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, with an address to download the document from, where there is one."""
-        event = self._gate.admit(request, Action.READ, "read", DOCUMENT, id)
-        known, conditions = known_to(request), Preconditions.of(request)
+        event = self._authorization.authorize(request, Action.READ, "read", DOCUMENT, id)
+        known, conditions = minimum_version(request), Preconditions.of(request)
         document, event = self._document(event, id, known)
         if not conditions.allow_read_of(document.version):
-            self._gate.refuse(event, Stale(STALE))
-        self._gate.keep(event)
+            self._authorization.refuse(event, Stale(STALE))
+        self._authorization.record(event)
         try:
             address = self._downloads.address(document)
         except StorageFault:
-            self._gate.failed(self._gate.amendment(event))
+            self._authorization.record_failure(self._authorization.amendment(event))
             raise
         return document.version if address is None else _shown(document, extended(document.resource, url=address))
 
     def complete(self, request: Request, id: str) -> Version:
         """The document whose parts are all there, put together from them. Twice is once."""
-        event = self._gate.admit(request, Action.UPDATE, "operation", DOCUMENT, id)
+        event = self._authorization.authorize(request, Action.UPDATE, "operation", DOCUMENT, id)
         no_parameters_in(request)
         document, event = self._document(event, id, None)
-        self._gate.keep(event)
+        self._authorization.record(event)
         if document.status == PRELIMINARY:
             try:
                 self._put_together(document, event)
             except StorageFault:
-                self._gate.failed(self._gate.amendment(event))
+                self._authorization.record_failure(self._authorization.amendment(event))
                 raise
         return document.version
 
@@ -132,13 +134,13 @@ class DocumentReferences:
         try:
             complete = self._offers.accepted(document)
             if isinstance(complete, ApiError):
-                self._gate.refuse(self._gate.amendment(event), complete)
+                self._authorization.refuse(self._authorization.amendment(event), complete)
             complete()
         except UploadEnded:
             # Put together before, unless there is nothing.
             if not self._downloads.anywhere(document):
                 ended = Conflict("The upload has ended: create the document again.")
-                self._gate.refuse(self._gate.amendment(event), ended)
+                self._authorization.refuse(self._authorization.amendment(event), ended)
 
     def _once(self, repeat: IdempotentRequest, event: AuditEvent, resource: Resource, patient: RecordKey) -> Created:
         key = RecordKey(event.tenant, DOCUMENT, repeat.id)
@@ -150,10 +152,12 @@ class DocumentReferences:
                 first = self._records.first(key)
         event = replace(event, entity=key.reference)
         if first is None:
-            self._gate.refuse(event, Conflict("The first attempt is still under way."))
+            self._authorization.refuse(event, Conflict("The first attempt is still under way."))
         if first.fingerprint != repeat.fingerprint:
-            self._gate.refuse(event, Unprocessable("The Idempotency-Key was used with another request before."))
-        self._gate.keep(replace(event, version=str(first.stamp)))
+            self._authorization.refuse(
+                event, Unprocessable("The Idempotency-Key was used with another request before.")
+            )
+        self._authorization.record(replace(event, version=str(first.stamp)))
         document = Document.of(self._records.newest(key) or first)
         if document.status != PRELIMINARY:
             return Created(document.version)
@@ -166,12 +170,12 @@ class DocumentReferences:
         key = RecordKey(event.tenant, DOCUMENT, repeat.id if repeat else self._new_id())
         announced = announced_in(resource)
         upload = self._offers.begin(key, announced)
-        stamp = self._tools.clock.next()
+        stamp = self._context.clock.next()
         event = replace(event, entity=key.reference, version=str(stamp))
         version = version_of(
             resource, key=key, stamp=stamp, method=Method.POST, fingerprint=repeat.fingerprint if repeat else None
         )
-        tokens = frozenset(self._tools.tokens(event.tenant, resource))
+        tokens = frozenset(self._context.tokens(event.tenant, resource))
         marker = self._offers.marker(key, at=stamp, upload=upload)
         try:
             self._records.insert(version, event, tokens=tokens, markers=[marker])
@@ -180,8 +184,8 @@ class DocumentReferences:
             raise
         except Contention:
             self._offers.withdraw(key, upload)
-            self._gate.refuse(event, Conflict(BUSY))
-        self._tools.clock.witness(stamp)
+            self._authorization.refuse(event, Conflict(BUSY))
+        self._context.clock.observe(stamp)
         document = Document.of(version)
         return Created(_shown(document, extended(document.resource, self._offers.made(key, announced, upload))))
 
@@ -190,9 +194,9 @@ class DocumentReferences:
         found = self._records.newest(patient)
         if found is None:
             text = "There is no such patient here. One written in the other region may be on its way: try again."
-            self._gate.refuse(event, Unprocessable(text, expression=_SUBJECT))
+            self._authorization.refuse(event, Unprocessable(text, expression=_SUBJECT))
         if found.resource is None:
-            self._gate.refuse(event, Unprocessable("The patient was deleted.", expression=_SUBJECT))
+            self._authorization.refuse(event, Unprocessable("The patient was deleted.", expression=_SUBJECT))
 
     def _document(self, event: AuditEvent, id: str, known: Stamp | None) -> tuple[Document, AuditEvent]:
         """The document, and the event with whose it is."""
@@ -200,13 +204,13 @@ class DocumentReferences:
         try:
             found = self._records.newest(key)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
         if known is not None and (found is None or found.stamp < known):
-            self._gate.refuse(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
+            self._authorization.refuse(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None or found.resource is None:
-            self._gate.refuse(event, NotFound("There is no such record."))
-        self._tools.clock.witness(found.stamp)
+            self._authorization.refuse(event, NotFound("There is no such record."))
+        self._context.clock.observe(found.stamp)
         document = Document.of(found)
         return document, replace(event, record=document.patient, entity=key.reference)
 

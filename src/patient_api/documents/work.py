@@ -30,7 +30,7 @@ class ConfirmationWorker:
         *,
         confirmation: Confirmation,
         pending: Pending,
-        journal: StructuredLog,
+        log: StructuredLog,
         pool: ThreadPoolExecutor,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
@@ -38,7 +38,7 @@ class ConfirmationWorker:
     ) -> None:
         self._confirmation = confirmation
         self._pending = pending
-        self._journal = journal
+        self._log = log
         self._pool = pool
         self._now = now
         self._monotonic = monotonic
@@ -73,8 +73,8 @@ class ConfirmationWorker:
         waiting = [verdict for verdict in done if verdict is None or verdict.result is Result.WAITING]
         since = min((verdict.uploaded for verdict in waiting if verdict and verdict.uploaded), default=None)
         age = 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
-        self._journal.count({"DocumentsPending": len(waiting)})
-        self._journal.count({"PendingSeconds": age}, unit="Seconds")
+        self._log.count({"DocumentsPending": len(waiting)})
+        self._log.count({"PendingSeconds": age}, unit="Seconds")
 
     def _verdict(self, key: RecordKey, future: "Future[ConfirmationResult]") -> ConfirmationResult | None:
         """What became of a document; None, and a line in the log, when that failed."""
@@ -83,10 +83,10 @@ class ConfirmationWorker:
             return future.result()
         if isinstance(error, StorageFault):
             failures = {"KeyFailures": 1} if error.of_key else {"StorageFailures": 1}
-            self._journal.count(failures)
-            self._journal.error("storage fault", document=key.id, operation=error.operation, code=error.code)
+            self._log.count(failures)
+            self._log.error("storage fault", document=key.id, operation=error.operation, code=error.code)
             return None
         if isinstance(error, Exception):
-            self._journal.unexpected(error, document=key.id)
+            self._log.unexpected(error, document=key.id)
             return None
         raise error

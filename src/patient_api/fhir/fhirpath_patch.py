@@ -1,7 +1,8 @@
-"""FHIRPath Patch (https://hl7.org/fhir/R4/fhirpatch.html) on a resource: never on what belongs to the server.
+"""Apply FHIRPath Patch (https://hl7.org/fhir/R4/fhirpatch.html) to a resource.
 
-Paths are of the part of FHIRPath that leads to an element: `Patient.name.where(use = 'official').given[0]`, with
-`first()`, `last()`, `extension('url')`, and in `where` comparisons joined by `and`.
+Elements that belong to the server cannot be changed. Paths are limited to the part of FHIRPath that leads to an
+element, such as `Patient.name.where(use = 'official').given[0]`, with `first()`, `last()`, `extension('url')`, and in
+`where` comparisons joined by `and`.
 """
 
 import copy
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from patient_api.errors import Malformed, Unprocessable
 from patient_api.fhir.codec import JsonValue, Number
-from patient_api.fhir.patch import MAX_OPERATIONS, weigh
+from patient_api.fhir.patch import MAX_OPERATIONS, check_weight
 from patient_api.fhir.profile import types_of
 
 Resource: TypeAlias = dict[str, Any]
@@ -20,14 +21,14 @@ Literal: TypeAlias = "str | bool | Number"
 
 LONGEST_PATH: Final = 1024
 
-_PARTS: Final[Mapping[str, frozenset[str]]] = {
+_PARTS_OF_TYPE: Final[Mapping[str, frozenset[str]]] = {
     "add": frozenset({"path", "name", "value"}),
     "insert": frozenset({"path", "value", "index"}),
     "delete": frozenset({"path"}),
     "replace": frozenset({"path", "value"}),
     "move": frozenset({"path", "source", "destination"}),
 }
-_OF_THE_SERVER: Final = frozenset({"id", "meta", "resourceType"})
+_SERVER_ELEMENTS: Final = frozenset({"id", "meta", "resourceType"})
 _NAME: Final = re.compile("[A-Za-z][A-Za-z0-9]*")
 _INDEX: Final = re.compile("0|[1-9][0-9]{0,8}")
 # http://hl7.org/fhirpath/N1/#string
@@ -42,7 +43,7 @@ _TOKEN: Final = re.compile(
 
 @dataclass(frozen=True)
 class Value:
-    """A value with the data type that it came as, such as `HumanName`; empty for a resource, or one made of parts."""
+    """A value of an operation. `type` is its data type, such as `HumanName`, and empty for a resource or for parts."""
 
     type: str
     content: JsonValue
@@ -50,17 +51,20 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Place:
-    """An element: the way to it in JSON, its type in the profile and, for an element [x], the name without the type."""
+class Element:
+    """An element of a resource.
 
-    way: tuple[str | int, ...]
+    `keys` lead to it in JSON, `type` is its type in the profile, and `choice` the name without the type of a [x].
+    """
+
+    keys: tuple[str | int, ...]
     type: str
     choice: str | None = None
 
 
 @dataclass(frozen=True)
-class Member:
-    """An element that another one may have: its name in JSON, its type, and whether it repeats or is an [x]."""
+class Definition:
+    """The definition of a child element. `many` is whether it repeats, `choice` the name without the type of a [x]."""
 
     name: str
     type: str
@@ -70,128 +74,133 @@ class Member:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a path; `member` is the element it leads to, and the others pick some of what was found so far."""
+    """One step of a path: to a child element, to one element by its index, or to the elements that meet conditions."""
 
-    member: str | None = None
+    child: str | None = None
     index: int | None = None
     conditions: tuple[tuple[tuple[str, ...], Literal], ...] = ()
 
 
 def apply(resource: Resource, document: JsonValue) -> Resource:
-    """`resource` with the patch applied as a whole; the resource passed in stays as it is.
+    """Return a copy of `resource` with all operations applied.
 
-    Raises Malformed for what is no FHIRPath Patch; Unprocessable for a path that is not understood or does not lead to
-    one element, for a change of id, meta or resourceType, and for a result out of bounds. No text holds any of it.
+    Raises Malformed for a document that is no FHIRPath Patch. Raises Unprocessable for a path that is not understood or
+    does not lead to one element, for a change of id, meta or resourceType, and for a result that is too large. Texts of
+    errors contain no part of the document or the resource.
     """
-    operations = [_Operation(position, item) for position, item in enumerate(_listed(document))]
+    operations = [_Operation(position, item) for position, item in enumerate(_operations(document))]
     patched = copy.deepcopy(resource)
     for operation in operations:
         operation.apply(patched)
-    weigh(patched)
+    check_weight(patched)
     return patched
 
 
 class _Operation:
-    """One operation, as a parameter with its parts."""
+    """One operation of a patch."""
 
     def __init__(self, position: int, parameter: Any) -> None:
         self._position = position
         if not isinstance(parameter, dict) or parameter.get("name") != "operation":
             raise Malformed(f"{self} is no parameter named operation.")
-        parts = self._parts(parameter.get("part"))
+        parts = self._parts_by_name(parameter.get("part"))
         kind = parts.pop("type", {}).get("valueCode")
-        if not isinstance(kind, str) or kind not in _PARTS:
-            raise Malformed(f"{self} has no type of FHIRPath Patch: {', '.join(_PARTS)}.")
-        if parts.keys() != _PARTS[kind]:
-            raise Malformed(f"{self} takes {', '.join(sorted(_PARTS[kind]))}, each once: it is of type {kind}.")
+        if not isinstance(kind, str) or kind not in _PARTS_OF_TYPE:
+            raise Malformed(f"{self} has no type of FHIRPath Patch: {', '.join(_PARTS_OF_TYPE)}.")
+        if parts.keys() != _PARTS_OF_TYPE[kind]:
+            raise Malformed(f"{self} takes {', '.join(sorted(_PARTS_OF_TYPE[kind]))}, each once: it is of type {kind}.")
         self._kind = kind
-        self._path = self._steps(self._of_type(parts, "path", "valueString", str))
-        self._name = self._of_type(parts, "name", "valueString", str) if "name" in parts else ""
-        self._value = self._valued(parts["value"]) if "value" in parts else Value("", None)
+        self._path = self._parse_path(self._part(parts, "path", "valueString", str))
+        self._name = self._part(parts, "name", "valueString", str) if "name" in parts else ""
+        self._value = self._parse_value(parts["value"]) if "value" in parts else Value("", None)
         numbers = {
-            name: self._of_type(parts, name, "valueInteger", Number)
+            name: self._part(parts, name, "valueInteger", Number)
             for name in parts.keys() & {"index", "source", "destination"}
         }
-        # By the text: as an int, a number such as 1e999999999 takes all the memory there is.
+        # Check the text, because a number such as 1e999999999 would exhaust the memory as an int.
         if not all(_INDEX.fullmatch(number.text) for number in numbers.values()):
-            raise Malformed(f"{self} has an index that is none.")
+            raise Malformed(f"{self} has an invalid index.")
         self._numbers = {name: int(number) for name, number in numbers.items()}
 
     def __str__(self) -> str:
         return f"Operation {self._position} of the patch"
 
     def apply(self, resource: Resource) -> None:
-        """Change `resource` in place."""
-        shape = _Shape(resource, str(self))
+        """Apply the operation to `resource` in place."""
+        target = _TypedResource(resource, str(self))
         if self._kind == "add":
-            self._add(shape)
+            self._add(target)
         elif self._kind in {"insert", "move"}:
-            self._reorder(shape)
+            self._reorder(target)
         else:
-            self._change(shape)
+            self._change(target)
 
-    def _add(self, shape: "_Shape") -> None:
-        place = shape.only(shape.find(self._path))
-        holder = shape.holder(place)
-        member = shape.member(place.type, self._name, holder, of_type=self._value.type)
-        shape.check_changeable((*place.way, member.name))
-        content = shape.built(self._value, member.type)
-        if member.many:
-            holder[member.name] = [*shape.listed(holder, member.name), content]
-        elif member.name in holder or (member.choice and shape.present(place.type, holder, member.choice)):
-            raise Unprocessable(f"{self} adds an element that is there already.")
+    def _add(self, target: "_TypedResource") -> None:
+        element = target.only(target.find(self._path))
+        parent = target.parent(element)
+        definition = target.definition(element.type, self._name, parent, of_type=self._value.type)
+        target.check_changeable((*element.keys, definition.name))
+        content = target.json_of(self._value, definition.type)
+        if definition.many:
+            parent[definition.name] = [*target.values_of(parent, definition.name), content]
+        elif definition.name in parent or (
+            definition.choice and target.present(element.type, parent, definition.choice)
+        ):
+            raise Unprocessable(f"{self} adds an element that already exists.")
         else:
-            holder[member.name] = content
+            parent[definition.name] = content
 
-    def _reorder(self, shape: "_Shape") -> None:
-        *way, last = self._path
-        if last.member is None:
+    def _reorder(self, target: "_TypedResource") -> None:
+        *steps, last = self._path
+        if last.child is None:
             raise Unprocessable(f"{self} is not on a list as a whole.")
-        place = shape.only(shape.find(way))
-        holder = shape.holder(place)
-        member = shape.member(place.type, last.member, holder)
-        shape.check_changeable((*place.way, member.name))
-        if not member.many:
+        element = target.only(target.find(steps))
+        parent = target.parent(element)
+        definition = target.definition(element.type, last.child, parent)
+        target.check_changeable((*element.keys, definition.name))
+        if not definition.many:
             raise Unprocessable(f"{self} is not on a list.")
-        items = shape.listed(holder, member.name)
+        items = target.values_of(parent, definition.name)
         if self._kind == "insert":
             if self._numbers["index"] > len(items):
                 raise Unprocessable(f"{self} has an index beyond the list.")
-            items.insert(self._numbers["index"], shape.built(self._value, member.type))
-            holder[member.name] = items
+            items.insert(self._numbers["index"], target.json_of(self._value, definition.type))
+            parent[definition.name] = items
             return
         if max(self._numbers.values()) >= len(items):
             raise Unprocessable(f"{self} has an index beyond the list.")
         items.insert(self._numbers["destination"], items.pop(self._numbers["source"]))
-        holder[member.name] = items
+        parent[definition.name] = items
 
-    def _change(self, shape: "_Shape") -> None:
-        found = shape.find(self._path)
+    def _change(self, target: "_TypedResource") -> None:
+        found = target.find(self._path)
         if self._kind == "delete" and not found:
             return
-        place = shape.only(found)
-        shape.check_changeable(place.way)
-        *way, last = place.way
-        parent = shape.at(tuple(way))
+        element = target.only(found)
+        target.check_changeable(element.keys)
+        *keys, last = element.keys
+        parent = target.at(tuple(keys))
         if isinstance(last, int):
-            shape.listed(shape.at(tuple(way[:-1])), str(way[-1]))
+            target.values_of(target.at(tuple(keys[:-1])), str(keys[-1]))
             if self._kind == "replace":
-                parent[last] = shape.built(self._value, place.type)
+                parent[last] = target.json_of(self._value, element.type)
                 return
             del parent[last]
             if not parent:
-                del shape.at(tuple(way[:-1]))[way[-1]]
+                del target.at(tuple(keys[:-1]))[keys[-1]]
             return
-        member = Member(last, place.type)
-        if self._kind == "replace" and place.choice:
-            member = shape.member(shape.type_of(tuple(way)), place.choice, parent, of_type=self._value.type)
-        # The extensions of the old value go with it.
+        definition = Definition(last, element.type)
+        if self._kind == "replace" and element.choice:
+            definition = target.definition(
+                target.type_of(tuple(keys)), element.choice, parent, of_type=self._value.type
+            )
+        # The extensions of the old value are removed, too.
         parent.pop(f"_{last}", None)
         del parent[last]
         if self._kind == "replace":
-            parent[member.name] = shape.built(self._value, member.type)
+            parent[definition.name] = target.json_of(self._value, definition.type)
 
-    def _parts(self, listed: Any) -> dict[str, Resource]:
+    def _parts_by_name(self, listed: Any) -> dict[str, Resource]:
         parts = {}
         for part in listed if isinstance(listed, list) else ():
             name = part.get("name") if isinstance(part, dict) else None
@@ -200,13 +209,13 @@ class _Operation:
             parts[name] = part
         return parts
 
-    def _of_type(self, parts: Mapping[str, Resource], name: str, element: str, kind: type[Any]) -> Any:
+    def _part(self, parts: Mapping[str, Resource], name: str, element: str, kind: type[Any]) -> Any:
         value = parts[name].get(element)
         if not isinstance(value, kind):
             raise Malformed(f"{self} needs a {name} as {element}.")
         return value
 
-    def _valued(self, part: Resource) -> Value:
+    def _parse_value(self, part: Resource) -> Value:
         given = [(name, item) for name, item in part.items() if name != "name"]
         match given:
             case [("part", [*parts])]:
@@ -217,11 +226,11 @@ class _Operation:
                 return Value(name.removeprefix("value"), content)
         raise Malformed(f"{self} needs one value: of a data type, as value[x], or in parts.")
 
-    def _steps(self, path: str) -> list[Step]:
+    def _parse_path(self, path: str) -> list[Step]:
         if len(path) > LONGEST_PATH:
             raise Unprocessable(f"{self} has a path of more than {LONGEST_PATH} characters.")
         try:
-            return _Path(path).steps()
+            return _PathParser(path).steps()
         except ValueError:
             raise Unprocessable(
                 f"{self} has a path that is not understood: it may hold names, indices, first(), last(), "
@@ -229,8 +238,8 @@ class _Operation:
             ) from None
 
 
-class _Path:
-    """Reads a path. Its methods raise ValueError for what is not understood."""
+class _PathParser:
+    """Parses a path. Its methods raise ValueError for a path that is not understood."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[tuple[str, str]] = []
@@ -243,7 +252,7 @@ class _Path:
             at = token.end()
 
     def steps(self) -> list[Step]:
-        found = [Step(member=self._next("name"))]
+        found = [Step(child=self._next("name"))]
         while self._tokens:
             kind, text = self._tokens.pop(0)
             if (kind, text) == ("sign", "["):
@@ -253,20 +262,20 @@ class _Path:
                 found.append(Step(index=int(index)))
                 self._next("sign", "]")
             elif (kind, text) == ("sign", "."):
-                found += self._named(self._next("name"))
+                found += self._function(self._next("name"))
             else:
                 raise ValueError
         return found
 
-    def _named(self, name: str) -> list[Step]:
+    def _function(self, name: str) -> list[Step]:
         if self._tokens[:1] != [("sign", "(")]:
-            return [Step(member=name)]
+            return [Step(child=name)]
         self._next("sign", "(")
         steps: list[Step] = []
         if name in {"first", "last"}:
             steps = [Step(index=0 if name == "first" else -1)]
         elif name == "extension":
-            steps = [Step(member="extension"), Step(conditions=((("url",), self._literal()),))]
+            steps = [Step(child="extension"), Step(conditions=((("url",), self._literal()),))]
         elif name == "where":
             conditions = [self._condition()]
             while self._tokens[:1] == [("name", "and")]:
@@ -303,7 +312,7 @@ class _Path:
         return found[1]
 
 
-class _Shape:
+class _TypedResource:
     """A resource with the structure that its profile defines: elements, their types and cardinalities."""
 
     def __init__(self, resource: Resource, operation: str) -> None:
@@ -312,52 +321,52 @@ class _Shape:
         self._root = str(resource["resourceType"])
         self._types = types_of(self._root)
 
-    def find(self, steps: Sequence[Step]) -> list[Place]:
-        """The elements that a path leads to. Raises Unprocessable for one that no such resource has."""
-        found = [Place((), self._root)]
+    def find(self, steps: Sequence[Step]) -> list[Element]:
+        """Return the elements that a path leads to. Raises Unprocessable for an element that the type does not have."""
+        found = [Element((), self._root)]
         for number, step in enumerate(steps):
             if step.index is not None:
                 found = found[step.index :][:1]
             elif step.conditions:
-                found = [place for place in found if self._meets(place, step)]
-            elif number or step.member != self._root:
-                found = [inner for place in found for inner in self._inner(place, str(step.member))]
+                found = [element for element in found if self._matches(element, step)]
+            elif number or step.child != self._root:
+                found = [inner for element in found for inner in self._children(element, str(step.child))]
         return found
 
-    def only(self, places: Sequence[Place]) -> Place:
-        """The one element. Raises Unprocessable for none or more."""
-        if len(places) != 1:
+    def only(self, elements: Sequence[Element]) -> Element:
+        """Return the only element. Raises Unprocessable for none or several."""
+        if len(elements) != 1:
             raise Unprocessable(
-                f"{self._operation} has a path that leads to {'more than one' if places else 'no'} element."
+                f"{self._operation} has a path that leads to {'more than one' if elements else 'no'} element."
             )
-        return places[0]
+        return elements[0]
 
-    def at(self, way: tuple[str | int, ...]) -> Any:
-        """Return the value at a path."""
+    def at(self, keys: tuple[str | int, ...]) -> Any:
+        """Return the value at the end of the keys."""
         value: Any = self._resource
-        for step in way:
+        for step in keys:
             value = value[step]
         return value
 
-    def holder(self, place: Place) -> Resource:
-        """The element at a place, which has to have elements of its own."""
-        holder = self.at(place.way)
-        if not isinstance(holder, dict):
+    def parent(self, element: Element) -> Resource:
+        """Return the JSON object of an element. Raises Unprocessable for a primitive element."""
+        parent = self.at(element.keys)
+        if not isinstance(parent, dict):
             raise Unprocessable(f"{self._operation} is on a primitive element, which has no others.")
-        return holder
+        return parent
 
-    def type_of(self, way: tuple[str | int, ...]) -> str:
-        """The type of the element at the end of a way that leads to one."""
+    def type_of(self, keys: tuple[str | int, ...]) -> str:
+        """Return the type of the element at the end of the keys."""
         kind = self._root
-        for step in way:
+        for step in keys:
             if isinstance(step, str):
                 kind = self._types[kind].get("members", {}).get(step, ("Structure", 0))[0]
         return kind
 
-    def member(self, kind: str, name: str, holder: Resource, *, of_type: str = "") -> Member:
-        """The element of that name that `holder`, which is of the type `kind`, may have.
+    def definition(self, kind: str, name: str, parent: Resource, *, of_type: str = "") -> Definition:
+        """Return the definition of the child `name` of `parent`, an element of the type `kind`.
 
-        Raises Unprocessable where there is no such element, or an element [x] that is not of that type.
+        Raises Unprocessable for a child that the type does not have, and for a [x] that cannot be `of_type`.
         """
         rule = self._types[kind]
         members = rule.get("members", {})
@@ -367,21 +376,21 @@ class _Shape:
             chosen = f"{name}{of_type}"
             if chosen not in members:
                 raise Unprocessable(f"{self._operation} has a value of a type that does not fit.")
-            return Member(chosen, members[chosen][0], choice=name)
+            return Definition(chosen, members[chosen][0], choice=name)
         if name in members:
             of, most = members[name]
-            return Member(name, of, many=most != 0)
+            return Definition(name, of, many=most != 0)
         if rule["is"] != "structure":
             raise self._missing()
-        return Member(name, "Structure", many=isinstance(holder.get(name), list))
+        return Definition(name, "Structure", many=isinstance(parent.get(name), list))
 
-    def present(self, kind: str, holder: Resource, choice: str) -> str | None:
-        """The name in JSON under which an element [x] of that type is there."""
+    def present(self, kind: str, parent: Resource, choice: str) -> str | None:
+        """Return the JSON name that a [x] has in `parent`, None when it has no value."""
         names = self._types[kind]["choices"][choice]
-        return next((name for name in names if name in holder and not name.startswith("_")), None)
+        return next((name for name in names if name in parent and not name.startswith("_")), None)
 
-    def built(self, value: Value, kind: str) -> JsonValue:
-        """The value as JSON for an element of that type. Raises Unprocessable, Malformed."""
+    def json_of(self, value: Value, kind: str) -> JsonValue:
+        """Return the value as JSON for an element of the type `kind`. Raises Unprocessable, Malformed."""
         if value.parts is None:
             return copy.deepcopy(value.content)
         made: Resource = {}
@@ -391,57 +400,57 @@ class _Shape:
             if not isinstance(name, str) or len(given) != 1:
                 raise Malformed(f"{self._operation} has a value with a part that has no name or no one value.")
             ((element, content),) = given
-            member = self.member(kind, name, made, of_type=element.removeprefix("value"))
+            definition = self.definition(kind, name, made, of_type=element.removeprefix("value"))
             if element == "part":
                 items = content if isinstance(content, list) else []
-                content = self.built(Value("", None, [_object(item) for item in items]), member.type)
-            if not member.many and member.name in made:
+                content = self.json_of(Value("", None, [_object(item) for item in items]), definition.type)
+            if not definition.many and definition.name in made:
                 raise Unprocessable(f"{self._operation} has a value with two of a part that may be there once.")
-            made[member.name] = [*made.get(member.name, []), content] if member.many else content
+            made[definition.name] = [*made.get(definition.name, []), content] if definition.many else content
         return made
 
-    def check_changeable(self, way: tuple[str | int, ...]) -> None:
-        """Raises Unprocessable for what belongs to the server."""
-        if not way or way[0] in _OF_THE_SERVER:
+    def check_changeable(self, keys: tuple[str | int, ...]) -> None:
+        """Check that an element does not belong to the server. Raises Unprocessable."""
+        if not keys or keys[0] in _SERVER_ELEMENTS:
             raise Unprocessable(
-                f"{self._operation} changes the id, the meta or the type of the resource, or all of it."
+                f"{self._operation} changes the id, the meta or the type of the resource, or replaces the resource."
             )
 
-    def listed(self, holder: Resource, name: str) -> list[Any]:
-        """A copy of an element that repeats.
+    def values_of(self, parent: Resource, name: str) -> list[Any]:
+        """Return a copy of the values of a child that repeats.
 
-        Raises Unprocessable for primitives with extensions, which stand in a list of their own, and for what an earlier
-        operation made something else of.
+        Raises Unprocessable for primitives with extensions, which are in a list of their own, and for a child that an
+        earlier operation replaced by another type.
         """
-        if f"_{name}" in holder:
+        if f"_{name}" in parent:
             raise Unprocessable(f"{self._operation} is on a list whose values have extensions: send a JSON Patch.")
-        items = holder.get(name, [])
+        items = parent.get(name, [])
         if not isinstance(items, list):
             raise self._missing()
         return list(items)
 
-    def _inner(self, place: Place, name: str) -> list[Place]:
-        holder = self.at(place.way)
-        if not isinstance(holder, dict):
+    def _children(self, element: Element, name: str) -> list[Element]:
+        parent = self.at(element.keys)
+        if not isinstance(parent, dict):
             raise self._missing()
-        rule = self._types[place.type]
+        rule = self._types[element.type]
         if name in rule.get("choices", {}):
-            found = self.present(place.type, holder, name)
-            return [Place((*place.way, found), rule["members"][found][0], name)] if found else []
-        member = self.member(place.type, name, holder)
-        if name not in holder:
+            found = self.present(element.type, parent, name)
+            return [Element((*element.keys, found), rule["members"][found][0], name)] if found else []
+        definition = self.definition(element.type, name, parent)
+        if name not in parent:
             return []
-        value = holder[name]
+        value = parent[name]
         if isinstance(value, list):
-            return [Place((*place.way, name, index), member.type) for index in range(len(value))]
-        return [Place((*place.way, name), member.type)]
+            return [Element((*element.keys, name, index), definition.type) for index in range(len(value))]
+        return [Element((*element.keys, name), definition.type)]
 
-    def _meets(self, place: Place, step: Step) -> bool:
+    def _matches(self, element: Element, step: Step) -> bool:
         for names, literal in step.conditions:
-            found = [place]
+            found = [element]
             for name in names:
-                found = [inner for one in found for inner in self._inner(one, name)]
-            values = [self.at(one.way) for one in found]
+                found = [inner for one in found for inner in self._children(one, name)]
+            values = [self.at(one.keys) for one in found]
             if not any(value == literal and isinstance(value, bool) == isinstance(literal, bool) for value in values):
                 return False
         return True
@@ -451,7 +460,7 @@ class _Shape:
 
 
 def _unescaped(text: str) -> str:
-    """The characters of a string literal. Raises ValueError for an escape that FHIRPath does not have."""
+    """Return the characters of a string literal. Raises ValueError for an invalid escape."""
 
     def character(escape: re.Match[str]) -> str:
         if escape["code"]:
@@ -461,11 +470,11 @@ def _unescaped(text: str) -> str:
         return _ESCAPES[escape["name"]]
 
     unescaped = re.sub(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<name>.))", character, text)
-    # A character beyond 16 bits comes as a pair of surrogates; half of one is none.
+    # A character beyond 16 bits is a pair of surrogates. Half a pair does not decode.
     return unescaped.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le")
 
 
-def _listed(document: JsonValue) -> list[JsonValue]:
+def _operations(document: JsonValue) -> list[JsonValue]:
     match document:
         case {"resourceType": "Parameters", "parameter": [*operations], **rest} if not rest.keys() - {"id", "meta"}:
             if len(operations) > MAX_OPERATIONS:

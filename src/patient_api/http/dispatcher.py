@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from patient_api.contract.metrics import Metric
 from patient_api.contract.routes import PATCH_BODY, Match, allowed, find
 from patient_api.errors import ApiError, ClockAhead, NotAllowed, NotFound, StorageFault, UnsupportedMedia
 from patient_api.http.caller import TENANT_CLAIM
@@ -22,75 +23,74 @@ Responder = Callable[..., Response]
 
 
 class Dispatcher:
-    """The function's whole surface: `responders` answers each operation of the table of routes.
+    """Answers the requests of API Gateway.
 
-    `tenant_claim` is the claim of a token that names the caller's tenant.
+    `responders` has a responder for each operation of the contract. `tenant_claim` is the claim of a token that names
+    the caller's tenant.
     """
 
     def __init__(
-        self, *, responders: Mapping[str, Responder], journal: StructuredLog, tenant_claim: str = TENANT_CLAIM
+        self, *, responders: Mapping[str, Responder], log: StructuredLog, tenant_claim: str = TENANT_CLAIM
     ) -> None:
         self._responders = responders
-        self._journal = journal
+        self._log = log
         self._tenant_claim = tenant_claim
 
     def __call__(self, event: Mapping[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG002 - Lambda's signature
-        """Answer one event of payload format 2.0."""
+        """Return the response to one event of payload format 2.0."""
         started = time.perf_counter()
         request = Request.of(event, tenant_claim=self._tenant_claim)
         route, written = UNMATCHED, FHIR
         try:
             if request.method == "OPTIONS" and allowed(request.path):
-                answer = Response(204, "", headers=_methods(request))
+                response = Response(204, "", headers=_methods(request))
             else:
-                match = _found(request)
+                match = _match(request)
                 route = match.route.path
-                # A caller without the right is refused by the gate, which audits it, whatever the request's form.
-                if match.route.fhir and _granted(request, match):
+                # Authorization refuses a caller without the right and audits it, whatever the form of the request.
+                if match.route.fhir and _is_granted(request, match):
                     written = media_type(request)
-                    # A search and a conditional request look at their parameters themselves: they know more of them,
-                    # and a search may drop some.
+                    # Searches and conditional requests check their own parameters: they take search criteria, and a
+                    # search may drop unknown ones.
                     if not (match.route.searches or match.route.conditional):
                         check_parameters(request, takes=match.route.parameters)
-                answer = self._answer(request, match)
+                response = self._respond(request, match)
         except ApiError as error:
-            answer = Response.refusal(error).with_headers(_allowances(request, error))
-        except Exception as error:  # noqa: BLE001 - the last resort: a defect must not show its message to anybody
-            self._journal.unexpected(error, request_id=request.request_id)
-            answer = Response.outcome(500, "exception", "The server failed.")
-        self._journal.info(
+            response = Response.refusal(error).with_headers(_alternatives(request, error))
+        except Exception as error:  # noqa: BLE001 - the message of a defect may contain patient data
+            self._log.unexpected(error, request_id=request.request_id)
+            response = Response.outcome(500, "exception", "The server failed.")
+        self._log.info(
             "call",
             method=request.method,
-            # The pattern: what stands in the place of its parameters may be anything a client types.
+            # The pattern: the path itself may contain any text that a client sends.
             route=route,
-            status=int(answer.status),
+            status=int(response.status),
             ms=round((time.perf_counter() - started) * 1000, 1),
             request_id=request.request_id,
             tenant=request.caller.tenant,
         )
-        return answer.event(fhir=written, headers_only=request.method == "HEAD")
+        return response.event(fhir=written, headers_only=request.method == "HEAD")
 
-    def _answer(self, request: Request, match: Match) -> Response:
+    def _respond(self, request: Request, match: Match) -> Response:
         try:
             return self._responders[match.route.operation](request, **match.parameters)
         except StorageFault as fault:
-            self._journal.error(
-                "storage fault", operation=fault.operation, code=fault.code, request_id=request.request_id
-            )
-            self._journal.count({"KeyFailures" if fault.of_key else "StorageFailures": 1})
+            self._log.error("storage fault", operation=fault.operation, code=fault.code, request_id=request.request_id)
+            self._log.count({Metric.KEY_FAILURES if fault.of_key else Metric.STORAGE_FAILURES: 1})
             reason = "throttled" if fault.throttled else "transient"
-            return _unavailable(reason, "The store did not answer; nothing is lost that was confirmed.")
+            return _unavailable(reason, "The data store is unavailable. Confirmed writes are not lost.")
         except ClockAhead as error:
-            self._journal.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
-            return _unavailable("transient", "The clocks of this record's writers differ too much.")
+            self._log.error("clock ahead", ahead_ms=error.ahead_ms, request_id=request.request_id)
+            return _unavailable("transient", "The clocks of the regions that write this record differ too much.")
 
 
-def _granted(request: Request, match: Match) -> bool:
+def _is_granted(request: Request, match: Match) -> bool:
     right, type = match.route.right, match.route.type
     return right is None or type is None or request.caller.may(right, type)
 
 
-def _found(request: Request) -> Match:
+def _match(request: Request) -> Match:
     """Return the route of a request. Raises NotFound, and NotAllowed when the path has other methods."""
     match = find(request.method, request.path)
     if match is not None:
@@ -101,7 +101,7 @@ def _found(request: Request) -> Match:
     raise NotAllowed(f"This route supports {', '.join(methods)}.")
 
 
-def _allowances(request: Request, error: ApiError) -> Mapping[str, str]:
+def _alternatives(request: Request, error: ApiError) -> Mapping[str, str]:
     """Return the headers that name the alternatives: other methods (RFC 9110, section 15.5.6) or other media types."""
     if isinstance(error, NotAllowed):
         return _methods(request, without=request.method)

@@ -22,7 +22,7 @@ class IdempotentRequest:
     fingerprint: str
 
 
-def repeat_of(request: Request, kind: str, *, blind: Callable[..., str]) -> IdempotentRequest | None:
+def idempotent_request(request: Request, kind: str, *, blind: Callable[..., str]) -> IdempotentRequest | None:
     """Return the identity of a request to create a resource, None without a key. Raises Malformed, StorageFault."""
     key = request.headers.get("idempotency-key")
     if key is None:

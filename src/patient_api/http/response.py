@@ -17,7 +17,7 @@ from patient_api.store.model import Version
 
 @dataclass(frozen=True)
 class Response:
-    """`body` is JSON, or empty. No response may be cached."""
+    """A response. `body` is JSON or empty. Responses must not be cached."""
 
     status: int
     body: str
@@ -26,7 +26,7 @@ class Response:
 
     @classmethod
     def plain(cls, status: int, content: Mapping[str, object]) -> Self:
-        """An answer that is not FHIR."""
+        """Return a JSON response that is not FHIR."""
         return cls(status, json.dumps(content, separators=(",", ":")), JSON)
 
     @classmethod
@@ -54,23 +54,23 @@ class Response:
         *,
         status: int = HTTPStatus.OK,
         shown: bool = True,
-        said: str = "The record was written.",
+        text: str = "The record was written.",
     ) -> Self:
         """Return the response to a write, in the form that the client prefers (https://hl7.org/fhir/R4/http.html#ops).
 
-        Without a preference that is the resource; `shown` is False when the client has no right to read it. `said` is
-        the text of an OperationOutcome.
+        Without a preference that is the resource. `shown` is False when the client has no right to read it. `text` is
+        the diagnostics of an OperationOutcome.
         """
-        wanted = preferences(request).get("return")
-        answer = cls.version(
+        preferred = preferences(request).get("return")
+        response = cls.version(
             version,
             status=status,
-            whole=shown and wanted not in {"minimal", "operationoutcome"},
+            whole=shown and preferred not in {"minimal", "operationoutcome"},
             base=request.base if status == HTTPStatus.CREATED else None,
         )
-        if wanted != "operationoutcome":
-            return answer
-        return replace(answer, body=cls.outcome(status, "informational", said, severity="information").body)
+        if preferred != "operationoutcome":
+            return response
+        return replace(response, body=cls.outcome(status, "informational", text, severity="information").body)
 
     @classmethod
     def refusal(cls, error: ApiError) -> Self:
@@ -90,9 +90,9 @@ class Response:
         expression: str | None = None,
         severity: str = "error",
     ) -> Self:
-        """An OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html) of one issue."""
-        said = _issue(severity, issue, diagnostics, expression)
-        return replace(cls._of_issues([said], status=status), headers=dict(headers or {}))
+        """Return an OperationOutcome (https://hl7.org/fhir/R4/operationoutcome.html) with one issue."""
+        one = _issue(severity, issue, diagnostics, expression)
+        return replace(cls._of_issues([one], status=status), headers=dict(headers or {}))
 
     @classmethod
     def validation(cls, problems: Sequence[ApiError]) -> Self:
@@ -108,11 +108,11 @@ class Response:
         return cls(status, json.dumps(resource, separators=(",", ":")))
 
     def with_headers(self, headers: Mapping[str, str]) -> Self:
-        """The answer with more headers."""
+        """Return the response with additional headers."""
         return replace(self, headers={**self.headers, **headers})
 
     def event(self, *, fhir: str = FHIR, headers_only: bool = False) -> dict[str, Any]:
-        """As payload format 2.0 takes it: `fhir` is the media type for what is FHIR; HEAD gets the headers only."""
+        """Return the response in API Gateway's payload format 2.0; `fhir` is the media type of FHIR bodies."""
         headers = {"cache-control": "no-store", **{name.lower(): value for name, value in self.headers.items()}}
         if self.body:
             headers["content-type"] = fhir if self.content_type == FHIR else self.content_type
@@ -121,5 +121,5 @@ class Response:
 
 
 def _issue(severity: str, code: str, diagnostics: str, expression: str | None) -> Mapping[str, object]:
-    said: dict[str, object] = {"severity": severity, "code": code, "diagnostics": diagnostics}
-    return said if expression is None else said | {"expression": [expression]}
+    issue: dict[str, object] = {"severity": severity, "code": code, "diagnostics": diagnostics}
+    return issue if expression is None else issue | {"expression": [expression]}

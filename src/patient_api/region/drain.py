@@ -15,50 +15,38 @@ KEEP_SECONDS: Final = 3.0
 
 
 class DrainFlags:
-    """The flags in the records' table."""
-
-    def __init__(self, *, client: DynamoDB, table: str) -> None:
-        self._client = client
-        self._table = table
-
-    def raised(self, region: str) -> bool:
-        """Return whether the flag of `region` is set. Raises StorageFault."""
-        with translated("GetItem"):
-            answer = self._client.get_item(
-                TableName=self._table,
-                Key=key(DRAIN_PARTITION, region),
-                ConsistentRead=True,
-            )
-        return "Item" in answer
-
-
-class Drain:
-    """The verdicts of the platform's own regions, a fault of the store included, each kept for a few seconds."""
+    """The drain flags of the platform's regions. Results, and faults of the table, are cached for `keep_seconds`."""
 
     def __init__(
         self,
         *,
-        raised: Callable[[str], bool],
+        client: DynamoDB,
+        table: str,
         regions: Iterable[str],
         keep_seconds: float = KEEP_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._raised = raised
-        self._verdicts = {
-            region: TTLCache(evaluate=partial(self._ask, region), seconds=keep_seconds, monotonic=monotonic)
+        self._client = client
+        self._table = table
+        self._flags = {
+            region: TTLCache(evaluate=partial(self._read, region), seconds=keep_seconds, monotonic=monotonic)
             for region in regions
         }
 
     def drained(self, region: str) -> bool:
-        """False for a region the platform does not have. Raises StorageFault."""
-        kept = self._verdicts.get(region)
-        verdict = kept.get() if kept else False
-        if isinstance(verdict, StorageFault):
-            raise verdict
-        return verdict
+        """Return whether the flag of `region` is set; False for other regions. Raises StorageFault."""
+        cached = self._flags.get(region)
+        drained = cached.get() if cached else False
+        if isinstance(drained, StorageFault):
+            raise drained
+        return drained
 
-    def _ask(self, region: str) -> bool | StorageFault:
+    def _read(self, region: str) -> bool | StorageFault:
         try:
-            return self._raised(region)
+            with translated("GetItem"):
+                response = self._client.get_item(
+                    TableName=self._table, Key=key(DRAIN_PARTITION, region), ConsistentRead=True
+                )
         except StorageFault as fault:
             return fault
+        return "Item" in response

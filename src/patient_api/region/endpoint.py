@@ -10,41 +10,41 @@ from typing import Final
 
 # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html
 CONNECT_SECONDS: Final = 4.0
-ANSWER_SECONDS: Final = 2.0
-# In a row, as many as the health checks need: one that fails by chance wakes nobody.
+RESPONSE_SECONDS: Final = 2.0
+# As many consecutive failures as the health checks need, so that a single one raises no alarm.
 ATTEMPTS: Final = 3
 PAUSE_SECONDS: Final = 1.0
 
 
-def host_of(endpoint: str, region: str) -> str | None:
-    """The host of a region's own HTTP API; None for any other address, the shared name among them (trap 23)."""
+def api_host(endpoint: str, region: str) -> str | None:
+    """Return the host of a region's own HTTP API. None for any other address, such as the shared name (trap 23)."""
     found = re.fullmatch(rf"https://([a-z0-9]+\.execute-api\.{re.escape(region)}\.amazonaws\.com)/?", endpoint)
     return found[1] if found else None
 
 
-def failure(
+def probe(
     host: str,
     *,
     port: int = 443,
     connect_seconds: float = CONNECT_SECONDS,
-    answer_seconds: float = ANSWER_SECONDS,
+    response_seconds: float = RESPONSE_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str | None:
-    """None when `GET /health` answers 200 at one of three attempts, else how the last one failed, as a code."""
+    """Return None when one of three attempts at `GET /health` has the status 200, else a code of the last failure."""
     for attempt in range(ATTEMPTS):
         if attempt:
             sleep(PAUSE_SECONDS)
-        found = _failure(host, port, connect_seconds, answer_seconds)
-        if found is None:
+        failure = _attempt(host, port, connect_seconds, response_seconds)
+        if failure is None:
             return None
-    return found
+    return failure
 
 
-def _failure(host: str, port: int, connect_seconds: float, answer_seconds: float) -> str | None:
-    connection = HTTPSConnection(host, port, timeout=connect_seconds, context=_trusted())
+def _attempt(host: str, port: int, connect_seconds: float, response_seconds: float) -> str | None:
+    connection = HTTPSConnection(host, port, timeout=connect_seconds, context=_tls_context())
     try:
         connection.connect()
-        connection.sock.settimeout(answer_seconds)
+        connection.sock.settimeout(response_seconds)
         connection.request("GET", "/health")
         status = connection.getresponse().status
     except (OSError, HTTPException) as error:
@@ -55,5 +55,5 @@ def _failure(host: str, port: int, connect_seconds: float, answer_seconds: float
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from patient_api.aws import Clients
 from patient_api.aws_errors import translated
 from patient_api.contract.functions import Environment
-from patient_api.contract.keys import HEALTH_PROBE
-from patient_api.contract.keys import key as item_key
+from patient_api.contract.keys import HEALTH_PROBE, key
+from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
 from patient_api.ttl_cache import TTLCache
@@ -27,7 +27,10 @@ PROBE_SECONDS: Final = 1.3
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing the region cannot do without. `run` raises when it is out of order; `of_key` when that is the key."""
+    """A check of one service that the region depends on.
+
+    `run` raises when the service fails. `of_key` marks the probe of the KMS key. `seconds` limits the probe.
+    """
 
     name: str
     run: Callable[[], None]
@@ -37,7 +40,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """`failures` maps the name of a failed probe to an error code or type, never to a message."""
+    """The result of all probes. `failures` has an error code or type, never a message, by the name of the probe."""
 
     failures: Mapping[str, str]
     key_failures: int
@@ -49,34 +52,31 @@ class HealthReport:
         return not self.failures
 
 
-class Witness(Protocol):
-    """A receiver of health reports."""
-
-    def verdict(self, verdict: HealthReport) -> None: ...
-
-
 class Health:
-    """The region's health. `pool` needs threads to spare for probes that hang beyond their time."""
+    """The region's health. `publish` receives each new report.
+
+    `pool` needs threads to spare for probes that hang beyond their time limit.
+    """
 
     def __init__(
         self,
         *,
         probes: Sequence[Probe],
         pool: ThreadPoolExecutor,
-        witness: Witness,
+        publish: Callable[[HealthReport], None],
         overall_seconds: float = OVERALL_SECONDS,
         keep_seconds: float = KEEP_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._probes = probes
         self._pool = pool
-        self._witness = witness
+        self._publish = publish
         self._overall_seconds = overall_seconds
-        self._kept = TTLCache(evaluate=self._evaluate, seconds=keep_seconds, monotonic=monotonic)
+        self._report = TTLCache(evaluate=self._evaluate, seconds=keep_seconds, monotonic=monotonic)
 
     def healthy(self) -> bool:
-        """The verdict, at most `keep_seconds` old."""
-        return self._kept.get().healthy
+        """Return whether the region is healthy, by a report that is at most `keep_seconds` old."""
+        return self._report.get().healthy
 
     def _evaluate(self) -> HealthReport:
         started = time.monotonic()
@@ -84,55 +84,60 @@ class Health:
         failures: dict[str, str] = {}
         key_failures = 0
         for probe, future in running:
-            allowed = min(probe.seconds, self._overall_seconds)
-            error = _error(future, max(0.0, started + allowed - time.monotonic()))
+            limit = min(probe.seconds, self._overall_seconds)
+            error = _error(future, max(0.0, started + limit - time.monotonic()))
             if error is not None:
                 failures[probe.name] = error.code if isinstance(error, StorageFault) else type(error).__name__
                 key_failures += probe.of_key or (isinstance(error, StorageFault) and error.of_key)
-        verdict = HealthReport(failures, key_failures, len(failures) - key_failures)
-        self._witness.verdict(verdict)
-        return verdict
+        report = HealthReport(failures, key_failures, len(failures) - key_failures)
+        self._publish(report)
+        return report
 
 
 def _error(future: Future[None], seconds: float) -> BaseException | None:
     try:
         return future.exception(timeout=seconds)
-    except TimeoutError as late:
+    except TimeoutError as timeout:
         future.cancel()
-        return late
+        return timeout
 
 
 def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
-    """Clients that only the probes need are made by the first of them."""
+    """Return the probes of the records table, the documents bucket and the KMS key.
 
-    def records() -> None:
+    Clients are created when a probe first runs.
+    """
+
+    def read_records() -> None:
         with translated("GetItem"):
             clients.dynamodb().get_item(
-                TableName=environment.records_table,
-                Key=item_key(*HEALTH_PROBE),
-                ConsistentRead=True,
+                TableName=environment.records_table, Key=key(*HEALTH_PROBE), ConsistentRead=True
             )
 
-    def documents() -> None:
+    def read_documents() -> None:
         with translated("HeadBucket"):
             clients.s3().head_bucket(Bucket=environment.documents_bucket)
 
-    def key() -> None:
+    def use_key() -> None:
         with translated("GenerateDataKeyWithoutPlaintext"):
             clients.kms().generate_data_key_without_plaintext(KeyId=environment.key_arn, KeySpec="AES_256")
 
-    return Probe("records", records), Probe("documents", documents), Probe("key", key, of_key=True)
+    return Probe("records", read_records), Probe("documents", read_documents), Probe("key", use_key, of_key=True)
 
 
 class HealthMetrics:
-    """As `health.Witness`: a line for what failed, and metrics."""
+    """Logs failures and publishes metrics."""
 
-    def __init__(self, *, journal: StructuredLog) -> None:
-        self._journal = journal
+    def __init__(self, *, log: StructuredLog) -> None:
+        self._log = log
 
-    def verdict(self, verdict: HealthReport) -> None:
-        """As `health.Witness`."""
-        if not verdict.healthy:
-            self._journal.error("unhealthy", failures=dict(verdict.failures))
-        counts = {"KeyFailures": verdict.key_failures, "StorageFailures": verdict.storage_failures}
-        self._journal.count({"Healthy": int(verdict.healthy), **{name: n for name, n in counts.items() if n}})
+    def publish(self, report: HealthReport) -> None:
+        """Log what failed, and publish `Healthy`, and the counts of failures that are not 0."""
+        if not report.healthy:
+            self._log.error("unhealthy", failures=dict(report.failures))
+        metrics: dict[str, float] = {Metric.HEALTHY: int(report.healthy)}
+        if report.key_failures:
+            metrics[Metric.KEY_FAILURES] = report.key_failures
+        if report.storage_failures:
+            metrics[Metric.STORAGE_FAILURES] = report.storage_failures
+        self._log.count(metrics)

@@ -15,13 +15,14 @@ from typing import Any
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.contract.keys import HEARTBEAT_PARTITION, key
+from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """`at_ms` is in milliseconds since 1970, by the writer's clock; `endpoint` the base address of its own API."""
+    """`at_ms` is in milliseconds since 1970, by the writer's clock. `endpoint` is the base address of its own API."""
 
     region: str
     at_ms: int
@@ -29,7 +30,7 @@ class Heartbeat:
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> "Heartbeat":
-        """The heartbeat in an item. Raises StorageFault for what no sentinel has written."""
+        """Return the heartbeat in an item. Raises StorageFault when the item has another form."""
         try:
             return cls(item["sk"]["S"], int(item["at"]["N"]), item["endpoint"]["S"])
         except (KeyError, TypeError, ValueError):
@@ -37,14 +38,14 @@ class Heartbeat:
 
 
 class Heartbeats:
-    """The heartbeats in this region's replica of the records' table. Both methods raise StorageFault."""
+    """The heartbeats in this region's replica of the records table. Both methods raise StorageFault."""
 
     def __init__(self, *, client: DynamoDB, table: str) -> None:
         self._client = client
         self._table = table
 
     def write(self, heartbeat: Heartbeat) -> None:
-        """Put it in place of the region's last one."""
+        """Replace the region's last heartbeat."""
         item = {
             **key(HEARTBEAT_PARTITION, heartbeat.region),
             "at": {"N": str(heartbeat.at_ms)},
@@ -54,41 +55,40 @@ class Heartbeats:
             self._client.put_item(TableName=self._table, Item=item)
 
     def newest(self, region: str) -> Heartbeat | None:
-        """The last one of `region` that has arrived here."""
+        """Return the last heartbeat of `region` that arrived here, None when there is none."""
         with translated("GetItem"):
-            answer = self._client.get_item(
+            response = self._client.get_item(
                 TableName=self._table, Key=key(HEARTBEAT_PARTITION, region), ConsistentRead=True
             )
-        return Heartbeat.of(answer["Item"]) if "Item" in answer else None
+        return Heartbeat.of(response["Item"]) if "Item" in response else None
 
 
 class ReplicationLag:
-    """Reports `ReplicationLag` for each heartbeat of `peer_region` among a stream's records.
+    """Publishes `ReplicationLag` for each heartbeat of `peer_region` in a stream. `now_ms` is milliseconds since 1970.
 
-    `now_ms` gives milliseconds since 1970. The lag is an upper bound of what replication takes, by up to a second, and
-    as exact as the clocks of both regions agree.
+    The lag is an upper bound, by up to a second, and as exact as the clocks of both regions agree.
     """
 
-    def __init__(self, *, peer_region: str, journal: StructuredLog, now_ms: Callable[[], int]) -> None:
+    def __init__(self, *, peer_region: str, log: StructuredLog, now_ms: Callable[[], int]) -> None:
         self._peer_region = peer_region
-        self._journal = journal
+        self._log = log
         self._now_ms = now_ms
 
-    def witness(self, stream: Iterable[Mapping[str, Any]]) -> None:
-        """Report them. What cannot be read is a line in the log."""
-        for change in (entry["dynamodb"] for entry in stream if entry["eventName"] != "REMOVE"):
+    def publish(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Publish the lag of each heartbeat in a batch of a stream. Logs heartbeats that cannot be read."""
+        for change in (entry["dynamodb"] for entry in records if entry["eventName"] != "REMOVE"):
             keys = change["Keys"]
             if (keys["pk"]["S"], keys["sk"]["S"]) != (HEARTBEAT_PARTITION, self._peer_region):
                 continue
             try:
                 written_ms = Heartbeat.of(change.get("NewImage", {})).at_ms
             except StorageFault as fault:
-                self._journal.error("storage fault", operation=fault.operation, code=fault.code)
+                self._log.error("storage fault", operation=fault.operation, code=fault.code)
                 continue
             lag_ms = max(0, self._arrived_ms(change) - written_ms)
-            self._journal.count({"ReplicationLag": lag_ms / 1000}, unit="Seconds")
+            self._log.count({Metric.REPLICATION_LAG: lag_ms / 1000}, unit="Seconds")
 
     def _arrived_ms(self, change: Mapping[str, Any]) -> int:
-        """Of the arrival whole seconds are known, rounded down; that this reader is behind must not count as lag."""
+        # Reading the stream late is no lag, so the time of arrival counts. It has whole seconds, rounded down.
         now_ms, arrived = self._now_ms(), change.get("ApproximateCreationDateTime")
         return now_ms if arrived is None else min(now_ms, (int(arrived) + 1) * 1000)

@@ -1,1 +1,1 @@
-"""Searches without a scan: parameters, candidates, pages."""
+"""Search patients, documents and audit events without a scan."""

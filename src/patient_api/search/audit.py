@@ -1,4 +1,4 @@
-"""Search the audit trail, newest first. The searches themselves are audited.
+"""Serve searches of audit events, newest first. The searches themselves are audited.
 
 A search by patient is not limited in time. Otherwise the trail is read hour by hour: the last day by default, at most
 31 days, at most one day per page. So a page can be short or empty and still have a next one.
@@ -10,28 +10,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from patient_api.audit.resource import OUTCOMES, resource_of
-from patient_api.audit.trail import AuditLog, Placed
+from patient_api.audit.resource import resource_of
+from patient_api.audit.trail import AuditLog, Entry
 from patient_api.aws import DynamoDB
 from patient_api.contract.audit import Action, AuditEvent
-from patient_api.contract.keys import PATIENT, instant
+from patient_api.contract.keys import AUDIT_EVENT, PATIENT, instant
 from patient_api.errors import StorageFault, TooCostly
-from patient_api.fhir.dates import compares, span
 from patient_api.http.authorization import Authorization
 from patient_api.http.negotiation import lenient
 from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.request import Request
-from patient_api.search.matching import same_code
-from patient_api.search.parameters import AUDIT, OUTCOME, Code, Id, Search, When, search_in
 from patient_api.search.plan import window_of
-from patient_api.search.service import links, outcome
+from patient_api.search.query import Search, parse_search
+from patient_api.search.service import dropped_parameters, page_links
 
-BUDGET: Final = 500  # events looked at for one page
+BUDGET: Final = 500  # events read for one page
 LARGEST_READ: Final = 100
 HOURS: Final = 26  # for one page: a day, and the hours in which it begins and ends
-LONGEST: Final = timedelta(days=31)
-DEFAULT: Final = timedelta(days=1)
-AHEAD: Final = timedelta(minutes=1)  # by which another container's clock may be
+LONGEST_RANGE: Final = timedelta(days=31)
+DEFAULT_RANGE: Final = timedelta(days=1)
+CLOCK_TOLERANCE: Final = timedelta(minutes=1)  # by which the clock of another container may be ahead
 
 _HOUR: Final = len("2027-01-15T08")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,27 +37,27 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _Step:
-    """A place that has been looked at: an event, or none where an hour begins."""
+    """A position that was read: that of an event, or the beginning of an hour, with no event."""
 
-    place: str
+    position: str
     event: AuditEvent | None = None
 
 
 @dataclass(frozen=True)
 class _Range:
-    """From the place `low` to ahead of the place `before`."""
+    """A range of sort keys, from `low` (inclusive) to `before` (exclusive)."""
 
     low: str
     before: str
 
 
 class AuditSearch:
-    """The trail of the caller's tenant. `now` gives the time in UTC, `new_id` a unique id."""
+    """Searches of the audit trail of the caller's tenant. `now` returns the time in UTC, `new_id` a unique id."""
 
     def __init__(
         self,
         *,
-        gate: Authorization,
+        authorization: Authorization,
         client: DynamoDB,
         table: str,
         cursors: Cursors,
@@ -67,126 +65,120 @@ class AuditSearch:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
-        self._gate = gate
-        self._log = AuditLog(client=client, table=table, pool=pool)
+        self._authorization = authorization
+        self._audit_log = AuditLog(client=client, table=table, pool=pool)
         self._cursors = cursors
         self._now = now
         self._new_id = new_id
 
     def search(self, request: Request) -> str:
-        """A page as a Bundle of type `searchset`. Raises Malformed, TooCostly, StorageFault, and as `Gate.admit`."""
-        event = self._gate.admit(request, Action.EXECUTE, "search-type", AUDIT)
-        search = search_in(AUDIT, request.parameters(), lenient=lenient(request))
-        patients = [value.id for criterion in search.named("patient")[:1] for value in criterion.each(Id)]
+        """Return a page as a Bundle of type `searchset`.
+
+        Raises Malformed, TooCostly, StorageFault, and as `Authorization.authorize`.
+        """
+        event = self._authorization.authorize(request, Action.EXECUTE, "search-type", AUDIT_EVENT)
+        search = parse_search(AUDIT_EVENT, request.parameters(), lenient=lenient(request))
+        # Events of any of the patients of the first criterion are read, and must meet the others.
+        patients = list(next(iter(search.values("patient")), ()))
         tenant = request.caller.tenant
-        scope = (tenant, "search-type", AUDIT, search.fingerprint)
+        scope = (tenant, "search-type", AUDIT_EVENT, search.fingerprint)
         try:
             if search.cursor is None:
-                asked = self._range(search, bounded=not patients)
+                span = self._range(search, limited=not patients)
             else:
-                asked = _Range(*self._cursors.open(search.cursor, *scope))
-            found, following, total = self._found(tenant, search, patients, asked)
-            sealed = self._cursors.seal(*scope, position=(asked.low, following)) if following else None
-            self._gate.keep_all(
-                [replace(event, id=self._new_id(), record=f"{PATIENT}/{patient}") for patient in patients] or [event]
+                span = _Range(*self._cursors.open(search.cursor, *scope))
+            found, following, total = self._found(tenant, search, patients, span)
+            cursor = self._cursors.seal(*scope, position=(span.low, following)) if following else None
+            self._authorization.record_all(
+                [replace(event, id=self._new_id(), record=f"{PATIENT}/{id}") for id in patients] or [event]
             )
         except TooCostly as error:
-            self._gate.refuse(event, error)
+            self._authorization.refuse(event, error)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
-        entries = [BundleEntry.match(resource_of(one), url=f"{request.base}/{AUDIT}/{one.id}") for one in found]
-        links_ = links(request, AUDIT, search.pairs, sealed)
-        return bundle("searchset", [*entries, *outcome(search)], links=links_, total=total)
+        entries = [BundleEntry.match(resource_of(one), url=f"{request.base}/{AUDIT_EVENT}/{one.id}") for one in found]
+        links = page_links(request, AUDIT_EVENT, search.pairs, cursor)
+        return bundle("searchset", [*entries, *dropped_parameters(search)], links=links, total=total)
 
     def _found(
-        self, tenant: str, search: Search, patients: list[str], asked: _Range
+        self, tenant: str, search: Search, patients: list[str], span: _Range
     ) -> tuple[Sequence[AuditEvent], str | None, int | None]:
-        """The events of the page, where the next one begins, and how many there are in all, if that is known."""
+        """Return the events of the page, the position of the next page, and the total if it is known."""
 
-        def steps(within: _Range) -> Iterator[_Step]:
-            return self._of_patients(tenant, patients, within) if patients else self._by_hour(tenant, within)
+        def steps(span: _Range) -> Iterator[_Step]:
+            return self._of_patients(tenant, patients, span) if patients else self._by_hour(tenant, span)
 
-        found, following = _page(steps(asked), search, search.count) if search.count else ([], None)
+        found, following = _page(steps(span), search, search.count) if search.count else ([], None)
         if search.count and search.cursor is None and following is None:
             return found, following, len(found)
         if not search.counted:
             return found, following, None
-        # A page after the first begins further back than the search.
-        whole = asked if search.cursor is None else self._range(search, bounded=not patients)
-        every, beyond = _page(steps(whole), search, BUDGET + 1)
+        # A later page begins further back than the search.
+        whole = span if search.cursor is None else self._range(search, limited=not patients)
+        all_events, beyond = _page(steps(whole), search, BUDGET + 1)
         if beyond is not None:
             raise TooCostly("Too many events to count: name a patient and a shorter range with date=ge… and date=lt….")
-        return found, following, len(every)
+        return found, following, len(all_events)
 
-    def _range(self, search: Search, *, bounded: bool) -> _Range:
-        now = self._now() + AHEAD
-        dates = search.named("date")
+    def _range(self, search: Search, *, limited: bool) -> _Range:
+        now = self._now() + CLOCK_TOLERANCE
+        dates = search.values("date")
         first, end = window_of(dates)
         low = _EPOCH + timedelta(milliseconds=first)
         high = min(now, _EPOCH + timedelta(milliseconds=end))
-        if bounded and not dates:
-            low = now - AHEAD - DEFAULT
-        elif bounded and high - low > LONGEST:
-            raise TooCostly(f"Name a patient, or a range of at most {LONGEST.days} days with date=ge… and date=lt….")
+        if limited and not dates:
+            low = now - CLOCK_TOLERANCE - DEFAULT_RANGE
+        elif limited and high - low > LONGEST_RANGE:
+            raise TooCostly(
+                f"Name a patient, or a range of at most {LONGEST_RANGE.days} days with date=ge… and date=lt…."
+            )
         return _Range(instant(low), instant(high))
 
-    def _of_patients(self, tenant: str, patients: list[str], asked: _Range) -> Iterator[_Step]:
-        before = asked.before
+    def _of_patients(self, tenant: str, patients: list[str], span: _Range) -> Iterator[_Step]:
+        before = span.before
         while True:
-            read = self._log.of_patients(tenant, patients, low=asked.low, before=before, limit=LARGEST_READ)
+            read = self._audit_log.of_patients(tenant, patients, low=span.low, before=before, limit=LARGEST_READ)
             yield from _steps(read)
             if len(read) < LARGEST_READ:
                 return
             before = read[-1][0]
 
-    def _by_hour(self, tenant: str, asked: _Range) -> Iterator[_Step]:
-        before = asked.before
-        while before > asked.low:
-            hour = _hour_ahead_of(before)
-            read = self._log.of_hour(tenant, hour, low=asked.low, before=before, limit=LARGEST_READ)
+    def _by_hour(self, tenant: str, span: _Range) -> Iterator[_Step]:
+        before = span.before
+        while before > span.low:
+            hour = _hour_before(before)
+            read = self._audit_log.of_hour(tenant, hour, low=span.low, before=before, limit=LARGEST_READ)
             yield from _steps(read)
             before = read[-1][0] if len(read) == LARGEST_READ else hour
-            if before == hour and before > asked.low:
+            if before == hour and before > span.low:
                 yield _Step(hour)
 
 
 def _page(steps: Iterator[_Step], search: Search, count: int) -> tuple[list[AuditEvent], str | None]:
-    """At most `count` events that match, and the place where the next page begins."""
+    """Return up to `count` events that match, and the position of the next page."""
     found: list[AuditEvent] = []
-    looked, hours, last = 0, 0, None
+    events, hours, last = 0, 0, None
     for step in steps:
-        if step.event is not None and _matches(step.event, search):
+        if step.event is not None and search.matches(step.event):
             if len(found) == count:
                 return found, last
             found.append(step.event)
-        last = step.place
-        looked += step.event is not None
+        last = step.position
+        events += step.event is not None
         hours += step.event is None
-        if looked == BUDGET or hours == HOURS:
+        if events == BUDGET or hours == HOURS:
             return found, last
     return found, None
 
 
-def _matches(event: AuditEvent, search: Search) -> bool:
-    at = span(instant(event.at))
-    held = {
-        "patient": lambda value: isinstance(value, Id) and event.record == f"{PATIENT}/{value.id}",
-        "date": lambda value: isinstance(value, When) and at is not None and compares(value.prefix, value.span, at),
-        # Whose subject it is, the tenant's issuer knows: it has no system, and case matters.
-        "agent": lambda value: isinstance(value, Code) and not value.system and value.code == event.subject,
-        "outcome": lambda value: isinstance(value, Code) and same_code(value, OUTCOME, OUTCOMES[event.outcome]),
-    }
-    return all(any(map(held[criterion.name], criterion.values)) for criterion in search.criteria)
+def _steps(read: Sequence[Entry]) -> Iterator[_Step]:
+    return (_Step(position, event) for position, event in read)
 
 
-def _steps(read: Sequence[Placed]) -> Iterator[_Step]:
-    return (_Step(place, event) for place, event in read)
-
-
-def _hour_ahead_of(place: str) -> str:
-    """The hour of the events that come right ahead of a place, which may be the beginning of an hour."""
-    hour = datetime.fromisoformat(f"{place[:_HOUR]}:00")
-    if len(place) == _HOUR:
+def _hour_before(position: str) -> str:
+    """Return the hour of the events right before a position, which may be the beginning of an hour."""
+    hour = datetime.fromisoformat(f"{position[:_HOUR]}:00")
+    if len(position) == _HOUR:
         hour -= timedelta(hours=1)
     return hour.isoformat()[:_HOUR]

@@ -1,38 +1,46 @@
-"""Define the search parameters of each type, and parse searches.
+"""Define the search parameters of each resource type.
 
-Parsing, the CapabilityStatement and the OpenAPI document derive from the same definitions. A parameter that is not
-understood is dropped or rejected by the rule in `http.criteria`. Errors name the parameter and the rule, never the
-value.
+Everything about a search parameter derives from its definition in `PARAMETERS`: how a search's values are parsed, which
+elements of a resource they are compared with, the tokens that the resource is indexed by, and its entries in the
+CapabilityStatement and the OpenAPI document. To add a parameter, add its definition.
+
+An index token leads to candidates only, and a search checks each of them. So a token may be less specific than the
+criterion, such as the first letters of a name. Records that were written before a parameter had an index have no token
+for it.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, TypeAlias, TypeVar
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from functools import reduce
+from typing import Any, ClassVar, Final, TypeAlias
 
-from patient_api.contract.keys import DOCUMENT, PATIENT
+from patient_api.audit.resource import OUTCOMES
+from patient_api.contract.audit import AuditEvent
+from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT, instant
 from patient_api.errors import Malformed
-from patient_api.fhir.dates import Prefix, Span, span
-from patient_api.fhir.normalize import fold
-from patient_api.http.criteria import Criteria, Pairs, count_in, kept
+from patient_api.fhir.codec import JsonValue
+from patient_api.fhir.dates import Prefix, Span, date_matches, reach, span, year_of
 from patient_api.store.model import is_id
-
-AUDIT: Final = "AuditEvent"
 
 DEFAULT_COUNT: Final = 20
 LARGEST_COUNT: Final = 50
 LARGEST_ALTERNATIVES: Final = 20  # values of one parameter, separated by commas
-LARGEST_CRITERIA: Final = 20  # parameters of one search, repetitions included
 LONGEST_VALUE: Final = 1024  # characters of one parameter
 PREFIXES: Final = tuple(prefix.value for prefix in Prefix)
 SORTS: Final = ("_lastUpdated", "-_lastUpdated")
 
-DOCUMENT_STATUS: Final = "http://hl7.org/fhir/document-reference-status"
-GENDER: Final = "http://hl7.org/fhir/administrative-gender"
-OUTCOME: Final = "http://hl7.org/fhir/audit-event-outcome"
+# Leading letters of a name that make a token. A name has a token of each length that it reaches.
+SHORT_PREFIX: Final = 2
+LONG_PREFIX: Final = 4
+LARGEST_YEARS: Final = 10  # years of birth that are looked up one by one
+
+Resource = dict[str, JsonValue]
+IndexToken: TypeAlias = tuple[str, str]
+"""The name of an index and a value in clear text."""
+Bounds: TypeAlias = tuple[int | None, int | None]
+"""A range of nanoseconds since 1970, its end excluded. None leaves a side open."""
 
 
 class ParameterType(StrEnum):
@@ -44,24 +52,427 @@ class ParameterType(StrEnum):
     REFERENCE = "reference"
 
 
+class Selectivity(IntEnum):
+    """How few candidates a lookup is expected to find; the lower, the fewer."""
+
+    SYSTEM_AND_VALUE = 0
+    VALUE = 1
+    LONG_PREFIX = 2
+    SHORT_PREFIX = 3
+    YEAR = 4
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Index tokens that together lead to every record that meets a criterion."""
+
+    selectivity: Selectivity
+    tokens: tuple[IndexToken, ...]
+
+    @classmethod
+    def of(cls, selectivity: Selectivity, tokens: Iterable[IndexToken]) -> "Lookup":
+        """Return a lookup of the tokens, each once."""
+        return cls(selectivity, tuple(dict.fromkeys(tokens)))
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """The order of lookups by expected cost."""
+        return self.selectivity, len(self.tokens)
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A search parameter. No modifier is supported.
 
     Attributes:
-        definition: FHIR's own SearchParameter; None where this one differs from it.
-        prefixes: the comparison prefixes that a value may have.
-        system: the system that a token without one implies.
-        identifies: whether values are ids of resources.
+        documentation: shown to clients.
+        definition: the name of FHIR's own SearchParameter; None where this one differs from it.
+        read: yields the elements that the parameter is about, from a resource or, for AuditEvent, an audit event.
+        index: the name of the index that the elements are in; None for no index.
     """
 
     name: str
-    type: ParameterType
     documentation: str
     definition: str | None
-    prefixes: tuple[str, ...] = ()
-    system: str | None = None
-    identifies: bool = False
+    read: Callable[[Any], Iterable[Any]] = field(kw_only=True)
+    index: str | None = field(default=None, kw_only=True)
+    type: ClassVar[ParameterType]
+
+    def parse(self, parts: list[str]) -> Any:
+        """Return one value of a search, which comes in its parts between vertical bars. Raises Malformed."""
+        raise NotImplementedError
+
+    def matches(self, value: Any, element: Any) -> bool:
+        """Return whether an element matches a value of a search."""
+        raise NotImplementedError
+
+    def meets(self, record: Any, values: Iterable[Any]) -> bool:
+        """Return whether an element of a record matches any of the values."""
+        elements = list(self.read(record))
+        return any(self.matches(value, element) for value in values for element in elements)
+
+    def tokens(self, record: Any) -> Iterator[IndexToken]:
+        """Yield the tokens that a record is indexed by."""
+        if self.index is not None:
+            for element in self.read(record):
+                yield from self._element_tokens(element)
+
+    def lookups(self, criteria: Sequence[Sequence[Any]]) -> Iterator[Lookup]:
+        """Yield the lookups that narrow a search down; `criteria` are the values of each criterion, all to be met."""
+        if self.index is not None:
+            yield from self._lookups(criteria)
+
+    def _element_tokens(self, element: Any) -> Iterator[IndexToken]:
+        raise NotImplementedError
+
+    def _lookups(self, criteria: Sequence[Sequence[Any]]) -> Iterator[Lookup]:
+        raise NotImplementedError
+
+
+class StringParameter(Parameter):
+    """Matches the beginning of a text. Values and elements are folded texts."""
+
+    type = ParameterType.STRING
+
+    def parse(self, parts: list[str]) -> str:
+        folded = fold("|".join(parts))
+        if not folded:
+            raise Malformed(f"{self.name} has an empty value.")
+        return folded
+
+    def matches(self, value: str, element: str) -> bool:
+        return fold(element).startswith(value)
+
+    def _element_tokens(self, element: str) -> Iterator[IndexToken]:
+        folded = fold(element)
+        if folded:
+            yield str(self.index), folded[:SHORT_PREFIX]
+        if len(folded) >= LONG_PREFIX:
+            yield str(self.index), folded[:LONG_PREFIX]
+
+    def _lookups(self, criteria: Sequence[Sequence[str]]) -> Iterator[Lookup]:
+        for values in criteria:
+            shortest = min(map(len, values))
+            if shortest >= SHORT_PREFIX:
+                lengths = [LONG_PREFIX if len(value) >= LONG_PREFIX else SHORT_PREFIX for value in values]
+                selectivity = Selectivity.LONG_PREFIX if shortest >= LONG_PREFIX else Selectivity.SHORT_PREFIX
+                tokens = [(str(self.index), value[:length]) for value, length in zip(values, lengths, strict=True)]
+                yield Lookup.of(selectivity, tokens)
+
+
+@dataclass(frozen=True)
+class Code:
+    """A code in a system.
+
+    The system is None for any system and empty for none. The code is None for every code of the system.
+    """
+
+    system: str | None
+    code: str | None
+
+
+@dataclass(frozen=True)
+class TokenParameter(Parameter):
+    """Matches codes. Values are `Code`s; elements are pairs of a system, empty for none, and a code.
+
+    A system is a URI and must be identical. Codes match without case, because most systems do not define whether case
+    matters (https://hl7.org/fhir/R4/search.html#token).
+    """
+
+    case_sensitive: bool = field(default=False, kw_only=True)
+    type = ParameterType.TOKEN
+
+    def parse(self, parts: list[str]) -> Code:
+        if len(parts) > 2:
+            raise Malformed(f"{self.name} has more than one vertical bar: escape those of the code or the system.")
+        system, code = (None, parts[0]) if len(parts) == 1 else parts
+        if not system and not code:
+            raise Malformed(f"{self.name} has a value without a code or a system.")
+        return Code(system, code or None)
+
+    def matches(self, value: Code, element: tuple[str, str]) -> bool:
+        system, code = element
+        if value.system not in {None, system}:
+            return False
+        if value.code is None or value.code == code:
+            return True
+        return not self.case_sensitive and value.code.casefold() == code.casefold()
+
+    def _element_tokens(self, element: tuple[str, str]) -> Iterator[IndexToken]:
+        system, code = element
+        yield self._token(None, code)
+        yield self._token(system, code)
+
+    def _lookups(self, criteria: Sequence[Sequence[Code]]) -> Iterator[Lookup]:
+        for codes in criteria:
+            # A whole system has no token: every record of a tenant would be written to the same partition.
+            tokens = [self._token(code.system, code.code) for code in codes if code.code is not None]
+            if len(tokens) == len(codes):
+                any_system = any(code.system is None for code in codes)
+                yield Lookup.of(Selectivity.VALUE if any_system else Selectivity.SYSTEM_AND_VALUE, tokens)
+
+    def _token(self, system: str | None, code: str) -> IndexToken:
+        folded = code.casefold()
+        return (str(self.index), folded) if system is None else (f"system-{self.index}", f"{system}|{folded}")
+
+
+@dataclass(frozen=True)
+class DateComparison:
+    """A date of a search and how dates of records compare with it."""
+
+    prefix: Prefix
+    span: Span
+
+
+class DateParameter(Parameter):
+    """Matches dates and times. Values are `DateComparison`s; elements are texts. An index has the year of each date."""
+
+    type = ParameterType.DATE
+
+    def parse(self, parts: list[str]) -> DateComparison:
+        text = "|".join(parts)
+        prefix, date = (text[:2], text[2:]) if text[:1].isalpha() else (Prefix.EQ.value, text)
+        if prefix in {"ne", "sa", "eb", "ap"}:
+            raise Malformed(f"{self.name} takes the prefixes {', '.join(PREFIXES)} only.")
+        parsed = span(date)
+        if prefix not in PREFIXES or parsed is None:
+            raise Malformed(
+                f"{self.name} must be a date that exists, such as 1970, 1970-05 or 1970-05-02, or a time with its "
+                "zone, such as 1970-05-02T10:00:00Z; in a URL the sign + is written %2B."
+            )
+        return DateComparison(Prefix(prefix), parsed)
+
+    def matches(self, value: DateComparison, element: str) -> bool:
+        found = span(element)
+        return found is not None and date_matches(value.prefix, value.span, found)
+
+    def _element_tokens(self, element: str) -> Iterator[IndexToken]:
+        yield str(self.index), element[:4]
+
+    def _lookups(self, criteria: Sequence[Sequence[DateComparison]]) -> Iterator[Lookup]:
+        # An indexed date lies within one year: if it reaches into a range, so does its year.
+        low, high = bounds(criteria)
+        if low is not None and high is not None:
+            first, last = year_of(low), year_of(high - 1)
+            if last - first < LARGEST_YEARS:
+                years = [(str(self.index), f"{year:04d}") for year in range(first, last + 1)]
+                yield Lookup.of(Selectivity.YEAR, years)
+
+
+class IdParameter(Parameter):
+    """Matches ids of resources. Values and elements are ids."""
+
+    type = ParameterType.TOKEN
+
+    def parse(self, parts: list[str]) -> str:
+        id = "|".join(parts)
+        # Ids become parts of keys, so nothing else may pass.
+        if not is_id(id):
+            raise Malformed(f"{self.name} has a value that is no id.")
+        return id
+
+    def matches(self, value: str, element: str) -> bool:
+        return value == element
+
+    def _element_tokens(self, element: str) -> Iterator[IndexToken]:
+        yield str(self.index), element
+
+    def _lookups(self, criteria: Sequence[Sequence[str]]) -> Iterator[Lookup]:
+        for ids in criteria:
+            yield Lookup.of(Selectivity.VALUE, [(str(self.index), id) for id in ids])
+
+
+class PatientParameter(IdParameter):
+    """Matches references to patients: `Patient/<id>` or `<id>`."""
+
+    type = ParameterType.REFERENCE
+
+    def parse(self, parts: list[str]) -> str:
+        return super().parse(["|".join(parts).removeprefix(f"{PATIENT}/")])
+
+
+def fold(text: str) -> str:
+    """Return the text as searches compare it (https://hl7.org/fhir/R4/search.html#string).
+
+    It has no case, accents and superfluous white space: `  Zoë  ÅNGSTRÖM ` becomes `zoe angstrom`.
+    """
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    return " ".join(bare.casefold().split())
+
+
+def bounds(criteria: Sequence[Sequence[DateComparison]]) -> Bounds:
+    """Return the range into which every date that meets all criteria extends."""
+    ranges = [reduce(_union, (reach(value.prefix, value.span) for value in values)) for values in criteria]
+    return (
+        max((low for low, _ in ranges if low is not None), default=None),
+        min((high for _, high in ranges if high is not None), default=None),
+    )
+
+
+def _union(one: Bounds, other: Bounds) -> Bounds:
+    low = None if one[0] is None or other[0] is None else min(one[0], other[0])
+    return low, None if one[1] is None or other[1] is None else max(one[1], other[1])
+
+
+def _objects(value: JsonValue) -> Iterator[Resource]:
+    yield from (entry for entry in (value if isinstance(value, list) else ()) if isinstance(entry, dict))
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    yield from (text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str))
+
+
+def _element(name: str) -> Callable[[Resource], Iterator[str]]:
+    return lambda resource: _texts(resource.get(name))
+
+
+def _last_updated(resource: Resource) -> Iterator[str]:
+    meta = resource.get("meta")
+    yield from _texts(meta.get("lastUpdated")) if isinstance(meta, dict) else ()
+
+
+def _names(*parts: str) -> Callable[[Resource], Iterator[str]]:
+    def read(resource: Resource) -> Iterator[str]:
+        for name in _objects(resource.get("name")):
+            for part in parts:
+                yield from _texts(name.get(part))
+
+    return read
+
+
+def _coded(element: str, system: str) -> Callable[[Resource], Iterator[tuple[str, str]]]:
+    return lambda resource: ((system, code) for code in _texts(resource.get(element)))
+
+
+def _with_system(entries: Iterable[Resource], name: str) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        value, system = entry.get(name), entry.get("system")
+        if isinstance(value, str):
+            yield (system if isinstance(system, str) else ""), value
+
+
+def _identifiers(resource: Resource) -> Iterator[tuple[str, str]]:
+    return _with_system(_objects(resource.get("identifier")), "value")
+
+
+def _type(resource: Resource) -> Iterator[tuple[str, str]]:
+    concept = resource.get("type")
+    return _with_system(_objects(concept.get("coding")) if isinstance(concept, dict) else (), "code")
+
+
+def subject(resource: Resource) -> Iterator[str]:
+    """Yield the id of the patient that a resource is about."""
+    reference = resource.get("subject")
+    for target in _texts(reference.get("reference")) if isinstance(reference, dict) else ():
+        if target.startswith(f"{PATIENT}/"):
+            yield target.removeprefix(f"{PATIENT}/")
+
+
+def _accessed_patient(event: AuditEvent) -> Iterator[str]:
+    if event.record.startswith(f"{PATIENT}/"):
+        yield event.record.removeprefix(f"{PATIENT}/")
+
+
+_BEGINNING: Final = "Matches the beginning, without regard to case, accents and white space."
+_DATE: Final = f"A date, or a time with its zone, after one of {', '.join(PREFIXES)} or none."
+_CODE: Final = (
+    "`code`, `system|code`, `|code` for one without a system, or `system|` for all of a system; case does not "
+    "matter in codes."
+)
+_REFERENCE: Final = "`Patient/<id>` or `<id>`."
+_GENDER: Final = "http://hl7.org/fhir/administrative-gender"
+_DOCUMENT_STATUS: Final = "http://hl7.org/fhir/document-reference-status"
+_OUTCOME: Final = "http://hl7.org/fhir/audit-event-outcome"
+
+_ID: Final = IdParameter(
+    "_id", "The resource's id, which is case-sensitive.", "Resource-id", read=lambda resource: [str(resource["id"])]
+)
+_UPDATED: Final = DateParameter(
+    "_lastUpdated", f"The time of the last change. {_DATE}", "Resource-lastUpdated", read=_last_updated
+)
+
+PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
+    PATIENT: (
+        _ID,
+        _UPDATED,
+        TokenParameter(
+            "identifier", f"An identifier. {_CODE}", "Patient-identifier", read=_identifiers, index="identifier"
+        ),
+        StringParameter(
+            "family", f"A family name. {_BEGINNING}", "individual-family", read=_names("family"), index="name"
+        ),
+        StringParameter("given", f"A given name. {_BEGINNING}", "individual-given", read=_names("given"), index="name"),
+        StringParameter(
+            "name",
+            f"A family name, given name, prefix, suffix or whole name. {_BEGINNING}",
+            "Patient-name",
+            read=_names("family", "given", "prefix", "suffix", "text"),
+            index="name",
+        ),
+        DateParameter(
+            "birthdate",
+            f"The date of birth. {_DATE}",
+            "individual-birthdate",
+            read=_element("birthDate"),
+            index="birth-year",
+        ),
+        TokenParameter(
+            "gender", "male, female, other or unknown.", "individual-gender", read=_coded("gender", _GENDER)
+        ),
+    ),
+    DOCUMENT: (
+        _ID,
+        _UPDATED,
+        PatientParameter(
+            "patient",
+            f"The patient the document is about. {_REFERENCE}",
+            "clinical-patient",
+            read=subject,
+            index="patient",
+        ),
+        DateParameter(
+            "date",
+            f"The time at which the reference was created. {_DATE}",
+            "DocumentReference-date",
+            read=_element("date"),
+        ),
+        TokenParameter(
+            "status",
+            "current, superseded or entered-in-error.",
+            "DocumentReference-status",
+            read=_coded("status", _DOCUMENT_STATUS),
+        ),
+        TokenParameter("type", f"The kind of document. {_CODE}", "clinical-type", read=_type),
+    ),
+    AUDIT_EVENT: (
+        PatientParameter(
+            "patient",
+            f"The patient whose record, or whose document, was accessed. {_REFERENCE}",
+            "AuditEvent-patient",
+            read=_accessed_patient,
+        ),
+        DateParameter(
+            "date",
+            f"The time of the access. {_DATE}",
+            "AuditEvent-date",
+            read=lambda event: [instant(event.at)],
+        ),
+        # FHIR's parameter of this name is a reference; agents here are subjects of tokens, not resources.
+        TokenParameter(
+            "agent",
+            "The subject of the token of the client that accessed it.",
+            None,
+            read=lambda event: [("", event.subject)],
+            case_sensitive=True,
+        ),
+        TokenParameter(
+            "outcome",
+            "0 success, 4 refused, 8 failed.",
+            "AuditEvent-outcome",
+            read=lambda event: [(_OUTCOME, OUTCOMES[event.outcome])],
+        ),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -73,298 +484,28 @@ class Control:
     values: tuple[str, ...] = ()
 
 
-def _defined(name: str) -> str:
-    return f"http://hl7.org/fhir/SearchParameter/{name}"
-
-
-def _string(name: str, documentation: str, definition: str) -> Parameter:
-    how = "Matches the beginning, without regard to case, accents and white space."
-    return Parameter(name, ParameterType.STRING, f"{documentation} {how}", _defined(definition))
-
-
-def _date(name: str, documentation: str, definition: str) -> Parameter:
-    how = f"A date, or a time with its zone, after one of {', '.join(PREFIXES)} or none."
-    return Parameter(name, ParameterType.DATE, f"{documentation} {how}", _defined(definition), prefixes=PREFIXES)
-
-
-def _code_catalogue(name: str, documentation: str, definition: str, system: str) -> Parameter:
-    return Parameter(name, ParameterType.TOKEN, documentation, _defined(definition), system=system)
-
-
-_ID: Final = Parameter(
-    "_id", ParameterType.TOKEN, "The resource's id, which is case-sensitive.", _defined("Resource-id"), identifies=True
+_SORT: Final = Control("_sort", "By the last change, or with `-` the newest first.", SORTS)
+_PAGE_CONTROLS: Final = (
+    Control("_summary", "`count` for the total alone; `false` is the default.", ("false", "count")),
+    Control(
+        "_total",
+        "With `accurate` each page has the total, or the search is refused if that would cost too much; otherwise a "
+        "page has it when it is known.",
+        ("none", "estimate", "accurate"),
+    ),
+    # Not FHIR's, but what the client library fhirpy counts with.
+    Control("_totalMethod", "`count` is the same as `_total=accurate`.", ("count",)),
+    Control("_cursor", "Continues where a page ended: taken from its link `next`, valid for an hour."),
+    Control("_format", "Takes precedence over the header Accept."),
+    Control("_pretty", "Accepted; responses are compact either way.", ("true", "false")),
 )
-_UPDATED: Final = _date("_lastUpdated", "The time of the last change.", "Resource-lastUpdated")
-_CODED: Final = (
-    "`code`, `system|code`, `|code` for one without a system, or `system|` for all of a system; case does not "
-    "matter in codes."
-)
-
-
-def _patient(documentation: str, definition: str) -> Parameter:
-    how = "`Patient/<id>` or `<id>`."
-    kind = ParameterType.REFERENCE
-    return Parameter("patient", kind, f"{documentation} {how}", _defined(definition), identifies=True)
-
-
-PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
-    PATIENT: (
-        _ID,
-        _UPDATED,
-        Parameter("identifier", ParameterType.TOKEN, f"An identifier. {_CODED}", _defined("Patient-identifier")),
-        _string("family", "A family name.", "individual-family"),
-        _string("given", "A given name.", "individual-given"),
-        _string("name", "A family name, given name, prefix, suffix or whole name.", "Patient-name"),
-        _date("birthdate", "The date of birth.", "individual-birthdate"),
-        _code_catalogue("gender", "male, female, other or unknown.", "individual-gender", GENDER),
-    ),
-    DOCUMENT: (
-        _ID,
-        _UPDATED,
-        _patient("The patient the document is about.", "clinical-patient"),
-        _date("date", "The time at which the reference was created.", "DocumentReference-date"),
-        _code_catalogue(
-            "status", "current, superseded or entered-in-error.", "DocumentReference-status", DOCUMENT_STATUS
-        ),
-        Parameter("type", ParameterType.TOKEN, f"The kind of document. {_CODED}", _defined("clinical-type")),
-    ),
-    AUDIT: (
-        _patient("The patient whose record, or whose document, was accessed.", "AuditEvent-patient"),
-        _date("date", "The time of the access.", "AuditEvent-date"),
-        # FHIR's parameter of this name is a reference; our agents are subjects of tokens, not resources.
-        Parameter("agent", ParameterType.TOKEN, "The subject of the token that accessed it.", None),
-        _code_catalogue("outcome", "0 success, 4 refused, 8 failed.", "AuditEvent-outcome", OUTCOME),
-    ),
-}
-
 _COUNT: Final = Control(
     "_count",
-    f"Entries on a page: {DEFAULT_COUNT} unless asked otherwise, {LARGEST_COUNT} at most. A page may have fewer. "
-    "With 0 the answer is the total alone.",
+    f"Entries on a page: {DEFAULT_COUNT} by default, {LARGEST_COUNT} at most. A page may have fewer. "
+    "With 0 the response is the total alone.",
 )
-_SUMMARY: Final = Control(
-    "_summary", "`count` for the total alone; `false` is what is answered anyway.", ("false", "count")
-)
-_TOTAL: Final = Control(
-    "_total",
-    "With `accurate` each page has the total, or the search is refused if that would cost too much; otherwise a page "
-    "has it when it is known.",
-    ("none", "estimate", "accurate"),
-)
-_SORT: Final = Control("_sort", "By the last change, or with `-` the newest first.", SORTS)
-# Not FHIR's, but what the client library fhirpy counts with.
-_TOTAL_METHOD: Final = Control("_totalMethod", "`count` is the same as `_total=accurate`.", ("count",))
-_CURSOR: Final = Control("_cursor", "Goes on where a page ended: taken from its link `next`, of use for an hour.")
-_FORMAT: Final = Control("_format", "Weighs more than the header Accept.")
-_PRETTY: Final = Control("_pretty", "Answers are compact either way.", ("true", "false"))
-
 CONTROLS: Final[Mapping[str, tuple[Control, ...]]] = {
-    PATIENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
-    DOCUMENT: (_COUNT, _SORT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
-    AUDIT: (_COUNT, _SUMMARY, _TOTAL, _TOTAL_METHOD, _CURSOR, _FORMAT, _PRETTY),
+    PATIENT: (_COUNT, _SORT, *_PAGE_CONTROLS),
+    DOCUMENT: (_COUNT, _SORT, *_PAGE_CONTROLS),
+    AUDIT_EVENT: (_COUNT, *_PAGE_CONTROLS),
 }
-
-
-@dataclass(frozen=True)
-class Text:
-    """The beginning of a string, folded."""
-
-    folded: str
-
-
-@dataclass(frozen=True)
-class Code:
-    """A code in a system: in any when that is None, in none when it is empty. Without a code, all of the system."""
-
-    system: str | None
-    code: str | None
-
-
-@dataclass(frozen=True)
-class When:
-    """A date to compare with."""
-
-    prefix: Prefix
-    span: Span
-
-
-@dataclass(frozen=True)
-class Id:
-    """The id of a resource."""
-
-    id: str
-
-
-Value: TypeAlias = Text | Code | When | Id
-V = TypeVar("V", Text, Code, When, Id)
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One of the values has to match."""
-
-    name: str
-    values: tuple[Value, ...]
-
-    def each(self, kind: type[V]) -> list[V]:
-        """The values of this kind; a criterion holds but one kind."""
-        return [value for value in self.values if isinstance(value, kind)]
-
-
-@dataclass(frozen=True)
-class Search:
-    """A parsed search. All criteria have to match. `fingerprint` distinguishes one search from another.
-
-    `pairs` are the parameters that were understood, `dropped` the names of the others. A search with `count` 0 returns
-    the total alone; `counted` requests the total, within bounds.
-    """
-
-    criteria: tuple[Criterion, ...]
-    fingerprint: str
-    pairs: Pairs = ()
-    dropped: Sequence[str] = ()
-    count: int = DEFAULT_COUNT
-    counted: bool = False
-    sort: str | None = None
-    cursor: str | None = None
-
-    def named(self, name: str) -> list[Criterion]:
-        """The criteria of that name."""
-        return [criterion for criterion in self.criteria if criterion.name == name]
-
-    def only(self, name: str) -> str | None:
-        """The id that the parameter of that name confines the search to; None for no id or several."""
-        found = {value.id for criterion in self.named(name) for value in criterion.each(Id)}
-        return found.pop() if len(found) == 1 else None
-
-
-_FORBIDDEN: Final = re.compile("[\0\ud800-\udfff]")
-_ESCAPED: Final = frozenset(",|$\\")
-_UNSUPPORTED: Final = frozenset({"ne", "sa", "eb", "ap"})
-
-
-def search_in(kind: str, pairs: Pairs, *, lenient: bool = False) -> Search:
-    """The search of resources of that type. Raises Malformed, NotAcceptable."""
-    known = {parameter.name: parameter for parameter in PARAMETERS[kind]}
-    pairs, dropped = kept(pairs, takes=known.keys() | _control_names(kind), lenient=lenient)
-    controls = _controls(kind, pairs)
-    asked = [(name, value) for name, value in pairs if name not in controls]
-    if dropped and not asked:
-        raise Malformed(f"No criterion is left: none of the parameters is known, of {', '.join(sorted(known))}.")
-    if len(asked) > LARGEST_CRITERIA:
-        raise Malformed(f"A search takes {LARGEST_CRITERIA} parameters at most.")
-    for control in CONTROLS[kind]:
-        if control.values and controls.get(control.name, control.values[0]) not in control.values:
-            raise Malformed(f"{control.name} takes {' or '.join(control.values)}.")
-    count = count_in(controls.get("_count"), default=DEFAULT_COUNT, most=LARGEST_COUNT)
-    if controls.get("_summary") == "count":
-        count = 0
-    cursor = controls.get("_cursor")
-    if count == 0 and cursor is not None:
-        raise Malformed("A search for the total alone has no pages: leave out _cursor.")
-    sort = controls.get("_sort")
-    return Search(
-        criteria=tuple(_criterion(known[name], value) for name, value in asked),
-        fingerprint=hashlib.sha256(json.dumps([sort, sorted(asked)]).encode()).hexdigest(),
-        pairs=pairs,
-        dropped=dropped,
-        count=count,
-        counted=count == 0 or controls.get("_total") == "accurate" or "_totalMethod" in controls,
-        sort=sort,
-        cursor=cursor,
-    )
-
-
-def criteria_in(kind: str, criteria: Criteria) -> Search:
-    """The search of a conditional request: criteria, at least one, and nothing else. Raises Malformed."""
-    names = _control_names(kind)
-    if not criteria.pairs or any(name in names for name, _ in criteria.pairs):
-        raise Malformed(f"The criteria in {criteria.place} must be search parameters, at least one, and nothing else.")
-    kept(criteria.pairs, takes=[parameter.name for parameter in PARAMETERS[kind]])
-    return search_in(kind, criteria.pairs)
-
-
-def _controls(kind: str, pairs: Pairs) -> Mapping[str, str]:
-    names = _control_names(kind)
-    given = [(name, value) for name, value in pairs if name in names]
-    if len(dict(given)) != len(given):
-        raise Malformed(f"A search takes each of {', '.join(sorted(names))} once.")
-    return dict(given)
-
-
-def _control_names(kind: str) -> set[str]:
-    return {control.name for control in CONTROLS[kind]}
-
-
-def _criterion(parameter: Parameter, value: str) -> Criterion:
-    name = parameter.name
-    if len(value) > LONGEST_VALUE:
-        raise Malformed(f"{name} exceeds {LONGEST_VALUE} characters.")
-    if _FORBIDDEN.search(value):
-        raise Malformed(f"{name} holds NUL or half of a surrogate pair.")
-    alternatives = _alternatives(value, name)
-    if len(alternatives) > LARGEST_ALTERNATIVES:
-        raise Malformed(f"{name} takes {LARGEST_ALTERNATIVES} values at most.")
-    return Criterion(name, tuple(dict.fromkeys(_value(parameter, parts) for parts in alternatives)))
-
-
-def _alternatives(value: str, name: str) -> list[list[str]]:
-    """The values between commas, each in its parts between vertical bars (search.html#escaping)."""
-    found = [[""]]
-    characters = iter(value)
-    for character in characters:
-        if character == ",":
-            found.append([""])
-        elif character == "|":
-            found[-1].append("")
-        elif character == "\\":
-            escaped = next(characters, None)
-            if escaped not in _ESCAPED:
-                raise Malformed(f"{name} has a backslash that escapes nothing: write two for one.")
-            found[-1][-1] += str(escaped)
-        else:
-            found[-1][-1] += character
-    return found
-
-
-def _value(parameter: Parameter, parts: list[str]) -> Value:
-    if parameter.identifies:
-        return _id(parameter, "|".join(parts))
-    if parameter.type is ParameterType.TOKEN:
-        return _code(parameter.name, parts)
-    if parameter.type is ParameterType.DATE:
-        return _when(parameter.name, "|".join(parts))
-    folded = fold("|".join(parts))
-    if not folded:
-        raise Malformed(f"{parameter.name} has an empty value.")
-    return Text(folded)
-
-
-def _id(parameter: Parameter, text: str) -> Id:
-    name = text.removeprefix(f"{PATIENT}/") if parameter.type is ParameterType.REFERENCE else text
-    # What is no id finds nothing, and may be anything: it must not get into a key.
-    if not is_id(name):
-        raise Malformed(f"{parameter.name} has a value that is no id.")
-    return Id(name)
-
-
-def _code(name: str, parts: list[str]) -> Code:
-    if len(parts) > 2:
-        raise Malformed(f"{name} has more than one vertical bar: escape those of the code or the system.")
-    system, code = (None, parts[0]) if len(parts) == 1 else parts
-    if not system and not code:
-        raise Malformed(f"{name} has a value without a code or a system.")
-    return Code(system, code or None)
-
-
-def _when(name: str, text: str) -> When:
-    prefix, rest = (text[:2], text[2:]) if text[:1].isalpha() else (Prefix.EQ.value, text)
-    if prefix in _UNSUPPORTED:
-        raise Malformed(f"{name} takes the prefixes {', '.join(PREFIXES)} only.")
-    asked = span(rest)
-    if prefix not in PREFIXES or asked is None:
-        raise Malformed(
-            f"{name} must be a date that exists, such as 1970, 1970-05 or 1970-05-02, or a time with its zone, "
-            "such as 1970-05-02T10:00:00Z; in a URL the sign + is written %2B."
-        )
-    return When(Prefix(prefix), asked)

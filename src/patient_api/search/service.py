@@ -1,4 +1,4 @@
-"""Searches of patients and of documents: who may, what is found, and the record of it."""
+"""Serve searches of patients and documents: authorize, search, and write audit events before responding."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,84 +15,92 @@ from patient_api.http.negotiation import lenient
 from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.request import Request
 from patient_api.search.engine import Page, SearchEngine, SearchResult
-from patient_api.search.parameters import Search, criteria_in, search_in
-from patient_api.store.index import Index, Tokenizer, patients
+from patient_api.search.parameters import subject
+from patient_api.search.query import Search, parse_criteria, parse_search
+from patient_api.search.tokenizer import Tokenizer
+from patient_api.store.index import Index
 from patient_api.store.model import Version
 
-# The parameter that confines a search to one patient.
-_CONFINED: Final = {PATIENT: "_id", DOCUMENT: "patient"}
+# The parameter that restricts a search to one patient.
+_PATIENT_PARAMETER: Final = {PATIENT: "_id", DOCUMENT: "patient"}
 
 
 class Searches:
-    """`new_id` gives a unique id; the pool's threads read the partitions of an index side by side."""
+    """Searches of patients and documents.
+
+    `new_id` returns a unique id. The threads of `pool` read the partitions of an index in parallel.
+    """
 
     def __init__(
         self,
         *,
-        gate: Authorization,
+        authorization: Authorization,
         index: Index,
-        finder: Tokenizer,
+        tokenizer: Tokenizer,
         cursors: Cursors,
         pool: ThreadPoolExecutor,
         new_id: Callable[[], str],
     ) -> None:
-        self._gate = gate
-        self._engine = SearchEngine(index=index, finder=finder, pool=pool)
+        self._authorization = authorization
+        self._engine = SearchEngine(index=index, tokenizer=tokenizer, pool=pool)
         self._cursors = cursors
         self._new_id = new_id
 
-    def search(self, request: Request, kind: str) -> str:
-        """A page as a Bundle of type `searchset`. Raises Malformed, TooCostly, StorageFault, and as `Gate.admit`."""
-        event = self._gate.admit(request, Action.EXECUTE, "search-type", kind)
-        search = search_in(kind, request.parameters(), lenient=lenient(request))
+    def search(self, request: Request, type: str) -> str:
+        """Return a page as a Bundle of type `searchset`.
+
+        Raises Malformed, TooCostly, StorageFault, and as `Authorization.authorize`.
+        """
+        event = self._authorization.authorize(request, Action.EXECUTE, "search-type", type)
+        search = parse_search(type, request.parameters(), lenient=lenient(request))
         tenant = request.caller.tenant
-        scope = (tenant, "search-type", kind, search.fingerprint)
-        patient = search.only(_CONFINED[kind])
+        scope = (tenant, "search-type", type, search.fingerprint)
+        patient = search.only(_PATIENT_PARAMETER[type])
         event = event if patient is None else replace(event, record=f"{PATIENT}/{patient}")
         try:
             position = self._cursors.open(search.cursor, *scope) if search.cursor is not None else None
-            page = self._engine.page(tenant, kind, search, position) if search.count else Page(())
+            page = self._engine.page(tenant, type, search, position) if search.count else Page(())
             if search.counted and page.total is None:
-                page = replace(page, total=self._engine.count(tenant, kind, search))
-            following = self._cursors.seal(*scope, position=page.following) if page.following else None
-            # Before the answer: what cannot be put on record is not handed out.
-            self._gate.keep_all(self._events(event, page))
+                page = replace(page, total=self._engine.count(tenant, type, search))
+            cursor = self._cursors.seal(*scope, position=page.following) if page.following else None
+            self._authorization.record_all(self._events(event, page))
         except TooCostly as error:
-            self._gate.refuse(event, error)
+            self._authorization.refuse(event, error)
         except StorageFault:
-            self._gate.failed(event)
+            self._authorization.record_failure(event)
             raise
-        entries = [_entry(one, request.base) for one in page.found]
-        links_ = links(request, kind, search.pairs, following)
-        return bundle("searchset", [*entries, *outcome(search)], links=links_, total=page.total)
+        entries = [_entry(result, request.base) for result in page.found]
+        links = page_links(request, type, search.pairs, cursor)
+        return bundle("searchset", [*entries, *dropped_parameters(search)], links=links, total=page.total)
 
     def matches(self, tenant: str, criteria: Criteria) -> Sequence[Version]:
-        """Return at most two patients that meet the criteria of a conditional request.
+        """Return up to two patients that meet the criteria of a conditional request.
 
         Performs no authorization and writes no audit event; callers must. Raises Malformed, TooCostly, StorageFault.
         """
-        return self._engine.two(tenant, PATIENT, criteria_in(PATIENT, criteria))
+        return self._engine.first_two(tenant, PATIENT, parse_criteria(PATIENT, criteria))
 
     def _events(self, event: AuditEvent, page: Page) -> Sequence[AuditEvent]:
-        return [_access(replace(event, id=self._new_id()), one) for one in page.found] or [event]
+        """Return one event for each result, or the event of the search when there is none."""
+        return [_access(replace(event, id=self._new_id()), result) for result in page.found] or [event]
 
 
-def links(request: Request, kind: str, pairs: Pairs, following: str | None) -> Mapping[str, str]:
+def page_links(request: Request, type: str, pairs: Pairs, cursor: str | None) -> Mapping[str, str]:
     """Return a page's links, with the parameters that were understood.
 
-    The parameters of a form are not put into a URL: the client sends the form again.
+    The parameters of a form do not appear in a URL: the client sends the form again.
     """
     posted = request.method == "POST"
     given = [] if posted else list(pairs)
-    path = f"{request.base}/{kind}{'/_search' if posted else ''}"
-    found = {"self": _url(path, given)}
-    if following:
-        found["next"] = _url(path, [*(pair for pair in given if pair[0] != "_cursor"), ("_cursor", following)])
-    return found
+    path = f"{request.base}/{type}{'/_search' if posted else ''}"
+    links = {"self": _url(path, given)}
+    if cursor:
+        links["next"] = _url(path, [*(pair for pair in given if pair[0] != "_cursor"), ("_cursor", cursor)])
+    return links
 
 
-def outcome(search: Search) -> Sequence[BundleEntry]:
-    """The entry that names the parameters that were dropped, if there were any."""
+def dropped_parameters(search: Search) -> Sequence[BundleEntry]:
+    """Return the entry that names the parameters that were dropped, if there were any."""
     return [BundleEntry.outcome(search.dropped)] if search.dropped else []
 
 
@@ -100,14 +108,14 @@ def _url(path: str, pairs: Sequence[tuple[str, str]]) -> str:
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
-def _entry(one: SearchResult, base: str) -> BundleEntry:
-    return BundleEntry.match(one.version.resource or "", url=f"{base}/{one.version.key.reference}")
+def _entry(result: SearchResult, base: str) -> BundleEntry:
+    return BundleEntry.match(result.version.resource or "", url=f"{base}/{result.version.key.reference}")
 
 
-def _access(event: AuditEvent, one: SearchResult) -> AuditEvent:
-    """A document is put into the trail of the patient it is about."""
-    key = one.version.key
+def _access(event: AuditEvent, result: SearchResult) -> AuditEvent:
+    """Return the event of one result. An access to a document is recorded for its patient."""
+    key = result.version.key
     if key.type == PATIENT:
         return replace(event, record=key.reference)
-    about = next((f"{PATIENT}/{patient}" for patient in patients(one.resource)), key.type)
-    return replace(event, record=about, entity=key.reference)
+    record = next((f"{PATIENT}/{id}" for id in subject(result.resource)), key.type)
+    return replace(event, record=record, entity=key.reference)

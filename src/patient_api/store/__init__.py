@@ -1,1 +1,1 @@
-"""Append-only versions of records, and what finds them."""
+"""Store versions of records, never changing one, and read them by key, by index and by time."""

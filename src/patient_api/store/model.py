@@ -21,9 +21,11 @@ from typing import Any, Final
 from zlib import crc32
 
 from patient_api.clock import Stamp
-from patient_api.contract.keys import HEAD_PREFIX, UPDATE_SHARDS, VERSION_PREFIX
+from patient_api.contract.keys import HEAD_PREFIX, UPDATE_SHARDS, VERSION_PREFIX, key, record_partition
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue, dump
+
+Item = Mapping[str, Mapping[str, Any]]
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
@@ -44,7 +46,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True)
 class RecordKey:
-    """One tenant's record: `type` is its FHIR resource type."""
+    """The key of one tenant's record. `type` is its FHIR resource type."""
 
     tenant: str
     type: str
@@ -52,8 +54,13 @@ class RecordKey:
 
     @property
     def reference(self) -> str:
-        """As FHIR refers to it: `Patient/<id>`."""
+        """The FHIR reference, such as `Patient/<id>`."""
         return f"{self.type}/{self.id}"
+
+    @property
+    def partition(self) -> str:
+        """The partition of the records table."""
+        return record_partition(self.tenant, self.type, self.id)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Version:
 
 
 def stamped(resource: dict[str, JsonValue], *, key: RecordKey, stamp: Stamp) -> dict[str, JsonValue]:
-    """`resource` as that version of the record: id and meta are the server's, all else stays as it is."""
+    """Return `resource` with the id, versionId and lastUpdated of that version."""
     sent = resource.get("meta")
     meta: dict[str, JsonValue] = {
         **(sent if isinstance(sent, dict) else {}),
@@ -98,17 +105,21 @@ def version_of(
     merges: tuple[Stamp, ...] = (),
     fingerprint: str | None = None,
 ) -> Version:
-    """A version that holds `resource`."""
+    """Return the version with `resource`, stamped, as its content."""
     text = dump(stamped(resource, key=key, stamp=stamp))
     return Version(key, stamp, method, text, replaces=replaces, merges=merges, fingerprint=fingerprint)
 
 
-Item = Mapping[str, Mapping[str, Any]]
-
-
 @dataclass(frozen=True)
 class Marker:
-    """Something to be done about a record: listed on `shelf` while it is open, on none once it is done."""
+    """Work that is open for a record: a conflict to resolve, or a document to confirm.
+
+    Attributes:
+        at: the stamp that orders open markers.
+        shelf: the partition of the index `by-update` that lists the marker; None once the work is done.
+        facts: further attributes of the item.
+        members: the versions in conflict.
+    """
 
     key: RecordKey
     sk: str
@@ -120,41 +131,31 @@ class Marker:
 
 @dataclass(frozen=True)
 class Token:
-    """An index token: a parameter, and the blinded value."""
+    """An index token: the name of the index, and the blinded value."""
 
     parameter: str
     blind: str
 
 
-def pk(key: RecordKey) -> str:
-    """The partition of a record."""
-    return f"{key.tenant}#{key.type}#{key.id}"
-
-
 def head_sk(region: str) -> str:
-    """The sort key of a record's head in a region."""
+    """Return the sort key of a record's head in a region."""
     return f"{HEAD_PREFIX}{region}"
 
 
-def shard_of(key: RecordKey, region: str) -> str:
-    """The partition of the index `by-update` that lists the record's head of a region."""
-    return shard(key.tenant, key.type, crc32(key.id.encode()) % UPDATE_SHARDS, region)
+def update_partition(tenant: str, type: str, shard: int, region: str) -> str:
+    """Return one of the partitions of `by-update` that list a region's heads of a tenant's records of a type."""
+    return f"{tenant}#{type}#{shard}#{region}"
 
 
-def shard(tenant: str, type: str, number: int, region: str) -> str:
-    """One of the partitions of the index `by-update` that list a region's heads of a tenant's records of a type."""
-    return f"{tenant}#{type}#{number}#{region}"
-
-
-def token_pk(tenant: str, type: str, token: Token) -> str:
-    """The partition that lists the ids of the records a token finds."""
+def token_partition(tenant: str, type: str, token: Token) -> str:
+    """Return the partition that lists the ids of the records with a token."""
     return f"{tenant}#{type}?{token.parameter}#{token.blind}"
 
 
 def version_item(version: Version) -> dict[str, Any]:
-    """The item that is never changed."""
-    item = {"pk": {"S": pk(version.key)}, "sk": {"S": f"{VERSION_PREFIX}{version.stamp}"}, **_content(version)}
-    # Which version the writer knew tells a concurrent sibling from a successor, and cannot be found out later.
+    """Return the item of a version, which is never changed."""
+    item = {**key(version.key.partition, f"{VERSION_PREFIX}{version.stamp}"), **_content(version)}
+    # It tells concurrent versions from successors, and cannot be derived later.
     if version.replaces is not None:
         item["replaces"] = {"S": str(version.replaces)}
     if version.merges:
@@ -166,18 +167,19 @@ def version_item(version: Version) -> dict[str, Any]:
 
 def head_item(version: Version, region: str) -> dict[str, Any]:
     """Return the head of a region: writes there are conditional on it, and lists of the region consist of heads."""
+    record = version.key
+    shard = crc32(record.id.encode()) % UPDATE_SHARDS
     return {
-        "pk": {"S": pk(version.key)},
-        "sk": {"S": head_sk(region)},
+        **key(record.partition, head_sk(region)),
         **_content(version),
-        "update_shard": {"S": shard_of(version.key, region)},
+        "update_shard": {"S": update_partition(record.tenant, record.type, shard, region)},
         "updated": {"S": str(version.stamp)},
     }
 
 
 def marker_item(marker: Marker) -> dict[str, Any]:
-    """The item of a marker."""
-    item: dict[str, Any] = {"pk": {"S": pk(marker.key)}, "sk": {"S": marker.sk}, "version": {"S": str(marker.at)}}
+    """Return the item of a marker."""
+    item: dict[str, Any] = {**key(marker.key.partition, marker.sk), "version": {"S": str(marker.at)}}
     item |= {name: {"S": text} for name, text in marker.facts.items()}
     if marker.members:
         item["members"] = {"L": [{"S": text} for text in marker.members]}
@@ -187,16 +189,16 @@ def marker_item(marker: Marker) -> dict[str, Any]:
 
 
 def token_item(version: Version, token: Token) -> dict[str, Any]:
-    """The item by which a search finds the record."""
-    return {"pk": {"S": token_pk(version.key.tenant, version.key.type, token)}, "sk": {"S": version.key.id}}
+    """Return the index item of a record for a token."""
+    return dict(key(token_partition(version.key.tenant, version.key.type, token), version.key.id))
 
 
-def version_in(item: Item) -> Version:
+def version_of_item(item: Item) -> Version:
     """Return the version in a version item or a head. Raises StorageFault when the item has another form."""
     try:
-        tenant, kind, identifier = item["pk"]["S"].split("#")
+        tenant, type, id = item["pk"]["S"].split("#")
         return Version(
-            RecordKey(tenant, kind, identifier),
+            RecordKey(tenant, type, id),
             _stamp(item["version"]["S"]),
             Method(item["method"]["S"]),
             None if "deleted" in item else item["resource"]["S"],
@@ -209,10 +211,8 @@ def version_in(item: Item) -> Version:
 
 
 def _content(version: Version) -> dict[str, Any]:
-    held: dict[str, Any] = {"deleted": {"BOOL": True}}
-    if version.resource is not None:
-        held = {"resource": {"S": version.resource}}
-    return {"version": {"S": str(version.stamp)}, "method": {"S": version.method.value}, **held}
+    content = {"deleted": {"BOOL": True}} if version.resource is None else {"resource": {"S": version.resource}}
+    return {"version": {"S": str(version.stamp)}, "method": {"S": version.method.value}, **content}
 
 
 def _stamp(text: str) -> Stamp:

@@ -26,14 +26,25 @@ from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
 from patient_api.contract.keys import CONFLICT_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
 from patient_api.errors import StorageFault
-from patient_api.store.model import Item, Marker, RecordKey, Version, head_item, marker_item, pk
+from patient_api.store.model import Item, Marker, RecordKey, Version, head_item, marker_item
 
-ORIGIN: Final = "0"  # what a first version follows; sorts ahead of every stamp
+ORIGIN: Final = "0"
+"""What first versions follow. It sorts before every stamp."""
+ATTEMPTS: Final = 5
+LARGEST_PAGE: Final = 1_000
+LARGEST_RECORD: Final = 20_000  # versions of one record that are compared with each other
+
+_VERSION_NAME: Final = {"#version": "version"}
+_LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges"}
+_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every version
+
+Lineage = Mapping[str, Sequence[str]]
+"""The stamps of versions, and those that each follows."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A version and those it follows: the one it replaces, or ORIGIN, then those it merges."""
+    """A version and those that it follows: the one that it replaces, or ORIGIN, then those that it merges."""
 
     stamp: str
     follows: tuple[str, ...]
@@ -50,65 +61,20 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Conflict:
-    """A marker as it stands: `resolved` is the version that closed it."""
-
-    members: frozenset[str]
-    resolved: str | None = None
-
-
-def conflict_after(after: str, lineage: Mapping[str, Sequence[str]], known: Conflict | None = None) -> Conflict | None:
-    """Return the conflict among the versions that follow `after`, None when there is none.
-
-    `lineage` maps each version newer than `after` to those that it follows, as far as this region has them. `known` are
-    the members in the marker so far, which the other region, with more versions, may have written.
-    """
-    members = frozenset(stamp for stamp, follows in lineage.items() if after in follows)
-    if known is not None:
-        if members <= known.members and known.resolved is not None:
-            return known
-        members |= known.members
-    resolved = _common_descendant(members, lineage)
-    if len(members) < 2 or (known is None and resolved in members):
-        return None
-    return Conflict(members, resolved)
-
-
-def _common_descendant(members: frozenset[str], lineage: Mapping[str, Sequence[str]]) -> str | None:
-    """The oldest version that has all members behind it or is one itself."""
-    behind: dict[str, frozenset[str]] = {}
-    # A version is always newer than those it follows.
-    for stamp in sorted(lineage):
-        behind[stamp] = (members & {stamp}).union(*(behind.get(other, frozenset()) for other in lineage[stamp]))
-        if behind[stamp] == members:
-            return stamp
-    return None
-
-
-def continues(top: Sequence[Link], arrived: Set[str]) -> bool:
-    """Return whether the arrived versions are the newest ones, each following exactly the one before it."""
-    newest = top[: len(arrived)]
-    before = [*(link.stamp for link in top[1:]), ORIGIN]
-    chained = all(link.follows == (stamp,) for link, stamp in zip(newest, before, strict=False))
-    return chained and {link.stamp for link in newest} == arrived
-
-
-ATTEMPTS: Final = 5
-LARGEST_PAGE: Final = 1_000
-LONGEST: Final = 20_000  # versions of one record that are compared with each other
-
-_VERSION_NAME: Final = {"#version": "version"}
-_LINK_NAMES: Final = {**_VERSION_NAME, "#replaces": "replaces", "#merges": "merges"}
-_LAST: Final = f"{VERSION_PREFIX}~"  # sorts behind every version
-
-
-@dataclass(frozen=True)
 class Change:
-    """The versions of one record that arrived, and the newest of them in whole."""
+    """The versions of one record that arrived together. Of the newest one, the content is needed."""
 
     key: RecordKey
     links: tuple[Link, ...]
     newest: Version
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The state of a marker: the siblings, and the version that resolved their conflict."""
+
+    members: frozenset[str]
+    resolved: str | None = None
 
 
 class Reconciler:
@@ -131,19 +97,19 @@ class Reconciler:
         self._opened = opened
 
     def reconcile(self, change: Change) -> None:
-        """Put the head forward, and mark siblings. The same change twice is as once. Raises StorageFault.
+        """Move the head forward, and mark siblings. Idempotent. Raises StorageFault.
 
-        A change that continues the newest versions, as nearly all do, costs one query of one more than it holds, and
-        one put if it comes from the other region.
+        Nearly all changes continue the newest versions. They cost one query of one item more than the change has, and
+        one put if the newest version is from the other region.
         """
         if change.newest.stamp.region != self._region:
-            self._advance(change.newest)
+            self._advance_head(change.newest)
         links = {link.stamp: link for link in change.links}
-        top = self._links(change.key, newest_first=True, limit=len(links) + 1)
-        if not continues(top, links.keys()):
-            self._mark(change.key, {stamp for link in change.links for stamp in link.follows})
+        newest = self._links(change.key, newest_first=True, limit=len(links) + 1)
+        if not _continues(newest, links.keys()):
+            self._update_markers(change.key, {stamp for link in change.links for stamp in link.follows})
 
-    def _advance(self, newest: Version) -> None:
+    def _advance_head(self, newest: Version) -> None:
         forward = {
             "ConditionExpression": "attribute_not_exists(pk) OR #version < :version",
             "ExpressionAttributeNames": _VERSION_NAME,
@@ -151,56 +117,56 @@ class Reconciler:
         }
         self._put(head_item(newest, self._region), forward)
 
-    def _mark(self, key: RecordKey, followed: set[str]) -> None:
-        """Bring the markers of versions that were followed, and those still open, up to date."""
-        # Versions and markers may arrive while this looks at them: it ends when it has found nothing to change.
+    def _update_markers(self, key: RecordKey, followed: set[str]) -> None:
+        """Update the markers of versions that the change follows, and those that are still open."""
+        # Versions and markers may arrive meanwhile, so repeat until there is nothing to change.
         for _ in range(ATTEMPTS):
             known = self._conflicts(key)
-            wanted = sorted(followed | {after for after, conflict in known.items() if conflict.resolved is None})
-            lineage = {link.stamp: link.follows for link in self._links(key, after=wanted[0])}
-            due = {after: conflict_after(after, lineage, known.get(after)) for after in wanted}
-            changed = {after: found for after, found in due.items() if found is not None and found != known.get(after)}
+            due = sorted(followed | {after for after, conflict in known.items() if conflict.resolved is None})
+            lineage = {link.stamp: link.follows for link in self._links(key, after=due[0])}
+            found = {after: conflict_after(after, lineage, known.get(after)) for after in due}
+            changed = {
+                after: conflict for after, conflict in found.items() if conflict and conflict != known.get(after)
+            }
             for after, conflict in changed.items():
-                self._record(key, after, conflict, known.get(after))
+                self._write_marker(key, after, conflict, known.get(after))
             if not changed:
                 return
         raise StorageFault(operation="PutItem", code="Contention")
 
-    def _record(self, key: RecordKey, after: str, found: Conflict, known: Conflict | None) -> None:
-        newest = Stamp.parse(max(found.members))
+    def _write_marker(self, key: RecordKey, after: str, conflict: Conflict, known: Conflict | None) -> None:
+        newest = Stamp.parse(max(conflict.members))
         if newest is None:
             raise StorageFault(operation="Read", code="UnreadableVersion")
-        item = marker_item(
-            Marker(
-                key,
-                f"{CONFLICT_PREFIX}{after}",
-                newest,
-                OPEN_CONFLICTS if found.resolved is None else None,
-                facts={} if found.resolved is None else {"resolved": found.resolved},
-                members=sorted(found.members),
-            )
+        marker = Marker(
+            key,
+            f"{CONFLICT_PREFIX}{after}",
+            newest,
+            OPEN_CONFLICTS if conflict.resolved is None else None,
+            facts={} if conflict.resolved is None else {"resolved": conflict.resolved},
+            members=sorted(conflict.members),
         )
-        if self._put(item, _unchanged(known)) and (known is None or (known.resolved and not found.resolved)):
+        written = self._put(marker_item(marker), _unchanged(known))
+        if written and (known is None or (known.resolved and not conflict.resolved)):
             self._opened(key, after)
 
     def _conflicts(self, key: RecordKey) -> dict[str, Conflict]:
-        """The record's markers, by what their members follow."""
+        """Return the record's conflicts by the version that their members follow."""
         condition = {
             "KeyConditionExpression": "pk = :pk AND begins_with(sk, :conflict)",
-            "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":conflict": {"S": CONFLICT_PREFIX}},
+            "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":conflict": {"S": CONFLICT_PREFIX}},
         }
-        return {
-            item["sk"]["S"].removeprefix(CONFLICT_PREFIX): _conflict(item) for item in self._query(condition, LONGEST)
-        }
+        items = self._query(condition, LARGEST_RECORD)
+        return {item["sk"]["S"].removeprefix(CONFLICT_PREFIX): _conflict(item) for item in items}
 
     def _links(
-        self, key: RecordKey, *, after: str = ORIGIN, newest_first: bool = False, limit: int = LONGEST
+        self, key: RecordKey, *, after: str = ORIGIN, newest_first: bool = False, limit: int = LARGEST_RECORD
     ) -> Sequence[Link]:
-        """At most `limit` versions newer than `after`."""
+        """Return up to `limit` versions newer than `after`."""
         low = f"{VERSION_PREFIX}{after}"
         condition = {
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :last",
-            "ExpressionAttributeValues": {":pk": {"S": pk(key)}, ":low": {"S": low}, ":last": {"S": _LAST}},
+            "ExpressionAttributeValues": {":pk": {"S": key.partition}, ":low": {"S": low}, ":last": {"S": _AFTER_ALL}},
             "ProjectionExpression": "sk, #version, #replaces, #merges",
             "ExpressionAttributeNames": _LINK_NAMES,
             "ScanIndexForward": not newest_first,
@@ -212,21 +178,21 @@ class Reconciler:
         start: dict[str, Any] = {}
         while len(found) < limit:
             with translated("Query"):
-                answer = self._client.query(
+                response = self._client.query(
                     TableName=self._table,
                     ConsistentRead=True,
                     Limit=min(limit - len(found), LARGEST_PAGE),
                     **condition,
                     **start,
                 )
-            found += answer["Items"]
-            if "LastEvaluatedKey" not in answer:
+            found += response["Items"]
+            if "LastEvaluatedKey" not in response:
                 break
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+            start = {"ExclusiveStartKey": response["LastEvaluatedKey"]}
         return found
 
     def _put(self, item: Item, condition: Mapping[str, Any]) -> bool:
-        """False when the condition forbids it."""
+        """Return False when the condition failed."""
         with translated("PutItem"):
             try:
                 self._client.put_item(TableName=self._table, Item=item, **condition)
@@ -237,16 +203,51 @@ class Reconciler:
         return True
 
 
+def conflict_after(after: str, lineage: Lineage, known: Conflict | None = None) -> Conflict | None:
+    """Return the conflict among the versions that follow `after`, None when there is none.
+
+    `lineage` has the versions newer than `after` that this region holds. `known` is the conflict in the marker so far,
+    which the other region, with more versions, may have written.
+    """
+    members = frozenset(stamp for stamp, follows in lineage.items() if after in follows)
+    if known is not None:
+        if members <= known.members and known.resolved is not None:
+            return known
+        members |= known.members
+    resolved = _common_descendant(members, lineage)
+    if len(members) < 2 or (known is None and resolved in members):
+        return None
+    return Conflict(members, resolved)
+
+
+def _common_descendant(members: frozenset[str], lineage: Lineage) -> str | None:
+    """Return the oldest version that descends from all members, or is one and descends from the others."""
+    behind: dict[str, frozenset[str]] = {}
+    # A version is always newer than those that it follows.
+    for stamp in sorted(lineage):
+        behind[stamp] = (members & {stamp}).union(*(behind.get(other, frozenset()) for other in lineage[stamp]))
+        if behind[stamp] == members:
+            return stamp
+    return None
+
+
+def _continues(newest: Sequence[Link], arrived: Set[str]) -> bool:
+    """Return whether the arrived versions are the newest ones, each following exactly the one before it."""
+    top = newest[: len(arrived)]
+    before = [*(link.stamp for link in newest[1:]), ORIGIN]
+    chained = all(link.follows == (stamp,) for link, stamp in zip(top, before, strict=False))
+    return chained and {link.stamp for link in top} == arrived
+
+
 def _conflict(item: Item) -> Conflict:
     members = frozenset(member["S"] for member in item["members"]["L"])
     return Conflict(members, item["resolved"]["S"] if "resolved" in item else None)
 
 
 def _unchanged(known: Conflict | None) -> dict[str, Any]:
-    """The condition that a marker still is as it was read."""
+    """Return the condition that a marker is as it was read."""
     if known is None:
         return {"ConditionExpression": "attribute_not_exists(pk)"}
-    names = {"#members": "members", "#resolved": "resolved"}
     values: dict[str, Any] = {":members": {"L": [{"S": stamp} for stamp in sorted(known.members)]}}
     condition = "#members = :members AND attribute_not_exists(#resolved)"
     if known.resolved is not None:
@@ -254,6 +255,6 @@ def _unchanged(known: Conflict | None) -> dict[str, Any]:
         values[":resolved"] = {"S": known.resolved}
     return {
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": names,
+        "ExpressionAttributeNames": {"#members": "members", "#resolved": "resolved"},
         "ExpressionAttributeValues": values,
     }

@@ -21,6 +21,7 @@ from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
 from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import CONFLICT_PREFIX, VERSION_PREFIX
+from patient_api.contract.keys import key as item_key
 from patient_api.errors import HeadMismatch, Unprocessable
 from patient_api.store.model import (
     Item,
@@ -31,21 +32,20 @@ from patient_api.store.model import (
     head_item,
     head_sk,
     marker_item,
-    pk,
     token_item,
-    version_in,
     version_item,
+    version_of_item,
 )
-from patient_api.store.transactions import LARGEST, Transactions
+from patient_api.store.transactions import LARGEST_TRANSACTION, Transactions
 
 T = TypeVar("T")
 
 HEAD_ATTEMPTS: Final = 3
 
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
-# What one transaction takes beside the version, its head and the audit event.
-_BESIDE: Final = LARGEST - 3
-_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # stamps begin with a digit
+# A transaction also holds the version, its head and the audit event.
+_LARGEST_INDEX: Final = LARGEST_TRANSACTION - 3
+_AFTER_ALL: Final = f"{VERSION_PREFIX}~"  # sorts after every stamp, which begins with a digit
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,10 @@ class HistoryPage:
 
 
 class VersionStore:
-    """The records' table, `patient_records`, in `region`. Every method raises StorageFault when the store fails."""
+    """The records table in `region`. Every method raises StorageFault when DynamoDB fails.
+
+    Reads with an audit event write it at the same time, and return nothing unless it is written.
+    """
 
     def __init__(
         self,
@@ -79,104 +82,107 @@ class VersionStore:
     def insert(
         self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
     ) -> None:
-        """Add a record's first version and all that belongs to it, or nothing. Raises HeadMismatch, Contention."""
+        """Add a record's first version with its index items and markers. Raises HeadMismatch, Contention."""
         self._write(version, event, tokens, markers, _NEW)
 
     def replace(
         self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
     ) -> None:
-        """Add a version, if the record is still at the one it replaces. Raises HeadMismatch, Contention."""
+        """Add a version if the record is still at the one that it replaces. Raises HeadMismatch, Contention."""
         expected = str(version.replaces)
-        condition = _at(expected)
+        condition = _head_is(expected)
         for _ in range(HEAD_ATTEMPTS - 1):
             try:
                 return self._write(version, event, tokens, markers, condition)
             except HeadMismatch:
-                # A version from the other region is here before this region's head is put to it, which may happen any
-                # moment: then it is the head that is wrong.
+                # The expected version may have come from the other region just now. Then it is the newest one, and this
+                # region's head has yet to follow.
                 newest = self.newest(version.key)
-                head = self._head_version(version.key)
+                head = self._head(version.key)
                 if newest is None or str(newest.stamp) != expected or (head is not None and head > expected):
                     raise
-                condition = _NEW if head is None else _at(head)
+                condition = _NEW if head is None else _head_is(head)
         return self._write(version, event, tokens, markers, condition)
 
     def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None:
-        """The newest version in this region, None when there is none; with `event` on record beyond doubt."""
-        return self._with_event(event, lambda: self._newest(key))
+        """Return the newest version in this region, None when there is none."""
+        return self._with_event(event, lambda: self._first(key, ascending=False))
 
     def version(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> Version | None:
-        """That very version, None when this region has it not; with `event` on record beyond doubt."""
-        return self._with_event(event, lambda: self._item(key, f"{VERSION_PREFIX}{stamp}"))
+        """Return a version, None when this region does not have it."""
+
+        def read() -> Version | None:
+            item = self._item(key, f"{VERSION_PREFIX}{stamp}")
+            return version_of_item(item) if item else None
+
+        return self._with_event(event, read)
 
     def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> HistoryPage:
-        """At most `limit` versions, newest first, older than `before`; with `event` on record beyond doubt."""
-        return self._with_event(event, lambda: self._past(key, limit=limit, before=before))
+        """Return up to `limit` versions older than `before`, newest first."""
+
+        def read() -> HistoryPage:
+            last = f"{VERSION_PREFIX}{before}" if before is not None else _AFTER_ALL
+            # One more than the page, and `before` itself, which BETWEEN includes.
+            found, cut = self._versions(key, ascending=False, last=last, Limit=limit + 2)
+            older = [version for version in found if version.stamp != before]
+            # A response of DynamoDB ends at 1 MB, whatever the limit.
+            return HistoryPage(older[:limit], more=len(older) > limit or (cut and len(found) < limit + 2))
+
+        return self._with_event(event, read)
 
     def holds(self, key: RecordKey, stamp: Stamp) -> bool:
         """Return whether this region has the version."""
-        return self._get(key, f"{VERSION_PREFIX}{stamp}") is not None
+        return self._item(key, f"{VERSION_PREFIX}{stamp}") is not None
 
     def first(self, key: RecordKey) -> Version | None:
-        """The oldest version."""
-        found, _ = self._versions(key, ascending=True, Limit=1)
-        return next(iter(found), None)
+        """Return the oldest version, None when there is none."""
+        return self._first(key, ascending=True)
 
     def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
-        """The groups of versions that were written at the same time in different regions."""
+        """Return the groups of versions that were written at the same time in different regions."""
         with translated("Query"):
-            answer = self._client.query(
+            response = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :conflicts)",
-                ExpressionAttributeValues={":pk": {"S": pk(key)}, ":conflicts": {"S": CONFLICT_PREFIX}},
+                ExpressionAttributeValues={":pk": {"S": key.partition}, ":conflicts": {"S": CONFLICT_PREFIX}},
                 ConsistentRead=True,
             )
-        return [frozenset(member["S"] for member in item["members"]["L"]) for item in answer["Items"]]
+        return [frozenset(member["S"] for member in item["members"]["L"]) for item in response["Items"]]
 
-    def _newest(self, key: RecordKey) -> Version | None:
-        found, _ = self._versions(key, ascending=False, Limit=1)
+    def _first(self, key: RecordKey, *, ascending: bool) -> Version | None:
+        found, _ = self._versions(key, ascending=ascending, Limit=1)
         return next(iter(found), None)
 
-    def _past(self, key: RecordKey, *, limit: int, before: Stamp | None) -> HistoryPage:
-        upto = f"{VERSION_PREFIX}{before}" if before is not None else _AFTER_ALL
-        found, cut = self._versions(key, ascending=False, upto=upto, Limit=limit + 2)
-        older = [version for version in found if version.stamp != before]
-        # One answer of DynamoDB ends at 1 MB, however many were asked for.
-        return HistoryPage(older[:limit], more=len(older) > limit or (cut and len(found) < limit + 2))
-
     def _versions(
-        self, key: RecordKey, *, ascending: bool, upto: str = _AFTER_ALL, **bounds: int
+        self, key: RecordKey, *, ascending: bool, last: str = _AFTER_ALL, **limits: int
     ) -> tuple[Sequence[Version], bool]:
-        """Versions up to a sort key, and whether DynamoDB stopped before the last of them."""
+        """Return versions up to a sort key, and whether DynamoDB stopped before the last of them."""
         with translated("Query"):
-            answer = self._client.query(
+            response = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
                 ExpressionAttributeValues={
-                    ":pk": {"S": pk(key)},
+                    ":pk": {"S": key.partition},
                     ":first": {"S": VERSION_PREFIX},
-                    ":last": {"S": upto},
+                    ":last": {"S": last},
                 },
                 ScanIndexForward=ascending,
                 ConsistentRead=True,
-                **bounds,
+                **limits,
             )
-        return [version_in(item) for item in answer["Items"]], "LastEvaluatedKey" in answer
+        return [version_of_item(item) for item in response["Items"]], "LastEvaluatedKey" in response
 
-    def _item(self, key: RecordKey, sk: str) -> Version | None:
-        item = self._get(key, sk)
-        return version_in(item) if item else None
-
-    def _head_version(self, key: RecordKey) -> str | None:
-        item = self._get(key, head_sk(self._region))
+    def _head(self, key: RecordKey) -> str | None:
+        """Return the stamp of this region's head."""
+        item = self._item(key, head_sk(self._region))
         return item["version"]["S"] if item else None
 
-    def _get(self, key: RecordKey, sk: str) -> Item | None:
+    def _item(self, key: RecordKey, sk: str) -> Item | None:
         with translated("GetItem"):
-            answer = self._client.get_item(
-                TableName=self._table, Key={"pk": {"S": pk(key)}, "sk": {"S": sk}}, ConsistentRead=True
+            response = self._client.get_item(
+                TableName=self._table, Key=item_key(key.partition, sk), ConsistentRead=True
             )
-        item: Item | None = answer.get("Item")
+        item: Item | None = response.get("Item")
         return item
 
     def _with_event(self, event: AuditEvent | None, read: Callable[[], T]) -> T:
@@ -185,11 +191,11 @@ class VersionStore:
             return read()
         written = self._pool.submit(self._trail.put, event)
         try:
-            found = read()
+            result = read()
         finally:
             wait((written,))
         written.result()
-        return found
+        return result
 
     def _write(
         self,
@@ -199,7 +205,7 @@ class VersionStore:
         markers: Sequence[Marker],
         condition: dict[str, Any],
     ) -> None:
-        check_tokens(tokens, markers)
+        check_index_size(tokens, markers)
         puts = [
             {"Item": version_item(version), **_NEW},
             {"Item": head_item(version, self._region), **condition},
@@ -207,20 +213,20 @@ class VersionStore:
             *({"Item": token_item(version, token)} for token in tokens),
         ]
         self._transactions.write(
-            [*({"TableName": self._table, **put} for put in puts), self._trail.request(event)], head=1
+            [*({"TableName": self._table, **put} for put in puts), self._trail.put_request(event)], head=1
         )
 
 
-def check_tokens(tokens: Collection[Token], markers: Collection[Marker] = ()) -> None:
-    """Check that a version can be written with all that finds it. Raises Unprocessable."""
-    if len(tokens) + len(markers) > _BESIDE:
-        raise Unprocessable("The resource has too many names and identifiers to be found by.")
+def check_index_size(tokens: Collection[Token], markers: Collection[Marker] = ()) -> None:
+    """Check that a version and its index items fit into one transaction. Raises Unprocessable."""
+    if len(tokens) + len(markers) > _LARGEST_INDEX:
+        raise Unprocessable("The resource has too many names and identifiers to be indexed.")
 
 
-def _at(version: str) -> dict[str, Any]:
-    """The condition that the head is at this version."""
+def _head_is(stamp: str) -> dict[str, Any]:
+    """Return the condition that the head is at this version."""
     return {
         "ConditionExpression": "#version = :expected",
         "ExpressionAttributeNames": {"#version": "version"},
-        "ExpressionAttributeValues": {":expected": {"S": version}},
+        "ExpressionAttributeValues": {":expected": {"S": stamp}},
     }

@@ -1,4 +1,4 @@
-"""What docs/api.md shows of the API is what the API answers."""
+"""docs/api.md equals the responses of the API."""
 
 import api_examples
 import api_page

@@ -7,22 +7,19 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.faults.aws import AwsFaults
+from healthcare_dr.ops.drill.fault_journal import FaultJournal
+from healthcare_dr.ops.drill.faults.fault import AwsTarget
+from healthcare_dr.ops.drill.faults.fis import FisExperiments
 from support.platform import REGIONS, Deployed, eventually
 
 PRIMARY, SECONDARY = REGIONS
 
 
-def faults(deployed: Deployed, record: Path) -> AwsFaults:
-    return AwsFaults(
-        client=deployed.client,
-        names=deployed.names,
-        regions={"primary": PRIMARY, "secondary": SECONDARY},
-        record=record,
-        clock=lambda: 0.0,
-        sleep=lambda _: None,
-        say=lambda _: None,
-    )
+def faults(deployed: Deployed, record: Path) -> FaultJournal:
+    client, names = deployed.client, deployed.names
+    fis = FisExperiments(client=client, names=names, clock=lambda: 0.0, sleep=lambda _: None, say=lambda _: None)
+    regions = {"primary": PRIMARY, "secondary": SECONDARY}
+    return FaultJournal(target=AwsTarget(client=client, names=names, regions=regions, fis=fis), record=record)
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def record(deployed: Deployed, tmp_path: Path) -> Iterator[Path]:
 
 
 def answer(deployed: Deployed, region: str) -> int:
-    """What a read of that region's API answers."""
+    """Return the status of a read in that region."""
     with deployed.api(region, deployed.token()) as api:
         return api.get("/fhir/Patient").status_code
 

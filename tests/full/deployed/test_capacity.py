@@ -1,6 +1,6 @@
-"""What each interaction asks of DynamoDB: the API itself on the deployed tables, with clients that count.
+"""The DynamoDB calls and capacity of each interaction, with the API on the deployed tables and counting clients.
 
-One call more, or one that costs more the more there is, and a test is red.
+One more call, or a cost that grows with the data, fails a test.
 """
 
 import json
@@ -39,7 +39,7 @@ def started(deployed: Deployed) -> Iterator[Caller]:
 
 @pytest.fixture
 def caller(started: Caller) -> Caller:
-    """The API, called by somebody who has no records yet."""
+    """Return a caller without records."""
     started.tenant = new_tenant()
     return started
 

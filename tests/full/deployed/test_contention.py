@@ -1,4 +1,4 @@
-"""The clients of a drill update the same records in both regions while these know nothing of each other."""
+"""Clients of a drill update the same records in both regions during a partition."""
 
 import ssl
 import time
@@ -44,7 +44,7 @@ def endpoints(deployed: Deployed) -> dict[str, Endpoint]:
 
 
 def updates_of(ledger: Ledger, region: str) -> int:
-    """How many updates a region has acknowledged."""
+    """Return how many updates a region has acknowledged."""
     return sum(write.kind == "update" and write.region == region for write in ledger.writes())
 
 
@@ -115,7 +115,7 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
 
 
 def lineage(end: Endpoint, client: httpx.Client, token: str, id: str) -> dict[str, list[str]]:
-    """What each version of a record follows, as a region's history says it."""
+    """Return the versions that each version of a record follows, from a region's history."""
     found: dict[str, list[str]] = {}
     query = "_count=50"
     while query:

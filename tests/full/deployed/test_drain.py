@@ -26,7 +26,7 @@ def fast(deployed: Deployed) -> Iterator[Deployed]:
 
 
 def answers(deployed: Deployed) -> list[int]:
-    """What both regions answer to `/drain/us-east-1`."""
+    """Return both regions' responses to `/drain/us-east-1`."""
     codes = []
     for region in REGIONS:
         with deployed.api(region) as api:

@@ -1,7 +1,7 @@
-"""`hdr drill --target aws` from its refusals to its end: the account is the embedded AWS, asked as AWS is asked.
+"""`hdr drill --target aws` from its refusals to its end, with the embedded AWS as the account.
 
-FIS is not there, and time goes faster; all else is what a drill on AWS does: Lambda's and IAM's own calls, verdicts
-from CloudWatch, a token that somebody brings, and the operator's consent.
+FIS is missing and time runs faster. Everything else is as on AWS: Lambda's and IAM's own calls, statuses from
+CloudWatch, an operator's token and consent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.drain.preconditions import counted
 from healthcare_dr.ops.drill import bootstrap as drill_bootstrap
 from healthcare_dr.ops.drill import monitors_aws
-from healthcare_dr.ops.drill.bootstrap import assembled_aws, heal_aws
+from healthcare_dr.ops.drill.bootstrap import aws_drill, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.ports import Target
@@ -54,7 +54,7 @@ def settings(deployed: Deployed) -> Settings:
 
 @pytest.fixture
 def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    """What differs on this machine: where HTTPS and DNS are answered, who is trusted, and how fast checks go."""
+    """Adapt HTTPS, DNS, trust and the speed of checks to this machine."""
     deployed.settle_conflicts()
     _, port = deployed.emulator.edge_addresses()[PRIMARY]
     monkeypatch.setattr(monitors_aws, "HTTPS", port)
@@ -71,7 +71,7 @@ def play(deployed: Deployed, settings: Settings, account: Target, name: str, ask
     doors = {deployed.api_id(region): deployed.emulator.edge_addresses()[region][0] for region in REGIONS}
     # CloudWatch tells of a minute as a whole: it would take two until what was broken before is forgotten.
     conditions = ("requests-succeed", "dns-names-both", "replication-caught-up")
-    with assembled_aws(
+    with aws_drill(
         settings,
         load(name).model_copy(update={"steady_state": conditions}),
         token=deployed.token(tenant="drill"),

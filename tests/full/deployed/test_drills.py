@@ -109,7 +109,7 @@ def test_a_client_that_ignores_ttls_stays_lost_for_as_long_as_the_region(deploye
 
 
 def begun(deployed: Deployed, *arguments: str, when_told: str) -> subprocess.Popen[str]:
-    """A drill that has just told a line which begins like that."""
+    """Start a drill, and return its process once it printed a line with this prefix."""
     process = subprocess.Popen(
         [HDR, "drill", *arguments],
         cwd=ROOT,

@@ -1,7 +1,6 @@
-"""Failover as DNS decides it, for each way in which a region fails: health checks see it, and DNS leaves the region.
+"""DNS failover for each failure mode of a region: health checks fail, and DNS leaves the region.
 
-At ten times the speed of real time, and with the control planes of Route 53, IAM and Lambda refused to everybody but
-the fault itself.
+It runs at ten times real time, with the control planes of Route 53, IAM and Lambda denied to all but the fault.
 """
 
 from collections import Counter
@@ -62,7 +61,7 @@ def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
         found = probes(fast)
 
         def enough() -> bool:
-            """Whether every checker has probed the slow region more often than it takes to find it unhealthy."""
+            """Return whether every checker has probed the slow region more often than a failure needs."""
             found.update(probes(fast))
             counts = Counter(checker for checker, _ in found)
             # The first probe of each may be from before.

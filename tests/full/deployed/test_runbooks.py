@@ -1,8 +1,8 @@
-"""The runbooks: what they tell an operator to type is typed, in its order, and answers what they say.
+"""The commands of the runbooks run in their order, and give the documented output.
 
 A block of `console` is run, in one shell for a whole page, after the first block of README.md; one of `console aws` is
-for AWS alone and is not. A command ends with 0 unless it says `# exits with N`. An expected line has to appear as one
-line, in its order; `…` in it stands for anything. Each page finds its trouble there, and leaves the platform as it was.
+for AWS only and is not run. A command exits with 0 unless the page states `# exits with N`. An expected line has to
+appear as a whole line, in order; `…` matches anything. Each page finds its trouble prepared, and restores the platform.
 """
 
 import shutil

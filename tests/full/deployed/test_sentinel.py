@@ -41,7 +41,7 @@ def fast(deployed: Deployed) -> Iterator[Deployed]:
 
 
 def raised(deployed: Deployed, region: str) -> bool:
-    """Whether a round of the region's sentinel raises the alarms of a loss."""
+    """Return whether a round of the region's sentinel raises the alarms of a loss."""
     watch(deployed, region)
     return in_alarm(deployed, region) >= RAISED
 

@@ -1,4 +1,4 @@
-"""One embedded AWS with our fixes and one without, for all tests; and the means to talk to them."""
+"""One embedded AWS with patches and one without, for all tests, and their clients."""
 
 import io
 import json
@@ -26,7 +26,7 @@ Clients = Callable[..., Any]
 
 
 def clients(emulator: Emulator) -> Clients:
-    """Makes boto3 clients of `emulator`, as root or with the credentials of an AssumeRole."""
+    """Return a factory of boto3 clients of `emulator`, as root or with the credentials of AssumeRole."""
     environment = emulator.environment()
 
     def client(
@@ -55,7 +55,7 @@ def clients(emulator: Emulator) -> Clients:
 
 @pytest.fixture(scope="session")
 def make_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Emulator]]:
-    """Makes handles with a home and ports of their own; whatever they started is stopped in the end."""
+    """Return a factory of handles with their own home and ports; their processes are stopped in the end."""
     with ExitStack() as stack:
 
         def make(home: Path | None = None, *, patched: bool = True) -> Emulator:
@@ -69,7 +69,7 @@ def make_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 @pytest.fixture(scope="session")
 def emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
-    """The embedded AWS as it is used, running."""
+    """The embedded AWS with patches, running."""
     emulator = make_emulator()
     emulator.start()
     return emulator
@@ -77,7 +77,7 @@ def emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
 
 @pytest.fixture(scope="session")
 def unpatched_emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
-    """ministack as it is, running."""
+    """ministack without patches, running."""
     emulator = make_emulator(patched=False)
     emulator.start()
     return emulator
@@ -85,25 +85,25 @@ def unpatched_emulator(make_emulator: Callable[..., Emulator]) -> Emulator:
 
 @pytest.fixture(scope="session")
 def patched(emulator: Emulator) -> Clients:
-    """Clients of the embedded AWS as it is used."""
+    """Clients of the embedded AWS with patches."""
     return clients(emulator)
 
 
 @pytest.fixture(scope="session")
 def unpatched(unpatched_emulator: Emulator) -> Clients:
-    """Clients of ministack as it is."""
+    """Clients of ministack without patches."""
     return clients(unpatched_emulator)
 
 
 @pytest.fixture(scope="session")
 def clients_of() -> Callable[[Emulator], Clients]:
-    """Makes clients of any embedded AWS."""
+    """Return the factory of clients of any embedded AWS."""
     return clients
 
 
 @pytest.fixture(scope="session")
 def make_role() -> Callable[..., str]:
-    """Creates a role with one inline policy and returns its ARN."""
+    """Return a function that creates a role with one inline policy and returns its ARN."""
 
     def make(client: Clients, name: str, *statements: Mapping[str, Any], trust: Mapping[str, Any]) -> str:
         iam = client("iam")
@@ -119,12 +119,12 @@ def make_role() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def make_function(make_role: Callable[..., str]) -> Callable[..., str]:
-    """Creates a Lambda function from the source of its one module and returns its ARN."""
+    """Return a function that creates a Lambda function from the source of one module and returns its ARN."""
 
     def make(client: Clients, name: str, source: str, *statements: Mapping[str, Any]) -> str:
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as package:
-            # Two functions of one source are one zip: without the time in it.
+            # Without the time, so that two functions of one source have equal zips.
             package.writestr(zipfile.ZipInfo("function.py"), source)
         role = make_role(client, name, *statements, trust={"Principal": {"Service": "lambda.amazonaws.com"}})
         function = client("lambda").create_function(
@@ -144,7 +144,7 @@ def make_function(make_role: Callable[..., str]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def make_api() -> Callable[..., str]:
-    """Creates an HTTP API whose routes call one function and returns its id; `permitted` lets it call."""
+    """Return a function that creates an HTTP API with routes to one function, which it may be `permitted` to invoke."""
 
     def make(client: Clients, function: str, routes: Mapping[str, Mapping[str, Any]], *, permitted: bool) -> str:
         apis = client("apigatewayv2")
@@ -187,11 +187,11 @@ def make_api() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def holds_only_when_patched(patched: Clients, unpatched: Clients) -> Callable[[Callable[[Clients], bool]], None]:
-    """Checks that something is so with the fixes, and not so with ministack as it is."""
+    """Check that a probe is true with the patches and false without them."""
 
     def check(probe: Callable[[Clients], bool]) -> None:
         assert probe(patched)
-        assert not probe(unpatched), "ministack does this right by itself: the fix is not needed any more"
+        assert not probe(unpatched), "ministack does this correctly: the patch is not needed any more"
 
     return check
 
@@ -203,7 +203,7 @@ def fresh(make_emulator: Callable[..., Emulator]) -> Emulator:
 
 @pytest.fixture
 def replicating(emulator: Emulator) -> Iterator[Emulator]:
-    """The embedded AWS, whose replication lags by nothing that a test would have to wait for."""
+    """The embedded AWS without replication lag."""
     emulator.set_replication(tables=True, documents=True, lag_seconds=0)
     yield emulator
     emulator.set_replication(tables=True, documents=True, lag_seconds=Replication().lag_seconds)

@@ -51,7 +51,7 @@ class EdgeApis:
             return False
 
     def serves_soon(self, region: str) -> bool:
-        """Within a second, as no client behind a black hole is served."""
+        """Return whether the listener responds within a second, unlike in a blackhole."""
         try:
             with self.connect(region, self.name(region), timeout=1) as connection:
                 return ask(connection, self.name(region))[0] == 200

@@ -1,4 +1,4 @@
-"""Processes of the embedded AWS, seen from outside: which there are, and whether they have ended."""
+"""Helpers for the processes of the embedded AWS: list them, start them in scripts, and wait for their end."""
 
 import json
 import os
@@ -38,13 +38,13 @@ import sys
 from pathlib import Path
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.emulator.configuration import Layout
-from healthcare_dr.emulator.locks import held
+from healthcare_dr.emulator.locks import is_locked
 from healthcare_dr.emulator.process import run
 from healthcare_dr.emulator.services.server import services
 home, port = sys.argv[1:]
 ports = Ports(account="123456789012", port=int(port), regions=("us-east-1", "us-west-2"))
 """
-# The state of a socket that waits for others, by protocol, as the kernel writes it.
+# The state of a listening socket in /proc/net, by protocol.
 WAITING = {"tcp": "0A", "udp": "07"}
 
 
@@ -72,7 +72,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def listening(emulator: Emulator, protocol: str) -> set[tuple[str, int]]:
-    """Return where its processes wait for connections or packets; IPv6 addresses as the kernel writes them."""
+    """Return the addresses on which its processes listen; IPv6 addresses in the format of the kernel."""
     files = [entry for pid in emulator.processes().values() for entry in Path(f"/proc/{pid}/fd").iterdir()]
     sockets = {str(entry.readlink()) for entry in files if entry.is_symlink()}
     found = set()
@@ -103,7 +103,7 @@ def ends(pid: int) -> bool:
 
 @contextmanager
 def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
-    """A process of its own, which is ended if it does not end by itself."""
+    """Run a script in a process, which is killed if it has not ended."""
     arguments = [str(emulator.home), str(emulator.port)]
     with (
         subprocess.Popen(
@@ -120,7 +120,7 @@ def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
 
 
 def runs(emulator: Emulator, parent: "subprocess.Popen[str]") -> bool:
-    """Wait for its services process, and return whether it runs. Fails with what `parent` says that ends meanwhile."""
+    """Wait for its services process, and return whether it runs. Fail with the output of `parent` if that ends."""
     deadline = time.monotonic() + 30
     while "services" not in emulator.processes() and time.monotonic() < deadline:
         assert parent.poll() is None, parent.communicate()

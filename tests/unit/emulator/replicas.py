@@ -1,4 +1,4 @@
-"""Tables and buckets in two regions, and how to wait for what replicates between them."""
+"""Tables and buckets in two regions, and helpers that wait for replication."""
 
 import json
 import time
@@ -19,7 +19,7 @@ S3_TRUST = {
 
 
 def wait_for(happened: Callable[[], Any], *, within: float = 10.0) -> Any:
-    """What `happened` says as soon as it says something."""
+    """Return the result of `happened` once it is true."""
     deadline = time.monotonic() + within
     while not (result := happened()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -28,12 +28,12 @@ def wait_for(happened: Callable[[], Any], *, within: float = 10.0) -> Any:
 
 
 def settle(emulator: Emulator) -> None:
-    """Return when both regions know everything."""
+    """Return when no change is pending."""
     wait_for(lambda: emulator.pending() == 0)
 
 
 def global_table(client: Clients) -> str:
-    """Creates a table with a sparse index and a replica, and returns its name."""
+    """Create a table with a sparse index and a replica, and return its name."""
     name = uuid.uuid4().hex
     client("dynamodb").create_table(
         TableName=name,
@@ -65,7 +65,7 @@ def put(client: Clients, region: str, table: str, sort: str, **attributes: str) 
 
 
 def get(client: Clients, region: str, table: str, sort: str) -> dict[str, str] | None:
-    """The attributes of an item besides its key."""
+    """Return the attributes of an item without its key."""
     found = client("dynamodb", region).get_item(TableName=table, Key=item(sort), ConsistentRead=True).get("Item")
     return None if found is None else {key: value["S"] for key, value in found.items() if key not in ("pk", "sk")}
 
@@ -82,7 +82,7 @@ class Buckets:
         return self.client("s3", region)
 
     def put(self, region: str, key: str = "documents/d", body: bytes = b"content", **options: Any) -> str:
-        """Writes an object and returns its version."""
+        """Write an object and return its version."""
         return str(self.s3(region).put_object(Bucket=self.names[region], Key=key, Body=body, **options)["VersionId"])
 
     def head(self, region: str, key: str = "documents/d", **options: Any) -> dict[str, Any]:
@@ -96,13 +96,13 @@ class Buckets:
         return {tag["Key"]: tag["Value"] for tag in found}
 
     def versions(self, region: str) -> list[str]:
-        """Of the one key, the newest first."""
+        """Return the versions of the only key, the newest first."""
         found = self.s3(region).list_object_versions(Bucket=self.names[region])
         return [entry["VersionId"] for entry in found.get("Versions", [])]
 
 
-def two_buckets(client: Clients, *, sealed_replicate: bool = True) -> Buckets:
-    """Creates buckets whose rules cover what KMS seals, or do not."""
+def two_buckets(client: Clients, *, include_encrypted: bool = True) -> Buckets:
+    """Create buckets whose rules include objects encrypted with KMS, or not."""
     suffix = uuid.uuid4().hex[:12]
     names = {region: f"documents-{region}-{suffix}" for region in (EAST, WEST)}
     keys = {region: client("kms", region).create_key()["KeyMetadata"]["Arn"] for region in (EAST, WEST)}
@@ -128,7 +128,7 @@ def two_buckets(client: Clients, *, sealed_replicate: bool = True) -> Buckets:
             "DeleteMarkerReplication": {"Status": "Enabled"},
             "Destination": destination,
         }
-        if sealed_replicate:
+        if include_encrypted:
             destination["EncryptionConfiguration"] = {"ReplicaKmsKeyID": keys[other]}
             criteria = ("SseKmsEncryptedObjects", "ReplicaModifications")
             rule["SourceSelectionCriteria"] = {criterion: {"Status": "Enabled"} for criterion in criteria}

@@ -1,4 +1,4 @@
-"""What the embedded AWS says of itself, and what becomes of an answer that is none."""
+"""Tests of the client of the processes' private routes."""
 
 import socket
 import ssl
@@ -27,7 +27,7 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def serve(layout: Layout) -> Iterator[Serve]:
-    """Starts a server that answers a single request with just these bytes."""
+    """Start a server that responds to one request with these bytes."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(layout.authority_certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -52,13 +52,13 @@ def serve(layout: Layout) -> Iterator[Serve]:
     listener.close()
 
 
-def test_the_answer_is_json(layout: Layout, serve: Serve) -> None:
+def test_response_is_parsed_as_json(layout: Layout, serve: Serve) -> None:
     address = serve(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
     assert get(layout, address, "/x", subject="the subject") == {"a": 1}
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP 404"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{x", "Expecting property name"),
@@ -67,7 +67,7 @@ def test_the_answer_is_json(layout: Layout, serve: Serve) -> None:
         (b"", "closed connection without response"),
     ],
 )
-def test_what_is_no_answer_is_one_line(layout: Layout, serve: Serve, answer: bytes, said: str) -> None:
-    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report the subject: .*{said}") as caught:
+def test_invalid_response_raises_a_one_line_error(layout: Layout, serve: Serve, answer: bytes, message: str) -> None:
+    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report the subject: .*{message}") as caught:
         get(layout, serve(answer), "/x", subject="the subject")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""How long the collector of reference cycles stops the embedded AWS for."""
+"""Tests of garbage collection in the services process."""
 
 import gc
 from collections.abc import Iterator
@@ -10,25 +10,25 @@ from healthcare_dr.emulator.services.server import keep_collections_short
 
 @pytest.fixture
 def collector() -> Iterator[None]:
-    """As it was before, afterwards."""
+    """Restore the collector after a test."""
     before = list(gc.callbacks)
     yield
     gc.callbacks[:] = before
     gc.unfreeze()
 
 
-def looked_at(marked: list[object]) -> bool:
-    """Whether a full collection would go through it."""
+def examined(marked: list[object]) -> bool:
+    """Return whether a full collection examines the object."""
     return any(found is marked for found in gc.get_objects())
 
 
 @pytest.mark.usefixtures("collector")
-def test_what_survived_a_full_collection_is_not_gone_through_again() -> None:
+def test_objects_that_survive_a_full_collection_are_frozen() -> None:
     marked: list[object] = []
     gc.collect()
-    assert looked_at(marked)
+    assert examined(marked)
     keep_collections_short()
     gc.collect()
-    assert not looked_at(marked)
+    assert not examined(marked)
     newer: list[object] = []
-    assert looked_at(newer)
+    assert examined(newer)

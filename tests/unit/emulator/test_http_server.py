@@ -1,4 +1,4 @@
-"""The HTTP server of the embedded AWS, on a connection of its own."""
+"""Tests of the HTTP server of the embedded AWS on one connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ HEAD = b"HTTP/1.1 "
 
 
 class Written:
-    """A transport that notes each piece that is written."""
+    """A transport that records each write."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -38,8 +38,8 @@ class Written:
     resume_reading = set_protocol = pause_reading
 
 
-def answered(request: bytes, application: Callable[..., Awaitable[None]]) -> Written:
-    """What the server writes for what a client sends."""
+def responses_to(request: bytes, application: Callable[..., Awaitable[None]]) -> Written:
+    """Return the writes of the server for the bytes of a client."""
 
     async def run() -> Written:
         state, written = ServerState(), Written()
@@ -61,7 +61,7 @@ def answer(*parts: bytes, status: int = 200, **headers: str) -> Callable[..., Aw
         named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": status, "headers": named})
         for part in parts[:-1]:
-            # Others are served meanwhile.
+            # Let other tasks run.
             await asyncio.sleep(0)
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await asyncio.sleep(0)
@@ -70,44 +70,46 @@ def answer(*parts: bytes, status: int = 200, **headers: str) -> Callable[..., Aw
     return application
 
 
-def test_the_head_comes_with_the_body() -> None:
-    (piece,) = answered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"body", content_length="4")).pieces
+def test_head_and_body_are_sent_in_one_write() -> None:
+    (piece,) = responses_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"body", content_length="4")).pieces
     assert piece.startswith(HEAD + b"200 ")
     assert piece.endswith(b"\r\n\r\nbody")
 
 
-def test_parts_follow_as_they_come() -> None:
-    first, second = answered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"one", b"two")).pieces
+def test_body_parts_are_sent_as_they_arrive() -> None:
+    first, second = responses_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"one", b"two")).pieces
     assert first.endswith(b"\r\n\r\n3\r\none\r\n")
     assert second == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
-def test_a_head_without_a_body_is_sent(method: bytes, status: int) -> None:
-    (piece,) = answered(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"", status=status)).pieces[:1]
+def test_head_without_body_is_sent(method: bytes, status: int) -> None:
+    (piece,) = responses_to(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"", status=status)).pieces[:1]
     assert piece.startswith(HEAD + str(status).encode())
     assert piece.endswith(b"\r\n\r\n")
 
 
-def test_each_of_two_requests_sent_at_once_has_its_answer() -> None:
-    pieces = answered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2, answer(b"body", content_length="4")).pieces
+def test_pipelined_requests_each_get_a_response() -> None:
+    pieces = responses_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2, answer(b"body", content_length="4")).pieces
     assert [piece.startswith(HEAD) and piece.endswith(b"body") for piece in pieces] == [True, True]
 
 
-def test_a_client_that_waits_to_be_asked_for_the_body_is_asked() -> None:
+def test_expect_header_gets_100_continue() -> None:
     request = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\nbody"
-    asked, piece = answered(request, answer(b"body", content_length="4")).pieces
-    assert asked.startswith(HEAD + b"100 ")
+    interim, piece = responses_to(request, answer(b"body", content_length="4")).pieces
+    assert interim.startswith(HEAD + b"100 ")
     assert piece.endswith(b"body")
 
 
-def test_a_connection_is_closed_after_all_of_the_answer() -> None:
-    written = answered(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b"body", content_length="4"))
+def test_connection_is_closed_after_the_whole_response() -> None:
+    written = responses_to(
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b"body", content_length="4")
+    )
     assert written.closed
     assert written.pieces[0].endswith(b"body")
 
 
-def test_a_connection_is_closed_after_a_head_without_a_body() -> None:
-    written = answered(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b""))
+def test_connection_is_closed_after_a_head_without_body() -> None:
+    written = responses_to(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b""))
     assert written.closed
     assert written.pieces[0].startswith(HEAD)

@@ -1,4 +1,4 @@
-"""The embedded AWS starts, keeps what it holds, and listens to nobody else."""
+"""Tests of start, stop and restart, of secrets, and of ports."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ from unit.emulator.processes import (
 Clients = Callable[..., Any]
 
 
-def test_a_restart_keeps_everything(fresh: Emulator, clients_of: Callable[[Emulator], Clients]) -> None:
+def test_restart_keeps_all_state(fresh: Emulator, clients_of: Callable[[Emulator], Clients]) -> None:
     fresh.start()
     client = clients_of(fresh)
     key = create_one_of_each(client)
@@ -46,7 +46,7 @@ def test_a_restart_keeps_everything(fresh: Emulator, clients_of: Callable[[Emula
     assert not fresh.lost_state()
 
 
-def test_starting_and_stopping_twice_does_no_harm(fresh: Emulator) -> None:
+def test_start_and_stop_are_idempotent(fresh: Emulator) -> None:
     fresh.stop()
     fresh.start()
     first = pid_of(fresh)
@@ -57,7 +57,7 @@ def test_starting_and_stopping_twice_does_no_harm(fresh: Emulator) -> None:
     assert not lives(first)
 
 
-def test_two_starts_at_once_make_one_process(fresh: Emulator) -> None:
+def test_concurrent_starts_create_one_process(fresh: Emulator) -> None:
     errors: list[EmulatorError] = []
 
     def start() -> None:
@@ -75,7 +75,7 @@ def test_two_starts_at_once_make_one_process(fresh: Emulator) -> None:
     assert fresh.running()
 
 
-def test_it_ends_with_its_functions_and_leaves_no_temporary_file(
+def test_stop_ends_functions_and_removes_temporary_files(
     fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
 ) -> None:
     fresh.start()
@@ -90,7 +90,7 @@ def test_it_ends_with_its_functions_and_leaves_no_temporary_file(
     assert not list((fresh.home / "tmp").iterdir())
 
 
-def test_functions_see_nothing_of_the_operators_environment(
+def test_functions_do_not_inherit_the_operators_environment(
     fresh: Emulator,
     clients_of: Callable[[Emulator], Clients],
     make_function: Callable[..., str],
@@ -108,7 +108,7 @@ def test_functions_see_nothing_of_the_operators_environment(
     assert b"of-the-operator" not in Path(f"/proc/{pid_of(fresh)}/environ").read_bytes()
 
 
-def test_it_listens_on_loopback_only(emulator: Emulator) -> None:
+def test_processes_listen_only_on_loopback(emulator: Emulator) -> None:
     ports = Ports(account=emulator.account, port=emulator.port, regions=emulator.regions)
     expected = {("127.0.0.1", emulator.port), ("127.0.0.1", ports.issuer_port)}
     expected |= {(address, ports.edge_port) for address in ports.edge_addresses.values()}
@@ -116,14 +116,14 @@ def test_it_listens_on_loopback_only(emulator: Emulator) -> None:
     assert listening(emulator, "udp") == {emulator.dns()}
 
 
-def test_secrets_are_for_their_owner_only(emulator: Emulator) -> None:
+def test_secrets_are_readable_only_by_their_owner(emulator: Emulator) -> None:
     assert emulator.home.stat().st_mode & 0o077 == 0
     for name in ("authority.key", "server.key", "root-secret", "token.key"):
         assert (emulator.home / "keys" / name).stat().st_mode & 0o777 == 0o600, name
 
 
 @pytest.mark.parametrize("further", range(4))
-def test_a_taken_port_is_named(fresh: Emulator, further: int) -> None:
+def test_taken_port_is_named_in_the_error(fresh: Emulator, further: int) -> None:
     port = fresh.port + further
     with socket.socket() as other:
         other.bind(("127.0.0.2" if further == 2 else "127.0.0.1", port))
@@ -134,12 +134,12 @@ def test_a_taken_port_is_named(fresh: Emulator, further: int) -> None:
     assert not fresh.lost_state()
 
 
-def test_a_second_start_with_other_ports_is_refused(emulator: Emulator, make_emulator: Callable[..., Emulator]) -> None:
+def test_start_with_other_ports_is_rejected(emulator: Emulator, make_emulator: Callable[..., Emulator]) -> None:
     with pytest.raises(EmulatorError, match=f"already runs on port {emulator.port}.*HDR_EMULATOR_PORT"):
         make_emulator(emulator.home).start()
 
 
-def test_a_stale_or_reused_process_number_deceives_nobody(fresh: Emulator) -> None:
+def test_stale_or_reused_process_id_does_not_count_as_running(fresh: Emulator) -> None:
     fresh.home.mkdir()
     bystander = subprocess.Popen(["sleep", "60"])  # noqa: S607
     record = {"pid": bystander.pid, "account": fresh.account, "port": fresh.port, "regions": fresh.regions}
@@ -154,22 +154,20 @@ def test_a_stale_or_reused_process_number_deceives_nobody(fresh: Emulator) -> No
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
-def test_process_that_does_not_say_its_ports_is_named(
+def test_process_without_recorded_ports_is_reported(
     tmp_path: Path, make_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """It holds its lock, and the disk took nothing more."""
+    """The process holds its lock, but could not write its ports to a full disk."""
     monkeypatch.setattr("healthcare_dr.emulator.emulator.RECORD_SECONDS", 0.1)
     tmp_path.joinpath("services.json").write_text(text)
     with (
         exclusive(tmp_path / "services.json", within=timedelta()),
-        pytest.raises(EmulatorError, match=r"services\.json does not say which process .*fuser"),
+        pytest.raises(EmulatorError, match=r"services\.json does not name its process .*fuser"),
     ):
         make_emulator(tmp_path).start()
 
 
-def test_certificates_that_could_not_be_written_are_made_by_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_incomplete_certificates_are_created_by_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
 
     def fail(path: Path, content: bytes) -> None:
@@ -186,18 +184,18 @@ def test_certificates_that_could_not_be_written_are_made_by_the_next_start(
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(layout.server_certificate, layout.server_key)
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, make_emulator: Callable[..., Emulator]) -> None:
+def test_unwritable_home_is_named_in_the_error(tmp_path: Path, make_emulator: Callable[..., Emulator]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmulatorError, match=r"cannot keep its state in .*HDR_HOME"):
         make_emulator(tmp_path / "file" / "home").start()
 
 
-def test_a_crash_at_the_start_shows_the_end_of_the_log(fresh: Emulator) -> None:
+def test_crash_during_start_shows_the_end_of_the_log(fresh: Emulator) -> None:
     fresh.start()
     fresh.stop()
     (fresh.home / "keys" / "token.key").write_text("no key")
     with pytest.raises(
-        EmulatorError, match=r"ended while starting \(edge\): .*holds no key that signs tokens.*edge\.log"
+        EmulatorError, match=r"ended while starting \(edge\): .*contains no key that signs tokens.*edge\.log"
     ):
         fresh.start()
     assert not fresh.lost_state()

@@ -1,4 +1,4 @@
-"""However the embedded AWS ends, nothing is left behind, and a loss is known for one."""
+"""Tests of the end of the processes: no process or file is left behind, and lost state is reported."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ Clients = Callable[..., Any]
 SENDERS = 4
 
 
-def test_a_killed_process_takes_its_functions_with_it_and_its_loss_is_known(
+def test_killed_process_ends_its_functions_and_reports_lost_state(
     fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
 ) -> None:
     fresh.start()
@@ -72,9 +72,7 @@ def eventually(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
-def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
-    fresh: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_end_is_detected_though_the_parent_does_not_reap(fresh: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("healthcare_dr.emulator.launcher.STOP_TIMEOUT", timedelta(seconds=20))
     with script(START, fresh) as parent:
         assert parent.stdout is not None
@@ -87,14 +85,14 @@ def test_it_is_seen_to_end_though_its_parent_does_not_collect_it(
     assert not fresh.lost_state()
 
 
-def test_ctrl_c_while_it_starts_leaves_no_process_behind(fresh: Emulator) -> None:
+def test_ctrl_c_during_start_leaves_no_process(fresh: Emulator) -> None:
     with script(START, fresh) as parent:
         assert runs(fresh, parent)
         assert eventually(lambda: len(children_of(parent.pid)) == len(KINDS))
         processes = children_of(parent.pid)
         parent.send_signal(signal.SIGINT)
-        said, complaint = parent.communicate(timeout=30)
-        assert (said, complaint.splitlines()[-1]) == ("", "KeyboardInterrupt")
+        output, errors = parent.communicate(timeout=30)
+        assert (output, errors.splitlines()[-1]) == ("", "KeyboardInterrupt")
         left = [process for process in processes if lives(process)]
         for process in left:
             os.kill(process, signal.SIGKILL)
@@ -103,16 +101,18 @@ def test_ctrl_c_while_it_starts_leaves_no_process_behind(fresh: Emulator) -> Non
     assert not fresh.lost_state()
 
 
-def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) -> None:
-    """Without the lock, the marker means a loss: so it has to go first."""
+def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
+    """The marker is removed before the lock is released, because without the lock it means lost state."""
     source = RUN + (
         "layout = Layout(Path(home))\n"
         "class Marker(type(Path())):\n"
         "    def unlink(self, *arguments, **options):\n"
-        "        print('locked' if held(layout.process_file('services')) else 'free')\n"
+        "        print('locked' if is_locked(layout.process_file('services')) else 'free')\n"
         "        super().unlink(*arguments, **options)\n"
         "class Watched(Layout):\n"
-        "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
+        "    def __init__(self, home):\n"
+        "        super().__init__(home)\n"
+        "        self.unsaved = Marker(self.unsaved)\n"
         "run('services', Watched(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:
@@ -120,12 +120,12 @@ def test_nobody_takes_a_state_for_lost_while_it_is_being_saved(fresh: Emulator) 
         while not (fresh.home / "unsaved").exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        said, complaint = process.communicate(timeout=60)
-        assert said.splitlines()[-1:] == ["locked"], complaint
+        output, errors = process.communicate(timeout=60)
+        assert output.splitlines()[-1:] == ["locked"], errors
     assert not fresh.lost_state()
 
 
-def test_clients_that_send_on_while_it_ends_cost_no_state(fresh: Emulator) -> None:
+def test_state_is_saved_while_clients_keep_sending(fresh: Emulator) -> None:
     with script(START, fresh) as parent, ThreadPoolExecutor(SENDERS) as pool:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "started\n"
@@ -137,7 +137,7 @@ def test_clients_that_send_on_while_it_ends_cost_no_state(fresh: Emulator) -> No
 
 
 def _send_until_it_ends(emulator: Emulator) -> int:
-    """Requests, again and again, whose answers nobody reads; returns how many were sent."""
+    """Send requests repeatedly without reading the responses; return their number."""
     context = ssl.create_default_context(cafile=str(emulator.certificate))
     sent = 0
     with (
@@ -153,20 +153,20 @@ def _send_until_it_ends(emulator: Emulator) -> int:
 
 
 class SavedMeanwhile(Emulator):
-    """Its services have saved and ended by the time one knows whether they run."""
+    """The services save and end during the check whether they run."""
 
-    def _lives(self, kind: Kind) -> bool:
+    def _is_running(self, kind: Kind) -> bool:
         (self.home / "unsaved").unlink()
         return False
 
 
-def test_a_state_that_is_saved_while_one_asks_is_not_lost(fresh: Emulator) -> None:
+def test_lost_state_is_false_when_saving_ends_during_the_check(fresh: Emulator) -> None:
     fresh.home.mkdir()
     (fresh.home / "unsaved").touch()
     assert not SavedMeanwhile(home=fresh.home, port=fresh.port).lost_state()
 
 
-def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
+def test_failure_after_listening_reports_lost_state(fresh: Emulator) -> None:
     source = RUN + (
         "import uvicorn\n"
         "async def main_loop(*arguments, **options):\n"
@@ -179,12 +179,12 @@ def test_a_failure_after_it_listened_is_a_loss(fresh: Emulator) -> None:
     assert fresh.lost_state()
 
 
-def test_a_state_that_cannot_be_saved_is_a_loss(fresh: Emulator) -> None:
+def test_state_that_cannot_be_saved_is_reported_lost(fresh: Emulator) -> None:
     source = RUN + (
-        "from healthcare_dr.emulator.replication.queue import Queue\n"
+        "from healthcare_dr.emulator.replication.queue import ReplicationQueue\n"
         "def drain(queue):\n"
         "    raise OSError(28, 'No space left on device')\n"
-        "Queue.drain = drain\n"
+        "ReplicationQueue.drain = drain\n"
         "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:
@@ -195,7 +195,7 @@ def test_a_state_that_cannot_be_saved_is_a_loss(fresh: Emulator) -> None:
     assert fresh.lost_state()
 
 
-def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
+def test_taken_port_does_not_report_lost_state(fresh: Emulator) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", fresh.port))
         other.listen()
@@ -206,7 +206,7 @@ def test_a_port_that_is_taken_is_no_loss(fresh: Emulator) -> None:
     assert not fresh.lost_state()
 
 
-def test_it_ends_with_the_process_that_it_was_started_for(fresh: Emulator) -> None:
+def test_process_ends_with_its_owner(fresh: Emulator) -> None:
     with script(OWNED, fresh) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == "started\n"
@@ -218,7 +218,7 @@ def test_it_ends_with_the_process_that_it_was_started_for(fresh: Emulator) -> No
     assert not fresh.lost_state()
 
 
-def test_each_process_is_started_again_by_itself(fresh: Emulator) -> None:
+def test_missing_process_is_started_again(fresh: Emulator) -> None:
     fresh.start()
     before = fresh.processes()
     os.kill(before["edge"], signal.SIGKILL)
@@ -232,18 +232,18 @@ def test_each_process_is_started_again_by_itself(fresh: Emulator) -> None:
     assert after["edge"] != before["edge"]
 
 
-def test_it_keeps_no_file_of_its_caller_open(fresh: Emulator) -> None:
+def test_process_closes_inherited_files(fresh: Emulator) -> None:
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     fresh.start()
     os.close(writing)
-    # The end of the pipe is seen only when no process holds the other end.
+    # The pipe ends only when no process has the other end open.
     with open(reading, "rb") as pipe:  # noqa: PTH123 - a descriptor
         os.set_blocking(reading, False)
         assert pipe.read() == b""
 
 
-def test_a_client_that_leaves_before_it_is_answered_is_logged(
+def test_client_that_disconnects_before_the_response_is_logged(
     fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
 ) -> None:
     fresh.start()

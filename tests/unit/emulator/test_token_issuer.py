@@ -1,4 +1,4 @@
-"""The issuer's tokens open an HTTP API with a JWT authorizer and a real Lambda behind it; nothing else does."""
+"""Tests of the issuer's tokens with a JWT authorizer and a real Lambda function."""
 
 import json
 import ssl
@@ -46,7 +46,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_a_token_is_accepted_and_its_claims_reach_the_function(emulator: Emulator, api: httpx.Client) -> None:
+def test_valid_token_is_accepted_and_its_claims_reach_the_function(emulator: Emulator, api: httpx.Client) -> None:
     token = emulator.token(subject="dr-house", tenant="clinic", scopes=SCOPES)
     response = api.get("/fhir/Patient/1", headers=bearer(token))
     assert response.status_code == 200
@@ -54,17 +54,17 @@ def test_a_token_is_accepted_and_its_claims_reach_the_function(emulator: Emulato
     assert (claims["sub"], claims["tenant"], claims["scope"]) == ("dr-house", "clinic", " ".join(SCOPES))
 
 
-def test_a_route_without_authorizer_needs_no_token(api: httpx.Client) -> None:
+def test_route_without_authorizer_needs_no_token(api: httpx.Client) -> None:
     assert api.get("/health").json() is None
 
 
-def test_a_token_without_the_routes_scope_is_forbidden(emulator: Emulator, api: httpx.Client) -> None:
+def test_token_without_the_route_scope_returns_403(emulator: Emulator, api: httpx.Client) -> None:
     token = emulator.token(subject="s", tenant="t", scopes=["system/Observation.r"])
     assert api.get("/fhir/Patient/1", headers=bearer(token)).status_code == 403
 
 
-def test_head_is_no_get(emulator: Emulator, api: httpx.Client) -> None:
-    """The open route for GET leaves HEAD to `$default`; one of its own demands its own scope."""
+def test_head_is_not_routed_like_get(emulator: Emulator, api: httpx.Client) -> None:
+    """Without a route of its own, HEAD is routed to `$default`; a route for HEAD has its own scopes."""
     assert api.head("/health").status_code == 401
     for scopes, status in ((SCOPES, 200), (("system/Observation.r",), 403)):
         token = emulator.token(subject="s", tenant="t", scopes=scopes)
@@ -73,19 +73,19 @@ def test_head_is_no_get(emulator: Emulator, api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/fhir/Patient/1", "/unknown"])
-def test_no_token_is_unauthorized(api: httpx.Client, path: str) -> None:
+def test_missing_token_returns_401(api: httpx.Client, path: str) -> None:
     assert api.get(path).status_code == 401
 
 
 @pytest.mark.parametrize(
     "change", [{"lifetime": timedelta(seconds=-1)}, {"audience": "another"}], ids=["expired", "other audience"]
 )
-def test_an_unfit_token_is_unauthorized(emulator: Emulator, api: httpx.Client, change: dict[str, Any]) -> None:
+def test_invalid_claims_return_401(emulator: Emulator, api: httpx.Client, change: dict[str, Any]) -> None:
     token = emulator.token(**{"subject": "s", "tenant": "t", "scopes": SCOPES} | change)
     assert api.get("/fhir/Patient/1", headers=bearer(token)).status_code == 401
 
 
-def test_a_token_of_another_key_or_issuer_is_unauthorized(emulator: Emulator, api: httpx.Client) -> None:
+def test_token_of_another_key_or_issuer_returns_401(emulator: Emulator, api: httpx.Client) -> None:
     known = load_key(emulator.home / "keys" / "token.key")
     forged = RSAKey.generate_key(2048, {"kid": str(known.kid)})
     for key, issuer in ((forged, emulator.issuer()), (known, "https://issuer.example")):
@@ -101,7 +101,7 @@ def test_a_token_of_another_key_or_issuer_is_unauthorized(emulator: Emulator, ap
         assert api.get("/fhir/Patient/1", headers=bearer(token)).status_code == 401
 
 
-def test_the_issuer_publishes_public_keys_and_gives_out_no_tokens(emulator: Emulator) -> None:
+def test_issuer_publishes_only_public_keys_and_issues_no_tokens(emulator: Emulator) -> None:
     context = ssl.create_default_context(cafile=str(emulator.certificate))
     with httpx.Client(base_url=emulator.issuer(), verify=context, trust_env=False) as client:
         discovery = client.get("/.well-known/openid-configuration").json()
@@ -113,7 +113,7 @@ def test_the_issuer_publishes_public_keys_and_gives_out_no_tokens(emulator: Emul
         assert client.post("/token").status_code == 404
 
 
-def test_a_restart_keeps_the_key(make_emulator: Callable[..., Emulator]) -> None:
+def test_restart_keeps_the_signing_key(make_emulator: Callable[..., Emulator]) -> None:
     emulator = make_emulator()
     kids = set()
     for _ in range(2):

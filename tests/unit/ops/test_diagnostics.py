@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.ops.terraform.diagnostics import condense
-from healthcare_dr.ops.terraform.events import Diagnostic, parse
+from healthcare_dr.ops.terraform.events import Diagnostic, condense, parse
 
 STREAMS = Path(__file__).parent / "streams"
 

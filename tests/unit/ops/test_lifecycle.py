@@ -10,9 +10,8 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError, EmulatorError
 from healthcare_dr.naming import GLOBAL, STACKS
-from healthcare_dr.ops.demo import PATIENT
 from healthcare_dr.ops.deploy import Changes, Deployment
-from healthcare_dr.ops.lifecycle import Lifecycle
+from healthcare_dr.ops.lifecycle import PATIENT, Lifecycle
 from healthcare_dr.ops.lock import claimed
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.ops.terraform.workspace import state_file

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.naming import PRIMARY
-from healthcare_dr.ops.demo import PATIENT, demonstrate
-from healthcare_dr.ops.outputs import flatten, write_outputs
+from healthcare_dr.ops.lifecycle import PATIENT, demonstrate
+from healthcare_dr.ops.status import flatten, write_outputs
 from healthcare_dr.ops.tables import print_plans, summary_lines
 from healthcare_dr.ops.terraform.events import OutputChange, PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
@@ -102,7 +102,7 @@ def test_another_record_is_a_failure(tls: Serving) -> None:
 
 
 def test_a_record_that_never_arrives_is_a_failure(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("healthcare_dr.ops.demo.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("healthcare_dr.ops.lifecycle.PATIENCE_SECONDS", 0.3)
     with pytest.raises(DeploymentError, match=r"us-west-2 answered 404 instead of 200"):
         run_demo(tls, Api(lag=10**6))
 

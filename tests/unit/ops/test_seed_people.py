@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.demo import PATIENT
+from healthcare_dr.ops.lifecycle import PATIENT
 from healthcare_dr.ops.seed import people, sample_documents
 from healthcare_dr.ops.seed.people import CULTURES
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import parse
-from patient_api.fhir.normalize import fold
 from patient_api.fhir.profile import validate
+from patient_api.search.parameters import fold
 
 MANY = 600
 FICTIONAL_PHONE = re.compile(r"\+1 \d{3} 555 01\d\d|\+44 1632 960\d{3}")

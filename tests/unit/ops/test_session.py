@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.session import open_session
+from healthcare_dr.ops.bootstrap import open_session
 from healthcare_dr.settings import load_settings
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.ops.plans import prepare_folder, write_plans
+from healthcare_dr.ops.deploy import prepare_folder, write_plans
 from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
 
 

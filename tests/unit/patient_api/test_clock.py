@@ -41,7 +41,7 @@ def test_accepted_stamps_only_go_forward(moves: list[tuple[int, Stamp | None, bo
         stamp = clock.next(after=after)
         assert after is None or (stamp.millis, stamp.counter) > (after.millis, after.counter)
         if accept:
-            clock.witness(stamp)
+            clock.observe(stamp)
             accepted.append(stamp)
     assert all(earlier < later for earlier, later in pairwise(accepted))
 

@@ -81,7 +81,7 @@ def test_an_outcome_says_whether_anything_was_written(platform: Platform) -> Non
         reply = platform.call("POST", "/fhir/Patient", identified("1"), headers=headers)
         assert reply.status == status
         said.append(reply.json["issue"][0]["diagnostics"])
-    assert said == ["The record was written.", "A record that matches was there already."]
+    assert said == ["The record was written.", "A record that matches exists already."]
 
 
 def test_more_than_one_match_is_refused(platform: Platform) -> None:

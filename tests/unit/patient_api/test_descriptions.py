@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from openapi import DOCUMENT_FILE, document, text
 
-from patient_api.bootstrap import responders
 from patient_api.contract.headers import EXPOSED_HEADERS, REQUEST_HEADERS
 from patient_api.contract.routes import AUTHENTICATED_ROUTES, METHODS, OPEN_ROUTES, ROUTES
 from patient_api.discovery.capability_statement import statement as capabilities
+from patient_api.handlers.responders import responders
 from patient_api.search.parameters import PARAMETERS
 from unit.patient_api.whole_api import Platform
 

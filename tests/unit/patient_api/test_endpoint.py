@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from patient_api.region import endpoint
-from patient_api.region.endpoint import ANSWER_SECONDS, CONNECT_SECONDS, failure
+from patient_api.region.endpoint import CONNECT_SECONDS, RESPONSE_SECONDS, probe
 
 HOST = "localhost"
 
@@ -60,7 +60,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     authority = trustme.CA()
     client = ssl.create_default_context()
     authority.configure_trust(client)
-    monkeypatch.setattr(endpoint, "_trusted", lambda: client)
+    monkeypatch.setattr(endpoint, "_tls_context", lambda: client)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(context)
     return context
@@ -79,7 +79,7 @@ def answering(context: ssl.SSLContext, *answers: str) -> Callable[[socket.socket
 
 
 def failed(server: Server, **limits: float) -> str | None:
-    return failure(HOST, port=server.port, sleep=lambda _: None, **limits)
+    return probe(HOST, port=server.port, sleep=lambda _: None, **limits)
 
 
 def test_an_endpoint_that_answers_200_is_healthy(serving: Serving, trusted: ssl.SSLContext) -> None:
@@ -115,7 +115,7 @@ def test_a_certificate_of_somebody_else_is_a_failure(serving: Serving, trusted: 
 
 @pytest.mark.trap(24)
 def test_it_waits_as_long_as_route_53_and_no_longer(serving: Serving, trusted: ssl.SSLContext) -> None:
-    assert (CONNECT_SECONDS, ANSWER_SECONDS) == (4.0, 2.0)
+    assert (CONNECT_SECONDS, RESPONSE_SECONDS) == (4.0, 2.0)
 
     def hangs(connection: socket.socket) -> None:
         with trusted.wrap_socket(connection, server_side=True) as inner:
@@ -131,6 +131,6 @@ def test_it_waits_as_long_as_route_53_and_no_longer(serving: Serving, trusted: s
     # The other limit is longer than a test may take.
     for serve, connect, answer in ((hangs, 60.0, 0.1), (waits, 0.1, 600.0)):
         release, ended = threading.Event(), threading.Event()
-        assert failed(serving(serve), connect_seconds=connect, answer_seconds=answer) == "TimeoutError"
+        assert failed(serving(serve), connect_seconds=connect, response_seconds=answer) == "TimeoutError"
         assert not ended.is_set()
         release.set()

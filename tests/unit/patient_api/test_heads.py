@@ -2,7 +2,7 @@
 
 import pytest
 
-from patient_api.store.model import head_item, version_in
+from patient_api.store.model import head_item, version_of_item
 from unit.patient_api.changes import arrive, head_key, made, patched, put
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS
 from unit.patient_api.whole_api import Platform, patient
@@ -11,7 +11,7 @@ from unit.patient_api.whole_api import Platform, patient
 def late(platform: Platform) -> None:
     """The other region's head of each record reaches this one, and says that the record is at its first version."""
     for item in platform.versions():
-        first = version_in(item)
+        first = version_of_item(item)
         if first.replaces is None:
             arrived = head_item(first, PEER)
             platform.dynamodb.tables[RECORDS][arrived["pk"]["S"], arrived["sk"]["S"]] = arrived
@@ -71,7 +71,7 @@ def test_a_head_that_is_put_forward_meanwhile_refuses_no_write(platform: Platfor
     path, etag = made(platform)
     theirs = f"{START_MS + 5}-0000-{PEER}"
     arrive(platform, path, theirs, etag[3:-1], active=True)
-    head = head_item(version_in(platform.versions()[-1]), REGION)
+    head = head_item(version_of_item(platform.versions()[-1]), REGION)
     seen: list[str] = []
 
     def reconciled(operation: str, _request: object) -> None:

@@ -15,20 +15,14 @@ from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, client_error
 from unit.patient_api.whole_api import Platform
 
 
-class Witnessed:
-    """A witness that remembers."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[HealthReport] = []
-
-    def verdict(self, verdict: HealthReport) -> None:
-        self.verdicts.append(verdict)
-
-
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(8) as made:
         yield made
+
+
+def ignore(_report: HealthReport) -> None:
+    return None
 
 
 def works() -> None:
@@ -75,19 +69,21 @@ def test_unhealthy_tells_the_log_why_and_the_world_nothing() -> None:
 @pytest.mark.trap(24)
 def test_probes_run_side_by_side_and_a_hang_is_cut_off(pool: ThreadPoolExecutor) -> None:
     release, ended = threading.Event(), threading.Event()
-    witness = Witnessed()
+    reports: list[HealthReport] = []
 
     def hangs() -> None:
         release.wait(60)
         ended.set()
 
     health = Health(
-        probes=[Probe("records", hangs), Probe("documents", hangs), Probe("key", works)], pool=pool, witness=witness
+        probes=[Probe("records", hangs), Probe("documents", hangs), Probe("key", works)],
+        pool=pool,
+        publish=reports.append,
     )
     assert not health.healthy()
     assert not ended.is_set()
     release.set()
-    assert dict(witness.verdicts[0].failures) == {"records": "TimeoutError", "documents": "TimeoutError"}
+    assert dict(reports[0].failures) == {"records": "TimeoutError", "documents": "TimeoutError"}
 
 
 @pytest.mark.trap(24)
@@ -98,7 +94,7 @@ def test_a_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
         release.wait(60)
         ended.set()
 
-    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, witness=Witnessed())
+    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, publish=ignore)
     assert not health.healthy()
     assert not ended.is_set()
     release.set()
@@ -108,9 +104,9 @@ def test_a_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
 def test_a_verdict_is_kept_and_then_reached_anew(pool: ThreadPoolExecutor) -> None:
     now = 100.0
     runs: list[None] = []
-    witness = Witnessed()
+    reports: list[HealthReport] = []
     health = Health(
-        probes=[Probe("records", lambda: runs.append(None))], pool=pool, witness=witness, monotonic=lambda: now
+        probes=[Probe("records", lambda: runs.append(None))], pool=pool, publish=reports.append, monotonic=lambda: now
     )
     assert health.healthy()
     now += 4.9
@@ -118,7 +114,7 @@ def test_a_verdict_is_kept_and_then_reached_anew(pool: ThreadPoolExecutor) -> No
     assert len(runs) == 1
     now += 0.2
     assert health.healthy()
-    assert len(runs) == len(witness.verdicts) == 2
+    assert len(runs) == len(reports) == 2
 
 
 def test_many_who_ask_at_once_share_one_evaluation(pool: ThreadPoolExecutor) -> None:
@@ -128,7 +124,7 @@ def test_many_who_ask_at_once_share_one_evaluation(pool: ThreadPoolExecutor) -> 
         runs.append(None)
         time.sleep(0.1)
 
-    health = Health(probes=[Probe("records", slow)], pool=pool, witness=Witnessed())
+    health = Health(probes=[Probe("records", slow)], pool=pool, publish=ignore)
     with ThreadPoolExecutor(8) as callers:
         answers = [callers.submit(health.healthy) for _ in range(32)]
     assert all(answer.result() for answer in answers)

@@ -71,8 +71,8 @@ def test_a_region_goes_by_its_own_heads(region: str, at: int) -> None:
     assert {head.stamp for head in ways.heads(KEYS).values()} == {Stamp(START_MS + at, 0, region)}
     listed = [
         one
-        for shelf in ways.shelves("north-clinic", PATIENT)
-        for one in ways.listed(shelf, low="0", high="9", ascending=True, limit=10)
+        for partition in ways.update_partitions("north-clinic", PATIENT)
+        for one in ways.updates(partition, low="0", high="9", ascending=True, limit=10)
     ]
     assert sorted(one.id for one in listed) == [key.id for key in KEYS]
     assert {one.updated for one in listed} == {str(Stamp(START_MS + at, 0, region))}

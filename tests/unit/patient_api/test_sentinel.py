@@ -7,10 +7,11 @@ from typing import Any, cast
 import pytest
 
 from patient_api.aws import DynamoDB
+from patient_api.bootstrap import sentinel
 from patient_api.contract.keys import HEARTBEAT_PARTITION
-from patient_api.handlers.sentinel import Sentinel, wire
 from patient_api.logging import StructuredLog
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
+from patient_api.region.sentinel import Sentinel
 from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB, client_error
 
 OWN = f"https://abc123.execute-api.{REGION}.amazonaws.com"
@@ -33,8 +34,8 @@ class Watch:
             peer_region=PEER,
             endpoint=OWN,
             heartbeats=heartbeats,
-            failure=self._probe,
-            journal=StructuredLog(service="sentinel", region=REGION, stream=self.log),
+            probe=self._probe,
+            log=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: START_MS,
         )
 
@@ -167,5 +168,5 @@ def test_it_is_wired_from_its_environment() -> None:
     names = ("PEER_REGION", "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_DOCUMENTS_BUCKET")
     variables = dict.fromkeys((*names, "PEER_ROLE_ARN", "INDEX_KEY_ALIAS"), "x") | {"LOG_LEVEL": "INFO"}
     with pytest.raises(KeyError, match="ENDPOINT"):
-        wire(variables | {"AWS_REGION": REGION})
-    assert isinstance(wire(variables | {"AWS_REGION": REGION, "ENDPOINT": OWN}), Sentinel)
+        sentinel(variables | {"AWS_REGION": REGION})
+    assert isinstance(sentinel(variables | {"AWS_REGION": REGION, "ENDPOINT": OWN}), Sentinel)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from patient_api.aws import Clients
-from patient_api.bootstrap import Services, responders
-from patient_api.http.dispatcher import Dispatcher
+from patient_api.bootstrap import Services
+from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from patient_api.region.health import Health, HealthMetrics, Probe
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB, Item
@@ -23,20 +23,20 @@ class Platform:
         self.monotonic = 0.0
         self.pauses: list[float] = []
         self.log = io.StringIO()
-        self.journal = StructuredLog(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
+        self.structured_log = StructuredLog(service="patient-api", region=REGION, level="DEBUG", stream=self.log)
         self.services = Services(
             environment=ENVIRONMENT,
             clients=cast("Clients", FakeClients(self.dynamodb)),
-            journal=self.journal,
+            log=self.structured_log,
             now=lambda: self.now_ms / 1000,
             monotonic=lambda: self.monotonic,
             pause=self.pauses.append,
         )
         if probes is not None:
             self.services.health = Health(
-                probes=probes, pool=ThreadPoolExecutor(8), witness=HealthMetrics(journal=self.journal)
+                probes=probes, pool=ThreadPoolExecutor(8), publish=HealthMetrics(log=self.structured_log).publish
             )
-        self.api = Dispatcher(responders=responders(self.services), journal=self.journal)
+        self.api = dispatcher(self.services)
 
     def call(self, method: str, path: str, body: object = None, **parts: Any) -> "Reply":
         """Answer one call; `parts` as for `event`."""

@@ -1,7 +1,7 @@
-"""The front doors: each stands for port 443 of one region, on a loopback address of its own.
+"""The edge proxy: one listener per region, which serves as port 443 of the region on a loopback address of its own.
 
-A door ends TLS, forwards requests to the HTTP APIs of its region alone, and plays the faults of a drill: connections
-refused or never answered, answers that are errors or late.
+A listener terminates TLS, forwards requests to the HTTP APIs of its region, and applies the faults of a drill:
+connections that are refused or never answered, and responses that are errors or delayed.
 """
 
 from healthcare_dr.emulator.edge_proxy.listener import EdgeListener

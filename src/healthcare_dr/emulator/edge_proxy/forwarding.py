@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,68 +18,30 @@ from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.emulator.services.middleware import API_PATH, CALLED_HEADER
 
-AGAIN_SECONDS = 1.0
-
-
-class ApiDirectory:
-    """Caches the APIs of a region, and reads the list again for an unknown one, at most once a second.
-
-    A deleted API stays in the cache: the embedded AWS responds for it.
-    """
-
-    def __init__(self, listed: Callable[[], Iterable[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._listed = listed
-        self._clock = clock
-        self._known: frozenset[str] = frozenset()
-        self._asked: float | None = None
-        self._asking = asyncio.Lock()
-
-    async def has(self, api_id: str) -> bool:
-        """Return whether the region has an API; False when the list cannot be read."""
-        if api_id not in self._known:
-            async with self._asking:
-                if self._asked is None or self._clock() - self._asked >= AGAIN_SECONDS:
-                    self._known |= await asyncio.to_thread(self._ask)
-                    self._asked = self._clock()
-        return api_id in self._known
-
-    def _ask(self) -> frozenset[str]:
-        try:
-            return frozenset(self._listed())
-        except (BotoCoreError, ClientError):
-            return frozenset()
-
-
 Targets = Callable[[], Mapping[str, Mapping[str, str]]]
-"""Which API a shared name stands for in each region: name → region → API id."""
+"""The API behind a shared name in each region: name → region → API id."""
 Headers = list[tuple[bytes, bytes]]
 
-# HTTP APIs end an integration after 30 s; the services process does that itself.
+# The services process ends an integration after 30 s, as HTTP APIs do.
 TIMEOUT = aiohttp.ClientTimeout(total=35)
-# With two cores, more requests at once finish no sooner. Further ones wait in a short line.
+# With two cores, more concurrent requests finish no sooner. Further requests wait in a short queue.
 MOST_AT_ONCE = 6
-# At the rate that a laptop serves, a longer line takes more than a second: a client that is throttled at once (429)
-# repeats its request later, and one that is answered after its timeout repeats it now.
+# At a laptop's throughput, a longer queue takes more than a second. A client that is throttled at once (429) retries
+# later; one that times out retries immediately.
 MOST_WAITING = 32
 WAIT_SECONDS = 2.0
-# Health checkers, which connect from the door's own address, have a line of their own: the load of clients does not
-# reach it.
+# Health checkers, which connect from the listener's own address, have a separate queue, so that load does not delay
+# them.
 CHECKS_AT_ONCE = 4
+# How long an unknown API stays unknown before the list is read again.
+RELOAD_SECONDS = 1.0
 MOST_BODY_BYTES = 10 * 1024 * 1024
 """API Gateway's limit for the payload of a request to an HTTP API."""
+# RFC 2616, section 13.5.1.
 HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
+    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()
 )
-# Not from a client.
+# Headers that the proxy sets itself.
 _OWN_HEADERS = (b"host", b"content-length", b"expect", b"x-forwarded-proto", CALLED_HEADER)
 SEGMENT = re.compile(rb"/\.{1,2}(?=/|$)")
 
@@ -88,7 +50,7 @@ logger = logging.getLogger("healthcare_dr.emulator")
 
 @dataclass(frozen=True)
 class Forwarded:
-    """A request as the services process receives it; `target` is path and query, percent-encoded."""
+    """A request to the services process; `target` is path and query, percent-encoded."""
 
     method: str
     target: str
@@ -98,7 +60,7 @@ class Forwarded:
 
 @dataclass(frozen=True)
 class ForwardedResponse:
-    """A response to a client of the door."""
+    """A response to a client of the listener."""
 
     status: int
     headers: Headers
@@ -106,22 +68,15 @@ class ForwardedResponse:
 
 
 class ServicesUnreachable(Exception):  # noqa: N818 - a condition of the other process, not a defect of this one
-    """The services process gave no answer."""
+    """The services process did not respond."""
 
 
 class InvalidRequest(Exception):  # noqa: N818 - the client's error, not one of this process
-    """The request cannot be sent on: a header holds what HTTP does not allow."""
+    """The request cannot be forwarded: a header contains invalid characters."""
 
 
-class ClientLeft(Exception):  # noqa: N818 - an event, not an error
-    """The client closed its connection before it was answered."""
-
-
-class Apis(Protocol):
-    """The HTTP APIs of one region."""
-
-    async def has(self, api_id: str) -> bool:
-        """Return whether an API is one of them."""
+class ClientDisconnected(Exception):  # noqa: N818 - an event, not an error
+    """The client closed its connection before the response."""
 
 
 class Services:
@@ -132,10 +87,10 @@ class Services:
         self._host = host
 
     async def __call__(self, request: Forwarded) -> ForwardedResponse:
-        """Send a request and return the answer.
+        """Send a request and return the response.
 
         Raises:
-            ServicesUnreachable: there is none.
+            ServicesUnreachable: no response.
             InvalidRequest: the request cannot be written as HTTP.
         """
         headers = CIMultiDict((name.decode("ascii"), _text(value)) for name, value in request.headers)
@@ -157,7 +112,7 @@ class Services:
 
 
 def services_session() -> aiohttp.ClientSession:
-    """Return a client session on the socket of the services process; content passes through as it is encoded."""
+    """Return a client session on the socket of the services process. It does not decode content."""
     return aiohttp.ClientSession(
         connector=aiohttp.UnixConnector(SERVICES_SOCKET, limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -166,26 +121,28 @@ def services_session() -> aiohttp.ClientSession:
     )
 
 
-class Line:
-    """A bounded line: `at_once` are served, `waiting` wait for `seconds` at most, further ones are turned away."""
+class BoundedQueue:
+    """A bounded queue: `at_once` requests are served, `waiting` more wait for at most `seconds`, further ones are
+    rejected.
+    """
 
     def __init__(self, *, at_once: int, waiting: int, seconds: float) -> None:
-        self._places = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(at_once)
         self._most_waiting = waiting
         self._seconds = seconds
         self._waiting = 0
 
     async def enter(self) -> bool:
-        """Wait for a place; return whether there is one. `leave` gives it back."""
-        if not self._places.locked():
-            await self._places.acquire()
+        """Wait for a slot; return whether there is one. `leave` releases it."""
+        if not self._slots.locked():
+            await self._slots.acquire()
             return True
         if self._waiting >= self._most_waiting:
             return False
         self._waiting += 1
         try:
             async with asyncio.timeout(self._seconds):
-                await self._places.acquire()
+                await self._slots.acquire()
         except TimeoutError:
             return False
         finally:
@@ -193,18 +150,47 @@ class Line:
         return True
 
     def leave(self) -> None:
-        """Give a place back."""
-        self._places.release()
+        """Release a slot."""
+        self._slots.release()
+
+
+class ApiDirectory:
+    """Caches the APIs of a region, and reads the list again for an unknown one, at most once a second.
+
+    A deleted API stays in the cache: the embedded AWS responds for it.
+    """
+
+    def __init__(self, listed: Callable[[], Iterable[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._listed = listed
+        self._clock = clock
+        self._known: frozenset[str] = frozenset()
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    async def has(self, api_id: str) -> bool:
+        """Return whether the region has an API; False when the list cannot be read."""
+        if api_id not in self._known:
+            async with self._reading:
+                if self._read_at is None or self._clock() - self._read_at >= RELOAD_SECONDS:
+                    self._known |= await asyncio.to_thread(self._read)
+                    self._read_at = self._clock()
+        return api_id in self._known
+
+    def _read(self) -> frozenset[str]:
+        try:
+            return frozenset(self._listed())
+        except (BotoCoreError, ClientError):
+            return frozenset()
 
 
 class Forwarding:
-    """The ASGI application behind the front door of `region`.
+    """The ASGI application behind the listener of `region`.
 
     Args:
         services: sends a request to the services process; raises `ServicesUnreachable`.
         apis: the APIs of the region.
-        targets: which API a shared name stands for.
-        fault: gives the fault of this door at the moment, for the host name of a request.
+        targets: returns the API behind each shared name.
+        fault: returns the listener's present fault for the host name of a request.
     """
 
     def __init__(
@@ -212,7 +198,7 @@ class Forwarding:
         *,
         region: str,
         services: Callable[[Forwarded], Awaitable[ForwardedResponse]],
-        apis: Apis,
+        apis: ApiDirectory,
         targets: Targets,
         fault: Callable[[str], EdgeFault],
     ) -> None:
@@ -221,12 +207,12 @@ class Forwarding:
         self._apis = apis
         self._targets = targets
         self._fault = fault
-        self._clients = Line(at_once=MOST_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
-        self._checkers = Line(at_once=CHECKS_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
+        self._clients = BoundedQueue(at_once=MOST_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
+        self._checkers = BoundedQueue(at_once=CHECKS_AT_ONCE, waiting=MOST_WAITING, seconds=WAIT_SECONDS)
         self._api_name = re.compile(rf"([a-z0-9]+)\.execute-api\.{re.escape(region)}\.amazonaws\.com")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request."""
+        """Serve one request."""
         if scope["type"] != "http":
             return
         named = dict(scope["headers"])
@@ -237,7 +223,7 @@ class Forwarding:
                 answer = _message(503, "Service Unavailable")
             else:
                 answer = await self._answer(host, scope, receive)
-        except ClientLeft:
+        except ClientDisconnected:
             return
         if fault.mode == "slow":
             await asyncio.sleep(fault.delay_seconds)
@@ -252,7 +238,7 @@ class Forwarding:
         if not path.startswith(b"/"):
             return _message(400, "Bad Request")
         if SEGMENT.search(path):
-            # A client of HTTP resolves them: they must not lead out of the API.
+            # HTTP clients resolve dot segments: they must not lead out of the API.
             return _message(404, "Not Found")
         target = f"{API_PATH}{api_id}{path.decode('ascii')}"
         if query := scope["query_string"]:
@@ -269,10 +255,10 @@ class Forwarding:
         except InvalidRequest:
             return _message(400, "Bad Request")
         except ServicesUnreachable as error:
-            logger.warning("The front door of %s reached no API: %s", self._region, error)
+            logger.warning("The edge listener of %s reached no API: %s", self._region, error)
             return _message(503, "Service Unavailable")
 
-    async def _forward(self, line: Line, forwarded: Forwarded) -> ForwardedResponse:
+    async def _forward(self, line: BoundedQueue, forwarded: Forwarded) -> ForwardedResponse:
         if not await line.enter():
             return _message(429, "Too Many Requests")
         try:
@@ -282,7 +268,7 @@ class Forwarding:
         return ForwardedResponse(answer.status, _end_to_end(answer.headers, but=()), answer.body)
 
     async def _api_of(self, name: str) -> str | None:
-        """Return the API of this region that a host name, in lower case, stands for."""
+        """Return the id of this region's API behind a host name in lower case."""
         match = self._api_name.fullmatch(name)
         api_id = match[1] if match else self._targets().get(name, {}).get(self._region)
         return api_id if api_id and await self._apis.has(api_id) else None
@@ -292,13 +278,13 @@ async def _body(receive: Any) -> bytes | None:
     """Return the body of a request; None when it is longer than `MOST_BODY_BYTES`.
 
     Raises:
-        ClientLeft: the client has closed its connection.
+        ClientDisconnected: the client has closed its connection.
     """
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeft
+            raise ClientDisconnected
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MOST_BODY_BYTES:
@@ -308,11 +294,12 @@ async def _body(receive: Any) -> bytes | None:
 
 
 async def _while_connected(receive: Any, answering: Coroutine[Any, Any, ForwardedResponse]) -> ForwardedResponse:
-    """Return the answer, or cancel it when the client leaves: clients that give up and repeat their requests would
-    otherwise leave ever more work behind.
+    """Return the response, or cancel the request when the client disconnects.
+
+    Otherwise clients that time out and retry would leave ever more work behind.
 
     Raises:
-        ClientLeft: the client has closed its connection.
+        ClientDisconnected: the client has closed its connection.
     """
     answer = asyncio.create_task(answering)
     gone = asyncio.create_task(_disconnect(receive))
@@ -320,7 +307,7 @@ async def _while_connected(receive: Any, answering: Coroutine[Any, Any, Forwarde
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
-        raise ClientLeft
+        raise ClientDisconnected
     finally:
         for task in (answer, gone):
             task.cancel()
@@ -340,7 +327,7 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]], *, but: Iterable[bytes])
 
 
 def _text(value: bytes) -> str:
-    """Return a header's value for a client that writes UTF-8."""
+    """Return a header's value for a client that encodes as UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The listener of a front door: its connections, and the faults that happen to connections rather than to requests."""
+"""The listener of a region: its connections, and the faults of connections."""
 
 import asyncio
 import errno
@@ -22,20 +22,20 @@ from healthcare_dr.emulator.http_server import TLS_SHUTDOWN_SECONDS, http_config
 
 BACKLOG = 1024
 HANDSHAKE_SECONDS = 10
-# Further connections of clients are reset before TLS is spent on them: a laptop serves far fewer clients than this.
-# Health checkers, which connect from the door's own address, are not counted.
+# Further connections of clients are reset before the TLS handshake: a laptop serves far fewer clients than this. Health
+# checkers, which connect from the listener's own address, are not counted.
 MOST_CONNECTIONS = 400
-# Errors of accept() that concern one client alone (accept(2), "Error handling").
-OF_ONE_CLIENT = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
-ACCEPT_AGAIN_SECONDS = 0.05
-# A connection that is closed with this ends in a reset rather than in an orderly end.
+# Errors of accept() that concern only one client (accept(2), "Error handling").
+SINGLE_CLIENT_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
+ACCEPT_RETRY_SECONDS = 0.05
+# With this SO_LINGER value, closing a connection sends a reset.
 RESET = struct.pack("ii", 1, 0)
 
 logger = logging.getLogger("healthcare_dr.emulator")
 
 
 class _FreezableTransport:
-    """A transport that, once frozen, neither reads nor writes nor closes: its client meets silence."""
+    """A transport that, once frozen, neither reads nor writes nor closes: its client gets no response."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -77,11 +77,11 @@ class _Connection(HttpToolsProtocol):
         self.outer: _FreezableTransport | None = None
         self.host = ""
 
-    # uvicorn itself narrows the argument of asyncio's protocol.
+    # uvicorn also narrows the argument of asyncio's protocol.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.outer = _FreezableTransport(transport)
         self.host = getattr(transport.get_extra_info("ssl_object"), SERVER_NAME_ATTRIBUTE, "")
-        # It has the methods of a transport, which asyncio declares as classes alone.
+        # It has the methods of a transport, which asyncio only declares as classes.
         super().connection_made(self.outer)  # type: ignore[arg-type]
         self._owner.opened(self)
 
@@ -91,7 +91,7 @@ class _Connection(HttpToolsProtocol):
 
 
 class EdgeListener:
-    """Listens at `address` with `context` and serves `forwarding`; lives in one event loop."""
+    """Listens at `address` with the TLS `context` and serves `forwarding`, in one event loop."""
 
     def __init__(self, address: tuple[str, int], *, forwarding: Forwarding, context: ssl.SSLContext) -> None:
         self._address = address
@@ -110,7 +110,7 @@ class EdgeListener:
         self._connections: set[_Connection] = set()
 
     def listen(self) -> None:
-        """Begin to listen.
+        """Start to listen.
 
         Raises:
             OSError: the address cannot be used.
@@ -159,12 +159,14 @@ class EdgeListener:
         self._reset_all()
 
     def opened(self, connection: _Connection) -> None:
-        """Count a connection whose TLS handshake is over."""
+        """Register a connection whose TLS handshake is complete."""
         self._connections.add(connection)
-        _fail(connection, "blackhole" if self._mode == "blackhole" else self._host_modes.get(connection.host, "open"))
+        _apply_mode(
+            connection, "blackhole" if self._mode == "blackhole" else self._host_modes.get(connection.host, "open")
+        )
 
     def closed(self, connection: _Connection) -> None:
-        """Forget a connection that has ended."""
+        """Remove a connection that has ended."""
         self._connections.discard(connection)
 
     def _set_host_modes(self, host_modes: Mapping[str, EdgeMode]) -> None:
@@ -176,7 +178,7 @@ class EdgeListener:
             for accepted in self._held.pop(host, ()):
                 _reset(accepted)
             for connection in [each for each in self._connections if each.host == host]:
-                _fail(connection, "refused" if was == "blackhole" else now)
+                _apply_mode(connection, "refused" if was == "blackhole" else now)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -184,19 +186,19 @@ class EdgeListener:
             try:
                 accepted, (client, *_) = await loop.sock_accept(listener)
             except OSError as error:
-                if error.errno not in OF_ONE_CLIENT:
-                    # Out of file descriptors: they come back as connections end.
-                    await asyncio.sleep(ACCEPT_AGAIN_SECONDS)
+                if error.errno not in SINGLE_CLIENT_ERRORS:
+                    # Out of file descriptors: they are released as connections end.
+                    await asyncio.sleep(ACCEPT_RETRY_SECONDS)
                 continue
             full = len(self._connections) + len(self._handshakes) >= MOST_CONNECTIONS
             if full and client != self._address[0]:
                 _reset(accepted)
                 continue
-            task = asyncio.create_task(self._shake_hands(accepted))
+            task = asyncio.create_task(self._handshake(accepted))
             self._handshakes[task] = accepted
             task.add_done_callback(self._handshakes.pop)
 
-    async def _shake_hands(self, accepted: socket.socket) -> None:
+    async def _handshake(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -222,19 +224,19 @@ class EdgeListener:
                 ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS,
             )
         except OSError:
-            # The client speaks no TLS, or asks for a name that has no certificate here.
+            # The client does not use TLS, or requests a name without a certificate here.
             accepted.close()
 
     async def _begin_blackhole(self) -> None:
         if self._listener is None:
             self.listen()
-        # The kernel goes on to accept connections, and keeps what clients send.
+        # The kernel still accepts connections, and keeps the data of clients.
         await self._stop_accepting()
         for connection in self._connections:
             if connection.outer is not None:
                 connection.outer.freeze()
         for task, accepted in list(self._handshakes.items()):
-            # The copy keeps the connection open, and unanswered, when the handshake is cancelled.
+            # The copy keeps the connection open, without a response, when the handshake is cancelled.
             self._unanswered.append(accepted.dup())
             task.cancel()
 
@@ -263,7 +265,7 @@ class EdgeListener:
                 connection.outer.reset()
 
 
-def _fail(connection: _Connection, mode: EdgeMode) -> None:
+def _apply_mode(connection: _Connection, mode: EdgeMode) -> None:
     if connection.outer is not None:
         if mode == "refused":
             connection.outer.reset()

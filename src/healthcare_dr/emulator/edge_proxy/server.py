@@ -1,7 +1,7 @@
-"""The edge process: front listeners, Route 53's health checkers and name server, and the token issuer.
+"""The edge process: edge listeners, Route 53's health checkers and name server, and the token issuer.
 
-All of it lives in one event loop, apart from the services process: a busy service makes no health checker and no name
-server late, and a fault that is played here needs nothing of the services.
+All of them run in one event loop, in another process than the services: a busy service delays neither a health checker
+nor the name server, and a fault that is applied here does not depend on the services.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from healthcare_dr.emulator.route53.data_plane import DataPlane, publisher
 from healthcare_dr.emulator.route53.zone_reader import ZoneReader
 from healthcare_dr.emulator.token_issuer import load_key, routes
 
-# How soon a fault that a drill plays is noticed.
-NOTICE_SECONDS = 0.1
-ASK_SECONDS = 5
-# Where Route 53 and its metrics are.
+# The longest delay until a fault of a drill is applied.
+POLL_SECONDS = 0.1
+TIMEOUT_SECONDS = 5
+# The region of Route 53 and its metrics.
 GLOBAL = "us-east-1"
 
 logger = logging.getLogger("healthcare_dr.emulator")
@@ -43,42 +43,42 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
         OSError, EmulatorError: an address or port cannot be used.
     """
     asyncio.get_running_loop().set_exception_handler(quiet_loop_errors)
-    watched = fault_state.FaultStateFile(layout.fault_state)
+    state = fault_state.FaultStateFile(layout.fault_state)
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(services_session())
-        plane = DataPlane(
+        data_plane = DataPlane(
             read=ZoneReader(_client("route53", GLOBAL)),
             edge_addresses=ports.edge_addresses,
             edge_port=ports.edge_port,
             dns_address=HOST,
             dns_port=ports.dns_port,
-            time_scale=lambda: watched.now().time_scale,
+            time_scale=lambda: state.current().time_scale,
             publish=publisher(_client("cloudwatch", GLOBAL)),
         )
-        listeners = _listeners(layout, ports, plane, watched, Services(session, host=f"{HOST}:{ports.port}"))
+        listeners = _listeners(layout, ports, data_plane, state, Services(session, host=f"{HOST}:{ports.port}"))
         for listener in listeners.values():
             listener.listen()
             stack.push_async_callback(listener.stop)
-        await plane.start()
-        stack.push_async_callback(plane.stop)
-        # Last, since its answer means that everything listens.
-        stack.push_async_callback(await _serve_issuer(layout, ports, plane))
-        await _play(listeners, watched, ended)
+        await data_plane.start()
+        stack.push_async_callback(data_plane.stop)
+        # Last: its response means that everything listens.
+        stack.push_async_callback(await _serve_issuer(layout, ports, data_plane))
+        await _apply_faults(listeners, state, ended)
 
 
 def _listeners(
-    layout: Layout, ports: Ports, plane: DataPlane, watched: fault_state.FaultStateFile, services: Services
+    layout: Layout, ports: Ports, data_plane: DataPlane, state: fault_state.FaultStateFile, services: Services
 ) -> dict[str, EdgeListener]:
     authority = load_authority(layout)
     listeners = {}
     for region, address in ports.edge_addresses.items():
-        certificates = Certificates(authority=authority, region=region, shared=lambda: plane.zone_targets().keys())
+        certificates = Certificates(authority=authority, region=region, shared=lambda: data_plane.zone_targets().keys())
         forwarding = Forwarding(
             region=region,
             services=services,
             apis=ApiDirectory(partial(_apis_of, region)),
-            targets=plane.zone_targets,
-            fault=partial(_fault, watched, region),
+            targets=data_plane.zone_targets,
+            fault=partial(_fault_of, state, region),
         )
         listeners[region] = EdgeListener(
             (address, ports.edge_port), forwarding=forwarding, context=certificates.context()
@@ -86,31 +86,31 @@ def _listeners(
     return listeners
 
 
-def _fault(watched: fault_state.FaultStateFile, region: str, host: str) -> fault_state.EdgeFault:
-    return watched.now().edge_fault(region, host)
+def _fault_of(state: fault_state.FaultStateFile, region: str, host: str) -> fault_state.EdgeFault:
+    return state.current().edge_fault(region, host)
 
 
-async def _play(
-    listeners: Mapping[str, EdgeListener], watched: fault_state.FaultStateFile, ended: asyncio.Event
+async def _apply_faults(
+    listeners: Mapping[str, EdgeListener], state: fault_state.FaultStateFile, ended: asyncio.Event
 ) -> None:
     while not ended.is_set():
-        present = watched.now()
+        present = state.current()
         for region, listener in listeners.items():
             try:
                 modes = {host: fault.mode for host, fault in present.host_faults(region).items()}
                 await listener.set_mode(present.edge_fault(region).mode, host_modes=modes)
             except OSError as error:
-                logger.warning("The front door of %s cannot open: %s", region, error.strerror)
+                logger.warning("The edge listener of %s cannot listen: %s", region, error.strerror)
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), NOTICE_SECONDS)
+            await asyncio.wait_for(ended.wait(), POLL_SECONDS)
 
 
-async def _serve_issuer(layout: Layout, ports: Ports, plane: DataPlane) -> Callable[[], Awaitable[None]]:
-    """Serve the issuer's documents and the status of health checks; return what ends that."""
+async def _serve_issuer(layout: Layout, ports: Ports, data_plane: DataPlane) -> Callable[[], Awaitable[None]]:
+    """Serve the issuer's documents and the status of health checks. Return a coroutine function that ends it."""
     application = Starlette(
         routes=[
             *routes(address=ports.issuer, key=load_key(layout.token_key)),
-            health_checks_route(plane.checks, secret=layout.read_root_secret()),
+            health_checks_route(data_plane.checks, secret=layout.read_root_secret()),
         ]
     )
     config = http_config(application, lifespan="off")
@@ -131,11 +131,11 @@ async def _serve_issuer(layout: Layout, ports: Ports, plane: DataPlane) -> Calla
 
 @cache
 def _client(service: str, region: str) -> Any:
-    """Return a client as root, by the environment of the process, that refused control planes refuse as well."""
+    """Return a client with the credentials of root in the environment, whose calls can be denied like any other's."""
     import boto3
     from botocore.config import Config
 
-    config = Config(connect_timeout=ASK_SECONDS, read_timeout=ASK_SECONDS, retries={"total_max_attempts": 1})
+    config = Config(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1})
     return boto3.session.Session().client(service, region_name=region, config=config)
 
 

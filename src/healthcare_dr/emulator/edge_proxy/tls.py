@@ -1,4 +1,6 @@
-"""The certificates of a listener, issued when a client first requests a name."""
+"""TLS of the edge listeners: certificates that are issued when a client first requests a name, and the server name of a
+ClientHello.
+"""
 
 import ssl
 from collections.abc import Callable, Collection
@@ -14,24 +16,30 @@ from typing import Final
 
 ALPN = ["http/1.1"]
 SERVER_NAME_ATTRIBUTE = "requested_server_name"
-"""The attribute of a TLS connection that holds the server name its client has asked for."""
+"""The attribute of a TLS connection with the server name that its client has requested."""
+
+
+POLL_SECONDS: Final = 0.005
+# A record holds at most 2**14 bytes after its header (RFC 8446, section 5.1); a ClientHello needs a few hundred.
+LONGEST_BYTES: Final = 5 + 2**14
+HANDSHAKE, CLIENT_HELLO, SERVER_NAME, HOST_NAME = 22, 1, 0, 0
 
 
 def load_authority(layout: Layout) -> "trustme.CA":
-    """The authority of the home, with its key."""
-    import trustme  # heavy
+    """Return the certificate authority of the home folder, with its key."""
+    import trustme  # slow to import
 
     return trustme.CA.from_pem(layout.authority_certificate.read_bytes(), layout.authority_key.read_bytes())
 
 
 class Certificates:
-    """Answers for the API names of `region` and for `shared()` names; refuses every other with a TLS alert."""
+    """Certificates for the API names of `region` and for `shared()` names. Other names get a TLS alert."""
 
     def __init__(self, *, authority: "trustme.CA", region: str, shared: Callable[[], Collection[str]]) -> None:
         self._authority = authority
         self._apis = f".execute-api.{region}.amazonaws.com"
         self._shared = shared
-        self._minted: dict[str, ssl.SSLContext] = {}
+        self._issued: dict[str, ssl.SSLContext] = {}
 
     def context(self) -> ssl.SSLContext:
         """Return the TLS context of a listener."""
@@ -40,25 +48,25 @@ class Certificates:
         return context
 
     def _choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
-        # The door finds it there, to fail the clients of one name alone.
+        # The listener reads it, to apply the faults of single host names.
         setattr(connection, SERVER_NAME_ATTRIBUTE, (name or "").lower())
         certified = self._certified((name or "").lower())
         if certified is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        connection.context = self._minted.get(certified) or self._mint(certified)
+        connection.context = self._issued.get(certified) or self._issue(certified)
         return None
 
     def _certified(self, name: str) -> str | None:
-        """The name in the certificate for `name`: all APIs of a region share one."""
+        """Return the name in the certificate for `name`: all APIs of a region share one certificate."""
         label = name.removesuffix(self._apis)
         if label != name:
             return f"*{self._apis}" if label and "." not in label else None
         return name if name in self._shared() else None
 
-    def _mint(self, name: str) -> ssl.SSLContext:
+    def _issue(self, name: str) -> ssl.SSLContext:
         context = _server_context()
         self._authority.issue_cert(name).configure_cert(context)
-        self._minted[name] = context
+        self._issued[name] = context
         return context
 
 
@@ -69,14 +77,8 @@ def _server_context() -> ssl.SSLContext:
     return context
 
 
-AGAIN_SECONDS: Final = 0.005
-# A record holds at most 2**14 bytes after its header (RFC 8446, section 5.1); a ClientHello needs a few hundred.
-MOST_BYTES: Final = 5 + 2**14
-HANDSHAKE, CLIENT_HELLO, SERVER_NAME, HOST_NAME = 22, 1, 0, 0
-
-
 class _Reader:
-    """Takes bytes from the front; raises IndexError when there are not enough."""
+    """Reads bytes from the front; raises IndexError when too few are left."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -91,7 +93,7 @@ class _Reader:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, size: int) -> "_Reader":
-        """The vector that follows, whose length is in `size` bytes before it."""
+        """Return a reader of the next vector, whose length is in the `size` bytes before it."""
         return _Reader(self.take(self.number(size)))
 
     def __bool__(self) -> bool:
@@ -99,33 +101,35 @@ class _Reader:
 
 
 async def read_server_name(accepted: socket.socket, *, within: float) -> str:
-    """Wait for the ClientHello on a socket that does not block, and leave it there; empty when none names a host.
+    """Wait for the ClientHello on a non-blocking socket, without consuming it; return its server name, or an empty
+    string.
 
-    `within` is in seconds.
+    `within` is the timeout in seconds.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     while loop.time() < deadline:
         try:
-            begun = accepted.recv(MOST_BYTES, socket.MSG_PEEK)
-            if not begun:
+            received = accepted.recv(LONGEST_BYTES, socket.MSG_PEEK)
+            if not received:
                 return ""
-            if (name := parse_server_name(begun)) is not None:
+            if (name := parse_server_name(received)) is not None:
                 return name
         except BlockingIOError:
             pass
         except OSError:
             return ""
-        await asyncio.sleep(AGAIN_SECONDS)
+        await asyncio.sleep(POLL_SECONDS)
     return ""
 
 
-def parse_server_name(begun: bytes) -> str | None:
-    """The server name, in lower case, of a ClientHello (RFC 8446, section 4.1.2; RFC 6066, section 3).
+def parse_server_name(received: bytes) -> str | None:
+    """Return the server name, in lower case, of a ClientHello (RFC 8446, section 4.1.2; RFC 6066, section 3).
 
-    Empty when it names none or is none; None while it is not complete.
+    The result is empty when there is no server name or the bytes are not a ClientHello, and None while it is not
+    complete.
     """
-    record = _Reader(begun)
+    record = _Reader(received)
     try:
         if record.number(1) != HANDSHAKE:
             return ""

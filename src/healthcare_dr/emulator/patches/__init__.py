@@ -1,8 +1,9 @@
 """Patch ministack 1.5.33 in memory where it differs from AWS, before it serves. Nothing on disk changes.
 
-There is one function per defect, whose docstring describes the defect; caches and limits state their purpose. A patch
-replaces a function of ministack by one that calls it. Every patch of a defect has a test that shows the defect without
-it, so a newer ministack that needs no patch, or another one, fails a test.
+There is one module per AWS service and one function per patch. The docstring of a patch describes the defect that it
+corrects, or the purpose of a cache or limit. A patch replaces a function of ministack by one that calls it. Every patch
+of a defect has a test that shows the defect without it, so a newer ministack that needs no patch, or another one, fails
+a test.
 """
 
 from collections.abc import Callable
@@ -78,12 +79,12 @@ PATCHES: tuple[Callable[[], None], ...] = (
     lambda_runtime.fork_functions,
     lambda_runtime.invoke_in_one_thread,
     lambda_runtime.reuse_threads,
-    # After the last one, whose function it calls.
+    # After `reuse_threads`, whose function it calls.
     apigateway.pass_called_address,
 )
 
 
 def apply() -> None:
-    """Apply every fix, once, before the first request, on the loop that serves."""
-    for fix in PATCHES:
-        fix()
+    """Apply every patch once, before the first request, on the loop that serves."""
+    for patch in PATCHES:
+        patch()

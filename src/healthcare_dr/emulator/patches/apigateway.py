@@ -1,4 +1,4 @@
-"""API Gateway: HTTP APIs."""
+"""Patch HTTP APIs of API Gateway: routing, invocations of functions, and the JWT authorizer."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from healthcare_dr.emulator.services.middleware import called_address
 
 Response = tuple[int, dict[str, str], bytes]
 
-# Routes times paths; each entry is some 300 bytes.
+# The number of routes times paths; each entry takes some 300 bytes.
 PATHS = 4096
 
 SERVICE = "apigateway.amazonaws.com"
-# These belong to authorizers that call a Lambda; a JWT authorizer has none of them.
+# Members of Lambda authorizers; a JWT authorizer has none of them.
 LAMBDA_AUTHORIZER_MEMBERS = (
     "authorizerCredentialsArn",
     "authorizerPayloadFormatVersion",
@@ -30,9 +30,14 @@ LAMBDA_AUTHORIZER_MEMBERS = (
 )
 
 
+# A client has one token at a time, and the clients of a load share one; each entry takes some 200 bytes.
+SIGNATURES = 4096
+
+
 def omit_lambda_members_of_jwt_authorizers() -> None:
-    """A JWT authorizer reported payload format 2.0 and more that only Lambda authorizers have, so it differed in
-    every plan."""
+    """A JWT authorizer reported payload format 2.0 and other members of Lambda authorizers, so it differed in every
+    plan.
+    """
     inner = apigateway._create_authorizer
 
     def create(api_id: str, data: dict[str, Any]) -> Response:
@@ -42,14 +47,13 @@ def omit_lambda_members_of_jwt_authorizers() -> None:
         authorizer = apigateway._authorizers[api_id][json.loads(response[2])["authorizerId"]]
         for member in LAMBDA_AUTHORIZER_MEMBERS:
             authorizer.pop(member, None)
-        created: Response = apigateway._apigw_response(authorizer, 201)
-        return created
+        return apigateway._apigw_response(authorizer, 201)
 
     apigateway._create_authorizer = create
 
 
 def cache_route_matches() -> None:
-    """Cache which paths match which routes: ministack builds each route's pattern twice for every request."""
+    """Cache the match of a path with a route: ministack builds the pattern of each route twice for every request."""
     inner = apigateway._extract_path_params
 
     @lru_cache(PATHS)
@@ -59,14 +63,14 @@ def cache_route_matches() -> None:
 
     def parameters(route: str, path: str) -> dict[str, str] | None:
         found = parameters_in(route, path)
-        # A dictionary of its own for each caller, who may change it.
+        # A copy for each caller, which may change it.
         return None if found is None else dict(found)
 
     apigateway._extract_path_params = parameters
 
 
 def require_invoke_permission() -> None:
-    """An HTTP API called a Lambda whose resource policy did not let it; on AWS such a call answers 500."""
+    """An HTTP API called a Lambda function whose resource policy did not permit it. AWS responds 500."""
     inner = apigateway._invoke_lambda_proxy
 
     async def invoke(
@@ -88,15 +92,14 @@ def require_invoke_permission() -> None:
         found = lambda_svc.function_policy_for_arn(function)
         if found is None or evaluate_resource_policy(found[0], context, SERVICE).decision != "Allow":
             return 500, {"Content-Type": "application/json"}, b'{"message":"Internal Server Error"}'
-        response: Response = await inner(integration, api_id, stage, path, method, *rest, **named)
-        return response
+        return await inner(integration, api_id, stage, path, method, *rest, **named)
 
     apigateway._invoke_lambda_proxy = invoke
 
 
 def pass_called_address() -> None:
     """Every function received the domain name `<id>.execute-api.localhost`, whatever name the client called, and built
-    links that do not resolve. On AWS `domainName` and `host` are the client's.
+    links that do not resolve. On AWS, `domainName` and `host` are those of the client's URL.
     """
     inner = apigateway.run_reentrant
 
@@ -112,8 +115,9 @@ def pass_called_address() -> None:
 
 
 def route_options_requests() -> None:
-    """Every OPTIONS was answered by the gateway, with 403 for an API without a CORS configuration. On AWS that happens
-    to preflights of an API with one; other OPTIONS are routed like any method."""
+    """The gateway answered every OPTIONS request, with 403 for an API without a CORS configuration. AWS answers only
+    preflights of an API with one, and routes other OPTIONS requests like any method.
+    """
     execute, match, invoke = (
         apigateway._handle_execute_in_scope,
         apigateway._match_route,
@@ -126,10 +130,9 @@ def route_options_requests() -> None:
         configured = (apigateway._apis.get(api_id) or {}).get("corsConfiguration")
         preflight = configured and {"origin", "access-control-request-method"} <= {name.lower() for name in headers}
         if method == "OPTIONS" and not preflight:
-            # It compares the name in capitals; the other two functions get it in capitals again.
+            # `execute` compares with the method in capitals; `match` and `invoke` get it in capitals again.
             method = "options"
-        response: Response = await execute(api_id, stage, path, method, headers, *rest, **named)
-        return response
+        return await execute(api_id, stage, path, method, headers, *rest, **named)
 
     def route(api_id: str, method: str, path: str) -> Any:
         return match(api_id, method.upper(), path)
@@ -137,23 +140,18 @@ def route_options_requests() -> None:
     async def call(
         integration: dict[str, Any], api_id: str, stage: str, path: str, method: str, *rest: Any, **named: Any
     ) -> Response:
-        response: Response = await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
-        return response
+        return await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
 
     apigateway._handle_execute_in_scope = handle
     apigateway._match_route = route
     apigateway._invoke_lambda_proxy = call
 
 
-# A client has one token at a time, and a load's clients share one; each entry is some 200 bytes.
-SIGNATURES = 4096
-
-
 def cache_verified_signatures() -> None:
     """Cache verified RSA signatures of bearer tokens.
 
-    Only that is remembered: whether a token's bytes are signed by a key. Its times, issuer, audience and scopes, and
-    which keys the issuer has, are looked at for every request. What is not signed rightly is not remembered.
+    Only the fact that a key signed a token's bytes is cached. Every request checks the times, issuer, audience and
+    scopes, and the issuer's present keys. Invalid signatures are not cached.
     """
     inner = apigateway._verify_rs256_signature
     verified: OrderedDict[tuple[bytes, str, str], None] = OrderedDict()

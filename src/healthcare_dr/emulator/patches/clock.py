@@ -1,6 +1,6 @@
-"""The time scale of the services' own clocks: alarm periods and schedules.
+"""Scale the clocks of the services: alarm periods and schedules.
 
-Timestamps stay real. Only the length of an alarm's period and the interval of a schedule are divided by the scale.
+Timestamps stay real. Only the length of an alarm's period and the interval of a schedule are divided by the time scale.
 """
 
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from ministack.services import eventbridge, scheduler
 
 REAL_TIME = 1.0
-# How late a schedule may be; looking costs some microseconds.
+# The longest delay of a schedule; a check costs some microseconds.
 TICK_SECONDS = 1.0
 
 _time_scale: Callable[[], float] = lambda: REAL_TIME  # noqa: E731 - has to be a variable
 
 
 def set_time_scale_source(scale: Callable[[], float]) -> None:
-    """Set the function that returns the time scale, 10 for ten times as fast. It is called on any thread."""
+    """Set the function that returns the time scale, such as 10 for ten times as fast. Any thread may call it."""
     global _time_scale
     _time_scale = scale
 
@@ -26,7 +26,7 @@ def time_scale() -> float:
 
 
 def scale_schedules() -> None:
-    """A schedule kept to real time however fast the run was, and was up to 10 s late."""
+    """Schedules ignored the time scale, and ran up to 10 s late."""
     inner = eventbridge._parse_rate_seconds
 
     def interval(expression: str) -> float | None:

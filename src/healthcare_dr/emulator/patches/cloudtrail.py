@@ -1,4 +1,4 @@
-"""CloudTrail: tags of a new trail."""
+"""Patch CloudTrail."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Response = tuple[int, dict[str, str], bytes]
 
 
 def keep_trail_tags() -> None:
-    """CreateTrail dropped the tags it was given, so the next plan set them again."""
+    """CreateTrail dropped its tags, so the next plan set them again."""
     inner = cloudtrail._create_trail
 
     def create(body: dict[str, Any]) -> Response:

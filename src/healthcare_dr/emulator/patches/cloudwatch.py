@@ -1,4 +1,8 @@
-"""CloudWatch."""
+"""Patch CloudWatch: DescribeAlarms, the evaluation of metric alarms, and the embedded metric format of CloudWatch Logs.
+
+The embedded metric format is specified in
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html.
+"""
 
 import asyncio
 import json
@@ -20,34 +24,59 @@ from healthcare_dr.emulator.patches.clock import scaled_interval, time_scale
 
 Response = tuple[int, dict[str, str], bytes]
 
-# Members AWS leaves out of the answer when they are unset; ministack keeps them empty.
+# Members that AWS omits when they are unset; ministack keeps them empty.
 OMITTED_WHEN_EMPTY = ("AlarmDescription", "ExtendedStatistic", "Statistic", "TreatMissingData", "Unit")
 
 
+Alarm = dict[str, Any]
+Point = Mapping[str, Any]
+Statistic = Callable[[Sequence[Point]], float | None]
+# Account, region, namespace, name and dimensions.
+MetricKey = tuple[Any, ...]
+# Account, region and name.
+AlarmKey = tuple[str, str, str]
+# The interval between searches for due alarms. A search costs microseconds; an evaluation reads all data of a metric.
+TICK_SECONDS = 1.0
+# The shortest interval between evaluations of an alarm within a period, while new data arrive.
+EVALUATION_SECONDS = 5.0
+SHORTEST_SECONDS = 0.5
+# asyncio keeps only weak references to tasks.
+_evaluations: set[asyncio.Task[None]] = set()
+# The number of periods of the evaluation range besides those that decide, including the present one. AWS does not
+# document it. A metric that is published once per period must not count as missing when it arrives a little late.
+SPARE_PERIODS = 2
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+# The state of an alarm without data, by the treatment of missing data; `ignore` keeps the state.
+STATES_WITHOUT_DATA = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
+MARK = '"_aws"'
+
+
 def describe_all_alarm_members() -> None:
-    """DescribeAlarms over the Query protocol left out actions, dimensions, period, statistic, missing data and
-    more, so that every alarm differed in the next plan and composite alarms were replaced."""
+    """DescribeAlarms over the Query protocol omitted actions, dimensions, period, statistic, treatment of missing data
+    and more, so that every alarm differed in the next plan and composite alarms were replaced.
+    """
     inner = cloudwatch._describe_alarms
 
     def describe(params: dict[str, Any], data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
         if is_cbor or is_json:
-            response: Response = inner(params, data, is_cbor, is_json)
-            return response
-        # The JSON protocol's answer is complete: ask for that one and write it as XML.
+            return inner(params, data, is_cbor, is_json)
+        # The response of the JSON protocol is complete: write it as XML.
         status, headers, body = inner({}, _query_arguments(params), False, True)
         if status != 200:
             return status, headers, body
         result = _xml_members(json.loads(body))
-        answer: Response = cloudwatch._xml(
-            200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>"
-        )
-        return answer
+        return cloudwatch._xml(200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>")
 
     cloudwatch._describe_alarms = describe
 
 
 def _query_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a Query request in the shape of a JSON request."""
+    """Return the arguments of a Query request in the shape of a JSON request."""
     arguments: dict[str, Any] = {}
     for name in ("AlarmNamePrefix", "StateValue", "NextToken", "MaxRecords"):
         if value := cloudwatch._p(params, name):
@@ -86,32 +115,17 @@ def _iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-Alarm = dict[str, Any]
-Point = Mapping[str, Any]
-# Account, region, namespace, name and dimensions.
-MetricKey = tuple[Any, ...]
-# Account, region and name.
-AlarmKey = tuple[str, str, str]
-
-# How often the alarms that are due are looked for. That costs microseconds, an evaluation reads all data of a metric.
-TICK_SECONDS = 1.0
-# While data come in, how often an alarm is evaluated between the beginnings of its periods.
-EVALUATION_SECONDS = 5.0
-SHORTEST_SECONDS = 0.5
-
 logger = logging.getLogger("healthcare_dr.emulator")
-
-# asyncio itself keeps no task alive.
-_evaluations: set[asyncio.Task[None]] = set()
 
 
 def evaluate_alarm_periods() -> None:
-    """An alarm was moved by the data of every dimension of its metric, so that one replica's lag alarmed for all; and
-    by all periods at once, so that one that has to last did not have to."""
+    """The data of every dimension of a metric moved an alarm, so that the lag of one replica raised the alarms of all.
+    All periods were evaluated as one, so that a single period sufficed for an alarm that requires several.
+    """
     started = time.time()
 
     def evaluate(alarm: Alarm) -> None:
-        # An alarm on a metric's expression has no metric, and those on anomalies no threshold.
+        # An alarm on a metric expression has no metric name, and an anomaly alarm has no threshold.
         if alarm.get("MetricName") and alarm.get("ComparisonOperator") in COMPARISONS:
             _evaluate(alarm, now=time.time(), started=started)
 
@@ -119,16 +133,16 @@ def evaluate_alarm_periods() -> None:
 
 
 def evaluate_alarms_periodically() -> None:
-    """An alarm moved only while PutMetricData was called: never by silence, nor by the metrics of functions. And each
-    PutMetricData evaluated every alarm of the region, whatever it is about."""
+    """An alarm moved only during PutMetricData: never by missing data, nor by the metrics of functions. Each
+    PutMetricData evaluated every alarm of the region, whatever its metric.
+    """
     bucket_inner = cloudwatch._metric_bucket
     schedule = Schedule(started=time.time())
 
     def bucket(key: tuple[str, str, str]) -> list[Point]:
-        # Asked for in order to add a datum, and for nothing else.
+        # ministack calls it only to add a datum.
         schedule.note((get_account_id(), get_region(), *key))
-        found: list[Point] = bucket_inner(key)
-        return found
+        return bucket_inner(key)
 
     def evaluate_changed() -> None:
         alarms = dict(cloudwatch._alarms._data)
@@ -137,7 +151,7 @@ def evaluate_alarms_periodically() -> None:
     cloudwatch._metric_bucket = bucket
     # ministack calls it at the end of PutMetricData.
     cloudwatch._evaluate_all_alarms = evaluate_changed
-    # On the loop that serves, and that ends the evaluation with itself.
+    # The loop that serves ends the task with itself.
     task = asyncio.get_running_loop().create_task(_run(schedule))
     _evaluations.add(task)
     task.add_done_callback(_evaluations.discard)
@@ -145,18 +159,21 @@ def evaluate_alarms_periodically() -> None:
 
 @dataclass
 class Schedule:
-    """Which alarms are due: those with new data, those that are new, each at the beginning of every period of its own,
-    and once when silence begins to mean something. `started` is when metrics began to be kept."""
+    """The alarms that are due.
+
+    An alarm is due when its metric has new data, when it is new, at the beginning of each of its periods, and once when
+    its missing data start to count. Metrics are kept since `started`.
+    """
 
     started: float
     _changed: set[MetricKey] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    # By alarm: as it was when it was last evaluated, when that was, and in which period.
+    # By alarm: its definition, time and period at its last evaluation.
     _evaluated: dict[AlarmKey, tuple[Alarm, float, int]] = field(default_factory=dict)
 
     def due(self, alarms: Mapping[AlarmKey, Alarm], *, now: float, scale: float) -> list[AlarmKey]:
-        """The keys of the alarms to evaluate now, which count as evaluated from here on."""
-        # Data that come in meanwhile count for the next time.
+        """Return the keys of the alarms to evaluate now, and record them as evaluated."""
+        # Data that arrive from now on count for the next call.
         changed = self._take(lambda _: True)
         pause = scaled_interval(EVALUATION_SECONDS, SHORTEST_SECONDS)
         found = []
@@ -164,7 +181,7 @@ class Schedule:
             period = int(now // period_seconds(alarm, scale=scale))
             known, last, last_period = self._evaluated.get(key, (None, 0.0, 0))
             silence = max(self.started, alarm["AlarmConfigurationUpdatedTimestamp"]) + range_seconds(alarm, scale=scale)
-            # PutMetricAlarm makes another alarm of the same name.
+            # PutMetricAlarm replaces the alarm object.
             if known is alarm and period == last_period and not last < silence <= now:
                 metric = _metric_of(key, alarm)
                 if metric not in changed:
@@ -179,7 +196,7 @@ class Schedule:
         return found
 
     def changed_in(self, alarms: Mapping[AlarmKey, Alarm], account: str, region: str, *, now: float) -> list[AlarmKey]:
-        """The keys of one region's alarms with new data, which count as evaluated from here on."""
+        """Return the keys of one region's alarms with new data, and record them as evaluated."""
         changed, found = self._take(lambda metric: metric[:2] == (account, region)), []
         for key, alarm in alarms.items():
             if key[:2] == (account, region) and _metric_of(key, alarm) in changed:
@@ -188,7 +205,7 @@ class Schedule:
         return found
 
     def note(self, metric: MetricKey) -> None:
-        """Note that a metric has new data; functions' threads call it, too."""
+        """Record that a metric has new data. Threads of functions call it, too."""
         with self._lock:
             self._changed.add(metric)
 
@@ -229,21 +246,20 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
 
     def value(points: Sequence[Point]) -> float | None:
-        found: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
-        return found
+        return cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
 
     scale = time_scale()
     points = _points(alarm)
-    # Silence means nothing while nobody could publish, or before anybody had to.
+    # Missing data do not count before the metric and the alarm have existed for a whole evaluation range.
     silent_since = max(started, alarm["AlarmConfigurationUpdatedTimestamp"])
     if now - silent_since < range_seconds(alarm, scale=scale) and not any(
         p["Timestamp"] >= silent_since for p in points
     ):
         return
-    found = verdict(alarm, points, statistic=value, now=now, scale=scale)
+    found = next_state(alarm, points, statistic=value, now=now, scale=scale)
     if found is None or found.state == (old := alarm["StateValue"]):
         return
-    # As ministack does it.
+    # The same steps as in ministack.
     alarm.update(StateValue=found.state, StateReason=found.reason, StateUpdatedTimestamp=int(now))
     cloudwatch._record_history(alarm["AlarmName"], old, found.state, found.reason)
     cloudwatch._dispatch_alarm_actions(alarm, old, found.state, found.reason)
@@ -251,29 +267,14 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
 
 
 def _points(alarm: Alarm) -> list[Point]:
-    """The data of the alarm's own metric, in the account and region of the request."""
+    """Return the data of the alarm's own metric, in the account and region of the request."""
     dimensions = cloudwatch._dims_key(cloudwatch._dims_from_list(alarm.get("Dimensions") or []))
     return list(cloudwatch._metrics.get((alarm.get("Namespace"), alarm["MetricName"], dimensions)) or ())
 
 
-Statistic = Callable[[Sequence[Point]], float | None]
-
-# How many periods beyond those that decide are looked at, the running one among them. AWS does not say; what is
-# published once a period must not seem silent when it comes a little later than the last time.
-SPARE_PERIODS = 2
-COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    "GreaterThanThreshold": operator.gt,
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
-}
-# What silence means; `ignore` means nothing: the state stays.
-STATES_OF_SILENCE = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
-
-
 @dataclass(frozen=True)
 class AlarmState:
-    """A state, and why."""
+    """The state of an alarm, and the reason."""
 
     state: str
     reason: str
@@ -289,24 +290,28 @@ def range_seconds(alarm: Alarm, *, scale: float = 1.0) -> float:
     return period_seconds(alarm, scale=scale) * (_periods(alarm) + SPARE_PERIODS)
 
 
-def verdict(
+def next_state(
     alarm: Alarm, points: Sequence[Point], *, statistic: Statistic, now: float, scale: float = 1.0
 ) -> AlarmState | None:
-    """The state of an alarm; None when it stays as it is.
+    """Return the state of an alarm; None when it does not change.
+
+    Data are assigned to periods that begin at whole multiples of their length. Of the evaluation range, the newest
+    periods with data decide; the alarm's treatment of missing data stands in for the rest
+    (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html).
 
     Args:
-        points: the data of the alarm's metric, each with its `Timestamp`; in seconds since the epoch, as `now`.
-        statistic: the alarm's, of the data of one period; None where they have none.
-        scale: how many times as fast as real time periods pass.
+        points: the data of the alarm's metric, each with its `Timestamp`, in seconds since the epoch, as `now`.
+        statistic: returns the alarm's statistic of the data of one period; None without data.
+        scale: how many times faster than real time periods pass.
     """
     known = _newest(alarm, points, statistic, now, period_seconds(alarm, scale=scale))
     missing = _periods(alarm) - len(known)
     treatment = str(alarm.get("TreatMissingData") or "missing")
     if not known:
-        if treatment not in STATES_OF_SILENCE:
+        if treatment not in STATES_WITHOUT_DATA:
             return None
         reason = f"No data were received, and missing data are treated as {treatment}"
-        return AlarmState(STATES_OF_SILENCE[treatment], reason)
+        return AlarmState(STATES_WITHOUT_DATA[treatment], reason)
     name, threshold = str(alarm["ComparisonOperator"]), float(alarm["Threshold"])
     breaching = sum(COMPARISONS[name](value, threshold) for value in known)
     needed = int(alarm.get("DatapointsToAlarm") or _periods(alarm))
@@ -321,7 +326,7 @@ def verdict(
 
 
 def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: float, length: float) -> list[float]:
-    """The values of the newest periods that have data, newest first, as many as decide at most."""
+    """Return the values of the newest periods with data, newest first, at most as many as decide."""
     running, oldest = int(now // length), int(now // length) - _periods(alarm) - SPARE_PERIODS + 1
     by_period: dict[int, list[Point]] = {}
     for point in points:
@@ -335,12 +340,9 @@ def _periods(alarm: Alarm) -> int:
     return int(alarm.get("EvaluationPeriods") or 1)
 
 
-MARK = '"_aws"'
-
-
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric's values in one line; `at` is in seconds since 1970."""
+    """The values of a metric in one line; `at` is in seconds since the epoch."""
 
     namespace: str
     name: str
@@ -350,18 +352,18 @@ class Metric:
     at: float
 
 
-def metrics(line: str) -> Iterator[Metric]:
-    """The metrics of a line, one for each set of dimensions; none of a line that does not follow the format."""
+def embedded_metrics(line: str) -> Iterator[Metric]:
+    """Yield the metrics of a line, one for each set of dimensions; none if the line does not follow the format."""
     if MARK not in line:
         return
     try:
-        found = list(_metrics(json.loads(line)))
+        found = list(_parse_metrics(json.loads(line)))
     except (AttributeError, KeyError, TypeError, ValueError):
         return
     yield from found
 
 
-def _metrics(document: Mapping[str, Any]) -> Iterator[Metric]:
+def _parse_metrics(document: Mapping[str, Any]) -> Iterator[Metric]:
     at = document["_aws"]["Timestamp"] / 1000
     for directive in document["_aws"]["CloudWatchMetrics"]:
         for names in directive["Dimensions"]:
@@ -381,15 +383,15 @@ def _metrics(document: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def extract_embedded_metrics() -> None:
-    """Lines in the embedded metric format stayed lines: no metric that a function reports reached an alarm."""
+    """Lines in the embedded metric format remained lines, so no metric of a function reached an alarm."""
     inner = cloudwatch_logs._append_log_events
     loop = asyncio.get_running_loop()
 
     def append(stream: dict[str, Any], events: list[dict[str, Any]]) -> None:
         inner(stream, events)
-        found = [metric for event in events for metric in metrics(event["message"])]
+        found = [metric for event in events for metric in embedded_metrics(event["message"])]
         if found:
-            # Functions log from threads of their own, and what is stored is read on the loop.
+            # Functions log from threads of their own, while the loop reads metrics.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_store, get_account_id(), get_region(), found)
 

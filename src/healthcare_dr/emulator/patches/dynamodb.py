@@ -1,4 +1,6 @@
-"""DynamoDB global tables."""
+"""Patch DynamoDB: global tables, condition keys, consumed capacity, restores and streams; caches of expressions and
+values.
+"""
 
 import copy
 import json
@@ -17,10 +19,31 @@ from ministack.services import dynamodb, lambda_svc
 from healthcare_dr.emulator.patches import history
 from healthcare_dr.emulator.patches.iam import bodies
 
+CONDITION_KEY = "dynamodb:LeadingKeys"
+Item = dict[str, Any]
+Response = tuple[int, dict[str, str], bytes]
+READ_UNIT_BYTES = 4096
+# The number of bytes that the Query or Scan of the present request has read.
+_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
+_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: the time of the change
+_STARTED: Final = time.time()  # streams do not contain earlier changes
+State = dict[str, Any]
+UNREAD = "unread_stream_records"
+# Clients send few different expressions: the differences between requests are in the values.
+EXPRESSIONS = 1024
+LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
+MOST_TOKENS = 1024  # limits the size of the caches
+# Values that repeat, such as a tenant or an outcome, are short; most others occur once.
+LONGEST_SHARED = 64
+MOST_SHARED = 10_000
+Token = tuple[str, str]
+_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+
 
 def report_replica_keys() -> None:
-    """A replica reported the primary's key instead of its own, and the primary named no replica's key: the replica
-    differed in every plan."""
+    """A replica reported the primary's KMS key instead of its own, and the primary did not report the keys of replicas:
+    the replica differed in every plan.
+    """
     update_inner, describe_inner = dynamodb._apply_replica_updates, dynamodb._table_description
 
     def update(name: str, table: dict[str, Any], updates: list[dict[str, Any]]) -> Any:
@@ -44,9 +67,6 @@ def report_replica_keys() -> None:
     dynamodb._table_description = describe
 
 
-CONDITION_KEY = "dynamodb:LeadingKeys"
-
-
 def expose_leading_keys() -> None:
     """Policies could not see which partition a request for one item names, so permission for certain items gave access
     to all.
@@ -62,7 +82,7 @@ def expose_leading_keys() -> None:
 
 
 def _leading_key(body: bytes) -> str | None:
-    """The partition key's value in the item or key of a request; None of a request for no or several items."""
+    """Return the partition key's value in the item or key of a request; None for a request for no item or several."""
     try:
         request = bodies.loads(body or b"{}")
         table = dynamodb._tables.get(str(request["TableName"]).rpartition("/")[2])
@@ -73,16 +93,8 @@ def _leading_key(body: bytes) -> str | None:
     return str(value)
 
 
-Item = dict[str, Any]
-Response = tuple[int, dict[str, str], bytes]
-
-READ_UNIT_BYTES = 4096
-# The bytes that the Query or Scan of this request has read.
-_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
-
-
 def charge_reads_by_size() -> None:
-    """Every read cost half a unit, or one when it was consistent, however much it read."""
+    """Every read cost half a unit, or one when it was consistent, whatever its size."""
     paginate_inner, cost_inner = dynamodb._paginate_evaluated_items, dynamodb._add_consumed_capacity
 
     def paginate(items: list[Item], limit: int | None, table: Item, index: str | None = None) -> Any:
@@ -112,24 +124,22 @@ def report_batch_read_capacity() -> None:
 
     def batch_get(data: Item) -> Response:
         status, headers, body = inner(data)
-        asked = data.get("ReturnConsumedCapacity", "NONE")
-        if status != 200 or asked == "NONE":
+        level = data.get("ReturnConsumedCapacity", "NONE")
+        if status != 200 or level == "NONE":
             return status, headers, body
         costs = []
         for name, request in data["RequestItems"].items():
             table = dynamodb._tables[dynamodb._normalize_table_name(name)]
-            # Each item is rounded up by itself.
+            # Each item is rounded up separately.
             blocks = sum(
                 _blocks(dynamodb._item_size_bytes(item) if item else 0)
                 for item in (dynamodb._get_item_by_key(table, key) for key in request["Keys"])
             )
             units = blocks * (1.0 if request.get("ConsistentRead") else 0.5)
             costs.append({"TableName": name, "CapacityUnits": units})
-            if asked == "INDEXES":
+            if level == "INDEXES":
                 costs[-1]["Table"] = {"CapacityUnits": units}
-        answer = {**json.loads(body), "ConsumedCapacity": costs}
-        told: Response = dynamodb.json_response(answer)
-        return told
+        return dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
 
     dynamodb._batch_get_item = batch_get
 
@@ -144,10 +154,6 @@ def _multiply(capacity: Any, factor: int) -> None:
             capacity[name] = value * factor
         elif isinstance(value, dict):
             _multiply(value, factor)
-
-
-_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: when the change was made
-_STARTED: Final = time.time()  # what was changed before is not in any stream
 
 
 def restore_to_point_in_time() -> None:
@@ -178,27 +184,23 @@ def restore_to_point_in_time() -> None:
             changes = dynamodb.stream_live_records(source)
             _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
             dynamodb._items_replaced(restored)
-        answer: Response = dynamodb.json_response(
-            {"TableDescription": dynamodb._table_description(data["TargetTableName"])}
-        )
-        return answer
+        return dynamodb.json_response({"TableDescription": dynamodb._table_description(data["TargetTableName"])})
 
     dynamodb._restore_table_to_point_in_time = restore
 
 
 def report_earliest_restorable_time() -> None:
-    """A table reported the present second as its only restorable time."""
+    """A table reported the present second as its earliest restorable time."""
     inner = dynamodb._describe_continuous_backups
 
     def describe(data: Item) -> Response:
         status, headers, body = inner(data)
-        told = json.loads(body)
-        recovery = told.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
+        description = json.loads(body)
+        recovery = description.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
         if "EarliestRestorableDateTime" not in recovery:
             return status, headers, body
         recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
-        described: Response = dynamodb.json_response(told)
-        return described
+        return dynamodb.json_response(description)
 
     dynamodb._describe_continuous_backups = describe
 
@@ -206,22 +208,21 @@ def report_earliest_restorable_time() -> None:
 def _earliest(table: str) -> float:
     """Return the earliest restorable time, in whole seconds, rounded up.
 
-    The former images of items are in the table's stream, for as long as `history` keeps its records.
+    Earlier states are reconstructed from the table's stream, for as long as `history` keeps its records.
     """
     found = dynamodb._tables[table]
     known = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)
-    # What was dropped cannot be undone.
     known = max(known, history.dropped_until.get((get_account_id(), get_region(), table), 0.0))
     return float(int(known) + 1)
 
 
 def _made(change: Mapping[str, Any]) -> int:
-    """Milliseconds since the epoch."""
+    """Return the time of a change in milliseconds since the epoch."""
     return int(change["dynamodb"]["SequenceNumber"][_MILLISECONDS])
 
 
 def _undo(table: Item, changes: Iterable[Mapping[str, Any]]) -> None:
-    """Take back changes, of which the latest comes first."""
+    """Undo changes, the latest of which comes first."""
     items = table["items"]
     for change in changes:
         pk, sk = (dynamodb._extract_key_val(change["Keys"][table[name]]) for name in ("pk_name", "sk_name"))
@@ -233,18 +234,13 @@ def _undo(table: Item, changes: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _refused(code: str, message: str) -> Response:
-    answer: Response = error_response_json(code, message, 400)
-    return answer
-
-
-State = dict[str, Any]
-
-UNREAD = "unread_stream_records"
+    return error_response_json(code, message, 400)
 
 
 def keep_unread_stream_records() -> None:
-    """A stop lost every stream record but not how far mappings had read, so that functions missed what was written
-    before it, and as many records after it as they had read before."""
+    """A stop lost the stream records but not the positions of mappings, so that functions missed the records before it,
+    and after it as many records as they had read before.
+    """
     get_inner, load_inner = dynamodb.get_state, dynamodb.load_persisted_state
 
     def get_state() -> State:
@@ -261,7 +257,7 @@ def keep_unread_stream_records() -> None:
 
 
 def _unread() -> AccountRegionScopedDict:
-    """By table: how far all mappings of its stream have read, and the records from there on."""
+    """Return, by table, the position up to which all mappings have read, and the records from there on."""
     unread = AccountRegionScopedDict()
     for (account, region, name), position in lambda_svc._dynamodb_stream_positions.all_items():
         source = (lambda_svc._esms.get_scoped(account, region, name) or {}).get("EventSourceArn", "")
@@ -275,20 +271,10 @@ def _unread() -> AccountRegionScopedDict:
     return unread
 
 
-# Clients send few different expressions: what differs from request to request is in the values.
-EXPRESSIONS = 1024
-LONGEST_BYTES = 4096  # of an expression (AWS), so that the caches are bounded
-MOST_TOKENS = 1024  # likewise
-# Values that are worth keeping, such as a tenant or an outcome, are short; most others occur once.
-LONGEST_SHARED = 64
-MOST_SHARED = 10_000
-
-Token = tuple[str, str]
-
-
 def cache_parsed_expressions() -> None:
-    """Cache parsed expressions: ministack parses and checks them for every request, and for every item that a query
-    reads."""
+    """Cache parsed expressions: ministack parses and validates them for every request, and for every item that a query
+    reads.
+    """
     tokenize, syntax_error = dynamodb._tokenize, dynamodb._condition_syntax_error
     redundant, reserved = dynamodb._check_redundant_parens, dynamodb._check_reserved_keyword_usage
 
@@ -297,24 +283,22 @@ def cache_parsed_expressions() -> None:
         return tuple(tokenize(text))
 
     def tokens(text: str) -> list[Token]:
-        # A list of its own for each caller, who may change it.
+        # A copy for each caller, which may change it.
         return list(tokens_of(text)) if len(text) <= LONGEST_BYTES else list(tokenize(text))
 
     @lru_cache(EXPRESSIONS)
     def redundant_in(found: tuple[Token, ...], slot: str) -> str | None:
-        error: str | None = redundant(list(found), slot)
-        return error
+        return redundant(list(found), slot)
 
     @lru_cache(EXPRESSIONS)
     def reserved_in(found: tuple[Token, ...]) -> str | None:
-        error: str | None = reserved(list(found))
-        return error
+        return reserved(list(found))
 
     def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
         cached = lru_cache(EXPRESSIONS)(inner)
         return lambda text, *rest: (cached if len(text) <= LONGEST_BYTES else inner)(text, *rest)
 
-    # Tokens are fewer than the bytes of their expression.
+    # An expression has fewer tokens than bytes.
     dynamodb._tokenize = tokens
     dynamodb._condition_syntax_error = remembered(syntax_error)
     dynamodb._check_redundant_parens = lambda found, slot="ConditionExpression": (
@@ -331,16 +315,13 @@ def copied(value: Any) -> Any:
     kind = type(value)
     if kind is dict:
         if len(value) == 1 and type(value.get("S")) is str:
-            return value  # as in `Requests`, which nothing alters
+            return value  # shared by `SharedStrings`, and never altered
         return {key: copied(member) for key, member in value.items()}
     if kind is list:
         return [copied(member) for member in value]
     if kind in _ATOMS:
         return value
     return copy.deepcopy(value)
-
-
-_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class _Copy:
@@ -355,10 +336,10 @@ def copy_items_without_memo() -> None:
     dynamodb.copy = _Copy
 
 
-class Requests:
+class SharedStrings:
     """Replaces the module `json` in ministack's DynamoDB: equal short strings of all items are one object.
 
-    Items are replaced when they change, never altered; and of an attribute's value, ministack alters numbers alone.
+    ministack replaces items when they change and never alters them; of an attribute's value, it alters only numbers.
     """
 
     def __init__(self) -> None:
@@ -368,7 +349,7 @@ class Requests:
         return getattr(json, name)
 
     def loads(self, text: str | bytes) -> Any:
-        """As `json.loads`."""
+        """Parse like `json.loads`."""
         return json.loads(text, object_pairs_hook=self._shared)
 
     def _shared(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -384,6 +365,7 @@ class Requests:
 
 
 def share_equal_strings() -> None:
-    """Keep one object for each attribute's name and for equal short values. Of 5 KB that an audit item takes, two
-    thirds are in all the others as well."""
-    dynamodb.json = Requests()
+    """Keep one object for each attribute name and for equal short values: two thirds of the 5 KB of an audit item are
+    in all other items as well.
+    """
+    dynamodb.json = SharedStrings()

@@ -1,4 +1,4 @@
-"""EC2: flow logs and security groups."""
+"""Patch EC2: flow logs, security groups and VPC peering connections."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from ministack.services import ec2
 Parameters = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 
-# What AWS takes when CreateFlowLogs names no format or interval.
+# The defaults of CreateFlowLogs.
 DEFAULT_FORMAT = (
     "${version} ${account-id} ${interface-id} ${srcaddr} ${dstaddr} ${srcport} ${dstport} ${protocol} ${packets} "
     "${bytes} ${start} ${end} ${action} ${log-status}"
@@ -19,13 +19,22 @@ DEFAULT_INTERVAL_SECONDS = "600"
 ALL_PROTOCOLS = "-1"
 
 
+SIDES = ("Requester", "Accepter")
+DNS = "AllowDnsResolutionFromRemoteVpc"
+CONNECTION = re.compile(
+    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
+    r"(?P<between>.*?)</accepterVpcInfo>",
+    re.DOTALL,
+)
+
+
 def _replace_action(action: str, function: str, replacement: Callable[[Parameters], Response]) -> None:
     setattr(ec2, function, replacement)
     ec2._ACTION_MAP[action] = replacement
 
 
 def keep_flow_log_members() -> None:
-    """Flow logs forgot their IAM role, aggregation interval, format and tags, so every plan replaced them."""
+    """Flow logs lost their IAM role, aggregation interval, format and tags, so every plan replaced them."""
     create_inner, describe_inner = ec2._create_flow_logs, ec2._describe_flow_logs
 
     def create(params: Parameters) -> Response:
@@ -59,7 +68,9 @@ def keep_flow_log_members() -> None:
 
 
 def drop_ports_of_all_protocol_rules() -> None:
-    """A rule for all protocols kept the ports 0 and 0 it was sent with, where AWS keeps none: groups differed."""
+    """A rule for all protocols kept the ports 0 and 0 of its request. AWS keeps none, so security groups differed in
+    plans.
+    """
     inner = ec2._parse_ip_permissions
 
     def parse(params: Parameters, prefix: str) -> list[dict[str, Any]]:
@@ -74,7 +85,7 @@ def drop_ports_of_all_protocol_rules() -> None:
 
 
 def tag_default_egress_rule() -> None:
-    """Declaring the egress rule that every new group has by default lost the tags it was declared with."""
+    """Declaring the default egress rule of a new group lost the rule's tags."""
     inner = ec2._authorize_sg_egress
 
     def authorize(params: Parameters) -> Response:
@@ -88,34 +99,23 @@ def tag_default_egress_rule() -> None:
     _replace_action("AuthorizeSecurityGroupEgress", "_authorize_sg_egress", authorize)
 
 
-SIDES = ("Requester", "Accepter")
-DNS = "AllowDnsResolutionFromRemoteVpc"
-CONNECTION = re.compile(
-    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
-    r"(?P<between>.*?)</accepterVpcInfo>",
-    re.DOTALL,
-)
-
-
 def store_peering_options() -> None:
-    """ModifyVpcPeeringConnectionOptions was unknown, so names could not be resolved over a peering."""
+    """ModifyVpcPeeringConnectionOptions did not exist, so names could not be resolved over a peering connection."""
     describe_inner = ec2._describe_vpc_peering_connections
 
     def modify(params: Parameters) -> Response:
         name = ec2._p(params, "VpcPeeringConnectionId")
         if name not in ec2._vpc_peering:
-            missing: Response = ec2._error(
+            return ec2._error(
                 "InvalidVpcPeeringConnectionID.NotFound", f"The VPC peering connection '{name}' does not exist", 400
             )
-            return missing
-        asked = {side: ec2._p(params, f"{side}PeeringConnectionOptions.{DNS}") for side in SIDES}
+        requested = {side: ec2._p(params, f"{side}PeeringConnectionOptions.{DNS}") for side in SIDES}
         for account, region in ec2._vpc_peering_scopes(ec2._vpc_peering[name]):
             record = ec2._vpc_peering.get_scoped(account, region, name)
-            for side, value in asked.items():
+            for side, value in requested.items():
                 if record is not None and value:
                     record[f"{side}VpcInfo"][DNS] = value
-        answer: Response = ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _both(name))
-        return answer
+        return ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _options_of_both_sides(name))
 
     def describe(params: Parameters) -> Response:
         status, headers, body = describe_inner(params)
@@ -130,7 +130,7 @@ def _with_options(found: re.Match[str]) -> str:
     return f"{found['id']}{requester}</requesterVpcInfo>{found['between']}{accepter}</accepterVpcInfo>"
 
 
-def _both(name: str) -> str:
+def _options_of_both_sides(name: str) -> str:
     tags = {side: f"{side.lower()}PeeringConnectionOptions" for side in SIDES}
     return "".join(f"<{tags[side]}>{_option(name, side)}</{tags[side]}>" for side in SIDES)
 

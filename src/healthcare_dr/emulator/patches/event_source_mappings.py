@@ -1,4 +1,4 @@
-"""Lambda: event source mappings that read a DynamoDB stream."""
+"""Patch event source mappings of Lambda that read a DynamoDB stream."""
 
 import json
 import time
@@ -12,22 +12,22 @@ from healthcare_dr.emulator.patches import history
 
 Record = dict[str, Any]
 
-FOR_EVER = -1
+UNLIMITED = -1
 
 
 @dataclass
 class Retry:
     """How the rest of a failed batch is retried."""
 
-    # Where the batch ends in the stream, and how many of it the next try takes.
+    # The end of the batch in the stream, and the number of records of the next attempt.
     until: int = 0
     size: int = 0
     failures: int = 0
 
 
 @dataclass(frozen=True)
-class Try:
-    """Some records of a stream for the function of a mapping."""
+class Attempt:
+    """Records of a stream for one invocation of a mapping's function."""
 
     mapping: Record
     function: Record
@@ -36,8 +36,9 @@ class Try:
 
 
 def retry_batches() -> None:
-    """A batch counted as done although the function named items of it that failed; one that failed as a whole was
-    never split and never given up; and a function that took long held up the mappings of both regions."""
+    """A batch counted as processed although the function reported failed items; a batch that failed as a whole was
+    never split and never given up; and a slow function blocked the mappings of both regions.
+    """
     retries: dict[str, Retry] = {}
 
     def poll() -> bool:
@@ -45,20 +46,20 @@ def retry_batches() -> None:
         for account, region, mapping in lambda_svc._iter_all_esms():
             with request_scope(account, region):
                 with history.streams:
-                    attempt = _next_try(mapping, retries.get(mapping["UUID"], Retry()))
+                    attempt = _next_attempt(mapping, retries.get(mapping["UUID"], Retry()))
                 if attempt is not None:
                     started = True
-                    # On a thread of its own, in the scope of this one.
+                    # Runs on a thread of its own, in the present scope.
                     lambda_svc._dispatch_esm_batch(mapping["UUID"], work, attempt)
         return started
 
-    def work(attempt: Try) -> None:
+    def work(attempt: Attempt) -> None:
         _work(attempt, retries.setdefault(attempt.mapping["UUID"], Retry()))
 
     lambda_svc._poll_dynamodb_streams = poll
 
 
-def _next_try(mapping: Record, retry: Retry) -> Try | None:
+def _next_attempt(mapping: Record, retry: Retry) -> Attempt | None:
     name, source = mapping["UUID"], mapping.get("EventSourceArn", "")
     if ":dynamodb:" not in source or not mapping.get("Enabled", True) or lambda_svc._esm_inflight.get(name):
         return None
@@ -72,15 +73,15 @@ def _next_try(mapping: Record, retry: Retry) -> Try | None:
     position = max(lambda_svc._dynamodb_stream_positions[name], dynamodb.stream_start_position(table))
     size = mapping.get("BatchSize", 100)
     records = dynamodb.stream_records_since(table, position, min(size, retry.size or size))
-    return Try(mapping=mapping, function=function, position=position, records=records) if records else None
+    return Attempt(mapping=mapping, function=function, position=position, records=records) if records else None
 
 
-def _work(attempt: Try, retry: Retry) -> None:
+def _work(attempt: Attempt, retry: Retry) -> None:
     mapping, records = attempt.mapping, attempt.records
     batch = lambda_svc._apply_filter_criteria(records, mapping)
     result = lambda_svc._execute_function(attempt.function, {"Records": batch}) if batch else {}
     if result.get("throttle"):
-        # It was never called, so that is no try of it.
+        # The function was not invoked, so this is not an attempt.
         lambda_svc._esm_backoff_until[mapping["UUID"]] = time.time() + lambda_svc._ESM_BACKOFF_SECONDS
         return
     done = _done(mapping, records, result)
@@ -92,7 +93,7 @@ def _work(attempt: Try, retry: Retry) -> None:
         mapping["LastProcessingResult"] = "PROBLEM: Function call failed"
         retry.size = len(records) - done
         if done == 0 and mapping.get("BisectBatchOnFunctionError") and len(records) > 1:
-            # Does not count as a retry.
+            # A split does not count as a retry.
             retry.size = -(-len(records) // 2)
         else:
             retry.failures = 1 if done else retry.failures + 1
@@ -115,24 +116,24 @@ def _done(mapping: Record, records: list[Record], result: Record) -> int:
     try:
         answer = json.loads(body) if isinstance(body, str | bytes) else body
     except ValueError:
-        # An answer that is no JSON fails the batch, as one that names an unknown record does.
+        # A response that is not JSON fails the batch, as one that names an unknown record does.
         return 0
     failures = answer.get("batchItemFailures") if isinstance(answer, dict) else None
     if not failures:
         return len(records)
     numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
     named = [failure.get("itemIdentifier") for failure in failures]
-    # A name that is none of the batch fails all of it.
+    # An unknown name fails the whole batch.
     return min(numbers.index(name) for name in named) if set(named) <= set(numbers) else 0
 
 
-def _after_failure(attempt: Try, retry: Retry, result: Record, done: int) -> int:
+def _after_failure(attempt: Attempt, retry: Retry, result: Record, done: int) -> int:
     """Return how many records are finished: all of them when the failed ones are given up."""
     mapping, failed = attempt.mapping, attempt.records[done:]
-    most, oldest = mapping.get("MaximumRetryAttempts", FOR_EVER), mapping.get("MaximumRecordAgeInSeconds", FOR_EVER)
-    if most != FOR_EVER and retry.failures > most:
+    most, oldest = mapping.get("MaximumRetryAttempts", UNLIMITED), mapping.get("MaximumRecordAgeInSeconds", UNLIMITED)
+    if most != UNLIMITED and retry.failures > most:
         condition = "RetryAttemptsExhausted"
-    elif oldest != FOR_EVER and time.time() - failed[0]["dynamodb"]["ApproximateCreationDateTime"] > oldest:
+    elif oldest != UNLIMITED and time.time() - failed[0]["dynamodb"]["ApproximateCreationDateTime"] > oldest:
         condition = "MaxRecordAgeExceeded"
     else:
         lambda_svc._esm_backoff_until[mapping["UUID"]] = time.time() + lambda_svc._ESM_BACKOFF_SECONDS

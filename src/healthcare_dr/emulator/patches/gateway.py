@@ -1,4 +1,4 @@
-"""The one port on which every service answers."""
+"""Patch the entry point of all services."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ READY = "/_ministack/ready"
 
 
 def route_health_to_apis() -> None:
-    """`GET /health` was answered by ministack itself on every host, which hid the `/health` of a deployed API."""
+    """ministack answered `GET /health` itself on every host, which hid the `/health` of a deployed API."""
     app._HEALTH_PATHS = (HEALTH,)
 
 
 def block_admin_endpoints() -> None:
-    """Any client could wipe all state, change settings and read Lambda code without credentials."""
+    """Without credentials, any client could erase all state, change settings and read Lambda code."""
     inner = app._handle_pre_body_request
 
     async def handle(
@@ -22,7 +22,6 @@ def block_admin_endpoints() -> None:
     ) -> tuple[int, dict[str, str], bytes] | None:
         if path.startswith("/_ministack/") and path not in (HEALTH, READY):
             return 404, {"Content-Type": "application/json", "x-amzn-requestid": request_id}, b"{}"
-        response: tuple[int, dict[str, str], bytes] | None = await inner(method, path, headers, query, request_id)
-        return response
+        return await inner(method, path, headers, query, request_id)
 
     app._handle_pre_body_request = handle

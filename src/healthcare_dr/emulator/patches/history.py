@@ -20,51 +20,51 @@ from ministack.services import cloudwatch, cloudwatch_logs, dynamodb, eventbridg
 Record = dict[str, Any]
 Key = tuple[str, str, str]
 
-# Trimming reads everything once, in a few milliseconds; between two rounds, load adds some thousands of entries.
+# A round reads the whole history, in a few milliseconds; under load, some thousands of entries are added between
+# rounds.
 TRIM_SECONDS = 20.0
 # malloc_trim reads the whole heap, so it does not run in every round.
 ROUNDS_TO_GIVE_BACK = 3
 
-# A log group with this many events holds the last 4,000 calls of the API or so, more than any drill makes in an hour
-# of its own log; some 20 MB.
+# 25,000 events are the last 4,000 API calls of a log group or so, some 20 MB: more than a drill makes in an hour.
 MOST_LOG_EVENTS = 25_000
 LOG_EVENT_SECONDS = 24 * 3600.0
-# Lambda writes each call to a stream of this name; streams that clients created stay, without their oldest events.
+# The name of a stream that Lambda creates. Streams that clients created are kept, without their oldest events.
 CALL_STREAM = re.compile(r"\d{4}/\d{2}/\d{2}/\[")
 
-# The longest look back at a metric is a drill's, its own length; CloudWatch itself keeps data that are closer together
-# than a minute for three hours.
+# The longest range that is read is the length of a drill. CloudWatch keeps data of less than a minute for three hours.
 MOST_METRIC_DATA = 5_000
 METRIC_SECONDS = 3 * 3600.0
-# From this age on, data of one minute and value are one datum with a count, as CloudWatch rolls them up: nothing with
-# a period below a minute looks back further.
+# From this age on, equal data of one minute are one datum with a count, as CloudWatch rolls them up. No alarm with a
+# period below a minute reads further back.
 ROLL_UP_SECONDS = 300.0
 MINUTE = 60
 
-# A table is restored to a moment before what a drill did to it, minutes ago: at 20 writes a second of six items each,
-# this is four minutes, and some 40 MB. What no mapping has read is kept however much it is.
+# A table is restored to a moment minutes ago, before the damage of a drill. At 20 writes a second of six items each,
+# 30,000 records are four minutes, and some 40 MB. Records that a mapping has not read are always kept.
 MOST_STREAM_RECORDS = 30_000
 STREAM_SECONDS = 6 * 3600.0
 
-# Of alarms' changes of state and of EventBridge's events: far more than a day of drills makes.
+# State changes of alarms and events of EventBridge: far more than a day of drills makes.
 MOST_ENTRIES = 5_000
 
 logger = logging.getLogger("healthcare_dr.emulator")
 
-# Held while records are dropped, and while a mapping's next batch is read on another thread: positions count from the
-# first record that is left.
+# Held while records are dropped and while another thread reads a mapping's next batch: positions count from the first
+# record that is kept.
 streams = threading.Lock()
-# By account, region and table: when the newest record that was dropped was written, in seconds since the epoch. A
-# restore to an earlier moment could not undo it.
+# The time of the newest dropped record by account, region and table, in seconds since the epoch. Earlier states cannot
+# be restored.
 dropped_until: dict[Key, float] = {}
 
-# asyncio itself keeps no task alive.
+# asyncio keeps only weak references to tasks.
 _trimming: set[asyncio.Task[None]] = set()
 
 
 def limit_history() -> None:
-    """Everything that ever happened was kept: some 14 KB for each call, and the whole history of every metric was
-    copied for each request to CloudWatch."""
+    """History was unlimited: some 14 KB for each API call, and every request to CloudWatch copied the whole history of
+    all metrics.
+    """
     cloudwatch._evict_old_metrics = lambda: None
     task = asyncio.get_running_loop().create_task(_run())
     _trimming.add(task)
@@ -79,15 +79,16 @@ async def _run() -> None:
                 trim(time.time())
             except Exception:
                 logger.exception("Old history could not be dropped")
-            # Requests in between: nothing here holds on to what it has read.
+            # Let requests run between two functions: none of them keeps data that it has read.
             await asyncio.sleep(0)
         if number % ROUNDS_TO_GIVE_BACK == 0:
             await asyncio.to_thread(_give_back)
 
 
 def _give_back() -> None:
-    """Return the memory that the C library has free to the operating system: of 15 MB that 12,000 calls had taken
-    beyond what is kept, 12 came back."""
+    """Return free memory of the C library to the operating system: 12 of 15 MB that 12,000 API calls had used
+    temporarily.
+    """
     with suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -116,7 +117,7 @@ def trim_logs(now: float) -> None:
 def trim_metrics(now: float) -> None:
     """Drop the oldest data of every metric, and roll up what is older than some minutes."""
     for points in list(cloudwatch._metrics._data.values()):
-        # Functions' threads append meanwhile: what is beyond `count` stays, and so does the list itself.
+        # Threads of functions append meanwhile: entries after `count` are kept, and so is the list object.
         count = len(points)
         kept = rolled_up(points[:count], now)[-MOST_METRIC_DATA:]
         if len(kept) != count:
@@ -124,7 +125,7 @@ def trim_metrics(now: float) -> None:
 
 
 def rolled_up(points: list[Record], now: float) -> list[Record]:
-    """The data that are not too old, by time, with those of a past minute that are alike in one."""
+    """Return the data that are not too old, by time, with equal data of a past minute rolled up into one."""
     recent, past = now - ROLL_UP_SECONDS, now - METRIC_SECONDS
     alike: dict[tuple[Any, ...], Record] = {}
     kept: list[Record] = []
@@ -148,7 +149,7 @@ def rolled_up(points: list[Record], now: float) -> list[Record]:
 
 
 def trim_streams(now: float) -> None:
-    """Drop the oldest records of every table's stream that all its mappings have read."""
+    """Drop the oldest records that all mappings of a table's stream have read."""
     with streams:
         unread = _read_positions()
         for key, records in list(dynamodb._stream_records._data.items()):
@@ -167,20 +168,20 @@ def _outdated(records: list[Record], oldest: float, excess: int) -> int:
 
 
 def _read_positions() -> Mapping[Key, int]:
-    """By table with mappings, how far all of them have read."""
+    """Return the position up to which all mappings of a table have read, by table."""
     positions: dict[Key, int] = {}
     for (account, region, name), mapping in list(lambda_svc._esms._data.items()):
         source = str(mapping.get("EventSourceArn", ""))
         if ":dynamodb:" in source:
             key = (account, region, source.partition(":table/")[2].partition("/")[0])
-            # Without a position it begins where the stream does, or has yet to be looked at.
+            # A mapping without a position starts at the beginning of the stream, or has not been polled yet.
             position = lambda_svc._dynamodb_stream_positions._data.get((account, region, name), 0)
             positions[key] = min(position, positions.get(key, position))
     return positions
 
 
 def trim_entries(_: float) -> None:
-    """Drop the oldest changes of alarms' states and the oldest of EventBridge's events."""
+    """Drop the oldest state changes of alarms and the oldest events of EventBridge."""
     for store in (cloudwatch._alarm_history, eventbridge._events_log):
         for entries in list(store._data.values()):
             del entries[:-MOST_ENTRIES]

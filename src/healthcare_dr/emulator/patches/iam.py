@@ -1,4 +1,9 @@
-"""IAM: the caller of a request, and its representation in policies."""
+"""Patch IAM: the caller's identity in policies, and caches of parsed policies and request bodies.
+
+Every cache is keyed on the text of the policy itself and, where it matters, on the caller and the action, never on the
+name of a policy, role or key. A changed policy has another text, so it applies from the next request on and no entry
+has to be invalidated. Resources and conditions are compared anew for every request.
+"""
 
 import json
 import os
@@ -11,16 +16,23 @@ from ministack.core.iam_evaluator import EvalContext, EvalResult, ParsedStatemen
 from ministack.core.responses import _account_from_sts_session, get_account_id
 from ministack.core.router import extract_access_key_id
 
-# Imported first: it binds `_principal_keys` when it is imported, and has to bind ministack's.
+# `sts` binds `_principal_keys` at import, which must be the function of ministack.
 from ministack.services import (
     iam,
     sts,  # noqa: F401 - for the effect of importing it
 )
 
+# The platform has some forty policies; a resource policy counts once per session that uses it.
+DOCUMENTS = 1024
+RESOURCE_POLICIES = 4096
+# A request names its action, so a client can invent any number of actions.
+ACTIONS_OF_A_DOCUMENT = 256
+
 
 def resolve_principal_arn_to_role() -> None:
-    """For a role's session, `aws:PrincipalArn` was the session's ARN, where on AWS it is the role's: no policy that
-    names roles in that condition ever matched."""
+    """For the session of a role, `aws:PrincipalArn` was the session's ARN. On AWS it is the role's, so policies that
+    name roles in that condition never matched.
+    """
     inner = iam_evaluator._resolve_condition_key
 
     def resolve(key: str, context: Any) -> Any:
@@ -34,8 +46,9 @@ def resolve_principal_arn_to_role() -> None:
 
 
 def verify_root_signature() -> None:
-    """Any 12 digits, and `test`, passed for the account's root with any secret key: only the signatures of users and
-    roles were verified."""
+    """Any 12 digits, and `test`, were accepted as the account's root with any secret key: only signatures of users and
+    roles were verified.
+    """
     root = os.environ["AWS_ACCESS_KEY_ID"]
     inner = iam_evaluator.resolve_caller_identity
 
@@ -62,13 +75,6 @@ def verify_root_signature() -> None:
     iam_evaluator.is_root_access_key = is_root
     iam_evaluator._is_root_key = exempt_from_signature
     iam_evaluator.resolve_caller_identity = identity
-
-
-# The platform has some forty policies; a resource policy counts once for each session that uses it.
-DOCUMENTS = 1024
-RESOURCE_POLICIES = 4096
-# An action's name comes from the request, so a client can invent any number of them.
-ACTIONS_OF_A_DOCUMENT = 256
 
 
 class Document(list[ParsedStatement]):
@@ -104,7 +110,8 @@ class Document(list[ParsedStatement]):
 
 def cache_parsed_policies() -> None:
     """Cache parsed policies by their text, and the statements that name an action: parsing and comparing them for every
-    request took a third of the time of a read."""
+    request took a third of the time of a read.
+    """
     parse_inner, resource_inner = iam_evaluator.parse_policy_document, iam_evaluator.evaluate_resource_policy
     names_inner = iam_evaluator._names_condition_key
 
@@ -145,8 +152,7 @@ def cache_parsed_policies() -> None:
         direct_only: bool = False,
     ) -> EvalResult:
         if not isinstance(document, str):
-            result: EvalResult = resource_inner(document, context, service, named_only, direct_only)
-            return result
+            return resource_inner(document, context, service, named_only, direct_only)
         return evaluate(context, [applicable(document, context.principal_arn, service, named_only, direct_only)])
 
     def names_key(policies: list[list[ParsedStatement]], prefix: str) -> bool:
@@ -179,7 +185,7 @@ def _applies(principal: Any, caller: str, service: str | None, named_only: bool,
 def evaluate(
     context: EvalContext, policies: list[list[ParsedStatement]], *limits: list[list[ParsedStatement]]
 ) -> EvalResult:
-    """As ministack's: a Deny anywhere denies; an Allow of `policies` counts where every limit allows."""
+    """Evaluate like ministack: a Deny in any layer denies; an Allow of `policies` counts when every limit allows."""
     layers = (policies, *limits)
     for layer in layers:
         denying = _first(context, layer, "Deny")
@@ -192,7 +198,7 @@ def evaluate(
 
 
 def _first(context: EvalContext, layer: list[list[ParsedStatement]], effect: str) -> ParsedStatement | None:
-    """The first statement of the layer that decides with this effect."""
+    """Return the first statement of the layer that decides with this effect."""
     for document in layer:
         if not isinstance(document, Document):
             found: ParsedStatement | None = iam_evaluator._first_match(context, document, effect)
@@ -208,7 +214,7 @@ def _first(context: EvalContext, layer: list[list[ParsedStatement]], effect: str
 
 
 class CallerKeys(Mapping[str, Any]):
-    """The condition keys that describe a caller, computed when a condition names one of them."""
+    """The condition keys that describe a caller, computed when a condition first names one of them."""
 
     def __init__(self, credential: Any) -> None:
         self._credential = credential
@@ -236,8 +242,9 @@ _caller_keys = iam_evaluator._principal_keys
 
 
 def resolve_callers_lazily() -> None:
-    """Read a caller's policies once a request instead of twice, and compute the condition keys that describe a caller
-    only when a condition names one of them."""
+    """Read a caller's policies once per request instead of twice, and compute the condition keys that describe a caller
+    only when a condition names one of them.
+    """
 
     def caller_arn(headers: dict[str, str], query: dict[str, Any] | None = None) -> str:
         fallback = f"arn:aws:iam::{get_account_id()}:root"
@@ -255,8 +262,9 @@ def resolve_callers_lazily() -> None:
 
 
 def authorize_transactions_once() -> None:
-    """Authorize a transaction once for each table and action instead of for each item: items of one table that are
-    written in the same way differ in nothing that a policy can name."""
+    """Authorize a transaction once per table and action instead of once per item: to a policy, the items of a table
+    that are written in the same way do not differ.
+    """
     inner = iam_actions.dynamodb_transaction_checks
 
     def checks(action: str, body: bytes, region: str, account: str) -> list[tuple[str, str]]:
@@ -265,10 +273,10 @@ def authorize_transactions_once() -> None:
     iam_actions.dynamodb_transaction_checks = checks
 
 
-class Bodies:
-    """Replaces the module `json` where ministack parses the same body of a request several times.
+class LastBody:
+    """Replaces the module `json` where ministack parses the body of a request several times.
 
-    Readers get the same object, which none of them changes.
+    All readers get the same object, which none of them changes.
     """
 
     def __init__(self) -> None:
@@ -278,9 +286,9 @@ class Bodies:
         return getattr(json, name)
 
     def loads(self, text: str | bytes) -> Any:
-        """As `json.loads`."""
+        """Parse like `json.loads`."""
         body, value = self._last
-        # The very object, which lives as long as it is kept here: equality would cost a comparison of the bytes.
+        # Identity, not equality, which would compare the bytes. The kept reference prevents reuse of the object's id.
         if text is body:
             return value
         value = json.loads(text)
@@ -289,9 +297,9 @@ class Bodies:
         return value
 
 
-bodies = Bodies()
+bodies = LastBody()
 
 
 def parse_bodies_once() -> None:
-    """Parse each body once; up to five functions of ministack parse it to authorize and route a request."""
+    """Parse each body once: up to five functions of ministack parse it to authorize and route a request."""
     iam_actions.json = bodies

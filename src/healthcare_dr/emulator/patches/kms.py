@@ -1,4 +1,4 @@
-"""KMS: customer managed keys that S3 and DynamoDB use on behalf of callers."""
+"""Patch KMS: permission for customer managed keys that S3 and DynamoDB use on behalf of callers."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
 def authorize_key_use() -> None:
-    """S3 and DynamoDB used a customer managed key for callers without permission. On AWS they call KMS in the caller's
-    name (`kms:ViaService`), so that a role without the key's permission is denied.
+    """S3 and DynamoDB used a customer managed key for callers without permission. AWS calls KMS in the caller's name
+    (`kms:ViaService`), so that a role without permission for the key is denied.
     """
     inner = iam_evaluator.enforce
 
@@ -44,17 +44,17 @@ def authorize_key_use() -> None:
         if used is None:
             return None
         key, encryption_context = used
-        # Where the key is, so is what it seals; ministack takes every presigned address for one of its first region.
-        where = key.split(":")[3]
+        # The data are in the key's region. ministack assigns every presigned URL to its first region.
+        region_of_key = key.split(":")[3]
         context = {
-            "kms:ViaService": f"{service}.{where}.amazonaws.com",
+            "kms:ViaService": f"{service}.{region_of_key}.amazonaws.com",
             "kms:CallerAccount": get_account_id(),
             **{f"kms:EncryptionContext:{name}": value for name, value in encryption_context.items()},
             "kms:EncryptionContextKeys": list(encryption_context),
         }
-        denied = inner(access_key, KEY_ACTIONS[action], "kms", where, key, context)
+        denied = inner(access_key, KEY_ACTIONS[action], "kms", region_of_key, key, context)
         if isinstance(denied, iam_evaluator.EvalResult):
-            # ministack's message names the action alone, which the caller may well have.
+            # ministack's message names only the action of S3 or DynamoDB, which the caller may be allowed.
             denied.principal_arn += f" (without {KEY_ACTIONS[action]} on {key})"
         return denied
 
@@ -62,7 +62,7 @@ def authorize_key_use() -> None:
 
 
 def _s3_key(action: str, arn: str, context: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
-    """The key, and its encryption context, with which S3 seals or opens an object."""
+    """Return the key, and its encryption context, with which S3 encrypts or decrypts an object."""
     bucket, _, name = arn.removeprefix("arn:aws:s3:::").partition("/")
     default = s3._bucket_default_sse_headers(bucket)
     if action == "s3:PutObject":
@@ -74,13 +74,13 @@ def _s3_key(action: str, arn: str, context: dict[str, Any]) -> tuple[str, dict[s
     record = kms._resolve_key(encryption.get(SSE_KEY)) if encryption.get(SSE) == "aws:kms" else None
     if record is None:
         return None
-    # With a bucket key, the bucket's ARN is the context.
+    # A bucket key uses the bucket's ARN as context.
     bucket_key = "<BucketKeyEnabled>true" in (s3._bucket_encryption.get(bucket) or "")
     return record["Arn"], {"aws:s3:arn": f"arn:aws:s3:::{bucket}" if bucket_key else arn}
 
 
 def _dynamodb_key(_: str, arn: str, __: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
-    """The key, and its encryption context, with which DynamoDB opens a table."""
+    """Return the key, and its encryption context, with which DynamoDB decrypts a table."""
     name = arn.partition(":table/")[2].partition("/")[0]
     encryption = (dynamodb._tables.get(name) or {}).get("SSEDescription") or {}
     record = kms._resolve_key(encryption.get("KMSMasterKeyArn"))

@@ -1,4 +1,4 @@
-"""The processes that run Lambda functions."""
+"""Patch the execution of Lambda functions: their packages, concurrency, processes and invocations."""
 
 import asyncio
 import contextvars
@@ -27,25 +27,45 @@ from ministack.services import apigateway, lambda_svc
 
 from healthcare_dr.emulator.services import fork_server
 
-# What AWS's Python runtimes bring along: boto3 and all that it needs.
+# The packages of AWS's Python runtimes: boto3 and its dependencies.
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six")
-# More processes of one function make each of them slower: a laptop has a few cores, and no fleet.
+# A laptop has a few cores, so more processes of one function slow down each of them.
 MOST_WORKERS = 4
-# A function that calls itself would wait for ever, and a client that is told soon to come again does so.
+# A function that calls itself would wait forever. A client that is throttled soon retries soon.
 WORKER_SECONDS = 2.0
 
 
+Response = dict[str, Any]
+# The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
+# invocation's log: later bytes of standard error belong to the next invocation.
+ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
+MARKED = (
+    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
+)
+# How long to wait for the mark of a function that has closed its standard error.
+MARK_SECONDS = 0.25
+# The interval between reads of the log of a starting process.
+START_SECONDS = 0.01
+CHUNK = 1 << 16
+PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
+ANSWER_BYTES = 32  # a process id
+END_SECONDS = 5.0
+# The number of output lines that may precede the response, as in ministack.
+MOST_LINES = 200
+
+
 def packages() -> Path:
-    """The folder that functions import from, besides their zip and the standard library."""
+    """Return the folder that functions import from, besides their zip and the standard library."""
     return Path(os.environ["TMPDIR"], "lambda-runtime")
 
 
 def isolate_function_packages() -> None:
-    """Functions could import everything that is installed here, so that a package missing from the zip went
-    unnoticed; on AWS they see their zip, boto3 and the standard library."""
+    """Functions could import every package of this environment, so a package that was missing in the zip went
+    unnoticed. On AWS they see their zip, boto3 and the standard library.
+    """
     inner = lambda_runtime._detect_runtime_binary
     interpreter = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
-    # Only processes that start from now on read it: functions.
+    # Read by processes that start from now on: those of functions.
     os.environ["PYTHONPATH"] = str(_runtime(packages()))
     os.environ["PYTHONNOUSERSITE"] = "1"
 
@@ -57,7 +77,7 @@ def isolate_function_packages() -> None:
 
 
 def share_reserved_concurrency() -> None:
-    """A function's reserved concurrency did not hold for its versions and aliases, which on AWS share it."""
+    """The reserved concurrency of a function did not apply to its versions and aliases, which share it on AWS."""
     inner = lambda_svc._effective_func_record_for_qualifier
 
     def effective(func: dict[str, Any] | None, qualifier: str | None) -> tuple[dict[str, Any] | None, Any]:
@@ -114,29 +134,10 @@ def _runtime(folder: Path) -> Path:
     return folder
 
 
-Response = dict[str, Any]
-
-# The last thing that the worker script does for an invocation is to send its answer. Before, it now marks the end of
-# what the function has logged: what follows in standard error belongs to the next invocation.
-ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
-MARKED = (
-    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
-)
-# A function that closes its standard error marks nothing.
-MARK_SECONDS = 0.25
-# How often the start of a process is looked at for what it logs.
-START_SECONDS = 0.01
-CHUNK = 1 << 16
-PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
-ANSWER_BYTES = 32  # a process id
-END_SECONDS = 5.0
-# How many lines of a function's own output are passed over before its answer, as in ministack.
-MOST_LINES = 200
-
-
 def invoke_in_one_thread() -> None:
     """Run an invocation in one thread, and read its log up to a mark. ministack starts two threads and polls for log
-    lines until there has been none for 5 to 50 ms, which is most of the time of a short call."""
+    lines until there has been none for 5 to 50 ms, which is most of the time of a short call.
+    """
     detect_inner, spawn_inner = lambda_runtime._detect_runtime_binary, lambda_runtime.Worker._spawn
     invoke_inner = lambda_runtime.Worker.invoke
 
@@ -145,7 +146,7 @@ def invoke_in_one_thread() -> None:
         if runtime.startswith("python"):
             marked = script.replace(ANSWERED, MARKED)
             if marked == script:
-                raise RuntimeError("the worker script of ministack is another one: see MARKED")
+                raise RuntimeError("the worker script of ministack has changed: update MARKED")
             script = marked
         return binary, script
 
@@ -160,8 +161,7 @@ def invoke_in_one_thread() -> None:
 
     def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Response:
         if not _runs_python(worker):
-            answer: Response = invoke_inner(worker, event, request_id, **options)
-            return answer
+            return invoke_inner(worker, event, request_id, **options)
         with worker._lock:
             return _invoke(worker, event, request_id, **options)
 
@@ -176,7 +176,7 @@ def _runs_python(worker: Any) -> bool:
 
 
 def _read_while_starting(worker: Any) -> None:
-    """Read what a process logs while it starts, on a thread of its own: a full pipe would block the process."""
+    """Read the log of a starting process, on a thread of its own: a full pipe would block the process."""
     pipe = worker._proc.stderr
     if not _runs_python(worker):
         with suppress(ValueError, OSError):
@@ -203,7 +203,7 @@ def _invoke(
     durable: Response | None = None,
     invoked_function_arn: str | None = None,
 ) -> Response:
-    """Invoke like `Worker.invoke`. A process is ended after an error or a timeout, for the reason given there."""
+    """Invoke like `Worker.invoke`. As there, an error or a timeout ends the process."""
     cold = worker._proc is None or worker._proc.poll() is not None
     if cold:
         worker._spawn()
@@ -222,7 +222,7 @@ def _invoke(
     try:
         worker._proc.stdin.write(json.dumps({"event": event, "ctx": context}) + "\n")
         worker._proc.stdin.flush()
-        response = _answer(worker, request_id, time.monotonic() + timeout)
+        response = _await_response(worker, request_id, time.monotonic() + timeout)
     except (OSError, ValueError) as error:
         response = {"status": "error", "error": str(error)}
     if response is None:
@@ -236,8 +236,8 @@ def _invoke(
     return {**response, "cold_start": cold, "log": log}
 
 
-def _answer(worker: Any, request_id: str, deadline: float) -> Response | None:
-    """The function's answer, when all that it logged is in `worker._logged` too; None when it does not come in time."""
+def _await_response(worker: Any, request_id: str, deadline: float) -> Response | None:
+    """Return the function's response, once its whole log is in `worker._logged`; None after the deadline."""
     answers, logs = worker._proc.stdout.fileno(), worker._proc.stderr.fileno()
     mark = _mark(request_id)
     readable = select.poll()
@@ -270,7 +270,7 @@ def _answer(worker: Any, request_id: str, deadline: float) -> Response | None:
 
 
 def _response(line: bytes | bytearray) -> Response | None:
-    """The answer in a line; None where the line is something else that was printed."""
+    """Return the response in a line; None if the line is other output."""
     if not line.lstrip().startswith(b"{"):
         return None
     try:
@@ -291,8 +291,8 @@ def _log(logged: bytearray, request_id: str) -> tuple[str, bytearray]:
     return "\n".join(text.splitlines()), bytearray(later) if mark else bytearray()
 
 
-class Forked:
-    """A process that the fork server has started, with the part of `subprocess.Popen` that ministack uses."""
+class ForkedProcess:
+    """A process started by the fork server, with the part of `subprocess.Popen` that ministack uses."""
 
     def __init__(self, pid: int, descriptor: int, streams: "tuple[IO[str], IO[str], IO[str]]") -> None:
         self.pid = pid
@@ -301,11 +301,11 @@ class Forked:
         weakref.finalize(self, os.close, descriptor)
 
     def poll(self) -> int | None:
-        """Return None while the process runs. Its exit status is known to the fork server alone: 0 stands for any."""
+        """Return None while the process runs, else 0: only the fork server knows the exit status."""
         return 0 if self._ended(0) else None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end.
+        """Wait until the process ends.
 
         Raises:
             TimeoutExpired: it still runs after `timeout` seconds.
@@ -333,7 +333,7 @@ class Forked:
 
 
 class ForkServer:
-    """Starts Python functions as forks of one process (see `fork_server`), which starts with the first of them."""
+    """Starts Python functions as forks of one process (see `fork_server`), which starts with the first function."""
 
     def __init__(self, interpreter: str) -> None:
         self._interpreter = interpreter
@@ -341,24 +341,24 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
-    def start(self, script: str, *, folder: str, environment: Mapping[str, str]) -> Forked:
+    def start(self, script: str, *, folder: str, environment: Mapping[str, str]) -> ForkedProcess:
         """Start a process that runs `script` in `folder`.
 
         Raises:
             OSError: it cannot be started.
         """
         request = json.dumps({"script": script, "folder": folder, "environment": dict(environment)}).encode()
-        (asked, asks), (answers, answered), (logs, logged) = os.pipe(), os.pipe(), os.pipe()
-        ours = open(asks, "w", buffering=1), open(answers), open(logs)  # noqa: PTH123, SIM115 - pipes have no path
+        (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
+        ours = open(to_stdin, "w", buffering=1), open(from_stdout), open(from_stderr)  # noqa: PTH123, SIM115 - pipes
         try:
             with self._lock:
-                return Forked(*self._ask(request, (asked, answered, logged)), ours)
+                return ForkedProcess(*self._request(request, (stdin, stdout, stderr)), ours)
         except OSError:
             for stream in ours:
                 stream.close()
             raise
         finally:
-            for pipe in (asked, answered, logged):
+            for pipe in (stdin, stdout, stderr):
                 os.close(pipe)
 
     def stop(self) -> None:
@@ -370,7 +370,7 @@ class ForkServer:
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(END_SECONDS)
 
-    def _ask(self, request: bytes, streams: tuple[int, int, int]) -> tuple[int, int]:
+    def _request(self, request: bytes, streams: tuple[int, int, int]) -> tuple[int, int]:
         for _ in range(2):
             control = self._control or self._begin()
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -378,7 +378,7 @@ class ForkServer:
                 pid, descriptors, _, _ = socket.recv_fds(control, ANSWER_BYTES, 1)
                 if pid:
                     return int(pid), descriptors[0]
-            # The fork server was killed from outside: start it once more.
+            # The fork server was killed: start it once more.
             control.close()
             self._control = None
         raise ConnectionError("the fork server of the functions ends as soon as it is started")
@@ -396,8 +396,9 @@ class ForkServer:
 
 
 def fork_functions() -> None:
-    """Start the processes of Python functions through a fork server, and let those of one zip share its files, so that
-    each neither loads botocore nor compiles its modules anew (see `fork_server`)."""
+    """Start the processes of Python functions through a fork server, and share the files of one zip between them, so
+    that no process loads botocore or compiles its modules anew (see `fork_server`).
+    """
     if not hasattr(os, "pidfd_open"):
         return  # only Linux has it
     servers: dict[str, ForkServer] = {}
@@ -431,8 +432,9 @@ def fork_functions() -> None:
 
 
 def _share(code: Path) -> None:
-    """Replace the folder of a function's files by a link to one that all processes of the same zip share, so that
-    Python compiles each module once."""
+    """Replace the folder of a function's files by a link to a folder that all processes of the same zip share, so that
+    Python compiles each module once.
+    """
     digest = hashlib.sha256((code.parent / "code.zip").read_bytes()).hexdigest()
     shared = Path(os.environ["TMPDIR"], f"lambda-code-{digest}")
     try:
@@ -443,14 +445,13 @@ def _share(code: Path) -> None:
 
 
 class Threads:
-    """Threads for work that may wait for other work of the same kind: there is always one more, and idle ones are
-    used first."""
+    """A thread pool without limit, since work may wait for other work of the same pool. Idle threads are reused."""
 
     def __init__(self) -> None:
         self._idle: deque[queue.SimpleQueue[Callable[[], None]]] = deque()
 
     def run(self, work: Callable[[], None], *, name: str) -> None:
-        """Run it, which must not raise, on a thread.
+        """Run `work`, which must not raise, on a thread.
 
         Raises:
             RuntimeError: no further thread can be started.
@@ -469,7 +470,9 @@ class Threads:
 
 
 def reuse_threads() -> None:
-    """Invoke on threads that are reused. ministack starts a thread for each call, and its event loop waits for it."""
+    """Invoke on threads that are reused. ministack starts a thread for each call, and its event loop waits for the
+    start.
+    """
     threads = Threads()
 
     async def run_reentrant(work: Callable[..., Any], *args: Any, thread_name: str = "ministack-reentrant") -> Any:
@@ -508,7 +511,9 @@ def reuse_threads() -> None:
 
 
 async def _finished(future: "asyncio.Future[Any]") -> Any:
-    """The result. Who no longer waits for it unwinds only when the work has ended, which nothing can stop."""
+    """Return the result of the future. A cancelled caller unwinds only when the work has ended, because a thread cannot
+    be stopped.
+    """
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

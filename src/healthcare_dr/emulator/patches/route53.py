@@ -1,4 +1,4 @@
-"""Route 53."""
+"""Patch Route 53."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ NOT_SIGNED = (
 
 
 def keep_child_health_checks() -> None:
-    """A calculated health check forgot which checks it is calculated from."""
+    """A calculated health check lost its child checks."""
     inner = route53._parse_health_check_config
 
     def parse(element: Element) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def keep_child_health_checks() -> None:
 
 
 def write_xml_booleans() -> None:
-    """The booleans of a health check were written as Python writes them (`True`), which clients read as false."""
+    """The booleans of a health check were written in Python's form (`True`), which clients read as false."""
     inner = route53._build_health_check_el
 
     def build(parent: Element, check: dict[str, Any]) -> None:
@@ -49,15 +49,14 @@ def write_xml_booleans() -> None:
 
 
 def add_get_dnssec() -> None:
-    """GetDNSSEC was unknown, so a zone with `force_destroy` could not be destroyed."""
+    """GetDNSSEC did not exist, so a zone with `force_destroy` could not be destroyed."""
     inner = route53.handle_request
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         zone = re.fullmatch(rf"/{route53.API_VERSION}/hostedzone/([^/]+)/dnssec", path)
         if method != "GET" or zone is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
-        # An unknown zone gets the error that GetHostedZone has for it.
+            return await inner(method, path, headers, body, query)
+        # An unknown zone gets the error of GetHostedZone.
         known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
         return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
 
@@ -65,20 +64,18 @@ def add_get_dnssec() -> None:
 
 
 def add_list_tags_for_resources() -> None:
-    """ListTagsForResources was unknown. Like ListTagsForResource, it rejects unknown resources."""
+    """ListTagsForResources did not exist. Like ListTagsForResource, it rejects unknown resources."""
     inner = route53.handle_request
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         tagged = re.fullmatch(rf"/{route53.API_VERSION}/tags/([^/]+)", path)
         if method != "POST" or tagged is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
-        asked = route53._parse_body(body)
-        if asked is None:
-            refused: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
-            return refused
+            return await inner(method, path, headers, body, query)
+        request = route53._parse_body(body)
+        if request is None:
+            return route53._error_response("InvalidInput", "Missing or invalid request body.")
         kind = tagged[1]
-        ids = [(found.text or "").strip() for found in asked.iter() if found.tag.endswith("ResourceId")]
+        ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
         for id in ids:
             known: Response = await inner("GET", f"{path}/{id}", headers, b"", query)
             if known[0] != 200:
@@ -96,30 +93,28 @@ def add_list_tags_for_resources() -> None:
                     SubElement(tag, "Key").text = key
                     SubElement(tag, "Value").text = value
 
-        answered: Response = route53._xml_response("ListTagsForResourcesResponse", build)
-        return answered
+        return route53._xml_response("ListTagsForResourcesResponse", build)
 
     route53.handle_request = handle
 
 
 def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
-    """GetHealthCheckStatus was unknown. It returns the last observations of the data plane's checkers.
+    """GetHealthCheckStatus did not exist. It returns the last observations of the data plane's checkers.
 
     Args:
-        plane_checks: every check by id.
+        plane_checks: returns the status of every check by id.
     """
     inner = route53.handle_request
 
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         check = re.fullmatch(rf"/{route53.API_VERSION}/healthcheck/([^/]+)/status", path)
         if method != "GET" or check is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
-        # An unknown check gets the error that GetHealthCheck has for it.
+            return await inner(method, path, headers, body, query)
+        # An unknown check gets the error of GetHealthCheck.
         known: Response = await inner(method, path.removesuffix("/status"), headers, body, query)
         if known[0] != 200:
             return known
-        # Another process knows it: the loop goes on meanwhile.
+        # Read from the edge process, without blocking the loop.
         status = (await asyncio.to_thread(plane_checks)).get(check[1])
 
         def build(root: Element) -> None:
@@ -132,7 +127,6 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
                 SubElement(report, "Status").text = seen.status
                 SubElement(report, "CheckedTime").text = datetime.fromtimestamp(seen.epoch, UTC).isoformat()
 
-        answered: Response = route53._xml_response("GetHealthCheckStatusResponse", build)
-        return answered
+        return route53._xml_response("GetHealthCheckStatusResponse", build)
 
     route53.handle_request = handle

@@ -1,4 +1,4 @@
-"""S3."""
+"""Patch S3: condition keys of policies, presigned URLs and multipart uploads."""
 
 from contextvars import ContextVar
 from typing import Any
@@ -16,9 +16,12 @@ KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 TAGS_HEADER = "x-amz-tagging"
 
 
+SMALLEST_PART_BYTES = 5 * 1024 * 1024
+NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+
+
 def expose_sse_key() -> None:
-    """Policies could not see which key an upload names, so that a bucket policy that admits one key only did not
-    refuse another."""
+    """Policies could not see the KMS key of an upload, so a bucket policy that permits one key did not deny others."""
     inner = iam_actions.s3_service_context
 
     def context(
@@ -40,10 +43,9 @@ def expose_request_tags() -> None:
     def resource(
         service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any, **named: Any
     ) -> str:
-        # ministack asks for a request's resource, then for its context, which it does not show the body.
+        # ministack resolves a request's resource and then its context, without the body.
         sent.set(body)
-        arn: str = resource_inner(service, method, path, headers, body, *rest, **named)
-        return arn
+        return resource_inner(service, method, path, headers, body, *rest, **named)
 
     def context(
         action: str, query: dict[str, Any] | None, path: str = "", headers: dict[str, str] | None = None
@@ -61,7 +63,7 @@ def expose_request_tags() -> None:
 
 
 def keep_multipart_tags() -> None:
-    """The tags that a multipart upload was created with were lost when it was completed."""
+    """The tags of a multipart upload were lost when it was completed."""
     create_inner, complete_inner = s3._create_multipart_upload, s3._complete_multipart_upload
 
     def create(bucket: str, key: str, headers: dict[str, str]) -> Response:
@@ -88,13 +90,9 @@ def _tags_of(body: bytes) -> dict[str, str]:
     try:
         tags: dict[str, str] = s3._parse_tags_xml(body)
     except (ParseError, ValueError):
-        # ministack says what is wrong with it.
+        # ministack reports the error.
         return {}
     return tags
-
-
-SMALLEST_PART_BYTES = 5 * 1024 * 1024
-NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 
 def reject_unsigned_headers() -> None:
@@ -111,15 +109,14 @@ def reject_unsigned_headers() -> None:
             return None
         message = "There were headers present in the request which were not signed"
         extra = {"HeadersNotSigned": ", ".join(added)}
-        refusal: Response = s3._error("AccessDenied", message, 403, path, extra=extra)
-        return refusal
+        return s3._error("AccessDenied", message, 403, path, extra=extra)
 
     s3._verify_presigned_sigv4 = verify
 
 
 def hide_missing_objects() -> None:
-    """A caller without permission to list a bucket could see that an object does not exist: AWS responds with 403, as
-    for one that does.
+    """A caller without permission to list a bucket could see that an object does not exist. AWS responds 403, as for an
+    existing object.
     """
     inner = s3.handle_request
 
@@ -131,7 +128,7 @@ def hide_missing_objects() -> None:
             return response
         bucket, key = s3._parse_bucket_key(path, headers)
         caller = extract_access_key_id(headers, query)
-        # The answer to HEAD has no body: ask for what it is about.
+        # The response to HEAD has no body that names the error.
         if not key or not caller or bucket not in s3._buckets or (method == "GET" and NO_SUCH_KEY not in response[2]):
             return response
         region = extract_region(headers, query)
@@ -144,18 +141,17 @@ def hide_missing_objects() -> None:
 
 
 def validate_multipart_completion() -> None:
-    """A multipart upload could be completed with parts out of order, with parts too small, and without the
-    checksums it was created for."""
+    """A multipart upload could be completed with parts out of order, with parts that are too small, and without the
+    checksums that its creation requires.
+    """
     inner = s3._complete_multipart_upload
 
     def complete(bucket: str, key: str, body: bytes, query: dict[str, Any], headers: Any = None) -> Response:
         upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
         refused = _refused(upload, body) if upload and upload["key"] == key else None
         if refused is not None:
-            refusal: Response = s3._error(*refused, 400, f"/{bucket}/{key}")
-            return refusal
-        response: Response = inner(bucket, key, body, query, headers)
-        return response
+            return s3._error(*refused, 400, f"/{bucket}/{key}")
+        return inner(bucket, key, body, query, headers)
 
     s3._complete_multipart_upload = complete
 

@@ -1,7 +1,7 @@
-"""Replication between the regions as AWS does it: later, item by item, and able to stand still.
+"""Replicate between the regions as AWS does: with a lag, item by item; it can be paused.
 
-ministack copies inside of the write itself, so that code which counts on an instant or an atomic copy would pass
-here and fail on AWS.
+ministack replicates within the write itself, so that code which depends on an immediate or atomic copy would pass here
+and fail on AWS.
 """
 
 from healthcare_dr.emulator.replication.settings import Replication

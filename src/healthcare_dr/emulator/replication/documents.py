@@ -1,4 +1,4 @@
-"""S3: replicas of objects, of their later tags and of delete markers, under the destination's key."""
+"""Replicate objects of S3, later changes of their tags, and delete markers, under the destination's KMS key."""
 
 import copy
 from functools import partial
@@ -7,46 +7,46 @@ from typing import Any
 from ministack.core.responses import get_account_id, request_scope
 from ministack.services import kms, s3
 
-from healthcare_dr.emulator.replication.queue import Lanes
+from healthcare_dr.emulator.replication.queue import ChangeQueues
 
 Record = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 
 SSE = "x-amz-server-side-encryption"
 SSE_KEY = f"{SSE}-aws-kms-key-id"
-# Of a bucket that was created without a location.
+# The region of a bucket that was created without a location.
 FIRST_REGION = "us-east-1"
 PENDING, COMPLETED, FAILED, REPLICA = "PENDING", "COMPLETED", "FAILED", "REPLICA"
 
 
-class Documents:
-    """Queues what is written to buckets that replicate."""
+class ObjectReplication:
+    """Queues the writes to buckets with a replication configuration."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, queues: ChangeQueues) -> None:
+        self._queues = queues
         self._mark_inner = s3._maybe_replicate_delete_marker
 
     def install(self) -> None:
-        """Take the place of ministack's replication."""
-        _remember_states()
-        s3._maybe_replicate = self._written
-        s3._maybe_replicate_delete_marker = self._deleted
+        """Replace ministack's replication."""
+        _restore_statuses()
+        s3._maybe_replicate = self._on_write
+        s3._maybe_replicate_delete_marker = self._on_delete
         for operation in ("_put_object_tagging", "_delete_object_tagging"):
-            setattr(s3, operation, self._then_replicate_tags(getattr(s3, operation)))
+            setattr(s3, operation, self._and_replicate_tags(getattr(s3, operation)))
 
-    def _written(self, bucket: str, key: str, record: Record, body: bytes, tags: dict[str, str] | None = None) -> None:
+    def _on_write(self, bucket: str, key: str, record: Record, body: bytes, tags: dict[str, str] | None = None) -> None:
         rule, role = s3._replication_rule_for(bucket, key, tags)
         if rule is None or not _covers(rule, record):
             return
         record["replication_status"] = PENDING
-        self._lanes.put(bucket, partial(_arrive, get_account_id(), bucket, key, record, body, rule, role))
+        self._queues.put(bucket, partial(_apply, get_account_id(), bucket, key, record, body, rule, role))
 
-    def _deleted(self, bucket: str, key: str) -> None:
+    def _on_delete(self, bucket: str, key: str) -> None:
         if s3._bucket_replication.get(bucket):
             marker = s3._object_versions[bucket, key][-1]
-            self._lanes.put(bucket, partial(self._arrive_marker, get_account_id(), bucket, key, marker))
+            self._queues.put(bucket, partial(self._apply_marker, get_account_id(), bucket, key, marker))
 
-    def _arrive_marker(self, account: str, bucket: str, key: str, marker: Record) -> None:
+    def _apply_marker(self, account: str, bucket: str, key: str, marker: Record) -> None:
         with request_scope(account, _region(account, bucket)):
             rule, role = s3._replication_rule_for(bucket, key, None)
             target = s3._replication_destination(bucket, key, rule, role) if rule else None
@@ -62,7 +62,7 @@ class Documents:
                 replicated[-1].update(version_id=marker["version_id"], last_modified=marker["last_modified"])
                 s3._persist_version_state(target[0], key, target[2])
 
-    def _then_replicate_tags(self, inner: Any) -> Any:
+    def _and_replicate_tags(self, inner: Any) -> Any:
         def change(bucket: str, key: str, *rest: Any) -> Response:
             response: Response = inner(bucket, key, *rest)
             version = response[1].get("x-amz-version-id")
@@ -72,21 +72,21 @@ class Documents:
             if version is None or entry is None or rule is None or not _covers(rule, entry):
                 return response
             if entry.get("replication_status") != REPLICA or _selects(rule, "ReplicaModifications"):
-                self._lanes.put(bucket, partial(_arrive_tags, get_account_id(), bucket, key, version, tags, rule, role))
+                self._queues.put(bucket, partial(_apply_tags, get_account_id(), bucket, key, version, tags, rule, role))
             return response
 
         return change
 
 
-def _arrive(account: str, bucket: str, key: str, record: Record, body: bytes, rule: Record, role: str) -> None:
+def _apply(account: str, bucket: str, key: str, record: Record, body: bytes, rule: Record, role: str) -> None:
     with request_scope(account, _region(account, bucket)):
         version = record.get("version_id")
         entry = _entry(bucket, key, version)
-        # Deleted meanwhile: nothing is left to copy.
+        # The version has been deleted meanwhile.
         if entry is None:
             return
         target = s3._replication_destination(bucket, key, rule, role)
-        state = FAILED if target is None or not _keys_work(bucket, target, rule, record) else COMPLETED
+        state = FAILED if target is None or not _keys_usable(bucket, target, rule, record) else COMPLETED
         for kept in (record, entry):
             kept["replication_status"] = state
         s3._persist_version_state(bucket, key, s3._buckets[bucket])
@@ -101,7 +101,7 @@ def _replica(record: Record, body: bytes, rule: Record) -> Record:
     replica = copy.deepcopy({**record, "body": None})
     replica.update(body=body, replication_status=REPLICA)
     destination = rule.get("Destination") or {}
-    if _sealed(record) and (key := _replica_key(rule)):
+    if _encrypted(record) and (key := _replica_key(rule)):
         replica["preserved_headers"][SSE_KEY] = key
     if storage_class := destination.get("StorageClass"):
         replica["storage_class"] = storage_class
@@ -114,7 +114,7 @@ def _store(bucket: str, key: str, replica: Record, body: bytes, tags: dict[str, 
     version = replica["version_id"]
     newer = [entry for entry in versions if _order(entry) > _order(replica)]
     if newer:
-        # It came too late to be the current one, as when both regions wrote the same key.
+        # A newer version is current already, as when both regions write the same key.
         versions.insert(versions.index(newer[0]), s3._version_entry_from_record(replica, version, body))
         s3._persist_displaced_version(bucket, key, replica, "Enabled")
     else:
@@ -130,7 +130,7 @@ def _store(bucket: str, key: str, replica: Record, body: bytes, tags: dict[str, 
     )
 
 
-def _arrive_tags(
+def _apply_tags(
     account: str, bucket: str, key: str, version: str, tags: dict[str, str], rule: Record, role: str
 ) -> None:
     with request_scope(account, _region(account, bucket)):
@@ -146,26 +146,25 @@ def _arrive_tags(
 
 def _covers(rule: Record, record: Record) -> bool:
     """Return whether a rule replicates the object: objects encrypted with KMS only if the rule includes them."""
-    return not _sealed(record) or _selects(rule, "SseKmsEncryptedObjects")
+    return not _encrypted(record) or _selects(rule, "SseKmsEncryptedObjects")
 
 
 def _selects(rule: Record, criterion: str) -> bool:
     return ((rule.get("SourceSelectionCriteria") or {}).get(criterion) or {}).get("Status") == "Enabled"
 
 
-def _sealed(record: Record) -> bool:
+def _encrypted(record: Record) -> bool:
     return (record.get("preserved_headers") or {}).get(SSE) == "aws:kms"
 
 
 def _replica_key(rule: Record) -> str | None:
     encryption = (rule.get("Destination") or {}).get("EncryptionConfiguration") or {}
-    key: str | None = encryption.get("ReplicaKmsKeyID")
-    return key
+    return encryption.get("ReplicaKmsKeyID")
 
 
-def _keys_work(bucket: str, target: tuple[str, str, Record], rule: Record, record: Record) -> bool:
+def _keys_usable(bucket: str, target: tuple[str, str, Record], rule: Record, record: Record) -> bool:
     """Return whether the source's key decrypts the object and the destination's key encrypts the replica."""
-    if not _sealed(record):
+    if not _encrypted(record):
         return True
     name, owner, _ = target
     places = (
@@ -195,8 +194,8 @@ def _region(account: str, bucket: str) -> str:
     return str(record.get("region") or FIRST_REGION)
 
 
-def _remember_states() -> None:
-    """After a start, the current object has forgotten the state that its entry among the versions has kept."""
+def _restore_statuses() -> None:
+    """Restore the replication status of current objects from their versions: a restart loses it."""
     for (account, (bucket, key)), versions in s3._object_versions._data.items():
         record = (s3._buckets.get_scoped(account, None, bucket) or {"objects": {}})["objects"].get(key)
         if record is not None and versions and (state := versions[-1].get("replication_status")):

@@ -10,15 +10,15 @@ from pathlib import Path
 from healthcare_dr.emulator.locks import exclusive
 from healthcare_dr.errors import EmulatorError
 
-# AWS takes 0.5 to 2.5 s for a table and longer for a document. Half a second is longer than a request with a cold
-# start, so that whoever reads in the other region at once reads the old, and short enough to wait for in tests.
+# AWS takes 0.5 to 2.5 s for a table and longer for an object. Half a second is longer than a request with a cold start,
+# so that an immediate read in the other region returns the old version, and short enough for tests.
 DEFAULT_LAG_SECONDS = 0.5
 LONGEST_LAG_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Replication:
-    """Whether tables and documents replicate, and how long after the write. Paused changes are kept."""
+    """Whether tables and documents replicate, and the lag after a write. Paused changes are kept."""
 
     tables: bool = True
     documents: bool = True
@@ -27,7 +27,7 @@ class Replication:
     def __post_init__(self) -> None:
         for name in ("tables", "documents"):
             if not isinstance(getattr(self, name), bool):
-                raise EmulatorError(f"{name} is {getattr(self, name)!r}, but replication is on (true) or off (false)")
+                raise EmulatorError(f"{name} is {getattr(self, name)!r}, but it must be true or false")
         lag = self.lag_seconds
         number = isinstance(lag, int | float) and not isinstance(lag, bool) and math.isfinite(lag)
         if not number or not 0 <= lag <= LONGEST_LAG_SECONDS:
@@ -36,21 +36,21 @@ class Replication:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of each table and bucket: its own, by its name, or else those of the others."""
+    """The settings of single tables and buckets by name, and those of all others."""
 
     others: Replication = Replication()
     own: Mapping[str, Replication] = field(default_factory=dict)
 
     def of(self, name: str) -> Replication:
-        """Those of a table or bucket."""
+        """Return the settings of a table or bucket."""
         return self.own.get(name, self.others)
 
 
 def read(path: Path) -> Settings:
-    """The settings in `path`; the defaults where there is none.
+    """Return the settings in `path`; the defaults when the file does not exist.
 
     Raises:
-        EmulatorError: something else is in it.
+        EmulatorError: the file has another format.
     """
     try:
         content = json.loads(path.read_text())
@@ -59,7 +59,7 @@ def read(path: Path) -> Settings:
     except FileNotFoundError:
         return Settings()
     except (AttributeError, TypeError, ValueError):
-        raise EmulatorError(f"{path} does not hold settings of replication: delete it") from None
+        raise EmulatorError(f"{path} does not contain settings of replication: delete it") from None
 
 
 def change(
@@ -70,9 +70,9 @@ def change(
     lag_seconds: float | None = None,
     only: Collection[str] = (),
 ) -> None:
-    """Set what is not None, of the tables and buckets `only`, or of all that have no settings of their own.
+    """Set the arguments that are not None, for the tables and buckets `only`, or for all without settings of their own.
 
-    A reader of `path` gets all of the old or all of the new settings.
+    The file is replaced atomically.
 
     Raises:
         EmulatorError: a value is out of range.

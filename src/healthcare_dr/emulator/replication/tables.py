@@ -1,4 +1,4 @@
-"""Global tables: each item replicates by itself, and the last writer wins."""
+"""Replicate global tables of DynamoDB: each item by itself, and the last writer wins."""
 
 import time
 from collections import defaultdict, deque
@@ -9,10 +9,10 @@ from typing import Any
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import dynamodb
 
-from healthcare_dr.emulator.replication.queue import Lanes
+from healthcare_dr.emulator.replication.queue import ChangeQueues
 
 Item = dict[str, Any]
-# When and where an item was last written: the greater one wins, by its region when both are of one moment.
+# The time and region of an item's last write. The greater one wins; the region decides between equal times.
 Stamp = tuple[int, str]
 # Account, region, table and key of a copy of an item.
 Copy = tuple[str, str, str, Any, Any]
@@ -20,38 +20,38 @@ Copy = tuple[str, str, str, Any, Any]
 
 @dataclass
 class Stamps:
-    """The times at which the copies of a table's items were last written."""
+    """The times of the last writes to the copies of a table's items."""
 
-    # Only of what is queued and what might be overtaken by it: deletions leave no other trace.
+    # Only items with pending changes, or that a pending change could overwrite: deletions leave no other trace.
     of: dict[Copy, Stamp] = field(default_factory=dict)
-    # The same in the order of their writes, so that what no queued change can overtake is forgotten.
+    # The same in the order of the writes, so that entries are removed which no pending change can overwrite.
     order: deque[tuple[Stamp, Copy]] = field(default_factory=deque)
 
     def remember(self, place: Copy, stamp: Stamp) -> None:
-        """Note a write."""
+        """Record a write."""
         self.of[place] = stamp
         self.order.append((stamp, place))
 
     def forget(self, arrived: Stamp, *, all_arrived: bool) -> None:
-        """Forget the writes before `arrived`, which came in order: no change of the table that is queued is older."""
+        """Remove the writes before `arrived`: changes arrive in order, so no pending change of the table is older."""
         while self.order and (self.order[0][0] < arrived or all_arrived):
             stamp, place = self.order.popleft()
             if self.of.get(place) == stamp:
                 del self.of[place]
 
 
-class Tables:
-    """Queues what is written to global tables."""
+class TableReplication:
+    """Queues the writes to global tables."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, queues: ChangeQueues) -> None:
+        self._queues = queues
         self._stamps: defaultdict[str, Stamps] = defaultdict(Stamps)
 
     def install(self) -> None:
-        """Take the place of ministack's replication."""
-        dynamodb._replicate_write = self._written
+        """Replace ministack's replication."""
+        dynamodb._replicate_write = self._on_write
 
-    def _written(self, table: dict[str, Any], _: str, old: Item | None, new: Item | None) -> None:
+    def _on_write(self, table: dict[str, Any], _: str, old: Item | None, new: Item | None) -> None:
         account, home, name = get_account_id(), get_region(), table["TableName"]
         regions = [region for region in dynamodb._replica_group(table) if region != home]
         if not regions:
@@ -63,20 +63,20 @@ class Tables:
             replica = dynamodb._tables.get_scoped(account, region, name)
             if replica is not None:
                 place = (account, region, name, *key)
-                # Not a copy: an item is replaced when it changes, never altered, so that both regions and their
-                # streams can hold the same one.
-                self._lanes.put(name, partial(self._arrive, place, stamp, replica["TableId"], new))
+                # Not a copy: a changed item is replaced, never altered, so both regions and their streams can share the
+                # object.
+                self._queues.put(name, partial(self._apply, place, stamp, replica["TableId"], new))
 
-    def _arrive(self, place: Copy, stamp: Stamp, table: str, item: Item | None) -> None:
+    def _apply(self, place: Copy, stamp: Stamp, table: str, item: Item | None) -> None:
         account, region, name, partition, sort = place
         stamps = self._stamps[name]
         with request_scope(account, region):
             replica = dynamodb._tables.get(name)
-            # A table of the same name may have taken its place.
+            # A new table may have the same name.
             if replica is not None and replica["TableId"] == table and stamps.of.get(place, stamp) <= stamp:
                 stamps.remember(place, stamp)
                 _store(replica, partition, sort, item)
-        stamps.forget(stamp, all_arrived=not self._lanes.waiting(name))
+        stamps.forget(stamp, all_arrived=not self._queues.has_pending(name))
 
 
 def _key(table: dict[str, Any], item: Item) -> tuple[Any, Any]:

@@ -1,1 +1,1 @@
-"""The data plane of Route 53: health checkers and DNS."""
+"""Route 53 besides its API: probe the health checks and answer DNS queries."""

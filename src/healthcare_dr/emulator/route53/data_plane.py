@@ -13,27 +13,138 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.emulator.route53.answers import Answers
-from healthcare_dr.emulator.route53.check_status import CheckBoard
+from healthcare_dr.emulator.route53.check_status import ProbeResults
 from healthcare_dr.emulator.route53.dns_server import DnsServer
-from healthcare_dr.emulator.route53.health_checkers import Checkers, edge_only
+from healthcare_dr.emulator.route53.health_checkers import Checkers, loopback_only
 from healthcare_dr.emulator.route53.model import CheckStatus, Snapshot, checker_regions, endpoint_of
 from healthcare_dr.errors import EmulatorError
 
 Finding = tuple[str, bool, float | None]
-"""A check's id, whether it is healthy, and the share of its checkers that find it so (0 to 1; None: it has none)."""
+"""A check's id, whether it is healthy, and the share of its healthy checkers (0 to 1; None without checkers)."""
 
 NAMESPACE = "AWS/Route53"
-# PutMetricData takes 1,000 values at a time; this keeps well below the size it takes.
+# PutMetricData accepts 1,000 values; 100 are far below its limit of bytes.
 PER_CALL = 100
 
 logger = logging.getLogger(__name__)
 
 
-def publisher(client: Any) -> Callable[[Sequence[Finding]], None]:
-    """Publishes findings; a failure is logged, not raised.
+# Route 53 takes up to 60 s to propagate a change. Reading all zones and checks costs some 20 ms.
+FOLLOW_SECONDS = 4.0
+PUBLISH_SECONDS = 10.0
+
+
+class DataPlane:
+    """The parts of Route 53 that do not depend on its control plane.
 
     Args:
-        client: boto3's for CloudWatch in us-east-1.
+        read: returns the present zones and checks; may raise.
+        edge_addresses: the address of each region's edge listener.
+        publish: publishes the status of checks to CloudWatch.
+    """
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Snapshot],
+        edge_addresses: Mapping[str, str],
+        edge_port: int,
+        dns_address: str,
+        dns_port: int,
+        time_scale: Callable[[], float],
+        publish: Callable[[Sequence[Finding]], None] | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self._read = read
+        self._publish = publish
+        self._time_scale = time_scale
+        self._dns = (dns_address, dns_port)
+        self._connect = loopback_only(edge_addresses, edge_port)
+        self._results = ProbeResults(lambda: checker_regions(time_scale()))
+        self._snapshot = Snapshot()
+        self._answers = Answers(
+            snapshot=lambda: self._snapshot,
+            healthy=lambda: self._results.health(self._snapshot.checks),
+            edge_addresses=edge_addresses,
+            time_scale=time_scale,
+            random=random or SystemRandom(),
+        )
+        self._checkers = Checkers(results=self._results, connect=self._connect, time_scale=time_scale)
+        self._server = DnsServer(
+            reply=lambda packet, udp: self._answers.reply(packet, udp=udp), address=dns_address, port=dns_port
+        )
+        # Not the loop's own executor: at the end, the loop would wait for a call that hangs.
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="route53")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start to answer DNS queries, follow zones and checks, and probe.
+
+        Raises:
+            EmulatorError: the DNS port is taken.
+        """
+        try:
+            await self._server.start()
+        except OSError as error:
+            address, port = self._dns
+            raise EmulatorError(
+                f"DNS cannot listen on {address}:{port} ({error.strerror}): choose another port"
+            ) from None
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._publish_findings())]
+
+    async def stop(self) -> None:
+        """End everything. Does nothing when it does not run."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._checkers.stop()
+        await self._server.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def checks(self) -> dict[str, CheckStatus]:
+        """Return the status of every check by id."""
+        return self._results.statuses(self._snapshot.checks)
+
+    def zone_targets(self) -> dict[str, dict[str, str]]:
+        """Return the API behind each shared name in each region: name → region → API id."""
+        found: dict[str, dict[str, str]] = {}
+        for record in (record for zone in self._snapshot.zones for record in zone.records if record.type == "CNAME"):
+            for endpoint in map(endpoint_of, record.values):
+                if endpoint:
+                    found.setdefault(record.name, {})[endpoint[1]] = endpoint[0]
+        return found
+
+    async def _follow(self) -> None:
+        failed = False
+        while True:
+            try:
+                self._snapshot = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
+                failed = False
+            except Exception as error:  # noqa: BLE001 - after any failure, the last snapshot is used
+                if not failed:
+                    logger.warning(
+                        "The API of Route 53 cannot be read, its last state is used: %s", type(error).__name__
+                    )
+                failed = True
+            self._checkers.follow(self._snapshot.checks)
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def _publish_findings(self) -> None:
+        while self._publish is not None:
+            await asyncio.sleep(PUBLISH_SECONDS / self._time_scale())
+            findings = [(check_id, status.healthy, status.share) for check_id, status in self.checks().items()]
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._publish, findings)
+            except Exception as error:  # noqa: BLE001 - health does not depend on metrics
+                logger.warning("The findings of the health checks were not published: %s", type(error).__name__)
+
+
+def publisher(client: Any) -> Callable[[Sequence[Finding]], None]:
+    """Return a function that publishes findings and logs failures.
+
+    Args:
+        client: boto3's client for CloudWatch in us-east-1.
     """
 
     def publish(findings: Sequence[Finding]) -> None:
@@ -56,111 +167,3 @@ def _data(finding: Finding) -> list[dict[str, object]]:
     return [
         {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": unit} for name, value, unit in values
     ]
-
-
-# Route 53 itself takes up to 60 s to spread a change; each reading of zones and checks costs some 20 ms.
-FOLLOW_SECONDS = 4.0
-PUBLISH_SECONDS = 10.0
-
-logger = logging.getLogger(__name__)
-
-
-class DataPlane:
-    """Everything Route 53 does without its control plane."""
-
-    def __init__(
-        self,
-        *,
-        read: Callable[[], Snapshot],
-        edge_addresses: Mapping[str, str],
-        edge_port: int,
-        dns_address: str,
-        dns_port: int,
-        time_scale: Callable[[], float],
-        publish: Callable[[Sequence[Finding]], None] | None = None,
-        random: Random | None = None,
-    ) -> None:
-        """`read` gives the present zones and checks, and may fail; `edge_addresses` are addresses by region."""
-        self._read = read
-        self._publish = publish
-        self._time_scale = time_scale
-        self._dns = (dns_address, dns_port)
-        self._connect = edge_only(edge_addresses, edge_port)
-        self._board = CheckBoard(lambda: checker_regions(time_scale()))
-        self._snapshot = Snapshot()
-        self._answers = Answers(
-            snapshot=lambda: self._snapshot,
-            healthy=lambda: self._board.verdicts(self._snapshot.checks),
-            edge_addresses=edge_addresses,
-            time_scale=time_scale,
-            random=random or SystemRandom(),
-        )
-        self._checkers = Checkers(board=self._board, connect=self._connect, time_scale=time_scale)
-        self._server = DnsServer(
-            reply=lambda packet, udp: self._answers.reply(packet, udp=udp), address=dns_address, port=dns_port
-        )
-        # Not the loop's own executor: at the end, the loop would wait for a call that hangs.
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="route53")
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def start(self) -> None:
-        """Answer DNS, follow zones and checks, and probe, until `stop`.
-
-        Raises:
-            EmulatorError: the DNS port is taken.
-        """
-        try:
-            await self._server.start()
-        except OSError as error:
-            address, port = self._dns
-            raise EmulatorError(
-                f"DNS cannot listen on {address}:{port} ({error.strerror}): choose another port"
-            ) from None
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._tell())]
-
-    async def stop(self) -> None:
-        """End everything; does nothing when it does not run."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        await self._checkers.stop()
-        await self._server.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def checks(self) -> dict[str, CheckStatus]:
-        """Return the status of every check by id."""
-        return self._board.statuses(self._snapshot.checks)
-
-    def zone_targets(self) -> dict[str, dict[str, str]]:
-        """Return, by shared name, the API behind it in each region."""
-        found: dict[str, dict[str, str]] = {}
-        for record in (record for zone in self._snapshot.zones for record in zone.records if record.type == "CNAME"):
-            for endpoint in map(endpoint_of, record.values):
-                if endpoint:
-                    found.setdefault(record.name, {})[endpoint[1]] = endpoint[0]
-        return found
-
-    async def _follow(self) -> None:
-        failed = False
-        while True:
-            try:
-                self._snapshot = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
-                failed = False
-            except Exception as error:  # noqa: BLE001 - whatever keeps it from reading, the last snapshot serves
-                if not failed:
-                    logger.warning(
-                        "The API of Route 53 cannot be read, its last answers serve: %s", type(error).__name__
-                    )
-                failed = True
-            self._checkers.follow(self._snapshot.checks)
-            await asyncio.sleep(FOLLOW_SECONDS)
-
-    async def _tell(self) -> None:
-        while self._publish is not None:
-            await asyncio.sleep(PUBLISH_SECONDS / self._time_scale())
-            findings = [(check_id, status.healthy, status.share) for check_id, status in self.checks().items()]
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._threads, self._publish, findings)
-            except Exception as error:  # noqa: BLE001 - health does not depend on being told
-                logger.warning("The findings of the health checks were not published: %s", type(error).__name__)

@@ -1,11 +1,11 @@
-"""Serves DNS over UDP and TCP on one loopback address."""
+"""Serve DNS over UDP and TCP on one loopback address."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
 Reply = Callable[[bytes, bool], bytes | None]
-"""The answer to a message; the second argument says whether it came over UDP."""
+"""Returns the response to a message; the second argument is whether it came over UDP."""
 
 IDLE_SECONDS = 5.0
 
@@ -16,7 +16,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # asyncio's own transport for datagrams is no subclass of DatagramTransport.
+        # asyncio's transport for datagrams is not a subclass of DatagramTransport.
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -26,7 +26,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 class DnsServer:
-    """Both transports on `address` and `port`, in the running event loop."""
+    """Serves both transports on `address` and `port`, in the running event loop."""
 
     def __init__(self, *, reply: Reply, address: str, port: int) -> None:
         self._reply = reply
@@ -36,7 +36,7 @@ class DnsServer:
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
             OSError: the port is taken.
@@ -62,11 +62,11 @@ class DnsServer:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._converse(reader, writer))
+        task = asyncio.create_task(self._serve(reader, writer))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 async with asyncio.timeout(IDLE_SECONDS):

@@ -1,6 +1,6 @@
 """Probe endpoints as the health checkers of Route 53 do: one checker per check and checker region.
 
-A probe connects only where `Connect` permits.
+A probe connects only to addresses that its `Connect` function returns.
 """
 
 import asyncio
@@ -11,24 +11,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from healthcare_dr.emulator.route53.check_status import CheckBoard
+from healthcare_dr.emulator.route53.check_status import ProbeResults
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, checker_regions, endpoint_of
 
 Connect = Callable[[str, int], tuple[str, int] | None]
-"""Where a host and port are reached (address and port), or None: nowhere."""
+"""Returns the address and port at which a host and port are reached; None when they are unreachable."""
 
 CONNECT_SECONDS = 4.0
 TCP_CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 2.0
-# What a busy machine may need, however fast the time runs.
+# The shortest limit at any time scale, for a busy machine.
 SHORTEST_SECONDS = 2.0
 SEARCHED_BYTES = 5120
 HTTP, HTTPS = 80, 443
 
 
+# The address of all checkers: they run on this machine.
+CHECKER_ADDRESS = "127.0.0.1"
+# The longest delay until a changed time scale applies, and the shortest time between two probes of one checker (real
+# seconds).
+NOTICE_SECONDS = 0.5
+LEAST_SECONDS = 0.02
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a probe, in the words of GetHealthCheckStatus."""
+    """The outcome of a probe, in the format of GetHealthCheckStatus."""
 
     success: bool
     text: str
@@ -36,14 +44,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds to connect, TLS included, and to answer: with a status code, and then again with the body to search."""
+    """Timeouts in seconds: to connect, TLS included; for the status code; and again for the body that is searched."""
 
     connect: float
     answer: float
 
 
 def limits(kind: str, scale: float) -> Limits:
-    """Route 53's limits for a check of type `kind`, divided by `scale`.
+    """Return Route 53's limits for a check of type `kind`, divided by `scale`.
 
     They are those of "How Amazon Route 53 determines whether a health check is healthy" in its Developer Guide.
     """
@@ -51,8 +59,8 @@ def limits(kind: str, scale: float) -> Limits:
     return Limits(max(SHORTEST_SECONDS, connect / scale), max(SHORTEST_SECONDS, ANSWER_SECONDS / scale))
 
 
-def edge_only(edge_addresses: Mapping[str, str], edge_port: int) -> Connect:
-    """Reaches each region's endpoints at its front door, loopback addresses as they are, and nothing else.
+def loopback_only(edge_addresses: Mapping[str, str], edge_port: int) -> Connect:
+    """Return a function that reaches each region's endpoints at its edge listener, and loopback addresses directly.
 
     Args:
         edge_addresses: addresses by region.
@@ -94,7 +102,7 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
                 *address,
                 ssl=TLS if tls else None,
                 server_hostname=(check.host if check.sni else "") if tls else None,
-                # A front door tells health checkers from clients by this.
+                # An edge listener recognizes health checkers by this address.
                 local_addr=(address[0], 0),
             )
     except TimeoutError:
@@ -102,7 +110,7 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
     except (OSError, ValueError):
         return Outcome(False, "Failure: The connection was refused or broken off.")
     try:
-        return await _ask(check, reader, writer, within.answer)
+        return await _request(check, reader, writer, within.answer)
     except TimeoutError:
         return Outcome(False, "Failure: The endpoint did not respond in time.")
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
@@ -111,7 +119,7 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
         writer.transport.abort()
 
 
-async def _ask(
+async def _request(
     check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
 ) -> Outcome:
     if check.type == "TCP":
@@ -138,7 +146,9 @@ async def _ask(
 
 
 def _host(check: CheckConfig) -> str:
-    """With the port where it is not the usual one ("FullyQualifiedDomainName" in Route 53's API reference)."""
+    """Return the Host header, with the port unless it is the default ("FullyQualifiedDomainName" in Route 53's API
+    reference).
+    """
     name, usual = check.host or str(check.ip), HTTPS if check.type.startswith("HTTPS") else HTTP
     return name if check.port == usual else f"{name}:{check.port}"
 
@@ -163,20 +173,14 @@ async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool
     return True
 
 
-# All of them run on this machine.
-CHECKER_ADDRESS = "127.0.0.1"
-# How soon a changed time scale is noticed, and the least time between two probes of one checker (real seconds).
-NOTICE_SECONDS = 0.5
-LEAST_SECONDS = 0.02
-
 logger = logging.getLogger(__name__)
 
 
 class Checkers:
-    """Probes what it follows and notes it on `board`; lives in one event loop."""
+    """Probes checks and records the outcomes in `results`, in one event loop."""
 
-    def __init__(self, *, board: CheckBoard, connect: Connect, time_scale: Callable[[], float]) -> None:
-        self._board = board
+    def __init__(self, *, results: ProbeResults, connect: Connect, time_scale: Callable[[], float]) -> None:
+        self._results = results
         self._connect = connect
         self._time_scale = time_scale
         self._running: dict[str, tuple[CheckConfig, list[asyncio.Task[None]]]] = {}
@@ -185,27 +189,27 @@ class Checkers:
     def follow(self, checks: Mapping[str, CheckConfig]) -> None:
         """Probe these checks from now on, and no others. A check that changed keeps the observations of its checkers.
 
-        A check that is neither probed nor calculated is ignored, and logged once.
+        A check that is neither probed nor calculated is ignored, which is logged once.
         """
-        self._tell_undecided(checks)
+        self._warn_of_undecided(checks)
         wanted = {check.id: check for check in checks.values() if check.probed}
         for check_id, (config, tasks) in list(self._running.items()):
             if wanted.get(check_id) != config:
                 del self._running[check_id]
                 for task in tasks:
                     task.cancel()
-        self._board.keep_only(wanted)
+        self._results.keep_only(wanted)
         for check in wanted.values():
             if check.id not in self._running:
                 tasks = [asyncio.create_task(self._check(check, number)) for number in range(len(CHECKER_REGIONS))]
                 self._running[check.id] = (check, tasks)
 
-    def _tell_undecided(self, checks: Mapping[str, CheckConfig]) -> None:
+    def _warn_of_undecided(self, checks: Mapping[str, CheckConfig]) -> None:
         undecided = {check.id: check for check in checks.values() if not check.decided}
         for check_id in undecided.keys() - self._undecided:
             kind, always = undecided[check_id].type, "unhealthy" if undecided[check_id].inverted else "healthy"
             logger.warning(
-                "The health check %s is a %s, which nothing here decides: it is always %s", check_id, kind, always
+                "The health check %s has the type %s, which is not supported: it is always %s", check_id, kind, always
             )
         self._undecided = set(undecided)
 
@@ -219,26 +223,26 @@ class Checkers:
 
     async def _check(self, check: CheckConfig, number: int) -> None:
         region = CHECKER_REGIONS[number]
-        begins = True
+        starting = True
         while True:
             if region not in checker_regions(self._time_scale()):
-                begins = True
+                starting = True
                 await asyncio.sleep(NOTICE_SECONDS)
                 continue
-            if begins:
-                # Checkers that begin together probe one after the other.
+            if starting:
+                # Checkers that start together probe one after the other.
                 await self._pause(time.monotonic(), check.interval * number / len(CHECKER_REGIONS))
-                begins = False
-            began = time.monotonic()
+                starting = False
+            started = time.monotonic()
             try:
                 outcome = await probe(check, self._connect, self._time_scale())
-            except Exception as error:  # noqa: BLE001 - a checker that ended would hold its last opinion for ever
-                outcome = Outcome(False, f"Failure: The endpoint cannot be asked ({type(error).__name__}).")
+            except Exception as error:  # noqa: BLE001 - a checker that ended would keep its last result forever
+                outcome = Outcome(False, f"Failure: The endpoint cannot be probed ({type(error).__name__}).")
             seen = Observation(region, CHECKER_ADDRESS, outcome.text, time.time())
-            self._board.note(check, seen, success=outcome.success)
+            self._results.record(check, seen, success=outcome.success)
             await asyncio.sleep(LEAST_SECONDS)
-            await self._pause(began, check.interval)
+            await self._pause(started, check.interval)
 
-    async def _pause(self, began: float, seconds: float) -> None:
-        while (left := began + seconds / self._time_scale() - time.monotonic()) > 0:
+    async def _pause(self, started: float, seconds: float) -> None:
+        while (left := started + seconds / self._time_scale() - time.monotonic()) > 0:
             await asyncio.sleep(min(left, NOTICE_SECONDS))

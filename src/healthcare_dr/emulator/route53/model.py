@@ -1,4 +1,4 @@
-"""The zones and health checks of Route 53 as the data plane sees them. Names are lower case without a final dot."""
+"""The zones and health checks of Route 53, as the data plane uses them. Names are lower case without a final dot."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# Where Route 53 has checkers: every value of its API's `HealthCheckRegion`.
+# The regions of Route 53's checkers: all values of `HealthCheckRegion` in its API.
 CHECKER_REGIONS = (
     "us-east-1",
     "us-west-1",
@@ -48,13 +48,13 @@ class Zone:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig:
-    """A health check.
+    """The configuration of a health check.
 
     Attributes:
-        host: the name that is requested.
-        ip: the address that is probed; the host's own when None.
-        interval: seconds between two probes of one checker.
-        child_threshold: how many of `children` have to be healthy.
+        host: the name that a probe requests.
+        ip: the address that a probe connects to; that of `host` when None.
+        interval: the seconds between two probes of one checker.
+        child_threshold: the number of `children` that must be healthy.
     """
 
     id: str
@@ -103,7 +103,7 @@ class Observation(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckStatus:
-    """A check's verdict, and the share (0 to 1) of its checkers that find it healthy: None where it has none."""
+    """The status of a check, and the share (0 to 1) of its healthy checkers: None without checkers."""
 
     healthy: bool
     share: float | None
@@ -114,24 +114,25 @@ class CheckStatus:
 def checker_regions(time_scale: float) -> tuple[str, ...]:
     """Return the regions whose checkers probe when time runs `time_scale` times as fast.
 
-    All of them in real time, fewer when it is raised: probes follow each other faster then, and this machine pays for
-    each. Never fewer than Route 53 allows.
+    In real time, all of them probe. At higher scales fewer do, because probes are more frequent and each costs this
+    machine time; but at least as many as Route 53 requires.
     """
     return CHECKER_REGIONS[: max(LEAST_CHECKERS, math.ceil(len(CHECKER_REGIONS) / time_scale))]
 
 
 def plain_name(name: str) -> str:
-    """A DNS name in lower case (ASCII alone: RFC 4343) and without its final dot."""
+    """Return a DNS name in lower case (only ASCII letters: RFC 4343) and without its final dot."""
     return name.encode().lower().decode().removesuffix(".")
 
 
 def name_of(labels: Iterable[bytes]) -> str:
-    """The plain name of `labels` as Route 53's API writes it: other bytes than a-z, 0-9, - and _ as octal codes ("DNS
-    domain name format" in its Developer Guide)."""
+    """Return the plain name of `labels` as Route 53's API writes it: bytes other than a-z, 0-9, - and _ as octal codes
+    ("DNS domain name format" in its Developer Guide).
+    """
     return ".".join(_ODD.sub(lambda odd: b"\\%03o" % odd[0][0], label.lower()).decode() for label in labels)
 
 
 def endpoint_of(name: str) -> tuple[str, str] | None:
-    """The API id and region of the host name of an HTTP API, or None for any other name."""
+    """Return the API id and region of the host name of an HTTP API; None for any other name."""
     match = _ENDPOINT.fullmatch(plain_name(name))
     return (match[1], match[2]) if match else None

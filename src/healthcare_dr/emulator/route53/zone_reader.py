@@ -1,4 +1,4 @@
-"""Reads zones, records and health checks through the API of Route 53."""
+"""Read zones, records and health checks through the API of Route 53."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,25 +7,25 @@ from healthcare_dr.emulator.route53.model import CheckConfig, Record, Snapshot, 
 
 
 class ZoneReader:
-    """Calls give the present snapshot.
+    """Reads the present snapshot when called. Raises the errors of botocore.
 
-    Raises (a call): botocore's errors, where Route 53 does not answer.
+    Args:
+        client: boto3's client for Route 53.
     """
 
     def __init__(self, client: Any) -> None:
-        """`client` is boto3's for Route 53."""
         self._client = client
         self._names: dict[str, str] = {}
 
     def __call__(self) -> Snapshot:
-        """Everything there is, all pages of it."""
+        """Return all zones and checks, from all pages."""
         zones = tuple(
             Zone(id=zone["Id"], name=plain_name(zone["Name"]), records=tuple(self._records(zone["Id"])))
             for zone in self._pages("list_hosted_zones", "HostedZones")
-            if not zone.get("Config", {}).get("PrivateZone")  # seen from inside its networks alone
+            if not zone.get("Config", {}).get("PrivateZone")  # visible only inside its networks
         )
         found = list(self._pages("list_health_checks", "HealthChecks"))
-        # Terraform tags a check only after it has made it: a name that is missing is asked for again.
+        # Terraform adds the tags after it has created a check: a missing name is read again.
         self._names = {check["Id"]: self._names.get(check["Id"]) or self._name(check["Id"]) for check in found}
         checks = (check_of(check["Id"], self._names[check["Id"]], check["HealthCheckConfig"]) for check in found)
         return Snapshot(zones=zones, checks={check.id: check for check in checks})
@@ -36,7 +36,7 @@ class ZoneReader:
 
     def _records(self, zone_id: str) -> Iterator[Record]:
         for found in self._pages("list_resource_record_sets", "ResourceRecordSets", HostedZoneId=zone_id):
-            # An alias has no values, and nothing of the platform is one.
+            # An alias record has no values; the platform has none.
             if "ResourceRecords" in found:
                 yield record_of(found)
 
@@ -46,7 +46,7 @@ class ZoneReader:
 
 
 def record_of(found: Mapping[str, Any]) -> Record:
-    """A `ResourceRecordSet` of the API."""
+    """Return the record of a `ResourceRecordSet` of the API."""
     return Record(
         name=plain_name(found["Name"]),
         type=found["Type"],
@@ -59,7 +59,7 @@ def record_of(found: Mapping[str, Any]) -> Record:
 
 
 def check_of(check_id: str, name: str, config: Mapping[str, Any]) -> CheckConfig:
-    """A `HealthCheckConfig` of the API; `name` from its tag."""
+    """Return the check of a `HealthCheckConfig` of the API; `name` is from its tag."""
     return CheckConfig(
         id=check_id,
         type=config["Type"],

@@ -1,10 +1,10 @@
-"""Control planes that refuse their callers: what us-east-1 takes with it when it fails.
+"""Deny calls to control planes, as when us-east-1 fails.
 
-Route 53, IAM and Lambda's control plane answer 503 while that is played. What runs without them goes on: invocations,
-stream mappings, API Gateway, sessions of STS, and what the embedded AWS does by itself.
+Route 53, IAM and Lambda's control plane respond 503 during that fault. Services that do not depend on us-east-1
+continue: invocations, event source mappings, API Gateway, sessions of STS, and the emulator's own calls.
 
-Environments share the embedded AWS. A caller names the one it works for in its User-Agent, and is not refused for the
-sake of another; one that names none is refused for the sake of any.
+Environments share the embedded AWS. A caller names its environment in its User-Agent header, and is not denied because
+of the fault of another environment. A caller without an environment is denied during the fault of any.
 """
 
 import json
@@ -19,9 +19,9 @@ Response = tuple[int, dict[str, str], bytes]
 SERVICE_UNAVAILABLE = 503
 CODE = "ServiceUnavailable"
 MESSAGE = "The service is unavailable: a drill refuses control planes"
-# The service of a request is in the scope of its signature: <key>/<date>/<region>/<service>/aws4_request.
+# The service is in the scope of a request's signature: <key>/<date>/<region>/<service>/aws4_request.
 SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
-# How SDKs of AWS write the id of an application.
+# The form in which AWS SDKs send an application id.
 ENVIRONMENT = re.compile(r"(?:^|\s)app/([a-z0-9-]+)(?:\s|$)")
 INVOCATION = re.compile(r"/functions/[^/]+/(invocations|invoke-async|response-streaming-invocations)/?$")
 XML_NAMESPACES = {
@@ -31,7 +31,9 @@ XML_NAMESPACES = {
 
 
 def install(refuses: Callable[[str], bool], *, secret: str) -> None:
-    """Before every request, call `refuses` with the caller's environment; a caller that sends `secret` passes."""
+    """Before every request, call `refuses` with the caller's environment. Requests that carry `secret` are never
+    denied.
+    """
     from ministack import app
 
     inner = app._handle_pre_body_request
@@ -42,20 +44,19 @@ def install(refuses: Callable[[str], bool], *, secret: str) -> None:
         service = control_plane(method, path, headers)
         if service is not None and refuses(environment_of(headers)) and not authenticated(headers, secret):
             return refusal(service, request_id)
-        response: Response | None = await inner(method, path, headers, query, request_id)
-        return response
+        return await inner(method, path, headers, query, request_id)
 
     app._handle_pre_body_request = handle
 
 
 def environment_of(headers: dict[str, str]) -> str:
-    """The suffix of the environment that a caller works for; empty when it names none."""
-    named = ENVIRONMENT.search(headers.get("user-agent", ""))
-    return named[1] if named else ""
+    """Return the suffix of the caller's environment; empty when the User-Agent header names none."""
+    match = ENVIRONMENT.search(headers.get("user-agent", ""))
+    return match[1] if match else ""
 
 
 def control_plane(method: str, path: str, headers: dict[str, str]) -> str | None:
-    """The service whose control plane a request goes to, or None where it does not go to one that can be refused."""
+    """Return the service whose control plane a request calls; None if it cannot be denied."""
     scope = SCOPE.search(headers.get("authorization", ""))
     service = scope[1] if scope else ""
     if service in XML_NAMESPACES:
@@ -66,7 +67,7 @@ def control_plane(method: str, path: str, headers: dict[str, str]) -> str | None
 
 
 def refusal(service: str, request_id: str) -> Response:
-    """503 in the format of the service."""
+    """Return a 503 response in the format of the service."""
     headers = {"x-amzn-requestid": request_id}
     if service == "lambda":
         headers |= {"Content-Type": "application/json", "x-amzn-errortype": CODE}

@@ -1,12 +1,13 @@
-"""A fork server: it loads botocore once, and starts each process of a Python function as a fork of itself.
+"""Load botocore once, and start each process of a Python function as a fork.
 
 Loading botocore and the descriptions of AWS's services takes 0.35 s of processor time and half of the memory of a
-process, which each process of each function would pay again. The functions' own interpreter runs this file, so it
-imports nothing of this project.
+process. Without forks, every process of every function would need both. The functions' interpreter runs this file, so
+it imports no module of the project.
 
 A request to start a process arrives on a socket: a JSON object with `script`, `folder` and `environment`, together with
-the descriptors of the new process's standard input, output and error. The answer is the process id and a descriptor of
-the process (`pidfd_open(2)`). When the socket is closed, the server kills the processes that it has started, and exits.
+the descriptors of the new process's standard input, output and error. The response is the process id and a descriptor
+of the process (`pidfd_open(2)`). When the socket is closed, the server kills the processes that it has started, and
+exits.
 """
 
 import functools
@@ -23,25 +24,25 @@ from typing import Any, NoReturn
 
 STANDARD_STREAMS = 3
 SERVICES = ("dynamodb", "kms", "s3", "sts")
-"""Those that the platform's functions call."""
-# Of a request: a function has up to 4 KB of variables and inherits those of the services.
+"""The services that the platform's functions call."""
+# The limit of a request: a function has up to 4 KB of variables and inherits those of the services.
 MOST_BYTES = 1 << 17
 
 
 def load() -> None:
-    """Load what AWS's runtime for Python brings along, so that forks share its memory."""
+    """Load the packages of AWS's Python runtime, so that forks share their memory."""
     with suppress(ImportError):
         import botocore.session
         from botocore.loaders import JSONFileLoader
 
-        # Otherwise each session parses the descriptions of its services anew, up to 15 MB each.
+        # Otherwise each session parses the descriptions of its services again, up to 15 MB each.
         parsed = functools.cache(JSONFileLoader().load_file)
         JSONFileLoader.load_file = lambda _, path: parsed(path)
-        # A client loads what signs and what sends.
+        # Creating a client loads the modules that sign and send.
         for service in SERVICES:
             botocore.session.get_session().create_client(service, region_name="us-east-1")
     gc.collect()
-    # Otherwise the collector of a fork would write to every object, and every page would be copied.
+    # Otherwise garbage collection in a fork would write to every object and so copy every memory page.
     gc.freeze()
 
 

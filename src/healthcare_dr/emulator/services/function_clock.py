@@ -22,7 +22,7 @@ class ScaledClock:
     """A monotonic clock, in seconds, that runs faster than `real` by the time scale in the file of faults."""
 
     def __init__(self, path: str, real: Callable[[], float] = time.monotonic) -> None:
-        """`path`: the file of the conditions; real time applies while there is none."""
+        """`path` is the file of the fault state; without it, the clock runs in real time."""
         self._path = path
         self._real = real
         self._scale = 1.0
@@ -48,7 +48,7 @@ class ScaledClock:
 
 
 def install_clock(path: str) -> None:
-    """Let `time.monotonic` return the scaled clock to callers in `SCALED_MODULES`, and the real one to all others."""
+    """Make `time.monotonic` return the scaled clock for callers in `SCALED_MODULES`, and real time for others."""
     real = time.monotonic
     scaled = ScaledClock(os.fspath(path), real)
 

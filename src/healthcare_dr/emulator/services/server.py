@@ -25,7 +25,7 @@ from healthcare_dr.emulator.services.middleware import Admission, CalledAddress
 from healthcare_dr.errors import EmulatorError
 
 if TYPE_CHECKING:
-    from healthcare_dr.emulator.replication.queue import Queue
+    from healthcare_dr.emulator.replication.queue import ReplicationQueue
 
 Response = tuple[int, dict[str, str], bytes]
 
@@ -138,17 +138,17 @@ async def _serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, patched:
         replicating.result()
 
 
-def _install_replication(layout: Layout) -> "Queue":
+def _install_replication(layout: Layout) -> "ReplicationQueue":
     """Replace ministack's replication. The queue must run on the loop that serves."""
     from ministack import app
 
-    from healthcare_dr.emulator.replication.documents import Documents
-    from healthcare_dr.emulator.replication.queue import Queue
-    from healthcare_dr.emulator.replication.tables import Tables
+    from healthcare_dr.emulator.replication.documents import ObjectReplication
+    from healthcare_dr.emulator.replication.queue import ReplicationQueue
+    from healthcare_dr.emulator.replication.tables import TableReplication
 
-    queue, secret = Queue(layout.replication), layout.read_root_secret()
-    Tables(queue.tables).install()
-    Documents(queue.documents).install()
+    queue, secret = ReplicationQueue(layout.replication), layout.read_root_secret()
+    TableReplication(queue.tables).install()
+    ObjectReplication(queue.documents).install()
     save_inner, handle_inner = app.save_all, app._handle_pre_body_request
 
     def save(services: dict[str, Any]) -> None:
@@ -162,8 +162,7 @@ def _install_replication(layout: Layout) -> "Queue":
             only = query.get(ONLY, ())
             content = {"pending": queue.pending(only), "waiting_seconds": queue.waiting_seconds(only)}
             return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
-        response: Response | None = await handle_inner(method, path, headers, query, request_id)
-        return response
+        return await handle_inner(method, path, headers, query, request_id)
 
     app.save_all, app._handle_pre_body_request = save, handle
     return queue
@@ -174,8 +173,8 @@ def _connect_to_edge(layout: Layout, ports: Ports) -> None:
     from healthcare_dr.emulator.patches import clock, lambda_runtime, route53
 
     state = fault_state.FaultStateFile(layout.fault_state)
-    clock.set_time_scale_source(lambda: state.now().time_scale)
-    control_planes.install(lambda environment: state.now().refuses(environment), secret=layout.read_root_secret())
+    clock.set_time_scale_source(lambda: state.current().time_scale)
+    control_planes.install(lambda environment: state.current().refuses(environment), secret=layout.read_root_secret())
     route53.add_get_health_check_status(lambda: get_health_checks(layout, ports))
     _write_sitecustomize(ports, fault_state=layout.fault_state, packages=lambda_runtime.packages())
 

@@ -27,11 +27,13 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.confirm import Consent
 from healthcare_dr.ops.drain.preconditions import counted, first_answering
 from healthcare_dr.ops.drill import monitors_aws as look
-from healthcare_dr.ops.drill.capabilities import PLAYED_BY_FIS, UNPLAYABLE_ON_AWS, limits, refuse_unplayable
+from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, limits, refuse_unplayable
 from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.experiment import Experiment
-from healthcare_dr.ops.drill.faults.aws import AwsFaults
-from healthcare_dr.ops.drill.faults.embedded import EmbeddedFaults
+from healthcare_dr.ops.drill.fault_journal import FaultJournal
+from healthcare_dr.ops.drill.faults import FAULTS
+from healthcare_dr.ops.drill.faults.fault import AwsTarget, EmbeddedTarget
+from healthcare_dr.ops.drill.faults.fis import FisExperiments
 from healthcare_dr.ops.drill.load import calibration
 from healthcare_dr.ops.drill.load.calibration import DEFAULT
 from healthcare_dr.ops.drill.load.client import region_of
@@ -100,10 +102,10 @@ class DrillEnvironment:
 
 
 @contextmanager
-def built(
+def _composed(
     settings: Settings,
     experiment: Experiment,
-    place: DrillEnvironment,
+    environment: DrillEnvironment,
     *,
     clock: Callable[[], float],
     progress: Progress,
@@ -111,55 +113,64 @@ def built(
 ) -> Iterator[Drill]:
     """A drill to be run in this block."""
     names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
-    scale = place.time_scale
+    scale = environment.time_scale
     clients = load.model_dump()
-    if clients["rate"] is None and not place.calibrated:
+    if clients["rate"] is None and not environment.calibrated:
         clients |= {"rate": calibration.DEFAULT, "given_by": "the default, since AWS serves the platform"}
     # Of this machine's settings only the authorities count: a proxy would hide where a request went.
-    with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
-        ledger = Ledger(endpoints=place.endpoints, buckets=place.buckets, token=place.token, client=client, clock=clock)
+    with httpx.Client(verify=environment.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
+        ledger = Ledger(
+            endpoints=environment.endpoints,
+            buckets=environment.buckets,
+            token=environment.token,
+            client=client,
+            clock=clock,
+        )
         prober = LoadGenerator(
             name=names.api_domain,
-            make_resolver=place.make_resolver,
-            token=place.token,
-            ca=place.trust,
+            make_resolver=environment.make_resolver,
+            token=environment.token,
+            ca=environment.trust,
             clock=clock,
             ledger=ledger,
             drill_id=datetime.now(UTC).strftime("%Y%m%d%H%M%S"),
-            regions=[Answer(end.host, end.address, end.port, LONG_TTL) for end in place.endpoints.values()],
+            regions=[Answer(end.host, end.address, end.port, LONG_TTL) for end in environment.endpoints.values()],
             **clients,
         )
         yield Drill(
             experiment=experiment,
-            label=place.label,
+            label=environment.label,
             regions=regions,
             time_scale=scale,
             floor_seconds=(settings.failure_threshold * settings.health_check_interval + settings.dns_ttl) / scale,
             ttl_seconds=settings.dns_ttl / scale,
-            settings=_settings(settings, scale) | dict(place.said) | load.model_dump(mode="json"),
+            settings=_settings(settings, scale) | dict(environment.said) | load.model_dump(mode="json"),
             prober=prober,
             ledger=ledger,
-            instruments=Monitors(checks=place.checks, dns=place.dns, lag=ledger.lag, clock=clock, time_scale=scale),
+            instruments=Monitors(
+                checks=environment.checks, dns=environment.dns, lag=ledger.lag, clock=clock, time_scale=scale
+            ),
             monitor=SelfMonitor(
                 lateness=prober.lateness,
                 probes={
-                    reading: Probe(url=url, trust=place.trust, clock=clock) for reading, url in place.probes.items()
+                    reading: Probe(url=url, trust=environment.trust, clock=clock)
+                    for reading, url in environment.probes.items()
                 },
                 clock=clock,
             ),
-            faults=place.faults,
+            faults=environment.faults,
             merging=ConflictResolver(
                 ledger=ledger,
-                endpoint=place.endpoints[regions[1]],
-                token=place.token,
+                endpoint=environment.endpoints[regions[1]],
+                token=environment.token,
                 client=client,
-                tables={region: place.target.client("dynamodb", region) for region in regions},
+                tables={region: environment.target.client("dynamodb", region) for region in regions},
                 table=names.records_table,
-                tenant=place.tenant,
+                tenant=environment.tenant,
                 clock=clock,
                 sleep=time.sleep,
             ),
-            delivery=place.delivery,
+            delivery=environment.delivery,
             clock=clock,
             sleep=time.sleep,
             view=ProgressView(progress=progress),
@@ -198,7 +209,7 @@ def heal(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def assembled(
+def embedded_drill(
     settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress, held: Held = nullcontext
 ) -> Iterator[Drill]:
     """A drill on the embedded AWS, in whose block the time scale holds.
@@ -214,7 +225,7 @@ def assembled(
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
     doors, clock = emulator.edge_addresses(), new_clock()
-    place = DrillEnvironment(
+    environment = DrillEnvironment(
         label="embedded",
         target=target,
         endpoints={
@@ -248,7 +259,7 @@ def assembled(
     )
     emulator.set_time_scale(time_scale)
     try:
-        with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
+        with _composed(settings, experiment, environment, clock=clock, progress=progress, held=held) as drill:
             yield drill
     finally:
         emulator.set_time_scale(1)
@@ -274,14 +285,16 @@ def _faults(
     target: Target,
     *,
     hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> EmbeddedFaults:
-    return EmbeddedFaults(
-        aws=emulator,
-        client=partial(_passing, target, emulator),
-        names=Names(settings.environment_suffix),
-        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+) -> FaultJournal:
+    return FaultJournal(
+        target=EmbeddedTarget(
+            client=partial(_passing, target, emulator),
+            names=Names(settings.environment_suffix),
+            regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+            aws=emulator,
+            hosts=hosts,
+        ),
         record=bootstrap.environment_root(settings, "embedded") / "faults.json",
-        hosts=hosts,
     )
 
 
@@ -313,11 +326,11 @@ def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = 
     """
     target = target or bootstrap.target_of(settings, "aws")
     target.preflight()
-    return _faults_assembly_aws(settings, target, progress, time.monotonic).undo_all()
+    return _aws_faults(settings, target, progress, time.monotonic).undo_all()
 
 
 @contextmanager
-def assembled_aws(
+def aws_drill(
     settings: Settings,
     experiment: Experiment,
     *,
@@ -355,8 +368,8 @@ def assembled_aws(
     server = resolver or look.system_resolver()
     _demand_answer(names.api_domain, server, regions)
     clock = new_clock()
-    faults = _faults_assembly_aws(settings, target, progress, clock)
-    faults.demand_templates(experiment)
+    faults = _aws_faults(settings, target, progress, clock)
+    faults.require(experiment)
     checks = look.health_checks(target.client("route53", look.METRICS_REGION), names, regions)
     hosts = {
         region: f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com"
@@ -364,7 +377,7 @@ def assembled_aws(
     }
     places = look.endpoints(hosts, address_of=address_of)
     consent(_warning(settings, experiment))
-    place = DrillEnvironment(
+    environment = DrillEnvironment(
         label="aws",
         target=target,
         endpoints=places,
@@ -380,21 +393,20 @@ def assembled_aws(
         faults=faults,
         said={"on_aws": "; ".join(limits(experiment, "aws"))},
     )
-    with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
+    with _composed(settings, experiment, environment, clock=clock, progress=progress, held=held) as drill:
         yield drill
 
 
-def _faults_assembly_aws(
-    settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]
-) -> AwsFaults:
-    return AwsFaults(
-        client=target.client,
-        names=Names(settings.environment_suffix),
-        regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+def _aws_faults(settings: Settings, target: Target, progress: Progress, clock: Callable[[], float]) -> FaultJournal:
+    names = Names(settings.environment_suffix)
+    return FaultJournal(
+        target=AwsTarget(
+            client=target.client,
+            names=names,
+            regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
+            fis=FisExperiments(client=target.client, names=names, clock=clock, sleep=time.sleep, say=progress.say),
+        ),
         record=bootstrap.environment_root(settings, "aws") / "faults.json",
-        clock=clock,
-        sleep=time.sleep,
-        say=progress.say,
     )
 
 
@@ -425,7 +437,7 @@ def _warning(settings: Settings, experiment: Experiment) -> list[str]:
     names = dict(zip(("primary", "secondary"), settings.regions, strict=True))
     lines = [f"On AWS, environment {settings.environment_suffix}, this drill breaks what serves real clients:"]
     for step in experiment.method:
-        if step.fault in UNPLAYABLE_ON_AWS:
+        if step.fault in OMITTED_ON_AWS:
             continue
         where = " and ".join(names[role] for role in step.roles)
         until = "until watching ends" if step.lasting is None else f"for {step.lasting:g} s"
@@ -436,6 +448,6 @@ def _warning(settings: Settings, experiment: Experiment) -> list[str]:
         f"It sends {rate:g} requests a second for {seconds:g} s and some minutes more, and writes fictitious "
         "patients into append-only records of the token's tenant, where they stay."
     )
-    if any(step.fault in PLAYED_BY_FIS for step in experiment.method):
+    if any(FAULTS[step.fault].longest_seconds_on_aws is not None for step in experiment.method):
         lines.append("FIS bills each action by the minute. How to stop it by hand: docs/fault-injection.md")
     return lines

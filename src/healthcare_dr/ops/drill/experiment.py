@@ -1,44 +1,28 @@
 """Experiments: what a drill breaks, under which load, and what is expected. Written as YAML; ours are beside this."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.drill.faults import FAULTS
+from healthcare_dr.ops.drill.faults.fault import LONGEST_SECONDS, Duration
 from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml, read_text
 
 FOLDER: Final = Path(__file__).parent / "experiments"
 SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-FaultName = Literal[
-    "refused",
-    "blackhole",
-    "errors",
-    "slow",
-    "throttled",
-    "denied",
-    "replication-paused",
-    "replication-lag",
-    "control-planes",
-    "drained",
-    "disconnected",
-]
+if TYPE_CHECKING:
+    FaultName = str
+else:
+    FaultName = Literal[tuple(FAULTS)]
 Role = Literal["primary", "secondary"]
 Expectation = Literal["failover", "drain", "none", "outage"]
 Hypothesis = Literal["requests-succeed", "checks-healthy", "dns-names-both", "replication-caught-up"]
 
-TAKE_AWAY: Final = ("refused", "blackhole", "errors", "slow", "throttled", "denied", "drained")
-"""What traffic has to leave a region for."""
-OF_A_REGION: Final = (*TAKE_AWAY, "disconnected")
-"""The other faults are of both regions."""
-LONGEST: Final = 3600.0
-LONGEST_DELAY: Final = 60.0
-"""What a front door takes."""
-
-Seconds = Annotated[float, Field(ge=0, le=LONGEST)]
-Duration = Annotated[float, Field(gt=0, le=LONGEST)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -46,34 +30,50 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_by_name=True)
 
 
-class Step(_Model):
-    """One fault of the method. Times are real seconds since the method began; a drill's time scale shortens them."""
-
+class _AnyStep(_Model):
     fault: FaultName = Field(description="what breaks")
     region: Literal["primary", "secondary", "both"] = Field("both", description="where; only for faults of a region")
     at: Seconds = Field(0.0, description="when it begins")
     lasting: Duration | None = Field(None, alias="for", description="for how long; without it, until watching ends")
-    delay_seconds: Annotated[float, Field(gt=0, le=LONGEST_DELAY)] | None = Field(
-        None, description="of each answer; only and always for slow"
+
+
+PARAMETERS: Final = {each.name: each for fault in FAULTS.values() for each in fault.parameters}
+"""The fields of a step that only some faults take."""
+
+if TYPE_CHECKING:
+    _StepWithParameters = _AnyStep
+else:
+    _StepWithParameters = create_model(
+        "_StepWithParameters",
+        __base__=_AnyStep,
+        **{name: (each.type, Field(each.default, description=each.description)) for name, each in PARAMETERS.items()},
     )
-    lag_seconds: Duration | None = Field(None, description="of replication; only and always for replication-lag")
-    tables: bool = Field(True, description="whether tables stop; only for replication-paused")
-    documents: bool = Field(True, description="whether documents stop; only for replication-paused")
+
+
+class Step(_StepWithParameters):
+    """One fault of the method. Times are real seconds since the method began; a drill's time scale shortens them."""
 
     @model_validator(mode="after")
     def _has_what_its_fault_takes(self) -> Self:
-        if self.fault in OF_A_REGION and "region" not in self.model_fields_set:
+        fault = FAULTS[self.fault]
+        if fault.regional and "region" not in self.model_fields_set:
             raise ValueError(f"region must be primary, secondary or both for {self.fault}")
-        if self.fault not in OF_A_REGION and self.region != "both":
+        if not fault.regional and self.region != "both":
             raise ValueError(f"region must be both for {self.fault}, or not be given")
-        for field, fault in (("delay_seconds", "slow"), ("lag_seconds", "replication-lag")):
-            if (self.fault == fault) != (getattr(self, field) is not None):
-                raise ValueError(f"{field} must be given for {fault}, and for nothing else")
-        if self.fault != "replication-paused" and not (self.tables and self.documents):
-            raise ValueError("tables and documents are only for replication-paused")
-        if not (self.tables or self.documents):
-            raise ValueError("tables or documents must be true: otherwise nothing is paused")
+        for name, each in PARAMETERS.items():
+            takers = " and ".join(other.name for other in FAULTS.values() if each in other.parameters)
+            given = getattr(self, name) != each.default
+            if each.default is None and given != (each in fault.parameters):
+                raise ValueError(f"{name} must be given for {takers}, and for nothing else")
+            if given and each not in fault.parameters:
+                raise ValueError(f"{name} is only for {takers}")
+        fault.validate(self.parameters)
         return self
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The values of the parameters that the fault takes."""
+        return {each.name: getattr(self, each.name) for each in FAULTS[self.fault].parameters}
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -135,7 +135,7 @@ class Experiment(_Model):
         lost = self.lost()
         if self.expect == "failover" and len(lost) != 1:
             raise ValueError("expect must be none or outage: failover needs a method that breaks exactly one region")
-        drains = [step.fault == "drained" for step in self.method]
+        drains = [FAULTS[step.fault].effect == "drains" for step in self.method]
         if any(drains) != (self.expect == "drain") or (any(drains) and (not all(drains) or len(lost) != 1)):
             raise ValueError("expect must be drain for a method that drains one region and breaks nothing, else not")
         if self.expect == "outage" and len(lost) != 2:
@@ -144,7 +144,7 @@ class Experiment(_Model):
 
     def lost(self) -> tuple[Role, ...]:
         """The regions that the method takes away, for good or for a while."""
-        broken = {role for step in self.method if step.fault in TAKE_AWAY for role in step.roles}
+        broken = {role for step in self.method if FAULTS[step.fault].takes_region_away for role in step.roles}
         return tuple(role for role in ("primary", "secondary") if role in broken)
 
     def steps(self) -> tuple[Step, ...]:
@@ -155,12 +155,12 @@ class Experiment(_Model):
     def counts_from(self) -> Step:
         """The step with which recovery begins to count: the first that takes a region away, or else the first."""
         ordered = sorted(self.method, key=lambda step: step.at)
-        return next((step for step in ordered if step.fault in TAKE_AWAY), ordered[0])
+        return next((step for step in ordered if FAULTS[step.fault].takes_region_away), ordered[0])
 
     def serves(self) -> bool:
         """Return whether clients must be served throughout: no fault rejects them, and no region has to be left."""
-        turned_away = any(step.fault in TAKE_AWAY and step.fault not in ("slow", "drained") for step in self.method)
-        return self.expect in ("none", "drain") and not turned_away
+        rejected = any(FAULTS[step.fault].effect == "rejects" for step in self.method)
+        return self.expect in ("none", "drain") and not rejected
 
     def document(self) -> dict[str, Any]:
         """Return the experiment as YAML data, with defaults."""

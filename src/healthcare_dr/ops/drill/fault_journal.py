@@ -1,75 +1,67 @@
 """Record each fault on disk before it is injected, so that another process can undo it after a crash."""
 
 import json
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from healthcare_dr.errors import DeploymentError, HealthcareDrError
-from healthcare_dr.ops.drill.experiment import Step
+from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
+from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.faults import FAULTS, InjectedFault
+from healthcare_dr.ops.drill.faults.fault import FaultTarget
 
 
-@dataclass(frozen=True, kw_only=True)
-class InjectedFault:
-    """One line of the journal: a fault in one place. `before` is the state that undoing restores."""
+class FaultJournal:
+    """Injects and undoes the faults of one target, and keeps `record`. Not thread-safe."""
 
-    fault: str
-    region: str | None
-    """None for faults of both regions."""
-    delay_seconds: float = 0.0
-    before: dict[str, float | bool | str | None] = field(default_factory=dict)
-    hosts: str = ""
-    """The host names, with spaces between, to whose clients a front door fails; empty where it fails to all."""
+    def __init__(self, *, target: FaultTarget, record: Path) -> None:
+        self._target, self._record = target, record
 
-    def __str__(self) -> str:
-        return self.fault if self.region is None else f"{self.fault} {self.region}"
+    def require(self, experiment: Experiment) -> None:
+        """Check before any fault that the target has what the experiment's faults need.
 
-
-class FaultJournal(ABC):
-    """Breaks and heals, and keeps the record. Not for several threads at once."""
-
-    hint = "is the platform deployed and running?"
-
-    def __init__(self, *, record: Path) -> None:
-        self._record = record
-
-    @abstractmethod
-    def _entries(self, step: Step) -> Sequence[InjectedFault]:
-        """Return the faults of `step` with the state that undoing restores. Changes nothing."""
-
-    @abstractmethod
-    def _break(self, entry: InjectedFault, step: Step) -> None:
-        """Break what is on record by now."""
-
-    @abstractmethod
-    def _heal(self, entry: InjectedFault, left: Sequence[InjectedFault]) -> None:
-        """Undo `entry`; `left` is what else is on record. Also when it was never broken, or is healed already."""
+        Raises:
+            DeploymentError: an FIS template is missing, or FIS does not respond.
+        """
+        for step in experiment.method:
+            if self._injectable(step):
+                fault = FAULTS[step.fault]
+                for region in fault.regions(step, self._target):
+                    self._call(f"apply {step.fault} {region}", partial(fault.require, step, region, self._target))
 
     def apply(self, step: Step) -> tuple[InjectedFault, ...]:
         """Inject the faults of a step; returns the argument of `undo`.
 
         Raises:
+            SettingsError: the target cannot inject the fault; nothing is changed.
             DeploymentError: a fault cannot be applied; those recorded have to be undone.
         """
+        if not self._injectable(step):
+            return ()
+        fault, target = FAULTS[step.fault], self._target
+        # All entries first: when one of them fails, nothing is recorded.
+        found = [
+            self._call(f"apply {step.fault} {region}", partial(fault.entry, step, region, target))
+            for region in fault.regions(step, target)
+        ]
         applied: list[InjectedFault] = []
-        for found in self._entries(step):
+        for new in found:
             left = outstanding(self._record)
-            # What the same fault has broken already is not what healing has to restore.
-            same = next((other for other in left if (other.fault, other.region) == (found.fault, found.region)), found)
-            entry = replace(found, before={name: same.before.get(name, was) for name, was in found.before.items()})
+            # A fault that is applied twice restores the state of before the first one.
+            same = next((other for other in left if (other.fault, other.region) == (new.fault, new.region)), new)
+            entry = replace(new, before={name: same.before.get(name, was) for name, was in new.before.items()})
             write(self._record, [*left, entry])
             applied.append(entry)
-            self._call(f"apply {entry}", partial(self._break, entry, step))
+            self._call(f"apply {entry}", partial(fault.apply, entry, step, target))
         return tuple(applied)
 
     def undo(self, entries: Sequence[InjectedFault]) -> None:
-        """Heal these, the newest first; those that are not on record any more are healed already.
+        """Undo these, the newest first; those that are no longer recorded are undone already.
 
         Raises:
-            DeploymentError: one cannot be undone and stays on record; the others are undone.
+            DeploymentError: one cannot be undone and stays recorded; the others are undone.
         """
         failure: HealthcareDrError | None = None
         for entry in reversed(entries):
@@ -80,7 +72,7 @@ class FaultJournal(ABC):
             left.remove(entry)
             left.reverse()
             try:
-                self._call(f"undo {entry}", partial(self._heal, entry, left))
+                self._call(f"undo {entry}", partial(FAULTS[entry.fault].undo, entry, left, self._target))
                 write(self._record, left)
             except HealthcareDrError as error:
                 failure = failure or error
@@ -99,14 +91,21 @@ class FaultJournal(ABC):
         """Return the recorded faults, oldest first. Raises `DeploymentError` when the record cannot be read."""
         return tuple(str(entry) for entry in outstanding(self._record))
 
+    def _injectable(self, step: Step) -> bool:
+        """Return False for a fault that the target leaves out. Raises `SettingsError` when the target rejects it."""
+        fault, label = FAULTS[step.fault], self._target.label
+        if label not in fault.targets and not fault.omitted_on_aws:
+            raise SettingsError(f"AWS cannot play {step.fault}")
+        return label in fault.targets
+
     def _call(self, doing: str, call: Callable[[], Any]) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return call()
         except (BotoCoreError, ClientError, OSError) as error:
-            said = " ".join(str(error).split())
-            raise DeploymentError(f"cannot {doing} ({said}); {self.hint}") from error
+            reason = " ".join(str(error).split())
+            raise DeploymentError(f"cannot {doing} ({reason}); {self._target.hint}") from error
 
 
 def outstanding(record: Path) -> list[InjectedFault]:
@@ -116,13 +115,16 @@ def outstanding(record: Path) -> list[InjectedFault]:
         DeploymentError: the record cannot be read.
     """
     try:
-        return [InjectedFault(**entry) for entry in json.loads(record.read_text(encoding="utf-8"))]
+        entries = [InjectedFault(**entry) for entry in json.loads(record.read_text(encoding="utf-8"))]
+        if unknown := [entry.fault for entry in entries if entry.fault not in FAULTS]:
+            raise ValueError(f"unknown faults: {unknown}")  # noqa: TRY301 - one message for every unreadable record
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError) as error:
         raise DeploymentError(
             f"{record} cannot be read, so the active faults are unknown; deploy again, then delete it"
         ) from error
+    return entries
 
 
 def write(record: Path, entries: Sequence[InjectedFault]) -> None:

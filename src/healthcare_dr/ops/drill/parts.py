@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Protocol
 
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.fault_journal import InjectedFault
+from healthcare_dr.ops.drill.faults import InjectedFault
 from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
 from healthcare_dr.ops.drill.load.calibration import Calibration
 from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished

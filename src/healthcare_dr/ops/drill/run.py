@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.ops.drill import recovery
-from healthcare_dr.ops.drill.experiment import TAKE_AWAY, Experiment, Step
-from healthcare_dr.ops.drill.fault_journal import InjectedFault
+from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.faults import FAULTS, InjectedFault
 from healthcare_dr.ops.drill.hypothesis import conditions, progress_of, recent
 from healthcare_dr.ops.drill.journal import Condition, Event, InstrumentHealth, Journal, Milestones, Missing, Outcome
 from healthcare_dr.ops.drill.monitors import changes
@@ -116,14 +116,14 @@ class MethodRunner:
 
     def _apply(self, step: Step) -> tuple[InjectedFault, ...]:
         entries = self.faults.apply(step)
-        self._lost_to.extend(entry for entry in entries if entry.fault in TAKE_AWAY)
+        self._lost_to.extend(entry for entry in entries if FAULTS[entry.fault].takes_region_away)
         for entry in entries:
             self.tell("fault", str(entry))
         return entries
 
     def _undo_what_is_over(self, now: float, fault: float) -> None:
         for end, entries in [item for item in self._running if item[0] <= now]:
-            given_back = [entry for entry in entries if entry.fault in TAKE_AWAY]
+            given_back = [entry for entry in entries if FAULTS[entry.fault].takes_region_away]
             if given_back and len(given_back) == len(self._lost_to) and self._at_healing is None:
                 self._at_healing = self._seen(fault)
             for entry in given_back:

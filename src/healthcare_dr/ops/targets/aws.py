@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops.targets.environment import AUTOMATION, untouched
-from healthcare_dr.ops.terraform.diagnostics import CREDENTIALS_MEND
+from healthcare_dr.ops.terraform.events import CREDENTIALS_MEND
 from healthcare_dr.ops.terraform.state import read_settled
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings

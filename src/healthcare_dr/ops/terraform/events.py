@@ -1,10 +1,13 @@
-"""The events of Terraform's `-json` stream that matter to an operator.
+"""Parse the events of Terraform's `-json` stream, and condense diagnostics into one line that states the fix.
 
 Source: Terraform's "Machine-Readable UI" (format version 1.x): one JSON object per line with a `type`.
 """
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Phase = Literal["start", "progress", "complete", "errored"]
@@ -119,3 +122,99 @@ def _event(message: dict[str, Any]) -> Event | None:
             if value.get("action", "noop") != "noop"
         )
     return None
+
+
+LONGEST = 400
+
+CREDENTIALS_MEND = (
+    "give valid credentials in AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in again"
+)
+# The first that matches wins. Each is a pattern over summary and detail, and the line it becomes.
+KNOWN = (
+    (r"Failed to (?:save|persist) state|errored\.tfstate",
+     "the state could not be saved: once its place can be written again, push it with `{program} -chdir={folder} state "
+     "push errored.tfstate`, then remove that file, if there is one"),
+    (r"ExpiredToken|token (?:\S+ ){0,3}expired|security token included in the request is expired",
+     f"the AWS credentials have expired: {CREDENTIALS_MEND}"),
+    (r"No valid credential sources found|failed to refresh cached credentials",
+     f"there are no AWS credentials: {CREDENTIALS_MEND}"),
+    (r"InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException",
+     f"AWS rejects these credentials: {CREDENTIALS_MEND}"),
+    (r"operation error (?P<service>[\w ]+): (?P<action>\w+),"
+     r"[^\n]*(?:AccessDenied|UnauthorizedOperation|not authorized to perform)",
+     "AWS refuses {service}:{action}: the credentials lack that permission"),
+    (r"(?P<what>LimitExceeded\w*|\w+LimitExceeded|ServiceQuotaExceeded\w*|TooManyBuckets)",
+     "an AWS quota is used up ({what}): raise it in the Service Quotas console, or remove what is no longer needed"),
+    (r"no available releases match the given constraints (?P<versions>[^\n]+)",
+     "no hashicorp/aws {versions} is to be had: the mirror in HDR_PROVIDER_MIRROR, or the registry, lacks it"),
+    (r"(?:Failed to query available provider packages|could not query provider registry|Failed to install provider)",
+     "Terraform cannot get the provider hashicorp/aws from its registry: check the network, or name a local mirror in "
+     "HDR_PROVIDER_MIRROR"),
+    (r"Inconsistent dependency lock file|does not match any of the checksums",
+     "the provider does not match .terraform.lock.hcl of this folder: remove that file if the change is intended"),
+    (r"Backend configuration changed|Backend initialization required",
+     "the state was kept elsewhere before (was HDR_STATE_BUCKET changed?): move it with "
+     "`terraform init -migrate-state` in this folder, or set HDR_STATE_BUCKET as it was"),
+    (r"BucketAlreadyExists\b|EntityAlreadyExists|ResourceInUseException[^\n]*already exists|already exists",
+     "what is to be created exists already and belongs to no state here: import or remove it (`hdr down` clears the "
+     "embedded AWS), or choose another ENVIRONMENT_SUFFIX"),
+    (r"connect: connection refused|no such host|i/o timeout|TLS handshake timeout",
+     "AWS cannot be reached: check the network, or whether the embedded AWS runs (`hdr status`)"),
+)  # fmt: skip
+
+
+def condense(diagnostics: Sequence[Diagnostic], *, folder: Path, program: str) -> str:
+    """One line for the first error, how many more there are, and nothing of Terraform's drawing.
+
+    `folder` is the working folder and `program` the executable, for the commands that mend it.
+    """
+    errors = [item for item in diagnostics if item.severity == "error"]
+    if not errors:
+        return f"{program} failed without saying why"
+    others = len({(error.summary, error.address) for error in errors}) - 1
+    more = f" (and {others} more)" if others else ""
+    return _line(errors[0], folder=folder, program=program) + more
+
+
+def read_text(said: str) -> list[Diagnostic]:
+    """The errors in the output for people, which `init` writes alike in every version."""
+    plain = "\n".join(line.strip("╷│╵ ") for line in said.splitlines())
+    found = []
+    for part in plain.split("Error: ")[1:]:
+        summary, _, detail = part.partition("\n")
+        # A heading over the errors that follow it.
+        if not summary.startswith("Terraform encountered problems during initiali"):
+            snippet = re.compile(r"^(on \S+ line \d+.*|\d+: .*)$", re.MULTILINE)
+            found.append(Diagnostic(severity="error", summary=summary, detail=snippet.sub("", detail), address=""))
+    return found
+
+
+def _line(error: Diagnostic, *, folder: Path, program: str) -> str:
+    text = f"{error.summary}\n{error.detail}"
+    where = f"{error.address}: " if error.address and not error.address.startswith("provider[") else ""
+    if "Error acquiring the state lock" in error.summary:
+        return _locked(error.detail, folder=folder, program=program)
+    for pattern, mend in KNOWN:
+        if found := re.search(pattern, text, re.IGNORECASE):
+            named = {name: value.strip() for name, value in found.groupdict().items()}
+            told = mend.format(folder=folder, program=program, **named)
+            return f"{where}{told} (Terraform: {_short(error.summary)})"
+    detail = f": {_short(error.detail)}" if error.detail else ""
+    return f"{where}{_short(error.summary)}{detail}"
+
+
+def _locked(detail: str, *, folder: Path, program: str) -> str:
+    lock = dict(re.findall(r"^\s*(ID|Path|Operation|Who|Created):\s+(.+?)\s*$", detail, re.MULTILINE))
+    if "ID" not in lock:
+        return f"the state cannot be locked: {_short(detail)}"
+    since = lock.get("Created", "an unknown time").split(".")[0]
+    operation = lock.get("Operation", "something").removeprefix("OperationType").lower()
+    return (
+        f"the state is locked by {lock.get('Who', 'somebody')} since {since} UTC ({operation}): wait for it to end, "
+        f"or, if it is dead, release the lock with `{program} -chdir={folder} force-unlock {lock['ID']}`"
+    )
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= LONGEST else f"{flat[: LONGEST - 1]}…"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.terraform.diagnostics import condense, read_text
 from healthcare_dr.ops.terraform.events import (
     ChangeSummary,
     Diagnostic,
@@ -25,8 +24,10 @@ from healthcare_dr.ops.terraform.events import (
     PlannedChange,
     ResourceEvent,
     Text,
+    condense,
     diagnostic,
     parse,
+    read_text,
 )
 from healthcare_dr.ops.terraform.interrupts import Interrupts, Watch
 from healthcare_dr.ops.terraform.workspace import Workspace

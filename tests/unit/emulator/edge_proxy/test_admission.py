@@ -1,4 +1,4 @@
-"""A front door under more load than the machine carries: it serves what it can and sheds the rest."""
+"""Tests of an edge listener and the services under overload: they serve what they can and reject the rest."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -11,6 +11,7 @@ from healthcare_dr.emulator.edge_proxy.forwarding import (
     MOST_AT_ONCE,
     MOST_BODY_BYTES,
     MOST_WAITING,
+    ApiDirectory,
     Forwarded,
     ForwardedResponse,
     Forwarding,
@@ -21,11 +22,11 @@ from healthcare_dr.emulator.services.middleware import Admission
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"
-DOOR = "127.0.0.2"
+EDGE_ADDRESS = "127.0.0.2"
 
 
 class Services:
-    """Answers requests once `open` is set."""
+    """Responds once `open` is set."""
 
     def __init__(self) -> None:
         self.received = self.cancelled = 0
@@ -41,13 +42,13 @@ class Services:
         return ForwardedResponse(200, [(b"content-length", b"2")], b"{}")
 
 
-class Apis:
+class Apis(ApiDirectory):
     async def has(self, api_id: str) -> bool:
         return api_id == "known"
 
 
 class Client:
-    """One request, and the status of its answer."""
+    """Send one request and return the status of its response."""
 
     def __init__(self, application: Any, *, address: str | None = "127.0.0.1", body: bytes = b"") -> None:
         self.status: int | None = None
@@ -65,7 +66,7 @@ class Client:
         path = "/_aws/execute-api/known/"
         return {
             **{"type": "http", "method": "GET", "path": path, "raw_path": path.encode()},
-            **{"query_string": b"", "headers": headers, "client": client, "server": (DOOR, 4568)},
+            **{"query_string": b"", "headers": headers, "client": client, "server": (EDGE_ADDRESS, 4568)},
         }
 
     async def _receive(self) -> dict[str, Any]:
@@ -79,11 +80,11 @@ class Client:
         self.status = message.get("status", self.status)
 
 
-def door_to(services: Services) -> Forwarding:
+def forwarding_to(services: Services) -> Forwarding:
     return Forwarding(
         region=REGION,
         services=services,
-        apis=Apis(),
+        apis=Apis(lambda: ()),
         targets=lambda: {NAME: {REGION: "known"}},
         fault=lambda _: OPEN,
     )
@@ -95,17 +96,17 @@ async def until(services: Services, *, received: int) -> None:
             await asyncio.sleep(0)
 
 
-def test_a_request_that_finds_no_place_in_time_is_throttled_and_the_others_are_served(
+def test_request_that_waits_too_long_returns_429_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.05)
 
     async def crowd() -> tuple[int | None, set[int | None]]:
         services = Services()
-        door = door_to(services)
-        served = [Client(door) for _ in range(MOST_AT_ONCE)]
+        forwarding_app = forwarding_to(services)
+        served = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
         await until(services, received=MOST_AT_ONCE)
-        late = Client(door)
+        late = Client(forwarding_app)
         await late.done
         services.open.set()
         for client in served:
@@ -115,17 +116,17 @@ def test_a_request_that_finds_no_place_in_time_is_throttled_and_the_others_are_s
     assert asyncio.run(crowd()) == (429, {200})
 
 
-def test_beyond_a_full_line_requests_are_throttled_at_once_and_health_checkers_are_served() -> None:
+def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
     async def crowd() -> tuple[set[int | None], int | None, set[int | None]]:
         services = Services()
-        door = door_to(services)
-        admitted = [Client(door) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
+        forwarding_app = forwarding_to(services)
+        admitted = [Client(forwarding_app) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
         await until(services, received=MOST_AT_ONCE)
-        beyond = [Client(door) for _ in range(10)]
+        beyond = [Client(forwarding_app) for _ in range(10)]
         async with asyncio.timeout(forwarding.WAIT_SECONDS):
             for client in beyond:
                 await client.done
-        checker = Client(door, address=DOOR)
+        checker = Client(forwarding_app, address=EDGE_ADDRESS)
         await until(services, received=MOST_AT_ONCE + 1)
         services.open.set()
         for client in (checker, *admitted):
@@ -135,29 +136,29 @@ def test_beyond_a_full_line_requests_are_throttled_at_once_and_health_checkers_a
     assert asyncio.run(crowd()) == ({429}, 200, {200})
 
 
-def test_the_request_of_a_client_that_left_is_cancelled_and_gives_its_place_back() -> None:
+def test_request_of_disconnected_client_is_cancelled_and_releases_its_slot() -> None:
     async def leaving() -> tuple[int, int | None]:
         services = Services()
-        door = door_to(services)
-        clients = [Client(door) for _ in range(MOST_AT_ONCE)]
+        forwarding_app = forwarding_to(services)
+        clients = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
         await until(services, received=MOST_AT_ONCE)
         async with asyncio.timeout(15):
             for client in clients:
                 client.leave()
                 await client.done
         services.open.set()
-        next_one = Client(door)
+        next_one = Client(forwarding_app)
         await next_one.done
         return services.cancelled, next_one.status
 
     assert asyncio.run(leaving()) == (MOST_AT_ONCE, 200)
 
 
-def test_a_body_beyond_the_limit_of_api_gateway_is_refused() -> None:
+def test_body_beyond_the_limit_returns_413() -> None:
     async def sending(size: int) -> int | None:
         services = Services()
         services.open.set()
-        client = Client(door_to(services), body=b"x" * size)
+        client = Client(forwarding_to(services), body=b"x" * size)
         await client.done
         return client.status
 
@@ -165,7 +166,7 @@ def test_a_body_beyond_the_limit_of_api_gateway_is_refused() -> None:
     assert asyncio.run(sending(MOST_BODY_BYTES + 1)) == 413
 
 
-def test_the_services_shed_requests_to_apis_before_they_read_them() -> None:
+def test_services_reject_excess_api_requests_before_reading_them() -> None:
     async def crowd() -> tuple[int | None, set[int | None], int]:
         services = Services()
 

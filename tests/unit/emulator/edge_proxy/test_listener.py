@@ -1,4 +1,4 @@
-"""A front door serves the APIs of its own region under their names, and fails in every way it is told to."""
+"""Tests of an edge listener: it forwards to the APIs of its region, and applies each fault."""
 
 import json
 import socket
@@ -22,7 +22,7 @@ Clients = Callable[..., Any]
 EAST, WEST = REGIONS
 
 
-def test_a_request_arrives_as_it_was_sent(edge: EdgeApis) -> None:
+def test_request_is_forwarded_unchanged(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as connection:
         headers = "Authorization: Bearer abc\r\nX-Twice: one\r\nX-Twice: two\r\n"
@@ -37,7 +37,7 @@ def test_a_request_arrives_as_it_was_sent(edge: EdgeApis) -> None:
 
 @pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("port", ["", ":4568", ":443"])
-def test_the_function_is_told_the_name_that_the_client_called(edge: EdgeApis, region: str, port: str) -> None:
+def test_function_receives_the_called_host_name(edge: EdgeApis, region: str, port: str) -> None:
     name = edge.name(region)
     with edge.connect(region, name) as connection:
         _, body = ask(connection, name + port, headers=f"{CALLED_HEADER.decode()}: evil.example\r\n")
@@ -49,30 +49,30 @@ def test_the_function_is_told_the_name_that_the_client_called(edge: EdgeApis, re
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_each_region_serves_its_own_api_alone(edge: EdgeApis, region: str) -> None:
+def test_listener_serves_only_apis_of_its_region(edge: EdgeApis, region: str) -> None:
     other = WEST if region == EAST else EAST
     assert edge.get(region)[0] == 200
     foreign = f"{edge.apis[other]}.execute-api.{region}.amazonaws.com"
     assert edge.get(region, name=foreign) == (403, b'{"message":"Forbidden"}')
 
 
-# How a client hears that a handshake is broken off depends on what reaches it first.
+# The error of a client depends on whether the alert or the end of the connection arrives first.
 BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 @pytest.mark.trap(31)
-def test_a_name_of_another_region_has_no_certificate(edge: EdgeApis) -> None:
+def test_name_of_another_region_has_no_certificate(edge: EdgeApis) -> None:
     for name in (edge.name(WEST), "example.com", f"a.b.execute-api.{EAST}.amazonaws.com"):
         with pytest.raises(BROKEN_OFF):
             edge.connect(EAST, name)
 
 
-def test_a_path_does_not_lead_out_of_the_api(edge: EdgeApis) -> None:
+def test_dot_segments_do_not_leave_the_api(edge: EdgeApis) -> None:
     assert edge.get(EAST, "/../../../_ministack/ready")[0] == 404
 
 
 @pytest.mark.requirement("R4.2")
-def test_a_refusing_door_resets_who_is_connected_and_lets_nobody_in(edge: EdgeApis) -> None:
+def test_refused_mode_resets_connections_and_refuses_new_ones(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
@@ -86,12 +86,12 @@ def test_a_refusing_door_resets_who_is_connected_and_lets_nobody_in(edge: EdgeAp
 
 
 @pytest.mark.requirement("R4.2")
-def test_a_black_hole_swallows_everything_until_it_ends(edge: EdgeApis) -> None:
+def test_blackhole_mode_never_responds_and_resets_at_its_end(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
         edge.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"))
-        assert eventually(lambda: _hangs(edge))
+        assert eventually(lambda: _blackholed(edge))
         kept.settimeout(1)
         with pytest.raises(TimeoutError):
             ask(kept, name)
@@ -105,14 +105,14 @@ def test_a_black_hole_swallows_everything_until_it_ends(edge: EdgeApis) -> None:
 
 
 def _expect_reset(connection: ssl.SSLSocket) -> None:
-    # Below TLS, which takes a reset for an end.
+    # Below TLS, which treats a reset as an end.
     with socket.socket(fileno=connection.detach()) as plain:
         plain.settimeout(15)
         with pytest.raises(ConnectionResetError):
             plain.recv(1)
 
 
-def _hangs(edge: EdgeApis) -> bool:
+def _blackholed(edge: EdgeApis) -> bool:
     try:
         edge.connect(EAST, edge.name(EAST), timeout=1).close()
     except TimeoutError:
@@ -121,7 +121,7 @@ def _hangs(edge: EdgeApis) -> bool:
 
 
 @pytest.mark.requirement("R4.2")
-def test_an_erring_door_answers_503_to_who_is_connected_already(edge: EdgeApis) -> None:
+def test_errors_mode_returns_503_on_open_connections(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept:
         assert ask(kept, name)[0] == 200
@@ -132,15 +132,15 @@ def test_an_erring_door_answers_503_to_who_is_connected_already(edge: EdgeApis) 
 
 
 @pytest.mark.requirement("R4.2")
-def test_a_slow_door_answers_late(edge: EdgeApis) -> None:
+def test_slow_mode_delays_responses(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="slow", delay_seconds=60))
-    assert eventually(lambda: _late(edge, name))
+    assert eventually(lambda: _delayed(edge, name))
     edge.emulator.set_edge_fault(EAST, OPEN)
     assert eventually(lambda: edge.serves(EAST))
 
 
-def _late(edge: EdgeApis, name: str) -> bool:
+def _delayed(edge: EdgeApis, name: str) -> bool:
     with edge.connect(EAST, name) as connection:
         connection.settimeout(3)
         try:
@@ -150,9 +150,9 @@ def _late(edge: EdgeApis, name: str) -> bool:
     return False
 
 
-def test_a_shared_name_leads_to_the_api_of_the_region(edge: EdgeApis, patched: Clients) -> None:
-    route53, shared = patched("route53"), "api.healthcare-dr-doors.com"
-    zone = route53.create_hosted_zone(Name="healthcare-dr-doors.com", CallerReference="doors")["HostedZone"]["Id"]
+def test_shared_name_is_forwarded_to_the_regions_api(edge: EdgeApis, patched: Clients) -> None:
+    route53, shared = patched("route53"), "api.healthcare-dr-edge.com"
+    zone = route53.create_hosted_zone(Name="healthcare-dr-edge.com", CallerReference="edge")["HostedZone"]["Id"]
     records = [
         {
             "Name": shared,
@@ -177,8 +177,8 @@ def _serves_as(edge: EdgeApis, region: str, name: str) -> bool:
         return False
 
 
-def test_a_door_that_is_not_there_is_named(edge: EdgeApis) -> None:
-    with pytest.raises(EmulatorError, match="eu-west-1 has no front door: choose us-east-1 or us-west-2"):
+def test_unknown_region_is_named_in_the_error(edge: EdgeApis) -> None:
+    with pytest.raises(EmulatorError, match="eu-west-1 has no edge listener: choose us-east-1 or us-west-2"):
         edge.emulator.set_edge_fault("eu-west-1", OPEN)
     with pytest.raises(EmulatorError, match="cannot be 'ajar'"):
         EdgeFault(mode="ajar")  # type: ignore[arg-type]
@@ -186,7 +186,7 @@ def test_a_door_that_is_not_there_is_named(edge: EdgeApis) -> None:
 
 @pytest.fixture
 def beside(edge: EdgeApis, patched: Clients, make_api: Callable[..., str]) -> EdgeApis:
-    """The API of another environment, behind the same doors."""
+    """The API of another environment, behind the same listeners."""
 
     def client(service: str) -> Any:
         return patched(service, EAST)
@@ -194,13 +194,13 @@ def beside(edge: EdgeApis, patched: Clients, make_api: Callable[..., str]) -> Ed
     function = client("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
     api = make_api(client, function, {"$default": {}}, permitted=True)
     found = EdgeApis(edge.emulator, {EAST: api})
-    # The door looks for APIs that it does not know once a second.
+    # The listener reloads the list of APIs at most once a second.
     assert eventually(lambda: found.serves(EAST))
     return found
 
 
 @pytest.mark.parametrize("fault", [EdgeFault(mode="refused"), EdgeFault(mode="blackhole"), EdgeFault(mode="errors")])
-def test_fault_of_one_environment_leaves_the_others_alone(edge: EdgeApis, beside: EdgeApis, fault: EdgeFault) -> None:
+def test_fault_of_one_host_does_not_affect_others(edge: EdgeApis, beside: EdgeApis, fault: EdgeFault) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept, beside.connect(EAST, beside.name(EAST)) as other:
         assert ask(kept, name)[0] == ask(other, beside.name(EAST))[0] == 200
@@ -222,7 +222,7 @@ def test_fault_of_one_environment_leaves_the_others_alone(edge: EdgeApis, beside
         assert ask(other, beside.name(EAST))[0] == 200
 
 
-def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(edge: EdgeApis, beside: EdgeApis) -> None:
+def test_blackholed_connection_is_reset_when_the_fault_of_its_host_ends(edge: EdgeApis, beside: EdgeApis) -> None:
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"), hosts=[edge.name(EAST)])
     assert eventually(lambda: not edge.serves_soon(EAST))
     with socket.create_connection(edge.emulator.edge_addresses()[EAST], timeout=15) as waiting:
@@ -233,7 +233,7 @@ def test_swallowed_connection_is_reset_when_the_fault_of_its_environment_ends(ed
             waiting.recv(1)
 
 
-def test_two_environments_fail_each_in_its_own_way(edge: EdgeApis, beside: EdgeApis) -> None:
+def test_two_hosts_have_different_faults(edge: EdgeApis, beside: EdgeApis) -> None:
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"), hosts=[edge.name(EAST)])
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"), hosts=[beside.name(EAST)])
     assert eventually(lambda: not beside.serves_soon(EAST))
@@ -251,7 +251,7 @@ def sent_hello(name: str) -> bytes:
     return outgoing.read()
 
 
-def test_name_is_read_from_a_client_hello_however_much_of_it_has_come() -> None:
+def test_server_name_is_parsed_once_the_client_hello_is_complete() -> None:
     whole = sent_hello("Abc.execute-api.us-east-1.amazonaws.com")
     assert parse_server_name(whole) == "abc.execute-api.us-east-1.amazonaws.com"
     assert parse_server_name(whole + b"more") == "abc.execute-api.us-east-1.amazonaws.com"
@@ -260,6 +260,6 @@ def test_name_is_read_from_a_client_hello_however_much_of_it_has_come() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_anything_else_names_no_host(sent: bytes) -> None:
+def test_other_bytes_have_no_server_name(sent: bytes) -> None:
     assert parse_server_name(sent) in (None, "")
     assert parse_server_name(b"\x16\x03\x01" + len(sent).to_bytes(2, "big") + sent) == ""

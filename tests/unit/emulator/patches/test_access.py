@@ -1,4 +1,4 @@
-"""Every fix to who may do what is needed: what a test asks is so with the fixes, not so with ministack as it is."""
+"""Tests of patches of permissions, each with ministack without patches."""
 
 import json
 import ssl
@@ -35,7 +35,7 @@ def get(emulator: Emulator, address: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize(("permitted", "status"), [(True, 200), (False, 500)])
-def test_an_api_needs_the_functions_permission(
+def test_api_needs_permission_to_invoke_the_function(
     emulator: Emulator,
     unpatched_emulator: Emulator,
     patched: Clients,
@@ -54,7 +54,7 @@ def test_an_api_needs_the_functions_permission(
     assert call(unpatched_emulator, unpatched).status_code == 200
 
 
-def test_health_on_another_host_is_the_apis(
+def test_health_path_reaches_the_api(
     emulator: Emulator,
     unpatched_emulator: Emulator,
     patched: Clients,
@@ -73,9 +73,7 @@ def test_health_on_another_host_is_the_apis(
     assert health(unpatched_emulator, unpatched) != "called"
 
 
-def test_administration_needs_credentials_which_it_does_not_ask_for(
-    emulator: Emulator, unpatched_emulator: Emulator
-) -> None:
+def test_admin_endpoints_are_blocked(emulator: Emulator, unpatched_emulator: Emulator) -> None:
     def download(target: Emulator) -> int:
         return get(target, f"https://127.0.0.1:{target.port}/_ministack/sqs/messages").status_code
 
@@ -84,7 +82,7 @@ def test_administration_needs_credentials_which_it_does_not_ask_for(
 
 
 @pytest.mark.trap(36)
-def test_a_condition_on_the_principal_names_the_role(
+def test_principal_arn_condition_matches_the_role(
     holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -103,7 +101,9 @@ def test_a_condition_on_the_principal_names_the_role(
 
 
 @pytest.mark.parametrize(("key", "secret"), [(ACCOUNT, "wrong"), ("999999999999", "any"), ("test", "test")])
-def test_root_has_to_know_its_secret(holds_only_when_patched: Callable[[Probe], None], key: str, secret: str) -> None:
+def test_root_request_with_wrong_secret_is_rejected(
+    holds_only_when_patched: Callable[[Probe], None], key: str, secret: str
+) -> None:
     def probe(client: Clients) -> bool:
         assert client("sts").get_caller_identity()["Arn"] == ROOT["Principal"]["AWS"]
         try:
@@ -115,7 +115,7 @@ def test_root_has_to_know_its_secret(holds_only_when_patched: Callable[[Probe], 
     holds_only_when_patched(probe)
 
 
-def test_a_bucket_policy_sees_which_key_an_upload_names(
+def test_bucket_policy_sees_the_key_of_an_upload(
     holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -160,8 +160,9 @@ def refused(call: Callable[..., Any], **arguments: Any) -> bool:
 
 @pytest.fixture
 def sealed(make_role: Callable[..., str]) -> Callable[[Clients], tuple[Any, ...]]:
-    """A bucket and a table under one key that only S3 and DynamoDB may use for others: a role with the key's
-    permission, a role without, and the key."""
+    """A bucket and a table under one key, for use through S3 and DynamoDB only: a role with the key's permission,
+    a role without it, and the key.
+    """
 
     def make(client: Clients, region: str = "us-east-1") -> tuple[Any, ...]:
         via = {"StringEquals": {"kms:ViaService": [f"{s}.{region}.amazonaws.com" for s in ("s3", "dynamodb")]}}
@@ -203,7 +204,7 @@ def sealed(make_role: Callable[..., str]) -> Callable[[Clients], tuple[Any, ...]
         ("dynamodb", "get_item", {"TableName": "NAME", "Key": {"pk": {"S": "there"}}}),
     ],
 )
-def test_who_may_not_use_the_key_cannot_use_what_it_seals(
+def test_caller_without_key_permission_is_denied(
     holds_only_when_patched: Callable[[Probe], None],
     sealed: Callable[[Clients], tuple[Any, ...]],
     service: str,
@@ -213,7 +214,7 @@ def test_who_may_not_use_the_key_cannot_use_what_it_seals(
     def probe(client: Clients) -> bool:
         name, key, allowed, denied = sealed(client)
         named = {argument: name if value == "NAME" else value for argument, value in arguments.items()}
-        # Whoever may use it through a service may not use it directly.
+        # Permission to use the key through a service does not include direct use.
         assert refused(client("kms", credentials=allowed).generate_data_key, KeyId=key, KeySpec="AES_256")
         getattr(client(service, credentials=allowed), operation)(**named)
         return refused(getattr(client(service, credentials=denied), operation), **named)
@@ -221,7 +222,7 @@ def test_who_may_not_use_the_key_cannot_use_what_it_seals(
     holds_only_when_patched(probe)
 
 
-def test_a_presigned_address_uses_the_key_of_its_own_region(
+def test_presigned_url_uses_the_key_of_its_region(
     emulator: Emulator,
     unpatched_emulator: Emulator,
     patched: Clients,
@@ -241,7 +242,7 @@ def test_a_presigned_address_uses_the_key_of_its_own_region(
 
 
 @pytest.mark.trap(39)
-def test_a_function_sees_only_what_its_runtime_brings(
+def test_function_sees_only_packages_of_its_runtime(
     holds_only_when_patched: Callable[[Probe], None], make_function: Callable[..., str]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -252,7 +253,7 @@ def test_a_function_sees_only_what_its_runtime_brings(
 
 
 @pytest.mark.parametrize("operation", ["get_item", "put_item"])
-def test_policies_see_which_partition_a_request_names(
+def test_policies_see_leading_keys(
     holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str], operation: str
 ) -> None:
     def probe(client: Clients) -> bool:

@@ -1,4 +1,4 @@
-"""Alarms move by the data of their own dimensions, and by silence, as on AWS."""
+"""Tests of alarms: they move by the data of their own dimensions, and by missing data."""
 
 import json
 import uuid
@@ -16,7 +16,7 @@ Clients = Callable[..., Any]
 Probe = Callable[[Clients], bool]
 
 NAMESPACE = "Alarms"
-# Silence counts after three periods, the shortest that CloudWatch knows, on a machine that does much else.
+# Missing data count after three periods of the shortest length, on a busy machine.
 WITHIN_SECONDS = 90.0
 SHORT = 10
 
@@ -26,7 +26,7 @@ def dimension(value: str) -> list[dict[str, str]]:
 
 
 def alarm_on(client: Clients, value: str, *, region: str = EAST, **options: Any) -> str:
-    """Creates an alarm on values above 60 of a metric and dimension, both its own namesakes."""
+    """Create an alarm on values above 60 of a metric and dimension with its own name."""
     name = uuid.uuid4().hex
     rule = {
         "MetricName": name,
@@ -68,7 +68,7 @@ def first_state(client: Clients, alarm: str) -> str:
 
 
 def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
-    """A topic with a queue that it delivers to: the topic's ARN and the queue's URL."""
+    """Create a topic that delivers to a queue; return the topic's ARN and the queue's URL."""
     name = uuid.uuid4().hex
     topic = client("sns", region).create_topic(Name=name)["TopicArn"]
     queue = client("sqs", region).create_queue(QueueName=name)["QueueUrl"]
@@ -89,7 +89,7 @@ def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
 
 
 def delivered(client: Clients, queue: str, region: str = EAST) -> list[dict[str, Any]]:
-    """What alarms told the queue, oldest first; each message once."""
+    """Return the notifications of alarms in the queue, oldest first, without duplicates."""
     found = client("sqs", region).receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
     return [json.loads(json.loads(message["Body"])["Message"]) for message in found.get("Messages", [])]
 
@@ -102,14 +102,14 @@ def test_data_of_other_dimensions_do_not_move_an_alarm(
         alarm, later = alarm_on(client, "a"), alarm_on(client, "a")
         put(client, alarm, 100, others)
         put(client, later, 100, dimension("a"))
-        # Alarms are evaluated in rounds: once a later datum has moved its alarm, the earlier one has had its round.
+        # Alarms are evaluated in rounds: when a later datum has moved its alarm, the round of the earlier one is over.
         becomes(client, later, "ALARM")
         return state(client, alarm) == "INSUFFICIENT_DATA"
 
     holds_only_when_patched(probe)
 
 
-def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_other_dimensions_do_not_hide_an_alarms_own_data(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         alarm = alarm_on(client, "a", Statistic="Average")
         put(client, alarm, 0, dimension("b"))
@@ -119,7 +119,7 @@ def test_other_dimensions_do_not_hide_what_an_alarm_watches(holds_only_when_patc
     holds_only_when_patched(probe)
 
 
-def test_an_alarm_that_has_to_last_does(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_alarm_waits_for_all_evaluation_periods(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         alarm = alarm_on(client, "a", EvaluationPeriods=2)
         for seconds, value in ((60, 0), (0, 100)):
@@ -131,7 +131,7 @@ def test_an_alarm_that_has_to_last_does(holds_only_when_patched: Callable[[Probe
     holds_only_when_patched(probe)
 
 
-def test_an_alarm_moves_by_its_own_data_and_tells_its_topic(patched: Clients) -> None:
+def test_alarm_moves_by_its_own_data_and_notifies_its_topic(patched: Clients) -> None:
     topic, queue = queue_of(patched)
     alarm = alarm_on(patched, "a", AlarmActions=[topic])
     put(patched, alarm, 100, dimension("b"))
@@ -201,7 +201,7 @@ def data_within_the_window_are_no_silence(patched: Clients, unpatched: Clients) 
     assert state(patched, alarm) == "OK"
 
 
-# Each waits for periods of silence to pass, so all wait at the same time.
+# Each case waits for periods without data, so all run at the same time.
 WAITING: dict[str, Callable[[Clients, Clients], None]] = {
     "silence is breaching": partial(silence_means_what_the_alarm_says, "breaching", "ALARM"),
     "silence is not breaching": partial(silence_means_what_the_alarm_says, "notBreaching", "OK"),
@@ -213,11 +213,11 @@ WAITING: dict[str, Callable[[Clients, Clients], None]] = {
 
 @pytest.fixture(scope="module")
 def begun(patched: Clients, unpatched: Clients) -> Iterator[dict[str, Future[None]]]:
-    """All of `WAITING`, each in a thread of its own."""
+    """Run all of `WAITING`, each in its own thread."""
     with ThreadPoolExecutor(len(WAITING)) as pool:
         yield {name: pool.submit(waits, patched, unpatched) for name, waits in WAITING.items()}
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_silence(begun: dict[str, Future[None]], name: str) -> None:
+def test_missing_data_move_an_alarm(begun: dict[str, Future[None]], name: str) -> None:
     begun[name].result()

@@ -1,4 +1,4 @@
-"""An HTTP API of the embedded AWS presents requests to its function as API Gateway does: address and claims."""
+"""Tests of HTTP APIs: the address and claims that a function receives, tokens, and CORS."""
 
 import json
 import ssl
@@ -32,7 +32,7 @@ def web(emulator: Emulator) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def api(emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
-    """The id of an API, as the platform has it: no route lists scopes."""
+    """The id of an API whose routes list no scopes, as in the platform."""
     issuer = emulator.issuer()
     routes = {"GET /health": {}, "GET /fhir/{type}": {"issuer": issuer}, "GET /slash": {"issuer": f"{issuer}/"}}
     return make_api(patched, make_function(patched, "gateway-echo", ECHO), routes, permitted=True)
@@ -45,7 +45,7 @@ def client(emulator: Emulator) -> Iterator[httpx.Client]:
 
 
 def token(emulator: Emulator, **claims: object) -> Mapping[str, str]:
-    """An Authorization header, with claims beside those that any token has."""
+    """Return an Authorization header with additional claims."""
     key = load_key(emulator.home / "keys" / "token.key")
     now = int(time.time())
     usual = {"iss": emulator.issuer(), "aud": "healthcare-dr", "sub": "s", "iat": now, "exp": now + 600}
@@ -53,44 +53,45 @@ def token(emulator: Emulator, **claims: object) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {signed}"}
 
 
-def told(response: httpx.Response) -> tuple[str, str, str]:
+def received_address(response: httpx.Response) -> tuple[str, str, str]:
     assert response.status_code == 200, response.text
     event = response.json()
     return event["requestContext"]["domainName"], event["headers"]["host"], event["rawPath"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_path_that_stands_for_a_domain_name_is_told_to_the_function(
+def test_path_address_reaches_the_function_as_domain_name(
     emulator: Emulator, client: httpx.Client, api: str, host: str
 ) -> None:
     address = f"https://{host}:{emulator.port}/_aws/execute-api/{api}"
     spoofed = {CALLED_HEADER.decode(): "evil.example"}
     called = (f"{host}:{emulator.port}/_aws/execute-api/{api}", f"{host}:{emulator.port}", "/health")
-    assert told(client.get(f"{address}/health?a=1", headers=spoofed)) == called
+    assert received_address(client.get(f"{address}/health?a=1", headers=spoofed)) == called
 
 
-def test_an_answer_has_one_date(emulator: Emulator, client: httpx.Client, api: str) -> None:
+def test_response_has_one_date_header(emulator: Emulator, client: httpx.Client, api: str) -> None:
     assert len(client.get(f"{emulator.api_url(api)}/health").headers.get_list("date")) == 1
 
 
-def test_the_host_that_the_client_called_is_told_to_the_function(
-    emulator: Emulator, client: httpx.Client, api: str
-) -> None:
+def test_called_host_reaches_the_function(emulator: Emulator, client: httpx.Client, api: str) -> None:
     host = f"{api}.execute-api.localhost:{emulator.port}"
     response = client.get(f"https://127.0.0.1:{emulator.port}/health", headers={"Host": host})
-    assert told(response) == (host, host, "/health")
+    assert received_address(response) == (host, host, "/health")
 
 
-def test_without_the_fix_functions_are_told_a_name_that_nobody_called(
+def test_unpatched_ministack_passes_another_domain_name(
     unpatched_emulator: Emulator, unpatched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
 ) -> None:
     api = make_api(unpatched, make_function(unpatched, "gateway-echo", ECHO), {"GET /health": {}}, permitted=True)
     with web(unpatched_emulator) as client:
-        assert told(client.get(f"{unpatched_emulator.api_url(api)}/health"))[0] == f"{api}.execute-api.localhost"
+        assert (
+            received_address(client.get(f"{unpatched_emulator.api_url(api)}/health"))[0]
+            == f"{api}.execute-api.localhost"
+        )
 
 
 @pytest.mark.parametrize("scopes", [{}, {"scope": "openid"}, {"scp": ["a"]}, {"scope": "system/Patient.r"}])
-def test_a_route_without_scopes_admits_any_valid_token(
+def test_route_without_scopes_accepts_any_valid_token(
     emulator: Emulator, client: httpx.Client, api: str, scopes: Mapping[str, object]
 ) -> None:
     address = f"{emulator.api_url(api)}/fhir/Patient"
@@ -102,7 +103,7 @@ def test_a_route_without_scopes_admits_any_valid_token(
     ("claim", "handed_on"),
     [("a b", "a b"), (["a", "b"], "[a b]"), (["a"], "[a]"), ([], "[]"), (7, "7"), (True, "true")],
 )
-def test_claims_are_handed_on_as_strings(
+def test_claims_are_passed_as_strings(
     emulator: Emulator, client: httpx.Client, api: str, claim: object, handed_on: str
 ) -> None:
     names = ("scope", "scp", "https://example.com/tenant")
@@ -113,14 +114,14 @@ def test_claims_are_handed_on_as_strings(
     assert {claims[name] for name in names} == {handed_on}
 
 
-def test_an_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.Client, api: str) -> None:
+def test_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.Client, api: str) -> None:
     slash, address = f"{emulator.issuer()}/", emulator.api_url(api)
     assert client.get(f"{address}/slash", headers=token(emulator, iss=slash)).status_code == 200
     assert client.get(f"{address}/slash", headers=token(emulator)).status_code == 401
     assert client.get(f"{address}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
 
 
-def test_a_token_that_is_not_valid_is_refused_as_such(
+def test_malformed_token_returns_401_with_challenge(
     emulator: Emulator,
     unpatched_emulator: Emulator,
     unpatched: Clients,
@@ -161,7 +162,7 @@ def crossed(client: Clients, make_function: Callable[..., str], make_api: Callab
     return api
 
 
-def test_a_preflight_is_answered_by_the_gateway_and_answers_carry_its_headers(
+def test_gateway_answers_preflights_and_adds_cors_headers(
     emulator: Emulator,
     client: httpx.Client,
     patched: Clients,
@@ -183,7 +184,7 @@ def test_a_preflight_is_answered_by_the_gateway_and_answers_carry_its_headers(
     assert "access-control-allow-origin" not in client.get(address, headers={"Origin": others["Origin"]}).headers
 
 
-def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
+def test_other_options_requests_are_routed(
     emulator: Emulator,
     unpatched_emulator: Emulator,
     patched: Clients,
@@ -193,9 +194,9 @@ def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
 ) -> None:
     def routed(target: Emulator, clients: Clients) -> list[bool]:
         plain = make_api(clients, make_function(clients, "gateway-plain", ECHO), ROUTES, permitted=True)
-        asked = [(crossed(clients, make_function, make_api), {}), (plain, {}), (plain, PREFLIGHT)]
+        requests = [(crossed(clients, make_function, make_api), {}), (plain, {}), (plain, PREFLIGHT)]
         with web(target) as client:
-            answers = [client.options(f"{target.api_url(api)}/fhir/Patient", headers=head) for api, head in asked]
+            answers = [client.options(f"{target.api_url(api)}/fhir/Patient", headers=head) for api, head in requests]
         assert not [each for each in answers if "access-control-allow-origin" in each.headers]
         methods = [each.json()["requestContext"]["http"]["method"] for each in answers if each.status_code == 200]
         return [method == "OPTIONS" for method in methods]
@@ -204,7 +205,7 @@ def test_options_that_are_no_preflights_of_a_cors_api_are_routed(
     assert routed(unpatched_emulator, unpatched) == []
 
 
-def test_a_bucket_lets_browsers_of_its_origins_use_signed_addresses(client: httpx.Client, patched: Clients) -> None:
+def test_bucket_cors_allows_presigned_requests_of_its_origins(client: httpx.Client, patched: Clients) -> None:
     s3, bucket = patched("s3"), f"cors-{uuid.uuid4().hex}"
     s3.create_bucket(Bucket=bucket)
     rule = {"AllowedOrigins": [ORIGIN], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag"]}
@@ -227,7 +228,7 @@ def handler(event, context):
 """
 
 
-def test_a_function_can_read_what_the_issuer_publishes(
+def test_function_can_read_the_issuers_keys(
     emulator: Emulator, patched: Clients, make_function: Callable[..., str]
 ) -> None:
     source = DISCOVERS.format(address=f"{emulator.issuer()}/.well-known/openid-configuration")

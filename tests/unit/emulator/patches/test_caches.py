@@ -1,4 +1,4 @@
-"""What is remembered or done differently for speed answers as before."""
+"""Tests of caches and other optimizations: results are the same as without them."""
 
 import asyncio
 import copy
@@ -36,7 +36,7 @@ START = 1_800_000_000.0
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """What the fixes of a test replace is as it was, afterwards."""
+    """Restore the modules that a test patches."""
     modules = (apigateway, dynamodb, eventbridge, scheduler)
     before = [(module, dict(vars(module))) for module in modules]
     yield
@@ -46,7 +46,7 @@ def restored() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored")
-def test_expressions_mean_the_same_the_second_time() -> None:
+def test_cached_expression_is_evaluated_like_the_first_time() -> None:
     good = "attribute_not_exists(pk) AND #a = :a"
     values, names = {":a": {"S": "1"}}, {"#a": "a"}
     dynamodb_patches.cache_parsed_expressions()
@@ -64,7 +64,7 @@ def test_expressions_mean_the_same_the_second_time() -> None:
     assert dynamodb._tokenize(good)
 
 
-def test_copies_of_items_share_nothing_that_can_change() -> None:
+def test_copies_share_no_mutable_parts() -> None:
     value = {"M": {"list": {"L": [{"S": "a"}, {"B": b"b"}, {"BOOL": True}, {"SS": ["c"]}]}}, "other": {1, 2}}
     copied = dynamodb_patches.copied(value)
     assert copied == value == copy.deepcopy(value)
@@ -80,25 +80,25 @@ def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.
     long = "x" * (dynamodb_patches.LONGEST_SHARED + 1)
     item = {"pk": {"S": "a"}, "same": {"S": "a"}, "n": {"N": "1"}, "long": {"S": long}, "list": {"L": [{"S": "b"}]}}
     text = json.dumps({"TableName": "S", "Item": item, "S": 1})
-    requests = dynamodb_patches.Requests()
+    requests = dynamodb_patches.SharedStrings()
     first, second = (requests.loads(each) for each in (text, text.encode()))
     assert first == second == json.loads(text)
     assert first["Item"]["pk"] is first["Item"]["same"] is second["Item"]["pk"]
     assert first["Item"]["list"]["L"][0] is second["Item"]["list"]["L"][0]
-    # What ministack alters, or what may be large, is each request's own.
+    # ministack alters numbers, and long strings are not shared.
     assert all(first["Item"][name] is not second["Item"][name] for name in ("n", "long"))
-    # A bounded number of values is kept.
+    # The number of shared values is limited.
     assert requests.loads('[{"S": "a"}, {"S": "c"}, {"S": "d"}]') == [{"S": "a"}, {"S": "c"}, {"S": "d"}]
     assert requests.loads('{"S": "a"}') is not first["Item"]["pk"]
     assert [requests.loads('{"S": 1}'), requests.loads("{}")] == [{"S": 1}, {}]
 
 
 @pytest.mark.usefixtures("restored")
-def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_only_valid_signatures_are_cached_per_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified = []
 
     def verify(token: str, jwk: dict[str, str]) -> bool:
-        asked.append((token, jwk["n"]))
+        verified.append((token, jwk["n"]))
         return (token, jwk["n"]) == ("good", "1")
 
     monkeypatch.setattr(apigateway, "_verify_rs256_signature", verify)
@@ -107,11 +107,11 @@ def test_only_a_signature_that_holds_is_remembered_and_only_for_its_key(monkeypa
     calls = [("good", "1"), ("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1"), ("good", "1")]
     found = [apigateway._verify_rs256_signature(token, {"n": n, "e": "3"}) for token, n in calls]
     assert found == [True, True, False, False, False, False, True]
-    assert asked == [("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1")]
+    assert verified == [("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1")]
 
 
 @pytest.mark.usefixtures("restored")
-def test_parameters_of_a_path_are_the_callers_own() -> None:
+def test_path_parameters_are_copies() -> None:
     apigateway_patches.cache_route_matches()
     found = apigateway._extract_path_params("/fhir/{kind}/{id}", "/fhir/Patient/1")
     assert found == {"kind": "Patient", "id": "1"}
@@ -122,7 +122,7 @@ def test_parameters_of_a_path_are_the_callers_own() -> None:
 
 
 @pytest.mark.usefixtures("restored")
-def test_schedules_follow_the_services_clock() -> None:
+def test_schedules_follow_the_time_scale() -> None:
     clock.scale_schedules()
     assert eventbridge._parse_rate_seconds("rate(1 minute)") == 60
     clock.set_time_scale_source(lambda: 10.0)
@@ -143,7 +143,7 @@ def alarm(**options: Any) -> dict[str, Any]:
     } | options
 
 
-def test_an_alarm_is_evaluated_with_new_data_and_at_each_period() -> None:
+def test_alarm_is_due_with_new_data_and_at_each_period() -> None:
     key = ("account", "region", "name")
     alarms = {key: alarm()}
     schedule = cloudwatch.Schedule(started=START)
@@ -154,7 +154,7 @@ def test_an_alarm_is_evaluated_with_new_data_and_at_each_period() -> None:
     assert due(1)
     assert not due(2)
     schedule.note(("account", "region", "n", "m", ""))
-    # Data keep coming in: not each time.
+    # Data arrive continuously: not due each time.
     assert [due(3), due(5.9), due(6), due(7)] == [False, False, True, False]
     schedule.note(("account", "region", "n", "other", ""))
     assert not due(20)
@@ -167,15 +167,15 @@ def test_an_alarm_is_evaluated_with_new_data_and_at_each_period() -> None:
     assert not due(128)
 
 
-def test_an_alarm_is_evaluated_when_silence_begins_to_mean_something() -> None:
+def test_alarm_is_due_when_missing_data_start_to_count() -> None:
     alarms = {("account", "region", "name"): alarm(AlarmConfigurationUpdatedTimestamp=START + 30)}
     schedule = cloudwatch.Schedule(started=START)
     found = [second for second in range(31, 240) if schedule.due(alarms, now=START + second, scale=1.0)]
-    # The range is three periods.
+    # The evaluation range is three periods.
     assert found == [31, 60, 120, 180, 210]
 
 
-def test_data_of_another_region_evaluate_no_alarm() -> None:
+def test_data_of_another_region_make_no_alarm_due() -> None:
     alarms = {("account", region, "name"): alarm() for region in ("here", "there")}
     schedule = cloudwatch.Schedule(started=START)
     for region in ("here", "there"):
@@ -185,7 +185,7 @@ def test_data_of_another_region_evaluate_no_alarm() -> None:
     assert schedule.changed_in(alarms, "account", "there", now=START) == [("account", "there", "name")]
 
 
-def test_work_that_waits_for_work_gets_a_thread_and_threads_are_used_again() -> None:
+def test_nested_work_gets_a_thread_and_threads_are_reused() -> None:
     threads, names = lambda_runtime.Threads(), []
 
     def run(*inner: Callable[[], None]) -> None:
@@ -208,7 +208,7 @@ def test_work_that_waits_for_work_gets_a_thread_and_threads_are_used_again() -> 
     assert len(set(names)) == 3
 
 
-def test_who_is_cancelled_unwinds_when_the_work_has_ended() -> None:
+def test_cancelled_caller_unwinds_when_the_work_has_ended() -> None:
     async def scenario() -> list[str]:
         seen: list[str] = []
         future = asyncio.get_running_loop().create_future()
@@ -234,7 +234,7 @@ def test_who_is_cancelled_unwinds_when_the_work_has_ended() -> None:
     assert asyncio.run(scenario()) == ["ended", "unwound"]
 
 
-def test_each_call_logs_its_own_lines_and_answers_are_told_from_what_is_printed(
+def test_each_invocation_has_its_own_log_and_printed_lines_are_not_responses(
     patched: Clients, make_function: Callable[..., str]
 ) -> None:
     import base64
@@ -271,7 +271,7 @@ def test_each_call_logs_its_own_lines_and_answers_are_told_from_what_is_printed(
     assert sorted(by_stream.values()) == sorted([*own, ["line of one that fails"], ["line after"]])
 
 
-def test_a_function_that_takes_too_long_is_ended_and_the_next_call_is_answered(
+def test_timed_out_function_is_ended_and_the_next_call_succeeds(
     patched: Clients, make_function: Callable[..., str]
 ) -> None:
     import json
@@ -289,9 +289,7 @@ def test_a_function_that_takes_too_long_is_ended_and_the_next_call_is_answered(
     assert call(0) == "done"
 
 
-def test_a_change_in_one_region_leaves_the_others_copy_and_the_streams_alone(
-    patched: Clients, replicating: Any
-) -> None:
+def test_update_does_not_change_the_replica_or_stream_images(patched: Clients, replicating: Any) -> None:
     table, dynamo = global_table(patched), patched("dynamodb")
     west = patched("dynamodb", "us-west-2")
     dynamo.put_item(TableName=table, Item=item("a", value="1"))
@@ -312,7 +310,7 @@ def test_a_change_in_one_region_leaves_the_others_copy_and_the_streams_alone(
     replicating.set_replication(tables=True)
 
 
-def test_a_wrong_condition_is_refused_as_before(patched: Clients) -> None:
+def test_invalid_condition_is_rejected(patched: Clients) -> None:
     table = global_table(patched)
     with pytest.raises(ClientError, match="ConditionalCheckFailed"):
         patched("dynamodb").put_item(TableName=table, Item=item("a"), ConditionExpression="attribute_exists(pk)")

@@ -1,4 +1,4 @@
-"""What the functions need of DynamoDB, its streams and KMS is as on AWS."""
+"""Tests of the features of DynamoDB and KMS that the functions use."""
 
 import json
 import uuid
@@ -18,7 +18,7 @@ ROOT = {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
 
 
 @pytest.mark.parametrize("consistent", [False, True])
-def test_reads_cost_what_they_read(holds_only_when_patched: Callable[[Probe], None], consistent: bool) -> None:
+def test_reads_consume_capacity_by_size(holds_only_when_patched: Callable[[Probe], None], consistent: bool) -> None:
     def probe(client: Clients) -> bool:
         table, db = global_table(client), client("dynamodb")
         put(client, EAST, table, "a", value="x" * 5000)
@@ -34,7 +34,7 @@ def test_reads_cost_what_they_read(holds_only_when_patched: Callable[[Probe], No
     holds_only_when_patched(probe)
 
 
-def test_a_batch_read_says_what_it_costs(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_batch_read_returns_consumed_capacity(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         table = global_table(client)
         put(client, EAST, table, "a", value="x" * 5000)
@@ -45,12 +45,12 @@ def test_a_batch_read_says_what_it_costs(holds_only_when_patched: Callable[[Prob
     holds_only_when_patched(probe)
 
 
-def test_writes_cost_what_they_write_and_a_transaction_twice_that(patched: Clients) -> None:
+def test_transaction_consumes_twice_the_capacity_of_writes(patched: Clients) -> None:
     table, db = global_table(patched), patched("dynamodb")
     index = {"shard": "s", "updated": "u"}
     first, second = ({"TableName": table, "Item": item(name, value="x" * 2500, **index)} for name in ("a", "b"))
     alone = db.put_item(**first, ReturnConsumedCapacity="TOTAL")["ConsumedCapacity"]
-    # Three for the item and one for its entry in the index.
+    # Three units for the item and one for its entry in the index.
     assert alone["CapacityUnits"] == 4.0
     (together,) = db.transact_write_items(TransactItems=[{"Put": second}], ReturnConsumedCapacity="TOTAL")[
         "ConsumedCapacity"
@@ -59,7 +59,7 @@ def test_writes_cost_what_they_write_and_a_transaction_twice_that(patched: Clien
 
 
 @pytest.mark.parametrize("index", [None, "by-update"])
-def test_pages_of_a_query_join_without_gaps(patched: Clients, index: str | None) -> None:
+def test_query_pages_have_no_gaps(patched: Clients, index: str | None) -> None:
     table, db = global_table(patched), patched("dynamodb")
     for number in range(7):
         put(patched, EAST, table, f"{number}", shard="s", updated=f"u{number}")
@@ -85,7 +85,7 @@ def test_pages_of_a_query_join_without_gaps(patched: Clients, index: str | None)
     assert pages == (sparse if index else [["not indexed", "6", "5"], ["4", "3", "2"], ["1", "0"]])
 
 
-def test_a_transaction_takes_a_hundred_items_and_says_which_one_failed(patched: Clients) -> None:
+def test_transaction_of_100_items_reports_the_failed_item(patched: Clients) -> None:
     table, db = global_table(patched), patched("dynamodb")
     puts = [{"Put": {"TableName": table, "Item": item(f"{number}")}} for number in range(101)]
     db.transact_write_items(TransactItems=puts[:100])
@@ -101,7 +101,7 @@ def test_a_transaction_takes_a_hundred_items_and_says_which_one_failed(patched: 
     assert (none["Code"], failed["Code"], failed["Item"]) == ("None", "ConditionalCheckFailed", item("1"))
 
 
-def test_a_transaction_is_done_once_for_its_token(patched: Clients) -> None:
+def test_transaction_is_idempotent_by_its_token(patched: Clients) -> None:
     table, db = global_table(patched), patched("dynamodb")
     write = {"TableName": table, "Item": item("a"), "ConditionExpression": "attribute_not_exists(pk)"}
     for _ in range(2):
@@ -111,9 +111,7 @@ def test_a_transaction_is_done_once_for_its_token(patched: Clients) -> None:
         db.transact_write_items(TransactItems=[{"Put": other}], ClientRequestToken="token")
 
 
-def test_a_multi_region_key_makes_one_mac_in_both_regions_for_its_role_only(
-    patched: Clients, make_role: Callable[..., str]
-) -> None:
+def test_multi_region_key_creates_equal_macs_only_for_its_role(patched: Clients, make_role: Callable[..., str]) -> None:
     suffix = uuid.uuid4().hex
     named, other = (make_role(patched, f"{name}-{suffix}", trust=ROOT) for name in ("named", "other"))
     administration = {"Effect": "Allow", "Action": ["kms:Create*", "kms:Put*", "kms:ReplicateKey"], **ROOT}

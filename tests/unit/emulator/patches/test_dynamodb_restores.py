@@ -1,4 +1,4 @@
-"""A table can be restored to what it held at a moment."""
+"""Tests of restoring a table to a point in time."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def recoverable(client: Clients, region: str) -> str:
 
 
 def a_moment() -> datetime:
-    """A whole second after everything before, and before everything after."""
+    """Return a whole second that separates earlier changes from later ones."""
     moment = int(time.time()) + 2
     time.sleep(moment + 0.1 - time.time())
     return datetime.fromtimestamp(moment, UTC)
@@ -40,7 +40,9 @@ def restored(client: Clients, region: str, table: str, moment: datetime) -> str:
 
 
 @pytest.mark.parametrize("region", [EAST, WEST])
-def test_a_table_is_restored_as_it_was(holds_only_when_patched: Callable[[Probe], None], region: str) -> None:
+def test_restore_returns_items_at_the_restore_time(
+    holds_only_when_patched: Callable[[Probe], None], region: str
+) -> None:
     def probe(client: Clients) -> bool:
         table, db = recoverable(client, region), client("dynamodb", region)
         put(client, region, table, "changed", value="right", shard="s", updated="1")
@@ -67,7 +69,7 @@ def test_a_table_is_restored_as_it_was(holds_only_when_patched: Callable[[Probe]
     holds_only_when_patched(probe)
 
 
-def test_a_time_before_the_table_is_refused(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_restore_time_before_table_creation_is_rejected(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         table = recoverable(client, EAST)
         try:
@@ -79,7 +81,9 @@ def test_a_time_before_the_table_is_refused(holds_only_when_patched: Callable[[P
     holds_only_when_patched(probe)
 
 
-def test_a_table_without_recovery_is_not_restored(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_table_without_point_in_time_recovery_cannot_be_restored(
+    holds_only_when_patched: Callable[[Probe], None],
+) -> None:
     def probe(client: Clients) -> bool:
         try:
             restored(client, EAST, global_table(client), datetime.now(UTC))
@@ -90,19 +94,19 @@ def test_a_table_without_recovery_is_not_restored(holds_only_when_patched: Calla
     holds_only_when_patched(probe)
 
 
-def test_a_table_says_how_far_back_it_can_be_restored(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_describe_reports_earliest_restorable_time(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         table = recoverable(client, EAST)
         time.sleep(2.1)
-        told = client("dynamodb").describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
-        recovery = told["PointInTimeRecoveryDescription"]
+        described = client("dynamodb").describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+        recovery = described["PointInTimeRecoveryDescription"]
         return bool(recovery["EarliestRestorableDateTime"] < recovery["LatestRestorableDateTime"])
 
     holds_only_when_patched(probe)
 
 
 @pytest.mark.requirement("C4")
-def test_a_restored_table_has_the_key_that_was_named(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_restored_table_uses_the_requested_key(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         db, key = client("dynamodb"), client("kms").create_key()["KeyMetadata"]["Arn"]
         name = uuid4().hex
@@ -112,7 +116,7 @@ def test_a_restored_table_has_the_key_that_was_named(holds_only_when_patched: Ca
             UseLatestRestorableTime=True,
             SSESpecificationOverride={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
         )
-        told = (answer["TableDescription"], db.describe_table(TableName=name)["Table"])
-        return all(table.get("SSEDescription", {}).get("KMSMasterKeyArn") == key for table in told)
+        described = (answer["TableDescription"], db.describe_table(TableName=name)["Table"])
+        return all(table.get("SSEDescription", {}).get("KMSMasterKeyArn") == key for table in described)
 
     holds_only_when_patched(probe)

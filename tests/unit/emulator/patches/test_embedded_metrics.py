@@ -1,4 +1,4 @@
-"""Metrics that functions write into their logs reach CloudWatch of their region, as on AWS."""
+"""Tests of metrics in the embedded metric format."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.cloudwatch import Metric, metrics
+from healthcare_dr.emulator.patches.cloudwatch import Metric, embedded_metrics
 from unit.emulator.replicas import EAST, WEST, wait_for
 
 Clients = Callable[..., Any]
@@ -39,8 +39,8 @@ def document(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_each_metric_is_there_for_each_set_of_dimensions() -> None:
-    found = list(metrics(json.dumps(document())))
+def test_each_metric_is_stored_per_set_of_dimensions() -> None:
+    found = list(embedded_metrics(json.dumps(document())))
     assert [(metric.name, dict(metric.dimensions)) for metric in found] == [
         (name, dimensions)
         for dimensions in ({"service": "sentinel"}, {"service": "sentinel", "region": EAST}, {})
@@ -72,12 +72,12 @@ def test_each_metric_is_there_for_each_set_of_dimensions() -> None:
         json.dumps({key: value for key, value in document().items() if key != "Count"}),
     ],
 )
-def test_a_line_that_does_not_follow_the_format_has_none(line: str) -> None:
-    assert list(metrics(line)) == []
+def test_invalid_line_has_no_metrics(line: str) -> None:
+    assert list(embedded_metrics(line)) == []
 
 
 def values(client: Clients, name: str, region: str) -> list[float]:
-    """The sums that CloudWatch of a region has of a metric, and nothing under other dimensions."""
+    """Return the sums of a metric in a region, which has no other dimensions."""
     now = datetime.now(UTC)
     found = client("cloudwatch", region).get_metric_statistics(
         Namespace="Embedded",
@@ -94,7 +94,7 @@ def values(client: Clients, name: str, region: str) -> list[float]:
 
 
 @pytest.mark.parametrize("region", [EAST, WEST])
-def test_what_a_function_logs_is_a_metric_of_its_region(
+def test_logged_metric_is_stored_in_the_functions_region(
     holds_only_when_patched: Callable[[Probe], None], make_function: Callable[..., str], region: str
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -118,7 +118,7 @@ def test_what_a_function_logs_is_a_metric_of_its_region(
     holds_only_when_patched(probe)
 
 
-def test_a_metric_in_a_log_moves_an_alarm(patched: Clients) -> None:
+def test_logged_metric_moves_an_alarm(patched: Clients) -> None:
     logs, name = patched("logs"), uuid.uuid4().hex
     patched("cloudwatch").put_metric_alarm(
         AlarmName=name,

@@ -1,4 +1,4 @@
-"""Functions hear of what is written: by the streams of tables and by the notices of buckets, as on AWS."""
+"""Tests of event source mappings of table streams, and of S3 event notifications."""
 
 import json
 import time
@@ -17,7 +17,7 @@ Probe = Callable[[Clients], bool]
 
 VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-# Keeps each event in a file, and names the items it is told to fail.
+# Records each event in a file, and reports the configured items as failed.
 RECORDS = """
 import json, os, time, uuid
 
@@ -32,7 +32,7 @@ def handler(event, context):
     records = [r["dynamodb"] for r in event.get("Records", []) if "dynamodb" in r]
     bad = [r["SequenceNumber"] for r in records if r["Keys"]["sk"]["S"] == "v#bad"]
     if os.path.exists(f"{{FOLDER}}/.fail") and bad:
-        raise RuntimeError("told to fail")
+        raise RuntimeError("configured to fail")
     return {{"batchItemFailures": [{{"itemIdentifier": number}} for number in bad]}}
 """
 
@@ -46,7 +46,7 @@ def handler(event, context):
 
 
 class Recorder:
-    """A function that keeps the events it gets."""
+    """A function that records its events."""
 
     def __init__(self, make_function: Callable[..., str], client: Clients, region: str, folder: Path) -> None:
         folder.mkdir()
@@ -57,7 +57,7 @@ class Recorder:
         )
 
     def fail(self) -> None:
-        """From now on it raises where it named items."""
+        """Raise from now on instead of reporting failed items."""
         (self._folder / ".fail").touch()
 
     def events(self) -> list[dict[str, Any]]:
@@ -65,11 +65,11 @@ class Recorder:
         return [json.loads(name.read_text()) for name in names]
 
     def batches(self) -> list[list[str]]:
-        """The sort keys it was called with."""
+        """Return the sort keys of the records that it received."""
         return [[record["dynamodb"]["Keys"]["sk"]["S"] for record in event["Records"]] for event in self.events()]
 
     def read(self, client: Clients, region: str, table: str, pattern: object = VERSIONS, **options: Any) -> None:
-        """Maps the stream of a table's replica to it: version items only, if nothing else is said."""
+        """Map the stream of a table's replica to it; by default only version items."""
         source = client("dynamodb", region).describe_table(TableName=table)["Table"]["LatestStreamArn"]
         self.client.create_event_source_mapping(
             EventSourceArn=source,
@@ -89,7 +89,7 @@ def recorder(make_function: Callable[..., str], tmp_path: Path) -> Callable[...,
     return make
 
 
-def test_a_mapping_gets_what_is_written_here_and_what_arrives(
+def test_mapping_gets_local_and_replicated_writes(
     emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
     table = global_table(patched)
@@ -105,7 +105,7 @@ def test_a_mapping_gets_what_is_written_here_and_what_arrives(
     settle(emulator)
 
 
-def test_a_mapping_can_ask_for_what_was_changed(
+def test_mapping_filter_selects_changes(
     emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
     table = global_table(patched)
@@ -121,11 +121,11 @@ def test_a_mapping_can_ask_for_what_was_changed(
     wait_for(lambda: all(sum(map(len, function.batches())) >= 2 for function in recorders.values()))
     for function in recorders.values():
         records = [record for event in function.events() for record in event["Records"]]
-        told = [(record["eventName"], record["dynamodb"]["Keys"]["sk"]["S"]) for record in records]
-        assert told == [("MODIFY", "changed"), ("REMOVE", "changed")]
+        changes = [(record["eventName"], record["dynamodb"]["Keys"]["sk"]["S"]) for record in records]
+        assert changes == [("MODIFY", "changed"), ("REMOVE", "changed")]
 
 
-def test_without_limits_a_bad_item_is_not_given_up(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+def test_failing_item_is_retried_without_limits(patched: Clients, recorder: Callable[..., Recorder]) -> None:
     table, function = global_table(patched), recorder(patched, EAST)
     unlimited = {"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1, "BisectBatchOnFunctionError": True}
     function.read(patched, EAST, table, BatchSize=1, **unlimited)
@@ -136,7 +136,7 @@ def test_without_limits_a_bad_item_is_not_given_up(patched: Clients, recorder: C
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
-def test_a_bad_item_is_singled_out_and_given_up(
+def test_failing_item_is_isolated_and_given_up(
     holds_only_when_patched: Callable[[Probe], None],
     patched: Clients,
     recorder: Callable[..., Recorder],
@@ -153,12 +153,12 @@ def test_a_bad_item_is_singled_out_and_given_up(
         put(client, EAST, table, "v#after")
 
         def singled_out() -> bool:
-            # Tried alone, too; and those behind it are done without it.
+            # It is also retried alone, and later items are processed without it.
             done = [name for batch in function.batches() if "v#bad" not in batch for name in batch]
             return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
 
         try:
-            # A function that raises is started anew for each of five tries, which takes its time on a busy machine.
+            # A function that raises is restarted for each of five attempts, which is slow on a busy machine.
             wait_for(singled_out, within=60 if client is patched else 8)
         except AssertionError:
             return False
@@ -167,7 +167,7 @@ def test_a_bad_item_is_singled_out_and_given_up(
     holds_only_when_patched(probe)
 
 
-def test_a_function_that_may_not_run_misses_nothing(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+def test_throttled_function_misses_no_records(patched: Clients, recorder: Callable[..., Recorder]) -> None:
     table, function = global_table(patched), recorder(patched, EAST)
     function.read(patched, EAST, table, MaximumRetryAttempts=0)
     function.client.put_function_concurrency(FunctionName=function.arn, ReservedConcurrentExecutions=0)
@@ -179,7 +179,7 @@ def test_a_function_that_may_not_run_misses_nothing(patched: Clients, recorder: 
     assert function.batches() == [["v#1"]]
 
 
-def test_a_slow_function_does_not_hold_up_the_other_region(
+def test_slow_function_does_not_block_the_other_region(
     holds_only_when_patched: Callable[[Probe], None],
     make_function: Callable[..., str],
     recorder: Callable[..., Recorder],
@@ -209,7 +209,7 @@ def test_a_slow_function_does_not_hold_up_the_other_region(
 
 
 @pytest.mark.parametrize("patched", [True, False])
-def test_a_stop_does_not_keep_records_from_a_function(
+def test_unread_records_survive_a_restart(
     make_emulator: Callable[..., Emulator],
     clients_of: Callable[[Emulator], Clients],
     recorder: Callable[..., Recorder],
@@ -223,7 +223,7 @@ def test_a_stop_does_not_keep_records_from_a_function(
     function.read(client, WEST, table)
     put(client, WEST, table, "v#before")
     wait_for(function.batches)
-    # Arrives while it stops: the function can be called only after the next start.
+    # Written during the stop: the function can be invoked only after the next start.
     put(client, EAST, table, "v#meanwhile")
     emulator.stop()
     emulator.start()
@@ -242,7 +242,7 @@ def test_a_stop_does_not_keep_records_from_a_function(
         emulator.stop()
 
 
-def test_a_function_hears_of_uploads_in_its_own_region(
+def test_s3_events_invoke_the_function_in_the_buckets_region(
     emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
 ) -> None:
     buckets = two_buckets(patched)

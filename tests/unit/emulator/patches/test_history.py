@@ -1,4 +1,4 @@
-"""The history that the services keep is bounded by count and by age."""
+"""Tests of the limits of the services' history by count and by age."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def record(at: float) -> dict[str, Any]:
     return {"dynamodb": {"ApproximateCreationDateTime": at, "SequenceNumber": f"{int(at * 1000):020d}0"}}
 
 
-def test_a_table_is_not_restored_to_a_moment_whose_changes_were_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_changes_limit_the_earliest_restorable_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb_patches, "_STARTED", 0.0)
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setitem(dynamodb._tables, TABLE, {"CreationDateTime": 0})
@@ -34,7 +34,7 @@ def test_a_table_is_not_restored_to_a_moment_whose_changes_were_dropped(monkeypa
 
 @pytest.fixture(autouse=True)
 def stores() -> Iterator[None]:
-    """Empty before and after, in one region."""
+    """Run in one region with empty stores, and empty them afterwards."""
     used = (
         cloudwatch._metrics,
         cloudwatch_logs._log_groups,
@@ -55,7 +55,7 @@ def stream(*times: float) -> dict[str, Any]:
     return {"events": events, "lastEventTimestamp": events[-1]["timestamp"] if events else None}
 
 
-def test_a_log_group_keeps_its_newest_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_group_keeps_its_newest_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MOST_LOG_EVENTS", 4)
     calls = {f"2027/01/15/[1]{number}": stream(NOW + number, NOW + number) for number in range(4)}
     cloudwatch_logs._log_groups["group"] = {"streams": dict(calls)}
@@ -65,7 +65,7 @@ def test_a_log_group_keeps_its_newest_calls(monkeypatch: pytest.MonkeyPatch) -> 
     assert list(cloudwatch_logs._log_groups["group"]["streams"]) == list(calls)[3:]
 
 
-def test_a_stream_that_a_client_created_stays_without_its_oldest_events(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_of_a_client_loses_only_its_oldest_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MOST_LOG_EVENTS", 2)
     cloudwatch_logs._log_groups["group"] = {"streams": {"own": stream(NOW, NOW + 1, NOW + 2), "empty": stream()}}
     history.trim_logs(NOW)
@@ -78,9 +78,9 @@ def datum(age: float, value: float = 1.0, **more: Any) -> dict[str, Any]:
     return {"Timestamp": NOW - age, "Unit": "None", "Dimensions": {}, "Value": value, **more}
 
 
-def test_data_of_a_past_minute_that_are_alike_become_one() -> None:
+def test_equal_data_of_a_past_minute_are_rolled_up() -> None:
     recent = [datum(1), datum(2)]
-    past = NOW // 60 * 60 - NOW + 600  # where a minute begins
+    past = NOW // 60 * 60 - NOW + 600  # the beginning of a minute
     alike = [datum(past - 1), datum(past - 2, Count=2.0), datum(past - 3)]
     other, statistics = datum(past - 4, value=5.0), datum(past - 5, _stat={"SampleCount": 3})
     kept = history.rolled_up([*recent, *alike, other, statistics], NOW)
@@ -90,12 +90,12 @@ def test_data_of_a_past_minute_that_are_alike_become_one() -> None:
     assert history.rolled_up(kept, NOW) == kept
 
 
-def test_a_metric_keeps_its_newest_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metric_keeps_its_newest_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MOST_METRIC_DATA", 3)
     bucket = cloudwatch._metric_bucket(("namespace", "name", ""))
     bucket += [datum(age, value=age) for age in (5, 4, 3, 2, 1)]
     history.trim_metrics(NOW)
-    # The list itself: a datum may be about to be added to it.
+    # The same list object: another thread may be about to append to it.
     assert [point["Value"] for point in bucket] == [3, 2, 1]
     assert cloudwatch._metrics["namespace", "name", ""] is bucket
     history.trim_metrics(NOW + history.METRIC_SECONDS)
@@ -110,7 +110,7 @@ def numbers() -> list[int]:
     return [record["dynamodb"]["number"] for record in dynamodb._stream_records[TABLE]]
 
 
-def test_a_tables_stream_keeps_its_newest_records(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_stream_keeps_its_newest_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MOST_STREAM_RECORDS", 3)
     dynamodb._stream_records[TABLE] = records(5)
     history.trim_streams(NOW)
@@ -122,9 +122,7 @@ def test_a_tables_stream_keeps_its_newest_records(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("positions", "first"), [([1, 4], 1), ([4, 4], 3), ([None, 4], 0)])
-def test_a_record_that_a_mapping_has_not_read_is_kept(
-    monkeypatch: pytest.MonkeyPatch, positions: list[int | None], first: int
-) -> None:
+def test_unread_stream_record_is_kept(monkeypatch: pytest.MonkeyPatch, positions: list[int | None], first: int) -> None:
     monkeypatch.setattr(history, "MOST_STREAM_RECORDS", 2)
     dynamodb._stream_records[TABLE] = records(5)
     for number, position in enumerate(positions):

@@ -1,4 +1,4 @@
-"""A changed policy decides from the next request on, although parsed policies are remembered."""
+"""Tests of cached policies: a changed policy applies to the next request."""
 
 import json
 import uuid
@@ -22,7 +22,7 @@ def document(*statements: dict[str, Any]) -> str:
 
 
 class Caller:
-    """A session of a role, and a table that it reads and writes."""
+    """The session of a role, and a table that it reads and writes."""
 
     def __init__(self, client: Clients, make_role: Callable[..., str], *statements: dict[str, Any]) -> None:
         self.name = f"caller-{uuid.uuid4().hex}"
@@ -59,9 +59,7 @@ def allowed(call: Callable[..., Any], **arguments: Any) -> bool:
     return True
 
 
-def test_a_policy_put_on_a_role_or_taken_from_it_decides_at_the_next_request(
-    patched: Clients, make_role: Callable[..., str]
-) -> None:
+def test_role_policy_change_applies_to_the_next_request(patched: Clients, make_role: Callable[..., str]) -> None:
     caller, iam = Caller(patched, make_role, ALLOW), patched("iam")
     assert caller.may_read()
     for _ in range(2):
@@ -73,9 +71,7 @@ def test_a_policy_put_on_a_role_or_taken_from_it_decides_at_the_next_request(
     assert not caller.may_read()
 
 
-def test_another_version_of_an_attached_policy_decides_at_the_next_request(
-    patched: Clients, make_role: Callable[..., str]
-) -> None:
+def test_managed_policy_version_applies_to_the_next_request(patched: Clients, make_role: Callable[..., str]) -> None:
     caller, iam = Caller(patched, make_role), patched("iam")
     policy = iam.create_policy(PolicyName=caller.name, PolicyDocument=document(ALLOW))["Policy"]["Arn"]
     assert not caller.may_read()
@@ -95,9 +91,7 @@ def test_another_version_of_an_attached_policy_decides_at_the_next_request(
     assert not caller.may_read()
 
 
-def test_another_policy_of_a_bucket_or_key_decides_at_the_next_request(
-    patched: Clients, make_role: Callable[..., str]
-) -> None:
+def test_resource_policy_change_applies_to_the_next_request(patched: Clients, make_role: Callable[..., str]) -> None:
     caller, s3, kms = Caller(patched, make_role, ALLOW), patched("s3"), patched("kms")
     s3.create_bucket(Bucket=caller.name)
     theirs = patched("s3", credentials=caller.session)
@@ -119,14 +113,14 @@ def test_another_policy_of_a_bucket_or_key_decides_at_the_next_request(
     assert allowed(encrypt, KeyId=key, Plaintext=b"a")
 
 
-def test_each_kind_of_write_in_a_transaction_is_checked(patched: Clients, make_role: Callable[..., str]) -> None:
+def test_each_action_of_a_transaction_is_authorized(patched: Clients, make_role: Callable[..., str]) -> None:
     caller = Caller(patched, make_role, {**ALLOW, "Action": "dynamodb:PutItem"})
     assert caller.may_write("Put")
     assert not caller.may_write("Put", "Delete")
     assert not caller.may_write("Delete", "Put")
 
 
-def test_conditions_on_the_caller_see_its_tags(patched: Clients, make_role: Callable[..., str]) -> None:
+def test_principal_tag_conditions_are_evaluated(patched: Clients, make_role: Callable[..., str]) -> None:
     tagged = {"StringEquals": {"aws:PrincipalTag/team": "records"}}
     caller, iam = Caller(patched, make_role, {**ALLOW, "Condition": tagged}), patched("iam")
     assert not caller.may_read()
@@ -138,7 +132,7 @@ def test_conditions_on_the_caller_see_its_tags(patched: Clients, make_role: Call
 
 @pytest.fixture
 def evaluator() -> Iterator[ModuleType]:
-    """ministack's evaluator with the fix, in this process; as it was, afterwards."""
+    """Patch ministack's evaluator in this process during a test."""
     from ministack.core import iam_evaluator
 
     from healthcare_dr.emulator.patches import iam
@@ -151,7 +145,7 @@ def evaluator() -> Iterator[ModuleType]:
         setattr(iam_evaluator, name, value)
 
 
-def test_a_policy_is_parsed_once_and_its_actions_are_compared_once(evaluator: ModuleType) -> None:
+def test_policy_is_parsed_once_and_its_actions_are_compared_once(evaluator: ModuleType) -> None:
     text = document(ALLOW, DENY)
     parsed = evaluator.parse_policy_document(text)
     assert evaluator.parse_policy_document(document(ALLOW, DENY)) is parsed
@@ -163,7 +157,7 @@ def test_a_policy_is_parsed_once_and_its_actions_are_compared_once(evaluator: Mo
 @pytest.mark.parametrize("principal", ["*", {"AWS": "*"}, {"AWS": f"arn:aws:iam::{ACCOUNT}:role/r"}, {"AWS": ACCOUNT}])
 @pytest.mark.parametrize("effect", ["Allow", "Deny"])
 @pytest.mark.parametrize("caller", ["role/r", "role/other"])
-def test_resource_policies_decide_as_ministack_decides(principal: Any, effect: str, caller: str) -> None:
+def test_resource_policies_are_evaluated_like_ministack(principal: Any, effect: str, caller: str) -> None:
     from ministack.core import iam_evaluator
 
     from healthcare_dr.emulator.patches import iam

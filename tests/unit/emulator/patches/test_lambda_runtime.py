@@ -1,4 +1,4 @@
-"""How many calls of a function run at once."""
+"""Tests of concurrent invocations and of the processes of functions."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from healthcare_dr.emulator.patches.lambda_runtime import MOST_WORKERS
 Clients = Callable[..., Any]
 
 
-def test_versions_behind_an_api_share_the_reserved_concurrency(
+def test_versions_share_the_reserved_concurrency(
     make_function: Callable[..., str],
     make_api: Callable[..., str],
     emulator: Emulator,
@@ -39,7 +39,7 @@ def test_versions_behind_an_api_share_the_reserved_concurrency(
         assert client.get(f"{emulator.api_url(api)}/").status_code == 200
 
 
-def test_a_burst_waits_for_the_processes_there_are(
+def test_burst_waits_for_existing_processes(
     make_function: Callable[..., str], holds_only_when_patched: Callable[[Callable[[Clients], bool]], None]
 ) -> None:
     source = "import os, time\n\ndef handler(event, context):\n    time.sleep(0.2)\n    return os.getpid()\n"
@@ -55,10 +55,10 @@ def test_a_burst_waits_for_the_processes_there_are(
     holds_only_when_patched(bounded)
 
 
-def test_who_waits_for_a_process_too_long_is_throttled(make_function: Callable[..., str], patched: Clients) -> None:
+def test_invocation_that_waits_too_long_is_throttled(make_function: Callable[..., str], patched: Clients) -> None:
     source = "import time\n\ndef handler(event, context):\n    time.sleep(event)\n"
     arn = make_function(patched, f"busy-{uuid.uuid4()}", source)
-    # Once: a client of boto3's would come again until it is served.
+    # Without retries: boto3's clients retry until the invocation succeeds.
     functions = patched("lambda", config=Config(retries={"total_max_attempts": 1}))
     functions.invoke(FunctionName=arn, Payload=b"0")
     with ThreadPoolExecutor(MOST_WORKERS) as pool:
@@ -89,7 +89,7 @@ def handler(event, context):
 """
 
 
-def test_processes_of_functions_are_forks_with_streams_and_variables_of_their_own(
+def test_function_processes_are_forks_with_own_streams_and_variables(
     make_function: Callable[..., str], holds_only_when_patched: Callable[[Callable[[Clients], bool]], None]
 ) -> None:
     def forked(client: Clients) -> bool:
@@ -101,15 +101,15 @@ def test_processes_of_functions_are_forks_with_streams_and_variables_of_their_ow
             found.append(json.load(answer["Payload"]))
             assert f"logged {name}" in base64.b64decode(answer["LogResult"]).decode()
             assert found[-1]["descriptors"] == ["pipe"] * 3
-        # The folder that was listed, and nothing that the fork server or another function has open.
+        # The listed folder, and no descriptor of the fork server or of another function.
         assert all(one["others"] == 1 for one in found)
-        # Those of one zip share its files, so that its modules are compiled once.
+        # Functions of one zip share its files, so that modules are compiled once.
         return found[0]["file"] == found[1]["file"] and all(one["loaded"] for one in found)
 
     holds_only_when_patched(forked)
 
 
-def test_a_function_that_dies_or_kills_its_parent_is_started_anew(
+def test_function_that_dies_or_kills_its_parent_is_restarted(
     make_function: Callable[..., str], patched: Clients
 ) -> None:
     arn = make_function(patched, f"dying-{uuid.uuid4()}", PROCESS)
@@ -125,7 +125,7 @@ def test_a_function_that_dies_or_kills_its_parent_is_started_anew(
     assert json.load(call("")["Payload"])["parent"] != first["parent"]
 
 
-def test_a_function_that_brings_its_own_botocore_gets_it(patched: Clients, make_role: Callable[..., str]) -> None:
+def test_function_with_its_own_botocore_uses_it(patched: Clients, make_role: Callable[..., str]) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         package.writestr("botocore/__init__.py", "own = True\n")

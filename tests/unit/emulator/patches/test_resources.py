@@ -1,4 +1,4 @@
-"""Every fix is needed: what a test asks is so with the fixes, and not so with ministack as it is."""
+"""Tests of patches that Terraform needs, each with ministack without patches."""
 
 import uuid
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def security_group(client: Clients) -> str:
 
 
 def describe_alarms_by_query(client: Clients, alarm: str) -> dict[str, Any]:
-    """What a client of the Query protocol reads: the AWS provider speaks it, boto3 does not any more."""
+    """Return the response of the Query protocol, which the AWS provider uses and boto3 does not."""
     boto = client("cloudwatch")
     body = f"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1={alarm}"
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
@@ -60,7 +60,7 @@ def describe_alarms_by_query(client: Clients, alarm: str) -> dict[str, Any]:
     return dict(found)
 
 
-def test_alarms_are_described_in_full(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_describe_alarms_returns_all_members(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         client("cloudwatch").put_metric_alarm(**ALARM)
         found = describe_alarms_by_query(client, "lag")
@@ -69,7 +69,7 @@ def test_alarms_are_described_in_full(holds_only_when_patched: Callable[[Probe],
     holds_only_when_patched(probe)
 
 
-def test_a_flow_log_keeps_role_interval_format_and_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_flow_log_keeps_role_interval_format_and_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
     role = f"arn:aws:iam::{ACCOUNT}:role/flow-logs"
 
     def probe(client: Clients) -> bool:
@@ -93,7 +93,7 @@ def test_a_flow_log_keeps_role_interval_format_and_tags(holds_only_when_patched:
     holds_only_when_patched(probe)
 
 
-def test_a_rule_for_all_protocols_has_no_ports(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_rule_for_all_protocols_has_no_ports(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         permission = {"IpProtocol": "-1", "FromPort": 0, "ToPort": 0, "IpRanges": [{"CidrIp": "10.1.0.0/16"}]}
         group = security_group(client)
@@ -104,7 +104,7 @@ def test_a_rule_for_all_protocols_has_no_ports(holds_only_when_patched: Callable
     holds_only_when_patched(probe)
 
 
-def test_the_default_egress_rule_keeps_its_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_default_egress_rule_keeps_its_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         group = security_group(client)
         client("ec2").authorize_security_group_egress(
@@ -119,7 +119,7 @@ def test_the_default_egress_rule_keeps_its_tags(holds_only_when_patched: Callabl
     holds_only_when_patched(probe)
 
 
-def test_a_peering_resolves_names_from_the_side_that_asked(
+def test_peering_options_are_stored_per_side(
     holds_only_when_patched: Callable[[Probe], None],
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -145,7 +145,7 @@ def test_a_peering_resolves_names_from_the_side_that_asked(
     holds_only_when_patched(probe)
 
 
-def test_a_new_trail_keeps_its_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_new_trail_keeps_its_tags(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         bucket = uuid.uuid4().hex
         client("s3").create_bucket(Bucket=bucket)
@@ -157,7 +157,7 @@ def test_a_new_trail_keeps_its_tags(holds_only_when_patched: Callable[[Probe], N
 
 
 @pytest.mark.trap(5)
-def test_a_replica_has_its_own_key(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_replica_reports_its_own_key(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         keys = {
             region: client("kms", region).create_key()["KeyMetadata"]["Arn"] for region in ("us-east-1", "us-west-2")
@@ -191,7 +191,7 @@ def create_check(client: Clients, **config: Any) -> dict[str, Any]:
     return dict(route53.get_health_check(HealthCheckId=created["Id"])["HealthCheck"]["HealthCheckConfig"])
 
 
-def test_a_calculated_check_keeps_its_children(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_calculated_check_keeps_its_children(holds_only_when_patched: Callable[[Probe], None]) -> None:
     children = ["11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"]
 
     def probe(client: Clients) -> bool:
@@ -201,7 +201,7 @@ def test_a_calculated_check_keeps_its_children(holds_only_when_patched: Callable
     holds_only_when_patched(probe)
 
 
-def test_an_inverted_check_reads_back_inverted(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_inverted_check_is_read_back_as_inverted(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         config = create_check(
             client, Type="HTTPS", FullyQualifiedDomainName="a.example", Port=443, Inverted=True, EnableSNI=True
@@ -211,7 +211,7 @@ def test_an_inverted_check_reads_back_inverted(holds_only_when_patched: Callable
     holds_only_when_patched(probe)
 
 
-def test_get_dnssec_is_answered(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_get_dnssec_reports_not_signing(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         route53 = client("route53")
         zone = route53.create_hosted_zone(Name="clinic.example", CallerReference=uuid.uuid4().hex)["HostedZone"]
@@ -224,12 +224,12 @@ def test_get_dnssec_is_answered(holds_only_when_patched: Callable[[Probe], None]
     holds_only_when_patched(probe)
 
 
-def test_get_dnssec_of_an_unknown_zone_is_refused(patched: Clients) -> None:
+def test_get_dnssec_of_unknown_zone_is_rejected(patched: Clients) -> None:
     with pytest.raises(ClientError, match="NoSuchHostedZone"):
         patched("route53").get_dnssec(HostedZoneId="Z0123456789ABC")
 
 
-def test_tags_of_several_health_checks_are_answered(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_list_tags_for_resources_returns_tags_of_each_check(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         route53, ids = client("route53"), []
         for number in range(2):
@@ -250,12 +250,12 @@ def test_tags_of_several_health_checks_are_answered(holds_only_when_patched: Cal
     holds_only_when_patched(probe)
 
 
-def test_tags_of_an_unknown_health_check_are_refused(patched: Clients) -> None:
+def test_tags_of_unknown_health_check_are_rejected(patched: Clients) -> None:
     with pytest.raises(ClientError, match="NoSuchHealthCheck"):
         patched("route53").list_tags_for_resources(ResourceType="healthcheck", ResourceIds=[str(uuid.uuid4())])
 
 
-def test_a_jwt_authorizer_has_nothing_of_a_lambda_authorizer(holds_only_when_patched: Callable[[Probe], None]) -> None:
+def test_jwt_authorizer_has_no_lambda_authorizer_members(holds_only_when_patched: Callable[[Probe], None]) -> None:
     def probe(client: Clients) -> bool:
         apis = client("apigatewayv2")
         api = apis.create_api(Name="api", ProtocolType="HTTP")["ApiId"]

@@ -1,4 +1,4 @@
-"""What the functions need of S3 is as on AWS: where ministack is not, the fix is needed; where it is, it stays so."""
+"""Tests of the features of S3 that the functions use, with and without patches."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def digest(content: bytes) -> str:
 
 
 def code(call: Callable[..., Any], **arguments: Any) -> str:
-    """The error a call ends with, or nothing."""
+    """Return the error code of a call; None without an error."""
     try:
         call(**arguments)
     except ClientError as error:
@@ -40,7 +40,7 @@ def code(call: Callable[..., Any], **arguments: Any) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """A bucket under a key, seen by root and by a role that may write and read but not list."""
+    """A bucket under a key, for root and for a role that may write and read but not list."""
 
     bucket: str
     key: str
@@ -49,7 +49,7 @@ class Store:
     certificate: str
 
     def upload(self, **options: Any) -> tuple[str, dict[str, str]]:
-        """An address for one document, and the headers that have to be sent there."""
+        """Return a presigned URL for one document, and the headers that it requires."""
         signed = {
             "ContentLength": len(CONTENT),
             "ContentType": "text/plain",
@@ -73,7 +73,7 @@ class Store:
     def send(
         self, address: str, headers: Mapping[str, str] | None = None, content: bytes = CONTENT, method: str = "PUT"
     ) -> httpx.Response:
-        """What an address answers to somebody who has nothing but the address."""
+        """Send a request to a presigned URL without credentials."""
         context = ssl.create_default_context(cafile=self.certificate)
         with httpx.Client(verify=context, trust_env=False) as web:
             return web.request(method, address, headers=headers, content=content)
@@ -93,7 +93,7 @@ def store_of(make_role: Callable[..., str]) -> Callable[[Clients], Store]:
         writer = make_role(client, name, {"Effect": "Allow", "Action": actions, "Resource": "*"}, trust=ROOT)
         session = client("sts").assume_role(RoleArn=writer, RoleSessionName="test")["Credentials"]
         certificate = root._endpoint.http_session._verify
-        # By default addresses in us-east-1 are signed by version 2, which leaves out most of the headers.
+        # By default, URLs of us-east-1 have version 2 signatures, which omit most headers.
         role = client("s3", credentials=session, config=Config(signature_version="s3v4"))
         return Store(bucket=name, key=key, root=root, role=role, certificate=certificate)
 
@@ -105,7 +105,7 @@ def store(patched: Clients, store_of: Callable[[Clients], Store]) -> Store:
     return store_of(patched)
 
 
-def test_a_presigned_address_takes_the_document_once(store: Store) -> None:
+def test_presigned_put_creates_the_object_once(store: Store) -> None:
     address, headers = store.upload()
     assert [store.sent(address, headers) for _ in range(2)] == [200, 412]
     found = store.role.head_object(Bucket=store.bucket, Key=KEY, ChecksumMode="ENABLED")
@@ -125,7 +125,7 @@ def test_a_presigned_address_takes_the_document_once(store: Store) -> None:
     ["Content-Type", "x-amz-checksum-sha256", "x-amz-server-side-encryption", SSE_KEY, "If-None-Match"],
 )
 @pytest.mark.parametrize("otherwise", [None, "other"])
-def test_a_signed_header_has_to_be_sent_as_signed(store: Store, header: str, otherwise: str | None) -> None:
+def test_changed_signed_header_is_rejected(store: Store, header: str, otherwise: str | None) -> None:
     address, headers = store.upload()
     del headers[header]
     if otherwise is not None:
@@ -138,21 +138,21 @@ def test_a_signed_header_has_to_be_sent_as_signed(store: Store, header: str, oth
     [(b"b document", 400), (b"a longer document", 403), (b"", 403)],
     ids=["other", "longer", "none"],
 )
-def test_another_content_than_the_signed_one_is_refused(store: Store, content: bytes, status: int) -> None:
+def test_content_with_another_checksum_is_rejected(store: Store, content: bytes, status: int) -> None:
     address, headers = store.upload()
     answer = store.send(address, headers, content)
     assert answer.status_code == status
     assert ("BadDigest" in answer.text) == (status == 400)
 
 
-def test_an_address_ends_with_its_time(store: Store) -> None:
+def test_expired_presigned_url_is_rejected(store: Store) -> None:
     address = store.role.generate_presigned_url("put_object", Params={"Bucket": store.bucket, "Key": KEY}, ExpiresIn=1)
     time.sleep(2.1)
     answer = store.send(address)
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
 
 
-def test_a_header_that_nobody_signed_is_refused(
+def test_unsigned_header_is_rejected(
     holds_only_when_patched: Callable[[Probe], None], store_of: Callable[[Clients], Store]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -164,7 +164,7 @@ def test_a_header_that_nobody_signed_is_refused(
 
 
 @pytest.mark.parametrize(("operation", "expected"), [("head_object", "403"), ("get_object", "AccessDenied")])
-def test_who_may_not_list_does_not_learn_what_is_missing(
+def test_caller_without_list_permission_gets_403_for_missing_object(
     holds_only_when_patched: Callable[[Probe], None],
     store_of: Callable[[Clients], Store],
     operation: str,
@@ -180,7 +180,7 @@ def test_who_may_not_list_does_not_learn_what_is_missing(
 
 
 def begin(store: Store, parts: list[bytes], **options: Any) -> dict[str, Any]:
-    """The arguments that complete an upload whose parts were sent to presigned addresses."""
+    """Return the arguments that complete an upload whose parts were sent to presigned URLs."""
     upload = {"Bucket": store.bucket, "Key": KEY}
     created = store.role.create_multipart_upload(
         **upload, ChecksumAlgorithm="SHA256", ServerSideEncryption="aws:kms", SSEKMSKeyId=store.key, **options
@@ -201,7 +201,7 @@ def begin(store: Store, parts: list[bytes], **options: Any) -> dict[str, Any]:
     return {**upload, "MultipartUpload": {"Parts": named}}
 
 
-def test_a_multipart_upload_by_presigned_addresses(store: Store) -> None:
+def test_multipart_upload_with_presigned_urls(store: Store) -> None:
     parts = [b"a" * PART_BYTES, b"rest"]
     upload = begin(store, parts, Metadata={"a": "b"})
     listed = store.root.list_parts(Bucket=store.bucket, Key=KEY, UploadId=upload["UploadId"])["Parts"]
@@ -227,7 +227,7 @@ def test_a_multipart_upload_by_presigned_addresses(store: Store) -> None:
     ],
     ids=["order", "checksum", "size"],
 )
-def test_an_upload_is_completed_only_as_announced(
+def test_invalid_multipart_completion_is_rejected(
     holds_only_when_patched: Callable[[Probe], None],
     store_of: Callable[[Clients], Store],
     spoil: Callable[[list[Any]], Any],
@@ -243,7 +243,7 @@ def test_an_upload_is_completed_only_as_announced(
     holds_only_when_patched(probe)
 
 
-def test_an_upload_keeps_the_tags_it_was_created_with(
+def test_multipart_upload_keeps_its_tags(
     holds_only_when_patched: Callable[[Probe], None], store_of: Callable[[Clients], Store]
 ) -> None:
     def probe(client: Clients) -> bool:
@@ -255,7 +255,7 @@ def test_an_upload_keeps_the_tags_it_was_created_with(
     holds_only_when_patched(probe)
 
 
-def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
+def test_bucket_policy_sees_request_tags(store: Store) -> None:
     condition = {"StringNotEquals": {"s3:ExistingObjectTag/state": "confirmed"}}
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Condition": condition}
     policy = {"Version": "2012-10-17", "Statement": [{**deny, "Resource": f"arn:aws:s3:::{store.bucket}/*"}]}
@@ -268,7 +268,7 @@ def test_a_bucket_policy_sees_the_tags_of_an_object(store: Store) -> None:
 
 
 @pytest.mark.parametrize("by_version", [False, True], ids=["latest", "version"])
-def test_a_role_may_be_limited_to_one_tag(
+def test_role_can_be_limited_to_one_tag(
     holds_only_when_patched: Callable[[Probe], None], make_role: Callable[..., str], by_version: bool
 ) -> None:
     def probe(client: Clients) -> bool:

@@ -1,4 +1,4 @@
-"""Documents replicate later, in both directions, as on AWS."""
+"""Tests of the replication of S3 objects."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def buckets(replicating: Emulator, patched: Clients) -> Buckets:
     return two_buckets(patched)
 
 
-def test_a_replica_is_as_its_source_but_under_its_own_key(replicating: Emulator, buckets: Buckets) -> None:
+def test_replica_equals_its_source_under_the_destination_key(replicating: Emulator, buckets: Buckets) -> None:
     replicating.set_replication(documents=False)
     version = buckets.put(
         EAST, ContentType="text/plain", Metadata={"a": "b"}, Tagging="state=new", ChecksumAlgorithm="SHA256"
@@ -36,7 +36,7 @@ def test_a_replica_is_as_its_source_but_under_its_own_key(replicating: Emulator,
     assert buckets.read(WEST) == b"content"
 
 
-def test_later_tags_arrive_from_either_side(replicating: Emulator, buckets: Buckets) -> None:
+def test_later_tags_replicate_from_both_regions(replicating: Emulator, buckets: Buckets) -> None:
     buckets.put(EAST)
     settle(replicating)
     tags = {"TagSet": [{"Key": "state", "Value": "confirmed"}]}
@@ -48,7 +48,7 @@ def test_later_tags_arrive_from_either_side(replicating: Emulator, buckets: Buck
     assert buckets.tags(WEST) == {}
 
 
-def test_a_replica_is_not_replicated_again(replicating: Emulator, buckets: Buckets) -> None:
+def test_replica_is_not_replicated_again(replicating: Emulator, buckets: Buckets) -> None:
     versions = [buckets.put(EAST), buckets.put(WEST, "documents/other")]
     settle(replicating)
     time.sleep(0.3)
@@ -56,7 +56,7 @@ def test_a_replica_is_not_replicated_again(replicating: Emulator, buckets: Bucke
     assert sorted(buckets.versions(EAST)) == sorted(buckets.versions(WEST)) == sorted(versions)
 
 
-def test_when_both_regions_write_a_key_the_later_is_current_in_both(replicating: Emulator, buckets: Buckets) -> None:
+def test_later_of_two_concurrent_writes_is_current_in_both_regions(replicating: Emulator, buckets: Buckets) -> None:
     replicating.set_replication(documents=False)
     earlier = buckets.put(WEST, body=b"earlier")
     time.sleep(0.01)
@@ -69,7 +69,7 @@ def test_when_both_regions_write_a_key_the_later_is_current_in_both(replicating:
         assert buckets.read(region, VersionId=earlier) == b"earlier"
 
 
-def test_a_delete_marker_replicates_and_the_end_of_a_version_does_not(replicating: Emulator, buckets: Buckets) -> None:
+def test_delete_marker_replicates_and_version_deletion_does_not(replicating: Emulator, buckets: Buckets) -> None:
     version = buckets.put(EAST)
     settle(replicating)
     buckets.s3(EAST).delete_object(Bucket=buckets.names[EAST], Key="documents/d", VersionId=version)
@@ -82,14 +82,16 @@ def test_a_delete_marker_replicates_and_the_end_of_a_version_does_not(replicatin
     assert (found["VersionId"], found["IsLatest"]) == (marker, True)
 
 
-def test_what_kms_seals_replicates_only_when_the_rule_says_so(replicating: Emulator, patched: Clients) -> None:
-    buckets = two_buckets(patched, sealed_replicate=False)
+def test_kms_encrypted_objects_replicate_only_if_the_rule_includes_them(
+    replicating: Emulator, patched: Clients
+) -> None:
+    buckets = two_buckets(patched, include_encrypted=False)
     buckets.put(EAST)
     assert replicating.pending() == 0
     assert "ReplicationStatus" not in buckets.head(EAST)
 
 
-def test_an_object_whose_replica_has_no_usable_key_fails(replicating: Emulator, buckets: Buckets) -> None:
+def test_replication_fails_without_usable_destination_key(replicating: Emulator, buckets: Buckets) -> None:
     buckets.client("kms", WEST).disable_key(KeyId=buckets.keys[WEST])
     buckets.put(EAST)
     settle(replicating)
@@ -97,7 +99,7 @@ def test_an_object_whose_replica_has_no_usable_key_fails(replicating: Emulator, 
     assert buckets.versions(WEST) == []
 
 
-def test_a_version_that_is_gone_before_its_turn_leaves_no_replica(replicating: Emulator, buckets: Buckets) -> None:
+def test_version_deleted_before_replication_has_no_replica(replicating: Emulator, buckets: Buckets) -> None:
     replicating.set_replication(documents=False)
     version = buckets.put(EAST)
     buckets.s3(EAST).delete_object(Bucket=buckets.names[EAST], Key="documents/d", VersionId=version)

@@ -1,4 +1,4 @@
-"""Global tables replicate later, item by item, and the last writer wins; and replication can be made to stand still."""
+"""Tests of the replication of global tables, and of its settings."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from healthcare_dr.emulator import Emulator, Replication
-from healthcare_dr.emulator.replication.queue import Queue
+from healthcare_dr.emulator.replication.queue import ReplicationQueue
 from healthcare_dr.emulator.replication.settings import change, read
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, two_buckets, wait_for
@@ -21,7 +21,7 @@ from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, t
 Clients = Callable[..., Any]
 
 
-def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, patched: Clients) -> None:
+def test_write_replicates_after_the_lag(replicating: Emulator, patched: Clients) -> None:
     replicating.set_replication(lag_seconds=2)
     table = global_table(patched)
     start = time.monotonic()
@@ -35,7 +35,7 @@ def test_a_write_arrives_after_the_lag_and_no_earlier(replicating: Emulator, pat
     assert (replicating.pending(), replicating.waiting_seconds()) == (0, 0)
 
 
-def test_ministack_as_it_is_replicates_within_the_write(unpatched: Clients, unpatched_emulator: Emulator) -> None:
+def test_unpatched_ministack_replicates_within_the_write(unpatched: Clients, unpatched_emulator: Emulator) -> None:
     table = global_table(unpatched)
     put(unpatched, EAST, table, "a", value="1")
     assert get(unpatched, WEST, table, "a") == {"value": "1"}
@@ -43,7 +43,7 @@ def test_ministack_as_it_is_replicates_within_the_write(unpatched: Clients, unpa
 
 
 @pytest.mark.parametrize("last", ["put", "delete"])
-def test_the_last_writer_wins_in_both_regions(replicating: Emulator, patched: Clients, last: str) -> None:
+def test_last_writer_wins_in_both_regions(replicating: Emulator, patched: Clients, last: str) -> None:
     table = global_table(patched)
     put(patched, EAST, table, "a", value="first")
     settle(replicating)
@@ -62,14 +62,14 @@ def test_the_last_writer_wins_in_both_regions(replicating: Emulator, patched: Cl
 
 @pytest.fixture
 def beside(replicating: Emulator, patched: Clients) -> Iterator[tuple[Emulator, str, Emulator, str]]:
-    """Two environments with a table each, and the handles that concern them alone."""
+    """Two environments with a table each, and their handles."""
     tables = [global_table(patched) for _ in range(2)]
     one, other = (replace(replicating, only=frozenset({table})) for table in tables)
     yield one, tables[0], other, tables[1]
     one.set_replication(tables=True, lag_seconds=replicating.replication().lag_seconds)
 
 
-def test_environment_that_stands_still_holds_up_no_other(
+def test_paused_replication_of_one_environment_does_not_block_others(
     beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Clients
 ) -> None:
     one, table, other, other_table = beside
@@ -89,7 +89,9 @@ def test_environment_that_stands_still_holds_up_no_other(
     wait_for(lambda: get(patched, WEST, table, "a") == {"value": "held"})
 
 
-def test_lag_of_one_environment_delays_no_other(beside: tuple[Emulator, str, Emulator, str], patched: Clients) -> None:
+def test_lag_of_one_environment_does_not_delay_others(
+    beside: tuple[Emulator, str, Emulator, str], patched: Clients
+) -> None:
     one, table, _, other_table = beside
     one.set_replication(lag_seconds=3600)
     put(patched, EAST, table, "a", value="late")
@@ -98,7 +100,7 @@ def test_lag_of_one_environment_delays_no_other(beside: tuple[Emulator, str, Emu
     assert get(patched, WEST, table, "a") is None
 
 
-def test_last_writer_wins_though_another_environment_replicates_meanwhile(
+def test_last_writer_wins_while_another_environment_replicates(
     beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Clients
 ) -> None:
     one, table, other, other_table = beside
@@ -112,13 +114,13 @@ def test_last_writer_wins_though_another_environment_replicates_meanwhile(
     assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [{"value": "later"}] * 2
 
 
-def test_settings_of_everything_are_read(tmp_path: Path) -> None:
+def test_settings_without_own_entries_are_read(tmp_path: Path) -> None:
     settings = tmp_path / "replication.json"
     settings.write_text('{"tables": false, "documents": true, "lag_seconds": 2}')
     assert read(settings).of("any") == Replication(tables=False, lag_seconds=2)
 
 
-def test_settings_of_their_own_are_kept_only_while_they_differ(tmp_path: Path) -> None:
+def test_own_settings_are_kept_only_while_they_differ(tmp_path: Path) -> None:
     settings = tmp_path / "replication.json"
     change(settings, tables=False, only=["a", "b"])
     change(settings, lag_seconds=3, only=["b"])
@@ -133,7 +135,7 @@ def test_settings_of_their_own_are_kept_only_while_they_differ(tmp_path: Path) -
     assert (found.of("a"), found.of("b")) == (Replication(documents=False), Replication(lag_seconds=3))
 
 
-def test_the_items_of_a_transaction_replicate_one_by_one(replicating: Emulator, patched: Clients) -> None:
+def test_items_of_a_transaction_replicate_separately(replicating: Emulator, patched: Clients) -> None:
     table = global_table(patched)
     replicating.set_replication(tables=False)
     writes = [{"sk": {"S": name}, "pk": {"S": "p"}, "value": {"S": "east"}} for name in ("a", "b")]
@@ -148,7 +150,7 @@ def test_the_items_of_a_transaction_replicate_one_by_one(replicating: Emulator, 
         assert get(patched, region, table, "b") == {"value": "west, later"}
 
 
-def test_a_condition_sees_only_its_own_region(replicating: Emulator, patched: Clients) -> None:
+def test_condition_reads_only_its_own_region(replicating: Emulator, patched: Clients) -> None:
     table = global_table(patched)
     replicating.set_replication(tables=False)
     for region in (EAST, WEST):
@@ -162,9 +164,7 @@ def test_a_condition_sees_only_its_own_region(replicating: Emulator, patched: Cl
     assert get(patched, EAST, table, "a") == {"value": WEST}
 
 
-def test_the_stream_of_the_receiving_region_has_what_arrived_and_not_what_lost(
-    replicating: Emulator, patched: Clients
-) -> None:
+def test_receiving_regions_stream_contains_only_winning_writes(replicating: Emulator, patched: Clients) -> None:
     table = global_table(patched)
 
     def stream() -> list[tuple[str, str | None]]:
@@ -191,7 +191,7 @@ def test_the_stream_of_the_receiving_region_has_what_arrived_and_not_what_lost(
     assert stream() == [("INSERT", "wins"), ("INSERT", "arrives")]
 
 
-def test_what_stands_still_arrives_in_a_table_of_the_same_name_neither(replicating: Emulator, patched: Clients) -> None:
+def test_pending_write_is_not_applied_to_a_new_table_of_the_same_name(replicating: Emulator, patched: Clients) -> None:
     table = global_table(patched)
     replicating.set_replication(tables=False)
     put(patched, EAST, table, "a", value="old table's")
@@ -208,7 +208,7 @@ def test_what_stands_still_arrives_in_a_table_of_the_same_name_neither(replicati
     assert get(patched, WEST, table, "a") is None
 
 
-def test_one_kind_stands_still_while_the_other_moves(replicating: Emulator, patched: Clients) -> None:
+def test_tables_and_documents_are_paused_separately(replicating: Emulator, patched: Clients) -> None:
     table, buckets = global_table(patched), two_buckets(patched)
     replicating.set_replication(documents=False)
     put(patched, EAST, table, "a", value="1")
@@ -218,9 +218,7 @@ def test_one_kind_stands_still_while_the_other_moves(replicating: Emulator, patc
     assert replicating.pending() == 1
 
 
-def test_nothing_is_lost_when_it_ends_while_replication_stands_still(
-    fresh: Emulator, clients_of: Callable[[Emulator], Clients]
-) -> None:
+def test_paused_changes_are_applied_at_the_end(fresh: Emulator, clients_of: Callable[[Emulator], Clients]) -> None:
     fresh.set_replication(tables=False, documents=False)
     fresh.start()
     client = clients_of(fresh)
@@ -245,7 +243,7 @@ def test_nothing_is_lost_when_it_ends_while_replication_stands_still(
     assert fresh.replication() == Replication()
 
 
-def test_settings_are_kept_one_by_one(fresh: Emulator) -> None:
+def test_settings_change_separately(fresh: Emulator) -> None:
     assert fresh.replication() == Replication(tables=True, documents=True, lag_seconds=0.5)
     fresh.set_replication(documents=False)
     fresh.set_replication(lag_seconds=2)
@@ -254,25 +252,25 @@ def test_settings_are_kept_one_by_one(fresh: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "invalid",
     [{"lag_seconds": -1}, {"lag_seconds": float("nan")}, {"lag_seconds": 3601}, {"lag_seconds": "1"}, {"tables": 1}],
 )
-def test_bad_settings_are_refused_in_one_line(fresh: Emulator, asked: dict[str, Any]) -> None:
-    with pytest.raises(EmulatorError, match=next(iter(asked))) as refusal:
-        fresh.set_replication(**asked)
+def test_invalid_settings_raise_a_one_line_error(fresh: Emulator, invalid: dict[str, Any]) -> None:
+    with pytest.raises(EmulatorError, match=next(iter(invalid))) as refusal:
+        fresh.set_replication(**invalid)
     assert "\n" not in str(refusal.value)
     assert fresh.replication() == Replication()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"speed": 1}', json.dumps({"lag_seconds": None})])
-def test_settings_that_somebody_spoilt_are_named(fresh: Emulator, content: str) -> None:
+def test_damaged_settings_file_is_named(fresh: Emulator, content: str) -> None:
     fresh.set_replication()
     (fresh.home / "replication.json").write_text(content)
     with pytest.raises(EmulatorError, match=r"replication\.json|lag_seconds"):
         fresh.replication()
 
 
-def test_what_waits_is_said_only_to_root(emulator: Emulator) -> None:
+def test_pending_changes_require_the_root_secret(emulator: Emulator) -> None:
     address = f"https://127.0.0.1:{emulator.port}/_ministack/replication"
     context = ssl.create_default_context(cafile=str(emulator.certificate))
     with httpx.Client(verify=context, trust_env=False) as web:
@@ -280,15 +278,15 @@ def test_what_waits_is_said_only_to_root(emulator: Emulator) -> None:
         assert web.get(address, headers={"x-healthcare-dr-root": "guess"}).status_code == 404
 
 
-def test_a_process_that_does_not_say_what_waits_is_an_error(unpatched_emulator: Emulator) -> None:
+def test_unreachable_process_raises_an_error(unpatched_emulator: Emulator) -> None:
     with pytest.raises(EmulatorError, match="HTTP 4"):
         replace(unpatched_emulator, patched=True).pending()
 
 
-def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
+def test_replication_error_ends_the_process(tmp_path: Path) -> None:
     settings = tmp_path / "replication.json"
     change(settings, lag_seconds=0)
-    queue, applied = Queue(settings), []
+    queue, applied = ReplicationQueue(settings), []
 
     def fail() -> None:
         raise ArithmeticError
@@ -301,10 +299,10 @@ def test_an_error_ends_replication_and_is_not_hidden(tmp_path: Path) -> None:
     assert (applied, queue.pending()) == (["next"], 0)
 
 
-def test_a_write_that_cannot_be_applied_at_the_end_is_an_error_and_hides_no_other(
+def test_failed_write_at_the_end_is_logged_and_others_are_applied(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue, applied = Queue(tmp_path / "settings.json"), []
+    queue, applied = ReplicationQueue(tmp_path / "settings.json"), []
 
     def fail() -> None:
         raise ValueError("no such table")

@@ -1,4 +1,4 @@
-"""Data planes of Route 53 for tests of what they answer."""
+"""Data planes of Route 53 for tests."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ EDGE_ADDRESSES = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 
 
 def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
-    """One on loopback, in which time runs twice as fast."""
+    """Return a data plane on loopback with the time scale 2."""
     return DataPlane(
         read=read,
         edge_addresses=EDGE_ADDRESSES,
@@ -28,7 +28,7 @@ def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
 
 @contextmanager
 def serving(snapshot: Snapshot) -> Iterator[tuple[int, DataPlane]]:
-    """One that answers from `snapshot`, which has checks, on a loop of its own; gives its port and itself."""
+    """Serve `snapshot`, which has checks, on a loop of its own; yield the DNS port and the data plane."""
     port = free_port()
     plane = data_plane(port, lambda: snapshot)
     with event_loop() as loop:

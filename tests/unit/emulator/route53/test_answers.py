@@ -1,4 +1,4 @@
-"""What the records of a zone answer: names, aliases, delegations, and for how long."""
+"""Tests of DNS answers from the records of a zone: names, aliases, delegations and TTLs."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, plain_n
 from unit.emulator.route53.planes import EDGE_ADDRESSES
 
 ZONE = "clinic.example"
-# Lowered as Unicode has it, it is a plain k.
+# Unicode's lower case of it is the letter k.
 KELVIN = "\N{KELVIN SIGN}"
 SOA = "ns.example. hostmaster.example. 1 7200 900 1209600"
 
@@ -48,9 +48,7 @@ def lines(section: list[dns.rrset.RRset]) -> list[str]:
 
 @pytest.mark.parametrize(("ttl", "minimum", "expected"), [(900, 86400, 90), (900, 60, 6), (30, 60, 3), (900, 0, 0)])
 @pytest.mark.parametrize("name", ["nothing", "here"])
-def test_what_is_not_there_is_so_for_the_lesser_time_of_the_soa(
-    ttl: int, minimum: int, expected: int, name: str
-) -> None:
+def test_negative_ttl_is_the_lesser_of_soa_ttl_and_minimum(ttl: int, minimum: int, expected: int, name: str) -> None:
     served = answers(
         record(ZONE, "SOA", f"{SOA} {minimum}", ttl=ttl), record(f"here.{ZONE}", "TXT", '"here"'), scale=10
     )
@@ -58,30 +56,30 @@ def test_what_is_not_there_is_so_for_the_lesser_time_of_the_soa(
     assert ask(served, ZONE, "SOA").answer[0].ttl == ttl / 10
 
 
-def test_an_endpoint_has_no_other_address_for_a_minute() -> None:
+def test_endpoint_has_a_negative_ttl_of_a_minute() -> None:
     endpoint = "abc.execute-api.us-east-1.amazonaws.com"
     (authority,) = ask(answers(scale=10), endpoint, "AAAA").authority
     assert (authority.name.to_text(), authority.ttl) == (endpoint.removeprefix("abc.") + ".", 6)
 
 
 @pytest.mark.parametrize(("ttl", "expected"), [(10, 1), (2, 1), (1, 1), (0, 0)])
-def test_a_faster_time_leaves_a_ttl_of_a_second_unless_there_is_none(ttl: int, expected: int) -> None:
+def test_scaled_ttl_is_at_least_one_second_unless_zero(ttl: int, expected: int) -> None:
     served = answers(record(f"a.{ZONE}", "A", "192.0.2.1", ttl=ttl), scale=10)
     assert ask(served, f"a.{ZONE}").answer[0].ttl == expected
 
 
-def test_names_are_alike_in_ascii_letters_alone_and_given_back_as_asked() -> None:
+def test_names_match_case_insensitively_in_ascii_and_keep_the_query_case() -> None:
     served = answers(record(f"kk.{ZONE}", "A", "192.0.2.1"))
     assert lines(ask(served, "kK.Clinic.exAMPLE").answer) == ["kK.Clinic.exAMPLE. 100 IN A 192.0.2.1"]
     assert ask(served, below(b"k" + KELVIN.encode())).rcode() == dns.rcode.NXDOMAIN
 
 
-def test_a_name_of_the_api_is_lowered_in_ascii_alone() -> None:
+def test_plain_name_lowers_only_ascii() -> None:
     assert plain_name(f"{KELVIN}.Clinic.Example.") == f"{KELVIN}.{ZONE}"
 
 
 @pytest.mark.parametrize("odd", [b"a.b", b"a b", b"*", b"a\\b", b"a\x00b", b"\x088", "é".encode()])
-def test_an_odd_label_is_one_label(odd: bytes) -> None:
+def test_label_with_special_characters_is_one_label(odd: bytes) -> None:
     served = answers(record(f"b.{ZONE}", "A", "192.0.2.1"), record(f"a.b.{ZONE}", "A", "192.0.2.1"))
     assert ask(served, below(odd)).rcode() == dns.rcode.NXDOMAIN
     escaped = "".join(chr(byte) if chr(byte) in "ab8" else f"\\{byte:03o}" for byte in odd)
@@ -101,7 +99,7 @@ DELEGATED = (
     ("name", "kind"),
     [("lab", "A"), ("lab", "NS"), ("a.b.lab", "A"), ("a.lab", "DS"), ("ns1.lab", "A")],
 )
-def test_a_delegated_name_is_referred_to_its_servers(name: str, kind: str) -> None:
+def test_delegated_name_gets_a_referral(name: str, kind: str) -> None:
     found = ask(answers(*DELEGATED), f"{name}.{ZONE}", kind)
     assert (found.rcode(), found.answer) == (dns.rcode.NOERROR, [])
     assert not found.flags & dns.flags.AA
@@ -114,7 +112,7 @@ def test_a_delegated_name_is_referred_to_its_servers(name: str, kind: str) -> No
     ]
 
 
-def test_an_alias_into_a_delegated_part_ends_with_its_servers() -> None:
+def test_cname_into_a_delegation_ends_with_a_referral() -> None:
     found = ask(answers(*DELEGATED), f"to.{ZONE}")
     assert found.flags & dns.flags.AA
     assert lines(found.answer) == [f"to.{ZONE}. 100 IN CNAME x.lab.{ZONE}."]
@@ -122,13 +120,13 @@ def test_an_alias_into_a_delegated_part_ends_with_its_servers() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("lab", "DS"), ("lab2", "A"), ("", "A")])
-def test_the_zone_answers_what_it_has_not_delegated(name: str, kind: str) -> None:
+def test_zone_answers_names_that_are_not_delegated(name: str, kind: str) -> None:
     found = ask(answers(*DELEGATED), f"{name}.{ZONE}".removeprefix("."), kind)
     assert found.flags & dns.flags.AA
     assert " IN SOA " in found.authority[0].to_text()
 
 
-def test_aliases_in_a_circle_are_answered_once() -> None:
+def test_cname_loop_ends() -> None:
     served = answers(record(f"a.{ZONE}", "CNAME", f"b.{ZONE}."), record(f"b.{ZONE}", "CNAME", f"A.{ZONE}."))
     answer = served.reply(dns.message.make_query(f"a.{ZONE}", "A").to_wire(), udp=True)
     assert answer is not None
@@ -139,7 +137,7 @@ def test_aliases_in_a_circle_are_answered_once() -> None:
     ]
 
 
-def test_a_question_for_anything_gets_something() -> None:
+def test_any_query_returns_one_type() -> None:
     served = answers(record(f"a.{ZONE}", "A", "192.0.2.1"), record(f"b.{ZONE}", "CNAME", f"a.{ZONE}."))
     assert lines(ask(served, f"a.{ZONE}", "ANY").answer) == [f"a.{ZONE}. 100 IN A 192.0.2.1"]
     assert lines(ask(served, f"b.{ZONE}", "ANY").answer) == [f"b.{ZONE}. 100 IN CNAME a.{ZONE}."]

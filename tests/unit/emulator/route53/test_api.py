@@ -1,4 +1,4 @@
-"""What is read from Route 53's API, told to CloudWatch, and answered for GetHealthCheckStatus."""
+"""Tests of reading Route 53's API, publishing metrics, and GetHealthCheckStatus."""
 
 import asyncio
 import uuid
@@ -75,7 +75,7 @@ def test_zones_records_and_checks_are_read_from_all_pages() -> None:
     assert snapshot.checks["two"].children == ("one",)
 
 
-def test_metrics_are_published_and_failures_only_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_are_published_and_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     api = client("cloudwatch")
     dimensions = [{"Name": "HealthCheckId", "Value": "one"}]
     expected = [
@@ -98,7 +98,7 @@ def test_metrics_are_published_and_failures_only_logged(caplog: pytest.LogCaptur
     assert "did not take the metrics" in caplog.text
 
 
-def test_the_status_of_a_check_is_what_its_checkers_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_health_check_status_returns_observations(monkeypatch: pytest.MonkeyPatch) -> None:
     async def known(*_: object) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 

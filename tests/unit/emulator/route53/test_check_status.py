@@ -1,4 +1,4 @@
-"""The rules of health and of the choice between weighted records."""
+"""Tests of the rules for the status of health checks and for the choice between weighted records."""
 
 import math
 from random import Random
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthcare_dr.emulator.route53.answers import choose
-from healthcare_dr.emulator.route53.check_status import CheckBoard, Streak, share_of, verdict
+from healthcare_dr.emulator.route53.check_status import ProbeResults, Streak, is_healthy, share_of
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, Observation, Record
 
 PICKS = 100_000
@@ -30,7 +30,7 @@ BOTH = (record("east", 70, "one"), record("west", 30, "two"))
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 10))
-def test_only_as_many_probes_in_a_row_as_the_threshold_turn_an_opinion(probes: list[bool], threshold: int) -> None:
+def test_threshold_of_consecutive_probes_changes_the_result(probes: list[bool], threshold: int) -> None:
     streak, expected = Streak(), True
     for number, success in enumerate(probes, start=1):
         streak = streak.after(success, threshold=threshold)
@@ -41,26 +41,26 @@ def test_only_as_many_probes_in_a_row_as_the_threshold_turn_an_opinion(probes: l
 
 
 @pytest.mark.parametrize(("healthy", "expected"), [(0, False), (17, False), (18, False), (19, True), (100, True)])
-def test_a_check_is_healthy_when_more_than_18_percent_say_so(healthy: int, expected: bool) -> None:
+def test_check_is_healthy_above_18_percent(healthy: int, expected: bool) -> None:
     check = CheckConfig(id="a", type="HTTPS")
     share = share_of([True] * healthy + [False] * (100 - healthy))
-    assert verdict(check, {"a": check}, {"a": share}) is expected
+    assert is_healthy(check, {"a": check}, {"a": share}) is expected
 
 
 @given(st.floats(0, 1), st.booleans())
-def test_inversion_turns_the_verdict(share: float, disabled: bool) -> None:
+def test_inverted_check_has_the_opposite_status(share: float, disabled: bool) -> None:
     plain = CheckConfig(id="a", type="HTTPS", disabled=disabled)
     inverted = CheckConfig(id="a", type="HTTPS", inverted=True, disabled=disabled)
-    assert verdict(plain, {}, {"a": share}) is not verdict(inverted, {}, {"a": share})
+    assert is_healthy(plain, {}, {"a": share}) is not is_healthy(inverted, {}, {"a": share})
 
 
-def test_a_new_check_is_healthy_until_there_is_data() -> None:
+def test_new_check_is_healthy() -> None:
     check = CheckConfig(id="a", type="HTTPS")
-    assert verdict(check, {"a": check}, {})
+    assert is_healthy(check, {"a": check}, {})
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8), st.integers(0, 9))
-def test_a_calculated_check_counts_its_children(children: list[tuple[bool, bool, bool]], threshold: int) -> None:
+def test_calculated_check_counts_healthy_children(children: list[tuple[bool, bool, bool]], threshold: int) -> None:
     checks = {
         str(number): CheckConfig(id=str(number), type="HTTPS", disabled=disabled, inverted=inverted)
         for number, (_, disabled, inverted) in enumerate(children)
@@ -68,16 +68,16 @@ def test_a_calculated_check_counts_its_children(children: list[tuple[bool, bool,
     shares = {str(number): float(up) for number, (up, _, _) in enumerate(children)}
     check = CheckConfig(id="sum", type="CALCULATED", children=tuple(checks), child_threshold=threshold)
     expected = sum((disabled or up) != inverted for up, disabled, inverted in children)
-    assert verdict(check, {**checks, "sum": check}, shares) is (expected >= threshold)
+    assert is_healthy(check, {**checks, "sum": check}, shares) is (expected >= threshold)
 
 
 @pytest.mark.parametrize(("failing", "healthy"), [(1, True), (6, True), (7, False), (8, False)])
-def test_a_checker_that_has_not_probed_yet_has_its_vote(failing: int, healthy: bool) -> None:
-    board, check = CheckBoard(), CheckConfig(id="a", type="HTTPS", threshold=1)
+def test_checker_counts_before_its_first_probe(failing: int, healthy: bool) -> None:
+    results, check = ProbeResults(), CheckConfig(id="a", type="HTTPS", threshold=1)
     for region in CHECKER_REGIONS[:failing]:
-        board.note(check, Observation(region, "127.0.0.1", "Failure", 0.0), success=False)
-    assert board.verdicts({"a": check}) == {"a": healthy}
-    assert board.statuses({"a": check})["a"].share == (8 - failing) / 8
+        results.record(check, Observation(region, "127.0.0.1", "Failure", 0.0), success=False)
+    assert results.health({"a": check}) == {"a": healthy}
+    assert results.statuses({"a": check})["a"].share == (8 - failing) / 8
 
 
 def test_weights_are_shares_of_the_answers() -> None:
@@ -91,9 +91,7 @@ def test_weights_are_shares_of_the_answers() -> None:
     st.lists(st.tuples(st.integers(0, 255), st.booleans()), min_size=1, max_size=6),
     st.randoms(use_true_random=False),
 )
-def test_an_unhealthy_record_is_never_chosen_while_another_is_healthy(
-    drawn: list[tuple[int, bool]], random: Random
-) -> None:
+def test_unhealthy_record_is_not_chosen_while_another_is_healthy(drawn: list[tuple[int, bool]], random: Random) -> None:
     records = [record(str(number), weight, str(number)) for number, (weight, _) in enumerate(drawn)]
     healthy = {str(number): up for number, (_, up) in enumerate(drawn)}
     chosen = choose(records, healthy, random)
@@ -103,14 +101,14 @@ def test_an_unhealthy_record_is_never_chosen_while_another_is_healthy(
 
 
 @pytest.mark.trap(20)
-def test_when_all_are_unhealthy_all_are_answered() -> None:
+def test_all_records_are_chosen_when_none_is_healthy() -> None:
     random = Random(4)  # noqa: S311 - a patched sequence
     chosen = {choose(BOTH, {"one": False, "two": False}, random).set_identifier for _ in range(200)}
     assert chosen == {"east", "west"}
 
 
 @pytest.mark.trap(21)
-def test_a_record_without_a_check_is_always_healthy() -> None:
+def test_record_without_a_check_is_healthy() -> None:
     random = Random(4)  # noqa: S311 - a patched sequence
     records = (record("east", 255, "one"), record("west", 1))
     assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}

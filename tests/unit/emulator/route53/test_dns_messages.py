@@ -1,4 +1,4 @@
-"""What is around the records of a DNS answer: its size, EDNS, classes, and what is no question."""
+"""Tests of DNS messages: size, EDNS, classes and malformed queries."""
 
 import struct
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ ZONE = "clinic.example"
 
 
 def texts(name: str, count: int) -> Record:
-    """Some 100 bytes of records times `count`."""
+    """Return `count` values of some 100 bytes."""
     values = tuple(f'"{number:087}"' for number in range(count))
     return Record(name=f"{name}.{ZONE}", type="TXT", ttl=10, values=values)
 
@@ -81,48 +81,48 @@ def reply(packet: bytes) -> dns.message.Message:
         ("long", 512, False),
         ("long", 1232, True),
         ("long", 65535, True),
-        ("longer", 65535, False),  # more than we send
+        ("longer", 65535, False),  # more than the server sends
     ],
 )
-def test_an_answer_is_as_long_as_both_sides_let_it(port: int, name: str, payload: int | None, fits: bool) -> None:
-    asked = question(name, use_edns=payload is not None and 0, payload=payload or 0)
-    answer = dns.query.udp(asked, "127.0.0.1", port=port, timeout=5)
+def test_response_size_is_limited_by_both_sides(port: int, name: str, payload: int | None, fits: bool) -> None:
+    query = question(name, use_edns=payload is not None and 0, payload=payload or 0)
+    answer = dns.query.udp(query, "127.0.0.1", port=port, timeout=5)
     assert bool(answer.answer) is fits
     assert bool(answer.flags & dns.flags.TC) is not fits
-    assert answer.question == asked.question
+    assert answer.question == query.question
     assert answer.flags & dns.flags.AA
     assert answer.payload == (1232 if payload is not None else 0)
 
 
 @pytest.mark.parametrize("edns", [0, False])
-def test_what_is_too_long_for_udp_comes_over_tcp(port: int, edns: int | bool) -> None:
-    asked = question("longer", use_edns=edns)
-    answer, used_tcp = dns.query.udp_with_fallback(asked, "127.0.0.1", port=port, timeout=5)
+def test_response_too_long_for_udp_is_sent_over_tcp(port: int, edns: int | bool) -> None:
+    query = question("longer", use_edns=edns)
+    answer, used_tcp = dns.query.udp_with_fallback(query, "127.0.0.1", port=port, timeout=5)
     assert used_tcp
     assert len(answer.answer[0]) == 20
     assert not answer.flags & dns.flags.TC
 
 
-def test_the_answer_to_a_plain_question_has_no_edns() -> None:
+def test_response_to_query_without_edns_has_none() -> None:
     answer = reply(question().to_wire())
     assert answer.edns == -1
     assert answer.answer
 
 
-def test_the_do_bit_is_given_back_and_nothing_is_said_to_be_authentic() -> None:
+def test_do_bit_is_copied_and_ad_is_not_set() -> None:
     answer = reply(question(want_dnssec=True, flags=dns.flags.RD | dns.flags.AD | dns.flags.TC).to_wire())
     assert answer.ednsflags & dns.flags.DO
     assert answer.flags == dns.flags.QR | dns.flags.AA | dns.flags.RD
 
 
 @pytest.mark.parametrize("version", [1, 255])
-def test_no_version_of_edns_but_0_is_known(version: int) -> None:
+def test_other_edns_version_returns_badvers(version: int) -> None:
     answer = reply(question(use_edns=version).to_wire())
     assert answer.rcode() == dns.rcode.BADVERS
     assert (answer.edns, answer.answer) == (0, [])
 
 
-def test_edns_twice_is_no_question() -> None:
+def test_second_opt_record_returns_formerr() -> None:
     packet = bytearray(question(use_edns=0).to_wire())
     packet += packet[-11:]
     packet[11] = 2
@@ -136,20 +136,20 @@ def test_other_classes_and_transfers_are_refused(kind: str, rdclass: str) -> Non
     assert not answer.answer
 
 
-def test_a_question_for_any_class_has_an_answer_without_authority() -> None:
+def test_class_any_is_answered_without_aa() -> None:
     answer = reply(question(rdclass=dns.rdataclass.ANY).to_wire())
     assert answer.answer[0].rdclass == dns.rdataclass.IN
     assert not answer.flags & dns.flags.AA
 
 
-def test_nothing_but_queries_is_implemented() -> None:
-    asked = question()
-    asked.set_opcode(dns.opcode.NOTIFY)
-    answer = reply(asked.to_wire())
-    assert (answer.id, answer.opcode(), answer.rcode()) == (asked.id, dns.opcode.NOTIFY, dns.rcode.NOTIMP)
+def test_other_opcode_returns_notimp() -> None:
+    query = question()
+    query.set_opcode(dns.opcode.NOTIFY)
+    answer = reply(query.to_wire())
+    assert (answer.id, answer.opcode(), answer.rcode()) == (query.id, dns.opcode.NOTIFY, dns.rcode.NOTIMP)
 
 
-def test_what_answers_is_not_answered() -> None:
+def test_responses_are_ignored() -> None:
     assert ANSWERS.reply(dns.message.make_response(question()).to_wire(), udp=True) is None
     assert ANSWERS.reply(b"\x00\x01", udp=True) is None
 
@@ -159,7 +159,7 @@ def query_of(name: bytes) -> bytes:
 
 
 def pointing(times: int) -> bytes:
-    """The name of a record at the end leads back through the data of another, which is nothing but pointers."""
+    """Return a message whose last name is a chain of compression pointers in the data of another record."""
     targets = [12, *range(28, 28 + 2 * times, 2)]
     pointers = [struct.pack("!H", 0xC000 | target) for target in targets]
     packet = bytearray(query_of(b"\x00"))
@@ -182,7 +182,7 @@ def pointing(times: int) -> bytes:
     ],
     ids=["torn", "empty", "short", "long label", "long name", "loop", "two questions", "many pointers"],
 )
-def test_what_cannot_be_read_is_said_to_be_malformed(packet: bytes) -> None:
+def test_malformed_message_returns_formerr(packet: bytes) -> None:
     answer = reply(packet)
     assert (answer.id, answer.rcode(), answer.question) == (77, dns.rcode.FORMERR, [])
 
@@ -193,7 +193,7 @@ def test_label_of_any_bytes_is_a_name() -> None:
 
 
 @given(st.data())
-def test_no_packet_is_too_odd_to_be_answered(data: st.DataObject) -> None:
+def test_any_packet_gets_a_response(data: st.DataObject) -> None:
     whole = question(data.draw(st.sampled_from(["short", "old", "broken", "no"])), use_edns=0).to_wire()
     odd = st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4)
     packet = bytearray(whole)

@@ -1,4 +1,4 @@
-"""DNS as clients see it."""
+"""Tests of the name server with DNS clients."""
 
 import asyncio
 import shutil
@@ -17,7 +17,7 @@ from unit.emulator.route53.planes import data_plane, serving
 
 SHARED = "api.clinic.example"
 EAST = "abc123.execute-api.us-east-1.amazonaws.com"
-# Disabled and inverted: unhealthy whatever happens.
+# Disabled and inverted: always unhealthy.
 DOWN = CheckConfig(id="down", type="HTTPS", disabled=True, inverted=True, name="west")
 Ask = Callable[..., dns.message.Message]
 
@@ -63,7 +63,7 @@ def ask(request: pytest.FixtureRequest, port: int) -> Ask:
     return ask
 
 
-def test_the_shared_name_is_answered_with_the_healthy_regions_address(ask: Ask) -> None:
+def test_shared_name_resolves_to_the_healthy_regions_address(ask: Ask) -> None:
     for _ in range(20):
         answer = ask(SHARED)
         assert [line.to_text() for line in answer.answer] == [
@@ -73,24 +73,24 @@ def test_the_shared_name_is_answered_with_the_healthy_regions_address(ask: Ask) 
         assert answer.flags & dns.flags.AA
 
 
-def test_names_are_asked_for_in_any_case(ask: Ask) -> None:
+def test_names_are_case_insensitive(ask: Ask) -> None:
     assert ask("API.Clinic.EXAMPLE").answer[1][0].to_text() == "127.0.0.2"
 
 
-def test_an_endpoint_has_its_regions_address(ask: Ask) -> None:
+def test_endpoint_has_its_regions_address(ask: Ask) -> None:
     answer = ask("def456.execute-api.us-west-2.amazonaws.com")
     assert [line.to_text().split()[1:] for line in answer.answer] == [["30", "IN", "A", "127.0.0.3"]]
 
 
 @pytest.mark.parametrize(("name", "kind"), [(EAST, "AAAA"), ("clinic.example", "TXT")])
-def test_a_name_without_such_a_record_gets_no_data(ask: Ask, name: str, kind: str) -> None:
+def test_name_without_the_type_returns_no_data(ask: Ask, name: str, kind: str) -> None:
     answer = ask(name, kind)
     assert answer.rcode() == dns.rcode.NOERROR
     assert not answer.answer
     assert " IN SOA " in answer.authority[0].to_text()
 
 
-def test_an_unknown_name_of_the_zone_does_not_exist(ask: Ask) -> None:
+def test_unknown_name_returns_nxdomain(ask: Ask) -> None:
     answer = ask("nothing.clinic.example")
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert " IN SOA " in answer.authority[0].to_text()
@@ -102,12 +102,12 @@ def test_other_names_are_refused(ask: Ask, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["SOA", "NS"])
-def test_the_zone_has_what_every_zone_has(ask: Ask, kind: str) -> None:
+def test_zone_has_soa_and_ns_records(ask: Ask, kind: str) -> None:
     assert f" IN {kind} " in ask("clinic.example", kind).answer[0].to_text()
 
 
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed (Debian: bind9-dnsutils)")
-def test_dig_understands_the_answers(port: int) -> None:
+def test_dig_parses_the_responses(port: int) -> None:
     found = subprocess.run(
         ["dig", "+short", "@127.0.0.1", "-p", str(port), SHARED],  # noqa: S607 - the machine's own
         capture_output=True,
@@ -118,6 +118,6 @@ def test_dig_understands_the_answers(port: int) -> None:
     assert found.stdout.split() == [f"{EAST}.", "127.0.0.2"]
 
 
-def test_a_taken_port_is_refused(port: int) -> None:
+def test_taken_port_raises_an_error(port: int) -> None:
     with pytest.raises(EmulatorError, match="choose another port"):
         asyncio.run(data_plane(port, lambda: SNAPSHOT).start())

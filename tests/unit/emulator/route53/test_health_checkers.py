@@ -1,4 +1,4 @@
-"""Probes of real servers, and what the checkers make of them."""
+"""Tests of probes of real servers, and of the checkers."""
 
 import asyncio
 import ssl
@@ -10,25 +10,25 @@ from typing import Any
 import pytest
 import trustme
 
-from healthcare_dr.emulator.route53.check_status import CheckBoard
-from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, edge_only, limits, probe
+from healthcare_dr.emulator.route53.check_status import ProbeResults
+from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, limits, loopback_only, probe
 from healthcare_dr.emulator.route53.model import LEAST_CHECKERS, CheckConfig, Observation, checker_regions
 
 FAST = 100.0
-NOWHERE = edge_only({}, 1)
+NOWHERE = loopback_only({}, 1)
 
 
 class Endpoint:
-    """Answers what it is told to; None: nothing, ever. A number among several parts is a pause in seconds."""
+    """Sends the configured response; nothing when it is None. A number among several parts is a pause in seconds."""
 
     def __init__(self) -> None:
         self.answer: bytes | tuple[bytes | float, ...] | None = ok()
-        self.asked = b""
+        self.request = b""
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            self.asked = await reader.readuntil(b"\r\n\r\n")
+            self.request = await reader.readuntil(b"\r\n\r\n")
             if self.answer is None:
                 await reader.read()
             else:
@@ -108,7 +108,7 @@ def test_certificates_are_not_validated(sni: bool) -> None:
         (ok(b"2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n", header="Transfer-Encoding: chunked\r\n"), True),
     ],
 )
-def test_the_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
+def test_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
     assert probed(answer, type="HTTP_STR_MATCH", search="well").success is healthy
 
 
@@ -122,29 +122,29 @@ def test_the_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: 
         ("HTTP", 1, "api:1"),
     ],
 )
-def test_the_endpoint_is_asked_by_its_name_and_an_unusual_port(kind: str, port: int, expected: str) -> None:
+def test_host_header_contains_name_and_unusual_port(kind: str, port: int, expected: str) -> None:
     async def run() -> bytes:
         async with serving(tls=server_tls() if kind == "HTTPS" else None) as endpoint:
             await probe(config(port, type=kind, host="api"), lambda *_: ("127.0.0.1", endpoint.port), FAST)
-            return bytes(endpoint.asked)
+            return bytes(endpoint.request)
 
     assert f"\r\nHost: {expected}\r\n".encode() in asyncio.run(run())
 
 
-def test_no_more_than_the_first_5120_bytes_is_waited_for() -> None:
+def test_search_ends_after_5120_bytes() -> None:
     begun = ok(b"fffff\r\nall is well" + b"x" * 5120, header="Transfer-Encoding: chunked\r\n")
     assert probed((begun, 60.0), type="HTTP_STR_MATCH", search="well").success
 
 
-def test_the_limits_of_time_are_route_53s() -> None:
+def test_timeouts_are_those_of_route_53() -> None:
     assert limits("HTTPS", 1) == limits("HTTP_STR_MATCH", 1) == Limits(connect=4, answer=2)
     assert limits("TCP", 1) == Limits(connect=10, answer=2)
     assert limits("TCP", 4) == Limits(connect=2.5, answer=2)
     assert limits("HTTPS", FAST) == limits("TCP", FAST) == Limits(connect=2, answer=2)
 
 
-def test_a_probe_in_real_time_keeps_the_limits() -> None:
-    async def asked(*answer: bytes | float, **other: Any) -> bool:
+def test_probe_applies_the_timeouts() -> None:
+    async def probed(*answer: bytes | float, **other: Any) -> bool:
         async with serving() as endpoint:
             endpoint.answer = answer
             return (await probe(config(endpoint.port, **other), NOWHERE, 1)).success
@@ -152,19 +152,19 @@ def test_a_probe_in_real_time_keeps_the_limits() -> None:
     async def run() -> list[bool]:
         searching = {"type": "HTTP_STR_MATCH", "search": "well"}
         found = await asyncio.gather(
-            asked(1.2, ok()),
-            asked(2.5, ok()),
-            asked(1.2, ok(), 1.2, b"well", **searching),
-            asked(ok(), 2.5, b"well", **searching),
+            probed(1.2, ok()),
+            probed(2.5, ok()),
+            probed(1.2, ok(), 1.2, b"well", **searching),
+            probed(ok(), 2.5, b"well", **searching),
         )
         return list(found)
 
     assert asyncio.run(run()) == [True, False, True, False]
 
 
-def test_a_connection_that_does_not_come_about_has_the_limit_of_connecting() -> None:
+def test_unestablished_connection_times_out() -> None:
     async def run() -> tuple[Outcome, float]:
-        # No TLS there: it waits for more of a request.
+        # The server does not use TLS: it waits for the rest of a request.
         async with serving() as endpoint:
             began = time.monotonic()
             outcome = await probe(config(endpoint.port, type="HTTPS"), NOWHERE, 2)
@@ -176,18 +176,18 @@ def test_a_connection_that_does_not_come_about_has_the_limit_of_connecting() -> 
 
 
 @pytest.mark.parametrize("answer", [None, b"hello\r\n\r\n", b""])
-def test_no_answer_of_http_is_unhealthy(answer: bytes | None) -> None:
+def test_invalid_http_response_is_unhealthy(answer: bytes | None) -> None:
     assert not probed(answer).success
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "clinic.example", "abc.execute-api.us-east-1.amazonaws.com"])
-def test_nothing_but_doors_and_loopback_is_contacted(host: str) -> None:
+def test_only_edge_listeners_and_loopback_are_contacted(host: str) -> None:
     assert NOWHERE(host, 443) is None
     assert not asyncio.run(probe(config(443, host=host), NOWHERE, FAST)).success
 
 
-def test_endpoints_are_reached_at_their_regions_door() -> None:
-    connect = edge_only({"us-east-1": "127.0.0.2"}, 4567)
+def test_endpoint_is_reached_at_its_regions_edge_listener() -> None:
+    connect = loopback_only({"us-east-1": "127.0.0.2"}, 4567)
     assert connect("abc.execute-api.us-east-1.amazonaws.com", 443) == ("127.0.0.2", 4567)
     assert connect("abc.execute-api.us-east-1.amazonaws.com", 80) is None
     assert connect("abc.execute-api.us-west-2.amazonaws.com", 443) is None
@@ -195,19 +195,19 @@ def test_endpoints_are_reached_at_their_regions_door() -> None:
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.parametrize("inverted", [False, True])
-def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
+def test_check_follows_its_endpoint(inverted: bool) -> None:
     async def until(condition: Callable[[], bool]) -> None:
         while not condition():
             await asyncio.sleep(0.01)
 
     async def run() -> None:
         async with serving() as endpoint, asyncio.timeout(60):
-            board = CheckBoard(lambda: checker_regions(FAST))
+            results = ProbeResults(lambda: checker_regions(FAST))
             checks = {"a": config(endpoint.port, interval=10, threshold=2, inverted=inverted)}
-            checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+            checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
 
             def state() -> tuple[bool, int]:
-                status = board.statuses(checks)["a"]
+                status = results.statuses(checks)["a"]
                 return status.healthy != inverted, len(status.observations)
 
             checkers.follow(checks)
@@ -223,36 +223,36 @@ def test_a_check_follows_its_endpoint_down_and_up_again(inverted: bool) -> None:
     asyncio.run(run())
 
 
-def test_an_endpoint_that_cannot_be_asked_is_unhealthy() -> None:
+def test_endpoint_that_cannot_be_probed_is_unhealthy() -> None:
     async def run() -> str:
-        board = CheckBoard(lambda: checker_regions(FAST))
+        results = ProbeResults(lambda: checker_regions(FAST))
         checks = {"a": config(99999, interval=10, threshold=2)}
-        checkers = Checkers(board=board, connect=NOWHERE, time_scale=lambda: FAST)
+        checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
         checkers.follow(checks)
         try:
             async with asyncio.timeout(10):
-                while board.statuses(checks)["a"].healthy:
+                while results.statuses(checks)["a"].healthy:
                     await asyncio.sleep(0.01)
         finally:
             await checkers.stop()
-        return board.statuses(checks)["a"].observations[0].status
+        return results.statuses(checks)["a"].observations[0].status
 
-    assert asyncio.run(run()) == "Failure: The endpoint cannot be asked (OverflowError)."
+    assert asyncio.run(run()) == "Failure: The endpoint cannot be probed (OverflowError)."
 
 
 @pytest.mark.parametrize("kind", ["CLOUDWATCH_METRIC", "RECOVERY_CONTROL"])
-def test_what_nothing_decides_is_told_once(caplog: pytest.LogCaptureFixture, kind: str) -> None:
+def test_unsupported_check_is_logged_once(caplog: pytest.LogCaptureFixture, kind: str) -> None:
     plain, inverted = CheckConfig(id="alarmed", type=kind), CheckConfig(id="turned", type=kind, inverted=True)
     checks = {"alarmed": plain, "sum": CheckConfig(id="sum", type="CALCULATED", children=("alarmed",))}
-    checkers = Checkers(board=CheckBoard(), connect=NOWHERE, time_scale=lambda: FAST)
+    checkers = Checkers(results=ProbeResults(), connect=NOWHERE, time_scale=lambda: FAST)
     for following in (checks, checks, {**checks, "turned": inverted}):
         checkers.follow(following)
-    line = "The health check {} is a {}, which nothing here decides: it is always {}"
+    line = "The health check {} has the type {}, which is not supported: it is always {}"
     assert caplog.messages == [line.format("alarmed", kind, "healthy"), line.format("turned", kind, "unhealthy")]
-    assert CheckBoard().verdicts({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
+    assert ProbeResults().health({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
 
 
-def test_a_refused_connection_is_unhealthy() -> None:
+def test_refused_connection_is_unhealthy() -> None:
     async def run() -> Outcome:
         async with serving() as endpoint:
             port = endpoint.port
@@ -262,33 +262,33 @@ def test_a_refused_connection_is_unhealthy() -> None:
 
 
 @pytest.mark.parametrize(("scale", "count"), [(1, 8), (2, 4), (2.5, 4), (3, 3), (10, 3), (20, 3)])
-def test_fewer_checkers_probe_when_time_runs_faster_but_never_fewer_than_three(scale: float, count: int) -> None:
+def test_time_scale_reduces_checkers_to_three_at_least(scale: float, count: int) -> None:
     assert len(checker_regions(scale)) == count
 
 
-def test_a_checker_that_begins_to_probe_starts_with_the_verdict_of_the_others() -> None:
+def test_new_checker_starts_with_the_result_of_the_others() -> None:
     regions = [checker_regions(10)]
-    board, check = CheckBoard(lambda: regions[0]), config(1, threshold=1)
+    results, check = ProbeResults(lambda: regions[0]), config(1, threshold=1)
 
     def note(region: str, *, success: bool) -> None:
-        board.note(check, Observation(region, "127.0.0.1", "", 0.0), success=success)
+        results.record(check, Observation(region, "127.0.0.1", "", 0.0), success=success)
 
     for region in regions[0]:
         note(region, success=False)
-    assert board.statuses({"a": check})["a"].share == 0
+    assert results.statuses({"a": check})["a"].share == 0
     regions[0] = checker_regions(1)
-    assert board.statuses({"a": check})["a"].share == 0
+    assert results.statuses({"a": check})["a"].share == 0
     note(regions[0][-1], success=True)
-    assert board.statuses({"a": check})["a"].share == 1 / 8
+    assert results.statuses({"a": check})["a"].share == 1 / 8
 
 
-def test_only_the_checkers_in_use_have_a_vote() -> None:
+def test_only_active_checkers_count() -> None:
     regions = [checker_regions(1)]
-    board, check = CheckBoard(lambda: regions[0]), config(1, threshold=1)
+    results, check = ProbeResults(lambda: regions[0]), config(1, threshold=1)
     for region in regions[0]:
-        board.note(check, Observation(region, "127.0.0.1", "", 0.0), success=region in checker_regions(10))
-    assert board.statuses({"a": check})["a"].share == 3 / 8
+        results.record(check, Observation(region, "127.0.0.1", "", 0.0), success=region in checker_regions(10))
+    assert results.statuses({"a": check})["a"].share == 3 / 8
     regions[0] = checker_regions(10)
-    status = board.statuses({"a": check})["a"]
+    status = results.statuses({"a": check})["a"]
     assert status.share == 1
     assert {observation.region for observation in status.observations} == set(regions[0])

@@ -1,4 +1,4 @@
-"""Control planes can be refused, as they are when us-east-1 is gone; data planes go on."""
+"""Tests of denied control planes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,7 +27,7 @@ def refusing(edge: EdgeApis) -> Iterator[EdgeApis]:
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("service", CALLS)
-def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
+def test_denied_control_plane_returns_503_without_the_bypass_header(
     refusing: EdgeApis, patched: Clients, service: str
 ) -> None:
     client = patched(service, config=ONCE)
@@ -49,7 +49,7 @@ def test_a_refused_control_plane_answers_503_but_to_the_fault_itself(
 
 
 @pytest.mark.parametrize("service", CALLS)
-def test_control_planes_are_refused_to_one_environment_and_to_those_who_name_none(
+def test_denial_applies_to_its_environment_and_to_callers_without_one(
     edge: EdgeApis, patched: Clients, service: str
 ) -> None:
     def call(environment: str | None) -> Any:
@@ -75,7 +75,7 @@ def test_control_planes_are_refused_to_one_environment_and_to_those_who_name_non
 
 
 @pytest.mark.trap(27)
-def test_data_planes_go_on(refusing: EdgeApis, patched: Clients) -> None:
+def test_data_planes_keep_responding(refusing: EdgeApis, patched: Clients) -> None:
     for region in REGIONS:
         assert patched("lambda", region, config=ONCE).invoke(FunctionName=f"echo-{region}")["StatusCode"] == 200
         assert refusing.get(region)[0] == 200
@@ -84,13 +84,13 @@ def test_data_planes_go_on(refusing: EdgeApis, patched: Clients) -> None:
 
 
 @pytest.mark.parametrize("scale", [0, 0.99, 20.01, float("nan"), True, "2"])
-def test_a_time_scale_out_of_range_is_refused(emulator: Emulator, scale: Any) -> None:
+def test_time_scale_out_of_range_is_rejected(emulator: Emulator, scale: Any) -> None:
     with pytest.raises(EmulatorError, match=r"it can be 1 \(real time\) to 20"):
         emulator.set_time_scale(scale)
     assert emulator.time_scale() == 1
 
 
-def test_a_new_process_forgets_what_was_played(fresh: Emulator) -> None:
+def test_restart_resets_faults(fresh: Emulator) -> None:
     fresh.set_time_scale(20)
     fresh.refuse_control_planes(refused=True)
     assert fresh.time_scale() == 20

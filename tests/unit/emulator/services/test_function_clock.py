@@ -1,4 +1,4 @@
-"""The clock of cached values in functions follows the run's time scale; every other clock stays real."""
+"""Tests of the scaled clock in functions."""
 
 import json
 import uuid
@@ -30,7 +30,7 @@ def handler(event, context):
 """
 
 
-def test_the_clock_runs_as_fast_as_the_conditions_say_and_never_goes_back(tmp_path: Path) -> None:
+def test_clock_follows_the_time_scale_and_never_runs_backwards(tmp_path: Path) -> None:
     real = [100.0]
     path = tmp_path / "conditions.json"
     clock = ScaledClock(str(path), lambda: real[0])
@@ -43,7 +43,7 @@ def test_the_clock_runs_as_fast_as_the_conditions_say_and_never_goes_back(tmp_pa
 
     assert after(1) == pytest.approx(1)
     path.write_text(json.dumps({"time_scale": 10}))
-    # The change is noticed at the end of this second, and holds from then on.
+    # The change applies from the end of this second on.
     assert after(1) == pytest.approx(1)
     assert after(1) == pytest.approx(10)
     assert after(NOTICE_SECONDS / 2) == pytest.approx(10 * NOTICE_SECONDS / 2)
@@ -53,7 +53,7 @@ def test_the_clock_runs_as_fast_as_the_conditions_say_and_never_goes_back(tmp_pa
     assert seen == sorted(seen)
 
 
-def test_only_cached_values_of_a_function_see_the_scaled_clock(
+def test_only_scaled_modules_get_the_scaled_clock(
     emulator: Emulator, patched: Clients, make_function: Callable[..., str]
 ) -> None:
     assert all(find_spec(module) for module in SCALED_MODULES)

@@ -1,4 +1,4 @@
-"""Functions reach the APIs of both regions by the names of AWS, through the front doors and what is played there."""
+"""Tests of name resolution in functions: the names of APIs lead to the edge listeners."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ from unit.emulator.edge import REGIONS, EdgeApis, eventually
 Clients = Callable[..., Any]
 
 EAST, WEST = REGIONS
-ASKS = """
+REQUESTS = """
 import http.client
 
 def handler(event, context):
@@ -31,7 +31,7 @@ def handler(event, context):
 
 @pytest.fixture(scope="module")
 def asking(patched: Clients, make_function: Callable[..., str]) -> Callable[..., object]:
-    arn = make_function(patched, uuid.uuid4().hex, ASKS)
+    arn = make_function(patched, uuid.uuid4().hex, REQUESTS)
 
     def ask(host: str, **event: object) -> object:
         payload = json.dumps({"host": host, **event})
@@ -40,12 +40,12 @@ def asking(patched: Clients, make_function: Callable[..., str]) -> Callable[...,
     return ask
 
 
-def test_a_function_reaches_the_api_of_each_region(edge: EdgeApis, asking: Callable[..., object]) -> None:
+def test_function_reaches_the_api_of_each_region(edge: EdgeApis, asking: Callable[..., object]) -> None:
     for region in REGIONS:
         assert asking(edge.name(region)) == 200
 
 
-def test_it_meets_what_happens_at_the_door(edge: EdgeApis, asking: Callable[..., object]) -> None:
+def test_function_meets_faults_of_the_edge_listener(edge: EdgeApis, asking: Callable[..., object]) -> None:
     edge.emulator.set_edge_fault(WEST, EdgeFault(mode="refused"))
     assert eventually(lambda: asking(edge.name(WEST)) == "ConnectionRefusedError")
     assert asking(edge.name(EAST)) == 200
@@ -55,26 +55,26 @@ def test_it_meets_what_happens_at_the_door(edge: EdgeApis, asking: Callable[...,
     assert eventually(lambda: asking(edge.name(WEST)) == 503)
 
 
-def test_no_api_of_another_region_or_port_exists(edge: EdgeApis, asking: Callable[..., object]) -> None:
+def test_api_of_another_region_or_port_does_not_resolve(edge: EdgeApis, asking: Callable[..., object]) -> None:
     assert asking("abc.execute-api.eu-west-1.amazonaws.com") == "gaierror"
     assert asking(edge.name(EAST), port=80) == "gaierror"
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
-    """What is asked of the resolver behind ours."""
-    asked: list[tuple[object, object]] = []
+    """Record the calls of the inner resolver."""
+    calls: list[tuple[object, object]] = []
 
     def inner(host: object, service: object, *_: object, **__: object) -> list[object]:
-        asked.append((host, service))
+        calls.append((host, service))
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", inner)
     function_resolution.install({EAST: "127.0.0.2"}, 4568)
-    return asked
+    return calls
 
 
-def test_every_other_name_is_asked_for_as_ever(installed: list[tuple[object, object]]) -> None:
+def test_other_names_resolve_normally(installed: list[tuple[object, object]]) -> None:
     names = (
         "localhost",
         "127.0.0.1",
@@ -88,13 +88,13 @@ def test_every_other_name_is_asked_for_as_ever(installed: list[tuple[object, obj
 
 
 @pytest.mark.parametrize("service", [443, "443", "https"])
-def test_the_name_of_an_api_leads_to_the_door(installed: list[tuple[object, object]], service: int | str) -> None:
+def test_api_name_resolves_to_the_edge_listener(installed: list[tuple[object, object]], service: int | str) -> None:
     socket.getaddrinfo(f"AbC.execute-api.{EAST}.amazonaws.com", service)
     socket.getaddrinfo(f"abc.execute-api.{EAST}.amazonaws.com.", port=service)
     assert installed == [("127.0.0.2", 4568)] * 2
 
 
-def test_a_final_dot_does_not_lead_out_of_this_machine(installed: list[tuple[object, object]]) -> None:
+def test_name_with_final_dot_stays_on_this_machine(installed: list[tuple[object, object]]) -> None:
     with pytest.raises(socket.gaierror):
         socket.getaddrinfo(f"abc.execute-api.{WEST}.amazonaws.com.", 443)
     assert installed == []

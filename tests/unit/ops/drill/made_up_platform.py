@@ -6,7 +6,7 @@ from typing import Any
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.experiment import Experiment, Step
-from healthcare_dr.ops.drill.fault_journal import InjectedFault
+from healthcare_dr.ops.drill.faults import InjectedFault
 from healthcare_dr.ops.drill.journal import Missing, Observation, Reading, Sample, Write
 from healthcare_dr.ops.drill.load.calibration import Calibration, from_served
 from healthcare_dr.ops.drill.load.ledger import OnAnswer, Unfinished

@@ -72,8 +72,8 @@ def test_who_is_served_all_the_time() -> None:
 def test_slow_is_within_the_limits_of_health_checks_and_too_slow_beyond() -> None:
     (slow,) = experiment.load("region-slow").method
     (too_slow,) = experiment.load("region-too-slow").method
-    assert (slow.delay_seconds or 0) < 2
-    assert (too_slow.delay_seconds or 0) > 6
+    assert (slow.parameters["delay_seconds"]) < 2
+    assert (too_slow.parameters["delay_seconds"]) > 6
 
 
 @pytest.mark.trap(27)
@@ -88,7 +88,7 @@ def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_say
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("fault: refused", "fault: eaten", "method[0].fault must be 'refused', 'blackhole'"),
+        ("fault: refused", "fault: eaten", "method[0].fault must be 'throttled', 'denied'"),
         ("region: primary", "region: us-east-1", "method[0].region must be 'primary', 'secondary' or 'both'"),
         (", region: primary", "", "region must be primary, secondary or both for refused"),
         ("fault: refused, region: primary", "fault: replication-lag", "lag_seconds must be given"),

@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.fault_journal import outstanding
+from healthcare_dr.ops.drill.fault_journal import FaultJournal, outstanding
 from healthcare_dr.ops.drill.faults.api import POLICY
-from healthcare_dr.ops.drill.faults.embedded import EmbeddedFaults
+from healthcare_dr.ops.drill.faults.fault import EmbeddedTarget
 from healthcare_dr.ops.ports import BreakableAws, EdgeFault
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -143,15 +143,15 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "drills" / "faults.json")
 
 
-def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({})) -> EmbeddedFaults:
-    return EmbeddedFaults(
-        hosts=hosts,
-        aws=cast(BreakableAws, world),
+def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({})) -> FaultJournal:
+    target = EmbeddedTarget(
         client=world.client,
         names=Names("it"),
         regions={"primary": EAST, "secondary": WEST},
-        record=world.record,
+        aws=cast(BreakableAws, world),
+        hosts=hosts,
     )
+    return FaultJournal(target=target, record=world.record)
 
 
 @pytest.mark.requirement("R4.2")
@@ -266,7 +266,7 @@ def test_nothing_is_broken_that_cannot_be_recorded(world: World, monkeypatch: py
     assert world.state() == before
 
 
-@pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]"])
+@pytest.mark.parametrize("text", ["", "{", "3", '[{"what": 1}]', "[3]", '[{"fault": "unknown", "region": null}]'])
 def test_a_damaged_record_is_told_in_one_line(world: World, text: str) -> None:
     world.record.parent.mkdir()
     world.record.write_text(text, encoding="utf-8")

@@ -12,9 +12,9 @@ from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.infra.fault_injection import TEMPLATES
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Step
-from healthcare_dr.ops.drill.fault_journal import outstanding
-from healthcare_dr.ops.drill.faults.aws import AwsFaults
-from healthcare_dr.ops.drill.faults.fis import ORDER
+from healthcare_dr.ops.drill.fault_journal import FaultJournal, outstanding
+from healthcare_dr.ops.drill.faults.fault import AwsTarget
+from healthcare_dr.ops.drill.faults.fis import ORDER, FisExperiments
 from unit.ops.drill.fis_service import FisService
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -49,16 +49,12 @@ class Account:
     def running(self) -> set[str]:
         return {name for service in self.fis.values() for name in service.running()}
 
-    def faults(self) -> AwsFaults:
-        return AwsFaults(
-            client=self.client,
-            names=NAMES,
-            regions={"primary": EAST, "secondary": WEST},
-            record=self.record,
-            clock=lambda: self.seconds,
-            sleep=self.sleep,
-            say=self.said.append,
+    def faults(self) -> FaultJournal:
+        fis = FisExperiments(
+            client=self.client, names=NAMES, clock=lambda: self.seconds, sleep=self.sleep, say=self.said.append
         )
+        target = AwsTarget(client=self.client, names=NAMES, regions={"primary": EAST, "secondary": WEST}, fis=fis)
+        return FaultJournal(target=target, record=self.record)
 
     def changes(self) -> None:
         assert json.loads(self.record.read_text(encoding="utf-8")), "changed before it was on record"
@@ -120,7 +116,8 @@ def account(tmp_path: Path) -> Account:
 
 def step(fault: str, **given: Any) -> Step:
     """Without validation: this is about what is done, not about what a file may say."""
-    return Step.model_construct(**{"fault": fault, "region": "both", "tables": True, "documents": True, **given})
+    made: Step = Step.model_construct(**{"fault": fault, "region": "both", "tables": True, "documents": True, **given})  # type: ignore[assignment] # pydantic takes the base class
+    return made
 
 
 STEPS = [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.drill.capabilities import UNPLAYABLE_ON_AWS, limits, refuse_unplayable
+from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, limits, refuse_unplayable
 from healthcare_dr.ops.drill.experiment import Experiment, Step, load, shipped
 
 
@@ -41,7 +41,7 @@ def test_all_that_aws_cannot_play_is_named() -> None:
 def test_control_planes_are_left_out_on_aws_and_the_journal_says_so() -> None:
     played = experiment("control-planes", "throttled")
     refuse_unplayable(played, "aws")
-    assert limits(played, "aws") == (f"not played: control-planes: {UNPLAYABLE_ON_AWS['control-planes']}",)
+    assert limits(played, "aws") == (f"not played: control-planes: {OMITTED_ON_AWS['control-planes']}",)
     assert limits(played, "embedded") == ()
     assert limits(load("api-throttled"), "aws") == limits(played, "aws")
     assert limits(experiment("throttled", static_stability=False), "aws") == ()

@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patient_api.audit.trail import event_in
-from patient_api.contract.audit import Action, AuditEvent, Outcome
+from patient_api.contract.audit import Action, AuditEvent, Outcome, event_of
 from patient_api.contract.keys import instant
 from patient_api.errors import Forbidden, Malformed, StorageFault, TooCostly
 from unit.patient_api.fakes import AUDIT, client_error
-from unit.patient_api.search.site import TENANT, Site, ids, link
+from unit.patient_api.search.region import TENANT, SearchRegion, ids, link
 
 HOUR = 60
 
 
-def add(site: Site, id: str, *, ago: float = 1, tenant: str = TENANT, **facts: Any) -> AuditEvent:
+def add(region: SearchRegion, id: str, *, ago: float = 1, tenant: str = TENANT, **facts: Any) -> AuditEvent:
     """An event, some minutes before now."""
     event = AuditEvent(
         id=id,
-        at=site.now() - timedelta(minutes=ago),
+        at=region.now() - timedelta(minutes=ago),
         tenant=tenant,
         subject=facts.pop("subject", "app-1"),
         action=Action.READ,
@@ -36,23 +35,23 @@ def add(site: Site, id: str, *, ago: float = 1, tenant: str = TENANT, **facts: A
         request_id="request-1",
         **facts,
     )
-    site.trail.put(event)
+    region.trail.put(event)
     return event
 
 
-def forget(site: Site, keep: int) -> None:
+def forget(region: SearchRegion, keep: int) -> None:
     """Takes away what searches have added behind the first events."""
-    table = site.dynamodb.tables[AUDIT]
+    table = region.dynamodb.tables[AUDIT]
     for key in list(table)[keep:]:
         del table[key]
 
 
-def pages(site: Site, query: str) -> Iterator[dict[str, Any]]:
-    size = len(site.dynamodb.tables[AUDIT])
+def pages(region: SearchRegion, query: str) -> Iterator[dict[str, Any]]:
+    size = len(region.dynamodb.tables[AUDIT])
     following = f"AuditEvent?{query}"
     for _ in range(200):
-        bundle = site.audited(following.partition("?")[2])
-        forget(site, size)
+        bundle = region.audited(following.partition("?")[2])
+        forget(region, size)
         yield bundle
         following = link(bundle, "next") or ""
         if not following:
@@ -60,12 +59,12 @@ def pages(site: Site, query: str) -> Iterator[dict[str, Any]]:
     pytest.fail("the pages do not end")
 
 
-def test_items_and_events_are_the_same(site: Site) -> None:
-    event = add(site, "e-1", entity="DocumentReference/x", version="1800000000000-0000-us-east-1", amends="e-0")
-    (item,) = site.dynamodb.tables[AUDIT].values()
-    assert event_in(item) == event
-    with pytest.raises(StorageFault):
-        event_in({name: value for name, value in item.items() if name != "subject"})
+def test_items_and_events_are_the_same(region: SearchRegion) -> None:
+    event = add(region, "e-1", entity="DocumentReference/x", version="1800000000000-0000-us-east-1", amends="e-0")
+    (item,) = region.dynamodb.tables[AUDIT].values()
+    assert event_of(item) == event
+    with pytest.raises(ValueError, match="subject"):
+        event_of({name: value for name, value in item.items() if name != "subject"})
 
 
 @pytest.mark.parametrize(
@@ -89,15 +88,15 @@ def test_items_and_events_are_the_same(site: Site) -> None:
         ("patient=ada&date=lt2027-01-14T12:00:00Z", ["e-5"]),
     ],
 )
-def test_what_is_found_newest_first(site: Site, query: str, expected: list[str]) -> None:
+def test_what_is_found_newest_first(region: SearchRegion, query: str, expected: list[str]) -> None:
     # Now is 2027-01-15T08:00Z.
-    add(site, "e-1", ago=1)
-    add(site, "e-2", ago=2, record="Patient/bea", subject="app-2")
-    add(site, "e-3", ago=3 * HOUR, outcome=Outcome.REFUSED)
-    add(site, "e-4", ago=20 * HOUR, outcome=Outcome.FAILURE)
-    add(site, "e-5", ago=25 * HOUR)
-    add(site, "other", ago=1, tenant="south-clinic")
-    assert [name for bundle in pages(site, query) for name in ids(bundle)] == expected
+    add(region, "e-1", ago=1)
+    add(region, "e-2", ago=2, record="Patient/bea", subject="app-2")
+    add(region, "e-3", ago=3 * HOUR, outcome=Outcome.REFUSED)
+    add(region, "e-4", ago=20 * HOUR, outcome=Outcome.FAILURE)
+    add(region, "e-5", ago=25 * HOUR)
+    add(region, "other", ago=1, tenant="south-clinic")
+    assert [name for bundle in pages(region, query) for name in ids(bundle)] == expected
 
 
 EVENTS = st.lists(
@@ -120,13 +119,13 @@ EVENTS = st.lists(
 def test_pages_are_complete_without_duplicates_and_in_order(
     events: list[tuple[int, str, str]], query: str, hours: int | None, count: int
 ) -> None:
-    site, kept = Site(), []
+    region, kept = SearchRegion(), []
     for number, (ms, patient, subject) in enumerate(events):
-        kept.append(add(site, f"e-{number}", ago=ms / 60_000, record=f"Patient/{patient}", subject=subject))
-    low = site.now() - timedelta(hours=hours if hours is not None else 24 if "patient" not in query else 10_000)
+        kept.append(add(region, f"e-{number}", ago=ms / 60_000, record=f"Patient/{patient}", subject=subject))
+    low = region.now() - timedelta(hours=hours if hours is not None else 24 if "patient" not in query else 10_000)
     asked = query if hours is None else f"{query}&date=ge{instant(low)}"
-    got = [name for bundle in pages(site, f"{asked}&_count={count}") for name in ids(bundle)]
-    site.close()
+    got = [name for bundle in pages(region, f"{asked}&_count={count}") for name in ids(bundle)]
+    region.close()
     wanted = [
         event
         for event in kept
@@ -137,45 +136,45 @@ def test_pages_are_complete_without_duplicates_and_in_order(
     assert got == [event.id for event in sorted(wanted, key=lambda event: (event.at, event.id), reverse=True)]
 
 
-def test_many_events_in_one_hour(site: Site) -> None:
-    kept = [add(site, f"e-{number:04d}", ago=number / 100) for number in range(700)]
-    got = [ids(bundle) for bundle in pages(site, "outcome=0&_count=50")]
+def test_many_events_in_one_hour(region: SearchRegion) -> None:
+    kept = [add(region, f"e-{number:04d}", ago=number / 100) for number in range(700)]
+    got = [ids(bundle) for bundle in pages(region, "outcome=0&_count=50")]
     assert [name for page in got for name in page] == [event.id for event in kept]
-    assert [ids(bundle) for bundle in pages(site, "agent=nobody")] == [[], []]
+    assert [ids(bundle) for bundle in pages(region, "agent=nobody")] == [[], []]
 
 
-def test_a_quiet_day_is_one_page_and_a_month_is_one_for_each(site: Site) -> None:
-    add(site, "old", ago=30 * 24 * HOUR)
-    (bundle,) = pages(site, "")
+def test_a_quiet_day_is_one_page_and_a_month_is_one_for_each(region: SearchRegion) -> None:
+    add(region, "old", ago=30 * 24 * HOUR)
+    (bundle,) = pages(region, "")
     assert str(bundle["total"]) == "0"
-    got = list(pages(site, "date=ge2026-12-16"))
+    got = list(pages(region, "date=ge2026-12-16"))
     assert [name for page in got for name in ids(page)] == ["old"]
     assert 25 <= len(got) <= 31
     assert "total" not in got[0]
 
 
 @pytest.mark.parametrize("query", ["date=ge2026-12-01", "date=le2027-01-15", "date=ge2026-01-01&date=lt2026-02-02"])
-def test_a_range_is_bounded_unless_a_patient_is_named(site: Site, query: str) -> None:
+def test_a_range_is_bounded_unless_a_patient_is_named(region: SearchRegion, query: str) -> None:
     with pytest.raises(TooCostly, match="31 days"):
-        site.audited(query)
-    (item,) = site.events()
+        region.audited(query)
+    (item,) = region.events()
     assert (item["outcome"], item["record"]) == ("refused", f"{TENANT}#AuditEvent")
-    site.audited(f"{query}&patient=ada")
+    region.audited(f"{query}&patient=ada")
 
 
-def test_the_window_of_a_search_does_not_move_with_its_pages(site: Site) -> None:
-    add(site, "e-1", ago=5)
-    add(site, "e-2", ago=24 * HOUR - 1)
-    first = site.audited("_count=1")
-    forget(site, 2)
-    site.now_ms += 30 * 60_000
-    assert ids(site.audited(str(link(first, "next")).partition("?")[2])) == ["e-2"]
+def test_the_window_of_a_search_does_not_move_with_its_pages(region: SearchRegion) -> None:
+    add(region, "e-1", ago=5)
+    add(region, "e-2", ago=24 * HOUR - 1)
+    first = region.audited("_count=1")
+    forget(region, 2)
+    region.now_ms += 30 * 60_000
+    assert ids(region.audited(str(link(first, "next")).partition("?")[2])) == ["e-2"]
 
 
-def test_a_search_is_on_record_with_whom_it_was_about(site: Site) -> None:
-    site.audited("")
-    site.audited("patient=ada,bea")
-    kept = sorted((item["record"], item["action"], item["interaction"]) for item in site.events())
+def test_a_search_is_on_record_with_whom_it_was_about(region: SearchRegion) -> None:
+    region.audited("")
+    region.audited("patient=ada,bea")
+    kept = sorted((item["record"], item["action"], item["interaction"]) for item in region.events())
     assert kept == [
         (f"{TENANT}#AuditEvent", "E", "search-type"),
         (f"{TENANT}#Patient/ada", "E", "search-type"),
@@ -183,51 +182,51 @@ def test_a_search_is_on_record_with_whom_it_was_about(site: Site) -> None:
     ]
 
 
-def test_what_cannot_be_put_on_record_is_not_handed_out(site: Site) -> None:
-    add(site, "e-1")
-    site.dynamodb.faults["put_item"] = [client_error("InternalServerError"), client_error("InternalServerError")]
+def test_what_cannot_be_put_on_record_is_not_handed_out(region: SearchRegion) -> None:
+    add(region, "e-1")
+    region.dynamodb.faults["put_item"] = [client_error("InternalServerError"), client_error("InternalServerError")]
     with pytest.raises(StorageFault):
-        site.audited("patient=ada")
+        region.audited("patient=ada")
 
 
-def test_the_trail_has_a_right_of_its_own(site: Site) -> None:
+def test_the_trail_has_a_right_of_its_own(region: SearchRegion) -> None:
     with pytest.raises(Forbidden):
-        site.audited("", scope="system/Patient.cruds system/AuditEvent.r")
-    (item,) = site.events()
+        region.audited("", scope="system/Patient.cruds system/AuditEvent.r")
+    (item,) = region.events()
     assert item["outcome"] == "refused"
 
 
-def test_a_cursor_belongs_to_its_tenant_and_its_search(site: Site) -> None:
+def test_a_cursor_belongs_to_its_tenant_and_its_search(region: SearchRegion) -> None:
     for number in range(3):
-        add(site, f"e-{number}", ago=number + 1)
-        add(site, f"s-{number}", ago=number + 1, tenant="south-clinic")
-    following = str(link(site.audited("patient=ada&_count=1"), "next")).partition("?")[2]
+        add(region, f"e-{number}", ago=number + 1)
+        add(region, f"s-{number}", ago=number + 1, tenant="south-clinic")
+    following = str(link(region.audited("patient=ada&_count=1"), "next")).partition("?")[2]
     with pytest.raises(Malformed):
-        site.audited(following, tenant="south-clinic")
+        region.audited(following, tenant="south-clinic")
     with pytest.raises(Malformed):
-        site.audited(following.replace("ada", "bea"))
-    assert ids(site.audited(following)) == ["e-1"]
+        region.audited(following.replace("ada", "bea"))
+    assert ids(region.audited(following)) == ["e-1"]
 
 
-def test_one_page_by_patient_is_one_query(site: Site) -> None:
+def test_one_page_by_patient_is_one_query(region: SearchRegion) -> None:
     for number in range(30):
-        add(site, f"e-{number}", ago=number)
-    site.audited("patient=ada&_count=1")
-    forget(site, 30)
-    site.calls()
-    site.audited("patient=ada")
-    assert site.calls() == ["query", "put_item"]
+        add(region, f"e-{number}", ago=number)
+    region.audited("patient=ada&_count=1")
+    forget(region, 30)
+    region.calls()
+    region.audited("patient=ada")
+    assert region.calls() == ["query", "put_item"]
 
 
-def test_unreadable_events_are_a_fault(site: Site) -> None:
-    add(site, "e-1")
-    for item in site.dynamodb.tables[AUDIT].values():
+def test_unreadable_events_are_a_fault(region: SearchRegion) -> None:
+    add(region, "e-1")
+    for item in region.dynamodb.tables[AUDIT].values():
         item["action"] = {"S": "X"}
     with pytest.raises(StorageFault):
-        site.audited("patient=ada")
+        region.audited("patient=ada")
 
 
-def test_events_of_the_next_minute_are_found(site: Site) -> None:
-    ahead = replace(add(site, "e-1"), id="e-2", at=datetime.fromtimestamp(site.now_ms / 1000 + 30, UTC))
-    site.trail.put(ahead)
-    assert ids(site.audited("")) == ["e-2", "e-1"]
+def test_events_of_the_next_minute_are_found(region: SearchRegion) -> None:
+    ahead = replace(add(region, "e-1"), id="e-2", at=datetime.fromtimestamp(region.now_ms / 1000 + 30, UTC))
+    region.trail.put(ahead)
+    assert ids(region.audited("")) == ["e-2", "e-1"]

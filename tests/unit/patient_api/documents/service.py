@@ -29,7 +29,7 @@ class Api:
 
     def __init__(self, world: World, region: str = EAST) -> None:
         trail = AuditTrail(client=world.dynamodb, table=AUDIT)
-        gate = Authorization(trail=trail, region=region, now=world.time.now, new_id=world.new_id)
+        authorization = Authorization(trail=trail, region=region, now=world.time.now, new_id=world.new_id)
 
         def tokens(_tenant: str, resource: Mapping[str, Any]) -> list[Token]:
             assert resource["resourceType"] == "DocumentReference"
@@ -38,7 +38,7 @@ class Api:
         other = WEST if region == EAST else EAST
         self.service = DocumentReferences(
             records=world.records_of(region),
-            tools=ServiceContext(gate=gate, clock=world.clock(region), tokens=tokens),
+            context=ServiceContext(authorization=authorization, clock=world.clock(region), tokens=tokens),
             offers=UploadOffers(
                 region=region,
                 uploads=Uploads(

@@ -10,9 +10,9 @@ import botocore.auth
 import httpx
 import pytest
 
+from patient_api.bootstrap import DocumentStorage
 from patient_api.clock import Stamp
 from patient_api.contract.keys import DOCUMENT
-from patient_api.documents.bootstrap import Documents
 from patient_api.documents.multipart import PART_SIZE, Multipart, parts_of
 from patient_api.documents.reference import Document, Resource, announced_in
 from patient_api.documents.uploads import Uploads
@@ -28,7 +28,7 @@ class Announced:
     """A document that was announced in us-east-1, and what was offered for it."""
 
     def __init__(self, embedded: Embedded, content: bytes = CONTENT) -> None:
-        self.documents = Documents(environment=embedded.environment(), clients=embedded.functions_clients())
+        self.documents = DocumentStorage(environment=embedded.environment(), clients=embedded.functions_clients())
         stamp = Stamp(1_800_000_000_000, 0, EAST)
         key = RecordKey(TENANT, DOCUMENT, str(uuid4()))
         self.document = Document.of(version_of(document(content), key=key, stamp=stamp, method=Method.POST))

@@ -13,10 +13,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from patient_api.bootstrap import DocumentStorage
 from patient_api.clock import Stamp
 from patient_api.contract.keys import DOCUMENT
 from patient_api.documents import peer
-from patient_api.documents.bootstrap import Documents
 from patient_api.documents.pending import opened
 from patient_api.documents.reference import object_key
 from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
@@ -52,7 +52,7 @@ def announce(embedded: Embedded) -> RecordKey:
     dynamodb = embedded.client("dynamodb")
     for item in (version_item(version), head_item(version, EAST)):
         dynamodb.put_item(TableName=RECORDS, Item=item)
-    documents = Documents(environment=embedded.environment(), clients=embedded.functions_clients())
+    documents = DocumentStorage(environment=embedded.environment(), clients=embedded.functions_clients())
     documents.pending().put(opened(key, at=stamp, region=EAST, upload=None))
     return key
 

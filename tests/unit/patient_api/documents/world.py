@@ -85,21 +85,21 @@ class World:
             ),
             clock=self.clock(region),
             events=self.events(region),
-            journal=self.journal(region),
+            log=self.structured_log(region),
         )
 
     def work(self, region: str = EAST) -> ConfirmationWorker:
         return ConfirmationWorker(
             confirmation=self.confirmation(region),
             pending=self.pending(region),
-            journal=self.journal(region),
+            log=self.structured_log(region),
             pool=self.pool,
             now=self.time.now,
             monotonic=self.time.monotonic,
             shuffle=lambda _keys: None,
         )
 
-    def journal(self, region: str) -> StructuredLog:
+    def structured_log(self, region: str) -> StructuredLog:
         return StructuredLog(service="document-confirmation", region=region, stream=self.log, now=lambda: 0.0)
 
     def announce(

@@ -39,10 +39,10 @@ def test_what_follows_is_newer_and_no_clock_runs_away(
         now += ticks
         after = held[pick % len(held)] if held and follow else None
         if after:
-            clocks[place].witness(after)
+            clocks[place].observe(after)
             read[place] = max(after, read[place] or after)
         stamp = clocks[place].next(after=after)
-        clocks[place].witness(stamp)
+        clocks[place].observe(stamp)
         behind = read[place]
         assert behind is None or (stamp.millis, stamp.counter) > (behind.millis, behind.counter)
         # No clock goes ahead of the fastest one, but for milliseconds borrowed by a full counter: none is full here.
@@ -65,7 +65,7 @@ def test_one_clock_far_ahead_does_not_carry_the_other_along(ahead: int, ticks: l
     clock = Clock(region=REGIONS[0], now_ms=lambda: now)
     wild = Stamp(NOW + ahead, 0, REGIONS[1])
     for tick in ticks:
-        clock.witness(wild)
+        clock.observe(wild)
         with pytest.raises(ClockAhead):
             clock.next(after=wild)
         assert clock.next().millis <= now + MAX_AHEAD_MS

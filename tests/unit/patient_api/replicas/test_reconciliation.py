@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from patient_api.bootstrap import stream_processor
 from patient_api.clock import Stamp
 from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.errors import StorageFault
-from patient_api.handlers.reconcile import Reconciliation, wire
 from patient_api.logging import StructuredLog
 from patient_api.region.heartbeat import ReplicationLag
 from patient_api.store.model import RecordKey
 from patient_api.store.reconciliation import Change, Link
+from patient_api.store.stream import StreamProcessor
 from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
 
 Entry = dict[str, Any]
@@ -28,15 +29,15 @@ class Reconciling:
         self.changes: list[Change] = []
         self.faults = faults
         self.log = io.StringIO()
-        journal = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
+        structured_log = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
         self.now_ms = START_MS
         heartbeats = ReplicationLag(
             peer_region=PEER,
-            journal=StructuredLog(service="sentinel", region=REGION, stream=self.log),
+            log=StructuredLog(service="sentinel", region=REGION, stream=self.log),
             now_ms=lambda: self.now_ms,
         )
-        self.function = Reconciliation(
-            reconcile=self._reconcile, audit_table=AUDIT, heartbeats=heartbeats, journal=journal
+        self.function = StreamProcessor(
+            reconcile=self._reconcile, audit_table=AUDIT, lag=heartbeats, log=structured_log
         )
 
     def _reconcile(self, change: Change) -> None:
@@ -208,8 +209,8 @@ def test_the_function_is_wired_from_its_environment(capsys: pytest.CaptureFixtur
     names = ("PEER_REGION", "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_DOCUMENTS_BUCKET")
     variables = dict.fromkeys((*names, "PEER_ROLE_ARN", "INDEX_KEY_ALIAS"), "x") | {"LOG_LEVEL": "INFO"}
     with pytest.raises(KeyError, match="AWS_REGION"):
-        wire(variables)
-    function = wire(variables | {"AWS_REGION": REGION})
+        stream_processor(variables)
+    function = stream_processor(variables | {"AWS_REGION": REGION})
     assert function({"Records": [entry(1, "$platform#drain", "us-east-1")]}) == {"batchItemFailures": []}
     assert function({"Records": [entry(2, "north-clinic#Patient#1", "v#a")]}) != {"batchItemFailures": []}
     line = json.loads(capsys.readouterr().out.splitlines()[0])

@@ -5,15 +5,14 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from patient_api.audit.trail import AuditTrail
 from patient_api.aws import Clients
+from patient_api.bootstrap import stream_processor
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.keys import PATIENT, VERSION_PREFIX
-from patient_api.handlers.reconcile import Reconciliation, build
 from patient_api.http.authorization import Authorization
 from patient_api.http.caller import Caller
 from patient_api.http.payload import Resource
@@ -24,6 +23,7 @@ from patient_api.patients.service import Patients
 from patient_api.service_context import ServiceContext
 from patient_api.store.index import Index
 from patient_api.store.model import RecordKey, Token, Version
+from patient_api.store.stream import StreamProcessor
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import VersionStore
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS, client_error
@@ -59,18 +59,18 @@ class Container:
             transactions=self.transactions,
             pool=cast("ThreadPoolExecutor", AtOnce()),
         )
-        gate = Authorization(
+        authorization = Authorization(
             trail=trail,
             region=region.name,
             now=lambda: datetime.fromtimestamp(now_ms() / 1000, UTC),
             new_id=ids,
         )
-        tools = ServiceContext(gate=gate, clock=self.clock, tokens=tokens)
-        self.patients = Patients(records=self.records, tools=tools)
+        context = ServiceContext(authorization=authorization, clock=self.clock, tokens=tokens)
+        self.patients = Patients(records=self.records, context=context)
         self.creation = Creation(
             records=self.records,
-            tools=tools,
-            selection=CriteriaLookup(gate=gate, matches=lambda _tenant, _criteria: ()),
+            context=context,
+            selection=CriteriaLookup(authorization=authorization, matches=lambda _tenant, _criteria: ()),
             blind=blind,
             new_id=ids,
         )
@@ -90,10 +90,10 @@ class Region:
         self._issued = 0
         self.containers = [Container(region=self, now_ms=now_ms, ids=self._new_id) for now_ms in clocks]
         self.log = io.StringIO()
-        self.reconciliation: Reconciliation = build(
-            environment=replace(ENVIRONMENT, region=name),
+        self.reconciliation: StreamProcessor = stream_processor(
+            ENVIRONMENT.variables() | {"AWS_REGION": name},
             clients=cast("Clients", self),
-            journal=StructuredLog(service="reconciliation", region=name, stream=self.log),
+            log=StructuredLog(service="reconciliation", region=name, stream=self.log),
         )
 
     def dynamodb(self) -> Replica:

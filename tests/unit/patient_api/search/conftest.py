@@ -2,11 +2,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from unit.patient_api.search.site import Site
+from unit.patient_api.search.region import SearchRegion
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
-    built = Site()
+def region() -> Iterator[SearchRegion]:
+    built = SearchRegion()
     yield built
     built.close()

@@ -7,7 +7,7 @@ import pytest
 from patient_api.contract.keys import DOCUMENT
 from patient_api.errors import Malformed, TooCostly
 from patient_api.http.criteria import Criteria
-from unit.patient_api.search.site import TENANT, Site, ids, link, posted
+from unit.patient_api.search.region import TENANT, SearchRegion, ids, link, posted
 
 MRN = "urn:mrn"
 
@@ -44,22 +44,22 @@ def counted(bundle: dict[str, Any]) -> int:
         ("_lastUpdated=lt2027-01-15T08:00:00.010Z", 10),
     ],
 )
-def test_a_search_for_the_total_alone(site: Site, control: str, query: str, total: int) -> None:
+def test_a_search_for_the_total_alone(region: SearchRegion, control: str, query: str, total: int) -> None:
     for number in range(30):
-        site.put(person(gender="female" if number % 3 else "male"), id=f"r-{number:02d}", at=number)
-    site.put(person("Other", gender="male"), id="other", at=100)
-    site.put(person(), id="gone", at=5)
-    site.delete("gone", at=50)
-    assert counted(site.search("&".join(filter(None, [query, control])))) == total
+        region.put(person(gender="female" if number % 3 else "male"), id=f"r-{number:02d}", at=number)
+    region.put(person("Other", gender="male"), id="other", at=100)
+    region.put(person(), id="gone", at=5)
+    region.delete("gone", at=50)
+    assert counted(region.search("&".join(filter(None, [query, control])))) == total
 
 
 @pytest.mark.parametrize("query", ["family=ex&_count=2", "_count=2", "family=ex&_count=2&_sort=_lastUpdated"])
-def test_an_accurate_total_is_on_every_page(site: Site, query: str) -> None:
+def test_an_accurate_total_is_on_every_page(region: SearchRegion, query: str) -> None:
     for number in range(5):
-        site.put(person(), id=f"r-{number}", at=number)
+        region.put(person(), id=f"r-{number}", at=number)
     query, seen = f"{query}&_total=accurate", []
     while query:
-        page = site.search(query)
+        page = region.search(query)
         assert str(page["total"]) == "5"
         seen += ids(page)
         query = (link(page, "next") or "").partition("?")[2]
@@ -67,109 +67,109 @@ def test_an_accurate_total_is_on_every_page(site: Site, query: str) -> None:
 
 
 @pytest.mark.parametrize("total", ["none", "estimate"])
-def test_a_total_that_need_not_be_accurate_costs_nothing(site: Site, total: str) -> None:
+def test_a_total_that_need_not_be_accurate_costs_nothing(region: SearchRegion, total: str) -> None:
     for number in range(3):
-        site.put(person(), id=f"r-{number}", at=number)
-    site.search("family=ex&_count=1")
-    site.calls()
-    site.search(f"family=ex&_count=1&_total={total}")
-    assert site.calls() == ["query", "batch_get_item", "put_item"]
+        region.put(person(), id=f"r-{number}", at=number)
+    region.search("family=ex&_count=1")
+    region.calls()
+    region.search(f"family=ex&_count=1&_total={total}")
+    assert region.calls() == ["query", "batch_get_item", "put_item"]
 
 
-def test_a_count_is_one_access_and_names_no_patient(site: Site) -> None:
-    site.put(person(), id="ada")
-    assert counted(site.search("family=ex&_summary=count")) == 1
-    assert [(item["record"], item["action"]) for item in site.events()] == [(f"{TENANT}#Patient", "E")]
-    assert counted(site.search("_id=ada&_summary=count")) == 1
-    assert f"{TENANT}#Patient/ada" in [item["record"] for item in site.events()]
+def test_a_count_is_one_access_and_names_no_patient(region: SearchRegion) -> None:
+    region.put(person(), id="ada")
+    assert counted(region.search("family=ex&_summary=count")) == 1
+    assert [(item["record"], item["action"]) for item in region.events()] == [(f"{TENANT}#Patient", "E")]
+    assert counted(region.search("_id=ada&_summary=count")) == 1
+    assert f"{TENANT}#Patient/ada" in [item["record"] for item in region.events()]
 
 
 @pytest.mark.parametrize("query", ["family=ex", "gender=male", "", "birthdate=ge1970"])
 @pytest.mark.parametrize("control", ["_summary=count", "_total=accurate"])
-def test_what_would_take_a_scan_is_refused(site: Site, query: str, control: str) -> None:
+def test_what_would_take_a_scan_is_refused(region: SearchRegion, query: str, control: str) -> None:
     for number in range(1000):
-        site.put(person(), id=f"r-{number}", at=number)
+        region.put(person(), id=f"r-{number}", at=number)
     expected = {"family=ex": "1000", "": "1000"}.get(query, "0")
     query = "&".join(filter(None, [query, control]))
-    assert str(site.search(query)["total"]) == expected
-    site.put(person(), id="one-more")
-    site.calls()
+    assert str(region.search(query)["total"]) == expected
+    region.put(person(), id="one-more")
+    region.calls()
     with pytest.raises(TooCostly, match="1000 records"):
-        site.search(query)
+        region.search(query)
     keys = [
-        call["RequestItems"]["patient_records-test"]["Keys"] for name, call in site.dynamodb.calls if "batch" in name
+        call["RequestItems"]["patient_records-test"]["Keys"] for name, call in region.dynamodb.calls if "batch" in name
     ]
     assert sum(map(len, keys)) <= 500 + 100
-    assert [item["status"] for item in site.events(outcome="refused")] == ["400"]
+    assert [item["status"] for item in region.events(outcome="refused")] == ["400"]
 
 
-def test_a_record_that_is_changed_while_it_is_listed_counts_once(site: Site) -> None:
+def test_a_record_that_is_changed_while_it_is_listed_counts_once(region: SearchRegion) -> None:
     for number in range(950):
-        site.put(person(), id=f"r-{number:03d}", at=number)
+        region.put(person(), id=f"r-{number:03d}", at=number)
     changed: list[str] = []
 
     def before(operation: str, _request: object) -> None:
         # Each of the eight shards has been read once, and holds more than one read gives.
-        if operation == "query" and not changed and len(site.dynamodb.calls) > 8:
+        if operation == "query" and not changed and len(region.dynamodb.calls) > 8:
             changed.append(operation)
-            site.put(person(), id="r-000", at=5000)
+            region.put(person(), id="r-000", at=5000)
 
-    site.calls()
-    site.dynamodb.before = before
-    assert counted(site.search("_summary=count")) == 950
+    region.calls()
+    region.dynamodb.before = before
+    assert counted(region.search("_summary=count")) == 950
     assert changed
 
 
 @pytest.mark.parametrize("query", ["_summary=true", "_summary=data", "_total=exact", "_count=0&_cursor=x", "_count=-0"])
-def test_totals_that_are_not_understood(site: Site, query: str) -> None:
+def test_totals_that_are_not_understood(region: SearchRegion, query: str) -> None:
     with pytest.raises(Malformed):
-        site.search(query)
+        region.search(query)
 
 
-def test_a_form_can_ask_for_a_total(site: Site) -> None:
-    site.put(person(), id="ada")
-    assert counted(site.post("family=ex&_summary=count")) == 1
+def test_a_form_can_ask_for_a_total(region: SearchRegion) -> None:
+    region.put(person(), id="ada")
+    assert counted(region.post("family=ex&_summary=count")) == 1
     with pytest.raises(Malformed, match="empty"):
-        site.searches.search(posted(""), "Patient")
+        region.searches.search(posted(""), "Patient")
 
 
 class TestTrail:
-    def test_a_total(self, site: Site) -> None:
-        site.put(person(), id="ada")
+    def test_a_total(self, region: SearchRegion) -> None:
+        region.put(person(), id="ada")
         for _ in range(3):
-            site.search("_id=ada")
-        assert counted(site.audited("patient=ada&_summary=count")) == 3
-        assert counted(site.audited("outcome=0&_count=0")) == 4
-        page = site.audited("patient=ada&_count=1&_total=accurate")
+            region.search("_id=ada")
+        assert counted(region.audited("patient=ada&_summary=count")) == 3
+        assert counted(region.audited("outcome=0&_count=0")) == 4
+        page = region.audited("patient=ada&_count=1&_total=accurate")
         total = str(page["total"])
         following = (link(page, "next") or "").partition("?")[2]
         assert (len(page["entry"]), total) == (1, "4")
-        assert int(str(site.audited(following)["total"])) >= 4
+        assert int(str(region.audited(following)["total"])) >= 4
 
-    def test_too_many_events(self, site: Site) -> None:
-        site.put(person(), id="ada")
+    def test_too_many_events(self, region: SearchRegion) -> None:
+        region.put(person(), id="ada")
         for _ in range(520):
-            site.search("_id=ada")
+            region.search("_id=ada")
         with pytest.raises(TooCostly, match="count"):
-            site.audited("patient=ada&_summary=count")
+            region.audited("patient=ada&_summary=count")
         with pytest.raises(TooCostly, match="count"):
-            site.audited("patient=ada&_count=1&_total=accurate")
+            region.audited("patient=ada&_count=1&_total=accurate")
 
-    def test_too_many_hours(self, site: Site) -> None:
+    def test_too_many_hours(self, region: SearchRegion) -> None:
         with pytest.raises(TooCostly, match="count"):
-            site.audited("date=ge2027-01-01&date=lt2027-01-20&_summary=count")
+            region.audited("date=ge2027-01-01&date=lt2027-01-20&_summary=count")
 
 
 class TestSystems:
     """`system|` finds whatever has a code of that system (https://hl7.org/fhir/R4/search.html#token)."""
 
     @pytest.fixture(autouse=True)
-    def people(self, site: Site) -> None:
-        site.put(identified(MRN, "4711"), id="ada", at=1)
-        site.put(identified(MRN, "4712"), id="bea", at=2)
-        site.put(identified("urn:other", "4711"), id="cora", at=3)
-        site.put(identified(None, "4711"), id="dora", at=4)
-        site.put({**identified(MRN, ""), "identifier": [{"system": MRN}]}, id="eva", at=5)
+    def people(self, region: SearchRegion) -> None:
+        region.put(identified(MRN, "4711"), id="ada", at=1)
+        region.put(identified(MRN, "4712"), id="bea", at=2)
+        region.put(identified("urn:other", "4711"), id="cora", at=3)
+        region.put(identified(None, "4711"), id="dora", at=4)
+        region.put({**identified(MRN, ""), "identifier": [{"system": MRN}]}, id="eva", at=5)
 
     @pytest.mark.parametrize(
         ("value", "found"),
@@ -183,38 +183,38 @@ class TestSystems:
             ("urn:mr|", []),
         ],
     )
-    def test_identifiers(self, site: Site, value: str, found: list[str]) -> None:
+    def test_identifiers(self, region: SearchRegion, value: str, found: list[str]) -> None:
         query = f"identifier={value.replace('|', '%7C')}"
-        assert sorted(ids(site.search(query))) == found
-        assert counted(site.search(f"{query}&_summary=count")) == len(found)
+        assert sorted(ids(region.search(query))) == found
+        assert counted(region.search(f"{query}&_summary=count")) == len(found)
 
-    def test_an_index_is_still_used_beside_it(self, site: Site) -> None:
-        site.calls()
-        assert ids(site.search("identifier=urn:mrn%7C&identifier=4712")) == ["bea"]
-        assert site.calls()[:2] == ["query", "batch_get_item"]
+    def test_an_index_is_still_used_beside_it(self, region: SearchRegion) -> None:
+        region.calls()
+        assert ids(region.search("identifier=urn:mrn%7C&identifier=4712")) == ["bea"]
+        assert region.calls()[:2] == ["query", "batch_get_item"]
 
-    def test_by_itself_it_is_read_page_by_page(self, site: Site) -> None:
+    def test_by_itself_it_is_read_page_by_page(self, region: SearchRegion) -> None:
         for number in range(600):
-            site.put(person(), id=f"r-{number}", at=10 + number)
-        page = site.search("identifier=urn:mrn%7C&_sort=-_lastUpdated")
+            region.put(person(), id=f"r-{number}", at=10 + number)
+        page = region.search("identifier=urn:mrn%7C&_sort=-_lastUpdated")
         assert ids(page) == []
         following = (link(page, "next") or "").partition("?")[2]
-        assert sorted(ids(site.search(following))) == ["ada", "bea"]
+        assert sorted(ids(region.search(following))) == ["ada", "bea"]
 
     @pytest.mark.parametrize("value", ["|", "urn:mrn|,", "|,urn:mrn|", "a|b|"])
-    def test_neither_system_nor_code(self, site: Site, value: str) -> None:
+    def test_neither_system_nor_code(self, region: SearchRegion, value: str) -> None:
         with pytest.raises(Malformed):
-            site.search(f"identifier={value.replace('|', '%7C')}")
+            region.search(f"identifier={value.replace('|', '%7C')}")
 
-    def test_a_conditional_create_needs_a_value(self, site: Site) -> None:
+    def test_a_conditional_create_needs_a_value(self, region: SearchRegion) -> None:
         with pytest.raises(Malformed, match="identifier"):
-            site.searches.matches(TENANT, Criteria.of_header("identifier=urn:mrn|"))
+            region.searches.matches(TENANT, Criteria.of_header("identifier=urn:mrn|"))
 
-    def test_every_token(self, site: Site) -> None:
-        site.put(person(gender="male"), id="finn")
-        assert ids(site.search("gender=http://hl7.org/fhir/administrative-gender%7C")) == ["finn"]
+    def test_every_token(self, region: SearchRegion) -> None:
+        region.put(person(gender="male"), id="finn")
+        assert ids(region.search("gender=http://hl7.org/fhir/administrative-gender%7C")) == ["finn"]
         coded = {"resourceType": DOCUMENT, "status": "current", "subject": {"reference": "Patient/ada"}}
-        site.put({**coded, "type": {"coding": [{"system": "http://loinc.org", "code": "1"}]}}, id="letter")
-        assert ids(site.search("type=http://loinc.org%7C", kind=DOCUMENT)) == ["letter"]
-        assert ids(site.search("type=http://loinc.net%7C", kind=DOCUMENT)) == []
-        site.audited("outcome=http://hl7.org/fhir/audit-event-outcome%7C")
+        region.put({**coded, "type": {"coding": [{"system": "http://loinc.org", "code": "1"}]}}, id="letter")
+        assert ids(region.search("type=http://loinc.org%7C", kind=DOCUMENT)) == ["letter"]
+        assert ids(region.search("type=http://loinc.net%7C", kind=DOCUMENT)) == []
+        region.audited("outcome=http://hl7.org/fhir/audit-event-outcome%7C")

@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 from patient_api.clock import Stamp
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.fhir.codec import JsonValue
-from patient_api.search.matching import _READERS, matches
-from patient_api.search.parameters import AUDIT, PARAMETERS, search_in
 from patient_api.search.plan import LAST_MILLIS, plan
-from unit.patient_api.search.site import Site
+from patient_api.search.query import parse_search
+from unit.patient_api.search.region import SearchRegion
 
 ADA: dict[str, Any] = {
     "resourceType": "Patient",
@@ -36,8 +35,7 @@ LETTER: dict[str, Any] = {
 
 
 def found(resource: dict[str, Any], *pairs: tuple[str, str]) -> bool:
-    kind = resource["resourceType"]
-    return matches(kind, resource, search_in(kind, pairs).criteria)
+    return parse_search(resource["resourceType"], pairs).matches(resource)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ def found(resource: dict[str, Any], *pairs: tuple[str, str]) -> bool:
         ("_lastUpdated", "ge2027-01-15T08:00:00.124Z", False),
     ],
 )
-def test_patients(name: str, value: str, expected: bool) -> None:
+def test_patient_matches_criterion(name: str, value: str, expected: bool) -> None:
     assert found(ADA, (name, value)) is expected
 
 
@@ -104,27 +102,22 @@ def test_patients(name: str, value: str, expected: bool) -> None:
         ("date", "lt2027-01-15T08:00:00.51Z", True),
     ],
 )
-def test_documents(name: str, value: str, expected: bool) -> None:
+def test_document_matches_criterion(name: str, value: str, expected: bool) -> None:
     assert found(LETTER, (name, value)) is expected
 
 
-def test_all_criteria_have_to_match() -> None:
+def test_resource_must_match_all_criteria() -> None:
     assert found(ADA, ("given", "zoe"), ("given", "maria"), ("birthdate", "ge1970"), ("birthdate", "lt1971"))
     assert not found(ADA, ("given", "zoe"), ("given", "anna"))
 
 
-def test_a_resource_without_the_element_does_not_match() -> None:
+def test_resource_without_the_element_does_not_match() -> None:
     bare = {"resourceType": "Patient", "id": "ada", "_birthDate": {"extension": []}, "name": [{"_family": {}}]}
     for name, value in {"family": "a", "name": "a", "birthdate": "lt9999", "gender": "male", "identifier": "a"}.items():
         assert not found(bare, (name, value))
 
 
-def test_every_parameter_of_records_is_read() -> None:
-    for kind in PARAMETERS.keys() - {AUDIT}:
-        assert {parameter.name for parameter in PARAMETERS[kind]} == _READERS[kind].keys()
-
-
-FINDER = Site().finder
+TOKENIZER = SearchRegion().tokenizer
 WORDS = st.text(st.sampled_from("aAäßeé\u00b4 \u0131İZ"), min_size=1, max_size=6).filter(
     lambda word: bool(word.strip(" \u00b4"))
 )
@@ -136,7 +129,7 @@ DATES = st.builds(
     st.sampled_from([1, 15, 28]),
     st.sampled_from([4, 7, 10]),
 )
-ASKED_DATES = st.lists(
+DATE_VALUES = st.lists(
     st.builds(lambda prefix, text: prefix + text, st.sampled_from(["", "eq", "ge", "le", "gt", "lt"]), DATES),
     min_size=1,
     max_size=2,
@@ -157,7 +150,7 @@ PATIENTS = st.builds(
 )
 CRITERIA = st.lists(
     st.tuples(st.sampled_from(["family", "given", "name"]), st.lists(WORDS, min_size=1, max_size=2).map(",".join))
-    | st.tuples(st.just("birthdate"), ASKED_DATES)
+    | st.tuples(st.just("birthdate"), DATE_VALUES)
     | st.tuples(st.just("identifier"), IDENTIFIERS.map(lambda pair: f"{pair[0]}|{pair[1]}" if pair[0] else pair[1]))
     | st.tuples(st.just("identifier"), st.sampled_from(["|1", "|x", "|X"])),
     min_size=1,
@@ -166,21 +159,21 @@ CRITERIA = st.lists(
 
 
 @given(PATIENTS, CRITERIA)
-def test_what_matches_is_among_the_candidates(patient: dict[str, Any], criteria: list[tuple[str, str]]) -> None:
-    search = search_in(PATIENT, criteria)
-    chosen = plan(PATIENT, search)
-    if chosen.tokens is not None and matches(PATIENT, patient, search.criteria):
-        wanted = {FINDER.token("t", PATIENT, *clear) for clear in chosen.tokens}
-        assert wanted & FINDER.tokens("t", patient)
+def test_matching_patient_has_a_token_of_the_plan(patient: dict[str, Any], criteria: list[tuple[str, str]]) -> None:
+    search = parse_search(PATIENT, criteria)
+    chosen = plan(search)
+    if chosen.tokens is not None and search.matches(patient):
+        wanted = {TOKENIZER.token("t", PATIENT, *token) for token in chosen.tokens}
+        assert wanted & TOKENIZER.tokens("t", patient)
 
 
-@given(st.integers(0, 3_000), ASKED_DATES)
-def test_what_matches_is_in_the_window(day: int, asked: str) -> None:
+@given(st.integers(0, 3_000), DATE_VALUES)
+def test_matching_update_time_is_in_the_window_of_the_plan(day: int, value: str) -> None:
     stamp = Stamp(day * 86_400_000 + 123, 0, "us-east-1")
     resource: dict[str, JsonValue] = {"id": "p", "meta": {"lastUpdated": stamp.instant}}
-    search = search_in(PATIENT, [("_lastUpdated", asked)])
-    low, high = plan(PATIENT, search).window
-    if matches(PATIENT, resource, search.criteria):
+    search = parse_search(PATIENT, [("_lastUpdated", value)])
+    low, high = plan(search).window
+    if search.matches(resource):
         assert low <= stamp.millis < high
 
 
@@ -200,8 +193,8 @@ def test_what_matches_is_in_the_window(day: int, asked: str) -> None:
         ([("birthdate", "ge1975"), ("birthdate", "lt1970")], []),
     ],
 )
-def test_the_most_selective_token_leads(criteria: list[tuple[str, str]], tokens: list[tuple[str, str]]) -> None:
-    assert plan(PATIENT, search_in(PATIENT, criteria)).tokens == tuple(tokens)
+def test_plan_uses_the_most_selective_tokens(criteria: list[tuple[str, str]], tokens: list[tuple[str, str]]) -> None:
+    assert plan(parse_search(PATIENT, criteria)).tokens == tuple(tokens)
 
 
 @pytest.mark.parametrize(
@@ -214,14 +207,14 @@ def test_the_most_selective_token_leads(criteria: list[tuple[str, str]], tokens:
         [("birthdate", "ge1960"), ("birthdate", "lt1971")],
     ],
 )
-def test_else_the_walk_by_last_change_leads(criteria: list[tuple[str, str]]) -> None:
-    assert not plan(PATIENT, search_in(PATIENT, criteria)).indexed
-    assert plan(PATIENT, search_in(PATIENT, criteria)).window == (0, LAST_MILLIS)
+def test_plan_without_tokens_reads_by_update_time(criteria: list[tuple[str, str]]) -> None:
+    assert not plan(parse_search(PATIENT, criteria)).indexed
+    assert plan(parse_search(PATIENT, criteria)).window == (0, LAST_MILLIS)
 
 
-def test_documents_are_found_by_their_patient() -> None:
-    assert plan(DOCUMENT, search_in(DOCUMENT, [("patient", "a,b"), ("status", "current")])).tokens == (
+def test_plan_of_documents_uses_the_patient() -> None:
+    assert plan(parse_search(DOCUMENT, [("patient", "a,b"), ("status", "current")])).tokens == (
         ("patient", "a"),
         ("patient", "b"),
     )
-    assert not plan(DOCUMENT, search_in(DOCUMENT, [("type", "x")])).indexed
+    assert not plan(parse_search(DOCUMENT, [("type", "x")])).indexed

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from patient_api.errors import TooCostly
 from patient_api.search import engine
-from unit.patient_api.search.site import Site, ids, link
+from unit.patient_api.search.region import SearchRegion, ids, link
 
 # (place in time, counter, name): few times, so that many records share a stamp.
 RECORDS = st.lists(
@@ -37,8 +37,8 @@ QUERIES = st.sampled_from(
 )
 
 
-def site_with(records: list[tuple[int, int, str]]) -> Site:
-    site = Site()
+def region_with(records: list[tuple[int, int, str]]) -> SearchRegion:
+    region = SearchRegion()
     for number, (at, counter, family) in enumerate(records):
         resource = {
             "resourceType": "Patient",
@@ -47,14 +47,14 @@ def site_with(records: list[tuple[int, int, str]]) -> Site:
             "birthDate": f"197{number % 5}-01-01",
         }
         # Ids in another order than that of insertion, which is the fake's order of ties.
-        site.put(resource, id=f"r-{number * 7 % 41}", at=at, counter=counter)
-    return site
+        region.put(resource, id=f"r-{number * 7 % 41}", at=at, counter=counter)
+    return region
 
 
-def pages(site: Site, query: str) -> Iterator[list[str]]:
+def pages(region: SearchRegion, query: str) -> Iterator[list[str]]:
     following = f"Patient?{query}"
     for _ in range(200):
-        bundle = site.search(following.partition("?")[2])
+        bundle = region.search(following.partition("?")[2])
         yield ids(bundle)
         following = link(bundle, "next") or ""
         if not following:
@@ -88,9 +88,9 @@ def meant(records: list[tuple[int, int, str]], query: str) -> list[str]:
 def test_pages_are_complete_without_duplicates_and_in_order(
     records: list[tuple[int, int, str]], query: str, count: int
 ) -> None:
-    site = site_with(records)
-    got = list(pages(site, f"{query}&_count={count}"))
-    site.close()
+    region = region_with(records)
+    got = list(pages(region, f"{query}&_count={count}"))
+    region.close()
     assert [name for page in got for name in page] == meant(records, query)
     assert all(len(page) == count for page in got[:-1])
 
@@ -100,55 +100,55 @@ def test_pages_are_complete_without_duplicates_and_in_order(
 def test_a_budget_shortens_pages_and_loses_nothing(
     records: list[tuple[int, int, str]], query: str, count: int, budget: int
 ) -> None:
-    site = site_with(records)
+    region = region_with(records)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "BUDGET", budget)
-        got = list(pages(site, f"{query}&_count={count}"))
-    site.close()
+        got = list(pages(region, f"{query}&_count={count}"))
+    region.close()
     assert [name for page in got for name in page] == meant(records, query)
 
 
-def test_more_records_of_one_stamp_than_a_read_takes(site: Site) -> None:
+def test_more_records_of_one_stamp_than_a_read_takes(region: SearchRegion) -> None:
     names = [f"r-{number:03d}" for number in range(300)]
     for name in names:
-        site.put({"resourceType": "Patient"}, id=name)
-    got = list(pages(site, "_count=10"))
+        region.put({"resourceType": "Patient"}, id=name)
+    got = list(pages(region, "_count=10"))
     assert [name for page in got for name in page] == names
 
 
-def test_a_page_stays_below_what_lambda_can_answer_with(site: Site) -> None:
+def test_a_page_stays_below_what_lambda_can_answer_with(region: SearchRegion) -> None:
     for number in range(12):
         note = {"resourceType": "Patient", "name": [{"family": "Long", "text": '"' * 125_000}]}
-        site.put(note, id=f"r-{number:02d}", at=number)
+        region.put(note, id=f"r-{number:02d}", at=number)
     for query in ("family=long", "family=long&_sort=_lastUpdated", ""):
-        got = list(pages(site, query))
+        got = list(pages(region, query))
         assert [name for page in got for name in page] == [f"r-{number:02d}" for number in range(12)]
         assert len(got) == 2
 
 
-def test_a_record_that_changes_meanwhile_is_shown_as_it_is(site: Site) -> None:
+def test_a_record_that_changes_meanwhile_is_shown_as_it_is(region: SearchRegion) -> None:
     for number in range(6):
-        site.put({"resourceType": "Patient", "gender": "male"}, id=f"r-{number}", at=number)
-    first = site.search("gender=male&_count=3")
-    site.put({"resourceType": "Patient", "gender": "female"}, id="r-4", at=10)
-    second = site.search(str(link(first, "next")).partition("?")[2])
+        region.put({"resourceType": "Patient", "gender": "male"}, id=f"r-{number}", at=number)
+    first = region.search("gender=male&_count=3")
+    region.put({"resourceType": "Patient", "gender": "female"}, id="r-4", at=10)
+    second = region.search(str(link(first, "next")).partition("?")[2])
     assert (ids(first), ids(second)) == (["r-0", "r-1", "r-2"], ["r-3", "r-5"])
 
 
-def test_putting_too_many_in_order_is_refused_with_a_way_out(site: Site) -> None:
+def test_putting_too_many_in_order_is_refused_with_a_way_out(region: SearchRegion) -> None:
     for number in range(1001):
-        site.put({"resourceType": "Patient", "name": [{"family": "Common"}]}, id=f"r-{number}")
-    site.calls()
+        region.put({"resourceType": "Patient", "name": [{"family": "Common"}]}, id=f"r-{number}")
+    region.calls()
     with pytest.raises(TooCostly, match="more letters of a name"):
-        site.search("family=Common&_sort=_lastUpdated")
-    assert site.calls() == ["query", "put_item"]
-    assert site.search("family=Common")["entry"]
+        region.search("family=Common&_sort=_lastUpdated")
+    assert region.calls() == ["query", "put_item"]
+    assert region.search("family=Common")["entry"]
 
 
-def test_next_links_repeat_the_search(site: Site) -> None:
+def test_next_links_repeat_the_search(region: SearchRegion) -> None:
     for number in range(3):
-        site.put({"resourceType": "Patient", "name": [{"family": "Öz & Co=1"}]}, id=f"r-{number}")
-    first = site.search(urlencode({"family": "Öz & Co=1", "_count": "1"}))
+        region.put({"resourceType": "Patient", "name": [{"family": "Öz & Co=1"}]}, id=f"r-{number}")
+    first = region.search(urlencode({"family": "Öz & Co=1", "_count": "1"}))
     assert str(link(first, "next")).startswith("Patient?family=%C3%96z+%26+Co%3D1&_count=1&_cursor=")
-    second = site.search(str(link(first, "next")).partition("?")[2])
+    second = region.search(str(link(first, "next")).partition("?")[2])
     assert str(link(second, "next")).count("_cursor") == 1

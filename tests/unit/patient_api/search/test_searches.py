@@ -10,7 +10,7 @@ from patient_api.contract.keys import DOCUMENT
 from patient_api.errors import Forbidden, Malformed, StorageFault, TooCostly
 from patient_api.http.criteria import Criteria
 from unit.patient_api.fakes import AUDIT, client_error
-from unit.patient_api.search.site import TENANT, Site, get, ids, link, posted
+from unit.patient_api.search.region import TENANT, SearchRegion, get, ids, link, posted
 
 
 def person(family: str = "Example", **elements: Any) -> dict[str, Any]:
@@ -22,9 +22,9 @@ def document(patient: str, **elements: Any) -> dict[str, Any]:
     return {"resourceType": "DocumentReference", "status": "current", "subject": subject, **elements}
 
 
-def test_a_searchset_bundle(site: Site) -> None:
-    version = site.put(person(identifier=[{"system": "urn:mrn", "value": "4711"}]), id="ada")
-    bundle = site.search("identifier=urn:mrn%7C4711")
+def test_a_searchset_bundle(region: SearchRegion) -> None:
+    version = region.put(person(identifier=[{"system": "urn:mrn", "value": "4711"}]), id="ada")
+    bundle = region.search("identifier=urn:mrn%7C4711")
     assert bundle["type"] == "searchset"
     assert str(bundle["total"]) == "1"
     assert link(bundle, "self") == "Patient?identifier=urn%3Amrn%7C4711"
@@ -36,32 +36,32 @@ def test_a_searchset_bundle(site: Site) -> None:
 
 
 @pytest.mark.parametrize("query", ["family=example", "_id=ada", "", "family=example&_sort=_lastUpdated"])
-def test_only_the_current_version_counts(site: Site, query: str) -> None:
-    site.put(person("Example"), id="ada", at=1)
-    assert ids(site.search(query)) == ["ada"]
-    site.put(person("Other"), id="ada", at=2)
-    assert ids(site.search(query)) == ([] if "family" in query else ["ada"])
-    site.delete("ada", at=3)
-    empty = site.search(query)
+def test_only_the_current_version_counts(region: SearchRegion, query: str) -> None:
+    region.put(person("Example"), id="ada", at=1)
+    assert ids(region.search(query)) == ["ada"]
+    region.put(person("Other"), id="ada", at=2)
+    assert ids(region.search(query)) == ([] if "family" in query else ["ada"])
+    region.delete("ada", at=3)
+    empty = region.search(query)
     assert "entry" not in empty
     assert str(empty["total"]) == "0"
 
 
-def test_a_total_is_given_when_it_is_known(site: Site) -> None:
+def test_a_total_is_given_when_it_is_known(region: SearchRegion) -> None:
     for number in range(3):
-        site.put(person(), id=f"r-{number}", at=number)
-    assert "total" not in site.search("family=ex&_count=2")
-    assert str(site.search("family=ex&_count=3")["total"]) == "3"
-    assert str(site.search("family=ex&_count=2&_sort=_lastUpdated")["total"]) == "3"
-    first = site.search("_count=2")
-    assert "total" not in site.search(str(link(first, "next")).partition("?")[2])
+        region.put(person(), id=f"r-{number}", at=number)
+    assert "total" not in region.search("family=ex&_count=2")
+    assert str(region.search("family=ex&_count=3")["total"]) == "3"
+    assert str(region.search("family=ex&_count=2&_sort=_lastUpdated")["total"]) == "3"
+    first = region.search("_count=2")
+    assert "total" not in region.search(str(link(first, "next")).partition("?")[2])
 
 
-def test_every_patient_found_is_on_record(site: Site) -> None:
-    site.put(person(), id="ada")
-    site.put(person(), id="bea")
-    site.search("family=ex")
-    kept = site.events()
+def test_every_patient_found_is_on_record(region: SearchRegion) -> None:
+    region.put(person(), id="ada")
+    region.put(person(), id="bea")
+    region.search("family=ex")
+    kept = region.events()
     assert sorted(item["record"] for item in kept) == [f"{TENANT}#Patient/ada", f"{TENANT}#Patient/bea"]
     assert {(item["action"], item["interaction"], item["outcome"]) for item in kept} == {
         ("E", "search-type", "success")
@@ -69,83 +69,83 @@ def test_every_patient_found_is_on_record(site: Site) -> None:
     assert len({item["event"] for item in kept}) == 2
 
 
-def test_a_search_that_finds_nothing_is_on_record(site: Site) -> None:
-    site.search("family=nobody")
-    site.search("_id=ada")
-    site.search("patient=ada", kind=DOCUMENT)
-    assert sorted(item["record"] for item in site.events()) == [
+def test_a_search_that_finds_nothing_is_on_record(region: SearchRegion) -> None:
+    region.search("family=nobody")
+    region.search("_id=ada")
+    region.search("patient=ada", kind=DOCUMENT)
+    assert sorted(item["record"] for item in region.events()) == [
         f"{TENANT}#Patient",
         f"{TENANT}#Patient/ada",
         f"{TENANT}#Patient/ada",
     ]
 
 
-def test_documents_are_on_record_with_their_patient(site: Site) -> None:
-    site.put(document("ada"), id="letter")
-    assert ids(site.search("status=current", kind=DOCUMENT)) == ["letter"]
-    (item,) = site.events()
+def test_documents_are_on_record_with_their_patient(region: SearchRegion) -> None:
+    region.put(document("ada"), id="letter")
+    assert ids(region.search("status=current", kind=DOCUMENT)) == ["letter"]
+    (item,) = region.events()
     assert (item["record"], item["entity"]) == (f"{TENANT}#Patient/ada", "DocumentReference/letter")
 
 
-def test_what_cannot_be_put_on_record_is_not_handed_out(site: Site) -> None:
-    site.put(person(), id="ada")
-    site.dynamodb.faults["put_item"] = [client_error("InternalServerError")]
+def test_what_cannot_be_put_on_record_is_not_handed_out(region: SearchRegion) -> None:
+    region.put(person(), id="ada")
+    region.dynamodb.faults["put_item"] = [client_error("InternalServerError")]
     with pytest.raises(StorageFault):
-        site.search("family=ex")
-    (item,) = site.events()
+        region.search("family=ex")
+    (item,) = region.events()
     assert (item["outcome"], item["status"]) == ("failure", "503")
 
 
 @pytest.mark.parametrize("operation", ["query", "batch_get_item"])
-def test_a_failing_store_is_on_record(site: Site, operation: str) -> None:
-    site.put(person(), id="ada")
-    site.dynamodb.faults[operation] = [client_error("ThrottlingException")]
+def test_a_failing_store_is_on_record(region: SearchRegion, operation: str) -> None:
+    region.put(person(), id="ada")
+    region.dynamodb.faults[operation] = [client_error("ThrottlingException")]
     with pytest.raises(StorageFault):
-        site.search("family=ex")
-    (item,) = site.events()
+        region.search("family=ex")
+    (item,) = region.events()
     assert item["outcome"] == "failure"
 
 
-def test_searching_needs_its_own_right(site: Site) -> None:
+def test_searching_needs_its_own_right(region: SearchRegion) -> None:
     with pytest.raises(Forbidden):
-        site.search("family=ex", scope="system/Patient.crud system/DocumentReference.s")
-    (item,) = site.events()
+        region.search("family=ex", scope="system/Patient.crud system/DocumentReference.s")
+    (item,) = region.events()
     assert (item["outcome"], item["action"]) == ("refused", "E")
-    assert site.dynamodb.calls[0][0] == "put_item"
+    assert region.dynamodb.calls[0][0] == "put_item"
 
 
 @pytest.mark.parametrize("query", ["family=ex", "_id=ada", "identifier=urn:mrn%7C4711", "", "birthdate=1970"])
-def test_no_search_crosses_tenants(site: Site, query: str) -> None:
+def test_no_search_crosses_tenants(region: SearchRegion, query: str) -> None:
     resource = person(identifier=[{"system": "urn:mrn", "value": "4711"}], birthDate="1970-01-01")
-    site.put(resource, id="ada", tenant="south-clinic")
-    assert ids(site.search(query)) == []
-    assert ids(site.search(query, tenant="south-clinic")) == ["ada"]
+    region.put(resource, id="ada", tenant="south-clinic")
+    assert ids(region.search(query)) == []
+    assert ids(region.search(query, tenant="south-clinic")) == ["ada"]
 
 
-def test_a_form_stays_out_of_the_links(site: Site) -> None:
+def test_a_form_stays_out_of_the_links(region: SearchRegion) -> None:
     for number in range(3):
-        site.put(person("Secret"), id=f"r-{number}")
-    first = site.post("family=Secret&_count=2")
+        region.put(person("Secret"), id=f"r-{number}")
+    first = region.post("family=Secret&_count=2")
     following = str(link(first, "next"))
     assert link(first, "self") == "Patient/_search"
     assert following.startswith("Patient/_search?_cursor=")
     assert "ecret" not in str(first["link"])
-    second = site.post("family=Secret&_count=2", query=following.partition("?")[2])
+    second = region.post("family=Secret&_count=2", query=following.partition("?")[2])
     assert ids(first) + ids(second) == ["r-0", "r-1", "r-2"]
     with pytest.raises(Malformed):
-        site.searches.search(posted("family=Other&_count=2", query=following.partition("?")[2]), "Patient")
+        region.searches.search(posted("family=Other&_count=2", query=following.partition("?")[2]), "Patient")
 
 
 class TestCursors:
     @pytest.fixture
-    def cursor(self, site: Site) -> str:
+    def cursor(self, region: SearchRegion) -> str:
         for number in range(3):
-            site.put(person(), id=f"r-{number}")
-            site.put(document("ada"), id=f"d-{number}")
-        return str(link(site.search("family=ex&_count=1"), "next")).partition("_cursor=")[2]
+            region.put(person(), id=f"r-{number}")
+            region.put(document("ada"), id=f"d-{number}")
+        return str(link(region.search("family=ex&_count=1"), "next")).partition("_cursor=")[2]
 
-    def test_of_another_search_type_or_tenant(self, site: Site, cursor: str) -> None:
-        site.search(f"family=ex&_count=2&_cursor={cursor}")
+    def test_of_another_search_type_or_tenant(self, region: SearchRegion, cursor: str) -> None:
+        region.search(f"family=ex&_count=2&_cursor={cursor}")
         for request, kind in [
             (get(f"family=exa&_cursor={cursor}", "Patient"), "Patient"),
             (get(f"_cursor={cursor}", "Patient"), "Patient"),
@@ -153,118 +153,120 @@ class TestCursors:
             (get(f"family=ex&_cursor={cursor}", "Patient", tenant="south-clinic"), "Patient"),
         ]:
             with pytest.raises(Malformed, match="cursor"):
-                site.searches.search(request, kind)
+                region.searches.search(request, kind)
 
-    def test_of_everything_of_another_type(self, site: Site, cursor: str) -> None:
+    def test_of_everything_of_another_type(self, region: SearchRegion, cursor: str) -> None:
         assert cursor
-        whole = str(link(site.search("_count=1"), "next")).partition("?")[2]
-        site.search(whole)
+        whole = str(link(region.search("_count=1"), "next")).partition("?")[2]
+        region.search(whole)
         with pytest.raises(Malformed, match="cursor"):
-            site.search(whole, kind=DOCUMENT)
+            region.search(whole, kind=DOCUMENT)
 
-    def test_expired(self, site: Site, cursor: str) -> None:
-        site.now_ms += 3_602_000
+    def test_expired(self, region: SearchRegion, cursor: str) -> None:
+        region.now_ms += 3_602_000
         with pytest.raises(Malformed, match="expired"):
-            site.search(f"family=ex&_cursor={cursor}")
+            region.search(f"family=ex&_cursor={cursor}")
 
     @settings(deadline=None, max_examples=200)
     @given(place=st.integers(0, 10_000), other=st.characters(categories=("L", "N")))
     def test_forged(self, place: int, other: str) -> None:
-        site = Site()
+        region = SearchRegion()
         for number in range(2):
-            site.put(person(), id=f"r-{number}")
-        genuine = str(link(site.search("family=ex&_count=1"), "next")).partition("_cursor=")[2]
+            region.put(person(), id=f"r-{number}")
+        genuine = str(link(region.search("family=ex&_count=1"), "next")).partition("_cursor=")[2]
         place %= len(genuine)
         forged = genuine[:place] + other + genuine[place + 1 :]
         # The last character before the signature, and of it, holds bits that stand for nothing.
         if forged[place] != genuine[place] and place + 1 not in {genuine.index("."), len(genuine)}:
             with pytest.raises(Malformed):
-                site.search(f"family=ex&_cursor={forged}")
-        site.close()
+                region.search(f"family=ex&_cursor={forged}")
+        region.close()
 
     @pytest.mark.parametrize("cursor", ["", ".", "x", "x.y", "é.é", "A" * 5000, "e30.e30"])
-    def test_nonsense(self, site: Site, cursor: str) -> None:
+    def test_nonsense(self, region: SearchRegion, cursor: str) -> None:
         with pytest.raises(Malformed):
-            site.search(f"_cursor={cursor}")
+            region.search(f"_cursor={cursor}")
 
 
 class TestCost:
-    def test_twenty_by_token_take_three_calls(self, site: Site) -> None:
+    def test_twenty_by_token_take_three_calls(self, region: SearchRegion) -> None:
         for number in range(40):
-            site.put(person(), id=f"r-{number:02d}")
-        site.search("family=exa&_count=1")  # fetches the secrets
-        site.calls()
-        bundle = site.search("family=exa")
+            region.put(person(), id=f"r-{number:02d}")
+        region.search("family=exa&_count=1")  # fetches the secrets
+        region.calls()
+        bundle = region.search("family=exa")
         assert len(ids(bundle)) == 20
-        (query, batch, kept) = site.dynamodb.calls
+        (query, batch, kept) = region.dynamodb.calls
         assert [query[0], batch[0], kept[0]] == ["query", "batch_get_item", "transact_write_items"]
         assert query[1]["Limit"] == 21
         assert len(batch[1]["RequestItems"]["patient_records-test"]["Keys"]) == 21
         assert len(kept[1]["TransactItems"]) == 20
 
-    def test_one_by_identifier(self, site: Site) -> None:
-        site.put(person(identifier=[{"system": "urn:mrn", "value": "4711"}]), id="ada")
-        site.calls()
-        site.search("identifier=urn:mrn%7C4711&family=exa")
-        assert site.calls() == ["query", "batch_get_item", "put_item"]
+    def test_one_by_identifier(self, region: SearchRegion) -> None:
+        region.put(person(identifier=[{"system": "urn:mrn", "value": "4711"}]), id="ada")
+        region.calls()
+        region.search("identifier=urn:mrn%7C4711&family=exa")
+        assert region.calls() == ["query", "batch_get_item", "put_item"]
 
-    def test_one_by_id(self, site: Site) -> None:
-        site.put(person(), id="ada")
-        site.calls()
-        site.search("_id=ada")
-        assert site.calls() == ["batch_get_item", "put_item"]
+    def test_one_by_id(self, region: SearchRegion) -> None:
+        region.put(person(), id="ada")
+        region.calls()
+        region.search("_id=ada")
+        assert region.calls() == ["batch_get_item", "put_item"]
 
-    def test_the_walk_reads_each_shard_once(self, site: Site) -> None:
+    def test_the_walk_reads_each_shard_once(self, region: SearchRegion) -> None:
         for number in range(100):
-            site.put(person(), id=f"r-{number}", at=number)
-        site.search("_count=1")
-        site.calls()
-        site.search("")
-        assert sorted(site.calls()) == ["batch_get_item", *["query"] * 8, "transact_write_items"]
+            region.put(person(), id=f"r-{number}", at=number)
+        region.search("_count=1")
+        region.calls()
+        region.search("")
+        assert sorted(region.calls()) == ["batch_get_item", *["query"] * 8, "transact_write_items"]
 
-    def test_what_matches_nothing_ends_within_the_budget(self, site: Site) -> None:
+    def test_what_matches_nothing_ends_within_the_budget(self, region: SearchRegion) -> None:
         for number in range(1500):
-            site.put(person(), id=f"r-{number}")
-        bundle = site.search("gender=male")
+            region.put(person(), id=f"r-{number}")
+        bundle = region.search("gender=male")
         assert ids(bundle) == []
         assert link(bundle, "next")
-        looked = [call for name, call in site.dynamodb.calls if name == "batch_get_item"]
+        looked = [call for name, call in region.dynamodb.calls if name == "batch_get_item"]
         keys = sum(len(call["RequestItems"]["patient_records-test"]["Keys"]) for call in looked)
         assert 500 <= keys < 600
 
-    def test_an_empty_window_costs_no_read(self, site: Site) -> None:
-        site.search("_lastUpdated=ge2027&_lastUpdated=lt2026")
-        assert site.calls() == ["put_item"]
+    def test_an_empty_window_costs_no_read(self, region: SearchRegion) -> None:
+        region.search("_lastUpdated=ge2027&_lastUpdated=lt2026")
+        assert region.calls() == ["put_item"]
 
 
 class TestConditionalCreate:
-    def test_two_matches_at_most(self, site: Site) -> None:
+    def test_two_matches_at_most(self, region: SearchRegion) -> None:
         for number in range(4):
-            site.put(person(gender="male" if number else "female"), id=f"r-{number}")
-        site.calls()
-        found = site.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
+            region.put(person(gender="male" if number else "female"), id=f"r-{number}")
+        region.calls()
+        found = region.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
         assert [version.key.id for version in found] == ["r-1", "r-2"]
-        assert site.calls() == ["query", "batch_get_item"]
-        assert site.events() == []
-        assert site.searches.matches("south-clinic", Criteria.of_header("family=Example")) == []
+        assert region.calls() == ["query", "batch_get_item"]
+        assert region.events() == []
+        assert region.searches.matches("south-clinic", Criteria.of_header("family=Example")) == []
 
     @pytest.mark.parametrize("criteria", ["gender=male", "name=a", "birthdate=ge1970", "_lastUpdated=ge2020"])
-    def test_criteria_that_no_consistent_read_can_answer(self, site: Site, criteria: str) -> None:
+    def test_criteria_that_no_consistent_read_can_answer(self, region: SearchRegion, criteria: str) -> None:
         with pytest.raises(Malformed):
-            site.searches.matches(TENANT, Criteria.of_header(criteria))
+            region.searches.matches(TENANT, Criteria.of_header(criteria))
 
-    def test_too_many_candidates(self, site: Site) -> None:
+    def test_too_many_candidates(self, region: SearchRegion) -> None:
         for number in range(1001):
-            site.put(person(), id=f"r-{number}")
+            region.put(person(), id=f"r-{number}")
         with pytest.raises(TooCostly):
-            site.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
+            region.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
 
 
-def test_no_key_holds_what_was_asked(site: Site) -> None:
-    site.put(person("Zzyzx", identifier=[{"system": "urn:mrn", "value": "MRN-4711"}], birthDate="1970-01-01"), id="ada")
-    site.calls()
-    site.search("family=zzyzx&identifier=urn:mrn%7CMRN-4711&birthdate=1970")
-    asked = str([call for call in site.dynamodb.calls if call[0] != "put_item"]).lower()
+def test_no_key_holds_what_was_asked(region: SearchRegion) -> None:
+    region.put(
+        person("Zzyzx", identifier=[{"system": "urn:mrn", "value": "MRN-4711"}], birthDate="1970-01-01"), id="ada"
+    )
+    region.calls()
+    region.search("family=zzyzx&identifier=urn:mrn%7CMRN-4711&birthdate=1970")
+    asked = str([call for call in region.dynamodb.calls if call[0] != "put_item"]).lower()
     assert "zzyz" not in asked
     assert "mrn-4711" not in asked
-    assert "zzyz" not in str(site.dynamodb.tables[AUDIT]).lower()
+    assert "zzyz" not in str(region.dynamodb.tables[AUDIT]).lower()

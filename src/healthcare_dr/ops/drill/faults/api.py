@@ -1,118 +1,135 @@
-"""The faults of a region's API that are played with AWS's own calls: the same on AWS and on the embedded AWS."""
+"""Faults of a region's API, injected with the same AWS calls on AWS and on the embedded AWS.
+
+The calls are tested against the embedded AWS. They have not run against AWS.
+"""
 
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from healthcare_dr.naming import Names
 from healthcare_dr.ops.drain.drain_flag import DrainFlag, OperatorAction, operator
+from healthcare_dr.ops.drill.faults.fault import Fault, FaultTarget, InjectedFault, State, region_of, register
 
-THROTTLED, DENIED, DRAINED = "throttled", "denied", "drained"
-API_FAULTS: Final = (THROTTLED, DENIED, DRAINED)
-PEER_ROLE: Final = "documents-peer"
+if TYPE_CHECKING:
+    from healthcare_dr.ops.drill.experiment import Step
+
+API: Final = "patient-api"
 POLICY: Final = "hdr-drill-denied"
-REFUSED_ACTIONS: Final = ("dynamodb:*", "kms:*", "s3:*")
-
-Client = Callable[[str, str], Any]
-"""Gives a boto3 client of a service in a region."""
+DENIED_ACTIONS: Final = ("dynamodb:*", "kms:*", "s3:*")
 
 
-class ApiFaults:
-    """Throttles the API's function, denies its role what it may do, and drains. Raises what boto3 raises.
+@register
+class Throttled(Fault[FaultTarget]):
+    """Reserves no concurrency for the API's function, so that the API answers 429."""
 
-    `regions` are both.
-    """
+    name = "throttled"
+    description = "the region's function may not run (reserved concurrency 0): the API rejects every request with 429"
+    targets = ("embedded", "aws")
+    effect = "rejects"
 
-    def __init__(self, *, client: Client, names: Names, regions: Collection[str]) -> None:
-        self._client, self._names, self._regions = client, names, tuple(regions)
+    def before(self, step: "Step", region: str | None, target: FaultTarget) -> State:
+        del step
+        answer = target.client("lambda", str(region)).get_function_concurrency(FunctionName=target.names.of(API))
+        return {"concurrency": answer.get("ReservedConcurrentExecutions")}
 
-    def before(self, fault: str, region: str) -> dict[str, float | bool | str | None]:
-        """Return the state that undoing restores. Raises `DeploymentError` when the drain flag cannot be read."""
-        if fault == THROTTLED:
-            answer: Mapping[str, Any] = self._functions(region).get_function_concurrency(FunctionName=self._function)
-            return {"concurrency": answer.get("ReservedConcurrentExecutions")}
-        return {"standing": self._flag(region).is_set()} if fault == DRAINED else {}
+    def apply(self, entry: InjectedFault, step: "Step", target: FaultTarget) -> None:
+        del step
+        self._reserve(0, entry, target)
 
-    def apply(self, fault: str, region: str) -> None:
-        """Break the region with one of `API_FAULTS`."""
-        if fault == THROTTLED:
-            # With none reserved the API answers 429.
-            self._functions(region).put_function_concurrency(
-                FunctionName=self._function, ReservedConcurrentExecutions=0
-            )
-        elif fault == DENIED:
-            self.deny("patient-api", region)
+    def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: FaultTarget) -> None:
+        del left
+        limit = entry.before.get("concurrency")
+        self._reserve(None if limit is None else int(limit), entry, target)
+
+    def _reserve(self, limit: int | None, entry: InjectedFault, target: FaultTarget) -> None:
+        functions, name = target.client("lambda", region_of(entry)), target.names.of(API)
+        if limit is None:
+            functions.delete_function_concurrency(FunctionName=name)
         else:
-            self._flag(region).set(_order())
-
-    def undo(self, fault: str, region: str, before: Mapping[str, float | bool | str | None]) -> None:
-        """Undo what `apply` did, whether it was done or not; `before` is what `before` gave."""
-        if fault == THROTTLED:
-            limit = before.get("concurrency")
-            if limit is None:
-                self._functions(region).delete_function_concurrency(FunctionName=self._function)
-            else:
-                self._functions(region).put_function_concurrency(
-                    FunctionName=self._function, ReservedConcurrentExecutions=int(limit)
-                )
-        elif fault == DENIED:
-            self.allow("patient-api", region)
-        elif not before["standing"]:
-            self._flag(region).clear(_order())
-
-    def part_documents(self) -> None:
-        """Close the roles through which each region's functions reach the other's documents."""
-        for region in self._regions:
-            self.deny(PEER_ROLE, region)
-
-    def join_documents(self) -> None:
-        """Undo `part_documents`, whether it was done or not."""
-        for region in self._regions:
-            self.allow(PEER_ROLE, region)
-
-    def deny(self, role: str, region: str) -> None:
-        """Refuse tables, key and documents to a role of that region, sessions that it has already included."""
-        self._client("iam", region).put_role_policy(
-            RoleName=self._names.of(role, region), PolicyName=POLICY, PolicyDocument=_document(REFUSED_ACTIONS)
-        )
-
-    def allow(self, role: str, region: str) -> None:
-        """Undo `deny`, whether it was denied or not."""
-        from botocore.exceptions import ClientError
-
-        try:
-            self._client("iam", region).delete_role_policy(RoleName=self._names.of(role, region), PolicyName=POLICY)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
-
-    def _flag(self, region: str) -> DrainFlag:
-        """Kept in the other region."""
-        surviving = next(other for other in self._regions if other != region)
-        return DrainFlag(
-            client=self._client("dynamodb", surviving),
-            records=self._names.records_table,
-            audit=self._names.audit_table,
-            drained=region,
-            surviving=surviving,
-        )
-
-    def _functions(self, region: str) -> Any:
-        return self._client("lambda", region)
-
-    @property
-    def _function(self) -> str:
-        return self._names.of("patient-api")
+            functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=limit)
 
 
-def _order() -> OperatorAction:
-    """To drain or restore for a drill."""
+@register
+class Denied(Fault[FaultTarget]):
+    """Denies the role of the API its tables, key and documents."""
+
+    name = "denied"
+    description = (
+        "the role of the region's API is denied its tables, documents and key: the endpoint responds, the service fails"
+    )
+    targets = ("embedded", "aws")
+    effect = "rejects"
+    limit_on_aws = "IAM needs some seconds until a policy holds everywhere"
+
+    def apply(self, entry: InjectedFault, step: "Step", target: FaultTarget) -> None:
+        del step
+        deny(API, region_of(entry), target)
+
+    def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: FaultTarget) -> None:
+        del left
+        allow(API, region_of(entry), target)
+
+
+@register
+class Drained(Fault[FaultTarget]):
+    """Sets the drain flag of the region, unless an operator has set it before."""
+
+    name = "drained"
+    description = "nothing: traffic is drained from the region as `hdr drain` does, and restored at the end"
+    place = "one region"
+    targets = ("embedded", "aws")
+    effect = "drains"
+
+    def before(self, step: "Step", region: str | None, target: FaultTarget) -> State:
+        del step
+        return {"standing": _flag(str(region), target).is_set()}
+
+    def apply(self, entry: InjectedFault, step: "Step", target: FaultTarget) -> None:
+        del step
+        _flag(region_of(entry), target).set(_action())
+
+    def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: FaultTarget) -> None:
+        del left
+        if not entry.before["standing"]:
+            _flag(region_of(entry), target).clear(_action())
+
+
+def deny(role: str, region: str, target: FaultTarget) -> None:
+    """Deny tables, key and documents to a role of that region; existing sessions are denied too."""
+    statement = {"Effect": "Deny", "Action": list(DENIED_ACTIONS), "Resource": "*"}
+    target.client("iam", region).put_role_policy(
+        RoleName=target.names.of(role, region),
+        PolicyName=POLICY,
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+
+
+def allow(role: str, region: str, target: FaultTarget) -> None:
+    """Undo `deny`. Idempotent."""
+    from botocore.exceptions import ClientError
+
+    iam: Any = target.client("iam", region)
+    try:
+        iam.delete_role_policy(RoleName=target.names.of(role, region), PolicyName=POLICY)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "NoSuchEntity":
+            raise
+
+
+def _flag(region: str, target: FaultTarget) -> DrainFlag:
+    """Return the drain flag of a region, which the other region stores."""
+    surviving = next(other for other in target.regions.values() if other != region)
+    return DrainFlag(
+        client=target.client("dynamodb", surviving),
+        records=target.names.records_table,
+        audit=target.names.audit_table,
+        drained=region,
+        surviving=surviving,
+    )
+
+
+def _action() -> OperatorAction:
     return OperatorAction(id=str(uuid4()), at=datetime.now(UTC), by=operator(os.environ), reason="drill")
-
-
-def _document(actions: Sequence[str]) -> str:
-    statement = {"Effect": "Deny", "Action": list(actions), "Resource": "*"}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.faults.api import Client
+from healthcare_dr.ops.drill.faults.fault import Client
 
 ORDER: Final = "hdr-drill-order"
 """The tag of an experiment that says which line of the record began it."""

@@ -16,8 +16,9 @@ from patient_api.http.paging import Cursors
 from patient_api.http.request import Request
 from patient_api.search.audit import AuditSearch
 from patient_api.search.service import Searches
+from patient_api.search.tokenizer import Tokenizer
 from patient_api.secrets import Secrets
-from patient_api.store.index import Index, Tokenizer
+from patient_api.store.index import Index
 from patient_api.store.model import Method, RecordKey, Version, head_item, token_item, version_of
 from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB
 from unit.patient_api.whole_api import claims, event
@@ -25,7 +26,7 @@ from unit.patient_api.whole_api import claims, event
 TENANT = "north-clinic"
 
 
-class Site:
+class SearchRegion:
     """One region. `page_reads` lists the calls of the search that was made last."""
 
     def __init__(self) -> None:
@@ -34,20 +35,20 @@ class Site:
         self.pool = ThreadPoolExecutor(4)
         clients = cast("Clients", FakeClients(self.dynamodb))
         secrets = Secrets(clients=clients, key=ENVIRONMENT.index_key)
-        self.finder = Tokenizer(secrets=secrets)
+        self.tokenizer = Tokenizer(secrets=secrets)
         self.trail = AuditTrail(client=self.dynamodb, table=AUDIT)
-        self.gate = Authorization(trail=self.trail, region=REGION, now=self.now, new_id=lambda: str(uuid4()))
+        self.authorization = Authorization(trail=self.trail, region=REGION, now=self.now, new_id=lambda: str(uuid4()))
         cursors = Cursors(secrets=secrets, now=lambda: self.now_ms / 1000)
         self.searches = Searches(
-            gate=self.gate,
+            authorization=self.authorization,
             index=Index(client=self.dynamodb, table=RECORDS, region=REGION),
-            finder=self.finder,
+            tokenizer=self.tokenizer,
             cursors=cursors,
             pool=self.pool,
             new_id=lambda: str(uuid4()),
         )
         self.audit = AuditSearch(
-            gate=self.gate,
+            authorization=self.authorization,
             client=self.dynamodb,
             table=AUDIT,
             cursors=cursors,
@@ -66,7 +67,7 @@ class Site:
         stamp = Stamp(START_MS + at, counter, REGION)
         version = version_of(resource, key=key, stamp=stamp, method=Method.PUT)
         self._add(head_item(version, REGION))
-        for token in self.finder.tokens(tenant, _parsed(version)):
+        for token in self.tokenizer.tokens(tenant, _parsed(version)):
             self._add(token_item(version, token))
         return version
 

@@ -11,9 +11,15 @@ from botocore.awsrequest import AWSPreparedRequest
 from healthcare_dr.emulator.services.control_planes import environment_of
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.naming import PRIMARY
-from healthcare_dr.ops.bootstrap import deployment_of, emulator_of, environment_root, neighbours, target_of
+from healthcare_dr.ops.bootstrap import (
+    deployment_of,
+    emulator_of,
+    environment_root,
+    neighbours,
+    open_session,
+    target_of,
+)
 from healthcare_dr.ops.drill.bootstrap import own_hosts
-from healthcare_dr.ops.session import open_session
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings, load_settings

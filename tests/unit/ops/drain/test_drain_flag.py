@@ -78,7 +78,7 @@ def test_the_audit_item_is_one_of_the_api_with_a_reason() -> None:
         request_id="o-1",
     )  # fmt: skip
     trail: Any = AuditTrail(client=client, table="a")  # type: ignore[arg-type]
-    expected = trail.request(event)
+    expected = trail.put_request(event)
     expected["Item"]["reason"] = {"S": "a drill"}
     assert client.calls[0][1]["TransactItems"][1]["Put"] == expected
 

@@ -1,15 +1,24 @@
-"""What a Lambda function of the platform finds around it: its environment, its tables and key, and calls to answer."""
+"""Run the API function without the platform: its environment, its tables and key, requests, and the calls it makes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, Final
 
 import boto3
 
 from healthcare_dr.emulator import Emulator
+from patient_api.aws import Clients
+from patient_api.bootstrap import Services
 from patient_api.clock import Stamp
+from patient_api.contract.functions import API, Environment
 from patient_api.contract.keys import PATIENT as PATIENT_TYPE
+from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 from patient_api.fhir.codec import JsonValue
+from patient_api.handlers.responders import dispatcher
+from patient_api.http.dispatcher import Dispatcher
+from patient_api.logging import StructuredLog
 from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 
 REGION: Final = "us-east-1"
@@ -28,33 +37,56 @@ PATIENT: Final[dict[str, JsonValue]] = {
     "address": [{"use": "home", "line": ["1 Example Street"], "city": "Springfield", "postalCode": "00000"}],
 }
 _INDEXES: Final = {
-    "by-update": ("update_shard", "updated", "KEYS_ONLY"),
-    "by-record": ("record", "sk", "ALL"),
+    UPDATE_INDEX: ("update_shard", "updated", "KEYS_ONLY"),
+    RECORD_INDEX: ("record", "sk", "ALL"),
 }
 
 
 def environment(emulator: Emulator) -> dict[str, str]:
-    """The variables of the function, with the embedded AWS in place of AWS; no PATH, as none is needed."""
-    return emulator.environment() | {
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "PEER_REGION": "us-west-2",
-        "RECORDS_TABLE": RECORDS,
-        "AUDIT_TABLE": AUDIT,
-        "DOCUMENTS_BUCKET": "bench-documents",
-        "PEER_DOCUMENTS_BUCKET": "bench-documents-peer",
-        "PEER_ROLE_ARN": f"arn:aws:iam::{emulator.account}:role/bench-peer",
-        "KEY_ARN": f"arn:aws:kms:{REGION}:{emulator.account}:key/bench",
-        "INDEX_KEY_ALIAS": INDEX_KEY,
-        "LOG_LEVEL": "INFO",
-        "TENANT_CLAIM": "tenant",
-        "OIDC_ISSUER": "",
-        "CORS": "false",
-    }
+    """Return the environment variables of the API function, with the embedded AWS instead of AWS."""
+    settings = Environment(
+        region=REGION,
+        peer_region="us-west-2",
+        records_table=RECORDS,
+        audit_table=AUDIT,
+        documents_bucket="bench-documents",
+        key_arn=f"arn:aws:kms:{REGION}:{emulator.account}:key/bench",
+        peer_documents_bucket="bench-documents-peer",
+        peer_role_arn=f"arn:aws:iam::{emulator.account}:role/bench-peer",
+        index_key=INDEX_KEY,
+        log_level="INFO",
+        cors=False,
+        issuer="",
+        tenant_claim="tenant",
+    )
+    return emulator.environment() | settings.variables() | {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
+
+
+def serve(variables: Mapping[str, str], clients: Clients) -> Dispatcher:
+    """Return the API as `patient_api.bootstrap.api_services` composes it, with clients that the benchmark observes."""
+    environment = Environment.of(variables, API)
+    log = StructuredLog(service=API.name, region=environment.region, level=environment.log_level)
+    services = Services(environment=environment, clients=clients, log=log)
+    return dispatcher(services)
+
+
+@contextmanager
+def sent_to(dynamodb: Any) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Record the requests to DynamoDB within the block, as operations with their parameters."""
+    sent: list[tuple[str, dict[str, Any]]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: object) -> None:
+        sent.append((model.name, deepcopy(params)))
+
+    dynamodb.meta.events.register("provide-client-params.dynamodb", note)
+    try:
+        yield sent
+    finally:
+        dynamodb.meta.events.unregister("provide-client-params.dynamodb", note)
 
 
 def create_resources(emulator: Emulator) -> None:
-    """Both tables, with the one record that reads ask for, and the key of the search index."""
+    """Create both tables with the record that reads request, and the key of the search index."""
     variables = emulator.environment()
 
     def client(service: str) -> Any:
@@ -77,8 +109,8 @@ def create_resources(emulator: Emulator) -> None:
 
 
 def create_tables(dynamodb: Any, *, records: str, audit: str) -> None:
-    """The two tables as the platform has them, each with its index."""
-    for table, name in ((records, "by-update"), (audit, "by-record")):
+    """Create both tables with the keys and indexes of the platform."""
+    for table, name in ((records, UPDATE_INDEX), (audit, RECORD_INDEX)):
         hashed, ranged, projected = _INDEXES[name]
         dynamodb.create_table(
             TableName=table,
@@ -102,37 +134,37 @@ def _schema(hashed: str, ranged: str) -> list[dict[str, str]]:
 
 
 def key_of(patient_id: str) -> RecordKey:
-    """A patient's record."""
+    """Return the key of a patient's record."""
     return RecordKey(TENANT, PATIENT_TYPE, patient_id)
 
 
 def read_call(patient_id: str = PATIENT_ID) -> dict[str, Any]:
-    """`GET` of a record."""
+    """Return a `GET` of a record."""
     return _call("GET", f"/fhir/Patient/{patient_id}")
 
 
 def history_call(query: str) -> dict[str, Any]:
-    """`GET` of a page of a record's versions."""
+    """Return a `GET` of a page of a record's versions."""
     return _call("GET", f"/fhir/Patient/{PATIENT_ID}/_history", query=query)
 
 
 def search_call(query: str) -> dict[str, Any]:
-    """`GET` of the first page that a search finds."""
+    """Return a `GET` of the first page of a search."""
     return _call("GET", "/fhir/Patient", query=query)
 
 
 def trail_call(query: str) -> dict[str, Any]:
-    """`GET` of a page of the audit events about the record's patient."""
+    """Return a `GET` of a page of the patient's audit events."""
     return _call("GET", "/fhir/AuditEvent", query=f"patient={PATIENT_ID}&{query}")
 
 
 def create_call(resource: Mapping[str, JsonValue] = PATIENT) -> dict[str, Any]:
-    """`POST` of a new record."""
+    """Return a `POST` of a new record."""
     return _call("POST", "/fhir/Patient", body=json.dumps(resource))
 
 
 def update_call(patient_id: str, etag: str) -> dict[str, Any]:
-    """`PUT` of a record that is at the version with this entity tag."""
+    """Return a `PUT` of a record whose current version has this entity tag."""
     body = json.dumps(PATIENT | {"id": patient_id})
     return _call("PUT", f"/fhir/Patient/{patient_id}", body=body, headers={"if-match": etag})
 
@@ -140,7 +172,7 @@ def update_call(patient_id: str, etag: str) -> dict[str, Any]:
 def _call(
     method: str, path: str, *, query: str = "", body: str | None = None, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """An event of payload format 2.0, as API Gateway's JWT authorizer lets it pass."""
+    """Return an event of payload format 2.0, as API Gateway sends it after its JWT authorizer."""
     claims = {"sub": SUBJECT, "tenant": TENANT, "scope": "system/Patient.crus system/AuditEvent.s"}
     sent = {"accept": "application/fhir+json", **(headers or {})}
     return {

@@ -1,0 +1,122 @@
+"""Faults that only the embedded AWS can inject: those of a region's HTTPS listener, and denied control planes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, cast
+
+from pydantic import Field
+
+from healthcare_dr.ops.drill.faults.fault import (
+    FAULTS,
+    Effect,
+    EmbeddedTarget,
+    Fault,
+    InjectedFault,
+    Parameter,
+    region_of,
+    register,
+)
+from healthcare_dr.ops.ports import EdgeFault, EdgeMode
+
+if TYPE_CHECKING:
+    from healthcare_dr.ops.drill.experiment import Step
+
+LONGEST_DELAY_SECONDS: Final = 60.0
+"""The longest delay that an edge listener accepts."""
+
+
+class EdgeListenerFault(Fault[EmbeddedTarget]):
+    """A fault of a region's HTTPS listener. Its name is the listener's mode."""
+
+    effect: ClassVar[Effect] = "rejects"
+
+    def entry(self, step: "Step", region: str | None, target: EmbeddedTarget) -> InjectedFault:
+        return InjectedFault(
+            fault=self.name,
+            region=region,
+            delay_seconds=step.parameters.get("delay_seconds") or 0.0,
+            hosts=" ".join(target.hosts.get(str(region), ())),
+        )
+
+    def apply(self, entry: InjectedFault, step: "Step", target: EmbeddedTarget) -> None:
+        del step
+        target.aws.set_edge_fault(region_of(entry), self._mode(entry), hosts=entry.hosts.split())
+
+    def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: EmbeddedTarget) -> None:
+        # A listener has one mode: the newest of the other faults that are still recorded for it applies again.
+        others = [
+            self._mode(other)
+            for other in left
+            if isinstance(FAULTS[other.fault], EdgeListenerFault)
+            and (other.region, other.hosts) == (entry.region, entry.hosts)
+        ]
+        fault = others[-1] if others else EdgeFault()
+        target.aws.set_edge_fault(region_of(entry), fault, hosts=entry.hosts.split())
+
+    @staticmethod
+    def _mode(entry: InjectedFault) -> EdgeFault:
+        return EdgeFault(mode=cast(EdgeMode, entry.fault), delay_seconds=entry.delay_seconds)
+
+
+@register
+class Refused(EdgeListenerFault):
+    """The listener refuses connections."""
+
+    name = "refused"
+    description = "the region's endpoint refuses connections"
+
+
+@register
+class Blackhole(EdgeListenerFault):
+    """The listener drops packets."""
+
+    name = "blackhole"
+    description = "the region's endpoint drops packets, so clients and health checks wait until they time out"
+
+
+@register
+class Errors(EdgeListenerFault):
+    """The listener answers with server errors."""
+
+    name = "errors"
+    description = "the endpoint answers every request with a server error"
+
+
+@register
+class Slow(EdgeListenerFault):
+    """The listener delays every answer."""
+
+    name = "slow"
+    description = "every answer is late by `delay_seconds`"
+    effect = "slows"
+    parameters = (
+        Parameter(
+            name="delay_seconds",
+            type=Annotated[float, Field(gt=0, le=LONGEST_DELAY_SECONDS)] | None,
+            description="of each answer; only and always for slow",
+        ),
+    )
+
+
+@register
+class ControlPlanesDenied(Fault[EmbeddedTarget]):
+    """The control planes of Route 53, IAM and Lambda deny the calls of this environment."""
+
+    name = "control-planes"
+    description = (
+        "the control planes of Route 53, IAM and Lambda deny every call; with `static_stability` every method begins "
+        "with it"
+    )
+    place = "everywhere"
+    regional = False
+    omitted_on_aws = (
+        "on AWS, the control planes of Route 53, IAM and Lambda cannot be denied to others; that recovery needs none "
+        "of them is shown on the embedded AWS"
+    )
+
+    def apply(self, entry: InjectedFault, step: "Step", target: EmbeddedTarget) -> None:
+        del entry, step
+        target.aws.refuse_control_planes(refused=True, environment=target.names.suffix)
+
+    def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: EmbeddedTarget) -> None:
+        del entry, left
+        target.aws.refuse_control_planes(refused=False, environment=target.names.suffix)
