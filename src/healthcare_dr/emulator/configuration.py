@@ -9,50 +9,55 @@ from pathlib import Path
 
 from healthcare_dr.errors import EmulatorError
 
+HOST = "127.0.0.1"
+# The UNIX socket of the services process for the edge process, without TLS, in the services' temporary folder. The path
+# is relative to the working directory of both processes: an absolute one could exceed the limit of 107 bytes.
+SERVICES_SOCKET = "../tmp/services.sock"
+# The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
+# credentials, proxies, and settings of ministack.
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-@dataclass(frozen=True)
+
 class Layout:
-    """The files and folders below `home`, which is made absolute."""
+    """The files and folders of one embedded AWS, all below `home`."""
 
-    home: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "home", self.home.absolute())
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+        # Held while a program starts or stops the processes.
+        self.start_lock = self.home / "start.lock"
+        # Exists from a start until the state has been saved.
+        self.unsaved = self.home / "unsaved"
+        # Exists after a process ended without saving its state.
+        self.lost = self.home / "lost"
+        # The state of the services, one JSON file per service, written at a clean end.
+        self.state = self.home / "state"
+        # The contents of S3, written as they arrive.
+        self.objects = self.home / "s3"
+        # The settings of replication, and the faults of a drill, which every start resets. Changes apply at once.
+        self.replication = self.home / "replication.json"
+        self.fault_state = self.home / "conditions.json"
+        self.keys = self.home / "keys"
+        # The authority that clients trust, and its key, which signs certificates.
+        self.authority_certificate = self.keys / "authority.pem"
+        self.authority_key = self.keys / "authority.key"
+        # The certificate, with its chain, of every server on loopback, and its key.
+        self.server_certificate = self.keys / "server.pem"
+        self.server_key = self.keys / "server.key"
+        # The secret access key of the account's root.
+        self.root_secret = self.keys / "root-secret"
+        # The key that signs tokens.
+        self.token_key = self.keys / "token.key"
 
     def process_file(self, kind: str) -> Path:
-        """Return the file that the process of that kind (`services` or `edge`) locks while it runs. It contains its id
-        and ports.
+        """Return the file that the process of that kind (`services` or `edge`) locks while it runs.
+
+        It contains the id and ports of the process.
         """
         return self.home / f"{kind}.json"
-
-    @property
-    def start_lock(self) -> Path:
-        """Return the lock that is held while a program starts or stops the processes."""
-        return self.home / "start.lock"
 
     def log(self, kind: str) -> Path:
         """Return the log of the process of that kind since its last start."""
         return self.home / f"{kind}.log"
-
-    @property
-    def unsaved(self) -> Path:
-        """Return the file that exists from a start until the state has been saved."""
-        return self.home / "unsaved"
-
-    @property
-    def lost(self) -> Path:
-        """Return the file that exists after a process ended without saving its state."""
-        return self.home / "lost"
-
-    @property
-    def state(self) -> Path:
-        """Return the folder of the services' state, one JSON file per service, written at a clean end."""
-        return self.home / "state"
-
-    @property
-    def objects(self) -> Path:
-        """Return the folder of the contents of S3, written as they arrive."""
-        return self.home / "s3"
 
     def temporary(self, kind: str) -> Path:
         """Return the folder of the temporary files of the process of that kind, which is its working directory, too.
@@ -61,54 +66,9 @@ class Layout:
         """
         return self.home / ("tmp" if kind == "services" else f"tmp-{kind}")
 
-    @property
-    def replication(self) -> Path:
-        """Return the file of the replication settings; the process notices changes."""
-        return self.home / "replication.json"
-
-    @property
-    def fault_state(self) -> Path:
-        """Return the file of a drill's faults; reset at every start, and the process notices changes."""
-        return self.home / "conditions.json"
-
-    @property
-    def keys(self) -> Path:
-        """Return the folder of certificates and secrets."""
-        return self.home / "keys"
-
-    @property
-    def authority_certificate(self) -> Path:
-        """Return the certificate that clients trust."""
-        return self.keys / "authority.pem"
-
-    @property
-    def authority_key(self) -> Path:
-        """Return the key that signs certificates."""
-        return self.keys / "authority.key"
-
-    @property
-    def server_certificate(self) -> Path:
-        """Return the certificate, with its chain, of every server on loopback."""
-        return self.keys / "server.pem"
-
-    @property
-    def server_key(self) -> Path:
-        """Return the key of `server_certificate`."""
-        return self.keys / "server.key"
-
-    @property
-    def root_secret(self) -> Path:
-        """Return the file of the secret access key of the account's root."""
-        return self.keys / "root-secret"
-
     def read_root_secret(self) -> str:
         """Return the content of `root_secret`."""
         return self.root_secret.read_text()
-
-    @property
-    def token_key(self) -> Path:
-        """Return the key that signs tokens."""
-        return self.keys / "token.key"
 
     def make(self) -> None:
         """Create the folders. Only their owner may read `home`.
@@ -134,15 +94,6 @@ def write_secret(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     staging.replace(path)
-
-
-HOST = "127.0.0.1"
-# The UNIX socket of the services process for the edge process, without TLS, in the services' temporary folder. The path
-# is relative to the working directory of both processes: an absolute one could exceed the limit of 107 bytes.
-SERVICES_SOCKET = "../tmp/services.sock"
-# The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
-# credentials, proxies, and settings of ministack.
-INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ FASTEST = 20.0
 logger = logging.getLogger("healthcare_dr.emulator")
 
 
+ALL: Final = ""
+"""In place of a host name: all clients of a listener. In place of an environment's suffix: all environments."""
+
+
 def _between(value: object, least: float, most: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
@@ -60,8 +64,6 @@ class EdgeFault:
 
 
 OPEN = EdgeFault()
-ALL: Final = ""
-"""In place of a host name: all clients of a listener. In place of an environment's suffix: all environments."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Final
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.errors import StorageFault
 from patient_api.fhir.codec import JsonValue, parse
-from patient_api.fhir.profile.document import DeclaredContent, announced
+from patient_api.fhir.profile.document import DeclaredContent, declared_content
 from patient_api.store.model import RecordKey, Version, is_id
 
 # Extensions of the attachment that are the server's own: where to send the bytes, and which they were.
@@ -84,7 +84,7 @@ class Document:
 
 def announced_in(resource: Resource) -> DeclaredContent:
     """What a valid DocumentReference announces."""
-    found = announced(resource)
+    found = declared_content(resource)
     # Equal bytes can be written in more than one way in base64; S3 and hashlib write them in this one.
     return replace(found, sha256=base64.b64encode(base64.b64decode(found.sha256)).decode())
 

@@ -1,1 +1,1 @@
-"""FHIR R4 without AWS: exact JSON, the profile, dates, patches."""
+"""FHIR R4 without AWS: lossless JSON, the profile, dates and patches."""

@@ -1,7 +1,6 @@
-"""JSON as FHIR needs it: nothing is rounded, nothing is guessed.
+"""Parse and write JSON without loss, and reject documents that parsers read differently.
 
-A number keeps the text it came with, because in a FHIR decimal `1.0` and `1.00` differ
-(https://hl7.org/fhir/R4/json.html#primitive). What parsers disagree about is refused.
+A number keeps its text, because the FHIR decimals `1.0` and `1.00` differ (https://hl7.org/fhir/R4/json.html#primitive).
 """
 
 import json
@@ -16,12 +15,12 @@ MAX_NUMBER_LENGTH: Final = 64
 
 
 class Number(Decimal):
-    """A number with the text it was written in."""
+    """A number and its text."""
 
     text: str
 
     def __new__(cls, text: str) -> "Number":
-        """Raises Malformed for a number no decimal can hold."""
+        """Raises Malformed for a number that is too long or out of the range of Decimal."""
         if len(text) > MAX_NUMBER_LENGTH:
             raise Malformed("A number has too many digits.")
         try:
@@ -39,7 +38,7 @@ _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def parse(data: bytes) -> JsonValue:
-    """The value in `data`. Raises Malformed; its text names the place or the rule, never the content."""
+    """Return the value in `data`. Raises Malformed, whose text names the position or the rule, never the content."""
     try:
         value: JsonValue = _decoder.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -53,7 +52,7 @@ def parse(data: bytes) -> JsonValue:
 
 
 def dump(value: JsonValue) -> str:
-    """Compact JSON; what `parse` read comes out as it went in, but for white space and escapes."""
+    """Return compact JSON. It differs from what `parse` read in white space and escapes only."""
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, Number):
@@ -68,7 +67,7 @@ def dump(value: JsonValue) -> str:
 def _check(value: JsonValue, depth: int) -> None:
     if isinstance(value, str):
         if _FORBIDDEN.search(value):
-            raise Malformed("A string holds NUL or half of a surrogate pair.")
+            raise Malformed("A string contains NUL or half of a surrogate pair.")
     elif isinstance(value, (dict, list)):
         if depth >= MAX_DEPTH:
             raise Malformed(f"The body is nested deeper than {MAX_DEPTH} levels.")

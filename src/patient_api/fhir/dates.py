@@ -1,7 +1,7 @@
-"""FHIR's dates and times as what they are: spans of time, as long as their precision leaves open.
+"""Parse FHIR's dates and times as spans of time, and compare them as searches do.
 
-`1970` is a whole year, `1970-05-02T10:00Z` a minute (https://hl7.org/fhir/R4/search.html#date). What has no time zone
-is taken as UTC.
+The length of a span is the precision: `1970` is a year, `1970-05-02T10:00Z` a minute
+(https://hl7.org/fhir/R4/search.html#date). Dates without a time zone are in UTC.
 """
 
 import re
@@ -35,18 +35,18 @@ class Prefix(StrEnum):
 
 @dataclass(frozen=True)
 class Span:
-    """Nanoseconds since 1970, from `low` to just before `high`."""
+    """A span of nanoseconds since 1970, from `low` (inclusive) to `high` (exclusive)."""
 
     low: int
     high: int
 
-    def holds(self, other: "Span") -> bool:
+    def contains(self, other: "Span") -> bool:
         """Return whether the other span lies within this one."""
         return self.low <= other.low and other.high <= self.high
 
 
 def span(text: str) -> Span | None:
-    """The span of a date, a dateTime, an instant or a time to the minute; None for what is none or does not exist."""
+    """Return the span of a date, dateTime, instant or time to the minute, None for a text that is none of them."""
     match = _DATE.fullmatch(text)
     if match is None:
         return None
@@ -66,31 +66,28 @@ def span(text: str) -> Span | None:
     return Span(low, low + length)
 
 
-def compares(prefix: Prefix, asked: Span, held: Span) -> bool:
+def date_matches(prefix: Prefix, value: Span, element: Span) -> bool:
     """Return whether a resource's date matches a search value (https://hl7.org/fhir/R4/search.html#prefix)."""
     if prefix is Prefix.EQ:
-        return asked.holds(held)
+        return value.contains(element)
     if prefix is Prefix.GT:
-        return held.high > asked.high
+        return element.high > value.high
     if prefix is Prefix.LT:
-        return held.low < asked.low
+        return element.low < value.low
     if prefix is Prefix.GE:
-        return held.high > asked.high or asked.holds(held)
-    return held.low < asked.low or asked.holds(held)
+        return element.high > value.high or value.contains(element)
+    return element.low < value.low or value.contains(element)
 
 
-def reach(prefix: Prefix, asked: Span) -> tuple[int | None, int | None]:
-    """A window, from the one nanosecond to just before the other, into which all that compares has to extend.
-
-    None where it is open.
-    """
-    low = {Prefix.EQ: asked.low, Prefix.GE: asked.low, Prefix.GT: asked.high}.get(prefix)
-    high = {Prefix.EQ: asked.high, Prefix.LE: asked.high, Prefix.LT: asked.low}.get(prefix)
+def reach(prefix: Prefix, value: Span) -> tuple[int | None, int | None]:
+    """Return the nanoseconds, end excluded, into which every matching span extends. None leaves a side open."""
+    low = {Prefix.EQ: value.low, Prefix.GE: value.low, Prefix.GT: value.high}.get(prefix)
+    high = {Prefix.EQ: value.high, Prefix.LE: value.high, Prefix.LT: value.low}.get(prefix)
     return low, high
 
 
 def year_of(nanoseconds: int) -> int:
-    """The year of an instant, between 1 and 9999."""
+    """Return the year of a time, between 1 and 9999."""
     return date.fromordinal(_EPOCH + min(max(nanoseconds // DAY, _FIRST_DAY), _LAST_DAY)).year
 
 
@@ -102,9 +99,9 @@ def _day(year: int, month: int, day: int) -> int | None:
 
 
 def _after(year: int, month: str | None, day: int | None) -> int:
-    """The day after a day, a month or a year."""
+    """Return the day after a day, or the first day after a month or a year."""
     if day is not None:
         return day + 1
     year, number = (year + 1, 1) if month in {None, "12"} else (year, int(month or 0) + 1)
-    # The year 10000 is beyond `date`.
+    # `date` ends with the year 9999.
     return date(year, number, 1).toordinal() - _EPOCH if year <= date.max.year else _LAST_DAY + 1

@@ -117,54 +117,54 @@ class _Operation:
             name: self._part(parts, name, "valueInteger", Number)
             for name in parts.keys() & {"index", "source", "destination"}
         }
-        # By the text: as an int, a number such as 1e999999999 takes all the memory there is.
+        # Check the text, because a number such as 1e999999999 would exhaust the memory as an int.
         if not all(_INDEX.fullmatch(number.text) for number in numbers.values()):
-            raise Malformed(f"{self} has an index that is none.")
+            raise Malformed(f"{self} has an invalid index.")
         self._numbers = {name: int(number) for name, number in numbers.items()}
 
     def __str__(self) -> str:
         return f"Operation {self._position} of the patch"
 
     def apply(self, resource: Resource) -> None:
-        """Change `resource` in element."""
-        document = _Document(resource, str(self))
+        """Apply the operation to `resource` in place."""
+        target = _TypedResource(resource, str(self))
         if self._kind == "add":
-            self._add(document)
+            self._add(target)
         elif self._kind in {"insert", "move"}:
-            self._reorder(document)
+            self._reorder(target)
         else:
-            self._change(document)
+            self._change(target)
 
-    def _add(self, document: "_Document") -> None:
-        element = document.only(document.find(self._path))
-        parent = document.parent(element)
-        definition = document.definition(element.type, self._name, parent, of_type=self._value.type)
-        document.check_changeable((*element.keys, definition.name))
-        content = document.json_of(self._value, definition.type)
+    def _add(self, target: "_TypedResource") -> None:
+        element = target.only(target.find(self._path))
+        parent = target.parent(element)
+        definition = target.definition(element.type, self._name, parent, of_type=self._value.type)
+        target.check_changeable((*element.keys, definition.name))
+        content = target.json_of(self._value, definition.type)
         if definition.many:
-            parent[definition.name] = [*document.values_of(parent, definition.name), content]
+            parent[definition.name] = [*target.values_of(parent, definition.name), content]
         elif definition.name in parent or (
-            definition.choice and document.present(element.type, parent, definition.choice)
+            definition.choice and target.present(element.type, parent, definition.choice)
         ):
-            raise Unprocessable(f"{self} adds an element that is there already.")
+            raise Unprocessable(f"{self} adds an element that already exists.")
         else:
             parent[definition.name] = content
 
-    def _reorder(self, document: "_Document") -> None:
-        *keys, last = self._path
+    def _reorder(self, target: "_TypedResource") -> None:
+        *steps, last = self._path
         if last.child is None:
             raise Unprocessable(f"{self} is not on a list as a whole.")
-        element = document.only(document.find(keys))
-        parent = document.parent(element)
-        definition = document.definition(element.type, last.child, parent)
-        document.check_changeable((*element.keys, definition.name))
+        element = target.only(target.find(steps))
+        parent = target.parent(element)
+        definition = target.definition(element.type, last.child, parent)
+        target.check_changeable((*element.keys, definition.name))
         if not definition.many:
             raise Unprocessable(f"{self} is not on a list.")
-        items = document.values_of(parent, definition.name)
+        items = target.values_of(parent, definition.name)
         if self._kind == "insert":
             if self._numbers["index"] > len(items):
                 raise Unprocessable(f"{self} has an index beyond the list.")
-            items.insert(self._numbers["index"], document.json_of(self._value, definition.type))
+            items.insert(self._numbers["index"], target.json_of(self._value, definition.type))
             parent[definition.name] = items
             return
         if max(self._numbers.values()) >= len(items):
@@ -172,33 +172,33 @@ class _Operation:
         items.insert(self._numbers["destination"], items.pop(self._numbers["source"]))
         parent[definition.name] = items
 
-    def _change(self, document: "_Document") -> None:
-        found = document.find(self._path)
+    def _change(self, target: "_TypedResource") -> None:
+        found = target.find(self._path)
         if self._kind == "delete" and not found:
             return
-        element = document.only(found)
-        document.check_changeable(element.keys)
+        element = target.only(found)
+        target.check_changeable(element.keys)
         *keys, last = element.keys
-        parent = document.at(tuple(keys))
+        parent = target.at(tuple(keys))
         if isinstance(last, int):
-            document.values_of(document.at(tuple(keys[:-1])), str(keys[-1]))
+            target.values_of(target.at(tuple(keys[:-1])), str(keys[-1]))
             if self._kind == "replace":
-                parent[last] = document.json_of(self._value, element.type)
+                parent[last] = target.json_of(self._value, element.type)
                 return
             del parent[last]
             if not parent:
-                del document.at(tuple(keys[:-1]))[keys[-1]]
+                del target.at(tuple(keys[:-1]))[keys[-1]]
             return
         definition = Definition(last, element.type)
         if self._kind == "replace" and element.choice:
-            definition = document.definition(
-                document.type_of(tuple(keys)), element.choice, parent, of_type=self._value.type
+            definition = target.definition(
+                target.type_of(tuple(keys)), element.choice, parent, of_type=self._value.type
             )
-        # The extensions of the old value go with it.
+        # The extensions of the old value are removed, too.
         parent.pop(f"_{last}", None)
         del parent[last]
         if self._kind == "replace":
-            parent[definition.name] = document.json_of(self._value, definition.type)
+            parent[definition.name] = target.json_of(self._value, definition.type)
 
     def _parts_by_name(self, listed: Any) -> dict[str, Resource]:
         parts = {}
@@ -312,7 +312,7 @@ class _PathParser:
         return found[1]
 
 
-class _Document:
+class _TypedResource:
     """A resource with the structure that its profile defines: elements, their types and cardinalities."""
 
     def __init__(self, resource: Resource, operation: str) -> None:
@@ -356,7 +356,7 @@ class _Document:
         return parent
 
     def type_of(self, keys: tuple[str | int, ...]) -> str:
-        """The type of the element at the end of a keys that leads to one."""
+        """Return the type of the element at the end of the keys."""
         kind = self._root
         for step in keys:
             if isinstance(step, str):
@@ -364,9 +364,9 @@ class _Document:
         return kind
 
     def definition(self, kind: str, name: str, parent: Resource, *, of_type: str = "") -> Definition:
-        """The element of that name that `parent`, which is of the type `kind`, may have.
+        """Return the definition of the child `name` of `parent`, an element of the type `kind`.
 
-        Raises Unprocessable where there is no such element, or an element [x] that is not of that type.
+        Raises Unprocessable for a child that the type does not have, and for a [x] that cannot be `of_type`.
         """
         rule = self._types[kind]
         members = rule.get("members", {})
@@ -385,12 +385,12 @@ class _Document:
         return Definition(name, "Structure", many=isinstance(parent.get(name), list))
 
     def present(self, kind: str, parent: Resource, choice: str) -> str | None:
-        """The name in JSON under which an element [x] of that type is there."""
+        """Return the JSON name that a [x] has in `parent`, None when it has no value."""
         names = self._types[kind]["choices"][choice]
         return next((name for name in names if name in parent and not name.startswith("_")), None)
 
     def json_of(self, value: Value, kind: str) -> JsonValue:
-        """The value as JSON for an element of that type. Raises Unprocessable, Malformed."""
+        """Return the value as JSON for an element of the type `kind`. Raises Unprocessable, Malformed."""
         if value.parts is None:
             return copy.deepcopy(value.content)
         made: Resource = {}
@@ -410,17 +410,17 @@ class _Document:
         return made
 
     def check_changeable(self, keys: tuple[str | int, ...]) -> None:
-        """Raises Unprocessable for what belongs to the server."""
+        """Check that an element does not belong to the server. Raises Unprocessable."""
         if not keys or keys[0] in _SERVER_ELEMENTS:
             raise Unprocessable(
-                f"{self._operation} changes the id, the meta or the type of the resource, or all of it."
+                f"{self._operation} changes the id, the meta or the type of the resource, or replaces the resource."
             )
 
     def values_of(self, parent: Resource, name: str) -> list[Any]:
-        """A copy of an element that repeats.
+        """Return a copy of the values of a child that repeats.
 
-        Raises Unprocessable for primitives with extensions, which stand in a list of their own, and for what an earlier
-        operation made something else of.
+        Raises Unprocessable for primitives with extensions, which are in a list of their own, and for a child that an
+        earlier operation replaced by another type.
         """
         if f"_{name}" in parent:
             raise Unprocessable(f"{self._operation} is on a list whose values have extensions: send a JSON Patch.")
@@ -460,7 +460,7 @@ class _Document:
 
 
 def _unescaped(text: str) -> str:
-    """The characters of a string literal. Raises ValueError for an escape that FHIRPath does not have."""
+    """Return the characters of a string literal. Raises ValueError for an invalid escape."""
 
     def character(escape: re.Match[str]) -> str:
         if escape["code"]:
@@ -470,7 +470,7 @@ def _unescaped(text: str) -> str:
         return _ESCAPES[escape["name"]]
 
     unescaped = re.sub(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<name>.))", character, text)
-    # A character beyond 16 bits comes as a pair of surrogates; half of one is none.
+    # A character beyond 16 bits is a pair of surrogates. Half a pair does not decode.
     return unescaped.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le")
 
 

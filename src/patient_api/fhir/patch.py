@@ -14,7 +14,7 @@ from patient_api.errors import Malformed, Unprocessable
 from patient_api.fhir.codec import MAX_DEPTH, JsonValue, Number
 
 MAX_OPERATIONS: Final = 100
-# Characters and values, of the resource and of all that is written to it: more than an item of DynamoDB holds.
+# Characters and values of the resource and of everything that a patch writes. DynamoDB items are smaller.
 MAX_WEIGHT: Final = 1_000_000
 
 _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
@@ -25,28 +25,29 @@ _MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "copy": frozenset({"from"}),
     "test": frozenset({"value"}),
 }
-_OF_THE_SERVER: Final = frozenset({"id", "meta", "resourceType"})
+_SERVER_ELEMENTS: Final = frozenset({"id", "meta", "resourceType"})
 
 
 def apply(resource: dict[str, JsonValue], patch_document: JsonValue) -> dict[str, JsonValue]:
-    """`resource` with the patch applied as a whole; the resource passed in stays as it is.
+    """Return a copy of `resource` with all operations of a JSON Patch applied.
 
-    Raises Malformed for what is not a JSON Patch; Unprocessable for a path that does not exist, a test that fails, a
-    change of id, meta or resourceType, and a patch or a result out of bounds. No text holds a path or a value.
+    Raises Malformed for a document that is no JSON Patch. Raises Unprocessable for a path that does not exist, a test
+    that fails, a change of id, meta or resourceType, and a patch or result that is too large. Texts of errors contain
+    no path and no value.
     """
-    operations = [_Operation(position, item) for position, item in enumerate(_listed(patch_document))]
+    operations = [_Operation(position, item) for position, item in enumerate(_operations(patch_document))]
     patched: dict[str, JsonValue] = copy.deepcopy(resource)
-    left = MAX_WEIGHT - _weight(patched, 0)
+    remaining = MAX_WEIGHT - _weight(patched, 0)
     for operation in operations:
-        left -= operation.cost(patched)
-        if left < 0:
+        remaining -= operation.cost(patched)
+        if remaining < 0:
             raise Unprocessable(f"{operation} makes the resource too large.")
         operation.apply(patched)
     return patched
 
 
 class _Operation:
-    """One operation of a patch, in terms of what this API allows."""
+    """One operation of a patch, checked against the limits of this API."""
 
     def __init__(self, position: int, item: JsonValue) -> None:
         self._position = position
@@ -64,20 +65,22 @@ class _Operation:
         self._patch = JsonPatch([item])
         changed = {"test": (), "move": (self._path, self._source)}.get(op, (self._path,))
         for pointer in changed:
-            if pointer is not None and (not pointer.parts or pointer.parts[0] in _OF_THE_SERVER):
-                raise Unprocessable(f"{self} changes the id, the meta or the type of the resource, or all of it.")
+            if pointer is not None and (not pointer.parts or pointer.parts[0] in _SERVER_ELEMENTS):
+                raise Unprocessable(
+                    f"{self} changes the id, the meta or the type of the resource, or replaces the resource."
+                )
 
     def __str__(self) -> str:
         return f"Operation {self._position} of the patch"
 
     def cost(self, resource: dict[str, JsonValue]) -> int:
-        """The weight of what is written. Raises Unprocessable when it gets too deep, or does not exist."""
+        """Return the weight of the written value. Raises Unprocessable when it is nested too deep or does not exist."""
         value: Any = self._value
         if self._source is not None:
             try:
                 value = self._source.resolve(resource)
             except JsonPointerException:
-                raise Unprocessable(f"{self} is from where there is nothing.") from None
+                raise Unprocessable(f"{self} has a from that does not exist.") from None
         if self._op in {"remove", "test"}:
             return 0
         weight = _weight(value, len(self._path.parts))
@@ -88,7 +91,7 @@ class _Operation:
         try:
             self._patch.apply(resource, in_place=True)
         except (JsonPatchException, JsonPointerException):
-            failed = "does not hold" if self._op == "test" else "is on what is not there"
+            failed = "does not hold" if self._op == "test" else "has a path that does not exist"
             raise Unprocessable(f"{self} ({self._op}) {failed}.") from None
 
     def _pointer(self, text: JsonValue) -> JsonPointer:
@@ -101,12 +104,12 @@ class _Operation:
 
 
 def check_weight(resource: dict[str, JsonValue]) -> None:
-    """Check that a resource which a patch has made is within bounds. Raises Unprocessable."""
+    """Check that a patched resource is not too large. Raises Unprocessable."""
     if _weight(resource, 0) > MAX_WEIGHT:
         raise Unprocessable("The patch makes the resource too large.")
 
 
-def _listed(patch_document: JsonValue) -> list[JsonValue]:
+def _operations(patch_document: JsonValue) -> list[JsonValue]:
     if not isinstance(patch_document, list):
         raise Malformed("A JSON Patch is a list of operations.")
     if len(patch_document) > MAX_OPERATIONS:
@@ -115,7 +118,7 @@ def _listed(patch_document: JsonValue) -> list[JsonValue]:
 
 
 def _weight(value: JsonValue, depth: int) -> int:
-    """Characters and values in `value`, which is to stand at `depth`. Raises Unprocessable when it gets too deep."""
+    """Return the number of characters and values in `value` at `depth`. Raises Unprocessable when nested too deep."""
     if isinstance(value, str):
         return 1 + len(value)
     if isinstance(value, Number):
@@ -129,17 +132,14 @@ def _weight(value: JsonValue, depth: int) -> int:
     return 1 + sum(_weight(item, depth + 1) for item in value)
 
 
-_OF_THE_SERVER_MERGE_PATCH: Final = ("resourceType", "id", "meta")
-
-
 def merge(resource: dict[str, JsonValue], changes: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """`resource` with the changes merged into it; the resource passed in stays as it is.
+    """Return a copy of `resource` with a JSON Merge Patch applied.
 
-    The patch may repeat what belongs to the server, as clients do that send the members of a resource which they have
-    read. Raises Unprocessable when it changes any of that.
+    The patch may repeat id, meta and resourceType, because clients send members of the resource that they have read.
+    Raises Unprocessable when it changes any of them.
     """
     merged = _merged(resource, changes)
-    for name in _OF_THE_SERVER_MERGE_PATCH:
+    for name in _SERVER_ELEMENTS:
         if merged.get(name) != resource.get(name):
             raise Unprocessable("The patch changes the id, the meta or the type of the resource.")
     return merged

@@ -21,7 +21,7 @@ from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT, instant
 from patient_api.errors import Malformed
 from patient_api.fhir.codec import JsonValue
-from patient_api.fhir.dates import Prefix, Span, compares, reach, span, year_of
+from patient_api.fhir.dates import Prefix, Span, date_matches, reach, span, year_of
 from patient_api.store.model import is_id
 
 DEFAULT_COUNT: Final = 20
@@ -244,7 +244,7 @@ class DateParameter(Parameter):
 
     def matches(self, value: DateComparison, element: str) -> bool:
         found = span(element)
-        return found is not None and compares(value.prefix, value.span, found)
+        return found is not None and date_matches(value.prefix, value.span, found)
 
     def _element_tokens(self, element: str) -> Iterator[IndexToken]:
         yield str(self.index), element[:4]

@@ -81,7 +81,11 @@ def throttled(deployed: Deployed, region: str) -> Iterator[None]:
         client.delete_function_concurrency(FunctionName=name)
 
 
-@damage("function-callers", EAST, f"events.amazonaws.com may not call healthcare-dr-document-confirmation-{SUFFIX}")
+@damage(
+    "function-callers",
+    EAST,
+    f"events.amazonaws.com has no permission to invoke healthcare-dr-document-confirmation-{SUFFIX}",
+)
 def a_schedule_without_leave(deployed: Deployed) -> Iterator[None]:
     client, name = deployed.client("lambda"), deployed.names.of("document-confirmation")
     rule = f"arn:aws:events:{EAST}:{deployed.account()}:rule/{deployed.names.of('sweep')}"

@@ -58,7 +58,7 @@ def test_response_is_parsed_as_json(layout: Layout, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP 404"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{x", "Expecting property name"),
@@ -67,7 +67,7 @@ def test_response_is_parsed_as_json(layout: Layout, serve: Serve) -> None:
         (b"", "closed connection without response"),
     ],
 )
-def test_invalid_response_raises_a_one_line_error(layout: Layout, serve: Serve, answer: bytes, said: str) -> None:
-    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report the subject: .*{said}") as caught:
+def test_invalid_response_raises_a_one_line_error(layout: Layout, serve: Serve, answer: bytes, message: str) -> None:
+    with pytest.raises(EmulatorError, match=f"the embedded AWS did not report the subject: .*{message}") as caught:
         get(layout, serve(answer), "/x", subject="the subject")
     assert "\n" not in str(caught.value)

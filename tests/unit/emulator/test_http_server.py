@@ -38,7 +38,7 @@ class Written:
     resume_reading = set_protocol = pause_reading
 
 
-def answered(request: bytes, application: Callable[..., Awaitable[None]]) -> Written:
+def responses_to(request: bytes, application: Callable[..., Awaitable[None]]) -> Written:
     """Return the writes of the server for the bytes of a client."""
 
     async def run() -> Written:
@@ -71,43 +71,45 @@ def answer(*parts: bytes, status: int = 200, **headers: str) -> Callable[..., Aw
 
 
 def test_head_and_body_are_sent_in_one_write() -> None:
-    (piece,) = answered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"body", content_length="4")).pieces
+    (piece,) = responses_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"body", content_length="4")).pieces
     assert piece.startswith(HEAD + b"200 ")
     assert piece.endswith(b"\r\n\r\nbody")
 
 
 def test_body_parts_are_sent_as_they_arrive() -> None:
-    first, second = answered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"one", b"two")).pieces
+    first, second = responses_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"one", b"two")).pieces
     assert first.endswith(b"\r\n\r\n3\r\none\r\n")
     assert second == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
 def test_head_without_body_is_sent(method: bytes, status: int) -> None:
-    (piece,) = answered(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"", status=status)).pieces[:1]
+    (piece,) = responses_to(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n", answer(b"", status=status)).pieces[:1]
     assert piece.startswith(HEAD + str(status).encode())
     assert piece.endswith(b"\r\n\r\n")
 
 
 def test_pipelined_requests_each_get_a_response() -> None:
-    pieces = answered(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2, answer(b"body", content_length="4")).pieces
+    pieces = responses_to(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2, answer(b"body", content_length="4")).pieces
     assert [piece.startswith(HEAD) and piece.endswith(b"body") for piece in pieces] == [True, True]
 
 
 def test_expect_header_gets_100_continue() -> None:
     request = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\nbody"
-    asked, piece = answered(request, answer(b"body", content_length="4")).pieces
-    assert asked.startswith(HEAD + b"100 ")
+    interim, piece = responses_to(request, answer(b"body", content_length="4")).pieces
+    assert interim.startswith(HEAD + b"100 ")
     assert piece.endswith(b"body")
 
 
 def test_connection_is_closed_after_the_whole_response() -> None:
-    written = answered(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b"body", content_length="4"))
+    written = responses_to(
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b"body", content_length="4")
+    )
     assert written.closed
     assert written.pieces[0].endswith(b"body")
 
 
 def test_connection_is_closed_after_a_head_without_body() -> None:
-    written = answered(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b""))
+    written = responses_to(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", answer(b""))
     assert written.closed
     assert written.pieces[0].startswith(HEAD)

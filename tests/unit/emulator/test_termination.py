@@ -91,8 +91,8 @@ def test_ctrl_c_during_start_leaves_no_process(fresh: Emulator) -> None:
         assert eventually(lambda: len(children_of(parent.pid)) == len(KINDS))
         processes = children_of(parent.pid)
         parent.send_signal(signal.SIGINT)
-        said, complaint = parent.communicate(timeout=30)
-        assert (said, complaint.splitlines()[-1]) == ("", "KeyboardInterrupt")
+        output, errors = parent.communicate(timeout=30)
+        assert (output, errors.splitlines()[-1]) == ("", "KeyboardInterrupt")
         left = [process for process in processes if lives(process)]
         for process in left:
             os.kill(process, signal.SIGKILL)
@@ -110,7 +110,9 @@ def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
         "        print('locked' if is_locked(layout.process_file('services')) else 'free')\n"
         "        super().unlink(*arguments, **options)\n"
         "class Watched(Layout):\n"
-        "    unsaved = property(lambda self: Marker(self.home / 'unsaved'))\n"
+        "    def __init__(self, home):\n"
+        "        super().__init__(home)\n"
+        "        self.unsaved = Marker(self.unsaved)\n"
         "run('services', Watched(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
     with script(source, fresh) as process:
@@ -118,8 +120,8 @@ def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
         while not (fresh.home / "unsaved").exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        said, complaint = process.communicate(timeout=60)
-        assert said.splitlines()[-1:] == ["locked"], complaint
+        output, errors = process.communicate(timeout=60)
+        assert output.splitlines()[-1:] == ["locked"], errors
     assert not fresh.lost_state()
 
 

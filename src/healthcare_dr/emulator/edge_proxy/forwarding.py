@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,38 +17,6 @@ from yarl import URL
 from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.emulator.services.middleware import API_PATH, CALLED_HEADER
-
-RELOAD_SECONDS = 1.0
-
-
-class ApiDirectory:
-    """Caches the APIs of a region, and reads the list again for an unknown one, at most once a second.
-
-    A deleted API stays in the cache: the embedded AWS responds for it.
-    """
-
-    def __init__(self, listed: Callable[[], Iterable[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._listed = listed
-        self._clock = clock
-        self._known: frozenset[str] = frozenset()
-        self._read_at: float | None = None
-        self._reading = asyncio.Lock()
-
-    async def has(self, api_id: str) -> bool:
-        """Return whether the region has an API; False when the list cannot be read."""
-        if api_id not in self._known:
-            async with self._reading:
-                if self._read_at is None or self._clock() - self._read_at >= RELOAD_SECONDS:
-                    self._known |= await asyncio.to_thread(self._read)
-                    self._read_at = self._clock()
-        return api_id in self._known
-
-    def _read(self) -> frozenset[str]:
-        try:
-            return frozenset(self._listed())
-        except (BotoCoreError, ClientError):
-            return frozenset()
-
 
 Targets = Callable[[], Mapping[str, Mapping[str, str]]]
 """The API behind a shared name in each region: name → region → API id."""
@@ -65,19 +33,13 @@ WAIT_SECONDS = 2.0
 # Health checkers, which connect from the listener's own address, have a separate queue, so that load does not delay
 # them.
 CHECKS_AT_ONCE = 4
+# How long an unknown API stays unknown before the list is read again.
+RELOAD_SECONDS = 1.0
 MOST_BODY_BYTES = 10 * 1024 * 1024
 """API Gateway's limit for the payload of a request to an HTTP API."""
+# RFC 2616, section 13.5.1.
 HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
+    b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()
 )
 # Headers that the proxy sets itself.
 _OWN_HEADERS = (b"host", b"content-length", b"expect", b"x-forwarded-proto", CALLED_HEADER)
@@ -115,13 +77,6 @@ class InvalidRequest(Exception):  # noqa: N818 - the client's error, not one of 
 
 class ClientDisconnected(Exception):  # noqa: N818 - an event, not an error
     """The client closed its connection before the response."""
-
-
-class Apis(Protocol):
-    """The HTTP APIs of one region."""
-
-    async def has(self, api_id: str) -> bool:
-        """Return whether an API is one of them."""
 
 
 class Services:
@@ -199,6 +154,35 @@ class BoundedQueue:
         self._slots.release()
 
 
+class ApiDirectory:
+    """Caches the APIs of a region, and reads the list again for an unknown one, at most once a second.
+
+    A deleted API stays in the cache: the embedded AWS responds for it.
+    """
+
+    def __init__(self, listed: Callable[[], Iterable[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._listed = listed
+        self._clock = clock
+        self._known: frozenset[str] = frozenset()
+        self._read_at: float | None = None
+        self._reading = asyncio.Lock()
+
+    async def has(self, api_id: str) -> bool:
+        """Return whether the region has an API; False when the list cannot be read."""
+        if api_id not in self._known:
+            async with self._reading:
+                if self._read_at is None or self._clock() - self._read_at >= RELOAD_SECONDS:
+                    self._known |= await asyncio.to_thread(self._read)
+                    self._read_at = self._clock()
+        return api_id in self._known
+
+    def _read(self) -> frozenset[str]:
+        try:
+            return frozenset(self._listed())
+        except (BotoCoreError, ClientError):
+            return frozenset()
+
+
 class Forwarding:
     """The ASGI application behind the listener of `region`.
 
@@ -214,7 +198,7 @@ class Forwarding:
         *,
         region: str,
         services: Callable[[Forwarded], Awaitable[ForwardedResponse]],
-        apis: Apis,
+        apis: ApiDirectory,
         targets: Targets,
         fault: Callable[[str], EdgeFault],
     ) -> None:

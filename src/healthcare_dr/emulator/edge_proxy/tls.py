@@ -19,6 +19,12 @@ SERVER_NAME_ATTRIBUTE = "requested_server_name"
 """The attribute of a TLS connection with the server name that its client has requested."""
 
 
+POLL_SECONDS: Final = 0.005
+# A record holds at most 2**14 bytes after its header (RFC 8446, section 5.1); a ClientHello needs a few hundred.
+LONGEST_BYTES: Final = 5 + 2**14
+HANDSHAKE, CLIENT_HELLO, SERVER_NAME, HOST_NAME = 22, 1, 0, 0
+
+
 def load_authority(layout: Layout) -> "trustme.CA":
     """Return the certificate authority of the home folder, with its key."""
     import trustme  # slow to import
@@ -69,12 +75,6 @@ def _server_context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(ALPN)
     return context
-
-
-POLL_SECONDS: Final = 0.005
-# A record holds at most 2**14 bytes after its header (RFC 8446, section 5.1); a ClientHello needs a few hundred.
-LONGEST_BYTES: Final = 5 + 2**14
-HANDSHAKE, CLIENT_HELLO, SERVER_NAME, HOST_NAME = 22, 1, 0, 0
 
 
 class _Reader:

@@ -30,6 +30,10 @@ LAMBDA_AUTHORIZER_MEMBERS = (
 )
 
 
+# A client has one token at a time, and the clients of a load share one; each entry takes some 200 bytes.
+SIGNATURES = 4096
+
+
 def omit_lambda_members_of_jwt_authorizers() -> None:
     """A JWT authorizer reported payload format 2.0 and other members of Lambda authorizers, so it differed in every
     plan.
@@ -43,8 +47,7 @@ def omit_lambda_members_of_jwt_authorizers() -> None:
         authorizer = apigateway._authorizers[api_id][json.loads(response[2])["authorizerId"]]
         for member in LAMBDA_AUTHORIZER_MEMBERS:
             authorizer.pop(member, None)
-        created: Response = apigateway._apigw_response(authorizer, 201)
-        return created
+        return apigateway._apigw_response(authorizer, 201)
 
     apigateway._create_authorizer = create
 
@@ -89,8 +92,7 @@ def require_invoke_permission() -> None:
         found = lambda_svc.function_policy_for_arn(function)
         if found is None or evaluate_resource_policy(found[0], context, SERVICE).decision != "Allow":
             return 500, {"Content-Type": "application/json"}, b'{"message":"Internal Server Error"}'
-        response: Response = await inner(integration, api_id, stage, path, method, *rest, **named)
-        return response
+        return await inner(integration, api_id, stage, path, method, *rest, **named)
 
     apigateway._invoke_lambda_proxy = invoke
 
@@ -130,8 +132,7 @@ def route_options_requests() -> None:
         if method == "OPTIONS" and not preflight:
             # `execute` compares with the method in capitals; `match` and `invoke` get it in capitals again.
             method = "options"
-        response: Response = await execute(api_id, stage, path, method, headers, *rest, **named)
-        return response
+        return await execute(api_id, stage, path, method, headers, *rest, **named)
 
     def route(api_id: str, method: str, path: str) -> Any:
         return match(api_id, method.upper(), path)
@@ -139,16 +140,11 @@ def route_options_requests() -> None:
     async def call(
         integration: dict[str, Any], api_id: str, stage: str, path: str, method: str, *rest: Any, **named: Any
     ) -> Response:
-        response: Response = await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
-        return response
+        return await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
 
     apigateway._handle_execute_in_scope = handle
     apigateway._match_route = route
     apigateway._invoke_lambda_proxy = call
-
-
-# A client has one token at a time, and the clients of a load share one; each entry takes some 200 bytes.
-SIGNATURES = 4096
 
 
 def cache_verified_signatures() -> None:

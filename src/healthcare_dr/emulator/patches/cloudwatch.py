@@ -28,6 +28,34 @@ Response = tuple[int, dict[str, str], bytes]
 OMITTED_WHEN_EMPTY = ("AlarmDescription", "ExtendedStatistic", "Statistic", "TreatMissingData", "Unit")
 
 
+Alarm = dict[str, Any]
+Point = Mapping[str, Any]
+Statistic = Callable[[Sequence[Point]], float | None]
+# Account, region, namespace, name and dimensions.
+MetricKey = tuple[Any, ...]
+# Account, region and name.
+AlarmKey = tuple[str, str, str]
+# The interval between searches for due alarms. A search costs microseconds; an evaluation reads all data of a metric.
+TICK_SECONDS = 1.0
+# The shortest interval between evaluations of an alarm within a period, while new data arrive.
+EVALUATION_SECONDS = 5.0
+SHORTEST_SECONDS = 0.5
+# asyncio keeps only weak references to tasks.
+_evaluations: set[asyncio.Task[None]] = set()
+# The number of periods of the evaluation range besides those that decide, including the present one. AWS does not
+# document it. A metric that is published once per period must not count as missing when it arrives a little late.
+SPARE_PERIODS = 2
+COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+# The state of an alarm without data, by the treatment of missing data; `ignore` keeps the state.
+STATES_WITHOUT_DATA = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
+MARK = '"_aws"'
+
+
 def describe_all_alarm_members() -> None:
     """DescribeAlarms over the Query protocol omitted actions, dimensions, period, statistic, treatment of missing data
     and more, so that every alarm differed in the next plan and composite alarms were replaced.
@@ -36,17 +64,13 @@ def describe_all_alarm_members() -> None:
 
     def describe(params: dict[str, Any], data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
         if is_cbor or is_json:
-            response: Response = inner(params, data, is_cbor, is_json)
-            return response
+            return inner(params, data, is_cbor, is_json)
         # The response of the JSON protocol is complete: write it as XML.
         status, headers, body = inner({}, _query_arguments(params), False, True)
         if status != 200:
             return status, headers, body
         result = _xml_members(json.loads(body))
-        answer: Response = cloudwatch._xml(
-            200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>"
-        )
-        return answer
+        return cloudwatch._xml(200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>")
 
     cloudwatch._describe_alarms = describe
 
@@ -91,23 +115,7 @@ def _iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-Alarm = dict[str, Any]
-Point = Mapping[str, Any]
-# Account, region, namespace, name and dimensions.
-MetricKey = tuple[Any, ...]
-# Account, region and name.
-AlarmKey = tuple[str, str, str]
-
-# The interval between searches for due alarms. A search costs microseconds; an evaluation reads all data of a metric.
-TICK_SECONDS = 1.0
-# The shortest interval between evaluations of an alarm within a period, while new data arrive.
-EVALUATION_SECONDS = 5.0
-SHORTEST_SECONDS = 0.5
-
 logger = logging.getLogger("healthcare_dr.emulator")
-
-# asyncio keeps only weak references to tasks.
-_evaluations: set[asyncio.Task[None]] = set()
 
 
 def evaluate_alarm_periods() -> None:
@@ -134,8 +142,7 @@ def evaluate_alarms_periodically() -> None:
     def bucket(key: tuple[str, str, str]) -> list[Point]:
         # ministack calls it only to add a datum.
         schedule.note((get_account_id(), get_region(), *key))
-        found: list[Point] = bucket_inner(key)
-        return found
+        return bucket_inner(key)
 
     def evaluate_changed() -> None:
         alarms = dict(cloudwatch._alarms._data)
@@ -239,8 +246,7 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
 
     def value(points: Sequence[Point]) -> float | None:
-        found: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
-        return found
+        return cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
 
     scale = time_scale()
     points = _points(alarm)
@@ -264,21 +270,6 @@ def _points(alarm: Alarm) -> list[Point]:
     """Return the data of the alarm's own metric, in the account and region of the request."""
     dimensions = cloudwatch._dims_key(cloudwatch._dims_from_list(alarm.get("Dimensions") or []))
     return list(cloudwatch._metrics.get((alarm.get("Namespace"), alarm["MetricName"], dimensions)) or ())
-
-
-Statistic = Callable[[Sequence[Point]], float | None]
-
-# The number of periods of the evaluation range besides those that decide, including the present one. AWS does not
-# document it. A metric that is published once per period must not count as missing when it arrives a little late.
-SPARE_PERIODS = 2
-COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    "GreaterThanThreshold": operator.gt,
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
-}
-# The state of an alarm without data, by the treatment of missing data; `ignore` keeps the state.
-STATES_WITHOUT_DATA = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
 
 
 @dataclass(frozen=True)
@@ -347,9 +338,6 @@ def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: fl
 
 def _periods(alarm: Alarm) -> int:
     return int(alarm.get("EvaluationPeriods") or 1)
-
-
-MARK = '"_aws"'
 
 
 @dataclass(frozen=True, kw_only=True)

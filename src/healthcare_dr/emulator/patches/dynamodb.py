@@ -19,6 +19,26 @@ from ministack.services import dynamodb, lambda_svc
 from healthcare_dr.emulator.patches import history
 from healthcare_dr.emulator.patches.iam import bodies
 
+CONDITION_KEY = "dynamodb:LeadingKeys"
+Item = dict[str, Any]
+Response = tuple[int, dict[str, str], bytes]
+READ_UNIT_BYTES = 4096
+# The number of bytes that the Query or Scan of the present request has read.
+_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
+_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: the time of the change
+_STARTED: Final = time.time()  # streams do not contain earlier changes
+State = dict[str, Any]
+UNREAD = "unread_stream_records"
+# Clients send few different expressions: the differences between requests are in the values.
+EXPRESSIONS = 1024
+LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
+MOST_TOKENS = 1024  # limits the size of the caches
+# Values that repeat, such as a tenant or an outcome, are short; most others occur once.
+LONGEST_SHARED = 64
+MOST_SHARED = 10_000
+Token = tuple[str, str]
+_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
+
 
 def report_replica_keys() -> None:
     """A replica reported the primary's KMS key instead of its own, and the primary did not report the keys of replicas:
@@ -47,9 +67,6 @@ def report_replica_keys() -> None:
     dynamodb._table_description = describe
 
 
-CONDITION_KEY = "dynamodb:LeadingKeys"
-
-
 def expose_leading_keys() -> None:
     """Policies could not see which partition a request for one item names, so permission for certain items gave access
     to all.
@@ -74,14 +91,6 @@ def _leading_key(body: bytes) -> str | None:
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return str(value)
-
-
-Item = dict[str, Any]
-Response = tuple[int, dict[str, str], bytes]
-
-READ_UNIT_BYTES = 4096
-# The number of bytes that the Query or Scan of the present request has read.
-_page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
 
 
 def charge_reads_by_size() -> None:
@@ -130,8 +139,7 @@ def report_batch_read_capacity() -> None:
             costs.append({"TableName": name, "CapacityUnits": units})
             if level == "INDEXES":
                 costs[-1]["Table"] = {"CapacityUnits": units}
-        response: Response = dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
-        return response
+        return dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
 
     dynamodb._batch_get_item = batch_get
 
@@ -146,10 +154,6 @@ def _multiply(capacity: Any, factor: int) -> None:
             capacity[name] = value * factor
         elif isinstance(value, dict):
             _multiply(value, factor)
-
-
-_MILLISECONDS: Final = slice(0, 20)  # of a stream record's sequence number: the time of the change
-_STARTED: Final = time.time()  # streams do not contain earlier changes
 
 
 def restore_to_point_in_time() -> None:
@@ -180,10 +184,7 @@ def restore_to_point_in_time() -> None:
             changes = dynamodb.stream_live_records(source)
             _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
             dynamodb._items_replaced(restored)
-        answer: Response = dynamodb.json_response(
-            {"TableDescription": dynamodb._table_description(data["TargetTableName"])}
-        )
-        return answer
+        return dynamodb.json_response({"TableDescription": dynamodb._table_description(data["TargetTableName"])})
 
     dynamodb._restore_table_to_point_in_time = restore
 
@@ -199,8 +200,7 @@ def report_earliest_restorable_time() -> None:
         if "EarliestRestorableDateTime" not in recovery:
             return status, headers, body
         recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
-        described: Response = dynamodb.json_response(description)
-        return described
+        return dynamodb.json_response(description)
 
     dynamodb._describe_continuous_backups = describe
 
@@ -234,13 +234,7 @@ def _undo(table: Item, changes: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _refused(code: str, message: str) -> Response:
-    answer: Response = error_response_json(code, message, 400)
-    return answer
-
-
-State = dict[str, Any]
-
-UNREAD = "unread_stream_records"
+    return error_response_json(code, message, 400)
 
 
 def keep_unread_stream_records() -> None:
@@ -277,17 +271,6 @@ def _unread() -> AccountRegionScopedDict:
     return unread
 
 
-# Clients send few different expressions: the differences between requests are in the values.
-EXPRESSIONS = 1024
-LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
-MOST_TOKENS = 1024  # limits the size of the caches
-# Values that repeat, such as a tenant or an outcome, are short; most others occur once.
-LONGEST_SHARED = 64
-MOST_SHARED = 10_000
-
-Token = tuple[str, str]
-
-
 def cache_parsed_expressions() -> None:
     """Cache parsed expressions: ministack parses and validates them for every request, and for every item that a query
     reads.
@@ -305,13 +288,11 @@ def cache_parsed_expressions() -> None:
 
     @lru_cache(EXPRESSIONS)
     def redundant_in(found: tuple[Token, ...], slot: str) -> str | None:
-        error: str | None = redundant(list(found), slot)
-        return error
+        return redundant(list(found), slot)
 
     @lru_cache(EXPRESSIONS)
     def reserved_in(found: tuple[Token, ...]) -> str | None:
-        error: str | None = reserved(list(found))
-        return error
+        return reserved(list(found))
 
     def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
         cached = lru_cache(EXPRESSIONS)(inner)
@@ -341,9 +322,6 @@ def copied(value: Any) -> Any:
     if kind in _ATOMS:
         return value
     return copy.deepcopy(value)
-
-
-_ATOMS = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class _Copy:

@@ -19,6 +19,15 @@ DEFAULT_INTERVAL_SECONDS = "600"
 ALL_PROTOCOLS = "-1"
 
 
+SIDES = ("Requester", "Accepter")
+DNS = "AllowDnsResolutionFromRemoteVpc"
+CONNECTION = re.compile(
+    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
+    r"(?P<between>.*?)</accepterVpcInfo>",
+    re.DOTALL,
+)
+
+
 def _replace_action(action: str, function: str, replacement: Callable[[Parameters], Response]) -> None:
     setattr(ec2, function, replacement)
     ec2._ACTION_MAP[action] = replacement
@@ -90,15 +99,6 @@ def tag_default_egress_rule() -> None:
     _replace_action("AuthorizeSecurityGroupEgress", "_authorize_sg_egress", authorize)
 
 
-SIDES = ("Requester", "Accepter")
-DNS = "AllowDnsResolutionFromRemoteVpc"
-CONNECTION = re.compile(
-    r"(?P<id><vpcPeeringConnectionId>(?P<name>pcx-\w+)</vpcPeeringConnectionId>.*?)</requesterVpcInfo>"
-    r"(?P<between>.*?)</accepterVpcInfo>",
-    re.DOTALL,
-)
-
-
 def store_peering_options() -> None:
     """ModifyVpcPeeringConnectionOptions did not exist, so names could not be resolved over a peering connection."""
     describe_inner = ec2._describe_vpc_peering_connections
@@ -106,18 +106,16 @@ def store_peering_options() -> None:
     def modify(params: Parameters) -> Response:
         name = ec2._p(params, "VpcPeeringConnectionId")
         if name not in ec2._vpc_peering:
-            missing: Response = ec2._error(
+            return ec2._error(
                 "InvalidVpcPeeringConnectionID.NotFound", f"The VPC peering connection '{name}' does not exist", 400
             )
-            return missing
         requested = {side: ec2._p(params, f"{side}PeeringConnectionOptions.{DNS}") for side in SIDES}
         for account, region in ec2._vpc_peering_scopes(ec2._vpc_peering[name]):
             record = ec2._vpc_peering.get_scoped(account, region, name)
             for side, value in requested.items():
                 if record is not None and value:
                     record[f"{side}VpcInfo"][DNS] = value
-        answer: Response = ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _options_of_both_sides(name))
-        return answer
+        return ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _options_of_both_sides(name))
 
     def describe(params: Parameters) -> Response:
         status, headers, body = describe_inner(params)

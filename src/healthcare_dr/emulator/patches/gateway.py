@@ -22,7 +22,6 @@ def block_admin_endpoints() -> None:
     ) -> tuple[int, dict[str, str], bytes] | None:
         if path.startswith("/_ministack/") and path not in (HEALTH, READY):
             return 404, {"Content-Type": "application/json", "x-amzn-requestid": request_id}, b"{}"
-        response: tuple[int, dict[str, str], bytes] | None = await inner(method, path, headers, query, request_id)
-        return response
+        return await inner(method, path, headers, query, request_id)
 
     app._handle_pre_body_request = handle

@@ -22,6 +22,12 @@ from ministack.services import (
     sts,  # noqa: F401 - for the effect of importing it
 )
 
+# The platform has some forty policies; a resource policy counts once per session that uses it.
+DOCUMENTS = 1024
+RESOURCE_POLICIES = 4096
+# A request names its action, so a client can invent any number of actions.
+ACTIONS_OF_A_DOCUMENT = 256
+
 
 def resolve_principal_arn_to_role() -> None:
     """For the session of a role, `aws:PrincipalArn` was the session's ARN. On AWS it is the role's, so policies that
@@ -69,13 +75,6 @@ def verify_root_signature() -> None:
     iam_evaluator.is_root_access_key = is_root
     iam_evaluator._is_root_key = exempt_from_signature
     iam_evaluator.resolve_caller_identity = identity
-
-
-# The platform has some forty policies; a resource policy counts once per session that uses it.
-DOCUMENTS = 1024
-RESOURCE_POLICIES = 4096
-# A request names its action, so a client can invent any number of actions.
-ACTIONS_OF_A_DOCUMENT = 256
 
 
 class Document(list[ParsedStatement]):
@@ -153,8 +152,7 @@ def cache_parsed_policies() -> None:
         direct_only: bool = False,
     ) -> EvalResult:
         if not isinstance(document, str):
-            result: EvalResult = resource_inner(document, context, service, named_only, direct_only)
-            return result
+            return resource_inner(document, context, service, named_only, direct_only)
         return evaluate(context, [applicable(document, context.principal_arn, service, named_only, direct_only)])
 
     def names_key(policies: list[list[ParsedStatement]], prefix: str) -> bool:

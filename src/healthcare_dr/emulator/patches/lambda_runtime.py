@@ -35,6 +35,25 @@ MOST_WORKERS = 4
 WORKER_SECONDS = 2.0
 
 
+Response = dict[str, Any]
+# The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
+# invocation's log: later bytes of standard error belong to the next invocation.
+ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
+MARKED = (
+    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
+)
+# How long to wait for the mark of a function that has closed its standard error.
+MARK_SECONDS = 0.25
+# The interval between reads of the log of a starting process.
+START_SECONDS = 0.01
+CHUNK = 1 << 16
+PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
+ANSWER_BYTES = 32  # a process id
+END_SECONDS = 5.0
+# The number of output lines that may precede the response, as in ministack.
+MOST_LINES = 200
+
+
 def packages() -> Path:
     """Return the folder that functions import from, besides their zip and the standard library."""
     return Path(os.environ["TMPDIR"], "lambda-runtime")
@@ -115,26 +134,6 @@ def _runtime(folder: Path) -> Path:
     return folder
 
 
-Response = dict[str, Any]
-
-# The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
-# invocation's log: later bytes of standard error belong to the next invocation.
-ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
-MARKED = (
-    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
-)
-# How long to wait for the mark of a function that has closed its standard error.
-MARK_SECONDS = 0.25
-# The interval between reads of the log of a starting process.
-START_SECONDS = 0.01
-CHUNK = 1 << 16
-PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
-ANSWER_BYTES = 32  # a process id
-END_SECONDS = 5.0
-# The number of output lines that may precede the response, as in ministack.
-MOST_LINES = 200
-
-
 def invoke_in_one_thread() -> None:
     """Run an invocation in one thread, and read its log up to a mark. ministack starts two threads and polls for log
     lines until there has been none for 5 to 50 ms, which is most of the time of a short call.
@@ -162,8 +161,7 @@ def invoke_in_one_thread() -> None:
 
     def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Response:
         if not _runs_python(worker):
-            answer: Response = invoke_inner(worker, event, request_id, **options)
-            return answer
+            return invoke_inner(worker, event, request_id, **options)
         with worker._lock:
             return _invoke(worker, event, request_id, **options)
 

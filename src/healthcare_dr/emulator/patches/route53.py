@@ -55,8 +55,7 @@ def add_get_dnssec() -> None:
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         zone = re.fullmatch(rf"/{route53.API_VERSION}/hostedzone/([^/]+)/dnssec", path)
         if method != "GET" or zone is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
+            return await inner(method, path, headers, body, query)
         # An unknown zone gets the error of GetHostedZone.
         known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
         return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
@@ -71,12 +70,10 @@ def add_list_tags_for_resources() -> None:
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         tagged = re.fullmatch(rf"/{route53.API_VERSION}/tags/([^/]+)", path)
         if method != "POST" or tagged is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
+            return await inner(method, path, headers, body, query)
         request = route53._parse_body(body)
         if request is None:
-            refused: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
-            return refused
+            return route53._error_response("InvalidInput", "Missing or invalid request body.")
         kind = tagged[1]
         ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
         for id in ids:
@@ -96,8 +93,7 @@ def add_list_tags_for_resources() -> None:
                     SubElement(tag, "Key").text = key
                     SubElement(tag, "Value").text = value
 
-        answered: Response = route53._xml_response("ListTagsForResourcesResponse", build)
-        return answered
+        return route53._xml_response("ListTagsForResourcesResponse", build)
 
     route53.handle_request = handle
 
@@ -113,8 +109,7 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         check = re.fullmatch(rf"/{route53.API_VERSION}/healthcheck/([^/]+)/status", path)
         if method != "GET" or check is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
+            return await inner(method, path, headers, body, query)
         # An unknown check gets the error of GetHealthCheck.
         known: Response = await inner(method, path.removesuffix("/status"), headers, body, query)
         if known[0] != 200:
@@ -132,7 +127,6 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
                 SubElement(report, "Status").text = seen.status
                 SubElement(report, "CheckedTime").text = datetime.fromtimestamp(seen.epoch, UTC).isoformat()
 
-        answered: Response = route53._xml_response("GetHealthCheckStatusResponse", build)
-        return answered
+        return route53._xml_response("GetHealthCheckStatusResponse", build)
 
     route53.handle_request = handle

@@ -16,6 +16,10 @@ KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 TAGS_HEADER = "x-amz-tagging"
 
 
+SMALLEST_PART_BYTES = 5 * 1024 * 1024
+NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
+
+
 def expose_sse_key() -> None:
     """Policies could not see the KMS key of an upload, so a bucket policy that permits one key did not deny others."""
     inner = iam_actions.s3_service_context
@@ -41,8 +45,7 @@ def expose_request_tags() -> None:
     ) -> str:
         # ministack resolves a request's resource and then its context, without the body.
         sent.set(body)
-        arn: str = resource_inner(service, method, path, headers, body, *rest, **named)
-        return arn
+        return resource_inner(service, method, path, headers, body, *rest, **named)
 
     def context(
         action: str, query: dict[str, Any] | None, path: str = "", headers: dict[str, str] | None = None
@@ -92,10 +95,6 @@ def _tags_of(body: bytes) -> dict[str, str]:
     return tags
 
 
-SMALLEST_PART_BYTES = 5 * 1024 * 1024
-NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
-
-
 def reject_unsigned_headers() -> None:
     """The holder of a presigned URL could add unsigned headers, such as tags or another ACL."""
     inner = s3._verify_presigned_sigv4
@@ -110,8 +109,7 @@ def reject_unsigned_headers() -> None:
             return None
         message = "There were headers present in the request which were not signed"
         extra = {"HeadersNotSigned": ", ".join(added)}
-        refusal: Response = s3._error("AccessDenied", message, 403, path, extra=extra)
-        return refusal
+        return s3._error("AccessDenied", message, 403, path, extra=extra)
 
     s3._verify_presigned_sigv4 = verify
 
@@ -152,10 +150,8 @@ def validate_multipart_completion() -> None:
         upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
         refused = _refused(upload, body) if upload and upload["key"] == key else None
         if refused is not None:
-            refusal: Response = s3._error(*refused, 400, f"/{bucket}/{key}")
-            return refusal
-        response: Response = inner(bucket, key, body, query, headers)
-        return response
+            return s3._error(*refused, 400, f"/{bucket}/{key}")
+        return inner(bucket, key, body, query, headers)
 
     s3._complete_multipart_upload = complete
 

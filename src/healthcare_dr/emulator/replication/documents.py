@@ -159,8 +159,7 @@ def _encrypted(record: Record) -> bool:
 
 def _replica_key(rule: Record) -> str | None:
     encryption = (rule.get("Destination") or {}).get("EncryptionConfiguration") or {}
-    key: str | None = encryption.get("ReplicaKmsKeyID")
-    return key
+    return encryption.get("ReplicaKmsKeyID")
 
 
 def _keys_usable(bucket: str, target: tuple[str, str, Record], rule: Record, record: Record) -> bool:

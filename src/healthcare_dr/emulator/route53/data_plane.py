@@ -29,40 +29,9 @@ PER_CALL = 100
 logger = logging.getLogger(__name__)
 
 
-def publisher(client: Any) -> Callable[[Sequence[Finding]], None]:
-    """Return a function that publishes findings and logs failures.
-
-    Args:
-        client: boto3's client for CloudWatch in us-east-1.
-    """
-
-    def publish(findings: Sequence[Finding]) -> None:
-        data = [datum for finding in findings for datum in _data(finding)]
-        try:
-            for start in range(0, len(data), PER_CALL):
-                client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + PER_CALL])
-        except (BotoCoreError, ClientError) as error:
-            logger.warning("CloudWatch did not take the metrics of the health checks: %s", type(error).__name__)
-
-    return publish
-
-
-def _data(finding: Finding) -> list[dict[str, object]]:
-    check_id, healthy, share = finding
-    dimensions = [{"Name": "HealthCheckId", "Value": check_id}]
-    values = [("HealthCheckStatus", float(healthy), "None")]
-    if share is not None:
-        values.append(("HealthCheckPercentageHealthy", share * 100, "Percent"))
-    return [
-        {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": unit} for name, value, unit in values
-    ]
-
-
 # Route 53 takes up to 60 s to propagate a change. Reading all zones and checks costs some 20 ms.
 FOLLOW_SECONDS = 4.0
 PUBLISH_SECONDS = 10.0
-
-logger = logging.getLogger(__name__)
 
 
 class DataPlane:
@@ -169,3 +138,32 @@ class DataPlane:
                 await asyncio.get_running_loop().run_in_executor(self._threads, self._publish, findings)
             except Exception as error:  # noqa: BLE001 - health does not depend on metrics
                 logger.warning("The findings of the health checks were not published: %s", type(error).__name__)
+
+
+def publisher(client: Any) -> Callable[[Sequence[Finding]], None]:
+    """Return a function that publishes findings and logs failures.
+
+    Args:
+        client: boto3's client for CloudWatch in us-east-1.
+    """
+
+    def publish(findings: Sequence[Finding]) -> None:
+        data = [datum for finding in findings for datum in _data(finding)]
+        try:
+            for start in range(0, len(data), PER_CALL):
+                client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + PER_CALL])
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("CloudWatch did not take the metrics of the health checks: %s", type(error).__name__)
+
+    return publish
+
+
+def _data(finding: Finding) -> list[dict[str, object]]:
+    check_id, healthy, share = finding
+    dimensions = [{"Name": "HealthCheckId", "Value": check_id}]
+    values = [("HealthCheckStatus", float(healthy), "None")]
+    if share is not None:
+        values.append(("HealthCheckPercentageHealthy", share * 100, "Percent"))
+    return [
+        {"MetricName": name, "Dimensions": dimensions, "Value": value, "Unit": unit} for name, value, unit in values
+    ]

@@ -26,6 +26,14 @@ SEARCHED_BYTES = 5120
 HTTP, HTTPS = 80, 443
 
 
+# The address of all checkers: they run on this machine.
+CHECKER_ADDRESS = "127.0.0.1"
+# The longest delay until a changed time scale applies, and the shortest time between two probes of one checker (real
+# seconds).
+NOTICE_SECONDS = 0.5
+LEAST_SECONDS = 0.02
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a probe, in the format of GetHealthCheckStatus."""
@@ -164,13 +172,6 @@ async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool
         body += part
     return True
 
-
-# The address of all checkers: they run on this machine.
-CHECKER_ADDRESS = "127.0.0.1"
-# The longest delay until a changed time scale applies, and the shortest time between two probes of one checker (real
-# seconds).
-NOTICE_SECONDS = 0.5
-LEAST_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from healthcare_dr.ops.drill.report.canvas import steps
+from healthcare_dr.ops.charts import INK, Frame, dashes, document, legend, steps, text
 from healthcare_dr.ops.slo.assumptions import Assumptions
 from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
-from healthcare_dr.ops.slo.chart import INK, Frame, dashes, document, legend, text
 from healthcare_dr.ops.slo.measured import RecoveryTimes
 from healthcare_dr.ops.slo.model import FAILOVER, Scenario
 

@@ -1,4 +1,4 @@
-"""The R4 profile this API takes: what a resource must be before anything is done with it."""
+"""Validate resources against the FHIR R4 profile of this API."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ _TABLES: Final = {"Patient": "patient.json", "DocumentReference": "document_refe
 
 
 def validate(resource: dict[str, JsonValue]) -> None:
-    """Raises Unprocessable for the first of the problems that `problems` finds."""
+    """Raise the first of the problems that `problems` yields."""
     for problem in problems(resource):
         raise problem
 
@@ -29,20 +29,20 @@ def problems(resource: dict[str, JsonValue]) -> Iterator[Unprocessable]:
     type (https://hl7.org/fhir/R4/operationoutcome-definitions.html#OperationOutcome.issue.expression). An element that
     the profile does not define is reported as a problem of its parent.
     """
-    kind = resource.get("resourceType")
-    if not isinstance(kind, str) or kind not in _TABLES:
+    type = resource.get("resourceType")
+    if not isinstance(type, str) or type not in _TABLES:
         yield Unprocessable("resourceType must be one of: " + ", ".join(_TABLES) + ".")
         return
-    for error in _profile(kind).problems(resource):
-        expression = "".join(reversed(error.way))
+    for error in _profile(type).problems(resource):
+        expression = "".join(reversed(error.path))
         yield Unprocessable(f"{expression} {error.problem}.", expression=expression)
 
 
-def types_of(kind: str) -> Mapping[str, Mapping[str, Any]]:
-    """The types of the profile of a resource type by name, in the form that `engine` describes."""
-    return _profile(kind).types
+def types_of(type: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the types in the profile of a resource type by name, in the form that `engine` describes."""
+    return _profile(type).types
 
 
 @cache
-def _profile(kind: str) -> Profile:
-    return Profile(json.loads((_COMPILED / _TABLES[kind]).read_bytes()))
+def _profile(type: str) -> Profile:
+    return Profile(json.loads((_COMPILED / _TABLES[type]).read_bytes()))

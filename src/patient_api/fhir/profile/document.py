@@ -21,7 +21,7 @@ class DeclaredContent:
     sha256: str
 
 
-def announced(resource: dict[str, Any]) -> DeclaredContent:
+def declared_content(resource: dict[str, Any]) -> DeclaredContent:
     """Return the declaration of the one attachment of `resource`, a validated DocumentReference."""
     attachment = resource["content"][0]["attachment"]
     size = attachment["size"] if "size" in attachment else extensions(attachment, SIZE)[0]["valueDecimal"]
@@ -33,5 +33,5 @@ def announced(resource: dict[str, Any]) -> DeclaredContent:
 
 
 def extensions(element: dict[str, Any], url: str) -> list[dict[str, Any]]:
-    """The element's extensions of this url."""
+    """Return the extensions of an element that have the URL."""
     return [extension for extension in element.get("extension", ()) if extension["url"] == url]

@@ -1,4 +1,4 @@
-"""Checks a resource against a compiled profile.
+"""Check resources against a compiled profile.
 
 A profile is a table of types by name, written by `tools/fhir_profile.py` from the JSON Schemas beside this module:
 
@@ -6,10 +6,10 @@ A profile is a table of types by name, written by `tools/fhir_profile.py` from t
                   "needs": {name: [names]}, "invariants": [...]}; `most` is 0 for one value, -1 for any number of them
     boolean, string, number, integer
                  {"is": ..., "pattern": ..., "format": ..., "codes": [...], "least": ..., "most": ..., "problem": ...};
-                 `quoted` says that a refusal repeats the value, which is the name of something and no patient's data
-    structure    any object without anything empty in it: {"is": "structure", "members": {...}, "required": [...],
-                 "pattern": ...}; of the members that it knows, the others have names of that pattern
-    refused      an element that is known and not taken
+                 with `quoted`, errors repeat the value, which is no patient data
+    structure    an object of any members without empty parts: {"is": "structure", "members": {...}, "required": [...],
+                 "pattern": ...}; `members` are checked, and names of other members match `pattern`
+    refused      an element of FHIR that the profile does not accept
 """
 
 import re
@@ -27,14 +27,14 @@ _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]*")
 class ProfileError(Exception):
     """A problem with an element. The path to it is completed while the exception propagates."""
 
-    def __init__(self, problem: str, *way: str) -> None:
+    def __init__(self, problem: str, *path: str) -> None:
         super().__init__(problem)
         self.problem = problem
-        self.way = list(way)
+        self.path = list(path)
 
 
 class Profile:
-    """One compiled profile; patterns are compiled when first met."""
+    """One compiled profile. Patterns are compiled when they are first used."""
 
     def __init__(self, table: dict[str, Any]) -> None:
         self._root: str = table["root"]
@@ -42,7 +42,7 @@ class Profile:
         self._patterns: dict[str, re.Pattern[str]] = {}
 
     def check(self, resource: dict[str, Any]) -> None:
-        """Raises the first of the problems that `problems` finds."""
+        """Raise the first of the problems that `problems` yields."""
         for error in self.problems(resource):
             raise error
 
@@ -53,23 +53,23 @@ class Profile:
         element to the resource.
         """
         rule = self.types[self._root]
-        sound = True
+        valid = True
         for name in resource:
             try:
-                self._known(name, resource, rule)
+                self._defined_member(name, resource, rule)
             except ProfileError as error:
-                sound = False
-                yield self._of_root(error)
-        if not sound:
+                valid = False
+                yield self._from_root(error)
+        if not valid:
             return
         try:
-            self._together(resource, rule)
-            _resolved(resource, _local(resource.get("contained", ())))
+            self._object_rules(resource, rule)
+            _check_references(resource, _contained_ids(resource.get("contained", ())))
         except ProfileError as error:
-            yield self._of_root(error)
+            yield self._from_root(error)
 
-    def _of_root(self, error: ProfileError) -> ProfileError:
-        error.way.append(self._root)
+    def _from_root(self, error: ProfileError) -> ProfileError:
+        error.path.append(self._root)
         return error
 
     def _value(self, value: Any, name: str) -> None:
@@ -120,26 +120,26 @@ class Profile:
         if not value:
             raise ProfileError("must not be empty")
         for name in value:
-            self._known(name, value, rule)
-        self._together(value, rule)
+            self._defined_member(name, value, rule)
+        self._object_rules(value, rule)
 
-    def _known(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
+    def _defined_member(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
         if name not in rule["members"]:
             raise ProfileError("has an element that the profile does not define")
         self._member(name, value, rule)
 
     def _member(self, name: str, value: dict[str, Any], rule: dict[str, Any]) -> None:
-        kind, most = rule["members"][name]
+        type, most = rule["members"][name]
         item = value[name]
         try:
             if most:
-                self._list(item, kind, most, value, name)
+                self._list(item, type, most, value, name)
             else:
-                self._value(item, kind)
-                if kind == "Element" and name[1:] not in value:
-                    _extended(item)
+                self._value(item, type)
+                if type == "Element" and name[1:] not in value:
+                    _check_extension(item)
         except ProfileError as error:
-            error.way.append(f".{_element(name, rule)}")
+            error.path.append(f".{_element_name(name, rule)}")
             raise
 
     def _structure(self, value: Any, rule: dict[str, Any]) -> None:
@@ -148,13 +148,13 @@ class Profile:
         for name, item in value.items():
             if name in rule["members"]:
                 self._member(name, value, rule)
-            elif not (self._pattern(rule["pattern"]).fullmatch(name) and self._passed_on(item, f".{name}")):
+            elif not (self._pattern(rule["pattern"]).fullmatch(name) and self._content_at(item, f".{name}")):
                 raise ProfileError(rule["problem"])
         for name in rule["required"]:
             if name not in value:
                 raise ProfileError("is required", f".{name}")
 
-    def _together(self, value: dict[str, Any], rule: dict[str, Any]) -> None:
+    def _object_rules(self, value: dict[str, Any], rule: dict[str, Any]) -> None:
         """Check the rules between the members of an object."""
         for name in rule["required"]:
             if name not in value:
@@ -172,7 +172,7 @@ class Profile:
             if problem := INVARIANTS[key](value):
                 raise ProfileError(problem)
 
-    def _list(self, value: Any, kind: str, most: int, parent: dict[str, Any], name: str) -> None:
+    def _list(self, value: Any, type: str, most: int, parent: dict[str, Any], name: str) -> None:
         if not isinstance(value, list):
             raise ProfileError("must be a list")
         if not value:
@@ -180,7 +180,7 @@ class Profile:
         if 0 < most < len(value):
             raise ProfileError(f"must not have more than {most} of it")
         # A list of primitives and the list of their extensions fill each other's gaps: null in one, not in both.
-        other = parent.get(name[1:] if kind == "Element" else f"_{name}")
+        other = parent.get(name[1:] if type == "Element" else f"_{name}")
         gaps = other if isinstance(other, list) else []
         if gaps and len(gaps) != len(value):
             raise ProfileError("must be as long as the list of its extensions")
@@ -188,14 +188,14 @@ class Profile:
             try:
                 if item is None and gaps and gaps[index] is not None:
                     continue
-                self._value(item, kind)
-                if kind == "Element" and (not gaps or gaps[index] is None):
-                    _extended(item)
+                self._value(item, type)
+                if type == "Element" and (not gaps or gaps[index] is None):
+                    _check_extension(item)
             except ProfileError as error:
-                error.way.append(f"[{index}]")
+                error.path.append(f"[{index}]")
                 raise
 
-    def _passed_on(self, value: Any, step: str) -> bool:
+    def _content_at(self, value: Any, step: str) -> bool:
         """Return whether a value of a data type that the profile only stores contains no empty part.
 
         Raises ProfileError for a modifier extension, which is not allowed there.
@@ -203,7 +203,7 @@ class Profile:
         try:
             return self._has_content(value)
         except ProfileError as error:
-            error.way.append(step)
+            error.path.append(step)
             raise
 
     def _has_content(self, value: Any) -> bool:
@@ -211,7 +211,7 @@ class Profile:
             return self._pattern(self.types["string"]["pattern"]).fullmatch(value) is not None
         if isinstance(value, list):
             return bool(value) and all(
-                item is None or self._passed_on(item, f"[{index}]") for index, item in enumerate(value)
+                item is None or self._content_at(item, f"[{index}]") for index, item in enumerate(value)
             )
         if isinstance(value, dict):
             rule = self.types["Structure"]
@@ -219,14 +219,14 @@ class Profile:
             for name in value.keys() & rule["members"]:
                 self._member(name, value, rule)
             return bool(value) and all(
-                name in rule["members"] or (names.fullmatch(name) and self._passed_on(item, f".{name}"))
+                name in rule["members"] or (names.fullmatch(name) and self._content_at(item, f".{name}"))
                 for name, item in value.items()
             )
         return value is not None
 
 
-def _local(contained: Sequence[dict[str, Any]]) -> Set[str]:
-    """The ids of the contained resources. Raises ProfileError for one that two of them have: it refers to neither."""
+def _contained_ids(contained: Sequence[dict[str, Any]]) -> Set[str]:
+    """Return the ids of the contained resources. Raises ProfileError for an id that two of them have."""
     found = set()
     for index, one in enumerate(contained):
         if one.get("id") in found:
@@ -236,8 +236,8 @@ def _local(contained: Sequence[dict[str, Any]]) -> Set[str]:
     return found
 
 
-def _resolved(value: Any, local: Set[str]) -> None:
-    """Check that each local reference has its contained resource (ref-1); `#` alone is the resource itself."""
+def _check_references(value: Any, local: Set[str]) -> None:
+    """Check that each local reference has its contained resource (ref-1). `#` alone refers to the resource itself."""
     steps: Iterable[tuple[str, Any]] = ()
     if isinstance(value, dict):
         reference = value.get("reference")
@@ -248,19 +248,19 @@ def _resolved(value: Any, local: Set[str]) -> None:
         steps = ((f"[{index}]", item) for index, item in enumerate(value))
     for step, item in steps:
         try:
-            _resolved(item, local)
+            _check_references(item, local)
         except ProfileError as error:
-            error.way.append(step)
+            error.path.append(step)
             raise
 
 
-def _extended(element: dict[str, Any]) -> None:
+def _check_extension(element: dict[str, Any]) -> None:
     if "extension" not in element:
         raise ProfileError("must have a value or an extension")
 
 
-def _element(name: str, rule: dict[str, Any]) -> str:
-    """FHIRPath's name for a member: that of the element, without its type and without the underscore of JSON."""
+def _element_name(name: str, rule: dict[str, Any]) -> str:
+    """Return the FHIRPath name of a member, without the type of a [x] and the underscore of JSON."""
     for base, names in rule.get("choices", {}).items():
         if name in names:
             return str(base)

@@ -26,7 +26,7 @@ def _start_before_end(period: dict[str, Any]) -> str | None:
     if "T" in start and "T" in end:
         backwards = _time(start) > _time(end)
     elif "T" in start or "T" in end:
-        # A day without a time zone may lie on either side of an instant.
+        # A date without a time zone may be before or after an instant.
         backwards = False
     else:
         known = min(len(start), len(end))
@@ -35,36 +35,36 @@ def _start_before_end(period: dict[str, Any]) -> str | None:
 
 
 def _time(text: str) -> tuple[datetime, Decimal]:
-    # A leap second and fractions of a microsecond are beyond datetime. "2024-02-29T12:30" is 16 characters long.
+    # datetime has no leap seconds and no fractions of a microsecond. "2024-02-29T12:30" is 16 characters long.
     minute, rest = text[:16], text[17:]
     seconds = re.split("[Z+-]", rest, maxsplit=1)[0]
     zone = rest.removeprefix(seconds).replace("Z", "+00:00")
     return datetime.fromisoformat(f"{minute}:00{zone}"), Decimal(seconds)
 
 
-def _contact_says_something(contact: dict[str, Any]) -> str | None:
+def _contact_has_details(contact: dict[str, Any]) -> str | None:
     if contact.keys() & {"name", "telecom", "address", "organization"}:
         return None
     return "must have a name, a telecom, an address or an organization"
 
 
-def _announces_sha256(attachment: dict[str, Any]) -> str | None:
-    announced = extensions(attachment, SHA256)
-    if len(announced) == 1:
-        value = announced[0].get("valueBase64Binary")
+def _declares_sha256(attachment: dict[str, Any]) -> str | None:
+    declared = extensions(attachment, SHA256)
+    if len(declared) == 1:
+        value = declared[0].get("valueBase64Binary")
         digest = binascii.a2b_base64(value or "")
-        # One digest, one text: no white space, no stray bits in the last character.
+        # Only the canonical text of a digest, without white space and stray bits, is accepted.
         if len(digest) == 32 and binascii.b2a_base64(digest, newline=False).decode() == value:
             return None
     return f"must have one extension {SHA256} with the document's SHA-256: 32 bytes as valueBase64Binary"
 
 
-def _announces_size(attachment: dict[str, Any]) -> str | None:
-    announced = extensions(attachment, SIZE)
-    if not announced and "size" in attachment:
+def _declares_size(attachment: dict[str, Any]) -> str | None:
+    declared = extensions(attachment, SIZE)
+    if not declared and "size" in attachment:
         return None
-    if len(announced) == 1 and "size" not in attachment:
-        value = announced[0].get("valueDecimal")
+    if len(declared) == 1 and "size" not in attachment:
+        value = declared[0].get("valueDecimal")
         if isinstance(value, Decimal) and LARGEST_UNSIGNED_INT < value <= LARGEST_DOCUMENT and value == int(value):
             return None
     return (
@@ -76,9 +76,9 @@ def _announces_size(attachment: dict[str, Any]) -> str | None:
 INVARIANTS: Final[dict[str, Callable[[dict[str, Any]], str | None]]] = {
     "ext-1": _extension_or_value,
     "per-1": _start_before_end,
-    "pat-1": _contact_says_something,
-    "hdr-1": _announces_sha256,
-    "hdr-2": _announces_size,
+    "pat-1": _contact_has_details,
+    "hdr-1": _declares_sha256,
+    "hdr-2": _declares_size,
 }
 
 
@@ -99,7 +99,7 @@ def _is_base64(text: str) -> bool:
 
 
 def _is_narrative(text: str) -> bool:
-    # Most resources come without a narrative: its parser is loaded with the first.
+    # Few resources have a narrative, so its parser is loaded with the first one.
     from patient_api.fhir.profile.narrative import is_narrative
 
     return is_narrative(text)

@@ -11,6 +11,7 @@ from healthcare_dr.emulator.edge_proxy.forwarding import (
     MOST_AT_ONCE,
     MOST_BODY_BYTES,
     MOST_WAITING,
+    ApiDirectory,
     Forwarded,
     ForwardedResponse,
     Forwarding,
@@ -21,7 +22,7 @@ from healthcare_dr.emulator.services.middleware import Admission
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"
-DOOR = "127.0.0.2"
+EDGE_ADDRESS = "127.0.0.2"
 
 
 class Services:
@@ -41,7 +42,7 @@ class Services:
         return ForwardedResponse(200, [(b"content-length", b"2")], b"{}")
 
 
-class Apis:
+class Apis(ApiDirectory):
     async def has(self, api_id: str) -> bool:
         return api_id == "known"
 
@@ -65,7 +66,7 @@ class Client:
         path = "/_aws/execute-api/known/"
         return {
             **{"type": "http", "method": "GET", "path": path, "raw_path": path.encode()},
-            **{"query_string": b"", "headers": headers, "client": client, "server": (DOOR, 4568)},
+            **{"query_string": b"", "headers": headers, "client": client, "server": (EDGE_ADDRESS, 4568)},
         }
 
     async def _receive(self) -> dict[str, Any]:
@@ -79,11 +80,11 @@ class Client:
         self.status = message.get("status", self.status)
 
 
-def door_to(services: Services) -> Forwarding:
+def forwarding_to(services: Services) -> Forwarding:
     return Forwarding(
         region=REGION,
         services=services,
-        apis=Apis(),
+        apis=Apis(lambda: ()),
         targets=lambda: {NAME: {REGION: "known"}},
         fault=lambda _: OPEN,
     )
@@ -102,10 +103,10 @@ def test_request_that_waits_too_long_returns_429_and_others_are_served(
 
     async def crowd() -> tuple[int | None, set[int | None]]:
         services = Services()
-        door = door_to(services)
-        served = [Client(door) for _ in range(MOST_AT_ONCE)]
+        forwarding_app = forwarding_to(services)
+        served = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
         await until(services, received=MOST_AT_ONCE)
-        late = Client(door)
+        late = Client(forwarding_app)
         await late.done
         services.open.set()
         for client in served:
@@ -118,14 +119,14 @@ def test_request_that_waits_too_long_returns_429_and_others_are_served(
 def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
     async def crowd() -> tuple[set[int | None], int | None, set[int | None]]:
         services = Services()
-        door = door_to(services)
-        admitted = [Client(door) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
+        forwarding_app = forwarding_to(services)
+        admitted = [Client(forwarding_app) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
         await until(services, received=MOST_AT_ONCE)
-        beyond = [Client(door) for _ in range(10)]
+        beyond = [Client(forwarding_app) for _ in range(10)]
         async with asyncio.timeout(forwarding.WAIT_SECONDS):
             for client in beyond:
                 await client.done
-        checker = Client(door, address=DOOR)
+        checker = Client(forwarding_app, address=EDGE_ADDRESS)
         await until(services, received=MOST_AT_ONCE + 1)
         services.open.set()
         for client in (checker, *admitted):
@@ -138,15 +139,15 @@ def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
 def test_request_of_disconnected_client_is_cancelled_and_releases_its_slot() -> None:
     async def leaving() -> tuple[int, int | None]:
         services = Services()
-        door = door_to(services)
-        clients = [Client(door) for _ in range(MOST_AT_ONCE)]
+        forwarding_app = forwarding_to(services)
+        clients = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
         await until(services, received=MOST_AT_ONCE)
         async with asyncio.timeout(15):
             for client in clients:
                 client.leave()
                 await client.done
         services.open.set()
-        next_one = Client(door)
+        next_one = Client(forwarding_app)
         await next_one.done
         return services.cancelled, next_one.status
 
@@ -157,7 +158,7 @@ def test_body_beyond_the_limit_returns_413() -> None:
     async def sending(size: int) -> int | None:
         services = Services()
         services.open.set()
-        client = Client(door_to(services), body=b"x" * size)
+        client = Client(forwarding_to(services), body=b"x" * size)
         await client.done
         return client.status
 

@@ -151,8 +151,8 @@ def _delayed(edge: EdgeApis, name: str) -> bool:
 
 
 def test_shared_name_is_forwarded_to_the_regions_api(edge: EdgeApis, patched: Clients) -> None:
-    route53, shared = patched("route53"), "api.healthcare-dr-doors.com"
-    zone = route53.create_hosted_zone(Name="healthcare-dr-doors.com", CallerReference="doors")["HostedZone"]["Id"]
+    route53, shared = patched("route53"), "api.healthcare-dr-edge.com"
+    zone = route53.create_hosted_zone(Name="healthcare-dr-edge.com", CallerReference="edge")["HostedZone"]["Id"]
     records = [
         {
             "Name": shared,

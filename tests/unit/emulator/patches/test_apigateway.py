@@ -53,7 +53,7 @@ def token(emulator: Emulator, **claims: object) -> Mapping[str, str]:
     return {"Authorization": f"Bearer {signed}"}
 
 
-def told(response: httpx.Response) -> tuple[str, str, str]:
+def received_address(response: httpx.Response) -> tuple[str, str, str]:
     assert response.status_code == 200, response.text
     event = response.json()
     return event["requestContext"]["domainName"], event["headers"]["host"], event["rawPath"]
@@ -66,7 +66,7 @@ def test_path_address_reaches_the_function_as_domain_name(
     address = f"https://{host}:{emulator.port}/_aws/execute-api/{api}"
     spoofed = {CALLED_HEADER.decode(): "evil.example"}
     called = (f"{host}:{emulator.port}/_aws/execute-api/{api}", f"{host}:{emulator.port}", "/health")
-    assert told(client.get(f"{address}/health?a=1", headers=spoofed)) == called
+    assert received_address(client.get(f"{address}/health?a=1", headers=spoofed)) == called
 
 
 def test_response_has_one_date_header(emulator: Emulator, client: httpx.Client, api: str) -> None:
@@ -76,7 +76,7 @@ def test_response_has_one_date_header(emulator: Emulator, client: httpx.Client, 
 def test_called_host_reaches_the_function(emulator: Emulator, client: httpx.Client, api: str) -> None:
     host = f"{api}.execute-api.localhost:{emulator.port}"
     response = client.get(f"https://127.0.0.1:{emulator.port}/health", headers={"Host": host})
-    assert told(response) == (host, host, "/health")
+    assert received_address(response) == (host, host, "/health")
 
 
 def test_unpatched_ministack_passes_another_domain_name(
@@ -84,7 +84,10 @@ def test_unpatched_ministack_passes_another_domain_name(
 ) -> None:
     api = make_api(unpatched, make_function(unpatched, "gateway-echo", ECHO), {"GET /health": {}}, permitted=True)
     with web(unpatched_emulator) as client:
-        assert told(client.get(f"{unpatched_emulator.api_url(api)}/health"))[0] == f"{api}.execute-api.localhost"
+        assert (
+            received_address(client.get(f"{unpatched_emulator.api_url(api)}/health"))[0]
+            == f"{api}.execute-api.localhost"
+        )
 
 
 @pytest.mark.parametrize("scopes", [{}, {"scope": "openid"}, {"scp": ["a"]}, {"scope": "system/Patient.r"}])
@@ -191,9 +194,9 @@ def test_other_options_requests_are_routed(
 ) -> None:
     def routed(target: Emulator, clients: Clients) -> list[bool]:
         plain = make_api(clients, make_function(clients, "gateway-plain", ECHO), ROUTES, permitted=True)
-        asked = [(crossed(clients, make_function, make_api), {}), (plain, {}), (plain, PREFLIGHT)]
+        requests = [(crossed(clients, make_function, make_api), {}), (plain, {}), (plain, PREFLIGHT)]
         with web(target) as client:
-            answers = [client.options(f"{target.api_url(api)}/fhir/Patient", headers=head) for api, head in asked]
+            answers = [client.options(f"{target.api_url(api)}/fhir/Patient", headers=head) for api, head in requests]
         assert not [each for each in answers if "access-control-allow-origin" in each.headers]
         methods = [each.json()["requestContext"]["http"]["method"] for each in answers if each.status_code == 200]
         return [method == "OPTIONS" for method in methods]

@@ -95,10 +95,10 @@ def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("restored")
 def test_only_valid_signatures_are_cached_per_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    verified = []
 
     def verify(token: str, jwk: dict[str, str]) -> bool:
-        asked.append((token, jwk["n"]))
+        verified.append((token, jwk["n"]))
         return (token, jwk["n"]) == ("good", "1")
 
     monkeypatch.setattr(apigateway, "_verify_rs256_signature", verify)
@@ -107,7 +107,7 @@ def test_only_valid_signatures_are_cached_per_key(monkeypatch: pytest.MonkeyPatc
     calls = [("good", "1"), ("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1"), ("good", "1")]
     found = [apigateway._verify_rs256_signature(token, {"n": n, "e": "3"}) for token, n in calls]
     assert found == [True, True, False, False, False, False, True]
-    assert asked == [("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1")]
+    assert verified == [("good", "1"), ("good", "2"), ("good", "2"), ("bad", "1"), ("bad", "1")]
 
 
 @pytest.mark.usefixtures("restored")

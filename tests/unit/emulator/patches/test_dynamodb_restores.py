@@ -98,8 +98,8 @@ def test_describe_reports_earliest_restorable_time(holds_only_when_patched: Call
     def probe(client: Clients) -> bool:
         table = recoverable(client, EAST)
         time.sleep(2.1)
-        told = client("dynamodb").describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
-        recovery = told["PointInTimeRecoveryDescription"]
+        described = client("dynamodb").describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+        recovery = described["PointInTimeRecoveryDescription"]
         return bool(recovery["EarliestRestorableDateTime"] < recovery["LatestRestorableDateTime"])
 
     holds_only_when_patched(probe)
@@ -116,7 +116,7 @@ def test_restored_table_uses_the_requested_key(holds_only_when_patched: Callable
             UseLatestRestorableTime=True,
             SSESpecificationOverride={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
         )
-        told = (answer["TableDescription"], db.describe_table(TableName=name)["Table"])
-        return all(table.get("SSEDescription", {}).get("KMSMasterKeyArn") == key for table in told)
+        described = (answer["TableDescription"], db.describe_table(TableName=name)["Table"])
+        return all(table.get("SSEDescription", {}).get("KMSMasterKeyArn") == key for table in described)
 
     holds_only_when_patched(probe)

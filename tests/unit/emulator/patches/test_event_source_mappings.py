@@ -32,7 +32,7 @@ def handler(event, context):
     records = [r["dynamodb"] for r in event.get("Records", []) if "dynamodb" in r]
     bad = [r["SequenceNumber"] for r in records if r["Keys"]["sk"]["S"] == "v#bad"]
     if os.path.exists(f"{{FOLDER}}/.fail") and bad:
-        raise RuntimeError("told to fail")
+        raise RuntimeError("configured to fail")
     return {{"batchItemFailures": [{{"itemIdentifier": number}} for number in bad]}}
 """
 
@@ -121,8 +121,8 @@ def test_mapping_filter_selects_changes(
     wait_for(lambda: all(sum(map(len, function.batches())) >= 2 for function in recorders.values()))
     for function in recorders.values():
         records = [record for event in function.events() for record in event["Records"]]
-        told = [(record["eventName"], record["dynamodb"]["Keys"]["sk"]["S"]) for record in records]
-        assert told == [("MODIFY", "changed"), ("REMOVE", "changed")]
+        changes = [(record["eventName"], record["dynamodb"]["Keys"]["sk"]["S"]) for record in records]
+        assert changes == [("MODIFY", "changed"), ("REMOVE", "changed")]
 
 
 def test_failing_item_is_retried_without_limits(patched: Clients, recorder: Callable[..., Recorder]) -> None:

@@ -252,12 +252,12 @@ def test_settings_change_separately(fresh: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "invalid",
     [{"lag_seconds": -1}, {"lag_seconds": float("nan")}, {"lag_seconds": 3601}, {"lag_seconds": "1"}, {"tables": 1}],
 )
-def test_invalid_settings_raise_a_one_line_error(fresh: Emulator, asked: dict[str, Any]) -> None:
-    with pytest.raises(EmulatorError, match=next(iter(asked))) as refusal:
-        fresh.set_replication(**asked)
+def test_invalid_settings_raise_a_one_line_error(fresh: Emulator, invalid: dict[str, Any]) -> None:
+    with pytest.raises(EmulatorError, match=next(iter(invalid))) as refusal:
+        fresh.set_replication(**invalid)
     assert "\n" not in str(refusal.value)
     assert fresh.replication() == Replication()
 

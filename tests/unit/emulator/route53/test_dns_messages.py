@@ -85,19 +85,19 @@ def reply(packet: bytes) -> dns.message.Message:
     ],
 )
 def test_response_size_is_limited_by_both_sides(port: int, name: str, payload: int | None, fits: bool) -> None:
-    asked = question(name, use_edns=payload is not None and 0, payload=payload or 0)
-    answer = dns.query.udp(asked, "127.0.0.1", port=port, timeout=5)
+    query = question(name, use_edns=payload is not None and 0, payload=payload or 0)
+    answer = dns.query.udp(query, "127.0.0.1", port=port, timeout=5)
     assert bool(answer.answer) is fits
     assert bool(answer.flags & dns.flags.TC) is not fits
-    assert answer.question == asked.question
+    assert answer.question == query.question
     assert answer.flags & dns.flags.AA
     assert answer.payload == (1232 if payload is not None else 0)
 
 
 @pytest.mark.parametrize("edns", [0, False])
 def test_response_too_long_for_udp_is_sent_over_tcp(port: int, edns: int | bool) -> None:
-    asked = question("longer", use_edns=edns)
-    answer, used_tcp = dns.query.udp_with_fallback(asked, "127.0.0.1", port=port, timeout=5)
+    query = question("longer", use_edns=edns)
+    answer, used_tcp = dns.query.udp_with_fallback(query, "127.0.0.1", port=port, timeout=5)
     assert used_tcp
     assert len(answer.answer[0]) == 20
     assert not answer.flags & dns.flags.TC
@@ -143,10 +143,10 @@ def test_class_any_is_answered_without_aa() -> None:
 
 
 def test_other_opcode_returns_notimp() -> None:
-    asked = question()
-    asked.set_opcode(dns.opcode.NOTIFY)
-    answer = reply(asked.to_wire())
-    assert (answer.id, answer.opcode(), answer.rcode()) == (asked.id, dns.opcode.NOTIFY, dns.rcode.NOTIMP)
+    query = question()
+    query.set_opcode(dns.opcode.NOTIFY)
+    answer = reply(query.to_wire())
+    assert (answer.id, answer.opcode(), answer.rcode()) == (query.id, dns.opcode.NOTIFY, dns.rcode.NOTIMP)
 
 
 def test_responses_are_ignored() -> None:

@@ -23,12 +23,12 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.answer: bytes | tuple[bytes | float, ...] | None = ok()
-        self.asked = b""
+        self.request = b""
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            self.asked = await reader.readuntil(b"\r\n\r\n")
+            self.request = await reader.readuntil(b"\r\n\r\n")
             if self.answer is None:
                 await reader.read()
             else:
@@ -126,7 +126,7 @@ def test_host_header_contains_name_and_unusual_port(kind: str, port: int, expect
     async def run() -> bytes:
         async with serving(tls=server_tls() if kind == "HTTPS" else None) as endpoint:
             await probe(config(port, type=kind, host="api"), lambda *_: ("127.0.0.1", endpoint.port), FAST)
-            return bytes(endpoint.asked)
+            return bytes(endpoint.request)
 
     assert f"\r\nHost: {expected}\r\n".encode() in asyncio.run(run())
 
@@ -144,7 +144,7 @@ def test_timeouts_are_those_of_route_53() -> None:
 
 
 def test_probe_applies_the_timeouts() -> None:
-    async def asked(*answer: bytes | float, **other: Any) -> bool:
+    async def probed(*answer: bytes | float, **other: Any) -> bool:
         async with serving() as endpoint:
             endpoint.answer = answer
             return (await probe(config(endpoint.port, **other), NOWHERE, 1)).success
@@ -152,10 +152,10 @@ def test_probe_applies_the_timeouts() -> None:
     async def run() -> list[bool]:
         searching = {"type": "HTTP_STR_MATCH", "search": "well"}
         found = await asyncio.gather(
-            asked(1.2, ok()),
-            asked(2.5, ok()),
-            asked(1.2, ok(), 1.2, b"well", **searching),
-            asked(ok(), 2.5, b"well", **searching),
+            probed(1.2, ok()),
+            probed(2.5, ok()),
+            probed(1.2, ok(), 1.2, b"well", **searching),
+            probed(ok(), 2.5, b"well", **searching),
         )
         return list(found)
 

@@ -63,15 +63,15 @@ def test_api_of_another_region_or_port_does_not_resolve(edge: EdgeApis, asking: 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
     """Record the calls of the inner resolver."""
-    asked: list[tuple[object, object]] = []
+    calls: list[tuple[object, object]] = []
 
     def inner(host: object, service: object, *_: object, **__: object) -> list[object]:
-        asked.append((host, service))
+        calls.append((host, service))
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", inner)
     function_resolution.install({EAST: "127.0.0.2"}, 4568)
-    return asked
+    return calls
 
 
 def test_other_names_resolve_normally(installed: list[tuple[object, object]]) -> None:

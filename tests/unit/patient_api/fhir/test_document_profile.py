@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from patient_api.fhir.profile import validate
-from patient_api.fhir.profile.document import LARGEST_DOCUMENT, SHA256, SIZE, DeclaredContent, announced
+from patient_api.fhir.profile.document import LARGEST_DOCUMENT, SHA256, SIZE, DeclaredContent, declared_content
 from unit.patient_api.fhir.examples import REMOVED, damaged, example, refusal
 
 DIGEST = base64.b64encode(bytes(32)).decode()
@@ -102,7 +102,7 @@ def test_damage_is_refused_where_it_is(pointer: str, value: object, expression: 
 
 def test_what_is_announced_is_read_back() -> None:
     resource = example("DocumentReference")
-    assert announced(resource) == DeclaredContent(
+    assert declared_content(resource) == DeclaredContent(
         content_type="text/plain; charset=utf-8", size=6, sha256="+AEF76tthj/Y/CQ9JpCURp4id+jxLloKn0AeiElPe0s="
     )
 
@@ -111,4 +111,4 @@ def test_what_is_announced_is_read_back() -> None:
 def test_a_size_beyond_what_fhir_can_say_comes_as_an_extension(size: int) -> None:
     resource = damaged("DocumentReference", "content/0/attachment", of_size(size))
     validate(resource)
-    assert announced(resource) == DeclaredContent(content_type="image/png", size=size, sha256=DIGEST)
+    assert declared_content(resource) == DeclaredContent(content_type="image/png", size=size, sha256=DIGEST)

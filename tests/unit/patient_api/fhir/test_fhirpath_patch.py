@@ -346,7 +346,7 @@ def test_an_index_is_a_whole_number_of_a_few_digits(number: str, kind: str) -> N
     zero = {"valueInteger": Number("0")}
     places = {"index": index, "value": STRING} if kind == "insert" else {"source": index, "destination": zero}
     change = operation(kind, "Patient.name[0].given", **places)
-    with pytest.raises(Malformed, match="index that is none"):
+    with pytest.raises(Malformed, match="invalid index"):
         apply(before, {"resourceType": "Parameters", "parameter": [change]})
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patient_api.fhir.dates import DAY, NANOSECONDS, Prefix, Span, compares, reach, span, year_of
+from patient_api.fhir.dates import DAY, NANOSECONDS, Prefix, Span, date_matches, reach, span, year_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DATES = st.dates()
@@ -28,8 +28,8 @@ def test_a_partial_date_is_made_of_its_days(day: date) -> None:
     assert month is not None
     assert year is not None
     assert whole == Span((day - date(1970, 1, 1)).days * DAY, ((day - date(1970, 1, 1)).days + 1) * DAY)
-    assert year.holds(month)
-    assert month.holds(whole)
+    assert year.contains(month)
+    assert month.contains(whole)
     assert (month.high - month.low) // DAY in {28, 29, 30, 31}
     assert (year.high - year.low) // DAY == (366 if year_is_leap(day.year) else 365)
     assert year_of(whole.low) == year_of(year.high - 1) == day.year
@@ -96,12 +96,12 @@ def test_prefixes_as_fhir_words_them(prefix: Prefix, asked: Span, held: Span) ->
         Prefix.GE: bool(above & moments) or contained,
         Prefix.LE: bool(below & moments) or contained,
     }
-    assert compares(prefix, asked, held) == meant[prefix]
+    assert date_matches(prefix, asked, held) == meant[prefix]
 
 
 @given(st.sampled_from(Prefix), SPANS, SPANS)
 def test_what_compares_extends_into_the_reach(prefix: Prefix, asked: Span, held: Span) -> None:
     low, high = reach(prefix, asked)
     window = set(range(-1 if low is None else low, 30 if high is None else high))
-    if compares(prefix, asked, held):
+    if date_matches(prefix, asked, held):
         assert window & set(range(held.low, held.high))

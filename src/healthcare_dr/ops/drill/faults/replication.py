@@ -118,7 +118,7 @@ class Disconnected(_ReplicationFault):
 
     name = "disconnected"
     description = (
-        "the region and its peer do not reach each other's data: nothing replicates, and no document is copied; "
+        "the region and its peer cannot reach each other's data: nothing replicates, and no document is copied; "
         "clients reach both ([how](fault-injection.md))"
     )
     targets = ("embedded", "aws")

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Final
 
+from healthcare_dr.ops.charts import Canvas, Mark, escaped, number, steps
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.drill.report import series
-from healthcare_dr.ops.drill.report.canvas import Canvas, Mark, steps
-from healthcare_dr.ops.drill.report.markup import escaped, number
 
 Legend = Sequence[tuple[str, str]]
 """Styles and what they stand for."""
@@ -90,7 +89,7 @@ class Charts:
         times = [max(1e-3, value) for seen in slots.values() for value in (seen.p50, seen.max) if math.isfinite(value)]
         low, high = math.floor(math.log10(min(times, default=1))), math.ceil(math.log10(max(times, default=1)))
         high = max(high, low + 1)
-        canvas = Canvas(on=self._axis, marks=self.marks, height=130)
+        canvas = Canvas(end=self._axis.end, marks=self.marks, height=130)
         for power in range(low, high + 1):
             canvas.tick((power - low) / (high - low), _duration(power))
         styles = (("max", "worst"), ("p99", "tail"), ("p50", "middle"))
@@ -108,7 +107,7 @@ class Charts:
         title, rows = "Health checks", series.bands(self._journal.observations, self._axis)
         if not rows:
             return _nothing(title, "No health checks were observed.")
-        canvas = Canvas(on=self._axis, marks=self.marks, height=44 * len(rows))
+        canvas = Canvas(end=self._axis.end, marks=self.marks, height=44 * len(rows))
         for row, (name, bands) in enumerate(rows.items()):
             base = 1 - (row + 1) / len(rows)
             canvas.label(base + 0.56 / len(rows), name)
@@ -123,7 +122,7 @@ class Charts:
         if not rows:
             return _nothing(title, "No replication lag was observed.")
         ticks = steps(max(lag for points in rows.values() for _, lag in points), 4)
-        canvas = Canvas(on=self._axis, marks=self.marks, height=110)
+        canvas = Canvas(end=self._axis.end, marks=self.marks, height=110)
         for value in ticks:
             canvas.tick(value / ticks[-1], f"{number(value)} s")
         styles = self._region_styles(list(rows))
@@ -137,7 +136,7 @@ class Charts:
         if not rows:
             return _nothing(title, "The drill did not measure itself.")
         ticks = steps(max(value for points in rows.values() for _, value in points), 4)
-        canvas = Canvas(on=self._axis, marks=self.marks, height=110)
+        canvas = Canvas(end=self._axis.end, marks=self.marks, height=110)
         for value in ticks:
             canvas.tick(value / ticks[-1], f"{number(value)} s")
         for name, points in rows.items():
@@ -166,7 +165,7 @@ class Charts:
             return _nothing(title, none)
         width = self._axis.slot
         ticks = [0, 0.5, 1] if share else steps(max(counts.total() for counts in slots.values()) / width, 4)
-        canvas = Canvas(on=self._axis, marks=self.marks, height=130)
+        canvas = Canvas(end=self._axis.end, marks=self.marks, height=130)
         for value in ticks:
             canvas.tick(value / ticks[-1], f"{value:.0%}" if share else number(value))
         for slot, counts in sorted(slots.items()):

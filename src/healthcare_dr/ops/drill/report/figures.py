@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from healthcare_dr.ops.charts import escaped, number
 from healthcare_dr.ops.drill.journal import Journal, Promise
-from healthcare_dr.ops.drill.report.markup import escaped, number, seconds
+from healthcare_dr.ops.drill.report.markup import seconds
 
 RECOVERIES: Final = ("recovery time", "recovery after healing")
 """The promises that speak of recovery time: of a failover, and of an outage."""

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Final
 
+from healthcare_dr.ops.charts import escaped
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.drill.report.charts import Charts
 from healthcare_dr.ops.drill.report.figures import figures, measured, verdict
-from healthcare_dr.ops.drill.report.markup import escaped, seconds
+from healthcare_dr.ops.drill.report.markup import seconds
 from healthcare_dr.ops.drill.report.style import STYLE
 from healthcare_dr.ops.drill.report.tables import tables
 

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator, Mapping
 
+from healthcare_dr.ops.charts import escaped
 from healthcare_dr.ops.drill.journal import Journal, Missing
 from healthcare_dr.ops.drill.report.figures import result
-from healthcare_dr.ops.drill.report.markup import escaped, seconds, table
+from healthcare_dr.ops.drill.report.markup import seconds, table
 from healthcare_dr.ops.drill.self_monitor import THRESHOLDS
 
 SHOWN = 12

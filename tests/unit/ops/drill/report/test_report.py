@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from healthcare_dr.ops.charts import steps
 from healthcare_dr.ops.drill.journal import Event, Journal, Milestones, Observation, Promise, Sample
 from healthcare_dr.ops.drill.report import series, write_report
-from healthcare_dr.ops.drill.report.canvas import steps
 from healthcare_dr.ops.drill.self_monitor import instrument_health
 from unit.ops.drill.report.made_up import EAST, FAULT, NASTY, WEST, empty, journal
 
