@@ -12,7 +12,7 @@ import pytest
 from botocore.stub import Stubber
 
 from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
-from healthcare_dr.infra.fault_injection import TEMPLATES
+from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
 from healthcare_dr.ops.drill.bootstrap import aws_drill, heal_aws
 from healthcare_dr.ops.drill.experiment import load
