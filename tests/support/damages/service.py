@@ -134,7 +134,7 @@ def an_api_that_admits_little(deployed: Deployed) -> Iterator[None]:
         client.update_stage(**stage, DefaultRouteSettings=before)
 
 
-@damage("api", EAST, "the route GET /fhir/{type} demands another authorization")
+@damage("api", EAST, "the route GET /fhir/{type} requires another authorization")
 def a_route_with_other_scopes(deployed: Deployed) -> Iterator[None]:
     client, api = deployed.client("apigatewayv2"), deployed.api_id(EAST)
     (route,) = (found for found in client.get_routes(ApiId=api)["Items"] if found["RouteKey"] == "GET /fhir/{type}")
