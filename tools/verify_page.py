@@ -19,9 +19,9 @@ def page() -> str:
 
 
 def _row(check: Check) -> str:
-    mark = f" {'●●' if check.between else '●'}" if check.serves else ""
+    mark = f" {'●●' if check.both_regions else '●'}" if check.gates_restore else ""
     name = f"`{check.name}`{mark}<br>{'each region' if check.each_region else 'once'}"
-    return _line((name, check.asks, check.why, ", ".join(check.numbers), check.mend))
+    return _line((name, check.expects, check.why, ", ".join(check.numbers), check.fix))
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -1,5 +1,6 @@
-"""The patient API: the only code that runs in Lambda.
+"""The code of the four Lambda functions.
 
-Layers, each knowing only those to its right: `handler` (starts once per container) → `wiring` → `api` (HTTP in, HTTP
-out) → `patients`, `health`, `drain` (logic, pure behind ports) → `records`, `trail`, `probes` (AWS).
+`handlers` hold the entry points, and `bootstrap` composes what they invoke. `http` parses requests and builds
+responses; `patients`, `documents`, `search` and `discovery` are the services; `store`, `audit` and `region` use AWS.
+`contract` holds the facts that the rest of the project shares.
 """

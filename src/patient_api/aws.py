@@ -1,7 +1,7 @@
-"""Clients of AWS: one botocore session per container, each client made when it is first needed.
+"""Create AWS clients: one botocore session per container, and each client on first use.
 
-boto3's own layer over botocore adds resources and transfers, which the API does not use and each cold start would
-load; `create_client` gives the very same client.
+boto3's own layer over botocore adds resources and transfers, which the API does not use and which
+each cold start would load. `create_client` returns the same client.
 """
 
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def _objects(**limits: Any) -> Config:
     """Return a configuration whose presigned URLs name the region's own endpoint, without default checksums."""
     return Config(
         signature_version="s3v4",
-        # Otherwise botocore signs for S3's global name, which answers for a young bucket elsewhere with a redirection.
+        # Otherwise botocore signs for S3's global endpoint, which redirects requests for new buckets elsewhere.
         s3={"us_east_1_regional_endpoint": "regional", "addressing_style": "virtual"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -70,14 +70,14 @@ def _objects(**limits: Any) -> Config:
     )
 
 
-# A caller waits: where one region's S3 hangs, there must be time left to ask the other's.
-BRISK: Final = _objects(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 1})
-# Nobody waits for a function that copies documents.
-PATIENT: Final = _objects(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+# For requests that a client waits for: while S3 hangs in one region, time must be left for the other one.
+INTERACTIVE: Final = _objects(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 1})
+# For the function that copies documents, which no client waits for.
+BACKGROUND: Final = _objects(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 class _KnownServices(Loader):  # type: ignore[misc]  # botocore ships no types
-    """Spares each cold start a look into the folders of all 400 services, of which the functions use four."""
+    """Lists the four services that are used, so that a cold start does not search the folders of all 400."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - botocore's own signature
         return ["dynamodb", "kms", "s3", "sts"]
@@ -94,7 +94,7 @@ class AssumedRole:
         self._role = role
 
     def load_credentials(self) -> DeferredRefreshableCredentials:
-        """Called by botocore."""
+        """Return the credentials; botocore calls this."""
         return DeferredRefreshableCredentials(refresh_using=self._assume, method="assume-role")
 
     def _assume(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ class AssumedRole:
 class Clients:
     """The AWS clients of one region, created on first use. `objects` is the configuration for S3. Thread-safe."""
 
-    def __init__(self, *, region: str, objects: Config = BRISK) -> None:
+    def __init__(self, *, region: str, objects: Config = INTERACTIVE) -> None:
         self._region = region
         self._objects = objects
         self._session = _session()
@@ -119,19 +119,19 @@ class Clients:
         self._lock = RLock()
 
     def dynamodb(self) -> DynamoDB:
-        """For records and audit."""
+        """Return the client for both tables."""
         return cast("DynamoDB", self._client("dynamodb", _STORE))
 
     def s3(self) -> S3:
-        """For the health probe."""
+        """Return the client for the health probe, which does not retry."""
         return cast("S3", self._client("s3", _PROBE))
 
     def documents(self) -> S3:
-        """For this region's documents."""
+        """Return the client for this region's documents."""
         return cast("S3", self._client("s3", self._objects, "documents"))
 
     def documents_of(self, *, region: str, role: str) -> S3:
-        """For another region's documents, through a role there."""
+        """Return the client for another region's documents, with the credentials of `role`."""
         with self._lock:
             name = ("s3", region, role)
             if name not in self._made:
@@ -141,15 +141,15 @@ class Clients:
             return cast("S3", self._made[name])
 
     def kms(self) -> KMS:
-        """For the health probe."""
+        """Return the client for the health probe, which does not retry."""
         return cast("KMS", self._client("kms", _PROBE))
 
     def macs(self) -> KMS:
-        """For the secrets that follow from a key: worth a second attempt."""
+        """Return the client that derives secrets, which retries."""
         return cast("KMS", self._client("kms", _STORE, "macs"))
 
     def _sts(self) -> STS:
-        # This region's own: the other's may be what is out of reach.
+        # The region's own endpoint, because the peer region may be unreachable.
         return cast("STS", self._client("sts", _STORE))
 
     def _client(self, service: str, config: Config, *purpose: str) -> object:
@@ -164,6 +164,6 @@ class Clients:
 def _session() -> Any:
     session = botocore.session.get_session()
     session.register_component("data_loader", _KnownServices())
-    # Whatever botocore the runtime brings: older ones ask us-east-1 for every region's credentials.
+    # Older versions of botocore send requests for credentials of every region to us-east-1.
     session.set_config_variable("sts_regional_endpoints", "regional")
     return session

@@ -1,4 +1,4 @@
-"""AWS's errors in the API's own words."""
+"""Convert exceptions of botocore into StorageFault."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ THROTTLES: Final = frozenset(
 
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
-    """Turns what boto3 raises into StorageFault; only codes get through, since AWS's messages may quote data."""
+    """Raise StorageFault for exceptions of botocore. Only error codes are kept: messages of AWS may quote data."""
     try:
         yield
     except ClientError as error:
@@ -34,7 +34,7 @@ def translated(operation: str) -> Iterator[None]:
 
 
 def fault_of(error: ClientError, operation: str) -> StorageFault:
-    """The fault behind a service's refusal. DynamoDB and S3 name the key's trouble in the message alone."""
+    """Return the fault for an error response. DynamoDB and S3 report KMS errors in the message only."""
     details = error.response.get("Error", {})
     code, message = str(details.get("Code", "Unknown")), str(details.get("Message", ""))
     return StorageFault(

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from patient_api.aws import PATIENT as PATIENT_RETRIES
-from patient_api.aws import S3, Clients
+from patient_api.aws import BACKGROUND, S3, Clients
 from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, Environment, FunctionSpec
 from patient_api.contract.metrics import Metric
 from patient_api.logging import StructuredLog
@@ -77,7 +76,7 @@ def confirmation_worker(variables: Mapping[str, str]) -> "ConfirmationWorker":
 
     environment = Environment.of(variables, CONFIRM_DOCUMENTS)
     region = environment.region
-    clients = Clients(region=region, objects=PATIENT_RETRIES)
+    clients = Clients(region=region, objects=BACKGROUND)
     client = clients.dynamodb()
     storage = DocumentStorage(environment=environment, clients=clients)
     log = _log(CONFIRM_DOCUMENTS, environment)

@@ -14,13 +14,13 @@ Contention             a concurrent write of the same record is in progress
 ClockAhead             a clock is too far ahead of this one: 503
 """
 
-# ruff: noqa: N818 - answers are named as HTTP and FHIR name them
+# ruff: noqa: N818 - errors have the names that HTTP and FHIR use
 
 from collections.abc import Mapping
 
 
 class ApiError(Exception):
-    """A refusal: `status` is HTTP's, `issue` a code of FHIR's IssueType (http://hl7.org/fhir/R4/valueset-issue-type.html).
+    """An error response: `status` is the HTTP status, `issue` a code of FHIR's IssueType (http://hl7.org/fhir/R4/valueset-issue-type.html).
 
     `expression` is the FHIRPath of the element at fault, where there is one.
     """
@@ -50,19 +50,19 @@ class Unauthenticated(ApiError):
 
 
 class Forbidden(ApiError):
-    """The caller is known and may not do this."""
+    """The caller has no right to do this."""
 
     status, issue = 403, "forbidden"
 
 
 class NotFound(ApiError):
-    """No such route or record."""
+    """There is no such route or record."""
 
     status, issue = 404, "not-found"
 
 
 class TooCostly(ApiError):
-    """A search that would have to look at too much."""
+    """The search would read too many items."""
 
     status, issue = 400, "too-costly"
 
@@ -74,13 +74,13 @@ class NotAcceptable(ApiError):
 
 
 class NotAllowed(ApiError):
-    """The path is known, the method is not."""
+    """The route does not support the method."""
 
     status, issue = 405, "not-supported"
 
 
 class Conflict(ApiError):
-    """Another write of the same record got in the way."""
+    """A concurrent write of the same record prevented this one."""
 
     status, issue = 409, "conflict"
 
@@ -110,7 +110,7 @@ class UnsupportedMedia(ApiError):
 
 
 class Unprocessable(ApiError):
-    """The body is JSON, but not the resource this route takes."""
+    """The body is JSON, but not a valid resource for this route."""
 
     status, issue = 422, "invalid"
 

@@ -19,8 +19,8 @@ from patient_api.contract.metrics import DIMENSION, NAMESPACE
 
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-# At the level DEBUG these write requests and answers, so no setting of the function may let them.
-_TALKATIVE: Final = ("botocore", "urllib3")
+# At the level DEBUG these log requests and responses, so their level is fixed.
+_LIBRARIES: Final = ("botocore", "urllib3")
 
 
 class StructuredLog:
@@ -45,7 +45,7 @@ class StructuredLog:
         self._stream = stream
         self._now = now
         self._lock = Lock()
-        for name in _TALKATIVE:
+        for name in _LIBRARIES:
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def info(self, message: str, **fields: object) -> None:
@@ -57,11 +57,11 @@ class StructuredLog:
         self._line("ERROR", message, fields)
 
     def unexpected(self, error: Exception, **fields: object) -> None:
-        """A defect: where it happened, but no message, value or line of source, which could carry patient data."""
+        """Log a defect: types and places, without messages, values and source lines, which may contain patient data."""
         self._line("ERROR", "unexpected exception", {"exceptions": _chain(error), **fields})
 
     def count(self, values: Mapping[str, float], *, unit: str = "Count") -> None:
-        """Metrics, by name; `unit` is one of CloudWatch's."""
+        """Publish metrics by name. `unit` is a unit of CloudWatch."""
         metrics = [{"Name": name, "Unit": unit} for name in values]
         directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
         self._write(

@@ -19,7 +19,7 @@ BLIND_LENGTH: Final = 32  # hexadecimal digits: 128 bits
 
 
 class Secrets:
-    """`key` is the id, ARN or alias of the HMAC key. Every method raises StorageFault."""
+    """Derives secrets. `key` is the id, ARN or alias of the HMAC key. Every method raises StorageFault."""
 
     def __init__(self, *, clients: Clients, key: str) -> None:
         self._clients = clients
@@ -33,7 +33,7 @@ class Secrets:
         return hmac.digest(self._secret(_INDEX), message, hashlib.sha256).hex()[:BLIND_LENGTH]
 
     def sign(self, message: bytes) -> str:
-        """The signature of a cursor, safe in a URL."""
+        """Return the signature of a cursor, in URL-safe Base64."""
         digest = hmac.digest(self._secret(_CURSOR), message, hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

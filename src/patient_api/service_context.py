@@ -19,7 +19,7 @@ NOT_YET: Final = "This region has not yet received the version in Minimum-Versio
 
 @dataclass(frozen=True)
 class ServiceContext:
-    """`tokens` gives what a tenant's resource is to be found by."""
+    """What services share. `tokens` returns the search tokens of a tenant's resource."""
 
     authorization: Authorization
     clock: Clock
@@ -28,14 +28,14 @@ class ServiceContext:
 
 @dataclass(frozen=True)
 class Created:
-    """`fresh` is False for what was there before."""
+    """The result of a creation. `fresh` is False for a record that existed before."""
 
     version: Version
     fresh: bool = True
 
 
 def minimum_version(request: Request) -> Stamp | None:
-    """The version in Minimum-Version, which the answer must not be older than. Raises Malformed."""
+    """Return the version in Minimum-Version; the response must not be older. None without it. Raises Malformed."""
     header = request.headers.get("minimum-version")
     if header is None:
         return None

@@ -18,13 +18,13 @@ class TTLCache(Generic[T]):
         self._seconds = seconds
         self._monotonic = monotonic
         self._lock = Lock()
-        self._kept: tuple[T, float] | None = None
+        self._cached: tuple[T, float] | None = None
 
     def get(self) -> T:
-        """The kept verdict while it is fresh, else a new one."""
+        """Return the cached value, or evaluate it when it has expired."""
         with self._lock:
-            if self._kept and self._monotonic() < self._kept[1]:
-                return self._kept[0]
-            verdict = self._evaluate()
-            self._kept = verdict, self._monotonic() + self._seconds
-            return verdict
+            if self._cached and self._monotonic() < self._cached[1]:
+                return self._cached[0]
+            value = self._evaluate()
+            self._cached = value, self._monotonic() + self._seconds
+            return value

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from healthcare_dr.infra import Synthesis
-from healthcare_dr.infra.fault_injection import TEMPLATES
+from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.infra.lint import check
 from healthcare_dr.infra.lint.model import Platform, Resource
 from healthcare_dr.naming import PRIMARY, Names

@@ -14,7 +14,7 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.ports import Target
 from healthcare_dr.ops.verify.catalog import CATALOG
 from healthcare_dr.ops.verify.check import Check, Finding, Verification
-from healthcare_dr.ops.verify.live_target import live_of
+from healthcare_dr.ops.verify.live_target import open_live_target
 from healthcare_dr.ops.verify.runner import verify
 from healthcare_dr.settings import Settings
 from support.platform import SUFFIX, Deployed
@@ -67,7 +67,7 @@ def verified(
     """Return the findings of these checks, or of all, and the operations that they called."""
     settings = settings_of(deployed, **changed)
     target = Recording(bootstrap.target_of(settings, "embedded"), lost=lost)
-    live = live_of(
+    live = open_live_target(
         settings, cast("Target", target), bootstrap.emulator_of(settings), now=lambda: datetime.now(UTC) + later
     )
     checks: list[Check] = [CATALOG[name] for name in names or CATALOG]

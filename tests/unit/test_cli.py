@@ -328,6 +328,13 @@ def test_help_and_tokens_do_not_load_the_heavy_parts() -> None:
     assert run.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["drill.bootstrap", "slo.measured", "drain.bootstrap", "verify.catalog"])
+def test_operations_do_not_start_node(module: str) -> None:
+    script = f"import sys, healthcare_dr.ops.{module}; print(sorted({{'cdktn', 'jsii'}} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_exits_with_130_and_one_line(tmp_path: Path, times: int) -> None:
     """A real process, and real signals; the second comes while the command tidies up, which takes for ever."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jmespath  # type: ignore[import-untyped]
 
-from healthcare_dr.infra.fault_injection import MANAGED, MINUTES, STOP_ALARM, TEMPLATES
+from healthcare_dr.infra.fault_plan import MANAGED, MINUTES, STOP_ALARM, TEMPLATES
 from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, PLAYABLE_ON_AWS
 from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.drill.faults.api import POLICY

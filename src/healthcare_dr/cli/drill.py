@@ -117,7 +117,7 @@ def _play(
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         with (
             bootstrap.claim_of(settings, target, drills=True),
-            _assembled(at_work, played, time_scale, target, token=token, yes=yes) as drilled,
+            _composed(at_work, played, time_scale, target, token=token, yes=yes) as drilled,
         ):
             journal = drilled.run()
         folder.mkdir(parents=True)
@@ -135,16 +135,16 @@ def _play(
         raise typer.Exit(code)
 
 
-def _assembled(
+def _composed(
     at_work: Session, played: "Experiment", time_scale: float, target: TargetName, *, token: str, yes: bool
 ) -> AbstractContextManager["Drill"]:
     settings, progress = at_work.settings, at_work.progress
     held = partial(at_work.interrupts.held, UNDOING)
     if target is TargetName.AWS:
         from healthcare_dr.ops.confirm import drill_consent
-        from healthcare_dr.ops.drill.bootstrap import assembled_aws
+        from healthcare_dr.ops.drill.bootstrap import aws_drill
 
-        return assembled_aws(
+        return aws_drill(
             settings,
             played,
             token=token,
@@ -152,9 +152,9 @@ def _assembled(
             progress=progress,
             held=held,
         )
-    from healthcare_dr.ops.drill.bootstrap import assembled
+    from healthcare_dr.ops.drill.bootstrap import embedded_drill
 
-    return assembled(settings, played, time_scale=time_scale, progress=progress, held=held)
+    return embedded_drill(settings, played, time_scale=time_scale, progress=progress, held=held)
 
 
 def _print(journal: "Journal", time_scale: float) -> None:

@@ -20,23 +20,25 @@ def verify(target: TargetOption = TargetName.EMBEDDED, only: OnlyOption = None, 
 
     Exits with 1 if not, or if a check cannot be made. docs/verify.md explains every check.
     """
-    from healthcare_dr.ops.verify.catalog import chosen
-    from healthcare_dr.ops.verify.live_target import live_of  # botocore is slow to import
+    from healthcare_dr.ops.verify.catalog import select_checks
+    from healthcare_dr.ops.verify.live_target import open_live_target  # botocore is slow to import
     from healthcare_dr.ops.verify.runner import verify as ask_all
 
-    checks = chosen(only)
+    checks = select_checks(only)
     with session() as at_work:
         settings, progress = at_work.settings, at_work.progress
         there = bootstrap.target_of(settings, target)
         if target is TargetName.AWS:
             _preflight(there, progress)
-        live = live_of(settings, there, bootstrap.emulator_of(settings) if target is TargetName.EMBEDDED else None)
+        live = open_live_target(
+            settings, there, bootstrap.emulator_of(settings) if target is TargetName.EMBEDDED else None
+        )
         progress.say(f"Asking {len(checks)} questions of {' and '.join(settings.regions)}; nothing is changed")
         progress.begin("verify", "asking")
         done = ask_all(
             live,
             checks,
-            told=lambda answered, total, newest: progress.advance("verify", done=answered, total=total, current=newest),
+            on_progress=lambda done, total, newest: progress.advance("verify", done=done, total=total, current=newest),
         )
         progress.end("verify", f"{len(done.findings)} findings")
     _show(done, as_json=as_json)

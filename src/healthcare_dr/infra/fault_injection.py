@@ -16,7 +16,6 @@ The role may only act on this region's tables, bucket and network.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.fis_experiment_template import (
@@ -32,21 +31,10 @@ from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 
 from healthcare_dr.infra import policy
+from healthcare_dr.infra.fault_plan import DISCONNECT, MANAGED, MINUTES, PAUSE_DOCUMENTS, PAUSE_TABLES, STOP_ALARM
 from healthcare_dr.infra.network import Network
 from healthcare_dr.infra.policy import Condition, Statement
 from healthcare_dr.infra.region_context import RegionContext
-
-PAUSE_TABLES: Final = "pause-tables"
-PAUSE_DOCUMENTS: Final = "pause-documents"
-DISCONNECT: Final = "disconnect"
-TEMPLATES: Final = (PAUSE_TABLES, PAUSE_DOCUMENTS, DISCONNECT)
-
-# Enough for a pause that takes five minutes to begin; far from the 20 hours after which DynamoDB gives a replica up.
-MINUTES: Final = 30
-STOP_ALARM: Final = "endpoint-unhealthy"
-MANAGED: Final = "managedByFIS"
-"""The tag of everything that FIS makes while it disconnects."""
-
 
 MADE: Condition = {"StringEquals": {f"aws:ResourceTag/{MANAGED}": "true"}}
 BEING_MADE: Condition = {"StringEquals": {f"aws:RequestTag/{MANAGED}": "true"}}

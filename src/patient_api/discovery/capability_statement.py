@@ -9,7 +9,7 @@ from patient_api.contract.routes import PATCH_BODY, ROUTES, Route
 from patient_api.fhir.codec import JsonValue, dump
 from patient_api.search.parameters import PARAMETERS, Parameter
 
-# The day of the last change to what the statement says.
+# The day of the last change to the statement.
 DATE: Final = "2026-11-28"
 FHIR_VERSION: Final = "4.0.1"
 
@@ -18,7 +18,7 @@ _SECURITY: Final = "http://terminology.hl7.org/CodeSystem/restful-security-servi
 
 
 def statement(base: str, *, cors: bool) -> str:
-    """The CapabilityStatement of the server at `base`, as JSON (http://hl7.org/fhir/R4/capabilitystatement.html)."""
+    """Return the CapabilityStatement of the server at `base`, as JSON (http://hl7.org/fhir/R4/capabilitystatement.html)."""
     of_types = sorted((route for route in ROUTES if route.type is not None), key=lambda route: str(route.type))
     resources: list[JsonValue] = [_resource(type, list(routes)) for type, routes in groupby(of_types, _type_of)]
     return dump(
@@ -72,7 +72,7 @@ def _interaction(code: str, conditional: Set[str | None]) -> JsonValue:
 
 
 def _definition(operation: str, type: str) -> str:
-    """The OperationDefinition: FHIR's own, where it defines the operation."""
+    """Return the URL of the OperationDefinition: that of FHIR where FHIR defines the operation."""
     defined = {"validate": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
     return defined.get(operation, f"urn:healthcare-dr:operation:{type}-{operation}")
 
@@ -86,8 +86,8 @@ def _parameter(parameter: Parameter) -> JsonValue:
 
 def _security(*, cors: bool) -> JsonValue:
     smart: JsonValue = {"coding": [{"system": _SECURITY, "code": "SMART-on-FHIR"}]}
-    said = (
+    description = (
         "Tokens of the configured OpenID Connect issuer with SMART on FHIR scopes of version 2 or 1; the tenant is a "
         "claim. Where tokens come from is in .well-known/smart-configuration."
     )
-    return {"cors": cors, "service": [smart], "description": said}
+    return {"cors": cors, "service": [smart], "description": description}

@@ -19,9 +19,9 @@ from patient_api.ttl_cache import TTLCache
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
 CONNECT_SECONDS: Final = 2.0
-ANSWER_SECONDS: Final = 2.0
+RESPONSE_SECONDS: Final = 2.0
 LARGEST_DOCUMENT: Final = 64 * 1024
-# Anybody may ask: one request in this time reaches the issuer, from each container, also while it does not answer.
+# The route is public. Each container sends the issuer at most one request in this time, also while it is down.
 KEPT_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = "60"
 
@@ -50,7 +50,7 @@ Document = Mapping[str, Any]
 class SmartConfiguration:
     """The discovery document of the server. `issuer` is empty where callers sign with IAM credentials.
 
-    `published` returns what an issuer publishes, None where that cannot be read; `monotonic` is a clock in seconds.
+    `published` returns the configuration of an issuer, None where it cannot be read; `monotonic` is a clock in seconds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SmartConfiguration:
         self._published = TTLCache(evaluate=lambda: published(issuer), seconds=KEPT_SECONDS, monotonic=monotonic)
 
     def document(self) -> Document:
-        """Return the document. Raises NotFound without an issuer, IssuerUnavailable while that does not answer."""
+        """Return the document. Raises NotFound without an issuer, IssuerUnavailable while the issuer is unreachable."""
         if not self._issuer:
             raise NotFound("No issuer of tokens is configured: requests are signed with IAM credentials.")
         published = self._published.get()
@@ -110,13 +110,13 @@ def _fetched(address: SplitResult) -> bytes:
     connection = HTTPSConnection(str(address.hostname), address.port, timeout=CONNECT_SECONDS, context=_trusted())
     try:
         connection.connect()
-        connection.sock.settimeout(ANSWER_SECONDS)
+        connection.sock.settimeout(RESPONSE_SECONDS)
         connection.request("GET", address.path, headers={"Accept": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read(LARGEST_DOCUMENT + 1)
+        response = connection.getresponse()
+        content = response.read(LARGEST_DOCUMENT + 1)
     finally:
         connection.close()
-    return content if answer.status == OK and len(content) <= LARGEST_DOCUMENT else b""
+    return content if response.status == OK and len(content) <= LARGEST_DOCUMENT else b""
 
 
 def _scopes() -> Sequence[str]:

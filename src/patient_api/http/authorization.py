@@ -40,14 +40,13 @@ class Authorization:
         *,
         right: str | None = None,
     ) -> AuditEvent:
-        """The event of an access, not yet kept, to a resource type or to one record of it.
+        """Authorize an access to a resource type, or to one record of it, and return its audit event, unwritten.
 
-        It needs the right that belongs to the action, unless another `right` is named.
-
-        Raises, once the refusal is kept: Unauthenticated, Forbidden, and NotFound for what is no id.
+        The caller needs the right of the action, or `right` where it is given. Raises Unauthenticated and Forbidden,
+        and NotFound for an invalid id, each after its audit event is written.
         """
-        # What is no id may be anything, such as a name: it must not get into the trail.
-        legal = id is not None and is_id(id)
+        # An invalid id may be any text, such as a name, which must not reach the audit trail.
+        valid = id is not None and is_id(id)
         event = AuditEvent(
             id=self._new_id(),
             at=self._now(),
@@ -55,7 +54,7 @@ class Authorization:
             subject=request.caller.subject,
             action=action,
             interaction=interaction,
-            record=f"{kind}/{id}" if legal else kind,
+            record=f"{kind}/{id}" if valid else kind,
             outcome=Outcome.SUCCESS,
             status=HTTPStatus.OK,
             region=self._region,
@@ -66,16 +65,16 @@ class Authorization:
             self.refuse(event, Unauthenticated("A token is required.", headers={"WWW-Authenticate": "Bearer"}))
         if not request.caller.may(right or _RIGHT[action], kind):
             self.refuse(event, Forbidden("The token does not grant this."))
-        if id is not None and not legal:
+        if id is not None and not valid:
             self.refuse(event, NotFound("There is no such record."))
         return event
 
     def record(self, event: AuditEvent) -> None:
-        """Put an event on record. Raises StorageFault."""
+        """Write an audit event. Raises StorageFault."""
         self._trail.put(event)
 
     def record_all(self, events: Sequence[AuditEvent]) -> None:
-        """Put all of at most 100 events on record, or none. Raises StorageFault."""
+        """Write at most 100 audit events in one transaction. Raises StorageFault."""
         self._trail.put_all(events)
 
     def refuse(self, event: AuditEvent, error: ApiError) -> NoReturn:
@@ -84,13 +83,13 @@ class Authorization:
         raise error
 
     def record_failure(self, event: AuditEvent) -> None:
-        """Put on record, if that is possible, that the store failed in the middle of the access."""
-        # Whether it took place is unknown; the caller learns of the fault, not of data, even if this fails too.
+        """Write an audit event for an access during which the store failed, if that is possible."""
+        # The client receives the fault and no data, so a failure to write this event discloses nothing.
         with contextlib.suppress(StorageFault):
             self._trail.put(
                 replace(event, id=self._new_id(), outcome=Outcome.FAILURE, status=HTTPStatus.SERVICE_UNAVAILABLE)
             )
 
     def amendment(self, event: AuditEvent) -> AuditEvent:
-        """A second event, for what came out of an access after its event was kept."""
+        """Return a further event with the result of an access whose event is already written."""
         return replace(event, id=self._new_id(), at=self._now(), amends=event.id)

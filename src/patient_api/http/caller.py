@@ -3,8 +3,8 @@
 API Gateway checks a token's signature, issuer, audience and expiry. What the token grants is decided here, by the
 SMART on FHIR grammar of scopes (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): of version 2
 (`system/Patient.cru`, `user/*.rs`), and of version 1 (`system/*.read`, `user/Patient.*`), mapped as the guide maps it.
-A scope narrowed by a query grants nothing, since only a part of it could be kept; nor does a scope of the context
-`patient/`, which presumes a patient chosen at launch.
+A scope narrowed by a query grants nothing, because queries are not enforced. Nor does a scope of the context
+`patient/`, which requires a patient chosen at launch.
 """
 
 import re
@@ -16,7 +16,7 @@ UNKNOWN: Final = "$unknown"  # no tenant can have this name
 TENANT_CLAIM: Final = "tenant"
 
 _TENANT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# Version 2 takes the letters in this order only.
+# Version 2 allows the letters in this order only.
 _SCOPE: Final = re.compile(r"(?:system|user)/([A-Z][A-Za-z]*|\*)\.(read|write|\*|(?=[cruds])c?r?u?d?s?)")
 _VERSION_1: Final[Mapping[str, str]] = {"read": "rs", "write": "cud", "*": "cruds"}
 # `scope` is RFC 9068's name; Okta and Entra call it `scp`. API Gateway reads both.
@@ -37,7 +37,7 @@ class Caller:
         return not self.grants.isdisjoint({(resource, interaction), ("*", interaction)})
 
 
-_NOBODY: Final = Caller(UNKNOWN, UNKNOWN, frozenset(), authenticated=False)
+_ANONYMOUS: Final = Caller(UNKNOWN, UNKNOWN, frozenset(), authenticated=False)
 
 
 def identify(authorizer: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM) -> Caller:
@@ -51,10 +51,10 @@ def identify(authorizer: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM)
         claims = jwt.get("claims") or {}
         return _caller(claims.get(tenant_claim), claims.get("sub"), frozenset(_grants(claims)))
     if iam:
-        # The caller's IAM policy has already allowed this very route.
+        # API Gateway has checked the caller's IAM policy for this route.
         rights = frozenset(("*", letter) for letter in "cruds")
         return _caller(f"iam-{iam.get('accountId')}", iam.get("userArn"), rights)
-    return _NOBODY
+    return _ANONYMOUS
 
 
 def _caller(tenant: object, subject: object, grants: frozenset[tuple[str, str]]) -> Caller:
@@ -74,7 +74,7 @@ def _grants(claims: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _scopes(claim: object) -> Sequence[str]:
-    """Return the scopes of a claim: a string of them, or an array, which HTTP APIs hand on as `[a b]`."""
+    """Return the scopes of a claim: a string of them, or an array, which HTTP APIs pass as `[a b]`."""
     if isinstance(claim, list):
         return [scope for part in claim if isinstance(part, str) for scope in part.split()]
     if not isinstance(claim, str):

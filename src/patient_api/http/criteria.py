@@ -1,6 +1,6 @@
 """Reject requests whose criteria are not understood.
 
-No request whose criteria were not understood is answered with data. On every route under `/fhir`:
+A request whose criteria are not understood receives no data. On every route under `/fhir`:
 
 - A parameter that the route does not take is rejected with 400.
 - A search with the preference `handling=lenient` drops a parameter that is unknown or empty, and names it in an
@@ -26,7 +26,7 @@ from patient_api.http.request import LARGEST_QUERY, Request
 
 Pairs: TypeAlias = Sequence[tuple[str, str]]
 
-# What every route takes: how the answer is to be written, not what is to be in it.
+# Every route takes these. They control the form of the response, not its content.
 GENERAL: Final = ("_format", "_pretty")
 
 IF_NONE_EXIST: Final = "If-None-Exist"
@@ -58,18 +58,18 @@ class Criteria:
 
     @classmethod
     def of_url(cls, request: Request) -> Self | None:
-        """Return the criteria in the URL, None when it has but general parameters.
+        """Return the criteria in the URL, None when it has only general parameters.
 
         Raises Malformed, and NotAcceptable for a format that is not written.
         """
         pairs = request.parameters_of_query()
-        kept([pair for pair in pairs if pair[0] in GENERAL], takes=GENERAL)
+        checked([pair for pair in pairs if pair[0] in GENERAL], takes=GENERAL)
         found = [pair for pair in pairs if pair[0] not in GENERAL]
         return cls(found, "the URL") if found else None
 
     @property
     def canonical(self) -> str:
-        """The same text for the same criteria, in whichever order, escaping and place they are sent."""
+        """A text that is equal for equal criteria, independent of order, escaping and place."""
         return urlencode(sorted(self.pairs))
 
 
@@ -79,13 +79,13 @@ def check_parameters(request: Request, *, takes: Collection[str]) -> None:
     Raises Malformed, NotAcceptable.
     """
     request.check_no_body_of_get()
-    pairs, _ = kept(request.parameters_of_query(), takes={*takes, *GENERAL})
+    pairs, _ = checked(request.parameters_of_query(), takes={*takes, *GENERAL})
     own = [name for name, _ in pairs if name in takes]
     if len(set(own)) != len(own):
         raise Malformed(f"This takes each of {', '.join(sorted(takes))} once.")
 
 
-def kept(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
+def checked(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
     """Return the parameters that are taken, and the names of the others, which are dropped if `lenient` allows it.
 
     A parameter without a value, which R4 lets a server ignore (https://hl7.org/fhir/R4/search.html), is dropped then as
@@ -113,10 +113,10 @@ def count_in(text: str | None, *, default: int, most: int) -> int:
     if not (text.isascii() and text.isdigit()):
         raise Malformed("_count must be a number, from 0 on.")
     digits = text.lstrip("0")
-    # So many digits are more than `most`, however long the number is.
+    # One digit more than `most` has already exceeds it; int() limits the length of its argument.
     return min(int(digits[: len(str(most)) + 1] or "0"), most)
 
 
 def named(name: str) -> str:
-    """Return the name of a parameter for an answer, which does not repeat what has not the form of a name."""
+    """Return the name of a parameter for a response, which must not repeat arbitrary text."""
     return name if _NAME.fullmatch(name) else "a parameter whose name FHIR does not allow"

@@ -8,9 +8,6 @@ from typing import Final
 from patient_api.errors import ApiError, NotAcceptable
 from patient_api.http.request import FORM, Request, elements, is_fhir_r4, parameters
 
-# `4.0` is R4's value of fhirVersion (https://hl7.org/fhir/R4/http.html#version-parameter); some send 4.0.1.
-
-
 FHIR: Final = "application/fhir+json"
 JSON: Final = "application/json"
 # The same bytes under each name (https://hl7.org/fhir/R4/http.html#mime-type), the preferred one first.
@@ -23,7 +20,7 @@ _REFUSAL: Final = "This server writes application/fhir+json."
 
 def media_type(request: Request) -> str:
     """Return the media type to answer with: of `_format` or, without one, the best of Accept. Raises NotAcceptable."""
-    wanted = format_in(_asked(request))
+    wanted = format_in(_parameters(request))
     if wanted is not None:
         return wanted
     ranges = [parameters(element) for element in elements(request.headers.get("accept", ""))]
@@ -36,7 +33,7 @@ def media_type(request: Request) -> str:
     return best
 
 
-def _asked(request: Request) -> Iterable[tuple[str, str]]:
+def _parameters(request: Request) -> Iterable[tuple[str, str]]:
     if request.method == "POST" and request.media_type == FORM:
         # The search itself reports what is wrong with a form.
         with contextlib.suppress(ApiError):

@@ -75,7 +75,7 @@ def bundle(
     links: Mapping[str, str],
     total: int | None = None,
 ) -> str:
-    """The Bundle as JSON; `links` by their relation."""
+    """Return a Bundle as JSON. `links` are URLs by their relation."""
     head: dict[str, JsonValue] = {"resourceType": "Bundle", "type": kind}
     if total is not None:
         head["total"] = Number(str(total))
@@ -105,11 +105,11 @@ class Cursors:
     def seal(self, *scope: str, position: Sequence[str]) -> str:
         """Return a cursor for a position within `scope`: the tenant, the interaction and the search."""
         content = json.dumps([int(self._now()) + LIFETIME_SECONDS, list(position)], separators=(",", ":")).encode()
-        # The position may be an identifier of a record, never what was searched for: that the caller repeats.
-        return f"{_text(content)}.{self._signature(content, scope)}"
+        # The position may be the id of a record. Search criteria are not in the cursor, because clients repeat them.
+        return f"{_encoded(content)}.{self._signature(content, scope)}"
 
     def open(self, cursor: str, *scope: str) -> list[str]:
-        """The position in a cursor. Raises Malformed when it is forged, expired, or of another scope."""
+        """Return the position in a cursor. Raises Malformed when it is forged, expired, or of another scope."""
         if len(cursor) > LONGEST:
             raise Malformed("The cursor is not one of this server.")
         body, _, signature = cursor.partition(".")
@@ -126,10 +126,10 @@ class Cursors:
         return [str(part) for part in position]
 
     def _signature(self, content: bytes, scope: Sequence[str]) -> str:
-        # The scope's parts are counted, so that no part can pass for two.
+        # JSON keeps the boundaries between the parts of the scope.
         bound = json.dumps(list(scope)).encode()
         return self._secrets.sign(bound + b"\0" + content)
 
 
-def _text(content: bytes) -> str:
+def _encoded(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

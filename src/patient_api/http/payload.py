@@ -1,4 +1,4 @@
-"""Resources as requests bring them."""
+"""Parse and validate the resources and patches in request bodies."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FHIR_JSON: Final = frozenset({"application/fhir+json", PLAIN})
 
 
 def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resource:
-    """The resource in the body, of this type and valid; with this id, if it has to have one.
+    """Return the valid resource of this type in the body, with this id where one is given.
 
     Raises UnsupportedMedia, TooLarge, Malformed, and Unprocessable with the element at fault.
     """
@@ -31,7 +31,7 @@ def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resour
 
 
 def document_in(request: Request) -> Resource:
-    """The JSON object in the body, of whatever type. Raises UnsupportedMedia, TooLarge, Malformed."""
+    """Return the JSON object in the body, of any resource type. Raises UnsupportedMedia, TooLarge, Malformed."""
     document = parse(request.payload(FHIR_JSON))
     if not isinstance(document, dict):
         raise Malformed("The body is not a JSON object.")
@@ -44,9 +44,9 @@ def problems(resource: Resource, kind: str, *, id: str | None = None) -> Iterato
         yield Unprocessable(f"This route takes a {kind}.", expression=f"{kind}.resourceType")
         return
     if id is not None and resource.get("id") != id:
-        # R4 has 400 for this one (https://hl7.org/fhir/R4/http.html#update).
+        # R4 demands 400 here (https://hl7.org/fhir/R4/http.html#update).
         yield Malformed("The id must be the one in the URL.", expression=f"{kind}.id")
-    # Reads, which come first in many a container, do without.
+    # Imported here, because reads do not need the profiles.
     from patient_api.fhir.profile import problems as of_profile
 
     yield from of_profile(resource)
@@ -71,14 +71,14 @@ def version_in(resource: Resource) -> str | None:
 
 @dataclass(frozen=True)
 class Patch:
-    """A change to a resource; `version` is the one that the patch itself names as that which it is made for."""
+    """A change to a resource. `version` is the version that the patch itself names, None without one."""
 
     apply: Callable[[Resource], Resource]
     version: str | None = None
 
 
 def patch_in(request: Request) -> Patch:
-    """The patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
+    """Return the patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
     document = parse(request.payload(PATCHES))
     if request.media_type in JSON_PATCH:
         from patient_api.fhir.patch import apply
@@ -96,13 +96,13 @@ def patch_in(request: Request) -> Patch:
 
 
 def check_size(resource: Resource) -> None:
-    """Raises TooLarge for a resource that no body could bring."""
+    """Raise TooLarge for a resource that is larger than a body may be."""
     if len(dump(resource).encode()) > MAX_BODY:
         raise TooLarge(f"The resource would exceed {MAX_BODY} bytes.")
 
 
 def valid(resource: Resource) -> Resource:
-    """The resource, if its profile allows it. Raises Unprocessable."""
+    """Return the resource if it conforms to its profile. Raises Unprocessable."""
     from patient_api.fhir.profile import validate
 
     validate(resource)

@@ -1,7 +1,7 @@
-"""Versions as HTTP validators, and what requests demand of the version they meet (RFC 9110, sections 8.8.3 and 13).
+"""Evaluate the preconditions of requests against the versions of records (RFC 9110, sections 8.8.3 and 13).
 
-FHIR's tags are weak, and it uses them in If-Match (https://hl7.org/fhir/R4/http.html#concurrency). So every tag is
-compared weakly here, and `"v"` names the same version as `W/"v"`.
+FHIR's tags are weak, and it uses them in If-Match (https://hl7.org/fhir/R4/http.html#concurrency). So tags are
+always compared weakly, and `"v"` names the same version as `W/"v"`.
 """
 
 import re
@@ -16,7 +16,7 @@ from patient_api.store.model import Version
 STALE: Final = "The current version is not one that the preconditions allow."
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
-# One element of a list of tags, which may be empty. A tag may hold commas, and knows no escapes.
+# One element of a list of tags, which may be empty. A tag may contain commas, and has no escapes.
 _ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"(?P<tag>[^"\x00-\x20\x7f]*)")?[ \t]*(?:,|\Z)')
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH: Final = f"(?P<month>{'|'.join(_MONTHS)})"
@@ -30,12 +30,12 @@ _DATES: Final = (
 
 
 def weak(version: str) -> str:
-    """The ETag of a version."""
+    """Return the ETag of a version."""
     return f'W/"{version}"'
 
 
 def each(value: str, header: str) -> tuple[str, ...]:
-    """The version ids in a header that is a list of tags, at least one. Raises Malformed."""
+    """Return the version ids in a header that lists one tag or more. Raises Malformed."""
     found: list[str] = []
     at = 0
     while at < len(value):
@@ -51,7 +51,7 @@ def each(value: str, header: str) -> tuple[str, ...]:
 
 
 def named(value: str, header: str) -> str:
-    """The version id in a header that is one tag. Raises Malformed."""
+    """Return the version id in a header with one tag. Raises Malformed."""
     found = each(value, header)
     if len(found) > 1:
         raise Malformed(f"{header} takes one version.")
@@ -76,7 +76,7 @@ class Tags:
 
 @dataclass(frozen=True)
 class Preconditions:
-    """The conditions of one request, None for those it does not make; times are in seconds since 1970."""
+    """The preconditions of one request, None for absent ones. Times are in seconds since 1970."""
 
     match: Tags | None = None
     none_match: Tags | None = None
@@ -97,14 +97,14 @@ class Preconditions:
         )
 
     def or_match(self, version: str | None) -> Self:
-        """These, with the version for If-Match if the request has none."""
+        """Return these preconditions with `version` as If-Match, where the request has no If-Match."""
         if self.match is not None or version is None:
             return self
         return replace(self, match=Tags(frozenset({version})))
 
     @property
     def version(self) -> str | None:
-        """The version that alone decides whether a request may change a record; None when more has to be known."""
+        """The only version that the request may change; None when the current version has to be read first."""
         if self.match is None or self.match.versions is None or len(self.match.versions) != 1:
             return None
         return next(iter(self.match.versions)) if self.none_match is None and self.unmodified_since is None else None
@@ -137,12 +137,12 @@ def _none_match(value: str, *, safe: bool) -> Tags:
     except Malformed:
         if not safe:
             raise
-        # An answer in full is always right.
+        # A complete response is always correct.
         return Tags(frozenset())
 
 
 def _time(value: str | None) -> int | None:
-    """The time in a header; None for what is no HTTP-date, a list of dates included: RFC 9110 demands to ignore it."""
+    """Return the time in a header, None without a single valid HTTP-date, which RFC 9110 demands to ignore."""
     text = (value or "").strip(" \t")
     date = next(filter(None, (re.fullmatch(form, text) for form in _DATES)), None)
     if date is None:
@@ -163,7 +163,7 @@ def _time(value: str | None) -> int | None:
 
 
 def _year(text: str) -> int:
-    """The year of an HTTP-date, which may have its last two digits only: then it is at most 50 years ahead."""
+    """Return the year of an HTTP-date. A year of two digits is at most 50 years ahead (RFC 9110, section 5.6.7)."""
     if len(text) > 2:
         return int(text)
     latest = datetime.now(UTC).year + 50

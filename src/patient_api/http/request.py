@@ -1,4 +1,4 @@
-"""One call, as API Gateway's payload format 2.0 hands it over."""
+"""Parse requests in API Gateway's payload format 2.0."""
 
 import base64
 import binascii
@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from patient_api.errors import Malformed, TooLarge, UnsupportedMedia
 from patient_api.http.caller import TENANT_CLAIM, Caller, identify
 
+# `4.0` is R4's value of fhirVersion (https://hl7.org/fhir/R4/http.html#version-parameter). Some clients send 4.0.1.
 _READ: Final[Mapping[str, re.Pattern[str]]] = {
     "fhirversion": re.compile(r"4\.0(\.[0-9]+)?"),
     "charset": re.compile("utf-?8", re.IGNORECASE),
@@ -20,7 +21,7 @@ _READ: Final[Mapping[str, re.Pattern[str]]] = {
 
 
 def elements(value: str) -> list[str]:
-    """Return the elements of a comma-separated list; empty elements count for nothing, as the RFC has it."""
+    """Return the elements of a comma-separated list; empty elements are ignored (RFC 9110, section 5.6.1)."""
     return [element.strip() for element in _split(value, ",") if element.strip()]
 
 
@@ -93,7 +94,7 @@ class Request:
 
     @classmethod
     def of(cls, event: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM) -> Self:
-        """Raises KeyError for an event that is not of payload format 2.0."""
+        """Return the request of an event. Raises KeyError for an event of another format."""
         context = event["requestContext"]
         return cls(
             method=context["http"]["method"].upper(),
@@ -110,7 +111,7 @@ class Request:
 
     @property
     def base(self) -> str:
-        """The FHIR base as the caller addressed it."""
+        """The FHIR base URL that the client used."""
         return f"https://{self.host}/fhir"
 
     @property
@@ -119,13 +120,13 @@ class Request:
         return parameters(self.headers.get("content-type", ""))[0][0]
 
     def parameters_of_query(self) -> list[tuple[str, str]]:
-        """The query's parameters as they came. Raises Malformed."""
+        """Return the parameters of the query, in order. Raises Malformed."""
         return _pairs(self.raw_query)
 
     def parameters(self) -> list[tuple[str, str]]:
-        """The query's parameters as they came; of a POST, then those of the form in its body.
+        """Return the parameters of the query; for a POST, also those of the form in its body.
 
-        Raises as `payload` does, and Malformed for criteria that got lost: in the body of a GET, or in an empty form.
+        Raises as `payload` does, and Malformed for the body of a GET and for an empty form, whose criteria may be lost.
         """
         found = self.parameters_of_query()
         self.check_no_body_of_get()
@@ -136,7 +137,7 @@ class Request:
         return found
 
     def check_no_body_of_get(self) -> None:
-        """Raises Malformed for a GET or HEAD with a body: what it holds is not read."""
+        """Raise Malformed for a GET or HEAD with a body."""
         if self.method in {"GET", "HEAD"} and self.body:
             raise Malformed("The body of a GET is not read: send criteria in the URL, or as a form by POST.")
 
@@ -147,7 +148,7 @@ class Request:
             raise Malformed("The form is not UTF-8.") from None
 
     def payload(self, media_types: Collection[str]) -> bytes:
-        """The body's bytes, decoded, if it is of one of these types. Raises UnsupportedMedia, TooLarge, Malformed."""
+        """Return the decoded body if it has one of these types. Raises UnsupportedMedia, TooLarge, Malformed."""
         if self.media_type not in media_types:
             raise UnsupportedMedia(f"The body must be {' or '.join(sorted(media_types))}.")
         if not is_fhir_r4(parameters(self.headers["content-type"])[1:]):
@@ -177,10 +178,10 @@ class Request:
 
 
 def _unzipped(data: bytes) -> bytes:
-    """The content of a gzip stream, or a little more than MAX_BODY of it. Raises Malformed."""
+    """Return the content of a gzip stream, at most one byte more than MAX_BODY. Raises Malformed."""
     found = b""
     for _ in range(LARGEST_STREAM):
-        # 16: with the header and the check sum of gzip.
+        # 16 selects the gzip format.
         stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
         try:
             found += stream.decompress(data, MAX_BODY + 1 - len(found))

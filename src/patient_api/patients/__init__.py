@@ -1,1 +1,1 @@
-"""Patients' records over FHIR: one version at a time, new ones, and their history."""
+"""Patient records: create, read, update, patch, delete, validate, and their history."""

@@ -1,7 +1,7 @@
 """Update, patch and delete of the record that search criteria in the URL match (https://hl7.org/fhir/R4/http.html).
 
-The criteria are answered by consistent reads. What they find is changed only while it is still at the version that
-they were met by: when it has changed meanwhile, the search is made again.
+The criteria are evaluated with consistent reads. The record is changed only while it is at the version that matched.
+When it has changed concurrently, the search is repeated.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from patient_api.store.model import Method, Version
 
 
 class ConditionalChanges:
-    """Changes to one record at a time. Each is refused with 412 when several records match."""
+    """Changes the one record that search criteria match. Several matches are refused with 412."""
 
     def __init__(
         self, *, patients: Patients, creation: Creation, selection: CriteriaLookup, authorization: Authorization
@@ -34,10 +34,10 @@ class ConditionalChanges:
         self._authorization = authorization
 
     def update(self, request: Request) -> Created:
-        """A new version of the record that matches, or a new record when none does.
+        """Update the record that matches, or create one when none does.
 
-        Requests with the same criteria that create at once create one record. An id in the body has to be that of the
-        record that matches; under an id of the client's nothing is created.
+        Concurrent requests with the same criteria create one record. An id in the body must be that of the record that
+        matches; no record is created under an id of the client.
         """
         event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT)
         criteria = self._selection.of_change(request, event)
@@ -67,12 +67,12 @@ class ConditionalChanges:
                     event, Forbidden("No record matches, and the token does not grant creating one.")
                 )
             created = replace(event, action=Action.CREATE, status=HTTPStatus.CREATED)
-            # The record of this id no longer matches when it was there before, and still nothing is found.
+            # On a second call a record with the derived id exists, and it no longer matches.
             if again:
-                return self._creation.anew(created, resource)
+                return self._creation.create_new(created, resource)
             return self._creation.for_criteria(criteria, created, resource)
 
-        return self._changed(event, criteria, Method.PUT, change, create)
+        return self._change(event, criteria, Method.PUT, change, create)
 
     def patch(self, request: Request) -> Version:
         """Patch the record that matches."""
@@ -85,7 +85,7 @@ class ConditionalChanges:
         def change(current: Version) -> Resource:
             return patched(current, patch, conditions)
 
-        return self._changed(event, criteria, Method.PATCH, change).version
+        return self._change(event, criteria, Method.PATCH, change).version
 
     def delete(self, request: Request) -> Version:
         """Delete the record that matches."""
@@ -99,9 +99,9 @@ class ConditionalChanges:
             if not conditions.allow_change_of(current):
                 raise Stale(STALE)
 
-        return self._changed(event, criteria, Method.DELETE, change).version
+        return self._change(event, criteria, Method.DELETE, change).version
 
-    def _changed(
+    def _change(
         self,
         event: AuditEvent,
         criteria: Criteria,
@@ -111,14 +111,14 @@ class ConditionalChanges:
     ) -> Created:
         """Apply `change` to the record that matches, or `create` when there is none.
 
-        `create` receives whether it was called before, and found a record with the id that it uses then.
+        `create` receives whether an earlier call found that its id is in use.
         """
         taken = False
         for _ in range(ATTEMPTS):
             current = self._selection.one(criteria, event)
             try:
                 if current is not None:
-                    return Created(self._replaced(event, current, method, change), fresh=False)
+                    return Created(self._replace(event, current, method, change), fresh=False)
                 if create is None:
                     self._authorization.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
                 return Created(create(taken))
@@ -126,7 +126,7 @@ class ConditionalChanges:
                 taken = taken or current is None
         return self._authorization.refuse(event, Conflict(BUSY))
 
-    def _replaced(
+    def _replace(
         self, event: AuditEvent, current: Version, method: Method, change: Callable[[Version], Resource | None]
     ) -> Version:
         event = replace(event, record=current.key.reference)

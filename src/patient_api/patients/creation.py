@@ -6,7 +6,6 @@ A creation that is repeated with the same Idempotency-Key or If-None-Exist, in e
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Protocol
 from uuid import UUID
 
 from patient_api.contract.audit import Action, AuditEvent
@@ -29,22 +28,26 @@ from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import Resource, resource_in
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, Created, ServiceContext
-from patient_api.store.model import Method, RecordKey, Token, Version, version_of
+from patient_api.store.model import Method, RecordKey, Version, version_of
+from patient_api.store.versions import VersionStore
 
-Matches = Callable[[str, Criteria], Sequence[Version]]
+Matcher = Callable[[str, Criteria], Sequence[Version]]
 
 
 class CriteriaLookup:
-    """Criteria of requests, and what they match. `matches` searches a tenant's patients; it gives two at most."""
+    """Reads the criteria of requests, and finds the record that they match.
 
-    def __init__(self, *, authorization: Authorization, matches: Matches) -> None:
+    `matches` searches the patients of a tenant and returns at most two.
+    """
+
+    def __init__(self, *, authorization: Authorization, matches: Matcher) -> None:
         self._authorization = authorization
         self._matches = matches
 
     def of_creation(self, request: Request, event: AuditEvent) -> Criteria | None:
         """Return the criteria that nothing may match when a record is created, None when there are none.
 
-        They stand in If-None-Exist, or in the URL, as fhirpy sends them. Raises Malformed, Forbidden.
+        If-None-Exist contains them, or the URL, where fhirpy sends them. Raises Malformed, Forbidden.
         """
         in_url, header = Criteria.of_url(request), request.headers.get(IF_NONE_EXIST.lower())
         if in_url is None and header is None:
@@ -59,7 +62,7 @@ class CriteriaLookup:
     def of_change(self, request: Request, event: AuditEvent) -> Criteria:
         """Return the criteria in the URL of a request that changes the record which they match.
 
-        Raises Malformed without any, for a request never changes whatever there is; Forbidden.
+        Raises Malformed without any, so that no request changes an arbitrary record. Raises Forbidden.
         """
         criteria = Criteria.of_url(request)
         if criteria is None:
@@ -88,20 +91,13 @@ class CriteriaLookup:
             self._authorization.refuse(event, Forbidden("Criteria need the right to search and to read as well."))
 
 
-class RecordStore(Protocol):
-    """As `records.store.DynamoRecords`."""
-
-    def insert(self, version: Version, event: AuditEvent, *, tokens: frozenset[Token] = frozenset()) -> None: ...
-    def first(self, key: RecordKey) -> Version | None: ...
-
-
 class Creation:
     """Creates records under ids that the server chooses."""
 
     def __init__(
         self,
         *,
-        records: RecordStore,
+        records: VersionStore,
         context: ServiceContext,
         selection: CriteriaLookup,
         blind: Callable[..., str],
@@ -129,43 +125,45 @@ class Creation:
         resource = resource_in(request, PATIENT)
         repeat = idempotent_request(request, PATIENT, blind=self._blind)
         if criteria is not None:
-            return self._unless(criteria, event, resource)
+            return self._create_unless_matched(criteria, event, resource)
         if repeat is not None:
-            return self._once(repeat, event, resource)
-        return Created(self.anew(event, resource))
+            return self._create_idempotent(repeat, event, resource)
+        return Created(self.create_new(event, resource))
 
     def for_criteria(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Version:
-        """A new record under the id that belongs to the criteria: it is the same for requests that run at once.
+        """Create a record under an id derived from the criteria, which is the same for concurrent requests.
 
         Raises HeadMismatch when there is a record of that id.
         """
-        # Blinded, since criteria may hold a patient's number; its form is that of every other id.
+        # Blinded, because criteria may contain an identifier of a patient.
         id = UUID(hex=self._blind("id", IF_NONE_EXIST, event.tenant, criteria.canonical), version=4)
-        return self._inserted(str(id), event, resource)
+        return self._insert(str(id), event, resource)
 
-    def anew(self, event: AuditEvent, resource: Resource) -> Version:
-        """A new record under an id of its own."""
+    def create_new(self, event: AuditEvent, resource: Resource) -> Version:
+        """Create a record under a new id."""
         try:
-            return self._inserted(self._new_id(), event, resource)
+            return self._insert(self._new_id(), event, resource)
         except HeadMismatch:
             return self._authorization.refuse(event, Conflict("The new id is taken; try again."))
 
-    def _once(self, repeat: IdempotentRequest, event: AuditEvent, resource: Resource) -> Created:
-        # A second attempt meets the first one's record. If the first was made in the other region and is still on its
-        # way, both become versions of one record, not two patients.
+    def _create_idempotent(self, repeat: IdempotentRequest, event: AuditEvent, resource: Resource) -> Created:
+        # A repeated request finds the record of the first. While a first request in the other region is still
+        # replicating, both create versions of the same record instead of two records.
         known = RecordKey(event.tenant, PATIENT, repeat.id)
         try:
-            # Replication may have brought the first version, but not yet the head that would refuse a second one.
+            # Replication may have delivered the first version before the head that would reject a second one.
             first = self._records.first(known)
             if first is None:
-                return Created(self._inserted(repeat.id, event, resource, repeat.fingerprint))
+                return Created(self._insert(repeat.id, event, resource, repeat.fingerprint))
         except HeadMismatch:
             first = self._records.first(known)
         except StorageFault:
             self._authorization.record_failure(event)
             raise
         if first is None:
-            self._authorization.refuse(event, Conflict("The first attempt is still under way."))
+            self._authorization.refuse(
+                event, Conflict("The first request with this Idempotency-Key is still in progress.")
+            )
         event = replace(event, record=first.key.reference)
         if first.fingerprint != repeat.fingerprint:
             self._authorization.refuse(
@@ -174,15 +172,15 @@ class Creation:
         self._authorization.record(replace(event, version=str(first.stamp)))
         return Created(first)
 
-    def _unless(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Created:
+    def _create_unless_matched(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Created:
         found = self._existing(criteria, event)
         if found:
             return found
         try:
             return Created(self.for_criteria(criteria, event, resource))
         except HeadMismatch:
-            # Another request was faster; or an older record no longer matches, and this is somebody new.
-            return self._existing(criteria, event) or Created(self.anew(event, resource))
+            # A concurrent request created the record, or the record of this id no longer matches the criteria.
+            return self._existing(criteria, event) or Created(self.create_new(event, resource))
 
     def _existing(self, criteria: Criteria, event: AuditEvent) -> Created | None:
         found = self._selection.one(criteria, event)
@@ -191,7 +189,7 @@ class Creation:
         self._authorization.record(replace(event, action=Action.READ, record=found.key.reference, status=HTTPStatus.OK))
         return Created(found, fresh=False)
 
-    def _inserted(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
+    def _insert(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
         key = RecordKey(event.tenant, PATIENT, name)
         event = replace(event, record=key.reference)
         try:

@@ -1,10 +1,10 @@
 """Read, update, patch and delete patients' records, and list their versions."""
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, NoReturn, Protocol, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
@@ -34,8 +34,8 @@ from patient_api.http.payload import Patch, Resource, check_size, patch_in, reso
 from patient_api.http.preconditions import STALE, Preconditions, each, weak
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext, minimum_version
-from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
-from patient_api.store.versions import HistoryPage
+from patient_api.store.model import Method, RecordKey, Token, Version, version_of
+from patient_api.store.versions import VersionStore
 
 T = TypeVar("T")
 
@@ -43,24 +43,13 @@ ATTEMPTS: Final = 3
 LARGEST_MERGE: Final = 10
 
 
-class RecordStore(Protocol):
-    """As `records.store.DynamoRecords`."""
-
-    def replace(
-        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
-    ) -> None: ...
-    def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None: ...
-    def version(self, key: RecordKey, stamp: Stamp, event: AuditEvent) -> Version | None: ...
-    def holds(self, key: RecordKey, stamp: Stamp) -> bool: ...
-
-
 class Patients:
-    """One record at a time, by its id.
+    """Reads and changes single records by their ids.
 
-    `creation.Creation` makes new ones, `conditional.ConditionalChanges` changes those that search criteria match.
+    `Creation` creates records, and `ConditionalChanges` changes the record that search criteria match.
     """
 
-    def __init__(self, *, records: RecordStore, context: ServiceContext) -> None:
+    def __init__(self, *, records: VersionStore, context: ServiceContext) -> None:
         self._records = records
         self._authorization = context.authorization
         self._clock = context.clock
@@ -71,7 +60,7 @@ class Patients:
         event = self._authorization.authorize(request, Action.READ, "read", PATIENT, id)
         known, conditions = minimum_version(request), Preconditions.of(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        found = self._found(event, lambda: self._records.newest(key, event))
+        found = self._read(event, lambda: self._records.newest(key, event))
         if known is not None and (found is None or found.stamp < known):
             self._refuse_after(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
         if found is None:
@@ -80,22 +69,22 @@ class Patients:
         return self._readable(found, event, conditions)
 
     def vread(self, request: Request, id: str, vid: str) -> Version:
-        """That very version."""
+        """Return one version. Raises NotFound, Gone, Stale."""
         event = self._authorization.authorize(request, Action.READ, "vread", PATIENT, id)
         conditions = Preconditions.of(request)
         stamp = Stamp.parse(vid)
         if stamp is None:
             self._authorization.refuse(event, NotFound("There is no such version."))
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        found = self._found(event, lambda: self._records.version(key, stamp, event))
+        found = self._read(event, lambda: self._records.version(key, stamp, event))
         if found is None:
             self._refuse_after(event, NotFound("There is no such version."))
         return self._readable(found, event, conditions)
 
     def update(self, request: Request, id: str) -> Version:
-        """A new version in place of the one that the caller names: in If-Match, or as `meta.versionId` in the body.
+        """Replace the version that the client names in If-Match, or as `meta.versionId` in the body.
 
-        It also settles a conflict with the versions that it names in Merges.
+        The new version resolves the conflict with the versions that the client names in Merges.
         """
         event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT, id)
         conditions = Preconditions.of(request)
@@ -106,10 +95,10 @@ class Patients:
         resource = resource_in(request, PATIENT, id=id)
         conditions = conditions.or_match(version_in(resource))
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        merged = self._merged(merges, event, key)
+        merged = self._merged_stamps(merges, event, key)
         if conditions.version is not None:
             # The store checks a single version with the write, so no read is needed before.
-            return self._replaced(event, key, conditions.version, resource, merged)
+            return self._replace(event, key, conditions.version, resource, merged)
 
         def change(current: Version) -> Resource:
             if conditions.match is None:
@@ -120,13 +109,13 @@ class Patients:
                 raise Stale(STALE)
             return resource
 
-        return self._changed(event, key, Method.PUT, change, missing=_not_created(), merges=merged)
+        return self._change(event, key, Method.PUT, change, missing=_not_created(), merges=merged)
 
     def patch(self, request: Request, id: str) -> Version:
         """Patch the current version.
 
-        Without a precondition the patch applies to whichever version is current, and is repeated when that changes
-        meanwhile.
+        Without a precondition the patch applies to the current version, and is applied again when that changes
+        concurrently.
         """
         event = self._authorization.authorize(request, Action.UPDATE, "patch", PATIENT, id)
         conditions = Preconditions.of(request)
@@ -137,20 +126,20 @@ class Patients:
         def change(current: Version) -> Resource:
             return patched(current, patch, conditions)
 
-        return self._changed(event, key, Method.PATCH, change, missing=NotFound("There is no such record."))
+        return self._change(event, key, Method.PATCH, change, missing=NotFound("There is no such record."))
 
     def delete(self, request: Request, id: str) -> Version:
         """Add a version that marks the record as deleted, unless a precondition forbids it. Idempotent."""
         event = self._authorization.authorize(request, Action.DELETE, "delete", PATIENT, id)
         event = replace(event, status=HTTPStatus.NO_CONTENT)
         conditions = Preconditions.of(request)
-        whichever = conditions.match is None or conditions.match.versions is None
+        any_version = conditions.match is None or conditions.match.versions is None
         key = RecordKey(request.caller.tenant, PATIENT, id)
         for _ in range(ATTEMPTS):
-            current = self._stored(event, lambda: self._records.newest(key))
+            current = self._lookup(event, lambda: self._records.newest(key))
             if current is None:
                 self._authorization.refuse(event, NotFound("There is no such record."))
-            if current.resource is None and whichever:
+            if current.resource is None and any_version:
                 self._authorization.record(event)
                 return current
             if not conditions.allow_change_of(current):
@@ -175,7 +164,7 @@ class Patients:
 
         Raises HeadMismatch when the record is at another version. Other failures are in the audit trail.
         """
-        stamp = self._following((known, *merges), event, key)
+        stamp = self._next_stamp((known, *merges), event, key)
         event = replace(event, version=str(stamp))
         if resource is None:
             version, tokens = Version(key, stamp, method, None, replaces=known), frozenset[Token]()
@@ -192,7 +181,7 @@ class Patients:
         self._clock.observe(stamp)
         return version
 
-    def _changed(
+    def _change(
         self,
         event: AuditEvent,
         key: RecordKey,
@@ -202,9 +191,9 @@ class Patients:
         missing: ApiError,
         merges: tuple[Stamp, ...] = (),
     ) -> Version:
-        """A new version of what is current; made again, a few times, when another one has come in between."""
+        """Apply `change` to the current version, at most ATTEMPTS times while concurrent writes replace it."""
         for _ in range(ATTEMPTS):
-            current = self._stored(event, lambda: self._records.newest(key))
+            current = self._lookup(event, lambda: self._records.newest(key))
             if current is None:
                 self._authorization.refuse(event, missing)
             try:
@@ -216,15 +205,15 @@ class Patients:
                 return self.write(event, key, current.stamp, resource, method, merges)
         return self._authorization.refuse(event, Conflict(BUSY))
 
-    def _merged(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
+    def _merged_stamps(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
         stamps = {text: Stamp.parse(text) for text in named}
         parsed = [stamp for stamp in stamps.values() if stamp is not None]
-        found = self._stored(event, lambda: tuple(sorted(s for s in parsed if self._records.holds(key, s))))
+        found = self._lookup(event, lambda: tuple(sorted(s for s in parsed if self._records.holds(key, s))))
         if len(found) != len(named):
             self._authorization.refuse(event, Unprocessable("Merges names a version that this region does not have."))
         return found
 
-    def _replaced(
+    def _replace(
         self, event: AuditEvent, key: RecordKey, expected: str, resource: Resource, merges: tuple[Stamp, ...]
     ) -> Version:
         known = Stamp.parse(expected)
@@ -235,30 +224,30 @@ class Patients:
         except HeadMismatch:
             self._explain_mismatch(event, key)
 
-    def _following(self, known: tuple[Stamp, ...], event: AuditEvent, key: RecordKey) -> Stamp:
+    def _next_stamp(self, known: tuple[Stamp, ...], event: AuditEvent, key: RecordKey) -> Stamp:
         try:
             return self._clock.next(after=max(known))
         except ClockAhead:
-            # A version that was made up is refused as any other stale one; a real one is a wrong clock somewhere.
-            current = self._stored(event, lambda: self._records.newest(key))
+            # An invented version is refused as a stale one. An existing version means that a clock is wrong.
+            current = self._lookup(event, lambda: self._records.newest(key))
             if current is not None and current.stamp in known:
                 self._authorization.record_failure(event)
                 raise
             self._explain_mismatch(event, key)
 
     def _explain_mismatch(self, event: AuditEvent, key: RecordKey) -> NoReturn:
-        if self._stored(event, lambda: self._records.newest(key)) is None:
+        if self._lookup(event, lambda: self._records.newest(key)) is None:
             self._authorization.refuse(event, _not_created())
         self._authorization.refuse(event, Stale(STALE))
 
-    def _found(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
+    def _read(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
         try:
             return read()
         except StorageFault:
             self._authorization.record_failure(self._authorization.amendment(event))
             raise
 
-    def _stored(self, event: AuditEvent, read: Callable[[], T]) -> T:
+    def _lookup(self, event: AuditEvent, read: Callable[[], T]) -> T:
         try:
             return read()
         except StorageFault:
@@ -277,18 +266,18 @@ class Patients:
 
 
 def patched(current: Version, patch: Patch, conditions: Preconditions) -> Resource:
-    """The resource of a version with the patch applied. Raises Gone, Stale, Malformed, Unprocessable, TooLarge."""
+    """Return the patched resource of a version. Raises Gone, Stale, Malformed, Unprocessable, TooLarge."""
     if current.resource is None:
         raise _gone(current)
     if not conditions.allow_change_of(current):
         raise Stale(STALE)
-    resource = valid(patch.apply(_parsed(current.resource)))
+    resource = valid(patch.apply(_parse_stored(current.resource)))
     check_size(resource)
     return resource
 
 
 def _not_created() -> NotAllowed:
-    # R4's answer of a server that gives the ids itself (https://hl7.org/fhir/R4/http.html#upsert).
+    # R4 demands 405 from servers that assign the ids (https://hl7.org/fhir/R4/http.html#upsert).
     return NotAllowed("There is no such record, and an update creates none: this server gives the ids.")
 
 
@@ -296,7 +285,7 @@ def _gone(version: Version) -> Gone:
     return Gone("The record was deleted.", headers={"ETag": weak(str(version.stamp))})
 
 
-def _parsed(text: str) -> Resource:
+def _parse_stored(text: str) -> Resource:
     value = parse(text.encode())
     if not isinstance(value, dict):
         raise StorageFault(operation="Read", code="UnreadableVersion")
@@ -307,25 +296,21 @@ DEFAULT_COUNT: Final = 20
 LARGEST_COUNT: Final = 50
 
 
-class HistoryStore(Protocol):
-    """As `records.store.DynamoRecords`."""
-
-    def history(self, key: RecordKey, event: AuditEvent, *, limit: int, before: Stamp | None = None) -> HistoryPage: ...
-    def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]: ...
-
-
 class History:
-    """Pages of versions, newest first."""
+    """Lists the versions of records."""
 
-    def __init__(self, *, records: HistoryStore, authorization: Authorization, cursors: Cursors) -> None:
+    def __init__(self, *, records: VersionStore, authorization: Authorization, cursors: Cursors) -> None:
         self._records = records
         self._authorization = authorization
         self._cursors = cursors
 
     def history(self, request: Request, id: str) -> str:
-        """A Bundle of type `history`; versions written at the same time in both regions name each other."""
+        """Return a page of versions, newest first, as a Bundle of type `history`.
+
+        Versions that both regions wrote concurrently name each other.
+        """
         event = self._authorization.authorize(request, Action.READ, "history-instance", PATIENT, id)
-        count, cursor = _asked(request)
+        count, cursor = _page_parameters(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
         scope = (key.tenant, "history", key.reference)
         before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor is not None else None
@@ -349,17 +334,20 @@ class History:
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])
             links["next"] = f"{url}/_history?_count={count}&_cursor={sealed}"
-        entries = [BundleEntry.past(version, url=url, concurrent_with=_others(version, conflicts)) for version in shown]
+        entries = [
+            BundleEntry.past(version, url=url, concurrent_with=_concurrent_with(version, conflicts))
+            for version in shown
+        ]
         total = len(shown) if before is None and not found.more else None
         return bundle("history", entries, links=links, total=total)
 
 
-def _others(version: Version, conflicts: Sequence[frozenset[str]]) -> Sequence[str]:
+def _concurrent_with(version: Version, conflicts: Sequence[frozenset[str]]) -> Sequence[str]:
     own = str(version.stamp)
     return sorted({other for group in conflicts if own in group for other in group} - {own})
 
 
-def _asked(request: Request) -> tuple[int, str | None]:
+def _page_parameters(request: Request) -> tuple[int, str | None]:
     given = dict(request.parameters_of_query())
     count = count_in(given.get("_count"), default=DEFAULT_COUNT, most=LARGEST_COUNT)
     if count == 0 and "_cursor" in given:

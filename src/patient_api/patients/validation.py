@@ -1,7 +1,7 @@
-"""The operation $validate: what a create or an update of a resource would be refused for.
+"""Validate resources with the operation $validate: report what a create or an update would be refused for.
 
-See https://hl7.org/fhir/R4/operation-resource-validate.html. It comes near no stored record, so that only a refusal of
-its caller is in the audit trail.
+See https://hl7.org/fhir/R4/operation-resource-validate.html. It reads no record, so only refused
+callers are in the audit trail.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from patient_api.store.versions import check_index_size
 
 _PROFILE: Final = f"http://hl7.org/fhir/StructureDefinition/{PATIENT}"
 PROFILES: Final = (_PROFILE, f"{_PROFILE}|4.0.1")
-# Names and types of the parameters that are no resources; a URL has them as text.
+# Names and types of the parameters beside `resource`. In a URL they are text.
 _TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "mode": ("valueCode", "valueString"),
     "profile": ("valueCanonical", "valueUri", "valueString"),
@@ -34,7 +34,7 @@ class _ValidationRequest:
 
 
 class Validation:
-    """Checks resources by the rules of the writes, the first problem of each element."""
+    """Validates resources by the rules of writes. Reports the first problem of each element."""
 
     def __init__(self, *, context: ServiceContext) -> None:
         self._authorization = context.authorization
@@ -50,15 +50,15 @@ class Validation:
         self._authorization.authorize(
             request, Action.EXECUTE, "operation", PATIENT, id, right="c" if id is None else "u"
         )
-        asked = _asked(request)
-        if asked.mode is not None and asked.mode not in modes(id):
+        wanted = _parse(request)
+        if wanted.mode is not None and wanted.mode not in modes(id):
             raise Malformed(f"mode must be {' or '.join(modes(id))} here, or left out.")
-        if asked.profile is not None and asked.profile not in PROFILES:
+        if wanted.profile is not None and wanted.profile not in PROFILES:
             raise Malformed(f"profile must be {_PROFILE}, or left out.")
-        found = list(problems(asked.resource, PATIENT, id=None if asked.mode == "create" else id))
+        found = list(problems(wanted.resource, PATIENT, id=None if wanted.mode == "create" else id))
         if not found:
-            return list(self._findable(request.caller.tenant, asked.resource))
-        # Elements that the profile does not know are all problems of their parent.
+            return list(self._findable(request.caller.tenant, wanted.resource))
+        # All unknown elements of one parent cause the same problem.
         return list({(one.diagnostics, one.expression): one for one in found}.values())
 
     def _findable(self, tenant: str, resource: Resource) -> Iterator[ApiError]:
@@ -69,11 +69,11 @@ class Validation:
 
 
 def modes(id: str | None) -> tuple[str, ...]:
-    """The modes that are supported for a resource with this id; an update is one of a record."""
+    """Return the supported modes. An update needs the id of a record."""
     return ("create",) if id is None else ("create", "update")
 
 
-def _asked(request: Request) -> _ValidationRequest:
+def _parse(request: Request) -> _ValidationRequest:
     """Return the resource and the mode, from the URL or the Parameters. Raises Malformed."""
     document = document_in(request)
     given = {name: value for name, value in request.parameters_of_query() if name in _TYPES}
@@ -95,7 +95,7 @@ def _asked(request: Request) -> _ValidationRequest:
 
 
 def _parameter(given: JsonValue) -> tuple[str, str, JsonValue]:
-    """The name of a parameter, the member that holds its value, and the value. Raises Malformed."""
+    """Return the name of a parameter, the member with its value, and the value. Raises Malformed."""
     if isinstance(given, dict) and isinstance(name := given.get("name"), str):
         values = [(member, value) for member, value in given.items() if member != "name"]
         if len(values) == 1:

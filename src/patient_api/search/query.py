@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from patient_api.errors import Malformed
-from patient_api.http.criteria import Criteria, Pairs, count_in, kept
+from patient_api.http.criteria import Criteria, Pairs, checked, count_in
 from patient_api.search.parameters import (
     CONTROLS,
     DEFAULT_COUNT,
@@ -83,7 +83,7 @@ class Search:
 def parse_search(type: str, pairs: Pairs, *, lenient: bool = False) -> Search:
     """Return the search of resources of that type. Raises Malformed, NotAcceptable."""
     known = {parameter.name: parameter for parameter in PARAMETERS[type]}
-    pairs, dropped = kept(pairs, takes=known.keys() | _control_names(type), lenient=lenient)
+    pairs, dropped = checked(pairs, takes=known.keys() | _control_names(type), lenient=lenient)
     controls = _controls(type, pairs)
     given = [(name, value) for name, value in pairs if name not in controls]
     if dropped and not given:
@@ -113,7 +113,7 @@ def parse_criteria(type: str, criteria: Criteria) -> Search:
     controls = _control_names(type)
     if not criteria.pairs or any(name in controls for name, _ in criteria.pairs):
         raise Malformed(f"The criteria in {criteria.place} must be search parameters, at least one, and nothing else.")
-    kept(criteria.pairs, takes=[parameter.name for parameter in PARAMETERS[type]])
+    checked(criteria.pairs, takes=[parameter.name for parameter in PARAMETERS[type]])
     return parse_search(type, criteria.pairs)
 
 

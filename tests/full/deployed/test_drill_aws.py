@@ -14,7 +14,7 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.drain.preconditions import counted
 from healthcare_dr.ops.drill import bootstrap as drill_bootstrap
 from healthcare_dr.ops.drill import monitors_aws
-from healthcare_dr.ops.drill.bootstrap import assembled_aws, heal_aws
+from healthcare_dr.ops.drill.bootstrap import aws_drill, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.journal import Journal
 from healthcare_dr.ops.ports import Target
@@ -71,7 +71,7 @@ def play(deployed: Deployed, settings: Settings, account: Target, name: str, ask
     doors = {deployed.api_id(region): deployed.emulator.edge_addresses()[region][0] for region in REGIONS}
     # CloudWatch tells of a minute as a whole: it would take two until what was broken before is forgotten.
     conditions = ("requests-succeed", "dns-names-both", "replication-caught-up")
-    with assembled_aws(
+    with aws_drill(
         settings,
         load(name).model_copy(update={"steady_state": conditions}),
         token=deployed.token(tenant="drill"),

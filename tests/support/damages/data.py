@@ -86,7 +86,7 @@ def bucket_policy(deployed: Deployed, region: str, change: Callable[[list[Any]],
         client.put_bucket_policy(Bucket=bucket, Policy=before)
 
 
-@damage("bucket-policy", WEST, "does not demand TLS")
+@damage("bucket-policy", WEST, "does not require TLS from every principal")
 def plaintext(deployed: Deployed) -> Iterator[None]:
     with bucket_policy(deployed, WEST, lambda said: [one for one in said if one["Sid"] != "RefusePlaintext"]):
         yield

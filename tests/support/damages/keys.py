@@ -42,7 +42,7 @@ def key_policy(deployed: Deployed, region: str, without: str) -> Iterator[None]:
         client.put_key_policy(**of, Policy=before)
 
 
-@damage("key-policy", EAST, "does not let CloudWatch use it")
+@damage("key-policy", EAST, "does not allow CloudWatch")
 def alarms_that_cannot_be_encrypted(deployed: Deployed) -> Iterator[None]:
     with key_policy(deployed, EAST, "Alarms"):
         yield

@@ -81,7 +81,11 @@ def throttled(deployed: Deployed, region: str) -> Iterator[None]:
         client.delete_function_concurrency(FunctionName=name)
 
 
-@damage("function-callers", EAST, f"events.amazonaws.com may not call healthcare-dr-document-confirmation-{SUFFIX}")
+@damage(
+    "function-callers",
+    EAST,
+    f"events.amazonaws.com has no permission to invoke healthcare-dr-document-confirmation-{SUFFIX}",
+)
 def a_schedule_without_leave(deployed: Deployed) -> Iterator[None]:
     client, name = deployed.client("lambda"), deployed.names.of("document-confirmation")
     rule = f"arn:aws:events:{EAST}:{deployed.account()}:rule/{deployed.names.of('sweep')}"
@@ -130,7 +134,7 @@ def an_api_that_admits_little(deployed: Deployed) -> Iterator[None]:
         client.update_stage(**stage, DefaultRouteSettings=before)
 
 
-@damage("api", EAST, "the route GET /fhir/{type} demands another authorization")
+@damage("api", EAST, "the route GET /fhir/{type} requires another authorization")
 def a_route_with_other_scopes(deployed: Deployed) -> Iterator[None]:
     client, api = deployed.client("apigatewayv2"), deployed.api_id(EAST)
     (route,) = (found for found in client.get_routes(ApiId=api)["Items"] if found["RouteKey"] == "GET /fhir/{type}")

@@ -9,7 +9,7 @@ from support.damages.registry import EAST, WEST, damage
 from support.platform import SUFFIX, Deployed, eventually
 
 
-@damage("drain", EAST, "us-east-1 is drained, by operator:eve", severity="draining")
+@damage("drain", EAST, "us-east-1 has been drained by operator:eve", severity="draining")
 def a_drained_region(deployed: Deployed) -> Iterator[None]:
     client, table = deployed.client("dynamodb", WEST), deployed.names.records_table
     flag = {"pk": {"S": "$platform#drain"}, "sk": {"S": EAST}}

@@ -3,7 +3,7 @@
 import pytest
 from botocore.session import get_session
 
-from patient_api.aws import BRISK, PATIENT, Clients
+from patient_api.aws import BACKGROUND, INTERACTIVE, Clients
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def on_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.trap(27)
-@pytest.mark.parametrize("config", [BRISK, PATIENT], ids=["api", "confirmation"])
+@pytest.mark.parametrize("config", [INTERACTIVE, BACKGROUND], ids=["api", "confirmation"])
 @pytest.mark.parametrize("region", ["us-east-1", "us-west-2"])
 def test_addresses_of_documents_name_their_own_region(region: str, config: object) -> None:
     client = get_session().create_client("s3", region_name=region, config=config)

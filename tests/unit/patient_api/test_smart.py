@@ -99,7 +99,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     monkeypatch.setattr(smart, "_trusted", lambda: client)
-    monkeypatch.setattr(smart, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(smart, "RESPONSE_SECONDS", 0.5)
 
     def serve(body: Callable[[str], bytes | None], *, path: str = "", status: str = "200 OK") -> str:
         listener = socket.create_server(("127.0.0.1", 0))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from healthcare_dr.infra.fault_injection import DISCONNECT, MANAGED, MINUTES, STOP_ALARM, TEMPLATES
+from healthcare_dr.infra.fault_plan import DISCONNECT, MANAGED, MINUTES, STOP_ALARM, TEMPLATES
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, listed, rule
 from healthcare_dr.naming import Names
 

@@ -13,7 +13,7 @@ from healthcare_dr.ops.drain.switch import Ask, Dns, Drain, Preconditions, Readi
 from healthcare_dr.ops.ports import REGIONAL, BreakableAws, Target
 from healthcare_dr.ops.status import api_prober
 from healthcare_dr.ops.terraform.state import read_settled
-from healthcare_dr.ops.verify.live_target import live_of
+from healthcare_dr.ops.verify.live_target import open_live_target
 from healthcare_dr.settings import Settings
 
 
@@ -84,7 +84,7 @@ class DrainServices:
         )
 
     def _verified(self) -> list[str]:
-        live = live_of(self._settings, self._target, self._emulator)
+        live = open_live_target(self._settings, self._target, self._emulator)
         return verified(live, self._region, self._around.say)
 
     def _dns(self, name_servers: str) -> Dns:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from healthcare_dr.ops.verify.catalog import SERVING
+from healthcare_dr.ops.verify.catalog import RESTORE_CHECKS
 from healthcare_dr.ops.verify.check import Verification
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.runner import verify
@@ -15,8 +15,8 @@ CONTROL_PLANES: Final = ("iam", "lambda", "route53")
 
 def verified(live: LiveTarget, region: str, say: Callable[[str], None]) -> list[str]:
     """Return one line with the reasons why the data and the service of `region` are not ready; takes at most 30 s."""
-    say(f"asking whether {region} is ready ({len(SERVING)} checks of `hdr verify`)")
-    return reasons(verify(live, SERVING, regions=(region,), limit_seconds=LIMIT_SECONDS), say)
+    say(f"asking whether {region} is ready ({len(RESTORE_CHECKS)} checks of `hdr verify`)")
+    return reasons(verify(live, RESTORE_CHECKS, regions=(region,), limit_seconds=LIMIT_SECONDS), say)
 
 
 def reasons(done: Verification, say: Callable[[str], None]) -> list[str]:

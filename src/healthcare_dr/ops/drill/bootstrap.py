@@ -102,10 +102,10 @@ class DrillEnvironment:
 
 
 @contextmanager
-def built(
+def _composed(
     settings: Settings,
     experiment: Experiment,
-    place: DrillEnvironment,
+    environment: DrillEnvironment,
     *,
     clock: Callable[[], float],
     progress: Progress,
@@ -113,55 +113,64 @@ def built(
 ) -> Iterator[Drill]:
     """A drill to be run in this block."""
     names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
-    scale = place.time_scale
+    scale = environment.time_scale
     clients = load.model_dump()
-    if clients["rate"] is None and not place.calibrated:
+    if clients["rate"] is None and not environment.calibrated:
         clients |= {"rate": calibration.DEFAULT, "given_by": "the default, since AWS serves the platform"}
     # Of this machine's settings only the authorities count: a proxy would hide where a request went.
-    with httpx.Client(verify=place.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
-        ledger = Ledger(endpoints=place.endpoints, buckets=place.buckets, token=place.token, client=client, clock=clock)
+    with httpx.Client(verify=environment.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
+        ledger = Ledger(
+            endpoints=environment.endpoints,
+            buckets=environment.buckets,
+            token=environment.token,
+            client=client,
+            clock=clock,
+        )
         prober = LoadGenerator(
             name=names.api_domain,
-            make_resolver=place.make_resolver,
-            token=place.token,
-            ca=place.trust,
+            make_resolver=environment.make_resolver,
+            token=environment.token,
+            ca=environment.trust,
             clock=clock,
             ledger=ledger,
             drill_id=datetime.now(UTC).strftime("%Y%m%d%H%M%S"),
-            regions=[Answer(end.host, end.address, end.port, LONG_TTL) for end in place.endpoints.values()],
+            regions=[Answer(end.host, end.address, end.port, LONG_TTL) for end in environment.endpoints.values()],
             **clients,
         )
         yield Drill(
             experiment=experiment,
-            label=place.label,
+            label=environment.label,
             regions=regions,
             time_scale=scale,
             floor_seconds=(settings.failure_threshold * settings.health_check_interval + settings.dns_ttl) / scale,
             ttl_seconds=settings.dns_ttl / scale,
-            settings=_settings(settings, scale) | dict(place.said) | load.model_dump(mode="json"),
+            settings=_settings(settings, scale) | dict(environment.said) | load.model_dump(mode="json"),
             prober=prober,
             ledger=ledger,
-            instruments=Monitors(checks=place.checks, dns=place.dns, lag=ledger.lag, clock=clock, time_scale=scale),
+            instruments=Monitors(
+                checks=environment.checks, dns=environment.dns, lag=ledger.lag, clock=clock, time_scale=scale
+            ),
             monitor=SelfMonitor(
                 lateness=prober.lateness,
                 probes={
-                    reading: Probe(url=url, trust=place.trust, clock=clock) for reading, url in place.probes.items()
+                    reading: Probe(url=url, trust=environment.trust, clock=clock)
+                    for reading, url in environment.probes.items()
                 },
                 clock=clock,
             ),
-            faults=place.faults,
+            faults=environment.faults,
             merging=ConflictResolver(
                 ledger=ledger,
-                endpoint=place.endpoints[regions[1]],
-                token=place.token,
+                endpoint=environment.endpoints[regions[1]],
+                token=environment.token,
                 client=client,
-                tables={region: place.target.client("dynamodb", region) for region in regions},
+                tables={region: environment.target.client("dynamodb", region) for region in regions},
                 table=names.records_table,
-                tenant=place.tenant,
+                tenant=environment.tenant,
                 clock=clock,
                 sleep=time.sleep,
             ),
-            delivery=place.delivery,
+            delivery=environment.delivery,
             clock=clock,
             sleep=time.sleep,
             view=ProgressView(progress=progress),
@@ -200,7 +209,7 @@ def heal(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def assembled(
+def embedded_drill(
     settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress, held: Held = nullcontext
 ) -> Iterator[Drill]:
     """A drill on the embedded AWS, in whose block the time scale holds.
@@ -216,7 +225,7 @@ def assembled(
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
     doors, clock = emulator.edge_addresses(), new_clock()
-    place = DrillEnvironment(
+    environment = DrillEnvironment(
         label="embedded",
         target=target,
         endpoints={
@@ -250,7 +259,7 @@ def assembled(
     )
     emulator.set_time_scale(time_scale)
     try:
-        with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
+        with _composed(settings, experiment, environment, clock=clock, progress=progress, held=held) as drill:
             yield drill
     finally:
         emulator.set_time_scale(1)
@@ -321,7 +330,7 @@ def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = 
 
 
 @contextmanager
-def assembled_aws(
+def aws_drill(
     settings: Settings,
     experiment: Experiment,
     *,
@@ -368,7 +377,7 @@ def assembled_aws(
     }
     places = look.endpoints(hosts, address_of=address_of)
     consent(_warning(settings, experiment))
-    place = DrillEnvironment(
+    environment = DrillEnvironment(
         label="aws",
         target=target,
         endpoints=places,
@@ -384,7 +393,7 @@ def assembled_aws(
         faults=faults,
         said={"on_aws": "; ".join(limits(experiment, "aws"))},
     )
-    with built(settings, experiment, place, clock=clock, progress=progress, held=held) as drill:
+    with _composed(settings, experiment, environment, clock=clock, progress=progress, held=held) as drill:
         yield drill
 
 

@@ -1,30 +1,23 @@
-"""All checks, in the order of their report."""
+"""All checks of the package `checks`, in the order of the report: by module, then as defined in the module."""
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Final
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.verify import (
-    account,
-    alerting,
-    buckets,
-    capacity,
-    functions,
-    keys,
-    replication,
-    roles,
-    tables,
-    traffic,
-)
-from healthcare_dr.ops.verify.check import Check
+from healthcare_dr.ops.verify import checks
+from healthcare_dr.ops.verify.check import CHECKS, Check
 
-TOPICS: Final = (traffic, tables, buckets, replication, keys, functions, capacity, roles, alerting, account)
-CATALOG: Final[dict[str, Check]] = {check.name: check for topic in TOPICS for check in topic.CHECKS.declared}
-SERVING: Final = tuple(check for check in CATALOG.values() if check.serves)
-"""What is about a region's data and service, and not about its traffic."""
+for _module in iter_modules(checks.__path__):
+    import_module(f"{checks.__name__}.{_module.name}")
+
+CATALOG: Final[dict[str, Check]] = dict(sorted(CHECKS.items(), key=lambda entry: entry[1].examine.__module__))
+RESTORE_CHECKS: Final = tuple(check for check in CATALOG.values() if check.gates_restore)
+"""The checks of a region's data and service; checks of its traffic are not among them."""
 
 
-def chosen(names: list[str] | None) -> tuple[Check, ...]:
-    """The checks of these names, or all. Raises SettingsError."""
+def select_checks(names: list[str] | None) -> tuple[Check, ...]:
+    """Return the checks with these names, or all checks. Raises SettingsError."""
     unknown = [name for name in names or () if name not in CATALOG]
     if unknown:
         raise SettingsError(f"there is no check {', '.join(unknown)}; there are {', '.join(CATALOG)}")

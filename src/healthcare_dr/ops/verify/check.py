@@ -1,15 +1,18 @@
-"""Checks, the registry in which they register, and their findings."""
+"""Checks, the decorators that register them, and their findings."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.verify.live_target import LiveTarget
 
 Severity = Literal["failure", "unknown", "draining", "note"]
-"""`failure`: recovery would not work, or lose data. `unknown`: it could not be asked. `draining`: the region is out of
-service because an operator wants it so. `note`: worth knowing, and no obstacle."""
+"""`failure`: recovery would not work, or would lose data. `unknown`: the check could not be made. `draining`: an
+operator has taken the region out of service. `note`: information that does not prevent recovery."""
+
+REDEPLOY: Final = "run `hdr deploy`, which restores it"
+"""The fix of problems that a deployment corrects."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Problem:
 
 
 Examine = Callable[["LiveTarget", str], Iterable[str | Problem]]
-"""Given a region, yields what is wrong there, one line each; raises UnansweredError. A check of the whole platform is
-called once, with the primary region."""
+"""Yields the problems of a region, one line each; raises RequestFailedError. A check of the whole platform is called
+once, with the primary region."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +33,23 @@ class Check:
     """One check.
 
     Attributes:
-        asks: the condition that has to hold.
+        expects: the condition that has to hold.
+        why: the reason why recovery needs it.
         numbers: requirements (`R1.4`) and traps (`trap 4`).
-        serves: whether it concerns a region's data and service, so that `hdr restore` makes it too.
-        between: whether it concerns what one region may lack of the other, so that it is always made for both.
+        fix: the action that corrects a problem.
+        each_region: whether it is made for each region, or once for the platform.
+        gates_restore: whether it concerns a region's data and service, so that `hdr restore` makes it too.
+        both_regions: whether it compares the regions' data, so that it is made for both even if one is selected.
     """
 
     name: str
-    asks: str
+    expects: str
     why: str
     numbers: tuple[str, ...]
-    mend: str
+    fix: str
     each_region: bool
-    serves: bool
-    between: bool = False
+    gates_restore: bool
+    both_regions: bool = False
     examine: Examine
 
 
@@ -54,13 +60,26 @@ class Finding:
     check: str
     severity: Severity
     region: str | None
-    """None for what concerns the platform as a whole."""
+    """None if the finding concerns the whole platform."""
     problem: str
     why: str
     numbers: tuple[str, ...]
-    mend: str
+    fix: str
     service: str | None = None
-    """Of what is unknown, the AWS service that did not answer."""
+    """The AWS service that did not respond, if the severity is `unknown`."""
+
+    def document(self) -> dict[str, Any]:
+        """Return the finding as JSON values."""
+        return {
+            "check": self.check,
+            "severity": self.severity,
+            "region": self.region,
+            "problem": self.problem,
+            "why": self.why,
+            "numbers": list(self.numbers),
+            # Scripts read this key; it keeps the name that it was published with.
+            "mend": self.fix,
+        }
 
     def __str__(self) -> str:
         where = f"{self.region}: " if self.region else ""
@@ -69,11 +88,11 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """The result of a run. `asked` are the names of the checks, `seconds` is the duration."""
+    """The result of a run. `checks` are the names of the checks made, `seconds` is the duration."""
 
     target: str
     suffix: str
-    asked: tuple[str, ...]
+    checks: tuple[str, ...]
     findings: tuple[Finding, ...]
     seconds: float
 
@@ -83,54 +102,50 @@ class Verification:
         return all(finding.severity == "note" for finding in self.findings)
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return the result as JSON values."""
         return {
             "ready": self.ready,
             "target": self.target,
             "suffix": self.suffix,
             "seconds": self.seconds,
-            "checks": list(self.asked),
-            "findings": [_fields(finding) for finding in self.findings],
+            "checks": list(self.checks),
+            "findings": [finding.document() for finding in self.findings],
         }
 
 
-def _fields(finding: Finding) -> Mapping[str, Any]:
-    return {
-        "check": finding.check,
-        "severity": finding.severity,
-        "region": finding.region,
-        "problem": finding.problem,
-        "why": finding.why,
-        "numbers": list(finding.numbers),
-        "mend": finding.mend,
-    }
+CHECKS: Final[dict[str, Check]] = {}
+"""The registered checks by name. `catalog` imports the modules that register them."""
 
 
-class CheckRegistry:
-    """The checks of one topic, in the order in which they are declared."""
+def each_region(
+    name: str,
+    *numbers: str,
+    expects: str,
+    why: str,
+    fix: str,
+    gates_restore: bool = False,
+    both_regions: bool = False,
+) -> Callable[[Examine], Examine]:
+    """Register a function as a check that is made for each region."""
+    return _register(
+        name, numbers, expects, why, fix, each_region=True, gates_restore=gates_restore, both_regions=both_regions
+    )
 
-    def __init__(self) -> None:
-        self.declared: list[Check] = []
 
-    def each_region(
-        self, name: str, *numbers: str, asks: str, why: str, mend: str, serves: bool = False, between: bool = False
-    ) -> Callable[[Examine], Examine]:
-        """Declare a question that is put for each region."""
-        return self._declare(name, numbers, asks, why, mend, serves=serves, each_region=True, between=between)
+def platform(
+    name: str, *numbers: str, expects: str, why: str, fix: str, gates_restore: bool = False
+) -> Callable[[Examine], Examine]:
+    """Register a function as a check that is made once."""
+    return _register(name, numbers, expects, why, fix, each_region=False, gates_restore=gates_restore)
 
-    def platform(
-        self, name: str, *numbers: str, asks: str, why: str, mend: str, serves: bool = False
-    ) -> Callable[[Examine], Examine]:
-        """Declare a question that is put once."""
-        return self._declare(name, numbers, asks, why, mend, serves=serves, each_region=False)
 
-    def _declare(
-        self, name: str, numbers: tuple[str, ...], asks: str, why: str, mend: str, **scope: bool
-    ) -> Callable[[Examine], Examine]:
-        def declare(examine: Examine) -> Examine:
-            self.declared.append(
-                Check(name=name, asks=asks, why=why, numbers=numbers, mend=mend, examine=examine, **scope)
-            )
-            return examine
+def _register(
+    name: str, numbers: tuple[str, ...], expects: str, why: str, fix: str, **scope: bool
+) -> Callable[[Examine], Examine]:
+    def register(examine: Examine) -> Examine:
+        if name in CHECKS:
+            raise ValueError(f"two checks are named {name}")
+        CHECKS[name] = Check(name=name, expects=expects, why=why, numbers=numbers, fix=fix, examine=examine, **scope)
+        return examine
 
-        return declare
+    return register

@@ -1,6 +1,6 @@
 """Read-only access of the checks to the live target.
 
-Each request is sent once and its response is cached. A failure becomes a finding in plain words.
+Each request is sent once and its response is cached. A failed request becomes a finding.
 """
 
 import re
@@ -24,19 +24,26 @@ READS: Final = re.compile(r"(Get|List|Describe|Head|Simulate)[A-Z]\w*|Query")
 GLOBAL_REGION: Final = "us-east-1"
 """Where Route 53 and IAM have their control planes."""
 SERVER_FAULT: Final = 500
-EVERYWHERE: Final = ("iam", "route53")
+GLOBAL_SERVICES: Final = ("iam", "route53")
 
 Answer = dict[str, Any]
-Ask = Callable[[str], int | None]
-"""Answers the HTTP status of an address, or None when there was no answer in time."""
+Probe = Callable[[str], int | None]
+"""Returns the HTTP status of a GET of an URL; None without a response in time."""
 
 
-class UnansweredError(HealthcareDrError):
-    """A request failed; `unreachable`: there was no response at all."""
+class RequestFailedError(HealthcareDrError):
+    """A request failed.
 
-    def __init__(self, text: str, *, service: str, unreachable: bool = False) -> None:
+    Attributes:
+        service: the AWS service, or `dns` or `replication`.
+        unreachable: whether there was no response at all.
+        code: the error code of AWS; empty without a response.
+    """
+
+    def __init__(self, text: str, *, service: str, unreachable: bool = False, code: str = "") -> None:
         super().__init__(text)
         self.service = service
+        self.code = code
         self.unreachable = unreachable
 
 
@@ -52,36 +59,36 @@ class LiveTarget:
     target: Target
     deployed: TerraformState
     emulator: BreakableAws | None
-    probe: Ask
+    probe: Probe
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     name_servers: Callable[[str], Sequence[str]] = field(default=name_servers)
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
-    _answers: dict[str, Answer | Exception] = field(default_factory=dict, init=False, repr=False)
+    _responses: dict[str, Answer | Exception] = field(default_factory=dict, init=False, repr=False)
     _locks: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False)
-    _silent: dict[tuple[str, str], Exception] = field(default_factory=dict, init=False, repr=False)
-    _gone: set[str] = field(default_factory=set, init=False, repr=False)
-    _awaited: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+    _failed: dict[tuple[str, str], Exception] = field(default_factory=dict, init=False, repr=False)
+    _unreachable: set[str] = field(default_factory=set, init=False, repr=False)
+    _pending: dict[int, str] = field(default_factory=dict, init=False, repr=False)
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     @property
     def names(self) -> Names:
-        """The names of the environment."""
+        """Return the names of the environment's resources."""
         return Names(self.settings.environment_suffix)
 
     def peer(self, region: str) -> str:
-        """The other region."""
+        """Return the other region."""
         return self.settings.regions[1 - self.settings.regions.index(region)]
 
     def documents_bucket(self, region: str) -> str:
-        """The name of a region's document bucket."""
+        """Return the name of a region's document bucket."""
         return self.names.documents_bucket(self.deployed.account, region)
 
     def arn(self, service: str, region: str, resource: str) -> str:
-        """The ARN of a resource of this account."""
+        """Return the ARN of a resource of this account."""
         return f"arn:aws:{service}:{region}:{self.deployed.account}:{resource}"
 
     def client(self, service: str, region: str) -> Any:
-        """A client that refuses whatever does not only read."""
+        """Return a client that refuses every operation that is not read-only."""
         with self._lock:
             if (service, region) not in self._clients:
                 made = self.target.client(service, region)
@@ -93,96 +100,100 @@ class LiveTarget:
         """Return the account of the credentials, as a region reports it; None when it denies the request.
 
         Raises:
-            UnansweredError: no response; no further request is sent to this region.
+            RequestFailedError: no response; no further request is sent to this region.
         """
         try:
-            return str(self.ask("sts", region, "get_caller_identity")["Account"])
-        except UnansweredError as error:
+            return str(self.request("sts", region, "get_caller_identity")["Account"])
+        except RequestFailedError as error:
             if not error.unreachable:
                 return None
-            self._gone.add(region)
-            told = f"{region} does not respond, so none of its checks can be made: {error}"
-            raise UnansweredError(told, service="sts", unreachable=True) from error
+            self._unreachable.add(region)
+            text = f"{region} does not respond, so none of its checks can be made: {error}"
+            raise RequestFailedError(text, service="sts", unreachable=True) from error
 
-    def awaited(self, thread: int) -> str | None:
-        """The service whose answer a thread waits for, by the thread's identifier."""
-        return self._awaited.get(thread)
+    def pending_service(self, thread: int) -> str | None:
+        """Return the service whose response a thread waits for, by the thread's identifier."""
+        return self._pending.get(thread)
 
-    def ask(self, service: str, region: str, operation: str, **request: Any) -> Answer:
+    def request(self, service: str, region: str, operation: str, **parameters: Any) -> Answer:
         """Return the response of an operation, named as in boto3, with all its pages; cached.
 
         Raises:
-            UnansweredError: in one line.
+            RequestFailedError: with a text of one line.
         """
-        found = self._send(service, region, operation, request)
-        if isinstance(found, Exception):
-            raise _unanswered(service, region, operation, found) from found
-        return found
+        return self._response(service, region, operation, parameters)
 
-    def ask_page(self, service: str, region: str, operation: str, **request: Any) -> Answer:
-        """The same, of the first page alone. Raises UnansweredError."""
-        found = self._send(service, region, operation, request, paged=False)
-        if isinstance(found, Exception):
-            raise _unanswered(service, region, operation, found) from found
-        return found
+    def request_first_page(self, service: str, region: str, operation: str, **parameters: Any) -> Answer:
+        """Return the first page of a response; else as `request`."""
+        return self._response(service, region, operation, parameters, paged=False)
 
-    def ask_for(
-        self, service: str, region: str, operation: str, missing: tuple[str, ...], **request: Any
+    def request_optional(
+        self, service: str, region: str, operation: str, missing: tuple[str, ...], **parameters: Any
     ) -> Answer | None:
-        """The same, and None when the error's code is among `missing`: there is nothing. Raises UnansweredError."""
-        found = self._send(service, region, operation, request)
-        if isinstance(found, Exception):
-            if _code(found) in missing:
+        """Return None if the error code is in `missing`: the resource does not exist; else as `request`."""
+        try:
+            return self._response(service, region, operation, parameters)
+        except RequestFailedError as error:
+            if error.code in missing:
                 return None
-            raise _unanswered(service, region, operation, found) from found
+            raise
+
+    def _response(
+        self, service: str, region: str, operation: str, parameters: Mapping[str, Any], *, paged: bool = True
+    ) -> Answer:
+        found = self._send(service, region, operation, parameters, paged=paged)
+        if isinstance(found, Exception):
+            raise _request_failed(service, region, operation, found) from found
         return found
 
     def _send(
-        self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool = True
+        self, service: str, region: str, operation: str, parameters: Mapping[str, Any], *, paged: bool
     ) -> Answer | Exception:
-        if region in self._gone and service not in EVERYWHERE:
-            return self._silent["sts", region]
-        if (service, region) in self._silent:
-            return self._silent[service, region]
-        question = repr((service, region, operation, sorted(request.items(), key=repr)))
+        if region in self._unreachable and service not in GLOBAL_SERVICES:
+            return self._failed["sts", region]
+        if (service, region) in self._failed:
+            return self._failed[service, region]
+        cache_key = repr((service, region, operation, sorted(parameters.items(), key=repr)))
         with self._lock:
-            lock = self._locks.setdefault(question, threading.Lock())
+            lock = self._locks.setdefault(cache_key, threading.Lock())
         thread = threading.get_ident()
-        self._awaited[thread] = service
+        self._pending[thread] = service
         try:
             with lock:
-                if question not in self._answers:
-                    self._answers[question] = self._answered(service, region, operation, request, paged=paged)
-                return self._answers[question]
+                if cache_key not in self._responses:
+                    self._responses[cache_key] = self._try_request(service, region, operation, parameters, paged=paged)
+                return self._responses[cache_key]
         finally:
-            self._awaited.pop(thread)
+            self._pending.pop(thread)
 
-    def _answered(
-        self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool
+    def _try_request(
+        self, service: str, region: str, operation: str, parameters: Mapping[str, Any], *, paged: bool
     ) -> Answer | Exception:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return self._request(service, region, operation, request, paged=paged)
+            return self._request(service, region, operation, parameters, paged=paged)
         except (BotoCoreError, ClientError) as error:
             failure: Exception = error
         if _is_down(failure):
-            # Retrying took long enough: what else was to be asked there is not.
-            self._silent.setdefault((service, region), failure)
+            # The client has retried: further requests to this service would each wait as long.
+            self._failed.setdefault((service, region), failure)
         return failure
 
-    def _request(self, service: str, region: str, operation: str, request: Mapping[str, Any], *, paged: bool) -> Answer:
+    def _request(
+        self, service: str, region: str, operation: str, parameters: Mapping[str, Any], *, paged: bool
+    ) -> Answer:
         client = self.client(service, region)
         if paged and client.can_paginate(operation):
-            pages: Answer = client.get_paginator(operation).paginate(**request).build_full_result()
+            pages: Answer = client.get_paginator(operation).paginate(**parameters).build_full_result()
             return pages
-        answer: Answer = getattr(client, operation)(**request)
+        answer: Answer = getattr(client, operation)(**parameters)
         return answer
 
 
 def _refuse_changes(model: Any, **_: Any) -> None:
     if not READS.fullmatch(model.name):
-        raise ChangeRefusedError(f"{model.service_model.service_name}:{model.name} does not only read")
+        raise ChangeRefusedError(f"{model.service_model.service_name}:{model.name} is not read-only")
 
 
 def _is_down(error: Exception) -> bool:
@@ -198,16 +209,17 @@ def _code(error: Exception) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
-def _unanswered(service: str, region: str, operation: str, error: Exception) -> UnansweredError:
-    told = " ".join(str(error).split())
-    return UnansweredError(
-        f"{service} of {region} cannot be asked ({operation}): {told}",
+def _request_failed(service: str, region: str, operation: str, error: Exception) -> RequestFailedError:
+    text = " ".join(str(error).split())
+    return RequestFailedError(
+        f"{service} in {region}: {operation} failed: {text}",
         service=service,
         unreachable=_is_down(error),
+        code=_code(error),
     )
 
 
-def live_of(
+def open_live_target(
     settings: Settings,
     target: Target,
     emulator: BreakableAws | None,
@@ -230,7 +242,7 @@ def live_of(
 
     for stack in STACKS:
         if not read_settled(stack, partial(read, stack)).deployed:
-            raise DeploymentError(f"nothing is deployed of {stack}: deploy first (`hdr up` or `hdr deploy`)")
+            raise DeploymentError(f"the stack {stack} is not deployed: deploy it first (`hdr up` or `hdr deploy`)")
     return LiveTarget(
         settings=settings,
         target=target,

@@ -29,14 +29,14 @@ def print_verification(console: Console, done: Verification) -> None:
                 Text.assemble(
                     f"{where}{finding.problem}\n",
                     (f"{finding.why}\n", "dim"),
-                    f"→ {addressed(finding.mend, done.suffix, done.target)}",
+                    f"→ {addressed(finding.fix, done.suffix, done.target)}",
                 ),
             )
         console.print(table)
     verdict = "recovery would work now" if done.ready else "recovery would NOT work as designed now"
     label = f"{done.target}, suffix {done.suffix}"
     console.print(
-        f"{verdict} ({label}): {len(done.asked)} checks in {done.seconds} s",
+        f"{verdict} ({label}): {len(done.checks)} checks in {done.seconds} s",
         style="green" if done.ready else "red",
         markup=False,
         highlight=False,

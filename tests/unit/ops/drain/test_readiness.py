@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from healthcare_dr.ops.drain.readiness import reasons
-from healthcare_dr.ops.verify.catalog import CATALOG, SERVING
+from healthcare_dr.ops.verify.catalog import CATALOG, RESTORE_CHECKS
 from healthcare_dr.ops.verify.check import Finding, Verification
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.runner import verify
@@ -17,12 +17,12 @@ from unit.ops.verify.fakes import ACCOUNT, EAST, NOW, WEST, Aws, deployed, live,
 
 def finding(check: str, severity: Any, service: str | None = None) -> Finding:
     return Finding(check=check, severity=severity, region="us-east-1", problem=f"{check} is wrong", why="w",
-                   numbers=("R1.1",), mend="m", service=service)  # fmt: skip
+                   numbers=("R1.1",), fix="m", service=service)  # fmt: skip
 
 
 def against(*findings: Finding) -> tuple[list[str], list[str]]:
     said: list[str] = []
-    done = Verification(target="aws", suffix="dev", asked=("a",), findings=findings, seconds=1.0)
+    done = Verification(target="aws", suffix="dev", checks=("a",), findings=findings, seconds=1.0)
     return reasons(done, said.append), said
 
 
@@ -97,8 +97,8 @@ def test_hanging_control_planes_are_reported_but_no_reason(never: threading.Even
         (service, operation): hang for service, asked in operations.items() for operation in asked
     }
     there = live({("sts", "get_caller_identity"): {"Account": ACCOUNT}} | hanging, held=HELD, target=Elsewhere)
-    done = verify(there, SERVING, regions=(EAST,), limit_seconds=1)
-    overdue = [finding for finding in done.findings if "in time" in finding.problem]
+    done = verify(there, RESTORE_CHECKS, regions=(EAST,), limit_seconds=1)
+    overdue = [finding for finding in done.findings if "within the time limit" in finding.problem]
     assert {finding.check for finding in overdue} == CALLING_CONTROL_PLANES
     told, said = against(*overdue)
     assert told == []
@@ -169,7 +169,7 @@ BETWEEN = {"documents-pending", "replication-lag", "heartbeat"}
     ],
 )
 def test_restore_checks_data_missing_in_either_region(restored: str, trouble: dict[str, Any], says: set[str]) -> None:
-    done = verify(lagging(**{"beats": {}} | trouble), SERVING, regions=(restored,))
+    done = verify(lagging(**{"beats": {}} | trouble), RESTORE_CHECKS, regions=(restored,))
     assert {finding.check for finding in done.findings if finding.check in BETWEEN} == says
 
 

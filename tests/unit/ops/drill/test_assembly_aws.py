@@ -12,9 +12,9 @@ import pytest
 from botocore.stub import Stubber
 
 from healthcare_dr.errors import DeploymentError, HealthcareDrError, SettingsError
-from healthcare_dr.infra.fault_injection import TEMPLATES
+from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
-from healthcare_dr.ops.drill.bootstrap import assembled_aws, heal_aws
+from healthcare_dr.ops.drill.bootstrap import aws_drill, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.settings import Settings
@@ -82,7 +82,7 @@ class World:
             raise DeploymentError("nothing was broken")
 
     def assembled(self, experiment: str = "api-throttled") -> Drill:
-        with assembled_aws(
+        with aws_drill(
             self.settings,
             load(experiment),
             token=self.token,

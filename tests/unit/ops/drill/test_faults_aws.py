@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.infra.fault_injection import TEMPLATES
+from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.experiment import Step
 from healthcare_dr.ops.drill.fault_journal import FaultJournal, outstanding

@@ -121,7 +121,7 @@ def live(
 
 def found(check: str | Check, there: LiveTarget, region: str = EAST) -> list[Finding]:
     """What one check finds in one region."""
-    return list(CheckRun(CATALOG[check] if isinstance(check, str) else check, region).answer(there))
+    return list(CheckRun(CATALOG[check] if isinstance(check, str) else check, region).run(there))
 
 
 def problems(check: str, there: LiveTarget, region: str = EAST) -> list[str]:

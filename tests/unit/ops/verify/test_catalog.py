@@ -6,7 +6,7 @@ import pytest
 import verify_page
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.verify.catalog import CATALOG, SERVING, chosen
+from healthcare_dr.ops.verify.catalog import CATALOG, RESTORE_CHECKS, select_checks
 from healthcare_dr.ops.verify.check import Check
 from healthcare_dr.ops.verify.runner import REACHABLE
 
@@ -33,19 +33,19 @@ def test_check_states_its_reason_and_fix(check: Check) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", check.name)
     assert check.numbers
     assert all(re.fullmatch(r"[RDC]\d(\.\d)?|trap \d+", number) for number in check.numbers)
-    for text in (check.asks, check.why, check.mend):
+    for text in (check.expects, check.why, check.fix):
         assert len(text) > 20
         assert "|" not in text
         assert "\n" not in text
 
 
 def test_restore_makes_no_traffic_checks() -> None:
-    assert {check.name for check in SERVING} & TRAFFIC == set()
-    assert {"bucket-versioning", "functions-equal", "table-recovery", "key-enabled"} <= {c.name for c in SERVING}
+    assert {check.name for check in RESTORE_CHECKS} & TRAFFIC == set()
+    assert {"bucket-versioning", "functions-equal", "table-recovery", "key-enabled"} <= {c.name for c in RESTORE_CHECKS}
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    assert [check.name for check in chosen(["records", "tags"])] == ["records", "tags"]
-    assert len(chosen(None)) == len(CATALOG)
-    with pytest.raises(SettingsError, match=r"there is no check nothing; there are endpoint, drain, .*state"):
-        chosen(["records", "nothing"])
+    assert [check.name for check in select_checks(["records", "tags"])] == ["records", "tags"]
+    assert len(select_checks(None)) == len(CATALOG)
+    with pytest.raises(SettingsError, match=r"there is no check nothing; there are alarms, topic, .*shared-name"):
+        select_checks(["records", "nothing"])

@@ -8,7 +8,7 @@ from botocore.exceptions import ConnectTimeoutError
 from healthcare_dr.cli.verify import _preflight
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.live_target import live_of
+from healthcare_dr.ops.verify.live_target import open_live_target
 from healthcare_dr.settings import Settings
 from unit.ops.fakes import RecordingProgress
 from unit.ops.verify.fakes import EAST, deployed, resource
@@ -59,13 +59,13 @@ ONE = [resource("aws_sns_topic", "a", arn="arn:aws:sns:us-east-1:1:a")]
 
 def test_state_is_read_once() -> None:
     target = Held(primary=ONE, secondary=ONE, common=ONE)
-    there = live_of(Settings(_env_file=None), cast("Target", target), None)
+    there = open_live_target(Settings(_env_file=None), cast("Target", target), None)
     assert [found.name for found in there.deployed.of("aws_sns_topic", EAST)] == ["a", "a"]
 
 
 def test_nothing_deployed_or_running_prints_one_line() -> None:
-    with pytest.raises(DeploymentError, match="nothing is deployed of healthcare-dr-global: deploy first"):
-        live_of(Settings(_env_file=None), cast("Target", Held(primary=ONE, secondary=ONE)), None)
+    with pytest.raises(DeploymentError, match="the stack healthcare-dr-global is not deployed: deploy it first"):
+        open_live_target(Settings(_env_file=None), cast("Target", Held(primary=ONE, secondary=ONE)), None)
     target = Held()
     with pytest.raises(DeploymentError, match="does not run: start it with `hdr up`"):
-        live_of(Settings(_env_file=None), cast("Target", target), cast("Any", target))
+        open_live_target(Settings(_env_file=None), cast("Target", target), cast("Any", target))

@@ -57,7 +57,7 @@ def test_alarms_as_they_were_deployed_are_fine() -> None:
         ({"EvaluateLowSampleCountPercentile": "ignore"}, "EvaluateLowSampleCountPercentile is ignore, not "),
         ({"MetricName": "Latency"}, "MetricName is Latency, not ReplicationLatency"),
         ({"Namespace": "Other"}, "Namespace is Other, not AWS/DynamoDB"),
-        ({"Dimensions": []}, "it watches another series than deployed"),
+        ({"Dimensions": []}, "its dimensions are not those deployed"),
         ({"AlarmActions": []}, "it does not notify the region's topic"),
         ({"ActionsEnabled": False}, "its actions are disabled"),
     ],

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.account import delegated
-from healthcare_dr.ops.verify.live_target import UnansweredError
+from healthcare_dr.ops.verify.checks.domain import delegated
+from healthcare_dr.ops.verify.live_target import RequestFailedError
 from unit.ops.verify.fakes import EAST, NOW, WEST, deployed, found, live, problems, refusal, resource
 
 Answers = dict[tuple[str, ...], Any]
@@ -230,7 +230,7 @@ def test_a_parent_that_does_not_answer_leaves_the_delegation_unknown() -> None:
     def silent(_: str) -> list[str]:
         raise OSError("timed out")
 
-    with pytest.raises(UnansweredError, match="timed out"):
+    with pytest.raises(RequestFailedError, match="timed out"):
         list(delegated("a.com", ["ns-1.example"], silent))
 
 

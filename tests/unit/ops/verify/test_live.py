@@ -9,7 +9,7 @@ import pytest
 from botocore.stub import Stubber
 
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget, UnansweredError
+from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget, RequestFailedError
 from healthcare_dr.settings import Settings
 from unit.ops.verify.fakes import EAST, WEST, Aws, deployed, live, refusal
 
@@ -58,7 +58,7 @@ def test_client_rejects_operations_that_write(service: str, operation: str, requ
 
 
 def test_a_client_lets_reading_through() -> None:
-    answered = real(describe_key={"KeyMetadata": {"KeyId": "k"}}).ask("kms", EAST, "describe_key", KeyId="k")
+    answered = real(describe_key={"KeyMetadata": {"KeyId": "k"}}).request("kms", EAST, "describe_key", KeyId="k")
     assert answered["KeyMetadata"]["KeyId"] == "k"
 
 
@@ -86,13 +86,13 @@ def records(number: int, *, following: str | None = None) -> dict[str, Any]:
 )
 def test_all_pages_are_read(operation: str, request_: dict[str, Any], page: Any, key: str) -> None:
     there = real(**{operation: [page(1, following="2"), page(2, following="3"), page(3)]})
-    assert len(there.ask("route53", EAST, operation, **request_)[key]) == 3
+    assert len(there.request("route53", EAST, operation, **request_)[key]) == 3
 
 
 def test_concurrent_equal_requests_are_sent_once() -> None:
     there = live({("kms", "describe_key"): {"KeyMetadata": {}}})
     asking = [
-        threading.Thread(target=there.ask, args=("kms", region, "describe_key"), kwargs={"KeyId": key})
+        threading.Thread(target=there.request, args=("kms", region, "describe_key"), kwargs={"KeyId": key})
         for _ in range(5)
         for region in (EAST, WEST)
         for key in "ab"
@@ -106,16 +106,16 @@ def test_concurrent_equal_requests_are_sent_once() -> None:
 
 def test_an_error_that_means_nothing_there_is_none() -> None:
     there = live({("s3", "get_bucket_policy"): refusal("NoSuchBucketPolicy", 404)})
-    assert there.ask_for("s3", EAST, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket="b") is None
-    with pytest.raises(UnansweredError, match="s3 of us-east-1 cannot be asked"):
-        there.ask("s3", EAST, "get_bucket_policy", Bucket="b")
+    assert there.request_optional("s3", EAST, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket="b") is None
+    with pytest.raises(RequestFailedError, match="s3 in us-east-1: get_bucket_policy failed"):
+        there.request("s3", EAST, "get_bucket_policy", Bucket="b")
 
 
 def test_service_that_is_down_receives_no_second_request() -> None:
     there = live({("iam", "get_role"): refusal("ServiceUnavailable", 503)})
     for role in "abc":
-        with pytest.raises(UnansweredError) as error:
-            there.ask("iam", EAST, "get_role", RoleName=role)
+        with pytest.raises(RequestFailedError) as error:
+            there.request("iam", EAST, "get_role", RoleName=role)
         assert error.value.unreachable
         assert error.value.service == "iam"
     assert len(asked(there)) == 1
@@ -124,8 +124,8 @@ def test_service_that_is_down_receives_no_second_request() -> None:
 def test_denied_request_does_not_block_others() -> None:
     there = live({("iam", "get_role"): refusal("AccessDenied", 403)})
     for role in "abc":
-        with pytest.raises(UnansweredError):
-            there.ask("iam", EAST, "get_role", RoleName=role)
+        with pytest.raises(RequestFailedError):
+            there.request("iam", EAST, "get_role", RoleName=role)
     assert len(asked(there)) == 3
 
 

@@ -16,9 +16,9 @@ ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": AC
 DOWN = ConnectTimeoutError(endpoint_url="https://x")
 
 
-def check(name: str, examine: Any, *, each_region: bool = True, between: bool = False) -> Check:
-    return Check(name=name, asks="a", why="w", numbers=("R1.1",), mend="m", each_region=each_region, serves=True,
-                 between=between, examine=examine)  # fmt: skip
+def check(name: str, examine: Any, *, each_region: bool = True, both_regions: bool = False) -> Check:
+    return Check(name=name, expects="a", why="w", numbers=("R1.1",), fix="m", each_region=each_region,
+                 gates_restore=True, both_regions=both_regions, examine=examine)  # fmt: skip
 
 
 def nothing(there: LiveTarget, region: str) -> Iterator[str]:
@@ -30,14 +30,14 @@ def test_nothing_found_is_ready() -> None:
     done = verify(live(ME), [check("a", nothing)])
     assert done.ready
     assert done.findings == ()
-    assert done.asked == ("reachable", "a")
+    assert done.checks == ("reachable", "a")
 
 
 def test_finding_states_place_reason_and_fix() -> None:
     done = verify(live(ME), [check("a", lambda _, region: [f"{region} is broken"] if region == WEST else [])])
     (finding,) = done.findings
     assert (finding.check, finding.severity, finding.region) == ("a", "failure", WEST)
-    assert (finding.problem, finding.why, finding.numbers, finding.mend) == ("us-west-2 is broken", "w", ("R1.1",), "m")
+    assert (finding.problem, finding.why, finding.numbers, finding.fix) == ("us-west-2 is broken", "w", ("R1.1",), "m")
     assert not done.ready
     assert done.document()["findings"][0]["problem"] == "us-west-2 is broken"
 
@@ -65,7 +65,7 @@ def test_worst_finding_is_first() -> None:
 def test_denied_request_is_unknown_and_keeps_earlier_findings() -> None:
     def examine(there: LiveTarget, region: str) -> Iterator[str]:
         yield "found before"
-        there.ask("kms", region, "describe_key", KeyId="k")
+        there.request("kms", region, "describe_key", KeyId="k")
 
     answers = ME | {("kms", EAST, "describe_key"): refusal("AccessDenied"), ("kms", WEST, "describe_key"): {}}
     done = verify(live(answers), [check("a", examine)])
@@ -76,18 +76,18 @@ def test_denied_request_is_unknown_and_keeps_earlier_findings() -> None:
 
 
 def without_a_part(there: LiveTarget, region: str) -> Iterator[str]:
-    yield there.ask("kms", region, "describe_key", KeyId="k")["KeyMetadata"]
+    yield there.request("kms", region, "describe_key", KeyId="k")["KeyMetadata"]
 
 
 def test_an_answer_of_another_shape_is_unknown() -> None:
     done = verify(live(ME | {("kms", "describe_key"): {}}), [check("a", without_a_part)])
     assert {finding.severity for finding in done.findings} == {"unknown"}
-    assert "makes no sense: KeyError" in done.findings[0].problem
+    assert "unexpected form: KeyError" in done.findings[0].problem
 
 
 def test_unresponsive_region_is_one_finding() -> None:
     def examine(there: LiveTarget, region: str) -> Iterator[str]:
-        there.ask("kms", region, "describe_key", KeyId="k")
+        there.request("kms", region, "describe_key", KeyId="k")
         yield f"asked {region}"
 
     answers = ME | {("sts", WEST, "get_caller_identity"): DOWN, ("kms", "describe_key"): {}}
@@ -108,7 +108,7 @@ def test_a_region_that_refuses_is_there() -> None:
 def test_credentials_of_another_account_are_a_failure() -> None:
     done = verify(live({("sts", "get_caller_identity"): {"Account": "999"}}), [check("a", nothing)])
     assert {(finding.check, finding.severity) for finding in done.findings} == {("reachable", "failure")}
-    assert "account 999, but 123456789012 is deployed to" in done.findings[0].problem
+    assert "account 999, but the platform is deployed to 123456789012" in done.findings[0].problem
 
 
 def test_only_requested_regions_are_checked() -> None:
@@ -117,13 +117,13 @@ def test_only_requested_regions_are_checked() -> None:
 
 
 def test_checks_between_regions_run_for_both() -> None:
-    done = verify(live(ME), [check("a", lambda _, region: [region], between=True)], regions=(WEST,))
+    done = verify(live(ME), [check("a", lambda _, region: [region], both_regions=True)], regions=(WEST,))
     assert [finding.problem for finding in done.findings] == [EAST, WEST]
 
 
 def test_unresponsive_peer_is_reported_for_either_region() -> None:
     answers = ME | {("sts", EAST, "get_caller_identity"): DOWN}
-    done = verify(live(answers), [check("a", nothing, between=True)], regions=(WEST,))
+    done = verify(live(answers), [check("a", nothing, both_regions=True)], regions=(WEST,))
     assert [(finding.check, finding.region) for finding in done.findings] == [("reachable", EAST)]
 
 
@@ -146,7 +146,7 @@ def test_slow_check_is_unknown_and_does_not_delay_others() -> None:
 
 def test_progress_reports_each_result() -> None:
     told: list[tuple[int, int, str]] = []
-    verify(live(ME), [check("a", nothing)], told=lambda *one: told.append(one))
+    verify(live(ME), [check("a", nothing)], on_progress=lambda *one: told.append(one))
     assert [(done, total) for done, total, name in told if name == "a"] == [(1, 2), (2, 2)]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify import replication
 from healthcare_dr.ops.verify.check import Finding
+from healthcare_dr.ops.verify.checks import replication
 from unit.ops.verify.fakes import EAST, NOW, WEST, found, live, problems, refusal
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

@@ -26,9 +26,7 @@ class Throttled(Fault[FaultTarget]):
     """Reserves no concurrency for the API's function, so that the API answers 429."""
 
     name = "throttled"
-    description = (
-        "the region's function may not run (reserved concurrency 0): the API turns every request away with 429"
-    )
+    description = "the region's function may not run (reserved concurrency 0): the API rejects every request with 429"
     targets = ("embedded", "aws")
     effect = "rejects"
 
@@ -60,7 +58,7 @@ class Denied(Fault[FaultTarget]):
 
     name = "denied"
     description = (
-        "the role of the region's API is denied its tables, documents and key: the endpoint lives, the service does not"
+        "the role of the region's API is denied its tables, documents and key: the endpoint responds, the service fails"
     )
     targets = ("embedded", "aws")
     effect = "rejects"
@@ -80,7 +78,7 @@ class Drained(Fault[FaultTarget]):
     """Sets the drain flag of the region, unless an operator has set it before."""
 
     name = "drained"
-    description = "nothing: traffic is taken from the region by plan, as `hdr drain` does, and given back at the end"
+    description = "nothing: traffic is drained from the region as `hdr drain` does, and restored at the end"
     place = "one region"
     targets = ("embedded", "aws")
     effect = "drains"

@@ -62,7 +62,7 @@ class Refused(EdgeListenerFault):
     """The listener refuses connections."""
 
     name = "refused"
-    description = "nobody listens at the region's endpoint"
+    description = "the region's endpoint refuses connections"
 
 
 @register
@@ -70,7 +70,7 @@ class Blackhole(EdgeListenerFault):
     """The listener drops packets."""
 
     name = "blackhole"
-    description = "packets to the region's endpoint vanish, so clients and health checks wait until they give up"
+    description = "the region's endpoint drops packets, so clients and health checks wait until they time out"
 
 
 @register
@@ -78,7 +78,7 @@ class Errors(EdgeListenerFault):
     """The listener answers with server errors."""
 
     name = "errors"
-    description = "the endpoint answers, but only errors of the server"
+    description = "the endpoint answers every request with a server error"
 
 
 @register
@@ -103,7 +103,7 @@ class ControlPlanesDenied(Fault[EmbeddedTarget]):
 
     name = "control-planes"
     description = (
-        "the control planes of Route 53, IAM and Lambda refuse every call; with `static_stability` every method begins "
+        "the control planes of Route 53, IAM and Lambda deny every call; with `static_stability` every method begins "
         "with it"
     )
     place = "everywhere"

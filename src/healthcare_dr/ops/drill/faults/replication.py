@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from healthcare_dr.infra.fault_injection import DISCONNECT, MINUTES, PAUSE_DOCUMENTS, PAUSE_TABLES, TEMPLATES
+from healthcare_dr.infra.fault_plan import DISCONNECT, MINUTES, PAUSE_DOCUMENTS, PAUSE_TABLES, TEMPLATES
 from healthcare_dr.ops.drill.faults.api import allow, deny
 from healthcare_dr.ops.drill.faults.fault import (
     AwsTarget,
@@ -118,7 +118,7 @@ class Disconnected(_ReplicationFault):
 
     name = "disconnected"
     description = (
-        "the region and its peer do not reach each other's data: nothing replicates, and no document is copied; "
+        "the region and its peer cannot reach each other's data: nothing replicates, and no document is copied; "
         "clients reach both ([how](fault-injection.md))"
     )
     targets = ("embedded", "aws")

@@ -4,25 +4,23 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.check import REDEPLOY, each_region, platform
 from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 
-CHECKS = CheckRegistry()
 MISSING = ("ResourceNotFoundException", "TableNotFoundException")
-DEPLOY = "run `hdr deploy`, which restores it"
 
 
-@CHECKS.each_region(
+@each_region(
     "table-active", "R1.1",
-    asks="Both tables are active in the region, with an active replica in the other",
+    expects="Both tables are active in the region, with an active replica in the other",
     why="A region without its replica serves no record and receives none.",
-    mend="wait while a table is created or updated, then `hdr deploy`; a replica may lack the use of its key",
-    serves=True,
+    fix="wait while a table is created or updated, then `hdr deploy`; a replica may lack the use of its key",
+    gates_restore=True,
 )  # fmt: skip
 def active(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
     for name in _names(live):
-        found = live.ask_for("dynamodb", region, "describe_table", MISSING, TableName=name)
+        found = live.request_optional("dynamodb", region, "describe_table", MISSING, TableName=name)
         if found is None:
             yield f"{name} does not exist"
             continue
@@ -34,29 +32,29 @@ def active(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name}: its replica in {peer} is {replicas.get(peer, 'missing')}"
 
 
-@CHECKS.each_region(
+@each_region(
     "table-recovery", "R1.4", "C6", "trap 4",
-    asks="Point-in-time recovery is on for both tables, per replica",
+    expects="Point-in-time recovery is on for both tables, per replica",
     why="Replication copies a deletion as faithfully as a record; only a point in time brings it back, and each "
     "replica has its own setting.",
-    mend="`aws dynamodb update-continuous-backups --table-name TABLE --region REGION "
+    fix="`aws dynamodb update-continuous-backups --table-name TABLE --region REGION "
     "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`, or `hdr deploy`",
-    serves=True,
+    gates_restore=True,
 )  # fmt: skip
 def recovery(live: LiveTarget, region: str) -> Iterator[str]:
     for name in _names(live):
-        found = live.ask("dynamodb", region, "describe_continuous_backups", TableName=name)
+        found = live.request("dynamodb", region, "describe_continuous_backups", TableName=name)
         said = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription") or {}
         if said.get("PointInTimeRecoveryStatus") != "ENABLED":
             yield f"{name} has no point-in-time recovery"
 
 
-@CHECKS.each_region(
+@each_region(
     "table-key", "R3.3", "C4", "trap 5",
-    asks="Both tables are encrypted with their own region's key",
+    expects="Both tables are encrypted with their own region's key",
     why="A replica under another region's key is lost together with that region.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def key(live: LiveTarget, region: str) -> Iterator[str]:
     wanted = live.deployed.output(region, "key_arn")
@@ -66,12 +64,12 @@ def key(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name} is not encrypted with {wanted}, but with {said.get('KMSMasterKeyArn', 'a key of AWS')}"
 
 
-@CHECKS.each_region(
+@each_region(
     "table-stream", "R1.4", "trap 1",
-    asks="Both tables stream new and old images",
+    expects="Both tables stream new and old images",
     why="Conflicts and tampering are found in the streams: without them, last-writer-wins loses writes in silence.",
-    mend=f"{DEPLOY}; changes made meanwhile have not been looked at",
-    serves=True,
+    fix=f"{REDEPLOY}; changes made meanwhile have not been looked at",
+    gates_restore=True,
 )  # fmt: skip
 def stream(live: LiveTarget, region: str) -> Iterator[str]:
     for name in _names(live):
@@ -80,12 +78,12 @@ def stream(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name} streams {said.get('StreamViewType', 'nothing') if said.get('StreamEnabled') else 'nothing'}"
 
 
-@CHECKS.platform(
+@platform(
     "tables-equal", "R1.1", "R1.2", "trap 33",
-    asks="Keys, indexes, billing, expiry and deletion protection of both tables are the same in both regions",
+    expects="Keys, indexes, billing, expiry and deletion protection of both tables are the same in both regions",
     why="The surviving region has to answer the same questions, under the load of both, and to forget nothing sooner.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def equal(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
@@ -98,7 +96,7 @@ def equal(live: LiveTarget, region: str) -> Iterator[str]:
 
 def _shape(live: LiveTarget, region: str, name: str) -> dict[str, Any]:
     table = _table(live, region, name)
-    expiry = live.ask("dynamodb", region, "describe_time_to_live", TableName=name)["TimeToLiveDescription"]
+    expiry = live.request("dynamodb", region, "describe_time_to_live", TableName=name)["TimeToLiveDescription"]
     indexes = {
         index["IndexName"]: [index["KeySchema"], index["Projection"].get("ProjectionType"), index.get("IndexStatus")]
         for index in table.get("GlobalSecondaryIndexes") or ()
@@ -121,7 +119,7 @@ def _text(value: Any) -> str:
 
 
 def _table(live: LiveTarget, region: str, name: str) -> Answer:
-    table: Answer = live.ask("dynamodb", region, "describe_table", TableName=name)["Table"]
+    table: Answer = live.request("dynamodb", region, "describe_table", TableName=name)["Table"]
     return table
 
 

@@ -3,56 +3,54 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.check import REDEPLOY, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import demands_tls, differences
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 
-@CHECKS.each_region(
+@each_region(
     "bucket-versioning", "R3.2", "D5",
-    asks="The documents bucket keeps versions",
+    expects="The documents bucket keeps versions",
     why="S3 replicates only between versioned buckets, and what was overwritten or deleted is gone without versions.",
-    mend="`aws s3api put-bucket-versioning --bucket BUCKET --versioning-configuration Status=Enabled`, or `hdr deploy`",
-    serves=True,
+    fix="`aws s3api put-bucket-versioning --bucket BUCKET --versioning-configuration Status=Enabled`, or `hdr deploy`",
+    gates_restore=True,
 )  # fmt: skip
 def versioning(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
-    status = live.ask("s3", region, "get_bucket_versioning", Bucket=bucket).get("Status", "off")
+    status = live.request("s3", region, "get_bucket_versioning", Bucket=bucket).get("Status", "off")
     if status != "Enabled":
         yield f"versioning of {bucket} is {status}"
 
 
-@CHECKS.each_region(
+@each_region(
     "bucket-closed", "C6", "trap 19",
-    asks="All four public access blocks of the documents bucket are on",
+    expects="All four public access blocks of the documents bucket are on",
     why="A region opened in the haste of a recovery is a breach.",
-    mend=DEPLOY,
+    fix=REDEPLOY,
 )  # fmt: skip
 def closed(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
     missing = ("NoSuchPublicAccessBlockConfiguration",)
-    found = live.ask_for("s3", region, "get_public_access_block", missing, Bucket=bucket) or {}
+    found = live.request_optional("s3", region, "get_public_access_block", missing, Bucket=bucket) or {}
     blocks = found.get("PublicAccessBlockConfiguration") or {}
     off = [block for block in BLOCKS if blocks.get(block) is not True]
     if off:
         yield f"{bucket} does not have {', '.join(off)}"
 
 
-@CHECKS.each_region(
+@each_region(
     "bucket-policy", "C6", "R3.3", "trap 19",
-    asks="The documents bucket's policy requires TLS from every principal, and is the deployed one",
+    expects="The documents bucket's policy requires TLS from every principal, and is the deployed one",
     why="A statement that is missing lets plaintext or foreign keys in; one that was added can shut out the API or "
     "replication just when the region has to serve alone.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def policy(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
-    found = live.ask_for("s3", region, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket=bucket)
+    found = live.request_optional("s3", region, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket=bucket)
     if found is None:
         yield f"{bucket} has no policy: nothing demands TLS"
         return
@@ -64,17 +62,17 @@ def policy(live: LiveTarget, region: str) -> Iterator[str]:
             yield from (f"policy of {bucket}: {told}" for told in differences(deployed["policy"], found["Policy"]))
 
 
-@CHECKS.each_region(
+@each_region(
     "bucket-encryption", "R3.3", "C4",
-    asks="The documents bucket encrypts with its own region's key, with a bucket key",
+    expects="The documents bucket encrypts with its own region's key, with a bucket key",
     why="Documents under another region's key are lost together with that region.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def encryption(live: LiveTarget, region: str) -> Iterator[str]:
     bucket, wanted = live.documents_bucket(region), live.deployed.output(region, "key_arn")
     missing = ("ServerSideEncryptionConfigurationNotFoundError",)
-    found = live.ask_for("s3", region, "get_bucket_encryption", missing, Bucket=bucket) or {}
+    found = live.request_optional("s3", region, "get_bucket_encryption", missing, Bucket=bucket) or {}
     rules = (found.get("ServerSideEncryptionConfiguration") or {}).get("Rules") or [{}]
     said = rules[0].get("ApplyServerSideEncryptionByDefault") or {}
     if said.get("SSEAlgorithm") != "aws:kms" or said.get("KMSMasterKeyID") != wanted:
@@ -84,18 +82,18 @@ def encryption(live: LiveTarget, region: str) -> Iterator[str]:
         yield f"{bucket} has no bucket key, so the replication role's encryption context does not fit"
 
 
-@CHECKS.each_region(
+@each_region(
     "document-replication", "R3.1", "C3", "trap 10", "trap 11", "trap 13", "trap 14",
-    asks="An enabled rule replicates all documents to the other region, by the role it was deployed with: encrypted "
+    expects="An enabled rule replicates all documents to the other region, by the role it was deployed with: encrypted "
     "ones, with the key over there, changes of replicas, and delete markers",
     why="Each part that is missing lets some documents stay behind without a word, and failback needs both directions.",
-    mend=f"{DEPLOY}; what was written meanwhile needs `aws s3control create-job` (S3 Batch Replication)",
-    serves=True,
+    fix=f"{REDEPLOY}; what was written meanwhile needs `aws s3control create-job` (S3 Batch Replication)",
+    gates_restore=True,
 )  # fmt: skip
 def replication(live: LiveTarget, region: str) -> Iterator[str]:
     bucket, peer = live.documents_bucket(region), live.peer(region)
     missing = ("ReplicationConfigurationNotFoundError",)
-    found = live.ask_for("s3", region, "get_bucket_replication", missing, Bucket=bucket)
+    found = live.request_optional("s3", region, "get_bucket_replication", missing, Bucket=bucket)
     wanted = f"arn:aws:s3:::{live.documents_bucket(peer)}"
     rules = found["ReplicationConfiguration"]["Rules"] if found else []
     rules = [rule for rule in rules if rule["Destination"]["Bucket"] == wanted]
@@ -110,17 +108,17 @@ def replication(live: LiveTarget, region: str) -> Iterator[str]:
     yield from (f"{bucket}: {told}" for told in lacking)
 
 
-@CHECKS.each_region(
+@each_region(
     "document-events", "C3", "R3.1", "trap 15",
-    asks="Uploads call the confirming function, and failed replications reach the topic",
+    expects="Uploads call the confirming function, and failed replications reach the topic",
     why="S3 alone replicates within 15 minutes at best: the function that the uploads call is what keeps the recovery "
     "point of documents.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def events(live: LiveTarget, region: str) -> Iterator[str]:
     bucket = live.documents_bucket(region)
-    found = live.ask("s3", region, "get_bucket_notification_configuration", Bucket=bucket)
+    found = live.request("s3", region, "get_bucket_notification_configuration", Bucket=bucket)
     told = {
         (told.get(arn), event)
         for kind, arn in (("LambdaFunctionConfigurations", "LambdaFunctionArn"), ("TopicConfigurations", "TopicArn"))

@@ -3,24 +3,22 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import CheckRegistry, Problem
+from healthcare_dr.ops.verify.check import REDEPLOY, Problem, each_region, platform
 from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, LiveTarget
 from healthcare_dr.ops.verify.terraform_state import Resource
 from patient_api.contract.keys import DRAIN_PARTITION, key
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 MISSING = ("NoSuchHealthCheck",)
 # The share of its checkers from which on Route 53 calls an endpoint healthy.
 HEALTHY_SHARE: Final = 0.18
 SERVED: Final = 200
 
 
-@CHECKS.each_region(
+@each_region(
     "endpoint", "C1", "trap 24",
-    asks="The region's own endpoint answers GET /health with 200: it can use its tables, its bucket and its key",
+    expects="The region's own endpoint answers GET /health with 200: it can use its tables, its bucket and its key",
     why="Route 53 probes this endpoint; an unhealthy region takes over no traffic.",
-    mend="check the region's dashboard and the log of its API function",
+    fix="check the region's dashboard and the log of its API function",
 )  # fmt: skip
 def endpoint(live: LiveTarget, region: str) -> Iterator[str]:
     code = live.probe(f"{live.deployed.output(region, 'api_endpoint')}/health")
@@ -28,15 +26,15 @@ def endpoint(live: LiveTarget, region: str) -> Iterator[str]:
         yield "the endpoint does not answer" if code is None else f"the endpoint answers {code} to GET /health"
 
 
-@CHECKS.each_region(
+@each_region(
     "drain", "C1", "trap 27",
-    asks="The region is not drained: its flag is not set in the other one",
+    expects="The region is not drained: its flag is not set in the other one",
     why="DNS leaves a drained region and does not come back by itself: recovery into it would not work.",
-    mend="`hdr restore REGION` once the region is ready",
+    fix="`hdr restore REGION` once the region is ready",
 )  # fmt: skip
 def drain(live: LiveTarget, region: str) -> Iterator[Problem]:
     peer = live.peer(region)
-    found = live.ask(
+    found = live.request(
         "dynamodb",
         peer,
         "get_item",
@@ -45,21 +43,21 @@ def drain(live: LiveTarget, region: str) -> Iterator[Problem]:
         ConsistentRead=True,
     ).get("Item")
     if found:
-        by = found.get("by", {}).get("S", "somebody")
-        yield Problem(f"{region} is drained, by {by}: the flag stands in {peer}", "draining")
+        by = found.get("by", {}).get("S", "an unknown operator")
+        yield Problem(f"{region} has been drained by {by}: {peer} has its drain flag", "draining")
 
 
-@CHECKS.each_region(
+@each_region(
     "health-checks", "R4.2", "C1", "trap 23", "trap 25",
-    asks="The region's three health checks are there, enabled, and as designed: endpoint, inverted drain check in the "
-    "other region, and both together",
+    expects="The region's three health checks exist, are enabled and as designed: the endpoint, the inverted drain "
+    "check in the other region, and the calculated check of both",
     why="A disabled check is always healthy and an inverted one always the opposite: DNS would keep sending clients to "
     "a dead region, or none to a living one.",
-    mend=DEPLOY,
+    fix=REDEPLOY,
 )  # fmt: skip
 def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
     # One question for all of them: Route 53 answers an account five times a second.
-    checks = live.ask("route53", GLOBAL_REGION, "list_health_checks")["HealthChecks"]
+    checks = live.request("route53", GLOBAL_REGION, "list_health_checks")["HealthChecks"]
     configs = {check["Id"]: check["HealthCheckConfig"] for check in checks}
     for deployed in _checks(live, region):
         config, name = configs.get(deployed["id"]), deployed.name.replace("_", "-")
@@ -73,17 +71,17 @@ def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
                 yield f"{name}: {what} is {is_}, not {wanted}"
 
 
-@CHECKS.each_region(
+@each_region(
     "health-verdict", "R4.2", "C1",
-    asks="Route 53's checkers reach the region's endpoint",
+    expects="Route 53's checkers reach the region's endpoint",
     why="A region they do not reach is out of DNS whatever it can do.",
-    mend="see the endpoint check; when only the checkers fail, check the network between them and the API",
+    fix="see the endpoint check; when only the checkers fail, check the network between them and the API",
 )  # fmt: skip
 def verdict(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in _checks(live, region):
         if deployed["resource_path"] != "/health":
             continue
-        answer = live.ask_for(
+        answer = live.request_optional(
             "route53", GLOBAL_REGION, "get_health_check_status", MISSING, HealthCheckId=deployed["id"]
         )
         seen = [found["StatusReport"]["Status"] for found in (answer or {}).get("HealthCheckObservations") or ()]
@@ -95,12 +93,12 @@ def verdict(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{len(seen) - well} of Route 53's {len(seen)} checkers do not reach the endpoint ({bad})"
 
 
-@CHECKS.each_region(
+@each_region(
     "records", "R4.1", "C1", "trap 21", "trap 28",
-    asks="DNS names the region with its weight and TTL, its own endpoint, and its own health check",
+    expects="DNS names the region with its weight and TTL, its own endpoint, and its own health check",
     why="A record without its health check is always healthy, a long TTL keeps clients at a dead region, and a weight "
     "of 0 keeps them from a living one.",
-    mend=DEPLOY,
+    fix=REDEPLOY,
 )  # fmt: skip
 def records(live: LiveTarget, region: str) -> Iterator[str]:
     settings = live.settings
@@ -121,12 +119,12 @@ def records(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{live.names.api_domain}: {what} of {region} is {_value_text(is_)}, not {_value_text(wanted)}"
 
 
-@CHECKS.platform(
+@platform(
     "shared-name", "R4.1", "C1", "trap 21", "trap 28",
-    asks="Nothing answers under the shared name but the records that were deployed, one for each region",
+    expects="Nothing answers under the shared name but the records that were deployed, one for each region",
     why="A record that was left over answers in their place, by its own weight and for its own TTL; without a health "
     "check of ours it is never withdrawn.",
-    mend="`aws route53 change-resource-record-sets` with the action DELETE and the record as "
+    fix="`aws route53 change-resource-record-sets` with the action DELETE and the record as "
     "`aws route53 list-resource-record-sets` shows it",
 )  # fmt: skip
 def shared_name(live: LiveTarget, region: str) -> Iterator[str]:
@@ -149,7 +147,7 @@ def shared_name(live: LiveTarget, region: str) -> Iterator[str]:
 def _named(live: LiveTarget) -> list[Answer]:
     """Every record of the shared name."""
     zone = str(live.deployed.outputs().get("zone_id", ""))
-    found = live.ask_for(
+    found = live.request_optional(
         "route53", GLOBAL_REGION, "list_resource_record_sets", ("NoSuchHostedZone",), HostedZoneId=zone
     )
     records: list[Answer] = (found or {}).get("ResourceRecordSets") or []

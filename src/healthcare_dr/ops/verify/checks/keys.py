@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.check import REDEPLOY, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 ENABLE = (
     "`aws kms enable-key --key-id KEY`; one that is to be deleted: first `aws kms cancel-key-deletion --key-id KEY`"
 )
@@ -16,41 +14,43 @@ PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey")
 MISSING = ("NotFoundException",)
 
 
-@CHECKS.each_region(
+@each_region(
     "key-enabled", "R5.1", "C4",
-    asks="The region's key is enabled, and its alias leads to it",
+    expects="The region's key is enabled, and its alias leads to it",
     why="Without its key a region reads no record, writes none and opens no document.",
-    mend=ENABLE,
-    serves=True,
+    fix=ENABLE,
+    gates_restore=True,
 )  # fmt: skip
 def enabled(live: LiveTarget, region: str) -> Iterator[str]:
     yield from _usable(live, region, live.names.key_alias(), live.deployed.output(region, "key_arn"))
 
 
-@CHECKS.each_region(
+@each_region(
     "key-rotation", "R5.1",
-    asks="The region's key is rotated every year",
+    expects="The region's key is rotated every year",
     why="Auditors expect keys of equal age and rotation in both regions.",
-    mend="`aws kms enable-key-rotation --key-id KEY`, or `hdr deploy`",
+    fix="`aws kms enable-key-rotation --key-id KEY`, or `hdr deploy`",
 )  # fmt: skip
 def rotation(live: LiveTarget, region: str) -> Iterator[str]:
     key = live.deployed.output(region, "key_arn")
-    if live.ask("kms", region, "get_key_rotation_status", KeyId=key).get("KeyRotationEnabled") is not True:
+    if live.request("kms", region, "get_key_rotation_status", KeyId=key).get("KeyRotationEnabled") is not True:
         yield f"{key} is not rotated"
 
 
-@CHECKS.each_region(
+@each_region(
     "key-policy", "R5.2", "C6", "trap 12", "trap 17", "trap 18",
-    asks="The key's policy allows alarms to publish to the encrypted topic, and is the deployed one",
+    expects="The key's policy allows alarms to publish to the encrypted topic, and is the deployed one",
     why="CloudWatch drops a message to an encrypted topic in silence when the key refuses it; a role that was created "
     "anew is no longer the one that the policy means.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def policy(live: LiveTarget, region: str) -> Iterator[str]:
     keys = live.deployed.of("aws_kms_key", region) + live.deployed.of("aws_kms_replica_key", region)
     for deployed in keys:
-        found = live.ask_page("kms", region, "get_key_policy", KeyId=deployed["key_id"], PolicyName="default")["Policy"]
+        found = live.request_first_page(
+            "kms", region, "get_key_policy", KeyId=deployed["key_id"], PolicyName="default"
+        )["Policy"]
         encrypts = deployed["arn"] == live.deployed.output(region, "key_arn")
         if encrypts and not allows(found, "cloudwatch.amazonaws.com", PUBLISH):
             yield f"the policy of {deployed['arn']} does not allow CloudWatch: alarms reach no operator"
@@ -58,12 +58,12 @@ def policy(live: LiveTarget, region: str) -> Iterator[str]:
         yield from (f"policy of {deployed['arn']}: {told}" for told in differences(deployed["policy"], found))
 
 
-@CHECKS.each_region(
+@each_region(
     "index-key", "R5.1", "R5.2",
-    asks="The multi-Region key for search and cursors is enabled in the region, and the same one in both",
+    expects="The multi-Region key for search and cursors is enabled in the region, and the same one in both",
     why="With another key the surviving region finds no patient by what it was indexed under, and no cursor goes on.",
-    mend=f"{ENABLE}; a missing replica: `hdr deploy`",
-    serves=True,
+    fix=f"{ENABLE}; a missing replica: `hdr deploy`",
+    gates_restore=True,
 )  # fmt: skip
 def index_key(live: LiveTarget, region: str) -> Iterator[str]:
     primary = live.deployed.of("aws_kms_key", live.settings.primary_region)
@@ -75,7 +75,7 @@ def index_key(live: LiveTarget, region: str) -> Iterator[str]:
 
 
 def _usable(live: LiveTarget, region: str, alias: str, wanted: str) -> Iterator[str]:
-    found = live.ask_for("kms", region, "describe_key", MISSING, KeyId=wanted)
+    found = live.request_optional("kms", region, "describe_key", MISSING, KeyId=wanted)
     if found is None:
         yield f"{wanted} does not exist"
         return
@@ -83,6 +83,6 @@ def _usable(live: LiveTarget, region: str, alias: str, wanted: str) -> Iterator[
     if key.get("KeyState") != "Enabled":
         yield f"{wanted} is {key.get('KeyState')}"
         return
-    named = live.ask_for("kms", region, "describe_key", MISSING, KeyId=alias)
+    named = live.request_optional("kms", region, "describe_key", MISSING, KeyId=alias)
     if named is None or named["KeyMetadata"]["Arn"] != wanted:
         yield f"{alias} does not lead to {wanted}, but to {named['KeyMetadata']['Arn'] if named else 'nothing'}"

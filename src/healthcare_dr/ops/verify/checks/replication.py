@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
-from healthcare_dr.ops.verify.check import CheckRegistry, Problem
-from healthcare_dr.ops.verify.live_target import LiveTarget, UnansweredError
+from healthcare_dr.ops.verify.check import Problem, each_region, platform
+from healthcare_dr.ops.verify.live_target import LiveTarget, RequestFailedError
 from healthcare_dr.ops.verify.runner import submit_all
 from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
 from patient_api.contract.keys import key as item_key
 
-CHECKS = CheckRegistry()
 # Sentinel and sweep run every minute.
 SCHEDULE_SECONDS: Final = 60
 
@@ -19,24 +18,24 @@ SCHEDULE_SECONDS: Final = 60
 LOOKED_AT: Final = 5000
 PAGE: Final = 500
 # As many as boto3 keeps connections.
-HEADS_AT_ONCE: Final = 10
+HEAD_CONCURRENCY: Final = 10
 METRICS_WINDOW: Final = timedelta(minutes=15)
 
 
-@CHECKS.each_region(
+@each_region(
     "documents-pending", "C3", "trap 15",
-    asks="No document in the region is unconfirmed for longer than the recovery point allows, and a sweep",
+    expects="No document in the region is unconfirmed for longer than the recovery point allows, and a sweep",
     why="Such a document is in this region alone: were the region lost now, it would be lost.",
-    mend="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
+    fix="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
     "every minute copies what is late",
-    serves=True,
-    between=True,
+    gates_restore=True,
+    both_regions=True,
 )  # fmt: skip
 def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
     late = looked_at = 0
     for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
-        answers = submit_all(lambda item: _is_late(live, region, item, limit), page, at_once=HEADS_AT_ONCE)
+        answers = submit_all(lambda item: _is_late(live, region, item, limit), page, concurrency=HEAD_CONCURRENCY)
         late += sum(answer.result() for answer in answers)
         looked_at += len(page)
         if late:
@@ -49,14 +48,14 @@ def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
             return
 
 
-@CHECKS.each_region(
+@each_region(
     "documents-failed", "C3", "trap 11", "trap 15",
-    asks="S3's own metrics of the last 15 minutes tell of no failed replication from the region, and of no "
+    expects="S3's own metrics of the last 15 minutes tell of no failed replication from the region, and of no "
     "backlog to it",
     why="S3 retries no replication that has failed.",
-    mend="read the replication events of the operations topic; copy again with S3 Batch Replication",
-    serves=True,
-    between=True,
+    fix="read the replication events of the operations topic; copy again with S3 Batch Replication",
+    gates_restore=True,
+    both_regions=True,
 )  # fmt: skip
 def failed(live: LiveTarget, region: str) -> Iterator[str]:
     here, there = live.documents_bucket(region), live.documents_bucket(live.peer(region))
@@ -69,12 +68,12 @@ def failed(live: LiveTarget, region: str) -> Iterator[str]:
         yield f"documents from {live.peer(region)} have been pending for {minutes} minutes"
 
 
-@CHECKS.platform(
+@platform(
     "replication-lag", "C3", "trap 7",
-    asks="Writes in either region arrive in the other within the recovery point",
+    expects="Writes in either region arrive in the other within the recovery point",
     why="Every acknowledged write that has not arrived is lost with its region.",
-    mend="check the replication metrics of both dashboards; start no planned failover until it has caught up",
-    serves=True,
+    fix="check the replication metrics of both dashboards; start no planned failover until it has caught up",
+    gates_restore=True,
 )  # fmt: skip
 def lag(live: LiveTarget, region: str) -> Iterator[str]:
     del region
@@ -95,13 +94,13 @@ def lag(live: LiveTarget, region: str) -> Iterator[str]:
             yield from (f"{table} of {source}: {reason}" for reason in _reasons(reasons, "cloudwatch"))
 
 
-@CHECKS.each_region(
+@each_region(
     "heartbeat", "C3", "R6.2", "trap 7", "trap 22",
-    asks="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
+    expects="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
     why="A replica without writes has no lag: only the heartbeat distinguishes an idle link from a broken one.",
-    mend="check the log of the region's sentinel, its schedule and its role; `hdr deploy` restores them",
-    serves=True,
-    between=True,
+    fix="check the log of the region's sentinel, its schedule and its role; `hdr deploy` restores them",
+    gates_restore=True,
+    both_regions=True,
 )  # fmt: skip
 def heartbeat(live: LiveTarget, region: str) -> Iterator[str]:
     peer, allowed = live.peer(region), SCHEDULE_SECONDS + live.settings.replication_lag_seconds
@@ -120,11 +119,11 @@ def heartbeat(live: LiveTarget, region: str) -> Iterator[str]:
         yield f"the heartbeat that {peer} has is {old:.0f} s old ({allowed} s allowed), and not the newest"
 
 
-@CHECKS.each_region(
+@each_region(
     "conflicts", "C3", "trap 1",
-    asks="No record has concurrent versions that are not merged",
+    expects="No record has concurrent versions that are not merged",
     why="Both versions are kept, but reads return only the newest until a client merges them.",
-    mend="see docs/api.md on concurrent versions: a client that writes with both named merges them",
+    fix="see docs/api.md on concurrent versions: a client that writes with both named merges them",
 )  # fmt: skip
 def conflicts(live: LiveTarget, region: str) -> Iterator[Problem]:
     reasons = open_conflicts(live.client("dynamodb", region), table=live.names.records_table, region=region)
@@ -135,7 +134,7 @@ def _reasons(reasons: list[str], service: str) -> Iterator[str]:
     """Yield the reasons against draining. A source that does not respond makes the result unknown."""
     for reason in reasons:
         if "cannot be" in reason:
-            raise UnansweredError(reason, service=service)
+            raise RequestFailedError(reason, service=service)
         yield reason
 
 
@@ -157,7 +156,7 @@ def _shelf(live: LiveTarget, region: str, *, announced_before: datetime) -> Iter
     }
     last = False
     while not last:
-        answer = live.ask_page("dynamodb", region, "query", **request)
+        answer = live.request_first_page("dynamodb", region, "query", **request)
         last = "LastEvaluatedKey" not in answer
         yield answer["Items"], last
         request = request | {"ExclusiveStartKey": answer.get("LastEvaluatedKey")}
@@ -167,12 +166,12 @@ def _is_late(live: LiveTarget, region: str, item: Any, limit: int) -> bool:
     """Return whether a document's bytes have been in the region for more than `limit` seconds."""
     tenant, _, identifier = item["pk"]["S"].split("#")
     bucket, name = live.documents_bucket(region), f"documents/{tenant}/{identifier}"
-    head = live.ask_for("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)
+    head = live.request_optional("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)
     if head is None or (live.now() - head["LastModified"]).total_seconds() <= limit:
         return False
     # An object of parts has the time at which its upload began; the marker notes when it was complete.
     key = {"pk": item["pk"], "sk": item["sk"]}
-    marker = live.ask("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
+    marker = live.request("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
     completed = marker.get("completed", {}).get("S")
     return completed is None or (live.now() - datetime.fromisoformat(completed)).total_seconds() > limit
 
@@ -185,7 +184,7 @@ def _metric(live: LiveTarget, region: str, metric: str, source: str, target: str
         if deployed["bucket"] == source
         for rule in deployed["rule"]
     ]
-    answer = live.ask(
+    answer = live.request(
         "cloudwatch", region, "get_metric_statistics",
         Namespace="AWS/S3", MetricName=metric,
         Dimensions=[
@@ -199,7 +198,7 @@ def _metric(live: LiveTarget, region: str, metric: str, source: str, target: str
 
 def _beat(live: LiveTarget, region: str, of: str) -> datetime | None:
     key = item_key(HEARTBEAT_PARTITION, of)
-    item = live.ask(
+    item = live.request(
         "dynamodb", region, "get_item", TableName=live.names.records_table, Key=key, ConsistentRead=True
     ).get("Item")
     return datetime.fromtimestamp(int(item["at"]["N"]) / 1000, UTC) if item else None

@@ -5,22 +5,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.check import REDEPLOY, each_region, platform
 from healthcare_dr.ops.verify.live_target import LiveTarget
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 LOAD_WINDOW: Final = timedelta(hours=24)
 LOAD_PERIOD: Final = 300
 
 
-@CHECKS.platform(
+@platform(
     "quotas", "C1", "trap 33",
-    asks="Lambda allows both regions the same concurrency; on AWS it covers the burst that the API admits, and the sum "
-    "of both regions' highest concurrency of the last 24 hours",
+    expects="Lambda allows both regions the same concurrency; on AWS it covers the burst that the API admits, and the "
+    "sum of both regions' highest concurrency of the last 24 hours",
     why="After a failover the surviving region takes 3.3 times its load at once.",
-    mend="request the quota `Concurrent executions` (L-B99A9384) in both regions, in Service Quotas",
-    serves=True,
+    fix="request the quota `Concurrent executions` (L-B99A9384) in both regions, in Service Quotas",
+    gates_restore=True,
 )  # fmt: skip
 def quotas(live: LiveTarget, region: str) -> Iterator[str]:
     limits = {place: _limits(live, place) for place in live.settings.regions}
@@ -40,17 +38,17 @@ def quotas(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{place} runs {allowed} calls at once, but both regions together have needed {load:.0f}"
 
 
-@CHECKS.each_region(
+@each_region(
     "api", "R2.1", "trap 33", "trap 41",
-    asks="The region's HTTP API is there, admits what the settings say, has its routes, issuer and origins, and "
+    expects="The region's HTTP API is there, admits what the settings say, has its routes, issuer and origins, and "
     "calls the published function; on AWS its rate covers both regions' load of the last 24 hours",
     why="A route, an issuer or a limit that only one region has shows itself to clients after the failover.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def api(live: LiveTarget, region: str) -> Iterator[str]:
     api_id, settings = live.deployed.output(region, "api_id"), live.settings
-    found = live.ask_for("apigatewayv2", region, "get_api", ("NotFoundException",), ApiId=api_id)
+    found = live.request_optional("apigatewayv2", region, "get_api", ("NotFoundException",), ApiId=api_id)
     if found is None:
         yield f"the API {api_id} does not exist"
         return
@@ -58,7 +56,7 @@ def api(live: LiveTarget, region: str) -> Iterator[str]:
     if origins != sorted(settings.cors_origins):
         yield f"the API allows the origins {origins}, not {sorted(settings.cors_origins)}"
     stages = {
-        stage["StageName"]: stage for stage in live.ask("apigatewayv2", region, "get_stages", ApiId=api_id)["Items"]
+        stage["StageName"]: stage for stage in live.request("apigatewayv2", region, "get_stages", ApiId=api_id)["Items"]
     }
     limits = (stages.get("$default") or {}).get("DefaultRouteSettings") or {}
     wanted = (settings.throttle_rate, settings.throttle_burst)
@@ -66,7 +64,7 @@ def api(live: LiveTarget, region: str) -> Iterator[str]:
     if admitted != wanted:
         yield f"the API admits {_limits_text(admitted)}, not {_limits_text(wanted)}"
     for deployed in live.deployed.of("aws_apigatewayv2_integration", region):
-        integrations = live.ask("apigatewayv2", region, "get_integrations", ApiId=api_id)["Items"]
+        integrations = live.request("apigatewayv2", region, "get_integrations", ApiId=api_id)["Items"]
         if deployed["integration_uri"] not in [found.get("IntegrationUri") for found in integrations]:
             yield "the API does not call the published function"
     yield from _routes(live, region, api_id)
@@ -77,7 +75,7 @@ def api(live: LiveTarget, region: str) -> Iterator[str]:
 
 
 def _limits(live: LiveTarget, region: str) -> dict[str, int]:
-    limits: dict[str, int] = live.ask("lambda", region, "get_account_settings")["AccountLimit"]
+    limits: dict[str, int] = live.request("lambda", region, "get_account_settings")["AccountLimit"]
     return limits
 
 
@@ -86,7 +84,7 @@ def _highest(live: LiveTarget, region: str, namespace: str, metric: str, **dimen
     periods = math.ceil(live.now().timestamp() / LOAD_PERIOD)
     end = datetime.fromtimestamp(periods * LOAD_PERIOD, UTC)
     statistic = "Sum" if dimensions else "Maximum"
-    answer = live.ask(
+    answer = live.request(
         "cloudwatch", region, "get_metric_statistics",
         Namespace=namespace, MetricName=metric,
         Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
@@ -102,14 +100,14 @@ def _calls(live: LiveTarget, region: str) -> float:
 def _routes(live: LiveTarget, region: str, api_id: str) -> Iterator[str]:
     issuers = [
         found.get("JwtConfiguration")
-        for found in live.ask("apigatewayv2", region, "get_authorizers", ApiId=api_id)["Items"]
+        for found in live.request("apigatewayv2", region, "get_authorizers", ApiId=api_id)["Items"]
     ]
     for authorizer in live.deployed.of("aws_apigatewayv2_authorizer", region):
         wanted = [{"Issuer": said["issuer"], "Audience": said["audience"]} for said in authorizer["jwt_configuration"]]
         if issuers != wanted:
             yield f"the API trusts {issuers}, not {wanted}"
     routes = {
-        found["RouteKey"]: found for found in live.ask("apigatewayv2", region, "get_routes", ApiId=api_id)["Items"]
+        found["RouteKey"]: found for found in live.request("apigatewayv2", region, "get_routes", ApiId=api_id)["Items"]
     }
     for deployed in live.deployed.of("aws_apigatewayv2_route", region):
         key, said = deployed["route_key"], routes.get(deployed["route_key"])
@@ -118,9 +116,9 @@ def _routes(live: LiveTarget, region: str, api_id: str) -> Iterator[str]:
         elif said.get("AuthorizationType") != deployed["authorization_type"] or sorted(
             said.get("AuthorizationScopes") or ()
         ) != sorted(deployed["authorization_scopes"] or ()):
-            yield f"the route {key} demands another authorization than deployed"
+            yield f"the route {key} requires another authorization than deployed"
         elif said.get("Target") != deployed["target"]:
-            yield f"the route {key} leads elsewhere"
+            yield f"the route {key} has another target than deployed"
 
 
 def _limits_text(limits: tuple[Any, Any]) -> str:

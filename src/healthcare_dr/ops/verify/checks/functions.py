@@ -4,13 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.check import REDEPLOY, each_region, platform
 from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 from healthcare_dr.ops.verify.policies import statements
 from healthcare_dr.ops.verify.terraform_state import Resource
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 MISSING = ("ResourceNotFoundException",)
 # What a function says of itself, and how the state calls it.
 SETTINGS = {
@@ -24,13 +22,13 @@ SETTINGS = {
 COMPARED = ("CodeSha256", "MemorySize", "Timeout", "Handler", "Runtime", "Architectures")
 
 
-@CHECKS.each_region(
+@each_region(
     "functions", "R2.1", "R2.2", "R2.3",
-    asks="Every function is there and active, with the memory, timeout, role, key and variables it was deployed with, "
-    "and calls of it go to the version that was deployed",
+    expects="Every function exists and is active, with the deployed memory, timeout, role, key and variables, and its "
+    "alias calls the deployed version",
     why="A region that answers its health check with changed functions still fails the calls that matter.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def functions(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_lambda_function", region):
@@ -47,7 +45,10 @@ def functions(live: LiveTarget, region: str) -> Iterator[str]:
             if found.get(setting) != deployed[attribute]:
                 yield f"{name}: {setting} is {found.get(setting)}, not {deployed[attribute]}"
         for alias in (alias for alias in live.deployed.of("aws_lambda_alias", region) if _is_of(alias, name)):
-            called = live.ask_for("lambda", region, "get_alias", MISSING, FunctionName=name, Name=alias["name"]) or {}
+            called = (
+                live.request_optional("lambda", region, "get_alias", MISSING, FunctionName=name, Name=alias["name"])
+                or {}
+            )
             if called.get("FunctionVersion") != alias["function_version"]:
                 version = called.get("FunctionVersion", "nothing")
                 yield f"{name}: {alias['name']} calls version {version}, not {alias['function_version']}"
@@ -60,13 +61,13 @@ def functions(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name}: the variables {', '.join(changed)} are not those deployed"
 
 
-@CHECKS.platform(
+@platform(
     "functions-equal", "R2.1", "C1", "trap 33", "trap 39",
-    asks="Both regions run the same functions: code by its hash, memory, timeout, runtime, variables; the API's by the "
-    "version that its alias calls",
+    expects="Both regions run the same functions: hash of the code, memory, timeout, runtime and variables. For the "
+    "API function, the version that its alias calls is compared",
     why="A region with other code can refuse or misread what the other has written, just when it serves alone.",
-    mend="`hdr deploy`: it applies the same package to both regions",
-    serves=True,
+    fix="`hdr deploy`: it applies the same package to both regions",
+    gates_restore=True,
 )  # fmt: skip
 def equal(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
@@ -84,50 +85,50 @@ def equal(live: LiveTarget, region: str) -> Iterator[str]:
                 yield f"{name}: {what} is {here[what]} in {region}, but {there[what]} in {peer}"
 
 
-@CHECKS.each_region(
+@each_region(
     "function-concurrency", "C1", "trap 33", "trap 34",
-    asks="No function has a reserved concurrency other than the one deployed",
+    expects="No function has a reserved concurrency other than the one deployed",
     why="A reservation, above all one of 0 left over from an incident, throttles the region under the load of both.",
-    mend="`aws lambda delete-function-concurrency --function-name FUNCTION --region REGION`",
-    serves=True,
+    fix="`aws lambda delete-function-concurrency --function-name FUNCTION --region REGION`",
+    gates_restore=True,
 )  # fmt: skip
 def concurrency(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_lambda_function", region):
         name, wanted = deployed["function_name"], deployed["reserved_concurrent_executions"]
-        found = live.ask_for("lambda", region, "get_function_concurrency", MISSING, FunctionName=name) or {}
+        found = live.request_optional("lambda", region, "get_function_concurrency", MISSING, FunctionName=name) or {}
         reserved = found.get("ReservedConcurrentExecutions", -1)
         if reserved != (-1 if wanted is None else wanted):
             yield f"{name} has {reserved if reserved >= 0 else 'no'} reserved concurrency"
 
 
-@CHECKS.each_region(
+@each_region(
     "function-callers", "R2.1", "C3",
-    asks="The API, the bucket and the schedules may call the functions they are to call",
-    why="Without that leave the API answers every call with 500, and no upload is ever confirmed.",
-    mend=DEPLOY,
-    serves=True,
+    expects="The API, the bucket and the schedules have permission to invoke their functions",
+    why="Without these permissions the API answers every call with 500, and no upload is ever confirmed.",
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def callers(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_lambda_permission", region):
         name = str(deployed["function_name"]).rpartition(":")[2]
         qualified = {"Qualifier": deployed["qualifier"]} if deployed["qualifier"] else {}
-        found = live.ask_for("lambda", region, "get_policy", MISSING, FunctionName=name, **qualified)
+        found = live.request_optional("lambda", region, "get_policy", MISSING, FunctionName=name, **qualified)
         sids = [statement.get("Sid") for statement in statements(found["Policy"])] if found else []
         if deployed["statement_id"] not in sids:
-            yield f"{deployed['principal']} may not call {name}"
+            yield f"{deployed['principal']} has no permission to invoke {name}"
 
 
-@CHECKS.each_region(
+@each_region(
     "event-sources", "C3", "trap 1",
-    asks="The streams of both tables are read by the reconciling function, and no reading is disabled",
+    expects="The streams of both tables are read by the reconciling function, and no reading is disabled",
     why="A stream keeps a change for 24 hours: conflicts that are not read by then are never found.",
-    mend="`aws lambda update-event-source-mapping --uuid UUID --enabled --region REGION`, or `hdr deploy`",
-    serves=True,
+    fix="`aws lambda update-event-source-mapping --uuid UUID --enabled --region REGION`, or `hdr deploy`",
+    gates_restore=True,
 )  # fmt: skip
 def event_sources(live: LiveTarget, region: str) -> Iterator[str]:
     found = {
         mapping["UUID"]: mapping
-        for mapping in live.ask("lambda", region, "list_event_source_mappings")["EventSourceMappings"]
+        for mapping in live.request("lambda", region, "list_event_source_mappings")["EventSourceMappings"]
     }
     for deployed in live.deployed.of("aws_lambda_event_source_mapping", region):
         table = str(deployed["event_source_arn"]).partition("/")[2].partition("/")[0]
@@ -140,18 +141,18 @@ def event_sources(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"reading the stream of {table} fails: {mapping['LastProcessingResult']}"
 
 
-@CHECKS.each_region(
+@each_region(
     "schedules", "C3", "trap 7",
-    asks="The schedules of every minute are enabled and invoke their functions",
+    expects="The schedules of every minute are enabled and invoke their functions",
     why="Only the sweep finds documents whose events were missed.",
-    mend="`aws events enable-rule --name RULE --region REGION`, or `hdr deploy`",
-    serves=True,
+    fix="`aws events enable-rule --name RULE --region REGION`, or `hdr deploy`",
+    gates_restore=True,
 )  # fmt: skip
 def schedules(live: LiveTarget, region: str) -> Iterator[str]:
     targets = {(target["rule"], target["arn"]) for target in live.deployed.of("aws_cloudwatch_event_target", region)}
     for deployed in live.deployed.of("aws_cloudwatch_event_rule", region):
         name = deployed["name"]
-        rule = live.ask_for("events", region, "describe_rule", MISSING, Name=name)
+        rule = live.request_optional("events", region, "describe_rule", MISSING, Name=name)
         if rule is None:
             yield f"{name} does not exist"
         elif rule.get("State") != "ENABLED":
@@ -160,14 +161,16 @@ def schedules(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name} runs at {rule.get('ScheduleExpression')}, not {deployed['schedule_expression']}"
         else:
             found = {
-                target["Arn"] for target in live.ask("events", region, "list_targets_by_rule", Rule=name)["Targets"]
+                target["Arn"] for target in live.request("events", region, "list_targets_by_rule", Rule=name)["Targets"]
             }
             for arn in sorted(arn for rule_name, arn in targets if rule_name == name and arn not in found):
                 yield f"{name} does not call {arn.rpartition(':')[2]}"
 
 
 def _configuration(live: LiveTarget, region: str, name: str, **qualified: str) -> Answer | None:
-    return live.ask_for("lambda", region, "get_function_configuration", MISSING, FunctionName=name, **qualified)
+    return live.request_optional(
+        "lambda", region, "get_function_configuration", MISSING, FunctionName=name, **qualified
+    )
 
 
 def _served(live: LiveTarget, region: str, name: str) -> Mapping[str, Any] | None:

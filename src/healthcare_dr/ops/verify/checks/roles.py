@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from healthcare_dr.ops.verify.check import CheckRegistry
+from healthcare_dr.ops.verify.check import REDEPLOY, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import Document, differences, listed, statements
 from healthcare_dr.ops.verify.terraform_state import Resource
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 MISSING = ("NoSuchEntity", "NoSuchEntityException")
 IAM: Final = "us-east-1"
 # IAM simulates whole actions only.
@@ -18,17 +16,17 @@ WHOLE: Final = {"kms:GenerateDataKey*": "kms:GenerateDataKey", "kms:ReEncrypt*":
 SOME: Final = "some"
 
 
-@CHECKS.each_region(
+@each_region(
     "roles", "R2.3", "C6", "trap 36",
-    asks="Every role is there, with the trust and the policies it was deployed with",
+    expects="Every role is there, with the trust and the policies it was deployed with",
     why="Without its trust in the peer a role stops copies and reads, unnoticed until they are needed.",
-    mend=DEPLOY,
-    serves=True,
+    fix=REDEPLOY,
+    gates_restore=True,
 )  # fmt: skip
 def roles(live: LiveTarget, region: str) -> Iterator[str]:
     for role in live.deployed.of("aws_iam_role", region):
         name = role["name"]
-        found = live.ask_for("iam", IAM, "get_role", MISSING, RoleName=name)
+        found = live.request_optional("iam", IAM, "get_role", MISSING, RoleName=name)
         if found is None:
             yield f"{name} does not exist"
             continue
@@ -40,13 +38,13 @@ def roles(live: LiveTarget, region: str) -> Iterator[str]:
         yield from _inline(live, region, name)
 
 
-@CHECKS.each_region(
+@each_region(
     "permissions", "R2.3", "C6",
-    asks="IAM's simulation allows every role each action that it was granted without a condition",
+    expects="IAM's simulation allows every role each action that it was granted without a condition",
     why="An explicit denial from an incident, a boundary or an organization's policy lets the endpoint answer and the "
     "service fail.",
-    mend="`aws iam list-role-policies --role-name ROLE` shows what was added by hand: delete it, or `hdr deploy`",
-    serves=True,
+    fix="`aws iam list-role-policies --role-name ROLE` shows what was added by hand: delete it, or `hdr deploy`",
+    gates_restore=True,
 )  # fmt: skip
 def permissions(live: LiveTarget, region: str) -> Iterator[str]:
     for role in live.deployed.of("aws_iam_role", region):
@@ -65,7 +63,7 @@ def permissions(live: LiveTarget, region: str) -> Iterator[str]:
 def _simulated(live: LiveTarget, role: Resource, statement: Any) -> Iterator[str]:
     actions = [WHOLE.get(action, action) for action in listed(statement["Action"])]
     for resource in listed(statement["Resource"]):
-        answer = live.ask_for(
+        answer = live.request_optional(
             "iam", IAM, "simulate_principal_policy", MISSING,
             PolicySourceArn=role["arn"], ActionNames=[action for action in actions if "*" not in action],
             ResourceArns=[resource.replace("*", SOME)] if resource != "*" else ["*"],
@@ -80,7 +78,7 @@ def _simulated(live: LiveTarget, role: Resource, statement: Any) -> Iterator[str
 
 
 def _attached(live: LiveTarget, region: str, role: str) -> Iterator[str]:
-    attached = live.ask_for("iam", IAM, "list_attached_role_policies", MISSING, RoleName=role) or {}
+    attached = live.request_optional("iam", IAM, "list_attached_role_policies", MISSING, RoleName=role) or {}
     found = {policy["PolicyArn"] for policy in attached.get("AttachedPolicies") or ()}
     managed = {policy["arn"]: policy for policy in live.deployed.of("aws_iam_policy", region)}
     for attachment in live.deployed.of("aws_iam_role_policy_attachment", region):
@@ -90,8 +88,8 @@ def _attached(live: LiveTarget, region: str, role: str) -> Iterator[str]:
         if arn not in found:
             yield f"{role} has lost the policy {arn.rpartition('/')[2]}"
         elif arn in managed:
-            version = live.ask("iam", IAM, "get_policy", PolicyArn=arn)["Policy"]["DefaultVersionId"]
-            said = live.ask_page("iam", IAM, "get_policy_version", PolicyArn=arn, VersionId=version)
+            version = live.request("iam", IAM, "get_policy", PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            said = live.request_first_page("iam", IAM, "get_policy_version", PolicyArn=arn, VersionId=version)
             told = differences(managed[arn]["policy"], said["PolicyVersion"]["Document"])
             yield from (f"policy {arn.rpartition('/')[2]}: {difference}" for difference in told)
 
@@ -100,7 +98,7 @@ def _inline(live: LiveTarget, region: str, role: str) -> Iterator[str]:
     for policy in live.deployed.of("aws_iam_role_policy", region):
         if policy["role"] != role:
             continue
-        found = live.ask_for("iam", IAM, "get_role_policy", MISSING, RoleName=role, PolicyName=policy["name"])
+        found = live.request_optional("iam", IAM, "get_role_policy", MISSING, RoleName=role, PolicyName=policy["name"])
         if found is None:
             yield f"{role} has lost the policy {policy['name']}"
         else:

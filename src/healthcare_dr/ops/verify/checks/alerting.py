@@ -4,13 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.ops.verify.check import CheckRegistry, Problem
+from healthcare_dr.ops.verify.check import REDEPLOY, Problem, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 from healthcare_dr.ops.verify.terraform_state import Resource
 
-CHECKS = CheckRegistry()
-DEPLOY = "run `hdr deploy`, which restores it"
 # What decides when an alarm fires, as it says of itself, and how the state calls it.
 RULE = {
     "Namespace": "namespace",
@@ -28,14 +26,14 @@ RULE = {
 DEFAULTS = {"EvaluateLowSampleCountPercentile": "evaluate"}
 
 
-@CHECKS.each_region(
+@each_region(
     "alarms", "R6.2", "R7.1", "trap 22", "trap 32",
-    asks="Every alarm exists as deployed, with its actions enabled, and notifies the region's own topic",
+    expects="Every alarm exists as deployed, with its actions enabled, and notifies the region's own topic",
     why="Failover is automatic, but operators have to reconcile data and restore the region afterwards.",
-    mend="`aws cloudwatch enable-alarm-actions --alarm-names ALARM --region REGION`, or `hdr deploy`",
+    fix="`aws cloudwatch enable-alarm-actions --alarm-names ALARM --region REGION`, or `hdr deploy`",
 )  # fmt: skip
 def alarms(live: LiveTarget, region: str) -> Iterator[str]:
-    answer = live.ask("cloudwatch", region, "describe_alarms", AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+    answer = live.request("cloudwatch", region, "describe_alarms", AlarmTypes=["MetricAlarm", "CompositeAlarm"])
     found = {
         alarm["AlarmName"]: alarm for kind in ("MetricAlarms", "CompositeAlarms") for alarm in answer.get(kind) or ()
     }
@@ -49,17 +47,19 @@ def alarms(live: LiveTarget, region: str) -> Iterator[str]:
             yield from (f"{deployed['alarm_name']}: {told}" for told in _lacking(alarm, deployed, topic))
 
 
-@CHECKS.each_region(
+@each_region(
     "topic", "R7.1", "R7.2", "trap 17",
-    asks="The operations topic is there, encrypted with the region's key, open to CloudWatch and S3, and every e-mail "
-    "address of the settings has confirmed its subscription; on AWS somebody has",
+    expects="The operations topic exists, is encrypted with the region's key, and lets CloudWatch and S3 publish. "
+    "Every e-mail address of the settings has a confirmed subscription; on AWS there is at least one subscription",
     why="An alarm on a topic without a confirmed subscription reaches no operator, in either region.",
-    mend="confirm the subscription in the e-mail AWS has sent; name somebody in HDR_OPERATIONS_EMAILS and "
-    "`hdr deploy`, which puts back the rest",
+    fix="confirm the subscription in the e-mail from AWS; set HDR_OPERATIONS_EMAILS and run `hdr deploy`, which "
+    "also restores the rest",
 )  # fmt: skip
 def topic(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     arn = live.deployed.output(region, "topic_arn")
-    found = live.ask_for("sns", region, "get_topic_attributes", ("NotFound", "NotFoundException"), TopicArn=arn)
+    found = live.request_optional(
+        "sns", region, "get_topic_attributes", ("NotFound", "NotFoundException"), TopicArn=arn
+    )
     if found is None:
         yield f"{arn} does not exist"
         return
@@ -77,17 +77,17 @@ def topic(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     yield from _subscriptions(live, region, arn)
 
 
-@CHECKS.each_region(
+@each_region(
     "dashboard", "R6.1",
-    asks="The region's dashboard is there, with every chart it was deployed with",
+    expects="The region's dashboard is there, with every chart it was deployed with",
     why="During a failover operators need one page in the surviving region.",
-    mend=DEPLOY,
+    fix=REDEPLOY,
 )  # fmt: skip
 def dashboard(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_cloudwatch_dashboard", region):
         name = deployed["dashboard_name"]
         missing = ("ResourceNotFound", "DashboardNotFoundError")
-        found = live.ask_for("cloudwatch", region, "get_dashboard", missing, DashboardName=name)
+        found = live.request_optional("cloudwatch", region, "get_dashboard", missing, DashboardName=name)
         if found is None:
             yield f"{name} does not exist"
             continue
@@ -116,14 +116,14 @@ def _lacking(alarm: Any, deployed: Resource, topic: str) -> Iterator[str]:
     if statistic != (wanted := deployed["extended_statistic"] or deployed["statistic"]):
         yield f"Statistic is {statistic}, not {wanted}"
     if {part["Name"]: part["Value"] for part in alarm.get("Dimensions") or ()} != (deployed["dimensions"] or {}):
-        yield "it watches another series than deployed"
+        yield "its dimensions are not those deployed"
 
 
 def _subscriptions(live: LiveTarget, region: str, topic: str) -> Iterator[str | Problem]:
     emails = live.settings.operations_emails
     found = {
         subscription["Endpoint"]: subscription["SubscriptionArn"]
-        for subscription in live.ask("sns", region, "list_subscriptions_by_topic", TopicArn=topic)["Subscriptions"]
+        for subscription in live.request("sns", region, "list_subscriptions_by_topic", TopicArn=topic)["Subscriptions"]
     }
     for email in emails:
         if email not in found:
