@@ -69,11 +69,6 @@ class Lookup:
     selectivity: Selectivity
     tokens: tuple[IndexToken, ...]
 
-    @classmethod
-    def of(cls, selectivity: Selectivity, tokens: Iterable[IndexToken]) -> "Lookup":
-        """Return a lookup of the tokens, each once."""
-        return cls(selectivity, tuple(dict.fromkeys(tokens)))
-
     @property
     def cost(self) -> tuple[int, int]:
         """The order of lookups by expected cost."""
@@ -85,18 +80,24 @@ class Parameter:
     """A search parameter. No modifier is supported.
 
     Attributes:
-        documentation: shown to clients.
+        meaning: what the parameter is about, for clients.
         definition: the name of FHIR's own SearchParameter; None where this one differs from it.
         read: yields the elements that the parameter is about, from a resource or, for AuditEvent, an audit event.
         index: the name of the index that the elements are in; None for no index.
     """
 
     name: str
-    documentation: str
+    meaning: str
     definition: str | None
     read: Callable[[Any], Iterable[Any]] = field(kw_only=True)
-    index: str | None = field(default=None, kw_only=True)
+    index: str = field(default="", kw_only=True)
     type: ClassVar[ParameterType]
+    syntax: ClassVar[str] = ""
+
+    @property
+    def documentation(self) -> str:
+        """The meaning of the parameter and the syntax of its values."""
+        return f"{self.meaning} {self.syntax}".rstrip()
 
     def parse(self, parts: list[str]) -> Any:
         """Return one value of a search, which comes in its parts between vertical bars. Raises Malformed."""
@@ -106,6 +107,14 @@ class Parameter:
         """Return whether an element matches a value of a search."""
         raise NotImplementedError
 
+    def element_tokens(self, element: Any) -> Iterator[IndexToken]:
+        """Yield the tokens of an element."""
+        raise NotImplementedError
+
+    def lookups(self, criteria: Sequence[Sequence[Any]]) -> Iterator[Lookup]:
+        """Yield the lookups that narrow a search down; `criteria` are the values of each criterion, all to be met."""
+        raise NotImplementedError
+
     def meets(self, record: Any, values: Iterable[Any]) -> bool:
         """Return whether an element of a record matches any of the values."""
         elements = list(self.read(record))
@@ -113,26 +122,15 @@ class Parameter:
 
     def tokens(self, record: Any) -> Iterator[IndexToken]:
         """Yield the tokens that a record is indexed by."""
-        if self.index is not None:
-            for element in self.read(record):
-                yield from self._element_tokens(element)
-
-    def lookups(self, criteria: Sequence[Sequence[Any]]) -> Iterator[Lookup]:
-        """Yield the lookups that narrow a search down; `criteria` are the values of each criterion, all to be met."""
-        if self.index is not None:
-            yield from self._lookups(criteria)
-
-    def _element_tokens(self, element: Any) -> Iterator[IndexToken]:
-        raise NotImplementedError
-
-    def _lookups(self, criteria: Sequence[Sequence[Any]]) -> Iterator[Lookup]:
-        raise NotImplementedError
+        for element in self.read(record) if self.index else ():
+            yield from self.element_tokens(element)
 
 
 class StringParameter(Parameter):
-    """Matches the beginning of a text. Values and elements are folded texts."""
+    """Matches the beginning of a text. Values are folded texts, elements are texts."""
 
     type = ParameterType.STRING
+    syntax = "Matches the beginning, without regard to case, accents and white space."
 
     def parse(self, parts: list[str]) -> str:
         folded = fold("|".join(parts))
@@ -143,21 +141,20 @@ class StringParameter(Parameter):
     def matches(self, value: str, element: str) -> bool:
         return fold(element).startswith(value)
 
-    def _element_tokens(self, element: str) -> Iterator[IndexToken]:
+    def element_tokens(self, element: str) -> Iterator[IndexToken]:
         folded = fold(element)
         if folded:
-            yield str(self.index), folded[:SHORT_PREFIX]
+            yield self.index, folded[:SHORT_PREFIX]
         if len(folded) >= LONG_PREFIX:
-            yield str(self.index), folded[:LONG_PREFIX]
+            yield self.index, folded[:LONG_PREFIX]
 
-    def _lookups(self, criteria: Sequence[Sequence[str]]) -> Iterator[Lookup]:
+    def lookups(self, criteria: Sequence[Sequence[str]]) -> Iterator[Lookup]:
         for values in criteria:
             shortest = min(map(len, values))
             if shortest >= SHORT_PREFIX:
-                lengths = [LONG_PREFIX if len(value) >= LONG_PREFIX else SHORT_PREFIX for value in values]
+                prefixes = (value[: LONG_PREFIX if len(value) >= LONG_PREFIX else SHORT_PREFIX] for value in values)
                 selectivity = Selectivity.LONG_PREFIX if shortest >= LONG_PREFIX else Selectivity.SHORT_PREFIX
-                tokens = [(str(self.index), value[:length]) for value, length in zip(values, lengths, strict=True)]
-                yield Lookup.of(selectivity, tokens)
+                yield Lookup(selectivity, _each_once((self.index, prefix) for prefix in prefixes))
 
 
 @dataclass(frozen=True)
@@ -198,22 +195,22 @@ class TokenParameter(Parameter):
             return True
         return not self.case_sensitive and value.code.casefold() == code.casefold()
 
-    def _element_tokens(self, element: tuple[str, str]) -> Iterator[IndexToken]:
+    def element_tokens(self, element: tuple[str, str]) -> Iterator[IndexToken]:
         system, code = element
         yield self._token(None, code)
         yield self._token(system, code)
 
-    def _lookups(self, criteria: Sequence[Sequence[Code]]) -> Iterator[Lookup]:
-        for codes in criteria:
+    def lookups(self, criteria: Sequence[Sequence[Code]]) -> Iterator[Lookup]:
+        for values in criteria:
             # A whole system has no token: every record of a tenant would be written to the same partition.
-            tokens = [self._token(code.system, code.code) for code in codes if code.code is not None]
-            if len(tokens) == len(codes):
-                any_system = any(code.system is None for code in codes)
-                yield Lookup.of(Selectivity.VALUE if any_system else Selectivity.SYSTEM_AND_VALUE, tokens)
+            tokens = [self._token(value.system, value.code) for value in values if value.code is not None]
+            if len(tokens) == len(values):
+                any_system = any(value.system is None for value in values)
+                yield Lookup(Selectivity.VALUE if any_system else Selectivity.SYSTEM_AND_VALUE, _each_once(tokens))
 
     def _token(self, system: str | None, code: str) -> IndexToken:
         folded = code.casefold()
-        return (str(self.index), folded) if system is None else (f"system-{self.index}", f"{system}|{folded}")
+        return (self.index, folded) if system is None else (f"system-{self.index}", f"{system}|{folded}")
 
 
 @dataclass(frozen=True)
@@ -228,6 +225,7 @@ class DateParameter(Parameter):
     """Matches dates and times. Values are `DateComparison`s; elements are texts. An index has the year of each date."""
 
     type = ParameterType.DATE
+    syntax = f"A date, or a time with its zone, after one of {', '.join(PREFIXES)} or none."
 
     def parse(self, parts: list[str]) -> DateComparison:
         text = "|".join(parts)
@@ -246,17 +244,17 @@ class DateParameter(Parameter):
         found = span(element)
         return found is not None and date_matches(value.prefix, value.span, found)
 
-    def _element_tokens(self, element: str) -> Iterator[IndexToken]:
-        yield str(self.index), element[:4]
+    def element_tokens(self, element: str) -> Iterator[IndexToken]:
+        yield self.index, element[:4]
 
-    def _lookups(self, criteria: Sequence[Sequence[DateComparison]]) -> Iterator[Lookup]:
+    def lookups(self, criteria: Sequence[Sequence[DateComparison]]) -> Iterator[Lookup]:
         # An indexed date lies within one year: if it reaches into a range, so does its year.
         low, high = bounds(criteria)
         if low is not None and high is not None:
             first, last = year_of(low), year_of(high - 1)
             if last - first < LARGEST_YEARS:
-                years = [(str(self.index), f"{year:04d}") for year in range(first, last + 1)]
-                yield Lookup.of(Selectivity.YEAR, years)
+                years = tuple((self.index, f"{year:04d}") for year in range(first, last + 1))
+                yield Lookup(Selectivity.YEAR, years)
 
 
 class IdParameter(Parameter):
@@ -274,21 +272,26 @@ class IdParameter(Parameter):
     def matches(self, value: str, element: str) -> bool:
         return value == element
 
-    def _element_tokens(self, element: str) -> Iterator[IndexToken]:
-        yield str(self.index), element
+    def element_tokens(self, element: str) -> Iterator[IndexToken]:
+        yield self.index, element
 
-    def _lookups(self, criteria: Sequence[Sequence[str]]) -> Iterator[Lookup]:
+    def lookups(self, criteria: Sequence[Sequence[str]]) -> Iterator[Lookup]:
         for ids in criteria:
-            yield Lookup.of(Selectivity.VALUE, [(str(self.index), id) for id in ids])
+            yield Lookup(Selectivity.VALUE, _each_once((self.index, id) for id in ids))
 
 
 class PatientParameter(IdParameter):
     """Matches references to patients: `Patient/<id>` or `<id>`."""
 
     type = ParameterType.REFERENCE
+    syntax = "`Patient/<id>` or `<id>`."
 
     def parse(self, parts: list[str]) -> str:
         return super().parse(["|".join(parts).removeprefix(f"{PATIENT}/")])
+
+
+def _each_once(tokens: Iterable[IndexToken]) -> tuple[IndexToken, ...]:
+    return tuple(dict.fromkeys(tokens))
 
 
 def fold(text: str) -> str:
@@ -373,22 +376,21 @@ def _accessed_patient(event: AuditEvent) -> Iterator[str]:
         yield event.record.removeprefix(f"{PATIENT}/")
 
 
-_BEGINNING: Final = "Matches the beginning, without regard to case, accents and white space."
-_DATE: Final = f"A date, or a time with its zone, after one of {', '.join(PREFIXES)} or none."
 _CODE: Final = (
     "`code`, `system|code`, `|code` for one without a system, or `system|` for all of a system; case does not "
     "matter in codes."
 )
-_REFERENCE: Final = "`Patient/<id>` or `<id>`."
 _GENDER: Final = "http://hl7.org/fhir/administrative-gender"
-_DOCUMENT_STATUS: Final = "http://hl7.org/fhir/document-reference-status"
+_STATUS: Final = "http://hl7.org/fhir/document-reference-status"
 _OUTCOME: Final = "http://hl7.org/fhir/audit-event-outcome"
+_STATUS_CODES: Final = "current, superseded or entered-in-error."
+_ACCESSED: Final = "The patient whose record, or whose document, was accessed."
 
 _ID: Final = IdParameter(
     "_id", "The resource's id, which is case-sensitive.", "Resource-id", read=lambda resource: [str(resource["id"])]
 )
 _UPDATED: Final = DateParameter(
-    "_lastUpdated", f"The time of the last change. {_DATE}", "Resource-lastUpdated", read=_last_updated
+    "_lastUpdated", "The time of the last change.", "Resource-lastUpdated", read=_last_updated
 )
 
 PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
@@ -398,23 +400,17 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         TokenParameter(
             "identifier", f"An identifier. {_CODE}", "Patient-identifier", read=_identifiers, index="identifier"
         ),
-        StringParameter(
-            "family", f"A family name. {_BEGINNING}", "individual-family", read=_names("family"), index="name"
-        ),
-        StringParameter("given", f"A given name. {_BEGINNING}", "individual-given", read=_names("given"), index="name"),
+        StringParameter("family", "A family name.", "individual-family", read=_names("family"), index="name"),
+        StringParameter("given", "A given name.", "individual-given", read=_names("given"), index="name"),
         StringParameter(
             "name",
-            f"A family name, given name, prefix, suffix or whole name. {_BEGINNING}",
+            "A family name, given name, prefix, suffix or whole name.",
             "Patient-name",
             read=_names("family", "given", "prefix", "suffix", "text"),
             index="name",
         ),
         DateParameter(
-            "birthdate",
-            f"The date of birth. {_DATE}",
-            "individual-birthdate",
-            read=_element("birthDate"),
-            index="birth-year",
+            "birthdate", "The date of birth.", "individual-birthdate", read=_element("birthDate"), index="birth-year"
         ),
         TokenParameter(
             "gender", "male, female, other or unknown.", "individual-gender", read=_coded("gender", _GENDER)
@@ -424,43 +420,21 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         _ID,
         _UPDATED,
         PatientParameter(
-            "patient",
-            f"The patient the document is about. {_REFERENCE}",
-            "clinical-patient",
-            read=subject,
-            index="patient",
+            "patient", "The patient the document is about.", "clinical-patient", read=subject, index="patient"
         ),
         DateParameter(
-            "date",
-            f"The time at which the reference was created. {_DATE}",
-            "DocumentReference-date",
-            read=_element("date"),
+            "date", "The time at which the reference was created.", "DocumentReference-date", read=_element("date")
         ),
-        TokenParameter(
-            "status",
-            "current, superseded or entered-in-error.",
-            "DocumentReference-status",
-            read=_coded("status", _DOCUMENT_STATUS),
-        ),
+        TokenParameter("status", _STATUS_CODES, "DocumentReference-status", read=_coded("status", _STATUS)),
         TokenParameter("type", f"The kind of document. {_CODE}", "clinical-type", read=_type),
     ),
     AUDIT_EVENT: (
-        PatientParameter(
-            "patient",
-            f"The patient whose record, or whose document, was accessed. {_REFERENCE}",
-            "AuditEvent-patient",
-            read=_accessed_patient,
-        ),
-        DateParameter(
-            "date",
-            f"The time of the access. {_DATE}",
-            "AuditEvent-date",
-            read=lambda event: [instant(event.at)],
-        ),
+        PatientParameter("patient", _ACCESSED, "AuditEvent-patient", read=_accessed_patient),
+        DateParameter("date", "The time of the access.", "AuditEvent-date", read=lambda event: [instant(event.at)]),
         # FHIR's parameter of this name is a reference; agents here are subjects of tokens, not resources.
         TokenParameter(
             "agent",
-            "The subject of the token of the client that accessed it.",
+            "The subject of the token that the client sent.",
             None,
             read=lambda event: [("", event.subject)],
             case_sensitive=True,

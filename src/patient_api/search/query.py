@@ -70,8 +70,10 @@ class Search:
 
     def lookups(self) -> list[Lookup]:
         """Return the index lookups that narrow the search down."""
-        parameters = {criterion.parameter.name: criterion.parameter for criterion in self.criteria}
-        return [lookup for name, found in parameters.items() for lookup in found.lookups(self.values(name))]
+        indexed = {
+            criterion.parameter.name: criterion.parameter for criterion in self.criteria if criterion.parameter.index
+        }
+        return [lookup for name, parameter in indexed.items() for lookup in parameter.lookups(self.values(name))]
 
     def matches(self, record: Any) -> bool:
         """Return whether a record meets all criteria: a resource of the searched type or, for AuditEvent, an event."""

@@ -1,3 +1,5 @@
+"""The JSON codec."""
+
 import json
 from decimal import Decimal
 from typing import Any
@@ -19,7 +21,7 @@ NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][+-]?[0-9]{
 
 
 @given(VALUES)
-def test_what_is_read_is_written_as_it_was(value: Any) -> None:
+def test_parsed_value_is_written_unchanged(value: Any) -> None:
     compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert dump(parse(compact.encode())) == compact
     assert dump(parse(json.dumps(value, indent=2).encode())) == compact
@@ -34,7 +36,7 @@ def test_numbers_keep_every_digit(text: str) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+def test_any_bytes_are_parsed_or_rejected(data: bytes) -> None:
     try:
         text = dump(parse(data))
     except Malformed:
@@ -43,7 +45,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 
 
 @given(st.text(alphabet='{}[]",:\\u0d8e1.-+eNaInfity ntrulfase\n', max_size=60))
-def test_anything_like_json_is_read_as_python_reads_it_or_refused(text: str) -> None:
+def test_json_like_text_is_parsed_like_python_or_rejected(text: str) -> None:
     try:
         value = parse(text.encode())
     except Malformed:
@@ -81,19 +83,19 @@ def test_anything_like_json_is_read_as_python_reads_it_or_refused(text: str) -> 
         b"[" * 100_000 + b"]" * 100_000,
     ],
 )
-def test_refused(body: bytes) -> None:
+def test_ambiguous_or_invalid_json_is_rejected(body: bytes) -> None:
     with pytest.raises(Malformed):
         parse(body)
 
 
-def test_the_deepest_body_allowed() -> None:
+def test_largest_depth_is_accepted() -> None:
     body = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert dump(parse(body)) == body.decode()
 
 
 @pytest.mark.trap(42)
 @pytest.mark.parametrize("body", [b'{"Zubrowka":1,"Zubrowka":2}', b'{"a":"Zubrowka', b'["Zubrowka", Zubrowka]'])
-def test_a_refusal_does_not_quote_the_body(body: bytes) -> None:
-    with pytest.raises(Malformed) as refused:
+def test_error_does_not_quote_the_body(body: bytes) -> None:
+    with pytest.raises(Malformed) as raised:
         parse(body)
-    assert "Zubrowka" not in str(refused.value)
+    assert "Zubrowka" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""The probe of a region's health, against servers that answer, hang and refuse; and its limits in time."""
+"""The probe of a region's health, with servers that respond, hang and refuse, and its time limits."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ HOST = "localhost"
 
 
 class Server:
-    """Accepts connections on loopback and hands each to `serve` in a thread of its own."""
+    """Accepts connections on loopback and runs `serve` for each in a thread."""
 
     def __init__(self, serve: Callable[[socket.socket], None]) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -56,7 +56,7 @@ def serving() -> Iterator[Serving]:
 
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a server listens with that the probe trusts."""
+    """Return the TLS context of a server that the probe trusts."""
     authority = trustme.CA()
     client = ssl.create_default_context()
     authority.configure_trust(client)
@@ -82,39 +82,39 @@ def failed(server: Server, **limits: float) -> str | None:
     return probe(HOST, port=server.port, sleep=lambda _: None, **limits)
 
 
-def test_an_endpoint_that_answers_200_is_healthy(serving: Serving, trusted: ssl.SSLContext) -> None:
+def test_endpoint_with_status_200_is_healthy(serving: Serving, trusted: ssl.SSLContext) -> None:
     server = serving(answering(trusted, "200 OK"))
     assert failed(server) is None
     assert server.served == 1
 
 
-def test_one_that_fails_by_chance_is_asked_again(serving: Serving, trusted: ssl.SSLContext) -> None:
+def test_failed_attempt_is_repeated(serving: Serving, trusted: ssl.SSLContext) -> None:
     server = serving(answering(trusted, "503 Busy", "503 Busy", "200 OK"))
     assert failed(server) is None
     assert server.served == 3
 
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "302 Found", "404 Not Found"])
-def test_every_other_answer_is_a_failure(serving: Serving, trusted: ssl.SSLContext, status: str) -> None:
+def test_other_status_is_a_failure(serving: Serving, trusted: ssl.SSLContext, status: str) -> None:
     server = serving(answering(trusted, *[status] * 3))
     assert failed(server) == f"HTTP{status[:3]}"
     assert server.served == 3
 
 
-def test_a_refused_connection_is_a_failure(serving: Serving) -> None:
+def test_refused_connection_is_a_failure(serving: Serving) -> None:
     server = serving(lambda _: None)
     server.listener.close()
     assert failed(server) == "ConnectionRefusedError"
 
 
-def test_a_certificate_of_somebody_else_is_a_failure(serving: Serving, trusted: ssl.SSLContext) -> None:
+def test_untrusted_certificate_is_a_failure(serving: Serving, trusted: ssl.SSLContext) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert(HOST).configure_cert(context)
     assert failed(serving(answering(context, *["200 OK"] * 3))) == "SSLCertVerificationError"
 
 
 @pytest.mark.trap(24)
-def test_it_waits_as_long_as_route_53_and_no_longer(serving: Serving, trusted: ssl.SSLContext) -> None:
+def test_probe_has_the_time_limits_of_route_53(serving: Serving, trusted: ssl.SSLContext) -> None:
     assert (CONNECT_SECONDS, RESPONSE_SECONDS) == (4.0, 2.0)
 
     def hangs(connection: socket.socket) -> None:
@@ -123,12 +123,12 @@ def test_it_waits_as_long_as_route_53_and_no_longer(serving: Serving, trusted: s
             waits(connection)
 
     def waits(_: socket.socket) -> None:
-        # Of this round: the next one has events of its own.
+        # Bound now, because the next round of the loop replaces them.
         released, over = release, ended
         released.wait(60)
         over.set()
 
-    # The other limit is longer than a test may take.
+    # The other limit is longer than the timeout of the test.
     for serve, connect, answer in ((hangs, 60.0, 0.1), (waits, 0.1, 600.0)):
         release, ended = threading.Event(), threading.Event()
         assert failed(serving(serve), connect_seconds=connect, response_seconds=answer) == "TimeoutError"

@@ -1,4 +1,4 @@
-"""Heads: what late news from the other region does not do, and what a head that lags behind does not prevent."""
+"""Heads: late replication does not allow stale writes, and a head that lags does not prevent valid ones."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS
 from unit.patient_api.whole_api import Platform, patient
 
 
-def late(platform: Platform) -> None:
-    """The other region's head of each record reaches this one, and says that the record is at its first version."""
+def replicate_late_heads(platform: Platform) -> None:
+    """Replicate the other region's head of each record, which is at the first version."""
     for item in platform.versions():
         first = version_of_item(item)
         if first.replaces is None:
@@ -18,10 +18,10 @@ def late(platform: Platform) -> None:
 
 
 @pytest.mark.trap(1, 2)
-def test_a_late_head_of_the_other_region_lets_no_stale_write_pass(platform: Platform) -> None:
+def test_late_head_of_the_other_region_does_not_allow_stale_writes(platform: Platform) -> None:
     path, etag = made(platform)
     second = put(platform, path, etag, active=True)
-    late(platform)
+    replicate_late_heads(platform)
     body = patient(id=path.rpartition("/")[2])
     assert platform.call("PUT", path, body, headers={"if-match": etag}).status == 412
     replaced = patched(platform, path, etag, {"op": "add", "path": "/gender", "value": "other"})
@@ -35,29 +35,29 @@ def test_a_late_head_of_the_other_region_lets_no_stale_write_pass(platform: Plat
 
 @pytest.mark.trap(1)
 @pytest.mark.parametrize("query", ["family=example", "birthdate=1970-01-01", "_id={id}", "_sort=-_lastUpdated"])
-def test_a_deleted_patient_is_not_found_again(platform: Platform, query: str) -> None:
+def test_search_does_not_find_deleted_patient_after_late_head(platform: Platform, query: str) -> None:
     path, etag = made(platform, birthDate="1970-01-01")
     query = query.format(id=path.rpartition("/")[2])
     assert platform.call("GET", "/fhir/Patient", query=query).json["total"] == 1
     assert platform.call("DELETE", path, headers={"if-match": etag}).status == 204
-    late(platform)
+    replicate_late_heads(platform)
     found = platform.call("GET", "/fhir/Patient", query=query).json
     assert (found["total"], "entry" in found) == (0, False)
 
 
 @pytest.mark.trap(1)
-def test_a_deleted_patient_does_not_count_as_there_already(platform: Platform) -> None:
+def test_conditional_create_ignores_deleted_patient_after_late_head(platform: Platform) -> None:
     path, _ = made(platform)
     condition = {"if-none-exist": "family=example"}
     assert platform.call("POST", "/fhir/Patient", patient(), headers=condition).status == 200
     assert platform.call("DELETE", path).status == 204
-    late(platform)
+    replicate_late_heads(platform)
     again = platform.create(headers=condition)
     assert again.json["id"] != path.rpartition("/")[2]
 
 
 @pytest.mark.trap(1)
-def test_a_version_from_the_other_region_is_replaced_before_the_head_is_put_to_it(platform: Platform) -> None:
+def test_version_from_the_other_region_can_be_replaced_before_the_head_follows(platform: Platform) -> None:
     path, etag = made(platform)
     theirs = f"{START_MS + 5}-0000-{PEER}"
     arrive(platform, path, theirs, etag[3:-1], active=True)
@@ -67,7 +67,7 @@ def test_a_version_from_the_other_region_is_replaced_before_the_head_is_put_to_i
 
 @pytest.mark.trap(1)
 @pytest.mark.parametrize(("moment", "time"), [("query", 1), ("get_item", 1), ("transact_write_items", 2)])
-def test_a_head_that_is_put_forward_meanwhile_refuses_no_write(platform: Platform, moment: str, time: int) -> None:
+def test_write_succeeds_while_the_head_moves(platform: Platform, moment: str, time: int) -> None:
     path, etag = made(platform)
     theirs = f"{START_MS + 5}-0000-{PEER}"
     arrive(platform, path, theirs, etag[3:-1], active=True)
@@ -84,7 +84,7 @@ def test_a_head_that_is_put_forward_meanwhile_refuses_no_write(platform: Platfor
     assert seen.count(moment) >= time
 
 
-def test_a_version_that_has_no_head_here_can_be_replaced(platform: Platform) -> None:
+def test_version_without_head_can_be_replaced(platform: Platform) -> None:
     path, etag = made(platform)
     del platform.dynamodb.tables[RECORDS][head_key(path)]
     reply = put(platform, path, etag, active=True)

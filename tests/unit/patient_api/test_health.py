@@ -1,3 +1,5 @@
+"""The health check."""
+
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +38,7 @@ def fails_with(error: Exception) -> Callable[[], None]:
     return run
 
 
-def test_healthy() -> None:
+def test_healthy_region_returns_200() -> None:
     platform = Platform(probes=(Probe("records", works), Probe("key", works)))
     reply = platform.call("GET", "/health", authorizer={})
     assert (reply.status, reply.body) == (200, '{"status":"healthy"}')
@@ -47,7 +49,7 @@ def test_healthy() -> None:
 
 
 @pytest.mark.requirement("R6.2", "C5")
-def test_unhealthy_tells_the_log_why_and_the_world_nothing() -> None:
+def test_unhealthy_region_returns_503_and_logs_the_failures() -> None:
     fault = StorageFault(operation="GetItem", code="InternalServerError")
     platform = Platform(
         probes=(
@@ -67,7 +69,7 @@ def test_unhealthy_tells_the_log_why_and_the_world_nothing() -> None:
 
 
 @pytest.mark.trap(24)
-def test_probes_run_side_by_side_and_a_hang_is_cut_off(pool: ThreadPoolExecutor) -> None:
+def test_probes_run_in_parallel_and_time_out(pool: ThreadPoolExecutor) -> None:
     release, ended = threading.Event(), threading.Event()
     reports: list[HealthReport] = []
 
@@ -87,7 +89,7 @@ def test_probes_run_side_by_side_and_a_hang_is_cut_off(pool: ThreadPoolExecutor)
 
 
 @pytest.mark.trap(24)
-def test_a_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
+def test_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
     release, ended = threading.Event(), threading.Event()
 
     def hangs() -> None:
@@ -101,7 +103,7 @@ def test_a_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
 
 
 @pytest.mark.trap(24)
-def test_a_verdict_is_kept_and_then_reached_anew(pool: ThreadPoolExecutor) -> None:
+def test_report_is_cached_for_five_seconds(pool: ThreadPoolExecutor) -> None:
     now = 100.0
     runs: list[None] = []
     reports: list[HealthReport] = []
@@ -117,7 +119,7 @@ def test_a_verdict_is_kept_and_then_reached_anew(pool: ThreadPoolExecutor) -> No
     assert len(runs) == len(reports) == 2
 
 
-def test_many_who_ask_at_once_share_one_evaluation(pool: ThreadPoolExecutor) -> None:
+def test_concurrent_calls_share_one_evaluation(pool: ThreadPoolExecutor) -> None:
     runs: list[None] = []
 
     def slow() -> None:
@@ -132,10 +134,10 @@ def test_many_who_ask_at_once_share_one_evaluation(pool: ThreadPoolExecutor) -> 
 
 
 class FakeClients:
-    """Services that note what they are asked."""
+    """AWS clients that record their calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, object]] = []
+        self.requests: list[tuple[str, object]] = []
         self.store = FakeDynamoDB()
         self.store.tables["records"] = {}
 
@@ -149,15 +151,15 @@ class FakeClients:
         return self
 
     def head_bucket(self, **request: object) -> dict[str, object]:
-        self.asked.append(("head_bucket", request))
+        self.requests.append(("head_bucket", request))
         raise client_error("404", "HeadBucket")
 
     def generate_data_key_without_plaintext(self, **request: object) -> dict[str, object]:
-        self.asked.append(("generate_data_key", request))
+        self.requests.append(("generate_data_key", request))
         return {}
 
 
-def test_the_probes_use_what_a_record_needs() -> None:
+def test_probes_call_table_bucket_and_key() -> None:
     clients = FakeClients()
     records, documents, key = probes(clients=cast("Clients", clients), environment=ENVIRONMENT)
     records.run()
@@ -166,16 +168,16 @@ def test_the_probes_use_what_a_record_needs() -> None:
         documents.run()
     assert missing.value.code == "404"
     assert [operation for operation, _ in clients.store.calls] == ["get_item"]
-    assert ("head_bucket", {"Bucket": ENVIRONMENT.documents_bucket}) in clients.asked
-    assert ("generate_data_key", {"KeyId": ENVIRONMENT.key_arn, "KeySpec": "AES_256"}) in clients.asked
+    assert ("head_bucket", {"Bucket": ENVIRONMENT.documents_bucket}) in clients.requests
+    assert ("generate_data_key", {"KeyId": ENVIRONMENT.key_arn, "KeySpec": "AES_256"}) in clients.requests
     assert [probe.of_key for probe in (records, documents, key)] == [False, False, True]
 
 
-def test_the_environment_names_what_is_missing() -> None:
+def test_missing_environment_variable_is_named() -> None:
     with pytest.raises(KeyError, match="PEER_REGION"):
         Environment.of({"AWS_REGION": "us-east-1"}, API)
 
 
-def test_other_exceptions_are_not_taken_for_faults() -> None:
+def test_other_exceptions_are_not_translated() -> None:
     with pytest.raises(ZeroDivisionError), translated("GetItem"):
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Heads by the hundred, and the lists of one region."""
+"""Reads of the index: heads in batches, and records by their last update."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB
 KEYS = [RecordKey("north-clinic", PATIENT, f"p-{number}") for number in range(4)]
 
 
-class Hurried(FakeDynamoDB):
-    """Gives `share` items of each batch, and leaves the rest unprocessed."""
+class PartialBatches(FakeDynamoDB):
+    """A fake that returns `share` items of each batch, and leaves the other keys unprocessed."""
 
     def __init__(self, share: int) -> None:
         super().__init__()
@@ -41,38 +41,38 @@ def index(dynamodb: FakeDynamoDB, pause: Callable[[float], None], region: str = 
     return Index(client=dynamodb, table=RECORDS, region=region, pause=pause)
 
 
-def test_what_dynamodb_left_is_asked_for_again_after_a_pause() -> None:
+def test_unprocessed_keys_are_read_again_after_a_pause() -> None:
     pauses: list[float] = []
-    heads = index(Hurried(1), pauses.append).heads(KEYS)
+    heads = index(PartialBatches(1), pauses.append).heads(KEYS)
     assert list(heads) == KEYS
     assert len(pauses) == len(KEYS) - 1
     assert all(0 < pause < 0.2 for pause in pauses)
-    assert len(set(pauses)) == len(pauses), "all readers would come back at once"
+    assert len(set(pauses)) == len(pauses), "all readers would retry at the same time"
 
 
-def test_an_answer_in_one_piece_waits_for_nothing() -> None:
+def test_complete_response_needs_no_pause() -> None:
     pauses: list[float] = []
-    assert len(index(Hurried(100), pauses.append).heads(KEYS)) == len(KEYS)
+    assert len(index(PartialBatches(100), pauses.append).heads(KEYS)) == len(KEYS)
     assert pauses == []
 
 
-def test_a_table_that_gives_nothing_is_a_fault_in_the_end() -> None:
+def test_keys_that_stay_unprocessed_raise_storage_fault() -> None:
     pauses: list[float] = []
     with pytest.raises(StorageFault, match="UnprocessedKeys") as raised:
-        index(Hurried(0), pauses.append).heads(KEYS)
+        index(PartialBatches(0), pauses.append).heads(KEYS)
     assert raised.value.throttled
     assert len(pauses) == BATCH_ATTEMPTS - 1
 
 
 @pytest.mark.trap(1)
 @pytest.mark.parametrize(("region", "at"), [(REGION, 7), (PEER, 3)])
-def test_a_region_goes_by_its_own_heads(region: str, at: int) -> None:
-    ways = index(FakeDynamoDB(), lambda _seconds: None, region)
-    assert {head.stamp for head in ways.heads(KEYS).values()} == {Stamp(START_MS + at, 0, region)}
+def test_index_uses_the_heads_of_its_region(region: str, at: int) -> None:
+    region_index = index(FakeDynamoDB(), lambda _seconds: None, region)
+    assert {head.stamp for head in region_index.heads(KEYS).values()} == {Stamp(START_MS + at, 0, region)}
     listed = [
         one
-        for partition in ways.update_partitions("north-clinic", PATIENT)
-        for one in ways.updates(partition, low="0", high="9", ascending=True, limit=10)
+        for partition in region_index.update_partitions("north-clinic", PATIENT)
+        for one in region_index.updates(partition, low="0", high="9", ascending=True, limit=10)
     ]
     assert sorted(one.id for one in listed) == [key.id for key in KEYS]
     assert {one.updated for one in listed} == {str(Stamp(START_MS + at, 0, region))}

@@ -1,4 +1,4 @@
-"""The sentinel's rounds: what it writes, reads and probes, and that each part fails alone."""
+"""The sentinel: what it writes, reads and probes, and that each check fails independently."""
 
 import io
 import json
@@ -18,8 +18,8 @@ OWN = f"https://abc123.execute-api.{REGION}.amazonaws.com"
 THERE = f"def456.execute-api.{PEER}.amazonaws.com"
 
 
-class Watch:
-    """A sentinel of REGION on a replica that may hold a heartbeat of PEER."""
+class SentinelFixture:
+    """A sentinel of REGION. Its replica has a heartbeat of PEER, `age_ms` old, unless that is None."""
 
     def __init__(self, *, age_ms: int | None = 1_000, endpoint: str = f"https://{THERE}") -> None:
         self.store = FakeDynamoDB()
@@ -60,11 +60,11 @@ class Watch:
         return [str(line["message"]) for line in self.lines() if "message" in line]
 
 
-def test_a_round_writes_the_own_heartbeat_in_its_fixed_format() -> None:
-    watch = Watch()
-    watch.run()
-    watch.run()
-    assert watch.store.tables[RECORDS][HEARTBEAT_PARTITION, REGION] == {
+def test_run_writes_the_heartbeat_in_its_format() -> None:
+    sentinel = SentinelFixture()
+    sentinel.run()
+    sentinel.run()
+    assert sentinel.store.tables[RECORDS][HEARTBEAT_PARTITION, REGION] == {
         "pk": {"S": "$platform#heartbeat"},
         "sk": {"S": REGION},
         "at": {"N": str(START_MS)},
@@ -74,30 +74,30 @@ def test_a_round_writes_the_own_heartbeat_in_its_fixed_format() -> None:
 
 @pytest.mark.trap(7)
 @pytest.mark.trap(23)
-def test_a_round_reports_the_age_of_the_peers_heartbeat_and_probes_where_it_says() -> None:
-    watch = Watch(age_ms=61_500)
-    watch.run()
-    assert watch.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 61.5, "PeerHealthy": 1}
-    assert watch.probed == [THERE]
-    assert watch.messages() == []
+def test_run_publishes_heartbeat_age_and_probes_the_peer() -> None:
+    sentinel = SentinelFixture(age_ms=61_500)
+    sentinel.run()
+    assert sentinel.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 61.5, "PeerHealthy": 1}
+    assert sentinel.probed == [THERE]
+    assert sentinel.messages() == []
 
 
 @pytest.mark.trap(22)
-def test_an_unhealthy_peer_is_reported_here() -> None:
-    watch = Watch()
-    watch.answer = "ConnectionRefusedError"
-    watch.run()
-    assert watch.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 1, "PeerHealthy": 0}
-    (line,) = [line for line in watch.lines() if "message" in line]
+def test_unhealthy_peer_is_reported() -> None:
+    sentinel = SentinelFixture()
+    sentinel.answer = "ConnectionRefusedError"
+    sentinel.run()
+    assert sentinel.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 1, "PeerHealthy": 0}
+    (line,) = [line for line in sentinel.lines() if "message" in line]
     assert (line["message"], line["failure"], line["peer"]) == ("the peer is unhealthy", "ConnectionRefusedError", PEER)
 
 
-def test_a_peer_without_a_heartbeat_is_reported_and_not_healthy() -> None:
-    watch = Watch(age_ms=None)
-    watch.run()
-    assert watch.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
-    assert watch.probed == []
-    assert watch.messages() == ["no heartbeat of the peer", "the peer's endpoint is not known"]
+def test_peer_without_heartbeat_is_reported_as_unhealthy() -> None:
+    sentinel = SentinelFixture(age_ms=None)
+    sentinel.run()
+    assert sentinel.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
+    assert sentinel.probed == []
+    assert sentinel.messages() == ["no heartbeat of the peer", "the peer's endpoint is not known"]
 
 
 @pytest.mark.trap(23)
@@ -114,57 +114,57 @@ def test_a_peer_without_a_heartbeat_is_reported_and_not_healthy() -> None:
         f"https://x.{THERE}",
     ],
 )
-def test_only_the_peers_own_address_is_probed(endpoint: str) -> None:
-    watch = Watch(endpoint=endpoint)
-    watch.run()
-    assert watch.probed == []
-    assert watch.metrics()["PeerHealthy"] == 0
+def test_only_the_peers_own_endpoint_is_probed(endpoint: str) -> None:
+    sentinel = SentinelFixture(endpoint=endpoint)
+    sentinel.run()
+    assert sentinel.probed == []
+    assert sentinel.metrics()["PeerHealthy"] == 0
 
 
 @pytest.mark.parametrize("error", [client_error("ThrottlingException"), ValueError("Marked-Value")])
-def test_a_heartbeat_that_cannot_be_written_hides_nothing_else(error: Exception) -> None:
-    watch = Watch()
-    watch.store.faults["put_item"] = [error]
-    watch.run()
-    assert watch.metrics() == {"HeartbeatWritten": 0, "HeartbeatAge": 1, "PeerHealthy": 1}
-    assert "Marked-Value" not in watch.log.getvalue()
+def test_failed_write_does_not_prevent_other_checks(error: Exception) -> None:
+    sentinel = SentinelFixture()
+    sentinel.store.faults["put_item"] = [error]
+    sentinel.run()
+    assert sentinel.metrics() == {"HeartbeatWritten": 0, "HeartbeatAge": 1, "PeerHealthy": 1}
+    assert "Marked-Value" not in sentinel.log.getvalue()
 
 
-def test_a_replica_that_cannot_be_read_does_not_keep_it_from_the_peer_it_knows() -> None:
-    watch = Watch()
-    watch.run()
-    watch.log.truncate(0)
-    watch.log.seek(0)
-    watch.store.faults["get_item"] = [client_error("InternalServerError")]
-    watch.run()
-    assert watch.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 1}
-    assert watch.messages() == ["storage fault"]
+def test_failed_read_does_not_prevent_probe_of_known_endpoint() -> None:
+    sentinel = SentinelFixture()
+    sentinel.run()
+    sentinel.log.truncate(0)
+    sentinel.log.seek(0)
+    sentinel.store.faults["get_item"] = [client_error("InternalServerError")]
+    sentinel.run()
+    assert sentinel.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 1}
+    assert sentinel.messages() == ["storage fault"]
 
 
-def test_a_heartbeat_that_cannot_be_read_is_reported() -> None:
-    watch = Watch()
-    del watch.store.tables[RECORDS][HEARTBEAT_PARTITION, PEER]["at"]
-    watch.run()
-    assert watch.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
-    assert watch.lines()[1]["code"] == "UnreadableHeartbeat"
+def test_unreadable_heartbeat_is_reported() -> None:
+    sentinel = SentinelFixture()
+    del sentinel.store.tables[RECORDS][HEARTBEAT_PARTITION, PEER]["at"]
+    sentinel.run()
+    assert sentinel.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
+    assert sentinel.lines()[1]["code"] == "UnreadableHeartbeat"
 
 
-def test_a_probe_with_a_defect_is_reported_as_unhealthy() -> None:
-    watch = Watch()
-    watch.answer = ValueError("Marked-Value")
-    watch.run()
-    assert watch.metrics()["PeerHealthy"] == 0
-    assert watch.messages() == ["unexpected exception"]
-    assert "Marked-Value" not in watch.log.getvalue()
+def test_unexpected_exception_in_probe_is_reported_as_unhealthy() -> None:
+    sentinel = SentinelFixture()
+    sentinel.answer = ValueError("Marked-Value")
+    sentinel.run()
+    assert sentinel.metrics()["PeerHealthy"] == 0
+    assert sentinel.messages() == ["unexpected exception"]
+    assert "Marked-Value" not in sentinel.log.getvalue()
 
 
-def test_a_clock_of_the_peer_that_is_ahead_makes_no_negative_age() -> None:
-    watch = Watch(age_ms=-500)
-    watch.run()
-    assert watch.metrics()["HeartbeatAge"] == 0
+def test_heartbeat_age_is_never_negative() -> None:
+    sentinel = SentinelFixture(age_ms=-500)
+    sentinel.run()
+    assert sentinel.metrics()["HeartbeatAge"] == 0
 
 
-def test_it_is_wired_from_its_environment() -> None:
+def test_sentinel_is_composed_from_its_environment() -> None:
     names = ("PEER_REGION", "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_DOCUMENTS_BUCKET")
     variables = dict.fromkeys((*names, "PEER_ROLE_ARN", "INDEX_KEY_ALIAS"), "x") | {"LOG_LEVEL": "INFO"}
     with pytest.raises(KeyError, match="ENDPOINT"):

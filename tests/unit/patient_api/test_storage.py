@@ -1,4 +1,4 @@
-"""What DynamoDB refuses, and what the caller learns of it."""
+"""Responses to errors of DynamoDB."""
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
@@ -38,7 +38,7 @@ def cancelled(*reasons: str) -> ClientError:
     ],
 )
 @pytest.mark.requirement("C5")
-def test_a_fault_is_a_503_that_may_be_repeated(
+def test_storage_fault_returns_503_with_retry_after(
     platform: Platform, fault: ClientError | BotoCoreError, status: int, code: str, issue: str
 ) -> None:
     platform.dynamodb.faults["transact_write_items"] = [fault]
@@ -52,7 +52,7 @@ def test_a_fault_is_a_503_that_may_be_repeated(
     assert [item["status"] for item in platform.audit(outcome="failure")] == ["503"]
 
 
-def test_a_failed_condition_on_the_head_of_a_new_record(platform: Platform) -> None:
+def test_existing_head_of_a_new_record_returns_409(platform: Platform) -> None:
     platform.dynamodb.faults["transact_write_items"] = [cancelled("None", "ConditionalCheckFailed", "None")]
     assert platform.call("POST", "/fhir/Patient", patient()).status == 409
 
@@ -60,7 +60,7 @@ def test_a_failed_condition_on_the_head_of_a_new_record(platform: Platform) -> N
 @pytest.mark.parametrize(
     "conflict", [cancelled("None", "TransactionConflict", "None"), client_error("TransactionConflictException")]
 )
-def test_a_conflict_is_tried_again_as_the_same_transaction(platform: Platform, conflict: ClientError) -> None:
+def test_transaction_conflict_is_retried_with_the_same_token(platform: Platform, conflict: ClientError) -> None:
     platform.dynamodb.faults["transact_write_items"] = [conflict, conflict]
     assert platform.call("POST", "/fhir/Patient", patient()).status == 201
     first, second, third = (request for _, request in platform.dynamodb.calls)
@@ -69,7 +69,7 @@ def test_a_conflict_is_tried_again_as_the_same_transaction(platform: Platform, c
     assert max(platform.pauses) < 0.25
 
 
-def test_a_lasting_conflict_is_a_409_on_record(platform: Platform) -> None:
+def test_persistent_conflict_returns_409_and_is_audited(platform: Platform) -> None:
     conflict = cancelled("None", "TransactionConflict", "None")
     platform.dynamodb.faults["transact_write_items"] = [conflict] * 3
     reply = platform.call("POST", "/fhir/Patient", patient())
@@ -77,7 +77,7 @@ def test_a_lasting_conflict_is_a_409_on_record(platform: Platform) -> None:
     assert [item["status"] for item in platform.audit(outcome="refused")] == ["409"]
 
 
-def test_a_repeated_attempt_whose_answer_was_lost_is_not_a_second_write(platform: Platform) -> None:
+def test_repeated_transaction_writes_once(platform: Platform) -> None:
     platform.create()
     _, request = platform.dynamodb.calls[0]
     platform.dynamodb.transact_write_items(**request)
@@ -93,14 +93,14 @@ def test_a_repeated_attempt_whose_answer_was_lost_is_not_a_second_write(platform
     ],
 )
 @pytest.mark.requirement("R6.2")
-def test_faults_are_counted(platform: Platform, fault: ClientError, metric: str) -> None:
+def test_storage_faults_publish_metrics(platform: Platform, fault: ClientError, metric: str) -> None:
     platform.dynamodb.faults["transact_write_items"] = [fault]
     platform.call("POST", "/fhir/Patient", patient())
     assert platform.metrics() == {metric: 1.0}
     assert '"Namespace":"HealthcareDR","Dimensions":[["service"]]' in platform.log.getvalue()
 
 
-def test_a_version_that_cannot_be_read_is_a_fault(platform: Platform) -> None:
+def test_unreadable_version_returns_503(platform: Platform) -> None:
     key = platform.create().json["id"]
     (version,) = platform.versions()
     version["version"] = {"S": "garbage"}

@@ -16,12 +16,12 @@ def test_each_version_can_be_read(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("vid", ["1", f"{START_MS}-0009-us-east-1", "Zubrowka"])
-def test_a_version_that_is_not_there(platform: Platform, vid: str) -> None:
+def test_unknown_version_returns_404(platform: Platform, vid: str) -> None:
     path, _ = made(platform)
     assert platform.call("GET", f"{path}/_history/{vid}").status == 404
 
 
-def test_a_patch_changes_what_it_names(platform: Platform) -> None:
+def test_patch_changes_only_its_path(platform: Platform) -> None:
     path, etag = made(platform, gender="female")
     reply = patched(platform, path, etag, {"op": "replace", "path": "/gender", "value": "other"})
     assert (reply.status, reply.json["gender"], reply.json["name"]) == (200, "other", [{"family": "Example"}])
@@ -29,7 +29,7 @@ def test_a_patch_changes_what_it_names(platform: Platform) -> None:
     assert platform.versions()[-1]["method"] == {"S": "PATCH"}
 
 
-def test_a_patch_must_leave_a_valid_resource(platform: Platform) -> None:
+def test_patch_with_invalid_result_returns_422(platform: Platform) -> None:
     path, etag = made(platform)
     reply = patched(platform, path, etag, {"op": "add", "path": "/gender", "value": "Zubrowka"})
     assert (reply.status, reply.json["issue"][0]["expression"]) == (422, ["Patient.gender"])
@@ -40,20 +40,18 @@ def test_a_patch_must_leave_a_valid_resource(platform: Platform) -> None:
     ("headers", "status"),
     [({}, 200), ({"if-match": 'W/"1"'}, 412), ({"if-match": f'W/"{START_MS}-0009-us-east-1"'}, 412)],
 )
-def test_a_patch_is_for_the_version_it_names_or_the_current_one(
-    platform: Platform, headers: dict[str, str], status: int
-) -> None:
+def test_patch_with_stale_etag_returns_412(platform: Platform, headers: dict[str, str], status: int) -> None:
     path, _ = made(platform)
     reply = platform.call("PATCH", path, [], headers={"content-type": PATCH, **headers})
     assert reply.status == status
 
 
-def test_a_patch_of_nothing(platform: Platform) -> None:
+def test_patch_of_unknown_patient_returns_404(platform: Platform) -> None:
     etag = f'W/"{START_MS}-0000-us-east-1"'
     assert patched(platform, f"/fhir/Patient/{UNKNOWN}", etag).status == 404
 
 
-def test_what_is_deleted_is_gone_but_its_versions_are_kept(platform: Platform) -> None:
+def test_deleted_patient_returns_410_and_its_versions_remain(platform: Platform) -> None:
     path, etag = made(platform)
     deleted = platform.call("DELETE", path)
     assert (deleted.status, deleted.body) == (204, "")
@@ -65,7 +63,7 @@ def test_what_is_deleted_is_gone_but_its_versions_are_kept(platform: Platform) -
     assert [item["status"] for item in platform.audit(action="D")] == ["204"]
 
 
-def test_deleting_twice_is_deleting_once(platform: Platform) -> None:
+def test_delete_is_idempotent(platform: Platform) -> None:
     path, _ = made(platform)
     first, second = platform.call("DELETE", path), platform.call("DELETE", path)
     assert (second.status, second.headers["etag"]) == (204, first.headers["etag"])
@@ -73,14 +71,14 @@ def test_deleting_twice_is_deleting_once(platform: Platform) -> None:
     assert len(platform.audit(action="D")) == 2
 
 
-def test_a_delete_may_name_the_version(platform: Platform) -> None:
+def test_delete_with_stale_etag_returns_412(platform: Platform) -> None:
     path, etag = made(platform)
     assert platform.call("DELETE", path, headers={"if-match": 'W/"1"'}).status == 412
     assert platform.call("DELETE", path, headers={"if-match": etag}).status == 204
     assert platform.call("DELETE", f"/fhir/Patient/{UNKNOWN}").status == 404
 
 
-def test_a_deleted_record_can_be_written_again(platform: Platform) -> None:
+def test_deleted_patient_can_be_written_again(platform: Platform) -> None:
     path, _ = made(platform)
     tombstone = platform.call("DELETE", path).headers["etag"]
     put(platform, path, tombstone, active=True)
@@ -88,27 +86,27 @@ def test_a_deleted_record_can_be_written_again(platform: Platform) -> None:
 
 
 @pytest.mark.trap(1)
-def test_a_version_from_the_other_region_is_read_before_the_head_is_put_to_it(platform: Platform) -> None:
+def test_version_from_the_other_region_is_read_before_the_head_follows(platform: Platform) -> None:
     path, etag = made(platform)
     arrive(platform, path, f"{START_MS + 5}-0000-{PEER}", etag[3:-1], active=True)
     assert platform.call("GET", path).json["active"] is True
 
 
-def test_a_read_moves_the_clock_past_what_it_read(platform: Platform) -> None:
+def test_read_moves_the_clock_past_the_version(platform: Platform) -> None:
     path, etag = made(platform)
     arrive(platform, path, f"{START_MS + 900}-0007-{PEER}", etag[3:-1])
     assert platform.call("GET", path).status == 200
     assert platform.create().json["meta"]["versionId"] == f"{START_MS + 900}-0008-{REGION}"
 
 
-def test_a_clock_that_is_far_wrong_does_not_spread(platform: Platform) -> None:
+def test_version_far_in_the_future_does_not_move_the_clock(platform: Platform) -> None:
     path, etag = made(platform)
     arrive(platform, path, f"{START_MS + 3_600_000}-0000-{PEER}", etag[3:-1])
     assert platform.call("GET", path).status == 200
     assert platform.create().json["meta"]["versionId"].startswith(str(START_MS))
 
 
-def test_a_caller_never_gets_an_older_version_than_it_knows(platform: Platform) -> None:
+def test_read_below_minimum_version_returns_503(platform: Platform) -> None:
     path, etag = made(platform)
     known = f"{START_MS + 5}-0000-{PEER}"
     early = platform.call("GET", path, headers={"minimum-version": f'W/"{known}"'})
@@ -121,14 +119,14 @@ def test_a_caller_never_gets_an_older_version_than_it_knows(platform: Platform) 
     assert unseen.status == 503
 
 
-def test_a_version_the_caller_has_is_not_sent_again(platform: Platform) -> None:
+def test_read_with_current_etag_returns_304(platform: Platform) -> None:
     path, etag = made(platform)
     reply = platform.call("GET", path, headers={"if-none-match": etag})
     assert (reply.status, reply.body, reply.headers["etag"]) == (304, "", etag)
     assert len(platform.audit(action="R")) == 1
 
 
-def test_minimal_answers(platform: Platform) -> None:
+def test_return_minimal_sends_no_body(platform: Platform) -> None:
     minimal = {"prefer": "respond-async, return=minimal"}
     reply = platform.call("POST", "/fhir/Patient", patient(), headers=minimal)
     assert (reply.status, reply.body, "content-type" in reply.headers) == (201, "", False)
@@ -153,13 +151,13 @@ def test_minimal_answers(platform: Platform) -> None:
         ("", "_format=application/fhir+json", 200),
     ],
 )
-def test_only_json_is_written(platform: Platform, accept: str, query: str, status: int) -> None:
+def test_unsupported_media_type_returns_406(platform: Platform, accept: str, query: str, status: int) -> None:
     path, _ = made(platform)
     reply = platform.call("GET", path, headers={"accept": accept} if accept else {}, query=query)
     assert reply.status == status
 
 
-def test_rights_by_verb(platform: Platform) -> None:
+def test_each_interaction_needs_its_own_scope(platform: Platform) -> None:
     path, etag = made(platform)
     only = {letter: claims(scope=f"system/Patient.{letter}") for letter in "cruds"}
     calls: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -176,7 +174,7 @@ def test_rights_by_verb(platform: Platform) -> None:
         calls["r"] = ("GET", f"{path}/_history", {})
 
 
-def test_a_patch_that_is_refused_has_still_looked_at_the_record(platform: Platform) -> None:
+def test_rejected_patch_is_audited(platform: Platform) -> None:
     path, etag = made(platform, birthDate="1970-05-02")
     for value in ("1970-05-02", "1971-01-01"):
         guess = {"op": "test", "path": "/birthDate", "value": value}
@@ -184,7 +182,7 @@ def test_a_patch_that_is_refused_has_still_looked_at_the_record(platform: Platfo
     assert [item["status"] for item in platform.audit(action="U", outcome="refused")] == ["422", "422"]
 
 
-def test_who_may_change_but_not_read_gets_no_record_back(platform: Platform) -> None:
+def test_patch_without_read_scope_returns_no_body(platform: Platform) -> None:
     path, etag = made(platform)
     headers = {"if-match": etag, "content-type": PATCH}
     operations = [{"op": "add", "path": "/gender", "value": "other"}]
@@ -192,7 +190,7 @@ def test_who_may_change_but_not_read_gets_no_record_back(platform: Platform) -> 
     assert (reply.status, reply.body) == (200, "")
 
 
-def test_a_patch_cannot_make_a_record_that_no_body_could_bring(platform: Platform) -> None:
+def test_patch_with_too_large_result_returns_413(platform: Platform) -> None:
     path, etag = made(platform, address=[{"text": "x" * 200_000}])
     reply = patched(platform, path, etag, {"op": "add", "path": "/address/-", "value": {"text": "y" * 70_000}})
     assert (reply.status, outcome(reply.json)) == (413, "too-long")

@@ -30,7 +30,7 @@ def fhir(event: AuditEvent) -> dict[str, Any]:
     return content
 
 
-def test_an_update() -> None:
+def test_update_has_all_elements() -> None:
     resource = fhir(EVENT)
     assert resource["resourceType"] == "AuditEvent"
     assert resource["id"] == EVENT.id
@@ -50,30 +50,30 @@ def test_an_update() -> None:
     assert {"type": "request", "valueString": "request-1"} in entity["detail"]
 
 
-def test_a_document_stands_beside_its_patient() -> None:
+def test_document_is_an_entity_beside_its_patient() -> None:
     patient, document = fhir(replace(EVENT, entity="DocumentReference/letter"))["entity"]
     assert patient["what"]["reference"] == "Patient/ada"
     assert document["what"]["reference"] == "DocumentReference/letter/_history/1800000000000-0000-us-east-1"
     assert document["role"]["code"] == "4"
 
 
-def test_an_access_to_no_record_names_the_type() -> None:
+def test_access_without_record_has_the_type_only() -> None:
     (entity,) = fhir(replace(EVENT, record="Patient", version=None))["entity"]
     assert "what" not in entity
     assert entity["type"] == {"system": "http://hl7.org/fhir/resource-types", "code": "Patient"}
 
 
 @pytest.mark.parametrize(("outcome", "code"), [(Outcome.SUCCESS, "0"), (Outcome.REFUSED, "4"), (Outcome.FAILURE, "8")])
-def test_outcomes(outcome: Outcome, code: str) -> None:
+def test_outcome_has_its_code(outcome: Outcome, code: str) -> None:
     assert fhir(replace(EVENT, outcome=outcome))["outcome"] == code
 
 
-def test_an_amendment_names_what_it_amends() -> None:
+def test_amendment_names_the_amended_event() -> None:
     (entity,) = fhir(replace(EVENT, amends="first"))["entity"]
     assert {"type": "amends", "valueString": "first"} in entity["detail"]
 
 
-def test_nothing_is_empty() -> None:
+def test_resource_has_no_empty_elements() -> None:
     bare = replace(EVENT, source_ip="", request_id="", version=None, record="Patient")
     assert "network" not in fhir(bare)["agent"][0]
     assert '""' not in resource_of(bare)

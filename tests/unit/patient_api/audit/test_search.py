@@ -59,7 +59,7 @@ def pages(region: SearchRegion, query: str) -> Iterator[dict[str, Any]]:
     pytest.fail("the pages do not end")
 
 
-def test_items_and_events_are_the_same(region: SearchRegion) -> None:
+def test_item_and_event_convert_without_loss(region: SearchRegion) -> None:
     event = add(region, "e-1", entity="DocumentReference/x", version="1800000000000-0000-us-east-1", amends="e-0")
     (item,) = region.dynamodb.tables[AUDIT].values()
     assert event_of(item) == event
@@ -88,7 +88,7 @@ def test_items_and_events_are_the_same(region: SearchRegion) -> None:
         ("patient=ada&date=lt2027-01-14T12:00:00Z", ["e-5"]),
     ],
 )
-def test_what_is_found_newest_first(region: SearchRegion, query: str, expected: list[str]) -> None:
+def test_search_returns_matching_events_newest_first(region: SearchRegion, query: str, expected: list[str]) -> None:
     # Now is 2027-01-15T08:00Z.
     add(region, "e-1", ago=1)
     add(region, "e-2", ago=2, record="Patient/bea", subject="app-2")
@@ -136,14 +136,14 @@ def test_pages_are_complete_without_duplicates_and_in_order(
     assert got == [event.id for event in sorted(wanted, key=lambda event: (event.at, event.id), reverse=True)]
 
 
-def test_many_events_in_one_hour(region: SearchRegion) -> None:
+def test_hour_with_many_events_is_read_completely(region: SearchRegion) -> None:
     kept = [add(region, f"e-{number:04d}", ago=number / 100) for number in range(700)]
     got = [ids(bundle) for bundle in pages(region, "outcome=0&_count=50")]
     assert [name for page in got for name in page] == [event.id for event in kept]
     assert [ids(bundle) for bundle in pages(region, "agent=nobody")] == [[], []]
 
 
-def test_a_quiet_day_is_one_page_and_a_month_is_one_for_each(region: SearchRegion) -> None:
+def test_range_without_events_has_one_page_per_day(region: SearchRegion) -> None:
     add(region, "old", ago=30 * 24 * HOUR)
     (bundle,) = pages(region, "")
     assert str(bundle["total"]) == "0"
@@ -154,7 +154,7 @@ def test_a_quiet_day_is_one_page_and_a_month_is_one_for_each(region: SearchRegio
 
 
 @pytest.mark.parametrize("query", ["date=ge2026-12-01", "date=le2027-01-15", "date=ge2026-01-01&date=lt2026-02-02"])
-def test_a_range_is_bounded_unless_a_patient_is_named(region: SearchRegion, query: str) -> None:
+def test_range_without_patient_is_limited(region: SearchRegion, query: str) -> None:
     with pytest.raises(TooCostly, match="31 days"):
         region.audited(query)
     (item,) = region.events()
@@ -162,7 +162,7 @@ def test_a_range_is_bounded_unless_a_patient_is_named(region: SearchRegion, quer
     region.audited(f"{query}&patient=ada")
 
 
-def test_the_window_of_a_search_does_not_move_with_its_pages(region: SearchRegion) -> None:
+def test_range_of_a_search_stays_fixed_over_its_pages(region: SearchRegion) -> None:
     add(region, "e-1", ago=5)
     add(region, "e-2", ago=24 * HOUR - 1)
     first = region.audited("_count=1")
@@ -171,7 +171,7 @@ def test_the_window_of_a_search_does_not_move_with_its_pages(region: SearchRegio
     assert ids(region.audited(str(link(first, "next")).partition("?")[2])) == ["e-2"]
 
 
-def test_a_search_is_on_record_with_whom_it_was_about(region: SearchRegion) -> None:
+def test_search_is_audited_with_its_patients(region: SearchRegion) -> None:
     region.audited("")
     region.audited("patient=ada,bea")
     kept = sorted((item["record"], item["action"], item["interaction"]) for item in region.events())
@@ -182,21 +182,21 @@ def test_a_search_is_on_record_with_whom_it_was_about(region: SearchRegion) -> N
     ]
 
 
-def test_what_cannot_be_put_on_record_is_not_handed_out(region: SearchRegion) -> None:
+def test_failed_audit_write_fails_the_search(region: SearchRegion) -> None:
     add(region, "e-1")
     region.dynamodb.faults["put_item"] = [client_error("InternalServerError"), client_error("InternalServerError")]
     with pytest.raises(StorageFault):
         region.audited("patient=ada")
 
 
-def test_the_trail_has_a_right_of_its_own(region: SearchRegion) -> None:
+def test_search_needs_the_scope_for_audit_events(region: SearchRegion) -> None:
     with pytest.raises(Forbidden):
         region.audited("", scope="system/Patient.cruds system/AuditEvent.r")
     (item,) = region.events()
     assert item["outcome"] == "refused"
 
 
-def test_a_cursor_belongs_to_its_tenant_and_its_search(region: SearchRegion) -> None:
+def test_cursor_is_valid_for_its_tenant_and_search_only(region: SearchRegion) -> None:
     for number in range(3):
         add(region, f"e-{number}", ago=number + 1)
         add(region, f"s-{number}", ago=number + 1, tenant="south-clinic")
@@ -208,7 +208,7 @@ def test_a_cursor_belongs_to_its_tenant_and_its_search(region: SearchRegion) -> 
     assert ids(region.audited(following)) == ["e-1"]
 
 
-def test_one_page_by_patient_is_one_query(region: SearchRegion) -> None:
+def test_page_by_patient_costs_one_query(region: SearchRegion) -> None:
     for number in range(30):
         add(region, f"e-{number}", ago=number)
     region.audited("patient=ada&_count=1")
@@ -218,7 +218,7 @@ def test_one_page_by_patient_is_one_query(region: SearchRegion) -> None:
     assert region.calls() == ["query", "put_item"]
 
 
-def test_unreadable_events_are_a_fault(region: SearchRegion) -> None:
+def test_unreadable_event_raises_storage_fault(region: SearchRegion) -> None:
     add(region, "e-1")
     for item in region.dynamodb.tables[AUDIT].values():
         item["action"] = {"S": "X"}
@@ -226,7 +226,7 @@ def test_unreadable_events_are_a_fault(region: SearchRegion) -> None:
         region.audited("patient=ada")
 
 
-def test_events_of_the_next_minute_are_found(region: SearchRegion) -> None:
+def test_events_up_to_a_minute_ahead_are_found(region: SearchRegion) -> None:
     ahead = replace(add(region, "e-1"), id="e-2", at=datetime.fromtimestamp(region.now_ms / 1000 + 30, UTC))
     region.trail.put(ahead)
     assert ids(region.audited("")) == ["e-2", "e-1"]

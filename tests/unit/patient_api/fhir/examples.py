@@ -1,4 +1,4 @@
-"""A Patient and a DocumentReference with every element of their profile, and ways to damage them."""
+"""A Patient and a DocumentReference with every element of their profile, and helpers that change them."""
 
 import base64
 import hashlib
@@ -178,24 +178,24 @@ _DOCUMENT = {
 
 
 def read(value: object) -> JsonValue:
-    """`value` as the API reads it from a body."""
+    """Return `value` as the API parses it from a body."""
     return parse(json.dumps(value).encode())
 
 
 def plain(value: JsonValue) -> Any:
-    """`value` as Python's own parser reads it."""
+    """Return `value` as the json module parses it."""
     return json.loads(dump(value))
 
 
 def example(kind: str) -> dict[str, JsonValue]:
-    """A resource of this type with every element of the profile."""
+    """Return a resource of this type with every element of the profile."""
     resource = read({"Patient": _PATIENT, "DocumentReference": _DOCUMENT}[kind])
     assert isinstance(resource, dict)
     return resource
 
 
-def damaged(kind: str, pointer: str, value: object) -> dict[str, JsonValue]:
-    """The example with `value` at the place of a JSON Pointer, or with nothing there for REMOVED."""
+def changed(kind: str, pointer: str, value: object) -> dict[str, JsonValue]:
+    """Return the example with `value` at a JSON Pointer (without its first slash), or without it for REMOVED."""
     resource = example(kind)
     *way, last = pointer.split("/")
     target: Any = resource
@@ -211,8 +211,8 @@ def damaged(kind: str, pointer: str, value: object) -> dict[str, JsonValue]:
     return resource
 
 
-def refusal(resource: dict[str, JsonValue]) -> tuple[str | None, str]:
-    """The expression and the text of the refusal of `resource`; the test fails when it is not refused."""
-    with pytest.raises(Unprocessable) as refused:
+def problem_in(resource: dict[str, JsonValue]) -> tuple[str | None, str]:
+    """Return the expression and the diagnostics of the first problem of `resource`, which must be invalid."""
+    with pytest.raises(Unprocessable) as raised:
         validate(resource)
-    return refused.value.expression, refused.value.diagnostics
+    return raised.value.expression, raised.value.diagnostics

@@ -1,4 +1,4 @@
-"""Contained resources and modifier extensions, both of which the exports of medical records carry."""
+"""Contained resources and modifier extensions, which exports of medical records contain."""
 
 import copy
 import json
@@ -11,7 +11,7 @@ import patient_api.fhir.profile
 from patient_api.fhir.profile import validate
 from patient_api.fhir.profile.engine import Profile, ProfileError
 from unit.patient_api.changes import made
-from unit.patient_api.fhir.examples import damaged, read, refusal
+from unit.patient_api.fhir.examples import changed, problem_in, read
 from unit.patient_api.whole_api import Platform, patient
 
 COMPILED = Path(patient_api.fhir.profile.__file__).parent / "compiled"
@@ -42,7 +42,7 @@ def holding(*contained: object, **elements: Any) -> dict[str, Any]:
     return patient(contained=[*contained], managingOrganization={"reference": "#hospital"}, **elements)
 
 
-def test_contained_resources_are_kept_as_they_are(platform: Platform) -> None:
+def test_contained_resources_are_stored_unchanged(platform: Platform) -> None:
     made_ = platform.create(holding(HOSPITAL, GROUP))
     assert made_.json["contained"] == [HOSPITAL, GROUP]
     path = f"/fhir/Patient/{made_.json['id']}"
@@ -55,21 +55,21 @@ def test_contained_resources_are_kept_as_they_are(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("query", ["identifier=contained-1", "identifier=urn:mrn%7C", "name=contained", "_id=hospital"])
-def test_what_is_contained_does_not_make_its_owner_match(platform: Platform, query: str) -> None:
+def test_search_does_not_match_contained_resources(platform: Platform, query: str) -> None:
     made_ = platform.create(holding({**HOSPITAL, "resourceType": "Patient"}, GROUP))
     assert platform.call("GET", "/fhir/Patient", query=query).json["total"] == 0
     found = platform.call("GET", "/fhir/Patient", query="family=example").json["entry"]
     assert [entry["resource"]["id"] for entry in found] == [made_.json["id"]]
 
 
-def test_what_nothing_refers_to_needs_no_id(platform: Platform) -> None:
+def test_contained_resource_without_reference_needs_no_id(platform: Platform) -> None:
     anonymous = [{"resourceType": "Organization", "name": name} for name in ("One", "Two")]
     assert platform.create(patient(contained=anonymous)).json["contained"] == anonymous
 
 
-def test_a_document_may_contain_its_author() -> None:
-    resource = damaged("DocumentReference", "author", [{"reference": "#doctor"}])
-    assert refusal(resource)[0] == "DocumentReference.author[0].reference"
+def test_document_may_contain_its_author() -> None:
+    resource = changed("DocumentReference", "author", [{"reference": "#doctor"}])
+    assert problem_in(resource)[0] == "DocumentReference.author[0].reference"
     resource["contained"] = [{"resourceType": "Practitioner", "id": "doctor", "name": [{"family": "Example"}]}]
     validate(resource)
 
@@ -107,8 +107,8 @@ def test_a_document_may_contain_its_author() -> None:
         ),
     ],
 )
-def test_what_cannot_be_contained(contained: object, expression: str, problem: str) -> None:
-    found, diagnostics = refusal(resource_of({**holding(), "contained": contained}))
+def test_invalid_contained_resource_is_rejected(contained: object, expression: str, problem: str) -> None:
+    found, diagnostics = problem_in(resource_of({**holding(), "contained": contained}))
     assert found == expression
     assert problem in diagnostics
     assert "Containedson" not in diagnostics
@@ -134,7 +134,7 @@ def test_what_cannot_be_contained(contained: object, expression: str, problem: s
         ),
     ],
 )
-def test_a_modifier_extension_is_refused_by_its_url(platform: Platform, elements: dict[str, Any], place: str) -> None:
+def test_modifier_extension_is_rejected_with_its_url(platform: Platform, elements: dict[str, Any], place: str) -> None:
     reply = platform.call("POST", "/fhir/Patient", patient(**elements))
     (issue,) = reply.json["issue"]
     assert (reply.status, issue["expression"]) == (422, [f"{place}.modifierExtension[0].url"])
@@ -143,20 +143,20 @@ def test_a_modifier_extension_is_refused_by_its_url(platform: Platform, elements
 
 
 @pytest.mark.parametrize("url", ["a b", "x" * 256, "é", "\u202e", "a\tb"])
-def test_what_is_no_url_is_not_repeated(url: str) -> None:
-    expression, diagnostics = refusal(resource_of(patient(modifierExtension=[{**MODIFIER, "url": url}])))
+def test_invalid_url_of_modifier_extension_is_not_repeated(url: str) -> None:
+    expression, diagnostics = problem_in(resource_of(patient(modifierExtension=[{**MODIFIER, "url": url}])))
     assert expression == "Patient.modifierExtension[0].url"
     assert url not in diagnostics
 
 
 @pytest.mark.parametrize("value", [[], {}, "x", [None], [{}], [{"url": 1}], [{"valueBoolean": True}]])
-def test_what_is_no_modifier_extension(value: object) -> None:
+def test_invalid_modifier_extension_is_rejected(value: object) -> None:
     for resource in (patient(modifierExtension=value), holding({**HOSPITAL, "x": {"modifierExtension": value}}, GROUP)):
-        expression, _ = refusal(resource_of(resource))
+        expression, _ = problem_in(resource_of(resource))
         assert str(expression).rpartition("modifierExtension")[2] in {"", "[0]", "[0].url"}
 
 
-def test_one_that_is_listed_is_taken() -> None:
+def test_listed_modifier_extension_is_accepted() -> None:
     table = json.loads((COMPILED / "patient.json").read_bytes())
     known = copy.deepcopy(table)
     known["types"]["ModifierExtension.url"]["codes"] = [MODIFIER["url"]]
@@ -171,7 +171,7 @@ def test_one_that_is_listed_is_taken() -> None:
         Profile(known).check(resource_of(patient(modifierExtension=[{"url": MODIFIER["url"]}])))
 
 
-def test_a_patch_cannot_leave_a_reference_to_nothing(platform: Platform) -> None:
+def test_patch_that_breaks_a_local_reference_returns_422(platform: Platform) -> None:
     path, _ = made(platform, contained=[{"resourceType": "Organization", "id": "a"}],
                    managingOrganization={"reference": "#a"})  # fmt: skip
     reply = platform.call("PATCH", path, {"contained": None}, headers={"content-type": "application/json"})

@@ -1,10 +1,12 @@
+"""The profile of DocumentReference."""
+
 import base64
 
 import pytest
 
 from patient_api.fhir.profile import validate
 from patient_api.fhir.profile.document import LARGEST_DOCUMENT, SHA256, SIZE, DeclaredContent, declared_content
-from unit.patient_api.fhir.examples import REMOVED, damaged, example, refusal
+from unit.patient_api.fhir.examples import REMOVED, changed, example, problem_in
 
 DIGEST = base64.b64encode(bytes(32)).decode()
 ATTACHMENT = "DocumentReference.content[0].attachment"
@@ -17,13 +19,13 @@ def sha256(value: object) -> dict[str, object]:
 
 
 def of_size(value: object) -> dict[str, object]:
-    """An attachment that announces its size in an extension."""
+    """Return an attachment that declares its size in an extension."""
     sizes = value if isinstance(value, list) else [value]
     extensions = [sha256(DIGEST), *({"url": SIZE, "valueDecimal": size} for size in sizes)]
     return {"contentType": "image/png", "extension": extensions}
 
 
-REFUSED = [
+INVALID = [
     ("status", REMOVED, "DocumentReference.status", "is required"),
     ("status", "final", "DocumentReference.status", "must be one of: current, superseded, entered-in-error"),
     ("docStatus", "current", "DocumentReference.docStatus", "must be one of: preliminary, final, amended"),
@@ -89,18 +91,18 @@ REFUSED = [
 ]
 
 
-def test_a_document_with_every_element_is_taken() -> None:
+def test_document_with_every_element_is_valid() -> None:
     validate(example("DocumentReference"))
 
 
-@pytest.mark.parametrize(("pointer", "value", "expression", "problem"), REFUSED)
-def test_damage_is_refused_where_it_is(pointer: str, value: object, expression: str, problem: str) -> None:
-    found, diagnostics = refusal(damaged("DocumentReference", pointer, value))
+@pytest.mark.parametrize(("pointer", "value", "expression", "problem"), INVALID)
+def test_invalid_element_is_reported_by_its_path(pointer: str, value: object, expression: str, problem: str) -> None:
+    found, diagnostics = problem_in(changed("DocumentReference", pointer, value))
     assert found == expression
     assert problem in diagnostics
 
 
-def test_what_is_announced_is_read_back() -> None:
+def test_declared_content_is_read_from_the_attachment() -> None:
     resource = example("DocumentReference")
     assert declared_content(resource) == DeclaredContent(
         content_type="text/plain; charset=utf-8", size=6, sha256="+AEF76tthj/Y/CQ9JpCURp4id+jxLloKn0AeiElPe0s="
@@ -108,7 +110,7 @@ def test_what_is_announced_is_read_back() -> None:
 
 
 @pytest.mark.parametrize("size", [2**31, LARGEST_DOCUMENT])
-def test_a_size_beyond_what_fhir_can_say_comes_as_an_extension(size: int) -> None:
-    resource = damaged("DocumentReference", "content/0/attachment", of_size(size))
+def test_size_beyond_unsigned_int_is_read_from_the_extension(size: int) -> None:
+    resource = changed("DocumentReference", "content/0/attachment", of_size(size))
     validate(resource)
     assert declared_content(resource) == DeclaredContent(content_type="image/png", size=size, sha256=DIGEST)

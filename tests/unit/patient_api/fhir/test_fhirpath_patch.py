@@ -1,4 +1,4 @@
-"""FHIRPath Patch, as R4 defines it."""
+"""FHIRPath Patch, as defined by R4."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ RESOURCE: dict[str, Any] = {
 
 
 def operation(kind: str, path: str, **parts: Any) -> dict[str, Any]:
-    """One operation; a number is an index, a dictionary a part with its value."""
+    """Return an operation. A part is an index for an int, a valueString for a str, and any value for a dict."""
     listed: list[dict[str, Any]] = [{"name": "type", "valueCode": kind}, {"name": "path", "valueString": path}]
     for name, part in parts.items():
         value = {"valueInteger": part} if isinstance(part, int) else {"valueString": part}
@@ -105,7 +105,7 @@ def patched(*operations: Any, resource: dict[str, Any] = RESOURCE) -> dict[str, 
         (operation("move", "Patient.name[0].given", source=2, destination=0), "name/0/given", ["Cora", "Ada", "Bea"]),
     ],
 )  # fmt: skip
-def test_operations(change: dict[str, Any], way: str, expected: object) -> None:
+def test_operation_changes_only_its_element(change: dict[str, Any], way: str, expected: object) -> None:
     result: Any = patched(change)
     parts = way.split("/")
     assert result.keys() - RESOURCE.keys() <= {parts[0]}
@@ -132,17 +132,17 @@ def test_operations(change: dict[str, Any], way: str, expected: object) -> None:
         ("Patient.extension.where(url = 'urn:a' and value = 1.5)", [], {"extension": [RESOURCE["extension"][1]]}),
     ],
 )  # fmt: skip
-def test_deletions(path: str, gone: list[str], left: dict[str, Any]) -> None:
+def test_delete_removes_only_its_element(path: str, gone: list[str], left: dict[str, Any]) -> None:
     expected = {name: item for name, item in RESOURCE.items() if name not in gone} | left
     assert patched(operation("delete", path)) == expected
 
 
-def test_an_element_of_several_types_is_replaced_by_any_of_them() -> None:
+def test_choice_element_is_replaced_by_another_type() -> None:
     result = patched(operation("replace", "Patient.deceased", value={"valueDateTime": "2020"}))
     assert (result.get("deceasedBoolean"), result["deceasedDateTime"]) == (None, "2020")
 
 
-def test_operations_follow_each_other() -> None:
+def test_operations_apply_in_order() -> None:
     result = patched(
         operation("delete", "Patient.contact"),
         operation("add", "Patient", name="contact", value={"part": [{"name": "gender", "valueCode": "other"}]}),
@@ -215,11 +215,11 @@ STRING = {"valueString": "secret"}
         ],
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_in_our_words(change: dict[str, Any]) -> None:
-    with pytest.raises(Unprocessable) as refused:
+def test_inapplicable_operation_is_rejected_without_quoting_values(change: dict[str, Any]) -> None:
+    with pytest.raises(Unprocessable) as raised:
         patched(change)
-    assert "secret" not in str(refused.value)
-    assert "Operation 0" in str(refused.value)
+    assert "secret" not in str(raised.value)
+    assert "Operation 0" in str(raised.value)
 
 
 def without(part: str) -> dict[str, Any]:
@@ -254,21 +254,21 @@ NO_OPERATIONS: list[Any] = [
         *[{"resourceType": "Parameters", "parameter": [change]} for change in NO_OPERATIONS],
     ],
 )  # fmt: skip
-def test_what_is_no_patch_is_malformed(document: object) -> None:
+def test_invalid_document_is_malformed(document: object) -> None:
     before = read(RESOURCE)
     assert isinstance(before, dict)
     with pytest.raises(Malformed):
         apply(before, read(document))
 
 
-def test_many_operations_are_refused() -> None:
+def test_too_many_operations_are_rejected() -> None:
     one = operation("delete", "Patient.maritalStatus")
     patched(*[one] * MAX_OPERATIONS)
     with pytest.raises(Unprocessable):
         patched(*[one] * (MAX_OPERATIONS + 1))
 
 
-def test_a_resource_does_not_grow_deeper_than_one_is_read() -> None:
+def test_result_nested_too_deep_is_rejected() -> None:
     deep: Any = {"url": "x", "valueString": "y"}
     for _ in range((MAX_DEPTH - 10) // 2):
         deep = {"url": "x", "extension": [deep]}
@@ -325,7 +325,7 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(st.lists(changes(), max_size=4))
 @settings(max_examples=300, deadline=None)
-def test_any_patch_is_applied_or_refused(operations: list[dict[str, Any]]) -> None:
+def test_any_patch_is_applied_or_rejected(operations: list[dict[str, Any]]) -> None:
     try:
         after = patched(*operations)
     except (Malformed, Unprocessable):
@@ -339,7 +339,7 @@ def test_any_patch_is_applied_or_refused(operations: list[dict[str, Any]]) -> No
 @pytest.mark.timeout(5)
 @pytest.mark.parametrize("number", ["1e400", "1e50000", "1.0", "1e0", "0.0", "-0", "-1", "1" + "0" * 40])
 @pytest.mark.parametrize("kind", ["insert", "move"])
-def test_an_index_is_a_whole_number_of_a_few_digits(number: str, kind: str) -> None:
+def test_index_must_be_a_short_whole_number(number: str, kind: str) -> None:
     before = read(RESOURCE)
     assert isinstance(before, dict)
     index = {"valueInteger": Number(number)}
@@ -360,14 +360,14 @@ def test_an_index_is_a_whole_number_of_a_few_digits(number: str, kind: str) -> N
         ("\U0001f600", r"'\ud83d\uDE00'"),
     ],
 )
-def test_the_escapes_of_a_literal(text: str, literal: str) -> None:
+def test_escapes_in_string_literals_are_decoded(text: str, literal: str) -> None:
     resource = {"resourceType": "Patient", "name": [{"family": "Other"}, {"family": text}]}
     change = operation("delete", f"Patient.name.where(family = {literal})")
     assert patched(change, resource=resource)["name"] == [{"family": "Other"}]
 
 
 @pytest.mark.parametrize("literal", [r"'\a'", r"'\u00'", r"'\u00g1'", r"'\x41'", r"'\ud83d'", r"'\U0041'"])
-def test_an_escape_that_is_none_is_not_understood(literal: str) -> None:
+def test_invalid_escape_is_rejected(literal: str) -> None:
     with pytest.raises(Unprocessable, match="not understood"):
         patched(operation("delete", f"Patient.name.where(family = {literal})"))
 
@@ -376,12 +376,12 @@ def test_an_escape_that_is_none_is_not_understood(literal: str) -> None:
 @pytest.mark.parametrize(
     "text", ["(" * 1000, "'" + "\\" * 1000, "a." * 500, "[" * 1000, "a" * 1024, "' " * 500, " " * 1024]
 )
-def test_no_path_takes_long(text: str) -> None:
+def test_long_paths_are_parsed_in_limited_time(text: str) -> None:
     with pytest.raises(Unprocessable):
         patched(*[operation("delete", text)] * MAX_OPERATIONS)
 
 
-def test_every_element_of_the_profile_can_be_reached() -> None:
+def test_path_can_reach_every_element_of_the_profile() -> None:
     whole = plain(example("Patient"))
     for name in whole:
         if name.startswith("_") or name in {"id", "meta", "resourceType"} or f"_{name}" in whole:
@@ -392,7 +392,7 @@ def test_every_element_of_the_profile_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/fhir+json", "application/json"])
-def test_over_http(platform: Platform, content_type: str) -> None:
+def test_fhirpath_patch_over_http_updates_the_record(platform: Platform, content_type: str) -> None:
     path, etag = made(platform, gender="female")
     body = {
         "resourceType": "Parameters",

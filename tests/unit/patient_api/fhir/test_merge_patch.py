@@ -1,4 +1,4 @@
-"""JSON Merge Patch, with the test cases of RFC 7396, appendix A, within a resource."""
+"""JSON Merge Patch, with the test cases of RFC 7396, appendix A."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from unit.patient_api.changes import made
 from unit.patient_api.fhir.examples import plain, read
 from unit.patient_api.whole_api import Platform, Reply, patient
 
-SERVERS = {"resourceType": "Patient", "id": "a", "meta": {"versionId": "1", "tag": [{"code": "x"}]}}
+SERVER_ELEMENTS = {"resourceType": "Patient", "id": "a", "meta": {"versionId": "1", "tag": [{"code": "x"}]}}
 
 
 def merged(resource: dict[str, Any], changes: dict[str, Any]) -> Any:
-    before, patch = read(SERVERS | resource), read(changes)
+    before, patch = read(SERVER_ELEMENTS | resource), read(changes)
     assert isinstance(before, dict)
     assert isinstance(patch, dict)
     text = dump(before)
@@ -44,8 +44,10 @@ def merged(resource: dict[str, Any], changes: dict[str, Any]) -> Any:
         ({}, {}, {}),
     ],
 )
-def test_the_cases_of_the_rfc(resource: dict[str, Any], changes: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert merged(resource, changes) == SERVERS | expected
+def test_test_cases_of_rfc_7396_hold(
+    resource: dict[str, Any], changes: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert merged(resource, changes) == SERVER_ELEMENTS | expected
 
 
 @pytest.mark.parametrize(
@@ -63,25 +65,25 @@ def test_the_cases_of_the_rfc(resource: dict[str, Any], changes: dict[str, Any],
         {"meta": {"tag": None}},
     ],
 )
-def test_what_is_the_servers_stays(changes: dict[str, Any]) -> None:
+def test_changing_server_elements_is_rejected(changes: dict[str, Any]) -> None:
     with pytest.raises(Unprocessable, match="changes the id"):
         merged({"active": True}, changes)
 
 
-@pytest.mark.parametrize("changes", [SERVERS, {"id": "a"}, {"meta": {"versionId": "1"}}, {"meta": {}}])
-def test_what_is_the_servers_may_be_repeated(changes: dict[str, Any]) -> None:
-    assert merged({"active": True}, changes | {"active": False}) == SERVERS | {"active": False}
+@pytest.mark.parametrize("changes", [SERVER_ELEMENTS, {"id": "a"}, {"meta": {"versionId": "1"}}, {"meta": {}}])
+def test_repeating_server_elements_is_allowed(changes: dict[str, Any]) -> None:
+    assert merged({"active": True}, changes | {"active": False}) == SERVER_ELEMENTS | {"active": False}
 
 
 def test_numbers_keep_their_digits() -> None:
     changes = parse(b'{"extension":[{"url":"x","valueDecimal":1.500}]}')
     assert isinstance(changes, dict)
-    before = read(SERVERS)
+    before = read(SERVER_ELEMENTS)
     assert isinstance(before, dict)
     assert '"valueDecimal":1.500' in dump(merge(before, changes))
 
 
-def test_a_merge_patch_that_says_so_is_no_other_kind_of_patch(platform: Platform) -> None:
+def test_merge_patch_media_type_is_not_read_as_fhirpath_patch(platform: Platform) -> None:
     path, _ = made(platform)
     change = {"name": "operation", "part": [{"name": "type", "valueCode": "delete"},
                                             {"name": "path", "valueString": "Patient.name[0]"}]}  # fmt: skip
@@ -91,7 +93,7 @@ def test_a_merge_patch_that_says_so_is_no_other_kind_of_patch(platform: Platform
 
 
 class TestOverHttp:
-    """The same as `application/json`, which is all that some clients know."""
+    """Some clients send merge patches as `application/json`, and it has the same result."""
 
     @pytest.fixture(params=["application/merge-patch+json", "application/json", "application/json; charset=utf-8"])
     def content_type(self, request: pytest.FixtureRequest) -> str:
@@ -100,7 +102,7 @@ class TestOverHttp:
     def sent(self, platform: Platform, path: str, changes: object, content_type: str, **headers: str) -> Reply:
         return platform.call("PATCH", path, changes, headers={"content-type": content_type, **headers})
 
-    def test_a_part_is_changed(self, platform: Platform, content_type: str) -> None:
+    def test_merge_patch_changes_only_its_members(self, platform: Platform, content_type: str) -> None:
         path, _ = made(platform, gender="female", birthDate="1970-01-01")
         reply = self.sent(platform, path, {"gender": None, "active": True}, content_type)
         assert reply.status == 200
@@ -131,7 +133,9 @@ class TestOverHttp:
             ({"address": [{"text": "x" * 200_000}]}, 413),
         ],
     )
-    def test_what_cannot_be_merged(self, platform: Platform, content_type: str, changes: object, status: int) -> None:
+    def test_invalid_merge_patch_is_rejected(
+        self, platform: Platform, content_type: str, changes: object, status: int
+    ) -> None:
         path, _ = made(platform, contact=[{"name": {"text": "y" * 100_000}}])
         assert self.sent(platform, path, changes, content_type).status == status
         assert len(platform.versions()) == 1

@@ -1,3 +1,5 @@
+"""The XHTML of narratives."""
+
 import pytest
 
 from patient_api.fhir.profile.narrative import is_narrative
@@ -20,7 +22,7 @@ def div(inner: str) -> str:
         div('<img src="data:image/png;base64,AA==" alt="x"/>'),
     ],
 )
-def test_formatting_is_taken(text: str) -> None:
+def test_formatting_is_accepted(text: str) -> None:
     assert is_narrative(text)
 
 
@@ -66,5 +68,5 @@ def test_formatting_is_taken(text: str) -> None:
         f'<!DOCTYPE div [<!ENTITY a SYSTEM "file:///etc/passwd">]>{div("&a;")}',
     ],
 )
-def test_what_acts_or_hides_is_refused(text: str) -> None:
+def test_active_or_hidden_content_is_rejected(text: str) -> None:
     assert not is_narrative(text)

@@ -1,3 +1,5 @@
+"""JSON Patch."""
+
 import json
 from typing import Any
 
@@ -55,11 +57,11 @@ def op(name: str, path: str, value: object = ..., **members: object) -> dict[str
         (op("add", "/gender", "x", unknown="member"), {"gender": "x"}),
     ],
 )
-def test_operations(operation: dict[str, object], expected: dict[str, object]) -> None:
+def test_operation_changes_only_its_path(operation: dict[str, object], expected: dict[str, object]) -> None:
     assert patched(operation) == {**json.loads(RESOURCE), **expected}
 
 
-def test_operations_follow_each_other() -> None:
+def test_operations_apply_in_order() -> None:
     result = patched(
         op("add", "/telecom", []),
         op("add", "/telecom/-", {"system": "phone"}),
@@ -81,7 +83,7 @@ def test_numbers_keep_their_digits() -> None:
     )
 
 
-def test_all_or_nothing() -> None:
+def test_failed_test_rejects_the_whole_patch() -> None:
     with pytest.raises(Unprocessable, match=r"Operation 1 of the patch \(test\) does not hold\."):
         patched(op("remove", "/active"), op("test", "/active", True))
 
@@ -119,7 +121,7 @@ def test_all_or_nothing() -> None:
         [op("remove", "/active"), 1],
     ],
 )
-def test_what_is_no_patch_is_malformed(document: object) -> None:
+def test_invalid_document_is_malformed(document: object) -> None:
     with pytest.raises(Malformed):
         apply(resource(), parse(json.dumps(document).encode()))
 
@@ -154,35 +156,35 @@ def test_what_is_no_patch_is_malformed(document: object) -> None:
         op("test", "/extension/0/valueDecimal", 1.51),
     ],
 )
-def test_what_does_not_fit_is_refused_in_our_words(operation: dict[str, object]) -> None:
-    with pytest.raises(Unprocessable) as refused:
+def test_inapplicable_operation_is_rejected_without_quoting_values(operation: dict[str, object]) -> None:
+    with pytest.raises(Unprocessable) as raised:
         patched(operation)
-    assert "secret" not in str(refused.value)
-    assert "Example" not in str(refused.value)
+    assert "secret" not in str(raised.value)
+    assert "Example" not in str(raised.value)
 
 
 @pytest.mark.parametrize("path", ["", "/id", "/resourceType", "/meta", "/meta/versionId", "/meta/tag"])
 @pytest.mark.parametrize("name", ["add", "remove", "replace", "move", "copy"])
-def test_what_is_the_servers_stays(name: str, path: str) -> None:
+def test_changing_server_elements_is_rejected(name: str, path: str) -> None:
     members = {"from": "/active"} if name in {"move", "copy"} else {}
     with pytest.raises(Unprocessable, match="changes the id"):
         patched(op(name, path, "x", **members))
 
 
 @pytest.mark.parametrize("path", ["", "/id", "/resourceType", "/meta/versionId"])
-def test_what_is_the_servers_is_not_moved_away(path: str) -> None:
+def test_moving_server_elements_is_rejected(path: str) -> None:
     with pytest.raises(Unprocessable, match="changes the id"):
         patched(op("move", "/x", **{"from": path}))
 
 
-def test_many_operations_are_refused() -> None:
+def test_too_many_operations_are_rejected() -> None:
     patched(*[op("test", "/active", True)] * MAX_OPERATIONS)
     with pytest.raises(Unprocessable):
         patched(*[op("test", "/active", True)] * (MAX_OPERATIONS + 1))
 
 
 @pytest.mark.timeout(10)
-def test_a_bomb_of_copies_is_refused() -> None:
+def test_exponential_copies_are_rejected() -> None:
     with pytest.raises(Unprocessable, match="too large"):
         patched(
             op("add", "/x", [["Ada"] * 10]),
@@ -190,7 +192,7 @@ def test_a_bomb_of_copies_is_refused() -> None:
         )
 
 
-def test_copies_count_even_when_removed_again() -> None:
+def test_removed_copies_count_towards_the_limit() -> None:
     large = "x" * (MAX_WEIGHT // 10)
     again = [op("copy", "/y", **{"from": "/x"}), op("remove", "/y")]
     with pytest.raises(Unprocessable, match="too large"):
@@ -199,8 +201,8 @@ def test_copies_count_even_when_removed_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["copy", "move"])
-def test_a_resource_does_not_grow_deeper_than_one_is_read(name: str) -> None:
-    """The way down and what is put there are each within bounds."""
+def test_result_nested_too_deep_is_rejected(name: str) -> None:
+    """The depth of the path and of the value are each within the limit, but not their sum."""
     half: object = []
     for _ in range(MAX_DEPTH // 2):
         half = [half]
@@ -228,7 +230,7 @@ OPERATIONS = st.fixed_dictionaries(
 
 
 @given(st.lists(OPERATIONS | VALUES, max_size=5))
-def test_any_document_is_applied_or_refused(document: list[object]) -> None:
+def test_any_document_is_applied_or_rejected(document: list[object]) -> None:
     before = resource()
     try:
         after = apply(before, parse(json.dumps(document).encode()))

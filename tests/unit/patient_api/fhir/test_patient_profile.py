@@ -1,13 +1,15 @@
+"""The profile of Patient."""
+
 import pytest
 
 from patient_api.fhir.codec import Number
 from patient_api.fhir.profile import validate
-from unit.patient_api.fhir.examples import REMOVED, damaged, example, refusal
+from unit.patient_api.fhir.examples import REMOVED, changed, example, problem_in
 
 UNKNOWN = "http://example.org/modifier"
 MODIFIER = [{"url": UNKNOWN, "valueBoolean": True}]
 
-REFUSED = [
+INVALID = [
     # codes
     ("gender", "Female", "Patient.gender", "must be one of: male, female, other, unknown"),
     ("name/0/use", "legal", "Patient.name[0].use", "must be one of"),
@@ -95,7 +97,7 @@ REFUSED = [
     ("name/0/_given", {"id": "x"}, "Patient.name[0].given[1]", "must be a string"),
     ("name/0/given", REMOVED, "Patient.name[0].given[0]", "must be an object"),
     ("_id", {"id": "x"}, "Patient", "has an element that the profile does not define"),
-    # what nobody here understands
+    # unknown elements
     ("nickname", "x", "Patient", "has an element that the profile does not define"),
     ("name/0/nickname", "x", "Patient.name[0]", "has an element that the profile does not define"),
     ("contact/0/name/nickname", "x", "Patient.contact[0].name", "has an element that the profile does not define"),
@@ -134,7 +136,7 @@ REFUSED = [
     ),
 ]
 
-ACCEPTED = [
+VALID = [
     ("birthDate", "2024-02-29"),
     ("birthDate", "2000-02-29"),
     ("birthDate", "0001"),
@@ -161,21 +163,23 @@ ACCEPTED = [
 ]
 
 
-def test_a_patient_with_every_element_is_taken() -> None:
+def test_patient_with_every_element_is_valid() -> None:
     validate(example("Patient"))
     validate({"resourceType": "Patient"})
 
 
-@pytest.mark.parametrize(("pointer", "value", "expression", "problem"), REFUSED)
-def test_damage_is_refused_where_it_is(pointer: str, value: object, expression: str | None, problem: str) -> None:
-    found, diagnostics = refusal(damaged("Patient", pointer, value))
+@pytest.mark.parametrize(("pointer", "value", "expression", "problem"), INVALID)
+def test_invalid_element_is_reported_by_its_path(
+    pointer: str, value: object, expression: str | None, problem: str
+) -> None:
+    found, diagnostics = problem_in(changed("Patient", pointer, value))
     assert found == expression
     assert problem in diagnostics
 
 
-@pytest.mark.parametrize(("pointer", "value"), ACCEPTED)
-def test_what_fhir_allows_is_taken(pointer: str, value: object) -> None:
-    validate(damaged("Patient", pointer, value))
+@pytest.mark.parametrize(("pointer", "value"), VALID)
+def test_valid_element_is_accepted(pointer: str, value: object) -> None:
+    validate(changed("Patient", pointer, value))
 
 
 @pytest.mark.parametrize(
@@ -192,13 +196,13 @@ def test_what_fhir_allows_is_taken(pointer: str, value: object) -> None:
         1,
     ],
 )
-def test_a_data_type_that_is_only_passed_on_holds_nothing_empty(value: object) -> None:
-    found, _ = refusal(damaged("Patient", "extension/0", {"url": "x", "valueTiming": value}))
+def test_stored_only_data_type_with_empty_parts_is_rejected(value: object) -> None:
+    found, _ = problem_in(changed("Patient", "extension/0", {"url": "x", "valueTiming": value}))
     assert found == "Patient.extension[0].value"
 
 
 @pytest.mark.parametrize("text", ["1.0", "1e0", "-0", "1E400", "0.5"])
-def test_a_whole_number_is_written_as_one(text: str) -> None:
+def test_integer_in_another_notation_is_rejected(text: str) -> None:
     resource = example("Patient")
     resource["multipleBirthInteger"] = Number(text)
-    assert refusal(resource)[0] == "Patient.multipleBirth"
+    assert problem_in(resource)[0] == "Patient.multipleBirth"

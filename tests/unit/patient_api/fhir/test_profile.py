@@ -1,4 +1,4 @@
-"""The compiled profile says what its JSON Schemas say, as another reader of JSON Schema understands them."""
+"""The compiled profile accepts and rejects the same resources as its JSON Schemas in a reference validator."""
 
 import copy
 import json
@@ -20,12 +20,12 @@ from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import MAX_DEPTH, JsonValue, dump, parse
 from patient_api.fhir.profile import validate
 from patient_api.fhir.profile.invariants import FORMATS
-from unit.patient_api.fhir.examples import example, plain, read, refusal
+from unit.patient_api.fhir.examples import example, plain, problem_in, read
 
-KINDS = {"Patient": "patient", "DocumentReference": "document_reference"}
+TYPES = {"Patient": "patient", "DocumentReference": "document_reference"}
 PROFILE = Path(patient_api.fhir.profile.__file__).parent
 COMPILER = Path(__file__).parents[4] / "tools" / "fhir_profile.py"
-# What JSON Schema cannot say, in the words of our refusals.
+# Problems that JSON Schema cannot express.
 BEYOND_JSON_SCHEMA = re.compile(
     "must be of one type only|must have |must not end before|must be as long as|"
     # null in a list of primitives, or of their extensions, where the other list has nothing either
@@ -34,42 +34,42 @@ BEYOND_JSON_SCHEMA = re.compile(
 
 
 def table(kind: str) -> Any:
-    return json.loads((PROFILE / "compiled" / f"{KINDS[kind]}.json").read_text())
+    return json.loads((PROFILE / "compiled" / f"{TYPES[kind]}.json").read_text())
 
 
 @cache
-def by_another_reader(kind: str) -> Any:
+def reference_validator(kind: str) -> Any:
     def load(name: str, prefix: str) -> Any:
         text = (PROFILE / f"{name}.schema.json").read_text()
         text = text.replace('"#/definitions/', f'"#/definitions/{prefix}')
         return json.loads(text.replace('"datatypes.schema.json#/definitions/', '"#/definitions/datatypes/definitions/'))
 
-    schema = load(KINDS[kind], "")
+    schema = load(TYPES[kind], "")
     schema["definitions"]["datatypes"] = load("datatypes", "datatypes/definitions/")
     return fastjsonschema.compile(schema, formats=FORMATS)
 
 
-def accepted_by_another_reader(resource: dict[str, JsonValue]) -> bool:
+def accepted_reference_validator(resource: dict[str, JsonValue]) -> bool:
     try:
-        by_another_reader(str(resource["resourceType"]))(plain(resource))
+        reference_validator(str(resource["resourceType"]))(plain(resource))
     except fastjsonschema.JsonSchemaValueException:
         return False
     return True
 
 
-def test_the_compiled_profile_is_current() -> None:
-    """`python tools/fhir_profile.py` brings it up to date."""
+def test_compiled_profile_is_current() -> None:
+    """`python tools/fhir_profile.py` updates it."""
     for path, text in runpy.run_path(str(COMPILER))["compiled"]().items():
         assert path.read_text() == text
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_schemas_are_read_alike_where_nothing_is_wrong(kind: str) -> None:
-    assert accepted_by_another_reader(example(kind))
+@pytest.mark.parametrize("kind", TYPES)
+def test_reference_validator_accepts_the_example(kind: str) -> None:
+    assert accepted_reference_validator(example(kind))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_primitive_may_be_extended(kind: str) -> None:
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_primitive_may_have_extensions(kind: str) -> None:
     types = table(kind)["types"]
     for name, rule in types.items():
         members = rule.get("members", {})
@@ -83,9 +83,9 @@ def test_every_primitive_may_be_extended(kind: str) -> None:
         assert extensible <= primitives | {"url", "data"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_example_has_every_element(kind: str) -> None:
-    """So that the tests that damage it damage everything."""
+@pytest.mark.parametrize("kind", TYPES)
+def test_example_has_every_element_of_the_profile(kind: str) -> None:
+    """Tests that change the example therefore change every element."""
     types = table(kind)["types"]
     seen: dict[str, set[str]] = {}
 
@@ -122,22 +122,22 @@ def at(resource: Any, way: tuple[str | int, ...]) -> Any:
     return resource
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("wrong", [{"unknown-example": 1}, [], {}, "", 1.5, [[]]])
-def test_the_wrong_value_anywhere_is_refused_where_it_is(kind: str, wrong: object) -> None:
+def test_wrong_value_is_reported_by_its_path(kind: str, wrong: object) -> None:
     whole = example(kind)
     for way in places(whole):
         if not way or way == ("resourceType",):
             continue
         resource = copy.deepcopy(whole)
         at(resource, way[:-1])[way[-1]] = read(wrong)
-        expression, diagnostics = refusal(resource)
+        expression, diagnostics = problem_in(resource)
         assert expression is not None
-        # What is in a list is refused there; a list of primitives is compared with the list of their extensions.
+        # A problem of a list item has its index. A list of primitives is compared with the list of their extensions.
         assert re.fullmatch(rf"{re.escape(fhirpath(kind, way))}(\[\d\])?", expression)
         assert diagnostics.startswith(f"{expression} ")
         assert "unknown-example" not in diagnostics
-        assert not accepted_by_another_reader(resource)
+        assert not accepted_reference_validator(resource)
 
 
 LEAVES: st.SearchStrategy[object] = st.sampled_from(
@@ -149,8 +149,8 @@ NAMES = st.sampled_from(
 
 
 @st.composite
-def nearly_right(draw: st.DrawFn) -> dict[str, JsonValue]:
-    resource: Any = example(draw(st.sampled_from(sorted(KINDS))))
+def nearly_valid(draw: st.DrawFn) -> dict[str, JsonValue]:
+    resource: Any = example(draw(st.sampled_from(sorted(TYPES))))
     for _ in range(draw(st.integers(0, 3))):
         ways = list(places(resource))
         way = draw(st.sampled_from(ways))
@@ -171,22 +171,22 @@ def problem_of(resource: dict[str, JsonValue]) -> Unprocessable | None:
     before = dump(resource)
     try:
         validate(resource)
-    except Unprocessable as refused:
-        return refused
+    except Unprocessable as problem:
+        return problem
     finally:
         assert dump(resource) == before
     return None
 
 
-@given(nearly_right())
+@given(nearly_valid())
 @settings(max_examples=400, deadline=None)
-def test_the_schemas_are_read_alike(resource: dict[str, JsonValue]) -> None:
-    refused = problem_of(resource)
-    if refused is None:
-        assert accepted_by_another_reader(resource)
+def test_profile_agrees_with_the_reference_validator(resource: dict[str, JsonValue]) -> None:
+    problem = problem_of(resource)
+    if problem is None:
+        assert accepted_reference_validator(resource)
     else:
-        assert re.fullmatch(r"[A-Z]\w+(\.\w+(\[\d+\])?)*", str(refused.expression))
-        assert not accepted_by_another_reader(resource) or BEYOND_JSON_SCHEMA.search(refused.diagnostics)
+        assert re.fullmatch(r"[A-Z]\w+(\.\w+(\[\d+\])?)*", str(problem.expression))
+        assert not accepted_reference_validator(resource) or BEYOND_JSON_SCHEMA.search(problem.diagnostics)
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
@@ -198,16 +198,16 @@ JSON = st.recursive(
 ELEMENTS = NAMES | TEXT | st.sampled_from(["name", "contact", "extension", "content", "meta", "text"])
 
 
-@given(st.sampled_from([*KINDS, "Observation", 1, None]), st.dictionaries(ELEMENTS, JSON, max_size=4))
+@given(st.sampled_from([*TYPES, "Observation", 1, None]), st.dictionaries(ELEMENTS, JSON, max_size=4))
 @settings(deadline=None)
-def test_any_json_is_taken_or_refused(kind: object, members: dict[str, object]) -> None:
+def test_any_json_is_accepted_or_rejected(kind: object, members: dict[str, object]) -> None:
     resource = read({**members, "resourceType": kind})
     assert isinstance(resource, dict)
-    refused = problem_of(resource)
-    assert refused is not None or kind == "Patient"
+    problem = problem_of(resource)
+    assert problem is not None or kind == "Patient"
 
 
-def test_a_resource_as_deep_as_one_is_read_is_checked_to_the_bottom() -> None:
+def test_deeply_nested_resource_is_checked_at_every_level() -> None:
     levels = (MAX_DEPTH - 3) // 2
     extension = '{"url":"x","extension":[' * levels + '{"url":"x","valueString":%s}' + "]}" * levels
     resource = parse(('{"resourceType":"Patient","extension":[' + extension % '"y"' + "]}").encode())
@@ -215,15 +215,15 @@ def test_a_resource_as_deep_as_one_is_read_is_checked_to_the_bottom() -> None:
     validate(resource)
     resource = parse(('{"resourceType":"Patient","extension":[' + extension % "5" + "]}").encode())
     assert isinstance(resource, dict)
-    assert refusal(resource)[0] == "Patient" + ".extension[0]" * (levels + 1) + ".value"
+    assert problem_in(resource)[0] == "Patient" + ".extension[0]" * (levels + 1) + ".value"
 
 
 @pytest.mark.parametrize("unit", ["a", " ", "a ", "A+/=", "0", "urn:", "a/", "AAAA ", "; a=b", "1."])
-def test_no_string_takes_long(unit: str) -> None:
-    """No regular expression runs wild on what almost fits."""
+def test_regular_expressions_match_in_limited_time(unit: str) -> None:
+    """No regular expression backtracks without limit on a text that almost matches."""
     text = unit * (100_000 // len(unit))
     rules = {
-        json.dumps(rule): rule for kind in KINDS for rule in table(kind)["types"].values() if rule["is"] == "string"
+        json.dumps(rule): rule for kind in TYPES for rule in table(kind)["types"].values() if rule["is"] == "string"
     }
     for rule in rules.values():
         for attempt in (text, f"{text}\0", f"Patient/{text}\0", f"urn:oid:1.{text}\0", f"text/plain{text}\0"):

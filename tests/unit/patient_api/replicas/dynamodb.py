@@ -1,8 +1,8 @@
-"""One region's replica of a global table, in memory.
+"""A fake of one region's replica of a DynamoDB global table, in memory.
 
-Writes take effect at once in their region and are handed on item by item; of two writes to an item the later one by
-DynamoDB's own clock wins in every replica (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html).
-A write here is never earlier than the one it was made over, whatever that clock says.
+Writes take effect at once in their region and replicate item by item. Of two writes to an item, the later one by
+DynamoDB's clock wins in every replica (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html).
+A write is always later than the one that it replaces in its region.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from unit.patient_api.fakes import AUDIT, RECORDS, client_error
-from unit.patient_api.replicas.expressions import Item, Names, compile_condition, compile_key_condition, refuse
+from unit.patient_api.replicas.expressions import (
+    Item,
+    Names,
+    compile_condition,
+    compile_key_condition,
+    validation_error,
+)
 
 LARGEST_ITEM = 400 * 1024
 LARGEST_ANSWER = 1024 * 1024
@@ -42,7 +48,7 @@ _KNOWN = {
 
 @dataclass(frozen=True, order=True)
 class Moment:
-    """When DynamoDB took a write, by which the last writer wins."""
+    """The time of a write by DynamoDB's clock, by which the last writer wins."""
 
     micros: int
     region: str
@@ -50,17 +56,17 @@ class Moment:
 
 @dataclass(frozen=True)
 class Message:
-    """A write on its way to the other region."""
+    """A write that has yet to replicate."""
 
     item: Item
     moment: Moment
 
 
 class Replica:
-    """As botocore's client, over tables with `pk` and `sk`; `wall` is the clock of this region's DynamoDB.
+    """A DynamoDB client for tables with `pk` and `sk`. `wall` is the clock of this region's DynamoDB, in microseconds.
 
-    `before` runs ahead of each call. What other regions have to hear of gathers in `outbox`, what this region's
-    stream hands over in `stream`. `page` items at most come in one answer.
+    `before` runs before each call. `outbox` has the writes to replicate, `stream` the changes for the stream
+    processor. A response has at most `page` items.
     """
 
     def __init__(self, *, region: str, wall: Callable[[], int], page: int = 100) -> None:
@@ -78,11 +84,11 @@ class Replica:
 
     @property
     def records(self) -> dict[Key, Item]:
-        """The items of the records' table."""
+        """The items of the records table."""
         return self.tables[RECORDS]
 
     def receive(self, message: Message) -> None:
-        """Take a write from the other region, unless a later one is here."""
+        """Apply a write from the other region, unless there is a later one."""
         key = _key(message.item)
         known = self._moments.get(key)
         if known is None or message.moment > known:
@@ -94,7 +100,7 @@ class Replica:
         project = _projection(request, names)
         names.check()
         if request["Key"].keys() != {"pk", "sk"}:
-            raise refuse("the key does not match the schema")
+            raise validation_error("the key does not match the schema")
         item = self.tables[request["TableName"]].get((request["Key"]["pk"]["S"], request["Key"]["sk"]["S"]))
         return {"Item": project(item)} if item else {}
 
@@ -113,13 +119,13 @@ class Replica:
             found = [item for item in found if (_key(item) > last if forward else _key(item) < last)]
         limit = min(request.get("Limit", self._page), self._page)
         if limit < 1:
-            raise refuse("Limit must be at least 1")
+            raise validation_error("Limit must be at least 1")
         taken, size = 0, 0
         while taken < min(limit, len(found)) and size < LARGEST_ANSWER:
             size += _size(found[taken])
             taken += 1
         answer: dict[str, Any] = {"Items": [project(item) for item in found[:taken]]}
-        # DynamoDB stops at the limit without a look at what comes next.
+        # At the limit DynamoDB does not check whether there is a next item.
         if taken < len(found) or taken == limit:
             answer["LastEvaluatedKey"] = {name: found[taken - 1][name] for name in ("pk", "sk")}
         return answer
@@ -135,9 +141,9 @@ class Replica:
         self._enter("transact_write_items", request)
         puts = [entry["Put"] for entry in request["TransactItems"]]
         if not 0 < len(puts) <= LARGEST_TRANSACTION:
-            raise refuse("1 to 100 actions")
+            raise validation_error("1 to 100 actions")
         if len({(put["TableName"], _key(put["Item"])) for put in puts}) < len(puts):
-            raise refuse("an item more than once")
+            raise validation_error("an item more than once")
         token = request["ClientRequestToken"]
         if token in self._tokens:
             if self._tokens[token] != request["TransactItems"]:
@@ -156,7 +162,7 @@ class Replica:
         self._enter("batch_get_item", request)
         ((table, asked),) = request["RequestItems"].items()
         if not asked["ConsistentRead"] or not 0 < len(asked["Keys"]) <= LARGEST_TRANSACTION:
-            raise refuse("1 to 100 keys")
+            raise validation_error("1 to 100 keys")
         taken, left = asked["Keys"][: self._page], asked["Keys"][self._page :]
         found = [self.tables[table].get(_key(key)) for key in taken]
         unprocessed = {table: {"Keys": left, "ConsistentRead": True}} if left else {}
@@ -164,13 +170,13 @@ class Replica:
 
     def _enter(self, operation: str, request: dict[str, Any]) -> None:
         if operation in _KNOWN and not request.keys() <= _KNOWN[operation]:
-            raise refuse(f"unknown: {sorted(request.keys() - _KNOWN[operation])}")
+            raise validation_error(f"unknown: {sorted(request.keys() - _KNOWN[operation])}")
         self.calls.append((operation, request))
         self.before(operation)
 
     def _allows(self, put: Mapping[str, Any]) -> bool:
         if not put.keys() <= _KNOWN["put_item"]:
-            raise refuse(f"unknown: {sorted(put.keys() - _KNOWN['put_item'])}")
+            raise validation_error(f"unknown: {sorted(put.keys() - _KNOWN['put_item'])}")
         names = Names(put)
         text = put.get("ConditionExpression")
         test = compile_condition(text, names) if text is not None else None
@@ -194,7 +200,7 @@ class Replica:
         before = self.records.get(key)
         self._moments[key] = moment
         self.records[key] = item
-        # A write that changes nothing is not in the stream.
+        # A write without a change is not in the stream.
         if before != item:
             self._sequence += 1
             self.stream.append(
@@ -221,14 +227,14 @@ def _projection(request: Mapping[str, Any], names: Names) -> Callable[[Item], It
 def _check_item(item: Item) -> None:
     for name in ("pk", "sk", "update_shard", "updated"):
         if name in item and not item[name].get("S"):
-            raise refuse(f"the key attribute {name} must be a text that is not empty")
+            raise validation_error(f"the key attribute {name} must be a text that is not empty")
     if not {"pk", "sk"} <= item.keys() or ("update_shard" in item) != ("updated" in item):
-        raise refuse("a key attribute is missing")
+        raise validation_error("a key attribute is missing")
     for name, value in item.items():
         if len(value) != 1 or value.keys() - {"S", "N", "BOOL", "L", "M"}:
-            raise refuse(f"{name} is of no type that is used here")
+            raise validation_error(f"{name} is of no type that is used here")
     if _size(item) > LARGEST_ITEM:
-        raise refuse("the item is too large")
+        raise validation_error("the item is too large")
 
 
 def _size(item: Item) -> int:

@@ -1,4 +1,4 @@
-"""DynamoDB's condition expressions, as far as the functions use them, and as strict as DynamoDB is.
+"""Evaluate DynamoDB's condition expressions, limited to those that the functions use, and as strictly as DynamoDB does.
 
 (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html)
 """
@@ -26,72 +26,72 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# Others may be reserved words, or become such: they go by an alias.
+# Other attributes may be reserved words, now or later, so they need an alias.
 _PLAIN = frozenset({"pk", "sk", "update_shard", "updated"})
 
 
-def refuse(text: str) -> ClientError:
-    """What DynamoDB answers to a request that is wrong in itself."""
+def validation_error(text: str) -> ClientError:
+    """Return DynamoDB's error for an invalid request."""
     return client_error("ValidationException", message=text)
 
 
 class Names:
-    """The aliases and values of a request: each must be known, and each must be used."""
+    """The placeholders of a request. All must be defined, and all must be used."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._names: Mapping[str, str] = request.get("ExpressionAttributeNames") or {}
         self._values: Mapping[str, Any] = request.get("ExpressionAttributeValues") or {}
         for part in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
             if part in request and not request[part]:
-                raise refuse(f"{part} must not be empty")
+                raise validation_error(f"{part} must not be empty")
         self._used: set[str] = set()
 
     def attribute(self, token: str) -> str:
-        """The attribute a token stands for."""
+        """Return the attribute of a token."""
         if token in _PLAIN:
             return token
         self._used.add(token)
         if token not in self._names:
-            raise refuse(f"{token} is no alias")
+            raise validation_error(f"{token} is no alias")
         return self._names[token]
 
     def value(self, token: str) -> Mapping[str, Any]:
-        """The value a token stands for."""
+        """Return the value of a token."""
         self._used.add(token)
         if token not in self._values:
-            raise refuse(f"{token} has no value")
+            raise validation_error(f"{token} has no value")
         value: Mapping[str, Any] = self._values[token]
         return value
 
     def check(self) -> None:
-        """Refuse what the expressions did not use."""
+        """Raise ClientError for unused placeholders."""
         unused = (self._names.keys() | self._values.keys()) - self._used
         if unused:
-            raise refuse(f"unused: {sorted(unused)}")
+            raise validation_error(f"unused: {sorted(unused)}")
 
 
 def compile_condition(text: str, names: Names) -> Test:
-    """The test that a condition puts an item to."""
+    """Return a predicate of items for a condition."""
     tokens, end = [], 0
     while end < len(text.rstrip()):
         match = _TOKEN.match(text, end)
         if not match:
-            raise refuse(f"syntax error at {end} in {text!r}")
+            raise validation_error(f"syntax error at {end} in {text!r}")
         tokens.append(match[1])
         end = match.end()
     parser = _Parser(tokens, names)
     test = parser.alternatives()
     if parser.tokens:
-        raise refuse(f"syntax error: {parser.tokens}")
+        raise validation_error(f"syntax error: {parser.tokens}")
     return test
 
 
 def compile_key_condition(text: str, names: Names, *, partition: str, order: str) -> Test:
-    """The test of a query, which may ask for one partition and one range of it."""
+    """Return a predicate for a key condition: one partition, and at most one range."""
     match = _KEY_CONDITION.fullmatch(text)
     asked = match and {match["a"], match["b"], match["c"]} - {None}
     if not match or match["hash"] != partition or asked not in (set(), {order}):
-        raise refuse(f"{text!r} is no condition on the key")
+        raise validation_error(f"{text!r} is no condition on the key")
     return compile_condition(text, names)
 
 
@@ -126,14 +126,14 @@ class _Parser:
             self._expect("AND")
             high = self._names.value(self._next())
             if low["S"] > high["S"]:
-                raise refuse("BETWEEN: the upper bound is below the lower one")
+                raise validation_error("BETWEEN: the upper bound is below the lower one")
             return lambda item: low["S"] <= item[name]["S"] <= high["S"]
         value = self._names.value(self._next())
         if sign == "=":
             return lambda item: item.get(name) == value
         if sign in _ORDERS and "S" in value:
             return lambda item: "S" in item.get(name, ()) and _ORDERS[sign](item[name]["S"], value["S"])
-        raise refuse(f"cannot compare by {sign}")
+        raise validation_error(f"cannot compare by {sign}")
 
     def _function(self, function: str) -> Test:
         self._expect("(")
@@ -148,7 +148,7 @@ class _Parser:
 
     def _next(self) -> str:
         if not self.tokens:
-            raise refuse("the expression ends too early")
+            raise validation_error("the expression ends too early")
         return self.tokens.pop(0)
 
     def _accept(self, token: str) -> bool:
@@ -159,4 +159,4 @@ class _Parser:
 
     def _expect(self, token: str) -> None:
         if not self._accept(token):
-            raise refuse(f"{token} expected")
+            raise validation_error(f"{token} expected")

@@ -1,7 +1,7 @@
-"""Whatever the order of arrival: nothing acknowledged is lost, both regions agree in the end, and no read goes back.
+"""In any order of replication no acknowledged version is lost, both regions converge, and reads never go back in time.
 
-Two regions take writes through the API's own code while replication delivers late, in any order and more than once,
-calls to DynamoDB overlap with arrivals and fail, streams are read twice, and all clocks are wrong.
+Two regions accept writes through the code of the API. Meanwhile, replication is late, in any order and repeated, calls
+to DynamoDB overlap with it and fail, stream records are delivered twice, and all clocks are wrong.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,12 +22,12 @@ from patient_api.http.preconditions import weak
 from patient_api.store.model import RecordKey, Version
 from patient_api.store.reconciliation import ORIGIN
 from support.examples import examples
-from unit.patient_api.replicas.oracle import check_agreement, lineage_of
-from unit.patient_api.replicas.world import TENANT, THROTTLED, Container, Region, World, request
+from unit.patient_api.replicas.consistency import check_consistency, lineage_of
+from unit.patient_api.replicas.regions import TENANT, THROTTLED, Container, Region, TwoRegions, request
 
 REGIONS, CONTAINERS, PICKS = st.integers(0, 1), st.integers(0, 1), st.integers(0, 30)
 OLDER = st.sampled_from([0, 0, 0, 0, 1, 2, 5])
-# What arrives while a call is under way, ahead of its requests to DynamoDB: nothing for 0, else by dice of this seed.
+# The seed of what replicates before the DynamoDB requests of a call; 0 for nothing.
 WEATHER = st.sampled_from([0, 0, *range(1, 100)])
 ARRIVING = 0.4
 SKEWS = st.lists(st.sampled_from([-20_000, -40, -1, 0, 1, 40, 20_000]), min_size=6, max_size=6)
@@ -35,11 +35,11 @@ RENAME = [{"op": "replace", "path": "/name/0/given", "value": ["Patched"]}]
 
 
 class Replicas(RuleBasedStateMachine):
-    """What clients, replication and streams do."""
+    """Actions of clients, replication and streams, and the invariants that hold after each of them."""
 
     @initialize(skews=SKEWS, page=st.sampled_from([1, 2, 100]))
     def start(self, skews: list[int], page: int) -> None:
-        self.world = World(skews=skews, page=page)
+        self.regions = TwoRegions(skews=skews, page=page)
         self.acknowledged: dict[tuple[str, str], tuple[int, str | None]] = {}
         self.known: dict[str, list[Stamp]] = {}
         self.once: dict[str, str] = {}
@@ -48,11 +48,11 @@ class Replicas(RuleBasedStateMachine):
         self.head_last: dict[tuple[int, str], Stamp] = {}
         self.written = 0
         self.create(0, 0)
-        self.world.settle()
+        self.regions.settle()
 
     @rule(ms=st.sampled_from([1, 1, 7, 300, 30_000]))
     def time_passes(self, ms: int) -> None:
-        self.world.now_ms += ms
+        self.regions.now_ms += ms
 
     @precondition(lambda self: len(self.known) < 2)
     @rule(where=REGIONS, container=CONTAINERS)
@@ -65,8 +65,10 @@ class Replicas(RuleBasedStateMachine):
         was_here = key in self.once and bool(lineage_of(self._region(where).replica, self._pk(self.once[key])))
         with self._while(where, weather), suppress(ApiError):
             version = self._created_once(where, container, key)
-            assert self.once.setdefault(key, version.key.id) == version.key.id, "a second record"
-            assert not was_here or (version.key.id, str(version.stamp)) in self.acknowledged, "a second version"
+            assert self.once.setdefault(key, version.key.id) == version.key.id, "the key created a second record"
+            assert not was_here or (version.key.id, str(version.stamp)) in self.acknowledged, (
+                "the key created a second version"
+            )
             self._acknowledge(where, version)
 
     @rule(where=REGIONS, container=CONTAINERS, which=PICKS, older=OLDER, weather=WEATHER)
@@ -116,7 +118,7 @@ class Replicas(RuleBasedStateMachine):
                 assert found is not None
                 stamp = found
             except NotFound:
-                assert (where, name) not in self.read_last, "what was seen is not found"
+                assert (where, name) not in self.read_last, "a record that was read is not found"
                 assert not least
                 return
             except NotYetHere:
@@ -129,7 +131,7 @@ class Replicas(RuleBasedStateMachine):
     @rule(to=REGIONS, picks=st.lists(PICKS, min_size=1, max_size=12), again=st.booleans())
     def arrive(self, to: int, picks: list[int], again: bool) -> None:
         for pick in picks:
-            self.world.deliver(self._region(to), pick, again=again)
+            self.regions.deliver(self._region(to), pick, again=again)
 
     @rule(
         where=REGIONS,
@@ -144,7 +146,7 @@ class Replicas(RuleBasedStateMachine):
 
     @invariant()
     def no_version_disappears_or_changes(self) -> None:
-        for place, region in enumerate(self.world.regions):
+        for place, region in enumerate(self.regions.all):
             held = {key: item for key, item in region.replica.records.items() if key[1].startswith("v#")}
             for key, item in self.present[place].items():
                 assert held.get(key) == item
@@ -152,16 +154,16 @@ class Replicas(RuleBasedStateMachine):
 
     @invariant()
     def no_read_goes_back_in_time(self) -> None:
-        for where, region in enumerate(self.world.regions):
+        for where, region in enumerate(self.regions.all):
             for name in self.known:
                 found = region.containers[0].records.newest(RecordKey(TENANT, PATIENT, name))
                 if found is not None:
                     self._saw(where, name, found.stamp)
-                assert found is not None or (where, name) not in self.read_last, "what was seen is not found"
+                assert found is not None or (where, name) not in self.read_last, "a record that was read is not found"
 
     @invariant()
     def no_head_goes_back_in_time(self) -> None:
-        for where, region in enumerate(self.world.regions):
+        for where, region in enumerate(self.regions.all):
             for name, known in self.known.items():
                 head = region.head(RecordKey(TENANT, PATIENT, name))
                 own = [stamp for stamp in known if stamp.region == region.name]
@@ -171,19 +173,19 @@ class Replicas(RuleBasedStateMachine):
                     self.head_last[where, name] = head.stamp
 
     @invariant()
-    def what_was_acknowledged_is_in_its_region(self) -> None:
+    def acknowledged_versions_are_in_their_region(self) -> None:
         for (name, stamp), (where, resource) in self.acknowledged.items():
             self._check_present(self._region(where), name, stamp, resource)
 
     def teardown(self) -> None:
-        self.world.settle()
+        self.regions.settle()
         for (name, stamp), (_, resource) in self.acknowledged.items():
-            for region in self.world.regions:
+            for region in self.regions.all:
                 self._check_present(region, name, stamp, resource)
-        check_agreement(self.world, {self._pk(name) for name in self.known})
+        check_consistency(self.regions, {self._pk(name) for name in self.known})
         for key, name in self.once.items():
             repeated = [self._created_once(where, container, key) for where in (0, 1) for container in (0, 1)]
-            assert len(set(repeated)) == 1, "a repeated create gives different answers"
+            assert len(set(repeated)) == 1, "repeated creates return different versions"
             assert repeated[0].key.id == name
             assert (name, str(repeated[0].stamp)) in self.acknowledged
 
@@ -192,18 +194,18 @@ class Replicas(RuleBasedStateMachine):
             try:
                 self._replaced(where, write())
             except StorageFault as fault:
-                # Two containers gave the same stamp in the same millisecond: the second is told to try again.
+                # Two containers issued the same stamp in one millisecond. The second write fails and can be repeated.
                 if fault.code != "ConditionalCheckFailed":
                     raise
 
     @contextmanager
     def _while(self, where: int, weather: int, fault: int | None = None) -> Iterator[None]:
-        """Let writes arrive ahead of some of the calls to a region's DynamoDB, and one of the calls fail."""
+        """Replicate writes before some calls to a region's DynamoDB, and let one of the calls fail."""
         region, calls, die = self._region(where), count(), Random(weather)  # noqa: S311 - dice
 
         def before(_operation: str) -> None:
             if weather and die.random() < ARRIVING:
-                self.world.deliver(region, die.randrange(100))
+                self.regions.deliver(region, die.randrange(100))
             if next(calls) == fault:
                 raise THROTTLED
 
@@ -239,7 +241,7 @@ class Replicas(RuleBasedStateMachine):
             known.append(stamp)
 
     def _match(self, which: int, older: int) -> tuple[str, str]:
-        """A record, and the ETag that some client last heard of, or an older one."""
+        """Return a record and an ETag that a client has received, the last or an older one."""
         name = list(self.known)[which % len(self.known)]
         known = self.known[name]
         return name, weak(str(known[max(-1 - older, -len(known))]))
@@ -249,7 +251,7 @@ class Replicas(RuleBasedStateMachine):
         return {"resourceType": PATIENT, "name": [{"family": f"Example-{self.written}", "given": ["Written"]}]}
 
     def _region(self, where: int) -> Region:
-        return self.world.regions[where]
+        return self.regions.all[where]
 
     def _at(self, where: int, container: int) -> Container:
         return self._region(where).containers[container]
@@ -263,8 +265,8 @@ class Replicas(RuleBasedStateMachine):
         assert item.get("resource", {}).get("S") == resource
 
 
-# Always the same cases: a red test is then due to what was changed, and can be played again. Searching on is a matter
-# of `derandomize=False` and more examples.
+# Derandomized, so that a failure is due to a change and reproducible. To search for more, set `derandomize=False` and
+# increase the number of examples.
 TestReplicas = pytest.mark.trap(1, 2, 3)(Replicas.TestCase)
 TestReplicas.settings = settings(
     max_examples=examples(40, 150),

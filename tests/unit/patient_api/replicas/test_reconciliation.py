@@ -1,217 +1,302 @@
-"""Batches of the stream, as Lambda hands them over."""
+"""Reconciliation: its cost, and the markers of conflicts."""
 
-import io
-import json
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from patient_api.bootstrap import stream_processor
 from patient_api.clock import Stamp
-from patient_api.contract.keys import HEARTBEAT_PARTITION
-from patient_api.errors import StorageFault
-from patient_api.logging import StructuredLog
-from patient_api.region.heartbeat import ReplicationLag
-from patient_api.store.model import RecordKey
-from patient_api.store.reconciliation import Change, Link
-from patient_api.store.stream import StreamProcessor
-from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
+from patient_api.contract.keys import OPEN_CONFLICTS, PATIENT
+from patient_api.errors import Stale, StorageFault
+from patient_api.http.payload import Resource
+from patient_api.http.preconditions import weak
+from patient_api.store.model import Marker, Method, Version, marker_item, version_item
+from patient_api.store.reconciliation import Link
+from unit.patient_api.fakes import PEER
+from unit.patient_api.replicas.consistency import check_consistency
+from unit.patient_api.replicas.dynamodb import Message, Moment
+from unit.patient_api.replicas.expressions import Item
+from unit.patient_api.replicas.regions import TENANT, Region, TwoRegions, request
 
-Entry = dict[str, Any]
-A, B, C = (Stamp(START_MS, counter, REGION) for counter in range(3))
-ONE, TWO, THREE = (RecordKey("north-clinic", "Patient", name) for name in ("1", "2", "3"))
-
-
-class Reconciling:
-    """Stands for the reconciler, and fails for some records."""
-
-    def __init__(self, **faults: Exception) -> None:
-        self.changes: list[Change] = []
-        self.faults = faults
-        self.log = io.StringIO()
-        structured_log = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
-        self.now_ms = START_MS
-        heartbeats = ReplicationLag(
-            peer_region=PEER,
-            log=StructuredLog(service="sentinel", region=REGION, stream=self.log),
-            now_ms=lambda: self.now_ms,
-        )
-        self.function = StreamProcessor(
-            reconcile=self._reconcile, audit_table=AUDIT, lag=heartbeats, log=structured_log
-        )
-
-    def _reconcile(self, change: Change) -> None:
-        self.changes.append(change)
-        if f"record{change.key.id}" in self.faults:
-            raise self.faults[f"record{change.key.id}"]
-
-    def failed(self, *stream: Entry) -> list[str]:
-        answer = self.function({"Records": list(stream)})
-        assert answer.keys() == {"batchItemFailures"}
-        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+BODY: Resource = {"resourceType": PATIENT, "name": [{"family": "Example"}]}
 
 
-def entry(number: int, pk: str, sk: str, *, change: str = "INSERT", table: str = RECORDS, **texts: str) -> Entry:
-    """One change in a stream."""
-    keys = {"pk": {"S": pk}, "sk": {"S": sk}}
-    image = keys | {name: {"S": text} for name, text in texts.items()}
-    return {
-        "eventName": change,
-        "eventSource": "aws:dynamodb",
-        "eventSourceARN": f"arn:aws:dynamodb:{REGION}:123456789012:table/{table}/stream/2027-01-15T08:00:00.000",
-        "dynamodb": {
-            "Keys": keys,
-            "SequenceNumber": str(number),
-            **({} if change == "REMOVE" else {"NewImage": image}),
-        },
+@pytest.fixture
+def regions() -> TwoRegions:
+    return TwoRegions()
+
+
+def create(region: Region) -> Version:
+    return region.containers[0].creation.create(request(BODY)).version
+
+
+def update(region: Region, known: Version) -> Version:
+    name = known.key.id
+    body = request(BODY | {"id": name}, if_match=weak(str(known.stamp)))
+    return region.containers[0].patients.update(body, name)
+
+
+def merge(region: Region, known: Version, *merged: Version) -> Version:
+    stamps = [version.stamp for version in merged]
+    return region.containers[0].merge(known.key, BODY, known=known.stamp, merged=stamps)
+
+
+def arrive(regions: TwoRegions, to: Region, version: Version) -> None:
+    """Replicate the version's own item only."""
+    sks = [message.item["sk"]["S"] for message in regions.waiting(to)]
+    regions.deliver(to, sks.index(f"v#{version.stamp}"))
+
+
+def markers(region: Region) -> dict[str, Item]:
+    return {sk: item for (_, sk), item in region.replica.records.items() if sk.startswith("c#")}
+
+
+def members(item: Item) -> list[str]:
+    return [member["S"] for member in item["members"]["L"]]
+
+
+def stamps(*versions: Version) -> list[str]:
+    return sorted(str(version.stamp) for version in versions)
+
+
+def head_of(region: Region, version: Version) -> Stamp | None:
+    head = region.head(version.key)
+    return head.stamp if head else None
+
+
+def calls(region: Region) -> list[str]:
+    """Return the DynamoDB calls that processing the whole stream makes."""
+    region.replica.calls.clear()
+    region.reconcile()
+    return [operation for operation, _ in region.replica.calls]
+
+
+@pytest.fixture
+def diverged(regions: TwoRegions) -> tuple[Version, Version, Version]:
+    """A version and its two successors, the newer one in the west, neither of them replicated."""
+    first = create(regions.east)
+    regions.settle()
+    east = update(regions.east, first)
+    regions.now_ms += 5
+    return first, east, update(regions.west, first)
+
+
+def test_change_that_continues_the_newest_version_costs_one_query(regions: TwoRegions) -> None:
+    version = create(regions.east)
+    assert calls(regions.east) == ["query"]
+    for _ in range(3):
+        version = update(regions.east, version)
+        assert calls(regions.east) == ["query"]
+        ((_, asked),) = regions.east.replica.calls
+        assert asked["Limit"] == 2
+        assert asked["ProjectionExpression"] == "sk, #version, #replaces, #merges"
+    versions = [update(regions.east, version)]
+    versions.append(update(regions.east, versions[0]))
+    assert calls(regions.east) == ["query"]
+    assert regions.east.replica.calls[0][1]["Limit"] == 3
+
+
+def test_version_from_the_other_region_costs_one_more_put(regions: TwoRegions) -> None:
+    made = create(regions.east)
+    while regions.waiting(regions.west):
+        regions.deliver(regions.west)
+    assert head_of(regions.west, made) is None
+    assert calls(regions.west) == ["put_item", "query"]
+    assert head_of(regions.west, made) == made.stamp
+    regions.settle()
+    check_consistency(regions, {f"{TENANT}#{PATIENT}#{made.key.id}"})
+
+
+@pytest.mark.trap(1, 2)
+def test_late_reconciliation_in_the_other_region_does_not_allow_stale_writes(regions: TwoRegions) -> None:
+    first = create(regions.east)
+    arrive(regions, regions.west, first)
+    regions.now_ms += 500
+    second = update(regions.east, first)
+    regions.now_ms += 200
+    regions.west.reconcile()
+    while regions.waiting(regions.east):
+        regions.deliver(regions.east)
+    assert head_of(regions.east, first) == second.stamp
+    for container in regions.east.containers:
+        with pytest.raises(Stale):
+            container.patients.update(
+                request(BODY | {"id": first.key.id}, if_match=weak(str(first.stamp))), first.key.id
+            )
+    regions.settle()
+    assert [region.conflicts() for region in regions.all] == [0, 0]
+    check_consistency(regions, {f"{TENANT}#{PATIENT}#{first.key.id}"})
+
+
+@pytest.mark.trap(1)
+def test_head_of_deleted_record_stays_deleted(regions: TwoRegions) -> None:
+    first = create(regions.east)
+    arrive(regions, regions.west, first)
+    regions.now_ms += 500
+    regions.east.containers[0].patients.delete(request(), first.key.id)
+    regions.now_ms += 200
+    regions.west.reconcile()
+    while regions.waiting(regions.east):
+        regions.deliver(regions.east)
+    head = regions.east.head(first.key)
+    assert (head and (head.method, head.resource)) == (Method.DELETE, None)
+
+
+def test_older_version_does_not_move_the_head(regions: TwoRegions, diverged: tuple[Version, Version, Version]) -> None:
+    _, east, west = diverged
+    regions.west.reconcile()
+    arrive(regions, regions.west, east)
+    regions.west.reconcile()
+    assert head_of(regions.west, west) == west.stamp
+
+
+@pytest.mark.trap(1)
+def test_siblings_are_recorded_in_one_marker(regions: TwoRegions, diverged: tuple[Version, Version, Version]) -> None:
+    first, east, west = diverged
+    regions.settle()
+    for region in regions.all:
+        ((sk, marker),) = markers(region).items()
+        assert sk == f"c#{first.stamp}"
+        assert members(marker) == stamps(east, west)
+        assert marker["updated"] == {"S": str(west.stamp)}
+        assert marker["update_shard"] == {"S": "$platform#conflicts"}
+        assert region.containers[0].records.newest(first.key) == west
+        assert region.conflicts() <= 1
+    assert regions.east.conflicts() + regions.west.conflicts() >= 1
+
+
+def test_merge_resolves_the_conflict_in_both_regions(
+    regions: TwoRegions, diverged: tuple[Version, Version, Version]
+) -> None:
+    first, east, west = diverged
+    regions.settle()
+    merged = merge(regions.east, west, east)
+    regions.settle()
+    for region in regions.all:
+        ((_, marker),) = markers(region).items()
+        assert marker["resolved"] == {"S": str(merged.stamp)}
+        assert "update_shard" not in marker
+        assert "updated" not in marker
+    counted = [region.conflicts() for region in regions.all]
+    update(regions.west, merged)
+    regions.settle()
+    assert [region.conflicts() for region in regions.all] == counted
+    check_consistency(regions, {f"{TENANT}#{PATIENT}#{first.key.id}"})
+
+
+def test_version_unknown_to_a_merge_conflicts_with_it(
+    regions: TwoRegions, diverged: tuple[Version, Version, Version]
+) -> None:
+    first, east, west = diverged
+    regions.deliver(regions.west)
+    later = update(regions.east, east)
+    merged = merge(regions.west, west, east)
+    regions.settle()
+    found = markers(regions.east)
+    assert found.keys() == {f"c#{first.stamp}", f"c#{east.stamp}"}
+    assert found[f"c#{first.stamp}"]["resolved"] == {"S": str(merged.stamp)}
+    assert "resolved" not in found[f"c#{east.stamp}"]
+    assert members(found[f"c#{east.stamp}"]) == stamps(later, merged)
+    check_consistency(regions, {f"{TENANT}#{PATIENT}#{first.key.id}"})
+
+
+def test_marker_that_arrives_meanwhile_is_extended(
+    regions: TwoRegions, diverged: tuple[Version, Version, Version]
+) -> None:
+    first, east, west = diverged
+    while regions.waiting(regions.east):
+        regions.deliver(regions.east)
+    other = Stamp(west.stamp.millis + 1, 0, PEER)
+    theirs = Marker(
+        first.key, f"c#{first.stamp}", other, OPEN_CONFLICTS, members=[str(stamp) for stamp in (west.stamp, other)]
+    )
+    arriving = [Message(marker_item(theirs), Moment(2**60, PEER))]
+
+    def before(operation: str) -> None:
+        if operation == "put_item" and arriving:
+            regions.east.replica.receive(arriving.pop())
+
+    regions.east.replica.before = before
+    regions.east.reconcile()
+    ((_, marker),) = markers(regions.east).items()
+    assert members(marker) == [*stamps(east, west), str(other)]
+    assert regions.east.conflicts() == 0
+
+
+def test_conflict_resolved_in_the_other_region_stays_resolved(
+    regions: TwoRegions, diverged: tuple[Version, Version, Version]
+) -> None:
+    first, east, west = diverged
+    regions.settle()
+    merged = merge(regions.west, west, east)
+    regions.west.reconcile()
+    (marker,) = [message for message in regions.waiting(regions.east) if message.item["sk"]["S"].startswith("c#")]
+    regions.east.replica.receive(marker)
+    # The merge itself has not arrived, and the change of a sibling is delivered again.
+    item = regions.east.replica.records[f"{TENANT}#{PATIENT}#{first.key.id}", f"v#{east.stamp}"]
+    change = {"Keys": {name: item[name] for name in ("pk", "sk")}, "NewImage": item, "SequenceNumber": "1"}
+    assert regions.east.reconciliation({"Records": [{"eventName": "INSERT", "dynamodb": change}]}) == {
+        "batchItemFailures": []
     }
+    assert markers(regions.east)[f"c#{first.stamp}"]["resolved"] == {"S": str(merged.stamp)}
 
 
-def version(number: int, key: RecordKey, stamp: Stamp, *, change: str = "INSERT", **texts: str) -> Entry:
-    pk = f"{key.tenant}#{key.type}#{key.id}"
-    texts |= {"version": str(stamp), "resource": "Marked-Value", "method": "PUT"}
-    return entry(number, pk, f"v#{stamp}", change=change, **texts)
+def test_new_sibling_reopens_a_resolved_conflict(
+    regions: TwoRegions, diverged: tuple[Version, Version, Version]
+) -> None:
+    first, east, west = diverged
+    regions.settle()
+    merge(regions.east, west, east)
+    regions.settle()
+    counted = regions.west.conflicts()
+    third = replace(east, stamp=Stamp(east.stamp.millis, 9, "eu-central-1"))
+    regions.west.replica.receive(Message(version_item(third), Moment(2**60, "eu-central-1")))
+    regions.west.reconcile()
+    marker = markers(regions.west)[f"c#{first.stamp}"]
+    assert members(marker) == stamps(east, west, third)
+    assert "resolved" not in marker
+    assert regions.west.conflicts() == counted + 1
 
 
-def test_a_record_is_reconciled_once_in_a_batch() -> None:
-    reconciling = Reconciling()
-    stream = [version(1, ONE, A), version(2, TWO, A), version(3, ONE, C, replaces=str(A)), version(4, ONE, B)]
-    assert reconciling.failed(*stream) == []
-    one, two = reconciling.changes
-    assert (one.key, one.links) == (ONE, (Link(str(A), ("0",)), Link(str(C), (str(A),)), Link(str(B), ("0",))))
-    assert (one.newest.key, one.newest.stamp, one.newest.resource) == (ONE, C, "Marked-Value")
-    assert (two.key, two.links, two.newest.stamp) == (TWO, (Link(str(A), ("0",)),), A)
+def test_merge_that_arrives_out_of_order_resolves_the_conflict_later(
+    regions: TwoRegions, diverged: tuple[Version, Version, Version]
+) -> None:
+    first, east, west = diverged
+    while regions.waiting(regions.east):
+        regions.deliver(regions.east)
+    later = regions.east.containers[0].merge(first.key, BODY, known=west.stamp, merged=[east.stamp])
+    merged = update(regions.east, later)
+    for version in (east, merged):
+        arrive(regions, regions.west, version)
+    regions.west.reconcile()
+    assert "resolved" not in markers(regions.west)[f"c#{first.stamp}"]
+    arrive(regions, regions.west, later)
+    regions.west.reconcile()
+    assert markers(regions.west)[f"c#{first.stamp}"]["resolved"] == {"S": str(later.stamp)}
 
 
-@pytest.mark.parametrize("change", ["INSERT", "MODIFY", "REMOVE"])
-@pytest.mark.parametrize(
-    ("pk", "sk"),
-    [
-        ("$platform#drain", "us-east-1"),
-        ("$platform#heartbeat#x", "head"),
-        ("north-clinic#Patient#1", "c#0"),
-        ("north-clinic#Patient#1", "head#us-east-1"),
-        ("north-clinic#DocumentReference#1", "pending"),
-        ("north-clinic#Patient?family#0f", "1"),
-    ],
-)
-def test_other_items_are_left_alone(pk: str, sk: str, change: str) -> None:
-    reconciling = Reconciling()
-    assert reconciling.failed(entry(1, pk, sk, change=change, version="a")) == []
-    assert reconciling.changes == []
-    assert reconciling.lines() == []
+def test_record_with_many_versions_is_read_in_pages() -> None:
+    regions = TwoRegions(page=3)
+    first = create(regions.east)
+    regions.settle()
+    version = first
+    for _ in range(10):
+        regions.now_ms += 1
+        version = update(regions.east, version)
+    west = update(regions.west, first)
+    regions.settle()
+    ((_, marker),) = markers(regions.west).items()
+    assert str(west.stamp) in members(marker)
+    assert len(members(marker)) == 2
+    check_consistency(regions, {f"{TENANT}#{PATIENT}#{first.key.id}"})
 
 
-@pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
-def test_a_version_that_was_changed_is_reported_and_nothing_else(change: str) -> None:
-    reconciling = Reconciling()
-    assert reconciling.failed(version(1, ONE, A, change=change), version(2, TWO, A)) == []
-    assert [found.key for found in reconciling.changes] == [TWO]
-    line, metric = reconciling.lines()
-    assert (line["level"], line["message"]) == ("ERROR", "an item that must not change was changed")
-    assert (line["change"], line["pk"], line["sk"]) == (change, "north-clinic#Patient#1", f"v#{A}")
-    assert metric["TamperedItems"] == [1]
-    assert "Marked-Value" not in reconciling.log.getvalue()
+@pytest.mark.parametrize("item", [{"replaces": {"S": "x"}}, {"version": {"S": "x"}, "merges": {"S": "y"}}])
+def test_item_of_another_form_raises_storage_fault(item: Item) -> None:
+    with pytest.raises(StorageFault, match="UnreadableVersion"):
+        Link.of(item)
 
 
-@pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
-def test_an_audit_event_that_was_changed_is_reported(change: str) -> None:
-    reconciling = Reconciling()
-    keys = "north-clinic#2027-01-15T08#03", "2027-01-15T08:00:00.000Z#e-1"
-    assert reconciling.failed(entry(1, *keys, change=change, table=AUDIT, subject="Marked-Value")) == []
-    assert reconciling.failed(entry(2, *keys, change="INSERT", table=AUDIT)) == []
-    line, metric = reconciling.lines()
-    assert (line["change"], line["pk"], line["sk"]) == (change, *keys)
-    assert metric["TamperedItems"] == [1]
-    assert "Marked-Value" not in reconciling.log.getvalue()
-
-
-def test_a_fault_fails_its_record_alone_from_its_first_change_on() -> None:
-    fault = StorageFault(operation="Query", code="ThrottlingException", throttled=True)
-    reconciling = Reconciling(record2=fault, record3=StorageFault(operation="Query", code="KMSDisabled", of_key=True))
-    stream = [version(1, ONE, A), version(2, TWO, A), version(3, THREE, A), version(4, TWO, B), version(5, ONE, B)]
-    assert reconciling.failed(*stream) == ["2", "3"]
-    assert [change.key for change in reconciling.changes] == [ONE, TWO, THREE]
-    (line, *_) = [line for line in reconciling.lines() if line.get("message") == "storage fault"]
-    assert (line["code"], line["record"], line["tenant"]) == ("ThrottlingException", "Patient/2", "north-clinic")
-    metrics = {name for line in reconciling.lines() for name in line if name.endswith("Failures")}
-    assert metrics == {"StorageFailures", "KeyFailures"}
-
-
-def test_a_defect_fails_its_record_alone_and_shows_no_data() -> None:
-    reconciling = Reconciling(record1=ValueError("Marked-Value"))
-    assert reconciling.failed(version(1, ONE, A), version(2, TWO, A)) == ["1"]
-    (line,) = reconciling.lines()
-    assert (line["message"], line["record"]) == ("unexpected exception", "Patient/1")
-    assert "Marked-Value" not in reconciling.log.getvalue()
-
-
-def test_an_item_that_cannot_be_read_fails_its_record_alone() -> None:
-    reconciling = Reconciling()
-    broken = entry(1, "north-clinic#Patient#1", f"v#{A}", resource="Marked-Value")
-    assert reconciling.failed(broken, version(2, TWO, A)) == ["1"]
-    assert [change.key for change in reconciling.changes] == [TWO]
-    assert "Marked-Value" not in reconciling.log.getvalue()
-
-
-def heartbeat(number: int, *, at: str, region: str = PEER, change: str = "MODIFY", arrived: int | None = None) -> Entry:
-    found = entry(number, HEARTBEAT_PARTITION, region, change=change)
-    if change != "REMOVE":
-        found["dynamodb"]["NewImage"] |= {"at": {"N": at}, "endpoint": {"S": "https://api"}}
-    if arrived is not None:
-        found["dynamodb"]["ApproximateCreationDateTime"] = arrived
-    return found
-
-
-@pytest.mark.trap(7)
-@pytest.mark.parametrize("change", ["INSERT", "MODIFY"])
-def test_a_heartbeat_of_the_peer_tells_how_late_replication_is(change: str) -> None:
-    reconciling = Reconciling()
-    assert reconciling.failed(heartbeat(1, at=str(START_MS - 1_500), change=change), version(2, ONE, A)) == []
-    (metric,) = reconciling.lines()
-    assert (metric["service"], metric["ReplicationLag"]) == ("sentinel", [1.5])
-    assert metric["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "ReplicationLag", "Unit": "Seconds"}]
-    assert [found.key for found in reconciling.changes] == [ONE]
-
-
-def test_that_the_stream_is_read_late_is_no_lag() -> None:
-    reconciling = Reconciling()
-    reconciling.now_ms = START_MS + 3_600_000
-    reconciling.failed(heartbeat(1, at=str(START_MS), arrived=START_MS // 1000 + 2))
-    assert [metric["ReplicationLag"] for metric in reconciling.lines()] == [[3.0]]
-
-
-def test_a_clock_of_the_peer_that_is_ahead_makes_no_negative_lag() -> None:
-    reconciling = Reconciling()
-    reconciling.failed(heartbeat(1, at=str(START_MS + 50)))
-    assert [metric["ReplicationLag"] for metric in reconciling.lines()] == [[0.0]]
-
-
-def test_heartbeats_that_tell_nothing_of_replication_are_left_alone() -> None:
-    reconciling = Reconciling()
-    own = heartbeat(1, at=str(START_MS), region=REGION)
-    assert reconciling.failed(own, heartbeat(2, at="0", change="REMOVE"), entry(3, "$platform#drain", PEER)) == []
-    assert reconciling.lines() == []
-
-
-def test_a_heartbeat_that_cannot_be_read_holds_nothing_up() -> None:
-    reconciling = Reconciling()
-    assert reconciling.failed(heartbeat(1, at="soon"), version(2, ONE, A)) == []
-    (line,) = reconciling.lines()
-    assert (line["service"], line["code"]) == ("sentinel", "UnreadableHeartbeat")
-    assert [found.key for found in reconciling.changes] == [ONE]
-
-
-def test_the_function_is_wired_from_its_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("PEER_REGION", "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_DOCUMENTS_BUCKET")
-    variables = dict.fromkeys((*names, "PEER_ROLE_ARN", "INDEX_KEY_ALIAS"), "x") | {"LOG_LEVEL": "INFO"}
-    with pytest.raises(KeyError, match="AWS_REGION"):
-        stream_processor(variables)
-    function = stream_processor(variables | {"AWS_REGION": REGION})
-    assert function({"Records": [entry(1, "$platform#drain", "us-east-1")]}) == {"batchItemFailures": []}
-    assert function({"Records": [entry(2, "north-clinic#Patient#1", "v#a")]}) != {"batchItemFailures": []}
-    line = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert (line["service"], line["region"], line["code"]) == ("reconciliation", REGION, "UnreadableVersion")
+def test_link_has_replaced_and_merged_versions() -> None:
+    stamp = Stamp(1_800_000_000_000, 0, PEER)
+    link = Link.of({"version": {"S": str(stamp)}, "replaces": {"S": "a"}, "merges": {"L": [{"S": "b"}]}})
+    assert link == Link(str(stamp), ("a", "b"))

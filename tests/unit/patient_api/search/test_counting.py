@@ -44,7 +44,9 @@ def counted(bundle: dict[str, Any]) -> int:
         ("_lastUpdated=lt2027-01-15T08:00:00.010Z", 10),
     ],
 )
-def test_a_search_for_the_total_alone(region: SearchRegion, control: str, query: str, total: int) -> None:
+def test_search_for_the_total_alone_returns_no_entries(
+    region: SearchRegion, control: str, query: str, total: int
+) -> None:
     for number in range(30):
         region.put(person(gender="female" if number % 3 else "male"), id=f"r-{number:02d}", at=number)
     region.put(person("Other", gender="male"), id="other", at=100)
@@ -54,7 +56,7 @@ def test_a_search_for_the_total_alone(region: SearchRegion, control: str, query:
 
 
 @pytest.mark.parametrize("query", ["family=ex&_count=2", "_count=2", "family=ex&_count=2&_sort=_lastUpdated"])
-def test_an_accurate_total_is_on_every_page(region: SearchRegion, query: str) -> None:
+def test_accurate_total_is_on_every_page(region: SearchRegion, query: str) -> None:
     for number in range(5):
         region.put(person(), id=f"r-{number}", at=number)
     query, seen = f"{query}&_total=accurate", []
@@ -67,7 +69,7 @@ def test_an_accurate_total_is_on_every_page(region: SearchRegion, query: str) ->
 
 
 @pytest.mark.parametrize("total", ["none", "estimate"])
-def test_a_total_that_need_not_be_accurate_costs_nothing(region: SearchRegion, total: str) -> None:
+def test_optional_total_costs_no_further_calls(region: SearchRegion, total: str) -> None:
     for number in range(3):
         region.put(person(), id=f"r-{number}", at=number)
     region.search("family=ex&_count=1")
@@ -76,7 +78,7 @@ def test_a_total_that_need_not_be_accurate_costs_nothing(region: SearchRegion, t
     assert region.calls() == ["query", "batch_get_item", "put_item"]
 
 
-def test_a_count_is_one_access_and_names_no_patient(region: SearchRegion) -> None:
+def test_count_is_audited_once_without_patients(region: SearchRegion) -> None:
     region.put(person(), id="ada")
     assert counted(region.search("family=ex&_summary=count")) == 1
     assert [(item["record"], item["action"]) for item in region.events()] == [(f"{TENANT}#Patient", "E")]
@@ -86,7 +88,7 @@ def test_a_count_is_one_access_and_names_no_patient(region: SearchRegion) -> Non
 
 @pytest.mark.parametrize("query", ["family=ex", "gender=male", "", "birthdate=ge1970"])
 @pytest.mark.parametrize("control", ["_summary=count", "_total=accurate"])
-def test_what_would_take_a_scan_is_refused(region: SearchRegion, query: str, control: str) -> None:
+def test_count_of_too_many_records_is_rejected(region: SearchRegion, query: str, control: str) -> None:
     for number in range(1000):
         region.put(person(), id=f"r-{number}", at=number)
     expected = {"family=ex": "1000", "": "1000"}.get(query, "0")
@@ -103,7 +105,7 @@ def test_what_would_take_a_scan_is_refused(region: SearchRegion, query: str, con
     assert [item["status"] for item in region.events(outcome="refused")] == ["400"]
 
 
-def test_a_record_that_is_changed_while_it_is_listed_counts_once(region: SearchRegion) -> None:
+def test_record_that_changes_during_count_counts_once(region: SearchRegion) -> None:
     for number in range(950):
         region.put(person(), id=f"r-{number:03d}", at=number)
     changed: list[str] = []
@@ -121,12 +123,12 @@ def test_a_record_that_is_changed_while_it_is_listed_counts_once(region: SearchR
 
 
 @pytest.mark.parametrize("query", ["_summary=true", "_summary=data", "_total=exact", "_count=0&_cursor=x", "_count=-0"])
-def test_totals_that_are_not_understood(region: SearchRegion, query: str) -> None:
+def test_invalid_total_controls_are_rejected(region: SearchRegion, query: str) -> None:
     with pytest.raises(Malformed):
         region.search(query)
 
 
-def test_a_form_can_ask_for_a_total(region: SearchRegion) -> None:
+def test_form_can_request_a_total(region: SearchRegion) -> None:
     region.put(person(), id="ada")
     assert counted(region.post("family=ex&_summary=count")) == 1
     with pytest.raises(Malformed, match="empty"):
@@ -134,7 +136,7 @@ def test_a_form_can_ask_for_a_total(region: SearchRegion) -> None:
 
 
 class TestTrail:
-    def test_a_total(self, region: SearchRegion) -> None:
+    def test_audit_search_returns_total(self, region: SearchRegion) -> None:
         region.put(person(), id="ada")
         for _ in range(3):
             region.search("_id=ada")
@@ -146,7 +148,7 @@ class TestTrail:
         assert (len(page["entry"]), total) == (1, "4")
         assert int(str(region.audited(following)["total"])) >= 4
 
-    def test_too_many_events(self, region: SearchRegion) -> None:
+    def test_audit_count_of_too_many_events_is_rejected(self, region: SearchRegion) -> None:
         region.put(person(), id="ada")
         for _ in range(520):
             region.search("_id=ada")
@@ -155,7 +157,7 @@ class TestTrail:
         with pytest.raises(TooCostly, match="count"):
             region.audited("patient=ada&_count=1&_total=accurate")
 
-    def test_too_many_hours(self, region: SearchRegion) -> None:
+    def test_audit_count_of_too_many_hours_is_rejected(self, region: SearchRegion) -> None:
         with pytest.raises(TooCostly, match="count"):
             region.audited("date=ge2027-01-01&date=lt2027-01-20&_summary=count")
 
@@ -183,17 +185,17 @@ class TestSystems:
             ("urn:mr|", []),
         ],
     )
-    def test_identifiers(self, region: SearchRegion, value: str, found: list[str]) -> None:
+    def test_identifiers_match_by_system(self, region: SearchRegion, value: str, found: list[str]) -> None:
         query = f"identifier={value.replace('|', '%7C')}"
         assert sorted(ids(region.search(query))) == found
         assert counted(region.search(f"{query}&_summary=count")) == len(found)
 
-    def test_an_index_is_still_used_beside_it(self, region: SearchRegion) -> None:
+    def test_other_criterion_still_uses_the_index(self, region: SearchRegion) -> None:
         region.calls()
         assert ids(region.search("identifier=urn:mrn%7C&identifier=4712")) == ["bea"]
         assert region.calls()[:2] == ["query", "batch_get_item"]
 
-    def test_by_itself_it_is_read_page_by_page(self, region: SearchRegion) -> None:
+    def test_system_alone_is_read_page_by_page(self, region: SearchRegion) -> None:
         for number in range(600):
             region.put(person(), id=f"r-{number}", at=10 + number)
         page = region.search("identifier=urn:mrn%7C&_sort=-_lastUpdated")
@@ -202,15 +204,15 @@ class TestSystems:
         assert sorted(ids(region.search(following))) == ["ada", "bea"]
 
     @pytest.mark.parametrize("value", ["|", "urn:mrn|,", "|,urn:mrn|", "a|b|"])
-    def test_neither_system_nor_code(self, region: SearchRegion, value: str) -> None:
+    def test_value_without_system_and_code_is_rejected(self, region: SearchRegion, value: str) -> None:
         with pytest.raises(Malformed):
             region.search(f"identifier={value.replace('|', '%7C')}")
 
-    def test_a_conditional_create_needs_a_value(self, region: SearchRegion) -> None:
+    def test_conditional_create_needs_an_identifier_value(self, region: SearchRegion) -> None:
         with pytest.raises(Malformed, match="identifier"):
             region.searches.matches(TENANT, Criteria.of_header("identifier=urn:mrn|"))
 
-    def test_every_token(self, region: SearchRegion) -> None:
+    def test_every_token_parameter_matches_a_system(self, region: SearchRegion) -> None:
         region.put(person(gender="male"), id="finn")
         assert ids(region.search("gender=http://hl7.org/fhir/administrative-gender%7C")) == ["finn"]
         coded = {"resourceType": DOCUMENT, "status": "current", "subject": {"reference": "Patient/ada"}}

@@ -22,7 +22,7 @@ def offset(minutes: int) -> str:
 
 
 @given(DATES)
-def test_a_partial_date_is_made_of_its_days(day: date) -> None:
+def test_partial_date_spans_all_its_days(day: date) -> None:
     whole, month, year = span(day.isoformat()), span(day.isoformat()[:7]), span(day.isoformat()[:4])
     assert whole is not None
     assert month is not None
@@ -40,7 +40,7 @@ def year_is_leap(year: int) -> bool:
 
 
 @given(TIMES, ZONES, st.integers(0, 6))
-def test_an_instant_is_as_long_as_its_precision(time: datetime, zone: int, digits: int) -> None:
+def test_span_of_instant_has_the_length_of_its_precision(time: datetime, zone: int, digits: int) -> None:
     fraction = f"{time.microsecond:06d}"[:digits]
     text = time.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0") + (f".{fraction}" if digits else "") + offset(zone)
     held = span(text)
@@ -50,7 +50,7 @@ def test_an_instant_is_as_long_as_its_precision(time: datetime, zone: int, digit
     assert held.high - held.low == NANOSECONDS // 10**digits
 
 
-def test_times_to_the_minute_leap_seconds_and_the_last_day() -> None:
+def test_minutes_leap_seconds_and_the_last_day_are_parsed() -> None:
     minute, second = span("1970-01-01T00:01Z"), span("1970-01-01T00:00:60Z")
     assert minute == Span(60 * NANOSECONDS, 120 * NANOSECONDS)
     assert second is not None
@@ -80,12 +80,12 @@ def test_times_to_the_minute_leap_seconds_and_the_last_day() -> None:
         "1970\n",
     ],
 )
-def test_what_is_no_date(text: str) -> None:
+def test_invalid_date_is_not_parsed(text: str) -> None:
     assert span(text) is None
 
 
 @given(st.sampled_from(Prefix), SPANS, SPANS)
-def test_prefixes_as_fhir_words_them(prefix: Prefix, asked: Span, held: Span) -> None:
+def test_prefixes_match_as_fhir_defines(prefix: Prefix, asked: Span, held: Span) -> None:
     moments, wanted = set(range(held.low, held.high)), set(range(asked.low, asked.high))
     above, below = set(range(asked.high, 30)), set(range(-1, asked.low))
     contained = moments <= wanted
@@ -100,7 +100,7 @@ def test_prefixes_as_fhir_words_them(prefix: Prefix, asked: Span, held: Span) ->
 
 
 @given(st.sampled_from(Prefix), SPANS, SPANS)
-def test_what_compares_extends_into_the_reach(prefix: Prefix, asked: Span, held: Span) -> None:
+def test_matching_span_extends_into_the_reach(prefix: Prefix, asked: Span, held: Span) -> None:
     low, high = reach(prefix, asked)
     window = set(range(-1 if low is None else low, 30 if high is None else high))
     if date_matches(prefix, asked, held):

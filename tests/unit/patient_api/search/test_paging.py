@@ -97,7 +97,7 @@ def test_pages_are_complete_without_duplicates_and_in_order(
 
 @settings(deadline=None, max_examples=40)
 @given(RECORDS, QUERIES, st.integers(1, 5), st.integers(1, 6))
-def test_a_budget_shortens_pages_and_loses_nothing(
+def test_budget_shortens_pages_without_losing_results(
     records: list[tuple[int, int, str]], query: str, count: int, budget: int
 ) -> None:
     region = region_with(records)
@@ -108,7 +108,7 @@ def test_a_budget_shortens_pages_and_loses_nothing(
     assert [name for page in got for name in page] == meant(records, query)
 
 
-def test_more_records_of_one_stamp_than_a_read_takes(region: SearchRegion) -> None:
+def test_more_records_of_one_stamp_than_one_read_are_paged(region: SearchRegion) -> None:
     names = [f"r-{number:03d}" for number in range(300)]
     for name in names:
         region.put({"resourceType": "Patient"}, id=name)
@@ -116,7 +116,7 @@ def test_more_records_of_one_stamp_than_a_read_takes(region: SearchRegion) -> No
     assert [name for page in got for name in page] == names
 
 
-def test_a_page_stays_below_what_lambda_can_answer_with(region: SearchRegion) -> None:
+def test_page_stays_below_the_response_limit_of_lambda(region: SearchRegion) -> None:
     for number in range(12):
         note = {"resourceType": "Patient", "name": [{"family": "Long", "text": '"' * 125_000}]}
         region.put(note, id=f"r-{number:02d}", at=number)
@@ -126,7 +126,7 @@ def test_a_page_stays_below_what_lambda_can_answer_with(region: SearchRegion) ->
         assert len(got) == 2
 
 
-def test_a_record_that_changes_meanwhile_is_shown_as_it_is(region: SearchRegion) -> None:
+def test_record_that_changes_between_pages_has_its_current_state(region: SearchRegion) -> None:
     for number in range(6):
         region.put({"resourceType": "Patient", "gender": "male"}, id=f"r-{number}", at=number)
     first = region.search("gender=male&_count=3")
@@ -135,7 +135,7 @@ def test_a_record_that_changes_meanwhile_is_shown_as_it_is(region: SearchRegion)
     assert (ids(first), ids(second)) == (["r-0", "r-1", "r-2"], ["r-3", "r-5"])
 
 
-def test_putting_too_many_in_order_is_refused_with_a_way_out(region: SearchRegion) -> None:
+def test_sorting_too_many_records_is_rejected_with_a_remedy(region: SearchRegion) -> None:
     for number in range(1001):
         region.put({"resourceType": "Patient", "name": [{"family": "Common"}]}, id=f"r-{number}")
     region.calls()
@@ -145,7 +145,7 @@ def test_putting_too_many_in_order_is_refused_with_a_way_out(region: SearchRegio
     assert region.search("family=Common")["entry"]
 
 
-def test_next_links_repeat_the_search(region: SearchRegion) -> None:
+def test_next_link_repeats_the_search(region: SearchRegion) -> None:
     for number in range(3):
         region.put({"resourceType": "Patient", "name": [{"family": "Öz & Co=1"}]}, id=f"r-{number}")
     first = region.search(urlencode({"family": "Öz & Co=1", "_count": "1"}))

@@ -22,7 +22,7 @@ def document(patient: str, **elements: Any) -> dict[str, Any]:
     return {"resourceType": "DocumentReference", "status": "current", "subject": subject, **elements}
 
 
-def test_a_searchset_bundle(region: SearchRegion) -> None:
+def test_search_returns_searchset_bundle(region: SearchRegion) -> None:
     version = region.put(person(identifier=[{"system": "urn:mrn", "value": "4711"}]), id="ada")
     bundle = region.search("identifier=urn:mrn%7C4711")
     assert bundle["type"] == "searchset"
@@ -36,7 +36,7 @@ def test_a_searchset_bundle(region: SearchRegion) -> None:
 
 
 @pytest.mark.parametrize("query", ["family=example", "_id=ada", "", "family=example&_sort=_lastUpdated"])
-def test_only_the_current_version_counts(region: SearchRegion, query: str) -> None:
+def test_search_matches_current_versions_only(region: SearchRegion, query: str) -> None:
     region.put(person("Example"), id="ada", at=1)
     assert ids(region.search(query)) == ["ada"]
     region.put(person("Other"), id="ada", at=2)
@@ -47,7 +47,7 @@ def test_only_the_current_version_counts(region: SearchRegion, query: str) -> No
     assert str(empty["total"]) == "0"
 
 
-def test_a_total_is_given_when_it_is_known(region: SearchRegion) -> None:
+def test_total_is_returned_when_known(region: SearchRegion) -> None:
     for number in range(3):
         region.put(person(), id=f"r-{number}", at=number)
     assert "total" not in region.search("family=ex&_count=2")
@@ -57,7 +57,7 @@ def test_a_total_is_given_when_it_is_known(region: SearchRegion) -> None:
     assert "total" not in region.search(str(link(first, "next")).partition("?")[2])
 
 
-def test_every_patient_found_is_on_record(region: SearchRegion) -> None:
+def test_each_result_is_audited(region: SearchRegion) -> None:
     region.put(person(), id="ada")
     region.put(person(), id="bea")
     region.search("family=ex")
@@ -69,7 +69,7 @@ def test_every_patient_found_is_on_record(region: SearchRegion) -> None:
     assert len({item["event"] for item in kept}) == 2
 
 
-def test_a_search_that_finds_nothing_is_on_record(region: SearchRegion) -> None:
+def test_search_without_results_is_audited(region: SearchRegion) -> None:
     region.search("family=nobody")
     region.search("_id=ada")
     region.search("patient=ada", kind=DOCUMENT)
@@ -80,14 +80,14 @@ def test_a_search_that_finds_nothing_is_on_record(region: SearchRegion) -> None:
     ]
 
 
-def test_documents_are_on_record_with_their_patient(region: SearchRegion) -> None:
+def test_documents_are_audited_with_their_patient(region: SearchRegion) -> None:
     region.put(document("ada"), id="letter")
     assert ids(region.search("status=current", kind=DOCUMENT)) == ["letter"]
     (item,) = region.events()
     assert (item["record"], item["entity"]) == (f"{TENANT}#Patient/ada", "DocumentReference/letter")
 
 
-def test_what_cannot_be_put_on_record_is_not_handed_out(region: SearchRegion) -> None:
+def test_failed_audit_write_fails_the_search(region: SearchRegion) -> None:
     region.put(person(), id="ada")
     region.dynamodb.faults["put_item"] = [client_error("InternalServerError")]
     with pytest.raises(StorageFault):
@@ -97,7 +97,7 @@ def test_what_cannot_be_put_on_record_is_not_handed_out(region: SearchRegion) ->
 
 
 @pytest.mark.parametrize("operation", ["query", "batch_get_item"])
-def test_a_failing_store_is_on_record(region: SearchRegion, operation: str) -> None:
+def test_storage_fault_is_audited(region: SearchRegion, operation: str) -> None:
     region.put(person(), id="ada")
     region.dynamodb.faults[operation] = [client_error("ThrottlingException")]
     with pytest.raises(StorageFault):
@@ -106,7 +106,7 @@ def test_a_failing_store_is_on_record(region: SearchRegion, operation: str) -> N
     assert item["outcome"] == "failure"
 
 
-def test_searching_needs_its_own_right(region: SearchRegion) -> None:
+def test_search_needs_its_own_scope(region: SearchRegion) -> None:
     with pytest.raises(Forbidden):
         region.search("family=ex", scope="system/Patient.crud system/DocumentReference.s")
     (item,) = region.events()
@@ -115,14 +115,14 @@ def test_searching_needs_its_own_right(region: SearchRegion) -> None:
 
 
 @pytest.mark.parametrize("query", ["family=ex", "_id=ada", "identifier=urn:mrn%7C4711", "", "birthdate=1970"])
-def test_no_search_crosses_tenants(region: SearchRegion, query: str) -> None:
+def test_search_finds_records_of_its_tenant_only(region: SearchRegion, query: str) -> None:
     resource = person(identifier=[{"system": "urn:mrn", "value": "4711"}], birthDate="1970-01-01")
     region.put(resource, id="ada", tenant="south-clinic")
     assert ids(region.search(query)) == []
     assert ids(region.search(query, tenant="south-clinic")) == ["ada"]
 
 
-def test_a_form_stays_out_of_the_links(region: SearchRegion) -> None:
+def test_parameters_of_a_form_do_not_appear_in_links(region: SearchRegion) -> None:
     for number in range(3):
         region.put(person("Secret"), id=f"r-{number}")
     first = region.post("family=Secret&_count=2")

@@ -1,4 +1,4 @@
-"""Two regions that run the API and the reconciliation on replicas of one table."""
+"""Two regions that run the API and the stream processor on fake replicas of one global table."""
 
 import hashlib
 import io
@@ -34,8 +34,8 @@ CALLER = Caller(TENANT, "app-1", frozenset({("*", letter) for letter in "cruds"}
 THROTTLED = client_error("ThrottlingException")
 
 
-class AtOnce(Executor):
-    """Runs what is submitted before it returns, so that a failure can be played again."""
+class ImmediateExecutor(Executor):
+    """Runs each call before `submit` returns, so that failing examples are reproducible."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -44,7 +44,7 @@ class AtOnce(Executor):
 
 
 class Container:
-    """One process of the API: its clock is its own."""
+    """One process of the API, with its own clock."""
 
     def __init__(self, *, region: "Region", now_ms: Callable[[], int], ids: Callable[[], str]) -> None:
         self.clock = Clock(region=region.name, now_ms=now_ms)
@@ -57,7 +57,7 @@ class Container:
             region=region.name,
             trail=trail,
             transactions=self.transactions,
-            pool=cast("ThreadPoolExecutor", AtOnce()),
+            pool=cast("ThreadPoolExecutor", ImmediateExecutor()),
         )
         authorization = Authorization(
             trail=trail,
@@ -76,13 +76,13 @@ class Container:
         )
 
     def merge(self, key: RecordKey, body: Resource, *, known: Stamp, merged: Sequence[Stamp]) -> Version:
-        """An update of `known` that brings other versions together with it."""
+        """Update the version `known` and merge other versions into it."""
         merges = ", ".join(f'W/"{stamp}"' for stamp in merged)
         return self.patients.update(request(body | {"id": key.id}, if_match=f'W/"{known}"', merges=merges), key.id)
 
 
 class Region:
-    """A replica, two containers of the API, and the function on the replica's stream."""
+    """A replica, two containers of the API, and the stream processor."""
 
     def __init__(self, *, name: str, wall: Callable[[], int], clocks: Sequence[Callable[[], int]], page: int) -> None:
         self.name = name
@@ -97,18 +97,18 @@ class Region:
         )
 
     def dynamodb(self) -> Replica:
-        """As `patient_api.aws.Clients`."""
+        """Return the client, as `patient_api.aws.Clients` does."""
         return self.replica
 
     def reconcile(self, picks: Iterable[int] = (), *, again: bool = False) -> None:
-        """Hand a batch of the stream to the function: the changes of a choice of items, or all.
+        """Process a batch of the stream: the changes of the picked items, or all changes, each item's in their order.
 
-        Each item's changes stay in their order. What fails comes again, as all does that was `again` handed over.
+        Failed changes stay in the stream, and with `again` all changes do.
         """
         stream = self.replica.stream
         items = list(dict.fromkeys(_item_of(entry) for entry in stream))
         chosen = {items[pick % len(items)] for pick in picks} if items else set()
-        # The mapping hands over versions only.
+        # The event source mapping delivers versions only.
         batch = [entry for entry in stream if not chosen or _item_of(entry) in chosen]
         versions = [entry for entry in batch if _item_of(entry)[1].startswith(VERSION_PREFIX)]
         failed = self.reconciliation({"Records": versions})["batchItemFailures"]
@@ -118,15 +118,15 @@ class Region:
             self.replica.stream = [entry for entry in self.replica.stream if entry not in done]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What the function has logged."""
+        """Return the log lines of the stream processor."""
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
 
     def head(self, key: RecordKey) -> Version | None:
-        """The version that writes and searches here go by."""
+        """Return this region's head."""
         return Index(client=self.replica, table=RECORDS, region=self.name).heads([key]).get(key)
 
     def conflicts(self) -> float:
-        """The sum of the metric `Conflicts`."""
+        """Return the sum of the metric `Conflicts`."""
         return float(sum(line["Conflicts"][0] for line in self.lines() if "Conflicts" in line))
 
     def _new_id(self) -> str:
@@ -134,13 +134,13 @@ class Region:
         return f"{self.name}-{self._issued}"
 
 
-class World:
-    """`skews` are how far, in ms, the clocks of the two DynamoDBs and of the four containers are off."""
+class TwoRegions:
+    """Both regions. `skews` are the errors of the clocks of both tables and of the four containers, in milliseconds."""
 
     def __init__(self, *, skews: Sequence[int] = (0,) * 6, page: int = 100) -> None:
         self.now_ms = START_MS
         walls, clocks = skews[:2], skews[2:]
-        self.regions = [
+        self.all = [
             Region(
                 name=name,
                 wall=lambda skew=walls[place]: (self.now_ms + skew) * 1000,  # type: ignore[misc]
@@ -152,44 +152,44 @@ class World:
             )
             for place, name in enumerate((REGION, PEER))
         ]
-        self.east, self.west = self.regions
+        self.east, self.west = self.all
 
     def waiting(self, to: Region) -> list[Message]:
-        """What is on its way to a region."""
+        """Return the writes that have yet to replicate to a region."""
         return (self.west if to is self.east else self.east).replica.outbox
 
     def deliver(self, to: Region, pick: int = 0, *, again: bool = False) -> None:
-        """Let one of the writes on their way to a region arrive there, and, if `again`, once more later."""
+        """Replicate one of the waiting writes to a region. With `again` it arrives once more later."""
         waiting = self.waiting(to)
         if waiting:
             place = pick % len(waiting)
             to.replica.receive(waiting[place] if again else waiting.pop(place))
 
     def settle(self) -> None:
-        """Let all arrive, and reconcile all."""
+        """Replicate and process everything that is waiting."""
         for _ in range(100):
-            if not any(region.replica.outbox or region.replica.stream for region in self.regions):
+            if not any(region.replica.outbox or region.replica.stream for region in self.all):
                 return
-            for region in self.regions:
+            for region in self.all:
                 while self.waiting(region):
                     self.deliver(region)
                 if region.replica.stream:
                     region.reconcile()
-        raise AssertionError("the regions never come to rest")
+        raise AssertionError("the regions never settle")
 
 
 def tokens(tenant: str, resource: Resource) -> frozenset[Token]:
-    """By the family name alone."""
+    """Return one index token, of the name."""
     return frozenset({Token("family", blind(tenant, str(resource["name"])))})
 
 
 def blind(*parts: str) -> str:
-    """As `patient_api.secrets.Secrets.blind`."""
+    """Return a pseudonym, as `patient_api.secrets.Secrets.blind` does."""
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 
 def request(body: object = None, **headers: str) -> Request:
-    """A call of a caller who may do everything."""
+    """Return a request of a caller with all scopes."""
     text = "" if body is None else body if isinstance(body, str) else json.dumps(body)
     kind = "application/json-patch+json" if isinstance(body, list) else "application/fhir+json"
     named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,17 +1,17 @@
-"""What must hold once all has arrived and been reconciled, worked out from the versions alone."""
+"""Check the invariants that hold once everything is replicated and reconciled, from the versions alone."""
 
 from collections.abc import Iterable
 
 from patient_api.store.model import head_sk
 from unit.patient_api.replicas.dynamodb import Replica
 from unit.patient_api.replicas.expressions import Item
-from unit.patient_api.replicas.world import World
+from unit.patient_api.replicas.regions import TwoRegions
 
 Lineage = dict[str, set[str]]
 
 
 def lineage_of(replica: Replica, pk: str) -> Lineage:
-    """What each version of a record follows, `0` standing for nothing."""
+    """Return the versions that each version of a record follows. `0` stands for none."""
     return {
         item["version"]["S"]: {
             item.get("replaces", {"S": "0"})["S"],
@@ -22,23 +22,23 @@ def lineage_of(replica: Replica, pk: str) -> Lineage:
     }
 
 
-def check_agreement(world: World, records: Iterable[str]) -> None:
-    """Both replicas hold the same, the heads are the newest versions, the markers name all siblings."""
-    east, west = world.east.replica, world.west.replica
+def check_consistency(regions: TwoRegions, records: Iterable[str]) -> None:
+    """Check that the replicas are equal, heads are the newest versions, and markers name all siblings."""
+    east, west = regions.east.replica, regions.west.replica
     assert east.records == west.records
     markers = {key: item for key, item in east.records.items() if key[1].startswith("c#")}
     for pk in records:
         lineage = lineage_of(east, pk)
         newest = east.records[pk, f"v#{max(lineage)}"]
-        for region in world.regions:
+        for region in regions.all:
             head = east.records[pk, head_sk(region.name)]
             assert head["version"] == head["updated"] == newest["version"], "the head is not the newest version"
             assert head.get("resource") == newest.get("resource")
             assert head["update_shard"]["S"].endswith(f"#{region.name}")
         for followed in set().union(*lineage.values()):
             _check_marker(followed, lineage, markers.pop((pk, f"c#{followed}"), None))
-    assert not markers, "a marker without siblings"
-    counted = world.east.conflicts() + world.west.conflicts()
+    assert not markers, "there is a marker without siblings"
+    counted = regions.east.conflicts() + regions.west.conflicts()
     assert counted >= sum(sk.startswith("c#") for _, sk in east.records)
 
 
@@ -49,7 +49,7 @@ def _check_marker(followed: str, lineage: Lineage, marker: Item | None) -> None:
         assert marker is None
         return
     if marker is None:
-        assert united & siblings, "siblings without a marker"
+        assert united & siblings, "siblings have no marker"
         return
     assert [member["S"] for member in marker["members"]["L"]] == sorted(siblings)
     assert marker["version"]["S"] == max(siblings)
@@ -59,7 +59,7 @@ def _check_marker(followed: str, lineage: Lineage, marker: Item | None) -> None:
 
 
 def _behind(stamp: str, lineage: Lineage) -> set[str]:
-    """A version and all that it descends from."""
+    """Return a version and all that it descends from."""
     found, ahead = {stamp}, [stamp]
     while ahead:
         for other in lineage.get(ahead.pop(), ()):
