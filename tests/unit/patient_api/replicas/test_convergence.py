@@ -203,7 +203,7 @@ class Replicas(RuleBasedStateMachine):
         """Replicate writes before some calls to a region's DynamoDB, and let one of the calls fail."""
         region, calls, die = self._region(where), count(), Random(weather)  # noqa: S311 - dice
 
-        def before(_operation: str) -> None:
+        def before(_operation: str, _request: object) -> None:
             if weather and die.random() < ARRIVING:
                 self.regions.deliver(region, die.randrange(100))
             if next(calls) == fault:
@@ -213,7 +213,7 @@ class Replicas(RuleBasedStateMachine):
         try:
             yield
         finally:
-            region.replica.before = lambda _operation: None
+            region.replica.before = lambda _operation, _request: None
 
     def _created_once(self, where: int, container: int, key: str) -> Version:
         body = {"resourceType": PATIENT, "name": [{"family": f"Once-{key}"}]}
