@@ -128,8 +128,8 @@ def test_concurrent_calls_share_one_evaluation(pool: ThreadPoolExecutor) -> None
 
     health = Health(probes=[Probe("records", slow)], pool=pool, publish=ignore)
     with ThreadPoolExecutor(8) as callers:
-        answers = [callers.submit(health.healthy) for _ in range(32)]
-    assert all(answer.result() for answer in answers)
+        results = [callers.submit(health.healthy) for _ in range(32)]
+    assert all(one.result() for one in results)
     assert len(runs) == 1
 
 

@@ -86,9 +86,9 @@ def test_change_that_continues_the_newest_version_costs_one_query(regions: TwoRe
     for _ in range(3):
         version = update(regions.east, version)
         assert calls(regions.east) == ["query"]
-        ((_, asked),) = regions.east.replica.calls
-        assert asked["Limit"] == 2
-        assert asked["ProjectionExpression"] == "sk, #version, #replaces, #merges"
+        ((_, query),) = regions.east.replica.calls
+        assert query["Limit"] == 2
+        assert query["ProjectionExpression"] == "sk, #version, #replaces, #merges"
     versions = [update(regions.east, version)]
     versions.append(update(regions.east, versions[0]))
     assert calls(regions.east) == ["query"]
