@@ -96,7 +96,7 @@ def test_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
         release.wait(60)
         ended.set()
 
-    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, publish=ignore)
+    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, publish=ignore, overall_seconds=600.0)
     assert not health.healthy()
     assert not ended.is_set()
     release.set()
