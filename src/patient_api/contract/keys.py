@@ -11,7 +11,7 @@ DOCUMENT: Final = "DocumentReference"
 AUDIT_EVENT: Final = "AuditEvent"
 
 UPDATE_INDEX: Final = "by-update"
-"""The index of the records table: heads by their last update, and open markers by shelf."""
+"""The index of the records table: heads by their last update, and open markers by kind."""
 RECORD_INDEX: Final = "by-record"
 """The index of the audit table: events by the record that was accessed."""
 
@@ -55,7 +55,7 @@ def record_partition(tenant: str, type: str, id: str) -> str:
     return f"{tenant}#{type}#{id}"
 
 
-def pending_shelf(region: str) -> str:
+def pending_partition(region: str) -> str:
     """Return the partition of `by-update` that lists the documents that `region` has to confirm."""
     return f"{PENDING_PREFIX}{region}"
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.audit import AuditEvent
-from patient_api.contract.keys import pending_shelf
+from patient_api.contract.keys import pending_partition
 from patient_api.documents.bucket import Bucket, StoredObject
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
@@ -82,7 +82,7 @@ class Confirmation:
         Raises StorageFault and ClockAhead; what is out of reach in the other region leaves the document waiting.
         """
         marker = self._pending.marker(key)
-        if marker is None or marker.shelf != self._pending.shelf:
+        if marker is None or marker.partition != self._pending.partition:
             return ConfirmationResult(Result.NOT_OURS)
         current = self._records.newest(key)
         if current is None:
@@ -126,7 +126,7 @@ class Confirmation:
             return ConfirmationResult(Result.WAITING)
         if elsewhere:
             # Announced here again, but uploaded to the address from before: from there it can be copied.
-            self._pending.put(replace(marker, shelf=pending_shelf(self._peer.region)))
+            self._pending.put(replace(marker, partition=pending_partition(self._peer.region)))
             return ConfirmationResult(Result.WAITING)
         if self._events.now() - marker.at.time < LATEST_UPLOAD:
             return ConfirmationResult(Result.WAITING)

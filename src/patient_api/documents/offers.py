@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from patient_api.clock import Stamp
-from patient_api.contract.keys import pending_shelf
+from patient_api.contract.keys import pending_partition
 from patient_api.documents.multipart import PART_SIZE, Multipart
 from patient_api.documents.pending import Pending, completed, opened, upload_of
 from patient_api.documents.reference import Document, Resource, object_key
@@ -30,7 +30,7 @@ class UploadOffers:
     ) -> None:
         self._region = region
         self._uploads = uploads
-        self._multipart = {pending_shelf(name): held for name, held in multipart.items()}
+        self._multipart = {pending_partition(name): held for name, held in multipart.items()}
         self._pending = pending
         self._now = now
 
@@ -51,7 +51,7 @@ class UploadOffers:
         """The offer for a document that was announced before, in either region: from now on this one waits for it."""
         key, announced = document.version.key, document.announced
         marker = self._pending.marker(key)
-        if marker is not None and marker.shelf == self._pending.shelf:
+        if marker is not None and marker.partition == self._pending.partition:
             return self.made(key, announced, upload_of(marker))
         upload = self.begin(key, announced)
         self._pending.put(self.marker(key, at=document.version.stamp, upload=upload))
@@ -60,7 +60,7 @@ class UploadOffers:
     def withdraw(self, key: RecordKey, upload: str | None) -> None:
         """Give up what was begun."""
         if upload is not None:
-            self._multipart[self._pending.shelf].abort(object_key(key), upload)
+            self._multipart[self._pending.partition].abort(object_key(key), upload)
 
     def accepted(self, document: Document) -> Callable[[], None] | ApiError:
         """What puts the document together from its parts, or why that cannot be done (yet).
@@ -71,9 +71,9 @@ class UploadOffers:
         if marker is None:
             return NotYetHere("This region has not yet received all of the document's record.")
         upload = upload_of(marker)
-        if upload is None or marker.shelf is None:
+        if upload is None or marker.partition is None:
             return Unprocessable("The document is not being uploaded in parts.")
-        multipart = self._multipart[marker.shelf]
+        multipart = self._multipart[marker.partition]
         progress = multipart.progress(document, upload)
         if progress.missing:
             listed = ", ".join(map(str, progress.missing))

@@ -1,7 +1,7 @@
-"""The documents that a region has yet to confirm: one marker each, listed on the region's shelf while it is open.
+"""Markers of the documents that a region has to confirm, listed in the index `by-update` while they are open.
 
-Only the region on whose shelf a document lies acts on it, so that the two never copy at each other or write the same
-version twice. It is the region whose bucket the upload address leads to.
+Only the region that lists a document acts on it, so that the two never copy from each other or write the same version
+twice. It is the region whose bucket the upload address leads to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Final
 from patient_api.aws import DynamoDB
 from patient_api.aws_errors import translated
 from patient_api.clock import Stamp
-from patient_api.contract.keys import PENDING, UPDATE_INDEX, pending_shelf
+from patient_api.contract.keys import PENDING, UPDATE_INDEX, pending_partition
 from patient_api.errors import StorageFault
 from patient_api.store.model import Marker, RecordKey, marker_item
 
@@ -24,7 +24,7 @@ _COMPLETED: Final = "completed"
 
 def opened(key: RecordKey, *, at: Stamp, region: str, upload: str | None) -> Marker:
     """The marker of a document that `region` has to confirm; `upload` is the id of its upload in parts."""
-    return Marker(key, PENDING, at, pending_shelf(region), facts={} if upload is None else {_UPLOAD: upload})
+    return Marker(key, PENDING, at, pending_partition(region), facts={} if upload is None else {_UPLOAD: upload})
 
 
 def closed(key: RecordKey, *, at: Stamp) -> Marker:
@@ -49,7 +49,7 @@ def uploaded_at(marker: Marker, modified: datetime) -> datetime:
 
 
 class Pending:
-    """The shelf of `region` in the records' table. Every method raises StorageFault."""
+    """The documents that `region` has to confirm. Every method raises StorageFault."""
 
     def __init__(self, *, client: DynamoDB, table: str, region: str) -> None:
         self._client = client
@@ -57,9 +57,9 @@ class Pending:
         self._region = region
 
     @property
-    def shelf(self) -> str:
-        """The region's own."""
-        return pending_shelf(self._region)
+    def partition(self) -> str:
+        """The partition of `by-update` that lists the region's pending documents."""
+        return pending_partition(self._region)
 
     def marker(self, key: RecordKey) -> Marker | None:
         """A document's marker, open or closed; None when this region has not (yet) got it."""
@@ -75,13 +75,13 @@ class Pending:
             self._client.put_item(TableName=self._table, Item=marker_item(marker))
 
     def listed(self) -> Sequence[RecordKey]:
-        """The documents on the region's shelf, those that wait longest first, 5000 at most."""
+        """Return the keys of up to 5000 pending documents, oldest first."""
         found: list[RecordKey] = []
         request: dict[str, Any] = {
             "TableName": self._table,
             "IndexName": UPDATE_INDEX,
-            "KeyConditionExpression": "update_shard = :shelf",
-            "ExpressionAttributeValues": {":shelf": {"S": self.shelf}},
+            "KeyConditionExpression": "update_shard = :partition",
+            "ExpressionAttributeValues": {":partition": {"S": self.partition}},
         }
         while len(found) < MOST:
             with translated("Query"):
@@ -97,6 +97,6 @@ def _marker(key: RecordKey, item: Mapping[str, Mapping[str, str]]) -> Marker:
     at = Stamp.parse(item["version"]["S"])
     if at is None:
         raise StorageFault(operation="GetItem", code="UnreadableMarker")
-    shelf = item["update_shard"]["S"] if "update_shard" in item else None
+    partition = item["update_shard"]["S"] if "update_shard" in item else None
     facts = {name: item[name]["S"] for name in (_UPLOAD, _COMPLETED) if name in item}
-    return Marker(key, PENDING, at, shelf, facts=facts)
+    return Marker(key, PENDING, at, partition, facts=facts)

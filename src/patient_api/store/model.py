@@ -116,7 +116,7 @@ class Marker:
 
     Attributes:
         at: the stamp that orders open markers.
-        shelf: the partition of the index `by-update` that lists the marker; None once the work is done.
+        partition: the partition of the index `by-update` that lists the marker; None once the work is done.
         facts: further attributes of the item.
         members: the versions in conflict.
     """
@@ -124,7 +124,7 @@ class Marker:
     key: RecordKey
     sk: str
     at: Stamp
-    shelf: str | None
+    partition: str | None
     facts: Mapping[str, str] = field(default_factory=dict)
     members: Sequence[str] = ()
 
@@ -183,8 +183,8 @@ def marker_item(marker: Marker) -> dict[str, Any]:
     item |= {name: {"S": text} for name, text in marker.facts.items()}
     if marker.members:
         item["members"] = {"L": [{"S": text} for text in marker.members]}
-    if marker.shelf is not None:
-        item |= {"update_shard": {"S": marker.shelf}, "updated": {"S": str(marker.at)}}
+    if marker.partition is not None:
+        item |= {"update_shard": {"S": marker.partition}, "updated": {"S": str(marker.at)}}
     return item
 
 

@@ -1,15 +1,17 @@
-"""AWS as the patient API sees it: in memory, small, and strict about conditions and permissions."""
+"""In-memory fakes of the AWS clients that the functions use."""
 
 import hashlib
 import hmac
-import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from zlib import crc32
 
 from botocore.exceptions import ClientError
 
 from patient_api.contract.functions import Environment
+from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
+from unit.patient_api.dynamodb_expressions import Item, Names, compile_condition, compile_key_condition
 
 RECORDS, AUDIT = "patient_records-test", "audit_logs-test"
 REGION, PEER = "us-east-1", "us-west-2"
@@ -27,11 +29,27 @@ ENVIRONMENT = Environment(
     log_level="DEBUG",
 )
 
-Item = dict[str, Any]
+Key = tuple[str, str]
+# Partition and sort key of the tables and their indexes.
+INDEX_KEYS = {None: ("pk", "sk"), UPDATE_INDEX: ("update_shard", "updated"), RECORD_INDEX: ("record", "sk")}
+LARGEST_ITEM = 400 * 1024
+LARGEST_RESPONSE = 1024 * 1024
+LARGEST_REQUEST = 100  # keys or actions
+_NAMES = {"ExpressionAttributeNames", "ExpressionAttributeValues"}
+REQUEST_FIELDS = {
+    "get_item": {"TableName", "Key", "ConsistentRead"},
+    "batch_get_item": {"RequestItems"},
+    "query": {
+        "TableName", "IndexName", "KeyConditionExpression", "ProjectionExpression", "ConsistentRead", "Limit",
+        "ScanIndexForward", "ExclusiveStartKey", *_NAMES,
+    },
+    "put_item": {"TableName", "Item", "ConditionExpression", *_NAMES},
+    "transact_write_items": {"TransactItems", "ClientRequestToken"},
+}  # fmt: skip
 
 
 def client_error(code: str, operation: str = "Any", *, message: str = "", reasons: tuple[str, ...] = ()) -> ClientError:
-    """What botocore raises for a service's refusal."""
+    """Return the exception that botocore raises for an error response."""
     response: dict[str, Any] = {"Error": {"Code": code, "Message": message}}
     if reasons:
         response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
@@ -39,142 +57,158 @@ def client_error(code: str, operation: str = "Any", *, message: str = "", reason
 
 
 class FakeDynamoDB:
-    """Tables with `pk` and `sk`; the few condition expressions the API uses; faults on demand, in order.
+    """A DynamoDB client for tables with `pk` and `sk` in memory, as strict about requests as DynamoDB.
 
-    `faults[operation]` holds what the next calls raise (or None to let one pass); `before` runs ahead of each call.
+    `faults[operation]` lists what the next calls raise, None for success. `before` runs before each call. A response
+    has at most `page` items.
     """
 
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[tuple[str, str], Item]] = {RECORDS: {}, AUDIT: {}}
+    def __init__(self, *, page: int = 1_000_000) -> None:
+        self.tables: dict[str, dict[Key, Item]] = {RECORDS: {}, AUDIT: {}}
         self.faults: dict[str, list[BaseException | None]] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.before: Callable[[str, Mapping[str, Any]], None] = lambda _operation, _request: None
-        self._tokens: set[str] = set()
+        self._page = page
+        self._transactions: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def get_item(self, **request: Any) -> dict[str, Any]:
         self._enter("get_item", request)
         assert request["ConsistentRead"] is True
-        item = self.tables[request["TableName"]].get((request["Key"]["pk"]["S"], request["Key"]["sk"]["S"]))
+        assert request["Key"].keys() == {"pk", "sk"}
+        item = self.tables[request["TableName"]].get(key_of(request["Key"]))
         return {"Item": item} if item else {}
 
     def batch_get_item(self, **request: Any) -> dict[str, Any]:
         self._enter("batch_get_item", request)
-        ((table, wanted),) = request["RequestItems"].items()
-        assert 0 < len(wanted["Keys"]) <= 100
-        assert wanted["ConsistentRead"] is True
-        found = [self.tables[table].get((key["pk"]["S"], key["sk"]["S"])) for key in wanted["Keys"]]
-        return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": {}}
+        ((table, batch),) = request["RequestItems"].items()
+        assert batch["ConsistentRead"] is True
+        assert 0 < len(batch["Keys"]) <= LARGEST_REQUEST
+        found = [self.tables[table].get(key_of(key)) for key in batch["Keys"][: self._page]]
+        rest = batch["Keys"][self._page :]
+        unprocessed = {table: {"Keys": rest, "ConsistentRead": True}} if rest else {}
+        return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": unprocessed}
 
     def query(self, **request: Any) -> dict[str, Any]:
         self._enter("query", request)
-        return {"Items": query(self.tables[request["TableName"]].values(), request)}
+        index = request.get("IndexName")
+        assert index is None or not request.get("ConsistentRead"), "an index has no consistent reads"
+        partition, order = INDEX_KEYS[index]
+        names = Names(request)
+        matches = compile_key_condition(request["KeyConditionExpression"], names, partition=partition, order=order)
+        attributes = [
+            names.attribute(token.strip()) for token in request.get("ProjectionExpression", "").split(",") if token
+        ]
+        names.check()
+
+        def position(item: Item) -> tuple[str, int, str]:
+            # An index has no order among equal sort keys.
+            return item[order]["S"], crc32(item["pk"]["S"].encode()), item["sk"]["S"]
+
+        forward = request.get("ScanIndexForward", True)
+        found = [item for item in list(self.tables[request["TableName"]].values()) if matches(item) and order in item]
+        found.sort(key=position, reverse=not forward)
+        if start := request.get("ExclusiveStartKey"):
+            last = position(start)
+            found = [item for item in found if (position(item) > last if forward else position(item) < last)]
+        limit = min(request.get("Limit", self._page), self._page)
+        assert limit > 0
+        taken, size = 0, 0
+        while taken < min(limit, len(found)) and size < LARGEST_RESPONSE:
+            size += _size(found[taken])
+            taken += 1
+        if index == UPDATE_INDEX:
+            attributes = ["pk", "sk", partition, order]
+        response: dict[str, Any] = {"Items": [_project(item, attributes) for item in found[:taken]]}
+        # At the limit, DynamoDB does not check whether there is a next item.
+        if taken < len(found) or taken == limit:
+            response["LastEvaluatedKey"] = _project(found[taken - 1], ["pk", "sk", partition, order])
+        return response
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         self._enter("put_item", request)
         with self._lock:
-            if not self._allows(request):
+            if not self._condition_holds(request):
                 raise client_error("ConditionalCheckFailedException", "PutItem")
-            self._put(request)
+            self._put(request["TableName"], request["Item"])
         return {}
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
         self._enter("transact_write_items", request)
-        puts = [item["Put"] for item in request["TransactItems"]]
-        assert 0 < len(puts) <= 100
-        assert len({(put["TableName"], *_key(put["Item"])) for put in puts}) == len(puts), "an item twice"
+        puts = [entry["Put"] for entry in request["TransactItems"]]
+        assert 0 < len(puts) <= LARGEST_REQUEST
+        assert len({(put["TableName"], key_of(put["Item"])) for put in puts}) == len(puts), "an item twice"
         with self._lock:
-            if request["ClientRequestToken"] in self._tokens:
+            token = request["ClientRequestToken"]
+            if token in self._transactions:
+                assert self._transactions[token] == puts, "another request with the same token"
                 return {}
-            met = [self._allows(put) for put in puts]
-            if not all(met):
-                reasons = tuple("None" if ok else "ConditionalCheckFailed" for ok in met)
+            holds = [self._condition_holds(put) for put in puts]
+            if not all(holds):
+                reasons = tuple("None" if one else "ConditionalCheckFailed" for one in holds)
                 raise client_error("TransactionCanceledException", "TransactWriteItems", reasons=reasons)
             for put in puts:
-                self._put(put)
-            self._tokens.add(request["ClientRequestToken"])
+                self._put(put["TableName"], put["Item"])
+            self._transactions[token] = puts
         return {}
 
-    def items(self, table: str, **wanted: str) -> list[Item]:
-        """The items of a table in key order, as plain values."""
+    def items(self, table: str, **attributes: str) -> list[dict[str, Any]]:
+        """Return the items of a table with these attributes, in key order and as plain values."""
         plain = [
             {name: next(iter(value.values())) for name, value in item.items()}
             for _, item in sorted(self.tables[table].items())
         ]
-        return [item for item in plain if wanted.items() <= item.items()]
+        return [item for item in plain if attributes.items() <= item.items()]
 
     def _enter(self, operation: str, request: dict[str, Any]) -> None:
         self.calls.append((operation, request))
         self.before(operation, request)
+        unknown = request.keys() - REQUEST_FIELDS[operation]
+        assert not unknown, unknown
         fault = (self.faults.get(operation) or [None]).pop(0)
         if fault:
             raise fault
 
-    def _allows(self, put: Mapping[str, Any]) -> bool:
-        existing = self.tables[put["TableName"]].get(_key(put["Item"]))
-        condition = put.get("ConditionExpression")
-        if condition is None:
-            return True
-        if condition == "attribute_not_exists(pk)":
-            return existing is None
-        assert condition == "#version = :expected"
-        name = put["ExpressionAttributeNames"]["#version"]
-        return existing is not None and existing[name] == put["ExpressionAttributeValues"][":expected"]
+    def _condition_holds(self, put: Mapping[str, Any]) -> bool:
+        assert put.keys() <= REQUEST_FIELDS["put_item"]
+        names = Names(put)
+        condition = compile_condition(put["ConditionExpression"], names) if "ConditionExpression" in put else None
+        names.check()
+        _check_item(put["Item"])
+        return condition is None or condition(self.tables[put["TableName"]].get(key_of(put["Item"]), {}))
 
-    def _put(self, put: Mapping[str, Any]) -> None:
-        size = sum(len(name) + len(str(next(iter(value.values()))).encode()) for name, value in put["Item"].items())
-        assert size <= 400 * 1024, "DynamoDB refuses items over 400 KB"
-        self.tables[put["TableName"]][_key(put["Item"])] = put["Item"]
+    def _put(self, table: str, item: Item) -> None:
+        self.tables[table][key_of(item)] = item
 
 
-def _key(item: Item) -> tuple[str, str]:
+def key_of(item: Item) -> Key:
+    """Return the key of an item."""
     return item["pk"]["S"], item["sk"]["S"]
 
 
-RESERVED = {"record", "version", "status", "resource", "action", "region", "method", "at"}
-# Partition and range key of the tables and their indexes.
-KEYS = {None: ("pk", "sk"), "by-update": ("update_shard", "updated"), "by-record": ("record", "sk")}
+def _project(item: Item, attributes: list[str]) -> Item:
+    return {name: item[name] for name in attributes if name in item} if attributes else dict(item)
 
 
-def query(items: Iterable[Item], request: Mapping[str, Any]) -> list[Item]:
-    """What DynamoDB finds for the key conditions the API uses; an index is never read consistently."""
-    index = request.get("IndexName")
-    assert index is None or not request.get("ConsistentRead")
-    partition, order = KEYS[index]
-    values = {name: value["S"] for name, value in request["ExpressionAttributeValues"].items()}
-    condition = request["KeyConditionExpression"]
-    assert not RESERVED.intersection(re.findall(r"[#:]?\w+", condition)), "a word of DynamoDB's own"
-    for placeholder, name in request.get("ExpressionAttributeNames", {}).items():
-        condition = condition.replace(placeholder, name)
-    first, *rest = condition.split(" AND ", 1)
-    name, _, value = first.split()
-    assert name == partition
-    found = [item for item in items if item.get(partition, {}).get("S") == values[value] and order in item]
-    for condition in rest:
-        found = [item for item in found if _meets(item[order]["S"], condition, order, values)]
-    found.sort(key=lambda item: str(item[order]["S"]), reverse=not request.get("ScanIndexForward", True))
-    found = found[: request.get("Limit")]
-    if index == "by-update":
-        return [{name: item[name] for name in ("pk", "sk", "update_shard", "updated")} for item in found]
-    return found
+def _check_item(item: Item) -> None:
+    for name in ("pk", "sk", "update_shard", "updated"):
+        assert name not in item or item[name].get("S"), f"the key attribute {name} must be a text that is not empty"
+    assert {"pk", "sk"} <= item.keys()
+    assert ("update_shard" in item) == ("updated" in item)
+    for name, value in item.items():
+        assert len(value) == 1, name
+        assert value.keys() <= {"S", "N", "BOOL", "L", "M"}, name
+    assert _size(item) <= LARGEST_ITEM
 
 
-def _meets(key: str, condition: str, order: str, values: Mapping[str, str]) -> bool:
-    if condition.startswith("begins_with("):
-        name, value = condition.removeprefix("begins_with(").removesuffix(")").split(", ")
-        assert name == order
-        return key.startswith(values[value])
-    name, operator, value, *more = condition.split()
-    assert name == order
-    if operator == "BETWEEN":
-        return values[value] <= key <= values[more[1]]
-    compared = {
-        ">": key > values[value],
-        ">=": key >= values[value],
-        "<": key < values[value],
-        "<=": key <= values[value],
-    }
-    return compared[operator]
+def _size(item: Item) -> int:
+    return sum(len(name) + _bytes(next(iter(value.values()))) for name, value in item.items())
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, list):
+        return 3 + sum(_bytes(next(iter(entry.values()))) for entry in value)
+    return len(str(value).encode())
 
 
 class FakeKms:

@@ -114,36 +114,36 @@ def test_stamps_of_two_clocks_increase_and_stay_close_to_the_time(
         Clock(region="us-east-1", now_ms=lambda: now + skews[0]),
         Clock(region="us-west-2", now_ms=lambda: now + skews[1]),
     ]
-    held: list[Stamp] = []
+    stamps: list[Stamp] = []
     own: tuple[list[Stamp], list[Stamp]] = ([], [])
     read: list[Stamp | None] = [None, None]
     for place, ticks, follow, pick in moves:
         now += ticks
-        after = held[pick % len(held)] if held and follow else None
+        after = stamps[pick % len(stamps)] if stamps and follow else None
         if after:
             clocks[place].observe(after)
             read[place] = max(after, read[place] or after)
         stamp = clocks[place].next(after=after)
         clocks[place].observe(stamp)
-        behind = read[place]
-        assert behind is None or (stamp.millis, stamp.counter) > (behind.millis, behind.counter)
+        last_read = read[place]
+        assert last_read is None or (stamp.millis, stamp.counter) > (last_read.millis, last_read.counter)
         # No clock runs ahead of the fastest one. Only a full counter would move one, and none is full here.
         assert stamp.millis <= now + max(skews)
-        held.append(stamp)
+        stamps.append(stamp)
         own[place].append(stamp)
     for issued in own:
         assert all(earlier < later for earlier, later in pairwise(issued))
-    assert len(set(held)) == len(held)
+    assert len(set(stamps)) == len(stamps)
 
 
 @given(st.integers(MAX_AHEAD_MS + 100, 10**10), st.lists(st.integers(0, 10), max_size=5))
 def test_stamp_too_far_ahead_does_not_move_another_clock(ahead: int, ticks: list[int]) -> None:
     now = NOW
     clock = Clock(region="us-east-1", now_ms=lambda: now)
-    wild = Stamp(NOW + ahead, 0, "us-west-2")
+    too_far_ahead = Stamp(NOW + ahead, 0, "us-west-2")
     for tick in ticks:
-        clock.observe(wild)
+        clock.observe(too_far_ahead)
         with pytest.raises(ClockAhead):
-            clock.next(after=wild)
+            clock.next(after=too_far_ahead)
         assert clock.next().millis <= now + MAX_AHEAD_MS
         now += tick

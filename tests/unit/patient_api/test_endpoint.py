@@ -66,8 +66,8 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-def answering(context: ssl.SSLContext, *answers: str) -> Callable[[socket.socket], None]:
-    left = list(answers)
+def responding(context: ssl.SSLContext, *statuses: str) -> Callable[[socket.socket], None]:
+    left = list(statuses)
 
     def serve(connection: socket.socket) -> None:
         with context.wrap_socket(connection, server_side=True) as inner:
@@ -83,20 +83,20 @@ def failed(server: Server, **limits: float) -> str | None:
 
 
 def test_endpoint_with_status_200_is_healthy(serving: Serving, trusted: ssl.SSLContext) -> None:
-    server = serving(answering(trusted, "200 OK"))
+    server = serving(responding(trusted, "200 OK"))
     assert failed(server) is None
     assert server.served == 1
 
 
 def test_failed_attempt_is_repeated(serving: Serving, trusted: ssl.SSLContext) -> None:
-    server = serving(answering(trusted, "503 Busy", "503 Busy", "200 OK"))
+    server = serving(responding(trusted, "503 Busy", "503 Busy", "200 OK"))
     assert failed(server) is None
     assert server.served == 3
 
 
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "302 Found", "404 Not Found"])
 def test_other_status_is_a_failure(serving: Serving, trusted: ssl.SSLContext, status: str) -> None:
-    server = serving(answering(trusted, *[status] * 3))
+    server = serving(responding(trusted, *[status] * 3))
     assert failed(server) == f"HTTP{status[:3]}"
     assert server.served == 3
 
@@ -110,7 +110,7 @@ def test_refused_connection_is_a_failure(serving: Serving) -> None:
 def test_untrusted_certificate_is_a_failure(serving: Serving, trusted: ssl.SSLContext) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert(HOST).configure_cert(context)
-    assert failed(serving(answering(context, *["200 OK"] * 3))) == "SSLCertVerificationError"
+    assert failed(serving(responding(context, *["200 OK"] * 3))) == "SSLCertVerificationError"
 
 
 @pytest.mark.trap(24)
@@ -129,8 +129,8 @@ def test_probe_has_the_time_limits_of_route_53(serving: Serving, trusted: ssl.SS
         over.set()
 
     # The other limit is longer than the timeout of the test.
-    for serve, connect, answer in ((hangs, 60.0, 0.1), (waits, 0.1, 600.0)):
+    for serve, connect, response in ((hangs, 60.0, 0.1), (waits, 0.1, 600.0)):
         release, ended = threading.Event(), threading.Event()
-        assert failed(serving(serve), connect_seconds=connect, response_seconds=answer) == "TimeoutError"
+        assert failed(serving(serve), connect_seconds=connect, response_seconds=response) == "TimeoutError"
         assert not ended.is_set()
         release.set()

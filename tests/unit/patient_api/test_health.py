@@ -96,7 +96,7 @@ def test_probe_has_its_own_time_limit(pool: ThreadPoolExecutor) -> None:
         release.wait(60)
         ended.set()
 
-    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, publish=ignore)
+    health = Health(probes=[Probe("slow", hangs, seconds=0.05)], pool=pool, publish=ignore, overall_seconds=600.0)
     assert not health.healthy()
     assert not ended.is_set()
     release.set()
@@ -128,8 +128,8 @@ def test_concurrent_calls_share_one_evaluation(pool: ThreadPoolExecutor) -> None
 
     health = Health(probes=[Probe("records", slow)], pool=pool, publish=ignore)
     with ThreadPoolExecutor(8) as callers:
-        answers = [callers.submit(health.healthy) for _ in range(32)]
-    assert all(answer.result() for answer in answers)
+        results = [callers.submit(health.healthy) for _ in range(32)]
+    assert all(one.result() for one in results)
     assert len(runs) == 1
 
 

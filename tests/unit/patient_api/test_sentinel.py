@@ -25,7 +25,7 @@ class SentinelFixture:
         self.store = FakeDynamoDB()
         self.log = io.StringIO()
         self.probed: list[str] = []
-        self.answer: str | Exception | None = None
+        self.probe_result: str | Exception | None = None
         heartbeats = Heartbeats(client=cast("DynamoDB", self.store), table=RECORDS)
         if age_ms is not None:
             heartbeats.write(Heartbeat(PEER, START_MS - age_ms, endpoint))
@@ -41,9 +41,9 @@ class SentinelFixture:
 
     def _probe(self, host: str) -> str | None:
         self.probed.append(host)
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        if isinstance(self.probe_result, Exception):
+            raise self.probe_result
+        return self.probe_result
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
@@ -85,7 +85,7 @@ def test_run_publishes_heartbeat_age_and_probes_the_peer() -> None:
 @pytest.mark.trap(22)
 def test_unhealthy_peer_is_reported() -> None:
     sentinel = SentinelFixture()
-    sentinel.answer = "ConnectionRefusedError"
+    sentinel.probe_result = "ConnectionRefusedError"
     sentinel.run()
     assert sentinel.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 1, "PeerHealthy": 0}
     (line,) = [line for line in sentinel.lines() if "message" in line]
@@ -151,7 +151,7 @@ def test_unreadable_heartbeat_is_reported() -> None:
 
 def test_unexpected_exception_in_probe_is_reported_as_unhealthy() -> None:
     sentinel = SentinelFixture()
-    sentinel.answer = ValueError("Marked-Value")
+    sentinel.probe_result = ValueError("Marked-Value")
     sentinel.run()
     assert sentinel.metrics()["PeerHealthy"] == 0
     assert sentinel.messages() == ["unexpected exception"]

@@ -166,9 +166,9 @@ def test_each_interaction_needs_its_own_scope(platform: Platform) -> None:
         "r": ("GET", f"{path}/_history", {}),
     }
     for letter, (method, at, headers) in calls.items():
-        for held, authorizer in only.items():
+        for granted, authorizer in only.items():
             reply = platform.call(method, at, [] if method == "PATCH" else None, headers=headers, authorizer=authorizer)
-            assert (reply.status == 403) is (held != letter), (letter, held, reply.body)
+            assert (reply.status == 403) is (granted != letter), (letter, granted, reply.body)
         path, etag = made(platform) if letter == "d" else (path, etag)
         calls["u"] = ("PATCH", path, {"if-match": etag, "content-type": PATCH})
         calls["r"] = ("GET", f"{path}/_history", {})

@@ -11,7 +11,8 @@ from patient_api.bootstrap import Services
 from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
 from patient_api.region.health import Health, HealthMetrics, Probe
-from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB, Item
+from unit.patient_api.dynamodb_expressions import Item
+from unit.patient_api.fakes import AUDIT, ENVIRONMENT, RECORDS, REGION, START_MS, FakeClients, FakeDynamoDB
 
 
 class Platform:

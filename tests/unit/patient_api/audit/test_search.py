@@ -1,4 +1,4 @@
-"""The trail can be searched, by its own tenant only, and that is on record as well."""
+"""Searches of the audit trail, which are restricted to a tenant and audited themselves."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ HOUR = 60
 
 
 def add(region: SearchRegion, id: str, *, ago: float = 1, tenant: str = TENANT, **facts: Any) -> AuditEvent:
-    """An event, some minutes before now."""
+    """Write an event, `ago` minutes before now."""
     event = AuditEvent(
         id=id,
         at=region.now() - timedelta(minutes=ago),
@@ -40,7 +40,7 @@ def add(region: SearchRegion, id: str, *, ago: float = 1, tenant: str = TENANT, 
 
 
 def forget(region: SearchRegion, keep: int) -> None:
-    """Takes away what searches have added behind the first events."""
+    """Remove the events that searches have added, all but the first `keep`."""
     table = region.dynamodb.tables[AUDIT]
     for key in list(table)[keep:]:
         del table[key]
@@ -56,7 +56,7 @@ def pages(region: SearchRegion, query: str) -> Iterator[dict[str, Any]]:
         following = link(bundle, "next") or ""
         if not following:
             return
-    pytest.fail("the pages do not end")
+    pytest.fail("there is no last page")
 
 
 def test_item_and_event_convert_without_loss(region: SearchRegion) -> None:
@@ -119,28 +119,28 @@ EVENTS = st.lists(
 def test_pages_are_complete_without_duplicates_and_in_order(
     events: list[tuple[int, str, str]], query: str, hours: int | None, count: int
 ) -> None:
-    region, kept = SearchRegion(), []
+    region, written = SearchRegion(), []
     for number, (ms, patient, subject) in enumerate(events):
-        kept.append(add(region, f"e-{number}", ago=ms / 60_000, record=f"Patient/{patient}", subject=subject))
+        written.append(add(region, f"e-{number}", ago=ms / 60_000, record=f"Patient/{patient}", subject=subject))
     low = region.now() - timedelta(hours=hours if hours is not None else 24 if "patient" not in query else 10_000)
-    asked = query if hours is None else f"{query}&date=ge{instant(low)}"
-    got = [name for bundle in pages(region, f"{asked}&_count={count}") for name in ids(bundle)]
+    base_query = query if hours is None else f"{query}&date=ge{instant(low)}"
+    got = [name for bundle in pages(region, f"{base_query}&_count={count}") for name in ids(bundle)]
     region.close()
-    wanted = [
+    expected = [
         event
-        for event in kept
+        for event in written
         if event.at >= low
         and ("patient=ada" not in query or event.record == "Patient/ada")
         and ("agent" not in query or event.subject == "app-1")
     ]
-    assert got == [event.id for event in sorted(wanted, key=lambda event: (event.at, event.id), reverse=True)]
+    assert got == [event.id for event in sorted(expected, key=lambda event: (event.at, event.id), reverse=True)]
 
 
 def test_hour_with_many_events_is_read_completely(region: SearchRegion) -> None:
-    kept = [add(region, f"e-{number:04d}", ago=number / 100) for number in range(700)]
+    events = [add(region, f"e-{number:04d}", ago=number / 100) for number in range(700)]
     got = [ids(bundle) for bundle in pages(region, "outcome=0&_count=50")]
-    assert [name for page in got for name in page] == [event.id for event in kept]
-    assert [ids(bundle) for bundle in pages(region, "agent=nobody")] == [[], []]
+    assert [name for page in got for name in page] == [event.id for event in events]
+    assert [ids(bundle) for bundle in pages(region, "agent=unknown")] == [[], []]
 
 
 def test_range_without_events_has_one_page_per_day(region: SearchRegion) -> None:
@@ -174,8 +174,8 @@ def test_range_of_a_search_stays_fixed_over_its_pages(region: SearchRegion) -> N
 def test_search_is_audited_with_its_patients(region: SearchRegion) -> None:
     region.audited("")
     region.audited("patient=ada,bea")
-    kept = sorted((item["record"], item["action"], item["interaction"]) for item in region.events())
-    assert kept == [
+    events = sorted((item["record"], item["action"], item["interaction"]) for item in region.events())
+    assert events == [
         (f"{TENANT}#AuditEvent", "E", "search-type"),
         (f"{TENANT}#Patient/ada", "E", "search-type"),
         (f"{TENANT}#Patient/bea", "E", "search-type"),

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from patient_api.contract.keys import pending_shelf
+from patient_api.contract.keys import pending_partition
 from patient_api.documents.confirmation import Result
 from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.pending import completed, opened
@@ -267,7 +267,7 @@ def test_a_document_that_only_the_other_region_holds_is_not_given_up(world: Worl
     world.time.sleep(25 * 3600)
     world.s3[WEST].down = True
     assert confirm(world, key) is Result.WAITING
-    assert world.pending(EAST).marker(key).shelf == pending_shelf(EAST)  # type: ignore[union-attr]
+    assert world.pending(EAST).marker(key).partition == pending_partition(EAST)  # type: ignore[union-attr]
 
 
 @pytest.mark.requirement("C3")

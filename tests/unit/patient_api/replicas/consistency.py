@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from patient_api.store.model import head_sk
+from unit.patient_api.dynamodb_expressions import Item
 from unit.patient_api.replicas.dynamodb import Replica
-from unit.patient_api.replicas.expressions import Item
 from unit.patient_api.replicas.regions import TwoRegions
 
 Lineage = dict[str, set[str]]

@@ -28,7 +28,7 @@ from unit.patient_api.replicas.regions import TENANT, THROTTLED, Container, Regi
 REGIONS, CONTAINERS, PICKS = st.integers(0, 1), st.integers(0, 1), st.integers(0, 30)
 OLDER = st.sampled_from([0, 0, 0, 0, 1, 2, 5])
 # The seed of what replicates before the DynamoDB requests of a call; 0 for nothing.
-WEATHER = st.sampled_from([0, 0, *range(1, 100)])
+SEEDS = st.sampled_from([0, 0, *range(1, 100)])
 ARRIVING = 0.4
 SKEWS = st.lists(st.sampled_from([-20_000, -40, -1, 0, 1, 40, 20_000]), min_size=6, max_size=6)
 RENAME = [{"op": "replace", "path": "/name/0/given", "value": ["Patched"]}]
@@ -60,10 +60,10 @@ class Replicas(RuleBasedStateMachine):
         created = self._at(where, container).creation.create(request(self._body()))
         self._acknowledge(where, created.version)
 
-    @rule(where=REGIONS, container=CONTAINERS, key=st.sampled_from("ab"), weather=WEATHER)
-    def create_once(self, where: int, container: int, key: str, weather: int) -> None:
+    @rule(where=REGIONS, container=CONTAINERS, key=st.sampled_from("ab"), seed=SEEDS)
+    def create_once(self, where: int, container: int, key: str, seed: int) -> None:
         was_here = key in self.once and bool(lineage_of(self._region(where).replica, self._pk(self.once[key])))
-        with self._while(where, weather), suppress(ApiError):
+        with self._with_disturbances(where, seed), suppress(ApiError):
             version = self._created_once(where, container, key)
             assert self.once.setdefault(key, version.key.id) == version.key.id, "the key created a second record"
             assert not was_here or (version.key.id, str(version.stamp)) in self.acknowledged, (
@@ -71,27 +71,27 @@ class Replicas(RuleBasedStateMachine):
             )
             self._acknowledge(where, version)
 
-    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, older=OLDER, weather=WEATHER)
-    def update(self, where: int, container: int, which: int, older: int, weather: int) -> None:
+    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, older=OLDER, seed=SEEDS)
+    def update(self, where: int, container: int, which: int, older: int, seed: int) -> None:
         name, match = self._match(which, older)
         patients = self._at(where, container).patients
         body = request(self._body() | {"id": name}, if_match=match)
-        self._write(where, weather, lambda: patients.update(body, name))
+        self._write(where, seed, lambda: patients.update(body, name))
 
-    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, older=OLDER, weather=WEATHER)
-    def patch(self, where: int, container: int, which: int, older: int, weather: int) -> None:
+    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, older=OLDER, seed=SEEDS)
+    def patch(self, where: int, container: int, which: int, older: int, seed: int) -> None:
         name, match = self._match(which, older)
         patients = self._at(where, container).patients
-        self._write(where, weather, lambda: patients.patch(request(RENAME, if_match=match), name))
+        self._write(where, seed, lambda: patients.patch(request(RENAME, if_match=match), name))
 
-    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, weather=WEATHER)
-    def delete(self, where: int, container: int, which: int, weather: int) -> None:
+    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, seed=SEEDS)
+    def delete(self, where: int, container: int, which: int, seed: int) -> None:
         name, _ = self._match(which, 0)
         patients = self._at(where, container).patients
-        self._write(where, weather, lambda: patients.delete(request(), name))
+        self._write(where, seed, lambda: patients.delete(request(), name))
 
-    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, other=PICKS, weather=WEATHER)
-    def merge(self, where: int, container: int, which: int, other: int, weather: int) -> None:
+    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, other=PICKS, seed=SEEDS)
+    def merge(self, where: int, container: int, which: int, other: int, seed: int) -> None:
         name, _ = self._match(which, 0)
         lineage = lineage_of(self._region(where).replica, self._pk(name))
         if len(lineage) < 2:
@@ -104,15 +104,15 @@ class Replicas(RuleBasedStateMachine):
         assert merged is not None
         at, key = self._at(where, container), RecordKey(TENANT, PATIENT, name)
         with suppress(HeadMismatch, Contention):
-            self._write(where, weather, lambda: at.merge(key, self._body(), known=known, merged=[merged]))
+            self._write(where, seed, lambda: at.merge(key, self._body(), known=known, merged=[merged]))
 
-    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, least=st.booleans(), weather=WEATHER)
-    def read(self, where: int, container: int, which: int, least: bool, weather: int) -> None:
+    @rule(where=REGIONS, container=CONTAINERS, which=PICKS, least=st.booleans(), seed=SEEDS)
+    def read(self, where: int, container: int, which: int, least: bool, seed: int) -> None:
         name, match = self._match(which, 0)
-        asked = request(minimum_version=match) if least else request()
-        with self._while(where, weather):
+        read_request = request(minimum_version=match) if least else request()
+        with self._with_disturbances(where, seed):
             try:
-                stamp = self._at(where, container).patients.read(asked, name).stamp
+                stamp = self._at(where, container).patients.read(read_request, name).stamp
             except Gone as gone:
                 found = Stamp.parse(gone.headers["ETag"].removeprefix('W/"').removesuffix('"'))
                 assert found is not None
@@ -137,20 +137,20 @@ class Replicas(RuleBasedStateMachine):
         where=REGIONS,
         picks=st.lists(PICKS, max_size=3),
         again=st.booleans(),
-        weather=WEATHER,
+        seed=SEEDS,
         fault=st.none() | st.integers(0, 8),
     )
-    def reconcile(self, where: int, picks: list[int], again: bool, weather: int, fault: int | None) -> None:
-        with self._while(where, weather, fault):
+    def reconcile(self, where: int, picks: list[int], again: bool, seed: int, fault: int | None) -> None:
+        with self._with_disturbances(where, seed, fault):
             self._region(where).reconcile(picks, again=again)
 
     @invariant()
     def no_version_disappears_or_changes(self) -> None:
         for place, region in enumerate(self.regions.all):
-            held = {key: item for key, item in region.replica.records.items() if key[1].startswith("v#")}
+            versions = {key: item for key, item in region.replica.records.items() if key[1].startswith("v#")}
             for key, item in self.present[place].items():
-                assert held.get(key) == item
-            self.present[place] = held
+                assert versions.get(key) == item
+            self.present[place] = versions
 
     @invariant()
     def no_read_goes_back_in_time(self) -> None:
@@ -189,8 +189,8 @@ class Replicas(RuleBasedStateMachine):
             assert repeated[0].key.id == name
             assert (name, str(repeated[0].stamp)) in self.acknowledged
 
-    def _write(self, where: int, weather: int, write: Callable[[], Version]) -> None:
-        with self._while(where, weather), suppress(ApiError, ClockAhead):
+    def _write(self, where: int, seed: int, write: Callable[[], Version]) -> None:
+        with self._with_disturbances(where, seed), suppress(ApiError, ClockAhead):
             try:
                 self._replaced(where, write())
             except StorageFault as fault:
@@ -199,12 +199,12 @@ class Replicas(RuleBasedStateMachine):
                     raise
 
     @contextmanager
-    def _while(self, where: int, weather: int, fault: int | None = None) -> Iterator[None]:
+    def _with_disturbances(self, where: int, seed: int, fault: int | None = None) -> Iterator[None]:
         """Replicate writes before some calls to a region's DynamoDB, and let one of the calls fail."""
-        region, calls, die = self._region(where), count(), Random(weather)  # noqa: S311 - dice
+        region, calls, die = self._region(where), count(), Random(seed)  # noqa: S311 - dice
 
-        def before(_operation: str) -> None:
-            if weather and die.random() < ARRIVING:
+        def before(_operation: str, _request: object) -> None:
+            if seed and die.random() < ARRIVING:
                 self.regions.deliver(region, die.randrange(100))
             if next(calls) == fault:
                 raise THROTTLED
@@ -213,7 +213,7 @@ class Replicas(RuleBasedStateMachine):
         try:
             yield
         finally:
-            region.replica.before = lambda _operation: None
+            region.replica.before = lambda _operation, _request: None
 
     def _created_once(self, where: int, container: int, key: str) -> Version:
         body = {"resourceType": PATIENT, "name": [{"family": f"Once-{key}"}]}

@@ -11,10 +11,10 @@ from patient_api.http.payload import Resource
 from patient_api.http.preconditions import weak
 from patient_api.store.model import Marker, Method, Version, marker_item, version_item
 from patient_api.store.reconciliation import Link
+from unit.patient_api.dynamodb_expressions import Item
 from unit.patient_api.fakes import PEER
 from unit.patient_api.replicas.consistency import check_consistency
 from unit.patient_api.replicas.dynamodb import Message, Moment
-from unit.patient_api.replicas.expressions import Item
 from unit.patient_api.replicas.regions import TENANT, Region, TwoRegions, request
 
 BODY: Resource = {"resourceType": PATIENT, "name": [{"family": "Example"}]}
@@ -86,9 +86,9 @@ def test_change_that_continues_the_newest_version_costs_one_query(regions: TwoRe
     for _ in range(3):
         version = update(regions.east, version)
         assert calls(regions.east) == ["query"]
-        ((_, asked),) = regions.east.replica.calls
-        assert asked["Limit"] == 2
-        assert asked["ProjectionExpression"] == "sk, #version, #replaces, #merges"
+        ((_, query),) = regions.east.replica.calls
+        assert query["Limit"] == 2
+        assert query["ProjectionExpression"] == "sk, #version, #replaces, #merges"
     versions = [update(regions.east, version)]
     versions.append(update(regions.east, versions[0]))
     assert calls(regions.east) == ["query"]
@@ -211,7 +211,7 @@ def test_marker_that_arrives_meanwhile_is_extended(
     )
     arriving = [Message(marker_item(theirs), Moment(2**60, PEER))]
 
-    def before(operation: str) -> None:
+    def before(operation: str, _request: object) -> None:
         if operation == "put_item" and arriving:
             regions.east.replica.receive(arriving.pop())
 

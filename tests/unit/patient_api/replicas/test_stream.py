@@ -46,9 +46,9 @@ class Reconciling:
             raise self.faults[f"record{change.key.id}"]
 
     def failed(self, *stream: Entry) -> list[str]:
-        answer = self.function({"Records": list(stream)})
-        assert answer.keys() == {"batchItemFailures"}
-        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        response = self.function({"Records": list(stream)})
+        assert response.keys() == {"batchItemFailures"}
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.getvalue().splitlines()]

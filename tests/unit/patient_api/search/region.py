@@ -1,4 +1,4 @@
-"""Searches on a store in memory, and records put into it as the API would."""
+"""The searches of one region on fakes, with records written as the API writes them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ TENANT = "north-clinic"
 
 
 class SearchRegion:
-    """One region. `page_reads` lists the calls of the search that was made last."""
+    """The search services of one region."""
 
     def __init__(self) -> None:
         self.dynamodb = FakeDynamoDB()
@@ -58,11 +58,11 @@ class SearchRegion:
         )
 
     def now(self) -> datetime:
-        """The time of day."""
+        """Return the time."""
         return datetime.fromtimestamp(self.now_ms / 1000, UTC)
 
     def put(self, resource: dict[str, Any], *, id: str, at: int = 0, counter: int = 0, tenant: str = TENANT) -> Version:
-        """A new version of a record, `at` milliseconds after the start."""
+        """Write a new version of a record, `at` milliseconds after the start."""
         key = RecordKey(tenant, resource.get("resourceType", PATIENT), id)
         stamp = Stamp(START_MS + at, counter, REGION)
         version = version_of(resource, key=key, stamp=stamp, method=Method.PUT)
@@ -72,36 +72,36 @@ class SearchRegion:
         return version
 
     def delete(self, id: str, *, at: int) -> None:
-        """A tombstone in place of a patient's version."""
+        """Write a deletion of a patient."""
         key = RecordKey(TENANT, PATIENT, id)
         self._add(head_item(Version(key, Stamp(START_MS + at, 0, REGION), Method.DELETE, None), REGION))
 
     def search(
         self, query: str, *, kind: str = PATIENT, tenant: str = TENANT, scope: str = "system/*.s"
     ) -> dict[str, Any]:
-        """The answer to a search by GET."""
+        """Return the bundle of a search by GET."""
         return _json(self.searches.search(get(query, kind, tenant=tenant, scope=scope), kind))
 
     def post(self, form: str, *, query: str = "") -> dict[str, Any]:
-        """The answer to a search of patients by POST."""
+        """Return the bundle of a search of patients by POST."""
         return _json(self.searches.search(posted(form, query=query), PATIENT))
 
     def audited(self, query: str, *, tenant: str = TENANT, scope: str = "system/*.s") -> dict[str, Any]:
-        """The answer to a search of the audit trail."""
+        """Return the bundle of a search of audit events."""
         return _json(self.audit.search(get(query, "AuditEvent", tenant=tenant, scope=scope)))
 
     def calls(self) -> list[str]:
-        """The operations since the last time."""
+        """Return the DynamoDB calls since the last time."""
         names = [name for name, _ in self.dynamodb.calls]
         self.dynamodb.calls.clear()
         return names
 
-    def events(self, **wanted: str) -> list[dict[str, Any]]:
-        """The audit items."""
-        return self.dynamodb.items(AUDIT, **wanted)
+    def events(self, **attributes: str) -> list[dict[str, Any]]:
+        """Return the audit items with these attributes."""
+        return self.dynamodb.items(AUDIT, **attributes)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self.pool.shutdown(wait=True)
 
     def _add(self, item: dict[str, Any]) -> None:
@@ -109,23 +109,23 @@ class SearchRegion:
 
 
 def get(query: str, kind: str, *, tenant: str = TENANT, scope: str = "system/*.s") -> Request:
-    """A search by GET."""
+    """Return a search by GET."""
     return Request.of(event("GET", f"/fhir/{kind}", query=query, authorizer=claims(tenant, scope)))
 
 
 def posted(form: str, *, query: str = "") -> Request:
-    """A search of patients by POST."""
+    """Return a search of patients by POST."""
     headers = {"content-type": "application/x-www-form-urlencoded"}
     return Request.of(event("POST", "/fhir/Patient/_search", form, headers=headers, query=query))
 
 
 def ids(bundle: dict[str, Any]) -> list[str]:
-    """The ids of what was found, in order."""
+    """Return the ids of the results, in order."""
     return [entry["resource"]["id"] for entry in bundle.get("entry", ())]
 
 
 def link(bundle: dict[str, Any], relation: str) -> str | None:
-    """The URL of a link."""
+    """Return the URL of a link, without the base."""
     base = "https://api.example.com/fhir/"
     assert all(one["url"].startswith(base) for one in bundle["link"])
     found = {one["relation"]: one["url"].removeprefix(base) for one in bundle["link"]}
@@ -133,7 +133,7 @@ def link(bundle: dict[str, Any], relation: str) -> str | None:
 
 
 def query_of(**parameters: str) -> str:
-    """A query string."""
+    """Return a query string."""
     return urlencode(parameters)
 
 

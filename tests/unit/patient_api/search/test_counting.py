@@ -1,4 +1,4 @@
-"""Totals, what they cost, and tokens of a whole system."""
+"""Totals and their cost, and tokens of a whole system."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def counted(bundle: dict[str, Any]) -> int:
         ("gender=male", 11),
         ("", 31),
         ("_id=r-00", 1),
-        ("_id=nobody", 0),
+        ("_id=unknown", 0),
         ("family=ex&_sort=-_lastUpdated", 30),
         ("_lastUpdated=lt2027-01-15T08:00:00.010Z", 10),
     ],
@@ -111,7 +111,7 @@ def test_record_that_changes_during_count_counts_once(region: SearchRegion) -> N
     changed: list[str] = []
 
     def before(operation: str, _request: object) -> None:
-        # Each of the eight shards has been read once, and holds more than one read gives.
+        # Each of the eight shards has been read once, and has more records than one read returns.
         if operation == "query" and not changed and len(region.dynamodb.calls) > 8:
             changed.append(operation)
             region.put(person(), id="r-000", at=5000)
@@ -163,7 +163,7 @@ class TestTrail:
 
 
 class TestSystems:
-    """`system|` finds whatever has a code of that system (https://hl7.org/fhir/R4/search.html#token)."""
+    """`system|` matches every code of the system (https://hl7.org/fhir/R4/search.html#token)."""
 
     @pytest.fixture(autouse=True)
     def people(self, region: SearchRegion) -> None:

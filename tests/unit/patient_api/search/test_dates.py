@@ -43,11 +43,11 @@ def year_is_leap(year: int) -> bool:
 def test_span_of_instant_has_the_length_of_its_precision(time: datetime, zone: int, digits: int) -> None:
     fraction = f"{time.microsecond:06d}"[:digits]
     text = time.strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0") + (f".{fraction}" if digits else "") + offset(zone)
-    held = span(text)
-    shown = time.replace(microsecond=int(fraction.ljust(6, "0") or 0), tzinfo=timezone(timedelta(minutes=zone)))
-    assert held is not None
-    assert held.low == nanoseconds(shown)
-    assert held.high - held.low == NANOSECONDS // 10**digits
+    element = span(text)
+    expected_time = time.replace(microsecond=int(fraction.ljust(6, "0") or 0), tzinfo=timezone(timedelta(minutes=zone)))
+    assert element is not None
+    assert element.low == nanoseconds(expected_time)
+    assert element.high - element.low == NANOSECONDS // 10**digits
 
 
 def test_minutes_leap_seconds_and_the_last_day_are_parsed() -> None:
@@ -85,23 +85,23 @@ def test_invalid_date_is_not_parsed(text: str) -> None:
 
 
 @given(st.sampled_from(Prefix), SPANS, SPANS)
-def test_prefixes_match_as_fhir_defines(prefix: Prefix, asked: Span, held: Span) -> None:
-    moments, wanted = set(range(held.low, held.high)), set(range(asked.low, asked.high))
-    above, below = set(range(asked.high, 30)), set(range(-1, asked.low))
-    contained = moments <= wanted
-    meant = {
+def test_prefixes_match_as_fhir_defines(prefix: Prefix, value: Span, element: Span) -> None:
+    moments, searched = set(range(element.low, element.high)), set(range(value.low, value.high))
+    above, below = set(range(value.high, 30)), set(range(-1, value.low))
+    contained = moments <= searched
+    expected = {
         Prefix.EQ: contained,
         Prefix.GT: bool(above & moments),
         Prefix.LT: bool(below & moments),
         Prefix.GE: bool(above & moments) or contained,
         Prefix.LE: bool(below & moments) or contained,
     }
-    assert date_matches(prefix, asked, held) == meant[prefix]
+    assert date_matches(prefix, value, element) == expected[prefix]
 
 
 @given(st.sampled_from(Prefix), SPANS, SPANS)
-def test_matching_span_extends_into_the_reach(prefix: Prefix, asked: Span, held: Span) -> None:
-    low, high = reach(prefix, asked)
+def test_matching_span_extends_into_the_reach(prefix: Prefix, value: Span, element: Span) -> None:
+    low, high = reach(prefix, value)
     window = set(range(-1 if low is None else low, 30 if high is None else high))
-    if date_matches(prefix, asked, held):
-        assert window & set(range(held.low, held.high))
+    if date_matches(prefix, value, element):
+        assert window & set(range(element.low, element.high))

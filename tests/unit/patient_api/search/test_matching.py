@@ -163,8 +163,8 @@ def test_matching_patient_has_a_token_of_the_plan(patient: dict[str, Any], crite
     search = parse_search(PATIENT, criteria)
     chosen = plan(search)
     if chosen.tokens is not None and search.matches(patient):
-        wanted = {TOKENIZER.token("t", PATIENT, *token) for token in chosen.tokens}
-        assert wanted & TOKENIZER.tokens("t", patient)
+        tokens_of_plan = {TOKENIZER.token("t", PATIENT, *token) for token in chosen.tokens}
+        assert tokens_of_plan & TOKENIZER.tokens("t", patient)
 
 
 @given(st.integers(0, 3_000), DATE_VALUES)

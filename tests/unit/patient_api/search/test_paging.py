@@ -1,4 +1,4 @@
-"""Every record that does not change meanwhile is found once, whatever the order, the page and the ties."""
+"""Pages contain each record that does not change meanwhile once, in any order, page size and ties."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode
@@ -11,11 +11,11 @@ from patient_api.errors import TooCostly
 from patient_api.search import engine
 from unit.patient_api.search.region import SearchRegion, ids, link
 
-# (place in time, counter, name): few times, so that many records share a stamp.
+# (milliseconds, counter, name), with few times, so that many records share a stamp.
 RECORDS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 1), st.sampled_from(["Abel", "Abend", "Baker"])), max_size=40
 )
-# A walk, tokens, several partitions, and candidates that do not match.
+# Reads by update time and by tokens, of several partitions, and with candidates that do not match.
 QUERIES = st.sampled_from(
     [
         "",
@@ -46,7 +46,7 @@ def region_with(records: list[tuple[int, int, str]]) -> SearchRegion:
             "gender": "female" if number % 3 else "male",
             "birthDate": f"197{number % 5}-01-01",
         }
-        # Ids in another order than that of insertion, which is the fake's order of ties.
+        # Ids are not in the order of insertion.
         region.put(resource, id=f"r-{number * 7 % 41}", at=at, counter=counter)
     return region
 
@@ -59,28 +59,28 @@ def pages(region: SearchRegion, query: str) -> Iterator[list[str]]:
         following = link(bundle, "next") or ""
         if not following:
             return
-    pytest.fail("the pages do not end")
+    pytest.fail("there is no last page")
 
 
-def meant(records: list[tuple[int, int, str]], query: str) -> list[str]:
-    asked = dict(parse_qsl(query))
+def expected_ids(records: list[tuple[int, int, str]], query: str) -> list[str]:
+    parameters = dict(parse_qsl(query))
     found = []
     for number, (at, counter, family) in enumerate(records):
         name = f"r-{number * 7 % 41}"
         fits = [
-            any(family.startswith(beginning) for beginning in asked.get("family", family).split(",")),
-            asked.get("gender", "female" if number % 3 else "male") == ("female" if number % 3 else "male"),
-            name in asked.get("_id", name).split(","),
-            number % 5 < 3 or "birthdate" not in asked,
-            at >= 1 or not asked.get("_lastUpdated", "").startswith("ge"),
-            at < 2 or not asked.get("_lastUpdated", "").startswith("lt"),
+            any(family.startswith(beginning) for beginning in parameters.get("family", family).split(",")),
+            parameters.get("gender", "female" if number % 3 else "male") == ("female" if number % 3 else "male"),
+            name in parameters.get("_id", name).split(","),
+            number % 5 < 3 or "birthdate" not in parameters,
+            at >= 1 or not parameters.get("_lastUpdated", "").startswith("ge"),
+            at < 2 or not parameters.get("_lastUpdated", "").startswith("lt"),
         ]
         if all(fits):
             found.append((at, counter, name))
-    indexed = "_id" in asked or "family" in asked or "birthdate" in asked
-    if indexed and "_sort" not in asked:
+    indexed = "_id" in parameters or "family" in parameters or "birthdate" in parameters
+    if indexed and "_sort" not in parameters:
         return sorted(name for _, _, name in found)
-    return [name for _, _, name in sorted(found, reverse=asked.get("_sort", "").startswith("-"))]
+    return [name for _, _, name in sorted(found, reverse=parameters.get("_sort", "").startswith("-"))]
 
 
 @settings(deadline=None, max_examples=150)
@@ -91,7 +91,7 @@ def test_pages_are_complete_without_duplicates_and_in_order(
     region = region_with(records)
     got = list(pages(region, f"{query}&_count={count}"))
     region.close()
-    assert [name for page in got for name in page] == meant(records, query)
+    assert [name for page in got for name in page] == expected_ids(records, query)
     assert all(len(page) == count for page in got[:-1])
 
 
@@ -105,7 +105,7 @@ def test_budget_shortens_pages_without_losing_results(
         patch.setattr(engine, "BUDGET", budget)
         got = list(pages(region, f"{query}&_count={count}"))
     region.close()
-    assert [name for page in got for name in page] == meant(records, query)
+    assert [name for page in got for name in page] == expected_ids(records, query)
 
 
 def test_more_records_of_one_stamp_than_one_read_are_paged(region: SearchRegion) -> None:

@@ -1,4 +1,4 @@
-"""Who may search, what stands on record afterwards, and what it costs."""
+"""Searches: authorization, audit events, tenants, cursors and cost."""
 
 from typing import Any
 
@@ -61,16 +61,16 @@ def test_each_result_is_audited(region: SearchRegion) -> None:
     region.put(person(), id="ada")
     region.put(person(), id="bea")
     region.search("family=ex")
-    kept = region.events()
-    assert sorted(item["record"] for item in kept) == [f"{TENANT}#Patient/ada", f"{TENANT}#Patient/bea"]
-    assert {(item["action"], item["interaction"], item["outcome"]) for item in kept} == {
+    events = region.events()
+    assert sorted(item["record"] for item in events) == [f"{TENANT}#Patient/ada", f"{TENANT}#Patient/bea"]
+    assert {(item["action"], item["interaction"], item["outcome"]) for item in events} == {
         ("E", "search-type", "success")
     }
-    assert len({item["event"] for item in kept}) == 2
+    assert len({item["event"] for item in events}) == 2
 
 
 def test_search_without_results_is_audited(region: SearchRegion) -> None:
-    region.search("family=nobody")
+    region.search("family=unknown")
     region.search("_id=ada")
     region.search("patient=ada", kind=DOCUMENT)
     assert sorted(item["record"] for item in region.events()) == [
@@ -144,7 +144,7 @@ class TestCursors:
             region.put(document("ada"), id=f"d-{number}")
         return str(link(region.search("family=ex&_count=1"), "next")).partition("_cursor=")[2]
 
-    def test_of_another_search_type_or_tenant(self, region: SearchRegion, cursor: str) -> None:
+    def test_cursor_of_another_search_type_or_tenant_is_rejected(self, region: SearchRegion, cursor: str) -> None:
         region.search(f"family=ex&_count=2&_cursor={cursor}")
         for request, kind in [
             (get(f"family=exa&_cursor={cursor}", "Patient"), "Patient"),
@@ -155,66 +155,66 @@ class TestCursors:
             with pytest.raises(Malformed, match="cursor"):
                 region.searches.search(request, kind)
 
-    def test_of_everything_of_another_type(self, region: SearchRegion, cursor: str) -> None:
+    def test_cursor_of_another_type_is_rejected(self, region: SearchRegion, cursor: str) -> None:
         assert cursor
         whole = str(link(region.search("_count=1"), "next")).partition("?")[2]
         region.search(whole)
         with pytest.raises(Malformed, match="cursor"):
             region.search(whole, kind=DOCUMENT)
 
-    def test_expired(self, region: SearchRegion, cursor: str) -> None:
+    def test_expired_cursor_is_rejected(self, region: SearchRegion, cursor: str) -> None:
         region.now_ms += 3_602_000
         with pytest.raises(Malformed, match="expired"):
             region.search(f"family=ex&_cursor={cursor}")
 
     @settings(deadline=None, max_examples=200)
     @given(place=st.integers(0, 10_000), other=st.characters(categories=("L", "N")))
-    def test_forged(self, place: int, other: str) -> None:
+    def test_forged_cursor_is_rejected(self, place: int, other: str) -> None:
         region = SearchRegion()
         for number in range(2):
             region.put(person(), id=f"r-{number}")
         genuine = str(link(region.search("family=ex&_count=1"), "next")).partition("_cursor=")[2]
         place %= len(genuine)
         forged = genuine[:place] + other + genuine[place + 1 :]
-        # The last character before the signature, and of it, holds bits that stand for nothing.
+        # The last character of the payload and of the signature has unused bits.
         if forged[place] != genuine[place] and place + 1 not in {genuine.index("."), len(genuine)}:
             with pytest.raises(Malformed):
                 region.search(f"family=ex&_cursor={forged}")
         region.close()
 
     @pytest.mark.parametrize("cursor", ["", ".", "x", "x.y", "é.é", "A" * 5000, "e30.e30"])
-    def test_nonsense(self, region: SearchRegion, cursor: str) -> None:
+    def test_malformed_cursor_is_rejected(self, region: SearchRegion, cursor: str) -> None:
         with pytest.raises(Malformed):
             region.search(f"_cursor={cursor}")
 
 
 class TestCost:
-    def test_twenty_by_token_take_three_calls(self, region: SearchRegion) -> None:
+    def test_page_of_twenty_by_token_takes_three_calls(self, region: SearchRegion) -> None:
         for number in range(40):
             region.put(person(), id=f"r-{number:02d}")
         region.search("family=exa&_count=1")  # fetches the secrets
         region.calls()
         bundle = region.search("family=exa")
         assert len(ids(bundle)) == 20
-        (query, batch, kept) = region.dynamodb.calls
-        assert [query[0], batch[0], kept[0]] == ["query", "batch_get_item", "transact_write_items"]
+        (query, batch, events) = region.dynamodb.calls
+        assert [query[0], batch[0], events[0]] == ["query", "batch_get_item", "transact_write_items"]
         assert query[1]["Limit"] == 21
         assert len(batch[1]["RequestItems"]["patient_records-test"]["Keys"]) == 21
-        assert len(kept[1]["TransactItems"]) == 20
+        assert len(events[1]["TransactItems"]) == 20
 
-    def test_one_by_identifier(self, region: SearchRegion) -> None:
+    def test_search_by_identifier_reads_one_candidate(self, region: SearchRegion) -> None:
         region.put(person(identifier=[{"system": "urn:mrn", "value": "4711"}]), id="ada")
         region.calls()
         region.search("identifier=urn:mrn%7C4711&family=exa")
         assert region.calls() == ["query", "batch_get_item", "put_item"]
 
-    def test_one_by_id(self, region: SearchRegion) -> None:
+    def test_search_by_id_needs_no_query(self, region: SearchRegion) -> None:
         region.put(person(), id="ada")
         region.calls()
         region.search("_id=ada")
         assert region.calls() == ["batch_get_item", "put_item"]
 
-    def test_the_walk_reads_each_shard_once(self, region: SearchRegion) -> None:
+    def test_search_by_update_time_reads_each_shard_once(self, region: SearchRegion) -> None:
         for number in range(100):
             region.put(person(), id=f"r-{number}", at=number)
         region.search("_count=1")
@@ -222,23 +222,23 @@ class TestCost:
         region.search("")
         assert sorted(region.calls()) == ["batch_get_item", *["query"] * 8, "transact_write_items"]
 
-    def test_what_matches_nothing_ends_within_the_budget(self, region: SearchRegion) -> None:
+    def test_search_without_results_stays_within_the_budget(self, region: SearchRegion) -> None:
         for number in range(1500):
             region.put(person(), id=f"r-{number}")
         bundle = region.search("gender=male")
         assert ids(bundle) == []
         assert link(bundle, "next")
-        looked = [call for name, call in region.dynamodb.calls if name == "batch_get_item"]
-        keys = sum(len(call["RequestItems"]["patient_records-test"]["Keys"]) for call in looked)
+        reads = [call for name, call in region.dynamodb.calls if name == "batch_get_item"]
+        keys = sum(len(call["RequestItems"]["patient_records-test"]["Keys"]) for call in reads)
         assert 500 <= keys < 600
 
-    def test_an_empty_window_costs_no_read(self, region: SearchRegion) -> None:
+    def test_empty_time_range_costs_no_read(self, region: SearchRegion) -> None:
         region.search("_lastUpdated=ge2027&_lastUpdated=lt2026")
         assert region.calls() == ["put_item"]
 
 
 class TestConditionalCreate:
-    def test_two_matches_at_most(self, region: SearchRegion) -> None:
+    def test_criteria_match_at_most_two_records(self, region: SearchRegion) -> None:
         for number in range(4):
             region.put(person(gender="male" if number else "female"), id=f"r-{number}")
         region.calls()
@@ -249,24 +249,24 @@ class TestConditionalCreate:
         assert region.searches.matches("south-clinic", Criteria.of_header("family=Example")) == []
 
     @pytest.mark.parametrize("criteria", ["gender=male", "name=a", "birthdate=ge1970", "_lastUpdated=ge2020"])
-    def test_criteria_that_no_consistent_read_can_answer(self, region: SearchRegion, criteria: str) -> None:
+    def test_criteria_without_index_are_rejected(self, region: SearchRegion, criteria: str) -> None:
         with pytest.raises(Malformed):
             region.searches.matches(TENANT, Criteria.of_header(criteria))
 
-    def test_too_many_candidates(self, region: SearchRegion) -> None:
+    def test_criteria_with_too_many_candidates_are_rejected(self, region: SearchRegion) -> None:
         for number in range(1001):
             region.put(person(), id=f"r-{number}")
         with pytest.raises(TooCostly):
             region.searches.matches(TENANT, Criteria.of_header("family=Example&gender=male"))
 
 
-def test_no_key_holds_what_was_asked(region: SearchRegion) -> None:
+def test_keys_contain_no_values_of_the_search(region: SearchRegion) -> None:
     region.put(
         person("Zzyzx", identifier=[{"system": "urn:mrn", "value": "MRN-4711"}], birthDate="1970-01-01"), id="ada"
     )
     region.calls()
     region.search("family=zzyzx&identifier=urn:mrn%7CMRN-4711&birthdate=1970")
-    asked = str([call for call in region.dynamodb.calls if call[0] != "put_item"]).lower()
-    assert "zzyz" not in asked
-    assert "mrn-4711" not in asked
+    requests = str([call for call in region.dynamodb.calls if call[0] != "put_item"]).lower()
+    assert "zzyz" not in requests
+    assert "mrn-4711" not in requests
     assert "zzyz" not in str(region.dynamodb.tables[AUDIT]).lower()

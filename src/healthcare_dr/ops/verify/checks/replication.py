@@ -8,7 +8,7 @@ from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_co
 from healthcare_dr.ops.verify.check import Problem, each_region, platform
 from healthcare_dr.ops.verify.live_target import LiveTarget, RequestFailedError
 from healthcare_dr.ops.verify.runner import submit_all
-from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_shelf
+from patient_api.contract.keys import HEARTBEAT_PARTITION, UPDATE_INDEX, pending_partition
 from patient_api.contract.keys import key as item_key
 
 # Sentinel and sweep run every minute.
@@ -149,7 +149,7 @@ def _shelf(live: LiveTarget, region: str, *, announced_before: datetime) -> Iter
         "IndexName": UPDATE_INDEX,
         "KeyConditionExpression": "update_shard = :shelf AND updated < :before",
         "ExpressionAttributeValues": {
-            ":shelf": {"S": pending_shelf(region)},
+            ":shelf": {"S": pending_partition(region)},
             ":before": {"S": f"{round(announced_before.timestamp() * 1000):013d}"},
         },
         "Limit": PAGE,

@@ -8,17 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from unit.patient_api.fakes import client_error
-
-Item = Mapping[str, Mapping[str, Any]]
+Item = dict[str, Any]
 Test = Callable[[Item], bool]
 
 _TOKEN = re.compile(r"\s*(<>|<=|>=|[=<>(),]|[:#]?[A-Za-z_][A-Za-z0-9_]*)")
 _KEY_CONDITION = re.compile(
-    r"(?P<hash>\w+) = :\w+"
-    r"( AND (begins_with\((?P<a>\w+), :\w+\)|(?P<b>\w+) BETWEEN :\w+ AND :\w+|(?P<c>\w+) (=|<|<=|>|>=) :\w+))?"
+    r"(?P<hash>#?\w+) = :\w+"
+    r"( AND (begins_with\((?P<a>#?\w+), :\w+\)|(?P<b>#?\w+) BETWEEN :\w+ AND :\w+|(?P<c>#?\w+) (=|<|<=|>|>=) :\w+))?"
 )
 _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -30,9 +26,8 @@ _ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
 _PLAIN = frozenset({"pk", "sk", "update_shard", "updated"})
 
 
-def validation_error(text: str) -> ClientError:
-    """Return DynamoDB's error for an invalid request."""
-    return client_error("ValidationException", message=text)
+class InvalidRequestError(AssertionError):
+    """DynamoDB would reject the request with a ValidationException."""
 
 
 class Names:
@@ -43,7 +38,7 @@ class Names:
         self._values: Mapping[str, Any] = request.get("ExpressionAttributeValues") or {}
         for part in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
             if part in request and not request[part]:
-                raise validation_error(f"{part} must not be empty")
+                raise InvalidRequestError(f"{part} must not be empty")
         self._used: set[str] = set()
 
     def attribute(self, token: str) -> str:
@@ -52,22 +47,22 @@ class Names:
             return token
         self._used.add(token)
         if token not in self._names:
-            raise validation_error(f"{token} is no alias")
+            raise InvalidRequestError(f"{token} is no alias")
         return self._names[token]
 
     def value(self, token: str) -> Mapping[str, Any]:
         """Return the value of a token."""
         self._used.add(token)
         if token not in self._values:
-            raise validation_error(f"{token} has no value")
+            raise InvalidRequestError(f"{token} has no value")
         value: Mapping[str, Any] = self._values[token]
         return value
 
     def check(self) -> None:
-        """Raise ClientError for unused placeholders."""
+        """Raise InvalidRequestError for unused placeholders."""
         unused = (self._names.keys() | self._values.keys()) - self._used
         if unused:
-            raise validation_error(f"unused: {sorted(unused)}")
+            raise InvalidRequestError(f"unused: {sorted(unused)}")
 
 
 def compile_condition(text: str, names: Names) -> Test:
@@ -76,22 +71,22 @@ def compile_condition(text: str, names: Names) -> Test:
     while end < len(text.rstrip()):
         match = _TOKEN.match(text, end)
         if not match:
-            raise validation_error(f"syntax error at {end} in {text!r}")
+            raise InvalidRequestError(f"syntax error at {end} in {text!r}")
         tokens.append(match[1])
         end = match.end()
     parser = _Parser(tokens, names)
     test = parser.alternatives()
     if parser.tokens:
-        raise validation_error(f"syntax error: {parser.tokens}")
+        raise InvalidRequestError(f"syntax error: {parser.tokens}")
     return test
 
 
 def compile_key_condition(text: str, names: Names, *, partition: str, order: str) -> Test:
     """Return a predicate for a key condition: one partition, and at most one range."""
     match = _KEY_CONDITION.fullmatch(text)
-    asked = match and {match["a"], match["b"], match["c"]} - {None}
-    if not match or match["hash"] != partition or asked not in (set(), {order}):
-        raise validation_error(f"{text!r} is no condition on the key")
+    attributes = [names.attribute(match[name]) for name in ("hash", "a", "b", "c") if match[name]] if match else []
+    if attributes not in ([partition], [partition, order]):
+        raise InvalidRequestError(f"{text!r} is no condition on the key")
     return compile_condition(text, names)
 
 
@@ -126,14 +121,14 @@ class _Parser:
             self._expect("AND")
             high = self._names.value(self._next())
             if low["S"] > high["S"]:
-                raise validation_error("BETWEEN: the upper bound is below the lower one")
+                raise InvalidRequestError("BETWEEN: the upper bound is below the lower one")
             return lambda item: low["S"] <= item[name]["S"] <= high["S"]
         value = self._names.value(self._next())
         if sign == "=":
             return lambda item: item.get(name) == value
         if sign in _ORDERS and "S" in value:
             return lambda item: "S" in item.get(name, ()) and _ORDERS[sign](item[name]["S"], value["S"])
-        raise validation_error(f"cannot compare by {sign}")
+        raise InvalidRequestError(f"cannot compare by {sign}")
 
     def _function(self, function: str) -> Test:
         self._expect("(")
@@ -148,7 +143,7 @@ class _Parser:
 
     def _next(self) -> str:
         if not self.tokens:
-            raise validation_error("the expression ends too early")
+            raise InvalidRequestError("the expression ends too early")
         return self.tokens.pop(0)
 
     def _accept(self, token: str) -> bool:
@@ -159,4 +154,4 @@ class _Parser:
 
     def _expect(self, token: str) -> None:
         if not self._accept(token):
-            raise validation_error(f"{token} expected")
+            raise InvalidRequestError(f"{token} expected")
