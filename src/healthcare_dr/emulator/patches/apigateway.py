@@ -47,7 +47,8 @@ def omit_lambda_members_of_jwt_authorizers() -> None:
         authorizer = apigateway._authorizers[api_id][json.loads(response[2])["authorizerId"]]
         for member in LAMBDA_AUTHORIZER_MEMBERS:
             authorizer.pop(member, None)
-        return apigateway._apigw_response(authorizer, 201)
+        result: Response = apigateway._apigw_response(authorizer, 201)
+        return result
 
     apigateway._create_authorizer = create
 
@@ -92,7 +93,8 @@ def require_invoke_permission() -> None:
         found = lambda_svc.function_policy_for_arn(function)
         if found is None or evaluate_resource_policy(found[0], context, SERVICE).decision != "Allow":
             return 500, {"Content-Type": "application/json"}, b'{"message":"Internal Server Error"}'
-        return await inner(integration, api_id, stage, path, method, *rest, **named)
+        response: Response = await inner(integration, api_id, stage, path, method, *rest, **named)
+        return response
 
     apigateway._invoke_lambda_proxy = invoke
 
@@ -132,7 +134,8 @@ def route_options_requests() -> None:
         if method == "OPTIONS" and not preflight:
             # `execute` compares with the method in capitals; `match` and `invoke` get it in capitals again.
             method = "options"
-        return await execute(api_id, stage, path, method, headers, *rest, **named)
+        response: Response = await execute(api_id, stage, path, method, headers, *rest, **named)
+        return response
 
     def route(api_id: str, method: str, path: str) -> Any:
         return match(api_id, method.upper(), path)
@@ -140,7 +143,8 @@ def route_options_requests() -> None:
     async def call(
         integration: dict[str, Any], api_id: str, stage: str, path: str, method: str, *rest: Any, **named: Any
     ) -> Response:
-        return await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
+        response: Response = await invoke(integration, api_id, stage, path, method.upper(), *rest, **named)
+        return response
 
     apigateway._handle_execute_in_scope = handle
     apigateway._match_route = route

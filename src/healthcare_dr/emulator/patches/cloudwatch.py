@@ -64,13 +64,17 @@ def describe_all_alarm_members() -> None:
 
     def describe(params: dict[str, Any], data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
         if is_cbor or is_json:
-            return inner(params, data, is_cbor, is_json)
+            answer: Response = inner(params, data, is_cbor, is_json)
+            return answer
         # The response of the JSON protocol is complete: write it as XML.
         status, headers, body = inner({}, _query_arguments(params), False, True)
         if status != 200:
             return status, headers, body
         result = _xml_members(json.loads(body))
-        return cloudwatch._xml(200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>")
+        response: Response = cloudwatch._xml(
+            200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>"
+        )
+        return response
 
     cloudwatch._describe_alarms = describe
 
@@ -142,7 +146,8 @@ def evaluate_alarms_periodically() -> None:
     def bucket(key: tuple[str, str, str]) -> list[Point]:
         # ministack calls it only to add a datum.
         schedule.note((get_account_id(), get_region(), *key))
-        return bucket_inner(key)
+        response: list[Point] = bucket_inner(key)
+        return response
 
     def evaluate_changed() -> None:
         alarms = dict(cloudwatch._alarms._data)
@@ -246,7 +251,8 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
 
     def value(points: Sequence[Point]) -> float | None:
-        return cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
+        response: float | None = cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
+        return response
 
     scale = time_scale()
     points = _points(alarm)

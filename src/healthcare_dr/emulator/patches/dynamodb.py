@@ -139,7 +139,8 @@ def report_batch_read_capacity() -> None:
             costs.append({"TableName": name, "CapacityUnits": units})
             if level == "INDEXES":
                 costs[-1]["Table"] = {"CapacityUnits": units}
-        return dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
+        response: Response = dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
+        return response
 
     dynamodb._batch_get_item = batch_get
 
@@ -184,7 +185,10 @@ def restore_to_point_in_time() -> None:
             changes = dynamodb.stream_live_records(source)
             _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
             dynamodb._items_replaced(restored)
-        return dynamodb.json_response({"TableDescription": dynamodb._table_description(data["TargetTableName"])})
+        response: Response = dynamodb.json_response(
+            {"TableDescription": dynamodb._table_description(data["TargetTableName"])}
+        )
+        return response
 
     dynamodb._restore_table_to_point_in_time = restore
 
@@ -200,7 +204,8 @@ def report_earliest_restorable_time() -> None:
         if "EarliestRestorableDateTime" not in recovery:
             return status, headers, body
         recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
-        return dynamodb.json_response(description)
+        response: Response = dynamodb.json_response(description)
+        return response
 
     dynamodb._describe_continuous_backups = describe
 
@@ -234,7 +239,8 @@ def _undo(table: Item, changes: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _refused(code: str, message: str) -> Response:
-    return error_response_json(code, message, 400)
+    response: Response = error_response_json(code, message, 400)
+    return response
 
 
 def keep_unread_stream_records() -> None:
@@ -288,11 +294,13 @@ def cache_parsed_expressions() -> None:
 
     @lru_cache(EXPRESSIONS)
     def redundant_in(found: tuple[Token, ...], slot: str) -> str | None:
-        return redundant(list(found), slot)
+        response: str | None = redundant(list(found), slot)
+        return response
 
     @lru_cache(EXPRESSIONS)
     def reserved_in(found: tuple[Token, ...]) -> str | None:
-        return reserved(list(found))
+        response: str | None = reserved(list(found))
+        return response
 
     def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
         cached = lru_cache(EXPRESSIONS)(inner)

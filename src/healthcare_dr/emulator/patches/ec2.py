@@ -106,16 +106,18 @@ def store_peering_options() -> None:
     def modify(params: Parameters) -> Response:
         name = ec2._p(params, "VpcPeeringConnectionId")
         if name not in ec2._vpc_peering:
-            return ec2._error(
+            result: Response = ec2._error(
                 "InvalidVpcPeeringConnectionID.NotFound", f"The VPC peering connection '{name}' does not exist", 400
             )
+            return result
         requested = {side: ec2._p(params, f"{side}PeeringConnectionOptions.{DNS}") for side in SIDES}
         for account, region in ec2._vpc_peering_scopes(ec2._vpc_peering[name]):
             record = ec2._vpc_peering.get_scoped(account, region, name)
             for side, value in requested.items():
                 if record is not None and value:
                     record[f"{side}VpcInfo"][DNS] = value
-        return ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _options_of_both_sides(name))
+        response: Response = ec2._xml(200, "ModifyVpcPeeringConnectionOptionsResponse", _options_of_both_sides(name))
+        return response
 
     def describe(params: Parameters) -> Response:
         status, headers, body = describe_inner(params)

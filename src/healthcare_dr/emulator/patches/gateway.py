@@ -22,6 +22,7 @@ def block_admin_endpoints() -> None:
     ) -> tuple[int, dict[str, str], bytes] | None:
         if path.startswith("/_ministack/") and path not in (HEALTH, READY):
             return 404, {"Content-Type": "application/json", "x-amzn-requestid": request_id}, b"{}"
-        return await inner(method, path, headers, query, request_id)
+        response: tuple[int, dict[str, str], bytes] | None = await inner(method, path, headers, query, request_id)
+        return response
 
     app._handle_pre_body_request = handle

@@ -161,7 +161,8 @@ def invoke_in_one_thread() -> None:
 
     def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Response:
         if not _runs_python(worker):
-            return invoke_inner(worker, event, request_id, **options)
+            response: Response = invoke_inner(worker, event, request_id, **options)
+            return response
         with worker._lock:
             return _invoke(worker, event, request_id, **options)
 

@@ -55,7 +55,8 @@ def add_get_dnssec() -> None:
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         zone = re.fullmatch(rf"/{route53.API_VERSION}/hostedzone/([^/]+)/dnssec", path)
         if method != "GET" or zone is None:
-            return await inner(method, path, headers, body, query)
+            response: Response = await inner(method, path, headers, body, query)
+            return response
         # An unknown zone gets the error of GetHostedZone.
         known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
         return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
@@ -70,10 +71,12 @@ def add_list_tags_for_resources() -> None:
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         tagged = re.fullmatch(rf"/{route53.API_VERSION}/tags/([^/]+)", path)
         if method != "POST" or tagged is None:
-            return await inner(method, path, headers, body, query)
+            result: Response = await inner(method, path, headers, body, query)
+            return result
         request = route53._parse_body(body)
         if request is None:
-            return route53._error_response("InvalidInput", "Missing or invalid request body.")
+            answer: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
+            return answer
         kind = tagged[1]
         ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
         for id in ids:
@@ -93,7 +96,8 @@ def add_list_tags_for_resources() -> None:
                     SubElement(tag, "Key").text = key
                     SubElement(tag, "Value").text = value
 
-        return route53._xml_response("ListTagsForResourcesResponse", build)
+        response: Response = route53._xml_response("ListTagsForResourcesResponse", build)
+        return response
 
     route53.handle_request = handle
 
@@ -109,7 +113,8 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
     async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
         check = re.fullmatch(rf"/{route53.API_VERSION}/healthcheck/([^/]+)/status", path)
         if method != "GET" or check is None:
-            return await inner(method, path, headers, body, query)
+            result: Response = await inner(method, path, headers, body, query)
+            return result
         # An unknown check gets the error of GetHealthCheck.
         known: Response = await inner(method, path.removesuffix("/status"), headers, body, query)
         if known[0] != 200:
@@ -127,6 +132,7 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
                 SubElement(report, "Status").text = seen.status
                 SubElement(report, "CheckedTime").text = datetime.fromtimestamp(seen.epoch, UTC).isoformat()
 
-        return route53._xml_response("GetHealthCheckStatusResponse", build)
+        response: Response = route53._xml_response("GetHealthCheckStatusResponse", build)
+        return response
 
     route53.handle_request = handle

@@ -45,7 +45,8 @@ def expose_request_tags() -> None:
     ) -> str:
         # ministack resolves a request's resource and then its context, without the body.
         sent.set(body)
-        return resource_inner(service, method, path, headers, body, *rest, **named)
+        response: str = resource_inner(service, method, path, headers, body, *rest, **named)
+        return response
 
     def context(
         action: str, query: dict[str, Any] | None, path: str = "", headers: dict[str, str] | None = None
@@ -109,7 +110,8 @@ def reject_unsigned_headers() -> None:
             return None
         message = "There were headers present in the request which were not signed"
         extra = {"HeadersNotSigned": ", ".join(added)}
-        return s3._error("AccessDenied", message, 403, path, extra=extra)
+        response: Response | None = s3._error("AccessDenied", message, 403, path, extra=extra)
+        return response
 
     s3._verify_presigned_sigv4 = verify
 
@@ -150,8 +152,10 @@ def validate_multipart_completion() -> None:
         upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
         refused = _refused(upload, body) if upload and upload["key"] == key else None
         if refused is not None:
-            return s3._error(*refused, 400, f"/{bucket}/{key}")
-        return inner(bucket, key, body, query, headers)
+            result: Response = s3._error(*refused, 400, f"/{bucket}/{key}")
+            return result
+        response: Response = inner(bucket, key, body, query, headers)
+        return response
 
     s3._complete_multipart_upload = complete
 

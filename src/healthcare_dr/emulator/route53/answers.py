@@ -225,7 +225,7 @@ class _CaseSensitiveCompression(dict[dns.name.Name, int]):
     def __init__(self) -> None:
         self._offsets: dict[tuple[bytes, ...], int] = {}
 
-    def get(self, name: dns.name.Name) -> int | None:  # type: ignore[override]
+    def get(self, name: dns.name.Name) -> int | None:  # type: ignore[override]  # dict.get has a default; the renderer passes none
         return self._offsets.get(name.labels)
 
     def __setitem__(self, name: dns.name.Name, offset: int) -> None:
@@ -238,8 +238,9 @@ def _to_wire(response: dns.message.Message, *, longest: int = TCP_BYTES) -> byte
     Raises:
         dns.exception.TooBig: it has more bytes than `longest`.
     """
-    # dnspython does not annotate its renderer.
-    renderer: Any = dns.renderer.Renderer(response.id, response.flags, longest)  # type: ignore[no-untyped-call]
+    renderer: Any = dns.renderer.Renderer(  # type: ignore[no-untyped-call]  # dnspython does not annotate it
+        response.id, response.flags, longest
+    )
     renderer.compress = _CaseSensitiveCompression()
     for question in response.question:
         renderer.add_question(question.name, question.rdtype, question.rdclass)

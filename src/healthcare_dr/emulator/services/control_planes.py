@@ -44,7 +44,8 @@ def install(refuses: Callable[[str], bool], *, secret: str) -> None:
         service = control_plane(method, path, headers)
         if service is not None and refuses(environment_of(headers)) and not authenticated(headers, secret):
             return refusal(service, request_id)
-        return await inner(method, path, headers, query, request_id)
+        response: Response | None = await inner(method, path, headers, query, request_id)
+        return response
 
     app._handle_pre_body_request = handle
 

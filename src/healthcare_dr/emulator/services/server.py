@@ -162,7 +162,8 @@ def _install_replication(layout: Layout) -> "ReplicationQueue":
             only = query.get(ONLY, ())
             content = {"pending": queue.pending(only), "waiting_seconds": queue.waiting_seconds(only)}
             return 200, {"Content-Type": "application/json"}, json.dumps(content).encode()
-        return await handle_inner(method, path, headers, query, request_id)
+        response: Response | None = await handle_inner(method, path, headers, query, request_id)
+        return response
 
     app.save_all, app._handle_pre_body_request = save, handle
     return queue
