@@ -18,11 +18,18 @@ from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
-from healthcare_dr.infra.functions import INTERVAL_SECONDS
 from healthcare_dr.infra.region_context import RegionContext
-from patient_api.contract.functions import API, API_ALIAS, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, FunctionSpec
+from patient_api.contract.functions import (
+    API,
+    API_ALIAS,
+    CONFIRM_DOCUMENTS,
+    RECONCILE,
+    SENTINEL,
+    SENTINEL_INTERVAL_SECONDS,
+    FunctionSpec,
+)
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
-from patient_api.contract.metrics import DIMENSION, NAMESPACE
+from patient_api.contract.metrics import DIMENSION, NAMESPACE, Metric
 
 STUCK_MINUTES = 5
 PENDING_SECONDS = 60
@@ -74,7 +81,7 @@ def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
             name="endpoint-unhealthy",
             why="The region's own health endpoint is unhealthy or does not respond",
             namespace=NAMESPACE,
-            metric="Healthy",
+            metric=Metric.HEALTHY,
             dimensions=service(API),
             statistic="Minimum",
             comparison=BELOW,
@@ -121,7 +128,7 @@ def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
             name="key-failures",
             why="The customer managed key refuses to encrypt or decrypt",
             namespace=NAMESPACE,
-            metric="KeyFailures",
+            metric=Metric.KEY_FAILURES,
             dimensions=service(API),
             threshold=0,
         ),
@@ -170,12 +177,12 @@ def recovery_point(site: RegionContext) -> list[AlarmRule]:
             for table, name in _tables(site).items()
         ),
         # Measured here, every minute; DynamoDB's own metric is silent while nothing is written, and with its region.
-        # That nothing arrives at all is told by the age of the heartbeat.
+        # When nothing arrives at all, the alarm on the heartbeat's age fires.
         AlarmRule(
             name="heartbeat-replication-lag",
             why=f"Heartbeats of {site.peer_region} arrive later than the recovery point allows, and so do its records",
             namespace=NAMESPACE,
-            metric="ReplicationLag",
+            metric=Metric.REPLICATION_LAG,
             dimensions=service(SENTINEL),
             statistic="Maximum",
             threshold=site.settings.replication_lag_seconds,
@@ -212,7 +219,7 @@ def recovery_point(site: RegionContext) -> list[AlarmRule]:
             name="documents-pending",
             why="A document is not final a minute after its upload, or the sweep does not run",
             namespace=NAMESPACE,
-            metric="PendingSeconds",
+            metric=Metric.PENDING_SECONDS,
             dimensions=service(CONFIRM_DOCUMENTS),
             statistic="Maximum",
             threshold=PENDING_SECONDS,
@@ -230,7 +237,7 @@ def integrity(watched: MonitoredApi) -> list[AlarmRule]:
             name="conflicts",
             why="Both regions wrote the same record at once: both versions are kept, the newest one is served",
             namespace=NAMESPACE,
-            metric="Conflicts",
+            metric=Metric.CONFLICTS,
             dimensions=service(RECONCILE),
             threshold=0,
         ),
@@ -239,7 +246,7 @@ def integrity(watched: MonitoredApi) -> list[AlarmRule]:
             why="An item that never changes was replaced or removed, around the API or by a faulty release of it:"
             " the function's log names it, point-in-time recovery holds what it was",
             namespace=NAMESPACE,
-            metric="TamperedItems",
+            metric=Metric.TAMPERED_ITEMS,
             dimensions=service(RECONCILE),
             threshold=0,
         ),
@@ -247,7 +254,7 @@ def integrity(watched: MonitoredApi) -> list[AlarmRule]:
             name="documents-quarantined",
             why="A document's bytes differ from its declaration; it cannot be downloaded",
             namespace=NAMESPACE,
-            metric="DocumentsQuarantined",
+            metric=Metric.DOCUMENTS_QUARANTINED,
             dimensions=service(CONFIRM_DOCUMENTS),
             threshold=0,
         ),
@@ -290,7 +297,7 @@ def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
             name="peer-unhealthy",
             why=f"The health endpoint of {site.peer_region} says no to {site.region}, or nothing at all",
             namespace=NAMESPACE,
-            metric="PeerHealthy",
+            metric=Metric.PEER_HEALTHY,
             dimensions=own,
             statistic="Minimum",
             comparison=BELOW,
@@ -301,18 +308,18 @@ def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
             name="peer-heartbeat-age",
             why=f"{site.peer_region} sends no heartbeat, or replication does not deliver it",
             namespace=NAMESPACE,
-            metric="HeartbeatAge",
+            metric=Metric.HEARTBEAT_AGE,
             dimensions=own,
             statistic="Maximum",
             # It may just be about to write the next one.
-            threshold=INTERVAL_SECONDS + site.settings.replication_lag_seconds,
+            threshold=SENTINEL_INTERVAL_SECONDS + site.settings.replication_lag_seconds,
             silence=ALARMING,
         ),
         AlarmRule(
             name="sentinel-silent",
             why=f"The sentinel of {site.region} wrote no heartbeat, or does not run: {site.peer_region} is not watched",
             namespace=NAMESPACE,
-            metric="HeartbeatWritten",
+            metric=Metric.HEARTBEAT_WRITTEN,
             dimensions=own,
             statistic="Minimum",
             comparison=BELOW,

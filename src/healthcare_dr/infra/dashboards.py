@@ -10,15 +10,21 @@ from cdktn_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 from healthcare_dr.infra.alarms import ITERATOR_AGE_MS, PENDING_SECONDS, service
 from healthcare_dr.infra.dns import Health
 from healthcare_dr.infra.documents import RULE_ID
-from healthcare_dr.infra.functions import INTERVAL_SECONDS
 from healthcare_dr.infra.region_context import RegionContext
-from patient_api.contract.functions import API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL, FunctionSpec
-from patient_api.contract.metrics import NAMESPACE
+from patient_api.contract.functions import (
+    API,
+    CONFIRM_DOCUMENTS,
+    RECONCILE,
+    SENTINEL,
+    SENTINEL_INTERVAL_SECONDS,
+    FunctionSpec,
+)
+from patient_api.contract.metrics import NAMESPACE, Metric
 
 ROUTE53_METRICS_REGION = "us-east-1"
 WIDTH, HEIGHT, COLUMNS = 8, 6, 3
 
-Metric = Sequence[Any]
+MetricRow = Sequence[Any]
 Widget = dict[str, Any]
 
 
@@ -133,22 +139,22 @@ def _peer(site: RegionContext) -> list[Widget]:
         _chart(
             f"{site.peer_region} as seen from here (1: healthy), and own heartbeat written",
             site.region,
-            [_own(SENTINEL, metric) for metric in ("PeerHealthy", "HeartbeatWritten")],
+            [_own(SENTINEL, metric) for metric in (Metric.PEER_HEALTHY, Metric.HEARTBEAT_WRITTEN)],
             stat="Minimum",
         ),
         _chart(
             f"Replication of heartbeats from {site.peer_region} (s)",
             site.region,
-            [_own(SENTINEL, "ReplicationLag")],
+            [_own(SENTINEL, Metric.REPLICATION_LAG)],
             stat="Maximum",
             limit=("Recovery point", limit),
         ),
         _chart(
             f"Age of the newest heartbeat of {site.peer_region} (s)",
             site.region,
-            [_own(SENTINEL, "HeartbeatAge")],
+            [_own(SENTINEL, Metric.HEARTBEAT_AGE)],
             stat="Maximum",
-            limit=("Alarm", INTERVAL_SECONDS + limit),
+            limit=("Alarm", SENTINEL_INTERVAL_SECONDS + limit),
         ),
     ]
 
@@ -159,23 +165,25 @@ def _integrity(site: RegionContext) -> list[Widget]:
             "Documents confirmed, copied and quarantined",
             site.region,
             [
-                _own(CONFIRM_DOCUMENTS, f"Documents{what}", {"label": what.lower()})
-                for what in ("Confirmed", "Copied", "Quarantined")
+                _own(CONFIRM_DOCUMENTS, metric, {"label": metric.removeprefix("Documents").lower()})
+                for metric in (Metric.DOCUMENTS_CONFIRMED, Metric.DOCUMENTS_COPIED, Metric.DOCUMENTS_QUARANTINED)
             ],
             stat="Sum",
         ),
-        _chart("Documents not final yet", site.region, [_own(CONFIRM_DOCUMENTS, "DocumentsPending")], stat="Maximum"),
+        _chart(
+            "Documents not final yet", site.region, [_own(CONFIRM_DOCUMENTS, Metric.DOCUMENTS_PENDING)], stat="Maximum"
+        ),
         _chart(
             "Oldest document not final yet (s)",
             site.region,
-            [_own(CONFIRM_DOCUMENTS, "PendingSeconds")],
+            [_own(CONFIRM_DOCUMENTS, Metric.PENDING_SECONDS)],
             stat="Maximum",
             limit=("Alarm", PENDING_SECONDS),
         ),
         _chart(
             "Conflicts between the regions, and tampered items",
             site.region,
-            [_own(RECONCILE, metric) for metric in ("Conflicts", "TamperedItems")],
+            [_own(RECONCILE, metric) for metric in (Metric.CONFLICTS, Metric.TAMPERED_ITEMS)],
             stat="Sum",
         ),
         _chart(
@@ -234,20 +242,20 @@ def _load(site: RegionContext, api_id: str) -> list[Widget]:
         _chart(
             "Health verdicts and key failures",
             site.region,
-            [_own(API, metric) for metric in ("Healthy", "KeyFailures")],
+            [_own(API, metric) for metric in (Metric.HEALTHY, Metric.KEY_FAILURES)],
             stat="Minimum",
         ),
     ]  # fmt: skip
 
 
-def _own(spec: FunctionSpec, metric: str, *options: Mapping[str, str]) -> Metric:
+def _own(spec: FunctionSpec, metric: str, *options: Mapping[str, str]) -> MetricRow:
     return [NAMESPACE, metric, *(part for dimension in service(spec).items() for part in dimension), *options]
 
 
 def _chart(
     title: str,
     region: str,
-    metrics: Sequence[Metric],
+    metrics: Sequence[MetricRow],
     *,
     stat: str,
     limit: tuple[str, float] | None = None,

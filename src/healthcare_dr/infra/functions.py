@@ -41,6 +41,7 @@ from patient_api.contract.functions import (
     CONFIRM_DOCUMENTS,
     RECONCILE,
     SENTINEL,
+    SENTINEL_INTERVAL_SECONDS,
     SWEEP_EVENT,
     Environment,
     FunctionSpec,
@@ -223,7 +224,7 @@ def document_confirmation(
         function_name=function.function_name,
         principal="s3.amazonaws.com",
         source_arn=site.documents_arn,
-        # A bucket's ARN names no account, and a name that is free again can become somebody else's.
+        # A bucket's ARN contains no account, and another account can take the name of a deleted bucket.
         source_account=site.account,
     )
     # For events that were lost, and for copies that are late.
@@ -252,9 +253,6 @@ def reconciliation(
     return lambda_function(stack, site, RECONCILE, asset=asset, role=role, key=key, after=after)
 
 
-INTERVAL_SECONDS = 60
-
-
 def sentinel(
     stack: TerraformStack,
     site: RegionContext,
@@ -273,7 +271,7 @@ def sentinel(
         "sentinel_calls",
         function_name=function.function_name,
         maximum_retry_attempts=0,
-        maximum_event_age_in_seconds=INTERVAL_SECONDS,
+        maximum_event_age_in_seconds=SENTINEL_INTERVAL_SECONDS,
     )
     every_minute(
         stack,

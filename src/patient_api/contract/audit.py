@@ -3,12 +3,12 @@
 Items are spread over 16 partitions per tenant and hour, so that writers do not share one partition's throughput.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 from zlib import crc32
 
 from patient_api.contract.keys import instant
@@ -65,16 +65,6 @@ class AuditEvent:
     version: str | None = None
     amends: str | None = None
     reason: str | None = None
-
-
-class Trail(Protocol):
-    """The store of audit events."""
-
-    def put(self, event: AuditEvent) -> None:
-        """Write one event. Raises StorageFault; the caller must then not return what the event documents."""
-
-    def put_all(self, events: Sequence[AuditEvent]) -> None:
-        """Write at most 100 events in one transaction. Raises StorageFault, as `put`."""
 
 
 Item = dict[str, dict[str, str]]

@@ -63,6 +63,8 @@ SENTINEL: Final = FunctionSpec(
     timeout_seconds=45,
     variables=("endpoint",),
 )
+SENTINEL_INTERVAL_SECONDS: Final = 60
+"""How often a schedule invokes the sentinel. The limit of a heartbeat's age depends on it."""
 FUNCTIONS: Final = (API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL)
 
 API_ALIAS: Final = "live"

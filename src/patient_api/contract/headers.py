@@ -1,11 +1,6 @@
-"""HTTP headers of the API."""
+"""The HTTP headers that the gateway passes between browsers and the API."""
 
 from typing import Final
-
-FHIR_JSON: Final = "application/fhir+json"
-IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-MINIMUM_VERSION: Final = "Minimum-Version"
-MERGES: Final = "Merges"
 
 # Browsers send these, and show those of a response to an application, only if API Gateway lists them. In lower case,
 # as API Gateway stores them.

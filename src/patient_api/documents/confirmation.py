@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from patient_api.clock import Clock, Stamp
 from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import pending_partition
+from patient_api.contract.metrics import Metric
 from patient_api.documents.bucket import Bucket, StoredObject
 from patient_api.documents.events import Events
 from patient_api.documents.peer import Peer
@@ -115,7 +116,7 @@ class Confirmation:
         known = {region: version for region, version in versions.items() if version is not None}
         resource = extended(document.resource | {"docStatus": FINAL}, *([stored(known)] if known else []))
         self._replaced(document, resource, request_id)
-        self._log.count({"DocumentsConfirmed": 1, **({"DocumentsCopied": 1} if arrived.copied else {})})
+        self._log.count({Metric.DOCUMENTS_CONFIRMED: 1, **({Metric.DOCUMENTS_COPIED: 1} if arrived.copied else {})})
         return ConfirmationResult(Result.FINAL)
 
     def _without(self, document: Document, marker: Marker, request_id: str) -> ConfirmationResult:
@@ -142,7 +143,7 @@ class Confirmation:
             # S3 replicates tags as well, and nobody gets an address for what is in error.
             self._out_of_reach(document, fault)
         self._replaced(document, _in_error(document), request_id)
-        self._log.count({"DocumentsQuarantined": 1})
+        self._log.count({Metric.DOCUMENTS_QUARANTINED: 1})
         self._log.error("document quarantined", document=document.version.key.id)
         return ConfirmationResult(Result.QUARANTINED)
 
@@ -160,7 +161,7 @@ class Confirmation:
         self._clock.observe(stamp)
 
     def _out_of_reach(self, document: Document, fault: StorageFault) -> None:
-        self._log.count({"StorageFailures": 1})
+        self._log.count({Metric.STORAGE_FAILURES: 1})
         self._log.error(
             "peer out of reach", document=document.version.key.id, operation=fault.operation, code=fault.code
         )

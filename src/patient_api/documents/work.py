@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from patient_api.contract.metrics import Metric
 from patient_api.documents.confirmation import Confirmation, ConfirmationResult, Result
 from patient_api.documents.pending import Pending
 from patient_api.documents.reference import record_of
@@ -73,8 +74,8 @@ class ConfirmationWorker:
         waiting = [verdict for verdict in done if verdict is None or verdict.result is Result.WAITING]
         since = min((verdict.uploaded for verdict in waiting if verdict and verdict.uploaded), default=None)
         age = 0.0 if since is None else max(0.0, (self._now() - since).total_seconds())
-        self._log.count({"DocumentsPending": len(waiting)})
-        self._log.count({"PendingSeconds": age}, unit="Seconds")
+        self._log.count({Metric.DOCUMENTS_PENDING: len(waiting)})
+        self._log.count({Metric.PENDING_SECONDS: age}, unit="Seconds")
 
     def _verdict(self, key: RecordKey, future: "Future[ConfirmationResult]") -> ConfirmationResult | None:
         """What became of a document; None, and a line in the log, when that failed."""
@@ -82,7 +83,7 @@ class ConfirmationWorker:
         if error is None:
             return future.result()
         if isinstance(error, StorageFault):
-            failures = {"KeyFailures": 1} if error.of_key else {"StorageFailures": 1}
+            failures: dict[str, float] = {Metric.KEY_FAILURES: 1} if error.of_key else {Metric.STORAGE_FAILURES: 1}
             self._log.count(failures)
             self._log.error("storage fault", document=key.id, operation=error.operation, code=error.code)
             return None

@@ -13,7 +13,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NoReturn
 
-from patient_api.contract.audit import Action, AuditEvent, Outcome, Trail
+from patient_api.audit.trail import AuditTrail
+from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.errors import ApiError, Forbidden, NotFound, StorageFault, Unauthenticated
 from patient_api.http.request import Request
 from patient_api.store.model import is_id
@@ -24,7 +25,9 @@ _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Actio
 class Authorization:
     """Authorizes accesses. `now` returns the time in UTC, `new_id` a unique id."""
 
-    def __init__(self, *, trail: Trail, region: str, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, *, trail: AuditTrail, region: str, now: Callable[[], datetime], new_id: Callable[[], str]
+    ) -> None:
         self._trail = trail
         self._region = region
         self._now = now

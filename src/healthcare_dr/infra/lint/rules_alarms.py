@@ -7,26 +7,27 @@ from typing import Any
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, allows, principals, rule
 from healthcare_dr.naming import GLOBAL, Names
 from patient_api.contract.functions import API, API_ALIAS, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL
-from patient_api.contract.metrics import DIMENSION, NAMESPACE
+from patient_api.contract.metrics import DIMENSION, NAMESPACE, Metric
 
 Problems = Iterator[tuple[str, str]]
 ROUTE53_METRICS_REGION = "us-east-1"
 ON_EVERY_DASHBOARD = (
     "ReplicationLatency", "OperationsPendingReplication", "OperationsFailedReplication", "HealthCheckStatus",
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
-    "Conflicts", "TamperedItems", "DocumentsConfirmed", "DocumentsCopied", "DocumentsQuarantined", "DocumentsPending",
-    "PendingSeconds", "IteratorAge", "PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag",
+    "IteratorAge", Metric.CONFLICTS, Metric.TAMPERED_ITEMS, Metric.DOCUMENTS_CONFIRMED, Metric.DOCUMENTS_COPIED,
+    Metric.DOCUMENTS_QUARANTINED, Metric.DOCUMENTS_PENDING, Metric.PENDING_SECONDS, Metric.PEER_HEALTHY,
+    Metric.HEARTBEAT_WRITTEN, Metric.HEARTBEAT_AGE, Metric.REPLICATION_LAG,
 )  # fmt: skip
 OWN_METRICS = {
-    API.name: ("Healthy", "KeyFailures"),
-    CONFIRM_DOCUMENTS.name: ("DocumentsQuarantined", "PendingSeconds"),
-    RECONCILE.name: ("Conflicts", "TamperedItems"),
-    SENTINEL.name: ("PeerHealthy", "HeartbeatWritten", "HeartbeatAge", "ReplicationLag"),
+    API.name: (Metric.HEALTHY, Metric.KEY_FAILURES),
+    CONFIRM_DOCUMENTS.name: (Metric.DOCUMENTS_QUARANTINED, Metric.PENDING_SECONDS),
+    RECONCILE.name: (Metric.CONFLICTS, Metric.TAMPERED_ITEMS),
+    SENTINEL.name: (Metric.PEER_HEALTHY, Metric.HEARTBEAT_WRITTEN, Metric.HEARTBEAT_AGE, Metric.REPLICATION_LAG),
 }
 # Seconds and milliseconds of the recovery point.
-LIMITS = {"PendingSeconds": 60, "IteratorAge": 60_000}
+LIMITS = {Metric.PENDING_SECONDS: 60, "IteratorAge": 60_000}
 # Of these, one is too many.
-NEVER = ("Conflicts", "DocumentsQuarantined", "TamperedItems")
+NEVER = (Metric.CONFLICTS, Metric.DOCUMENTS_QUARANTINED, Metric.TAMPERED_ITEMS)
 
 
 @rule("alarm-coverage", "R6.2", "C3", why="A failure without an alarm in its region goes unnoticed there.")

@@ -12,10 +12,11 @@ from patient_api.contract.functions import (
     FUNCTIONS,
     RECONCILE,
     SENTINEL,
+    SENTINEL_INTERVAL_SECONDS,
     VARIABLES,
 )
 from patient_api.contract.keys import HEARTBEAT_PARTITION, QUARANTINE_TAG
-from patient_api.contract.metrics import DIMENSION
+from patient_api.contract.metrics import DIMENSION, Metric
 
 Problems = Iterator[tuple[str, str]]
 RESERVED_VARIABLES = (
@@ -240,7 +241,7 @@ def quarantine(platform: Platform) -> Problems:
             if statement["Effect"] == "Deny"
             and principals(statement, "AWS") == ["*"]
             and statement["Resource"] == f"{arn}/*"
-            and statement["Condition"].get("StringEquals") == {"s3:ExistingObjectTag/quarantine": "true"}
+            and statement["Condition"].get("StringEquals") == {f"s3:ExistingObjectTag/{QUARANTINE_TAG}": "true"}
             for action in listed(statement["Action"])
             for role in listed(statement["Condition"].get("ArnEquals", {}).get("aws:PrincipalArn", []))
         }
@@ -284,7 +285,6 @@ def _permissions(platform: Platform, function: Resource, service: str) -> list[R
     ]
 
 
-INTERVAL_SECONDS = 60
 ONLY_HEARTBEATS = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 
 
@@ -300,8 +300,8 @@ def schedule(platform: Platform) -> Problems:
         calls = list(platform.of_parent(function, "function_name", "aws_lambda_function_event_invoke_config"))
         if [call.get("maximum_retry_attempts") for call in calls] != [0]:
             yield function.address, "must not be tried again: the next round is on its way"
-        if [call.get("maximum_event_age_in_seconds") for call in calls] != [INTERVAL_SECONDS]:
-            yield function.address, f"must drop rounds that are older than {INTERVAL_SECONDS} s"
+        if [call.get("maximum_event_age_in_seconds") for call in calls] != [SENTINEL_INTERVAL_SECONDS]:
+            yield function.address, f"must drop rounds that are older than {SENTINEL_INTERVAL_SECONDS} s"
 
 
 @rule(
@@ -336,10 +336,10 @@ def privileges(platform: Platform) -> Problems:
 def watched_here(platform: Platform) -> Problems:
     limit = platform.settings.replication_lag_seconds
     wanted = {
-        "PeerHealthy": ("Minimum", "LessThanThreshold", 1, "breaching"),
-        "HeartbeatWritten": ("Minimum", "LessThanThreshold", 1, "breaching"),
-        "HeartbeatAge": ("Maximum", "GreaterThanThreshold", INTERVAL_SECONDS + limit, "breaching"),
-        "ReplicationLag": ("Maximum", "GreaterThanThreshold", limit, "notBreaching"),
+        Metric.PEER_HEALTHY: ("Minimum", "LessThanThreshold", 1, "breaching"),
+        Metric.HEARTBEAT_WRITTEN: ("Minimum", "LessThanThreshold", 1, "breaching"),
+        Metric.HEARTBEAT_AGE: ("Maximum", "GreaterThanThreshold", SENTINEL_INTERVAL_SECONDS + limit, "breaching"),
+        Metric.REPLICATION_LAG: ("Maximum", "GreaterThanThreshold", limit, "notBreaching"),
     }
     for region in platform.settings.regions:
         alarms = [alarm for alarm in platform.resources("aws_cloudwatch_metric_alarm", region=region) if _own(alarm)]

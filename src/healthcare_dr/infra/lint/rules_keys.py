@@ -223,7 +223,7 @@ def index_key_users(platform: Platform) -> Problems:
         }
         user = names.of("patient-api", key.region)
         if users != {(f"arn:aws:iam::{ACCOUNT}:role/{user}", "kms:GenerateMac")}:
-            yield key.address, f"{user}, and nobody else, may use it, for kms:GenerateMac"
+            yield key.address, f"only {user} may use it, for kms:GenerateMac"
 
 
 def _found_and_ended(platform: Platform, key: Resource) -> Problems:
