@@ -10,6 +10,7 @@ for it.
 """
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -76,7 +77,7 @@ class Lookup:
 
 
 @dataclass(frozen=True)
-class Parameter:
+class Parameter(ABC):
     """A search parameter. No modifier is supported.
 
     Attributes:
@@ -99,21 +100,21 @@ class Parameter:
         """The meaning of the parameter and the syntax of its values."""
         return f"{self.meaning} {self.syntax}".rstrip()
 
+    @abstractmethod
     def parse(self, parts: list[str]) -> Any:
         """Return one value of a search, which comes in its parts between vertical bars. Raises Malformed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def matches(self, value: Any, element: Any) -> bool:
         """Return whether an element matches a value of a search."""
-        raise NotImplementedError
 
+    @abstractmethod
     def element_tokens(self, element: Any) -> Iterator[IndexToken]:
         """Yield the tokens of an element."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lookups(self, criteria: Sequence[Sequence[Any]]) -> Iterator[Lookup]:
         """Yield the lookups that narrow a search down; `criteria` are the values of each criterion, all to be met."""
-        raise NotImplementedError
 
     def meets(self, record: Any, values: Iterable[Any]) -> bool:
         """Return whether an element of a record matches any of the values."""
