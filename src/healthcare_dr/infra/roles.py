@@ -21,7 +21,7 @@ READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE_DOCUMENTS = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
 # By version, so that a quarantine meets the bytes that were looked at and no others.
 QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
-# Tagging replaces all tags of an object: whoever could set any could lift a quarantine.
+# Tagging replaces all tags of an object: permission to set any tag would permit lifting a quarantine.
 ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")

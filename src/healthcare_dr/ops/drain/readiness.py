@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.runner import verify
 
 LIMIT_SECONDS: Final = 30.0
-# Restoring must not need them: what they say counts, their silence is told and does not count.
+# Restore must not depend on control planes: their findings count, but a missing response is only reported.
 CONTROL_PLANES: Final = ("iam", "lambda", "route53")
 
 

@@ -194,7 +194,7 @@ class Requests:
     total: int
     failed: int
     refused: int
-    """Of those that failed: turned away, or nobody listened."""
+    """Of those that failed: rejected with 429 or 503, or the connection was refused."""
     slow: int
     """Of those that succeeded: slower than the limit."""
     by_region: dict[str, int]

@@ -106,7 +106,7 @@ def described(answer: "httpx.Response") -> str:
 UPLOAD: Final = "urn:healthcare-dr:upload"
 FHIR: Final = "application/fhir+json"
 TIMEOUT_SECONDS: Final = 30.0
-# Lines in a log that somebody reads: one for each tenth.
+# In a log, progress is one line for each tenth.
 PROGRESS_STEPS: Final = 10
 LINE: Final = "patients"
 

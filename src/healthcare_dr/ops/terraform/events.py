@@ -210,8 +210,8 @@ def _locked(detail: str, *, folder: Path, program: str) -> str:
     since = lock.get("Created", "an unknown time").split(".")[0]
     operation = lock.get("Operation", "something").removeprefix("OperationType").lower()
     return (
-        f"the state is locked by {lock.get('Who', 'somebody')} since {since} UTC ({operation}): wait for it to end, "
-        f"or, if it is dead, release the lock with `{program} -chdir={folder} force-unlock {lock['ID']}`"
+        f"the state is locked by {lock.get('Who', 'an unknown user')} since {since} UTC ({operation}): wait for it to "
+        f"end or, if it is dead, release the lock with `{program} -chdir={folder} force-unlock {lock['ID']}`"
     )
 
 

@@ -337,7 +337,7 @@ class LoadGenerator:
             sent = await client.send(
                 Call(method=upload.method, target=upload.address, headers=upload.headers, content=paper.content)
             )
-            # A repeated upload whose first try arrived after all is told 412: the document lies there.
+            # A repeated upload whose first attempt did arrive gets 412: the object exists.
             arrived = sent.status in (200, 204) or (sent.status == 412 and sent.attempts > 1)
             result = Result(
                 status=200 if arrived else sent.status,

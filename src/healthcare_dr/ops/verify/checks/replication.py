@@ -83,7 +83,7 @@ def lag(live: LiveTarget, region: str) -> Iterator[str]:
         return
     for source in live.settings.regions:
         for table in (live.names.records_table, live.names.audit_table):
-            # Heartbeats are written to the records every minute; nobody may have been audited for hours.
+            # Heartbeats are written to the records every minute; the audit table may have no write for hours.
             reasons = aws_lag(
                 live.client("cloudwatch", source),
                 table=table,
