@@ -17,9 +17,11 @@ from bench.ports import free_port
 from healthcare_dr import __version__
 from healthcare_dr.cli import command
 from healthcare_dr.cli.common import TargetName, err, report
+from healthcare_dr.cli.seed import print_seeded
 from healthcare_dr.emulator.configuration import Ports
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.ops.progress import LiveProgress
+from healthcare_dr.ops.seed.load import SeedResult
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from unit.command import Run, only_line
 
@@ -98,7 +100,7 @@ def test_token_grants_the_whole_api_by_default(hdr: Run) -> None:
         (("--tenant", "a#b"), "hdr: --tenant 'a#b' is not allowed"),
         ((), "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"),
         (("--target", "aws", "--tenant", "a"), "hdr: --tenant is for the embedded AWS"),
-        (("--target", "aws"), "hdr: the APIs demand IAM signatures, which `hdr seed --target aws` does not make"),
+        (("--target", "aws"), "hdr: the APIs require IAM signatures, which `hdr seed --target aws` does not make"),
     ],
 )
 def test_invalid_seed_prints_one_line(hdr: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -118,6 +120,20 @@ def test_the_token_for_a_seed_is_no_setting_and_no_argument(hdr: Run) -> None:
 @pytest.mark.parametrize("option", ["--patients", "--concurrency", "--documents", "--seed"])
 def test_a_number_out_of_range_is_wrong_usage(hdr: Run, option: str) -> None:
     assert hdr("seed", option, "-1").exit_code == 2
+
+
+@pytest.mark.parametrize(("target", "label"), [(TargetName.EMBEDDED, " (embedded)"), (TargetName.AWS, "")])
+def test_seed_prints_counts_and_rates(capsys: pytest.CaptureFixture[str], target: TargetName, label: str) -> None:
+    seeded = SeedResult(
+        patients=100, documents=200, document_bytes=123_456, seconds=10.0, patients_per_second=10.0,
+        documents_per_second=20.0, retries=3, regions={"us-east-1": 71, "us-west-2": 29},
+    )  # fmt: skip
+    print_seeded(seeded, target)
+    assert capsys.readouterr().out.splitlines() == [
+        "100 patients and 200 documents (123.5 kB) in 10.0 s",
+        f"10.0 patients and 20.0 documents a second{label}",
+        "us-east-1 71, us-west-2 29; 3 calls repeated",
+    ]
 
 
 def test_the_command_is_also_a_module() -> None:

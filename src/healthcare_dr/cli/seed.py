@@ -1,4 +1,4 @@
-"""`hdr token` and `hdr seed`: the platform as its callers meet it."""
+"""`hdr token` and `hdr seed`."""
 
 import os
 from dataclasses import asdict
@@ -9,8 +9,8 @@ import typer
 
 from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, out, report, session
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.seed import Plan, Seeding, embedded_token, given_token, print_seeded, regions_of
-from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, issue
+from healthcare_dr.ops.seed.load import Plan, Seeding, SeedResult, serving_regions
+from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, LOAD_SCOPES, LONGEST, given_token, issue
 from healthcare_dr.settings import TOKEN_VARIABLE, load_settings
 
 
@@ -38,28 +38,35 @@ def seed(
     patients: Annotated[int, typer.Option(min=1, max=10_000_000, help="Number of patients.")] = 100,
     documents: Annotated[int, typer.Option(min=0, max=1000, help="Number of documents per patient.")] = 1,
     tenant: Annotated[
-        str | None, typer.Option(help=f"Whose they are: {DEMO_TENANT} on the embedded AWS, the token's on AWS.")
+        str | None, typer.Option(help=f"The tenant, by default {DEMO_TENANT}. On AWS it is the token's.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same number makes the same patients, and none twice.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Calls at a time.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="The same number creates the same patients, and none twice.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="The number of concurrent requests.")] = 8,
     target: TargetOption = TargetName.EMBEDDED,
     as_json: JsonOption = False,
 ) -> None:
     """Load fictitious patients and documents through the API of both regions.
 
-    On AWS the calls carry the token in HDR_TOKEN; APIs that take IAM signatures only cannot be seeded.
+    On AWS the requests use the token in HDR_TOKEN; APIs that require IAM signatures cannot be seeded.
     """
-    # A secret: no setting, nothing for the command line, and nothing for other programs either.
+    # The token is a secret: it is neither a setting nor an argument, and child processes do not inherit it.
     given = os.environ.pop(TOKEN_VARIABLE, "")
     with session() as at_work:
         settings, chosen = at_work.settings, bootstrap.target_of(at_work.settings, target)
         if target is TargetName.AWS:
             bearer = given_token(chosen, given, tenant=tenant)
         else:
-            bearer = embedded_token(bootstrap.emulator_of(settings), tenant=tenant, audience=settings.oidc_audience)
+            bearer = issue(
+                bootstrap.emulator_of(settings),
+                tenant=DEMO_TENANT if tenant is None else tenant,
+                subject=DEMO_SUBJECT,
+                scopes=LOAD_SCOPES,
+                audience=settings.oidc_audience,
+                lifetime=LONGEST,
+            )
         chosen.preflight()
         done = Seeding(
-            regions=regions_of(bootstrap.status_of(settings, chosen), settings),
+            regions=serving_regions(bootstrap.status_of(settings, chosen), settings),
             token=bearer,
             ca_bundle=chosen.ca_bundle(),
             progress=at_work.progress,
@@ -67,4 +74,17 @@ def seed(
     if as_json:
         report(asdict(done) | {"target": target.value})
     else:
-        print_seeded(out, done, target=target.value)
+        print_seeded(done, target)
+
+
+def print_seeded(seeded: SeedResult, target: TargetName) -> None:
+    """Print the result of a load and its rate."""
+    label = " (embedded)" if target is TargetName.EMBEDDED else ""
+    shares = ", ".join(f"{region} {number}" for region, number in seeded.regions.items())
+    for line in (
+        f"{seeded.patients} patients and {seeded.documents} documents ({seeded.document_bytes / 1000:.1f} kB) "
+        f"in {seeded.seconds:.1f} s",
+        f"{seeded.patients_per_second:.1f} patients and {seeded.documents_per_second:.1f} documents a second{label}",
+        f"{shares}; {seeded.retries} calls repeated",
+    ):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)

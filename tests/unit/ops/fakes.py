@@ -116,6 +116,7 @@ class LocalTarget:
     refuses: Exception | None = None
     route53: Any = None
     authority: Path | None = None
+    token_issuer: str = "https://127.0.0.1:2"
     remembered: int = 0
 
     def preflight(self) -> None:
@@ -146,7 +147,7 @@ class LocalTarget:
         return self.front_doors
 
     def issuer(self) -> str:
-        return "https://127.0.0.1:2"
+        return self.token_issuer
 
     def ca_bundle(self) -> Path | None:
         return self.authority

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from healthcare_dr.errors import DeploymentError, SettingsError
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import PRIMARY
 from healthcare_dr.ops.lifecycle import PATIENT, demonstrate
 from healthcare_dr.ops.status import flatten, write_outputs
@@ -18,9 +17,7 @@ from healthcare_dr.ops.tables import print_plans, summary_lines
 from healthcare_dr.ops.terraform.events import OutputChange, PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
 from healthcare_dr.ops.terraform.state import StackState
-from healthcare_dr.ops.token import issue
 from unit.ops.conftest import Answer, Serving
-from unit.ops.fakes import FakeEmulator
 from unit.ops.test_status import EAST, WELL, WEST, deployed, status_with
 
 
@@ -110,21 +107,6 @@ def test_a_record_that_never_arrives_is_a_failure(tls: Serving, monkeypatch: pyt
 def test_a_silent_api_is_a_failure() -> None:
     with pytest.raises(DeploymentError, match="the API does not answer"):
         demonstrate(write_to=(EAST, "https://127.0.0.1:9"), read_from=(WEST, ""), token="t", ca_bundle=None)
-
-
-def test_token_contains_the_requested_claims(tmp_path: Path) -> None:
-    emulator = FakeEmulator(home=tmp_path)
-    asked: dict[str, Any] = {"tenant": "clinic.1", "subject": "me", "audience": "a", "lifetime": timedelta(seconds=5)}
-    assert issue(emulator, scopes=["user/Patient.r"], **asked) == "a.signed.token"
-    assert emulator.tokens == [{**asked, "scopes": ["user/Patient.r"]}]
-    for wrong in (
-        {"tenant": "a#b"},
-        {"tenant": "$platform"},
-        {"lifetime": timedelta(days=2)},
-        {"lifetime": timedelta()},
-    ):
-        with pytest.raises(SettingsError, match="is not allowed"):
-            issue(emulator, scopes=[], **{**asked, **wrong})
 
 
 def test_a_plan_shows_numbers_and_every_resource_that_is_touched() -> None:

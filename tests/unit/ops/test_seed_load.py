@@ -1,4 +1,4 @@
-"""Loading: every creation once, from both regions, through busy times and interruptions."""
+"""Load patients and documents: idempotent creation, shares of both regions, retries and interruptions."""
 
 import os
 import signal
@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.seed import Plan, Region, Seeding, load
-from healthcare_dr.ops.seed.load import retry_after, upload_in
+from healthcare_dr.ops.seed import load
+from healthcare_dr.ops.seed.load import Plan, Region, Seeding, SeedResult, retry_after, serving_regions, upload_in
+from healthcare_dr.ops.status import Drain, Health, RegionStatus, Status
 from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
+from healthcare_dr.settings import Settings
 from unit.ops.fakes import RecordingProgress
 from unit.ops.seed_api import Answer, SeedApi, hindering, outcome, serving, unhindered
 
@@ -31,16 +33,17 @@ def west() -> Iterator[SeedApi]:
         yield api
 
 
-def seeding(progress: RecordingProgress, *regions: Region) -> Seeding:
-    return Seeding(regions=regions, token="a.signed.token", ca_bundle=None, progress=progress)
-
-
-def plan(patients: int = 6, documents: int = 2, seed: int = 1, concurrency: int = 3) -> Plan:
-    return Plan(patients=patients, documents=documents, seed=seed, concurrency=concurrency)
+def run(
+    progress: RecordingProgress, *apis: SeedApi, patients: int = 6, documents: int = 2, concurrency: int = 3
+) -> SeedResult:
+    """Load into one region, or into both with their weights."""
+    regions = (Region(EAST, apis[0].url, 70), *(Region(WEST, api.url, 30) for api in apis[1:]))
+    seeding = Seeding(regions=regions, token="a.signed.token", ca_bundle=None, progress=progress)
+    return seeding.run(Plan(patients=patients, documents=documents, seed=1, concurrency=concurrency))
 
 
 def test_patients_and_documents_are_loaded_and_counted(progress: RecordingProgress, east: SeedApi) -> None:
-    done = seeding(progress, Region(EAST, east.url, 70)).run(plan())
+    done = run(progress, east)
     assert (done.patients, done.documents, done.retries, done.regions) == (6, 12, 0, {EAST: 6})
     assert len(east.created) == 18
     assert done.document_bytes == sum(map(len, east.uploaded.values()))
@@ -55,66 +58,66 @@ def test_patients_and_documents_are_loaded_and_counted(progress: RecordingProgre
     assert progress.ended == [("patients", "6 loaded, with 12 documents")]
 
 
-def test_a_repeated_seed_creates_nothing_twice(progress: RecordingProgress, east: SeedApi) -> None:
-    region = Region(EAST, east.url, 1)
-    seeding(progress, region).run(plan(patients=3))
+def test_repeated_seed_creates_nothing_twice(progress: RecordingProgress, east: SeedApi) -> None:
+    run(progress, east, patients=3)
     created, uploaded = dict(east.created), dict(east.uploaded)
-    again = seeding(progress, region).run(plan(patients=4))
+    again = run(progress, east, patients=4)
     assert (again.patients, again.documents) == (4, 8)
     assert {key: east.created[key] for key in created} == created
     assert {key: east.uploaded[key] for key in uploaded} == uploaded
     assert len(east.created) == 4 * 3
-    # What is final asks for no upload.
+    # A final document offers no upload.
     assert sum(call.startswith("PUT") for call in east.calls) == 8
 
 
-def test_an_upload_that_is_there_already_is_no_failure(progress: RecordingProgress, east: SeedApi) -> None:
+def test_upload_that_exists_is_no_failure(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = lambda method, _: (412, {}, {}) if method == "PUT" else None
-    assert seeding(progress, Region(EAST, east.url, 1)).run(plan()).documents == 12
+    assert run(progress, east).documents == 12
 
 
 def test_both_regions_share_the_load_by_weight(progress: RecordingProgress, east: SeedApi, west: SeedApi) -> None:
-    regions = Region(EAST, east.url, 70), Region(WEST, west.url, 30)
-    done = seeding(progress, *regions).run(plan(patients=200, documents=0, concurrency=8))
+    done = run(progress, east, west, patients=200, documents=0, concurrency=8)
     assert done.regions[EAST] + done.regions[WEST] == 200
     assert 120 < done.regions[EAST] < 160
     assert len(west.created) == done.regions[WEST]
     assert not set(east.created) & set(west.created)
-    # The documents of a patient go where the patient went.
-    more = seeding(progress, *regions).run(plan(patients=20, documents=1, concurrency=8))
-    assert more.documents == 20
-    assert len(seeding(progress, Region(WEST, west.url, 0)).region_of(1, 0).name) == len(WEST)
+    # `SeedApi` rejects a document whose patient it does not have.
+    assert run(progress, east, west, patients=20, documents=1, concurrency=8).documents == 20
+
+
+def test_only_region_gets_all_requests_whatever_its_weight(progress: RecordingProgress) -> None:
+    only = Region(WEST, "https://west", 0)
+    seeding = Seeding(regions=(only,), token="a.signed.token", ca_bundle=None, progress=progress)
+    assert seeding.region_of(1, 0) == only
 
 
 @pytest.mark.parametrize("status", [409, 429, 502, 503, 504])
 def test_retry_after_is_respected(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    # Longer than a test may take.
-    monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 600.0)
-
+    monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 600.0)  # longer than a test may take
     east.hinder = hindering((status, {"Retry-After": "0"}, outcome("busy")), numbers=lambda number: number in {1, 2, 4})
-    done = seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=2, documents=1, concurrency=1))
+    done = run(progress, east, patients=2, documents=1, concurrency=1)
     assert (done.retries, len(east.created)) == (3, 4)
 
 
 def test_busy_region_is_not_retried_before_retry_after(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = hindering((503, {"Retry-After": "1"}, {}), numbers=lambda number: number == 1)
     began = time.monotonic()
-    seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=1, documents=0, concurrency=1))
+    run(progress, east, patients=1, documents=0, concurrency=1)
     assert time.monotonic() - began >= 1
 
 
 def test_rejection_prints_one_line_and_ends_the_load(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = hindering((403, {}, outcome("The token does not grant this.")), numbers=lambda number: number > 3)
     with pytest.raises(DeploymentError) as error:
-        seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=500, documents=0))
-    said = str(error.value)
-    assert "in us-east-1 was refused: 403 (is the token still valid" in said
-    assert "The token does not grant this." in said
-    assert "\n" not in said
-    assert "a.signed.token" not in said
-    # Each of the three at work may have been in a call, but nobody begins another patient.
+        run(progress, east, patients=500, documents=0)
+    text = str(error.value)
+    assert "in us-east-1 was rejected: 403 (is the token still valid" in text
+    assert "The token does not grant this." in text
+    assert "\n" not in text
+    assert "a.signed.token" not in text
+    # Each of the three threads may have sent another request, but starts no further patient.
     assert len(east.calls) <= 6
 
 
@@ -127,7 +130,7 @@ def test_region_that_stays_busy_prints_one_line(
     with pytest.raises(
         DeploymentError, match=r"failed 3 times: 503 The store did not answer.; the same command goes on"
     ):
-        seeding(progress, Region(EAST, east.url, 1)).run(plan(concurrency=1))
+        run(progress, east, concurrency=1)
     assert len(east.calls) == 3
 
 
@@ -136,17 +139,17 @@ def test_unreachable_region_prints_one_line(progress: RecordingProgress, monkeyp
     monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(DeploymentError, match=r"Patient hdr-seed-1-patient-0 in us-east-1 failed 2 times: .*refused"):
-        seeding(progress, Region(EAST, "http://127.0.0.1:9", 1)).run(plan(concurrency=1))
+        run(progress, SeedApi(url="http://127.0.0.1:9"), concurrency=1)
 
 
 def test_reused_key_with_another_body_is_reported(progress: RecordingProgress, east: SeedApi) -> None:
     east.sent["hdr-seed-1-patient-0"] = b"{}"
     with pytest.raises(DeploymentError, match="422 The Idempotency-Key was used with another request before"):
-        seeding(progress, Region(EAST, east.url, 1)).run(plan(concurrency=1))
+        run(progress, east, concurrency=1)
 
 
-def test_ctrl_c_ends_the_load_and_the_same_load_goes_on(progress: RecordingProgress, east: SeedApi) -> None:
-    """A real signal, while calls wait for a busy region."""
+def test_interrupted_load_can_be_continued(progress: RecordingProgress, east: SeedApi) -> None:
+    """Sends a real signal while requests wait for a busy region."""
 
     def interrupt(method: str, number: int) -> Answer | None:
         if number == 4:
@@ -154,18 +157,17 @@ def test_ctrl_c_ends_the_load_and_the_same_load_goes_on(progress: RecordingProgr
         return (429, {"Retry-After": "600"}, {}) if number >= 4 else None
 
     east.hinder = interrupt
-    region = Region(EAST, east.url, 1)
     threads = threading.active_count()
     with Interrupts(progress=progress).installed(), pytest.raises(Interrupted):
-        seeding(progress, region).run(plan(patients=50, documents=0))
+        run(progress, east, patients=50, documents=0)
     assert len(east.created) == 3
-    # Workers that waited for the busy region end too.
+    # The threads that waited for the busy region end too.
     deadline = time.monotonic() + 30
     while threading.active_count() > threads:
         assert time.monotonic() < deadline, threading.enumerate()
         time.sleep(0.05)
     east.hinder = unhindered
-    assert seeding(progress, region).run(plan(patients=50, documents=0)).patients == 50
+    assert run(progress, east, patients=50, documents=0).patients == 50
     assert len(east.created) == 50
 
 
@@ -194,5 +196,52 @@ def test_upload_follows_the_response() -> None:
 
 def test_response_without_an_id_is_reported(progress: RecordingProgress, east: SeedApi) -> None:
     east.hinder = hindering((201, {}, {}))
-    with pytest.raises(DeploymentError, match="answered Patient hdr-seed-1-patient-0 with something that has no id"):
-        seeding(progress, Region(EAST, east.url, 1)).run(plan(patients=1, concurrency=1))
+    with pytest.raises(
+        DeploymentError, match="the response of the API of us-east-1 to Patient hdr-seed-1-patient-0 has no id"
+    ):
+        run(progress, east, patients=1, concurrency=1)
+
+
+def status(*regions: tuple[str, int | None, Health, Drain]) -> Status:
+    return Status(
+        target="embedded",
+        suffix="dev",
+        name="api",
+        issuer="https://issuer",
+        running=True,
+        global_resources=1,
+        weights_unread=None,
+        regions=tuple(
+            RegionStatus(
+                name, "stack", 3, None if health == "not deployed" else f"https://{name}", health, drain, weight
+            )
+            for name, weight, health, drain in regions
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("weight", "health", "drain", "expected"),
+    [
+        (70, "healthy", "serving", [(EAST, 70), (WEST, 30)]),
+        (None, "healthy", "serving", [(EAST, 60), (WEST, 30)]),
+        (70, "unhealthy", "serving", [(WEST, 30)]),
+        (70, "healthy", "draining", [(WEST, 30)]),
+        (70, "unreachable", "serving", [(WEST, 30)]),
+    ],
+)
+def test_serving_regions_share_the_load_by_their_weights(
+    weight: int | None, health: Health, drain: Drain, expected: list[tuple[str, int]]
+) -> None:
+    found = status((EAST, weight, health, drain), (WEST, 30, "healthy", "serving"))
+    assert serving_regions(found, Settings(primary_weight=60, secondary_weight=40)) == tuple(
+        Region(name, f"https://{name}", share) for name, share in expected
+    )
+
+
+def test_no_serving_region_prints_one_line() -> None:
+    found = status((EAST, 70, "not deployed", "serving"), (WEST, 30, "unreachable", "serving"))
+    with pytest.raises(
+        DeploymentError, match=r"no region serves .us-east-1 is not deployed, us-west-2 is unreachable.:"
+    ):
+        serving_regions(found, Settings())

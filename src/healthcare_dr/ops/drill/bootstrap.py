@@ -47,8 +47,7 @@ from healthcare_dr.ops.drill.recovery_checks import Delivery, EmbeddedDelivery
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
 from healthcare_dr.ops.ports import BreakableAws, Progress, Target
-from healthcare_dr.ops.seed import given_token
-from healthcare_dr.ops.token import DEMO_SCOPES
+from healthcare_dr.ops.token import DEMO_SCOPES, given_token
 from healthcare_dr.settings import Settings
 
 LONG_TTL: Final = 3600.0

@@ -1,6 +1,6 @@
 """Load fictitious patients and documents through the API of both regions.
 
-Requests are repeated while a region is busy or unreachable, if a repetition changes nothing.
+Requests are idempotent, and are retried while a region is busy or unreachable.
 """
 
 import threading
@@ -19,6 +19,8 @@ from healthcare_dr.ops.http import https_client
 from healthcare_dr.ops.ports import Progress
 from healthcare_dr.ops.seed import people, sample_documents
 from healthcare_dr.ops.seed.people import Resource
+from healthcare_dr.ops.status import Status
+from healthcare_dr.settings import Settings
 
 if TYPE_CHECKING:
     import httpx
@@ -27,18 +29,18 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 8
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
-LONGEST_ASKED_SECONDS: Final = 120.0
-# 409 is another attempt of the same call that is still under way.
+LONGEST_RETRY_AFTER_SECONDS: Final = 120.0
+# 409: another attempt of the same request is in progress.
 BUSY: Final = frozenset({409, 429, 502, 503, 504})
 
 
-class SeedingStopped(Exception):  # noqa: N818 - nothing is wrong
-    """The load was interrupted: no further request is sent."""
+class SeedingStopped(Exception):  # noqa: N818 - it is not an error
+    """The load was interrupted, so that no further request is sent."""
 
 
 @dataclass
 class RetryingClient:
-    """Repeats calls. Each has to be one that may be repeated; threads may share it."""
+    """Sends idempotent requests, and retries them. Thread-safe."""
 
     client: "httpx.Client"
     stop: threading.Event
@@ -48,65 +50,65 @@ class RetryingClient:
     def send(
         self, method: str, url: str, *, content: bytes, headers: Mapping[str, str], accept: Iterable[int], what: str
     ) -> "httpx.Response":
-        """The answer, whose status is one of `accept`.
+        """Return the response, whose status is one of `accept`.
 
         Raises:
-            DeploymentError: refused, or not answered in spite of all attempts; it names `what`, never an address.
-            Stopped: the work was ended meanwhile.
+            DeploymentError: the request was rejected, or all attempts failed. The text names `what` and no address.
+            SeedingStopped: the load was interrupted.
         """
         import httpx
 
-        trouble = "no answer"
+        problem = ""
         for attempt in range(ATTEMPTS):
             pause = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)
             if self.stop.is_set():
                 raise SeedingStopped
             try:
-                answer = self.client.request(method, url, content=content, headers=dict(headers))
+                response = self.client.request(method, url, content=content, headers=dict(headers))
             except httpx.TransportError as error:
-                trouble = str(error) or type(error).__name__
+                problem = str(error) or type(error).__name__
             else:
-                if answer.status_code in accept:
-                    return answer
-                trouble = described(answer)
-                if answer.status_code not in BUSY:
-                    raise DeploymentError(f"{what} was refused: {trouble}")
-                asked = retry_after(answer.headers)
-                pause = pause if asked is None else min(asked, LONGEST_ASKED_SECONDS)
+                if response.status_code in accept:
+                    return response
+                problem = described(response)
+                if response.status_code not in BUSY:
+                    raise DeploymentError(f"{what} was rejected: {problem}")
+                seconds = retry_after(response.headers)
+                pause = pause if seconds is None else min(seconds, LONGEST_RETRY_AFTER_SECONDS)
             if attempt + 1 < ATTEMPTS:
                 with self._lock:
                     self.retries += 1
                 self.stop.wait(pause)
-        raise DeploymentError(f"{what} failed {ATTEMPTS} times: {trouble}; the same command goes on from there")
+        raise DeploymentError(f"{what} failed {ATTEMPTS} times: {problem}; the same command goes on from there")
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
-    """Return the seconds in Retry-After, given as such or as a date; None without it (RFC 9110, section 10.2.3)."""
-    asked = headers.get("retry-after", "").strip()
-    if asked.isascii() and asked.isdigit():
-        return float(asked)
+    """Return the seconds to wait by Retry-After, which is a number or a date (RFC 9110, section 10.2.3); else None."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
     try:
-        until = parsedate_to_datetime(asked)
+        until = parsedate_to_datetime(value)
     except ValueError:
         return None
     return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - now())
 
 
-def described(answer: "httpx.Response") -> str:
+def described(response: "httpx.Response") -> str:
     """Return the status, and the text of an OperationOutcome or another short response."""
-    hint = " (is the token still valid, and does it grant this?)" if answer.status_code in {401, 403} else ""
+    hint = " (is the token still valid, and does it grant this?)" if response.status_code in {401, 403} else ""
     try:
-        issue: Any = answer.json()["issue"][0]
-        said = " ".join(str(part) for part in (issue.get("diagnostics", ""), *issue.get("expression", ())))
+        issue: Any = response.json()["issue"][0]
+        text = " ".join(str(part) for part in (issue.get("diagnostics", ""), *issue.get("expression", ())))
     except (ValueError, LookupError, TypeError, AttributeError):
-        said = " ".join(answer.text.split())[:200]
-    return f"{answer.status_code}{hint} {said}".strip()
+        text = " ".join(response.text.split())[:200]
+    return f"{response.status_code}{hint} {text}".strip()
 
 
 UPLOAD: Final = "urn:healthcare-dr:upload"
 FHIR: Final = "application/fhir+json"
 TIMEOUT_SECONDS: Final = 30.0
-# In a log, progress is one line for each tenth.
+# A log contains one line of progress for each tenth.
 PROGRESS_STEPS: Final = 10
 LINE: Final = "patients"
 
@@ -120,9 +122,27 @@ class Region:
     weight: int
 
 
+def serving_regions(status: Status, settings: Settings) -> tuple[Region, ...]:
+    """Return the regions that serve, with their weights in DNS, or those of the settings if DNS has none.
+
+    Raises:
+        DeploymentError: no region serves.
+    """
+    configured = (settings.primary_weight, settings.secondary_weight)
+    serving = tuple(
+        Region(region.region, region.endpoint, weight if region.weight is None else region.weight)
+        for region, weight in zip(status.regions, configured, strict=True)
+        if region.endpoint is not None and region.health == "healthy" and region.drain != "draining"
+    )
+    if not serving:
+        found = ", ".join(f"{region.region} is {region.health}" for region in status.regions)
+        raise DeploymentError(f"no region serves ({found}): see `hdr status`, or begin with `hdr up`")
+    return serving
+
+
 @dataclass(frozen=True)
 class Plan:
-    """The data to load: patients, and `documents` for each. `concurrency` requests at a time."""
+    """The data to load: patients, and `documents` for each, with `concurrency` requests at a time."""
 
     patients: int
     documents: int
@@ -132,7 +152,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SeedResult:
-    """The loaded data and the duration. The API does not report which of it existed before."""
+    """The loaded data and the duration. The API does not report which data existed before."""
 
     patients: int
     documents: int
@@ -142,7 +162,7 @@ class SeedResult:
     documents_per_second: float
     retries: int
     regions: dict[str, int]
-    """Patients by the region that took them."""
+    """The number of patients by the region that created them."""
 
 
 @dataclass
@@ -155,7 +175,7 @@ class _Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Seeding:
-    """One load. `token` is a bearer token; `ca_bundle` the authority to trust where it is not a public one."""
+    """One load. `token` is a bearer token; `ca_bundle` is the authority to trust if it is not a public one."""
 
     regions: tuple[Region, ...]
     token: str
@@ -163,10 +183,10 @@ class Seeding:
     progress: Progress
 
     def run(self, plan: Plan) -> SeedResult:
-        """Create what is not there yet; what is, stays as it is, since each creation carries a key of its own.
+        """Create the patients and documents that do not exist. Each creation has an Idempotency-Key.
 
         Raises:
-            DeploymentError: a call was refused, or failed in spite of repetitions; the same plan goes on from there.
+            DeploymentError: a request was rejected, or all attempts failed. The same plan continues from there.
         """
         began = time.monotonic()
         stop, tally, indices = threading.Event(), _Tally(), iter(range(plan.patients))
@@ -181,7 +201,7 @@ class Seeding:
                     ]
                     wait(work, return_when=FIRST_EXCEPTION)
                 finally:
-                    # Ctrl-C comes to this thread alone: the others end after the call they are in.
+                    # Only this thread receives Ctrl-C; the others end after their current request.
                     stop.set()
             _raise_first(work)
         seconds = time.monotonic() - began
@@ -218,35 +238,35 @@ class Seeding:
                 self._report_progress(tally, plan, region)
 
     def region_of(self, seed: int, index: int) -> Region:
-        """The region that takes a patient and all that belongs to it: a client stays with the one that DNS named."""
+        """Return the region for a patient and its documents, by weight."""
         weights = [region.weight for region in self.regions]
-        # Of a single region that is left, the weight may be 0; then it takes everything, as in DNS.
+        # The weight of the only region left may be 0; as in DNS, it then gets all requests.
         return people.chance(seed, index, "region").choices(self.regions, weights if any(weights) else None)[0]
 
     def _document(
         self, caller: RetryingClient, region: Region, seed: int, index: int, number: int, patient_id: str
     ) -> int:
-        paper = sample_documents.paper(seed, index, number)
+        document = sample_documents.document(seed, index, number)
         announced = self._create(
-            caller, region, "DocumentReference", paper.of(patient_id), sample_documents.key_of(seed, index, number)
+            caller, region, "DocumentReference", document.of(patient_id), sample_documents.key_of(seed, index, number)
         )
         upload = upload_in(announced)
-        # What was uploaded before needs no address any more, and an address does not replace a document (412).
+        # A document that was uploaded before has no upload address, or the upload returns 412.
         if upload is not None:
             caller.send(
                 upload.method,
                 upload.address,
-                content=paper.content,
+                content=document.content,
                 headers=upload.headers,
                 accept=(200, 204, 412),
                 what=f"the upload of document {number} of patient {index} to {region.name}",
             )
-        return len(paper.content)
+        return len(document.content)
 
     def _create(
         self, caller: RetryingClient, region: Region, kind: str, resource: Resource, key: str
     ) -> dict[str, Any]:
-        answer = caller.send(
+        response = caller.send(
             "POST",
             f"{region.url}/fhir/{kind}",
             content=people.encoded(resource),
@@ -260,11 +280,11 @@ class Seeding:
             what=f"{kind} {key} in {region.name}",
         )
         try:
-            created = answer.json()
+            created = response.json()
         except ValueError:
             created = None
         if not isinstance(created, dict) or not isinstance(created.get("id"), str):
-            raise DeploymentError(f"the API of {region.name} answered {kind} {key} with something that has no id")
+            raise DeploymentError(f"the response of the API of {region.name} to {kind} {key} has no id")
         return created
 
     def _report_progress(self, tally: _Tally, plan: Plan, region: Region) -> None:

@@ -179,7 +179,7 @@ def test_what_a_killed_drill_has_left_is_healed(world: World) -> None:
 
 def test_apis_that_take_signatures_only_cannot_be_drilled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Account, "issuer", lambda _: "")
-    assert "demand IAM signatures, which `hdr drill` does not make" in refused(world)
+    assert "require IAM signatures, which `hdr drill` does not make" in refused(world)
 
 
 def test_another_account_is_left_alone(world: World) -> None:

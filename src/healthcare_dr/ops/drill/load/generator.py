@@ -327,7 +327,7 @@ class LoadGenerator:
         return result
 
     async def _document(self, client: Client, number: int, patient: str) -> Result:
-        paper = sample_documents.paper(self._seed, number, 0)
+        paper = sample_documents.document(self._seed, number, 0)
         announced = await self._create(client, number, {**paper.of(patient), "identifier": self._identifier(number)})
         if announced.status not in (200, 201):
             return announced
