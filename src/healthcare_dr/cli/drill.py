@@ -104,7 +104,7 @@ def _play(
 ) -> None:
     from healthcare_dr.ops.drill.capabilities import refuse_unplayable
     from healthcare_dr.ops.drill.experiment import load
-    from healthcare_dr.ops.drill.report import write_report
+    from healthcare_dr.ops.drill.report.page import write_report
 
     # A secret: no setting, nothing for the command line, and nothing for other programs either.
     token = os.environ.pop(TOKEN_VARIABLE, "")

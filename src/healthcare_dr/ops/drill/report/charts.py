@@ -2,37 +2,116 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import count
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count, zip_longest
 from typing import Final
 
-from healthcare_dr.ops.charts import Canvas, Mark, escaped, number, steps
-from healthcare_dr.ops.drill.journal import Journal
-from healthcare_dr.ops.drill.report import series
+from healthcare_dr.ops.charts import Panel, Points, number, steps
+from healthcare_dr.ops.drill.journal import Journal, Observation, Sample
 
-Legend = Sequence[tuple[str, str]]
-"""Styles and what they stand for."""
+SLOTS: Final = 300
+"""The largest number of slots on the time axis."""
+NOWHERE: Final = "none"
+OUTCOMES: Final = ("succeeded", "refused", "failed")
+
+WIDTH: Final = 800
+LEFT: Final = 88
+RIGHT: Final = 16
+LEVEL: Final = 22
+APART: Final = 26
+"""The smallest distance between the numbers of two marks on one level."""
+SHORTEST_LATENCY: Final = 1e-3
 LATENESS: Final[Mapping[str, tuple[str, str]]] = {
     "services_seconds": ("worst", "AWS services, trivial request"),
     "edge_seconds": ("tail", "edge, trivial request"),
     "send_seconds": ("middle", "requests sent late"),
     "loop_seconds": ("other stroke", "clients woken late"),
 }
-"""By the field of a reading: its style and its name."""
+"""The style and name of each field of a reading that is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """The time that all charts share: from 0 to `end` seconds, in slots of `slot` whole seconds."""
+
+    end: float
+    slot: int
+
+    def index(self, at: float) -> int:
+        """Return the slot that contains a time."""
+        return int(min(max(at, 0.0), math.nextafter(self.end, 0.0)) // self.slot)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """The latency of the requests of one slot, in seconds."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A time during which a health check kept its status."""
+
+    start: float
+    end: float
+    healthy: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A vertical line: an event at one time. `kind` is a class of the style: fault, undo, or good."""
+
+    at: float
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One chart. Without a panel, `desc` states why there is nothing to show."""
+
+    title: str
+    desc: str
+    panel: Panel | None = None
+    ticks: Sequence[tuple[float, str]] = ()
+    """Horizontal lines: a value and its label."""
+    lines: Sequence[tuple[Points, str]] = ()
+    """Points and the style of each line."""
+    boxes: Sequence[tuple[float, float, float, float, str]] = ()
+    """Start, end, low and high value, and the style of each rectangle."""
+    labels: Sequence[tuple[float, str]] = ()
+    """Texts inside the panel, at a value."""
+    legend: Sequence[tuple[str, str]] = ()
+    """Styles and their meanings."""
+
+
+def axis(journal: Journal) -> Axis:
+    """Return an axis that covers the journal; slots are one second unless there would be too many."""
+    times = [journal.seconds, 1.0]
+    for part in (journal.samples, journal.observations, journal.readings, journal.events):
+        times += [each.at for each in part]
+    if (found := journal.milestones) is not None:
+        times += [at for at in (found.fault, found.dns_changed, found.first_success, found.steady_success) if at]
+    end = math.ceil(max(at for at in times if math.isfinite(at)))
+    return Axis(end=float(end), slot=math.ceil(end / SLOTS))
 
 
 def marks(journal: Journal) -> list[Mark]:
     """Return the events that every chart marks, in order of time."""
     found, way = [], journal.milestones
     if way is not None:
-        found.append(Mark(at=way.fault, name="fault", kind="fault"))
-        for at, name in (
-            (way.dns_changed, "DNS changed"),
-            (way.first_success, "first success"),
-            (way.steady_success, "steady success"),
-        ):
-            if at is not None:
-                found.append(Mark(at=at, name=name, kind="good"))
+        good = {
+            "DNS changed": way.dns_changed,
+            "first success": way.first_success,
+            "steady success": way.steady_success,
+        }
+        found = [Mark(at=way.fault, name="fault", kind="fault")]
+        found += [Mark(at=at, name=name, kind="good") for name, at in good.items() if at is not None]
     for event in journal.events:
         if event.kind == "undo":
             found.append(Mark(at=event.at, name=f"undone: {event.text}", kind="undo"))
@@ -41,115 +120,191 @@ def marks(journal: Journal) -> list[Mark]:
     return sorted(found, key=lambda mark: mark.at)
 
 
+def outcomes(samples: Iterable[Sample], on: Axis) -> dict[int, Counter[str]]:
+    """Count by slot how requests due in it ended. A refused request counts as refused only."""
+
+    def outcome(sample: Sample) -> str:
+        return "refused" if sample.refused else "succeeded" if sample.succeeded else "failed"
+
+    return _by_slot(on, ((sample.at, {outcome(sample): 1}) for sample in samples))
+
+
+def latencies(samples: Iterable[Sample], on: Axis) -> dict[int, Latency]:
+    """Return the latency of all requests due in each slot, whatever their outcome, by nearest rank."""
+    by_slot: dict[int, list[float]] = {}
+    for sample in samples:
+        by_slot.setdefault(on.index(sample.at), []).append(sample.seconds)
+
+    def latency(times: Sequence[float]) -> Latency:
+        p50, p99 = (times[max(0, math.ceil(len(times) * percent / 100) - 1)] for percent in (50, 99))
+        return Latency(p50=p50, p99=p99, max=times[-1])
+
+    return {slot: latency(sorted(times)) for slot, times in by_slot.items()}
+
+
+def bands(observations: Sequence[Observation], on: Axis) -> dict[str, list[Band]]:
+    """Return the bands by check. A status holds until the next observation; there is none where an observation lacks
+    it.
+    """
+    found: dict[str, list[Band]] = {name: [] for seen in observations for name in seen.checks}
+    looks = sorted(observations, key=lambda seen: seen.at)
+    for seen, following in zip_longest(looks, looks[1:]):
+        end = on.end if following is None else following.at
+        if end <= seen.at:
+            continue
+        for name, healthy in seen.checks.items():
+            row = found[name]
+            if row and row[-1].end == seen.at and row[-1].healthy == healthy:
+                row[-1] = Band(start=row[-1].start, end=end, healthy=healthy)
+            else:
+                row.append(Band(start=seen.at, end=end, healthy=healthy))
+    return dict(sorted(found.items()))
+
+
 class Charts:
-    """Draws all charts of a journal, with the same time axis and the same marks."""
+    """All charts of a journal, with the same time axis and the same marks."""
+
+    width = WIDTH
 
     def __init__(self, journal: Journal) -> None:
-        self._journal, self._axis, self.marks = journal, series.axis(journal), marks(journal)
-        self._names = (f"chart-{index}" for index in count(1))
+        self._journal, self._axis, self.marks = journal, axis(journal), marks(journal)
+        base = Panel(left=LEFT, top=0, width=WIDTH - LEFT - RIGHT, height=1, start=0, end=self._axis.end, low=0, high=1)
+        self._levels = levels([base.x(mark.at) for mark in self.marks])
+        self._panel = partial(replace, base, top=8 + LEVEL * (max(self._levels, default=-1) + 1))
         self._per = "second" if self._axis.slot == 1 else f"{self._axis.slot} seconds"
 
-    def html(self) -> str:
-        """All charts; a sentence in place of one that has nothing to show."""
-        return "".join(
-            (
-                self._outcomes(),
-                self._latency(),
-                self._answers(),
-                self._served(),
-                self._checks(),
-                self._lag(),
-                self._lateness(),
-            )
+    def all(self) -> list[Chart]:
+        """Return the charts in their order."""
+        samples, observations, on = self._journal.samples, self._journal.observations, self._axis
+        sent = outcomes(samples, on)
+        totals = sum(sent.values(), Counter[str]())
+        ended = ", ".join(f"{totals[name]} {name}" for name in OUTCOMES)
+        served = _by_slot(
+            on, ((seen.at, {seen.region or NOWHERE: 1}) for seen in samples if seen.succeeded and not seen.refused)
+        )
+        answers = _by_slot(
+            on, ((seen.at, seen.dns if any(seen.dns.values()) else {NOWHERE: 1}) for seen in observations)
+        )
+        lags = _series((region, seen.at, lag) for seen in observations for region, lag in sorted(seen.lag.items()))
+        late = _series((name, each.at, getattr(each, name)) for name in LATENESS for each in self._journal.readings)
+        return [
+            self._stack(
+                "Requests per second by outcome",
+                f"{ended}; each counts once, when it was due.",
+                sent,
+                {name: name for name in OUTCOMES},
+                none="No requests were sent.",
+            ),
+            self._latency(),
+            self._stack(
+                "DNS answers by region",
+                f"Share of the uncached answers of each {self._per}; none: no answer.",
+                answers,
+                self._region_styles(answers),
+                none="No DNS answers were observed.",
+                share=True,
+            ),
+            self._stack(
+                "Requests served per second by region",
+                "Successful requests only, by where they were answered.",
+                served,
+                self._region_styles(served),
+                none="No request was served.",
+            ),
+            self._checks(),
+            self._lines(
+                "Replication lag by receiving region",
+                "Seconds until a write acknowledged elsewhere is readable there, or the age of the one waited for.",
+                dict(sorted(lags.items())),
+                {name: (f"{self._region_style(name)} stroke", name) for name in lags},
+                none="No replication lag was observed.",
+            ),
+            self._lines(
+                "Lateness of the drill and of the machine",
+                "Seconds, at worst in each reading; see Instrument health for what counts as late.",
+                late,
+                LATENESS,
+                none="The drill did not measure itself.",
+            ),
+        ]
+
+    def times(self) -> list[float]:
+        """Return the ticks of the time axis."""
+        return [at for at in steps(self._axis.end, 8) if at <= self._axis.end]
+
+    def numbered(self) -> list[tuple[int, Mark, float]]:
+        """Return each mark with its number and its height above the panel, the highest first.
+
+        The line of a higher number passes behind the numbers below it.
+        """
+        found = zip(count(1), self.marks, self._levels, strict=False)
+        return [(index, mark, 6 + LEVEL * level) for index, mark, level in sorted(found, key=lambda each: -each[2])]
+
+    def _latency(self) -> Chart:
+        title, slots = f"Latency per {self._per}", latencies(self._journal.samples, self._axis)
+        if not slots:
+            return Chart(title=title, desc="No requests were sent.")
+        shown = [value for seen in slots.values() for value in (seen.p50, seen.max) if math.isfinite(value)]
+        times = [max(SHORTEST_LATENCY, value) for value in shown] or [1.0]
+        low, high = math.floor(math.log10(min(times))), math.ceil(math.log10(max(times)))
+        high = max(high, low + 1)
+        styles = {"max": "worst", "p99": "tail", "p50": "middle"}
+        width = self._axis.slot
+        return Chart(
+            title=title,
+            desc=f"Of all requests due in each {self._per}, retries and waiting included; logarithmic scale.",
+            panel=self._panel(height=130, low=10.0**low, high=10.0**high, log=True),
+            ticks=[
+                (10.0**power, f"{number(10.0**power)} s" if power >= 0 else f"{number(10.0 ** (power + 3))} ms")
+                for power in range(low, high + 1)
+            ],
+            lines=[
+                ([(at * width + width / 2, float(getattr(slots[at], name))) for at in run], style)
+                for name, style in styles.items()
+                for run in _runs(sorted(slots))
+            ],
+            legend=[(style, name) for name, style in reversed(styles.items())],
         )
 
-    def _outcomes(self) -> str:
-        slots = series.outcomes(self._journal.samples, self._axis)
-        title, totals = "Requests per second by outcome", Counter[str]()
-        for counts in slots.values():
-            totals.update(counts)
-        desc = ", ".join(f"{totals[name]} {name}" for name in series.OUTCOMES) + "; each counts once, when it was due."
-        styles: dict[str, str] = {name: name for name in series.OUTCOMES}
-        return self._stack(title, desc, slots, styles, share=False, none="No requests were sent.")
-
-    def _served(self) -> str:
-        slots = series.served(self._journal.samples, self._axis)
-        title, desc = "Requests served per second by region", "Successful requests only, by where they were answered."
-        return self._stack(title, desc, slots, self._styles(slots), share=False, none="No request was served.")
-
-    def _answers(self) -> str:
-        slots = series.answers(self._journal.observations, self._axis)
-        title, desc = "DNS answers by region", f"Share of the uncached answers of each {self._per}; none: no answer."
-        return self._stack(title, desc, slots, self._styles(slots), share=True, none="No DNS answers were observed.")
-
-    def _latency(self) -> str:
-        title, slots = f"Latency per {self._per}", series.latencies(self._journal.samples, self._axis)
-        if not slots:
-            return _nothing(title, "No requests were sent.")
-        times = [max(1e-3, value) for seen in slots.values() for value in (seen.p50, seen.max) if math.isfinite(value)]
-        low, high = math.floor(math.log10(min(times, default=1))), math.ceil(math.log10(max(times, default=1)))
-        high = max(high, low + 1)
-        canvas = Canvas(end=self._axis.end, marks=self.marks, height=130)
-        for power in range(low, high + 1):
-            canvas.tick((power - low) / (high - low), _duration(power))
-        styles = (("max", "worst"), ("p99", "tail"), ("p50", "middle"))
-        for name, style in styles:
-            for run in _runs(sorted(slots)):
-                values = [(at, max(1e-3, float(getattr(slots[at], name)))) for at in run]
-                middle = self._axis.slot / 2
-                canvas.line(
-                    [(at * self._axis.slot + middle, (math.log10(v) - low) / (high - low)) for at, v in values], style
+    def _checks(self) -> Chart:
+        title, rows = "Health checks", bands(self._journal.observations, self._axis)
+        if not rows:
+            return Chart(title=title, desc="No health checks were observed.")
+        base = {name: float(len(rows) - row) for row, name in enumerate(rows, 1)}
+        return Chart(
+            title=title,
+            desc="The status of each check by Route 53's health checkers; unhealthy bands are taller.",
+            panel=self._panel(height=44 * len(rows), high=float(len(rows))),
+            labels=[(at + 0.56, name) for name, at in base.items()],
+            boxes=[
+                (
+                    band.start,
+                    band.end,
+                    base[name] + 0.08,
+                    base[name] + (0.3 if band.healthy else 0.42),
+                    "up" if band.healthy else "down",
                 )
-        desc = f"Of all requests due in each {self._per}, retries and waiting included; logarithmic scale."
-        return self._figure(canvas, title, desc, [(style, name) for name, style in reversed(styles)])
+                for name, found in rows.items()
+                for band in found
+            ],
+            legend=[("up", "healthy"), ("down", "unhealthy")],
+        )
 
-    def _checks(self) -> str:
-        title, rows = "Health checks", series.bands(self._journal.observations, self._axis)
+    def _lines(
+        self, title: str, desc: str, rows: Mapping[str, Points], styles: Mapping[str, tuple[str, str]], *, none: str
+    ) -> Chart:
+        """Return a chart of seconds over time; `styles` are the style and the name of each row."""
         if not rows:
-            return _nothing(title, "No health checks were observed.")
-        canvas = Canvas(end=self._axis.end, marks=self.marks, height=44 * len(rows))
-        for row, (name, bands) in enumerate(rows.items()):
-            base = 1 - (row + 1) / len(rows)
-            canvas.label(base + 0.56 / len(rows), name)
-            for band in bands:
-                high = base + (0.3 if band.healthy else 0.42) / len(rows)
-                canvas.box(band.start, band.end, base + 0.08 / len(rows), high, "up" if band.healthy else "down")
-        desc = "The status of each check by Route 53's health checkers; unhealthy bands are taller."
-        return self._figure(canvas, title, desc, [("up", "healthy"), ("down", "unhealthy")])
-
-    def _lag(self) -> str:
-        title, rows = "Replication lag by receiving region", series.lags(self._journal.observations)
-        if not rows:
-            return _nothing(title, "No replication lag was observed.")
-        ticks = steps(max(lag for points in rows.values() for _, lag in points), 4)
-        canvas = Canvas(end=self._axis.end, marks=self.marks, height=110)
-        for value in ticks:
-            canvas.tick(value / ticks[-1], f"{number(value)} s")
-        styles = self._region_styles(list(rows))
-        for region, points in rows.items():
-            canvas.line([(at, lag / ticks[-1]) for at, lag in points], f"{styles[region]} stroke")
-        desc = "Seconds until a write acknowledged elsewhere is readable there, or the age of the one waited for."
-        return self._figure(canvas, title, desc, [(styles[region], region) for region in rows])
-
-    def _lateness(self) -> str:
-        title, rows = "Lateness of the drill and of the machine", series.lateness(self._journal.readings)
-        if not rows:
-            return _nothing(title, "The drill did not measure itself.")
+            return Chart(title=title, desc=none)
         ticks = steps(max(value for points in rows.values() for _, value in points), 4)
-        canvas = Canvas(end=self._axis.end, marks=self.marks, height=110)
-        for value in ticks:
-            canvas.tick(value / ticks[-1], f"{number(value)} s")
-        for name, points in rows.items():
-            canvas.line([(at, value / ticks[-1]) for at, value in points], LATENESS[name][0])
-        desc = "Seconds, at worst in each reading; see Instrument health for what counts as late."
-        return self._figure(canvas, title, desc, [LATENESS[name] for name in rows])
-
-    def _styles(self, slots: Mapping[int, Counter[str]]) -> dict[str, str]:
-        return self._region_styles(series.names(slots, self._journal.regions))
-
-    def _region_styles(self, names: Sequence[str]) -> dict[str, str]:
-        own = {region: f"region-{index}" for index, region in enumerate(self._journal.regions)}
-        return {name: own.get(name, "other") for name in names}
+        return Chart(
+            title=title,
+            desc=desc,
+            panel=self._panel(height=110, high=ticks[-1]),
+            ticks=[(value, f"{number(value)} s") for value in ticks],
+            lines=[(points, styles[name][0]) for name, points in rows.items()],
+            legend=[(styles[name][0], styles[name][1]) for name in rows],
+        )
 
     def _stack(
         self,
@@ -158,43 +313,71 @@ class Charts:
         slots: Mapping[int, Counter[str]],
         styles: Mapping[str, str],
         *,
-        share: bool,
         none: str,
-    ) -> str:
+        share: bool = False,
+    ) -> Chart:
+        """Return a chart of stacked counts per second, or of shares of each slot."""
         if not slots:
-            return _nothing(title, none)
-        width = self._axis.slot
+            return Chart(title=title, desc=none)
+        width, boxes = self._axis.slot, []
         ticks = [0, 0.5, 1] if share else steps(max(counts.total() for counts in slots.values()) / width, 4)
-        canvas = Canvas(end=self._axis.end, marks=self.marks, height=130)
-        for value in ticks:
-            canvas.tick(value / ticks[-1], f"{value:.0%}" if share else number(value))
         for slot, counts in sorted(slots.items()):
-            whole, low = counts.total() if share else ticks[-1] * width, 0.0
+            unit, low = counts.total() if share else width, 0.0
             for name, style in styles.items():
                 if counts[name]:
-                    high = low + counts[name] / whole
-                    canvas.box(slot * width, (slot + 1) * width, low, high, style)
+                    high = low + counts[name] / unit
+                    boxes.append((slot * width, (slot + 1) * width, low, high, style))
                     low = high
-        return self._figure(canvas, title, desc, [(style, name) for name, style in styles.items()])
-
-    def _figure(self, canvas: Canvas, title: str, desc: str, legend: Legend) -> str:
-        keys = "".join(f'<li><i class="key {style}"></i>{escaped(name)}</li>' for style, name in legend)
-        return (
-            f"<figure><figcaption><h3>{escaped(title)}</h3><p>{escaped(desc)}</p>"
-            f'<ul class="legend">{keys}</ul></figcaption>'
-            f"{canvas.svg(name=next(self._names), title=title, desc=desc)}</figure>"
+        return Chart(
+            title=title,
+            desc=desc,
+            panel=self._panel(height=130, high=ticks[-1]),
+            ticks=[(value, f"{value:.0%}" if share else number(value)) for value in ticks],
+            boxes=boxes,
+            legend=[(style, name) for name, style in styles.items()],
         )
 
+    def _region_styles(self, slots: Mapping[int, Counter[str]]) -> dict[str, str]:
+        """Return the styles of all regions that occur, the drill's own regions first."""
+        seen, regions = {name for counts in slots.values() for name in counts}, self._journal.regions
+        others = sorted(seen - {*regions, NOWHERE})
+        ordered = [name for name in (*regions, *others, NOWHERE) if name in seen]
+        return {name: self._region_style(name) for name in ordered}
 
-def _nothing(title: str, sentence: str) -> str:
-    return f"<figure><figcaption><h3>{escaped(title)}</h3><p>{escaped(sentence)}</p></figcaption></figure>"
+    def _region_style(self, name: str) -> str:
+        regions = self._journal.regions
+        return f"region-{regions.index(name)}" if name in regions else "other"
 
 
-def _duration(power: int) -> str:
-    return f"{number(10.0**power)} s" if power >= 0 else f"{number(10.0 ** (power + 3))} ms"
+def levels(positions: Iterable[float]) -> list[int]:
+    """Return the level of each mark's number, from the bottom, so that no number covers another."""
+    last: list[float] = []
+    found = []
+    for x in positions:
+        level = next((at for at, before in enumerate(last) if x - before >= APART), len(last))
+        last[level : level + 1] = [x]
+        found.append(level)
+    return found
 
 
-def _runs(slots: Sequence[int]) -> list[list[int]]:
+def _by_slot(on: Axis, counts: Iterable[tuple[float, Mapping[str, int]]]) -> dict[int, Counter[str]]:
+    found: dict[int, Counter[str]] = {}
+    for at, counted in counts:
+        found.setdefault(on.index(at), Counter()).update(counted)
+    return found
+
+
+def _series(values: Iterable[tuple[str, float, float | None]]) -> dict[str, list[tuple[float, float]]]:
+    """Return times and values by name, in order of time, without values that are not numbers."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, at, value in values:
+        if value is not None and math.isfinite(value):
+            found.setdefault(name, []).append((at, float(value)))
+    return {name: sorted(points) for name, points in found.items()}
+
+
+def _runs(slots: Iterable[int]) -> list[list[int]]:
+    """Return the slots in runs without a gap."""
     runs: list[list[int]] = []
     for slot in slots:
         if runs and runs[-1][-1] == slot - 1:

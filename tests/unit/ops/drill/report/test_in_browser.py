@@ -8,7 +8,7 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from healthcare_dr.ops.drill.report import write_report
+from healthcare_dr.ops.drill.report.page import write_report
 from unit.ops.drill.report.made_up import journal
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

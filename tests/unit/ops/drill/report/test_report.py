@@ -11,7 +11,8 @@ import pytest
 
 from healthcare_dr.ops.charts import steps
 from healthcare_dr.ops.drill.journal import Event, Journal, Milestones, Observation, Promise, Sample
-from healthcare_dr.ops.drill.report import series, write_report
+from healthcare_dr.ops.drill.report.charts import Axis, Band, Latency, axis, bands, latencies, outcomes
+from healthcare_dr.ops.drill.report.page import write_report
 from healthcare_dr.ops.drill.self_monitor import instrument_health
 from unit.ops.drill.report.made_up import EAST, FAULT, NASTY, WEST, empty, journal
 
@@ -189,14 +190,14 @@ def test_each_request_counts_once() -> None:
         request(status=500),
         request(status=None, error="ReadTimeout"),
     ]
-    found = series.outcomes(requests, series.Axis(end=1.0, slot=1))
+    found = outcomes(requests, Axis(end=1.0, slot=1))
     assert found == {0: Counter(succeeded=1, refused=4, failed=2)}
 
 
 def test_latency_is_by_nearest_rank() -> None:
     requests = [request(seconds=float(number)) for number in range(1, 201)]
-    found = series.latencies(requests, series.Axis(end=1.0, slot=1))
-    assert found == {0: series.Latency(p50=100.0, p99=198.0, max=200.0)}
+    found = latencies(requests, Axis(end=1.0, slot=1))
+    assert found == {0: Latency(p50=100.0, p99=198.0, max=200.0)}
 
 
 def test_a_check_is_not_shown_through_looks_that_missed_it() -> None:
@@ -204,15 +205,15 @@ def test_a_check_is_not_shown_through_looks_that_missed_it() -> None:
         return Observation(at=at, checks=checks, dns={}, lag={})
 
     looks = [look(1, a=True), look(2, a=True), look(3), look(4, a=False), look(6, a=True)]
-    found = series.bands(looks, series.Axis(end=6.0, slot=1))
+    found = bands(looks, Axis(end=6.0, slot=1))
     assert found == {
-        "a": [series.Band(start=1, end=3, healthy=True), series.Band(start=4, end=6.0, healthy=False)],
+        "a": [Band(start=1, end=3, healthy=True), Band(start=4, end=6.0, healthy=False)],
     }
 
 
 def test_the_axis_holds_all_that_happened() -> None:
-    assert series.axis(replace(journal(), seconds=1.0)) == series.Axis(end=90.0, slot=1)
-    assert series.axis(replace(journal(), seconds=900.2)) == series.Axis(end=901.0, slot=4)
+    assert axis(replace(journal(), seconds=1.0)) == Axis(end=90.0, slot=1)
+    assert axis(replace(journal(), seconds=900.2)) == Axis(end=901.0, slot=4)
 
 
 def test_ticks_are_round_and_reach_the_top() -> None:
