@@ -1,17 +1,15 @@
-"""One synthesis for all infrastructure tests: starting Node is what costs."""
+"""One synthesis for all infrastructure tests, because starting Node takes seconds."""
 
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.infra.lint.model import Platform
 from healthcare_dr.settings import Settings, load_settings
-
-Documents = dict[str, dict[str, Any]]
+from infra.damage import Documents
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +24,7 @@ def synthesis(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> S
 
 @pytest.fixture
 def documents(synthesis: Synthesis) -> Documents:
-    """The JSON of all stacks, the test's own to damage."""
+    """A copy of the JSON of all stacks, which the test may damage."""
     return copy.deepcopy(synthesis.documents())
 
 

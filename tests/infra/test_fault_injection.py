@@ -12,9 +12,8 @@ from healthcare_dr.infra.lint import check
 from healthcare_dr.infra.lint.model import Platform, Resource
 from healthcare_dr.naming import PRIMARY, Names
 from healthcare_dr.settings import Settings
-from infra.conftest import Documents
-from infra.mutations import Mutation, add
-from infra.mutations_faults import KIND, fault_mutations
+from infra.damage import Damage, Documents, add, finds, parameters
+from infra.mutations_operations import TEMPLATE, fault_mutations
 
 Injected = tuple[Synthesis, Settings]
 
@@ -24,33 +23,24 @@ def injected(synth_with: Callable[..., Injected]) -> Injected:
     return synth_with(fault_injection=True)
 
 
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        pytest.param(
-            mutation,
-            id=mutation.name,
-            marks=[pytest.mark.requirement(*mutation.requirements), pytest.mark.trap(*mutation.traps)],
-        )
-        for mutation in fault_mutations()
-    ],
-)
-def test_damage_is_found(mutation: Mutation, injected: Injected) -> None:
+@pytest.mark.parametrize(("rule", "damage"), parameters(fault_mutations()))
+def test_rule_finds_damage_to_fault_injection(rule: str, damage: Damage, injected: Injected) -> None:
     synthesis, settings = injected
     documents = copy.deepcopy(synthesis.documents())
-    mutation.damage(documents)
-    assert mutation.is_found(documents, settings)
+    damage.apply(documents)
+    assert finds(rule, documents, settings)
 
 
 def test_unrequested_templates_are_found(documents: Documents, settings: Settings) -> None:
-    add(PRIMARY, KIND, "stray", {"tags": {"Name": "healthcare-dr-pause-tables-us-east-1-dev"}})(documents)
+    stray = add(PRIMARY, f"{TEMPLATE}.stray", {"tags": {"Name": "healthcare-dr-pause-tables-us-east-1-dev"}})
+    stray.apply(documents)
     assert "fault-templates" in {finding.rule.name for finding in check(documents, settings)}
 
 
 @pytest.fixture(scope="module")
 def templates(injected: Injected) -> dict[str, Resource]:
     synthesis, settings = injected
-    return {found.get("tags", "Name"): found for found in Platform(synthesis.documents(), settings).resources(KIND)}
+    return {found.get("tags", "Name"): found for found in Platform(synthesis.documents(), settings).resources(TEMPLATE)}
 
 
 @pytest.mark.requirement("D7")

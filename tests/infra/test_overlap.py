@@ -8,7 +8,7 @@ import pytest
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from healthcare_dr.ops.deploy import LOOKED_UP, REFERRED_TO
-from infra.conftest import Documents
+from infra.damage import Documents
 
 FINDS = {
     "aws_apigatewayv2_apis": "aws_apigatewayv2_api",
