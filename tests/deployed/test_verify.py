@@ -35,7 +35,7 @@ def test_the_platform_is_ready(beating: Deployed) -> None:
 
 def test_exit_code_follows_the_findings(beating: Deployed) -> None:
     assert beating.reported("verify")["ready"]
-    with DAMAGES["no-versions"].play(beating):
+    with DAMAGES["suspended-versioning"].applied_to(beating):
         broken = beating.hdr("verify", "--only", "bucket-versioning", "--json")
         shown = beating.hdr("verify", "--only", "bucket-versioning", "--only", "bucket-closed")
     assert (broken.returncode, shown.returncode) == (1, 1)
@@ -49,7 +49,7 @@ def test_exit_code_follows_the_findings(beating: Deployed) -> None:
 def test_a_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:
     beating.reported("drain", WEST, "--no-wait")
     try:
-        with DAMAGES["no-versions"].play(beating):
+        with DAMAGES["suspended-versioning"].applied_to(beating):
             refused = beating.hdr("restore", WEST, "--no-wait")
         assert refused.returncode == 1
         assert "bucket-versioning" in refused.stderr

@@ -50,14 +50,14 @@ def marked(damage: Damage) -> Any:
 @pytest.mark.parametrize("damage", [marked(damage) for damage in DAMAGES.values()])
 def test_a_damage_is_found(beating: Deployed, noted: set[str], damage: Damage) -> None:
     with ExitStack() as undone:
-        undone.enter_context(damage.play(beating))
+        undone.enter_context(damage.applied_to(beating))
         done, _ = verified(beating, damage.check, later=damage.later, **damage.settings)
     found = [finding for finding in done.findings if told(finding) not in noted]
     assert len(found) == 1, [told(finding) for finding in found]
     finding = found[0]
     assert finding.region == damage.region
     assert finding.severity == damage.severity
-    assert damage.says in finding.problem
+    assert damage.problem in finding.problem
     assert finding.numbers
     assert done.ready == (damage.severity == "note")
 

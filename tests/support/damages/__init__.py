@@ -1,6 +1,6 @@
-"""Every way to damage the deployed platform; importing this package registers all of them."""
+"""Damages to the deployed platform. Importing the package imports its modules, which register their damages."""
 
-from support.damages import alerting, data, keys, service, traffic
+from support.damages import alerting, data, service, traffic
 from support.damages.registry import DAMAGES, EAST, WEST, Damage
 
-__all__ = ["DAMAGES", "EAST", "WEST", "Damage", "alerting", "data", "keys", "service", "traffic"]
+__all__ = ["DAMAGES", "EAST", "WEST", "Damage", "alerting", "data", "service", "traffic"]

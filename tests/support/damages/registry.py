@@ -1,7 +1,8 @@
-"""Ways to damage the deployed platform, each in one place, and each with its undoing."""
+"""The registry of damages: changes to the deployed platform that one check of `hdr verify` must find."""
 
+import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -10,39 +11,55 @@ from support.platform import REGIONS, Deployed
 
 EAST, WEST = REGIONS
 LATER = timedelta(hours=1)
-Damaging = Callable[[Deployed], AbstractContextManager[None]]
+Undo = Callable[[], object]
+Apply = Callable[[Deployed], Undo]
+"""Applies a damage, and returns the function that undoes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """One damage: which check has to find it, where, and what it has to say."""
+    """One damage, and the finding that the check must report: its region, severity, and a part of its text."""
 
     name: str
     check: str
     region: str | None
-    says: str
-    play: Damaging
+    problem: str
+    apply: Apply
     later: timedelta = timedelta()
-    """How much later than now the check is asked."""
+    """How long after the damage the check runs, on the check's clock."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Settings other than those deployed with."""
+    """Settings other than those of the deployment."""
     severity: str = "failure"
+
+    @contextmanager
+    def applied_to(self, deployed: Deployed) -> Iterator[None]:
+        """Apply the damage for the duration of the block."""
+        undo = self.apply(deployed)
+        try:
+            yield
+        finally:
+            undo()
 
 
 DAMAGES: dict[str, Damage] = {}
-Writing = Callable[[Deployed], Iterator[None]]
 
 
-def damage(check: str, region: str | None, says: str, **rest: Any) -> Callable[[Writing], Writing]:
-    """Register a damage and its undoing, as a context manager is written."""
+def damage(
+    check: str, region: str | None, problem: str, *, name: str | None = None, **rest: Any
+) -> Callable[[Apply], Apply]:
+    """Register a damage. Its name is that of the function unless `name` is given."""
 
-    def register(play: Writing) -> Writing:
-        name = play.__name__.replace("_", "-")
-        DAMAGES[name] = Damage(name=name, check=check, region=region, says=says, play=contextmanager(play), **rest)
-        return play
+    def register(apply: Apply) -> Apply:
+        registered = (name or apply.__name__).replace("_", "-")
+        DAMAGES[registered] = Damage(name=registered, check=check, region=region, problem=problem, apply=apply, **rest)
+        return apply
 
     return register
 
 
-def key(deployed: Deployed, region: str) -> str:
-    return deployed.outputs()[f"{'Primary' if region == EAST else 'Secondary'}KeyArn"]
+def without_statement(policy: str, sid: str) -> str:
+    """Return a policy document without the statement `sid`, which it must contain."""
+    document = json.loads(policy)
+    kept = [statement for statement in document["Statement"] if statement["Sid"] != sid]
+    assert len(kept) == len(document["Statement"]) - 1
+    return json.dumps(document | {"Statement": kept})
