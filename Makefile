@@ -51,12 +51,10 @@ check: $(READY) ## format, lint, types, and the rules on the synthesized stacks
 synth: $(READY) ## write the Terraform JSON of the three stacks to cdktf.out
 	@$(BIN)/hdr synth
 
-generate: $(READY) ## compile the FHIR profile; write docs/openapi.json and what docs/ says of drills, verify and availability
+generate: $(READY) ## compile the FHIR profile; write docs/openapi.json and the generated parts of docs/
 	@$(BIN)/python tools/fhir_profile.py
 	@$(BIN)/python tools/openapi.py
-	@$(BIN)/python tools/drills_page.py
-	@$(BIN)/python tools/verify_page.py
-	@$(BIN)/python tools/availability_page.py
+	@$(BIN)/python tools/pages.py
 
 bench: $(READY) $(CDKTN) ## measure, as ratios in one run, into bench/results.json
 	@$(BIN)/python -m bench $(ARGS)

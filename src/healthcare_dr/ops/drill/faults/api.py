@@ -27,6 +27,7 @@ class Throttled(Fault[FaultTarget]):
 
     name = "throttled"
     description = "the region's function may not run (reserved concurrency 0): the API rejects every request with 429"
+    mechanism = mechanism_on_aws = "reserved concurrency 0"
     targets = ("embedded", "aws")
     effect = "rejects"
 
@@ -60,6 +61,7 @@ class Denied(Fault[FaultTarget]):
     description = (
         "the role of the region's API is denied its tables, documents and key: the endpoint responds, the service fails"
     )
+    mechanism = mechanism_on_aws = "a policy on the API's role that denies access"
     targets = ("embedded", "aws")
     effect = "rejects"
     limit_on_aws = "IAM needs some seconds until a policy holds everywhere"
@@ -80,6 +82,7 @@ class Drained(Fault[FaultTarget]):
     name = "drained"
     description = "nothing: traffic is drained from the region as `hdr drain` does, and restored at the end"
     place = "one region"
+    mechanism = mechanism_on_aws = "the drain flag, in the other region"
     targets = ("embedded", "aws")
     effect = "drains"
 

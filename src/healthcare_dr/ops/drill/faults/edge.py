@@ -27,6 +27,7 @@ LONGEST_DELAY_SECONDS: Final = 60.0
 class EdgeListenerFault(Fault[EmbeddedTarget]):
     """A fault of a region's HTTPS listener. Its name is the listener's mode."""
 
+    mechanism = "the region's edge proxy"
     effect: ClassVar[Effect] = "rejects"
 
     def entry(self, step: "Step", region: str | None, target: EmbeddedTarget) -> InjectedFault:
@@ -107,6 +108,7 @@ class ControlPlanesDenied(Fault[EmbeddedTarget]):
         "with it"
     )
     place = "everywhere"
+    mechanism = "the control planes deny every call of this environment"
     regional = False
     omitted_on_aws = (
         "on AWS, the control planes of Route 53, IAM and Lambda cannot be denied to others; that recovery needs none "

@@ -111,6 +111,10 @@ class Fault(ABC, Generic[T]):
     regional: ClassVar[bool] = True
     """Whether a step has to name the region; otherwise the fault is one of both regions."""
     effect: ClassVar[Effect] = "none"
+    mechanism: ClassVar[str]
+    """How the embedded AWS injects the fault, for the documentation."""
+    mechanism_on_aws: ClassVar[str] = ""
+    """How AWS injects the fault, for the documentation; empty when AWS cannot."""
     omitted_on_aws: ClassVar[str] = ""
     """Why AWS leaves the fault out without rejecting the experiment; empty when it is rejected or injected."""
     limit_on_aws: ClassVar[str] = ""

@@ -78,6 +78,8 @@ class ReplicationPaused(_ReplicationFault):
     name = "replication-paused"
     description = "`tables`, `documents` or both stop replicating, in both directions"
     place = "between the regions"
+    mechanism = "replication of the embedded AWS"
+    mechanism_on_aws = "FIS, in both regions"
     targets = ("embedded", "aws")
     regional = False
     parameters = (
@@ -120,8 +122,10 @@ class Disconnected(_ReplicationFault):
     name = "disconnected"
     description = (
         "the region and its peer cannot reach each other's data: nothing replicates, and no document is copied; "
-        "clients reach both ([how](fault-injection.md))"
+        "clients reach both"
     )
+    mechanism = "replication of the embedded AWS, and a policy on the roles `documents-peer` that denies access"
+    mechanism_on_aws = "FIS, and the same policy"
     targets = ("embedded", "aws")
     longest_seconds_on_aws = MINUTES * 60
     limit_on_aws = (
@@ -156,6 +160,7 @@ class ReplicationLag(_ReplicationFault):
     name = "replication-lag"
     description = "replication is late by `lag_seconds`"
     place = "between the regions"
+    mechanism = "replication of the embedded AWS"
     regional = False
     parameters = (
         Parameter(
