@@ -1,9 +1,9 @@
 """Patch ministack 1.5.33 in memory where it differs from AWS, before it serves. Nothing on disk changes.
 
 There is one module per AWS service and one function per patch. The docstring of a patch describes the defect that it
-corrects, or the purpose of a cache or limit. A patch replaces a function of ministack by one that calls it. Every patch
-of a defect has a test that shows the defect without it, so a newer ministack that needs no patch, or another one, fails
-a test.
+corrects, or the purpose of a cache or limit. Most patches replace one function of ministack (see `replacement`). Every
+patch of a defect has a test that shows the defect without it, so a newer ministack that needs no patch, or another one,
+fails a test.
 """
 
 from collections.abc import Callable
@@ -55,14 +55,10 @@ PATCHES: tuple[Callable[[], None], ...] = (
     route53.add_list_tags_for_resources,
     apigateway.omit_lambda_members_of_jwt_authorizers,
     apigateway.require_invoke_permission,
-    apigateway.cache_route_matches,
     apigateway.route_options_requests,
-    apigateway.cache_verified_signatures,
     apigateway.reject_malformed_tokens,
     iam.cache_parsed_policies,
-    iam.resolve_callers_lazily,
     iam.authorize_transactions_once,
-    iam.parse_bodies_once,
     iam.resolve_principal_arn_to_role,
     iam.verify_root_signature,
     s3.expose_sse_key,
@@ -78,8 +74,6 @@ PATCHES: tuple[Callable[[], None], ...] = (
     lambda_runtime.limit_workers,
     lambda_runtime.fork_functions,
     lambda_runtime.invoke_in_one_thread,
-    lambda_runtime.reuse_threads,
-    # After `reuse_threads`, whose function it calls.
     apigateway.pass_called_address,
 )
 

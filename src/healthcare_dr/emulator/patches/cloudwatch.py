@@ -21,12 +21,10 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import cloudwatch, cloudwatch_logs
 
 from healthcare_dr.emulator.patches.clock import scaled_interval, time_scale
-
-Response = tuple[int, dict[str, str], bytes]
+from healthcare_dr.emulator.patches.replacement import Operation, Response, replaces
 
 # Members that AWS omits when they are unset; ministack keeps them empty.
 OMITTED_WHEN_EMPTY = ("AlarmDescription", "ExtendedStatistic", "Statistic", "TreatMissingData", "Unit")
-
 
 Alarm = dict[str, Any]
 Point = Mapping[str, Any]
@@ -55,28 +53,25 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 STATES_WITHOUT_DATA = {"breaching": "ALARM", "notBreaching": "OK", "missing": "INSUFFICIENT_DATA"}
 MARK = '"_aws"'
 
+logger = logging.getLogger("healthcare_dr.emulator")
 
-def describe_all_alarm_members() -> None:
+
+@replaces(cloudwatch, "_describe_alarms")
+def describe_all_alarm_members(
+    inner: Operation, params: dict[str, Any], data: dict[str, Any], is_cbor: bool, is_json: bool = False
+) -> Response:
     """DescribeAlarms over the Query protocol omitted actions, dimensions, period, statistic, treatment of missing data
     and more, so that every alarm differed in the next plan and composite alarms were replaced.
     """
-    inner = cloudwatch._describe_alarms
-
-    def describe(params: dict[str, Any], data: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Response:
-        if is_cbor or is_json:
-            answer: Response = inner(params, data, is_cbor, is_json)
-            return answer
-        # The response of the JSON protocol is complete: write it as XML.
-        status, headers, body = inner({}, _query_arguments(params), False, True)
-        if status != 200:
-            return status, headers, body
-        result = _xml_members(json.loads(body))
-        response: Response = cloudwatch._xml(
-            200, "DescribeAlarmsResponse", f"<DescribeAlarmsResult>{result}</DescribeAlarmsResult>"
-        )
-        return response
-
-    cloudwatch._describe_alarms = describe
+    if is_cbor or is_json:
+        return inner(params, data, is_cbor, is_json)
+    # The response of the JSON protocol is complete: write it as XML.
+    status, headers, body = inner({}, _query_arguments(params), False, True)
+    if status != 200:
+        return status, headers, body
+    result = f"<DescribeAlarmsResult>{_xml_members(json.loads(body))}</DescribeAlarmsResult>"
+    response: Response = cloudwatch._xml(200, "DescribeAlarmsResponse", result)
+    return response
 
 
 def _query_arguments(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,9 +112,6 @@ def _xml(value: Any) -> str:
 
 def _iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-logger = logging.getLogger("healthcare_dr.emulator")
 
 
 def evaluate_alarm_periods() -> None:

@@ -17,11 +17,10 @@ from ministack.core.responses import AccountRegionScopedDict, error_response_jso
 from ministack.services import dynamodb, lambda_svc
 
 from healthcare_dr.emulator.patches import history
-from healthcare_dr.emulator.patches.iam import bodies
+from healthcare_dr.emulator.patches.replacement import Operation, Response, replaces
 
 CONDITION_KEY = "dynamodb:LeadingKeys"
 Item = dict[str, Any]
-Response = tuple[int, dict[str, str], bytes]
 READ_UNIT_BYTES = 4096
 # The number of bytes that the Query or Scan of the present request has read.
 _page_bytes: ContextVar[int | None] = ContextVar("page_bytes", default=None)
@@ -67,24 +66,19 @@ def report_replica_keys() -> None:
     dynamodb._table_description = describe
 
 
-def expose_leading_keys() -> None:
+@replaces(iam_actions, "dynamodb_service_context")
+def expose_leading_keys(inner: Callable[[bytes], dict[str, Any]], body: bytes) -> dict[str, Any]:
     """Policies could not see which partition a request for one item names, so permission for certain items gave access
     to all.
     """
-    inner = iam_actions.dynamodb_service_context
-
-    def context(body: bytes) -> dict[str, Any]:
-        keys: dict[str, Any] = inner(body)
-        leading = _leading_key(body)
-        return keys if leading is None else {**keys, CONDITION_KEY: [leading]}
-
-    iam_actions.dynamodb_service_context = context
+    leading = _leading_key(body)
+    return inner(body) if leading is None else {**inner(body), CONDITION_KEY: [leading]}
 
 
 def _leading_key(body: bytes) -> str | None:
     """Return the partition key's value in the item or key of a request; None for a request for no item or several."""
     try:
-        request = bodies.loads(body or b"{}")
+        request = json.loads(body or b"{}")
         table = dynamodb._tables.get(str(request["TableName"]).rpartition("/")[2])
         named = request.get("Key") or request["Item"]
         (value,) = named[table["pk_name"]].values()
@@ -118,31 +112,27 @@ def charge_reads_by_size() -> None:
     dynamodb._add_consumed_capacity = cost
 
 
-def report_batch_read_capacity() -> None:
+@replaces(dynamodb, "_batch_get_item")
+def report_batch_read_capacity(inner: Operation, data: Item) -> Response:
     """BatchGetItem did not return its consumed capacity."""
-    inner = dynamodb._batch_get_item
-
-    def batch_get(data: Item) -> Response:
-        status, headers, body = inner(data)
-        level = data.get("ReturnConsumedCapacity", "NONE")
-        if status != 200 or level == "NONE":
-            return status, headers, body
-        costs = []
-        for name, request in data["RequestItems"].items():
-            table = dynamodb._tables[dynamodb._normalize_table_name(name)]
-            # Each item is rounded up separately.
-            blocks = sum(
-                _blocks(dynamodb._item_size_bytes(item) if item else 0)
-                for item in (dynamodb._get_item_by_key(table, key) for key in request["Keys"])
-            )
-            units = blocks * (1.0 if request.get("ConsistentRead") else 0.5)
-            costs.append({"TableName": name, "CapacityUnits": units})
-            if level == "INDEXES":
-                costs[-1]["Table"] = {"CapacityUnits": units}
-        response: Response = dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
-        return response
-
-    dynamodb._batch_get_item = batch_get
+    status, headers, body = inner(data)
+    level = data.get("ReturnConsumedCapacity", "NONE")
+    if status != 200 or level == "NONE":
+        return status, headers, body
+    costs = []
+    for name, request in data["RequestItems"].items():
+        table = dynamodb._tables[dynamodb._normalize_table_name(name)]
+        # Each item is rounded up separately.
+        blocks = sum(
+            _blocks(dynamodb._item_size_bytes(item) if item else 0)
+            for item in (dynamodb._get_item_by_key(table, key) for key in request["Keys"])
+        )
+        units = blocks * (1.0 if request.get("ConsistentRead") else 0.5)
+        costs.append({"TableName": name, "CapacityUnits": units})
+        if level == "INDEXES":
+            costs[-1]["Table"] = {"CapacityUnits": units}
+    response: Response = dynamodb.json_response({**json.loads(body), "ConsumedCapacity": costs})
+    return response
 
 
 def _blocks(size: int) -> int:
@@ -157,57 +147,48 @@ def _multiply(capacity: Any, factor: int) -> None:
             _multiply(value, factor)
 
 
-def restore_to_point_in_time() -> None:
+@replaces(dynamodb, "_restore_table_to_point_in_time")
+def restore_to_point_in_time(inner: Operation, data: Item) -> Response:
     """A table restored to a point in time contained its present items, under a key of AWS's own; and a table without
     point-in-time recovery was restored too.
     """
-    inner = dynamodb._restore_table_to_point_in_time
-
-    def restore(data: Item) -> Response:
-        source = data.get("SourceTableName") or dynamodb._normalize_table_name(data.get("SourceTableArn") or "")
-        moment = data.get("RestoreDateTime")
-        if source in dynamodb._tables:
-            if not dynamodb._pitr_settings.get(source, False):
-                return _refused(
-                    "PointInTimeRecoveryUnavailableException", f"Point in time recovery is not enabled for {source}"
-                )
-            if moment is not None and not _earliest(source) <= moment <= time.time():
-                return _refused(
-                    "InvalidRestoreTimeException", "The restore time is outside of what the table can be restored to"
-                )
-        status, headers, body = inner(data)
-        if status != 200:
-            return status, headers, body
-        restored = dynamodb._tables[data["TargetTableName"]]
-        chosen = dynamodb._sse_description_from_spec(data.get("SSESpecificationOverride"))
-        restored["SSEDescription"] = chosen or dynamodb._tables[source].get("SSEDescription")
-        if moment is not None:
-            changes = dynamodb.stream_live_records(source)
-            _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
-            dynamodb._items_replaced(restored)
-        response: Response = dynamodb.json_response(
-            {"TableDescription": dynamodb._table_description(data["TargetTableName"])}
-        )
-        return response
-
-    dynamodb._restore_table_to_point_in_time = restore
+    source = data.get("SourceTableName") or dynamodb._normalize_table_name(data.get("SourceTableArn") or "")
+    moment = data.get("RestoreDateTime")
+    if source in dynamodb._tables:
+        if not dynamodb._pitr_settings.get(source, False):
+            return _refused(
+                "PointInTimeRecoveryUnavailableException", f"Point in time recovery is not enabled for {source}"
+            )
+        if moment is not None and not _earliest(source) <= moment <= time.time():
+            return _refused(
+                "InvalidRestoreTimeException", "The restore time is outside of what the table can be restored to"
+            )
+    status, headers, body = inner(data)
+    if status != 200:
+        return status, headers, body
+    restored = dynamodb._tables[data["TargetTableName"]]
+    chosen = dynamodb._sse_description_from_spec(data.get("SSESpecificationOverride"))
+    restored["SSEDescription"] = chosen or dynamodb._tables[source].get("SSEDescription")
+    if moment is not None:
+        changes = dynamodb.stream_live_records(source)
+        _undo(restored, (change["dynamodb"] for change in reversed(changes) if _made(change) > moment * 1000))
+        dynamodb._items_replaced(restored)
+    description = dynamodb._table_description(data["TargetTableName"])
+    response: Response = dynamodb.json_response({"TableDescription": description})
+    return response
 
 
-def report_earliest_restorable_time() -> None:
+@replaces(dynamodb, "_describe_continuous_backups")
+def report_earliest_restorable_time(inner: Operation, data: Item) -> Response:
     """A table reported the present second as its earliest restorable time."""
-    inner = dynamodb._describe_continuous_backups
-
-    def describe(data: Item) -> Response:
-        status, headers, body = inner(data)
-        description = json.loads(body)
-        recovery = description.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
-        if "EarliestRestorableDateTime" not in recovery:
-            return status, headers, body
-        recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
-        response: Response = dynamodb.json_response(description)
-        return response
-
-    dynamodb._describe_continuous_backups = describe
+    status, headers, body = inner(data)
+    description = json.loads(body)
+    recovery = description.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
+    if "EarliestRestorableDateTime" not in recovery:
+        return status, headers, body
+    recovery["EarliestRestorableDateTime"] = _earliest(dynamodb._normalize_table_name(data["TableName"]))
+    response: Response = dynamodb.json_response(description)
+    return response
 
 
 def _earliest(table: str) -> float:
@@ -293,14 +274,12 @@ def cache_parsed_expressions() -> None:
         return list(tokens_of(text)) if len(text) <= LONGEST_BYTES else list(tokenize(text))
 
     @lru_cache(EXPRESSIONS)
-    def redundant_in(found: tuple[Token, ...], slot: str) -> str | None:
-        response: str | None = redundant(list(found), slot)
-        return response
+    def redundant_in(found: tuple[Token, ...], slot: str) -> Any:
+        return redundant(list(found), slot)
 
     @lru_cache(EXPRESSIONS)
-    def reserved_in(found: tuple[Token, ...]) -> str | None:
-        response: str | None = reserved(list(found))
-        return response
+    def reserved_in(found: tuple[Token, ...]) -> Any:
+        return reserved(list(found))
 
     def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
         cached = lru_cache(EXPRESSIONS)(inner)

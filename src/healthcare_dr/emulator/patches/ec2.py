@@ -7,8 +7,9 @@ from xml.sax.saxutils import escape
 
 from ministack.services import ec2
 
+from healthcare_dr.emulator.patches.replacement import Operation, Response, replaces
+
 Parameters = dict[str, Any]
-Response = tuple[int, dict[str, str], bytes]
 
 # The defaults of CreateFlowLogs.
 DEFAULT_FORMAT = (
@@ -28,17 +29,13 @@ CONNECTION = re.compile(
 )
 
 
-def _replace_action(action: str, function: str, replacement: Callable[[Parameters], Response]) -> None:
-    setattr(ec2, function, replacement)
-    ec2._ACTION_MAP[action] = replacement
-
-
 def keep_flow_log_members() -> None:
     """Flow logs lost their IAM role, aggregation interval, format and tags, so every plan replaced them."""
-    create_inner, describe_inner = ec2._create_flow_logs, ec2._describe_flow_logs
+    create_inner: Operation = ec2._create_flow_logs
+    describe_inner: Operation = ec2._describe_flow_logs
 
     def create(params: Parameters) -> Response:
-        response: Response = create_inner(params)
+        response = create_inner(params)
         for identifier in re.findall(r"<item>(fl-\w+)</item>", response[2].decode()):
             ec2._flow_logs[identifier].update(
                 DeliverLogsPermissionArn=ec2._p(params, "DeliverLogsPermissionArn"),
@@ -63,45 +60,38 @@ def keep_flow_log_members() -> None:
         }
         return identifier[0] + "".join(f"<{k}>{escape(v)}</{k}>" for k, v in members.items() if v)
 
-    _replace_action("CreateFlowLogs", "_create_flow_logs", create)
-    _replace_action("DescribeFlowLogs", "_describe_flow_logs", describe)
+    ec2._ACTION_MAP.update(CreateFlowLogs=create, DescribeFlowLogs=describe)
 
 
-def drop_ports_of_all_protocol_rules() -> None:
+@replaces(ec2, "_parse_ip_permissions")
+def drop_ports_of_all_protocol_rules(
+    inner: Callable[..., list[dict[str, Any]]], params: Parameters, prefix: str
+) -> list[dict[str, Any]]:
     """A rule for all protocols kept the ports 0 and 0 of its request. AWS keeps none, so security groups differed in
     plans.
     """
-    inner = ec2._parse_ip_permissions
-
-    def parse(params: Parameters, prefix: str) -> list[dict[str, Any]]:
-        rules: list[dict[str, Any]] = inner(params, prefix)
-        for rule in rules:
-            if rule["IpProtocol"] == ALL_PROTOCOLS:
-                rule.pop("FromPort", None)
-                rule.pop("ToPort", None)
-        return rules
-
-    ec2._parse_ip_permissions = parse
+    rules = inner(params, prefix)
+    for rule in rules:
+        if rule["IpProtocol"] == ALL_PROTOCOLS:
+            rule.pop("FromPort", None)
+            rule.pop("ToPort", None)
+    return rules
 
 
-def tag_default_egress_rule() -> None:
+@replaces(ec2._ACTION_MAP, "AuthorizeSecurityGroupEgress")
+def tag_default_egress_rule(inner: Operation, params: Parameters) -> Response:
     """Declaring the default egress rule of a new group lost the rule's tags."""
-    inner = ec2._authorize_sg_egress
-
-    def authorize(params: Parameters) -> Response:
-        response: Response = inner(params)
-        if tags := ec2._sg_rule_tag_specifications(params):
-            for rule in re.findall(r"<securityGroupRuleId>([^<]+)<", response[2].decode()):
-                if not ec2._tags.get(rule):
-                    ec2._tags[rule] = list(tags)
-        return response
-
-    _replace_action("AuthorizeSecurityGroupEgress", "_authorize_sg_egress", authorize)
+    response = inner(params)
+    if tags := ec2._sg_rule_tag_specifications(params):
+        for rule in re.findall(r"<securityGroupRuleId>([^<]+)<", response[2].decode()):
+            if not ec2._tags.get(rule):
+                ec2._tags[rule] = list(tags)
+    return response
 
 
 def store_peering_options() -> None:
     """ModifyVpcPeeringConnectionOptions did not exist, so names could not be resolved over a peering connection."""
-    describe_inner = ec2._describe_vpc_peering_connections
+    describe_inner: Operation = ec2._describe_vpc_peering_connections
 
     def modify(params: Parameters) -> Response:
         name = ec2._p(params, "VpcPeeringConnectionId")
@@ -124,7 +114,7 @@ def store_peering_options() -> None:
         return status, headers, CONNECTION.sub(_with_options, body.decode()).encode()
 
     ec2._ACTION_MAP["ModifyVpcPeeringConnectionOptions"] = modify
-    ec2._ACTION_MAP["DescribeVpcPeeringConnections"] = ec2._describe_vpc_peering_connections = describe
+    ec2._ACTION_MAP["DescribeVpcPeeringConnections"] = describe
 
 
 def _with_options(found: re.Match[str]) -> str:

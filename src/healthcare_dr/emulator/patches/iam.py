@@ -1,4 +1,4 @@
-"""Patch IAM: the caller's identity in policies, and caches of parsed policies and request bodies.
+"""Patch IAM: the caller's identity in policies, and caches of parsed policies.
 
 Every cache is keyed on the text of the policy itself and, where it matters, on the caller and the action, never on the
 name of a policy, role or key. A changed policy has another text, so it applies from the next request on and no entry
@@ -7,20 +7,20 @@ has to be invalidated. Resources and conditions are compared anew for every requ
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, EvalResult, ParsedStatement
-from ministack.core.responses import _account_from_sts_session, get_account_id
-from ministack.core.router import extract_access_key_id
 
 # `sts` binds `_principal_keys` at import, which must be the function of ministack.
 from ministack.services import (
     iam,
     sts,  # noqa: F401 - for the effect of importing it
 )
+
+from healthcare_dr.emulator.patches.replacement import replaces
 
 # The platform has some forty policies; a resource policy counts once per session that uses it.
 DOCUMENTS = 1024
@@ -29,20 +29,16 @@ RESOURCE_POLICIES = 4096
 ACTIONS_OF_A_DOCUMENT = 256
 
 
-def resolve_principal_arn_to_role() -> None:
+@replaces(iam_evaluator, "_resolve_condition_key")
+def resolve_principal_arn_to_role(inner: Callable[[str, Any], Any], key: str, context: Any) -> Any:
     """For the session of a role, `aws:PrincipalArn` was the session's ARN. On AWS it is the role's, so policies that
     name roles in that condition never matched.
     """
-    inner = iam_evaluator._resolve_condition_key
-
-    def resolve(key: str, context: Any) -> Any:
-        if key.lower() == "aws:principalarn" and context.principal_type == "AssumedRole":
-            name = iam_evaluator._role_name_from_assumed_arn(context.principal_arn)
-            role = iam._roles.get_scoped(context.principal_account, None, name)
-            return role["Arn"] if role else context.principal_arn
-        return inner(key, context)
-
-    iam_evaluator._resolve_condition_key = resolve
+    if key.lower() == "aws:principalarn" and context.principal_type == "AssumedRole":
+        name = iam_evaluator._role_name_from_assumed_arn(context.principal_arn)
+        role = iam._roles.get_scoped(context.principal_account, None, name)
+        return role["Arn"] if role else context.principal_arn
+    return inner(key, context)
 
 
 def verify_root_signature() -> None:
@@ -213,93 +209,11 @@ def _first(context: EvalContext, layer: list[list[ParsedStatement]], effect: str
     return None
 
 
-class CallerKeys(Mapping[str, Any]):
-    """The condition keys that describe a caller, computed when a condition first names one of them."""
-
-    def __init__(self, credential: Any) -> None:
-        self._credential = credential
-        self._found: dict[str, Any] | None = None
-
-    def _keys(self) -> dict[str, Any]:
-        if self._found is None:
-            self._found = _caller_keys(self._credential)
-        return self._found
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys()
-
-    def __getitem__(self, key: str) -> Any:
-        return self._keys()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys())
-
-    def __len__(self) -> int:
-        return len(self._keys())
-
-
-_caller_keys = iam_evaluator._principal_keys
-
-
-def resolve_callers_lazily() -> None:
-    """Read a caller's policies once per request instead of twice, and compute the condition keys that describe a caller
-    only when a condition names one of them.
-    """
-
-    def caller_arn(headers: dict[str, str], query: dict[str, Any] | None = None) -> str:
-        fallback = f"arn:aws:iam::{get_account_id()}:root"
-        try:
-            key = extract_access_key_id(headers or {}, query or {})
-            if not key:
-                return fallback
-            credential = iam_evaluator.resolve_credential(key, _account_from_sts_session(key) or get_account_id())
-        except Exception:  # noqa: BLE001 - as ministack's: what cannot be resolved is root in resource policies
-            return fallback
-        return getattr(credential, "principal_arn", "") or fallback
-
-    iam_evaluator.request_caller_arn = caller_arn
-    iam_evaluator._principal_keys = CallerKeys
-
-
-def authorize_transactions_once() -> None:
+@replaces(iam_actions, "dynamodb_transaction_checks")
+def authorize_transactions_once(
+    inner: Callable[..., list[tuple[str, str]]], action: str, body: bytes, region: str, account: str
+) -> list[tuple[str, str]]:
     """Authorize a transaction once per table and action instead of once per item: to a policy, the items of a table
     that are written in the same way do not differ.
     """
-    inner = iam_actions.dynamodb_transaction_checks
-
-    def checks(action: str, body: bytes, region: str, account: str) -> list[tuple[str, str]]:
-        return list(dict.fromkeys(inner(action, body, region, account)))
-
-    iam_actions.dynamodb_transaction_checks = checks
-
-
-class LastBody:
-    """Replaces the module `json` where ministack parses the body of a request several times.
-
-    All readers get the same object, which none of them changes.
-    """
-
-    def __init__(self) -> None:
-        self._last: tuple[object, Any] = (None, None)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(json, name)
-
-    def loads(self, text: str | bytes) -> Any:
-        """Parse like `json.loads`."""
-        body, value = self._last
-        # Identity, not equality, which would compare the bytes. The kept reference prevents reuse of the object's id.
-        if text is body:
-            return value
-        value = json.loads(text)
-        if isinstance(text, bytes):
-            self._last = (text, value)
-        return value
-
-
-bodies = LastBody()
-
-
-def parse_bodies_once() -> None:
-    """Parse each body once: up to five functions of ministack parse it to authorize and route a request."""
-    iam_actions.json = bodies
+    return list(dict.fromkeys(inner(action, body, region, account)))

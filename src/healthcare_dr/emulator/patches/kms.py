@@ -1,10 +1,13 @@
 """Patch KMS: permission for customer managed keys that S3 and DynamoDB use on behalf of callers."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id
 from ministack.services import dynamodb, kms, s3
+
+from healthcare_dr.emulator.patches.replacement import replaces
 
 S3_ACTIONS = {
     "s3:PutObject": "kms:GenerateDataKey",
@@ -23,42 +26,39 @@ SSE = "x-amz-server-side-encryption"
 SSE_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 
 
-def authorize_key_use() -> None:
+@replaces(iam_evaluator, "enforce")
+def authorize_key_use(
+    inner: Callable[..., Any],
+    access_key: str,
+    action: str,
+    service: str,
+    region: str,
+    resource_arn: str = "*",
+    service_context: dict[str, Any] | None = None,
+) -> Any:
     """S3 and DynamoDB used a customer managed key for callers without permission. AWS calls KMS in the caller's name
     (`kms:ViaService`), so that a role without permission for the key is denied.
     """
-    inner = iam_evaluator.enforce
-
-    def enforce(
-        access_key: str,
-        action: str,
-        service: str,
-        region: str,
-        resource_arn: str = "*",
-        service_context: dict[str, Any] | None = None,
-    ) -> Any:
-        denied = inner(access_key, action, service, region, resource_arn, service_context)
-        if denied or action not in KEY_ACTIONS:
-            return denied
-        used = (_s3_key if service == "s3" else _dynamodb_key)(action, resource_arn, service_context or {})
-        if used is None:
-            return None
-        key, encryption_context = used
-        # The data are in the key's region. ministack assigns every presigned URL to its first region.
-        region_of_key = key.split(":")[3]
-        context = {
-            "kms:ViaService": f"{service}.{region_of_key}.amazonaws.com",
-            "kms:CallerAccount": get_account_id(),
-            **{f"kms:EncryptionContext:{name}": value for name, value in encryption_context.items()},
-            "kms:EncryptionContextKeys": list(encryption_context),
-        }
-        denied = inner(access_key, KEY_ACTIONS[action], "kms", region_of_key, key, context)
-        if isinstance(denied, iam_evaluator.EvalResult):
-            # ministack's message names only the action of S3 or DynamoDB, which the caller may be allowed.
-            denied.principal_arn += f" (without {KEY_ACTIONS[action]} on {key})"
+    denied = inner(access_key, action, service, region, resource_arn, service_context)
+    if denied or action not in KEY_ACTIONS:
         return denied
-
-    iam_evaluator.enforce = enforce
+    used = (_s3_key if service == "s3" else _dynamodb_key)(action, resource_arn, service_context or {})
+    if used is None:
+        return None
+    key, encryption_context = used
+    # The data are in the key's region. ministack assigns every presigned URL to its first region.
+    region_of_key = key.split(":")[3]
+    context = {
+        "kms:ViaService": f"{service}.{region_of_key}.amazonaws.com",
+        "kms:CallerAccount": get_account_id(),
+        **{f"kms:EncryptionContext:{name}": value for name, value in encryption_context.items()},
+        "kms:EncryptionContextKeys": list(encryption_context),
+    }
+    denied = inner(access_key, KEY_ACTIONS[action], "kms", region_of_key, key, context)
+    if isinstance(denied, iam_evaluator.EvalResult):
+        # ministack's message names only the action of S3 or DynamoDB, which the caller may be allowed.
+        denied.principal_arn += f" (without {KEY_ACTIONS[action]} on {key})"
+    return denied
 
 
 def _s3_key(action: str, arn: str, context: dict[str, Any]) -> tuple[str, dict[str, str]] | None:

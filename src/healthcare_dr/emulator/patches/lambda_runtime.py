@@ -1,12 +1,9 @@
 """Patch the execution of Lambda functions: their packages, concurrency, processes and invocations."""
 
-import asyncio
-import contextvars
 import hashlib
 import importlib.util
 import json
 import os
-import queue
 import select
 import shutil
 import signal
@@ -16,15 +13,16 @@ import sys
 import threading
 import time
 import weakref
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ministack.core import concurrency, lambda_runtime
-from ministack.services import apigateway, lambda_svc
+from ministack.core import lambda_runtime
+from ministack.services import lambda_svc
 
+from healthcare_dr.emulator.patches.replacement import replaces
 from healthcare_dr.emulator.services import fork_server
 
 # The packages of AWS's Python runtimes: boto3 and its dependencies.
@@ -76,17 +74,15 @@ def isolate_function_packages() -> None:
     lambda_runtime._detect_runtime_binary = detect
 
 
-def share_reserved_concurrency() -> None:
+@replaces(lambda_svc, "_effective_func_record_for_qualifier")
+def share_reserved_concurrency(
+    inner: Callable[..., tuple[dict[str, Any] | None, Any]], func: dict[str, Any] | None, qualifier: str | None
+) -> tuple[dict[str, Any] | None, Any]:
     """The reserved concurrency of a function did not apply to its versions and aliases, which share it on AWS."""
-    inner = lambda_svc._effective_func_record_for_qualifier
-
-    def effective(func: dict[str, Any] | None, qualifier: str | None) -> tuple[dict[str, Any] | None, Any]:
-        record, config = inner(func, qualifier)
-        if func is not None and record is not None and record is not func:
-            record["concurrency"] = func.get("concurrency")
-        return record, config
-
-    lambda_svc._effective_func_record_for_qualifier = effective
+    record, config = inner(func, qualifier)
+    if func is not None and record is not None and record is not func:
+        record["concurrency"] = func.get("concurrency")
+    return record, config
 
 
 def limit_workers() -> None:
@@ -443,84 +439,3 @@ def _share(code: Path) -> None:
     except OSError:  # it exists
         shutil.rmtree(code)
     code.symlink_to(shared)
-
-
-class Threads:
-    """A thread pool without limit, since work may wait for other work of the same pool. Idle threads are reused."""
-
-    def __init__(self) -> None:
-        self._idle: deque[queue.SimpleQueue[Callable[[], None]]] = deque()
-
-    def run(self, work: Callable[[], None], *, name: str) -> None:
-        """Run `work`, which must not raise, on a thread.
-
-        Raises:
-            RuntimeError: no further thread can be started.
-        """
-        try:
-            tasks = self._idle.pop()
-        except IndexError:
-            tasks = queue.SimpleQueue()
-            threading.Thread(target=self._serve, args=(tasks,), daemon=True, name=name).start()
-        tasks.put(work)
-
-    def _serve(self, tasks: "queue.SimpleQueue[Callable[[], None]]") -> None:
-        while True:
-            tasks.get()()
-            self._idle.append(tasks)
-
-
-def reuse_threads() -> None:
-    """Invoke on threads that are reused. ministack starts a thread for each call, and its event loop waits for the
-    start.
-    """
-    threads = Threads()
-
-    async def run_reentrant(work: Callable[..., Any], *args: Any, thread_name: str = "ministack-reentrant") -> Any:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        context = contextvars.copy_context()
-
-        def deliver(result: Any, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-        def run() -> None:
-            result, error = None, None
-            try:
-                result = context.run(work, *args)
-            except BaseException as raised:  # noqa: BLE001 - goes to the request that waits for it
-                error = raised
-            concurrency._bump("reentrant", -1)
-            # The loop may have ended meanwhile.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(deliver, result, error)
-
-        concurrency._bump("reentrant", 1)
-        try:
-            threads.run(run, name=thread_name)
-        except RuntimeError:
-            concurrency._bump("reentrant", -1)
-            raise
-        return await _finished(future)
-
-    apigateway.run_reentrant = run_reentrant
-
-
-async def _finished(future: "asyncio.Future[Any]") -> Any:
-    """Return the result of the future. A cancelled caller unwinds only when the work has ended, because a thread cannot
-    be stopped.
-    """
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with suppress(asyncio.CancelledError, Exception):
-                await asyncio.shield(future)
-        if not future.cancelled():
-            future.exception()
-        raise

@@ -9,9 +9,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from ministack.services import route53
 
+from healthcare_dr.emulator.patches.replacement import Handler, Response, replaces
 from healthcare_dr.emulator.route53.model import CheckStatus
-
-Response = tuple[int, dict[str, str], bytes]
 
 NOT_SIGNED = (
     b'<?xml version="1.0" encoding="UTF-8"?>'
@@ -20,86 +19,72 @@ NOT_SIGNED = (
 )
 
 
-def keep_child_health_checks() -> None:
+@replaces(route53, "_parse_health_check_config")
+def keep_child_health_checks(inner: Callable[[Element], dict[str, Any]], element: Element) -> dict[str, Any]:
     """A calculated health check lost its child checks."""
-    inner = route53._parse_health_check_config
-
-    def parse(element: Element) -> dict[str, Any]:
-        config: dict[str, Any] = inner(element)
-        if "ChildHealthChecks" in config:
-            children = route53._find(element, "ChildHealthChecks")
-            config["ChildHealthChecks"] = [(child.text or "").strip() for child in children]
-        return config
-
-    route53._parse_health_check_config = parse
+    config = inner(element)
+    if "ChildHealthChecks" in config:
+        children = route53._find(element, "ChildHealthChecks")
+        config["ChildHealthChecks"] = [(child.text or "").strip() for child in children]
+    return config
 
 
-def write_xml_booleans() -> None:
+@replaces(route53, "_build_health_check_el")
+def write_xml_booleans(inner: Callable[..., None], parent: Element, check: dict[str, Any]) -> None:
     """The booleans of a health check were written in Python's form (`True`), which clients read as false."""
-    inner = route53._build_health_check_el
-
-    def build(parent: Element, check: dict[str, Any]) -> None:
-        config = {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in check.get("config", {}).items()
-        }
-        inner(parent, {**check, "config": config})
-
-    route53._build_health_check_el = build
+    config = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in check.get("config", {}).items()
+    }
+    inner(parent, {**check, "config": config})
 
 
-def add_get_dnssec() -> None:
+@replaces(route53, "handle_request")
+async def add_get_dnssec(
+    inner: Handler, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+) -> Response:
     """GetDNSSEC did not exist, so a zone with `force_destroy` could not be destroyed."""
-    inner = route53.handle_request
-
-    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
-        zone = re.fullmatch(rf"/{route53.API_VERSION}/hostedzone/([^/]+)/dnssec", path)
-        if method != "GET" or zone is None:
-            response: Response = await inner(method, path, headers, body, query)
-            return response
-        # An unknown zone gets the error of GetHostedZone.
-        known: Response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
-        return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
-
-    route53.handle_request = handle
+    zone = re.fullmatch(rf"/{route53.API_VERSION}/hostedzone/([^/]+)/dnssec", path)
+    if method != "GET" or zone is None:
+        return await inner(method, path, headers, body, query)
+    # An unknown zone gets the error of GetHostedZone.
+    known = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
+    return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
 
 
-def add_list_tags_for_resources() -> None:
+@replaces(route53, "handle_request")
+async def add_list_tags_for_resources(
+    inner: Handler, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+) -> Response:
     """ListTagsForResources did not exist. Like ListTagsForResource, it rejects unknown resources."""
-    inner = route53.handle_request
+    tagged = re.fullmatch(rf"/{route53.API_VERSION}/tags/([^/]+)", path)
+    if method != "POST" or tagged is None:
+        return await inner(method, path, headers, body, query)
+    request = route53._parse_body(body)
+    if request is None:
+        answer: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
+        return answer
+    kind = tagged[1]
+    ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
+    for id in ids:
+        known = await inner("GET", f"{path}/{id}", headers, b"", query)
+        if known[0] != 200:
+            return known
 
-    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
-        tagged = re.fullmatch(rf"/{route53.API_VERSION}/tags/([^/]+)", path)
-        if method != "POST" or tagged is None:
-            result: Response = await inner(method, path, headers, body, query)
-            return result
-        request = route53._parse_body(body)
-        if request is None:
-            answer: Response = route53._error_response("InvalidInput", "Missing or invalid request body.")
-            return answer
-        kind = tagged[1]
-        ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
+    def build(root: Element) -> None:
+        sets = SubElement(root, "ResourceTagSets")
         for id in ids:
-            known: Response = await inner("GET", f"{path}/{id}", headers, b"", query)
-            if known[0] != 200:
-                return known
+            found = SubElement(sets, "ResourceTagSet")
+            SubElement(found, "ResourceType").text = kind
+            SubElement(found, "ResourceId").text = id
+            tags = SubElement(found, "Tags")
+            for key, value in route53._tags.get((kind, id), {}).items():
+                tag = SubElement(tags, "Tag")
+                SubElement(tag, "Key").text = key
+                SubElement(tag, "Value").text = value
 
-        def build(root: Element) -> None:
-            sets = SubElement(root, "ResourceTagSets")
-            for id in ids:
-                found = SubElement(sets, "ResourceTagSet")
-                SubElement(found, "ResourceType").text = kind
-                SubElement(found, "ResourceId").text = id
-                tags = SubElement(found, "Tags")
-                for key, value in route53._tags.get((kind, id), {}).items():
-                    tag = SubElement(tags, "Tag")
-                    SubElement(tag, "Key").text = key
-                    SubElement(tag, "Value").text = value
-
-        response: Response = route53._xml_response("ListTagsForResourcesResponse", build)
-        return response
-
-    route53.handle_request = handle
+    response: Response = route53._xml_response("ListTagsForResourcesResponse", build)
+    return response
 
 
 def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckStatus]]) -> None:
@@ -108,15 +93,16 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
     Args:
         plane_checks: returns the status of every check by id.
     """
-    inner = route53.handle_request
 
-    async def handle(method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]) -> Response:
+    @replaces(route53, "handle_request")
+    async def handle(
+        inner: Handler, method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any]
+    ) -> Response:
         check = re.fullmatch(rf"/{route53.API_VERSION}/healthcheck/([^/]+)/status", path)
         if method != "GET" or check is None:
-            result: Response = await inner(method, path, headers, body, query)
-            return result
+            return await inner(method, path, headers, body, query)
         # An unknown check gets the error of GetHealthCheck.
-        known: Response = await inner(method, path.removesuffix("/status"), headers, body, query)
+        known = await inner(method, path.removesuffix("/status"), headers, body, query)
         if known[0] != 200:
             return known
         # Read from the edge process, without blocking the loop.
@@ -135,4 +121,4 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
         response: Response = route53._xml_response("GetHealthCheckStatusResponse", build)
         return response
 
-    route53.handle_request = handle
+    handle()

@@ -1,5 +1,6 @@
 """Patch S3: condition keys of policies, presigned URLs and multipart uploads."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,34 +11,33 @@ from ministack.core import iam_actions, iam_evaluator
 from ministack.core.router import extract_access_key_id, extract_region
 from ministack.services import s3
 
-Response = tuple[int, dict[str, str], bytes]
+from healthcare_dr.emulator.patches.replacement import Handler, Operation, Response, replaces
 
 KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 TAGS_HEADER = "x-amz-tagging"
-
-
 SMALLEST_PART_BYTES = 5 * 1024 * 1024
 NO_SUCH_KEY = b"<Code>NoSuchKey</Code>"
 
 
-def expose_sse_key() -> None:
+@replaces(iam_actions, "s3_service_context")
+def expose_sse_key(
+    inner: Callable[..., dict[str, Any]],
+    action: str,
+    query: dict[str, Any] | None,
+    path: str = "",
+    headers: dict[str, str] | None = None,
+) -> dict[str, Any]:
     """Policies could not see the KMS key of an upload, so a bucket policy that permits one key did not deny others."""
-    inner = iam_actions.s3_service_context
-
-    def context(
-        action: str, query: dict[str, Any] | None, path: str = "", headers: dict[str, str] | None = None
-    ) -> dict[str, Any]:
-        keys: dict[str, Any] = inner(action, query, path, headers)
-        if action == "s3:PutObject" and (named := (headers or {}).get(KEY_HEADER)):
-            keys[f"s3:{KEY_HEADER}"] = named
-        return keys
-
-    iam_actions.s3_service_context = context
+    keys = inner(action, query, path, headers)
+    if action == "s3:PutObject" and (named := (headers or {}).get(KEY_HEADER)):
+        keys[f"s3:{KEY_HEADER}"] = named
+    return keys
 
 
 def expose_request_tags() -> None:
     """Policies could not see the tags in a request, so permission for certain tags allowed none."""
-    context_inner, resource_inner = iam_actions.s3_service_context, iam_actions.extract_resource_arn
+    context_inner: Callable[..., dict[str, Any]] = iam_actions.s3_service_context
+    resource_inner: Callable[..., str] = iam_actions.extract_resource_arn
     sent: ContextVar[bytes] = ContextVar("sent", default=b"")
 
     def resource(
@@ -45,13 +45,12 @@ def expose_request_tags() -> None:
     ) -> str:
         # ministack resolves a request's resource and then its context, without the body.
         sent.set(body)
-        response: str = resource_inner(service, method, path, headers, body, *rest, **named)
-        return response
+        return resource_inner(service, method, path, headers, body, *rest, **named)
 
     def context(
         action: str, query: dict[str, Any] | None, path: str = "", headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
-        keys: dict[str, Any] = context_inner(action, query, path, headers)
+        keys = context_inner(action, query, path, headers)
         tags = {}
         if action == "s3:PutObject":
             tags = dict(parse_qsl((headers or {}).get(TAGS_HEADER, ""), keep_blank_values=True))
@@ -65,11 +64,12 @@ def expose_request_tags() -> None:
 
 def keep_multipart_tags() -> None:
     """The tags of a multipart upload were lost when it was completed."""
-    create_inner, complete_inner = s3._create_multipart_upload, s3._complete_multipart_upload
+    create_inner: Operation = s3._create_multipart_upload
+    complete_inner: Operation = s3._complete_multipart_upload
 
     def create(bucket: str, key: str, headers: dict[str, str]) -> Response:
         before = set(s3._multipart_uploads)
-        response: Response = create_inner(bucket, key, headers)
+        response = create_inner(bucket, key, headers)
         if tagging := headers.get(TAGS_HEADER):
             for upload in set(s3._multipart_uploads) - before:
                 s3._multipart_uploads[upload]["tags"] = dict(parse_qsl(tagging, keep_blank_values=True))
@@ -77,7 +77,7 @@ def keep_multipart_tags() -> None:
 
     def complete(bucket: str, key: str, body: bytes, query: dict[str, Any], headers: Any = None) -> Response:
         tags = (s3._multipart_uploads.get(s3._qp(query, "uploadId")) or {}).get("tags")
-        response: Response = complete_inner(bucket, key, body, query, headers)
+        response = complete_inner(bucket, key, body, query, headers)
         if tags and response[0] == 200:
             s3._object_tags[bucket, key, response[1].get("x-amz-version-id")] = tags
             s3._persist_version_state(bucket, key, s3._buckets[bucket])
@@ -96,68 +96,66 @@ def _tags_of(body: bytes) -> dict[str, str]:
     return tags
 
 
-def reject_unsigned_headers() -> None:
+@replaces(s3, "_verify_presigned_sigv4")
+def reject_unsigned_headers(
+    inner: Callable[..., Response | None], method: str, path: str, headers: dict[str, str], query: dict[str, Any]
+) -> Response | None:
     """The holder of a presigned URL could add unsigned headers, such as tags or another ACL."""
-    inner = s3._verify_presigned_sigv4
-
-    def verify(method: str, path: str, headers: dict[str, str], query: dict[str, Any]) -> Response | None:
-        refused: Response | None = inner(method, path, headers, query)
-        if refused is not None or not s3._qp(query, "X-Amz-Signature"):
-            return refused
-        signed = s3._qp(query, "X-Amz-SignedHeaders").lower().split(";")
-        added = [name for name in headers if name.startswith("x-amz-") and name not in signed]
-        if not added:
-            return None
-        message = "There were headers present in the request which were not signed"
-        extra = {"HeadersNotSigned": ", ".join(added)}
-        response: Response | None = s3._error("AccessDenied", message, 403, path, extra=extra)
-        return response
-
-    s3._verify_presigned_sigv4 = verify
+    refused = inner(method, path, headers, query)
+    if refused is not None or not s3._qp(query, "X-Amz-Signature"):
+        return refused
+    signed = s3._qp(query, "X-Amz-SignedHeaders").lower().split(";")
+    added = [name for name in headers if name.startswith("x-amz-") and name not in signed]
+    if not added:
+        return None
+    message = "There were headers present in the request which were not signed"
+    extra = {"HeadersNotSigned": ", ".join(added)}
+    response: Response = s3._error("AccessDenied", message, 403, path, extra=extra)
+    return response
 
 
-def hide_missing_objects() -> None:
+@replaces(s3, "handle_request")
+async def hide_missing_objects(
+    inner: Handler,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    query: dict[str, Any],
+    *rest: Any,
+    **named: Any,
+) -> Response:
     """A caller without permission to list a bucket could see that an object does not exist. AWS responds 403, as for an
     existing object.
     """
-    inner = s3.handle_request
-
-    async def handle(
-        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, Any], *rest: Any, **named: Any
-    ) -> Response:
-        response: Response = await inner(method, path, headers, body, query, *rest, **named)
-        if response[0] != 404 or method not in ("GET", "HEAD") or named.get("internal"):
-            return response
-        bucket, key = s3._parse_bucket_key(path, headers)
-        caller = extract_access_key_id(headers, query)
-        # The response to HEAD has no body that names the error.
-        if not key or not caller or bucket not in s3._buckets or (method == "GET" and NO_SUCH_KEY not in response[2]):
-            return response
-        region = extract_region(headers, query)
-        if not iam_evaluator.enforce(caller, "s3:ListBucket", "s3", region, f"arn:aws:s3:::{bucket}"):
-            return response
-        status, hidden, refusal = s3._error("AccessDenied", "Access Denied", 403, path)
-        return status, hidden, b"" if method == "HEAD" else refusal
-
-    s3.handle_request = handle
+    response = await inner(method, path, headers, body, query, *rest, **named)
+    if response[0] != 404 or method not in ("GET", "HEAD") or named.get("internal"):
+        return response
+    bucket, key = s3._parse_bucket_key(path, headers)
+    caller = extract_access_key_id(headers, query)
+    # The response to HEAD has no body that names the error.
+    if not key or not caller or bucket not in s3._buckets or (method == "GET" and NO_SUCH_KEY not in response[2]):
+        return response
+    region = extract_region(headers, query)
+    if not iam_evaluator.enforce(caller, "s3:ListBucket", "s3", region, f"arn:aws:s3:::{bucket}"):
+        return response
+    status, hidden, refusal = s3._error("AccessDenied", "Access Denied", 403, path)
+    return status, hidden, b"" if method == "HEAD" else refusal
 
 
-def validate_multipart_completion() -> None:
+@replaces(s3, "_complete_multipart_upload")
+def validate_multipart_completion(
+    inner: Operation, bucket: str, key: str, body: bytes, query: dict[str, Any], headers: Any = None
+) -> Response:
     """A multipart upload could be completed with parts out of order, with parts that are too small, and without the
     checksums that its creation requires.
     """
-    inner = s3._complete_multipart_upload
-
-    def complete(bucket: str, key: str, body: bytes, query: dict[str, Any], headers: Any = None) -> Response:
-        upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
-        refused = _refused(upload, body) if upload and upload["key"] == key else None
-        if refused is not None:
-            result: Response = s3._error(*refused, 400, f"/{bucket}/{key}")
-            return result
-        response: Response = inner(bucket, key, body, query, headers)
+    upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
+    refused = _refused(upload, body) if upload and upload["key"] == key else None
+    if refused is not None:
+        response: Response = s3._error(*refused, 400, f"/{bucket}/{key}")
         return response
-
-    s3._complete_multipart_upload = complete
+    return inner(bucket, key, body, query, headers)
 
 
 def _refused(upload: dict[str, Any], body: bytes) -> tuple[str, str] | None:
@@ -166,7 +164,7 @@ def _refused(upload: dict[str, Any], body: bytes) -> tuple[str, str] | None:
         named = [{_name(member): member.text or "" for member in part} for part in parts]
         numbers = [int(part["PartNumber"]) for part in named]
     except (ElementTree.ParseError, KeyError, ValueError):
-        # ministack says what is wrong with it.
+        # ministack reports the error.
         return None
     if numbers != sorted(set(numbers)):
         return "InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number."
