@@ -1,12 +1,17 @@
-"""The configuration of one embedded AWS: its files below the home folder, its ports, and the environment of its
-processes.
+"""The configuration of one embedded AWS: its files and secrets below the home folder, its ports, and the environment of
+its processes.
 """
 
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from joserfc.jwk import RSAKey
+
+from healthcare_dr.emulator.files import exclusive, write_file
 from healthcare_dr.errors import EmulatorError
 
 HOST = "127.0.0.1"
@@ -16,6 +21,9 @@ SERVICES_SOCKET = "../tmp/services.sock"
 # The variables of the caller that the processes and their Lambda functions inherit. All others are dropped: profiles,
 # credentials, proxies, and settings of ministack.
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+# The names of servers on loopback. API Gateway's host names are one label below execute-api.
+SERVER_NAMES = ("127.0.0.1", "localhost", "*.execute-api.localhost")
+RSA_BITS = 2048
 
 
 class Layout:
@@ -88,12 +96,29 @@ class Layout:
             ) from None
 
 
-def write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, atomically."""
-    staging = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    staging.replace(path)
+def make_secrets(layout: Layout) -> None:
+    """Create missing secrets. Safe when several processes call it at the same time."""
+    layout.make()
+    with exclusive(layout.keys / "lock", within=timedelta(seconds=30)):
+        if not layout.server_certificate.exists():
+            _make_certificates(layout)
+        if not layout.root_secret.exists():
+            write_file(layout.root_secret, secrets.token_urlsafe(30).encode())
+        if not layout.token_key.exists():
+            write_file(layout.token_key, RSAKey.generate_key(RSA_BITS).as_pem(private=True))
+
+
+def _make_certificates(layout: Layout) -> None:
+    # Slow to import, and only the first start needs it.
+    import trustme
+
+    authority = trustme.CA(organization_name="healthcare-dr embedded AWS")
+    server = authority.issue_cert(*SERVER_NAMES)
+    write_file(layout.authority_key, authority.private_key_pem.bytes())
+    write_file(layout.authority_certificate, authority.cert_pem.bytes())
+    write_file(layout.server_key, server.private_key_pem.bytes())
+    # Last: its presence means that all four files exist.
+    write_file(layout.server_certificate, b"".join(part.bytes() for part in server.cert_chain_pems))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from healthcare_dr.emulator import fault_state
 from healthcare_dr.emulator.admin_api import SECRET_HEADER, PendingChanges, get_health_checks, get_pending_changes
-from healthcare_dr.emulator.configuration import HOST, Layout, Ports
-from healthcare_dr.emulator.credentials import make_secrets
+from healthcare_dr.emulator.configuration import HOST, Layout, Ports, make_secrets
+from healthcare_dr.emulator.files import POLL_SECONDS, exclusive, is_locked
 from healthcare_dr.emulator.launcher import (
     START_TIMEOUT,
     STOP_TIMEOUT,
@@ -23,7 +23,6 @@ from healthcare_dr.emulator.launcher import (
     has_exited,
     spawn,
 )
-from healthcare_dr.emulator.locks import POLL_SECONDS, exclusive, is_locked
 from healthcare_dr.emulator.process import KINDS, Kind
 from healthcare_dr.emulator.replication import Replication
 from healthcare_dr.emulator.replication import settings as replication_settings

@@ -1,30 +1,26 @@
 """The faults that a drill sets on the embedded AWS, and the file through which both processes read them."""
 
 import json
-import logging
 import math
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal, Protocol, get_args
 
-from healthcare_dr.emulator.locks import exclusive
+from healthcare_dr.emulator.files import changing, write_file
 from healthcare_dr.errors import EmulatorError
 
 EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
 LONGEST_DELAY_SECONDS = 60.0
 FASTEST = 20.0
 
-logger = logging.getLogger("healthcare_dr.emulator")
-
 
 ALL: Final = ""
 """In place of a host name: all clients of a listener. In place of an environment's suffix: all environments."""
 
 
-def _between(value: object, least: float, most: float) -> bool:
+def is_between(value: object, least: float, most: float) -> bool:
+    """Return whether a value is a finite number in this range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and least <= value <= most
@@ -56,7 +52,7 @@ class EdgeFault:
             raise EmulatorError(
                 f"an edge listener cannot be {self.mode!r}: choose one of {', '.join(get_args(EdgeMode))}"
             )
-        if not _between(self.delay_seconds, 0, LONGEST_DELAY_SECONDS):
+        if not is_between(self.delay_seconds, 0, LONGEST_DELAY_SECONDS):
             raise EmulatorError(
                 f"delay_seconds is {self.delay_seconds!r}: "
                 f"an edge listener can be late by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
@@ -81,7 +77,7 @@ class FaultState:
     control_planes_refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _between(self.time_scale, 1, FASTEST):
+        if not is_between(self.time_scale, 1, FASTEST):
             raise EmulatorError(f"the time scale is {self.time_scale!r}: it can be 1 (real time) to {FASTEST:.0f}")
         if not all(isinstance(environment, str) for environment in self.control_planes_refused):
             raise EmulatorError(f"control planes are refused to environments, not to {self.control_planes_refused!r}")
@@ -131,7 +127,7 @@ def set_edge_fault(path: Path, region: str, fault: EdgeFault, *, hosts: Collecti
 
     The file is replaced atomically.
     """
-    with _changing(path):
+    with changing(path):
         current = read(path)
         faults = {**current.edge_faults.get(region, {}), **dict.fromkeys(hosts or (ALL,), fault)}
         left = {host: fault for host, fault in faults.items() if fault.mode != OPEN.mode}
@@ -151,7 +147,7 @@ def change(
     Raises:
         EmulatorError: a value is out of range.
     """
-    with _changing(path):
+    with changing(path):
         current = read(path)
         refused = set(current.control_planes_refused)
         if control_planes_refused is not None:
@@ -162,38 +158,9 @@ def change(
 
 def reset(path: Path) -> None:
     """Remove all faults."""
-    with _changing(path):
+    with changing(path):
         path.unlink(missing_ok=True)
 
 
-class FaultStateFile:
-    """The present fault state, read again only when the file has changed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[tuple[int, int] | None, FaultState] = (None, FaultState())
-
-    def current(self) -> FaultState:
-        """Return the current state; the previous one when the file is damaged. Thread-safe."""
-        try:
-            status = self._path.stat()
-            version = (status.st_ino, status.st_mtime_ns)
-        except FileNotFoundError:
-            version = None
-        if version != self._seen[0]:
-            try:
-                self._seen = (version, read(self._path))
-            except EmulatorError as error:
-                self._seen = (version, self._seen[1])
-                logger.warning("%s", error)
-        return self._seen[1]
-
-
-def _changing(path: Path) -> AbstractContextManager[int]:
-    return exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10))
-
-
 def _write(path: Path, state: FaultState) -> None:
-    staging = path.with_suffix(".new")
-    staging.write_text(json.dumps(asdict(state)))
-    staging.replace(path)
+    write_file(path, json.dumps(asdict(state)).encode())

@@ -14,7 +14,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from healthcare_dr.emulator.configuration import HOST, Layout, Ports, process_environment
-from healthcare_dr.emulator.locks import POLL_SECONDS, is_locked
+from healthcare_dr.emulator.files import POLL_SECONDS, is_locked
 from healthcare_dr.emulator.process import Kind
 from healthcare_dr.errors import EmulatorError
 

@@ -13,10 +13,9 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from healthcare_dr.emulator import fault_state
-from healthcare_dr.emulator.configuration import Layout, Ports, process_environment
-from healthcare_dr.emulator.credentials import make_secrets
+from healthcare_dr.emulator.configuration import Layout, Ports, make_secrets, process_environment
+from healthcare_dr.emulator.files import exclusive
 from healthcare_dr.emulator.http_server import Loop
-from healthcare_dr.emulator.locks import exclusive
 
 Kind = Literal["services", "edge"]
 KINDS: tuple[Kind, ...] = ("services", "edge")

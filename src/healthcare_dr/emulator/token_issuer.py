@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -66,31 +65,25 @@ def sign(
     return jwt.encode({"alg": ALGORITHM, "kid": key.kid, "typ": "at+jwt"}, claims, key)
 
 
-def discovery(issuer: str) -> dict[str, Any]:
-    """Return `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0, section 3)."""
-    return {
-        "issuer": issuer,
-        "jwks_uri": f"{issuer}/jwks.json",
+def routes(*, address: str, key: RSAKey) -> list[Route]:
+    """Return the routes of the issuer at `address`: its configuration (OpenID Connect Discovery 1.0, section 3) and the
+    key set that verifies its tokens (RFC 7517), without private parts.
+    """
+    configuration = {
+        "issuer": address,
+        "jwks_uri": f"{address}/jwks.json",
         "response_types_supported": ["token"],
         # No route issues tokens: `hdr token` signs them.
         "grant_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
     }
+    contents = {
+        "/.well-known/openid-configuration": configuration,
+        "/jwks.json": KeySet([key]).as_dict(private=False),
+    }
 
+    async def respond(request: Request) -> JSONResponse:
+        return JSONResponse(contents[request.url.path])
 
-def public_keys(key: RSAKey) -> dict[str, Any]:
-    """Return the key set (RFC 7517) that verifies tokens, without private parts."""
-    return dict(KeySet([key]).as_dict(private=False))
-
-
-def routes(*, address: str, key: RSAKey) -> list[Route]:
-    """Return the routes of the issuer at `address`."""
-
-    async def configuration(_: Request) -> JSONResponse:
-        return JSONResponse(discovery(address))
-
-    async def keys(_: Request) -> JSONResponse:
-        return JSONResponse(public_keys(key))
-
-    return [Route("/.well-known/openid-configuration", configuration), Route("/jwks.json", keys)]
+    return [Route(path, respond) for path in contents]

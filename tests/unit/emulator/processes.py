@@ -5,45 +5,35 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from healthcare_dr.emulator import Emulator
-
-Clients = Callable[..., Any]
+from unit.emulator.aws import Aws, eventually
 
 SHOW_ENVIRONMENT = "import os\n\ndef handler(event, context):\n    print('called')\n    return dict(os.environ)\n"
 START = """
-import sys
-from pathlib import Path
-from healthcare_dr.emulator import Emulator
-Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2])).start()
-print("started", flush=True)
-sys.stdin.read()
-"""
-OWNED = """
 import os
 import sys
 from pathlib import Path
 from healthcare_dr.emulator import Emulator
-Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), ends_with=os.getpid()).start()
+Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), ends_with=OWNER).start()
 print("started", flush=True)
 sys.stdin.read()
 """
 RUN = """
 import sys
 from pathlib import Path
-from healthcare_dr.emulator.configuration import Ports
-from healthcare_dr.emulator.configuration import Layout
-from healthcare_dr.emulator.locks import is_locked
+from healthcare_dr.emulator.configuration import Layout, Ports
+from healthcare_dr.emulator.files import is_locked
 from healthcare_dr.emulator.process import run
 from healthcare_dr.emulator.services.server import services
 home, port = sys.argv[1:]
+layout = Layout(Path(home))
 ports = Ports(account="123456789012", port=int(port), regions=("us-east-1", "us-west-2"))
 """
+SERVE = "run('services', layout, ports, owner=None, serve=services(patched=True))\n"
 # The state of a listening socket in /proc/net, by protocol.
 WAITING = {"tcp": "0A", "udp": "07"}
 
@@ -95,19 +85,15 @@ def lives(pid: int) -> bool:
 
 
 def ends(pid: int) -> bool:
-    deadline = time.monotonic() + 10
-    while lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not lives(pid)
+    return bool(eventually(lambda: not lives(pid), within=10))
 
 
 @contextmanager
 def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
     """Run a script in a process, which is killed if it has not ended."""
-    arguments = [str(emulator.home), str(emulator.port)]
     with (
         subprocess.Popen(
-            [sys.executable, "-c", source, *arguments],
+            [sys.executable, "-c", source, str(emulator.home), str(emulator.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -119,23 +105,28 @@ def script(source: str, emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+@contextmanager
+def started(emulator: Emulator, *, owner: str = "None") -> Iterator[subprocess.Popen[str]]:
+    """Start the emulator in another process, whose owner is given as an expression of Python."""
+    with script(START.replace("OWNER", owner), emulator) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "started\n"
+        yield parent
+
+
 def runs(emulator: Emulator, parent: "subprocess.Popen[str]") -> bool:
     """Wait for its services process, and return whether it runs. Fail with the output of `parent` if that ends."""
-    deadline = time.monotonic() + 30
-    while "services" not in emulator.processes() and time.monotonic() < deadline:
+
+    def found() -> bool:
         assert parent.poll() is None, parent.communicate()
-        time.sleep(0.01)
-    return "services" in emulator.processes()
+        return "services" in emulator.processes()
+
+    return bool(eventually(found))
 
 
-def create_one_of_each(client: Clients) -> str:
-    client("dynamodb").create_table(
-        TableName="table",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    client("dynamodb").put_item(TableName="table", Item={"pk": {"S": "kept"}})
-    client("s3").create_bucket(Bucket="bucket")
-    client("s3").put_object(Bucket="bucket", Key="key", Body=b"kept")
-    return str(client("kms").create_key()["KeyMetadata"]["KeyId"])
+def create_one_of_each(aws: Aws) -> str:
+    aws.table(name="table")
+    aws("dynamodb").put_item(TableName="table", Item={"pk": {"S": "kept"}})
+    aws("s3").create_bucket(Bucket="bucket")
+    aws("s3").put_object(Bucket="bucket", Key="key", Body=b"kept")
+    return str(aws("kms").create_key()["KeyMetadata"]["KeyId"])

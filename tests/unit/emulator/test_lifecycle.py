@@ -9,15 +9,14 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator, credentials
-from healthcare_dr.emulator.configuration import Layout, Ports, write_secret
-from healthcare_dr.emulator.credentials import make_secrets
-from healthcare_dr.emulator.locks import exclusive
+from healthcare_dr.emulator import Emulator, configuration
+from healthcare_dr.emulator.configuration import Layout, Ports, make_secrets
+from healthcare_dr.emulator.files import exclusive, write_file
 from healthcare_dr.errors import EmulatorError
+from unit.emulator.aws import Aws
 from unit.emulator.processes import (
     SHOW_ENVIRONMENT,
     create_one_of_each,
@@ -27,22 +26,18 @@ from unit.emulator.processes import (
     pid_of,
 )
 
-Clients = Callable[..., Any]
 
-
-def test_restart_keeps_all_state(fresh: Emulator, clients_of: Callable[[Emulator], Clients]) -> None:
-    fresh.start()
-    client = clients_of(fresh)
-    key = create_one_of_each(client)
-    sealed = client("kms").encrypt(KeyId=key, Plaintext=b"kept")["CiphertextBlob"]
+def test_restart_keeps_all_state(running: Aws, fresh: Emulator) -> None:
+    key = create_one_of_each(running)
+    sealed = running("kms").encrypt(KeyId=key, Plaintext=b"kept")["CiphertextBlob"]
     fresh.stop()
     assert not fresh.running()
     assert not fresh.lost_state()
 
     fresh.start()
-    assert client("dynamodb").get_item(TableName="table", Key={"pk": {"S": "kept"}})["Item"]
-    assert client("s3").get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
-    assert client("kms").decrypt(CiphertextBlob=sealed)["Plaintext"] == b"kept"
+    assert running("dynamodb").get_item(TableName="table", Key={"pk": {"S": "kept"}})["Item"]
+    assert running("s3").get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
+    assert running("kms").decrypt(CiphertextBlob=sealed)["Plaintext"] == b"kept"
     assert not fresh.lost_state()
 
 
@@ -75,12 +70,8 @@ def test_concurrent_starts_create_one_process(fresh: Emulator) -> None:
     assert fresh.running()
 
 
-def test_stop_ends_functions_and_removes_temporary_files(
-    fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
-) -> None:
-    fresh.start()
-    function = make_function(clients_of(fresh), "worker", SHOW_ENVIRONMENT)
-    clients_of(fresh)("lambda").invoke(FunctionName=function)
+def test_stop_ends_functions_and_removes_temporary_files(running: Aws, fresh: Emulator) -> None:
+    running.invoke(running.function("worker", SHOW_ENVIRONMENT))
     process = pid_of(fresh)
     workers = descendants_of(process)
     assert len(workers) > 1
@@ -90,21 +81,15 @@ def test_stop_ends_functions_and_removes_temporary_files(
     assert not list((fresh.home / "tmp").iterdir())
 
 
-def test_functions_do_not_inherit_the_operators_environment(
-    fresh: Emulator,
-    clients_of: Callable[[Emulator], Clients],
-    make_function: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_functions_do_not_inherit_the_operators_environment(fresh: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as operator:
         for name in ("AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "HDR_HOME", "GITHUB_TOKEN", "HTTPS_PROXY"):
             operator.setenv(name, "of-the-operator")
         fresh.start()
-    function = make_function(clients_of(fresh), "curious", SHOW_ENVIRONMENT)
-    payload = clients_of(fresh)("lambda").invoke(FunctionName=function)["Payload"].read().decode()
-    assert json.loads(payload)["AWS_REGION"] == "us-east-1"
-    assert "of-the-operator" not in payload
-    assert fresh.environment()["AWS_SECRET_ACCESS_KEY"] not in payload
+    aws = Aws(fresh)
+    variables = aws.invoke(aws.function("environment", SHOW_ENVIRONMENT))
+    assert variables["AWS_REGION"] == "us-east-1"
+    assert not {"of-the-operator", fresh.environment()["AWS_SECRET_ACCESS_KEY"]}.intersection(variables.values())
     assert b"of-the-operator" not in Path(f"/proc/{pid_of(fresh)}/environ").read_bytes()
 
 
@@ -173,9 +158,9 @@ def test_incomplete_certificates_are_created_by_the_next_start(tmp_path: Path, m
     def fail(path: Path, content: bytes) -> None:
         if path == layout.server_certificate:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_secret(path, content)
+        write_file(path, content)
 
-    monkeypatch.setattr(credentials, "write_secret", fail)
+    monkeypatch.setattr(configuration, "write_file", fail)
     with pytest.raises(OSError, match="No space left"):
         make_secrets(layout)
     monkeypatch.undo()

@@ -5,11 +5,9 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from botocore.config import Config
@@ -17,9 +15,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.process import KINDS, Kind
+from unit.emulator.aws import ONCE, Aws, eventually
 from unit.emulator.processes import (
-    OWNED,
     RUN,
+    SERVE,
     SHOW_ENVIRONMENT,
     START,
     children_of,
@@ -31,20 +30,15 @@ from unit.emulator.processes import (
     processes_of,
     runs,
     script,
+    started,
 )
-
-Clients = Callable[..., Any]
 
 SENDERS = 4
 
 
-def test_killed_process_ends_its_functions_and_reports_lost_state(
-    fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
-) -> None:
-    fresh.start()
-    client = clients_of(fresh)
-    create_one_of_each(client)
-    client("lambda").invoke(FunctionName=make_function(client, "worker", SHOW_ENVIRONMENT))
+def test_killed_process_ends_its_functions_and_reports_lost_state(running: Aws, fresh: Emulator) -> None:
+    create_one_of_each(running)
+    running.invoke(running.function("worker", SHOW_ENVIRONMENT))
     process = pid_of(fresh)
     workers = descendants_of(process)
     assert len(workers) > 1
@@ -55,28 +49,19 @@ def test_killed_process_ends_its_functions_and_reports_lost_state(
 
     fresh.start()
     assert fresh.lost_state()
-    assert client("s3").get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
+    assert running("s3").get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
     with pytest.raises(ClientError, match="ResourceNotFound"):
-        client("dynamodb").describe_table(TableName="table")
+        running("dynamodb").describe_table(TableName="table")
 
     fresh.erase()
     assert not fresh.lost_state()
     fresh.start()
-    assert client("s3").list_buckets()["Buckets"] == []
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 30
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
+    assert running("s3").list_buckets()["Buckets"] == []
 
 
 def test_end_is_detected_though_the_parent_does_not_reap(fresh: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("healthcare_dr.emulator.launcher.STOP_TIMEOUT", timedelta(seconds=20))
-    with script(START, fresh) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "started\n"
+    with started(fresh) as parent:
         process = pid_of(fresh)
         fresh.stop()
         assert parent.poll() is None
@@ -86,7 +71,7 @@ def test_end_is_detected_though_the_parent_does_not_reap(fresh: Emulator, monkey
 
 
 def test_ctrl_c_during_start_leaves_no_process(fresh: Emulator) -> None:
-    with script(START, fresh) as parent:
+    with script(START.replace("OWNER", "None"), fresh) as parent:
         assert runs(fresh, parent)
         assert eventually(lambda: len(children_of(parent.pid)) == len(KINDS))
         processes = children_of(parent.pid)
@@ -104,7 +89,6 @@ def test_ctrl_c_during_start_leaves_no_process(fresh: Emulator) -> None:
 def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
     """The marker is removed before the lock is released, because without the lock it means lost state."""
     source = RUN + (
-        "layout = Layout(Path(home))\n"
         "class Marker(type(Path())):\n"
         "    def unlink(self, *arguments, **options):\n"
         "        print('locked' if is_locked(layout.process_file('services')) else 'free')\n"
@@ -113,12 +97,11 @@ def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
         "    def __init__(self, home):\n"
         "        super().__init__(home)\n"
         "        self.unsaved = Marker(self.unsaved)\n"
-        "run('services', Watched(Path(home)), ports, owner=None, serve=services(patched=True))\n"
+        "layout = Watched(Path(home))\n"
     )
-    with script(source, fresh) as process:
+    with script(source + SERVE, fresh) as process:
         assert runs(fresh, process)
-        while not (fresh.home / "unsaved").exists():
-            time.sleep(0.01)
+        assert eventually((fresh.home / "unsaved").exists)
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=60)
         assert output.splitlines()[-1:] == ["locked"], errors
@@ -126,9 +109,7 @@ def test_state_is_not_reported_lost_while_it_is_saved(fresh: Emulator) -> None:
 
 
 def test_state_is_saved_while_clients_keep_sending(fresh: Emulator) -> None:
-    with script(START, fresh) as parent, ThreadPoolExecutor(SENDERS) as pool:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "started\n"
+    with started(fresh), ThreadPoolExecutor(SENDERS) as pool:
         senders = [pool.submit(_send_until_it_ends, fresh) for _ in range(SENDERS)]
         time.sleep(0.5)
         fresh.stop()
@@ -172,9 +153,8 @@ def test_failure_after_listening_reports_lost_state(fresh: Emulator) -> None:
         "async def main_loop(*arguments, **options):\n"
         "    raise OSError(28, 'No space left on device')\n"
         "uvicorn.Server.main_loop = main_loop\n"
-        "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
-    with script(source, fresh) as process:
+    with script(source + SERVE, fresh) as process:
         assert "No space left on device" in process.communicate(timeout=60)[1]
     assert fresh.lost_state()
 
@@ -185,9 +165,8 @@ def test_state_that_cannot_be_saved_is_reported_lost(fresh: Emulator) -> None:
         "def drain(queue):\n"
         "    raise OSError(28, 'No space left on device')\n"
         "ReplicationQueue.drain = drain\n"
-        "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n"
     )
-    with script(source, fresh) as process:
+    with script(source + SERVE, fresh) as process:
         assert runs(fresh, process)
         assert eventually((fresh.home / "unsaved").exists)
         process.send_signal(signal.SIGTERM)
@@ -199,17 +178,13 @@ def test_taken_port_does_not_report_lost_state(fresh: Emulator) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", fresh.port))
         other.listen()
-        with script(
-            RUN + "run('services', Layout(Path(home)), ports, owner=None, serve=services(patched=True))\n", fresh
-        ) as process:
+        with script(RUN + SERVE, fresh) as process:
             assert "Address already in use" in process.communicate(timeout=60)[1]
     assert not fresh.lost_state()
 
 
 def test_process_ends_with_its_owner(fresh: Emulator) -> None:
-    with script(OWNED, fresh) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "started\n"
+    with started(fresh, owner="os.getpid()") as owner:
         processes = processes_of(fresh)
         owner.kill()
         owner.wait()
@@ -218,8 +193,8 @@ def test_process_ends_with_its_owner(fresh: Emulator) -> None:
     assert not fresh.lost_state()
 
 
+@pytest.mark.usefixtures("running")
 def test_missing_process_is_started_again(fresh: Emulator) -> None:
-    fresh.start()
     before = fresh.processes()
     os.kill(before["edge"], signal.SIGKILL)
     os.waitpid(before["edge"], 0)
@@ -243,14 +218,9 @@ def test_process_closes_inherited_files(fresh: Emulator) -> None:
         assert pipe.read() == b""
 
 
-def test_client_that_disconnects_before_the_response_is_logged(
-    fresh: Emulator, clients_of: Callable[[Emulator], Clients], make_function: Callable[..., str]
-) -> None:
-    fresh.start()
-    client = clients_of(fresh)
-    slow = make_function(client, "slow", "import time\n\ndef handler(event, context):\n    time.sleep(5)\n")
-    hasty = Config(read_timeout=1, retries={"total_max_attempts": 1})
+def test_client_that_disconnects_before_the_response_is_logged(running: Aws, fresh: Emulator) -> None:
+    slow = running.function("slow", "import time\n\ndef handler(event, context):\n    time.sleep(5)\n")
     with pytest.raises(ReadTimeoutError):
-        client("lambda", config=hasty).invoke(FunctionName=slow)
+        running("lambda", config=ONCE.merge(Config(read_timeout=1))).invoke(FunctionName=slow)
     log = fresh.home / "services.log"
     assert eventually(lambda: "/invocations left before it was answered" in log.read_text())

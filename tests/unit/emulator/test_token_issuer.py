@@ -1,7 +1,6 @@
 """Tests of the issuer's tokens with a JWT authorizer and a real Lambda function."""
 
 import json
-import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,32 +12,23 @@ from joserfc.jwk import RSAKey
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.token_issuer import load_key, sign
+from unit.emulator.aws import ECHO, Aws
 
-Clients = Callable[..., Any]
-
-ECHO = """
-import json
-
-def handler(event, context):
-    print("called")
-    return {"statusCode": 200, "body": json.dumps(event["requestContext"].get("authorizer"))}
-"""
 SCOPES = ("system/Patient.r", "openid")
 
 
 @pytest.fixture(scope="module")
-def api(
-    emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
-) -> Iterator[httpx.Client]:
-    routes = {
+def api(patched: Aws) -> Iterator[httpx.Client]:
+    issuer = patched.emulator.issuer()
+    limited = {"issuer": issuer, "scopes": ["system/Patient.r"]}
+    routes: dict[str, dict[str, Any]] = {
         "GET /health": {},
-        "GET /fhir/Patient/{id}": {"issuer": emulator.issuer(), "scopes": ["system/Patient.r"]},
-        "HEAD /fhir/Patient/{id}": {"issuer": emulator.issuer(), "scopes": ["system/Patient.r"]},
-        "$default": {"issuer": emulator.issuer()},
+        "GET /fhir/Patient/{id}": limited,
+        "HEAD /fhir/Patient/{id}": limited,
+        "$default": {"issuer": issuer},
     }
-    api_id = make_api(patched, make_function(patched, "echo", ECHO), routes, permitted=True)
-    context = ssl.create_default_context(cafile=str(emulator.certificate))
-    with httpx.Client(base_url=emulator.api_url(api_id), verify=context, trust_env=False) as client:
+    api_id = patched.api(patched.function("echo", ECHO), routes)
+    with patched.web(base_url=patched.emulator.api_url(api_id)) as client:
         yield client
 
 
@@ -50,12 +40,12 @@ def test_valid_token_is_accepted_and_its_claims_reach_the_function(emulator: Emu
     token = emulator.token(subject="dr-house", tenant="clinic", scopes=SCOPES)
     response = api.get("/fhir/Patient/1", headers=bearer(token))
     assert response.status_code == 200
-    claims = response.json()["jwt"]["claims"]
+    claims = response.json()["requestContext"]["authorizer"]["jwt"]["claims"]
     assert (claims["sub"], claims["tenant"], claims["scope"]) == ("dr-house", "clinic", " ".join(SCOPES))
 
 
 def test_route_without_authorizer_needs_no_token(api: httpx.Client) -> None:
-    assert api.get("/health").json() is None
+    assert "authorizer" not in api.get("/health").json()["requestContext"]
 
 
 def test_token_without_the_route_scope_returns_403(emulator: Emulator, api: httpx.Client) -> None:
@@ -101,11 +91,10 @@ def test_token_of_another_key_or_issuer_returns_401(emulator: Emulator, api: htt
         assert api.get("/fhir/Patient/1", headers=bearer(token)).status_code == 401
 
 
-def test_issuer_publishes_only_public_keys_and_issues_no_tokens(emulator: Emulator) -> None:
-    context = ssl.create_default_context(cafile=str(emulator.certificate))
-    with httpx.Client(base_url=emulator.issuer(), verify=context, trust_env=False) as client:
+def test_issuer_publishes_only_public_keys_and_issues_no_tokens(patched: Aws) -> None:
+    with patched.web(base_url=patched.emulator.issuer()) as client:
         discovery = client.get("/.well-known/openid-configuration").json()
-        assert discovery["issuer"] == emulator.issuer()
+        assert discovery["issuer"] == patched.emulator.issuer()
         assert "token_endpoint" not in discovery
         (key,) = client.get(discovery["jwks_uri"]).json()["keys"]
         assert not set(key) & {"d", "p", "q", "dp", "dq", "qi"}

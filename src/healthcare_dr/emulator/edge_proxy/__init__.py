@@ -3,7 +3,3 @@
 A listener terminates TLS, forwards requests to the HTTP APIs of its region, and applies the faults of a drill:
 connections that are refused or never answered, and responses that are errors or delayed.
 """
-
-from healthcare_dr.emulator.edge_proxy.listener import EdgeListener
-
-__all__ = ["EdgeListener"]

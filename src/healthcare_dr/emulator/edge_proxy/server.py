@@ -18,13 +18,13 @@ from uvicorn.server import ServerState
 from healthcare_dr.emulator import fault_state
 from healthcare_dr.emulator.admin_api import health_checks_route
 from healthcare_dr.emulator.configuration import HOST, Layout, Ports
-from healthcare_dr.emulator.edge_proxy import EdgeListener
 from healthcare_dr.emulator.edge_proxy.forwarding import ApiDirectory, Forwarding, Services, services_session
+from healthcare_dr.emulator.edge_proxy.listener import EdgeListener
 from healthcare_dr.emulator.edge_proxy.tls import Certificates, load_authority
+from healthcare_dr.emulator.files import CachedFile
 from healthcare_dr.emulator.http_server import http_config, protocol_factory
 from healthcare_dr.emulator.process import quiet_loop_errors
-from healthcare_dr.emulator.route53.data_plane import DataPlane, publisher
-from healthcare_dr.emulator.route53.zone_reader import ZoneReader
+from healthcare_dr.emulator.route53.data_plane import DataPlane, ZoneReader, publisher
 from healthcare_dr.emulator.token_issuer import load_key, routes
 
 # The longest delay until a fault of a drill is applied.
@@ -43,7 +43,7 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
         OSError, EmulatorError: an address or port cannot be used.
     """
     asyncio.get_running_loop().set_exception_handler(quiet_loop_errors)
-    state = fault_state.FaultStateFile(layout.fault_state)
+    state = CachedFile(layout.fault_state, fault_state.read, fault_state.FaultState())
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(services_session())
         data_plane = DataPlane(
@@ -67,7 +67,7 @@ async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
 
 
 def _listeners(
-    layout: Layout, ports: Ports, data_plane: DataPlane, state: fault_state.FaultStateFile, services: Services
+    layout: Layout, ports: Ports, data_plane: DataPlane, state: CachedFile[fault_state.FaultState], services: Services
 ) -> dict[str, EdgeListener]:
     authority = load_authority(layout)
     listeners = {}
@@ -86,12 +86,12 @@ def _listeners(
     return listeners
 
 
-def _fault_of(state: fault_state.FaultStateFile, region: str, host: str) -> fault_state.EdgeFault:
+def _fault_of(state: CachedFile[fault_state.FaultState], region: str, host: str) -> fault_state.EdgeFault:
     return state.current().edge_fault(region, host)
 
 
 async def _apply_faults(
-    listeners: Mapping[str, EdgeListener], state: fault_state.FaultStateFile, ended: asyncio.Event
+    listeners: Mapping[str, EdgeListener], state: CachedFile[fault_state.FaultState], ended: asyncio.Event
 ) -> None:
     while not ended.is_set():
         present = state.current()

@@ -2,23 +2,20 @@
 ClientHello.
 """
 
+import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from healthcare_dr.emulator.configuration import Layout
 
 if TYPE_CHECKING:
     import trustme
-import asyncio
-import socket
-from typing import Final
 
 ALPN = ["http/1.1"]
 SERVER_NAME_ATTRIBUTE = "requested_server_name"
 """The attribute of a TLS connection with the server name that its client has requested."""
-
-
 POLL_SECONDS: Final = 0.005
 # A record holds at most 2**14 bytes after its header (RFC 8446, section 5.1); a ClientHello needs a few hundred.
 LONGEST_BYTES: Final = 5 + 2**14

@@ -9,13 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from healthcare_dr.emulator.files import CachedFile
 from healthcare_dr.emulator.replication.settings import Settings, read
-from healthcare_dr.errors import EmulatorError
 
 # The longest delay until a change of the settings applies.
 POLL_SECONDS = 0.1
 
-logger = logging.getLogger("healthcare_dr.emulator")
 # `services.server` counts errors of this logger as state that was not saved.
 errors = logging.getLogger("persistence")
 
@@ -57,9 +56,7 @@ class ReplicationQueue:
     def __init__(self, settings: Path) -> None:
         self.tables = ChangeQueues()
         self.documents = ChangeQueues()
-        self._file = settings
-        self._seen: tuple[int, int] | None = None
-        self._settings = Settings()
+        self._settings = CachedFile(settings, read, Settings())
 
     def pending(self, only: Collection[str] = ()) -> int:
         """Return the number of pending changes of the tables and buckets `only`, or of all when it is empty."""
@@ -106,7 +103,6 @@ class ReplicationQueue:
                     errors.exception("A write could not be replicated at the end")
 
     def _next_due(self) -> Change | None:
-        self._reload_settings()
         now = time.monotonic()
         for queues, name, due in self._active():
             if due <= now:
@@ -117,26 +113,13 @@ class ReplicationQueue:
         """Yield the pending changes that are not paused, tables before buckets, with the time at which the next one is
         due.
         """
+        present = self._settings.current()
         for queues, kind in ((self.tables, "tables"), (self.documents, "documents")):
             for name, change in queues.heads():
-                settings = self._settings.of(name)
+                settings = present.of(name)
                 if getattr(settings, kind):
                     yield queues, name, change.written_at + settings.lag_seconds
 
     def _pause(self) -> float:
         now = time.monotonic()
         return max(0.0, min([POLL_SECONDS, *(due - now for _, _, due in self._active())]))
-
-    def _reload_settings(self) -> None:
-        try:
-            status = self._file.stat()
-        except FileNotFoundError:
-            self._seen, self._settings = None, Settings()
-            return
-        # Every change of the settings replaces the file.
-        if self._seen != (seen := (status.st_ino, status.st_mtime_ns)):
-            self._seen = seen
-            try:
-                self._settings = read(self._file)
-            except EmulatorError as error:
-                logger.warning("Replication goes on as before: %s", error)

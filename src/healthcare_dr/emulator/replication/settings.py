@@ -1,13 +1,12 @@
 """The settings of replication, for all or for some tables and buckets, and the file that passes them to the process."""
 
 import json
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
-from healthcare_dr.emulator.locks import exclusive
+from healthcare_dr.emulator.fault_state import is_between
+from healthcare_dr.emulator.files import changing, write_file
 from healthcare_dr.errors import EmulatorError
 
 # AWS takes 0.5 to 2.5 s for a table and longer for an object. Half a second is longer than a request with a cold start,
@@ -28,10 +27,10 @@ class Replication:
         for name in ("tables", "documents"):
             if not isinstance(getattr(self, name), bool):
                 raise EmulatorError(f"{name} is {getattr(self, name)!r}, but it must be true or false")
-        lag = self.lag_seconds
-        number = isinstance(lag, int | float) and not isinstance(lag, bool) and math.isfinite(lag)
-        if not number or not 0 <= lag <= LONGEST_LAG_SECONDS:
-            raise EmulatorError(f"lag_seconds is {lag!r}: replication can lag by 0 to {LONGEST_LAG_SECONDS:.0f} s")
+        if not is_between(self.lag_seconds, 0, LONGEST_LAG_SECONDS):
+            raise EmulatorError(
+                f"lag_seconds is {self.lag_seconds!r}: replication can lag by 0 to {LONGEST_LAG_SECONDS:.0f} s"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def change(
     Raises:
         EmulatorError: a value is out of range.
     """
-    with exclusive(path.with_suffix(".lock"), within=timedelta(seconds=10)):
+    with changing(path):
         current = read(path)
 
         def changed(former: Replication) -> Replication:
@@ -90,6 +89,4 @@ def change(
         others = current.others if only else changed(current.others)
         own = {**current.own, **{name: changed(current.of(name)) for name in only}}
         differing = {name: asdict(replication) for name, replication in own.items() if replication != others}
-        staging = path.with_suffix(".new")
-        staging.write_text(json.dumps(asdict(others) | {"own": differing}))
-        staging.replace(path)
+        write_file(path, json.dumps(asdict(others) | {"own": differing}).encode())

@@ -18,9 +18,10 @@ import uvicorn
 from healthcare_dr.emulator import fault_state
 from healthcare_dr.emulator.admin_api import ONLY, REPLICATION_PATH, authenticated, get_health_checks
 from healthcare_dr.emulator.configuration import HOST, SERVICES_SOCKET, Layout, Ports
+from healthcare_dr.emulator.files import CachedFile
 from healthcare_dr.emulator.http_server import http_config, protocol_factory
 from healthcare_dr.emulator.process import quiet_loop_errors
-from healthcare_dr.emulator.services import control_planes, function_clock, function_resolution
+from healthcare_dr.emulator.services import control_planes, function_startup
 from healthcare_dr.emulator.services.middleware import Admission, CalledAddress
 from healthcare_dr.errors import EmulatorError
 
@@ -173,7 +174,7 @@ def _connect_to_edge(layout: Layout, ports: Ports) -> None:
     """Install the parts that depend on the faults of a drill and on the edge process."""
     from healthcare_dr.emulator.patches import clock, lambda_runtime, route53
 
-    state = fault_state.FaultStateFile(layout.fault_state)
+    state = CachedFile(layout.fault_state, fault_state.read, fault_state.FaultState())
     clock.set_time_scale_source(lambda: state.current().time_scale)
     control_planes.install(lambda environment: state.current().refuses(environment), secret=layout.read_root_secret())
     route53.add_get_health_check_status(lambda: get_health_checks(layout, ports))
@@ -182,11 +183,9 @@ def _connect_to_edge(layout: Layout, ports: Ports) -> None:
 
 def _write_sitecustomize(ports: Ports, *, fault_state: Path, packages: Path) -> None:
     """Write a `sitecustomize` into `packages`, which functions import from; new processes of functions run it."""
-    sources = [
-        Path(str(module.__file__)).read_text(encoding="utf-8") for module in (function_resolution, function_clock)
-    ]
-    calls = f"install({ports.edge_addresses!r}, {ports.edge_port!r})\ninstall_clock({str(fault_state)!r})\n"
-    (packages / "sitecustomize.py").write_text("\n\n".join((*sources, calls)), encoding="utf-8")
+    source = Path(function_startup.__file__).read_text(encoding="utf-8")
+    calls = f"install_resolution({ports.edge_addresses!r}, {ports.edge_port!r})\ninstall_clock({str(fault_state)!r})\n"
+    (packages / "sitecustomize.py").write_text(f"{source}\n\n{calls}", encoding="utf-8")
 
 
 async def _end(server: uvicorn.Server, ended: asyncio.Event) -> None:

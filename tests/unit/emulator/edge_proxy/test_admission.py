@@ -96,9 +96,7 @@ async def until(services: Services, *, received: int) -> None:
             await asyncio.sleep(0)
 
 
-def test_request_that_waits_too_long_returns_429_and_others_are_served(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_request_that_waits_too_long_returns_429_and_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.05)
 
     async def crowd() -> tuple[int | None, set[int | None]]:

@@ -3,9 +3,7 @@
 import json
 import socket
 import ssl
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,18 +13,15 @@ from healthcare_dr.emulator.edge_proxy.tls import parse_server_name
 from healthcare_dr.emulator.fault_state import OPEN, EdgeFault
 from healthcare_dr.emulator.services.middleware import CALLED_HEADER
 from healthcare_dr.errors import EmulatorError
-from unit.emulator.edge import REGIONS, EdgeApis, ask, eventually
-
-Clients = Callable[..., Any]
-
-EAST, WEST = REGIONS
+from unit.emulator.aws import EAST, REGIONS, WEST, Aws, eventually
+from unit.emulator.edge import EdgeApis, get
 
 
 def test_request_is_forwarded_unchanged(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as connection:
         headers = "Authorization: Bearer abc\r\nX-Twice: one\r\nX-Twice: two\r\n"
-        status, body = ask(connection, name, "/fhir/Patient%20x?a=1&b=%2F", headers)
+        status, body = get(connection, name, "/fhir/Patient%20x?a=1&b=%2F", headers)
     seen = json.loads(body)
     assert status == 200
     assert seen["rawPath"] in ("/fhir/Patient%20x", "/fhir/Patient x")
@@ -40,10 +35,10 @@ def test_request_is_forwarded_unchanged(edge: EdgeApis) -> None:
 def test_function_receives_the_called_host_name(edge: EdgeApis, region: str, port: str) -> None:
     name = edge.name(region)
     with edge.connect(region, name) as connection:
-        _, body = ask(connection, name + port, headers=f"{CALLED_HEADER.decode()}: evil.example\r\n")
+        _, body = get(connection, name + port, headers=f"{CALLED_HEADER.decode()}: evil.example\r\n")
     seen = json.loads(body)
     called = name + port.removesuffix(":443")
-    assert (seen["domainName"], seen["headers"]["host"], seen["rawPath"]) == (called, called, "/echo")
+    assert (seen["requestContext"]["domainName"], seen["headers"]["host"], seen["rawPath"]) == (called, called, "/echo")
     assert CALLED_HEADER.decode() not in seen["headers"]
     assert "evil.example" not in body.decode()
 
@@ -74,8 +69,8 @@ def test_dot_segments_do_not_leave_the_api(edge: EdgeApis) -> None:
 @pytest.mark.requirement("R4.2")
 def test_refused_mode_resets_connections_and_refuses_new_ones(edge: EdgeApis) -> None:
     name = edge.name(EAST)
-    with edge.connect(EAST, name) as kept:
-        assert ask(kept, name)[0] == 200
+    with edge.connect(EAST) as kept:
+        assert get(kept, name)[0] == 200
         edge.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"))
         _expect_reset(kept)
     with pytest.raises(ConnectionRefusedError):
@@ -89,12 +84,12 @@ def test_refused_mode_resets_connections_and_refuses_new_ones(edge: EdgeApis) ->
 def test_blackhole_mode_never_responds_and_resets_at_its_end(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept:
-        assert ask(kept, name)[0] == 200
+        assert get(kept, name)[0] == 200
         edge.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"))
         assert eventually(lambda: _blackholed(edge))
         kept.settimeout(1)
         with pytest.raises(TimeoutError):
-            ask(kept, name)
+            get(kept, name)
         with socket.create_connection(edge.emulator.edge_addresses()[EAST], timeout=15) as waiting:
             edge.emulator.set_edge_fault(EAST, OPEN)
             with pytest.raises(ConnectionResetError):
@@ -124,33 +119,24 @@ def _blackholed(edge: EdgeApis) -> bool:
 def test_errors_mode_returns_503_on_open_connections(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept:
-        assert ask(kept, name)[0] == 200
+        assert get(kept, name)[0] == 200
         edge.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"))
-        assert eventually(lambda: ask(kept, name) == (503, b'{"message":"Service Unavailable"}'))
+        assert eventually(lambda: get(kept, name) == (503, b'{"message":"Service Unavailable"}'))
         edge.emulator.set_edge_fault(EAST, OPEN)
-        assert eventually(lambda: ask(kept, name)[0] == 200)
+        assert eventually(lambda: get(kept, name)[0] == 200)
 
 
 @pytest.mark.requirement("R4.2")
 def test_slow_mode_delays_responses(edge: EdgeApis) -> None:
-    name = edge.name(EAST)
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="slow", delay_seconds=60))
-    assert eventually(lambda: _delayed(edge, name))
+    assert eventually(lambda: not edge.serves(EAST, timeout=3))
+    with edge.connect(EAST, timeout=3) as connection, pytest.raises(TimeoutError):
+        get(connection, edge.name(EAST))
     edge.emulator.set_edge_fault(EAST, OPEN)
     assert eventually(lambda: edge.serves(EAST))
 
 
-def _delayed(edge: EdgeApis, name: str) -> bool:
-    with edge.connect(EAST, name) as connection:
-        connection.settimeout(3)
-        try:
-            ask(connection, name)
-        except TimeoutError:
-            return True
-    return False
-
-
-def test_shared_name_is_forwarded_to_the_regions_api(edge: EdgeApis, patched: Clients) -> None:
+def test_shared_name_is_forwarded_to_the_regions_api(edge: EdgeApis, patched: Aws) -> None:
     route53, shared = patched("route53"), "api.healthcare-dr-edge.com"
     zone = route53.create_hosted_zone(Name="healthcare-dr-edge.com", CallerReference="edge")["HostedZone"]["Id"]
     records = [
@@ -167,14 +153,7 @@ def test_shared_name_is_forwarded_to_the_regions_api(edge: EdgeApis, patched: Cl
     changes = [{"Action": "CREATE", "ResourceRecordSet": record} for record in records]
     route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
     for region in REGIONS:
-        assert eventually(partial(_serves_as, edge, region, shared))
-
-
-def _serves_as(edge: EdgeApis, region: str, name: str) -> bool:
-    try:
-        return edge.get(region, name=name)[0] == 200
-    except ssl.SSLError:
-        return False
+        assert eventually(partial(edge.serves, region, name=shared))
 
 
 def test_unknown_region_is_named_in_the_error(edge: EdgeApis) -> None:
@@ -185,15 +164,10 @@ def test_unknown_region_is_named_in_the_error(edge: EdgeApis) -> None:
 
 
 @pytest.fixture
-def beside(edge: EdgeApis, patched: Clients, make_api: Callable[..., str]) -> EdgeApis:
+def beside(edge: EdgeApis, patched: Aws) -> EdgeApis:
     """The API of another environment, behind the same listeners."""
-
-    def client(service: str) -> Any:
-        return patched(service, EAST)
-
-    function = client("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
-    api = make_api(client, function, {"$default": {}}, permitted=True)
-    found = EdgeApis(edge.emulator, {EAST: api})
+    function = patched("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
+    found = EdgeApis(edge.emulator, {EAST: patched.api(function, {"$default": {}})})
     # The listener reloads the list of APIs at most once a second.
     assert eventually(lambda: found.serves(EAST))
     return found
@@ -202,29 +176,29 @@ def beside(edge: EdgeApis, patched: Clients, make_api: Callable[..., str]) -> Ed
 @pytest.mark.parametrize("fault", [EdgeFault(mode="refused"), EdgeFault(mode="blackhole"), EdgeFault(mode="errors")])
 def test_fault_of_one_host_does_not_affect_others(edge: EdgeApis, beside: EdgeApis, fault: EdgeFault) -> None:
     name = edge.name(EAST)
-    with edge.connect(EAST, name) as kept, beside.connect(EAST, beside.name(EAST)) as other:
-        assert ask(kept, name)[0] == ask(other, beside.name(EAST))[0] == 200
+    with edge.connect(EAST) as kept, beside.connect(EAST) as other:
+        assert get(kept, name)[0] == get(other, beside.name(EAST))[0] == 200
         edge.emulator.set_edge_fault(EAST, fault, hosts=[name])
-        assert eventually(lambda: not edge.serves_soon(EAST))
+        assert eventually(lambda: not edge.serves(EAST, timeout=1))
         if fault.mode == "refused":
             _expect_reset(kept)
         elif fault.mode == "blackhole":
             kept.settimeout(0.5)
             with pytest.raises(TimeoutError):
-                ask(kept, name)
-        assert ask(other, beside.name(EAST))[0] == 200
+                get(kept, name)
+        assert get(other, beside.name(EAST))[0] == 200
         assert beside.serves(EAST)
         edge.emulator.set_edge_fault(EAST, OPEN, hosts=[name])
         assert eventually(lambda: edge.serves(EAST))
         if fault.mode == "blackhole":
             kept.settimeout(15)
             _expect_reset(kept)
-        assert ask(other, beside.name(EAST))[0] == 200
+        assert get(other, beside.name(EAST))[0] == 200
 
 
 def test_blackholed_connection_is_reset_when_the_fault_of_its_host_ends(edge: EdgeApis, beside: EdgeApis) -> None:
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"), hosts=[edge.name(EAST)])
-    assert eventually(lambda: not edge.serves_soon(EAST))
+    assert eventually(lambda: not edge.serves(EAST, timeout=1))
     with socket.create_connection(edge.emulator.edge_addresses()[EAST], timeout=15) as waiting:
         waiting.sendall(sent_hello(edge.name(EAST)))
         assert beside.serves(EAST)
@@ -236,7 +210,7 @@ def test_blackholed_connection_is_reset_when_the_fault_of_its_host_ends(edge: Ed
 def test_two_hosts_have_different_faults(edge: EdgeApis, beside: EdgeApis) -> None:
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"), hosts=[edge.name(EAST)])
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"), hosts=[beside.name(EAST)])
-    assert eventually(lambda: not beside.serves_soon(EAST))
+    assert eventually(lambda: not beside.serves(EAST, timeout=1))
     assert eventually(lambda: edge.get(EAST)[0] == 503)
     edge.emulator.set_edge_fault(EAST, OPEN, hosts=[beside.name(EAST)])
     assert eventually(lambda: beside.serves(EAST))

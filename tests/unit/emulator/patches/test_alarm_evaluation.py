@@ -1,11 +1,11 @@
-"""Tests of the evaluation of an alarm by the data of its metric."""
+"""Tests of the state of an alarm by the data of its metric, and of when alarms are evaluated."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator.patches.cloudwatch import AlarmState, Point, next_state, range_seconds
+from healthcare_dr.emulator.patches.cloudwatch import AlarmState, Point, Schedule, next_state, range_seconds
 
 # Half a minute after the beginning of a period.
 NOW = 1_800_000_000 // 60 * 60 + 30.0
@@ -138,3 +138,52 @@ def test_time_scale_shortens_the_wait_for_missing_data() -> None:
     points = [{"Timestamp": NOW - 60, "Value": 0.0}]
     states = [next_state(alarm(), points, statistic=maximum, now=NOW, scale=scale) for scale in (1.0, 10.0)]
     assert [found.state for found in states if found] == ["OK", "ALARM"]
+
+
+START = 1_800_000_000.0
+
+
+def scheduled(**options: Any) -> dict[str, Any]:
+    return alarm(Namespace="n", MetricName="m", AlarmConfigurationUpdatedTimestamp=START) | options
+
+
+def test_alarm_is_due_with_new_data_and_at_each_period() -> None:
+    key = ("account", "region", "name")
+    alarms = {key: scheduled()}
+    schedule = Schedule(started=START)
+
+    def due(seconds: float, scale: float = 1.0) -> bool:
+        return bool(schedule.due(alarms, now=START + seconds, scale=scale))
+
+    assert due(1)
+    assert not due(2)
+    schedule.note(("account", "region", "n", "m", ""))
+    # Data arrive continuously: not due each time.
+    assert [due(3), due(5.9), due(6), due(7)] == [False, False, True, False]
+    schedule.note(("account", "region", "n", "other", ""))
+    assert not due(20)
+    assert [due(60), due(61), due(120)] == [True, False, True]
+    assert due(121, scale=10)
+    assert [due(125, scale=10), due(126, scale=10)] == [False, True]
+    alarms[key] = scheduled(Threshold=2)
+    assert due(127)
+    alarms.clear()
+    assert not due(128)
+
+
+def test_alarm_is_due_when_missing_data_start_to_count() -> None:
+    alarms = {("account", "region", "name"): scheduled(AlarmConfigurationUpdatedTimestamp=START + 30)}
+    schedule = Schedule(started=START)
+    found = [second for second in range(31, 240) if schedule.due(alarms, now=START + second, scale=1.0)]
+    # The evaluation range is three periods.
+    assert found == [31, 60, 120, 180, 210]
+
+
+def test_data_of_another_region_make_no_alarm_due() -> None:
+    alarms = {("account", region, "name"): scheduled() for region in ("here", "there")}
+    schedule = Schedule(started=START)
+    for region in ("here", "there"):
+        schedule.note(("account", region, "n", "m", ""))
+    assert schedule.changed_in(alarms, "account", "here", now=START) == [("account", "here", "name")]
+    assert schedule.changed_in(alarms, "account", "here", now=START) == []
+    assert schedule.changed_in(alarms, "account", "there", now=START) == [("account", "there", "name")]

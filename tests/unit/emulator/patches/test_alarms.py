@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.parsers import create_parser
 
-from unit.emulator.replicas import EAST, WEST, wait_for
-
-Clients = Callable[..., Any]
-Probe = Callable[[Clients], bool]
+from unit.emulator.aws import ACCOUNT, EAST, WEST, Aws, eventually, only_when_patched
 
 NAMESPACE = "Alarms"
 # Missing data count after three periods of the shortest length, on a busy machine.
@@ -25,7 +26,7 @@ def dimension(value: str) -> list[dict[str, str]]:
     return [{"Name": "ReceivingRegion", "Value": value}]
 
 
-def alarm_on(client: Clients, value: str, *, region: str = EAST, **options: Any) -> str:
+def alarm_on(aws: Aws, value: str, *, region: str = EAST, **options: Any) -> str:
     """Create an alarm on values above 60 of a metric and dimension with its own name."""
     name = uuid.uuid4().hex
     rule = {
@@ -39,42 +40,40 @@ def alarm_on(client: Clients, value: str, *, region: str = EAST, **options: Any)
         "ComparisonOperator": "GreaterThanThreshold",
         "TreatMissingData": "ignore",
     }
-    client("cloudwatch", region).put_metric_alarm(AlarmName=name, **(rule | options))
+    aws("cloudwatch", region).put_metric_alarm(AlarmName=name, **(rule | options))
     return name
 
 
-def put(client: Clients, metric: str, value: float, dimensions: list[dict[str, str]], region: str = EAST) -> None:
+def put(aws: Aws, metric: str, value: float, dimensions: list[dict[str, str]], region: str = EAST) -> None:
     data = [{"MetricName": metric, "Dimensions": dimensions, "Value": value}]
-    client("cloudwatch", region).put_metric_data(Namespace=NAMESPACE, MetricData=data)
+    aws("cloudwatch", region).put_metric_data(Namespace=NAMESPACE, MetricData=data)
 
 
-def described(client: Clients, alarm: str, region: str = EAST) -> dict[str, Any]:
-    (found,) = client("cloudwatch", region).describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
+def described(aws: Aws, alarm: str, region: str = EAST) -> dict[str, Any]:
+    (found,) = aws("cloudwatch", region).describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
     return dict(found)
 
 
-def state(client: Clients, alarm: str, region: str = EAST) -> str:
-    return str(described(client, alarm, region)["StateValue"])
+def state(aws: Aws, alarm: str, region: str = EAST) -> str:
+    return str(described(aws, alarm, region)["StateValue"])
 
 
-def becomes(client: Clients, alarm: str, expected: str, region: str = EAST) -> None:
-    wait_for(lambda: state(client, alarm, region) == expected, within=WITHIN_SECONDS)
+def becomes(aws: Aws, alarm: str, expected: str, region: str = EAST) -> None:
+    assert eventually(lambda: state(aws, alarm, region) == expected, within=WITHIN_SECONDS)
 
 
-def first_state(client: Clients, alarm: str) -> str:
+def first_state(aws: Aws, alarm: str) -> str:
     """Wait until an alarm has data, and return its state."""
-    wait_for(lambda: state(client, alarm) != "INSUFFICIENT_DATA", within=WITHIN_SECONDS)
-    return state(client, alarm)
+    assert eventually(lambda: state(aws, alarm) != "INSUFFICIENT_DATA", within=WITHIN_SECONDS)
+    return state(aws, alarm)
 
 
-def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
+def queue_of(aws: Aws, region: str = EAST) -> tuple[str, str]:
     """Create a topic that delivers to a queue; return the topic's ARN and the queue's URL."""
     name = uuid.uuid4().hex
-    topic = client("sns", region).create_topic(Name=name)["TopicArn"]
-    queue = client("sqs", region).create_queue(QueueName=name)["QueueUrl"]
-    arn = client("sqs", region).get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"][
-        "QueueArn"
-    ]
+    topic = aws("sns", region).create_topic(Name=name)["TopicArn"]
+    queue = aws("sqs", region).create_queue(QueueName=name)["QueueUrl"]
+    arn = aws("sqs", region).get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     statement = {
         "Effect": "Allow",
         "Principal": {"Service": "sns.amazonaws.com"},
@@ -83,62 +82,96 @@ def queue_of(client: Clients, region: str = EAST) -> tuple[str, str]:
         "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
     }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    client("sqs", region).set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-    client("sns", region).subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    aws("sqs", region).set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    aws("sns", region).subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     return str(topic), str(queue)
 
 
-def delivered(client: Clients, queue: str, region: str = EAST) -> list[dict[str, Any]]:
+def delivered(aws: Aws, queue: str, region: str = EAST) -> list[dict[str, Any]]:
     """Return the notifications of alarms in the queue, oldest first, without duplicates."""
-    found = client("sqs", region).receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
+    found = aws("sqs", region).receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
     return [json.loads(json.loads(message["Body"])["Message"]) for message in found.get("Messages", [])]
 
 
+ALARM = {
+    "AlarmName": "lag",
+    "AlarmDescription": "a < b & c",
+    "MetricName": "ReplicationLatency",
+    "Namespace": "AWS/DynamoDB",
+    "Statistic": "Maximum",
+    "Dimensions": [{"Name": "TableName", "Value": "records"}],
+    "Period": 60,
+    "EvaluationPeriods": 1,
+    "Threshold": 60.0,
+    "ComparisonOperator": "GreaterThanThreshold",
+    "TreatMissingData": "breaching",
+    "AlarmActions": [f"arn:aws:sns:us-east-1:{ACCOUNT}:operations"],
+    "OKActions": [f"arn:aws:sns:us-east-1:{ACCOUNT}:operations"],
+    "ActionsEnabled": True,
+}
+
+
+def describe_alarms_by_query(aws: Aws, alarm: str) -> dict[str, Any]:
+    """Return the response of the Query protocol, which the AWS provider uses and boto3 does not."""
+    boto = aws("cloudwatch")
+    body = f"Action=DescribeAlarms&Version=2010-08-01&AlarmNames.member.1={alarm}"
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    request = AWSRequest("POST", boto.meta.endpoint_url, headers, body)
+    signer = boto._request_signer._credentials
+    SigV4Auth(Credentials(signer.access_key, signer.secret_key), "monitoring", "us-east-1").add_auth(request)
+    answer = boto._endpoint.http_session.send(request.prepare())
+    shape = boto.meta.service_model.operation_model("DescribeAlarms").output_shape
+    parsed = create_parser("query").parse(
+        {"body": answer.content, "headers": answer.headers, "status_code": answer.status_code}, shape
+    )
+    (found,) = parsed["MetricAlarms"]
+    return dict(found)
+
+
+@only_when_patched
+def test_describe_alarms_returns_all_members(aws: Aws) -> bool:
+    aws("cloudwatch").put_metric_alarm(**ALARM)
+    found = describe_alarms_by_query(aws, "lag")
+    return {name: found.get(name) for name in ALARM} == ALARM
+
+
 @pytest.mark.parametrize("others", [dimension("b"), [], [*dimension("a"), {"Name": "TableName", "Value": "t"}]])
-def test_data_of_other_dimensions_do_not_move_an_alarm(
-    holds_only_when_patched: Callable[[Probe], None], others: list[dict[str, str]]
-) -> None:
-    def probe(client: Clients) -> bool:
-        alarm, later = alarm_on(client, "a"), alarm_on(client, "a")
-        put(client, alarm, 100, others)
-        put(client, later, 100, dimension("a"))
-        # Alarms are evaluated in rounds: when a later datum has moved its alarm, the round of the earlier one is over.
-        becomes(client, later, "ALARM")
-        return state(client, alarm) == "INSUFFICIENT_DATA"
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_data_of_other_dimensions_do_not_move_an_alarm(aws: Aws, others: list[dict[str, str]]) -> bool:
+    alarm, later = alarm_on(aws, "a"), alarm_on(aws, "a")
+    put(aws, alarm, 100, others)
+    put(aws, later, 100, dimension("a"))
+    # Alarms are evaluated in rounds: when a later datum has moved its alarm, the round of the earlier one is over.
+    becomes(aws, later, "ALARM")
+    return state(aws, alarm) == "INSUFFICIENT_DATA"
 
 
-def test_other_dimensions_do_not_hide_an_alarms_own_data(holds_only_when_patched: Callable[[Probe], None]) -> None:
-    def probe(client: Clients) -> bool:
-        alarm = alarm_on(client, "a", Statistic="Average")
-        put(client, alarm, 0, dimension("b"))
-        put(client, alarm, 100, dimension("a"))
-        return first_state(client, alarm) == "ALARM"
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_other_dimensions_do_not_hide_an_alarms_own_data(aws: Aws) -> bool:
+    alarm = alarm_on(aws, "a", Statistic="Average")
+    put(aws, alarm, 0, dimension("b"))
+    put(aws, alarm, 100, dimension("a"))
+    return first_state(aws, alarm) == "ALARM"
 
 
-def test_alarm_waits_for_all_evaluation_periods(holds_only_when_patched: Callable[[Probe], None]) -> None:
-    def probe(client: Clients) -> bool:
-        alarm = alarm_on(client, "a", EvaluationPeriods=2)
-        for seconds, value in ((60, 0), (0, 100)):
-            at = datetime.now(UTC) - timedelta(seconds=seconds)
-            data = [{"MetricName": alarm, "Dimensions": dimension("a"), "Value": value, "Timestamp": at}]
-            client("cloudwatch").put_metric_data(Namespace=NAMESPACE, MetricData=data)
-        return first_state(client, alarm) == "OK"
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_alarm_waits_for_all_evaluation_periods(aws: Aws) -> bool:
+    alarm = alarm_on(aws, "a", EvaluationPeriods=2)
+    for seconds, value in ((60, 0), (0, 100)):
+        at = datetime.now(UTC) - timedelta(seconds=seconds)
+        data = [{"MetricName": alarm, "Dimensions": dimension("a"), "Value": value, "Timestamp": at}]
+        aws("cloudwatch").put_metric_data(Namespace=NAMESPACE, MetricData=data)
+    return first_state(aws, alarm) == "OK"
 
 
-def test_alarm_moves_by_its_own_data_and_notifies_its_topic(patched: Clients) -> None:
+def test_alarm_moves_by_its_own_data_and_notifies_its_topic(patched: Aws) -> None:
     topic, queue = queue_of(patched)
     alarm = alarm_on(patched, "a", AlarmActions=[topic])
     put(patched, alarm, 100, dimension("b"))
     assert delivered(patched, queue) == []
     before = described(patched, alarm)
     put(patched, alarm, 100, dimension("a"))
-    (message,) = wait_for(lambda: delivered(patched, queue))
+    (message,) = eventually(lambda: delivered(patched, queue))
     assert (message["AlarmName"], message["OldStateValue"], message["NewStateValue"]) == (
         alarm,
         "INSUFFICIENT_DATA",
@@ -150,28 +183,28 @@ def test_alarm_moves_by_its_own_data_and_notifies_its_topic(patched: Clients) ->
     assert {name for name in before | after if before.get(name) != after.get(name)} <= may_change
 
 
-def test_dimensions_match_in_any_order(patched: Clients) -> None:
+def test_dimensions_match_in_any_order(patched: Aws) -> None:
     both = [*dimension("a"), {"Name": "TableName", "Value": "t"}]
     alarm = alarm_on(patched, "a", Dimensions=both)
     put(patched, alarm, 100, both[::-1])
     becomes(patched, alarm, "ALARM")
 
 
-def silence_means_what_the_alarm_says(treatment: str, expected: str, patched: Clients, unpatched: Clients) -> None:
+def missing_data_are_treated_as_configured(treatment: str, expected: str, patched: Aws, unpatched: Aws) -> None:
     topic, queue = queue_of(patched)
     actions: dict[str, Any] = {"AlarmActions": [topic], "OKActions": [topic]}
     alarm = alarm_on(patched, "a", TreatMissingData=treatment, Period=SHORT, **actions)
-    unmended = alarm_on(unpatched, "a", TreatMissingData=treatment, Period=SHORT)
+    unpatched_alarm = alarm_on(unpatched, "a", TreatMissingData=treatment, Period=SHORT)
     assert state(patched, alarm) == "INSUFFICIENT_DATA"
     put(patched, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
     becomes(patched, alarm, expected)
-    assert state(unpatched, unmended) == "INSUFFICIENT_DATA"
+    assert state(unpatched, unpatched_alarm) == "INSUFFICIENT_DATA"
     assert treatment in described(patched, alarm)["StateReason"]
-    (message,) = wait_for(lambda: delivered(patched, queue))
+    (message,) = eventually(lambda: delivered(patched, queue))
     assert message["NewStateValue"] == expected
 
 
-def silence_is_no_data_or_leaves_an_alarm_alone(patched: Clients, unpatched: Clients) -> None:
+def missing_data_change_the_state_unless_ignored(patched: Aws, unpatched: Aws) -> None:
     missing, ignored = (alarm_on(patched, "a", TreatMissingData=how, Period=SHORT) for how in ("missing", "ignore"))
     for alarm in (missing, ignored):
         patched("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
@@ -179,7 +212,7 @@ def silence_is_no_data_or_leaves_an_alarm_alone(patched: Clients, unpatched: Cli
     assert described(patched, ignored)["StateReason"] == "by hand"
 
 
-def alarms_of_every_region_are_evaluated_in_their_own(patched: Clients, unpatched: Clients) -> None:
+def alarms_are_evaluated_in_their_region(patched: Aws, unpatched: Aws) -> None:
     topic, queue = queue_of(patched, WEST)
     served = alarm_on(patched, "a", region=WEST, TreatMissingData="breaching")
     put(patched, served, 0, dimension("a"), WEST)
@@ -187,13 +220,13 @@ def alarms_of_every_region_are_evaluated_in_their_own(patched: Clients, unpatche
     put(patched, silent, 0, dimension("a"), EAST)
     becomes(patched, silent, "ALARM", WEST)
     assert state(patched, served, WEST) == "OK"
-    (message,) = wait_for(lambda: delivered(patched, queue, WEST))
+    (message,) = eventually(lambda: delivered(patched, queue, WEST))
     assert message["AlarmName"] == silent
     history = patched("cloudwatch", WEST).describe_alarm_history(AlarmName=silent)["AlarmHistoryItems"]
     assert "Alarm updated from INSUFFICIENT_DATA to ALARM" in {item["HistorySummary"] for item in history}
 
 
-def data_within_the_window_are_no_silence(patched: Clients, unpatched: Clients) -> None:
+def data_within_the_evaluation_range_are_not_missing(patched: Aws, unpatched: Aws) -> None:
     alarm = alarm_on(patched, "a", TreatMissingData="breaching")
     put(patched, alarm, 0, dimension("a"))
     silent = alarm_on(patched, "a", TreatMissingData="breaching", Period=SHORT)
@@ -202,17 +235,17 @@ def data_within_the_window_are_no_silence(patched: Clients, unpatched: Clients) 
 
 
 # Each case waits for periods without data, so all run at the same time.
-WAITING: dict[str, Callable[[Clients, Clients], None]] = {
-    "silence is breaching": partial(silence_means_what_the_alarm_says, "breaching", "ALARM"),
-    "silence is not breaching": partial(silence_means_what_the_alarm_says, "notBreaching", "OK"),
-    "silence is missing data or is ignored": silence_is_no_data_or_leaves_an_alarm_alone,
-    "each region has its own alarms": alarms_of_every_region_are_evaluated_in_their_own,
-    "data within the window": data_within_the_window_are_no_silence,
+WAITING: dict[str, Callable[[Aws, Aws], None]] = {
+    "missing data are breaching": partial(missing_data_are_treated_as_configured, "breaching", "ALARM"),
+    "missing data are not breaching": partial(missing_data_are_treated_as_configured, "notBreaching", "OK"),
+    "missing data are missing or ignored": missing_data_change_the_state_unless_ignored,
+    "each region has its own alarms": alarms_are_evaluated_in_their_region,
+    "data within the evaluation range": data_within_the_evaluation_range_are_not_missing,
 }
 
 
 @pytest.fixture(scope="module")
-def begun(patched: Clients, unpatched: Clients) -> Iterator[dict[str, Future[None]]]:
+def begun(patched: Aws, unpatched: Aws) -> Iterator[dict[str, Future[None]]]:
     """Run all of `WAITING`, each in its own thread."""
     with ThreadPoolExecutor(len(WAITING)) as pool:
         yield {name: pool.submit(waits, patched, unpatched) for name, waits in WAITING.items()}

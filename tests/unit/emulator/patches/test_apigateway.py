@@ -1,10 +1,8 @@
-"""Tests of HTTP APIs: the address and claims that a function receives, tokens, and CORS."""
+"""Tests of HTTP APIs: permission to invoke, the address and claims that a function receives, tokens, and CORS."""
 
-import json
-import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -14,33 +12,26 @@ from joserfc import jwt
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.services.middleware import CALLED_HEADER
 from healthcare_dr.emulator.token_issuer import load_key
-
-Clients = Callable[..., Any]
-
-ECHO = """
-import json
-
-def handler(event, context):
-    print("called")
-    return {"statusCode": 200, "body": json.dumps(event)}
-"""
+from unit.emulator.aws import ECHO, Aws, only_when_patched
 
 
-def web(emulator: Emulator) -> httpx.Client:
-    return httpx.Client(verify=ssl.create_default_context(cafile=str(emulator.certificate)), trust_env=False)
+def api_of(aws: Aws, routes: Mapping[str, Mapping[str, Any]], *, permitted: bool = True) -> str:
+    """Create an API whose function returns its event, and return the API's URL."""
+    function = aws.function(f"echo-{uuid.uuid4().hex}", ECHO)
+    return aws.emulator.api_url(aws.api(function, routes, permitted=permitted))
 
 
 @pytest.fixture(scope="module")
-def api(emulator: Emulator, patched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
-    """The id of an API whose routes list no scopes, as in the platform."""
-    issuer = emulator.issuer()
+def api(patched: Aws) -> str:
+    """The URL of an API whose routes list no scopes, as in the platform."""
+    issuer = patched.emulator.issuer()
     routes = {"GET /health": {}, "GET /fhir/{type}": {"issuer": issuer}, "GET /slash": {"issuer": f"{issuer}/"}}
-    return make_api(patched, make_function(patched, "gateway-echo", ECHO), routes, permitted=True)
+    return api_of(patched, routes)
 
 
 @pytest.fixture
-def client(emulator: Emulator) -> Iterator[httpx.Client]:
-    with web(emulator) as client:
+def client(patched: Aws) -> Iterator[httpx.Client]:
+    with patched.web() as client:
         yield client
 
 
@@ -59,42 +50,61 @@ def received_address(response: httpx.Response) -> tuple[str, str, str]:
     return event["requestContext"]["domainName"], event["headers"]["host"], event["rawPath"]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_path_address_reaches_the_function_as_domain_name(
-    emulator: Emulator, client: httpx.Client, api: str, host: str
+@pytest.mark.parametrize(("permitted", "status"), [(True, 200), (False, 500)])
+def test_api_needs_permission_to_invoke_the_function(
+    patched: Aws, unpatched: Aws, permitted: bool, status: int
 ) -> None:
-    address = f"https://{host}:{emulator.port}/_aws/execute-api/{api}"
+    codes = [
+        aws.get(f"{api_of(aws, {'GET /health': {}}, permitted=permitted)}/health").status_code
+        for aws in (patched, unpatched)
+    ]
+    assert codes == [status, 200]
+
+
+@only_when_patched
+def test_health_path_reaches_the_api(aws: Aws) -> bool:
+    api_id = api_of(aws, {"GET /health": {}}).rpartition("/")[2]
+    with aws.web(headers={"Host": f"{api_id}.execute-api.localhost:{aws.emulator.port}"}) as client:
+        answer = client.get(f"https://127.0.0.1:{aws.emulator.port}/health").json()
+    return bool(answer.get("rawPath") == "/health")
+
+
+def test_admin_endpoints_are_blocked(patched: Aws, unpatched: Aws) -> None:
+    path = "_ministack/sqs/messages"
+    codes = [aws.get(f"https://127.0.0.1:{aws.emulator.port}/{path}").status_code for aws in (patched, unpatched)]
+    assert codes == [404, 200]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_path_address_reaches_the_function_as_domain_name(client: httpx.Client, api: str, host: str) -> None:
+    address = api.replace("127.0.0.1", host)
     spoofed = {CALLED_HEADER.decode(): "evil.example"}
-    called = (f"{host}:{emulator.port}/_aws/execute-api/{api}", f"{host}:{emulator.port}", "/health")
+    name = address.removeprefix("https://")
+    called = (name, name.partition("/")[0], "/health")
     assert received_address(client.get(f"{address}/health?a=1", headers=spoofed)) == called
 
 
-def test_response_has_one_date_header(emulator: Emulator, client: httpx.Client, api: str) -> None:
-    assert len(client.get(f"{emulator.api_url(api)}/health").headers.get_list("date")) == 1
+def test_response_has_one_date_header(client: httpx.Client, api: str) -> None:
+    assert len(client.get(f"{api}/health").headers.get_list("date")) == 1
 
 
 def test_called_host_reaches_the_function(emulator: Emulator, client: httpx.Client, api: str) -> None:
-    host = f"{api}.execute-api.localhost:{emulator.port}"
+    host = f"{api.rpartition('/')[2]}.execute-api.localhost:{emulator.port}"
     response = client.get(f"https://127.0.0.1:{emulator.port}/health", headers={"Host": host})
     assert received_address(response) == (host, host, "/health")
 
 
-def test_unpatched_ministack_passes_another_domain_name(
-    unpatched_emulator: Emulator, unpatched: Clients, make_function: Callable[..., str], make_api: Callable[..., str]
-) -> None:
-    api = make_api(unpatched, make_function(unpatched, "gateway-echo", ECHO), {"GET /health": {}}, permitted=True)
-    with web(unpatched_emulator) as client:
-        assert (
-            received_address(client.get(f"{unpatched_emulator.api_url(api)}/health"))[0]
-            == f"{api}.execute-api.localhost"
-        )
+def test_unpatched_ministack_passes_another_domain_name(unpatched: Aws) -> None:
+    api = api_of(unpatched, {"GET /health": {}})
+    received = received_address(unpatched.get(f"{api}/health"))[0]
+    assert received == f"{api.rpartition('/')[2]}.execute-api.localhost"
 
 
 @pytest.mark.parametrize("scopes", [{}, {"scope": "openid"}, {"scp": ["a"]}, {"scope": "system/Patient.r"}])
 def test_route_without_scopes_accepts_any_valid_token(
     emulator: Emulator, client: httpx.Client, api: str, scopes: Mapping[str, object]
 ) -> None:
-    address = f"{emulator.api_url(api)}/fhir/Patient"
+    address = f"{api}/fhir/Patient"
     assert client.get(address, headers=token(emulator, **scopes)).status_code == 200
     assert client.get(address, headers=token(emulator, **scopes, exp=int(time.time()) - 1)).status_code == 401
 
@@ -107,44 +117,34 @@ def test_claims_are_passed_as_strings(
     emulator: Emulator, client: httpx.Client, api: str, claim: object, handed_on: str
 ) -> None:
     names = ("scope", "scp", "https://example.com/tenant")
-    response = client.get(
-        f"{emulator.api_url(api)}/fhir/Patient", headers=token(emulator, **dict.fromkeys(names, claim))
-    )
+    headers = token(emulator, **dict.fromkeys(names, claim))
+    response = client.get(f"{api}/fhir/Patient", headers=headers)
     claims = response.json()["requestContext"]["authorizer"]["jwt"]["claims"]
     assert {claims[name] for name in names} == {handed_on}
 
 
 def test_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.Client, api: str) -> None:
-    slash, address = f"{emulator.issuer()}/", emulator.api_url(api)
-    assert client.get(f"{address}/slash", headers=token(emulator, iss=slash)).status_code == 200
-    assert client.get(f"{address}/slash", headers=token(emulator)).status_code == 401
-    assert client.get(f"{address}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
+    slash = f"{emulator.issuer()}/"
+    assert client.get(f"{api}/slash", headers=token(emulator, iss=slash)).status_code == 200
+    assert client.get(f"{api}/slash", headers=token(emulator)).status_code == 401
+    assert client.get(f"{api}/fhir/Patient", headers=token(emulator, iss=slash)).status_code == 401
 
 
 def test_malformed_token_returns_401_with_challenge(
-    emulator: Emulator,
-    unpatched_emulator: Emulator,
-    unpatched: Clients,
-    client: httpx.Client,
-    api: str,
-    make_function: Callable[..., str],
-    make_api: Callable[..., str],
+    emulator: Emulator, unpatched: Aws, client: httpx.Client, api: str
 ) -> None:
-    address = f"{emulator.api_url(api)}/fhir/Patient"
-    array = {"Authorization": "Bearer W10.W10.W10"}
+    address, array = f"{api}/fhir/Patient", {"Authorization": "Bearer W10.W10.W10"}
     for headers in (array, {"Authorization": "Bearer a.b.c"}, token(emulator, exp="soon"), token(emulator, aud="b")):
         refused = client.get(address, headers=headers)
         assert (refused.status_code, refused.json()) == (401, {"message": "Unauthorized"})
         assert refused.headers["www-authenticate"] == 'Bearer error="invalid_token"'
     assert client.get(address).headers["www-authenticate"] == "Bearer"
-    routes = {"GET /fhir/{type}": {"issuer": unpatched_emulator.issuer()}}
-    function = make_function(unpatched, f"refused-{uuid.uuid4().hex}", ECHO)
-    with web(unpatched_emulator) as direct:
-        address = f"{unpatched_emulator.api_url(make_api(unpatched, function, routes, permitted=True))}/fhir/Patient"
-        assert direct.get(address, headers=array).status_code == 500
+    routes = {"GET /fhir/{type}": {"issuer": unpatched.emulator.issuer()}}
+    with unpatched.web(headers=array) as direct:
+        assert direct.get(f"{api_of(unpatched, routes)}/fhir/Patient").status_code == 500
 
 
-ORIGIN = "https://app.example.com"
+ORIGIN, OTHER_ORIGIN = "https://app.example.com", "https://evil.example"
 PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "if-match"}
 ROUTES: Mapping[str, Mapping[str, Any]] = {"OPTIONS /{proxy+}": {}, "GET /fhir/{type}": {}}
 CORS = {
@@ -156,58 +156,46 @@ CORS = {
 }
 
 
-def crossed(client: Clients, make_function: Callable[..., str], make_api: Callable[..., str]) -> str:
-    api = make_api(client, make_function(client, f"cors-{uuid.uuid4().hex}", ECHO), ROUTES, permitted=True)
-    client("apigatewayv2").update_api(ApiId=api, CorsConfiguration=CORS)
-    return api
+def api_with_cors(aws: Aws) -> str:
+    address = api_of(aws, ROUTES)
+    aws("apigatewayv2").update_api(ApiId=address.rpartition("/")[2], CorsConfiguration=CORS)
+    return address
 
 
-def test_gateway_answers_preflights_and_adds_cors_headers(
-    emulator: Emulator,
-    client: httpx.Client,
-    patched: Clients,
-    make_function: Callable[..., str],
-    make_api: Callable[..., str],
-) -> None:
-    address = f"{emulator.api_url(crossed(patched, make_function, make_api))}/fhir/Patient"
+def test_gateway_answers_preflights_and_adds_cors_headers(client: httpx.Client, patched: Aws) -> None:
+    address = f"{api_with_cors(patched)}/fhir/Patient"
     preflight = client.options(address, headers=PREFLIGHT)
     assert (preflight.status_code, preflight.content) == (204, b"")
-    assert preflight.headers["access-control-allow-origin"] == ORIGIN
-    assert preflight.headers["access-control-allow-methods"] == "GET,PUT"
-    assert preflight.headers["access-control-allow-headers"] == "authorization,if-match"
-    assert preflight.headers["access-control-max-age"] == "3600"
+    assert {
+        "access-control-allow-origin": ORIGIN,
+        "access-control-allow-methods": "GET,PUT",
+        "access-control-allow-headers": "authorization,if-match",
+        "access-control-max-age": "3600",
+    }.items() <= preflight.headers.items()
     answer = client.get(address, headers={"Origin": ORIGIN})
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert answer.headers["access-control-expose-headers"] == "etag,location"
-    others = {**PREFLIGHT, "Origin": "https://evil.example"}
+    others = {**PREFLIGHT, "Origin": OTHER_ORIGIN}
     assert "access-control-allow-origin" not in client.options(address, headers=others).headers
-    assert "access-control-allow-origin" not in client.get(address, headers={"Origin": others["Origin"]}).headers
+    assert "access-control-allow-origin" not in client.get(address, headers={"Origin": OTHER_ORIGIN}).headers
 
 
-def test_other_options_requests_are_routed(
-    emulator: Emulator,
-    unpatched_emulator: Emulator,
-    patched: Clients,
-    unpatched: Clients,
-    make_function: Callable[..., str],
-    make_api: Callable[..., str],
-) -> None:
-    def routed(target: Emulator, clients: Clients) -> list[bool]:
-        plain = make_api(clients, make_function(clients, "gateway-plain", ECHO), ROUTES, permitted=True)
-        requests = [(crossed(clients, make_function, make_api), {}), (plain, {}), (plain, PREFLIGHT)]
-        with web(target) as client:
-            answers = [client.options(f"{target.api_url(api)}/fhir/Patient", headers=head) for api, head in requests]
+def test_other_options_requests_are_routed(patched: Aws, unpatched: Aws) -> None:
+    def routed(aws: Aws) -> list[bool]:
+        plain = api_of(aws, ROUTES)
+        requests = [(api_with_cors(aws), {}), (plain, {}), (plain, PREFLIGHT)]
+        with aws.web() as client:
+            answers = [client.options(f"{address}/fhir/Patient", headers=headers) for address, headers in requests]
         assert not [each for each in answers if "access-control-allow-origin" in each.headers]
         methods = [each.json()["requestContext"]["http"]["method"] for each in answers if each.status_code == 200]
         return [method == "OPTIONS" for method in methods]
 
-    assert routed(emulator, patched) == [True, True, True]
-    assert routed(unpatched_emulator, unpatched) == []
+    assert routed(patched) == [True, True, True]
+    assert routed(unpatched) == []
 
 
-def test_bucket_cors_allows_presigned_requests_of_its_origins(client: httpx.Client, patched: Clients) -> None:
-    s3, bucket = patched("s3"), f"cors-{uuid.uuid4().hex}"
-    s3.create_bucket(Bucket=bucket)
+def test_bucket_cors_allows_presigned_requests_of_its_origins(client: httpx.Client, patched: Aws) -> None:
+    s3, bucket = patched("s3"), patched.bucket()
     rule = {"AllowedOrigins": [ORIGIN], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"], "ExposeHeaders": ["ETag"]}
     s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
     address = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "a"})
@@ -215,23 +203,36 @@ def test_bucket_cors_allows_presigned_requests_of_its_origins(client: httpx.Clie
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
     sent = client.put(address, content=b"a", headers={"Origin": ORIGIN})
     assert (sent.status_code, sent.headers["access-control-expose-headers"]) == (200, "ETag")
-    assert client.options(address, headers={**PREFLIGHT, "Origin": "https://evil.example"}).status_code == 403
+    assert client.options(address, headers={**PREFLIGHT, "Origin": OTHER_ORIGIN}).status_code == 403
 
 
-DISCOVERS = """
+READS_ISSUER = """
 import json, urllib.request
 
-def handler(event, context):
+def handler(address, context):
     print("called")
-    with urllib.request.urlopen({address!r}, timeout=5) as answer:
+    with urllib.request.urlopen(address, timeout=5) as answer:
         return json.load(answer)
 """
 
 
-def test_function_can_read_the_issuers_keys(
-    emulator: Emulator, patched: Clients, make_function: Callable[..., str]
-) -> None:
-    source = DISCOVERS.format(address=f"{emulator.issuer()}/.well-known/openid-configuration")
-    function = make_function(patched, "gateway-discovers", source)
-    answer = patched("lambda").invoke(FunctionName=function)
-    assert json.load(answer["Payload"])["issuer"] == emulator.issuer()
+def test_function_can_read_the_issuers_keys(emulator: Emulator, patched: Aws) -> None:
+    function = patched.function("reads-issuer", READS_ISSUER)
+    found = patched.invoke(function, f"{emulator.issuer()}/.well-known/openid-configuration")
+    assert found["issuer"] == emulator.issuer()
+
+
+@only_when_patched
+def test_jwt_authorizer_has_no_lambda_authorizer_members(aws: Aws) -> bool:
+    apis = aws("apigatewayv2")
+    api = apis.create_api(Name="api", ProtocolType="HTTP")["ApiId"]
+    created = apis.create_authorizer(
+        ApiId=api,
+        AuthorizerType="JWT",
+        Name="jwt",
+        IdentitySource=["$request.header.Authorization"],
+        JwtConfiguration={"Audience": ["a"], "Issuer": "https://issuer.example"},
+    )
+    found = apis.get_authorizer(ApiId=api, AuthorizerId=created["AuthorizerId"])
+    members = {"AuthorizerPayloadFormatVersion", "EnableSimpleResponses", "AuthorizerResultTtlInSeconds"}
+    return not members & (set(created) | set(found)) and found["JwtConfiguration"]["Audience"] == ["a"]

@@ -1,51 +1,46 @@
-"""Tests of the features of DynamoDB and KMS that the functions use."""
+"""Tests of the features of DynamoDB that the functions use, with and without patches."""
 
+import copy
 import json
-import uuid
-from collections.abc import Callable
-from typing import Any
+import time
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
+from ministack.services import dynamodb
 
-from unit.emulator.replicas import EAST, WEST, global_table, item, put
-
-Clients = Callable[..., Any]
-Probe = Callable[[Clients], bool]
-
-ACCOUNT = "123456789012"
-ROOT = {"Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
+from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.patches import dynamodb as patches
+from unit.emulator.aws import EAST, WEST, Aws, allow, error_code, eventually, is_denied, only_when_patched
+from unit.emulator.replicas import get, global_table, item, put
 
 
 @pytest.mark.parametrize("consistent", [False, True])
-def test_reads_consume_capacity_by_size(holds_only_when_patched: Callable[[Probe], None], consistent: bool) -> None:
-    def probe(client: Clients) -> bool:
-        table, db = global_table(client), client("dynamodb")
-        put(client, EAST, table, "a", value="x" * 5000)
-        put(client, EAST, table, "b", value="x" * 5000)
-        options = {"ReturnConsumedCapacity": "TOTAL", "ConsistentRead": consistent}
-        one = db.get_item(TableName=table, Key=item("a"), **options)
-        condition = {"KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": "p"}}}
-        both = db.query(TableName=table, **condition, **options)
-        costs = [answer["ConsumedCapacity"]["CapacityUnits"] for answer in (one, both)]
-        # 5 kB are two blocks of 4 KiB, and 10 kB are three.
-        return costs == ([2.0, 3.0] if consistent else [1.0, 1.5])
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_reads_consume_capacity_by_size(aws: Aws, consistent: bool) -> bool:
+    table, db = global_table(aws), aws("dynamodb")
+    put(aws, EAST, table, "a", value="x" * 5000)
+    put(aws, EAST, table, "b", value="x" * 5000)
+    options = {"ReturnConsumedCapacity": "TOTAL", "ConsistentRead": consistent}
+    one = db.get_item(TableName=table, Key=item("a"), **options)
+    condition = {"KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": "p"}}}
+    both = db.query(TableName=table, **condition, **options)
+    costs = [answer["ConsumedCapacity"]["CapacityUnits"] for answer in (one, both)]
+    # 5 kB are two blocks of 4 KiB, and 10 kB are three.
+    return costs == ([2.0, 3.0] if consistent else [1.0, 1.5])
 
 
-def test_batch_read_returns_consumed_capacity(holds_only_when_patched: Callable[[Probe], None]) -> None:
-    def probe(client: Clients) -> bool:
-        table = global_table(client)
-        put(client, EAST, table, "a", value="x" * 5000)
-        request = {table: {"Keys": [item("a"), item("missing")]}}
-        answer = client("dynamodb").batch_get_item(RequestItems=request, ReturnConsumedCapacity="TOTAL")
-        return bool(answer.get("ConsumedCapacity") == [{"TableName": table, "CapacityUnits": 1.5}])
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_batch_read_returns_consumed_capacity(aws: Aws) -> bool:
+    table = global_table(aws)
+    put(aws, EAST, table, "a", value="x" * 5000)
+    request = {table: {"Keys": [item("a"), item("missing")]}}
+    answer = aws("dynamodb").batch_get_item(RequestItems=request, ReturnConsumedCapacity="TOTAL")
+    return bool(answer.get("ConsumedCapacity") == [{"TableName": table, "CapacityUnits": 1.5}])
 
 
-def test_transaction_consumes_twice_the_capacity_of_writes(patched: Clients) -> None:
+def test_transaction_consumes_twice_the_capacity_of_writes(patched: Aws) -> None:
     table, db = global_table(patched), patched("dynamodb")
     index = {"shard": "s", "updated": "u"}
     first, second = ({"TableName": table, "Item": item(name, value="x" * 2500, **index)} for name in ("a", "b"))
@@ -59,7 +54,7 @@ def test_transaction_consumes_twice_the_capacity_of_writes(patched: Clients) -> 
 
 
 @pytest.mark.parametrize("index", [None, "by-update"])
-def test_query_pages_have_no_gaps(patched: Clients, index: str | None) -> None:
+def test_query_pages_have_no_gaps(patched: Aws, index: str | None) -> None:
     table, db = global_table(patched), patched("dynamodb")
     for number in range(7):
         put(patched, EAST, table, f"{number}", shard="s", updated=f"u{number}")
@@ -85,7 +80,7 @@ def test_query_pages_have_no_gaps(patched: Clients, index: str | None) -> None:
     assert pages == (sparse if index else [["not indexed", "6", "5"], ["4", "3", "2"], ["1", "0"]])
 
 
-def test_transaction_of_100_items_reports_the_failed_item(patched: Clients) -> None:
+def test_transaction_of_100_items_reports_the_failed_item(patched: Aws) -> None:
     table, db = global_table(patched), patched("dynamodb")
     puts = [{"Put": {"TableName": table, "Item": item(f"{number}")}} for number in range(101)]
     db.transact_write_items(TransactItems=puts[:100])
@@ -101,7 +96,7 @@ def test_transaction_of_100_items_reports_the_failed_item(patched: Clients) -> N
     assert (none["Code"], failed["Code"], failed["Item"]) == ("None", "ConditionalCheckFailed", item("1"))
 
 
-def test_transaction_is_idempotent_by_its_token(patched: Clients) -> None:
+def test_transaction_is_idempotent_by_its_token(patched: Aws) -> None:
     table, db = global_table(patched), patched("dynamodb")
     write = {"TableName": table, "Item": item("a"), "ConditionExpression": "attribute_not_exists(pk)"}
     for _ in range(2):
@@ -111,26 +106,193 @@ def test_transaction_is_idempotent_by_its_token(patched: Clients) -> None:
         db.transact_write_items(TransactItems=[{"Put": other}], ClientRequestToken="token")
 
 
-def test_multi_region_key_creates_equal_macs_only_for_its_role(patched: Clients, make_role: Callable[..., str]) -> None:
-    suffix = uuid.uuid4().hex
-    named, other = (make_role(patched, f"{name}-{suffix}", trust=ROOT) for name in ("named", "other"))
-    administration = {"Effect": "Allow", "Action": ["kms:Create*", "kms:Put*", "kms:ReplicateKey"], **ROOT}
-    use = {"Effect": "Allow", "Action": "kms:GenerateMac", "Principal": {"AWS": named}}
-    statements = [{**statement, "Resource": "*"} for statement in (administration, use)]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    key = patched("kms").create_key(
-        KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC", MultiRegion=True, Policy=policy
-    )["KeyMetadata"]["KeyId"]
-    patched("kms").replicate_key(KeyId=key, ReplicaRegion=WEST, Policy=policy)
-    request = {"KeyId": f"alias/{suffix}", "MacAlgorithm": "HMAC_SHA_256", "Message": b"label"}
-    macs = set()
-    for region in (EAST, WEST):
-        patched("kms", region).create_alias(AliasName=f"alias/{suffix}", TargetKeyId=key)
-        sessions = (
-            patched("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"] for role in (named, other)
-        )
-        allowed, refused = (patched("kms", region, session) for session in sessions)
-        macs.add(allowed.generate_mac(**request)["Mac"])
-        with pytest.raises(ClientError, match="AccessDenied"):
-            refused.generate_mac(**request)
-    assert len(macs) == 1
+@pytest.mark.parametrize(("operation", "member"), [("get_item", "Key"), ("put_item", "Item")])
+@only_when_patched
+def test_policies_see_leading_keys(aws: Aws, operation: str, member: str) -> bool:
+    table, heartbeat = aws.table(keys=("pk", "sk")), "$platform#heartbeat"
+    condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [heartbeat]}}
+    role = aws.role(table, allow("dynamodb:GetItem", "dynamodb:PutItem", Condition=condition))
+    call = getattr(aws("dynamodb", credentials=aws.session(role)), operation)
+
+    def denied(partition: str) -> bool:
+        return is_denied(call, TableName=table, **{member: {"pk": {"S": partition}, "sk": {"S": EAST}}})
+
+    assert not denied(heartbeat)
+    return denied("north-clinic#Patient#1")
+
+
+@pytest.mark.trap(5)
+@only_when_patched
+def test_replica_reports_its_own_key(aws: Aws) -> bool:
+    keys = {region: aws("kms", region).create_key()["KeyMetadata"]["Arn"] for region in (EAST, WEST)}
+    table = aws.table(
+        SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": keys[EAST]},
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    create = {"Create": {"RegionName": WEST, "KMSMasterKeyId": keys[WEST]}}
+    aws("dynamodb").update_table(TableName=table, ReplicaUpdates=[create])
+    primary, replica = (aws("dynamodb", region).describe_table(TableName=table)["Table"] for region in (EAST, WEST))
+    return bool(
+        primary["SSEDescription"]["KMSMasterKeyArn"] == replica["Replicas"][0].get("KMSMasterKeyId") == keys[EAST]
+        and replica["SSEDescription"]["KMSMasterKeyArn"] == primary["Replicas"][0].get("KMSMasterKeyId") == keys[WEST]
+    )
+
+
+def recoverable(aws: Aws, region: str) -> str:
+    """A table with point-in-time recovery in a region."""
+    table = global_table(aws)
+    aws("dynamodb", region).update_continuous_backups(
+        TableName=table, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
+    return table
+
+
+def a_moment() -> datetime:
+    """Return a whole second that separates earlier changes from later ones."""
+    moment = int(time.time()) + 2
+    time.sleep(moment + 0.1 - time.time())
+    return datetime.fromtimestamp(moment, UTC)
+
+
+def restore(aws: Aws, table: str, moment: datetime, region: str = EAST) -> str:
+    """Restore a table to a point in time, and return the name of the new one."""
+    name = uuid4().hex
+    aws("dynamodb", region).restore_table_to_point_in_time(
+        SourceTableName=table, TargetTableName=name, RestoreDateTime=moment
+    )
+    return name
+
+
+@pytest.mark.parametrize("region", [EAST, WEST])
+@only_when_patched
+def test_restore_returns_items_at_the_restore_time(aws: Aws, region: str) -> bool:
+    table, db = recoverable(aws, region), aws("dynamodb", region)
+    put(aws, region, table, "changed", value="right", shard="s", updated="1")
+    put(aws, region, table, "removed", value="right", shard="s", updated="2")
+    moment = a_moment()
+    put(aws, region, table, "changed", value="wrong", shard="s", updated="3")
+    put(aws, region, table, "changed", value="worse", shard="s", updated="3")
+    put(aws, region, table, "added", value="wrong", shard="s", updated="4")
+    db.delete_item(TableName=table, Key=item("removed"))
+    name = restore(aws, table, moment, region)
+    held = {sort: (get(aws, region, name, sort) or {}).get("value") for sort in ("changed", "removed", "added")}
+    listed = db.query(
+        TableName=name,
+        IndexName="by-update",
+        KeyConditionExpression="#shard = :s",
+        ExpressionAttributeNames={"#shard": "shard"},
+        ExpressionAttributeValues={":s": {"S": "s"}},
+    )["Items"]
+    assert get(aws, region, table, "changed") == {"value": "worse", "shard": "s", "updated": "3"}
+    return held == {"changed": "right", "removed": "right", "added": None} and [
+        entry["updated"]["S"] for entry in listed
+    ] == ["1", "2"]
+
+
+@only_when_patched
+def test_restore_time_before_table_creation_is_rejected(aws: Aws) -> bool:
+    early = datetime(2020, 1, 1, tzinfo=UTC)
+    return error_code(restore, aws=aws, table=recoverable(aws, EAST), moment=early) == "InvalidRestoreTimeException"
+
+
+@only_when_patched
+def test_table_without_point_in_time_recovery_cannot_be_restored(aws: Aws) -> bool:
+    code = error_code(restore, aws=aws, table=global_table(aws), moment=datetime.now(UTC))
+    return code == "PointInTimeRecoveryUnavailableException"
+
+
+@only_when_patched
+def test_describe_reports_earliest_restorable_time(aws: Aws) -> bool:
+    table = recoverable(aws, EAST)
+    time.sleep(2.1)
+    described = aws("dynamodb").describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+    recovery = described["PointInTimeRecoveryDescription"]
+    return bool(recovery["EarliestRestorableDateTime"] < recovery["LatestRestorableDateTime"])
+
+
+@pytest.mark.requirement("C4")
+@only_when_patched
+def test_restored_table_uses_the_requested_key(aws: Aws) -> bool:
+    db, key = aws("dynamodb"), aws("kms").create_key()["KeyMetadata"]["Arn"]
+    name = uuid4().hex
+    answer = db.restore_table_to_point_in_time(
+        SourceTableName=recoverable(aws, EAST),
+        TargetTableName=name,
+        UseLatestRestorableTime=True,
+        SSESpecificationOverride={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
+    )
+    described = (answer["TableDescription"], db.describe_table(TableName=name)["Table"])
+    return all(table.get("SSEDescription", {}).get("KMSMasterKeyArn") == key for table in described)
+
+
+@pytest.mark.usefixtures("restored")
+def test_cached_expression_is_evaluated_like_the_first_time() -> None:
+    good = "attribute_not_exists(pk) AND #a = :a"
+    values, names = {":a": {"S": "1"}}, {"#a": "a"}
+    patches.cache_parsed_expressions()
+    for _ in range(2):
+        assert dynamodb._evaluate_condition(good, {"a": {"S": "1"}}, values, names)
+        assert not dynamodb._evaluate_condition(good, {"a": {"S": "2"}}, values, names)
+        with pytest.raises(ValueError, match="redundant parentheses"):
+            dynamodb._evaluate_condition(f"(({good}))", {}, values, names)
+        with pytest.raises(ValueError, match="Syntax error"):
+            dynamodb._evaluate_condition("#a = = :a", {}, values, names)
+        with pytest.raises(ValueError, match="reserved keyword"):
+            dynamodb._evaluate_condition("name = :a", {}, values, names)
+    taken = dynamodb._tokenize(good)
+    taken.clear()
+    assert dynamodb._tokenize(good)
+
+
+@pytest.mark.usefixtures("restored")
+def test_copies_share_no_mutable_parts() -> None:
+    patches.copy_items_without_memo()
+    value = {"M": {"list": {"L": [{"S": "a"}, {"B": b"b"}, {"BOOL": True}, {"SS": ["c"]}]}}, "other": {1, 2}}
+    copied = dynamodb.copy.deepcopy(value)
+    assert copied == value == copy.deepcopy(value)
+    copied["M"]["list"]["L"][2]["BOOL"] = False
+    copied["M"]["list"]["L"][3]["SS"].append("d")
+    copied["other"].add(3)
+    assert value["M"]["list"]["L"][2:] == [{"BOOL": True}, {"SS": ["c"]}]  # type: ignore[index]
+    assert value["other"] == {1, 2}
+
+
+@pytest.mark.usefixtures("restored")
+def test_equal_short_strings_of_two_requests_are_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "MOST_SHARED", 2)
+    long = "x" * (patches.LONGEST_SHARED + 1)
+    item = {"pk": {"S": "a"}, "same": {"S": "a"}, "n": {"N": "1"}, "long": {"S": long}, "list": {"L": [{"S": "b"}]}}
+    text = json.dumps({"TableName": "S", "Item": item, "S": 1})
+    patches.share_equal_strings()
+    requests = dynamodb.json
+    first, second = (requests.loads(each) for each in (text, text.encode()))
+    assert first == second == json.loads(text)
+    assert first["Item"]["pk"] is first["Item"]["same"] is second["Item"]["pk"]
+    assert first["Item"]["list"]["L"][0] is second["Item"]["list"]["L"][0]
+    # ministack alters numbers, and long strings are not shared.
+    assert all(first["Item"][name] is not second["Item"][name] for name in ("n", "long"))
+    # The number of shared values is limited.
+    assert requests.loads('[{"S": "a"}, {"S": "c"}, {"S": "d"}]') == [{"S": "a"}, {"S": "c"}, {"S": "d"}]
+    assert requests.loads('{"S": "a"}') is not first["Item"]["pk"]
+    assert [requests.loads('{"S": 1}'), requests.loads("{}")] == [{"S": 1}, {}]
+
+
+def test_update_does_not_change_the_replica_or_stream_images(patched: Aws, replicating: Emulator) -> None:
+    table = global_table(patched)
+    put(patched, EAST, table, "a", value="1")
+    assert eventually(lambda: get(patched, WEST, table, "a"))
+    replicating.set_replication(tables=False)
+    patched("dynamodb", WEST).update_item(
+        TableName=table,
+        Key=item("a"),
+        UpdateExpression="SET #v = :v",
+        ExpressionAttributeNames={"#v": "value"},
+        ExpressionAttributeValues={":v": {"S": "2"}},
+    )
+    assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [{"value": "1"}, {"value": "2"}]
+
+
+def test_invalid_condition_is_rejected(patched: Aws) -> None:
+    table = global_table(patched)
+    with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+        patched("dynamodb").put_item(TableName=table, Item=item("a"), ConditionExpression="attribute_exists(pk)")

@@ -3,24 +3,20 @@
 import json
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from healthcare_dr.emulator.patches.cloudwatch import Metric, embedded_metrics
-from unit.emulator.replicas import EAST, WEST, wait_for
-
-Clients = Callable[..., Any]
-Probe = Callable[[Clients], bool]
+from unit.emulator.aws import EAST, WEST, Aws, eventually, only_when_patched
 
 LOGS = """
 import json, time
 
 def handler(event, context):
     print("called")
-    print(json.dumps(event["document"] | {{"_aws": event["_aws"] | {{"Timestamp": int(time.time() * 1000)}}}}))
+    print(json.dumps(event["document"] | {"_aws": event["_aws"] | {"Timestamp": int(time.time() * 1000)}}))
 """
 
 
@@ -76,10 +72,10 @@ def test_invalid_line_has_no_metrics(line: str) -> None:
     assert list(embedded_metrics(line)) == []
 
 
-def values(client: Clients, name: str, region: str) -> list[float]:
+def values(aws: Aws, name: str, region: str) -> list[float]:
     """Return the sums of a metric in a region, which has no other dimensions."""
     now = datetime.now(UTC)
-    found = client("cloudwatch", region).get_metric_statistics(
+    found = aws("cloudwatch", region).get_metric_statistics(
         Namespace="Embedded",
         MetricName=name,
         Dimensions=[{"Name": "service", "Value": "sentinel"}],
@@ -94,31 +90,22 @@ def values(client: Clients, name: str, region: str) -> list[float]:
 
 
 @pytest.mark.parametrize("region", [EAST, WEST])
-def test_logged_metric_is_stored_in_the_functions_region(
-    holds_only_when_patched: Callable[[Probe], None], make_function: Callable[..., str], region: str
-) -> None:
-    def probe(client: Clients) -> bool:
-        name = uuid.uuid4().hex
-        arn = make_function(lambda service, *_: client(service, region), name, LOGS.format())
-        directive = {
-            "Namespace": "Embedded",
-            "Dimensions": [["service"]],
-            "Metrics": [{"Name": name, "Unit": "Seconds"}],
-        }
-        event = {"_aws": {"CloudWatchMetrics": [directive]}, "document": {"service": "sentinel", name: [1.5, 2]}}
-        client("lambda", region).invoke(FunctionName=arn, Payload=json.dumps(event))
-        deadline = time.monotonic() + 3
-        while not values(client, name, region):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        other = WEST if region == EAST else EAST
-        return values(client, name, region) == [3.5] and not values(client, name, other)
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_logged_metric_is_stored_in_the_functions_region(aws: Aws, region: str) -> bool:
+    name = uuid.uuid4().hex
+    arn = aws.function(name, LOGS, region=region)
+    directive = {
+        "Namespace": "Embedded",
+        "Dimensions": [["service"]],
+        "Metrics": [{"Name": name, "Unit": "Seconds"}],
+    }
+    event = {"_aws": {"CloudWatchMetrics": [directive]}, "document": {"service": "sentinel", name: [1.5, 2]}}
+    aws.invoke(arn, event, region=region)
+    found = eventually(lambda: values(aws, name, region), within=3)
+    return bool(found == [3.5] and not values(aws, name, WEST if region == EAST else EAST))
 
 
-def test_logged_metric_moves_an_alarm(patched: Clients) -> None:
+def test_logged_metric_moves_an_alarm(patched: Aws) -> None:
     logs, name = patched("logs"), uuid.uuid4().hex
     patched("cloudwatch").put_metric_alarm(
         AlarmName=name,
@@ -145,4 +132,4 @@ def test_logged_metric_moves_an_alarm(patched: Clients) -> None:
         (found,) = patched("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
         return bool(found["StateValue"] == "ALARM")
 
-    assert wait_for(fires, within=20)
+    assert eventually(fires)

@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 
 from healthcare_dr.emulator import Emulator, Replication
-from unit.emulator.replicas import EAST, WEST, global_table, item, put, settle, two_buckets, wait_for
-
-Clients = Callable[..., Any]
-Probe = Callable[[Clients], bool]
+from unit.emulator.aws import EAST, REGIONS, WEST, Aws, allow, eventually, only_when_patched
+from unit.emulator.replicas import global_table, item, put, settle, two_buckets
 
 VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
-ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+ALL = allow("*")
 # Records each event in a file, and reports the configured items as failed.
 RECORDS = """
 import json, os, time, uuid
@@ -48,13 +46,11 @@ def handler(event, context):
 class Recorder:
     """A function that records its events."""
 
-    def __init__(self, make_function: Callable[..., str], client: Clients, region: str, folder: Path) -> None:
+    def __init__(self, aws: Aws, region: str, folder: Path) -> None:
         folder.mkdir()
-        self._folder = folder
-        self.client = client("lambda", region)
-        self.arn = make_function(
-            lambda service, *_: client(service, region), uuid.uuid4().hex, RECORDS.format(folder=str(folder)), ALL
-        )
+        self._aws, self._region, self._folder = aws, region, folder
+        self.client = aws("lambda", region)
+        self.arn = aws.function(uuid.uuid4().hex, RECORDS.format(folder=str(folder)), ALL, region=region)
 
     def fail(self) -> None:
         """Raise from now on instead of reporting failed items."""
@@ -68,11 +64,10 @@ class Recorder:
         """Return the sort keys of the records that it received."""
         return [[record["dynamodb"]["Keys"]["sk"]["S"] for record in event["Records"]] for event in self.events()]
 
-    def read(self, client: Clients, region: str, table: str, pattern: object = VERSIONS, **options: Any) -> None:
+    def read(self, table: str, pattern: object = VERSIONS, **options: Any) -> None:
         """Map the stream of a table's replica to it; by default only version items."""
-        source = client("dynamodb", region).describe_table(TableName=table)["Table"]["LatestStreamArn"]
         self.client.create_event_source_mapping(
-            EventSourceArn=source,
+            EventSourceArn=stream_of(self._aws, table, self._region),
             FunctionName=self.arn,
             StartingPosition="LATEST",
             FilterCriteria={"Filters": [{"Pattern": json.dumps(pattern)}]},
@@ -81,172 +76,146 @@ class Recorder:
         )
 
 
-@pytest.fixture
-def recorder(make_function: Callable[..., str], tmp_path: Path) -> Callable[..., Recorder]:
-    def make(client: Clients, region: str) -> Recorder:
-        return Recorder(make_function, client, region, tmp_path / uuid.uuid4().hex)
+def stream_of(aws: Aws, table: str, region: str) -> str:
+    return str(aws("dynamodb", region).describe_table(TableName=table)["Table"]["LatestStreamArn"])
 
-    return make
+
+Recorders = Callable[[Aws, str], Recorder]
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorders:
+    return lambda aws, region: Recorder(aws, region, tmp_path / uuid.uuid4().hex)
+
+
+@pytest.fixture
+def recorders(patched: Aws, recorder: Recorders) -> dict[str, Recorder]:
+    """A function in each region."""
+    return {region: recorder(patched, region) for region in REGIONS}
 
 
 def test_mapping_gets_local_and_replicated_writes(
-    emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
+    emulator: Emulator, patched: Aws, recorders: dict[str, Recorder]
 ) -> None:
     table = global_table(patched)
-    recorders = {region: recorder(patched, region) for region in (EAST, WEST)}
-    for region, function in recorders.items():
-        function.read(patched, region, table)
+    for function in recorders.values():
+        function.read(table)
     put(patched, EAST, table, "head")
     put(patched, EAST, table, "v#1")
     for region, function in recorders.items():
-        wait_for(function.batches)
+        assert eventually(function.batches)
         assert function.batches() == [["v#1"]]
         assert function.events()[0]["Records"][0]["awsRegion"] == region
     settle(emulator)
 
 
-def test_mapping_filter_selects_changes(
-    emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
-) -> None:
+def test_mapping_filter_selects_changes(emulator: Emulator, patched: Aws, recorders: dict[str, Recorder]) -> None:
     table = global_table(patched)
-    recorders = {region: recorder(patched, region) for region in (EAST, WEST)}
-    for region, function in recorders.items():
-        function.read(patched, region, table, {"eventName": ["MODIFY", "REMOVE"]})
+    for function in recorders.values():
+        function.read(table, {"eventName": ["MODIFY", "REMOVE"]})
     put(patched, EAST, table, "kept")
     put(patched, EAST, table, "changed")
     settle(emulator)
-    put(patched, EAST, table, "changed", by="somebody")
+    put(patched, EAST, table, "changed", by="another")
     settle(emulator)
     patched("dynamodb", WEST).delete_item(TableName=table, Key=item("changed"))
-    wait_for(lambda: all(sum(map(len, function.batches())) >= 2 for function in recorders.values()))
+    assert eventually(lambda: all(sum(map(len, function.batches())) >= 2 for function in recorders.values()))
     for function in recorders.values():
         records = [record for event in function.events() for record in event["Records"]]
         changes = [(record["eventName"], record["dynamodb"]["Keys"]["sk"]["S"]) for record in records]
         assert changes == [("MODIFY", "changed"), ("REMOVE", "changed")]
 
 
-def test_failing_item_is_retried_without_limits(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+def test_failing_item_is_retried_without_limits(patched: Aws, recorder: Recorders) -> None:
     table, function = global_table(patched), recorder(patched, EAST)
     unlimited = {"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": -1, "BisectBatchOnFunctionError": True}
-    function.read(patched, EAST, table, BatchSize=1, **unlimited)
+    function.read(table, BatchSize=1, **unlimited)
     put(patched, EAST, table, "v#bad")
     put(patched, EAST, table, "v#after")
-    wait_for(lambda: len(function.batches()) > 3)
+    assert eventually(lambda: len(function.batches()) > 3)
     assert {name for batch in function.batches() for name in batch} == {"v#bad"}
 
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
-def test_failing_item_is_isolated_and_given_up(
-    holds_only_when_patched: Callable[[Probe], None],
-    patched: Clients,
-    recorder: Callable[..., Recorder],
-    raises: bool,
-) -> None:
-    def probe(client: Clients) -> bool:
-        table, function = global_table(client), recorder(client, EAST)
-        if raises:
-            function.fail()
-        function.read(client, EAST, table, MaximumRetryAttempts=1, BisectBatchOnFunctionError=True)
-        names = ["v#1", "v#bad", "v#2", "v#3"]
-        writes = [{"Put": {"TableName": table, "Item": item(name)}} for name in names]
-        client("dynamodb").transact_write_items(TransactItems=writes)
-        put(client, EAST, table, "v#after")
+@only_when_patched
+def test_failing_item_is_isolated_and_given_up(aws: Aws, recorder: Recorders, raises: bool) -> bool:
+    table, function = global_table(aws), recorder(aws, EAST)
+    if raises:
+        function.fail()
+    function.read(table, MaximumRetryAttempts=1, BisectBatchOnFunctionError=True)
+    names = ["v#1", "v#bad", "v#2", "v#3"]
+    writes = [{"Put": {"TableName": table, "Item": item(name)}} for name in names]
+    aws("dynamodb").transact_write_items(TransactItems=writes)
+    put(aws, EAST, table, "v#after")
 
-        def singled_out() -> bool:
-            # It is also retried alone, and later items are processed without it.
-            done = [name for batch in function.batches() if "v#bad" not in batch for name in batch]
-            return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
+    def singled_out() -> bool:
+        # It is also retried alone, and later items are processed without it.
+        done = [name for batch in function.batches() if "v#bad" not in batch for name in batch]
+        return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
 
-        try:
-            # A function that raises is restarted for each of five attempts, which is slow on a busy machine.
-            wait_for(singled_out, within=60 if client is patched else 8)
-        except AssertionError:
-            return False
-        return True
-
-    holds_only_when_patched(probe)
+    # A function that raises is restarted for each of five attempts, which is slow on a busy machine.
+    return bool(eventually(singled_out, within=60 if aws.emulator.patched else 8))
 
 
-def test_throttled_function_misses_no_records(patched: Clients, recorder: Callable[..., Recorder]) -> None:
+def test_throttled_function_misses_no_records(patched: Aws, recorder: Recorders) -> None:
     table, function = global_table(patched), recorder(patched, EAST)
-    function.read(patched, EAST, table, MaximumRetryAttempts=0)
+    function.read(table, MaximumRetryAttempts=0)
     function.client.put_function_concurrency(FunctionName=function.arn, ReservedConcurrentExecutions=0)
     put(patched, EAST, table, "v#1")
     time.sleep(1.5)
     assert function.batches() == []
     function.client.delete_function_concurrency(FunctionName=function.arn)
-    wait_for(function.batches)
+    assert eventually(function.batches)
     assert function.batches() == [["v#1"]]
 
 
-def test_slow_function_does_not_block_the_other_region(
-    holds_only_when_patched: Callable[[Probe], None],
-    make_function: Callable[..., str],
-    recorder: Callable[..., Recorder],
-    tmp_path: Path,
-) -> None:
-    def probe(client: Clients) -> bool:
-        tables = {region: global_table(client) for region in (EAST, WEST)}
-        at_work = tmp_path / uuid.uuid4().hex
-        source = SLOW.format(file=str(at_work))
-        client("lambda").create_event_source_mapping(
-            EventSourceArn=client("dynamodb").describe_table(TableName=tables[EAST])["Table"]["LatestStreamArn"],
-            FunctionName=make_function(client, uuid.uuid4().hex, source, ALL),
-            StartingPosition="LATEST",
-        )
-        quick = recorder(client, WEST)
-        quick.read(client, WEST, tables[WEST])
-        put(client, EAST, tables[EAST], "v#1")
-        wait_for(at_work.exists)
-        put(client, WEST, tables[WEST], "v#1")
-        try:
-            wait_for(quick.batches, within=5)
-        except AssertionError:
-            return False
-        return True
-
-    holds_only_when_patched(probe)
+@only_when_patched
+def test_slow_function_does_not_block_the_other_region(aws: Aws, recorder: Recorders, tmp_path: Path) -> bool:
+    tables = {region: global_table(aws) for region in REGIONS}
+    at_work = tmp_path / uuid.uuid4().hex
+    source = SLOW.format(file=str(at_work))
+    aws("lambda").create_event_source_mapping(
+        EventSourceArn=stream_of(aws, tables[EAST], EAST),
+        FunctionName=aws.function(uuid.uuid4().hex, source, ALL),
+        StartingPosition="LATEST",
+    )
+    quick = recorder(aws, WEST)
+    quick.read(tables[WEST])
+    put(aws, EAST, tables[EAST], "v#1")
+    assert eventually(at_work.exists)
+    put(aws, WEST, tables[WEST], "v#1")
+    return bool(eventually(quick.batches, within=5))
 
 
 @pytest.mark.parametrize("patched", [True, False])
 def test_unread_records_survive_a_restart(
-    make_emulator: Callable[..., Emulator],
-    clients_of: Callable[[Emulator], Clients],
-    recorder: Callable[..., Recorder],
-    patched: bool,
+    make_emulator: Callable[..., Emulator], recorder: Recorders, patched: bool
 ) -> None:
     emulator = make_emulator(patched=patched)
     emulator.set_replication(tables=False)
     emulator.start()
-    client = clients_of(emulator)
-    table, function = global_table(client), recorder(client, WEST)
-    function.read(client, WEST, table)
-    put(client, WEST, table, "v#before")
-    wait_for(function.batches)
+    aws = Aws(emulator)
+    table, function = global_table(aws), recorder(aws, WEST)
+    function.read(table)
+    put(aws, WEST, table, "v#before")
+    assert eventually(function.batches)
     # Written during the stop: the function can be invoked only after the next start.
-    put(client, EAST, table, "v#meanwhile")
+    put(aws, EAST, table, "v#meanwhile")
     emulator.stop()
     emulator.start()
-    put(client, WEST, table, "v#after")
+    put(aws, WEST, table, "v#after")
 
     def seen() -> bool:
         return {"v#before", "v#meanwhile", "v#after"} <= {name for batch in function.batches() for name in batch}
 
-    try:
-        wait_for(seen, within=10 if patched else 2)
-    except AssertionError:
-        assert not patched
-    else:
-        assert patched
-    finally:
-        emulator.stop()
+    assert eventually(seen, within=10 if patched else 2) is patched
+    emulator.stop()
 
 
 def test_s3_events_invoke_the_function_in_the_buckets_region(
-    emulator: Emulator, patched: Clients, recorder: Callable[..., Recorder]
+    emulator: Emulator, patched: Aws, recorders: dict[str, Recorder]
 ) -> None:
     buckets = two_buckets(patched)
-    recorders = {region: recorder(patched, region) for region in (EAST, WEST)}
     for region, function in recorders.items():
         function.client.add_permission(
             FunctionName=function.arn,
@@ -272,7 +241,7 @@ def test_s3_events_invoke_the_function_in_the_buckets_region(
     )["VersionId"]
     expected = {EAST: "ObjectCreated:CompleteMultipartUpload", WEST: "ObjectCreated:Put"}
     for region, function in recorders.items():
-        wait_for(function.events)
+        assert eventually(function.events)
         (event,) = function.events()
         (record,) = event["Records"]
         assert (record["eventName"], record["awsRegion"]) == (expected[region], region)

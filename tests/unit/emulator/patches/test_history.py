@@ -1,5 +1,6 @@
 """Tests of the limits of the services' history by count and by age."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -100,6 +101,22 @@ def test_metric_keeps_its_newest_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cloudwatch._metrics["namespace", "name", ""] is bucket
     history.trim_metrics(NOW + history.METRIC_SECONDS)
     assert bucket == []
+
+
+def test_history_is_trimmed_periodically(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloudwatch, "_evict_old_metrics", cloudwatch._evict_old_metrics)
+    monkeypatch.setattr(history, "TRIM_SECONDS", 0.01)
+    monkeypatch.setattr(history, "MOST_METRIC_DATA", 3)
+    bucket = cloudwatch._metric_bucket(("namespace", "name", ""))
+    bucket += [datum(age) for age in (5, 4, 3, 2, 1)]
+
+    async def serve() -> None:
+        history.limit_history()
+        async with asyncio.timeout(30):
+            while len(bucket) > 3:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(serve())
 
 
 def records(count: int) -> list[dict[str, Any]]:

@@ -1,19 +1,16 @@
 """Tests of the replication of S3 objects."""
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from healthcare_dr.emulator import Emulator
-from unit.emulator.replicas import EAST, WEST, Buckets, settle, two_buckets
-
-Clients = Callable[..., Any]
+from unit.emulator.aws import EAST, REGIONS, WEST, Aws
+from unit.emulator.replicas import Buckets, settle, two_buckets
 
 
 @pytest.fixture
-def buckets(replicating: Emulator, patched: Clients) -> Buckets:
+def buckets(replicating: Emulator, patched: Aws) -> Buckets:
     assert replicating.running()
     return two_buckets(patched)
 
@@ -26,7 +23,7 @@ def test_replica_equals_its_source_under_the_destination_key(replicating: Emulat
     assert buckets.head(EAST)["ReplicationStatus"] == "PENDING"
     replicating.set_replication(documents=True)
     settle(replicating)
-    source, replica = (buckets.head(region, ChecksumMode="ENABLED") for region in (EAST, WEST))
+    source, replica = (buckets.head(region, ChecksumMode="ENABLED") for region in REGIONS)
     same = ("VersionId", "ETag", "ContentType", "ContentLength", "Metadata", "ChecksumSHA256", "LastModified")
     assert {name: replica[name] for name in same} == {name: source[name] for name in same}
     assert version == replica["VersionId"]
@@ -63,7 +60,7 @@ def test_later_of_two_concurrent_writes_is_current_in_both_regions(replicating: 
     later = buckets.put(EAST, body=b"later")
     replicating.set_replication(documents=True)
     settle(replicating)
-    for region in (EAST, WEST):
+    for region in REGIONS:
         assert buckets.versions(region) == [later, earlier]
         assert buckets.read(region) == b"later"
         assert buckets.read(region, VersionId=earlier) == b"earlier"
@@ -82,9 +79,7 @@ def test_delete_marker_replicates_and_version_deletion_does_not(replicating: Emu
     assert (found["VersionId"], found["IsLatest"]) == (marker, True)
 
 
-def test_kms_encrypted_objects_replicate_only_if_the_rule_includes_them(
-    replicating: Emulator, patched: Clients
-) -> None:
+def test_kms_encrypted_objects_replicate_only_if_the_rule_includes_them(replicating: Emulator, patched: Aws) -> None:
     buckets = two_buckets(patched, include_encrypted=False)
     buckets.put(EAST)
     assert replicating.pending() == 0
@@ -92,7 +87,7 @@ def test_kms_encrypted_objects_replicate_only_if_the_rule_includes_them(
 
 
 def test_replication_fails_without_usable_destination_key(replicating: Emulator, buckets: Buckets) -> None:
-    buckets.client("kms", WEST).disable_key(KeyId=buckets.keys[WEST])
+    buckets.aws("kms", WEST).disable_key(KeyId=buckets.keys[WEST])
     buckets.put(EAST)
     settle(replicating)
     assert buckets.head(EAST)["ReplicationStatus"] == "FAILED"

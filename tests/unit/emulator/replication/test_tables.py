@@ -2,26 +2,23 @@
 
 import asyncio
 import json
-import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from healthcare_dr.emulator import Emulator, Replication
 from healthcare_dr.emulator.replication.queue import ReplicationQueue
 from healthcare_dr.emulator.replication.settings import change, read
 from healthcare_dr.errors import EmulatorError
-from unit.emulator.replicas import EAST, WEST, get, global_table, put, settle, two_buckets, wait_for
+from unit.emulator.aws import EAST, REGIONS, WEST, Aws, eventually
+from unit.emulator.replicas import get, global_table, put, settle, two_buckets
 
-Clients = Callable[..., Any]
 
-
-def test_write_replicates_after_the_lag(replicating: Emulator, patched: Clients) -> None:
+def test_write_replicates_after_the_lag(replicating: Emulator, patched: Aws) -> None:
     replicating.set_replication(lag_seconds=2)
     table = global_table(patched)
     start = time.monotonic()
@@ -30,20 +27,20 @@ def test_write_replicates_after_the_lag(replicating: Emulator, patched: Clients)
     assert replicating.waiting_seconds() > 0
     early = get(patched, WEST, table, "a")
     assert early is None or time.monotonic() - start >= 2
-    wait_for(lambda: get(patched, WEST, table, "a") == {"value": "1"})
+    assert eventually(lambda: get(patched, WEST, table, "a") == {"value": "1"})
     assert time.monotonic() - start >= 2
     assert (replicating.pending(), replicating.waiting_seconds()) == (0, 0)
 
 
-def test_unpatched_ministack_replicates_within_the_write(unpatched: Clients, unpatched_emulator: Emulator) -> None:
+def test_unpatched_ministack_replicates_within_the_write(unpatched: Aws) -> None:
     table = global_table(unpatched)
     put(unpatched, EAST, table, "a", value="1")
     assert get(unpatched, WEST, table, "a") == {"value": "1"}
-    assert unpatched_emulator.pending() == 0
+    assert unpatched.emulator.pending() == 0
 
 
 @pytest.mark.parametrize("last", ["put", "delete"])
-def test_last_writer_wins_in_both_regions(replicating: Emulator, patched: Clients, last: str) -> None:
+def test_last_writer_wins_in_both_regions(replicating: Emulator, patched: Aws, last: str) -> None:
     table = global_table(patched)
     put(patched, EAST, table, "a", value="first")
     settle(replicating)
@@ -57,11 +54,11 @@ def test_last_writer_wins_in_both_regions(replicating: Emulator, patched: Client
     replicating.set_replication(tables=True)
     settle(replicating)
     expected = {"value": "later"} if last == "put" else None
-    assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [expected, expected]
+    assert [get(patched, region, table, "a") for region in REGIONS] == [expected, expected]
 
 
 @pytest.fixture
-def beside(replicating: Emulator, patched: Clients) -> Iterator[tuple[Emulator, str, Emulator, str]]:
+def beside(replicating: Emulator, patched: Aws) -> Iterator[tuple[Emulator, str, Emulator, str]]:
     """Two environments with a table each, and their handles."""
     tables = [global_table(patched) for _ in range(2)]
     one, other = (replace(replicating, only=frozenset({table})) for table in tables)
@@ -70,7 +67,7 @@ def beside(replicating: Emulator, patched: Clients) -> Iterator[tuple[Emulator, 
 
 
 def test_paused_replication_of_one_environment_does_not_block_others(
-    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Clients
+    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Aws
 ) -> None:
     one, table, other, other_table = beside
     one.set_replication(tables=False)
@@ -81,27 +78,27 @@ def test_paused_replication_of_one_environment_does_not_block_others(
     )
     put(patched, EAST, table, "a", value="held")
     put(patched, EAST, other_table, "a", value="arrives")
-    wait_for(lambda: get(patched, WEST, other_table, "a") == {"value": "arrives"})
+    assert eventually(lambda: get(patched, WEST, other_table, "a") == {"value": "arrives"})
     assert get(patched, WEST, table, "a") is None
     assert (one.pending(), other.pending(), replicating.pending()) == (1, 0, 1)
     assert one.waiting_seconds() > other.waiting_seconds() == 0
     one.set_replication(tables=True)
-    wait_for(lambda: get(patched, WEST, table, "a") == {"value": "held"})
+    assert eventually(lambda: get(patched, WEST, table, "a") == {"value": "held"})
 
 
 def test_lag_of_one_environment_does_not_delay_others(
-    beside: tuple[Emulator, str, Emulator, str], patched: Clients
+    beside: tuple[Emulator, str, Emulator, str], patched: Aws
 ) -> None:
     one, table, _, other_table = beside
     one.set_replication(lag_seconds=3600)
     put(patched, EAST, table, "a", value="late")
     put(patched, EAST, other_table, "a", value="1")
-    wait_for(lambda: get(patched, WEST, other_table, "a") == {"value": "1"})
+    assert eventually(lambda: get(patched, WEST, other_table, "a") == {"value": "1"})
     assert get(patched, WEST, table, "a") is None
 
 
 def test_last_writer_wins_while_another_environment_replicates(
-    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Clients
+    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Aws
 ) -> None:
     one, table, other, other_table = beside
     one.set_replication(tables=False)
@@ -111,7 +108,7 @@ def test_last_writer_wins_while_another_environment_replicates(
     settle(other)
     one.set_replication(tables=True)
     settle(replicating)
-    assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [{"value": "later"}] * 2
+    assert [get(patched, region, table, "a") for region in REGIONS] == [{"value": "later"}] * 2
 
 
 def test_settings_without_own_entries_are_read(tmp_path: Path) -> None:
@@ -135,7 +132,7 @@ def test_own_settings_are_kept_only_while_they_differ(tmp_path: Path) -> None:
     assert (found.of("a"), found.of("b")) == (Replication(documents=False), Replication(lag_seconds=3))
 
 
-def test_items_of_a_transaction_replicate_separately(replicating: Emulator, patched: Clients) -> None:
+def test_items_of_a_transaction_replicate_separately(replicating: Emulator, patched: Aws) -> None:
     table = global_table(patched)
     replicating.set_replication(tables=False)
     writes = [{"sk": {"S": name}, "pk": {"S": "p"}, "value": {"S": "east"}} for name in ("a", "b")]
@@ -145,15 +142,15 @@ def test_items_of_a_transaction_replicate_separately(replicating: Emulator, patc
     put(patched, WEST, table, "b", value="west, later")
     replicating.set_replication(tables=True)
     settle(replicating)
-    for region in (EAST, WEST):
+    for region in REGIONS:
         assert get(patched, region, table, "a") == {"value": "east"}
         assert get(patched, region, table, "b") == {"value": "west, later"}
 
 
-def test_condition_reads_only_its_own_region(replicating: Emulator, patched: Clients) -> None:
+def test_condition_reads_only_its_own_region(replicating: Emulator, patched: Aws) -> None:
     table = global_table(patched)
     replicating.set_replication(tables=False)
-    for region in (EAST, WEST):
+    for region in REGIONS:
         patched("dynamodb", region).put_item(
             TableName=table,
             Item={"pk": {"S": "p"}, "sk": {"S": "a"}, "value": {"S": region}},
@@ -164,7 +161,7 @@ def test_condition_reads_only_its_own_region(replicating: Emulator, patched: Cli
     assert get(patched, EAST, table, "a") == {"value": WEST}
 
 
-def test_receiving_regions_stream_contains_only_winning_writes(replicating: Emulator, patched: Clients) -> None:
+def test_receiving_regions_stream_contains_only_winning_writes(replicating: Emulator, patched: Aws) -> None:
     table = global_table(patched)
 
     def stream() -> list[tuple[str, str | None]]:
@@ -191,46 +188,41 @@ def test_receiving_regions_stream_contains_only_winning_writes(replicating: Emul
     assert stream() == [("INSERT", "wins"), ("INSERT", "arrives")]
 
 
-def test_pending_write_is_not_applied_to_a_new_table_of_the_same_name(replicating: Emulator, patched: Clients) -> None:
+def test_pending_write_is_not_applied_to_a_new_table_of_the_same_name(replicating: Emulator, patched: Aws) -> None:
     table = global_table(patched)
     replicating.set_replication(tables=False)
     put(patched, EAST, table, "a", value="old table's")
-    for region in (EAST, WEST):
+    for region in REGIONS:
         patched("dynamodb", region).delete_table(TableName=table)
-    patched("dynamodb", WEST).create_table(
-        TableName=table,
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    patched.table(name=table, keys=("pk", "sk"), region=WEST)
     replicating.set_replication(tables=True)
     settle(replicating)
     assert get(patched, WEST, table, "a") is None
 
 
-def test_tables_and_documents_are_paused_separately(replicating: Emulator, patched: Clients) -> None:
+def test_tables_and_documents_are_paused_separately(replicating: Emulator, patched: Aws) -> None:
     table, buckets = global_table(patched), two_buckets(patched)
     replicating.set_replication(documents=False)
     put(patched, EAST, table, "a", value="1")
     buckets.put(EAST)
-    wait_for(lambda: get(patched, WEST, table, "a"))
+    assert eventually(lambda: get(patched, WEST, table, "a"))
     assert buckets.head(EAST)["ReplicationStatus"] == "PENDING"
     assert replicating.pending() == 1
 
 
-def test_paused_changes_are_applied_at_the_end(fresh: Emulator, clients_of: Callable[[Emulator], Clients]) -> None:
+def test_paused_changes_are_applied_at_the_end(fresh: Emulator) -> None:
     fresh.set_replication(tables=False, documents=False)
     fresh.start()
-    client = clients_of(fresh)
-    table, buckets = global_table(client), two_buckets(client)
-    put(client, EAST, table, "a", value="1")
+    aws = Aws(fresh)
+    table, buckets = global_table(aws), two_buckets(aws)
+    put(aws, EAST, table, "a", value="1")
     version = buckets.put(EAST, Metadata={"kept": "yes"})
     assert fresh.pending() == 2
     fresh.stop()
     assert fresh.pending() == 0
     fresh.start()
     assert fresh.replication() == Replication(tables=False, documents=False)
-    assert get(client, WEST, table, "a") == {"value": "1"}
+    assert get(aws, WEST, table, "a") == {"value": "1"}
     replica = buckets.head(WEST)
     assert (replica["VersionId"], replica["Metadata"], replica["ReplicationStatus"]) == (
         version,
@@ -270,17 +262,16 @@ def test_damaged_settings_file_is_named(fresh: Emulator, content: str) -> None:
         fresh.replication()
 
 
-def test_pending_changes_require_the_root_secret(emulator: Emulator) -> None:
-    address = f"https://127.0.0.1:{emulator.port}/_ministack/replication"
-    context = ssl.create_default_context(cafile=str(emulator.certificate))
-    with httpx.Client(verify=context, trust_env=False) as web:
+def test_pending_changes_require_the_root_secret(patched: Aws) -> None:
+    address = f"https://127.0.0.1:{patched.emulator.port}/_ministack/replication"
+    with patched.web() as web:
         assert web.get(address).status_code == 404
         assert web.get(address, headers={"x-healthcare-dr-root": "guess"}).status_code == 404
 
 
-def test_unreachable_process_raises_an_error(unpatched_emulator: Emulator) -> None:
+def test_unreachable_process_raises_an_error(unpatched: Aws) -> None:
     with pytest.raises(EmulatorError, match="HTTP 4"):
-        replace(unpatched_emulator, patched=True).pending()
+        replace(unpatched.emulator, patched=True).pending()
 
 
 def test_replication_error_ends_the_process(tmp_path: Path) -> None:

@@ -1,21 +1,12 @@
 """Tests of reading Route 53's API, publishing metrics, and GetHealthCheckStatus."""
 
-import asyncio
-import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
-from botocore.parsers import create_parser
 from botocore.stub import ANY, Stubber
-from ministack.services import route53
 
-from healthcare_dr.emulator.patches.route53 import add_get_health_check_status
-from healthcare_dr.emulator.route53.data_plane import publisher
-from healthcare_dr.emulator.route53.model import CheckStatus, Observation
-from healthcare_dr.emulator.route53.zone_reader import ZoneReader
+from healthcare_dr.emulator.route53.data_plane import ZoneReader, publisher
 
 
 def client(service: str) -> Any:
@@ -96,28 +87,3 @@ def test_metrics_are_published_and_failures_are_logged(caplog: pytest.LogCapture
         assert not caplog.records
         publish([("one", True, 1.0)])
     assert "did not take the metrics" in caplog.text
-
-
-def test_get_health_check_status_returns_observations(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def known(*_: object) -> tuple[int, dict[str, str], bytes]:
-        return 200, {}, b""
-
-    monkeypatch.setattr(route53, "handle_request", known)
-    check_id = str(uuid.uuid4())
-    seen = Observation("us-west-2", "127.0.0.1", "Success: HTTP Status Code 200, OK", 1_700_000_000.0)
-    checks: Callable[[], dict[str, CheckStatus]] = lambda: {  # noqa: E731 - typed
-        check_id: CheckStatus(healthy=True, share=1.0, name="a", observations=(seen,))
-    }
-    add_get_health_check_status(checks)
-    status, headers, body = asyncio.run(
-        route53.handle_request("GET", f"/2013-04-01/healthcheck/{check_id}/status", {}, b"", {})
-    )
-    shape = client("route53").meta.service_model.operation_model("GetHealthCheckStatus").output_shape
-    parsed = create_parser("rest-xml").parse({"status_code": status, "headers": headers, "body": body}, shape)
-    assert parsed["HealthCheckObservations"] == [
-        {
-            "Region": "us-west-2",
-            "IPAddress": "127.0.0.1",
-            "StatusReport": {"Status": seen.status, "CheckedTime": datetime.fromtimestamp(seen.epoch, UTC)},
-        }
-    ]

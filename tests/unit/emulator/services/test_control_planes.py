@@ -1,6 +1,6 @@
 """Tests of denied control planes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,11 +10,9 @@ from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.errors import EmulatorError
-from unit.emulator.edge import REGIONS, EdgeApis
+from unit.emulator.aws import ONCE, REGIONS, Aws
+from unit.emulator.edge import EdgeApis
 
-Clients = Callable[..., Any]
-
-ONCE = Config(retries={"total_max_attempts": 1})
 CALLS = {"route53": "list_hosted_zones", "iam": "list_roles", "lambda": "list_functions"}
 
 
@@ -28,7 +26,7 @@ def refusing(edge: EdgeApis) -> Iterator[EdgeApis]:
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("service", CALLS)
 def test_denied_control_plane_returns_503_without_the_bypass_header(
-    refusing: EdgeApis, patched: Clients, service: str
+    refusing: EdgeApis, patched: Aws, service: str
 ) -> None:
     client = patched(service, config=ONCE)
     with pytest.raises(ClientError) as refusal:
@@ -50,11 +48,11 @@ def test_denied_control_plane_returns_503_without_the_bypass_header(
 
 @pytest.mark.parametrize("service", CALLS)
 def test_denial_applies_to_its_environment_and_to_callers_without_one(
-    edge: EdgeApis, patched: Clients, service: str
+    edge: EdgeApis, patched: Aws, service: str
 ) -> None:
     def call(environment: str | None) -> Any:
-        once = Config(retries={"total_max_attempts": 1}, user_agent_appid=environment)
-        return getattr(patched(service, config=once), CALLS[service])()
+        config = ONCE.merge(Config(user_agent_appid=environment))
+        return getattr(patched(service, config=config), CALLS[service])()
 
     edge.emulator.refuse_control_planes(refused=True, environment="dev")
     try:
@@ -75,7 +73,7 @@ def test_denial_applies_to_its_environment_and_to_callers_without_one(
 
 
 @pytest.mark.trap(27)
-def test_data_planes_keep_responding(refusing: EdgeApis, patched: Clients) -> None:
+def test_data_planes_keep_responding(refusing: EdgeApis, patched: Aws) -> None:
     for region in REGIONS:
         assert patched("lambda", region, config=ONCE).invoke(FunctionName=f"echo-{region}")["StatusCode"] == 200
         assert refusing.get(region)[0] == 200

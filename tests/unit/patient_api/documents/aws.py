@@ -9,7 +9,7 @@ from typing import Any
 from healthcare_dr.emulator import Emulator
 from patient_api.aws import Clients
 from patient_api.contract.functions import CONFIRM_DOCUMENTS, Environment
-from unit.emulator.conftest import clients
+from unit.emulator.aws import Aws
 from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
 from unit.patient_api.documents.world import EAST, WEST
 
@@ -24,7 +24,7 @@ class Embedded:
     keys: dict[str, str]
 
     def client(self, service: str, region: str = EAST) -> Any:
-        return clients(self.emulator)(service, region)
+        return Aws(self.emulator)(service, region)
 
     def variables(self, region: str = EAST) -> dict[str, str]:
         """What Lambda tells a function in that region."""
@@ -59,7 +59,7 @@ def _clients(home: Path, region: str) -> Clients:
 
 def prepare(emulator: Emulator) -> Embedded:
     """Buckets, keys, tables and the role that the functions take."""
-    client = clients(emulator)
+    client = Aws(emulator)
     keys = {}
     for region in (EAST, WEST):
         keys[region] = client("kms", region).create_key()["KeyMetadata"]["Arn"]

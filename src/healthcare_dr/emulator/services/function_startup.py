@@ -1,21 +1,46 @@
-"""Scale the clock of cached values in functions by the time scale of the run.
+"""Adapt the process of a function to the embedded AWS when it starts.
 
-The API caches the result of `/health` and the drain state for a few seconds. When health checks run ten times as fast,
-these caches have to expire ten times as fast too, or a drill measures the cache. Only callers in `SCALED_MODULES` see
-the scaled clock: timeouts stay in real seconds, because the machine is no faster.
+Python runs the text of this module as `sitecustomize`, so it imports no module of the project. The functions' own code
+is the same as on AWS.
 
-The text of this module runs in `sitecustomize` when a function's process starts, so it imports no module of the
-project. The functions' own code is the same as on AWS.
+- The host names of HTTP APIs resolve to the region's edge listener. Other names are not affected.
+- The API caches the result of `/health` and the drain state for a few seconds. When health checks run ten times as
+  fast, these caches have to expire ten times as fast too, or a drill measures the cache. Only callers in
+  `SCALED_MODULES` see the scaled clock: timeouts stay in real seconds, because the machine is no faster.
 """
 
 import json
 import os
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+HTTPS = (443, "443", "https")
+SUFFIX, SERVICE = ".amazonaws.com", ".execute-api."
 SCALED_MODULES = ("patient_api.ttl_cache",)
 NOTICE_SECONDS = 0.1
+
+
+def install_resolution(edge_addresses: Mapping[str, str], edge_port: int) -> None:
+    """Let `<api>.execute-api.<region>.amazonaws.com:443` resolve to `edge_port` at the region's
+    address in `edge_addresses`.
+
+    Raise `gaierror` for other regions and ports, so that no call leaves this machine by accident.
+    """
+    inner: Any = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        name = str(host).lower().removesuffix(".")
+        if not name.endswith(SUFFIX) or SERVICE not in name:
+            return inner(host, port, *rest, **options)
+        region = name.removesuffix(SUFFIX).rpartition(SERVICE)[2]
+        if port not in HTTPS or region not in edge_addresses:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host}:{port} is not in the embedded AWS")
+        return inner(edge_addresses[region], edge_port, *rest, **options)
+
+    socket.getaddrinfo = getaddrinfo
 
 
 class ScaledClock:
