@@ -62,6 +62,7 @@ TOKEN: Mapping[str, Any] = {
     "lifetime": timedelta(hours=4),
 }
 PATIENT = {"resourceType": "Patient", "active": True, "name": [{"family": "Fictitious", "given": ["Bench"]}]}
+HEALTH = {"method": "GET", "path": "/health"}
 ROUTE = "8 connections over both regions, through the edge proxies, with a load client in a process of its own. "
 
 
@@ -80,7 +81,7 @@ def measurements(found: dict[str, Any]) -> list[Measurement]:
         BenchError: the platform did not recover from overload.
     """
     rows = [*_served(found), *_costs(found), *_idle(found), *_overload(found["overload"]), _memory(found)]
-    return [*rows, _growth(found["long"])] if "long" in found else rows
+    return [*rows, _growth(*found["long"])] if "long" in found else rows
 
 
 def _row(name: str, unit: Any, measured: Series, reference: Series, note: str, aim: Aim | None = None) -> Measurement:
@@ -121,7 +122,7 @@ def _costs(found: dict[str, Any]) -> list[Measurement]:
         _row(
             f"cpu-{kind.replace('_', '-')}",
             "ms",
-            Series("embedded AWS", tuple(_platform(sample) for sample in samples)),
+            Series("embedded AWS", tuple(sum(sample.values()) - sample["client"] for sample in samples)),
             Series("load client", tuple(sample["client"] for sample in samples)),
             f"Processor time for each request: {_by_process(samples)}.",
         )
@@ -129,27 +130,19 @@ def _costs(found: dict[str, Any]) -> list[Measurement]:
     ]
 
 
-def _platform(sample: dict[str, float]) -> float:
-    return sum(value for role, value in sample.items() if role != "client")
-
-
 def _by_process(samples: list[dict[str, float]]) -> str:
-    medians = {role: sorted(sample[role] for sample in samples)[len(samples) // 2] for role in samples[0]}
+    medians = {role: median(sample[role] for sample in samples) for role in samples[0]}
     return ", ".join(f"{role} {value:.2f} ms" for role, value in medians.items())
 
 
 def _idle(found: dict[str, Any]) -> list[Measurement]:
-    real = Series("real time", (_total(found["idle_percent"]["1"]),))
-    fast = Series(f"time scale {SCALE}", (_total(found["idle_percent"][str(SCALE)]),))
+    real = Series("real time", (sum(found["idle_percent"]["1"].values()),))
+    fast = Series(f"time scale {SCALE}", (sum(found["idle_percent"][str(SCALE)].values()),))
     note = "Processor time of all processes without clients, as a share of a core: health checks, schedules, streams."
     return [
         _row("idle", "%", real, fast, note, Aim("measured", "most", 5)),
         _row("idle-fast", "%", fast, real, note, Aim("measured", "most", 20)),
     ]
-
-
-def _total(by_role: dict[str, float]) -> float:
-    return sum(by_role.values())
 
 
 def _overload(found: dict[str, Any]) -> list[Measurement]:
@@ -180,15 +173,14 @@ def _memory(found: dict[str, Any]) -> Measurement:
     return _row(
         "memory",
         "MB",
-        Series("after the measurements", (_total(memory["used"]),)),
-        Series("when deployed", (_total(memory["deployed"]),)),
+        Series("after the measurements", (sum(memory["used"].values()),)),
+        Series("when deployed", (sum(memory["deployed"].values()),)),
         "Proportional set size of all processes, including functions.",
         Aim("measured", "most", 1000),
     )
 
 
-def _growth(steps: list[dict[str, Any]]) -> Measurement:
-    half, whole = (next(step for step in steps if step["requests"] == sent) for sent in (HALF, WHOLE))
+def _growth(half: dict[str, Any], whole: dict[str, Any]) -> Measurement:
     return _row(
         "growth",
         "MB",
@@ -202,7 +194,7 @@ def _growth(steps: list[dict[str, Any]]) -> Measurement:
 
 def beyond_stored(step: dict[str, Any]) -> float:
     """Return the megabytes of memory beyond stored items. Objects are stored on disk."""
-    return _total(step["memory_mb"]) - float(step["resident_item_bytes"]) / 1e6
+    return float(sum(step["memory_mb"].values())) - float(step["resident_item_bytes"]) / 1e6
 
 
 def _stored(step: dict[str, Any]) -> str:
@@ -262,7 +254,7 @@ class Platform:
 
 def edge_target(api: str, region: str, address: str, port: int) -> dict[str, Any]:
     """Return a region's edge proxy as a target of the load client, called by the API's host name."""
-    return {"address": address, "port": port, "host": f"{api}.execute-api.{region}.amazonaws.com", "prefix": ""}
+    return {"address": address, "port": port, "host": f"{api}.execute-api.{region}.amazonaws.com"}
 
 
 def rate_of(outcome: dict[str, Any]) -> float:
@@ -327,6 +319,8 @@ class Measuring:
         self._platform = platform
         self._say = say
         self._bearer = {"Authorization": f"Bearer {platform.emulator.token(**TOKEN)}"}
+        headers = self._bearer | {"Content-Type": "application/fhir+json"}
+        self._write = {"method": "POST", "path": "/fhir/Patient", "headers": headers, "body": json.dumps(PATIENT)}
         self._reads: list[dict[str, Any]] = []
 
     def all(self, *, long: bool) -> dict[str, Any]:
@@ -336,14 +330,13 @@ class Measuring:
         self._reads = self._make_patients()
         self._warm_up()
         found["served"], found["cpu_ms"] = {}, {}
-        for kind, requests in (("reads", self._reads), ("writes", [self._write()]), ("health", [self._health()])):
+        for kind, requests in (("reads", self._reads), ("writes", [self._write]), ("health", [HEALTH])):
             found["served"][kind], found["cpu_ms"][kind] = self._served(kind, requests)
         found["boto3"] = {"reads": self._bare("get"), "writes": self._bare("put")}
         found["overload"] = self._overload(median(found["served"]["reads"]))
         found["memory_mb"]["used"] = self._memory()
         if long:
             found["long"] = self._long()
-            found["memory_mb"]["long"] = self._memory()
         return found
 
     def _memory(self) -> dict[str, float]:
@@ -377,18 +370,10 @@ class Measuring:
         while time.monotonic() < deadline:
             outcome = self._load(self._reads, count=4 * PATIENTS)
             if set(outcome["statuses"]) == {"200"}:
-                self._load([self._write()], count=2 * CONNECTIONS)
+                self._load([self._write], count=2 * CONNECTIONS)
                 return
             time.sleep(RETRY_SECONDS)
         raise BenchError(f"the platform does not serve what was written: {outcome['statuses']}")
-
-    def _write(self) -> dict[str, Any]:
-        headers = self._bearer | {"Content-Type": "application/fhir+json"}
-        return {"method": "POST", "path": "/fhir/Patient", "headers": headers, "body": json.dumps(PATIENT)}
-
-    @staticmethod
-    def _health() -> dict[str, Any]:
-        return {"method": "GET", "path": "/health"}
 
     def _served(self, kind: str, requests: list[dict[str, Any]]) -> tuple[list[float], list[dict[str, float]]]:
         rates, costs = [], []
@@ -405,11 +390,10 @@ class Measuring:
 
     def _load(self, requests: list[dict[str, Any]], **order: Any) -> dict[str, Any]:
         """Run the load client and return its outcome."""
-        targets = self._platform.targets
         complete = {
             "ca": str(self._platform.emulator.certificate),
-            "targets": targets,
-            "requests_of": [requests for _ in targets],
+            "targets": self._platform.targets,
+            "requests": requests,
             "connections": CONNECTIONS,
             "timeout": TIMEOUT_SECONDS,
             **order,
@@ -486,22 +470,20 @@ class Measuring:
             "offered": sum(during["statuses"].values()) / OVERLOAD_SECONDS,
             "goodput": succeeded / during["seconds"],
             "statuses": during["statuses"],
-            "succeeded_by_second": during["succeeded"],
             "recovery_seconds": recovery,
         }
 
     def _long(self) -> list[dict[str, Any]]:
-        """Return memory and stored data after each step of requests: 80 % reads, 10 % writes, 10 % health checks."""
-        mixed = [*self._reads[:8], self._write(), self._health()]
-        steps = [self._stock(0)]
+        """Return memory and stored data after half and all requests: 80 % reads, 10 % writes, 10 % health checks."""
+        mixed, steps = [*self._reads[:8], self._write, HEALTH], []
         for sent in range(LONG_STEP, WHOLE + 1, LONG_STEP):
             self._say(f"long run: request {sent:,} of {WHOLE:,}")
-            outcome = self._load(mixed, count=LONG_STEP)
-            failed = {status: number for status, number in outcome["statuses"].items() if not status.startswith("2")}
-            steps.append(self._stock(sent) | {"rate": LONG_STEP / outcome["seconds"], "failed": failed})
+            self._load(mixed, count=LONG_STEP)
+            if sent in (HALF, WHOLE):
+                steps.append(self._stock())
         return steps
 
-    def _stock(self, sent: int) -> dict[str, Any]:
+    def _stock(self) -> dict[str, Any]:
         """Return memory, and the stored items and objects with their sizes."""
         items = stored = resident = objects = object_bytes = 0
         for number, region in enumerate(self._platform.apis):
@@ -522,7 +504,6 @@ class Measuring:
                     objects += len(page.get("Contents", ()))
                     object_bytes += sum(found["Size"] for found in page.get("Contents", ()))
         return {
-            "requests": sent,
             "memory_mb": self._memory(),
             "items": items,
             "item_bytes": stored,

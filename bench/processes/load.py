@@ -2,14 +2,14 @@
 
 Reads an order as JSON from standard input and prints the outcome as JSON. Fields of an order:
 
-    targets       each with `address`, `port`, `host` and `prefix`
-    requests_of   for each target its requests in turn, each with `method`, `path`, `headers` and `body`
+    targets       each with `address`, `port` and `host`
+    requests      sent in turn, each with `method`, `path`, `headers` and `body`
     ca            the file of the certificate authority
     connections   their number, over all targets
     seconds, count  when to stop
     timeout       seconds to wait for a response
-    rate          requests per second, sent whether earlier ones were answered or not; without it, each connection
-                  sends its next request after the last response
+    rate          requests per second, sent at that rate regardless of responses; without it, each connection sends its
+                  next request after the last response
 """
 
 import asyncio
@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
-BUCKET_SECONDS = 1.0
-
 
 class NoAnswerError(Exception):
     """The server closed the connection, or its response is not HTTP/1.1."""
@@ -32,7 +30,7 @@ class NoAnswerError(Exception):
 def encode(target: dict[str, Any], request: dict[str, Any]) -> bytes:
     """Return a request as bytes, for a persistent connection."""
     body = str(request.get("body", "")).encode()
-    lines = [f"{request['method']} {target['prefix']}{request['path']} HTTP/1.1", f"Host: {target['host']}"]
+    lines = [f"{request['method']} {request['path']} HTTP/1.1", f"Host: {target['host']}"]
     lines += [f"{name}: {value}" for name, value in request.get("headers", {}).items()]
     if body:
         lines.append(f"Content-Length: {len(body)}")
@@ -91,23 +89,16 @@ class Connection:
 
 @dataclass
 class Outcome:
-    """The outcome of all requests. Times are in seconds since the start."""
+    """The outcome of all requests."""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
-    succeeded: Counter[int] = field(default_factory=Counter)
-    failed: Counter[int] = field(default_factory=Counter)
     last_failure: float | None = None
+    """When the last failed request ended, in seconds since the start."""
 
-    def add(self, began: float, ended: float, status: str) -> None:
-        """Count a request that was sent at `began` and ended with a response or a timeout at `ended`."""
+    def add(self, ended: float, status: str) -> None:
+        """Count a request that ended with a response or a timeout."""
         self.statuses[status] += 1
-        bucket = int(ended // BUCKET_SECONDS)
-        if status.startswith("2"):
-            self.latencies.append(ended - began)
-            self.succeeded[bucket] += 1
-        else:
-            self.failed[bucket] += 1
+        if not status.startswith("2"):
             self.last_failure = max(ended, self.last_failure or 0.0)
 
 
@@ -127,25 +118,20 @@ class Load:
         targets, count = self._order["targets"], self._order["connections"]
         before = time.process_time()
         self._began = time.monotonic()
-        await asyncio.gather(*(self._connection(number, targets[number % len(targets)]) for number in range(count)))
+        await asyncio.gather(*(self._connection(targets[number % len(targets)]) for number in range(count)))
         seconds = time.monotonic() - self._began
         return {
             "seconds": seconds,
             "cpu_seconds": time.process_time() - before,
             "statuses": dict(self._outcome.statuses),
-            "latencies_ms": _quantiles(self._outcome.latencies),
-            "succeeded": {str(bucket): number for bucket, number in sorted(self._outcome.succeeded.items())},
-            "failed": {str(bucket): number for bucket, number in sorted(self._outcome.failed.items())},
             "last_failure": self._outcome.last_failure,
         }
 
-    async def _connection(self, number: int, target: dict[str, Any]) -> None:
+    async def _connection(self, target: dict[str, Any]) -> None:
         connection = Connection(target, self._trust)
-        requests = self._order["requests_of"][number % len(self._order["targets"])]
-        encoded = cycle([encode(target, request) for request in requests])
+        encoded = cycle([encode(target, request) for request in self._order["requests"]])
         while (due := self._next_due()) is not None:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            began = time.monotonic()
             try:
                 status = str(await asyncio.wait_for(connection.send(next(encoded)), self._order["timeout"]))
             except TimeoutError:
@@ -156,7 +142,7 @@ class Load:
                 connection.close()
                 # Reconnecting to a closed port without a pause would add load of its own.
                 await asyncio.sleep(0.02)
-            self._outcome.add(began - self._began, time.monotonic() - self._began, status)
+            self._outcome.add(time.monotonic() - self._began, status)
         connection.close()
 
     def _next_due(self) -> float | None:
@@ -170,16 +156,6 @@ class Load:
             return None
         self._sent += 1
         return due
-
-
-def _quantiles(latencies: list[float]) -> dict[str, float]:
-    ordered = sorted(latencies)
-    if not ordered:
-        return {}
-    return {
-        name: ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
-        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
-    }
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import ssl
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -34,9 +33,8 @@ ROOTS = {"services": 10, "edge": 20}
 NAME = "api.healthcare-dr-bench.com"
 
 
-def step(sent: int, memory: float, items: int) -> dict[str, Any]:
+def step(memory: float, items: int) -> dict[str, Any]:
     return {
-        "requests": sent,
         "memory_mb": {"services": memory, "functions": 100.0},
         "items": items,
         "item_bytes": items * 200,
@@ -88,9 +86,7 @@ def test_platform_that_never_recovers_is_an_error() -> None:
 
 @pytest.mark.parametrize(("memory", "met"), [(700.0, True), (800.0, False)])
 def test_growth_is_of_memory_that_stored_items_do_not_explain(memory: float, met: bool) -> None:
-    steps = [step(0, 200, 0), step(50_000, 600, 100_000), step(100_000, memory, 200_000)]
-    rows = embedded.measurements(found(long=steps))
-    growth = rows[-1]
+    growth = embedded.measurements(found(long=[step(600, 100_000), step(memory, 200_000)]))[-1]
     assert (growth.name, growth.reference.median, growth.measured.median) == ("embedded-growth", 600, memory - 100)
     assert growth.met is met
     assert "200,000 items of 40 MB, which take 200 MB, and 3 objects of 2 MB" in growth.note
@@ -117,7 +113,6 @@ def test_edge_target_names_the_api() -> None:
         "address": "127.0.0.2",
         "port": 4002,
         "host": "a1.execute-api.us-east-1.amazonaws.com",
-        "prefix": "",
     }
 
 
@@ -173,11 +168,11 @@ def test_own_process_has_memory_and_processor_time() -> None:
 
 
 def order(tmp_path: Path, port: int, **changes: Any) -> dict[str, Any]:
-    target = {"address": "127.0.0.1", "port": port, "host": NAME, "prefix": ""}
+    target = {"address": "127.0.0.1", "port": port, "host": NAME}
     return {
         "targets": [target, target],
         "ca": str(tmp_path / "authority.pem"),
-        "requests_of": [[{"method": "GET", "path": "/fhir/metadata"}]] * 2,
+        "requests": [{"method": "GET", "path": "/fhir/metadata"}],
         "connections": 4,
         "timeout": 20,
         **changes,
@@ -209,9 +204,7 @@ def test_load_client_counts_responses(tmp_path: Path) -> None:
         async with server(tmp_path) as port:
             outcome = await Load(order(tmp_path, port, count=50)).run()
             assert outcome["statuses"] == {"200": 50}
-            assert sum(outcome["succeeded"].values()) == 50
             assert outcome["last_failure"] is None
-            assert 0 < outcome["latencies_ms"]["p50"] <= outcome["latencies_ms"]["max"]
             at_rate = await Load(order(tmp_path, port, seconds=1.0, rate=20.0)).run()
             assert at_rate["statuses"].keys() == {"200"}
             assert at_rate["statuses"]["200"] <= 20
@@ -223,17 +216,16 @@ def test_load_client_counts_responses(tmp_path: Path) -> None:
 
 
 def test_request_is_encoded_for_an_open_connection() -> None:
-    target = {"host": "a.example", "prefix": "/x"}
+    target = {"host": "a.example"}
     request = {"method": "POST", "path": "/y", "headers": {"A": "b"}, "body": "ü"}
     assert (
-        encode(target, request) == b"POST /x/y HTTP/1.1\r\nHost: a.example\r\nA: b\r\nContent-Length: 2\r\n\r\n\xc3\xbc"
+        encode(target, request) == b"POST /y HTTP/1.1\r\nHost: a.example\r\nA: b\r\nContent-Length: 2\r\n\r\n\xc3\xbc"
     )
 
 
 def test_outcome_keeps_the_time_of_the_last_failure() -> None:
     outcome = Outcome()
-    for began, ended, status in ((0.0, 3.2, "503"), (0.5, 1.5, "timeout"), (2.0, 2.5, "201")):
-        outcome.add(began, ended, status)
+    for ended, status in ((3.2, "503"), (1.5, "timeout"), (2.5, "201")):
+        outcome.add(ended, status)
     assert outcome.last_failure == 3.2
-    assert (outcome.succeeded, outcome.failed) == (Counter({2: 1}), Counter({3: 1, 1: 1}))
-    assert outcome.latencies == [0.5]
+    assert outcome.statuses == {"503": 1, "timeout": 1, "201": 1}
