@@ -28,7 +28,6 @@ from bench import functions
 from bench.model import Aim, Measurement, Say, Series
 from bench.running import CHECKOUT, BenchError, embedded_aws, python
 from patient_api.audit.trail import AuditTrail
-from patient_api.aws import Clients, DynamoDB
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.contract.functions import VARIABLES
@@ -46,7 +45,6 @@ PAGE: Final = 9
 BATCH: Final = 25
 LOADERS: Final = 3
 FAMILY: Final = "Fictitious"
-WRITES: Final = frozenset({"PutItem", "TransactWriteItems"})
 
 Item = dict[str, Any]
 
@@ -176,37 +174,6 @@ class Stored:
     events: int = SIZES[0]
 
 
-class MeteredClients(Clients):
-    """Clients that record the capacity that each request of DynamoDB consumes.
-
-    They wait longer than the API's clients: the embedded AWS sorts a whole partition for each query, which takes long
-    at the largest size.
-    """
-
-    def __init__(self, *, region: str) -> None:
-        super().__init__(region=region)
-        config = Config(read_timeout=300, retries={"total_max_attempts": 1}, parameter_validation=False)
-        self.raw: Any = boto3.client("dynamodb", config=config)
-        self.raw.meta.events.register("provide-client-params.dynamodb", _request_consumption)
-        self.raw.meta.events.register("after-call.dynamodb", self._note)
-        self.consumed: list[tuple[str, float]] = []
-
-    def dynamodb(self) -> DynamoDB:
-        """Return the client for records and audit."""
-        client: DynamoDB = self.raw
-        return client
-
-    def _note(self, model: Any, parsed: dict[str, Any], **_: object) -> None:
-        consumed = parsed.get("ConsumedCapacity", [])
-        units = sum(one["CapacityUnits"] for one in (consumed if isinstance(consumed, list) else [consumed]))
-        self.consumed.append((model.name, units))
-
-
-def _request_consumption(params: dict[str, Any], model: Any, **_: object) -> None:
-    if model.name in {"Query", "GetItem", "BatchGetItem", *WRITES}:
-        params["ReturnConsumedCapacity"] = "TOTAL"
-
-
 def main() -> None:
     """Print the capacity of each operation. One number grows at a time."""
     points = []
@@ -221,17 +188,19 @@ def main() -> None:
 
 
 def _costs(stored: Stored, name: str) -> list[dict[str, Any]]:
-    clients = MeteredClients(region=functions.REGION)
+    # The embedded AWS sorts a whole partition for each query, which takes long at the largest size.
+    config = Config(read_timeout=300, retries={"total_max_attempts": 1}, parameter_validation=False)
+    clients = functions.MeteredClients(boto3.client("dynamodb", config=config), region=functions.REGION)
     records, audit = f"{name}-records", f"{name}-audit"
-    functions.create_tables(clients.raw, records=records, audit=audit)
+    functions.create_tables(clients.client, records=records, audit=audit)
     tokenizer = Tokenizer(secrets=Secrets(clients=clients, key=functions.INDEX_KEY))
-    _load(clients.raw, records, _records(stored, tokenizer))
-    _load(clients.raw, audit, _events(stored, AuditTrail(client=clients.dynamodb(), table="")))
+    _load(clients.client, records, _records(stored, tokenizer))
+    _load(clients.client, audit, _events(stored, AuditTrail(client=clients.dynamodb(), table="")))
     tables = {VARIABLES["records_table"]: records, VARIABLES["audit_table"]: audit}
     api = functions.serve({**os.environ, **tables}, clients)
     found = [_cost(api, clients, operation, call) for operation, call in _calls(stored).items()]
     for table in tables.values():
-        clients.raw.delete_table(TableName=table)
+        clients.client.delete_table(TableName=table)
     return found
 
 
@@ -248,7 +217,7 @@ def _calls(stored: Stored) -> dict[str, dict[str, Any]]:
     }
 
 
-def _cost(api: Dispatcher, clients: MeteredClients, operation: str, call: dict[str, Any]) -> dict[str, Any]:
+def _cost(api: Dispatcher, clients: functions.MeteredClients, operation: str, call: dict[str, Any]) -> dict[str, Any]:
     clients.consumed.clear()
     answer = api(call, None)
     if answer["statusCode"] != 200:
@@ -257,8 +226,8 @@ def _cost(api: Dispatcher, clients: MeteredClients, operation: str, call: dict[s
     return {
         "operation": operation,
         "calls": len(consumed),
-        "read_units": sum(units for name, units in consumed if name not in WRITES),
-        "write_units": sum(units for name, units in consumed if name in WRITES),
+        "read_units": sum(units for name, units in consumed if name not in functions.WRITES),
+        "write_units": sum(units for name, units in consumed if name in functions.WRITES),
     }
 
 

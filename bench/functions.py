@@ -9,7 +9,7 @@ from typing import Any, Final
 import boto3
 
 from healthcare_dr.emulator import Emulator
-from patient_api.aws import Clients
+from patient_api.aws import Clients, DynamoDB
 from patient_api.bootstrap import Services
 from patient_api.clock import Stamp
 from patient_api.contract.functions import API, Environment
@@ -36,6 +36,7 @@ PATIENT: Final[dict[str, JsonValue]] = {
     "birthDate": "1970-01-01",
     "address": [{"use": "home", "line": ["1 Example Street"], "city": "Springfield", "postalCode": "00000"}],
 }
+WRITES: Final = frozenset({"PutItem", "TransactWriteItems"})
 _INDEXES: Final = {
     UPDATE_INDEX: ("update_shard", "updated", "KEYS_ONLY"),
     RECORD_INDEX: ("record", "sk", "ALL"),
@@ -83,6 +84,32 @@ def sent_to(dynamodb: Any) -> Iterator[list[tuple[str, dict[str, Any]]]]:
         yield sent
     finally:
         dynamodb.meta.events.unregister("provide-client-params.dynamodb", note)
+
+
+class MeteredClients(Clients):
+    """Clients that record the capacity that each request of a DynamoDB client consumes."""
+
+    def __init__(self, client: Any, *, region: str) -> None:
+        super().__init__(region=region)
+        self.client = client
+        client.meta.events.register("provide-client-params.dynamodb", _request_consumption)
+        client.meta.events.register("after-call.dynamodb", self._note)
+        self.consumed: list[tuple[str, float]] = []
+
+    def dynamodb(self) -> DynamoDB:
+        """Return the client for records and audit."""
+        client: DynamoDB = self.client
+        return client
+
+    def _note(self, model: Any, parsed: dict[str, Any], **_: object) -> None:
+        consumed = parsed.get("ConsumedCapacity", [])
+        units = sum(one["CapacityUnits"] for one in (consumed if isinstance(consumed, list) else [consumed]))
+        self.consumed.append((model.name, units))
+
+
+def _request_consumption(params: dict[str, Any], model: Any, **_: object) -> None:
+    if model.name in {"Query", "GetItem", "BatchGetItem", *WRITES}:
+        params["ReturnConsumedCapacity"] = "TOTAL"
 
 
 def create_resources(emulator: Emulator) -> None:
@@ -172,15 +199,23 @@ def update_call(patient_id: str, etag: str) -> dict[str, Any]:
 def _call(
     method: str, path: str, *, query: str = "", body: str | None = None, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return an event of payload format 2.0, as API Gateway sends it after its JWT authorizer."""
     claims = {"sub": SUBJECT, "tenant": TENANT, "scope": "system/Patient.crus system/AuditEvent.s"}
     sent = {"accept": "application/fhir+json", **(headers or {})}
+    if body:
+        sent = {"content-type": "application/fhir+json", **sent}
+    return event_of(method, path, query=query, body=body, headers=sent, claims=claims)
+
+
+def event_of(
+    method: str, path: str, *, query: str, body: str | None, headers: Mapping[str, str], claims: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return an event of payload format 2.0, as API Gateway sends it after its JWT authorizer."""
     return {
         "version": "2.0",
         "routeKey": f"{method} {path}",
         "rawPath": path,
         "rawQueryString": query,
-        "headers": sent | ({"content-type": "application/fhir+json"} if body else {}),
+        "headers": dict(headers),
         "requestContext": {
             "authorizer": {"jwt": {"claims": claims, "scopes": None}},
             "domainName": "bench.execute-api.us-east-1.amazonaws.com",
@@ -188,6 +223,6 @@ def _call(
             "requestId": "bench",
             "stage": "$default",
         },
-        **({"body": body} if body else {}),
+        **({"body": body} if body is not None else {}),
         "isBase64Encoded": False,
     }

@@ -10,8 +10,10 @@ from xdist.remote import Producer
 
 from support import run
 from support.deployments import Deployments, Ready
+from support.drills import SCALE
 from support.platform import REGIONS, Deployed, patient
 from support.scheduling import MOST_DEPLOYMENTS, OF_ONE_DEPLOYMENT, Scheduling, from_nothing, needs_a_deployment, order
+from support.sentinels import write_heartbeat
 
 # A parent that runs the tests in the background may have SIGINT ignored, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -91,6 +93,16 @@ def deployed(deployment: Ready) -> Deployed:
     return deployment.platform()
 
 
+@pytest.fixture(scope="module")
+def beating(deployed: Deployed) -> Deployed:
+    """The platform without conflicts, and with fresh heartbeats, which each region's sentinel writes every minute."""
+    deployed.settle_conflicts()
+    for region in REGIONS:
+        write_heartbeat(deployed, region)
+    deployed.settle()
+    return deployed
+
+
 @pytest.fixture(scope="session")
 def apis(deployed: Deployed) -> Iterator[dict[str, httpx.Client]]:
     """A client with every right of one tenant, for each region."""
@@ -115,6 +127,14 @@ def objects(deployed: Deployed) -> Iterator[httpx.Client]:
     """A client without credentials, for presigned addresses."""
     with deployed.http() as client:
         yield client
+
+
+@pytest.fixture
+def fast(deployed: Deployed) -> Iterator[Deployed]:
+    """The platform at ten times the speed of real time. All faults of the embedded AWS end with the test."""
+    deployed.emulator.set_time_scale(SCALE)
+    yield deployed
+    deployed.restore()
 
 
 @pytest.fixture(params=REGIONS)

@@ -42,15 +42,9 @@ def holds(deployed: Deployed, region: str, document: str) -> bool:
 
 @pytest.fixture
 def paused(deployed: Deployed) -> Iterator[Callable[[], None]]:
-    """Replication of documents stands still until the test, or its end, lets it flow."""
-
-    def resume() -> None:
-        deployed.emulator.set_replication(documents=True)
-        deployed.settle()
-
-    deployed.emulator.set_replication(documents=False)
-    yield resume
-    resume()
+    """Pause the replication of documents. Returns the function that resumes it before the end of the test."""
+    with deployed.paused_replication("documents") as resume:
+        yield resume
 
 
 @pytest.mark.requirement("R3.1", "R2.3", "C3")

@@ -1,8 +1,6 @@
 """The audit trail as those who are allowed to search it see it, and who cannot touch it."""
 
-import io
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,6 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from support.attempts import Attempt, attempts
 from support.platform import MARKS, REGIONS, Deployed, eventually, letter, patient, reference, upload_of
 
 EAST, WEST = REGIONS
@@ -21,16 +20,6 @@ Resource = dict[str, Any]
 Seen = tuple[str, str, str, int]
 REFUSED, OKAY = "4", "0"
 WORKERS = ("confirmation", "reconciliation")
-TRY = """
-import boto3
-
-def handler(event, context):
-    try:
-        getattr(boto3.client("dynamodb"), event["call"])(**event["arguments"])
-    except Exception as error:
-        return str(error)
-    return "allowed"
-"""
 
 
 @pytest.fixture
@@ -219,34 +208,15 @@ def test_searching_the_trail_takes_its_scope_and_is_in_the_trail(deployed: Deplo
 
 
 @pytest.fixture(scope="module")
-def as_worker(deployed: Deployed) -> Iterator[Any]:
-    """Makes a call to DynamoDB from a function that runs as one of the workers' roles of a region."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr("attempt.py", TRY)
-    made = [(region, worker) for region in REGIONS for worker in WORKERS]
-    for region, worker in made:
-        role = deployed.client("iam").get_role(RoleName=deployed.names.of(worker, region))["Role"]["Arn"]
-        deployed.client("lambda", region).create_function(
-            FunctionName=f"attempt-{worker}-it", Role=role, Runtime="python3.13", Handler="attempt.handler",
-            Timeout=20, Code={"ZipFile": archive.getvalue()},
-        )  # fmt: skip
-
-    def attempt(region: str, worker: str, call: str, **arguments: Any) -> str:
-        answer = deployed.client("lambda", region).invoke(
-            FunctionName=f"attempt-{worker}-it", Payload=json.dumps({"call": call, "arguments": arguments})
-        )
-        return str(json.loads(answer["Payload"].read()))
-
-    yield attempt
-    for region, worker in made:
-        deployed.client("lambda", region).delete_function(FunctionName=f"attempt-{worker}-it")
-        deployed.client("logs", region).delete_log_group(logGroupName=f"/aws/lambda/attempt-{worker}-it")
+def as_worker(deployed: Deployed) -> Iterator[Attempt]:
+    """Make a call to DynamoDB with the role of a worker in a region."""
+    with attempts(deployed, WORKERS) as attempt:
+        yield lambda region, worker, call, **arguments: attempt(region, worker, "dynamodb", call, **arguments)
 
 
 @pytest.mark.requirement("R1.3", "C6")
 @pytest.mark.parametrize("worker", WORKERS)
-def test_no_worker_changes_deletes_or_scans(deployed: Deployed, region: str, worker: str, as_worker: Any) -> None:
+def test_no_worker_changes_deletes_or_scans(deployed: Deployed, region: str, worker: str, as_worker: Attempt) -> None:
     names, key = deployed.names, {"pk": {"S": "clinic-a#x"}, "sk": {"S": "x"}}
     assert as_worker(region, worker, "put_item", TableName=names.records_table, Item=key) == "allowed"
     for table in (names.records_table, names.audit_table):

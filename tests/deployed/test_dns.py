@@ -7,7 +7,7 @@ import dns.rcode
 import pytest
 
 from support.platform import REGIONS, Deployed, eventually
-from support.traffic import named
+from support.traffic import regions_in_dns
 
 PRIMARY = REGIONS[0]
 ANSWER_SECONDS = 10
@@ -15,7 +15,7 @@ ANSWER_SECONDS = 10
 
 @pytest.mark.requirement("R4.1")
 def test_dns_answers_with_both_regions(deployed: Deployed) -> None:
-    eventually(lambda: named(deployed) == set(REGIONS))
+    eventually(lambda: regions_in_dns(deployed) == set(REGIONS))
 
 
 def test_the_zone_is_answered_as_its_owner_does(deployed: Deployed) -> None:

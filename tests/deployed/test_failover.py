@@ -15,7 +15,7 @@ from support.drills import SCALE, answered_from, assert_nothing_was_lost, undone
 from support.platform import REGIONS, Deployed, eventually
 from support.region_loss import RAISED, WITHDRAWN, Loss, back, states
 from support.sentinels import in_alarm, watch, without_data
-from support.traffic import healthy, named
+from support.traffic import healthy_regions, regions_in_dns
 
 PRIMARY, SECONDARY = REGIONS
 
@@ -58,8 +58,8 @@ def test_the_surviving_region_raises_the_alarms_and_delivers_them(loss: Loss) ->
 
 @pytest.mark.requirement("C1")
 def test_the_region_gets_its_traffic_back_when_it_is_healthy(deployed: Deployed, loss: Loss) -> None:
-    eventually(lambda: named(deployed) == set(REGIONS))
-    eventually(lambda: healthy(deployed) == set(REGIONS))
+    eventually(lambda: regions_in_dns(deployed) == set(REGIONS))
+    eventually(lambda: healthy_regions(deployed) == set(REGIONS))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Planned:
 @pytest.fixture(scope="module")
 def planned(deployed: Deployed, loss: Loss) -> Planned:
     """An operator drains the primary region and restores it, with control planes refused and clients in both."""
-    eventually(lambda: named(deployed) == set(REGIONS))
+    eventually(lambda: regions_in_dns(deployed) == set(REGIONS))
     deployed.settle_conflicts()
     deployed.emulator.set_time_scale(SCALE)
     deployed.emulator.refuse_control_planes(refused=True)
@@ -96,10 +96,10 @@ def planned(deployed: Deployed, loss: Loss) -> Planned:
         sender.start()
     try:
         drained = deployed.reported("drain", PRIMARY, "--reason", reason, "--by", "eve")
-        eventually(lambda: flags(deployed) == [200, 200])
+        eventually(lambda: deployed.drain_flags() == [200, 200])
         record = Planned(
             drained=drained,
-            flags_while_drained=flags(deployed),
+            flags_while_drained=deployed.drain_flags(),
             audited=audited(deployed, reason),
             second_region=deployed.hdr("drain", SECONDARY).returncode,
             drained_again=deployed.reported("drain", PRIMARY),
@@ -113,15 +113,6 @@ def planned(deployed: Deployed, loss: Loss) -> Planned:
         deployed.hdr("restore", PRIMARY, "--no-wait", "--force", "--reason", "the test is over")
         deployed.emulator.refuse_control_planes(refused=False)
     return record
-
-
-def flags(deployed: Deployed) -> list[int]:
-    """Return both regions' responses to `/drain/us-east-1`."""
-    codes = []
-    for region in REGIONS:
-        with deployed.api(region) as api:
-            codes.append(api.get(f"/drain/{PRIMARY}").status_code)
-    return codes
 
 
 def audited(deployed: Deployed, reason: str) -> list[dict[str, Any]]:
@@ -162,17 +153,17 @@ def test_a_second_drain_changes_nothing_and_the_last_region_is_not_drained(plann
 
 
 def test_a_restored_region_is_no_longer_flagged(deployed: Deployed, planned: Planned) -> None:
-    eventually(lambda: flags(deployed) == [404, 404])
+    eventually(lambda: deployed.drain_flags() == [404, 404])
 
 
 @pytest.mark.trap(26)
 def test_an_alarm_set_by_hand_moves_no_health_check(deployed: Deployed, planned: Planned) -> None:
-    eventually(lambda: named(deployed) == healthy(deployed) == set(REGIONS))
+    eventually(lambda: regions_in_dns(deployed) == healthy_regions(deployed) == set(REGIONS))
     alarm = deployed.names.of(f"health-check-{PRIMARY}")
     cloudwatch = deployed.client("cloudwatch", "us-east-1")
     cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
-    assert named(deployed) == set(REGIONS)
-    assert healthy(deployed) == set(REGIONS)
+    assert regions_in_dns(deployed) == set(REGIONS)
+    assert healthy_regions(deployed) == set(REGIONS)
 
 
 @pytest.mark.trap(22)

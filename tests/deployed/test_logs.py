@@ -1,7 +1,6 @@
 """The contents of the log groups after the traffic of the other tests."""
 
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,11 +14,6 @@ pytestmark = pytest.mark.parametrize("number", [pytest.param(number, id=f"deploy
 def groups(deployed: Deployed, region: str) -> list[str]:
     pages = deployed.client("logs", region).get_paginator("describe_log_groups").paginate()
     return [group["logGroupName"] for page in pages for group in page["logGroups"]]
-
-
-def lines(deployed: Deployed, region: str, group: str) -> Iterator[str]:
-    pages = deployed.client("logs", region).get_paginator("filter_log_events").paginate(logGroupName=group)
-    return (event["message"] for page in pages for event in page["events"])
 
 
 @pytest.mark.trap(42)
@@ -38,7 +32,7 @@ def test_no_log_group_of_either_region_holds_patient_data(
         found = groups(deployed, region)
         assert deployed.names.lambda_log_group(deployed.names.of("patient-api")) in found
         for group in found:
-            for line in lines(deployed, region, group):
+            for line in deployed.log_messages(region, group):
                 read += 1
                 assert not [mark for mark in MARKS if mark in line], group
                 assert made.json()["id"] not in line or "reconcil" in group or "confirmation" in group, group
@@ -54,5 +48,5 @@ def test_each_request_logs_its_route(deployed: Deployed, apis: dict[str, httpx.C
 def assert_calls_are_logged(deployed: Deployed, apis: dict[str, httpx.Client], region: str) -> None:
     apis[region].post("/fhir/Patient", json=patient())
     group = deployed.names.lambda_log_group(deployed.names.of("patient-api"))
-    calls = [json.loads(line) for line in lines(deployed, region, group) if '"message":"call"' in line]
+    calls = [json.loads(line) for line in deployed.log_messages(region, group) if '"message":"call"' in line]
     assert {"POST /fhir/Patient 201"} <= {f"{call['method']} {call['route']} {call['status']}" for call in calls}

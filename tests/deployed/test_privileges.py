@@ -1,8 +1,6 @@
 """Least privilege, proven by taking statements away and by trying what is not granted."""
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,102 +9,56 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from support.platform import REGIONS, Deployed, eventually, patient
+from support.attempts import Attempt, attempts
+from support.damages.data import key_policy
+from support.damages.registry import without_statement
+from support.platform import Deployed, eventually, patient
 
-TRY = """
-import boto3
-
-def handler(event, context):
-    options = {}
-    if event.get("assume"):
-        taken = boto3.client("sts").assume_role(RoleArn=event["assume"], RoleSessionName="test")["Credentials"]
-        options = {
-            "aws_access_key_id": taken["AccessKeyId"],
-            "aws_secret_access_key": taken["SecretAccessKey"],
-            "aws_session_token": taken["SessionToken"],
-        }
-    try:
-        client = boto3.client(event["service"], region_name=event["region"], **options)
-        answer = getattr(client, event["call"])(**event["arguments"])
-    except Exception as error:
-        print("refused")
-        return type(error).__name__ + ": " + str(error)
-    print("allowed")
-    return answer["Body"].read().decode() if "Body" in answer else "allowed"
-"""
+API = "patient-api"
 
 
 @pytest.fixture(scope="module")
-def as_api_role(deployed: Deployed) -> Iterator[Any]:
-    """Makes a call from a function that runs as the API's role of a region."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr("attempt.py", TRY)
-    name = "attempt-it"
-    for region in REGIONS:
-        role = deployed.client("iam").get_role(RoleName=deployed.names.of("patient-api", region))["Role"]["Arn"]
-        deployed.client("lambda", region).create_function(
-            FunctionName=name, Role=role, Runtime="python3.13", Handler="attempt.handler", Timeout=20,
-            Code={"ZipFile": archive.getvalue()},
-        )  # fmt: skip
-
-    def attempt(region: str, service: str, call: str, *, at: str | None = None, assume: str | None = None,
-                **arguments: Any) -> str:  # fmt: skip
-        event = {"service": service, "call": call, "region": at or region, "assume": assume, "arguments": arguments}
-        answer = deployed.client("lambda", region).invoke(FunctionName=name, Payload=json.dumps(event))
-        said = json.loads(answer["Payload"].read())
-        return said if isinstance(said, str) else str(said)
-
-    yield attempt
-    for region in REGIONS:
-        deployed.client("lambda", region).delete_function(FunctionName=name)
-        logs = deployed.client("logs", region)
-        logs.delete_log_group(logGroupName=f"/aws/lambda/{name}")
+def as_api_role(deployed: Deployed) -> Iterator[Attempt]:
+    """Make a call with the API's role of a region."""
+    with attempts(deployed, [API]) as attempt:
+        yield lambda region, *call, **arguments: attempt(region, API, *call, **arguments)
 
 
 @contextmanager
-def without_statement(deployed: Deployed, policy: str, sid: str) -> Iterator[None]:
-    """Take one statement out of a managed policy, and put it back."""
-    iam = deployed.client("iam")
-    arn = f"arn:aws:iam::{deployed.account()}:policy/{policy}"
+def role_without(deployed: Deployed, region: str, sid: str) -> Iterator[None]:
+    """Remove a statement of the managed policy of the API's role."""
+    iam, name = deployed.client("iam"), deployed.names.of(API, region)
+    arn = f"arn:aws:iam::{deployed.account()}:policy/{name}"
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
-    kept = [statement for statement in document["Statement"] if statement["Sid"] != sid]
-    assert len(kept) == len(document["Statement"]) - 1
+    document = json.dumps(iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"])
     damaged = iam.create_policy_version(
-        PolicyArn=arn, PolicyDocument=json.dumps(document | {"Statement": kept}), SetAsDefault=True
+        PolicyArn=arn, PolicyDocument=without_statement(document, sid), SetAsDefault=True
     )["PolicyVersion"]["VersionId"]
     try:
         yield
     finally:
-        iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(document), SetAsDefault=True)
+        iam.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=True)
         for old in (version, damaged):
             iam.delete_policy_version(PolicyArn=arn, VersionId=old)
 
 
 @contextmanager
-def without_the_key(deployed: Deployed, region: str) -> Iterator[None]:
-    """Take the API's role out of the key's policy, and put it back."""
-    kms, alias = deployed.client("kms", region), deployed.names.key_alias()
-    key = kms.describe_key(KeyId=alias)["KeyMetadata"]["KeyId"]
-    text = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
-    policy = json.loads(text)
-    kept = [statement for statement in policy["Statement"] if statement["Sid"] != "ApiRole"]
-    assert len(kept) == len(policy["Statement"]) - 1
-    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy | {"Statement": kept}))
+def key_without_the_role(deployed: Deployed, region: str) -> Iterator[None]:
+    """Remove the statement for the API's role from the key's policy."""
+    undo = key_policy(deployed, region, "ApiRole")
     try:
         yield
     finally:
-        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=text)
+        undo()
 
 
 @contextmanager
 def without(deployed: Deployed, region: str, permission: str) -> Iterator[None]:
     """Take a permission from the API's role; the key's is granted twice, by the key and by the role."""
     with ExitStack() as stack:
-        stack.enter_context(without_statement(deployed, deployed.names.of("patient-api", region), permission))
+        stack.enter_context(role_without(deployed, region, permission))
         if permission == "Key":
-            stack.enter_context(without_the_key(deployed, region))
+            stack.enter_context(key_without_the_role(deployed, region))
         yield
 
 
@@ -125,14 +77,6 @@ def test_the_api_cannot_do_without_its_permissions(
             assert "AccessDenied" not in refused.text
         assert apis[other_region].get(address).status_code == 200
     assert apis[region].get(address).json() == written
-
-
-@pytest.fixture
-def fast(deployed: Deployed) -> Iterator[Deployed]:
-    """The platform at ten times the speed of real time, so that verdicts are kept for a tenth of the time."""
-    deployed.emulator.set_time_scale(10)
-    yield deployed
-    deployed.emulator.set_time_scale(1)
 
 
 @pytest.mark.requirement("C1", "R4.2")
@@ -162,7 +106,7 @@ def answered(client: httpx.Client, status: int) -> Any:
 
 
 @pytest.mark.requirement("C6", "R1.3")
-def test_the_api_can_change_or_delete_no_audit_item(deployed: Deployed, region: str, as_api_role: Any) -> None:
+def test_the_api_can_change_or_delete_no_audit_item(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
     table, key = deployed.names.audit_table, {"pk": {"S": "clinic-a#x"}, "sk": {"S": "x"}}
     assert as_api_role(region, "dynamodb", "put_item", TableName=table, Item=key) == "allowed"
     for call, more in (
@@ -175,7 +119,7 @@ def test_the_api_can_change_or_delete_no_audit_item(deployed: Deployed, region: 
 
 @pytest.mark.requirement("C6")
 def test_the_api_can_delete_no_record_and_touch_no_control_plane(
-    deployed: Deployed, region: str, as_api_role: Any
+    deployed: Deployed, region: str, as_api_role: Attempt
 ) -> None:
     table = deployed.names.records_table
     for service, call, arguments in (
@@ -195,7 +139,7 @@ def test_the_api_can_delete_no_record_and_touch_no_control_plane(
 @pytest.mark.requirement("R2.3", "R5.2")
 @pytest.mark.trap(36)
 def test_the_peers_api_reads_and_writes_documents_here_through_its_role(
-    deployed: Deployed, region: str, other_region: str, as_api_role: Any
+    deployed: Deployed, region: str, other_region: str, as_api_role: Attempt
 ) -> None:
     bucket = deployed.bucket(other_region)
     role = f"arn:aws:iam::{deployed.account()}:role/{deployed.names.of('documents-peer', other_region)}"
@@ -209,7 +153,7 @@ def test_the_peers_api_reads_and_writes_documents_here_through_its_role(
 
 @pytest.mark.requirement("R2.3")
 @pytest.mark.trap(36)
-def test_only_the_peers_functions_assume_the_role(deployed: Deployed, region: str, as_api_role: Any) -> None:
+def test_only_the_peers_functions_assume_the_role(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
     own = f"arn:aws:iam::{deployed.account()}:role/{deployed.names.of('documents-peer', region)}"
     try:
         said = as_api_role(region, "s3", "list_objects_v2", assume=own, Bucket=deployed.bucket(region))

@@ -16,15 +16,9 @@ Apis = dict[str, httpx.Client]
 
 @pytest.fixture
 def paused(deployed: Deployed) -> Iterator[Callable[[], None]]:
-    """Replication of tables stands still until the test, or its end, lets it flow."""
-
-    def resume() -> None:
-        deployed.emulator.set_replication(tables=True)
-        deployed.settle()
-
-    deployed.emulator.set_replication(tables=False)
-    yield resume
-    resume()
+    """Pause the replication of tables. Returns the function that resumes it before the end of the test."""
+    with deployed.paused_replication("tables") as resume:
+        yield resume
 
 
 def created(client: httpx.Client, **headers: str) -> httpx.Response:

@@ -5,32 +5,22 @@ import json
 import pytest
 
 from healthcare_dr.ops.verify.catalog import CATALOG
-from support.damages import DAMAGES, EAST, WEST, data
+from support.damages import DAMAGES, WEST
 from support.platform import Deployed
-from support.verification import told, verified
+from support.verification import line_of, verified
 
 READS = ("Get", "List", "Describe", "Head", "Query", "Simulate")
-
-
-@pytest.fixture(scope="module")
-def beating(deployed: Deployed) -> Deployed:
-    """The platform without conflicts, and with fresh heartbeats, which each region's sentinel writes every minute."""
-    deployed.settle_conflicts()
-    for region in (EAST, WEST):
-        data.beat(deployed, region)
-    deployed.settle()
-    return deployed
 
 
 @pytest.mark.requirement("R2.2", "R6.1", "R6.2", "R7.1", "R7.2")
 @pytest.mark.trap(7, 17, 21, 22, 23, 25, 28, 32, 33, 34, 41)
 def test_the_platform_is_ready(beating: Deployed) -> None:
-    done, asked = verified(beating)
-    assert [told(finding) for finding in done.findings if finding.severity != "note"] == []
+    done, operations = verified(beating)
+    assert [line_of(finding) for finding in done.findings if finding.severity != "note"] == []
     assert done.ready
     assert set(done.checks) == {"reachable", *CATALOG}
-    assert len(asked) > 40
-    assert {name for name in asked if not name.partition(":")[2].startswith(READS)} == set()
+    assert len(operations) > 40
+    assert {name for name in operations if not name.partition(":")[2].startswith(READS)} == set()
 
 
 def test_exit_code_follows_the_findings(beating: Deployed) -> None:

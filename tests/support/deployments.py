@@ -20,10 +20,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from bench.ports import free_port
@@ -142,8 +142,9 @@ class Deployer:
 
     def run(self) -> None:
         """Make all deployments, and report each as soon as it is complete."""
-        with _Key(self._folder / "synthesized") as key:
-            saved = None if self._from_nothing else SAVED / key.wait()
+        with ThreadPoolExecutor(1) as pool:
+            key = pool.submit(self._key)
+            saved = None if self._from_nothing else SAVED / key.result()
             if saved is None or not saved.is_dir():
                 saved = self._deploy_and_save(key)
             else:
@@ -151,12 +152,16 @@ class Deployer:
         for index in range(1, self._count):
             self._use(self._copy(saved, index), index)
 
-    def _deploy_and_save(self, key: "_Key") -> Path:
-        """Make deployment 0 from nothing; return where its state is saved."""
+    def _key(self) -> str:
+        """Return the key of the current deployment, from a synthesis."""
+        return digest_of(synth(load_settings(environment_suffix=SUFFIX), self._folder / "synthesized"))
+
+    def _deploy_and_save(self, key: Future[str]) -> Path:
+        """Make deployment 0 from nothing, and return the folder where its state is saved."""
         first = self._home(0)
         report = _up(first)
         first.emulator.stop()
-        saved = SAVED / key.wait()
+        saved = SAVED / key.result()
         self._save(first, saved)
         first.emulator.start()
         self._report(first, 0, changes=json.loads(report)["changes"], from_nothing=True)
@@ -221,58 +226,30 @@ def digest_of(synthesis: Synthesis) -> str:
     return digest.hexdigest()[:32]
 
 
-class _Key:
-    """The key of the current deployment, computed by a synthesis."""
-
-    def __init__(self, outdir: Path) -> None:
-        self._outdir = outdir
-        self._found: str | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._find)
-
-    def _find(self) -> None:
-        try:
-            self._found = digest_of(synth(load_settings(environment_suffix=SUFFIX), self._outdir))
-        except Exception as error:  # noqa: BLE001 - raised again where the key is needed
-            self._error = error
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._thread.join()
-
-    def wait(self) -> str:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._found is not None
-        return self._found
-
-
 def _up(platform: Deployed) -> str:
     """Run `hdr up` and return its report. SIGTERM to this process interrupts it."""
     with (
         subprocess.Popen(
             [HDR, "up", "--json"], cwd=ROOT, env=platform.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process,
-        _handing_on(signal.SIGTERM, process),
+        _forwarding(signal.SIGTERM, process),
     ):
-        said, _ = process.communicate()
-    report = said.decode(errors="replace")
+        output, _ = process.communicate()
+    report = output.decode(errors="replace")
     if process.returncode:
         raise DeploymentFailedError(report)
-    # Its progress comes before.
+    # Progress is printed before the report.
     return report[report.index("{\n") :]
 
 
 @contextmanager
-def _handing_on(number: int, process: subprocess.Popen[bytes]) -> Iterator[None]:
-    def hand_on(*_: object) -> None:
+def _forwarding(number: int, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Forward a signal to a child process."""
+
+    def forward(*_: object) -> None:
         process.send_signal(number)
 
-    before = signal.signal(number, hand_on)
+    before = signal.signal(number, forward)
     try:
         yield
     finally:
@@ -292,7 +269,7 @@ def _end_with_the_run() -> None:
     def watch() -> None:
         while _exists(run.pid()):
             time.sleep(POLL_SECONDS)
-        # `hdr` hands the first on to Terraform when it is convenient, the second at once; with the third it kills it.
+        # `hdr` forwards the first to Terraform at a safe moment, the second at once, and kills Terraform at the third.
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(1)
@@ -316,13 +293,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("count", type=int)
     parser.add_argument("--from-nothing", action="store_true")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _end_with_the_run()
     try:
-        Deployer(asked.folder, asked.count, from_nothing=asked.from_nothing).run()
+        Deployer(options.folder, options.count, from_nothing=options.from_nothing).run()
     except BaseException:
-        (asked.folder / "failed").touch()
+        (options.folder / "failed").touch()
         raise
 
 

@@ -4,7 +4,9 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from patient_api.aws import S3, Clients
+from bench.functions import MeteredClients, event_of
+
+from patient_api.aws import S3
 from patient_api.bootstrap import Services
 from patient_api.contract.functions import Environment
 from patient_api.handlers.responders import dispatcher
@@ -16,32 +18,19 @@ FHIR = "application/fhir+json"
 Answer = dict[str, Any]
 
 
-class Counting(Clients):
-    """Clients with the account's own rights that note every request of DynamoDB and what it consumed."""
+class DeployedClients(MeteredClients):
+    """Clients of the deployed platform with the account's own rights. They record the requests to DynamoDB."""
 
     def __init__(self, deployed: Deployed) -> None:
-        super().__init__(region=HERE)
+        super().__init__(deployed.client("dynamodb", HERE), region=HERE)
         self.deployed = deployed
-        self.requests: list[tuple[str, float]] = []
-        self.raw = deployed.client("dynamodb", HERE)
-        self.raw.meta.events.register("provide-client-params.dynamodb", _ask)
-        self.raw.meta.events.register("after-call.dynamodb", self._note)
 
     def _client(self, service: str, *_: object) -> object:
-        return self.raw if service == "dynamodb" else self.deployed.client(service, HERE)
+        return self.deployed.client(service, HERE)
 
     def documents_of(self, *, region: str, role: str) -> S3:
         client: S3 = self.deployed.client("s3", region)
         return client
-
-    def _note(self, model: Any, parsed: dict[str, Any], **_: object) -> None:
-        told = parsed.get("ConsumedCapacity", [])
-        units = sum(one["CapacityUnits"] for one in (told if isinstance(told, list) else [told]))
-        self.requests.append((model.name, units))
-
-
-def _ask(params: dict[str, Any], **_: object) -> None:
-    params["ReturnConsumedCapacity"] = "TOTAL"
 
 
 def new_tenant() -> str:
@@ -49,10 +38,10 @@ def new_tenant() -> str:
 
 
 class Caller:
-    """Calls the API of a tenant of its own, on these tables."""
+    """Calls the API on these tables, with a tenant of its own."""
 
     def __init__(self, deployed: Deployed, *, records: str, audit: str) -> None:
-        self.clients = Counting(deployed)
+        self.clients = DeployedClients(deployed)
         self.tenant = new_tenant()
         environment = Environment(
             region=HERE, peer_region=THERE, records_table=records, audit_table=audit,
@@ -69,42 +58,35 @@ class Caller:
         self._services.close()
 
     def __call__(self, status: int, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """The answer to a call, which has to have this status; `requests` are then those of this call alone."""
+        """Send a request and return the response, which must have this status."""
         path, _, query = path.partition("?")
         claims = {"sub": "tester", "tenant": self.tenant, "scope": " ".join(ALL_RIGHTS)}
-        names = {name.replace("_", "-"): text for name, text in headers.items()}
-        event = {
-            "version": "2.0", "routeKey": f"{method} {path}", "rawPath": path, "rawQueryString": query,
-            "headers": {"content-type": FHIR, **names} if body is not None else names,
-            "requestContext": {
-                "authorizer": {"jwt": {"claims": claims, "scopes": None}}, "domainName": "api.example",
-                "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
-                "requestId": str(uuid4()), "stage": "$default",
-            },
-            "isBase64Encoded": False,
-            **({} if body is None else {"body": body if isinstance(body, str) else json.dumps(body)}),
-        }  # fmt: skip
-        self.clients.requests.clear()
+        sent = {name.replace("_", "-"): text for name, text in headers.items()}
+        text = body if body is None or isinstance(body, str) else json.dumps(body)
+        if body is not None:
+            sent = {"content-type": FHIR, **sent}
+        event = event_of(method, path, query=query, body=text, headers=sent, claims=claims)
+        self.clients.consumed.clear()
         answer: Answer = self._api(event, None)
         assert answer["statusCode"] == status, answer
         return answer
 
     @property
-    def asked(self) -> list[str]:
+    def operations(self) -> list[str]:
         """Return the DynamoDB calls of the last request; concurrent calls are in no order."""
-        return [name for name, _ in self.clients.requests]
+        return [name for name, _ in self.clients.consumed]
 
     @property
     def units(self) -> float:
-        return sum(units for _, units in self.clients.requests)
+        return sum(units for _, units in self.clients.consumed)
 
     def create(self, **elements: object) -> tuple[str, str]:
-        """A new patient's path and entity tag."""
+        """Create a patient; returns its path and entity tag."""
         made = self(201, "POST", "/fhir/Patient", patient(**elements))
         return f"/fhir/Patient/{json.loads(made['body'])['id']}", made["headers"]["etag"]
 
     def document(self) -> str:
-        """A new document's path."""
+        """Create a document; returns its path."""
         path, _ = self.create()
         made = self(201, "POST", "/fhir/DocumentReference", reference(path.rpartition("/")[2], letter()))
         return f"/fhir/DocumentReference/{json.loads(made['body'])['id']}"

@@ -73,13 +73,8 @@ def versions(deployed: Deployed, region: str, document_id: str) -> list[str]:
 
 
 def record_items(deployed: Deployed, region: str, document_id: str) -> list[str]:
-    """The sort keys of all that a region holds of a DocumentReference."""
-    items = deployed.client("dynamodb", region).query(
-        TableName=deployed.names.records_table,
-        KeyConditionExpression="pk = :pk",
-        ExpressionAttributeValues={":pk": {"S": f"clinic-a#DocumentReference#{document_id}"}},
-    )["Items"]
-    return [item["sk"]["S"] for item in items]
+    """Return the sort keys of the items of a DocumentReference in a region."""
+    return [item["sk"]["S"] for item in deployed.items_of(region, f"DocumentReference#{document_id}")]
 
 
 def sweep(deployed: Deployed, region: str) -> None:

@@ -8,17 +8,19 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import boto3
 import httpx
 
 from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.naming import Names
 from support import run
 
@@ -106,8 +108,56 @@ class Deployed:
         )
 
     def settle(self) -> None:
-        """Return when all that was written has arrived in both regions."""
+        """Wait until replication has delivered everything to both regions."""
         eventually(lambda: self.emulator.pending() == 0)
+
+    def restore(self) -> None:
+        """End all faults of the embedded AWS, wait until it is healthy, and return to real time."""
+        self.emulator.refuse_control_planes(refused=False)
+        self.emulator.set_replication(tables=True, documents=True)
+        for region in REGIONS:
+            self.emulator.set_edge_fault(region, EdgeFault(mode="open"))
+        try:
+            eventually(lambda: all(check.healthy for check in self.emulator.health_checks().values()))
+            self.settle()
+        finally:
+            self.emulator.set_time_scale(1)
+
+    @contextmanager
+    def paused_replication(self, kind: Literal["tables", "documents"]) -> Iterator[Callable[[], None]]:
+        """Pause the replication of tables or documents. Yields the function that resumes it before the end."""
+
+        def resume() -> None:
+            self.emulator.set_replication(**{kind: True})
+            self.settle()
+
+        self.emulator.set_replication(**{kind: False})
+        try:
+            yield resume
+        finally:
+            resume()
+
+    def items_of(self, region: str, record: str) -> list[dict[str, Any]]:
+        """Return the items of a record of `clinic-a`, such as `Patient#<id>`, in a region's replica."""
+        items: list[dict[str, Any]] = self.client("dynamodb", region).query(
+            TableName=self.names.records_table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"clinic-a#{record}"}},
+        )["Items"]
+        return items
+
+    def log_messages(self, region: str, group: str) -> Iterator[str]:
+        """Yield the messages of a log group."""
+        pages = self.client("logs", region).get_paginator("filter_log_events").paginate(logGroupName=group)
+        return (event["message"] for page in pages for event in page["events"])
+
+    def drain_flags(self, region: str = REGIONS[0]) -> list[int]:
+        """Return the statuses with which both regions respond to `/drain/<region>`."""
+        statuses = []
+        for place in REGIONS:
+            with self.api(place) as api:
+                statuses.append(api.get(f"/drain/{region}").status_code)
+        return statuses
 
     def settle_conflicts(self) -> None:
         """Mark as settled, as the platform does after a merge, what other tests have left in conflict."""

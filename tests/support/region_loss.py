@@ -17,11 +17,10 @@ from typing import Any, Final, TypeVar
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator.fault_state import EdgeFault
 from support.drills import FAST, INCONCLUSIVE, SCALE, Journal, folders, journal_in
 from support.platform import HDR, REGIONS, ROOT, Deployed
 from support.sentinels import Messages, age_heartbeat, in_alarm, subscribed, watch
-from support.traffic import healthy, named, seen
+from support.traffic import healthy_regions, regions_in_dns, reported_health
 
 PRIMARY, SECONDARY = REGIONS
 Seen = TypeVar("Seen")
@@ -78,12 +77,12 @@ class Observers:
 
     def traffic(self) -> dict[str, Any]:
         """DNS, then what can be seen once it has changed."""
-        names = self._until(lambda: named(self._deployed), lambda names: names == {SECONDARY})
+        names = self._until(lambda: regions_in_dns(self._deployed), lambda names: names == {SECONDARY})
         return {
             "named": names,
-            "healthy": healthy(self._deployed),
+            "healthy": healthy_regions(self._deployed),
             "control_plane": self._refusal(),
-            "status": seen(self._deployed),
+            "status": reported_health(self._deployed),
         }
 
     def alarms(self) -> dict[str, Any]:
@@ -141,9 +140,7 @@ def lost(deployed: Deployed, folder: Path) -> Iterator[Loss]:
             yield Loss(**found, queues=queues)
     finally:
         deployed.hdr("drill", "heal")
-        deployed.emulator.set_edge_fault(PRIMARY, EdgeFault(mode="open"))
-        deployed.emulator.set_replication(tables=True, documents=True)
-        deployed.emulator.set_time_scale(1)
+        deployed.restore()
 
 
 def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) -> dict[str, Any]:
@@ -191,7 +188,7 @@ def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) 
 
 def back(deployed: Deployed, queues: dict[str, Messages]) -> bool:
     """Return whether no source shows the loss of a region any more."""
-    if named(deployed) != set(REGIONS) or any(in_alarm(deployed, region) for region in REGIONS):
+    if regions_in_dns(deployed) != set(REGIONS) or any(in_alarm(deployed, region) for region in REGIONS):
         return False
     return ("peer-unhealthy", "OK") in queues[SECONDARY].seen() and (f"health-check-{PRIMARY}", "OK") in queues[
         "us-east-1"

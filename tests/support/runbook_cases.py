@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 
-from healthcare_dr.emulator.fault_state import EdgeFault
 from support.platform import REGIONS, Deployed, eventually, letter, patient, reference, upload_of
 
 PRIMARY, SECONDARY = REGIONS
@@ -29,13 +28,10 @@ def found(deployed: Deployed) -> dict[str, object]:
     }
 
 
-def mend(deployed: Deployed) -> None:
-    """Put back what a page that stopped half-way has changed."""
-    emulator = deployed.emulator
-    emulator.refuse_control_planes(refused=False)
-    emulator.set_replication(tables=True, documents=True)
+def restore(deployed: Deployed) -> None:
+    """Restore what a page that stopped half-way has changed."""
+    deployed.emulator.refuse_control_planes(refused=False)
     for region in REGIONS:
-        emulator.set_edge_fault(region, EdgeFault(mode="open"))
         for name in reserved(deployed, region):
             deployed.client("lambda", region).delete_function_concurrency(FunctionName=name)
         own = {deployed.names.records_table, deployed.names.audit_table}
@@ -43,16 +39,12 @@ def mend(deployed: Deployed) -> None:
             deployed.client("dynamodb", region).delete_table(TableName=name)
         if drained(deployed, region) == 200:
             deployed.hdr("restore", region, "--force", "--reason", "the test is over")
-    eventually(
-        lambda: all(check.healthy for check in emulator.health_checks().values()) and deployed.emulator.pending() == 0,
-        seconds=60,
-    )
-    emulator.set_time_scale(1)
+    deployed.restore()
 
 
 def drained(deployed: Deployed, region: str) -> int:
-    with deployed.api(REGIONS[1 - REGIONS.index(region)]) as api:
-        return api.get(f"/drain/{region}").status_code
+    """Return the status of a region's drain flag in the other region."""
+    return deployed.drain_flags(region)[1 - REGIONS.index(region)]
 
 
 def tables(deployed: Deployed, region: str) -> set[str]:

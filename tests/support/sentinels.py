@@ -81,6 +81,13 @@ def heartbeat(deployed: Deployed, of: str, *, at: str) -> dict[str, Any]:
     return found
 
 
+def write_heartbeat(deployed: Deployed, region: str, *, age_seconds: float = 0) -> None:
+    """Write a region's heartbeat as its sentinel does."""
+    at = round((datetime.now(UTC).timestamp() - age_seconds) * 1000)
+    item = {"pk": {"S": PARTITION}, "sk": {"S": region}, "at": {"N": str(at)}, "endpoint": {"S": "x"}}
+    deployed.client("dynamodb", region).put_item(TableName=deployed.names.records_table, Item=item)
+
+
 def age_heartbeat(deployed: Deployed, of: str, *, at: str, seconds: float) -> None:
     """Make the last heartbeat of a region, in the replica of a region, that old."""
     then = datetime.now(UTC).timestamp() - seconds

@@ -1,9 +1,10 @@
 """Read DNS answers and health checks, and inject faults that change both."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import dns.exception
 import dns.message
@@ -12,28 +13,28 @@ import dns.query
 from healthcare_dr.emulator.fault_state import EdgeFault
 from support.platform import SUFFIX, Deployed
 
-ASKED = 40
+QUERIES = 40
 ANSWER_SECONDS = 5
 Fault = Callable[[Deployed, str], AbstractContextManager[None]]
 
 
-def named(deployed: Deployed) -> set[str]:
-    """The regions that DNS answers with, in forty answers: the rarer one is absent by chance once in a million."""
+def regions_in_dns(deployed: Deployed) -> set[str]:
+    """Return the regions in `QUERIES` DNS answers: the rarer one is absent by chance once in a million."""
     query = dns.message.make_query(deployed.names.api_domain, "CNAME")
     address, port = deployed.emulator.dns()
     found = set()
-    for _ in range(ASKED):
+    for _ in range(QUERIES):
         try:
             answer = dns.query.udp(query, address, port=port, timeout=ANSWER_SECONDS)
         except dns.exception.Timeout:
-            # UDP may lose packets; the resolver of a client asks again.
+            # UDP may lose packets. A client's resolver repeats the query.
             continue
         found.add(str(answer.answer[0][0].target).split(".")[2])
     return found
 
 
-def healthy(deployed: Deployed) -> set[str]:
-    """The regions whose calculated health check is healthy."""
+def healthy_regions(deployed: Deployed) -> set[str]:
+    """Return the regions whose calculated health check is healthy."""
     prefix = "healthcare-dr-health-"
     return {
         check.name.removeprefix(prefix).removesuffix(f"-{SUFFIX}")
@@ -42,14 +43,14 @@ def healthy(deployed: Deployed) -> set[str]:
     }
 
 
-def seen(deployed: Deployed) -> dict[str, bool]:
-    """By region, whether `hdr status` reports it as healthy."""
+def reported_health(deployed: Deployed) -> dict[str, bool]:
+    """Return by region whether `hdr status` reports it as healthy."""
     finished = deployed.hdr("status", "--json")
     return {region["region"]: region["health"] == "healthy" for region in json.loads(finished.stdout)["regions"]}
 
 
-def passing(deployed: Deployed, service: str, region: str) -> Any:
-    """Return a client that may call a control plane that is denied to others."""
+def bypassing_client(deployed: Deployed, service: str, region: str) -> Any:
+    """Return a client whose calls bypass the denial of control planes."""
     client = deployed.client(service, region)
     name, value = deployed.emulator.bypass_header()
     client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
@@ -57,8 +58,8 @@ def passing(deployed: Deployed, service: str, region: str) -> Any:
 
 
 @contextmanager
-def door(deployed: Deployed, region: str, fault: EdgeFault) -> Iterator[None]:
-    """The front door of a region has a fault."""
+def edge_fault(deployed: Deployed, region: str, fault: EdgeFault) -> Iterator[None]:
+    """Inject a fault into the edge proxy of a region for the duration of the block."""
     deployed.emulator.set_edge_fault(region, fault)
     try:
         yield
@@ -67,31 +68,10 @@ def door(deployed: Deployed, region: str, fault: EdgeFault) -> Iterator[None]:
 
 
 @contextmanager
-def refused(deployed: Deployed, region: str) -> Iterator[None]:
-    """The region refuses connections."""
-    with door(deployed, region, EdgeFault(mode="refused")):
-        yield
-
-
-@contextmanager
-def blackhole(deployed: Deployed, region: str) -> Iterator[None]:
-    """The region answers nothing."""
-    with door(deployed, region, EdgeFault(mode="blackhole")):
-        yield
-
-
-@contextmanager
-def errors(deployed: Deployed, region: str) -> Iterator[None]:
-    """The region answers every request with an error."""
-    with door(deployed, region, EdgeFault(mode="errors")):
-        yield
-
-
-@contextmanager
 def throttled(deployed: Deployed, region: str) -> Iterator[None]:
     """The API's function in the region has no concurrency."""
     function = deployed.outputs()["PrimaryFunctionName"]
-    client = passing(deployed, "lambda", region)
+    client = bypassing_client(deployed, "lambda", region)
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     try:
         yield
@@ -104,9 +84,19 @@ def denied(deployed: Deployed, region: str) -> Iterator[None]:
     """The role of the API in the region is denied its tables."""
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "dynamodb:*", "Resource": "*"}]}
     role, name = deployed.names.of("patient-api", region), "outage"
-    client = passing(deployed, "iam", region)
+    client = bypassing_client(deployed, "iam", region)
     client.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
     try:
         yield
     finally:
         client.delete_role_policy(RoleName=role, PolicyName=name)
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "refused": partial(edge_fault, fault=EdgeFault(mode="refused")),
+    "blackhole": partial(edge_fault, fault=EdgeFault(mode="blackhole")),
+    "errors": partial(edge_fault, fault=EdgeFault(mode="errors")),
+    "throttled": throttled,
+    "denied": denied,
+}
+"""Faults that make a region unhealthy."""

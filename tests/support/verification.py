@@ -1,9 +1,7 @@
 """Run `hdr verify` on the deployed platform."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, cast
 
 import boto3
@@ -26,20 +24,10 @@ class Recording:
 
     inner: Any
     lost: str | None = None
-    asked: set[str] = field(default_factory=set)
+    operations: set[str] = field(default_factory=set)
 
-    @property
-    def name(self) -> str:
-        return str(self.inner.name)
-
-    def read_state(self, stack: str) -> Any:
-        return self.inner.read_state(stack)
-
-    def ca_bundle(self) -> Path | None:
-        return self.inner.ca_bundle()  # type: ignore[no-any-return]
-
-    def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
-        return self.inner.edge_addresses()  # type: ignore[no-any-return]
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     def client(self, service: str, region: str) -> Any:
         if region == self.lost:
@@ -52,7 +40,7 @@ class Recording:
         return client
 
     def _note(self, model: Any, **_: Any) -> None:
-        self.asked.add(f"{model.service_model.service_name}:{model.name}")
+        self.operations.add(f"{model.service_model.service_name}:{model.name}")
 
 
 def settings_of(deployed: Deployed, **changed: Any) -> Settings:
@@ -71,8 +59,9 @@ def verified(
         settings, cast("Target", target), bootstrap.emulator_of(settings), now=lambda: datetime.now(UTC) + later
     )
     checks: list[Check] = [CATALOG[name] for name in names or CATALOG]
-    return verify(live, checks), target.asked
+    return verify(live, checks), target.operations
 
 
-def told(finding: Finding) -> str:
+def line_of(finding: Finding) -> str:
+    """Return a finding as one line of text, with its severity."""
     return f"{finding.severity} {finding}"

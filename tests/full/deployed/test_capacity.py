@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from bench.functions import create_tables
 
 from patient_api.clock import Stamp
 from patient_api.contract.keys import PATIENT
@@ -21,7 +22,7 @@ from support.platform import MARKS, Deployed, letter, patient, reference
 FOUND = 20
 TOGETHER_SECONDS = 10
 QUERY, GET, BATCH, PUT, TRANSACTION = "Query", "GetItem", "BatchGetItem", "PutItem", "TransactWriteItems"
-# They look at no record.
+# Operations that read no record.
 OPEN = {
     "getHealth", "getDrain", "getCapabilities", "getSmartConfiguration", "validatePatient", "validatePatientUpdate",
 }  # fmt: skip
@@ -29,7 +30,7 @@ OPEN = {
 
 @pytest.fixture(scope="module")
 def started(deployed: Deployed) -> Iterator[Caller]:
-    """The API with what its first call of all has to get from KMS."""
+    """The API, after its first request has read the secret from KMS."""
     made = Caller(deployed, records=deployed.names.records_table, audit=deployed.names.audit_table)
     made.create()
     yield made
@@ -44,187 +45,167 @@ def caller(started: Caller) -> Caller:
     return started
 
 
-def creating(call: Caller) -> None:
-    call.create()
+PATCH = json.dumps([{"op": "add", "path": "/active", "value": True}])
+PATCH_TYPE = "application/json-patch+json"
 
 
-def creating_with_a_key(call: Caller) -> None:
-    call(201, "POST", "/fhir/Patient", patient(), idempotency_key=str(uuid4()))
+def id_of(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
-def repeating_a_creation(call: Caller) -> None:
+def create_with_key(call: Caller, times: int) -> None:
     key = str(uuid4())
-    for _ in range(2):
+    for _ in range(times):
         call(201, "POST", "/fhir/Patient", patient(), idempotency_key=key)
 
 
-def creating_unless_there_is_one(call: Caller) -> None:
+def new_number() -> tuple[dict[str, str], str]:
+    """Return a new identifier, and the criterion that matches it."""
     number = {"system": "urn:healthcare-dr:fictitious", "value": f"{MARKS[2]}-{uuid4()}"}
-    criteria = f"identifier={number['system']}|{number['value']}"
-    call(201, "POST", "/fhir/Patient", patient(identifier=[number]), if_none_exist=criteria)
+    return number, f"identifier={number['system']}|{number['value']}"
 
 
-def creating_though_there_is_one(call: Caller) -> None:
-    number = {"system": "urn:healthcare-dr:fictitious", "value": f"{MARKS[2]}-{uuid4()}"}
-    criteria = f"identifier={number['system']}|{number['value']}"
-    call.create(identifier=[number])
-    call(200, "POST", "/fhir/Patient", patient(identifier=[number]), if_none_exist=criteria)
+def conditional_create(call: Caller, status: int) -> None:
+    number, criterion = new_number()
+    if status == 200:
+        call.create(identifier=[number])
+    call(status, "POST", "/fhir/Patient", patient(identifier=[number]), if_none_exist=criterion)
 
 
-def reading(call: Caller) -> None:
-    call(200, "GET", call.create()[0])
-
-
-def reading_what_is_not_there(call: Caller) -> None:
-    call(404, "GET", f"/fhir/Patient/{uuid4()}")
-
-
-def reading_a_version(call: Caller) -> None:
+def read_version(call: Caller) -> None:
     path, etag = call.create()
     call(200, "GET", f"{path}/_history/{etag[3:-1]}")
 
 
-def reading_all_versions(call: Caller) -> None:
-    call(200, "GET", f"{call.create()[0]}/_history")
-
-
-def updating(call: Caller) -> None:
+def update(call: Caller) -> None:
     path, etag = call.create()
-    call(200, "PUT", path, patient(id=path.rpartition("/")[2]), if_match=etag)
+    call(200, "PUT", path, patient(id=id_of(path)), if_match=etag)
 
 
-def patching(call: Caller) -> None:
+def patch(call: Caller) -> None:
     path, etag = call.create()
-    change = json.dumps([{"op": "add", "path": "/active", "value": True}])
-    call(200, "PATCH", path, change, if_match=etag, content_type="application/json-patch+json")
-
-
-def deleting(call: Caller) -> None:
-    call(204, "DELETE", call.create()[0])
+    call(200, "PATCH", path, PATCH, if_match=etag, content_type=PATCH_TYPE)
 
 
 def numbered(call: Caller) -> tuple[str, dict[str, str]]:
-    """The address of a new record by a criterion that it alone meets, and its identifier."""
-    number = {"system": "urn:healthcare-dr:fictitious", "value": f"{MARKS[2]}-{uuid4()}"}
+    """Create a patient. Returns an address with a criterion that only this patient meets, and the identifier."""
+    number, criterion = new_number()
     call.create(identifier=[number])
-    return f"/fhir/Patient?identifier={number['system']}|{number['value']}", number
+    return f"/fhir/Patient?{criterion}", number
 
 
-def updating_by_criteria(call: Caller) -> None:
+def update_by_criteria(call: Caller) -> None:
     path, number = numbered(call)
     call(200, "PUT", path, patient(identifier=[number], gender="female"))
 
 
-def patching_by_criteria(call: Caller) -> None:
-    change = json.dumps([{"op": "add", "path": "/active", "value": True}])
-    call(200, "PATCH", numbered(call)[0], change, content_type="application/json-patch+json")
-
-
-def deleting_by_criteria(call: Caller) -> None:
-    call(204, "DELETE", numbered(call)[0])
-
-
-def searching_by_name(call: Caller) -> None:
+def search_by_name(call: Caller) -> None:
     for _ in range(FOUND):
         call.create()
-    answer = call(200, "GET", f"/fhir/Patient?name={MARKS[0]}&_count={FOUND}")
-    assert len(json.loads(answer["body"])["entry"]) == FOUND
+    response = call(200, "GET", f"/fhir/Patient?name={MARKS[0]}&_count={FOUND}")
+    assert len(json.loads(response["body"])["entry"]) == FOUND
 
 
-def searching_by_a_form(call: Caller) -> None:
+def search_by_form(call: Caller) -> None:
     call.create()
-    call(200, "POST", "/fhir/Patient/_search", f"family={MARKS[0]}&_count=1",
-         content_type="application/x-www-form-urlencoded")  # fmt: skip
+    form = f"family={MARKS[0]}&_count=1"
+    call(200, "POST", "/fhir/Patient/_search", form, content_type="application/x-www-form-urlencoded")
 
 
-def searching_by_id(call: Caller) -> None:
-    path, _ = call.create()
-    call(200, "GET", f"/fhir/Patient?_id={path.rpartition('/')[2]}")
-
-
-def listing(call: Caller) -> None:
+def list_patients(call: Caller) -> None:
     call.create()
     call(200, "GET", "/fhir/Patient?_sort=-_lastUpdated&_count=1")
 
 
-def announcing(call: Caller) -> None:
-    call.document()
+def search_documents(call: Caller) -> None:
+    patient_id = id_of(call.create()[0])
+    call(201, "POST", "/fhir/DocumentReference", reference(patient_id, letter()))
+    call(200, "GET", f"/fhir/DocumentReference?patient={patient_id}")
 
 
-def reading_a_document(call: Caller) -> None:
-    call(200, "GET", call.document())
-
-
-def completing_what_has_no_parts(call: Caller) -> None:
-    call(422, "POST", f"{call.document()}/$complete")
-
-
-def searching_documents(call: Caller) -> None:
-    path, _ = call.create()
-    identifier = path.rpartition("/")[2]
-    call(201, "POST", "/fhir/DocumentReference", reference(identifier, letter()))
-    call(200, "GET", f"/fhir/DocumentReference?patient={identifier}")
-
-
-def searching_the_trail(call: Caller) -> None:
-    path, _ = call.create()
-    call(200, "GET", f"/fhir/AuditEvent?patient={path.rpartition('/')[2]}")
-
-
-# What is called, and what it asks of DynamoDB: no more, and nothing else.
-INTERACTIONS: list[tuple[str, Callable[[Caller], None], list[str]]] = [
-    ("createPatient", creating, [TRANSACTION]),
-    ("createPatient", creating_with_a_key, [QUERY, TRANSACTION]),
-    ("createPatient", repeating_a_creation, [QUERY, PUT]),
-    ("createPatient", creating_unless_there_is_one, [QUERY, TRANSACTION]),
-    ("createPatient", creating_though_there_is_one, [QUERY, BATCH, PUT]),
-    ("readPatient", reading, [QUERY, PUT]),
-    ("readPatient", reading_what_is_not_there, [QUERY, PUT, PUT]),
-    ("readPatientVersion", reading_a_version, [GET, PUT]),
-    ("getPatientHistory", reading_all_versions, [QUERY, QUERY, PUT]),
-    ("updatePatient", updating, [TRANSACTION]),
-    ("patchPatient", patching, [QUERY, TRANSACTION]),
-    ("deletePatient", deleting, [QUERY, TRANSACTION]),
-    ("updatePatientThatMatches", updating_by_criteria, [QUERY, BATCH, TRANSACTION]),
-    ("patchPatientThatMatches", patching_by_criteria, [QUERY, BATCH, TRANSACTION]),
-    ("deletePatientThatMatches", deleting_by_criteria, [QUERY, BATCH, TRANSACTION]),
-    ("searchPatients", searching_by_name, [QUERY, BATCH, TRANSACTION]),
-    ("searchPatientsByForm", searching_by_a_form, [QUERY, BATCH, PUT]),
-    ("searchPatients", searching_by_id, [BATCH, PUT]),
-    ("searchPatients", listing, [*[QUERY] * 8, BATCH, PUT]),
-    ("createDocument", announcing, [QUERY, TRANSACTION]),
-    ("readDocument", reading_a_document, [QUERY, PUT]),
-    ("completeDocument", completing_what_has_no_parts, [QUERY, GET, PUT, PUT]),
-    ("searchDocuments", searching_documents, [QUERY, BATCH, PUT]),
-    ("searchAuditEvents", searching_the_trail, [QUERY, PUT]),
+# The operation of the last request, the interaction, and the DynamoDB calls of its last request.
+INTERACTIONS: list[tuple[str, str, Callable[[Caller], object], list[str]]] = [
+    ("createPatient", "create", lambda call: call.create(), [TRANSACTION]),
+    ("createPatient", "create-with-key", lambda call: create_with_key(call, 1), [QUERY, TRANSACTION]),
+    ("createPatient", "repeat-create", lambda call: create_with_key(call, 2), [QUERY, PUT]),
+    ("createPatient", "create-if-none-exist", lambda call: conditional_create(call, 201), [QUERY, TRANSACTION]),
+    ("createPatient", "create-although-one-exists", lambda call: conditional_create(call, 200), [QUERY, BATCH, PUT]),
+    ("readPatient", "read", lambda call: call(200, "GET", call.create()[0]), [QUERY, PUT]),
+    ("readPatient", "read-unknown", lambda call: call(404, "GET", f"/fhir/Patient/{uuid4()}"), [QUERY, PUT, PUT]),
+    ("readPatientVersion", "read-version", read_version, [GET, PUT]),
+    (
+        "getPatientHistory",
+        "history",
+        lambda call: call(200, "GET", f"{call.create()[0]}/_history"),
+        [QUERY, QUERY, PUT],
+    ),
+    ("updatePatient", "update", update, [TRANSACTION]),
+    ("patchPatient", "patch", patch, [QUERY, TRANSACTION]),
+    ("deletePatient", "delete", lambda call: call(204, "DELETE", call.create()[0]), [QUERY, TRANSACTION]),
+    ("updatePatientThatMatches", "update-by-criteria", update_by_criteria, [QUERY, BATCH, TRANSACTION]),
+    (
+        "patchPatientThatMatches",
+        "patch-by-criteria",
+        lambda call: call(200, "PATCH", numbered(call)[0], PATCH, content_type=PATCH_TYPE),
+        [QUERY, BATCH, TRANSACTION],
+    ),
+    (
+        "deletePatientThatMatches",
+        "delete-by-criteria",
+        lambda call: call(204, "DELETE", numbered(call)[0]),
+        [QUERY, BATCH, TRANSACTION],
+    ),
+    ("searchPatients", "search-by-name", search_by_name, [QUERY, BATCH, TRANSACTION]),
+    ("searchPatientsByForm", "search-by-form", search_by_form, [QUERY, BATCH, PUT]),
+    (
+        "searchPatients",
+        "search-by-id",
+        lambda call: call(200, "GET", f"/fhir/Patient?_id={id_of(call.create()[0])}"),
+        [BATCH, PUT],
+    ),
+    ("searchPatients", "list", list_patients, [*[QUERY] * 8, BATCH, PUT]),
+    ("createDocument", "create-document", lambda call: call.document(), [QUERY, TRANSACTION]),
+    ("readDocument", "read-document", lambda call: call(200, "GET", call.document()), [QUERY, PUT]),
+    (
+        "completeDocument",
+        "complete-document-without-parts",
+        lambda call: call(422, "POST", f"{call.document()}/$complete"),
+        [QUERY, GET, PUT, PUT],
+    ),
+    ("searchDocuments", "search-documents", search_documents, [QUERY, BATCH, PUT]),
+    (
+        "searchAuditEvents",
+        "search-audit-events",
+        lambda call: call(200, "GET", f"/fhir/AuditEvent?patient={id_of(call.create()[0])}"),
+        [QUERY, PUT],
+    ),
 ]
 
 
 def test_every_interaction_is_counted() -> None:
-    assert {operation for operation, _, _ in INTERACTIONS} == {route.operation for route in ROUTES} - OPEN
+    assert {operation for operation, *_ in INTERACTIONS} == {route.operation for route in ROUTES} - OPEN
 
 
 @pytest.mark.parametrize(
-    ("does", "asked"),
-    [(does, asked) for _, does, asked in INTERACTIONS],
-    ids=[does.__name__ for _, does, _ in INTERACTIONS],
+    ("interact", "expected"),
+    [pytest.param(interact, expected, id=name) for _, name, interact, expected in INTERACTIONS],
 )
-def test_interaction_consumes_its_expected_capacity(
-    caller: Caller, does: Callable[[Caller], None], asked: list[str]
+def test_interaction_sends_its_expected_requests(
+    caller: Caller, interact: Callable[[Caller], object], expected: list[str]
 ) -> None:
-    does(caller)
-    assert sorted(caller.asked) == sorted(asked)
+    interact(caller)
+    assert sorted(caller.operations) == sorted(expected)
     assert caller.units > 0
 
 
-def test_a_record_is_read_while_its_audit_item_is_being_kept(caller: Caller) -> None:
+def test_a_record_is_read_while_its_audit_item_is_written(caller: Caller) -> None:
     path, _ = caller.create()
     meeting = Barrier(2)
 
     def meet(**_: object) -> None:
         meeting.wait(TOGETHER_SECONDS)
 
-    events = caller.clients.raw.meta.events
+    events = caller.clients.client.meta.events
     for operation in (QUERY, PUT):
         events.register(f"before-call.dynamodb.{operation}", meet)
     try:
@@ -234,26 +215,12 @@ def test_a_record_is_read_while_its_audit_item_is_being_kept(caller: Caller) -> 
             events.unregister(f"before-call.dynamodb.{operation}", meet)
 
 
-# How it grows
-
-
 @pytest.fixture(scope="module")
 def small(deployed: Deployed) -> Iterator[Caller]:
     """The API on empty tables like the deployed ones."""
     dynamodb = deployed.client("dynamodb", HERE)
     tables = {kind: f"capacity-{kind}-it" for kind in ("records", "audit")}
-    for kind, like in (("records", deployed.names.records_table), ("audit", deployed.names.audit_table)):
-        known = dynamodb.describe_table(TableName=like)["Table"]
-        dynamodb.create_table(
-            TableName=tables[kind],
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=known["KeySchema"],
-            AttributeDefinitions=known["AttributeDefinitions"],
-            GlobalSecondaryIndexes=[
-                {name: index[name] for name in ("IndexName", "KeySchema", "Projection")}
-                for index in known["GlobalSecondaryIndexes"]
-            ],
-        )
+    create_tables(dynamodb, **tables)
     made = Caller(deployed, **tables)
     yield made
     made.close()
@@ -263,7 +230,7 @@ def small(deployed: Deployed) -> Iterator[Caller]:
 
 def units_of(call: Caller, path: str) -> float:
     call(200, "GET", path)
-    assert sorted(call.asked) == [PUT, QUERY]
+    assert sorted(call.operations) == [PUT, QUERY]
     return call.units
 
 
@@ -277,7 +244,7 @@ def fill(call: Caller, table: str, count: int) -> None:
         items += [version_item(version), head_item(version, HERE)]
     for begin in range(0, len(items), 25):
         batch = [{"PutRequest": {"Item": item}} for item in items[begin : begin + 25]]
-        assert not call.clients.raw.batch_write_item(RequestItems={table: batch})["UnprocessedItems"]
+        assert not call.clients.client.batch_write_item(RequestItems={table: batch})["UnprocessedItems"]
 
 
 def test_a_read_costs_the_same_however_many_records_there_are(small: Caller) -> None:

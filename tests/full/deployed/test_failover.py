@@ -4,16 +4,14 @@ It runs at ten times real time, with the control planes of Route 53, IAM and Lam
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
 from botocore.exceptions import ClientError
 
 from healthcare_dr.emulator.fault_state import EdgeFault
-from support.drills import SCALE
 from support.platform import REGIONS, SUFFIX, Deployed, eventually
-from support.traffic import Fault, blackhole, denied, door, errors, healthy, named, refused, seen, throttled
+from support.traffic import FAULTS, edge_fault, healthy_regions, regions_in_dns, reported_health
 
 PRIMARY, SECONDARY = REGIONS
 FAILURE_THRESHOLD: Final = 3
@@ -22,42 +20,35 @@ Probe = tuple[str, float]
 """The region of a health checker, and when it probed, in seconds since the epoch."""
 
 
-@pytest.fixture
-def fast(deployed: Deployed) -> Iterator[Deployed]:
-    """The platform in good health, with health checks and TTLs ten times as fast."""
-    deployed.emulator.set_time_scale(SCALE)
-    eventually(lambda: named(deployed) == set(REGIONS))
-    yield deployed
-    for region in REGIONS:
-        deployed.emulator.set_edge_fault(region, EdgeFault(mode="open"))
-    deployed.emulator.refuse_control_planes(refused=False)
-    eventually(lambda: healthy(deployed) == set(REGIONS))
-    deployed.emulator.set_time_scale(1)
+@pytest.fixture(autouse=True)
+def _both_regions_serve(fast: Deployed) -> None:
+    eventually(lambda: regions_in_dns(fast) == set(REGIONS))
 
 
 @pytest.mark.requirement("C1", "R4.1", "R4.2")
 @pytest.mark.trap(24, 27)
-@pytest.mark.parametrize("fault", [refused, blackhole, errors, throttled, denied])
-def test_dns_leaves_a_region_that_fails_and_comes_back(fast: Deployed, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_dns_leaves_a_region_that_fails_and_comes_back(fast: Deployed, fault: str) -> None:
     fast.emulator.refuse_control_planes(refused=True)
-    with fault(fast, PRIMARY):
-        eventually(lambda: named(fast) == {SECONDARY})
-        assert healthy(fast) == {SECONDARY}
+    with FAULTS[fault](fast, PRIMARY):
+        eventually(lambda: regions_in_dns(fast) == {SECONDARY})
+        assert healthy_regions(fast) == {SECONDARY}
         with pytest.raises(ClientError, match="ServiceUnavailable"):
             fast.client("route53").list_hosted_zones()
-        assert seen(fast) == {PRIMARY: False, SECONDARY: True}
-    eventually(lambda: named(fast) == set(REGIONS))
+        assert reported_health(fast) == {PRIMARY: False, SECONDARY: True}
+    eventually(lambda: regions_in_dns(fast) == set(REGIONS))
 
 
 @pytest.mark.trap(20)
 def test_with_both_regions_unhealthy_dns_answers_with_both(fast: Deployed) -> None:
-    with refused(fast, PRIMARY), refused(fast, SECONDARY):
-        eventually(lambda: healthy(fast) == set())
-        assert named(fast) == set(REGIONS)
+    refused = EdgeFault(mode="refused")
+    with edge_fault(fast, PRIMARY, refused), edge_fault(fast, SECONDARY, refused):
+        eventually(lambda: healthy_regions(fast) == set())
+        assert regions_in_dns(fast) == set(REGIONS)
 
 
 def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
-    with door(fast, PRIMARY, EdgeFault(mode="slow", delay_seconds=0.3)):
+    with edge_fault(fast, PRIMARY, EdgeFault(mode="slow", delay_seconds=0.3)):
         found = probes(fast)
 
         def enough() -> bool:
@@ -68,8 +59,8 @@ def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
             return min(counts.values(), default=0) > FAILURE_THRESHOLD + 1
 
         eventually(enough)
-        assert healthy(fast) == set(REGIONS)
-        assert named(fast) == set(REGIONS)
+        assert healthy_regions(fast) == set(REGIONS)
+        assert regions_in_dns(fast) == set(REGIONS)
 
 
 def probes(deployed: Deployed) -> set[Probe]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.platform import HDR, ROOT, Deployed
-from support.runbook_cases import TROUBLES, found, mend
+from support.runbook_cases import TROUBLES, found, restore
 from support.runbook_pages import Command, commands, lacking, text_of
 from support.shell import Shell, opened
 
@@ -40,7 +40,7 @@ def as_it_was(deployed: Deployed) -> Iterator[Deployed]:
         yield deployed
         assert found(deployed) == before, "the page does not leave the platform as it found it"
     finally:
-        mend(deployed)
+        restore(deployed)
 
 
 @pytest.mark.requirement("C1", "C6")

@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 
 from healthcare_dr.emulator.fault_state import EdgeFault
-from support.drills import SCALE
 from support.platform import REGIONS, Deployed, eventually
 from support.region_loss import RAISED, states
 from support.sentinels import Messages, age_heartbeat, in_alarm, quiet, subscribed, watch
@@ -27,17 +26,6 @@ def lost(deployed: Deployed, region: str, survivor: str) -> Iterator[None]:
         deployed.emulator.set_replication(tables=True)
         deployed.settle()
         watch(deployed, region)
-
-
-@pytest.fixture
-def fast(deployed: Deployed) -> Iterator[Deployed]:
-    """The platform at ten times the speed of real time; its faults end with the test."""
-    deployed.emulator.set_time_scale(SCALE)
-    yield deployed
-    deployed.emulator.set_replication(tables=True)
-    for region in REGIONS:
-        deployed.emulator.set_edge_fault(region, EdgeFault(mode="open"))
-    deployed.emulator.set_time_scale(1)
 
 
 def raised(deployed: Deployed, region: str) -> bool:

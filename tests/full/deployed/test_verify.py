@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from healthcare_dr.ops.verify.catalog import CATALOG
-from support.damages import DAMAGES, EAST, WEST, Damage, data
+from support.damages import DAMAGES, WEST, Damage
 from support.platform import Deployed
-from support.verification import told, verified
+from support.verification import line_of, verified
 
 # What the embedded AWS cannot play: see tests/unit/ops/verify.
 ELSEWHERE = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}
@@ -19,20 +19,10 @@ FIRST_HERE = {
 
 
 @pytest.fixture(scope="module")
-def beating(deployed: Deployed) -> Deployed:
-    """The platform without conflicts, and with fresh heartbeats, which each region's sentinel writes every minute."""
-    deployed.settle_conflicts()
-    for region in (EAST, WEST):
-        data.beat(deployed, region)
-    deployed.settle()
-    return deployed
-
-
-@pytest.fixture(scope="module")
 def noted(beating: Deployed) -> set[str]:
     """The problems of an undamaged platform: its topics have no subscriber."""
     done, _ = verified(beating)
-    return {told(finding) for finding in done.findings if finding.severity == "note"}
+    return {line_of(finding) for finding in done.findings if finding.severity == "note"}
 
 
 def marked(damage: Damage) -> Any:
@@ -52,8 +42,8 @@ def test_a_damage_is_found(beating: Deployed, noted: set[str], damage: Damage) -
     with ExitStack() as undone:
         undone.enter_context(damage.applied_to(beating))
         done, _ = verified(beating, damage.check, later=damage.later, **damage.settings)
-    found = [finding for finding in done.findings if told(finding) not in noted]
-    assert len(found) == 1, [told(finding) for finding in found]
+    found = [finding for finding in done.findings if line_of(finding) not in noted]
+    assert len(found) == 1, [line_of(finding) for finding in found]
     finding = found[0]
     assert finding.region == damage.region
     assert finding.severity == damage.severity
@@ -71,10 +61,10 @@ def test_a_region_that_does_not_answer_is_a_finding(beating: Deployed) -> None:
     (lost,) = [finding for finding in done.findings if finding.check == "reachable"]
     assert (lost.region, lost.severity) == (WEST, "unknown")
     assert not done.ready
-    assert [told(finding) for finding in done.findings if finding.severity == "failure"] == []
+    assert [line_of(finding) for finding in done.findings if finding.severity == "failure"] == []
     assert [finding for finding in done.findings if finding.region == WEST] == [lost]
 
 
 def test_everything_is_undone(beating: Deployed, noted: set[str]) -> None:
     done, _ = verified(beating)
-    assert {told(finding) for finding in done.findings} == noted
+    assert {line_of(finding) for finding in done.findings} == noted

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from support.damages.registry import EAST, LATER, WEST, Undo, damage, without_statement
 from support.platform import SUFFIX, Deployed
+from support.sentinels import write_heartbeat
 
 
 def key(deployed: Deployed, region: str) -> str:
@@ -237,20 +238,13 @@ def paused_replication(deployed: Deployed) -> Undo:
     return undo
 
 
-def beat(deployed: Deployed, region: str, age: timedelta = timedelta()) -> None:
-    """Write a region's heartbeat as its sentinel does."""
-    at = round((datetime.now(UTC) - age).timestamp() * 1000)
-    item = {"pk": {"S": "$platform#heartbeat"}, "sk": {"S": region}, "at": {"N": str(at)}, "endpoint": {"S": "x"}}
-    deployed.client("dynamodb", region).put_item(TableName=deployed.names.records_table, Item=item)
-
-
 @damage("heartbeat", WEST, "the sentinel's last heartbeat is 9")
-def a_sentinel_that_stands_still(deployed: Deployed) -> Undo:
-    beat(deployed, WEST, timedelta(seconds=900))
+def stopped_sentinel(deployed: Deployed) -> Undo:
+    write_heartbeat(deployed, WEST, age_seconds=900)
     deployed.settle()
 
     def undo() -> None:
-        beat(deployed, WEST)
+        write_heartbeat(deployed, WEST)
         deployed.settle()
 
     return undo
@@ -258,10 +252,10 @@ def a_sentinel_that_stands_still(deployed: Deployed) -> Undo:
 
 @damage("heartbeat", EAST, "the heartbeat that us-west-2 has is 9")
 def a_heartbeat_that_does_not_arrive(deployed: Deployed) -> Undo:
-    beat(deployed, EAST, timedelta(seconds=900))
+    write_heartbeat(deployed, EAST, age_seconds=900)
     deployed.settle()
     deployed.emulator.set_replication(tables=False)
-    beat(deployed, EAST)
+    write_heartbeat(deployed, EAST)
 
     def undo() -> None:
         deployed.emulator.set_replication(tables=True)
@@ -276,7 +270,7 @@ def missing_heartbeat(deployed: Deployed) -> Undo:
     deployed.client("dynamodb", WEST).delete_item(TableName=deployed.names.records_table, Key=kept)
 
     def undo() -> None:
-        beat(deployed, WEST)
+        write_heartbeat(deployed, WEST)
         deployed.settle()
 
     return undo

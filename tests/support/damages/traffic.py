@@ -48,11 +48,6 @@ for _name, _region, _problem, _arguments in (
 def unreachable_endpoint(deployed: Deployed) -> Undo:
     emulator = deployed.emulator
 
-    def undo() -> None:
-        emulator.set_edge_fault(WEST, EdgeFault(mode="open"))
-        eventually(lambda: all(check.healthy for check in emulator.health_checks().values()))
-        emulator.set_time_scale(1)
-
     def unreachable() -> bool:
         name = f"endpoint-secondary-{SUFFIX}"
         (check,) = (check for check in emulator.health_checks().values() if check.name.endswith(name))
@@ -63,9 +58,9 @@ def unreachable_endpoint(deployed: Deployed) -> Undo:
     try:
         eventually(unreachable)
     except AssertionError:
-        undo()
+        deployed.restore()
         raise
-    return undo
+    return deployed.restore
 
 
 def record(deployed: Deployed, region: str, **changed: Any) -> Undo:
