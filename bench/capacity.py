@@ -32,8 +32,7 @@ from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 from patient_api.contract.functions import VARIABLES
 from patient_api.http.dispatcher import Dispatcher
-from patient_api.search.parameters import LONG_PREFIX
-from patient_api.search.tokenizer import Tokenizer
+from patient_api.search.parameters import LONG_PREFIX, Tokenizer
 from patient_api.secrets import Secrets
 from patient_api.store.model import Method, Version, head_item, token_item, version_item, version_of
 

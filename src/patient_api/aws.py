@@ -1,17 +1,23 @@
-"""Create AWS clients: one botocore session per container, and each client on first use.
+"""Create AWS clients, and convert exceptions of botocore into StorageFault.
 
-boto3's own layer over botocore adds resources and transfers, which the API does not use and which
-each cold start would load. `create_client` returns the same client.
+Each container has one botocore session, and creates each client on first use.
+
+boto3's own layer over botocore adds resources and transfers, which the API does not use and which each cold start would
+load. `create_client` returns the same client.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any, Final, Protocol, cast
 
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
+
+from patient_api.errors import StorageFault
 
 
 class DynamoDB(Protocol):
@@ -45,12 +51,6 @@ class KMS(Protocol):
 
     def generate_data_key_without_plaintext(self, **request: Any) -> dict[str, Any]: ...
     def generate_mac(self, **request: Any) -> dict[str, Any]: ...
-
-
-class STS(Protocol):
-    """The STS calls that the functions use."""
-
-    def assume_role(self, **request: Any) -> dict[str, Any]: ...
 
 
 # Seconds. At worst a call takes three times two seconds and some backoff: inside the function's 30, even twice over.
@@ -89,7 +89,7 @@ class AssumedRole:
     botocore renews them 15 minutes before expiry, so URLs signed with them stay valid for at least ten minutes.
     """
 
-    def __init__(self, *, sts: Callable[[], STS], role: str) -> None:
+    def __init__(self, *, sts: Callable[[], Any], role: str) -> None:
         self._sts = sts
         self._role = role
 
@@ -98,13 +98,13 @@ class AssumedRole:
         return DeferredRefreshableCredentials(refresh_using=self._assume, method="assume-role")
 
     def _assume(self) -> dict[str, str]:
-        answer = self._sts().assume_role(RoleArn=self._role, RoleSessionName="healthcare-dr-documents")
-        held = answer["Credentials"]
+        response = self._sts().assume_role(RoleArn=self._role, RoleSessionName="healthcare-dr-documents")
+        credentials = response["Credentials"]
         return {
-            "access_key": held["AccessKeyId"],
-            "secret_key": held["SecretAccessKey"],
-            "token": held["SessionToken"],
-            "expiry_time": held["Expiration"].isoformat(),
+            "access_key": credentials["AccessKeyId"],
+            "secret_key": credentials["SecretAccessKey"],
+            "token": credentials["SessionToken"],
+            "expiry_time": credentials["Expiration"].isoformat(),
         }
 
 
@@ -115,7 +115,7 @@ class Clients:
         self._region = region
         self._objects = objects
         self._session = _session()
-        self._made: dict[tuple[str, ...], Any] = {}
+        self._created: dict[tuple[str, ...], Any] = {}
         self._lock = RLock()
 
     def dynamodb(self) -> DynamoDB:
@@ -134,11 +134,11 @@ class Clients:
         """Return the client for another region's documents, with the credentials of `role`."""
         with self._lock:
             name = ("s3", region, role)
-            if name not in self._made:
+            if name not in self._created:
                 session = _session()
                 session.register_component("credential_provider", AssumedRole(sts=self._sts, role=role))
-                self._made[name] = session.create_client("s3", region_name=region, config=self._objects)
-            return cast("S3", self._made[name])
+                self._created[name] = session.create_client("s3", region_name=region, config=self._objects)
+            return cast("S3", self._created[name])
 
     def kms(self) -> KMS:
         """Return the client for the health probe, which does not retry."""
@@ -148,17 +148,17 @@ class Clients:
         """Return the client that derives secrets, which retries."""
         return cast("KMS", self._client("kms", _STORE, "macs"))
 
-    def _sts(self) -> STS:
+    def _sts(self) -> Any:
         # The region's own endpoint, because the peer region may be unreachable.
-        return cast("STS", self._client("sts", _STORE))
+        return self._client("sts", _STORE)
 
     def _client(self, service: str, config: Config, *purpose: str) -> object:
         with self._lock:
             name = (service, *purpose)
-            if name not in self._made:
+            if name not in self._created:
                 create: Callable[..., object] = self._session.create_client
-                self._made[name] = create(service, region_name=self._region, config=config)
-            return self._made[name]
+                self._created[name] = create(service, region_name=self._region, config=config)
+            return self._created[name]
 
 
 def _session() -> Any:
@@ -167,3 +167,40 @@ def _session() -> Any:
     # Older versions of botocore send requests for credentials of every region to us-east-1.
     session.set_config_variable("sts_regional_endpoints", "regional")
     return session
+
+
+THROTTLES: Final = frozenset(
+    {
+        "LimitExceededException",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingError",
+        "ThrottlingException",
+    }
+)
+
+
+@contextmanager
+def translated(operation: str) -> Iterator[None]:
+    """Raise StorageFault for exceptions of botocore. Only error codes are kept: messages of AWS may quote data."""
+    try:
+        yield
+    except ClientError as error:
+        raise fault_of(error, operation) from error
+    except BotoCoreError as error:
+        raise StorageFault(operation=operation, code=type(error).__name__) from error
+
+
+def fault_of(error: ClientError, operation: str) -> StorageFault:
+    """Return the fault for an error response. DynamoDB and S3 report KMS errors in the message only."""
+    details = error.response.get("Error", {})
+    code, message = str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+    return StorageFault(
+        operation=operation,
+        code=code,
+        throttled=code in THROTTLES,
+        of_key="kms" in f"{code} {message}".lower(),
+    )

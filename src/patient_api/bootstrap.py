@@ -6,7 +6,7 @@ only for what its first request needs.
 
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from patient_api.documents.work import ConfirmationWorker
     from patient_api.http.authorization import Authorization
     from patient_api.http.paging import Cursors
-    from patient_api.http.payload import Resource
     from patient_api.patients.conditional import ConditionalChanges
     from patient_api.patients.creation import Creation, CriteriaLookup
     from patient_api.patients.service import History, Patients
@@ -37,17 +36,34 @@ if TYPE_CHECKING:
     from patient_api.region.health import Health
     from patient_api.region.sentinel import Sentinel
     from patient_api.search.audit import AuditSearch
+    from patient_api.search.parameters import Tokenizer
     from patient_api.search.service import Searches
-    from patient_api.search.tokenizer import Tokenizer
     from patient_api.secrets import Secrets
     from patient_api.service_context import ServiceContext
     from patient_api.store.index import Index
-    from patient_api.store.model import RecordKey, Token
+    from patient_api.store.model import RecordKey
     from patient_api.store.stream import StreamProcessor
     from patient_api.store.versions import VersionStore
 
 CONCURRENT_DOCUMENTS: Final = 4
 """Documents that are confirmed at once. Each may need 64 MiB for a part."""
+
+
+def utc_now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _new_id() -> str:
+    return str(uuid4())
+
+
+def _log(function: FunctionSpec, environment: Environment) -> StructuredLog:
+    return StructuredLog(service=function.name, region=environment.region, level=environment.log_level)
 
 
 def api_services(variables: Mapping[str, str]) -> "Services":
@@ -142,9 +158,8 @@ def stream_processor(
 
 def sentinel(variables: Mapping[str, str]) -> "Sentinel":
     """Compose the sentinel."""
-    from patient_api.region.endpoint import probe
     from patient_api.region.heartbeat import Heartbeats
-    from patient_api.region.sentinel import Sentinel
+    from patient_api.region.sentinel import Sentinel, probe
 
     environment = Environment.of(variables, SENTINEL)
     return Sentinel(
@@ -162,6 +177,7 @@ class Services:
     """Builds the services behind the API's routes lazily, from the AWS clients.
 
     `now` returns seconds since 1970, `monotonic` is a monotonic clock in seconds, and `pause` sleeps for seconds.
+    `new_id` returns a unique id.
     """
 
     def __init__(
@@ -173,6 +189,7 @@ class Services:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        new_id: Callable[[], str] = _new_id,
     ) -> None:
         self._environment = environment
         self._clients = clients
@@ -180,26 +197,21 @@ class Services:
         self._now = now
         self._monotonic = monotonic
         self._pause = pause
+        self._new_id = new_id
 
     @cached_property
     def patients(self) -> "Patients":
         """Reads and changes of one record by its id."""
         from patient_api.patients.service import Patients
 
-        return Patients(records=self.records, context=self.context)
+        return Patients(self.context)
 
     @cached_property
     def creation(self) -> "Creation":
         """Creation of records."""
         from patient_api.patients.creation import Creation
 
-        return Creation(
-            records=self.records,
-            context=self.context,
-            selection=self._selection,
-            blind=lambda *parts: self._secrets.blind(*parts),
-            new_id=_new_id,
-        )
+        return Creation(self.context, selection=self._selection)
 
     @cached_property
     def conditional(self) -> "ConditionalChanges":
@@ -215,14 +227,14 @@ class Services:
         """The operation $validate."""
         from patient_api.patients.validation import Validation
 
-        return Validation(context=self.context)
+        return Validation(self.context)
 
     @cached_property
     def history(self) -> "History":
         """Histories of records."""
         from patient_api.patients.service import History
 
-        return History(records=self.records, authorization=self.authorization, cursors=self._cursors)
+        return History(self.context, cursors=self._cursors)
 
     @cached_property
     def searches(self) -> "Searches":
@@ -234,8 +246,8 @@ class Services:
             index=self._index,
             tokenizer=self._tokenizer,
             cursors=self._cursors,
-            pool=self._pool,
-            new_id=_new_id,
+            pool=self.pool,
+            new_id=self._new_id,
         )
 
     @cached_property
@@ -244,14 +256,7 @@ class Services:
         from patient_api.documents.references import DocumentReferences
 
         storage = DocumentStorage(environment=self._environment, clients=self._clients)
-        return DocumentReferences(
-            records=self.records,
-            context=self.context,
-            offers=storage.offers(),
-            downloads=storage.downloads(),
-            blind=lambda *parts: self._secrets.blind(*parts),
-            new_id=_new_id,
-        )
+        return DocumentReferences(self.context, offers=storage.offers(), downloads=storage.downloads())
 
     @cached_property
     def audit_search(self) -> "AuditSearch":
@@ -263,9 +268,9 @@ class Services:
             client=self._clients.dynamodb(),
             table=self._environment.audit_table,
             cursors=self._cursors,
-            pool=self._pool,
+            pool=self.pool,
             now=self._time,
-            new_id=_new_id,
+            new_id=self._new_id,
         )
 
     @cached_property
@@ -326,7 +331,7 @@ class Services:
             region=self._environment.region,
             trail=self._trail,
             transactions=Transactions(client=client, pause=self._pause),
-            pool=self._pool,
+            pool=self.pool,
         )
 
     @cached_property
@@ -336,7 +341,15 @@ class Services:
         from patient_api.service_context import ServiceContext
 
         clock = Clock(region=self._environment.region, now_ms=lambda: int(self._now() * 1000))
-        return ServiceContext(authorization=self.authorization, clock=clock, tokens=self._tokens)
+        return ServiceContext(
+            records=self.records,
+            authorization=self.authorization,
+            clock=clock,
+            # The secrets and the search parameters are loaded for the first write or search.
+            tokens=lambda tenant, resource: self._tokenizer.tokens(tenant, resource),
+            blind=lambda *parts: self._secrets.blind(*parts),
+            new_id=self._new_id,
+        )
 
     @cached_property
     def authorization(self) -> "Authorization":
@@ -347,15 +360,16 @@ class Services:
             trail=self._trail,
             region=self._environment.region,
             now=self._time,
-            new_id=_new_id,
+            new_id=self._new_id,
         )
 
     def close(self) -> None:
         """Stop the threads that write audit events."""
-        self._pool.shutdown(wait=True)
+        self.pool.shutdown(wait=True)
 
     @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads that write audit events and read partitions."""
         # A search of the audit trail reads the 16 partitions of an hour concurrently.
         return ThreadPoolExecutor(16, "store")
 
@@ -387,7 +401,7 @@ class Services:
 
     @cached_property
     def _tokenizer(self) -> "Tokenizer":
-        from patient_api.search.tokenizer import Tokenizer
+        from patient_api.search.parameters import Tokenizer
 
         return Tokenizer(secrets=self._secrets)
 
@@ -404,9 +418,6 @@ class Services:
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
-
-    def _tokens(self, tenant: str, resource: "Resource") -> "Collection[Token]":
-        return self._tokenizer.tokens(tenant, resource)
 
 
 class DocumentStorage:
@@ -459,20 +470,3 @@ class DocumentStorage:
     def peer_client(self) -> S3:
         """Return the client of the peer region's bucket."""
         return self._clients.documents_of(region=self._environment.peer_region, role=self._environment.peer_role_arn)
-
-
-def utc_now() -> datetime:
-    """Return the time in UTC."""
-    return datetime.now(UTC)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _new_id() -> str:
-    return str(uuid4())
-
-
-def _log(function: FunctionSpec, environment: Environment) -> StructuredLog:
-    return StructuredLog(service=function.name, region=environment.region, level=environment.log_level)

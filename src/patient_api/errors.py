@@ -8,7 +8,7 @@ ApiError               an error with an HTTP status; its text never repeats what
 ├── NotFound 404           ├── Stale 412             ├── PreconditionRequired 428
 ├── NotAllowed 405         ├── TooCostly 400         ├── NotYetHere 503
 │                                                    └── IssuerUnavailable 503
-StorageFault           a call of AWS failed: 503
+StorageFault           a call to AWS failed: 503
 HeadMismatch           the head is not the one that the write expects
 Contention             a concurrent write of the same record is in progress
 ClockAhead             a clock is too far ahead of this one: 503
@@ -28,6 +28,9 @@ class ApiError(Exception):
     status: int
     issue: str
 
+    def __init_subclass__(cls, *, status: int, issue: str) -> None:
+        cls.status, cls.issue = status, issue
+
     def __init__(
         self, diagnostics: str, *, headers: Mapping[str, str] | None = None, expression: str | None = None
     ) -> None:
@@ -37,100 +40,68 @@ class ApiError(Exception):
         self.expression = expression
 
 
-class Malformed(ApiError):
+class Malformed(ApiError, status=400, issue="structure"):
     """The request cannot be understood."""
 
-    status, issue = 400, "structure"
 
-
-class Unauthenticated(ApiError):
+class Unauthenticated(ApiError, status=401, issue="login"):
     """The request carries no valid identity."""
 
-    status, issue = 401, "login"
 
-
-class Forbidden(ApiError):
+class Forbidden(ApiError, status=403, issue="forbidden"):
     """The caller has no right to do this."""
 
-    status, issue = 403, "forbidden"
 
-
-class NotFound(ApiError):
+class NotFound(ApiError, status=404, issue="not-found"):
     """There is no such route or record."""
 
-    status, issue = 404, "not-found"
 
-
-class TooCostly(ApiError):
+class TooCostly(ApiError, status=400, issue="too-costly"):
     """The search would read too many items."""
 
-    status, issue = 400, "too-costly"
 
-
-class NotAcceptable(ApiError):
+class NotAcceptable(ApiError, status=406, issue="not-supported"):
     """The client accepts no media type that the API produces."""
 
-    status, issue = 406, "not-supported"
 
-
-class NotAllowed(ApiError):
+class NotAllowed(ApiError, status=405, issue="not-supported"):
     """The route does not support the method."""
 
-    status, issue = 405, "not-supported"
 
-
-class Conflict(ApiError):
+class Conflict(ApiError, status=409, issue="conflict"):
     """A concurrent write of the same record prevented this one."""
 
-    status, issue = 409, "conflict"
 
-
-class Gone(ApiError):
+class Gone(ApiError, status=410, issue="deleted"):
     """The record was deleted; its versions are still in its history."""
 
-    status, issue = 410, "deleted"
 
-
-class Stale(ApiError):
+class Stale(ApiError, status=412, issue="conflict"):
     """The record is at a newer version than the precondition names."""
 
-    status, issue = 412, "conflict"
 
-
-class TooLarge(ApiError):
+class TooLarge(ApiError, status=413, issue="too-long"):
     """The body exceeds what one version may hold."""
 
-    status, issue = 413, "too-long"
 
-
-class UnsupportedMedia(ApiError):
+class UnsupportedMedia(ApiError, status=415, issue="not-supported"):
     """The body is of a media type the API does not read."""
 
-    status, issue = 415, "not-supported"
 
-
-class Unprocessable(ApiError):
+class Unprocessable(ApiError, status=422, issue="invalid"):
     """The body is JSON, but not a valid resource for this route."""
 
-    status, issue = 422, "invalid"
 
-
-class PreconditionRequired(ApiError):
+class PreconditionRequired(ApiError, status=428, issue="required"):
     """An update must name the version that it replaces."""
 
-    status, issue = 428, "required"
 
-
-class NotYetHere(ApiError):
+class NotYetHere(ApiError, status=503, issue="transient"):
     """Replication has not delivered the version in Minimum-Version to this region yet."""
 
-    status, issue = 503, "transient"
 
-
-class IssuerUnavailable(ApiError):
+class IssuerUnavailable(ApiError, status=503, issue="transient"):
     """The issuer's discovery document cannot be read."""
-
-    status, issue = 503, "transient"
 
 
 class StorageFault(Exception):

@@ -10,8 +10,7 @@ import hmac
 from threading import Lock
 from typing import Final
 
-from patient_api.aws import Clients
-from patient_api.aws_errors import translated
+from patient_api.aws import Clients, translated
 
 _INDEX: Final = b"healthcare-dr index v1"
 _CURSOR: Final = b"healthcare-dr cursor v1"
@@ -41,8 +40,8 @@ class Secrets:
         with self._lock:
             if label not in self._derived:
                 with translated("GenerateMac"):
-                    answer = self._clients.macs().generate_mac(
+                    response = self._clients.macs().generate_mac(
                         KeyId=self._key, Message=label, MacAlgorithm="HMAC_SHA_256"
                     )
-                self._derived[label] = answer["Mac"]
+                self._derived[label] = response["Mac"]
             return self._derived[label]

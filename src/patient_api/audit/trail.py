@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import translated
+from patient_api.aws import DynamoDB, translated
 from patient_api.contract.audit import SHARDS, AuditEvent, event_of, hour_partition, item_of, record_partition
 from patient_api.contract.keys import PATIENT, RECORD_INDEX
 from patient_api.errors import StorageFault

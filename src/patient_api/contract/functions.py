@@ -42,7 +42,7 @@ API: Final = FunctionSpec(
 CONFIRM_DOCUMENTS: Final = FunctionSpec(
     name="document-confirmation",
     handler="patient_api.handlers.confirm_documents.handler",
-    description="Makes a document final once both regions hold its bytes, and copies what is late",
+    description="Confirms documents that both regions hold, and copies those that replicate late",
     # 1769 MB come with one whole vCPU, and documents of up to 5 GB are hashed.
     memory_mb=1769,
     timeout_seconds=900,
@@ -50,7 +50,7 @@ CONFIRM_DOCUMENTS: Final = FunctionSpec(
 RECONCILE: Final = FunctionSpec(
     name="reconciliation",
     handler="patient_api.handlers.reconcile.handler",
-    description="Finds versions that both regions wrote at once, and items that were changed",
+    description="Updates heads, marks concurrent versions, and reports changed items",
     memory_mb=1024,
     timeout_seconds=60,
 )
@@ -59,7 +59,7 @@ SENTINEL: Final = FunctionSpec(
     handler="patient_api.handlers.sentinel.handler",
     description="Writes the region's heartbeat, and checks the peer's heartbeat and health",
     memory_mb=512,
-    # Three probes of six seconds, and as much for the table.
+    # Three probes of six seconds each, and the retries of the table.
     timeout_seconds=45,
     variables=("endpoint",),
 )
@@ -71,7 +71,7 @@ API_ALIAS: Final = "live"
 """The alias of the API's published version that API Gateway invokes."""
 
 SWEEP_EVENT: Final = json.dumps({"sweep": True})
-"""The scheduled event on which `CONFIRM_DOCUMENTS` looks for documents that no S3 event reported."""
+"""The scheduled event with which `CONFIRM_DOCUMENTS` confirms documents that no S3 event reported."""
 
 
 @dataclass(frozen=True, kw_only=True)

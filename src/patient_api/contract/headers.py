@@ -1,14 +1,49 @@
-"""The HTTP headers that the gateway passes between browsers and the API."""
+"""The media types and headers of requests and responses.
+
+FHIR R4 defines its media types in https://hl7.org/fhir/R4/http.html#mime-type.
+"""
 
 from typing import Final
 
+FHIR_JSON: Final = "application/fhir+json"
+JSON: Final = "application/json"
+JSON_PATCH: Final = "application/json-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+FORM: Final = "application/x-www-form-urlencoded"
+
+ACCEPT: Final = "Accept"
+CONTENT_ENCODING: Final = "Content-Encoding"
+CONTENT_TYPE: Final = "Content-Type"
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+IF_MATCH: Final = "If-Match"
+IF_MODIFIED_SINCE: Final = "If-Modified-Since"
+IF_NONE_EXIST: Final = "If-None-Exist"
+IF_NONE_MATCH: Final = "If-None-Match"
+IF_UNMODIFIED_SINCE: Final = "If-Unmodified-Since"
+MERGES: Final = "Merges"
+MINIMUM_VERSION: Final = "Minimum-Version"
+PREFER: Final = "Prefer"
+
+ACCEPT_PATCH: Final = "Accept-Patch"
+ALLOW: Final = "Allow"
+ETAG: Final = "ETag"
+LAST_MODIFIED: Final = "Last-Modified"
+LOCATION: Final = "Location"
+RETRY_AFTER: Final = "Retry-After"
+
 # Browsers send these, and show those of a response to an application, only if API Gateway lists them. In lower case,
 # as API Gateway stores them.
-REQUEST_HEADERS: Final = (
-    "accept", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "if-modified-since",
-    "if-none-exist", "if-none-match", "if-unmodified-since", "merges", "minimum-version", "prefer",
+REQUEST_HEADERS: Final = tuple(
+    name.lower()
+    for name in (
+        ACCEPT, "Authorization", CONTENT_ENCODING, CONTENT_TYPE, IDEMPOTENCY_KEY, IF_MATCH, IF_MODIFIED_SINCE,
+        IF_NONE_EXIST, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, MERGES, MINIMUM_VERSION, PREFER,
+    )
 )  # fmt: skip
-EXPOSED_HEADERS: Final = (
-    "accept-encoding", "accept-patch", "allow", "apigw-requestid", "etag", "last-modified", "location", "retry-after",
-    "www-authenticate",
+EXPOSED_HEADERS: Final = tuple(
+    name.lower()
+    for name in (
+        "Accept-Encoding", ACCEPT_PATCH, ALLOW, "Apigw-Requestid", ETAG, LAST_MODIFIED, LOCATION, RETRY_AFTER,
+        "WWW-Authenticate",
+    )
 )  # fmt: skip

@@ -9,11 +9,27 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from patient_api.contract.headers import (
+    FHIR_JSON,
+    FORM,
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_EXIST,
+    IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
+    JSON,
+    JSON_PATCH,
+    MERGE_PATCH,
+    MERGES,
+    MINIMUM_VERSION,
+    PREFER,
+)
 from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT
 
-FHIR_BODY: Final = ("application/fhir+json", "application/json")
-PATCH_BODY: Final = ("application/json-patch+json", "application/merge-patch+json", *FHIR_BODY)
-FORM_BODY: Final = ("application/x-www-form-urlencoded",)
+FHIR_BODY: Final = (FHIR_JSON, JSON)
+PATCH_BODY: Final = (JSON_PATCH, MERGE_PATCH, *FHIR_BODY)
+FORM_BODY: Final = (FORM,)
 
 # Statuses that the gateway and the dispatcher may return for any route.
 COMMON_STATUSES: Final = (400, 401, 403, 406, 429, 500, 503)
@@ -29,7 +45,7 @@ class Route:
         interaction: its FHIR code (http://hl7.org/fhir/R4/valueset-restful-interaction.html); None outside FHIR.
         type: the resource type; None for routes that need no token.
         right: the letter of the SMART scope that it needs on `type`.
-        headers: the request headers that it evaluates.
+        headers: the request headers that its operation evaluates.
         parameters: query parameters beside the general ones; for searches, see the search parameters.
         conditional: whether search criteria in the query name the record. Needs the rights to search and to read too.
     """
@@ -88,67 +104,66 @@ def _on(path: str) -> list[Match]:
     return [match for match in found if not match.parameters] or found
 
 
-_PREFER: Final = "Prefer"
-_ON_READ: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
-_ON_WRITE: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since")
+_ON_READ: Final = (IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE)
+_ON_WRITE: Final = (IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE)
 
 ROUTES: Final[Sequence[Route]] = (
-    Route("getHealth", "GET", "/health", "Whether this region can serve", (200, 503)),
-    Route("getDrain", "GET", "/drain/{region}", "Whether a region is drained: 200 if so, 404 if not", (200, 404)),
+    Route("getHealth", "GET", "/health", "Check whether this region can serve", (200, 503)),
+    Route("getDrain", "GET", "/drain/{region}", "Check whether a region is drained; 404 if not", (200, 404)),
     Route(
-        "getCapabilities", "GET", "/fhir/metadata", "The capabilities of this server", (200,),
+        "getCapabilities", "GET", "/fhir/metadata", "Read the capabilities of this server", (200,),
         interaction="capabilities", parameters=("mode",),
     ),
     Route(
         "getSmartConfiguration", "GET", "/fhir/.well-known/smart-configuration",
-        "The issuer's endpoints, and the supported scopes", (200, 404, 503),
+        "Read the issuer's endpoints and the supported scopes", (200, 404, 503),
     ),
     Route(
         "createPatient", "POST", "/fhir/Patient", "Create a patient's record", (200, 201, 409, 412, 413, 415, 422),
         interaction="create", type=PATIENT, right="c", body=FHIR_BODY,
-        headers=(_PREFER, "If-None-Exist", "Idempotency-Key"), conditional=True,
+        headers=(PREFER, IF_NONE_EXIST, IDEMPOTENCY_KEY), conditional=True,
     ),
     Route(
         "updatePatientThatMatches", "PUT", "/fhir/Patient",
-        "Update the record that matches the criteria; create it if there is none",
+        "Update the record that matches the criteria, or create one",
         (200, 201, 405, 409, 412, 413, 415, 422), interaction="update", type=PATIENT, right="u", body=FHIR_BODY,
-        headers=(*_ON_WRITE, _PREFER), conditional=True,
+        headers=(*_ON_WRITE, PREFER), conditional=True,
     ),
     Route(
-        "patchPatientThatMatches", "PATCH", "/fhir/Patient", "Change the record that matches the criteria by a patch",
+        "patchPatientThatMatches", "PATCH", "/fhir/Patient", "Patch the record that matches the criteria",
         (200, 404, 409, 412, 413, 415, 422), interaction="patch", type=PATIENT, right="u", body=PATCH_BODY,
-        headers=(*_ON_WRITE, _PREFER), conditional=True,
+        headers=(*_ON_WRITE, PREFER), conditional=True,
     ),
     Route(
         "deletePatientThatMatches", "DELETE", "/fhir/Patient", "Delete the record that matches the criteria",
         (204, 404, 409, 412), interaction="delete", type=PATIENT, right="d", headers=_ON_WRITE, conditional=True,
     ),
     Route(
-        "validatePatient", "POST", "/fhir/Patient/$validate", "Check what a create would refuse; nothing is written",
+        "validatePatient", "POST", "/fhir/Patient/$validate", "Validate a resource as a create does, and write nothing",
         (200, 413, 415), type=PATIENT, right="c", body=FHIR_BODY, parameters=("mode", "profile"),
     ),
     Route(
         "searchPatients", "GET", "/fhir/Patient", "Search patients", (200,),
-        interaction="search-type", type=PATIENT, right="s", headers=(_PREFER,), searches=True,
+        interaction="search-type", type=PATIENT, right="s", headers=(PREFER,), searches=True,
     ),
     Route(
-        "searchPatientsByForm", "POST", "/fhir/Patient/_search", "Search patients, with nothing of it in the URL",
-        (200, 413, 415), interaction="search-type", type=PATIENT, right="s", body=FORM_BODY, headers=(_PREFER,),
+        "searchPatientsByForm", "POST", "/fhir/Patient/_search", "Search patients, with the criteria in the body",
+        (200, 413, 415), interaction="search-type", type=PATIENT, right="s", body=FORM_BODY, headers=(PREFER,),
         searches=True,
     ),
     Route(
         "readPatient", "GET", "/fhir/Patient/{id}", "Read the newest version", (200, 304, 404, 410, 412),
-        interaction="read", type=PATIENT, right="r", headers=(*_ON_READ, "Minimum-Version"),
+        interaction="read", type=PATIENT, right="r", headers=(*_ON_READ, MINIMUM_VERSION),
     ),
     Route(
-        "updatePatient", "PUT", "/fhir/Patient/{id}", "Put a new version in place of the one that is named",
+        "updatePatient", "PUT", "/fhir/Patient/{id}", "Replace the version that the precondition names",
         (200, 404, 405, 409, 412, 413, 415, 422, 428),
-        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=(*_ON_WRITE, "Merges", _PREFER),
+        interaction="update", type=PATIENT, right="u", body=FHIR_BODY, headers=(*_ON_WRITE, MERGES, PREFER),
     ),
     Route(
-        "patchPatient", "PATCH", "/fhir/Patient/{id}", "Change the current version by a patch",
+        "patchPatient", "PATCH", "/fhir/Patient/{id}", "Patch the current version",
         (200, 404, 409, 410, 412, 413, 415, 422),
-        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, _PREFER),
+        interaction="patch", type=PATIENT, right="u", body=PATCH_BODY, headers=(*_ON_WRITE, PREFER),
     ),
     Route(
         "deletePatient", "DELETE", "/fhir/Patient/{id}", "Add a version that marks the record as deleted",
@@ -156,11 +171,11 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "validatePatientUpdate", "POST", "/fhir/Patient/{id}/$validate",
-        "Check what an update would refuse of the resource by itself; nothing is read or written", (200, 404, 413, 415),
+        "Validate a resource as an update would, without reading or writing a record", (200, 404, 413, 415),
         type=PATIENT, right="u", body=FHIR_BODY, parameters=("mode", "profile"),
     ),
     Route(
-        "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "Every version, of both regions", (200, 404),
+        "getPatientHistory", "GET", "/fhir/Patient/{id}/_history", "List the versions of both regions", (200, 404),
         interaction="history-instance", type=PATIENT, right="r", parameters=("_count", "_cursor"),
     ),
     Route(
@@ -170,16 +185,16 @@ ROUTES: Final[Sequence[Route]] = (
     Route(
         "createDocument", "POST", "/fhir/DocumentReference", "Declare a document; the response contains the upload URL",
         (201, 409, 413, 415, 422), interaction="create", type=DOCUMENT, right="c", body=FHIR_BODY,
-        headers=("Idempotency-Key",),
+        headers=(IDEMPOTENCY_KEY,),
     ),
     Route(
         "searchDocuments", "GET", "/fhir/DocumentReference", "Search documents", (200,),
-        interaction="search-type", type=DOCUMENT, right="s", headers=(_PREFER,), searches=True,
+        interaction="search-type", type=DOCUMENT, right="s", headers=(PREFER,), searches=True,
     ),
     Route(
-        "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state, and where to download it",
+        "readDocument", "GET", "/fhir/DocumentReference/{id}", "Read a document's state and download URL",
         (200, 404, 412), interaction="read", type=DOCUMENT, right="r",
-        headers=("If-Match", "If-Unmodified-Since", "Minimum-Version"),
+        headers=(IF_MATCH, IF_UNMODIFIED_SINCE, MINIMUM_VERSION),
     ),
     Route(
         "completeDocument", "POST", "/fhir/DocumentReference/{id}/$complete", "Complete an upload in parts",
@@ -187,13 +202,13 @@ ROUTES: Final[Sequence[Route]] = (
     ),
     Route(
         "searchAuditEvents", "GET", "/fhir/AuditEvent", "Search the audit trail", (200,),
-        interaction="search-type", type=AUDIT_EVENT, right="s", headers=(_PREFER,), searches=True,
+        interaction="search-type", type=AUDIT_EVENT, right="s", headers=(PREFER,), searches=True,
     ),
 )  # fmt: skip
 
 
 def _with_heads(keys: Iterable[str]) -> tuple[str, ...]:
-    """Return the route keys, and one for HEAD for each GET: API Gateway does not take a HEAD for a GET."""
+    """Return the route keys, and a key for HEAD for each GET, because API Gateway routes HEAD separately."""
     given = tuple(keys)
     return (*given, *(key.replace("GET", "HEAD", 1) for key in given if key.startswith("GET ")))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence, Set
 from itertools import groupby
 from typing import Final
 
+from patient_api.contract.headers import FHIR_JSON, IF_MODIFIED_SINCE, IF_NONE_MATCH
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.contract.routes import PATCH_BODY, ROUTES, Route
 from patient_api.fhir.codec import JsonValue, dump
@@ -30,7 +31,7 @@ def statement(base: str, *, cors: bool) -> str:
             "software": {"name": "healthcare-dr patient API"},
             "implementation": {"description": "Patient records in two regions", "url": base},
             "fhirVersion": FHIR_VERSION,
-            "format": ["application/fhir+json", "json"],
+            "format": [FHIR_JSON, "json"],
             "patchFormat": list(PATCH_BODY),
             "rest": [{"mode": "server", "security": _security(cors=cors), "resource": resources}],
         }
@@ -52,7 +53,7 @@ def _resource(type: str, routes: Sequence[Route]) -> JsonValue:
         "updateCreate": False,
         "conditionalCreate": "create" in conditional,
         "conditionalRead": "full-support"
-        if any({"If-None-Match", "If-Modified-Since"} <= set(route.headers) for route in routes)
+        if any({IF_NONE_MATCH, IF_MODIFIED_SINCE} <= set(route.headers) for route in routes)
         else "not-supported",
         "conditionalUpdate": "update" in conditional,
         "conditionalDelete": "single" if "delete" in conditional else "not-supported",

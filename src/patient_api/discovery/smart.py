@@ -5,14 +5,15 @@ OpenID Connect Discovery 1.0. What the issuer does not publish is omitted.
 """
 
 import json
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from http.client import OK, HTTPException, HTTPSConnection
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
+from patient_api import https
+from patient_api.contract.headers import RETRY_AFTER
 from patient_api.contract.routes import ROUTES
 from patient_api.errors import IssuerUnavailable, NotFound
 from patient_api.ttl_cache import TTLCache
@@ -69,7 +70,7 @@ class SmartConfiguration:
             raise NotFound("No issuer of tokens is configured: requests are signed with IAM credentials.")
         published = self._published.get()
         if published is None:
-            raise IssuerUnavailable("The issuer of tokens does not answer.", headers={"Retry-After": RETRY_SECONDS})
+            raise IssuerUnavailable("The issuer of tokens does not respond.", headers={RETRY_AFTER: RETRY_SECONDS})
         return described(self._issuer, published)
 
 
@@ -98,25 +99,20 @@ def described(issuer: str, published: Document) -> Document:
 def published_by(issuer: str) -> Document | None:
     """Return the OpenID Connect configuration of an issuer; None where it cannot be read, or is another issuer's."""
     try:
-        document = json.loads(_fetched(urlsplit(issuer.rstrip("/") + WELL_KNOWN)))
+        address = urlsplit(issuer.rstrip("/") + WELL_KNOWN)
+        status, content = https.get(
+            str(address.hostname),
+            address.path,
+            port=address.port,
+            connect_seconds=CONNECT_SECONDS,
+            response_seconds=RESPONSE_SECONDS,
+            limit=LARGEST_DOCUMENT + 1,
+        )
+        document = json.loads(content) if status == HTTPStatus.OK and len(content) <= LARGEST_DOCUMENT else None
     except (OSError, HTTPException, ValueError, RecursionError):
         return None
     # OpenID Connect Discovery, section 4.3.
     return document if isinstance(document, dict) and document.get("issuer") == issuer else None
-
-
-def _fetched(address: SplitResult) -> bytes:
-    """Return the document at an address, empty if there is none. Raises OSError, HTTPException, ValueError."""
-    connection = HTTPSConnection(str(address.hostname), address.port, timeout=CONNECT_SECONDS, context=_trusted())
-    try:
-        connection.connect()
-        connection.sock.settimeout(RESPONSE_SECONDS)
-        connection.request("GET", address.path, headers={"Accept": "application/json"})
-        response = connection.getresponse()
-        content = response.read(LARGEST_DOCUMENT + 1)
-    finally:
-        connection.close()
-    return content if response.status == OK and len(content) <= LARGEST_DOCUMENT else b""
 
 
 def _scopes() -> Sequence[str]:
@@ -140,8 +136,3 @@ def _strings(value: object) -> Sequence[str] | None:
     if not isinstance(value, list):
         return None
     return [each for each in value if isinstance(each, str)]
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    return ssl.create_default_context()

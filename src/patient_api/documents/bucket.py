@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from patient_api.aws import S3
-from patient_api.aws_errors import translated
+from patient_api.aws import S3, translated
 from patient_api.fhir.profile.document import DeclaredContent
 
 DOWNLOAD_SECONDS: Final = 300

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from patient_api.aws import S3
-from patient_api.aws_errors import translated
+from patient_api.aws import S3, translated
 from patient_api.documents.bucket import Bucket, StoredObject
 from patient_api.documents.multipart import PART_SIZE, THERE_ALREADY, UploadEnded
 from patient_api.documents.reference import Document

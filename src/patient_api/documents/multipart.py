@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from patient_api.aws import S3
-from patient_api.aws_errors import translated
+from patient_api.aws import S3, translated
 from patient_api.documents.reference import Document
 
 # 80 parts of this size hold the largest document, and their addresses are far from what Lambda may answer.

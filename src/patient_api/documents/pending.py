@@ -9,8 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import translated
+from patient_api.aws import DynamoDB, translated
 from patient_api.clock import Stamp
 from patient_api.contract.keys import PENDING, UPDATE_INDEX, pending_partition
 from patient_api.errors import StorageFault

@@ -4,13 +4,13 @@ To create one is to announce a document: the answer says where to send the bytes
 is `preliminary` until both regions hold them, and `final` from then on (docs/adr/0007).
 """
 
-from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.headers import IF_NONE_EXIST, RETRY_AFTER
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.documents.downloads import Downloads
 from patient_api.documents.multipart import UploadEnded
@@ -42,44 +42,23 @@ from patient_api.errors import (
 from patient_api.fhir.codec import dump
 from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import no_parameters_in, resource_in
-from patient_api.http.preconditions import STALE, Preconditions
+from patient_api.http.preconditions import STALE, Preconditions, minimum_version
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, ServiceContext, minimum_version
-from patient_api.store.model import Marker, Method, RecordKey, Token, Version, version_of
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, ServiceContext
+from patient_api.store.model import Method, RecordKey, Version, version_of
 
 _SUBJECT: Final = "DocumentReference.subject"
 
 
-class RecordStore(Protocol):
-    """As `records.store.DynamoRecords`."""
-
-    def insert(
-        self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
-    ) -> None: ...
-    def newest(self, key: RecordKey, event: AuditEvent | None = None) -> Version | None: ...
-    def first(self, key: RecordKey) -> Version | None: ...
-
-
 class DocumentReferences:
-    """`blind` is that of the region's secrets, `new_id` gives a unique id."""
+    """Creates, reads and completes documents."""
 
-    def __init__(
-        self,
-        *,
-        records: RecordStore,
-        context: ServiceContext,
-        offers: UploadOffers,
-        downloads: Downloads,
-        blind: Callable[..., str],
-        new_id: Callable[[], str],
-    ) -> None:
-        self._records = records
+    def __init__(self, context: ServiceContext, *, offers: UploadOffers, downloads: Downloads) -> None:
         self._context = context
+        self._records = context.records
         self._authorization = context.authorization
         self._offers = offers
         self._downloads = downloads
-        self._blind = blind
-        self._new_id = new_id
 
     def create(self, request: Request) -> Created:
         """A new document, with the offer to upload it in an extension of its attachment, which is not stored.
@@ -89,13 +68,13 @@ class DocumentReferences:
         event = replace(
             self._authorization.authorize(request, Action.CREATE, "create", DOCUMENT), status=HTTPStatus.CREATED
         )
-        if "if-none-exist" in request.headers:
+        if request.header(IF_NONE_EXIST) is not None:
             raise Malformed("If-None-Exist is for patients: send Idempotency-Key.")
         resource = _announcing(resource_in(request, DOCUMENT))
         patient = RecordKey(event.tenant, PATIENT, patient_id(resource))
         event = replace(event, record=patient.reference)
         try:
-            repeat = idempotent_request(request, DOCUMENT, blind=self._blind)
+            repeat = idempotent_request(request, DOCUMENT, blind=self._context.blind)
             return self._once(repeat, event, resource, patient) if repeat else self._new(event, resource, patient)
         except StorageFault:
             self._authorization.record_failure(event)
@@ -167,7 +146,7 @@ class DocumentReferences:
         self, event: AuditEvent, resource: Resource, patient: RecordKey, repeat: IdempotentRequest | None = None
     ) -> Created:
         self._check(patient, event)
-        key = RecordKey(event.tenant, DOCUMENT, repeat.id if repeat else self._new_id())
+        key = RecordKey(event.tenant, DOCUMENT, repeat.id if repeat else self._context.new_id())
         announced = announced_in(resource)
         upload = self._offers.begin(key, announced)
         stamp = self._context.clock.next()
@@ -207,7 +186,7 @@ class DocumentReferences:
             self._authorization.record_failure(event)
             raise
         if known is not None and (found is None or found.stamp < known):
-            self._authorization.refuse(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
+            self._authorization.refuse(event, NotYetHere(NOT_YET, headers={RETRY_AFTER: RETRY_SECONDS}))
         if found is None or found.resource is None:
             self._authorization.refuse(event, NotFound("There is no such record."))
         self._context.clock.observe(found.stamp)

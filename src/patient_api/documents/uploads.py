@@ -13,8 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from patient_api.aws import S3
-from patient_api.aws_errors import translated
+from patient_api.aws import S3, translated
 from patient_api.contract.keys import instant
 from patient_api.documents.multipart import Part, parts_of
 from patient_api.documents.reference import UPLOAD, Resource

@@ -84,9 +84,9 @@ class Step:
 def apply(resource: Resource, document: JsonValue) -> Resource:
     """Return a copy of `resource` with all operations applied.
 
-    Raises Malformed for a document that is no FHIRPath Patch. Raises Unprocessable for a path that is not understood or
-    does not lead to one element, for a change of id, meta or resourceType, and for a result that is too large. Texts of
-    errors contain no part of the document or the resource.
+    Raises Malformed for a document that is not a FHIRPath Patch. Raises Unprocessable for a path that is not supported
+    or does not lead to one element, for a change of id, meta or resourceType, and for a result that is too large. Texts
+    of errors contain no part of the document or the resource.
     """
     operations = [_Operation(position, item) for position, item in enumerate(_operations(document))]
     patched = copy.deepcopy(resource)
@@ -102,7 +102,7 @@ class _Operation:
     def __init__(self, position: int, parameter: Any) -> None:
         self._position = position
         if not isinstance(parameter, dict) or parameter.get("name") != "operation":
-            raise Malformed(f"{self} is no parameter named operation.")
+            raise Malformed(f"{self} must be a parameter named operation.")
         parts = self._parts_by_name(parameter.get("part"))
         kind = parts.pop("type", {}).get("valueCode")
         if not isinstance(kind, str) or kind not in _PARTS_OF_TYPE:
@@ -352,7 +352,7 @@ class _TypedResource:
         """Return the JSON object of an element. Raises Unprocessable for a primitive element."""
         parent = self.at(element.keys)
         if not isinstance(parent, dict):
-            raise Unprocessable(f"{self._operation} is on a primitive element, which has no others.")
+            raise Unprocessable(f"{self._operation} is on a primitive element, which has no child elements.")
         return parent
 
     def type_of(self, keys: tuple[str | int, ...]) -> str:
@@ -398,14 +398,14 @@ class _TypedResource:
             name = part.get("name")
             given = [(key, item) for key, item in part.items() if key != "name"]
             if not isinstance(name, str) or len(given) != 1:
-                raise Malformed(f"{self._operation} has a value with a part that has no name or no one value.")
+                raise Malformed(f"{self._operation} has a value with a part that does not have a name and one value.")
             ((element, content),) = given
             definition = self.definition(kind, name, made, of_type=element.removeprefix("value"))
             if element == "part":
                 items = content if isinstance(content, list) else []
                 content = self.json_of(Value("", None, [_object(item) for item in items]), definition.type)
             if not definition.many and definition.name in made:
-                raise Unprocessable(f"{self._operation} has a value with two of a part that may be there once.")
+                raise Unprocessable(f"{self._operation} has a value that repeats a part which may appear once.")
             made[definition.name] = [*made.get(definition.name, []), content] if definition.many else content
         return made
 

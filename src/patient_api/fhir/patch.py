@@ -31,9 +31,9 @@ _SERVER_ELEMENTS: Final = frozenset({"id", "meta", "resourceType"})
 def apply(resource: dict[str, JsonValue], patch_document: JsonValue) -> dict[str, JsonValue]:
     """Return a copy of `resource` with all operations of a JSON Patch applied.
 
-    Raises Malformed for a document that is no JSON Patch. Raises Unprocessable for a path that does not exist, a test
-    that fails, a change of id, meta or resourceType, and a patch or result that is too large. Texts of errors contain
-    no path and no value.
+    Raises Malformed for a document that is not a JSON Patch. Raises Unprocessable for a path that does not exist, a
+    test that fails, a change of id, meta or resourceType, and a patch or result that is too large. Texts of errors
+    contain no path and no value.
     """
     operations = [_Operation(position, item) for position, item in enumerate(_operations(patch_document))]
     patched: dict[str, JsonValue] = copy.deepcopy(resource)

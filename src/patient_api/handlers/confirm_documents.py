@@ -2,20 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from patient_api import bootstrap
 
 
-class Context(Protocol):
-    """The attributes of Lambda's context object that the function uses."""
-
-    aws_request_id: str
-
-    def get_remaining_time_in_millis(self) -> int: ...
-
-
-def handler(event: Mapping[str, Any], context: Context) -> None:
+def handler(event: Mapping[str, Any], context: Any) -> None:
     """Confirm the documents that S3 reports, or on `{"sweep": true}` those that are pending."""
     if event.get("sweep"):
         _worker.sweep(seconds=context.get_remaining_time_in_millis() / 1000, request_id=context.aws_request_id)

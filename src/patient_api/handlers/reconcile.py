@@ -2,20 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from patient_api import bootstrap
 
-if TYPE_CHECKING:
-    from patient_api.store.stream import Response, StreamProcessor
 
-
-@cache
-def _processor() -> "StreamProcessor":
-    return bootstrap.stream_processor(os.environ)
-
-
-def handler(event: Mapping[str, Any], context: object) -> "Response":  # noqa: ARG001 - Lambda's signature
+def handler(event: Mapping[str, Any], context: object) -> dict[str, list[dict[str, str]]]:  # noqa: ARG001 - Lambda's signature
     """Process one batch of a stream. Returns the items that failed."""
-    return _processor()(event)
+    return _process(event)
+
+
+_process: Final = bootstrap.stream_processor(os.environ)

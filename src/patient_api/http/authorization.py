@@ -1,14 +1,14 @@
 """Authorize requests and write their audit events.
 
-Every access to a record, granted or refused, is in the audit trail before the client receives the response: when the
-trail cannot be written, the StorageFault propagates and the client receives no data. A client without the right is
-refused for that reason, whatever the form of its request. A request that is rejected for its form alone (400, 406, 413,
+Every access to a record, granted or refused, is in the audit trail before the client receives the response. When the
+trail cannot be written, the StorageFault propagates and the client receives no data. A client without the right
+receives 403 even if its request is malformed as well. A request that is rejected for its form alone (400, 406, 413,
 415, 422) has not accessed a record, and is in the log only.
 """
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NoReturn
@@ -22,16 +22,14 @@ from patient_api.store.model import is_id
 _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Action.DELETE: "d", Action.EXECUTE: "s"}
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Authorization:
     """Authorizes accesses. `now` returns the time in UTC, `new_id` a unique id."""
 
-    def __init__(
-        self, *, trail: AuditTrail, region: str, now: Callable[[], datetime], new_id: Callable[[], str]
-    ) -> None:
-        self._trail = trail
-        self._region = region
-        self._now = now
-        self._new_id = new_id
+    trail: AuditTrail
+    region: str
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
 
     def authorize(
         self,
@@ -51,8 +49,8 @@ class Authorization:
         # An invalid id may be any text, such as a name, which must not reach the audit trail.
         valid = id is not None and is_id(id)
         event = AuditEvent(
-            id=self._new_id(),
-            at=self._now(),
+            id=self.new_id(),
+            at=self.now(),
             tenant=request.caller.tenant,
             subject=request.caller.subject,
             action=action,
@@ -60,7 +58,7 @@ class Authorization:
             record=f"{kind}/{id}" if valid else kind,
             outcome=Outcome.SUCCESS,
             status=HTTPStatus.OK,
-            region=self._region,
+            region=self.region,
             source_ip=request.source_ip,
             request_id=request.request_id,
         )
@@ -74,25 +72,25 @@ class Authorization:
 
     def record(self, event: AuditEvent) -> None:
         """Write an audit event. Raises StorageFault."""
-        self._trail.put(event)
+        self.trail.put(event)
 
     def record_all(self, events: Sequence[AuditEvent]) -> None:
         """Write at most 100 audit events in one transaction. Raises StorageFault."""
-        self._trail.put_all(events)
+        self.trail.put_all(events)
 
     def refuse(self, event: AuditEvent, error: ApiError) -> NoReturn:
         """Write the audit event of a refusal, and raise `error`."""
-        self._trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
+        self.trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
         raise error
 
     def record_failure(self, event: AuditEvent) -> None:
         """Write an audit event for an access during which the store failed, if that is possible."""
         # The client receives the fault and no data, so a failure to write this event discloses nothing.
         with contextlib.suppress(StorageFault):
-            self._trail.put(
-                replace(event, id=self._new_id(), outcome=Outcome.FAILURE, status=HTTPStatus.SERVICE_UNAVAILABLE)
+            self.trail.put(
+                replace(event, id=self.new_id(), outcome=Outcome.FAILURE, status=HTTPStatus.SERVICE_UNAVAILABLE)
             )
 
     def amendment(self, event: AuditEvent) -> AuditEvent:
         """Return a further event with the result of an access whose event is already written."""
-        return replace(event, id=self._new_id(), at=self._now(), amends=event.id)
+        return replace(event, id=self.new_id(), at=self.now(), amends=event.id)

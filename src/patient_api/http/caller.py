@@ -25,7 +25,7 @@ _SCOPE_CLAIMS: Final = ("scope", "scp")
 
 @dataclass(frozen=True)
 class Caller:
-    """A tenant's subject. `grants` holds pairs of a resource type (or `*`) and a letter out of `cruds`."""
+    """The client of a request. `grants` holds pairs of a resource type (or `*`) and a letter out of `cruds`."""
 
     tenant: str
     subject: str
@@ -41,7 +41,7 @@ _ANONYMOUS: Final = Caller(UNKNOWN, UNKNOWN, frozenset(), authenticated=False)
 
 
 def identify(authorizer: Mapping[str, Any], *, tenant_claim: str = TENANT_CLAIM) -> Caller:
-    """Return the caller in an HTTP API's `requestContext.authorizer`; tenant and subject come from nowhere else.
+    """Return the caller in an HTTP API's `requestContext.authorizer`, the only source of tenant and subject.
 
     Without an authorizer the caller is not authenticated. A caller whose claims are missing or malformed is
     authenticated and has no rights.

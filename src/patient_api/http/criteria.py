@@ -1,6 +1,6 @@
-"""Reject requests whose criteria are not understood.
+"""Reject requests with unsupported criteria, so that they return no data.
 
-A request whose criteria are not understood receives no data. On every route under `/fhir`:
+On every route under `/fhir`:
 
 - A parameter that the route does not take is rejected with 400.
 - A search with the preference `handling=lenient` drops a parameter that is unknown or empty, and names it in an
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
+from patient_api.contract.headers import IF_NONE_EXIST
 from patient_api.errors import Malformed
 from patient_api.http.negotiation import format_in
 from patient_api.http.request import LARGEST_QUERY, Request
@@ -29,8 +30,6 @@ Pairs: TypeAlias = Sequence[tuple[str, str]]
 # Every route takes these. They control the form of the response, not its content.
 GENERAL: Final = ("_format", "_pretty")
 
-IF_NONE_EXIST: Final = "If-None-Exist"
-
 _PRETTY: Final = frozenset({"true", "false"})
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 
@@ -39,7 +38,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}")
 class Criteria:
     """The criteria of a conditional request (https://hl7.org/fhir/R4/http.html#ccreate, #cond-update).
 
-    `pairs` are names and values, `place` is where the request has them, as errors name it.
+    `pairs` are names and values. `place` is the part of the request that contains them, for errors.
     """
 
     pairs: Pairs
@@ -47,7 +46,7 @@ class Criteria:
 
     @classmethod
     def of_header(cls, value: str) -> Self:
-        """Return the criteria in an If-None-Exist. Raises Malformed for what is no query."""
+        """Return the criteria in an If-None-Exist. Raises Malformed for a text that is not a query."""
         try:
             pairs = parse_qsl(
                 value, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=LARGEST_QUERY
@@ -82,15 +81,15 @@ def check_parameters(request: Request, *, takes: Collection[str]) -> None:
     pairs, _ = checked(request.parameters_of_query(), takes={*takes, *GENERAL})
     own = [name for name, _ in pairs if name in takes]
     if len(set(own)) != len(own):
-        raise Malformed(f"This takes each of {', '.join(sorted(takes))} once.")
+        raise Malformed(f"Each of {', '.join(sorted(takes))} may appear once.")
 
 
 def checked(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> tuple[Pairs, Sequence[str]]:
     """Return the parameters that are taken, and the names of the others, which are dropped if `lenient` allows it.
 
-    A parameter without a value, which R4 lets a server ignore (https://hl7.org/fhir/R4/search.html), is dropped then as
-    well: unnamed, it would widen the search unnoticed. Raises Malformed, and NotAcceptable for a format that is not
-    written.
+    R4 lets a server ignore a parameter without a value (https://hl7.org/fhir/R4/search.html). With `lenient` it is
+    dropped and named, because a criterion that is ignored without notice would widen the search. Raises Malformed, and
+    NotAcceptable for a format that is not supported.
     """
     found = [(name, value) for name, value in pairs if name in takes and (value or not lenient)]
     empty = dict.fromkeys(name for name, value in pairs if name in takes and not value) if lenient else {}
@@ -99,7 +98,7 @@ def checked(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> t
         if name.partition(":")[0] in takes:
             raise Malformed("This server supports no modifiers of search parameters.")
     if unknown and not lenient:
-        raise Malformed(f"There is no such parameter; this takes {', '.join(sorted(takes))}.")
+        raise Malformed(f"The parameter is unknown; this route supports {', '.join(sorted(takes))}.")
     format_in(found)
     if not _PRETTY.issuperset(value for name, value in found if name == "_pretty"):
         raise Malformed("_pretty must be true or false.")
@@ -107,11 +106,11 @@ def checked(pairs: Pairs, *, takes: Collection[str], lenient: bool = False) -> t
 
 
 def count_in(text: str | None, *, default: int, most: int) -> int:
-    """Return the value of `_count`, `most` at most; 0 is for the total alone. Raises Malformed."""
+    """Return the value of `_count`, limited to `most`; 0 requests the total alone. Raises Malformed."""
     if text is None:
         return default
     if not (text.isascii() and text.isdigit()):
-        raise Malformed("_count must be a number, from 0 on.")
+        raise Malformed("_count must be a whole number of at least 0.")
     digits = text.lstrip("0")
     # One digit more than `most` has already exceeds it; int() limits the length of its argument.
     return min(int(digits[: len(str(most)) + 1] or "0"), most)

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from patient_api.contract.headers import ACCEPT_PATCH, ALLOW, FHIR_JSON, RETRY_AFTER
 from patient_api.contract.metrics import Metric
 from patient_api.contract.routes import PATCH_BODY, Match, allowed, find
 from patient_api.errors import ApiError, ClockAhead, NotAllowed, NotFound, StorageFault, UnsupportedMedia
 from patient_api.http.caller import TENANT_CLAIM
 from patient_api.http.criteria import check_parameters
-from patient_api.http.negotiation import FHIR, media_type
+from patient_api.http.negotiation import media_type
 from patient_api.http.request import Request
 from patient_api.http.response import Response
 from patient_api.logging import StructuredLog
@@ -17,13 +18,13 @@ from patient_api.logging import StructuredLog
 UNMATCHED: Final = "unmatched"
 RETRY_SECONDS: Final = "2"
 
-_ACCEPT_PATCH: Final = {"Accept-Patch": ", ".join(PATCH_BODY)}
+_ACCEPT_PATCH: Final = {ACCEPT_PATCH: ", ".join(PATCH_BODY)}
 
 Responder = Callable[..., Response]
 
 
 class Dispatcher:
-    """Answers the requests of API Gateway.
+    """Processes the requests of API Gateway.
 
     `responders` has a responder for each operation of the contract. `tenant_claim` is the claim of a token that names
     the caller's tenant.
@@ -40,18 +41,17 @@ class Dispatcher:
         """Return the response to one event of payload format 2.0."""
         started = time.perf_counter()
         request = Request.of(event, tenant_claim=self._tenant_claim)
-        route, written = UNMATCHED, FHIR
+        route, written = UNMATCHED, FHIR_JSON
         try:
             if request.method == "OPTIONS" and allowed(request.path):
                 response = Response(204, "", headers=_methods(request))
             else:
                 match = _match(request)
                 route = match.route.path
-                # Authorization refuses a caller without the right and audits it, whatever the form of the request.
+                # A client without the right is refused and audited by the responder, even if the request is malformed.
                 if match.route.fhir and _is_granted(request, match):
                     written = media_type(request)
-                    # Searches and conditional requests check their own parameters: they take search criteria, and a
-                    # search may drop unknown ones.
+                    # Searches and conditional requests check their own parameters, which include search criteria.
                     if not (match.route.searches or match.route.conditional):
                         check_parameters(request, takes=match.route.parameters)
                 response = self._respond(request, match)
@@ -113,9 +113,9 @@ def _alternatives(request: Request, error: ApiError) -> Mapping[str, str]:
 def _methods(request: Request, *, without: str | None = None) -> Mapping[str, str]:
     """Return the headers that name the methods and patch formats of a path (RFC 5789, section 3.1)."""
     methods = allowed(request.path)
-    headers = {"Allow": ", ".join(method for method in methods if method != without)}
+    headers = {ALLOW: ", ".join(method for method in methods if method != without)}
     return headers | _ACCEPT_PATCH if "PATCH" in methods else headers
 
 
 def _unavailable(issue: str, diagnostics: str) -> Response:
-    return Response.outcome(503, issue, diagnostics, headers={"Retry-After": RETRY_SECONDS})
+    return Response.outcome(503, issue, diagnostics, headers={RETRY_AFTER: RETRY_SECONDS})

@@ -5,27 +5,26 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from patient_api.contract.headers import ACCEPT, FHIR_JSON, FORM, JSON, PREFER
 from patient_api.errors import ApiError, NotAcceptable
-from patient_api.http.request import FORM, Request, elements, is_fhir_r4, parameters
+from patient_api.http.request import Request, elements, is_fhir_r4, parameters
 
-FHIR: Final = "application/fhir+json"
-JSON: Final = "application/json"
-# The same bytes under each name (https://hl7.org/fhir/R4/http.html#mime-type), the preferred one first.
-WRITTEN: Final = (FHIR, JSON)
+# Names of the same representation (https://hl7.org/fhir/R4/http.html#mime-type), the preferred one first.
+WRITTEN: Final = (FHIR_JSON, JSON)
 
-_FORMATS: Final[Mapping[str, str]] = {"json": FHIR, FHIR: FHIR, JSON: JSON, "text/json": JSON}
+_FORMATS: Final[Mapping[str, str]] = {"json": FHIR_JSON, FHIR_JSON: FHIR_JSON, JSON: JSON, "text/json": JSON}
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
-_REFUSAL: Final = "This server writes application/fhir+json."
+_REFUSAL: Final = f"This server writes {FHIR_JSON}."
 
 
 def media_type(request: Request) -> str:
-    """Return the media type to answer with: of `_format` or, without one, the best of Accept. Raises NotAcceptable."""
-    wanted = format_in(_parameters(request))
-    if wanted is not None:
-        return wanted
-    ranges = [parameters(element) for element in elements(request.headers.get("accept", ""))]
+    """Return the media type of the response: `_format`, or else the best one of Accept. Raises NotAcceptable."""
+    requested = format_in(_parameters(request))
+    if requested is not None:
+        return requested
+    ranges = [parameters(element) for element in elements(request.header(ACCEPT) or "")]
     if not ranges:
-        return FHIR
+        return FHIR_JSON
     qualities = {written: _quality(written, ranges) for written in WRITTEN}
     best = max(WRITTEN, key=lambda written: qualities[written])
     if not qualities[best]:
@@ -35,7 +34,7 @@ def media_type(request: Request) -> str:
 
 def _parameters(request: Request) -> Iterable[tuple[str, str]]:
     if request.method == "POST" and request.media_type == FORM:
-        # The search itself reports what is wrong with a form.
+        # The search itself reports an invalid form.
         with contextlib.suppress(ApiError):
             return request.parameters()
     return request.parameters_of_query()
@@ -54,16 +53,16 @@ def format_in(pairs: Iterable[tuple[str, str]]) -> str | None:
 
 
 def preferences(request: Request) -> Mapping[str, str]:
-    """Return the caller's preferences by name; of a preference that is given twice, the first counts (RFC 7240)."""
+    """Return the client's preferences by name. The first value of a repeated preference applies (RFC 7240)."""
     found: dict[str, str] = {}
-    for element in elements(request.headers.get("prefer", "")):
+    for element in elements(request.header(PREFER) or ""):
         name, value = parameters(element)[0]
         found.setdefault(name, value.lower())
     return found
 
 
 def lenient(request: Request) -> bool:
-    """Return whether a search may drop unknown parameters: the preference is `handling=lenient`."""
+    """Return whether a search may drop unknown parameters, by the preference `handling=lenient`."""
     return preferences(request).get("handling") == "lenient"
 
 

@@ -21,12 +21,12 @@ from patient_api.store.model import Method, Version
 CONFLICT: Final = "urn:healthcare-dr:concurrent-with"
 FOLLOWS: Final = "urn:healthcare-dr:follows"
 
-_PAST: Final = {Method.POST: "201", Method.DELETE: "204"}
+_STATUS: Final = {Method.POST: "201", Method.DELETE: "204"}
 
 
 @dataclass(frozen=True)
 class BundleEntry:
-    """`resource` is JSON; `rest` are the entry's other elements."""
+    """An entry of a bundle. `resource` is JSON; `rest` are the entry's other elements."""
 
     resource: str | None
     rest: Mapping[str, JsonValue]
@@ -38,29 +38,29 @@ class BundleEntry:
 
     @classmethod
     def outcome(cls, dropped: Sequence[str]) -> "BundleEntry":
-        """An OperationOutcome on a search, which names the parameters that were left out of it."""
+        """Return the OperationOutcome that names the parameters which a search ignored."""
         issues: list[JsonValue] = [
-            {"severity": "warning", "code": "not-supported", "diagnostics": f"The search was made without {name}."}
+            {"severity": "warning", "code": "not-supported", "diagnostics": f"The search ignored {name}."}
             for name in dropped
         ]
         return cls(dump({"resourceType": "OperationOutcome", "issue": issues}), {"search": {"mode": "outcome"}})
 
     @classmethod
     def past(cls, version: Version, *, url: str, concurrent_with: Sequence[str] = ()) -> "BundleEntry":
-        """Return the entry of a version in a history; `concurrent_with` are versions written concurrently in the other
-        region.
+        """Return the entry of a version in a history.
 
-        The entry names the versions that it follows: a merge has to name the last version of each branch.
+        `concurrent_with` are versions written concurrently in the other region. The entry names the versions that it
+        follows, because a merge has to name the last version of each branch.
         """
-        made: dict[str, JsonValue] = {"method": version.method.value, "url": version.key.reference}
+        request: dict[str, JsonValue] = {"method": version.method.value, "url": version.key.reference}
         if version.method is Method.POST:
-            made["url"] = version.key.type
-        answered: dict[str, JsonValue] = {
-            "status": _PAST.get(version.method, "200"),
+            request["url"] = version.key.type
+        response: dict[str, JsonValue] = {
+            "status": _STATUS.get(version.method, "200"),
             "etag": f'W/"{version.stamp}"',
             "lastModified": version.stamp.instant,
         }
-        rest: dict[str, JsonValue] = {"fullUrl": url, "request": made, "response": answered}
+        rest: dict[str, JsonValue] = {"fullUrl": url, "request": request, "response": response}
         follows = [str(stamp) for stamp in (version.replaces, *version.merges) if stamp is not None]
         named = [*((CONFLICT, other) for other in concurrent_with), *((FOLLOWS, other) for other in follows)]
         if named:
@@ -111,7 +111,7 @@ class Cursors:
     def open(self, cursor: str, *scope: str) -> list[str]:
         """Return the position in a cursor. Raises Malformed when it is forged, expired, or of another scope."""
         if len(cursor) > LONGEST:
-            raise Malformed("The cursor is not one of this server.")
+            raise Malformed("The cursor is too long.")
         body, _, signature = cursor.partition(".")
         try:
             content = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)

@@ -2,21 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
+from patient_api.contract.headers import FHIR_JSON, JSON, JSON_PATCH
+from patient_api.contract.routes import FHIR_BODY, PATCH_BODY
 from patient_api.errors import ApiError, Malformed, TooLarge, Unprocessable
 from patient_api.fhir.codec import JsonValue, dump, parse
 from patient_api.http.request import MAX_BODY, Request
 
 Resource = dict[str, JsonValue]
-
-JSON_PATCH: Final = frozenset({"application/json-patch+json"})
-# fhirpy, for one, sends a merge patch as plain JSON.
-PLAIN: Final = "application/json"
-MERGE_PATCH: Final = frozenset({"application/merge-patch+json", PLAIN})
-FHIRPATH_PATCH: Final = frozenset({"application/fhir+json"})
-PATCHES: Final = JSON_PATCH | MERGE_PATCH | FHIRPATH_PATCH
-FHIR_JSON: Final = frozenset({"application/fhir+json", PLAIN})
 
 
 def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resource:
@@ -32,7 +25,7 @@ def resource_in(request: Request, kind: str, *, id: str | None = None) -> Resour
 
 def document_in(request: Request) -> Resource:
     """Return the JSON object in the body, of any resource type. Raises UnsupportedMedia, TooLarge, Malformed."""
-    document = parse(request.payload(FHIR_JSON))
+    document = parse(request.payload(FHIR_BODY))
     if not isinstance(document, dict):
         raise Malformed("The body is not a JSON object.")
     return document
@@ -46,7 +39,7 @@ def problems(resource: Resource, kind: str, *, id: str | None = None) -> Iterato
     if id is not None and resource.get("id") != id:
         # R4 demands 400 here (https://hl7.org/fhir/R4/http.html#update).
         yield Malformed("The id must be the one in the URL.", expression=f"{kind}.id")
-    # Imported here, because reads do not need the profiles.
+    # Imported here, because reads do not use the profiles.
     from patient_api.fhir.profile import problems as of_profile
 
     yield from of_profile(resource)
@@ -57,7 +50,7 @@ def no_parameters_in(request: Request) -> None:
 
     Raises UnsupportedMedia, TooLarge, Malformed.
     """
-    if request.body and parse(request.payload(FHIR_JSON)) != {"resourceType": "Parameters"}:
+    if request.body and parse(request.payload(FHIR_BODY)) != {"resourceType": "Parameters"}:
         raise Malformed("This operation takes no parameters.")
 
 
@@ -79,12 +72,13 @@ class Patch:
 
 def patch_in(request: Request) -> Patch:
     """Return the patch in the body. Raises UnsupportedMedia, TooLarge, Malformed."""
-    document = parse(request.payload(PATCHES))
-    if request.media_type in JSON_PATCH:
+    document = parse(request.payload(PATCH_BODY))
+    if request.media_type == JSON_PATCH:
         from patient_api.fhir.patch import apply
 
         return Patch(lambda resource: apply(resource, document))
-    if request.media_type in FHIRPATH_PATCH or (request.media_type == PLAIN and _is_parameters(document)):
+    # Some clients, such as fhirpy, send a merge patch as plain JSON.
+    if request.media_type == FHIR_JSON or (request.media_type == JSON and _is_parameters(document)):
         from patient_api.fhir.fhirpath_patch import apply as apply_parameters
 
         return Patch(lambda resource: apply_parameters(resource, document))

@@ -9,11 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Self
 
+from patient_api.clock import Stamp
+from patient_api.contract.headers import (
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
+    MINIMUM_VERSION,
+)
 from patient_api.errors import Malformed
 from patient_api.http.request import Request
 from patient_api.store.model import Version
 
-STALE: Final = "The current version is not one that the preconditions allow."
+STALE: Final = "The preconditions do not allow the current version."
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 # One element of a list of tags, which may be empty. A tag may contain commas, and has no escapes.
@@ -21,7 +29,7 @@ _ELEMENT: Final = re.compile(r'[ \t]*(?:(?:W/)?"(?P<tag>[^"\x00-\x20\x7f]*)")?[ 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH: Final = f"(?P<month>{'|'.join(_MONTHS)})"
 _OF_DAY: Final = "(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-9]|60)"
-# The three forms of an HTTP-date (RFC 9110, section 5.6.7): that of today, that of RFC 850, and that of asctime.
+# The three forms of an HTTP-date (RFC 9110, section 5.6.7): IMF-fixdate, RFC 850 and asctime.
 _DATES: Final = (
     f"[A-Z][a-z][a-z], (?P<day>[0-9][0-9]) {_MONTH} (?P<year>[0-9]{{4}}) {_OF_DAY} GMT",
     f"[A-Z][a-z]+day, (?P<day>[0-9][0-9])-{_MONTH}-(?P<year>[0-9][0-9]) {_OF_DAY} GMT",
@@ -60,13 +68,13 @@ def named(value: str, header: str) -> str:
 
 @dataclass(frozen=True)
 class Tags:
-    """The versions that a condition names; `versions` is None for `*`, which stands for any that is not deleted."""
+    """The versions that a condition names. None stands for `*`, which matches any version that is not deleted."""
 
     versions: frozenset[str] | None
 
     @classmethod
     def of(cls, value: str, header: str) -> Self:
-        """Raises Malformed."""
+        """Return the tags in a header. Raises Malformed."""
         return cls(None if value.strip() == "*" else frozenset(each(value, header)))
 
     def include(self, version: Version) -> bool:
@@ -85,15 +93,15 @@ class Preconditions:
 
     @classmethod
     def of(cls, request: Request) -> Self:
-        """Raises Malformed for a condition that cannot be checked; an If-None-Match of a read is then ignored."""
-        headers, safe = request.headers, request.method in _SAFE
-        match, none_match = headers.get("if-match"), headers.get("if-none-match")
+        """Return the preconditions of a request. Raises Malformed for an invalid tag, but not for one of a read."""
+        safe = request.method in _SAFE
+        match, none_match = request.header(IF_MATCH), request.header(IF_NONE_MATCH)
         return cls(
-            match=None if match is None else Tags.of(match, "If-Match"),
+            match=None if match is None else Tags.of(match, IF_MATCH),
             none_match=None if none_match is None else _none_match(none_match, safe=safe),
             # A tag takes precedence over a date (RFC 9110, sections 13.1.3 and 13.1.4).
-            modified_since=_time(headers.get("if-modified-since")) if safe and none_match is None else None,
-            unmodified_since=_time(headers.get("if-unmodified-since")) if match is None else None,
+            modified_since=_time(request.header(IF_MODIFIED_SINCE)) if safe and none_match is None else None,
+            unmodified_since=_time(request.header(IF_UNMODIFIED_SINCE)) if match is None else None,
         )
 
     def or_match(self, version: str | None) -> Self:
@@ -126,14 +134,25 @@ class Preconditions:
         if self.modified_since is None:
             return False
         second = current.stamp.millis // 1000
-        # Last-Modified has whole seconds: the caller may have the first of two versions written within one.
-        twice = current.replaces is not None and current.replaces.millis // 1000 == second
-        return second < self.modified_since or (second == self.modified_since and not twice)
+        # Last-Modified has whole seconds, so the client may have the first of two versions of the same second.
+        same_second = current.replaces is not None and current.replaces.millis // 1000 == second
+        return second < self.modified_since or (second == self.modified_since and not same_second)
+
+
+def minimum_version(request: Request) -> Stamp | None:
+    """Return the version in Minimum-Version; the response must not be older. None without it. Raises Malformed."""
+    header = request.header(MINIMUM_VERSION)
+    if header is None:
+        return None
+    stamp = Stamp.parse(named(header, MINIMUM_VERSION))
+    if stamp is None:
+        raise Malformed(f"{MINIMUM_VERSION} is not a version of this server.")
+    return stamp
 
 
 def _none_match(value: str, *, safe: bool) -> Tags:
     try:
-        return Tags.of(value, "If-None-Match")
+        return Tags.of(value, IF_NONE_MATCH)
     except Malformed:
         if not safe:
             raise

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
+from patient_api.contract.headers import CONTENT_ENCODING, CONTENT_TYPE, FORM
 from patient_api.errors import Malformed, TooLarge, UnsupportedMedia
 from patient_api.http.caller import TENANT_CLAIM, Caller, identify
 
-# `4.0` is R4's value of fhirVersion (https://hl7.org/fhir/R4/http.html#version-parameter). Some clients send 4.0.1.
+# `4.0` is R4's value of fhirVersion (https://hl7.org/fhir/R4/http.html#version-parameter). Some clients send `4.0.1`.
 _READ: Final[Mapping[str, re.Pattern[str]]] = {
     "fhirversion": re.compile(r"4\.0(\.[0-9]+)?"),
     "charset": re.compile("utf-?8", re.IGNORECASE),
@@ -28,7 +29,7 @@ def elements(value: str) -> list[str]:
 def parameters(element: str) -> list[tuple[str, str]]:
     """Return `return=minimal; wait="10"` as pairs: names in lower case, values without their quotes.
 
-    A name without a value has an empty one, such as the media type that a Content-Type begins with.
+    A name without a value, such as the media type in a Content-Type, has an empty value.
     """
     found = []
     for part in _split(element, ";"):
@@ -70,7 +71,6 @@ def _unquoted(value: str) -> str:
 # per item and 4 MB per transaction, and compacting never makes a body longer.
 MAX_BODY: Final = 256 * 1024
 
-FORM: Final = "application/x-www-form-urlencoded"
 LARGEST_QUERY: Final = 100  # parameters
 LARGEST_STREAM: Final = 64  # members of one gzip stream
 
@@ -116,8 +116,12 @@ class Request:
 
     @property
     def media_type(self) -> str:
-        """The body's media type, without its parameters; empty when the caller names none."""
-        return parameters(self.headers.get("content-type", ""))[0][0]
+        """The body's media type, without its parameters; empty without a Content-Type."""
+        return parameters(self.header(CONTENT_TYPE) or "")[0][0]
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, None without it."""
+        return self.headers.get(name.lower())
 
     def parameters_of_query(self) -> list[tuple[str, str]]:
         """Return the parameters of the query, in order. Raises Malformed."""
@@ -126,7 +130,7 @@ class Request:
     def parameters(self) -> list[tuple[str, str]]:
         """Return the parameters of the query; for a POST, also those of the form in its body.
 
-        Raises as `payload` does, and Malformed for the body of a GET and for an empty form, whose criteria may be lost.
+        Raises as `payload` does, and Malformed for the body of a GET and for an empty form.
         """
         found = self.parameters_of_query()
         self.check_no_body_of_get()
@@ -139,7 +143,7 @@ class Request:
     def check_no_body_of_get(self) -> None:
         """Raise Malformed for a GET or HEAD with a body."""
         if self.method in {"GET", "HEAD"} and self.body:
-            raise Malformed("The body of a GET is not read: send criteria in the URL, or as a form by POST.")
+            raise Malformed("A GET must not have a body: send criteria in the URL, or as a form by POST.")
 
     def _form(self) -> str:
         try:
@@ -151,7 +155,7 @@ class Request:
         """Return the decoded body if it has one of these types. Raises UnsupportedMedia, TooLarge, Malformed."""
         if self.media_type not in media_types:
             raise UnsupportedMedia(f"The body must be {' or '.join(sorted(media_types))}.")
-        if not is_fhir_r4(parameters(self.headers["content-type"])[1:]):
+        if not is_fhir_r4(parameters(self.header(CONTENT_TYPE) or "")[1:]):
             raise UnsupportedMedia("The body must be FHIR R4 (fhirVersion 4.0) in UTF-8.")
         if len(self.body) > (MAX_BODY * 4 // 3 + 4 if self.encoded else MAX_BODY):
             raise _too_large()
@@ -161,13 +165,13 @@ class Request:
         return data.removeprefix(codecs.BOM_UTF8)
 
     def _decoded(self, data: bytes) -> bytes:
-        codings = [coding.lower() for coding in elements(self.headers.get("content-encoding", ""))]
+        codings = [coding.lower() for coding in elements(self.header(CONTENT_ENCODING) or "")]
         applied = [coding for coding in codings if coding != "identity"]
         if not applied:
             return data
         if len(applied) > 1 or applied[0] not in _GZIP:
             # Accept-Encoding lists the codings that are read (RFC 9110, section 15.5.16).
-            raise UnsupportedMedia("Content-Encoding must be gzip, or none.", headers={"Accept-Encoding": "gzip"})
+            raise UnsupportedMedia(f"{CONTENT_ENCODING} must be gzip, or none.", headers={"Accept-Encoding": "gzip"})
         return _unzipped(data)
 
     def _bytes(self) -> bytes:

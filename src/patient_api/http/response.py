@@ -7,9 +7,10 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Self
 
+from patient_api.contract.headers import CONTENT_TYPE, ETAG, FHIR_JSON, JSON, LAST_MODIFIED, LOCATION
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError
-from patient_api.http.negotiation import FHIR, JSON, preferences
+from patient_api.http.negotiation import preferences
 from patient_api.http.preconditions import weak
 from patient_api.http.request import Request
 from patient_api.store.model import Version
@@ -21,7 +22,7 @@ class Response:
 
     status: int
     body: str
-    content_type: str = FHIR
+    content_type: str = FHIR_JSON
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -38,12 +39,12 @@ class Response:
         """
         stamp = version.stamp
         headers = {
-            "ETag": weak(str(stamp)),
-            "Last-Modified": formatdate(stamp.millis // 1000, usegmt=True),
+            ETAG: weak(str(stamp)),
+            LAST_MODIFIED: formatdate(stamp.millis // 1000, usegmt=True),
         }
         if base is not None:
             versioned = f"/_history/{stamp}" if version.key.type == PATIENT else ""
-            headers["Location"] = f"{base}/{version.key.reference}{versioned}"
+            headers[LOCATION] = f"{base}/{version.key.reference}{versioned}"
         return cls(status, (version.resource or "") if whole else "", headers=headers)
 
     @classmethod
@@ -111,11 +112,11 @@ class Response:
         """Return the response with additional headers."""
         return replace(self, headers={**self.headers, **headers})
 
-    def event(self, *, fhir: str = FHIR, headers_only: bool = False) -> dict[str, Any]:
+    def event(self, *, fhir: str = FHIR_JSON, headers_only: bool = False) -> dict[str, Any]:
         """Return the response in API Gateway's payload format 2.0; `fhir` is the media type of FHIR bodies."""
         headers = {"cache-control": "no-store", **{name.lower(): value for name, value in self.headers.items()}}
         if self.body:
-            headers["content-type"] = fhir if self.content_type == FHIR else self.content_type
+            headers[CONTENT_TYPE.lower()] = fhir if self.content_type == FHIR_JSON else self.content_type
         body = "" if headers_only else self.body
         return {"statusCode": int(self.status), "headers": headers, "body": body, "isBase64Encoded": False}
 

@@ -5,10 +5,11 @@ When it has changed concurrently, the search is repeated.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.headers import MERGES
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
 from patient_api.http.authorization import Authorization
@@ -22,16 +23,14 @@ from patient_api.service_context import BUSY, Created
 from patient_api.store.model import Method, Version
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ConditionalChanges:
     """Changes the one record that search criteria match. Several matches are refused with 412."""
 
-    def __init__(
-        self, *, patients: Patients, creation: Creation, selection: CriteriaLookup, authorization: Authorization
-    ) -> None:
-        self._patients = patients
-        self._creation = creation
-        self._selection = selection
-        self._authorization = authorization
+    patients: Patients
+    creation: Creation
+    selection: CriteriaLookup
+    authorization: Authorization
 
     def update(self, request: Request) -> Created:
         """Update the record that matches, or create one when none does.
@@ -39,10 +38,10 @@ class ConditionalChanges:
         Concurrent requests with the same criteria create one record. An id in the body must be that of the record that
         matches; no record is created under an id of the client.
         """
-        event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT)
-        criteria = self._selection.of_change(request, event)
+        event = self.authorization.authorize(request, Action.UPDATE, "update", PATIENT)
+        criteria = self.selection.of_change(request, event)
         conditions = Preconditions.of(request)
-        if "merges" in request.headers:
+        if request.header(MERGES) is not None:
             raise Malformed("Merges is for an update of a record by its id.")
         resource = resource_in(request, PATIENT)
         conditions = conditions.or_match(version_in(resource))
@@ -57,27 +56,27 @@ class ConditionalChanges:
         def create(again: bool) -> Version:
             if "id" in resource:
                 text = "No record matches, and an update creates none of a given id: this server gives the ids."
-                self._authorization.refuse(event, NotAllowed(text))
+                self.authorization.refuse(event, NotAllowed(text))
             if conditions.match is not None:
-                self._authorization.refuse(
+                self.authorization.refuse(
                     event, Stale("No record matches that could be at the version of the preconditions.")
                 )
             if not request.caller.may("c", PATIENT):
-                self._authorization.refuse(
+                self.authorization.refuse(
                     event, Forbidden("No record matches, and the token does not grant creating one.")
                 )
             created = replace(event, action=Action.CREATE, status=HTTPStatus.CREATED)
             # On a second call a record with the derived id exists, and it no longer matches.
             if again:
-                return self._creation.create_new(created, resource)
-            return self._creation.for_criteria(criteria, created, resource)
+                return self.creation.create_new(created, resource)
+            return self.creation.for_criteria(criteria, created, resource)
 
         return self._change(event, criteria, Method.PUT, change, create)
 
     def patch(self, request: Request) -> Version:
         """Patch the record that matches."""
-        event = self._authorization.authorize(request, Action.UPDATE, "patch", PATIENT)
-        criteria = self._selection.of_change(request, event)
+        event = self.authorization.authorize(request, Action.UPDATE, "patch", PATIENT)
+        criteria = self.selection.of_change(request, event)
         conditions = Preconditions.of(request)
         patch = patch_in(request)
         conditions = conditions.or_match(patch.version)
@@ -90,9 +89,9 @@ class ConditionalChanges:
     def delete(self, request: Request) -> Version:
         """Delete the record that matches."""
         event = replace(
-            self._authorization.authorize(request, Action.DELETE, "delete", PATIENT), status=HTTPStatus.NO_CONTENT
+            self.authorization.authorize(request, Action.DELETE, "delete", PATIENT), status=HTTPStatus.NO_CONTENT
         )
-        criteria = self._selection.of_change(request, event)
+        criteria = self.selection.of_change(request, event)
         conditions = Preconditions.of(request)
 
         def change(current: Version) -> None:
@@ -115,16 +114,16 @@ class ConditionalChanges:
         """
         taken = False
         for _ in range(ATTEMPTS):
-            current = self._selection.one(criteria, event)
+            current = self.selection.one(criteria, event)
             try:
                 if current is not None:
                     return Created(self._replace(event, current, method, change), fresh=False)
                 if create is None:
-                    self._authorization.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
+                    self.authorization.refuse(event, NotFound(f"No record matches the criteria in {criteria.place}."))
                 return Created(create(taken))
             except HeadMismatch:
                 taken = taken or current is None
-        return self._authorization.refuse(event, Conflict(BUSY))
+        return self.authorization.refuse(event, Conflict(BUSY))
 
     def _replace(
         self, event: AuditEvent, current: Version, method: Method, change: Callable[[Version], Resource | None]
@@ -134,5 +133,5 @@ class ConditionalChanges:
             resource = change(current)
         except ApiError as error:
             # A refusal discloses that there is such a record, and something of it.
-            self._authorization.refuse(event, error)
-        return self._patients.write(event, current.key, current.stamp, resource, method)
+            self.authorization.refuse(event, error)
+        return self.patients.write(event, current.key, current.stamp, resource, method)

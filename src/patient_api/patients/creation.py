@@ -9,6 +9,7 @@ from http import HTTPStatus
 from uuid import UUID
 
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.headers import IDEMPOTENCY_KEY, IF_NONE_EXIST
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import (
     ClockAhead,
@@ -23,13 +24,12 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.http.authorization import Authorization
-from patient_api.http.criteria import IF_NONE_EXIST, Criteria
+from patient_api.http.criteria import Criteria
 from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import Resource, resource_in
 from patient_api.http.request import Request
 from patient_api.service_context import BUSY, Created, ServiceContext
 from patient_api.store.model import Method, RecordKey, Version, version_of
-from patient_api.store.versions import VersionStore
 
 Matcher = Callable[[str, Criteria], Sequence[Version]]
 
@@ -49,7 +49,7 @@ class CriteriaLookup:
 
         If-None-Exist contains them, or the URL, where fhirpy sends them. Raises Malformed, Forbidden.
         """
-        in_url, header = Criteria.of_url(request), request.headers.get(IF_NONE_EXIST.lower())
+        in_url, header = Criteria.of_url(request), request.header(IF_NONE_EXIST)
         if in_url is None and header is None:
             return None
         self._check_rights(request, event)
@@ -88,27 +88,17 @@ class CriteriaLookup:
 
     def _check_rights(self, request: Request, event: AuditEvent) -> None:
         if not request.caller.may("s", PATIENT) or not request.caller.may("r", PATIENT):
-            self._authorization.refuse(event, Forbidden("Criteria need the right to search and to read as well."))
+            self._authorization.refuse(event, Forbidden("Criteria also need the rights to search and to read."))
 
 
 class Creation:
     """Creates records under ids that the server chooses."""
 
-    def __init__(
-        self,
-        *,
-        records: VersionStore,
-        context: ServiceContext,
-        selection: CriteriaLookup,
-        blind: Callable[..., str],
-        new_id: Callable[[], str],
-    ) -> None:
-        self._records = records
+    def __init__(self, context: ServiceContext, *, selection: CriteriaLookup) -> None:
         self._context = context
+        self._records = context.records
         self._authorization = context.authorization
         self._selection = selection
-        self._blind = blind
-        self._new_id = new_id
 
     def create(self, request: Request) -> Created:
         """Create a record with an id of the server; an id in the body is ignored, as FHIR requires.
@@ -120,14 +110,14 @@ class Creation:
             self._authorization.authorize(request, Action.CREATE, "create", PATIENT), status=HTTPStatus.CREATED
         )
         criteria = self._selection.of_creation(request, event)
-        if criteria is not None and "idempotency-key" in request.headers:
-            raise Malformed(f"Send criteria in {criteria.place} or Idempotency-Key, not both.")
+        if criteria is not None and request.header(IDEMPOTENCY_KEY) is not None:
+            raise Malformed(f"Send criteria in {criteria.place} or {IDEMPOTENCY_KEY}, not both.")
         resource = resource_in(request, PATIENT)
-        repeat = idempotent_request(request, PATIENT, blind=self._blind)
+        idempotent = idempotent_request(request, PATIENT, blind=self._context.blind)
         if criteria is not None:
             return self._create_unless_matched(criteria, event, resource)
-        if repeat is not None:
-            return self._create_idempotent(repeat, event, resource)
+        if idempotent is not None:
+            return self._create_idempotent(idempotent, event, resource)
         return Created(self.create_new(event, resource))
 
     def for_criteria(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Version:
@@ -136,13 +126,13 @@ class Creation:
         Raises HeadMismatch when there is a record of that id.
         """
         # Blinded, because criteria may contain an identifier of a patient.
-        id = UUID(hex=self._blind("id", IF_NONE_EXIST, event.tenant, criteria.canonical), version=4)
+        id = UUID(hex=self._context.blind("id", IF_NONE_EXIST, event.tenant, criteria.canonical), version=4)
         return self._insert(str(id), event, resource)
 
     def create_new(self, event: AuditEvent, resource: Resource) -> Version:
         """Create a record under a new id."""
         try:
-            return self._insert(self._new_id(), event, resource)
+            return self._insert(self._context.new_id(), event, resource)
         except HeadMismatch:
             return self._authorization.refuse(event, Conflict("The new id is taken; try again."))
 

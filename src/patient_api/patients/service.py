@@ -8,6 +8,7 @@ from typing import Final, NoReturn, TypeVar
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
+from patient_api.contract.headers import ETAG, MERGES, RETRY_AFTER
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import (
     ApiError,
@@ -27,15 +28,13 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.fhir.codec import parse
-from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import count_in
 from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.payload import Patch, Resource, check_size, patch_in, resource_in, valid, version_in
-from patient_api.http.preconditions import STALE, Preconditions, each, weak
+from patient_api.http.preconditions import STALE, Preconditions, each, minimum_version, weak
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext, minimum_version
+from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext
 from patient_api.store.model import Method, RecordKey, Token, Version, version_of
-from patient_api.store.versions import VersionStore
 
 T = TypeVar("T")
 
@@ -49,8 +48,8 @@ class Patients:
     `Creation` creates records, and `ConditionalChanges` changes the record that search criteria match.
     """
 
-    def __init__(self, *, records: VersionStore, context: ServiceContext) -> None:
-        self._records = records
+    def __init__(self, context: ServiceContext) -> None:
+        self._records = context.records
         self._authorization = context.authorization
         self._clock = context.clock
         self._tokens = context.tokens
@@ -62,7 +61,7 @@ class Patients:
         key = RecordKey(request.caller.tenant, PATIENT, id)
         found = self._read(event, lambda: self._records.newest(key, event))
         if known is not None and (found is None or found.stamp < known):
-            self._refuse_after(event, NotYetHere(NOT_YET, headers={"Retry-After": RETRY_SECONDS}))
+            self._refuse_after(event, NotYetHere(NOT_YET, headers={RETRY_AFTER: RETRY_SECONDS}))
         if found is None:
             self._refuse_after(event, NotFound("There is no such record."))
         self._clock.observe(found.stamp)
@@ -88,10 +87,10 @@ class Patients:
         """
         event = self._authorization.authorize(request, Action.UPDATE, "update", PATIENT, id)
         conditions = Preconditions.of(request)
-        named = request.headers.get("merges")
-        merges = each(named, "Merges") if named is not None else ()
+        named = request.header(MERGES)
+        merges = each(named, MERGES) if named is not None else ()
         if len(merges) > LARGEST_MERGE:
-            raise Malformed(f"Merges takes {LARGEST_MERGE} versions at most.")
+            raise Malformed(f"{MERGES} takes {LARGEST_MERGE} versions at most.")
         resource = resource_in(request, PATIENT, id=id)
         conditions = conditions.or_match(version_in(resource))
         key = RecordKey(request.caller.tenant, PATIENT, id)
@@ -282,7 +281,7 @@ def _not_created() -> NotAllowed:
 
 
 def _gone(version: Version) -> Gone:
-    return Gone("The record was deleted.", headers={"ETag": weak(str(version.stamp))})
+    return Gone("The record was deleted.", headers={ETAG: weak(str(version.stamp))})
 
 
 def _parse_stored(text: str) -> Resource:
@@ -299,9 +298,9 @@ LARGEST_COUNT: Final = 50
 class History:
     """Lists the versions of records."""
 
-    def __init__(self, *, records: VersionStore, authorization: Authorization, cursors: Cursors) -> None:
-        self._records = records
-        self._authorization = authorization
+    def __init__(self, context: ServiceContext, *, cursors: Cursors) -> None:
+        self._records = context.records
+        self._authorization = context.authorization
         self._cursors = cursors
 
     def history(self, request: Request, id: str) -> str:
@@ -328,7 +327,8 @@ class History:
         if count == 0:
             if found.more:
                 self._authorization.refuse(
-                    self._authorization.amendment(event), TooCostly(f"More than {LARGEST_COUNT} versions: page.")
+                    self._authorization.amendment(event),
+                    TooCostly(f"The record has more than {LARGEST_COUNT} versions: read them page by page."),
                 )
             return bundle("history", [], links=links, total=len(shown))
         if found.more:
@@ -351,5 +351,5 @@ def _page_parameters(request: Request) -> tuple[int, str | None]:
     given = dict(request.parameters_of_query())
     count = count_in(given.get("_count"), default=DEFAULT_COUNT, most=LARGEST_COUNT)
     if count == 0 and "_cursor" in given:
-        raise Malformed("A history for the total alone has no pages: leave out _cursor.")
+        raise Malformed("A history without entries has no pages: omit _cursor.")
     return count, given.get("_cursor")

@@ -1,4 +1,4 @@
-"""Validate resources with the operation $validate: report what a create or an update would be refused for.
+"""Validate resources with the operation $validate: report the errors that a create or an update would return.
 
 See https://hl7.org/fhir/R4/operation-resource-validate.html. It reads no record, so only refused
 callers are in the audit trail.
@@ -36,7 +36,7 @@ class _ValidationRequest:
 class Validation:
     """Validates resources by the rules of writes. Reports the first problem of each element."""
 
-    def __init__(self, *, context: ServiceContext) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._authorization = context.authorization
         self._tokens = context.tokens
 
@@ -50,18 +50,18 @@ class Validation:
         self._authorization.authorize(
             request, Action.EXECUTE, "operation", PATIENT, id, right="c" if id is None else "u"
         )
-        wanted = _parse(request)
-        if wanted.mode is not None and wanted.mode not in modes(id):
+        requested = _parse(request)
+        if requested.mode is not None and requested.mode not in modes(id):
             raise Malformed(f"mode must be {' or '.join(modes(id))} here, or left out.")
-        if wanted.profile is not None and wanted.profile not in PROFILES:
+        if requested.profile is not None and requested.profile not in PROFILES:
             raise Malformed(f"profile must be {_PROFILE}, or left out.")
-        found = list(problems(wanted.resource, PATIENT, id=None if wanted.mode == "create" else id))
+        found = list(problems(requested.resource, PATIENT, id=None if requested.mode == "create" else id))
         if not found:
-            return list(self._findable(request.caller.tenant, wanted.resource))
+            return list(self._index_errors(request.caller.tenant, requested.resource))
         # All unknown elements of one parent cause the same problem.
         return list({(one.diagnostics, one.expression): one for one in found}.values())
 
-    def _findable(self, tenant: str, resource: Resource) -> Iterator[ApiError]:
+    def _index_errors(self, tenant: str, resource: Resource) -> Iterator[ApiError]:
         try:
             check_index_size(self._tokens(tenant, resource))
         except Unprocessable as error:
@@ -88,9 +88,9 @@ def _parse(request: Request) -> _ValidationRequest:
             given[name] = value
         else:
             text = "; ".join(f"{name} as {' or '.join(types)}" for name, types in _TYPES.items())
-            raise Malformed(f"Parameters takes resource, and as the URL does, {text}: each once.")
+            raise Malformed(f"Parameters may contain resource and, unless the URL does, {text}, each once.")
     if resource is None:
-        raise Malformed("Parameters must have the resource to check, as its parameter of the name resource.")
+        raise Malformed("Parameters must contain the resource to check in a parameter named resource.")
     return _ValidationRequest(resource, **given)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import translated
+from patient_api.aws import DynamoDB, translated
 from patient_api.contract.keys import DRAIN_PARTITION, key
 from patient_api.errors import StorageFault
 from patient_api.ttl_cache import TTLCache

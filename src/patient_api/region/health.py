@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from patient_api.aws import Clients
-from patient_api.aws_errors import translated
+from patient_api.aws import Clients, translated
 from patient_api.contract.functions import Environment
 from patient_api.contract.keys import HEALTH_PROBE, key
 from patient_api.contract.metrics import Metric

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import translated
+from patient_api.aws import DynamoDB, translated
 from patient_api.contract.keys import HEARTBEAT_PARTITION, key
 from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault

@@ -1,16 +1,30 @@
 """Check the peer region every minute, and write this region's heartbeat.
 
+The probe of the peer has the time limits of Route 53's health checkers.
+
 Results are published in this region, so that each region reports the loss of the other. Each check fails
 independently. The alarms on these metrics treat missing data as a failure.
 """
 
+import re
+import time
 from collections.abc import Callable
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Final
 
+from patient_api import https
 from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
-from patient_api.region.endpoint import api_host
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
+
+# https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/dns-failover-determining-health-of-endpoints.html
+CONNECT_SECONDS: Final = 4.0
+RESPONSE_SECONDS: Final = 2.0
+# As many consecutive failures as the health checks need, so that a single one raises no alarm.
+ATTEMPTS: Final = 3
+PAUSE_SECONDS: Final = 1.0
 
 
 class Sentinel:
@@ -85,3 +99,37 @@ class Sentinel:
         except Exception as error:  # noqa: BLE001 - a failed check must not prevent the others
             self._log.unexpected(error)
         return False
+
+
+def api_host(endpoint: str, region: str) -> str | None:
+    """Return the host of a region's own HTTP API. None for any other address, such as the shared name (trap 23)."""
+    found = re.fullmatch(rf"https://([a-z0-9]+\.execute-api\.{re.escape(region)}\.amazonaws\.com)/?", endpoint)
+    return found[1] if found else None
+
+
+def probe(
+    host: str,
+    *,
+    port: int = 443,
+    connect_seconds: float = CONNECT_SECONDS,
+    response_seconds: float = RESPONSE_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str | None:
+    """Return None when one of three attempts at `GET /health` has the status 200, else a code of the last failure."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            sleep(PAUSE_SECONDS)
+        failure = _attempt(host, port, connect_seconds, response_seconds)
+        if failure is None:
+            return None
+    return failure
+
+
+def _attempt(host: str, port: int, connect_seconds: float, response_seconds: float) -> str | None:
+    try:
+        status, _ = https.get(
+            host, "/health", port=port, connect_seconds=connect_seconds, response_seconds=response_seconds
+        )
+    except (OSError, HTTPException) as error:
+        return type(error).__name__
+    return None if status == HTTPStatus.OK else f"HTTP{status}"

@@ -37,7 +37,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class _Step:
-    """A position that was read: that of an event, or the beginning of an hour, with no event."""
+    """A position that was read: an event, or without one the beginning of an hour."""
 
     position: str
     event: AuditEvent | None = None

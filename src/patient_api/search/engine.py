@@ -13,10 +13,9 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from patient_api.errors import Malformed, StorageFault, TooCostly
-from patient_api.search.parameters import Resource
+from patient_api.search.parameters import Resource, Tokenizer
 from patient_api.search.plan import Candidates, Plan, plan
 from patient_api.search.query import Search
-from patient_api.search.tokenizer import Tokenizer
 from patient_api.store.index import LARGEST_BATCH, Index, IndexEntry
 from patient_api.store.model import RecordKey, Version
 

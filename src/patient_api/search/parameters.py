@@ -23,7 +23,8 @@ from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT, instant
 from patient_api.errors import Malformed
 from patient_api.fhir.codec import JsonValue
 from patient_api.fhir.dates import Prefix, Span, date_matches, reach, span, year_of
-from patient_api.store.model import is_id
+from patient_api.secrets import Secrets
+from patient_api.store.model import Token, is_id
 
 DEFAULT_COUNT: Final = 20
 LARGEST_COUNT: Final = 50
@@ -232,7 +233,7 @@ class DateParameter(Parameter):
         text = "|".join(parts)
         prefix, date = (text[:2], text[2:]) if text[:1].isalpha() else (Prefix.EQ.value, text)
         if prefix in {"ne", "sa", "eb", "ap"}:
-            raise Malformed(f"{self.name} takes the prefixes {', '.join(PREFIXES)} only.")
+            raise Malformed(f"{self.name} supports only the prefixes {', '.join(PREFIXES)}.")
         parsed = span(date)
         if prefix not in PREFIXES or parsed is None:
             raise Malformed(
@@ -267,7 +268,7 @@ class IdParameter(Parameter):
         id = "|".join(parts)
         # Ids become parts of keys, so nothing else may pass.
         if not is_id(id):
-            raise Malformed(f"{self.name} has a value that is no id.")
+            raise Malformed(f"{self.name} has a value that is not an id.")
         return id
 
     def matches(self, value: str, element: str) -> bool:
@@ -470,7 +471,7 @@ _PAGE_CONTROLS: Final = (
     ),
     # Not FHIR's, but what the client library fhirpy counts with.
     Control("_totalMethod", "`count` is the same as `_total=accurate`.", ("count",)),
-    Control("_cursor", "Continues where a page ended: taken from its link `next`, valid for an hour."),
+    Control("_cursor", "Continues after a page: part of its link `next`, valid for an hour."),
     Control("_format", "Takes precedence over the header Accept."),
     Control("_pretty", "Accepted; responses are compact either way.", ("true", "false")),
 )
@@ -484,3 +485,20 @@ CONTROLS: Final[Mapping[str, tuple[Control, ...]]] = {
     DOCUMENT: (_COUNT, _SORT, *_PAGE_CONTROLS),
     AUDIT_EVENT: (_COUNT, *_PAGE_CONTROLS),
 }
+
+
+class Tokenizer:
+    """Derives index tokens, and blinds them before they become keys. Both methods raise StorageFault."""
+
+    def __init__(self, *, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def tokens(self, tenant: str, resource: Resource) -> frozenset[Token]:
+        """Return the tokens that a resource is indexed by."""
+        type = str(resource["resourceType"])
+        clear = {token for parameter in PARAMETERS[type] for token in parameter.tokens(resource)}
+        return frozenset(self.token(tenant, type, index, value) for index, value in clear)
+
+    def token(self, tenant: str, type: str, index: str, value: str) -> Token:
+        """Return the token of one value in an index."""
+        return Token(index, self._secrets.blind(tenant, type, index, value))

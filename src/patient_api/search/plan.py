@@ -58,22 +58,22 @@ C = TypeVar("C", str, IndexEntry)
 Fetch = Callable[[C | None, int], tuple[Sequence[C], bool]]
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Candidates:
     """Streams of one tenant's records of a type. `first` is the page size of the first read of each partition."""
 
-    def __init__(self, *, index: Index, pool: ThreadPoolExecutor, tenant: str, type: str, first: int) -> None:
-        self._index = index
-        self._pool = pool
-        self._tenant = tenant
-        self._type = type
-        self._first = first
+    index: Index
+    pool: ThreadPoolExecutor
+    tenant: str
+    type: str
+    first: int
 
     def with_any(self, tokens: Sequence[Token], *, after: str | None) -> Iterator[str]:
         """Yield the ids of records that had any of the tokens, ascending."""
 
         def fetch(token: Token) -> Fetch[str]:
             def read(last: str | None, limit: int) -> tuple[Sequence[str], bool]:
-                found = self._index.ids(self._tenant, self._type, token, after=last or "", limit=limit)
+                found = self.index.ids(self.tenant, self.type, token, after=last or "", limit=limit)
                 return found, len(found) < limit
 
             return read
@@ -90,7 +90,7 @@ class Candidates:
             return iter(())
         # These are shorter than every stamp, so they sort before the first one of their millisecond.
         low, high = (f"{millis:013d}" for millis in window)
-        partitions = self._index.update_partitions(self._tenant, self._type)
+        partitions = self.index.update_partitions(self.tenant, self.type)
         fetches = [self._updates(partition, low, high, ascending=ascending) for partition in partitions]
         return heapq.merge(*self._streams(fetches, after), reverse=not ascending)
 
@@ -101,7 +101,7 @@ class Candidates:
                 start, end = (last.updated, high) if ascending else (low, last.updated)
             size = limit + 1  # `last` itself comes again
             while True:
-                found = self._index.updates(partition, low=start, high=end, ascending=ascending, limit=size)
+                found = self.index.updates(partition, low=start, high=end, ascending=ascending, limit=size)
                 complete = len(found) < size
                 # The index has no order among records of the same stamp, so such a group is taken as a whole.
                 whole = [entry for entry in found if complete or entry.updated != found[-1].updated]
@@ -114,9 +114,9 @@ class Candidates:
 
     def _streams(self, fetches: Sequence[Fetch[C]], after: C | None) -> Sequence[Iterator[C]]:
         if len(fetches) == 1:
-            return [_stream(fetches[0], fetches[0](after, self._first), self._first)]
-        firsts = [self._pool.submit(fetch, after, self._first) for fetch in fetches]
-        return [_stream(fetch, first.result(), self._first) for fetch, first in zip(fetches, firsts, strict=True)]
+            return [_stream(fetches[0], fetches[0](after, self.first), self.first)]
+        firsts = [self.pool.submit(fetch, after, self.first) for fetch in fetches]
+        return [_stream(fetch, first.result(), self.first) for fetch, first in zip(fetches, firsts, strict=True)]
 
 
 def _stream(fetch: Fetch[C], first: tuple[Sequence[C], bool], limit: int) -> Iterator[C]:

@@ -87,14 +87,14 @@ def parse_search(type: str, pairs: Pairs, *, lenient: bool = False) -> Search:
     controls = _controls(type, pairs)
     given = [(name, value) for name, value in pairs if name not in controls]
     if dropped and not given:
-        raise Malformed(f"No criterion is left: none of the parameters is known, of {', '.join(sorted(known))}.")
+        raise Malformed(f"The search has no known criterion; known are {', '.join(sorted(known))}.")
     if len(given) > LARGEST_CRITERIA:
-        raise Malformed(f"A search takes {LARGEST_CRITERIA} parameters at most.")
+        raise Malformed(f"A search may have at most {LARGEST_CRITERIA} parameters.")
     count = count_in(controls.get("_count"), default=DEFAULT_COUNT, most=LARGEST_COUNT)
     if controls.get("_summary") == "count":
         count = 0
     if count == 0 and "_cursor" in controls:
-        raise Malformed("A search for the total alone has no pages: leave out _cursor.")
+        raise Malformed("A search without entries has no pages: omit _cursor.")
     sort = controls.get("_sort")
     return Search(
         criteria=tuple(_criterion(known[name], value) for name, value in given),
@@ -122,10 +122,10 @@ def _controls(type: str, pairs: Pairs) -> Mapping[str, str]:
     given = [(name, value) for name, value in pairs if name in names]
     controls = dict(given)
     if len(controls) != len(given):
-        raise Malformed(f"A search takes each of {', '.join(sorted(names))} once.")
+        raise Malformed(f"Each of {', '.join(sorted(names))} may appear once.")
     for control in CONTROLS[type]:
         if control.values and controls.get(control.name, control.values[0]) not in control.values:
-            raise Malformed(f"{control.name} takes {' or '.join(control.values)}.")
+            raise Malformed(f"{control.name} must be {' or '.join(control.values)}.")
     return controls
 
 
@@ -141,7 +141,7 @@ def _criterion(parameter: Parameter, value: str) -> Criterion:
         raise Malformed(f"{name} contains NUL or half of a surrogate pair.")
     alternatives = _alternatives(value, name)
     if len(alternatives) > LARGEST_ALTERNATIVES:
-        raise Malformed(f"{name} takes {LARGEST_ALTERNATIVES} values at most.")
+        raise Malformed(f"{name} may have at most {LARGEST_ALTERNATIVES} values.")
     return Criterion(parameter, tuple(dict.fromkeys(map(parameter.parse, alternatives))))
 
 
@@ -157,7 +157,7 @@ def _alternatives(value: str, name: str) -> list[list[str]]:
         elif character == "\\":
             escaped = next(characters, None)
             if escaped not in _ESCAPED:
-                raise Malformed(f"{name} has a backslash that escapes nothing: write two for one.")
+                raise Malformed(f"{name} has a backslash that escapes no character: write two backslashes for one.")
             found[-1][-1] += str(escaped)
         else:
             found[-1][-1] += character

@@ -15,9 +15,8 @@ from patient_api.http.negotiation import lenient
 from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.request import Request
 from patient_api.search.engine import Page, SearchEngine, SearchResult
-from patient_api.search.parameters import subject
+from patient_api.search.parameters import Tokenizer, subject
 from patient_api.search.query import Search, parse_criteria, parse_search
-from patient_api.search.tokenizer import Tokenizer
 from patient_api.store.index import Index
 from patient_api.store.model import Version
 

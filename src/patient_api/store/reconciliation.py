@@ -21,8 +21,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import translated
+from patient_api.aws import DynamoDB, translated
 from patient_api.clock import Stamp
 from patient_api.contract.keys import CONFLICT_PREFIX, OPEN_CONFLICTS, VERSION_PREFIX
 from patient_api.errors import StorageFault
@@ -77,24 +76,17 @@ class Conflict:
     resolved: str | None = None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Reconciler:
     """Reconciles the records of one region's replica.
 
     Calls `opened` for each conflict that this region is the first to record, with the version that its members follow.
     """
 
-    def __init__(
-        self,
-        *,
-        client: DynamoDB,
-        table: str,
-        region: str,
-        opened: Callable[[RecordKey, str], None],
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._region = region
-        self._opened = opened
+    client: DynamoDB
+    table: str
+    region: str
+    opened: Callable[[RecordKey, str], None]
 
     def reconcile(self, change: Change) -> None:
         """Move the head forward, and mark siblings. Idempotent. Raises StorageFault.
@@ -102,7 +94,7 @@ class Reconciler:
         Nearly all changes continue the newest versions. They cost one query of one item more than the change has, and
         one put if the newest version is from the other region.
         """
-        if change.newest.stamp.region != self._region:
+        if change.newest.stamp.region != self.region:
             self._advance_head(change.newest)
         links = {link.stamp: link for link in change.links}
         newest = self._links(change.key, newest_first=True, limit=len(links) + 1)
@@ -115,7 +107,7 @@ class Reconciler:
             "ExpressionAttributeNames": _VERSION_NAME,
             "ExpressionAttributeValues": {":version": {"S": str(newest.stamp)}},
         }
-        self._put(head_item(newest, self._region), forward)
+        self._put(head_item(newest, self.region), forward)
 
     def _update_markers(self, key: RecordKey, followed: set[str]) -> None:
         """Update the markers of versions that the change follows, and those that are still open."""
@@ -148,7 +140,7 @@ class Reconciler:
         )
         written = self._put(marker_item(marker), _unchanged(known))
         if written and (known is None or (known.resolved and not conflict.resolved)):
-            self._opened(key, after)
+            self.opened(key, after)
 
     def _conflicts(self, key: RecordKey) -> dict[str, Conflict]:
         """Return the record's conflicts by the version that their members follow."""
@@ -178,8 +170,8 @@ class Reconciler:
         start: dict[str, Any] = {}
         while len(found) < limit:
             with translated("Query"):
-                response = self._client.query(
-                    TableName=self._table,
+                response = self.client.query(
+                    TableName=self.table,
                     ConsistentRead=True,
                     Limit=min(limit - len(found), LARGEST_PAGE),
                     **condition,
@@ -195,7 +187,7 @@ class Reconciler:
         """Return False when the condition failed."""
         with translated("PutItem"):
             try:
-                self._client.put_item(TableName=self._table, Item=item, **condition)
+                self.client.put_item(TableName=self.table, Item=item, **condition)
             except ClientError as error:
                 if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                     raise

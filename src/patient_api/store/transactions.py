@@ -8,8 +8,7 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import THROTTLES, fault_of, translated
+from patient_api.aws import THROTTLES, DynamoDB, fault_of, translated
 from patient_api.errors import Contention, HeadMismatch, StorageFault
 
 ATTEMPTS: Final = 3

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from patient_api.audit.trail import AuditTrail
-from patient_api.aws import DynamoDB
-from patient_api.aws_errors import translated
+from patient_api.aws import DynamoDB, translated
 from patient_api.clock import Stamp
 from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import CONFLICT_PREFIX, VERSION_PREFIX
@@ -56,28 +55,19 @@ class HistoryPage:
     more: bool
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class VersionStore:
     """The records table in `region`. Every method raises StorageFault when DynamoDB fails.
 
     Reads with an audit event write it at the same time, and return nothing unless it is written.
     """
 
-    def __init__(
-        self,
-        *,
-        client: DynamoDB,
-        table: str,
-        region: str,
-        trail: AuditTrail,
-        transactions: Transactions,
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        self._client = client
-        self._table = table
-        self._region = region
-        self._trail = trail
-        self._transactions = transactions
-        self._pool = pool
+    client: DynamoDB
+    table: str
+    region: str
+    trail: AuditTrail
+    transactions: Transactions
+    pool: ThreadPoolExecutor
 
     def insert(
         self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
@@ -141,8 +131,8 @@ class VersionStore:
     def conflicts(self, key: RecordKey) -> Sequence[frozenset[str]]:
         """Return the groups of versions that were written at the same time in different regions."""
         with translated("Query"):
-            response = self._client.query(
-                TableName=self._table,
+            response = self.client.query(
+                TableName=self.table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :conflicts)",
                 ExpressionAttributeValues={":pk": {"S": key.partition}, ":conflicts": {"S": CONFLICT_PREFIX}},
                 ConsistentRead=True,
@@ -158,8 +148,8 @@ class VersionStore:
     ) -> tuple[Sequence[Version], bool]:
         """Return versions up to a sort key, and whether DynamoDB stopped before the last of them."""
         with translated("Query"):
-            response = self._client.query(
-                TableName=self._table,
+            response = self.client.query(
+                TableName=self.table,
                 KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
                 ExpressionAttributeValues={
                     ":pk": {"S": key.partition},
@@ -174,14 +164,12 @@ class VersionStore:
 
     def _head(self, key: RecordKey) -> str | None:
         """Return the stamp of this region's head."""
-        item = self._item(key, head_sk(self._region))
+        item = self._item(key, head_sk(self.region))
         return item["version"]["S"] if item else None
 
     def _item(self, key: RecordKey, sk: str) -> Item | None:
         with translated("GetItem"):
-            response = self._client.get_item(
-                TableName=self._table, Key=item_key(key.partition, sk), ConsistentRead=True
-            )
+            response = self.client.get_item(TableName=self.table, Key=item_key(key.partition, sk), ConsistentRead=True)
         item: Item | None = response.get("Item")
         return item
 
@@ -189,7 +177,7 @@ class VersionStore:
         """Return the result of `read`, executed while the event is written. Raises when either fails."""
         if event is None:
             return read()
-        written = self._pool.submit(self._trail.put, event)
+        written = self.pool.submit(self.trail.put, event)
         try:
             result = read()
         finally:
@@ -208,12 +196,12 @@ class VersionStore:
         check_index_size(tokens, markers)
         puts = [
             {"Item": version_item(version), **_NEW},
-            {"Item": head_item(version, self._region), **condition},
+            {"Item": head_item(version, self.region), **condition},
             *({"Item": marker_item(marker)} for marker in markers),
             *({"Item": token_item(version, token)} for token in tokens),
         ]
-        self._transactions.write(
-            [*({"TableName": self._table, **put} for put in puts), self._trail.put_request(event)], head=1
+        self.transactions.write(
+            [*({"TableName": self.table, **put} for put in puts), self.trail.put_request(event)], head=1
         )
 
 
