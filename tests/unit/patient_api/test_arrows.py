@@ -50,6 +50,7 @@ def test_functions_import_lower_ranks_only(path: Path) -> None:
     own = path.relative_to(FUNCTIONS).parts[0].removesuffix(".py")
     for name in imported(path, "patient_api"):
         assert name == own or rank(name) < rank(own) or (rank(name) == rank(own) == 0.5), name
+    assert not set(imported(path, "healthcare_dr"))
 
 
 def test_every_package_has_a_rank() -> None:

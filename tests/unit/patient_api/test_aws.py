@@ -1,4 +1,4 @@
-"""Where the clients turn to, on AWS."""
+"""The endpoints of the clients on AWS."""
 
 import pytest
 from botocore.session import get_session
@@ -17,7 +17,7 @@ def on_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("config", [INTERACTIVE, BACKGROUND], ids=["api", "confirmation"])
 @pytest.mark.parametrize("region", ["us-east-1", "us-west-2"])
-def test_addresses_of_documents_name_their_own_region(region: str, config: object) -> None:
+def test_presigned_urls_name_the_endpoint_of_their_region(region: str, config: object) -> None:
     client = get_session().create_client("s3", region_name=region, config=config)
     for operation in ("put_object", "get_object"):
         address = client.generate_presigned_url(operation, Params={"Bucket": "hdr-documents-x", "Key": "documents/a/b"})
@@ -26,6 +26,6 @@ def test_addresses_of_documents_name_their_own_region(region: str, config: objec
 
 @pytest.mark.trap(27)
 @pytest.mark.parametrize("region", ["us-east-1", "us-west-2"])
-def test_credentials_for_the_peer_are_asked_for_in_the_own_region(region: str) -> None:
+def test_credentials_for_the_peer_come_from_the_own_region(region: str) -> None:
     clients = Clients(region=region)
-    assert clients._sts().meta.endpoint_url == f"https://sts.{region}.amazonaws.com"  # type: ignore[attr-defined]
+    assert clients._sts().meta.endpoint_url == f"https://sts.{region}.amazonaws.com"

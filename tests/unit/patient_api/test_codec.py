@@ -35,24 +35,6 @@ def test_numbers_keep_every_digit(text: str) -> None:
     assert dump(number) == text
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_parsed_or_rejected(data: bytes) -> None:
-    try:
-        text = dump(parse(data))
-    except Malformed:
-        return
-    assert dump(parse(text.encode())) == text
-
-
-@given(st.text(alphabet='{}[]",:\\u0d8e1.-+eNaInfity ntrulfase\n', max_size=60))
-def test_json_like_text_is_parsed_like_python_or_rejected(text: str) -> None:
-    try:
-        value = parse(text.encode())
-    except Malformed:
-        return
-    assert json.loads(dump(value)) == json.loads(text)
-
-
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,69 +1,15 @@
-"""The probe of a region's health, with servers that respond, hang and refuse, and its time limits."""
+"""The probe of a region's health and its time limits, with servers that respond, hang and refuse."""
 
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from threading import Thread
+from collections.abc import Callable
 
 import pytest
 import trustme
 
-from patient_api.region import endpoint
-from patient_api.region.endpoint import CONNECT_SECONDS, RESPONSE_SECONDS, probe
-
-HOST = "localhost"
-
-
-class Server:
-    """Accepts connections on loopback and runs `serve` for each in a thread."""
-
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self.listener.getsockname()[1])
-        self.served = 0
-        self._serve = serve
-        Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                self.served += 1
-                Thread(target=self._handle, args=(connection,), daemon=True).start()
-
-    def _handle(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            self._serve(connection)
-
-
-Serving = Callable[[Callable[[socket.socket], None]], Server]
-
-
-@pytest.fixture
-def serving() -> Iterator[Serving]:
-    servers: list[Server] = []
-
-    def make(serve: Callable[[socket.socket], None]) -> Server:
-        servers.append(Server(serve))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.listener.close()
-
-
-@pytest.fixture
-def trusted(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Return the TLS context of a server that the probe trusts."""
-    authority = trustme.CA()
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    monkeypatch.setattr(endpoint, "_tls_context", lambda: client)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
-    return context
+from patient_api.region.sentinel import CONNECT_SECONDS, RESPONSE_SECONDS, probe
+from unit.patient_api.fakes.tls import HOST, Server, Serving
 
 
 def responding(context: ssl.SSLContext, *statuses: str) -> Callable[[socket.socket], None]:

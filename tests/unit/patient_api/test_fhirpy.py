@@ -1,4 +1,4 @@
-"""The client library fhirpy, as it comes, on the whole API."""
+"""The client library fhirpy, unchanged, on the whole API."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,27 +8,27 @@ import requests
 from fhirpy import SyncFHIRClient
 from fhirpy.base.exceptions import MultipleResourcesFound, OperationOutcome, ResourceNotFound
 
-from unit.patient_api.whole_api import BASE, Platform, event
+from unit.patient_api.fakes.api import BASE, Platform, event
 
 SYSTEM = "urn:mrn"
 
 
 @pytest.fixture
 def client(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client whose requests are answered in this process: each is prepared by `requests`, headers and all."""
+    """Return a client whose requests, as `requests` prepares them, are processed in this process."""
 
     def send(
         _adapter: requests.adapters.HTTPAdapter, request: requests.PreparedRequest, **_: object
     ) -> requests.Response:
         url = urlsplit(str(request.url))
         body = request.body.decode() if isinstance(request.body, bytes) else request.body
-        happened = event(str(request.method), url.path, body, query=url.query, host=str(url.hostname))
-        happened["headers"] = dict(request.headers)
-        answer = platform.api(happened, None)
+        request_event = event(str(request.method), url.path, body, query=url.query, host=str(url.hostname))
+        request_event["headers"] = dict(request.headers)
+        reply = platform.api(request_event, None)
         response = requests.Response()
-        response.status_code = answer["statusCode"]
-        response.headers.update(answer["headers"])
-        response._content = answer["body"].encode()
+        response.status_code = reply["statusCode"]
+        response.headers.update(reply["headers"])
+        response._content = reply["body"].encode()
         return response
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
@@ -44,36 +44,31 @@ def found(client: Any, value: str = "1") -> Any:
     return client.resources("Patient").search(identifier=f"{SYSTEM}|{value}")
 
 
-def several(client: Any) -> None:
-    person(client).create()
-    person(client).create()
-
-
-def test_get_or_create(client: Any) -> None:
+def test_get_or_create_creates_once(client: Any) -> None:
     first, created = found(client).get_or_create(person(client))
     again, created_again = found(client).get_or_create(person(client, gender="male"))
     assert (created, created_again, again.id) == (True, False, first.id)
     assert found(client).count() == 1
 
 
-def test_create_with_criteria(client: Any) -> None:
+def test_create_with_criteria_returns_the_match(client: Any) -> None:
     first = person(client).create(identifier=f"{SYSTEM}|1")
     again = person(client).create(identifier=f"{SYSTEM}|1")
     assert (again.id, again.meta.versionId) == (first.id, first.meta.versionId)
 
 
-def test_update_by_criteria(client: Any) -> None:
+def test_update_by_criteria_creates_and_replaces(client: Any) -> None:
     first, created = found(client).update(person(client))
     second, created_again = found(client).update(person(client, gender="other"))
     assert (created, created_again, second.id, second.gender) == (True, False, first.id, "other")
-    # As it was read: its id, and its version as the precondition.
+    # The version in the body is the precondition.
     second["gender"] = "male"
     assert found(client).update(second)[0].gender == "male"
     with pytest.raises(MultipleResourcesFound):
         found(client).update(second)
 
 
-def test_patch_by_criteria(client: Any) -> None:
+def test_patch_by_criteria_changes_the_match(client: Any) -> None:
     with pytest.raises(ResourceNotFound):
         found(client).patch(gender="other")
     first = person(client, birthDate="1970-05-02").create()
@@ -81,7 +76,7 @@ def test_patch_by_criteria(client: Any) -> None:
     assert (changed.id, changed.gender, changed.birthDate) == (first.id, "other", "1970-05-02")
 
 
-def test_delete_by_criteria(client: Any, platform: Platform) -> None:
+def test_delete_by_criteria_deletes_the_match(client: Any, platform: Platform) -> None:
     with pytest.raises(ResourceNotFound):
         found(client).delete()
     first = person(client).create()
@@ -92,8 +87,9 @@ def test_delete_by_criteria(client: Any, platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("change", ["get_or_create", "update", "patch", "delete"])
-def test_several_that_match_stay_as_they_are(client: Any, platform: Platform, change: str) -> None:
-    several(client)
+def test_several_matches_are_not_changed(client: Any, platform: Platform, change: str) -> None:
+    for _ in range(2):
+        person(client).create()
     arguments = [person(client)] if change in {"get_or_create", "update"} else []
     named = {"gender": "other"} if change == "patch" else {}
     with pytest.raises(MultipleResourcesFound):
@@ -101,16 +97,20 @@ def test_several_that_match_stay_as_they_are(client: Any, platform: Platform, ch
     assert len(platform.versions()) == 2
 
 
-def test_nothing_is_deleted_or_changed_without_criteria(client: Any, platform: Platform) -> None:
+def test_changes_without_criteria_are_rejected(client: Any, platform: Platform) -> None:
     person(client).create()
-    everybody = client.resources("Patient")
-    for change in (everybody.delete, lambda: everybody.patch(gender="other"), lambda: everybody.update(person(client))):
+    everything = client.resources("Patient")
+    for change in (
+        everything.delete,
+        lambda: everything.patch(gender="other"),
+        lambda: everything.update(person(client)),
+    ):
         with pytest.raises(OperationOutcome):
             change()
     assert len(platform.versions()) == 1
 
 
-def test_is_valid(client: Any, platform: Platform) -> None:
+def test_is_valid_reports_each_invalid_element(client: Any, platform: Platform) -> None:
     assert person(client).is_valid()
     wrong = person(client, gender="x", birthDate="yesterday")
     assert not wrong.is_valid()
@@ -123,7 +123,7 @@ def test_is_valid(client: Any, platform: Platform) -> None:
     assert not platform.versions()
 
 
-def test_operations(client: Any) -> None:
+def test_validate_is_executed_in_every_form(client: Any) -> None:
     first = person(client).create()
     whole = {"resourceType": "Parameters", "parameter": [{"name": "resource", "resource": first.serialize()}]}
     answers = [
@@ -137,8 +137,7 @@ def test_operations(client: Any) -> None:
     assert (other["severity"], other["expression"]) == ("error", ["Patient.id"])
 
 
-def test_by_id(client: Any) -> None:
-    """What worked before: it goes by the id, and the version in the body."""
+def test_reads_and_changes_by_id_work(client: Any) -> None:
     first = person(client).create()
     first["gender"] = "other"
     first.save()

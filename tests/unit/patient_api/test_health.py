@@ -8,13 +8,11 @@ from typing import cast
 
 import pytest
 
-from patient_api.aws import Clients
-from patient_api.aws_errors import translated
-from patient_api.contract.functions import API, Environment
+from patient_api.aws import Clients, translated
 from patient_api.errors import StorageFault
 from patient_api.region.health import Health, HealthReport, Probe, probes
-from unit.patient_api.fakes import ENVIRONMENT, FakeDynamoDB, client_error
-from unit.patient_api.whole_api import Platform
+from unit.patient_api.fakes.api import Platform
+from unit.patient_api.fakes.aws import ENVIRONMENT, FakeClients, FakeDynamoDB
 
 
 @pytest.fixture
@@ -44,7 +42,7 @@ def test_healthy_region_returns_200() -> None:
     assert (reply.status, reply.body) == (200, '{"status":"healthy"}')
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["cache-control"] == "no-store"
-    assert platform.metrics() == {"Healthy": 1.0}
+    assert platform.log.metrics() == {"Healthy": 1.0}
     platform.close()
 
 
@@ -61,10 +59,10 @@ def test_unhealthy_region_returns_503_and_logs_the_failures() -> None:
     reply = platform.call("GET", "/health", authorizer={})
     assert (reply.status, reply.body) == (503, '{"status":"unhealthy"}')
     assert reply.headers["cache-control"] == "no-store"
-    (line,) = [line for line in platform.lines() if line["message"] == "unhealthy"]
+    (line,) = [line for line in platform.log.messages() if line["message"] == "unhealthy"]
     assert line["failures"] == {"records": "InternalServerError", "key": "ValueError"}
     assert "secret" not in platform.log.getvalue()
-    assert platform.metrics() == {"Healthy": 0.0, "KeyFailures": 1.0, "StorageFailures": 1.0}
+    assert platform.log.metrics() == {"Healthy": 0.0, "KeyFailures": 1.0, "StorageFailures": 1.0}
     platform.close()
 
 
@@ -133,49 +131,16 @@ def test_concurrent_calls_share_one_evaluation(pool: ThreadPoolExecutor) -> None
     assert len(runs) == 1
 
 
-class FakeClients:
-    """AWS clients that record their calls."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, object]] = []
-        self.store = FakeDynamoDB()
-        self.store.tables["records"] = {}
-
-    def dynamodb(self) -> FakeDynamoDB:
-        return self.store
-
-    def s3(self) -> "FakeClients":
-        return self
-
-    def kms(self) -> "FakeClients":
-        return self
-
-    def head_bucket(self, **request: object) -> dict[str, object]:
-        self.requests.append(("head_bucket", request))
-        raise client_error("404", "HeadBucket")
-
-    def generate_data_key_without_plaintext(self, **request: object) -> dict[str, object]:
-        self.requests.append(("generate_data_key", request))
-        return {}
-
-
 def test_probes_call_table_bucket_and_key() -> None:
-    clients = FakeClients()
-    records, documents, key = probes(clients=cast("Clients", clients), environment=ENVIRONMENT)
+    dynamodb = FakeDynamoDB()
+    records, documents, key = probes(clients=cast("Clients", FakeClients(dynamodb)), environment=ENVIRONMENT)
     records.run()
     key.run()
     with pytest.raises(StorageFault) as missing:
         documents.run()
     assert missing.value.code == "404"
-    assert [operation for operation, _ in clients.store.calls] == ["get_item"]
-    assert ("head_bucket", {"Bucket": ENVIRONMENT.documents_bucket}) in clients.requests
-    assert ("generate_data_key", {"KeyId": ENVIRONMENT.key_arn, "KeySpec": "AES_256"}) in clients.requests
+    assert [operation for operation, _ in dynamodb.calls] == ["get_item"]
     assert [probe.of_key for probe in (records, documents, key)] == [False, False, True]
-
-
-def test_missing_environment_variable_is_named() -> None:
-    with pytest.raises(KeyError, match="PEER_REGION"):
-        Environment.of({"AWS_REGION": "us-east-1"}, API)
 
 
 def test_other_exceptions_are_not_translated() -> None:

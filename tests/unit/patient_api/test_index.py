@@ -10,7 +10,7 @@ from patient_api.contract.keys import PATIENT
 from patient_api.errors import StorageFault
 from patient_api.store.index import BATCH_ATTEMPTS, Index
 from patient_api.store.model import Method, RecordKey, Version, head_item
-from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB
+from unit.patient_api.fakes.aws import PEER, RECORDS, REGION, START_MS, FakeDynamoDB
 
 KEYS = [RecordKey("north-clinic", PATIENT, f"p-{number}") for number in range(4)]
 

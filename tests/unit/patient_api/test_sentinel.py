@@ -1,8 +1,6 @@
 """The sentinel: what it writes, reads and probes, and that each check fails independently."""
 
-import io
-import json
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -12,7 +10,8 @@ from patient_api.contract.keys import HEARTBEAT_PARTITION
 from patient_api.logging import StructuredLog
 from patient_api.region.heartbeat import Heartbeat, Heartbeats
 from patient_api.region.sentinel import Sentinel
-from unit.patient_api.fakes import PEER, RECORDS, REGION, START_MS, FakeDynamoDB, client_error
+from unit.patient_api.fakes.aws import ENVIRONMENT, PEER, RECORDS, REGION, START_MS, FakeDynamoDB, client_error
+from unit.patient_api.fakes.log import FakeLog
 
 OWN = f"https://abc123.execute-api.{REGION}.amazonaws.com"
 THERE = f"def456.execute-api.{PEER}.amazonaws.com"
@@ -23,7 +22,7 @@ class SentinelFixture:
 
     def __init__(self, *, age_ms: int | None = 1_000, endpoint: str = f"https://{THERE}") -> None:
         self.store = FakeDynamoDB()
-        self.log = io.StringIO()
+        self.log = FakeLog()
         self.probed: list[str] = []
         self.probe_result: str | Exception | None = None
         heartbeats = Heartbeats(client=cast("DynamoDB", self.store), table=RECORDS)
@@ -45,25 +44,15 @@ class SentinelFixture:
             raise self.probe_result
         return self.probe_result
 
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
-
-    def metrics(self) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for line in self.lines():
-            for metric in line.get("_aws", {}).get("CloudWatchMetrics", [{"Metrics": []}])[0]["Metrics"]:
-                assert (line["service"], metric["Name"] in found) == ("sentinel", False)
-                (found[metric["Name"]],) = line[metric["Name"]]
-        return found
-
     def messages(self) -> list[str]:
-        return [str(line["message"]) for line in self.lines() if "message" in line]
+        return [str(line["message"]) for line in self.log.messages()]
 
 
 def test_run_writes_the_heartbeat_in_its_format() -> None:
     sentinel = SentinelFixture()
     sentinel.run()
     sentinel.run()
+    assert {line["service"] for line in sentinel.log.lines()} == {"sentinel"}
     assert sentinel.store.tables[RECORDS][HEARTBEAT_PARTITION, REGION] == {
         "pk": {"S": "$platform#heartbeat"},
         "sk": {"S": REGION},
@@ -77,7 +66,7 @@ def test_run_writes_the_heartbeat_in_its_format() -> None:
 def test_run_publishes_heartbeat_age_and_probes_the_peer() -> None:
     sentinel = SentinelFixture(age_ms=61_500)
     sentinel.run()
-    assert sentinel.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 61.5, "PeerHealthy": 1}
+    assert sentinel.log.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 61.5, "PeerHealthy": 1}
     assert sentinel.probed == [THERE]
     assert sentinel.messages() == []
 
@@ -87,15 +76,15 @@ def test_unhealthy_peer_is_reported() -> None:
     sentinel = SentinelFixture()
     sentinel.probe_result = "ConnectionRefusedError"
     sentinel.run()
-    assert sentinel.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 1, "PeerHealthy": 0}
-    (line,) = [line for line in sentinel.lines() if "message" in line]
+    assert sentinel.log.metrics() == {"HeartbeatWritten": 1, "HeartbeatAge": 1, "PeerHealthy": 0}
+    (line,) = sentinel.log.messages()
     assert (line["message"], line["failure"], line["peer"]) == ("the peer is unhealthy", "ConnectionRefusedError", PEER)
 
 
 def test_peer_without_heartbeat_is_reported_as_unhealthy() -> None:
     sentinel = SentinelFixture(age_ms=None)
     sentinel.run()
-    assert sentinel.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
+    assert sentinel.log.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
     assert sentinel.probed == []
     assert sentinel.messages() == ["no heartbeat of the peer", "the peer's endpoint is not known"]
 
@@ -118,7 +107,7 @@ def test_only_the_peers_own_endpoint_is_probed(endpoint: str) -> None:
     sentinel = SentinelFixture(endpoint=endpoint)
     sentinel.run()
     assert sentinel.probed == []
-    assert sentinel.metrics()["PeerHealthy"] == 0
+    assert sentinel.log.metrics()["PeerHealthy"] == 0
 
 
 @pytest.mark.parametrize("error", [client_error("ThrottlingException"), ValueError("Marked-Value")])
@@ -126,18 +115,17 @@ def test_failed_write_does_not_prevent_other_checks(error: Exception) -> None:
     sentinel = SentinelFixture()
     sentinel.store.faults["put_item"] = [error]
     sentinel.run()
-    assert sentinel.metrics() == {"HeartbeatWritten": 0, "HeartbeatAge": 1, "PeerHealthy": 1}
+    assert sentinel.log.metrics() == {"HeartbeatWritten": 0, "HeartbeatAge": 1, "PeerHealthy": 1}
     assert "Marked-Value" not in sentinel.log.getvalue()
 
 
 def test_failed_read_does_not_prevent_probe_of_known_endpoint() -> None:
     sentinel = SentinelFixture()
     sentinel.run()
-    sentinel.log.truncate(0)
-    sentinel.log.seek(0)
+    sentinel.log.clear()
     sentinel.store.faults["get_item"] = [client_error("InternalServerError")]
     sentinel.run()
-    assert sentinel.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 1}
+    assert sentinel.log.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 1}
     assert sentinel.messages() == ["storage fault"]
 
 
@@ -145,15 +133,15 @@ def test_unreadable_heartbeat_is_reported() -> None:
     sentinel = SentinelFixture()
     del sentinel.store.tables[RECORDS][HEARTBEAT_PARTITION, PEER]["at"]
     sentinel.run()
-    assert sentinel.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
-    assert sentinel.lines()[1]["code"] == "UnreadableHeartbeat"
+    assert sentinel.log.metrics() == {"HeartbeatWritten": 1, "PeerHealthy": 0}
+    assert sentinel.log.lines()[1]["code"] == "UnreadableHeartbeat"
 
 
 def test_unexpected_exception_in_probe_is_reported_as_unhealthy() -> None:
     sentinel = SentinelFixture()
     sentinel.probe_result = ValueError("Marked-Value")
     sentinel.run()
-    assert sentinel.metrics()["PeerHealthy"] == 0
+    assert sentinel.log.metrics()["PeerHealthy"] == 0
     assert sentinel.messages() == ["unexpected exception"]
     assert "Marked-Value" not in sentinel.log.getvalue()
 
@@ -161,12 +149,11 @@ def test_unexpected_exception_in_probe_is_reported_as_unhealthy() -> None:
 def test_heartbeat_age_is_never_negative() -> None:
     sentinel = SentinelFixture(age_ms=-500)
     sentinel.run()
-    assert sentinel.metrics()["HeartbeatAge"] == 0
+    assert sentinel.log.metrics()["HeartbeatAge"] == 0
 
 
 def test_sentinel_is_composed_from_its_environment() -> None:
-    names = ("PEER_REGION", "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_DOCUMENTS_BUCKET")
-    variables = dict.fromkeys((*names, "PEER_ROLE_ARN", "INDEX_KEY_ALIAS"), "x") | {"LOG_LEVEL": "INFO"}
+    variables = ENVIRONMENT.variables() | {"AWS_REGION": REGION}
     with pytest.raises(KeyError, match="ENDPOINT"):
-        sentinel(variables | {"AWS_REGION": REGION})
-    assert isinstance(sentinel(variables | {"AWS_REGION": REGION, "ENDPOINT": OWN}), Sentinel)
+        sentinel(variables)
+    assert isinstance(sentinel(variables | {"ENDPOINT": OWN}), Sentinel)

@@ -1,19 +1,17 @@
-"""SMART discovery: built from what the issuer publishes, without a token, and at the issuer's expense once a minute."""
+"""The SMART configuration: built from the issuer's configuration, which is read once a minute."""
 
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from threading import Thread
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-import trustme
 
 from patient_api.discovery import smart
 from patient_api.discovery.smart import SmartConfiguration, described, published_by
-from unit.patient_api.whole_api import Platform
+from unit.patient_api.fakes.api import Platform
+from unit.patient_api.fakes.tls import HOST, Serving
 
 PATH = "/fhir/.well-known/smart-configuration"
 ISSUER = "https://idp.example.com/"
@@ -37,9 +35,7 @@ def with_issuer(platform: Platform, published: Callable[[str], Mapping[str, Any]
 
 
 @pytest.mark.parametrize("headers", [{}, {"accept": "text/html"}])
-def test_the_document_needs_no_token_and_is_json_whatever_is_accepted(
-    platform: Platform, headers: dict[str, str]
-) -> None:
+def test_document_needs_no_token_and_is_json_for_any_accept(platform: Platform, headers: dict[str, str]) -> None:
     with_issuer(platform, {ISSUER: PUBLISHED}.get)
     reply = platform.call("GET", PATH, authorizer={}, headers=headers)
     assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
@@ -59,30 +55,30 @@ def test_the_document_needs_no_token_and_is_json_whatever_is_accepted(
     assert (head.status, head.body) == (200, "")
 
 
-def test_without_an_issuer_there_is_no_document(platform: Platform) -> None:
+def test_document_without_issuer_returns_404(platform: Platform) -> None:
     assert platform.call("GET", PATH, authorizer={}).status == 404
 
 
-def test_the_issuer_is_asked_once_a_minute_also_while_it_does_not_answer(platform: Platform) -> None:
-    asked: list[str] = []
-    answers: list[Mapping[str, Any]] = []
+def test_issuer_is_read_once_a_minute_also_while_it_is_unreachable(platform: Platform) -> None:
+    requested: list[str] = []
+    responses: list[Mapping[str, Any]] = []
 
     def published(issuer: str) -> Mapping[str, Any] | None:
-        asked.append(issuer)
-        return answers[0] if answers else None
+        requested.append(issuer)
+        return responses[0] if responses else None
 
     with_issuer(platform, published)
     for _ in range(3):
         reply = platform.call("GET", PATH, authorizer={})
         assert (reply.status, reply.headers["retry-after"]) == (503, "60")
-    answers.append(PUBLISHED)
+    responses.append(PUBLISHED)
     platform.monotonic += 60
     for _ in range(3):
         assert platform.call("GET", PATH, authorizer={}).status == 200
-    assert asked == [ISSUER, ISSUER]
+    assert requested == [ISSUER, ISSUER]
 
 
-def test_what_the_issuer_does_not_publish_is_not_made_up() -> None:
+def test_elements_that_the_issuer_does_not_publish_are_omitted() -> None:
     keys = {"issuer": ISSUER, "jwks_uri": "https://idp.example.com/keys"}
     found = described(ISSUER, {**keys, "token_endpoint": 7, "authorization_endpoint": "http://idp.example.com"})
     assert {name: found[name] for name in keys} == keys
@@ -92,42 +88,30 @@ def test_what_the_issuer_does_not_publish_is_not_made_up() -> None:
     assert found["capabilities"] == ["permission-user", "permission-v1", "permission-v2"]
 
 
+Publish = Callable[..., str]
+
+
 @pytest.fixture
-def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Serves one answer for the configuration of an issuer at a path, and returns that issuer."""
-    authority, listeners = trustme.CA(), []
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    monkeypatch.setattr(smart, "_trusted", lambda: client)
+def publish(serving: Serving, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """Serve one response as the configuration of an issuer at a path, and return that issuer."""
     monkeypatch.setattr(smart, "RESPONSE_SECONDS", 0.5)
 
-    def serve(body: Callable[[str], bytes | None], *, path: str = "", status: str = "200 OK") -> str:
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-        issuer = f"https://localhost:{listener.getsockname()[1]}{path}"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+    def publish(body: Callable[[str], bytes | None], *, path: str = "", status: str = "200 OK") -> str:
         wanted = f"GET {path.rstrip('/')}/.well-known/openid-configuration HTTP/1.1\r\n".encode()
 
-        def answer() -> None:
-            with suppress(OSError):
-                while True:
-                    plain, _ = listener.accept()
-                    with suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
-                        asked, content = connection.recv(65536), body(issuer)
-                        if content is None:
-                            connection.recv(1)
-                        said = status if asked.startswith(wanted) else "404 Not Found"
-                        length = len(content or b"")
-                        connection.sendall(f"HTTP/1.1 {said}\r\nContent-Length: {length}\r\n\r\n".encode())
-                        connection.sendall(content or b"")
+        def serve(connection: socket.socket) -> None:
+            with trusted.wrap_socket(connection, server_side=True) as inner:
+                received, content = inner.recv(65536), body(issuer)
+                if content is None:
+                    inner.recv(1)
+                line = status if received.startswith(wanted) else "404 Not Found"
+                inner.sendall(f"HTTP/1.1 {line}\r\nContent-Length: {len(content or b'')}\r\n\r\n".encode())
+                inner.sendall(content or b"")
 
-        Thread(target=answer, daemon=True).start()
+        issuer = f"https://{HOST}:{serving(serve).port}{path}"
         return issuer
 
-    yield serve
-    for listener in listeners:
-        listener.close()
+    return publish
 
 
 def configuration(issuer: str) -> bytes:
@@ -135,10 +119,8 @@ def configuration(issuer: str) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["", "/", "/realms/clinic", "/realms/clinic/"])
-def test_an_issuers_configuration_is_read_with_or_without_a_trailing_slash(
-    serving: Callable[..., str], path: str
-) -> None:
-    issuer = serving(configuration, path=path)
+def test_issuer_may_end_with_a_slash(publish: Publish, path: str) -> None:
+    issuer = publish(configuration, path=path)
     assert published_by(issuer) == {**PUBLISHED, "issuer": issuer}
 
 
@@ -157,14 +139,14 @@ def test_an_issuers_configuration_is_read_with_or_without_a_trailing_slash(
         (lambda _: None, "200 OK"),
     ],
 )
-def test_an_issuer_that_publishes_no_configuration_of_its_own_is_unavailable(
-    serving: Callable[..., str], body: Callable[[str], bytes | None], status: str
+def test_issuer_without_valid_configuration_is_unavailable(
+    publish: Publish, body: Callable[[str], bytes | None], status: str
 ) -> None:
-    assert published_by(serving(body, status=status)) is None
+    assert published_by(publish(body, status=status)) is None
 
 
 @pytest.mark.parametrize(
     "issuer", ["https://localhost:1", "https://localhost:port", "https://name.invalid", "https://["]
 )
-def test_an_issuer_that_cannot_be_reached_is_unavailable(issuer: str) -> None:
+def test_unreachable_issuer_is_unavailable(issuer: str) -> None:
     assert published_by(issuer) is None

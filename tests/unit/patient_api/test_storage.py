@@ -3,8 +3,8 @@
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, ReadTimeoutError
 
-from unit.patient_api.fakes import RECORDS, client_error
-from unit.patient_api.whole_api import Platform, patient
+from unit.patient_api.fakes.api import Platform, patient
+from unit.patient_api.fakes.aws import client_error
 
 CANCELLED = "TransactionCanceledException"
 URL = "https://dynamodb.example"
@@ -46,9 +46,9 @@ def test_storage_fault_returns_503_with_retry_after(
     assert (reply.status, reply.json["issue"][0]["code"]) == (status, issue)
     assert reply.headers["retry-after"] == "2"
     assert "Traceback" not in reply.body
-    (line,) = [line for line in platform.lines() if line["message"] == "storage fault"]
+    (line,) = [line for line in platform.log.messages() if line["message"] == "storage fault"]
     assert line["code"] == code
-    assert not platform.dynamodb.tables[RECORDS]
+    assert not platform.records
     assert [item["status"] for item in platform.audit(outcome="failure")] == ["503"]
 
 
@@ -96,7 +96,7 @@ def test_repeated_transaction_writes_once(platform: Platform) -> None:
 def test_storage_faults_publish_metrics(platform: Platform, fault: ClientError, metric: str) -> None:
     platform.dynamodb.faults["transact_write_items"] = [fault]
     platform.call("POST", "/fhir/Patient", patient())
-    assert platform.metrics() == {metric: 1.0}
+    assert platform.log.metrics() == {metric: 1.0}
     assert '"Namespace":"HealthcareDR","Dimensions":[["service"]]' in platform.log.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""No sequence of calls with one tenant's token ever returns or changes anything of another tenant."""
+"""Requests with one tenant's token never return or change data of another tenant."""
 
 import json
 from typing import Any
@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from unit.patient_api.fakes import AUDIT, RECORDS
-from unit.patient_api.whole_api import Platform, Reply, claims, patient
+from unit.patient_api.fakes.api import Platform, Reply, claims, patient
+from unit.patient_api.fakes.aws import AUDIT, RECORDS
 
 MINE, THEIRS = "north-clinic", "south-clinic"
 SECRET = "Zubrowka"
@@ -47,7 +47,7 @@ QUERIES = st.sampled_from(
 
 
 def theirs() -> dict[str, Any]:
-    """What must never be seen: every element of it can be searched for."""
+    """Return a patient of the other tenant, of which every element is searchable."""
     return patient(
         name=[{"family": SECRET, "given": [SECRET]}],
         identifier=[{"system": "urn:mrn", "value": NUMBER}],
@@ -57,7 +57,7 @@ def theirs() -> dict[str, Any]:
 
 
 class Tenants(RuleBasedStateMachine):
-    """`MINE` does what it likes, knowing even the ids, versions and cursors of `THEIRS`."""
+    """Requests of `MINE`, with ids, versions and cursors of `THEIRS`."""
 
     ids = Bundle("ids")
     etags = Bundle("etags")
@@ -94,7 +94,7 @@ class Tenants(RuleBasedStateMachine):
         self._mine("GET", f"/fhir/{kind}", query=f"patient=Patient/{id}")
 
     @rule()
-    def go_on_with_their_cursor(self) -> None:
+    def use_their_cursor(self) -> None:
         reply = self._mine("GET", "/fhir/Patient", query=f"_count=1&_cursor={self.their_cursor}")
         assert reply.status == 400
 
@@ -134,19 +134,17 @@ class Tenants(RuleBasedStateMachine):
         self._mine("DELETE", f"/fhir/Patient/{id}")
 
     @invariant()
-    def theirs_is_as_it_was(self) -> None:
+    def their_items_are_unchanged(self) -> None:
         assert self._of(THEIRS) == getattr(self, "before", self._of(THEIRS))
 
     def _mine(self, method: str, path: str, body: object = None, **parts: Any) -> Reply:
         reply = self._as(MINE, method, path, body, **parts)
-        answered = reply.json if reply.body else {}
-        # A page's links repeat what the caller itself has asked.
-        answered.pop("link", None)
-        told = json.dumps(answered) + json.dumps(reply.headers)
-        assert reply.status < 500, told
-        assert SECRET not in told
-        assert NUMBER not in told
-        assert THEIRS not in told
+        content = reply.json if reply.body else {}
+        # A page's links repeat the client's own criteria.
+        content.pop("link", None)
+        text = json.dumps(content) + json.dumps(reply.headers)
+        assert reply.status < 500, text
+        assert not [part for part in (SECRET, NUMBER, THEIRS) if part in text]
         return reply
 
     def _as(self, tenant: str, method: str, path: str, body: object = None, **parts: Any) -> Reply:

@@ -1,24 +1,26 @@
-"""The embedded AWS with what documents need of it: a bucket and a key in each region, a table, the roles."""
+"""The embedded AWS with buckets, keys, tables and the role that the functions for documents use."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.functions import create_tables
+
 from healthcare_dr.emulator import Emulator
 from patient_api.aws import Clients
-from patient_api.contract.functions import CONFIRM_DOCUMENTS, Environment
+from patient_api.contract.functions import Environment
 from unit.emulator.aws import Aws
-from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
-from unit.patient_api.documents.world import EAST, WEST
+from unit.patient_api.fakes.aws import AUDIT, ENVIRONMENT, RECORDS
+from unit.patient_api.fakes.documents import EAST, WEST
 
 DOCUMENTS_ROLE = "documents-peer"
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """`client` makes boto3 clients as root; `keys` are the ARNs of the regions' keys."""
+    """`client` creates boto3 clients of the root user; `keys` are the ARNs of the regions' keys."""
 
     emulator: Emulator
     keys: dict[str, str]
@@ -26,39 +28,34 @@ class Embedded:
     def client(self, service: str, region: str = EAST) -> Any:
         return Aws(self.emulator)(service, region)
 
-    def variables(self, region: str = EAST) -> dict[str, str]:
-        """What Lambda tells a function in that region."""
-        peer = WEST if region == EAST else EAST
-        return {
-            "AWS_REGION": region,
-            "PEER_REGION": peer,
-            "RECORDS_TABLE": RECORDS,
-            "AUDIT_TABLE": AUDIT,
-            "DOCUMENTS_BUCKET": f"documents-{region}",
-            "KEY_ARN": self.keys[region],
-            "PEER_DOCUMENTS_BUCKET": f"documents-{peer}",
-            "PEER_ROLE_ARN": f"arn:aws:iam::{self.emulator.account}:role/{DOCUMENTS_ROLE}",
-            "INDEX_KEY_ALIAS": "alias/index",
-            "LOG_LEVEL": "INFO",
-        }
-
     def environment(self, region: str = EAST) -> Environment:
-        return Environment.of(self.variables(region), CONFIRM_DOCUMENTS)
+        """Return the environment of a function in that region."""
+        peer = WEST if region == EAST else EAST
+        return replace(
+            ENVIRONMENT,
+            region=region,
+            peer_region=peer,
+            documents_bucket=f"documents-{region}",
+            key_arn=self.keys[region],
+            peer_documents_bucket=f"documents-{peer}",
+            peer_role_arn=f"arn:aws:iam::{self.emulator.account}:role/{DOCUMENTS_ROLE}",
+            log_level="INFO",
+        )
 
     def functions_clients(self, region: str = EAST) -> Clients:
-        """Clients as a function has them, once the process has the embedded AWS's environment."""
+        """Return the clients of a function. The process needs the environment of the embedded AWS."""
         return _clients(self.emulator.home, region)
 
 
 @cache
 def _clients(home: Path, region: str) -> Clients:
-    # Made once: it is botocore's models that take the time, and the credentials stay the same.
+    # Cached, because loading botocore's models takes long, and the credentials stay the same.
     assert home.exists()
     return Clients(region=region)
 
 
 def prepare(emulator: Emulator) -> Embedded:
-    """Buckets, keys, tables and the role that the functions take."""
+    """Create the resources."""
     client = Aws(emulator)
     keys = {}
     for region in (EAST, WEST):
@@ -67,24 +64,7 @@ def prepare(emulator: Emulator) -> Embedded:
         location = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != EAST else {}
         s3.create_bucket(Bucket=f"documents-{region}", **location)
         s3.put_bucket_versioning(Bucket=f"documents-{region}", VersioningConfiguration={"Status": "Enabled"})
-    for table in (RECORDS, AUDIT):
-        names = ("pk", "sk", "update_shard", "updated")
-        client("dynamodb").create_table(
-            TableName=table,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "by-update",
-                    "KeySchema": [
-                        {"AttributeName": "update_shard", "KeyType": "HASH"},
-                        {"AttributeName": "updated", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-        )
+    create_tables(client("dynamodb"), records=RECORDS, audit=AUDIT)
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": emulator.account}}
     allowed = {"Effect": "Allow", "Action": ["s3:*", "kms:*"], "Resource": "*"}
     iam = client("iam")

@@ -8,8 +8,7 @@ from bench.ports import free_port
 from healthcare_dr.emulator import Emulator
 from support import run
 from unit.patient_api.documents.aws import Embedded, prepare
-from unit.patient_api.documents.service import Api
-from unit.patient_api.documents.world import World
+from unit.patient_api.fakes.documents import Api, World
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
 
 @pytest.fixture
 def embedded(prepared: Embedded, monkeypatch: pytest.MonkeyPatch) -> Embedded:
-    """The embedded AWS as the environment of this process says."""
+    """Return the embedded AWS, with its environment variables set in this process."""
     for name, value in prepared.emulator.environment().items():
         monkeypatch.setenv(name, value)
     return prepared
@@ -40,7 +39,7 @@ def embedded(prepared: Embedded, monkeypatch: pytest.MonkeyPatch) -> Embedded:
 
 @pytest.fixture
 def http(embedded: Embedded) -> Iterator[httpx.Client]:
-    """A client that trusts the embedded AWS."""
+    """Return a client that trusts the certificates of the embedded AWS."""
     trusted = ssl.create_default_context(cafile=embedded.emulator.environment()["AWS_CA_BUNDLE"])
     with httpx.Client(verify=trusted, timeout=30) as client:
         yield client

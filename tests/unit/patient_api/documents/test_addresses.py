@@ -1,4 +1,4 @@
-"""Addresses as S3 takes them: what was signed, and nothing else."""
+"""Presigned URLs on the embedded AWS: S3 accepts only what was signed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,14 +18,14 @@ from patient_api.documents.reference import Document, Resource, announced_in
 from patient_api.documents.uploads import Uploads
 from patient_api.store.model import Method, RecordKey, version_of
 from unit.patient_api.documents.aws import Embedded
-from unit.patient_api.documents.s3 import sha256
-from unit.patient_api.documents.world import EAST, TENANT, WEST, document
+from unit.patient_api.fakes.documents import EAST, TENANT, WEST, document
+from unit.patient_api.fakes.s3 import sha256
 
 CONTENT = b"%PDF-1.7 a letter"
 
 
 class Announced:
-    """A document that was announced in us-east-1, and what was offered for it."""
+    """A document that was created in us-east-1, and its upload URLs."""
 
     def __init__(self, embedded: Embedded, content: bytes = CONTENT) -> None:
         self.documents = DocumentStorage(environment=embedded.environment(), clients=embedded.functions_clients())
@@ -42,7 +42,7 @@ class Announced:
         )
 
     def whole(self) -> tuple[str, dict[str, str]]:
-        """The address, and the headers to send."""
+        """Return the URL, and the headers to send."""
         return offered(self.uploads.whole(self.document.name, announced_in(self.document.resource)))
 
 
@@ -57,7 +57,7 @@ def put(http: httpx.Client, address: str, headers: Mapping[str, str], content: b
     return http.put(address, content=content, headers=dict(headers)).status_code
 
 
-def test_what_was_announced_is_taken(embedded: Embedded, http: httpx.Client) -> None:
+def test_declared_content_is_accepted(embedded: Embedded, http: httpx.Client) -> None:
     announced = Announced(embedded)
     assert put(http, *announced.whole()) == 200
     held = embedded.client("s3").head_object(Bucket=f"documents-{EAST}", Key=announced.document.name)
@@ -96,7 +96,7 @@ REQUIRED = (
     ],
     ids=str,
 )
-def test_all_else_is_refused(
+def test_other_content_or_headers_are_rejected(
     embedded: Embedded, http: httpx.Client, changes: dict[str, str | None], content: bytes, status: int
 ) -> None:
     announced = Announced(embedded)
@@ -106,21 +106,21 @@ def test_all_else_is_refused(
     assert announced.documents.here.head(announced.document.name) is None
 
 
-def test_an_address_is_for_one_document(embedded: Embedded, http: httpx.Client) -> None:
+def test_url_is_valid_for_one_document(embedded: Embedded, http: httpx.Client) -> None:
     announced = Announced(embedded)
     address, headers = announced.whole()
     assert put(http, address.replace(announced.key.id, str(uuid4())), headers) == 403
     assert http.get(address).status_code == 403
 
 
-def test_an_address_cannot_replace_what_is_there(embedded: Embedded, http: httpx.Client) -> None:
+def test_url_cannot_replace_an_object(embedded: Embedded, http: httpx.Client) -> None:
     address, headers = Announced(embedded).whole()
     assert put(http, address, headers) == 200
     assert put(http, address, headers) == 412
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_address_ends_after_fifteen_minutes(
+def test_url_expires_after_fifteen_minutes(
     embedded: Embedded, http: httpx.Client, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     signed = datetime.now(UTC) - timedelta(minutes=15, seconds=5 if late else -60)
@@ -131,7 +131,7 @@ def test_an_address_ends_after_fifteen_minutes(
     assert put(http, address, headers) == (403 if late else 200)
 
 
-def test_a_part_is_taken_in_its_length_only(embedded: Embedded, http: httpx.Client) -> None:
+def test_part_is_accepted_in_its_length_only(embedded: Embedded, http: httpx.Client) -> None:
     content = bytes(PART_SIZE + 3)
     announced = Announced(embedded, content)
     name, whole = announced.document.name, announced.document.announced
@@ -156,7 +156,7 @@ def test_a_part_is_taken_in_its_length_only(embedded: Embedded, http: httpx.Clie
     assert (stored["ContentType"], stored["SSEKMSKeyId"]) == ("application/pdf", embedded.keys[EAST])
 
 
-def test_a_download_is_of_the_version_that_was_signed(embedded: Embedded, http: httpx.Client) -> None:
+def test_download_returns_the_signed_version(embedded: Embedded, http: httpx.Client) -> None:
     announced = Announced(embedded)
     put(http, *announced.whole())
     found = announced.documents.here.head(announced.document.name)
@@ -170,7 +170,7 @@ def test_a_download_is_of_the_version_that_was_signed(embedded: Embedded, http: 
     assert http.put(address, content=b"x").status_code == 403
 
 
-def test_the_other_regions_documents_are_had_through_its_role(embedded: Embedded, http: httpx.Client) -> None:
+def test_documents_of_the_other_region_are_read_with_its_role(embedded: Embedded, http: httpx.Client) -> None:
     announced = Announced(embedded)
     embedded.client("s3", WEST).put_object(
         Bucket=f"documents-{WEST}", Key=announced.document.name, Body=CONTENT, ChecksumSHA256=sha256(CONTENT)

@@ -1,4 +1,4 @@
-"""What a caller gets who announces a document, once for each request."""
+"""Creation of documents."""
 
 import json
 from dataclasses import replace
@@ -12,13 +12,25 @@ from patient_api.errors import (
     StorageFault,
     Unprocessable,
 )
-from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
-from unit.patient_api.documents.s3 import sha256
-from unit.patient_api.documents.service import CONTENT, UPLOAD, Api, fail, offer, request
-from unit.patient_api.documents.world import EAST, TENANT, WEST, World, announcement, events_of
+from unit.patient_api.fakes.aws import AUDIT, RECORDS
+from unit.patient_api.fakes.documents import (
+    CONTENT,
+    EAST,
+    TENANT,
+    UPLOAD,
+    WEST,
+    Api,
+    World,
+    announcement,
+    events_of,
+    fail,
+    offer,
+    request,
+)
+from unit.patient_api.fakes.s3 import sha256
 
 
-def test_a_new_document_is_preliminary_and_its_answer_says_where_to_send_it(world: World, api: Api) -> None:
+def test_new_document_is_preliminary_and_has_an_upload_url(world: World, api: Api) -> None:
     key, resource = api.create(announcement(CONTENT, docStatus="final"))
     assert (resource["id"], resource["docStatus"], resource["status"]) == (key.id, "preliminary", "current")
     extensions = offer(resource)
@@ -46,13 +58,13 @@ def test_a_new_document_is_preliminary_and_its_answer_says_where_to_send_it(worl
     assert extensions[-1] == {"url": "expires", "valueInstant": "2027-01-15T08:15:00.000Z"}
 
 
-def test_the_offer_is_not_stored(world: World, api: Api) -> None:
+def test_upload_url_is_not_stored(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     assert UPLOAD not in json.dumps(world.dynamodb.items(RECORDS))
     assert UPLOAD not in json.dumps(api.read(key))
 
 
-def test_document_marker_token_and_event_are_written_at_once(world: World, api: Api) -> None:
+def test_document_marker_token_and_event_are_one_transaction(world: World, api: Api) -> None:
     before = len(world.dynamodb.items(RECORDS))
     world.dynamodb.before = lambda operation, _request: fail(operation, "transact_write_items")
     with pytest.raises(StorageFault):
@@ -73,7 +85,7 @@ def test_document_marker_token_and_event_are_written_at_once(world: World, api: 
 
 
 @pytest.mark.parametrize(("patient", "says"), [("pat-2", "try again"), ("pat-3", "deleted")])
-def test_a_document_needs_a_patient(world: World, api: Api, patient: str, says: str) -> None:
+def test_document_needs_a_patient(world: World, api: Api, patient: str, says: str) -> None:
     world.add_patient("pat-3", deleted=True)
     with pytest.raises(Unprocessable, match=says) as caught:
         api.create(announcement(CONTENT, patient=patient))
@@ -83,30 +95,30 @@ def test_a_document_needs_a_patient(world: World, api: Api, patient: str, says: 
     assert world.s3[EAST].uploads == {}
 
 
-def test_a_document_needs_a_patient_of_the_same_tenant(api: Api) -> None:
+def test_document_needs_a_patient_of_its_tenant(api: Api) -> None:
     with pytest.raises(Unprocessable):
         api.service.create(request(announcement(CONTENT), tenant="south-clinic"))
 
 
 @pytest.mark.parametrize("url", [UPLOAD, "urn:healthcare-dr:stored"])
-def test_what_the_server_gives_cannot_be_sent(api: Api, url: str) -> None:
+def test_extensions_of_the_server_are_rejected(api: Api, url: str) -> None:
     body = announcement(CONTENT)
     body["content"][0]["attachment"]["extension"].append({"url": url, "valueString": "x"})
     with pytest.raises(Unprocessable, match="given by the server"):
         api.create(body)
 
 
-def test_a_new_document_is_not_in_error(api: Api) -> None:
+def test_new_document_in_error_is_rejected(api: Api) -> None:
     with pytest.raises(Unprocessable):
         api.create(announcement(CONTENT, status="entered-in-error"))
 
 
-def test_conditional_creation_is_for_patients(api: Api) -> None:
+def test_conditional_creation_is_rejected(api: Api) -> None:
     with pytest.raises(Malformed):
         api.create(announcement(CONTENT), if_none_exist="identifier=1")
 
 
-def test_a_repeated_request_is_the_same_document_with_a_fresh_offer(world: World, api: Api) -> None:
+def test_repeated_request_returns_the_document_with_a_new_url(world: World, api: Api) -> None:
     key, first = api.create(announcement(CONTENT), idempotency_key="key-1")
     world.time.sleep(60)
     again, second = api.create(announcement(CONTENT), idempotency_key="key-1")
@@ -116,7 +128,7 @@ def test_a_repeated_request_is_the_same_document_with_a_fresh_offer(world: World
     assert api.create(announcement(CONTENT), idempotency_key="key-2")[0] != key
 
 
-def test_a_repeated_request_after_the_document_is_final_offers_nothing(world: World, api: Api) -> None:
+def test_repeated_request_for_a_final_document_returns_no_url(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
@@ -126,20 +138,20 @@ def test_a_repeated_request_after_the_document_is_final_offers_nothing(world: Wo
     assert UPLOAD not in json.dumps(again)
 
 
-def test_a_key_cannot_be_used_for_another_document(api: Api) -> None:
+def test_key_of_another_document_is_rejected(api: Api) -> None:
     api.create(announcement(CONTENT), idempotency_key="key-1")
     with pytest.raises(Unprocessable, match="used with another request"):
         api.create(announcement(b"another"), idempotency_key="key-1")
 
 
-def test_two_callers_may_choose_the_same_key(api: Api) -> None:
+def test_keys_belong_to_a_subject(api: Api) -> None:
     key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
     other = request(announcement(CONTENT), idempotency_key="key-1")
     other = replace(other, caller=replace(other.caller, subject="app-2"))
     assert api.service.create(other).version.key != key
 
 
-def test_a_request_repeated_in_the_other_region_is_uploaded_and_confirmed_there(world: World, api: Api) -> None:
+def test_request_repeated_in_the_other_region_is_confirmed_there(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
     world.s3[EAST].down = True
     again, resource = Api(world, WEST).create(announcement(CONTENT), idempotency_key="key-1")
@@ -152,7 +164,7 @@ def test_a_request_repeated_in_the_other_region_is_uploaded_and_confirmed_there(
     assert api.read(key)["docStatus"] == "final"
 
 
-def test_a_lost_race_leaves_no_upload_behind(world: World, api: Api) -> None:
+def test_losing_concurrent_request_aborts_its_upload(world: World, api: Api) -> None:
     body = announcement(bytes(PART_SIZE + 1))
     raced = False
 

@@ -1,4 +1,4 @@
-"""A document is final once both regions hold what was announced, and not before."""
+"""Confirmation: a document is final once both regions hold the declared content."""
 
 import hashlib
 from datetime import timedelta
@@ -12,8 +12,8 @@ from patient_api.documents.pending import completed, opened
 from patient_api.documents.reference import object_key
 from patient_api.errors import StorageFault
 from patient_api.store.model import RecordKey
-from unit.patient_api.documents.dynamodb import AUDIT
-from unit.patient_api.documents.world import EAST, TENANT, WEST, World
+from unit.patient_api.fakes.aws import AUDIT
+from unit.patient_api.fakes.documents import EAST, TENANT, WEST, World
 
 CONTENT = b"%PDF-1.7 a letter"
 
@@ -27,7 +27,7 @@ def attachment_extensions(world: World, key: RecordKey) -> dict[str, dict[str, o
     return {extension["url"]: extension for extension in found}
 
 
-def test_a_document_that_both_regions_hold_is_final(world: World) -> None:
+def test_document_in_both_regions_becomes_final(world: World) -> None:
     key = world.announce(CONTENT)
     here = world.s3[EAST].place(object_key(key), CONTENT)
     world.s3[WEST].place(object_key(key), CONTENT, version=here.version)
@@ -45,11 +45,11 @@ def test_a_document_that_both_regions_hold_is_final(world: World) -> None:
     assert event["record"] == f"{TENANT}#Patient/pat-1"
     assert (event["entity"], event["version"]) == ("DocumentReference/doc-1", resource["meta"]["versionId"])
     assert "update_shard" not in world.marker(key)
-    assert world.metrics() == {"DocumentsConfirmed": 1}
+    assert world.log.metrics() == {"DocumentsConfirmed": 1}
     assert world.time.elapsed == 0
 
 
-def test_the_new_version_replaces_the_one_that_was_announced(world: World) -> None:
+def test_final_version_replaces_the_preliminary_one(world: World) -> None:
     key = world.announce(CONTENT)
     first = world.records.newest(key)
     for region in (EAST, WEST):
@@ -62,7 +62,7 @@ def test_the_new_version_replaces_the_one_that_was_announced(world: World) -> No
     assert newest.stamp > first.stamp
 
 
-def test_replication_is_waited_for_and_not_copied_over(world: World) -> None:
+def test_confirmation_waits_for_replication(world: World) -> None:
     key = world.announce(CONTENT)
     here = world.s3[EAST].place(object_key(key), CONTENT)
     world.time.at(3, lambda: world.s3[WEST].place(object_key(key), CONTENT, version=here.version))
@@ -71,31 +71,29 @@ def test_replication_is_waited_for_and_not_copied_over(world: World) -> None:
 
     assert world.time.elapsed < 10
     assert "put_object" not in world.s3[WEST].calls
-    assert world.metrics() == {"DocumentsConfirmed": 1}
+    assert world.log.metrics() == {"DocumentsConfirmed": 1}
 
 
 @pytest.mark.requirement("C3")
 @pytest.mark.trap(15)
 @pytest.mark.parametrize("size", [len(CONTENT), PART_SIZE, PART_SIZE + 1, 4 * PART_SIZE])
-def test_a_document_is_copied_within_a_minute_of_its_upload_when_replication_stands_still(
-    world: World, size: int
-) -> None:
+def test_document_is_copied_within_a_minute_without_replication(world: World, size: int) -> None:
     content = bytes(size)
     key = world.announce(content)
     world.s3[EAST].place(object_key(key), content)
-    world.time.sleep(1)  # what the event takes
+    world.time.sleep(1)  # the delay of the event
 
     assert confirm(world, key) is Result.FINAL
 
     assert 25 <= world.time.elapsed <= 60
     (copy,) = world.s3[WEST].objects[object_key(key)]
     assert hashlib.sha256(copy.content).digest() == hashlib.sha256(content).digest()
-    assert world.metrics() == {"DocumentsConfirmed": 1, "DocumentsCopied": 1}
+    assert world.log.metrics() == {"DocumentsConfirmed": 1, "DocumentsCopied": 1}
     stored = attachment_extensions(world, key)["urn:healthcare-dr:stored"]["extension"]
     assert {"url": WEST, "valueString": copy.version} in stored  # type: ignore[operator]
 
 
-def test_a_wrong_clock_does_not_make_it_wait_any_longer(world: World) -> None:
+def test_wrong_clock_does_not_extend_the_wait(world: World) -> None:
     key = world.announce(CONTENT)
     world.s3[EAST].place(object_key(key), CONTENT).modified += timedelta(hours=1)
     assert confirm(world, key) is Result.FINAL
@@ -103,7 +101,7 @@ def test_a_wrong_clock_does_not_make_it_wait_any_longer(world: World) -> None:
 
 
 @pytest.mark.parametrize("other", [b"%PDF-1.7 a lettre", b"shorter"])
-def test_other_bytes_than_announced_are_quarantined_in_both_regions(world: World, other: bytes) -> None:
+def test_other_bytes_are_quarantined_in_both_regions(world: World, other: bytes) -> None:
     key = world.announce(CONTENT)
     stored = [world.s3[region].place(object_key(key), other, checksum=None) for region in (EAST, WEST)]
 
@@ -113,25 +111,25 @@ def test_other_bytes_than_announced_are_quarantined_in_both_regions(world: World
     resource = world.newest(key)
     assert (resource["status"], resource["docStatus"]) == ("entered-in-error", "entered-in-error")
     assert "update_shard" not in world.marker(key)
-    assert world.metrics() == {"DocumentsQuarantined": 1}
+    assert world.log.metrics() == {"DocumentsQuarantined": 1}
 
 
-def test_a_quarantine_does_not_need_the_other_region(world: World) -> None:
+def test_quarantine_does_not_need_the_other_region(world: World) -> None:
     key = world.announce(CONTENT)
     world.s3[EAST].place(object_key(key), b"other")
     world.s3[WEST].down = True
     assert confirm(world, key) is Result.QUARANTINED
-    assert world.metrics() == {"DocumentsQuarantined": 1, "StorageFailures": 1}
+    assert world.log.metrics() == {"DocumentsQuarantined": 1, "StorageFailures": 1}
 
 
-def test_a_size_that_was_announced_wrong_is_other_bytes_than_announced(world: World) -> None:
+def test_other_size_is_quarantined(world: World) -> None:
     key = world.announce(CONTENT, size=len(CONTENT) + 1)
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
     assert confirm(world, key) is Result.QUARANTINED
 
 
-def test_a_hash_over_the_hashes_of_parts_is_not_taken_for_the_documents(world: World) -> None:
+def test_hash_of_part_hashes_is_not_the_hash_of_the_document(world: World) -> None:
     content = b"p" * 1000
     key = world.announce(content)
     for region in (EAST, WEST):
@@ -139,7 +137,7 @@ def test_a_hash_over_the_hashes_of_parts_is_not_taken_for_the_documents(world: W
     assert confirm(world, key) is Result.QUARANTINED
 
 
-def test_a_document_in_parts_is_read_in_both_regions_to_be_hashed(world: World) -> None:
+def test_document_in_parts_is_hashed_in_both_regions(world: World) -> None:
     content = bytes(range(256)) * 40_000
     key = world.announce(content)
     for region in (EAST, WEST):
@@ -148,21 +146,21 @@ def test_a_document_in_parts_is_read_in_both_regions_to_be_hashed(world: World) 
     assert all("get_object" in world.s3[region].calls for region in (EAST, WEST))
 
 
-def test_while_the_other_region_is_out_of_reach_the_document_waits(world: World) -> None:
+def test_document_waits_while_the_other_region_is_unreachable(world: World) -> None:
     key = world.announce(CONTENT)
     world.s3[EAST].place(object_key(key), CONTENT)
     world.s3[WEST].down = True
 
     assert confirm(world, key) is Result.WAITING
     assert world.newest(key)["docStatus"] == "preliminary"
-    assert world.metrics() == {"StorageFailures": 1}
+    assert world.log.metrics() == {"StorageFailures": 1}
 
     world.s3[WEST].down = False
     world.time.sleep(60)
     assert confirm(world, key, wait=False) is Result.FINAL
 
 
-def test_a_replica_that_arrives_during_the_copy_is_left_in_place(world: World) -> None:
+def test_replica_that_arrives_during_the_copy_is_kept(world: World) -> None:
     key = world.announce(CONTENT)
     here = world.s3[EAST].place(object_key(key), CONTENT)
 
@@ -173,7 +171,7 @@ def test_a_replica_that_arrives_during_the_copy_is_left_in_place(world: World) -
     world.s3[WEST].before = arrive
     assert confirm(world, key) is Result.FINAL
     assert [stored.version for stored in world.s3[WEST].objects[object_key(key)]] == [here.version]
-    assert world.metrics() == {"DocumentsConfirmed": 1}
+    assert world.log.metrics() == {"DocumentsConfirmed": 1}
 
 
 def test_other_bytes_in_the_other_region_are_replaced(world: World) -> None:
@@ -184,7 +182,7 @@ def test_other_bytes_in_the_other_region_are_replaced(world: World) -> None:
     assert world.s3[WEST].objects[object_key(key)][-1].content == CONTENT
 
 
-def test_bytes_that_change_while_they_are_copied_do_not_become_an_object(world: World) -> None:
+def test_bytes_that_change_during_the_copy_are_not_stored(world: World) -> None:
     content = bytes(PART_SIZE + 1)
     key = world.announce(content)
     here = world.s3[EAST].place(object_key(key), content)
@@ -199,7 +197,7 @@ def test_bytes_that_change_while_they_are_copied_do_not_become_an_object(world: 
     assert world.s3[WEST].uploads == {}
 
 
-def test_to_confirm_twice_is_to_confirm_once(world: World) -> None:
+def test_confirmation_is_idempotent(world: World) -> None:
     key = world.announce(CONTENT)
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
@@ -209,7 +207,7 @@ def test_to_confirm_twice_is_to_confirm_once(world: World) -> None:
     assert world.newest(key)["meta"]["versionId"] == version
 
 
-def test_who_is_overtaken_leaves_the_document_to_the_other(world: World) -> None:
+def test_concurrent_confirmation_writes_one_version(world: World) -> None:
     key = world.announce(CONTENT)
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
@@ -227,21 +225,21 @@ def test_who_is_overtaken_leaves_the_document_to_the_other(world: World) -> None
     assert confirm(world, key) is Result.NOT_OURS
 
 
-def test_the_arrival_of_a_replica_has_the_other_region_do_nothing(world: World) -> None:
+def test_region_ignores_documents_of_the_other_region(world: World) -> None:
     key = world.announce(CONTENT)
     world.s3[WEST].place(object_key(key), CONTENT)
     assert confirm(world, key, WEST) is Result.NOT_OURS
     assert world.s3[EAST].calls == world.s3[WEST].calls == []
 
 
-def test_a_fault_of_this_region_is_told(world: World) -> None:
+def test_fault_of_the_own_region_is_raised(world: World) -> None:
     key = world.announce(CONTENT)
     world.s3[EAST].down = True
     with pytest.raises(StorageFault):
         confirm(world, key)
 
 
-def test_a_marker_that_was_left_open_is_closed(world: World) -> None:
+def test_open_marker_of_a_final_document_is_closed(world: World) -> None:
     key = world.announce(CONTENT)
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
@@ -251,7 +249,7 @@ def test_a_marker_that_was_left_open_is_closed(world: World) -> None:
     assert "update_shard" not in world.marker(key)
 
 
-def test_a_document_is_waited_for_for_a_day_and_then_given_up(world: World) -> None:
+def test_document_without_upload_is_abandoned_after_a_day(world: World) -> None:
     key = world.announce(CONTENT)
     world.time.sleep(24 * 3600 - 1)
     assert confirm(world, key) is Result.WAITING
@@ -261,7 +259,7 @@ def test_a_document_is_waited_for_for_a_day_and_then_given_up(world: World) -> N
     assert "update_shard" not in world.marker(key)
 
 
-def test_a_document_that_only_the_other_region_holds_is_not_given_up(world: World) -> None:
+def test_document_in_the_other_region_only_is_not_abandoned(world: World) -> None:
     key = world.announce(CONTENT)
     world.s3[WEST].place(object_key(key), CONTENT)
     world.time.sleep(25 * 3600)
@@ -271,8 +269,8 @@ def test_a_document_that_only_the_other_region_holds_is_not_given_up(world: Worl
 
 
 @pytest.mark.requirement("C3")
-def test_a_document_uploaded_where_it_was_announced_first_is_copied_from_there(world: World) -> None:
-    """Its announcement was repeated in the other region, which holds the marker since then and will never get bytes."""
+def test_document_uploaded_to_the_first_region_is_copied_from_there(world: World) -> None:
+    """The creation was repeated in the other region, which has the marker since then and receives no upload."""
     key = world.announce(CONTENT)
     world.s3[WEST].place(object_key(key), CONTENT)
     assert confirm(world, key, wait=False) is Result.WAITING
@@ -281,9 +279,9 @@ def test_a_document_uploaded_where_it_was_announced_first_is_copied_from_there(w
     assert world.s3[EAST].objects[object_key(key)][0].content == CONTENT
 
 
-def test_parts_count_from_when_they_were_put_together(world: World) -> None:
+def test_wait_begins_when_the_parts_are_combined(world: World) -> None:
     key = world.announce(CONTENT, upload="upload-1")
-    # S3 gives an object of parts the time at which its upload was begun.
+    # S3 dates an object of parts by the start of its upload.
     world.s3[EAST].place(object_key(key), CONTENT)
     world.time.sleep(600)
     marker = world.pending(EAST).marker(key)

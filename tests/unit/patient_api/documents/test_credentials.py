@@ -1,4 +1,4 @@
-"""The role that is taken in the other region: kept, and renewed in time."""
+"""Credentials of the role in the other region: cached, and renewed in time."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,14 +8,14 @@ from botocore.exceptions import ClientError
 
 from patient_api.aws import AssumedRole, Clients
 from unit.patient_api.documents.aws import Embedded
-from unit.patient_api.documents.dynamodb import refused
-from unit.patient_api.documents.world import EAST, WEST
+from unit.patient_api.fakes.aws import client_error
+from unit.patient_api.fakes.documents import EAST, WEST
 
 ROLE = "arn:aws:iam::123456789012:role/documents-peer"
 
 
 class FakeSTS:
-    """Gives credentials for as long as `lifetime` says; refuses while `down`."""
+    """Returns credentials that are valid for `lifetime`; fails while `down`."""
 
     def __init__(self, lifetime: timedelta) -> None:
         self.lifetime = lifetime
@@ -25,12 +25,12 @@ class FakeSTS:
     def assume_role(self, **request: Any) -> dict[str, Any]:
         self.requests.append(request)
         if self.down:
-            raise refused("ServiceUnavailable", 503)
+            raise client_error("ServiceUnavailable", status=503)
         credentials = {"AccessKeyId": f"key-{len(self.requests)}", "SecretAccessKey": "s", "SessionToken": "t"}
         return {"Credentials": {**credentials, "Expiration": datetime.now(UTC) + self.lifetime}}
 
 
-def test_a_role_is_taken_when_it_is_needed_and_kept() -> None:
+def test_role_is_assumed_on_first_use_and_cached() -> None:
     sts = FakeSTS(timedelta(hours=1))
     credentials = AssumedRole(sts=lambda: sts, role=ROLE).load_credentials()
     assert sts.requests == []
@@ -38,14 +38,14 @@ def test_a_role_is_taken_when_it_is_needed_and_kept() -> None:
     assert [request["RoleArn"] for request in sts.requests] == [ROLE]
 
 
-def test_a_role_is_taken_again_before_it_ends() -> None:
+def test_role_is_assumed_again_before_it_expires() -> None:
     sts = FakeSTS(timedelta(minutes=12))
     credentials = AssumedRole(sts=lambda: sts, role=ROLE).load_credentials()
     assert [credentials.get_frozen_credentials().access_key for _ in range(2)] == ["key-1", "key-2"]
 
 
 @pytest.mark.parametrize(("minutes", "usable"), [(12, True), (9, False)])
-def test_without_sts_a_role_is_used_for_as_long_as_an_address_lasts(minutes: int, usable: bool) -> None:
+def test_credentials_are_used_without_sts_until_shortly_before_expiry(minutes: int, usable: bool) -> None:
     sts = FakeSTS(timedelta(minutes=minutes))
     credentials = AssumedRole(sts=lambda: sts, role=ROLE).load_credentials()
     credentials.get_frozen_credentials()
@@ -57,7 +57,7 @@ def test_without_sts_a_role_is_used_for_as_long_as_an_address_lasts(minutes: int
             credentials.get_frozen_credentials()
 
 
-def test_clients_are_made_once_and_for_their_region(embedded: Embedded) -> None:
+def test_clients_are_created_once_for_their_region(embedded: Embedded) -> None:
     clients = Clients(region=EAST)
     other = clients.documents_of(region=WEST, role=ROLE)
     assert clients.documents_of(region=WEST, role=ROLE) is other

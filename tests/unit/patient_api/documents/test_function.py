@@ -1,4 +1,4 @@
-"""The confirming function as Lambda runs it, against the embedded AWS."""
+"""The function that confirms documents, as Lambda runs it, on the embedded AWS."""
 
 import importlib
 import json
@@ -21,13 +21,13 @@ from patient_api.documents.pending import opened
 from patient_api.documents.reference import object_key
 from patient_api.store.model import Method, RecordKey, head_item, version_item, version_of
 from unit.patient_api.documents.aws import Embedded
-from unit.patient_api.documents.dynamodb import AUDIT, RECORDS
 from unit.patient_api.documents.test_addresses import CONTENT, Announced
-from unit.patient_api.documents.world import EAST, TENANT, WEST, document, events_of
+from unit.patient_api.fakes.aws import AUDIT, RECORDS
+from unit.patient_api.fakes.documents import EAST, TENANT, WEST, document, events_of
 
 
 class Context:
-    """As Lambda gives it."""
+    """The context object of Lambda."""
 
     aws_request_id = "request-1"
 
@@ -37,7 +37,7 @@ class Context:
 
 @pytest.fixture
 def function(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    for name, value in embedded.variables().items():
+    for name, value in (embedded.environment().variables() | {"AWS_REGION": EAST}).items():
         monkeypatch.setenv(name, value)
     sys.modules.pop("patient_api.handlers.confirm_documents", None)
     yield importlib.import_module("patient_api.handlers.confirm_documents")
@@ -45,7 +45,7 @@ def function(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mo
 
 
 def announce(embedded: Embedded) -> RecordKey:
-    """A preliminary document of us-east-1."""
+    """Create a preliminary document of us-east-1."""
     key = RecordKey(TENANT, DOCUMENT, str(uuid4()))
     stamp = Stamp(1_700_000_000_000, 0, EAST)
     version = version_of(document(CONTENT), key=key, stamp=stamp, method=Method.POST)
@@ -70,7 +70,7 @@ def metrics(printed: str) -> dict[str, float]:
     return {name: line[name][0] for line in lines if "_aws" in line for name in line if name[0].isupper()}
 
 
-def test_an_upload_is_copied_and_confirmed(
+def test_upload_is_copied_and_confirmed(
     embedded: Embedded,
     http: httpx.Client,
     function: ModuleType,
@@ -102,12 +102,12 @@ def test_an_upload_is_copied_and_confirmed(
     assert metrics(capsys.readouterr().out) == {"DocumentsConfirmed": 1, "DocumentsCopied": 1}
 
 
-def test_the_sweep_confirms_what_no_event_reported(
+def test_sweep_confirms_documents_without_an_event(
     embedded: Embedded, function: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = announce(embedded)
     for region in (EAST, WEST):
-        # Nothing here hashed the whole: both are read.
+        # S3 has no hash of the whole object, so both objects are read.
         embedded.client("s3", region).put_object(
             Bucket=f"documents-{region}", Key=object_key(key), Body=CONTENT, ChecksumAlgorithm="CRC32"
         )
@@ -116,7 +116,7 @@ def test_the_sweep_confirms_what_no_event_reported(
     assert metrics(capsys.readouterr().out) == {"DocumentsConfirmed": 1, "DocumentsPending": 0, "PendingSeconds": 0}
 
 
-def test_what_is_not_as_announced_is_marked(embedded: Embedded, function: ModuleType) -> None:
+def test_other_content_is_quarantined(embedded: Embedded, function: ModuleType) -> None:
     key = announce(embedded)
     for region in (EAST, WEST):
         embedded.client("s3", region).put_object(Bucket=f"documents-{region}", Key=object_key(key), Body=b"other")
@@ -127,7 +127,7 @@ def test_what_is_not_as_announced_is_marked(embedded: Embedded, function: Module
         assert tags["TagSet"] == [{"Key": "quarantine", "Value": "true"}]
 
 
-def test_a_copy_in_parts_arrives_whole(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copy_in_parts_is_complete(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
     from patient_api.documents import copies
 
     content = bytes(range(256)) * 4096 * 11

@@ -1,4 +1,4 @@
-"""Documents that are too long for one request."""
+"""Uploads in parts."""
 
 import pytest
 
@@ -8,12 +8,11 @@ from patient_api.errors import (
     Conflict,
     Unprocessable,
 )
-from unit.patient_api.documents.dynamodb import AUDIT
-from unit.patient_api.documents.service import CONTENT, Api, offered_parts
-from unit.patient_api.documents.world import EAST, WEST, World, announcement, events_of
+from unit.patient_api.fakes.aws import AUDIT
+from unit.patient_api.fakes.documents import CONTENT, EAST, WEST, Api, World, announcement, events_of, offered_parts
 
 
-def test_a_long_document_is_offered_in_parts_and_put_together(world: World, api: Api) -> None:
+def test_long_document_is_uploaded_in_parts(world: World, api: Api) -> None:
     content = bytes(2 * PART_SIZE + 5)
     key, resource = api.create(announcement(content))
     parts = offered_parts(resource)
@@ -37,12 +36,12 @@ def test_a_long_document_is_offered_in_parts_and_put_together(world: World, api:
     ]
     assert api.complete(key)["docStatus"] == "preliminary"
     again = [item for item in world.dynamodb.items(AUDIT) if item["outcome"] == "success"]
-    assert len(again) == 4, "an answer that nobody has put on record"
+    assert len(again) == 4, "a response without an audit event"
     world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
     assert api.complete(key)["docStatus"] == "final"
 
 
-def test_parts_sent_to_one_region_can_be_put_together_from_the_other(world: World, api: Api) -> None:
+def test_upload_to_one_region_is_completed_in_the_other(world: World, api: Api) -> None:
     content = bytes(PART_SIZE + 1)
     key, _ = api.create(announcement(content))
     (begun,) = world.s3[EAST].uploads.values()
@@ -52,14 +51,14 @@ def test_parts_sent_to_one_region_can_be_put_together_from_the_other(world: Worl
     assert world.marker(key)["update_shard"] == f"$platform#pending#{EAST}"
 
 
-def test_what_was_given_up_cannot_be_put_together(world: World, api: Api) -> None:
+def test_aborted_upload_cannot_be_completed(world: World, api: Api) -> None:
     key, _ = api.create(announcement(bytes(PART_SIZE + 1)))
     world.s3[EAST].uploads.clear()
     with pytest.raises(Conflict, match="create the document again"):
         api.complete(key)
 
 
-def test_a_document_of_one_request_has_nothing_to_put_together(api: Api) -> None:
+def test_document_without_parts_cannot_be_completed(api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     with pytest.raises(Unprocessable):
         api.complete(key)

@@ -1,4 +1,4 @@
-"""Documents are read from wherever they are; never by another tenant, never without a record of it."""
+"""Reads of documents, from the region that has them."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,12 +13,22 @@ from patient_api.errors import (
     Stale,
     StorageFault,
 )
-from unit.patient_api.documents.dynamodb import AUDIT
-from unit.patient_api.documents.service import CONTENT, Api, fail, request
-from unit.patient_api.documents.world import EAST, TENANT, WEST, World, announcement, events_of
+from unit.patient_api.fakes.aws import AUDIT
+from unit.patient_api.fakes.documents import (
+    CONTENT,
+    EAST,
+    TENANT,
+    WEST,
+    Api,
+    World,
+    announcement,
+    events_of,
+    fail,
+    request,
+)
 
 
-def test_a_final_document_is_read_from_here_as_it_was_confirmed(world: World, api: Api) -> None:
+def test_final_document_is_read_in_its_confirmed_version(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     held = {region: world.s3[region].place(object_key(key), CONTENT) for region in (EAST, WEST)}
     world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
@@ -39,7 +49,7 @@ def test_a_final_document_is_read_from_here_as_it_was_confirmed(world: World, ap
     assert f"Bucket=documents-{WEST}" in api.read(key)["content"][0]["attachment"]["url"]
 
 
-def test_when_the_confirmed_version_has_ended_the_same_bytes_above_it_do(world: World, api: Api) -> None:
+def test_newer_object_with_the_same_bytes_replaces_a_missing_version(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
@@ -53,7 +63,7 @@ def test_when_the_confirmed_version_has_ended_the_same_bytes_above_it_do(world: 
     assert "url" not in api.read(key)["content"][0]["attachment"]
 
 
-def test_a_final_document_that_cannot_be_reached_is_a_fault(world: World, api: Api) -> None:
+def test_unreachable_final_document_raises_storage_fault(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     for region in (EAST, WEST):
         world.s3[region].place(object_key(key), CONTENT)
@@ -64,14 +74,14 @@ def test_a_final_document_that_cannot_be_reached_is_a_fault(world: World, api: A
 
 
 @pytest.mark.parametrize("region", [EAST, WEST])
-def test_a_preliminary_document_is_read_from_where_it_is(world: World, api: Api, region: str) -> None:
+def test_preliminary_document_is_read_from_the_region_that_has_it(world: World, api: Api, region: str) -> None:
     key, _ = api.create(announcement(CONTENT))
     assert "url" not in api.read(key)["content"][0]["attachment"]
     world.s3[region].place(object_key(key), CONTENT)
     assert f"Bucket=documents-{region}" in api.read(key)["content"][0]["attachment"]["url"]
 
 
-def test_nobody_gets_what_is_in_error(world: World, api: Api) -> None:
+def test_document_in_error_has_no_url(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     world.s3[EAST].place(object_key(key), b"other")
     world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
@@ -80,7 +90,7 @@ def test_nobody_gets_what_is_in_error(world: World, api: Api) -> None:
     assert "url" not in resource["content"][0]["attachment"]
 
 
-def test_no_address_without_a_record_of_it(world: World, api: Api) -> None:
+def test_read_that_cannot_be_audited_returns_no_url(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     world.s3[EAST].place(object_key(key), CONTENT)
     world.dynamodb.before = lambda operation, _request: fail(operation, "put_item")
@@ -89,7 +99,7 @@ def test_no_address_without_a_record_of_it(world: World, api: Api) -> None:
     assert world.s3[EAST].calls == []
 
 
-def test_a_version_that_is_not_here_yet_is_not_passed_over(world: World, api: Api) -> None:
+def test_read_below_minimum_version_raises_not_yet_here(world: World, api: Api) -> None:
     key, resource = api.create(announcement(CONTENT))
     assert api.read(key, minimum_version=f'W/"{resource["meta"]["versionId"]}"')["id"] == key.id
     later = replace(world.clock(EAST).next(), region=WEST)
@@ -97,7 +107,7 @@ def test_a_version_that_is_not_here_yet_is_not_passed_over(world: World, api: Ap
         api.read(key, minimum_version=f'W/"{later}"')
 
 
-def test_a_condition_on_the_version_holds_or_nothing_is_read(world: World, api: Api) -> None:
+def test_read_with_stale_if_match_is_refused(world: World, api: Api) -> None:
     key, made = api.create(announcement(CONTENT))
     tag = f'"{made["meta"]["versionId"]}"'
     assert api.read(key, if_match=tag)["id"] == key.id
@@ -107,7 +117,7 @@ def test_a_condition_on_the_version_holds_or_nothing_is_read(world: World, api: 
     assert (refused["status"], refused["entity"]) == ("412", f"DocumentReference/{key.id}")
 
 
-def test_documents_of_other_tenants_do_not_exist(world: World, api: Api) -> None:
+def test_documents_of_other_tenants_are_not_found(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     world.dynamodb.tables[AUDIT].clear()
     for call in (api.service.read, api.service.complete):
@@ -117,7 +127,7 @@ def test_documents_of_other_tenants_do_not_exist(world: World, api: Api) -> None
 
 
 @pytest.mark.parametrize(("rights", "call"), [("ru", "create"), ("cu", "read"), ("cr", "complete")])
-def test_each_call_needs_its_right(api: Api, rights: str, call: str) -> None:
+def test_each_operation_needs_its_right(api: Api, rights: str, call: str) -> None:
     key, _ = api.create(announcement(CONTENT))
     arguments: tuple[Any, ...] = (request(announcement(CONTENT), rights=rights),)
     with pytest.raises(Forbidden):

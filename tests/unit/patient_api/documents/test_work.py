@@ -1,4 +1,4 @@
-"""What the confirming function does with the bucket's events, and its sweep for those that got lost."""
+"""The function that confirms documents: events of the bucket, and the sweep for lost events."""
 
 from urllib.parse import quote_plus
 
@@ -9,8 +9,8 @@ from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.reference import object_key, record_of
 from patient_api.documents.work import SWEEP_SECONDS, Unfinished
 from patient_api.store.model import RecordKey
-from unit.patient_api.documents.dynamodb import RECORDS
-from unit.patient_api.documents.world import EAST, TENANT, WEST, World, events_of
+from unit.patient_api.fakes.aws import RECORDS
+from unit.patient_api.fakes.documents import EAST, TENANT, WEST, World, events_of
 
 CONTENT = b"%PDF-1.7 a letter"
 
@@ -28,7 +28,7 @@ def statuses(world: World, *keys: RecordKey) -> list[object]:
     return [world.newest(key)["docStatus"] for key in keys]
 
 
-def test_events_name_objects_as_urls_do(world: World) -> None:
+def test_object_keys_of_events_are_unquoted(world: World) -> None:
     key = world.announce(CONTENT, name="doc-1")
     everywhere(world, key)
     records = list(events_of(quote_plus(object_key(key), safe="")))
@@ -36,19 +36,19 @@ def test_events_name_objects_as_urls_do(world: World) -> None:
     assert statuses(world, key) == ["final"]
 
 
-def test_objects_that_are_no_documents_are_passed_over(world: World) -> None:
+def test_other_objects_are_ignored(world: World) -> None:
     records = list(events_of("documents/", "documents/a", "other/a/b", "documents/a/b/c", "documents/a b/c"))
     world.work().uploaded(records, request_id="request-1")
     assert world.s3[EAST].calls == []
-    assert world.lines() == []
+    assert world.log.lines() == []
 
 
-def test_an_objects_name_is_its_documents(world: World) -> None:
+def test_object_key_names_the_document(world: World) -> None:
     key = RecordKey(TENANT, DOCUMENT, "doc-1")
     assert record_of(object_key(key)) == key
 
 
-def test_one_document_that_fails_does_not_lose_the_others(world: World) -> None:
+def test_failed_document_does_not_prevent_others(world: World) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(3)]
     for key in keys:
         everywhere(world, key)
@@ -56,10 +56,10 @@ def test_one_document_that_fails_does_not_lose_the_others(world: World) -> None:
     with pytest.raises(Unfinished, match="1 of 3"):
         world.work().uploaded(list(events_of(*map(object_key, keys))), request_id="request-1")
     assert statuses(world, *keys) == ["preliminary", "final", "final"]
-    assert {"document": "doc-0", "code": "UnreadableMarker"}.items() <= world.lines()[1].items()
+    assert {"document": "doc-0", "code": "UnreadableMarker"}.items() <= world.log.lines()[1].items()
 
 
-def test_a_defect_is_told_without_what_the_document_holds(world: World) -> None:
+def test_defect_is_logged_without_values(world: World) -> None:
     key = world.announce(CONTENT)
     everywhere(world, key)
     world.s3[EAST].objects[object_key(key)][0].modified = "Miller"  # type: ignore[assignment]
@@ -69,16 +69,16 @@ def test_a_defect_is_told_without_what_the_document_holds(world: World) -> None:
     assert "Miller" not in world.log.getvalue()
 
 
-def test_the_sweep_finds_what_no_event_told_of(world: World) -> None:
+def test_sweep_confirms_documents_without_an_event(world: World) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(5)]
     for key in keys:
         everywhere(world, key)
     sweep(world)
     assert statuses(world, *keys) == ["final"] * 5
-    assert world.metrics() == {"DocumentsConfirmed": 5, "DocumentsPending": 0, "PendingSeconds": 0}
+    assert world.log.metrics() == {"DocumentsConfirmed": 5, "DocumentsPending": 0, "PendingSeconds": 0}
 
 
-def test_each_region_sweeps_its_own_shelf(world: World) -> None:
+def test_sweep_confirms_documents_of_its_region_only(world: World) -> None:
     ours, theirs = world.announce(CONTENT, name="ours"), world.announce(CONTENT, name="theirs", region=WEST)
     everywhere(world, ours)
     everywhere(world, theirs)
@@ -86,7 +86,7 @@ def test_each_region_sweeps_its_own_shelf(world: World) -> None:
     assert statuses(world, ours, theirs) == ["preliminary", "final"]
 
 
-def test_the_sweep_tells_how_many_wait_and_since_when_there_have_been_bytes(world: World) -> None:
+def test_sweep_publishes_count_and_age_of_pending_documents(world: World) -> None:
     world.announce(CONTENT, name="never-uploaded")
     world.time.sleep(500)
     for name in ("older", "newer"):
@@ -94,11 +94,11 @@ def test_the_sweep_tells_how_many_wait_and_since_when_there_have_been_bytes(worl
         world.time.sleep(100)
     world.s3[WEST].down = True
     sweep(world)
-    metrics = world.metrics()
+    metrics = world.log.metrics()
     assert (metrics["DocumentsPending"], metrics["PendingSeconds"]) == (3, 200)
 
 
-def test_the_sweep_leaves_a_fresh_upload_to_its_event(world: World) -> None:
+def test_sweep_skips_recent_uploads(world: World) -> None:
     content = bytes(PART_SIZE)
     key = world.announce(content)
     world.s3[EAST].place(object_key(key), content)
@@ -108,11 +108,11 @@ def test_the_sweep_leaves_a_fresh_upload_to_its_event(world: World) -> None:
     world.time.sleep(4)
     sweep(world)
     assert statuses(world, key) == ["final"]
-    assert world.metrics()["DocumentsCopied"] == 1
+    assert world.log.metrics()["DocumentsCopied"] == 1
 
 
 @pytest.mark.parametrize(("seconds", "looked_at"), [(900, 5), (30, 2), (5, 0)])
-def test_the_sweep_ends_before_the_next_or_the_functions_time(world: World, seconds: float, looked_at: int) -> None:
+def test_sweep_ends_before_its_time_limit(world: World, seconds: float, looked_at: int) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(9)]
     for key in keys:
         everywhere(world, key)
@@ -120,16 +120,16 @@ def test_the_sweep_ends_before_the_next_or_the_functions_time(world: World, seco
     world.s3[EAST].before = lambda _operation: world.time.sleep(10)
     sweep(world, seconds=seconds)
     assert statuses(world, *keys).count("final") == looked_at
-    assert world.metrics()["DocumentsPending"] == 9 - looked_at
+    assert world.log.metrics()["DocumentsPending"] == 9 - looked_at
 
 
-def test_a_sweep_outlives_what_fails(world: World) -> None:
+def test_failed_document_does_not_end_the_sweep(world: World) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(2)]
     everywhere(world, keys[1])
     world.dynamodb.tables[RECORDS][(f"{TENANT}#{DOCUMENT}#doc-0", "pending")]["version"] = {"S": "unreadable"}
     sweep(world)
     assert statuses(world, keys[1]) == ["final"]
-    assert world.metrics() == {
+    assert world.log.metrics() == {
         "StorageFailures": 1,
         "DocumentsConfirmed": 1,
         "DocumentsPending": 1,

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -182,6 +183,13 @@ def read(value: object) -> JsonValue:
     return parse(json.dumps(value).encode())
 
 
+def resource_of(value: object) -> dict[str, JsonValue]:
+    """Return a resource as the API parses it from a body."""
+    resource = read(value)
+    assert isinstance(resource, dict)
+    return resource
+
+
 def plain(value: JsonValue) -> Any:
     """Return `value` as the json module parses it."""
     return json.loads(dump(value))
@@ -189,9 +197,7 @@ def plain(value: JsonValue) -> Any:
 
 def example(kind: str) -> dict[str, JsonValue]:
     """Return a resource of this type with every element of the profile."""
-    resource = read({"Patient": _PATIENT, "DocumentReference": _DOCUMENT}[kind])
-    assert isinstance(resource, dict)
-    return resource
+    return resource_of({"Patient": _PATIENT, "DocumentReference": _DOCUMENT}[kind])
 
 
 def changed(kind: str, pointer: str, value: object) -> dict[str, JsonValue]:
@@ -216,3 +222,13 @@ def problem_in(resource: dict[str, JsonValue]) -> tuple[str | None, str]:
     with pytest.raises(Unprocessable) as raised:
         validate(resource)
     return raised.value.expression, raised.value.diagnostics
+
+
+def applied(apply: Callable[[dict[str, JsonValue], Any], dict[str, JsonValue]], resource: object, patch: object) -> Any:
+    """Return a resource with a patch applied, and check that the original stays unchanged."""
+    before = resource_of(resource)
+    text = dump(before)
+    try:
+        return plain(apply(before, read(patch)))
+    finally:
+        assert dump(before) == text

@@ -10,9 +10,8 @@ import pytest
 import patient_api.fhir.profile
 from patient_api.fhir.profile import validate
 from patient_api.fhir.profile.engine import Profile, ProfileError
-from unit.patient_api.changes import made
-from unit.patient_api.fhir.examples import changed, problem_in, read
-from unit.patient_api.whole_api import Platform, patient
+from unit.patient_api.fakes.api import Platform, patient
+from unit.patient_api.fhir.examples import changed, problem_in, resource_of
 
 COMPILED = Path(patient_api.fhir.profile.__file__).parent / "compiled"
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">%s</div>'
@@ -30,12 +29,6 @@ HOSPITAL = {
 }
 GROUP = {"resourceType": "Organization", "id": "group", "name": "Group", "partOf": {"reference": "#"}}
 MODIFIER = {"url": "http://example.org/negated", "valueBoolean": True}
-
-
-def resource_of(value: dict[str, Any]) -> dict[str, Any]:
-    found = read(value)
-    assert isinstance(found, dict)
-    return found
 
 
 def holding(*contained: object, **elements: Any) -> dict[str, Any]:
@@ -172,7 +165,7 @@ def test_listed_modifier_extension_is_accepted() -> None:
 
 
 def test_patch_that_breaks_a_local_reference_returns_422(platform: Platform) -> None:
-    path, _ = made(platform, contained=[{"resourceType": "Organization", "id": "a"}],
+    path, _ = platform.made(contained=[{"resourceType": "Organization", "id": "a"}],
                    managingOrganization={"reference": "#a"})  # fmt: skip
     reply = platform.call("PATCH", path, {"contained": None}, headers={"content-type": "application/json"})
     assert (reply.status, reply.json["issue"][0]["expression"]) == (422, ["Patient.managingOrganization.reference"])

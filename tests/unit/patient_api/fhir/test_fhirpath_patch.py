@@ -12,9 +12,8 @@ from patient_api.errors import Malformed, Unprocessable
 from patient_api.fhir.codec import MAX_DEPTH, Number, dump, parse
 from patient_api.fhir.fhirpath_patch import apply
 from patient_api.fhir.patch import MAX_OPERATIONS
-from unit.patient_api.changes import made
-from unit.patient_api.fhir.examples import example, plain, read
-from unit.patient_api.whole_api import Platform
+from unit.patient_api.fakes.api import Platform
+from unit.patient_api.fhir.examples import applied, example, plain, read, resource_of
 
 RESOURCE: dict[str, Any] = {
     "resourceType": "Patient",
@@ -46,14 +45,8 @@ def operation(kind: str, path: str, **parts: Any) -> dict[str, Any]:
     return {"name": "operation", "part": listed}
 
 
-def patched(*operations: Any, resource: dict[str, Any] = RESOURCE) -> dict[str, Any]:
-    before = read(resource)
-    assert isinstance(before, dict)
-    text = dump(before)
-    try:
-        return plain(apply(before, read({"resourceType": "Parameters", "parameter": [*operations]})))  # type: ignore[no-any-return]
-    finally:
-        assert dump(before) == text
+def patched(*operations: Any, resource: dict[str, Any] = RESOURCE) -> Any:
+    return applied(apply, resource, {"resourceType": "Parameters", "parameter": [*operations]})
 
 
 @pytest.mark.parametrize(
@@ -156,8 +149,7 @@ def test_numbers_keep_their_digits() -> None:
         b'{"resourceType":"Parameters","parameter":[{"name":"operation","part":[{"name":"type","valueCode":"replace"},'
         b'{"name":"path","valueString":"Patient.extension(\'urn:a\').value"},{"name":"value","valueDecimal":2.500}]}]}'
     )
-    before = read(RESOURCE)
-    assert isinstance(before, dict)
+    before = resource_of(RESOURCE)
     assert '"valueDecimal":2.500' in dump(apply(before, parse(document)))
 
 
@@ -255,8 +247,7 @@ NO_OPERATIONS: list[Any] = [
     ],
 )  # fmt: skip
 def test_invalid_document_is_malformed(document: object) -> None:
-    before = read(RESOURCE)
-    assert isinstance(before, dict)
+    before = resource_of(RESOURCE)
     with pytest.raises(Malformed):
         apply(before, read(document))
 
@@ -340,8 +331,7 @@ def test_any_patch_is_applied_or_rejected(operations: list[dict[str, Any]]) -> N
 @pytest.mark.parametrize("number", ["1e400", "1e50000", "1.0", "1e0", "0.0", "-0", "-1", "1" + "0" * 40])
 @pytest.mark.parametrize("kind", ["insert", "move"])
 def test_index_must_be_a_short_whole_number(number: str, kind: str) -> None:
-    before = read(RESOURCE)
-    assert isinstance(before, dict)
+    before = resource_of(RESOURCE)
     index = {"valueInteger": Number(number)}
     zero = {"valueInteger": Number("0")}
     places = {"index": index, "value": STRING} if kind == "insert" else {"source": index, "destination": zero}
@@ -393,7 +383,7 @@ def test_path_can_reach_every_element_of_the_profile() -> None:
 
 @pytest.mark.parametrize("content_type", ["application/fhir+json", "application/json"])
 def test_fhirpath_patch_over_http_updates_the_record(platform: Platform, content_type: str) -> None:
-    path, etag = made(platform, gender="female")
+    path, etag = platform.made(gender="female")
     body = {
         "resourceType": "Parameters",
         "parameter": [operation("replace", "Patient.gender", value={"valueCode": "x"})],

@@ -7,22 +7,14 @@ import pytest
 from patient_api.errors import Unprocessable
 from patient_api.fhir.codec import dump, parse
 from patient_api.fhir.patch import merge
-from unit.patient_api.changes import made
-from unit.patient_api.fhir.examples import plain, read
-from unit.patient_api.whole_api import Platform, Reply, patient
+from unit.patient_api.fakes.api import Platform, patient
+from unit.patient_api.fhir.examples import applied, resource_of
 
 SERVER_ELEMENTS = {"resourceType": "Patient", "id": "a", "meta": {"versionId": "1", "tag": [{"code": "x"}]}}
 
 
 def merged(resource: dict[str, Any], changes: dict[str, Any]) -> Any:
-    before, patch = read(SERVER_ELEMENTS | resource), read(changes)
-    assert isinstance(before, dict)
-    assert isinstance(patch, dict)
-    text = dump(before)
-    try:
-        return plain(merge(before, patch))
-    finally:
-        assert dump(before) == text
+    return applied(merge, SERVER_ELEMENTS | resource, changes)
 
 
 @pytest.mark.parametrize(
@@ -78,13 +70,12 @@ def test_repeating_server_elements_is_allowed(changes: dict[str, Any]) -> None:
 def test_numbers_keep_their_digits() -> None:
     changes = parse(b'{"extension":[{"url":"x","valueDecimal":1.500}]}')
     assert isinstance(changes, dict)
-    before = read(SERVER_ELEMENTS)
-    assert isinstance(before, dict)
+    before = resource_of(SERVER_ELEMENTS)
     assert '"valueDecimal":1.500' in dump(merge(before, changes))
 
 
 def test_merge_patch_media_type_is_not_read_as_fhirpath_patch(platform: Platform) -> None:
-    path, _ = made(platform)
+    path, _ = platform.made()
     change = {"name": "operation", "part": [{"name": "type", "valueCode": "delete"},
                                             {"name": "path", "valueString": "Patient.name[0]"}]}  # fmt: skip
     body = {"resourceType": "Parameters", "parameter": [change]}
@@ -99,12 +90,9 @@ class TestOverHttp:
     def content_type(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
-    def sent(self, platform: Platform, path: str, changes: object, content_type: str, **headers: str) -> Reply:
-        return platform.call("PATCH", path, changes, headers={"content-type": content_type, **headers})
-
     def test_merge_patch_changes_only_its_members(self, platform: Platform, content_type: str) -> None:
-        path, _ = made(platform, gender="female", birthDate="1970-01-01")
-        reply = self.sent(platform, path, {"gender": None, "active": True}, content_type)
+        path, _ = platform.made(gender="female", birthDate="1970-01-01")
+        reply = platform.patch(path, {"gender": None, "active": True}, {"content-type": content_type})
         assert reply.status == 200
         assert {name: reply.json.get(name) for name in ("gender", "birthDate", "active", "name")} == {
             "gender": None,
@@ -136,6 +124,6 @@ class TestOverHttp:
     def test_invalid_merge_patch_is_rejected(
         self, platform: Platform, content_type: str, changes: object, status: int
     ) -> None:
-        path, _ = made(platform, contact=[{"name": {"text": "y" * 100_000}}])
-        assert self.sent(platform, path, changes, content_type).status == status
+        path, _ = platform.made(contact=[{"name": {"text": "y" * 100_000}}])
+        assert platform.patch(path, changes, {"content-type": content_type}).status == status
         assert len(platform.versions()) == 1

@@ -22,8 +22,16 @@ from patient_api.http.preconditions import weak
 from patient_api.store.model import RecordKey, Version
 from patient_api.store.reconciliation import ORIGIN
 from support.examples import examples
-from unit.patient_api.replicas.consistency import check_consistency, lineage_of
-from unit.patient_api.replicas.regions import TENANT, THROTTLED, Container, Region, TwoRegions, request
+from unit.patient_api.fakes.regions import (
+    TENANT,
+    THROTTLED,
+    Container,
+    Region,
+    TwoRegions,
+    check_consistency,
+    lineage_of,
+    request,
+)
 
 REGIONS, CONTAINERS, PICKS = st.integers(0, 1), st.integers(0, 1), st.integers(0, 30)
 OLDER = st.sampled_from([0, 0, 0, 0, 1, 2, 5])

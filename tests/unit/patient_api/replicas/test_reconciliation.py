@@ -11,11 +11,8 @@ from patient_api.http.payload import Resource
 from patient_api.http.preconditions import weak
 from patient_api.store.model import Marker, Method, Version, marker_item, version_item
 from patient_api.store.reconciliation import Link
-from unit.patient_api.dynamodb_expressions import Item
-from unit.patient_api.fakes import PEER
-from unit.patient_api.replicas.consistency import check_consistency
-from unit.patient_api.replicas.dynamodb import Message, Moment
-from unit.patient_api.replicas.regions import TENANT, Region, TwoRegions, request
+from unit.patient_api.fakes.aws import PEER, Item
+from unit.patient_api.fakes.regions import TENANT, Message, Moment, Region, TwoRegions, check_consistency, request
 
 BODY: Resource = {"resourceType": PATIENT, "name": [{"family": "Example"}]}
 
@@ -141,14 +138,6 @@ def test_head_of_deleted_record_stays_deleted(regions: TwoRegions) -> None:
     assert (head and (head.method, head.resource)) == (Method.DELETE, None)
 
 
-def test_older_version_does_not_move_the_head(regions: TwoRegions, diverged: tuple[Version, Version, Version]) -> None:
-    _, east, west = diverged
-    regions.west.reconcile()
-    arrive(regions, regions.west, east)
-    regions.west.reconcile()
-    assert head_of(regions.west, west) == west.stamp
-
-
 @pytest.mark.trap(1)
 def test_siblings_are_recorded_in_one_marker(regions: TwoRegions, diverged: tuple[Version, Version, Version]) -> None:
     first, east, west = diverged
@@ -272,22 +261,6 @@ def test_merge_that_arrives_out_of_order_resolves_the_conflict_later(
     arrive(regions, regions.west, later)
     regions.west.reconcile()
     assert markers(regions.west)[f"c#{first.stamp}"]["resolved"] == {"S": str(later.stamp)}
-
-
-def test_record_with_many_versions_is_read_in_pages() -> None:
-    regions = TwoRegions(page=3)
-    first = create(regions.east)
-    regions.settle()
-    version = first
-    for _ in range(10):
-        regions.now_ms += 1
-        version = update(regions.east, version)
-    west = update(regions.west, first)
-    regions.settle()
-    ((_, marker),) = markers(regions.west).items()
-    assert str(west.stamp) in members(marker)
-    assert len(members(marker)) == 2
-    check_consistency(regions, {f"{TENANT}#{PATIENT}#{first.key.id}"})
 
 
 @pytest.mark.parametrize("item", [{"replaces": {"S": "x"}}, {"version": {"S": "x"}, "merges": {"S": "y"}}])

@@ -1,6 +1,5 @@
 """The stream processor, with batches in the form of Lambda."""
 
-import io
 import json
 from typing import Any
 
@@ -15,7 +14,8 @@ from patient_api.region.heartbeat import ReplicationLag
 from patient_api.store.model import RecordKey
 from patient_api.store.reconciliation import Change, Link
 from patient_api.store.stream import StreamProcessor
-from unit.patient_api.fakes import AUDIT, PEER, RECORDS, REGION, START_MS
+from unit.patient_api.fakes.aws import AUDIT, ENVIRONMENT, PEER, RECORDS, REGION, START_MS
+from unit.patient_api.fakes.log import FakeLog
 
 Entry = dict[str, Any]
 A, B, C = (Stamp(START_MS, counter, REGION) for counter in range(3))
@@ -28,7 +28,7 @@ class Reconciling:
     def __init__(self, **faults: Exception) -> None:
         self.changes: list[Change] = []
         self.faults = faults
-        self.log = io.StringIO()
+        self.log = FakeLog()
         structured_log = StructuredLog(service="reconciliation", region=REGION, stream=self.log)
         self.now_ms = START_MS
         heartbeats = ReplicationLag(
@@ -49,9 +49,6 @@ class Reconciling:
         response = self.function({"Records": list(stream)})
         assert response.keys() == {"batchItemFailures"}
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
 
 
 def entry(number: int, pk: str, sk: str, *, change: str = "INSERT", table: str = RECORDS, **texts: str) -> Entry:
@@ -102,7 +99,7 @@ def test_items_that_are_no_versions_are_ignored(pk: str, sk: str, change: str) -
     reconciling = Reconciling()
     assert reconciling.failed(entry(1, pk, sk, change=change, version="a")) == []
     assert reconciling.changes == []
-    assert reconciling.lines() == []
+    assert reconciling.log.lines() == []
 
 
 @pytest.mark.parametrize("change", ["MODIFY", "REMOVE"])
@@ -110,7 +107,7 @@ def test_changed_version_is_reported_and_not_reconciled(change: str) -> None:
     reconciling = Reconciling()
     assert reconciling.failed(version(1, ONE, A, change=change), version(2, TWO, A)) == []
     assert [found.key for found in reconciling.changes] == [TWO]
-    line, metric = reconciling.lines()
+    line, metric = reconciling.log.lines()
     assert (line["level"], line["message"]) == ("ERROR", "an item that must not change was changed")
     assert (line["change"], line["pk"], line["sk"]) == (change, "north-clinic#Patient#1", f"v#{A}")
     assert metric["TamperedItems"] == [1]
@@ -123,7 +120,7 @@ def test_changed_audit_event_is_reported(change: str) -> None:
     keys = "north-clinic#2027-01-15T08#03", "2027-01-15T08:00:00.000Z#e-1"
     assert reconciling.failed(entry(1, *keys, change=change, table=AUDIT, subject="Marked-Value")) == []
     assert reconciling.failed(entry(2, *keys, change="INSERT", table=AUDIT)) == []
-    line, metric = reconciling.lines()
+    line, metric = reconciling.log.lines()
     assert (line["change"], line["pk"], line["sk"]) == (change, *keys)
     assert metric["TamperedItems"] == [1]
     assert "Marked-Value" not in reconciling.log.getvalue()
@@ -135,16 +132,16 @@ def test_storage_fault_fails_only_its_record() -> None:
     stream = [version(1, ONE, A), version(2, TWO, A), version(3, THREE, A), version(4, TWO, B), version(5, ONE, B)]
     assert reconciling.failed(*stream) == ["2", "3"]
     assert [change.key for change in reconciling.changes] == [ONE, TWO, THREE]
-    (line, *_) = [line for line in reconciling.lines() if line.get("message") == "storage fault"]
+    (line, *_) = [line for line in reconciling.log.lines() if line.get("message") == "storage fault"]
     assert (line["code"], line["record"], line["tenant"]) == ("ThrottlingException", "Patient/2", "north-clinic")
-    metrics = {name for line in reconciling.lines() for name in line if name.endswith("Failures")}
+    metrics = {name for line in reconciling.log.lines() for name in line if name.endswith("Failures")}
     assert metrics == {"StorageFailures", "KeyFailures"}
 
 
 def test_unexpected_exception_fails_only_its_record_and_logs_no_data() -> None:
     reconciling = Reconciling(record1=ValueError("Marked-Value"))
     assert reconciling.failed(version(1, ONE, A), version(2, TWO, A)) == ["1"]
-    (line,) = reconciling.lines()
+    (line,) = reconciling.log.lines()
     assert (line["message"], line["record"]) == ("unexpected exception", "Patient/1")
     assert "Marked-Value" not in reconciling.log.getvalue()
 
@@ -171,7 +168,7 @@ def heartbeat(number: int, *, at: str, region: str = PEER, change: str = "MODIFY
 def test_heartbeat_of_the_peer_publishes_replication_lag(change: str) -> None:
     reconciling = Reconciling()
     assert reconciling.failed(heartbeat(1, at=str(START_MS - 1_500), change=change), version(2, ONE, A)) == []
-    (metric,) = reconciling.lines()
+    (metric,) = reconciling.log.lines()
     assert (metric["service"], metric["ReplicationLag"]) == ("sentinel", [1.5])
     assert metric["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "ReplicationLag", "Unit": "Seconds"}]
     assert [found.key for found in reconciling.changes] == [ONE]
@@ -181,33 +178,32 @@ def test_reading_the_stream_late_adds_no_lag() -> None:
     reconciling = Reconciling()
     reconciling.now_ms = START_MS + 3_600_000
     reconciling.failed(heartbeat(1, at=str(START_MS), arrived=START_MS // 1000 + 2))
-    assert [metric["ReplicationLag"] for metric in reconciling.lines()] == [[3.0]]
+    assert [metric["ReplicationLag"] for metric in reconciling.log.lines()] == [[3.0]]
 
 
 def test_lag_is_never_negative() -> None:
     reconciling = Reconciling()
     reconciling.failed(heartbeat(1, at=str(START_MS + 50)))
-    assert [metric["ReplicationLag"] for metric in reconciling.lines()] == [[0.0]]
+    assert [metric["ReplicationLag"] for metric in reconciling.log.lines()] == [[0.0]]
 
 
 def test_own_and_removed_heartbeats_are_ignored() -> None:
     reconciling = Reconciling()
     own = heartbeat(1, at=str(START_MS), region=REGION)
     assert reconciling.failed(own, heartbeat(2, at="0", change="REMOVE"), entry(3, "$platform#drain", PEER)) == []
-    assert reconciling.lines() == []
+    assert reconciling.log.lines() == []
 
 
 def test_unreadable_heartbeat_is_logged_and_skipped() -> None:
     reconciling = Reconciling()
     assert reconciling.failed(heartbeat(1, at="soon"), version(2, ONE, A)) == []
-    (line,) = reconciling.lines()
+    (line,) = reconciling.log.lines()
     assert (line["service"], line["code"]) == ("sentinel", "UnreadableHeartbeat")
     assert [found.key for found in reconciling.changes] == [ONE]
 
 
 def test_function_is_composed_from_its_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("PEER_REGION", "RECORDS_TABLE", "AUDIT_TABLE", "DOCUMENTS_BUCKET", "KEY_ARN", "PEER_DOCUMENTS_BUCKET")
-    variables = dict.fromkeys((*names, "PEER_ROLE_ARN", "INDEX_KEY_ALIAS"), "x") | {"LOG_LEVEL": "INFO"}
+    variables = ENVIRONMENT.variables()
     with pytest.raises(KeyError, match="AWS_REGION"):
         stream_processor(variables)
     function = stream_processor(variables | {"AWS_REGION": REGION})

@@ -7,13 +7,9 @@ import pytest
 from patient_api.contract.keys import DOCUMENT
 from patient_api.errors import Malformed, TooCostly
 from patient_api.http.criteria import Criteria
-from unit.patient_api.search.region import TENANT, SearchRegion, ids, link, posted
+from unit.patient_api.fakes.search import TENANT, SearchRegion, ids, next_query, person, posted
 
 MRN = "urn:mrn"
-
-
-def person(family: str = "Example", **elements: Any) -> dict[str, Any]:
-    return {"resourceType": "Patient", "name": [{"family": family}], **elements}
 
 
 def identified(system: str | None, value: str) -> dict[str, Any]:
@@ -48,30 +44,24 @@ def test_search_for_the_total_alone_returns_no_entries(
     region: SearchRegion, control: str, query: str, total: int
 ) -> None:
     for number in range(30):
-        region.put(person(gender="female" if number % 3 else "male"), id=f"r-{number:02d}", at=number)
-    region.put(person("Other", gender="male"), id="other", at=100)
-    region.put(person(), id="gone", at=5)
+        region.write(person(gender="female" if number % 3 else "male"), id=f"r-{number:02d}", at=number)
+    region.write(person("Other", gender="male"), id="other", at=100)
+    region.write(person(), id="gone", at=5)
     region.delete("gone", at=50)
     assert counted(region.search("&".join(filter(None, [query, control])))) == total
 
 
 @pytest.mark.parametrize("query", ["family=ex&_count=2", "_count=2", "family=ex&_count=2&_sort=_lastUpdated"])
 def test_accurate_total_is_on_every_page(region: SearchRegion, query: str) -> None:
-    for number in range(5):
-        region.put(person(), id=f"r-{number}", at=number)
-    query, seen = f"{query}&_total=accurate", []
-    while query:
-        page = region.search(query)
-        assert str(page["total"]) == "5"
-        seen += ids(page)
-        query = (link(page, "next") or "").partition("?")[2]
-    assert sorted(seen) == [f"r-{number}" for number in range(5)]
+    names = region.fill(5, person())
+    found = list(region.pages(f"{query}&_total=accurate"))
+    assert {str(page["total"]) for page in found} == {"5"}
+    assert sorted(name for page in found for name in ids(page)) == names
 
 
 @pytest.mark.parametrize("total", ["none", "estimate"])
 def test_optional_total_costs_no_further_calls(region: SearchRegion, total: str) -> None:
-    for number in range(3):
-        region.put(person(), id=f"r-{number}", at=number)
+    region.fill(3, person())
     region.search("family=ex&_count=1")
     region.calls()
     region.search(f"family=ex&_count=1&_total={total}")
@@ -79,22 +69,21 @@ def test_optional_total_costs_no_further_calls(region: SearchRegion, total: str)
 
 
 def test_count_is_audited_once_without_patients(region: SearchRegion) -> None:
-    region.put(person(), id="ada")
+    region.write(person(), id="ada")
     assert counted(region.search("family=ex&_summary=count")) == 1
-    assert [(item["record"], item["action"]) for item in region.events()] == [(f"{TENANT}#Patient", "E")]
+    assert [(item["record"], item["action"]) for item in region.audit()] == [(f"{TENANT}#Patient", "E")]
     assert counted(region.search("_id=ada&_summary=count")) == 1
-    assert f"{TENANT}#Patient/ada" in [item["record"] for item in region.events()]
+    assert f"{TENANT}#Patient/ada" in [item["record"] for item in region.audit()]
 
 
 @pytest.mark.parametrize("query", ["family=ex", "gender=male", "", "birthdate=ge1970"])
 @pytest.mark.parametrize("control", ["_summary=count", "_total=accurate"])
 def test_count_of_too_many_records_is_rejected(region: SearchRegion, query: str, control: str) -> None:
-    for number in range(1000):
-        region.put(person(), id=f"r-{number}", at=number)
+    region.fill(1000, person())
     expected = {"family=ex": "1000", "": "1000"}.get(query, "0")
     query = "&".join(filter(None, [query, control]))
     assert str(region.search(query)["total"]) == expected
-    region.put(person(), id="one-more")
+    region.write(person(), id="one-more")
     region.calls()
     with pytest.raises(TooCostly, match="1000 records"):
         region.search(query)
@@ -102,19 +91,18 @@ def test_count_of_too_many_records_is_rejected(region: SearchRegion, query: str,
         call["RequestItems"]["patient_records-test"]["Keys"] for name, call in region.dynamodb.calls if "batch" in name
     ]
     assert sum(map(len, keys)) <= 500 + 100
-    assert [item["status"] for item in region.events(outcome="refused")] == ["400"]
+    assert [item["status"] for item in region.audit(outcome="refused")] == ["400"]
 
 
 def test_record_that_changes_during_count_counts_once(region: SearchRegion) -> None:
-    for number in range(950):
-        region.put(person(), id=f"r-{number:03d}", at=number)
+    region.fill(950, person(), width=3)
     changed: list[str] = []
 
     def before(operation: str, _request: object) -> None:
         # Each of the eight shards has been read once, and has more records than one read returns.
         if operation == "query" and not changed and len(region.dynamodb.calls) > 8:
             changed.append(operation)
-            region.put(person(), id="r-000", at=5000)
+            region.write(person(), id="r-000", at=5000)
 
     region.calls()
     region.dynamodb.before = before
@@ -129,7 +117,7 @@ def test_invalid_total_controls_are_rejected(region: SearchRegion, query: str) -
 
 
 def test_form_can_request_a_total(region: SearchRegion) -> None:
-    region.put(person(), id="ada")
+    region.write(person(), id="ada")
     assert counted(region.post("family=ex&_summary=count")) == 1
     with pytest.raises(Malformed, match="empty"):
         region.searches.search(posted(""), "Patient")
@@ -137,19 +125,19 @@ def test_form_can_request_a_total(region: SearchRegion) -> None:
 
 class TestTrail:
     def test_audit_search_returns_total(self, region: SearchRegion) -> None:
-        region.put(person(), id="ada")
+        region.write(person(), id="ada")
         for _ in range(3):
             region.search("_id=ada")
         assert counted(region.audited("patient=ada&_summary=count")) == 3
         assert counted(region.audited("outcome=0&_count=0")) == 4
         page = region.audited("patient=ada&_count=1&_total=accurate")
         total = str(page["total"])
-        following = (link(page, "next") or "").partition("?")[2]
+        following = next_query(page) or ""
         assert (len(page["entry"]), total) == (1, "4")
         assert int(str(region.audited(following)["total"])) >= 4
 
     def test_audit_count_of_too_many_events_is_rejected(self, region: SearchRegion) -> None:
-        region.put(person(), id="ada")
+        region.write(person(), id="ada")
         for _ in range(520):
             region.search("_id=ada")
         with pytest.raises(TooCostly, match="count"):
@@ -167,11 +155,11 @@ class TestSystems:
 
     @pytest.fixture(autouse=True)
     def people(self, region: SearchRegion) -> None:
-        region.put(identified(MRN, "4711"), id="ada", at=1)
-        region.put(identified(MRN, "4712"), id="bea", at=2)
-        region.put(identified("urn:other", "4711"), id="cora", at=3)
-        region.put(identified(None, "4711"), id="dora", at=4)
-        region.put({**identified(MRN, ""), "identifier": [{"system": MRN}]}, id="eva", at=5)
+        region.write(identified(MRN, "4711"), id="ada", at=1)
+        region.write(identified(MRN, "4712"), id="bea", at=2)
+        region.write(identified("urn:other", "4711"), id="cora", at=3)
+        region.write(identified(None, "4711"), id="dora", at=4)
+        region.write({**identified(MRN, ""), "identifier": [{"system": MRN}]}, id="eva", at=5)
 
     @pytest.mark.parametrize(
         ("value", "found"),
@@ -197,10 +185,10 @@ class TestSystems:
 
     def test_system_alone_is_read_page_by_page(self, region: SearchRegion) -> None:
         for number in range(600):
-            region.put(person(), id=f"r-{number}", at=10 + number)
+            region.write(person(), id=f"r-{number}", at=10 + number)
         page = region.search("identifier=urn:mrn%7C&_sort=-_lastUpdated")
         assert ids(page) == []
-        following = (link(page, "next") or "").partition("?")[2]
+        following = next_query(page) or ""
         assert sorted(ids(region.search(following))) == ["ada", "bea"]
 
     @pytest.mark.parametrize("value", ["|", "urn:mrn|,", "|,urn:mrn|", "a|b|"])
@@ -213,10 +201,10 @@ class TestSystems:
             region.searches.matches(TENANT, Criteria.of_header("identifier=urn:mrn|"))
 
     def test_every_token_parameter_matches_a_system(self, region: SearchRegion) -> None:
-        region.put(person(gender="male"), id="finn")
+        region.write(person(gender="male"), id="finn")
         assert ids(region.search("gender=http://hl7.org/fhir/administrative-gender%7C")) == ["finn"]
         coded = {"resourceType": DOCUMENT, "status": "current", "subject": {"reference": "Patient/ada"}}
-        region.put({**coded, "type": {"coding": [{"system": "http://loinc.org", "code": "1"}]}}, id="letter")
+        region.write({**coded, "type": {"coding": [{"system": "http://loinc.org", "code": "1"}]}}, id="letter")
         assert ids(region.search("type=http://loinc.org%7C", kind=DOCUMENT)) == ["letter"]
         assert ids(region.search("type=http://loinc.net%7C", kind=DOCUMENT)) == []
         region.audited("outcome=http://hl7.org/fhir/audit-event-outcome%7C")

@@ -9,7 +9,7 @@ from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.fhir.codec import JsonValue
 from patient_api.search.plan import LAST_MILLIS, plan
 from patient_api.search.query import parse_search
-from unit.patient_api.search.region import SearchRegion
+from unit.patient_api.fakes.search import SearchRegion
 
 ADA: dict[str, Any] = {
     "resourceType": "Patient",

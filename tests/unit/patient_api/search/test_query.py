@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from patient_api.contract.keys import AUDIT_EVENT, DOCUMENT, PATIENT
 from patient_api.errors import Malformed
-from patient_api.http.criteria import Criteria
 from patient_api.search.parameters import (
     CONTROLS,
     PARAMETERS,
@@ -16,7 +15,7 @@ from patient_api.search.parameters import (
     ParameterType,
     fold,
 )
-from patient_api.search.query import parse_criteria, parse_search
+from patient_api.search.query import parse_search
 
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 SECRET = "Zz9secret"
@@ -123,20 +122,6 @@ def test_fingerprint_depends_on_criteria_and_sort_only() -> None:
     assert same.fingerprint == parse_search(PATIENT, given).fingerprint
     others = [[*given, ("_sort", "_lastUpdated")], given[:1], [("family", "ada"), ("given", "b")], [*given, given[0]]]
     assert len({parse_search(PATIENT, other).fingerprint for other in others} | {same.fingerprint}) == 5
-
-
-@pytest.mark.parametrize(
-    "criteria", ["", "?", "identifier", "_count=2", "identifier=1&_sort=_lastUpdated", "x=%ff", "?identifier=1"]
-)
-def test_if_none_exist_without_valid_criteria_is_rejected(criteria: str) -> None:
-    with pytest.raises(Malformed):
-        parse_criteria(PATIENT, Criteria.of_header(criteria))
-
-
-def test_if_none_exist_is_parsed_as_query() -> None:
-    assert parse_criteria(PATIENT, Criteria.of_header("identifier=urn%3Amrn%7C1")).criteria[0].values == (
-        Code("urn:mrn", "1"),
-    )
 
 
 def test_every_defined_parameter_and_control_is_parsed() -> None:

@@ -1,4 +1,4 @@
-"""One region's bucket in memory, and a time that passes when somebody waits or sends bytes."""
+"""A fake of one region's bucket, and a clock that advances only while code waits or sends bytes."""
 
 import base64
 import hashlib
@@ -12,19 +12,19 @@ from typing import Any
 from botocore.exceptions import ConnectTimeoutError
 
 from patient_api.documents.multipart import PART_SIZE
-from unit.patient_api.documents.dynamodb import refused
+from unit.patient_api.fakes.aws import client_error
 
 START = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
 BYTES_PER_SECOND = 20_000_000
 
 
 def sha256(content: bytes) -> str:
-    """As S3 writes it."""
+    """Return a SHA-256 as S3 writes it."""
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
 
 
 class Time:
-    """A clock that stands still but for waiting; `at` plans what happens meanwhile."""
+    """A clock that advances only by `sleep`. `at` schedules an action."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0
@@ -51,7 +51,7 @@ class Time:
 
 @dataclass
 class Stored:
-    """One version of an object. `checksum` is what S3 would state as its SHA-256."""
+    """One version of an object. `checksum` is the SHA-256 that S3 returns."""
 
     version: str
     content: bytes
@@ -62,7 +62,7 @@ class Stored:
 
 
 class Body:
-    """A stream that gives less than it is asked for, and refuses to be read whole."""
+    """A stream that returns fewer bytes than requested, and cannot be read as a whole."""
 
     def __init__(self, content: bytes) -> None:
         self._stream = io.BytesIO(content)
@@ -88,7 +88,7 @@ class FakeS3:
         self._ids = (f"{region}-{number}" for number in count(1))
 
     def place(self, key: str, content: bytes, *, checksum: str | None = "", version: str | None = None) -> Stored:
-        """Put an object there as if S3 had; without a checksum of the whole when `checksum` says so."""
+        """Add an object. With `checksum=None` S3 has no checksum of the whole object."""
         checksum = sha256(content) if checksum == "" else checksum
         stored = Stored(version or next(self._ids), content, checksum, self._time.now())
         self.objects.setdefault(key, []).append(stored)
@@ -113,7 +113,7 @@ class FakeS3:
         self._time.sleep(len(request["Body"]) / BYTES_PER_SECOND)
         self._refuse_present(request)
         if sha256(request["Body"]) != request["ChecksumSHA256"]:
-            raise refused("BadDigest")
+            raise client_error("BadDigest")
         stored = self.place(request["Key"], request["Body"])
         stored.content_type = request["ContentType"]
         return {"VersionId": stored.version}
@@ -150,7 +150,7 @@ class FakeS3:
         self._refuse_present(request)
         named = [part["PartNumber"] for part in request["MultipartUpload"]["Parts"]]
         content = b"".join(upload["parts"][number] for number in named)
-        # S3's hash over the parts' hashes, if any at all.
+        # S3 returns a hash of the hashes of the parts, if any.
         checksum = f"{sha256(content)}-{len(named)}" if upload["request"].get("ChecksumAlgorithm") else None
         stored = self.place(request["Key"], content, checksum=checksum)
         del self.uploads[request["UploadId"]]
@@ -177,13 +177,13 @@ class FakeS3:
         for stored in reversed(self.objects.get(request["Key"], [])):
             if wanted in {None, stored.version}:
                 return stored
-        raise refused("404", 404)
+        raise client_error("404", status=404)
 
     def _upload(self, request: Mapping[str, Any]) -> dict[str, Any]:
         if request["UploadId"] not in self.uploads:
-            raise refused("NoSuchUpload", 404)
+            raise client_error("NoSuchUpload", status=404)
         return self.uploads[request["UploadId"]]
 
     def _refuse_present(self, request: Mapping[str, Any]) -> None:
         if request.get("IfNoneMatch") == "*" and request["Key"] in self.objects:
-            raise refused("PreconditionFailed", 412)
+            raise client_error("PreconditionFailed", status=412)

@@ -1,7 +1,13 @@
-"""In-memory fakes of the AWS clients that the functions use."""
+"""In-memory fakes of DynamoDB and KMS, as strict about requests as AWS.
+
+Expressions are limited to those that the functions use
+(https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html).
+"""
 
 import hashlib
 import hmac
+import operator
+import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +17,9 @@ from botocore.exceptions import ClientError
 
 from patient_api.contract.functions import Environment
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
-from unit.patient_api.dynamodb_expressions import Item, Names, compile_condition, compile_key_condition
+
+Item = dict[str, Any]
+Test = Callable[[Item], bool]
 
 RECORDS, AUDIT = "patient_records-test", "audit_logs-test"
 REGION, PEER = "us-east-1", "us-west-2"
@@ -35,25 +43,125 @@ INDEX_KEYS = {None: ("pk", "sk"), UPDATE_INDEX: ("update_shard", "updated"), REC
 LARGEST_ITEM = 400 * 1024
 LARGEST_RESPONSE = 1024 * 1024
 LARGEST_REQUEST = 100  # keys or actions
-_NAMES = {"ExpressionAttributeNames", "ExpressionAttributeValues"}
+_PLACEHOLDERS = {"ExpressionAttributeNames", "ExpressionAttributeValues"}
+# Other attributes may be reserved words, now or later, so they need an alias.
+_PLAIN = frozenset({"pk", "sk", "update_shard", "updated"})
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_TERM = re.compile(
+    r"attribute_not_exists\((?P<tested>#?\w+)\)|begins_with\((?P<begun>#?\w+), (?P<prefix>:\w+)\)|"
+    r"(?P<ranged>#?\w+) BETWEEN (?P<low>:\w+) AND (?P<high>:\w+)|"
+    r"(?P<compared>#?\w+) (?P<sign>=|<=?|>=?) (?P<value>:\w+)"
+)
+_KEY_CONDITION = re.compile(
+    r"(?P<hash>#?\w+) = :\w+"
+    r"( AND (begins_with\((?P<a>#?\w+), :\w+\)|(?P<b>#?\w+) BETWEEN :\w+ AND :\w+|(?P<c>#?\w+) (=|<|<=|>|>=) :\w+))?"
+)
 REQUEST_FIELDS = {
     "get_item": {"TableName", "Key", "ConsistentRead"},
     "batch_get_item": {"RequestItems"},
     "query": {
         "TableName", "IndexName", "KeyConditionExpression", "ProjectionExpression", "ConsistentRead", "Limit",
-        "ScanIndexForward", "ExclusiveStartKey", *_NAMES,
+        "ScanIndexForward", "ExclusiveStartKey", *_PLACEHOLDERS,
     },
-    "put_item": {"TableName", "Item", "ConditionExpression", *_NAMES},
+    "put_item": {"TableName", "Item", "ConditionExpression", *_PLACEHOLDERS},
     "transact_write_items": {"TransactItems", "ClientRequestToken"},
 }  # fmt: skip
 
 
-def client_error(code: str, operation: str = "Any", *, message: str = "", reasons: tuple[str, ...] = ()) -> ClientError:
+def client_error(
+    code: str, operation: str = "Any", *, message: str = "", reasons: tuple[str, ...] = (), status: int = 400
+) -> ClientError:
     """Return the exception that botocore raises for an error response."""
-    response: dict[str, Any] = {"Error": {"Code": code, "Message": message}}
+    response: dict[str, Any] = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
     if reasons:
         response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
     return ClientError(response, operation)
+
+
+class InvalidRequestError(AssertionError):
+    """DynamoDB would reject the request with a ValidationException."""
+
+
+class Names:
+    """The placeholders of a request. All must be defined, and all must be used."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._defined: dict[str, Any] = {}
+        for part in _PLACEHOLDERS & request.keys():
+            if not request[part]:
+                raise InvalidRequestError(f"{part} must not be empty")
+            self._defined |= request[part]
+        self._used: set[str] = set()
+
+    def attribute(self, token: str) -> str:
+        """Return the attribute of a token."""
+        return token if token in _PLAIN else str(self._placeholder(token))
+
+    def value(self, token: str) -> Any:
+        """Return the value that a token stands for."""
+        return self._placeholder(token)
+
+    def text(self, token: str) -> str:
+        """Return the text that a token stands for."""
+        return str(self.value(token)["S"])
+
+    def check(self) -> None:
+        """Raise InvalidRequestError for unused placeholders."""
+        if unused := self._defined.keys() - self._used:
+            raise InvalidRequestError(f"unused: {sorted(unused)}")
+
+    def _placeholder(self, token: str) -> Any:
+        self._used.add(token)
+        if token not in self._defined:
+            raise InvalidRequestError(f"{token} is not defined")
+        return self._defined[token]
+
+
+def compile_condition(text: str, names: Names) -> Test:
+    """Return a predicate of items for a condition: alternatives of conjunctions, without parentheses."""
+    alternatives = [
+        [_compile_term(term, names) for term in re.split(" AND (?!:)", conjunction)]
+        for conjunction in text.split(" OR ")
+    ]
+    return lambda item: any(all(test(item) for test in tests) for tests in alternatives)
+
+
+def _compile_term(term: str, names: Names) -> Test:
+    match = _TERM.fullmatch(term)
+    if not match:
+        raise InvalidRequestError(f"syntax error: {term!r}")
+    name = names.attribute(next(filter(None, match.group("tested", "begun", "ranged", "compared"))))
+    if match["tested"]:
+        return lambda item: name not in item
+    if match["begun"]:
+        prefix = names.text(match["prefix"])
+        return lambda item: name in item and item[name]["S"].startswith(prefix)
+    if match["ranged"]:
+        low, high = names.text(match["low"]), names.text(match["high"])
+        if low > high:
+            raise InvalidRequestError("BETWEEN: the upper bound is below the lower one")
+        return lambda item: low <= item[name]["S"] <= high
+    if match["sign"] == "=":
+        value = names.value(match["value"])
+        return lambda item: item.get(name) == value
+    compare, limit = _ORDERS[match["sign"]], names.text(match["value"])
+    return lambda item: name in item and compare(item[name]["S"], limit)
+
+
+def check_key_condition(text: str, names: Names, *, partition: str, order: str) -> None:
+    """Check that a condition selects one partition, and at most one range."""
+    match = _KEY_CONDITION.fullmatch(text)
+    attributes = [names.attribute(match[name]) for name in ("hash", "a", "b", "c") if match[name]] if match else []
+    if attributes not in ([partition], [partition, order]):
+        raise InvalidRequestError(f"{text!r} is no condition on the key")
 
 
 class FakeDynamoDB:
@@ -95,7 +203,8 @@ class FakeDynamoDB:
         assert index is None or not request.get("ConsistentRead"), "an index has no consistent reads"
         partition, order = INDEX_KEYS[index]
         names = Names(request)
-        matches = compile_key_condition(request["KeyConditionExpression"], names, partition=partition, order=order)
+        check_key_condition(request["KeyConditionExpression"], names, partition=partition, order=order)
+        matches = compile_condition(request["KeyConditionExpression"], names)
         attributes = [
             names.attribute(token.strip()) for token in request.get("ProjectionExpression", "").split(",") if token
         ]
@@ -212,15 +321,19 @@ def _bytes(value: object) -> int:
 
 
 class FakeKms:
-    """The HMAC key that both regions share."""
+    """The HMAC key that both regions share, and the region's key for data."""
 
     def generate_mac(self, **request: Any) -> dict[str, Any]:
         assert request["KeyId"] == ENVIRONMENT.index_key
         return {"Mac": hmac.digest(b"of the key", request["Message"], hashlib.sha256)}
 
+    def generate_data_key_without_plaintext(self, **request: Any) -> dict[str, Any]:
+        assert request == {"KeyId": ENVIRONMENT.key_arn, "KeySpec": "AES_256"}
+        return {}
+
 
 class FakeClients:
-    """As `patient_api.aws.Clients`."""
+    """The clients of one region, as `patient_api.aws.Clients`. The bucket does not exist."""
 
     def __init__(self, dynamodb: FakeDynamoDB) -> None:
         self._dynamodb = dynamodb
@@ -235,8 +348,15 @@ class FakeClients:
     def macs(self) -> FakeKms:
         return self._kms
 
+    def s3(self) -> "FakeClients":
+        return self
+
+    def head_bucket(self, **request: Any) -> None:
+        assert request == {"Bucket": ENVIRONMENT.documents_bucket}
+        raise client_error("404", "HeadBucket", status=404)
+
     def documents(self) -> object:
-        raise AssertionError("no document is looked for here")
+        raise AssertionError("the test must not read documents of this region")
 
     def documents_of(self, **_: str) -> object:
-        raise AssertionError("no document is looked for there")
+        raise AssertionError("the test must not read documents of the other region")

@@ -1,8 +1,7 @@
-"""Two regions in memory: one DynamoDB that both see, a bucket each, one time that passes when somebody waits."""
+"""Documents in two regions on fakes: one DynamoDB, a bucket in each region, and one clock."""
 
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -13,31 +12,43 @@ from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.documents.bucket import Bucket
 from patient_api.documents.confirmation import Confirmation
 from patient_api.documents.copies import Copies
+from patient_api.documents.downloads import Downloads
 from patient_api.documents.events import Events
+from patient_api.documents.multipart import Multipart
+from patient_api.documents.offers import UploadOffers
 from patient_api.documents.peer import Peer
 from patient_api.documents.pending import Pending, opened
 from patient_api.documents.reference import Document
+from patient_api.documents.references import DocumentReferences
+from patient_api.documents.uploads import Uploads
 from patient_api.documents.work import ConfirmationWorker
 from patient_api.fhir.codec import parse
+from patient_api.http.authorization import Authorization
+from patient_api.http.caller import Caller
+from patient_api.http.request import Request
 from patient_api.logging import StructuredLog
-from patient_api.store.model import Method, RecordKey, Version, version_of
+from patient_api.service_context import ServiceContext
+from patient_api.store.model import Method, RecordKey, Token, Version, version_of
 from patient_api.store.transactions import Transactions
 from patient_api.store.versions import VersionStore
-from unit.patient_api.documents.dynamodb import AUDIT, RECORDS, FakeDynamoDB
-from unit.patient_api.documents.s3 import FakeS3, Time, sha256
+from unit.patient_api.fakes.aws import AUDIT, RECORDS, FakeDynamoDB, client_error
+from unit.patient_api.fakes.log import FakeLog
+from unit.patient_api.fakes.s3 import FakeS3, Time, sha256
 
 EAST, WEST = "us-east-1", "us-west-2"
 TENANT = "north-clinic"
+CONTENT = b"%PDF-1.7 a letter"
+UPLOAD = "urn:healthcare-dr:upload"
 
 
 class World:
-    """The confirming functions of both regions."""
+    """The functions that confirm documents, in both regions."""
 
     def __init__(self) -> None:
         self.time = Time()
-        self.dynamodb = FakeDynamoDB()
+        self.dynamodb = FakeDynamoDB(page=2)
         self.s3 = {region: FakeS3(region, self.time) for region in (EAST, WEST)}
-        self.log = io.StringIO()
+        self.log = FakeLog()
         self.pool = ThreadPoolExecutor(1)
         self._ids = count(1)
         self._clocks = {
@@ -111,12 +122,11 @@ class World:
         upload: str | None = None,
         size: int | None = None,
     ) -> RecordKey:
-        """A preliminary document that `region` waits for."""
-
+        """Create a preliminary document that `region` has to confirm."""
         key = RecordKey(TENANT, DOCUMENT, name)
         stamp = self.clock(region).next()
         version = version_of(document(content, size=size), key=key, stamp=stamp, method=Method.POST)
-        event = self.events(region).update(_read(version), version=stamp, request_id="creation")
+        event = self.events(region).update(Document.of(version), version=stamp, request_id="creation")
         self.records.insert(version, event, markers=[opened(key, at=stamp, region=region, upload=upload)])
         self.dynamodb.tables[AUDIT].clear()
         return key
@@ -128,45 +138,27 @@ class World:
         if deleted:
             version = Version(key, stamp, Method.DELETE, None)
         probe = version_of(document(b"-"), key=RecordKey(TENANT, DOCUMENT, "x"), stamp=stamp, method=Method.POST)
-        event = self.events(EAST).update(_read(probe), version=stamp, request_id="creation")
+        event = self.events(EAST).update(Document.of(probe), version=stamp, request_id="creation")
         self.records.insert(version, event)
         self.dynamodb.tables[AUDIT].clear()
 
     def newest(self, key: RecordKey) -> dict[str, Any]:
-        """The resource as it is stored."""
+        """Return the stored resource."""
         version = self.records.newest(key)
         assert version is not None
-        assert version.resource is not None
-        content: dict[str, Any] = json.loads(version.resource)
-        return content
+        return shown(version)
 
     def marker(self, key: RecordKey) -> dict[str, str]:
-        """The pending marker's item."""
+        """Return the item of the pending marker."""
         (item,) = [item for item in self.dynamodb.items(RECORDS) if item["sk"] == "pending" and key.id in item["pk"]]
         return item
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.getvalue().splitlines()]
-
-    def metrics(self) -> dict[str, float]:
-        """The sum of each metric that was counted."""
-        found: dict[str, float] = {}
-        for line in self.lines():
-            for directive in line.get("_aws", {}).get("CloudWatchMetrics", ()):
-                for metric in directive["Metrics"]:
-                    found[metric["Name"]] = found.get(metric["Name"], 0) + sum(line[metric["Name"]])
-        return found
 
     def close(self) -> None:
         self.pool.shutdown()
 
 
-def _read(version: Version) -> Document:
-    return Document.of(version)
-
-
 def document(content: bytes, **elements: Any) -> dict[str, Any]:
-    """A DocumentReference that announces `content`."""
+    """Return a DocumentReference that declares `content`."""
     text = json.dumps(announcement(content, **elements))
     value = parse(text.encode())
     assert isinstance(value, dict)
@@ -174,7 +166,7 @@ def document(content: bytes, **elements: Any) -> dict[str, Any]:
 
 
 def announcement(content: bytes, *, patient: str = "pat-1", size: int | None = None, **elements: Any) -> dict[str, Any]:
-    """The same as plain JSON."""
+    """Return the same as plain JSON."""
     attachment = {
         "contentType": "application/pdf",
         "size": len(content) if size is None else size,
@@ -191,6 +183,92 @@ def announcement(content: bytes, *, patient: str = "pat-1", size: int | None = N
 
 
 def events_of(*keys: str) -> Iterator[dict[str, Any]]:
-    """S3's event records for objects."""
+    """Yield S3's event records for objects."""
     for key in keys:
         yield {"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {"object": {"key": key}}}
+
+
+class Api:
+    """The service of documents in one region."""
+
+    def __init__(self, world: World, region: str = EAST) -> None:
+        trail = AuditTrail(client=world.dynamodb, table=AUDIT)
+        authorization = Authorization(trail=trail, region=region, now=world.time.now, new_id=world.new_id)
+
+        def tokens(_tenant: str, resource: Mapping[str, Any]) -> list[Token]:
+            assert resource["resourceType"] == "DocumentReference"
+            return [Token("patient", "0" * 32)]
+
+        other = WEST if region == EAST else EAST
+        self.service = DocumentReferences(
+            ServiceContext(
+                records=world.records_of(region),
+                authorization=authorization,
+                clock=world.clock(region),
+                tokens=tokens,
+                blind=lambda *parts: sha256("|".join(parts).encode()).encode().hex()[:32],
+                new_id=world.new_id,
+            ),
+            offers=UploadOffers(
+                region=region,
+                uploads=Uploads(
+                    client=lambda: world.s3[region],
+                    bucket=f"documents-{region}",
+                    key_arn=f"arn:key-{region}",
+                    now=world.time.now,
+                ),
+                multipart={
+                    name: Multipart(client=lambda name=name: world.s3[name], bucket=f"documents-{name}")  # type: ignore[misc]
+                    for name in (region, other)
+                },
+                pending=world.pending(region),
+                now=world.time.now,
+            ),
+            downloads=Downloads(buckets=(world.bucket(region), world.bucket(other))),
+        )
+
+    def create(self, body: object, **headers: str) -> tuple[RecordKey, dict[str, Any]]:
+        version = self.service.create(request(body, **headers)).version
+        return version.key, shown(version)
+
+    def read(self, key: RecordKey, **headers: str) -> dict[str, Any]:
+        return shown(self.service.read(request(**headers), key.id))
+
+    def complete(self, key: RecordKey) -> dict[str, Any]:
+        return shown(self.service.complete(request(), key.id))
+
+
+def request(body: object = None, *, tenant: str = TENANT, rights: str = "cru", **headers: str) -> Request:
+    names = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Request(
+        method="POST",
+        path="/",
+        caller=Caller(tenant, "app-1", frozenset((DOCUMENT, letter) for letter in rights)),
+        source_ip="203.0.113.9",
+        request_id="request-1",
+        headers={"content-type": "application/fhir+json", **names},
+        body="" if body is None else json.dumps(body),
+    )
+
+
+def shown(version: Version) -> dict[str, Any]:
+    assert version.resource is not None
+    resource: dict[str, Any] = json.loads(version.resource)
+    return resource
+
+
+def offer(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    attachment = resource["content"][0]["attachment"]
+    (found,) = [extension for extension in attachment["extension"] if extension["url"] == UPLOAD]
+    inner: list[dict[str, Any]] = found["extension"]
+    return inner
+
+
+def offered_parts(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    parts = [extension["extension"] for extension in offer(resource) if extension["url"] == "part"]
+    return [{inner["url"]: next(v for k, v in inner.items() if k != "url") for inner in part} for part in parts]
+
+
+def fail(operation: str, failing: str) -> None:
+    if operation == failing:
+        raise client_error("InternalServerError", status=500)
