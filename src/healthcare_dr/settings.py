@@ -38,6 +38,8 @@ TEMPLATE = re.compile(r"[$%]\{")
 # The highest that Linux gives (PID_MAX_LIMIT); other systems stay below it.
 HIGHEST_PROCESS_ID = 4_194_304
 
+# Route 53 publishes the metrics of health checks in this region only.
+ROUTE53_METRICS_REGION = "us-east-1"
 # One partition is one account and one identity: nothing replicates or is looked up across its border.
 PARTITION = "aws"
 
@@ -207,10 +209,10 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.primary_region == self.secondary_region:
             raise ValueError("HDR_PRIMARY_REGION and HDR_SECONDARY_REGION must differ")
-        if "us-east-1" not in (self.primary_region, self.secondary_region):
+        if ROUTE53_METRICS_REGION not in self.regions:
             raise ValueError(
-                "one of HDR_PRIMARY_REGION and HDR_SECONDARY_REGION must be us-east-1: Route 53 publishes "
-                "its health check metrics nowhere else"
+                f"one of HDR_PRIMARY_REGION and HDR_SECONDARY_REGION must be {ROUTE53_METRICS_REGION}: Route 53 "
+                "publishes its health check metrics nowhere else"
             )
         if self.primary_cidr.overlaps(self.secondary_cidr):
             raise ValueError(

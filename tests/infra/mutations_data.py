@@ -10,7 +10,7 @@ REGIONAL = ((PRIMARY, "primary"), (SECONDARY, "secondary"))
 
 def data_mutations() -> Mutations:
     yield from table_mutations()
-    for name, rule in (("reconciliation_stream", "stream-reconciled"), ("tampering_stream", "tampering-watched")):
+    for name, rule in (("reconciliation_stream", "records-stream"), ("tampering_stream", "audit-stream")):
         for _, role in REGIONAL:
             yield from stream_mutations(f"{name}_{role}", rule)
     for _, role in REGIONAL:
@@ -80,7 +80,7 @@ def stream_mutations(name: str, rule: str) -> Mutations:
     yield rule, mapping.remove()
     here, peer = ("us-east-1", "us-west-2") if name.endswith("primary") else ("us-west-2", "us-east-1")
     yield rule, mapping.replace("destination_config.on_failure.destination_arn", here, peer)
-    if rule == "stream-reconciled":
+    if rule == "records-stream":
         yield rule, mapping.drop("filter_criteria.filter.-1")
         yield (
             "stream-readers",

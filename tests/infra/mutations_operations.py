@@ -54,18 +54,18 @@ def health_check_mutations(role: str) -> Mutations:
         yield "probe-own-endpoint", probe.put("fqdn", "api.healthcare-dr-dev.com")
         yield "probe-own-endpoint", probe.put("resource_path", "/")
     calculated, drain = (resource(GLOBAL, f"{HEALTH_CHECK}.{name}_{role}") for name in ("health", "drain"))
-    yield "calculated-verdict", calculated.put("request_interval", 10)
-    yield "calculated-verdict", calculated.put("child_health_threshold", 1)
-    yield "calculated-verdict", drain.put("invert_healthcheck", False)
+    yield "calculated-health-check", calculated.put("request_interval", 10)
+    yield "calculated-health-check", calculated.put("child_health_threshold", 1)
+    yield "calculated-health-check", drain.put("invert_healthcheck", False)
     yield (
-        "calculated-verdict",
+        "calculated-health-check",
         resource(GLOBAL, HEALTH_CHECK).edit(
             f"drain_{role} probes its own region",
             lambda checks: checks[f"drain_{role}"].update(fqdn=checks[f"endpoint_{role}"]["fqdn"]),
         ),
     )
     if role == "primary":
-        yield "calculated-verdict", drain.put("resource_path", "/drain/us-west-2")
+        yield "calculated-health-check", drain.put("resource_path", "/drain/us-west-2")
 
 
 def alarm_coverage_mutations(stack: str) -> Mutations:
@@ -124,7 +124,7 @@ def peer_alarm_mutations(stack: str) -> Mutations:
             ("statistic", "Average"),
             ("dimensions", {"service": "patient-api"}),
         ):
-            yield "peer-watched-here", alarm(stack, name).put(attribute, value)
+            yield "alarm-on-peer", alarm(stack, name).put(attribute, value)
         yield "alarm-period", alarm(stack, name).put("period", 300)
         yield "alarm-actions", alarm(stack, name).put("alarm_actions", [topic])
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from healthcare_dr.naming import Names
 from healthcare_dr.settings import Settings
 
-# How the stacks name their account, which is known only when a plan is made.
+# The expression for the account, which is known only when a plan is made.
 ACCOUNT = "${data.aws_caller_identity.account.account_id}"
 
 _REFERENCE = re.compile(r"^\$\{((?:data\.)?[a-z0-9_]+\.[a-z0-9_]+)")
@@ -33,7 +34,7 @@ class Resource:
 
     @property
     def address(self) -> str:
-        """The address with its stack, for people."""
+        """The address with its stack, as findings show it."""
         return f"{self.stack}/{self.local_address}"
 
     def expression(self, attribute: str) -> str:
@@ -41,7 +42,7 @@ class Resource:
         return f"${{{self.local_address}.{attribute}}}"
 
     def get(self, *path: str) -> Any:
-        """The value at a path of blocks and attributes; None where it is missing. Of a repeated block, the first."""
+        """Return the value at a path, None if it is missing. A path enters the first of repeated blocks."""
         value: Any = self.body
         for step in path:
             if isinstance(value, list):
@@ -52,14 +53,14 @@ class Resource:
         return value
 
     def blocks(self, *path: str) -> list[Mapping[str, Any]]:
-        """A block that may be written once or as a list."""
+        """Return a block, written once or as a list, as a list."""
         value = self.get(*path)
         if value is None:
             return []
         return value if isinstance(value, list) else [value]
 
-    def statements(self, attribute: str) -> list[Mapping[str, Any]]:
-        """The statements of a policy document; none where the attribute is missing."""
+    def statements(self, attribute: str = "policy") -> list[Mapping[str, Any]]:
+        """Return the statements of a policy document, an empty list if the attribute is missing."""
         text = self.get(attribute)
         return json.loads(text)["Statement"] if isinstance(text, str) else []
 
@@ -70,6 +71,7 @@ class Platform:
     def __init__(self, documents: Mapping[str, Mapping[str, Any]], settings: Settings) -> None:
         self.documents = documents
         self.settings = settings
+        self.names = Names(settings.environment_suffix)
 
     @cached_property
     def everything(self) -> list[Resource]:
@@ -90,7 +92,7 @@ class Platform:
         ]
 
     def resources(self, *kinds: str, region: str | None = None) -> Iterator[Resource]:
-        """Resources (not data sources) of these types, all when none is named."""
+        """Return resources (not data sources) of these types, or of all types."""
         for resource in self.everything:
             if resource.is_data or (kinds and resource.kind not in kinds):
                 continue
@@ -98,27 +100,67 @@ class Platform:
                 yield resource
 
     def referred(self, stack: str, expression: object) -> Resource | None:
-        """The resource that an expression such as `${type.name.attribute}` begins with."""
+        """Return the resource that an expression such as `${type.name.attribute}` begins with."""
         match = _REFERENCE.match(expression) if isinstance(expression, str) else None
         if match is None:
             return None
-        return next(
-            (
-                resource
-                for resource in self.everything
-                if resource.stack == stack and resource.local_address == match[1]
-            ),
-            None,
-        )
+        of_stack = (resource for resource in self.everything if resource.stack == stack)
+        return next((resource for resource in of_stack if resource.local_address == match[1]), None)
 
-    def of_parent(self, child: Resource, attribute: str, kind: str) -> Iterator[Resource]:
-        """Resources of `kind` whose `bucket`-like attribute refers to the same thing as the child's."""
+    def is_key_of(self, region: str, stack: str, expression: object) -> bool:
+        """Return whether an expression refers to a key of this region."""
+        key = self.referred(stack, expression)
+        return key is not None and key.region == region
+
+    def attached(self, parent: Resource, kind: str, attribute: str = "bucket") -> Iterator[Resource]:
+        """Return the resources of a type whose attribute refers to this parent, in its stack."""
         for resource in self.resources(kind):
-            if resource.stack == child.stack and self.referred(resource.stack, resource.get(attribute)) == child:
+            if resource.stack == parent.stack and self.referred(resource.stack, resource.get(attribute)) == parent:
                 yield resource
 
+    def attached_statements(
+        self, parent: Resource, kind: str, attribute: str = "bucket"
+    ) -> Iterator[Mapping[str, Any]]:
+        """Return the statements of the policies that are attached to this parent."""
+        for policy in self.attached(parent, kind, attribute):
+            yield from policy.statements()
+
+    def functions(self, name: str, region: str | None = None) -> list[Resource]:
+        """Return the instances of a function, one for each region."""
+        functions = self.resources("aws_lambda_function", region=region)
+        return [function for function in functions if function.get("function_name") == self.names.of(name)]
+
+    def role_statements(self, name: str, region: str) -> Iterator[Mapping[str, Any]]:
+        """Return the statements of the policy that has a role's name."""
+        for policy in self.resources("aws_iam_policy", region=region):
+            if policy.get("name") == self.names.of(name, region):
+                yield from policy.statements()
+
+    def role_arn(self, name: str, region: str) -> str:
+        """Return the ARN of a role of a region."""
+        return f"arn:aws:iam::{ACCOUNT}:role/{self.names.of(name, region)}"
+
+    def topic_arn(self, region: str) -> str:
+        """Return the ARN of the operations topic of a region."""
+        return f"arn:aws:sns:{region}:{ACCOUNT}:{self.names.of('operations')}"
+
+    def bucket_arn(self, region: str) -> str:
+        """Return the ARN of the document bucket of a region."""
+        return f"arn:aws:s3:::{self.names.documents_bucket(ACCOUNT, region)}"
+
+    def table_arns(self, region: str) -> tuple[str, str]:
+        """Return the ARNs of the replicas of the records and the audit table."""
+        prefix = f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/"
+        return f"{prefix}{self.names.records_table}", f"{prefix}{self.names.audit_table}"
+
+    def once_in_each_region(self, what: str, resources: Iterable[Resource]) -> "Problems":
+        """Return a problem unless there is one resource in each region."""
+        regions = sorted(resource.region for resource in resources)
+        if regions != sorted(self.settings.regions):
+            yield what, f"must exist once in each region; it exists in {', '.join(regions) or 'none'}"
+
     def other(self, region: str) -> str:
-        """The region that is not this one."""
+        """Return the other region."""
         primary, secondary = self.settings.regions
         return secondary if region == primary else primary
 
@@ -132,12 +174,12 @@ class Platform:
 
 
 def listed(value: object) -> list[Any]:
-    """A policy's element that may be one value or a list of them."""
+    """Return an element of a policy, one value or a list, as a list."""
     return list(value) if isinstance(value, list) else [value]
 
 
 def principals(statement: Mapping[str, Any], kind: str) -> list[str]:
-    """Whom a policy's statement names under `AWS` or `Service`; `*` stands for everyone under either."""
+    """Return the principals of a statement under `AWS` or `Service`; `*` is a principal of both."""
     principal = statement.get("Principal", {})
     return [principal] if isinstance(principal, str) else listed(principal.get(kind, []))
 
@@ -151,12 +193,14 @@ def allows(statement: Mapping[str, Any], action: str, resource: str) -> bool:
     )
 
 
-Examine = Callable[[Platform], Iterable[tuple[str, str]]]
+Problems = Iterator[tuple[str, str]]
+"""Pairs of a place and a problem."""
+Examine = Callable[[Platform], Problems]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that recovery or compliance needs. `examine` yields pairs of (where, problem)."""
+    """A requirement of recovery or compliance on the JSON."""
 
     name: str
     guards: tuple[str, ...]
@@ -179,11 +223,16 @@ class Finding:
 RULES: dict[str, Rule] = {}
 
 
-def rule(name: str, *guards: str, why: str) -> Callable[[Examine], Examine]:
-    """Register a rule under the requirements (`R1.4`) and traps (`trap 4`) it guards."""
+def register(name: str, guards: tuple[str, ...], why: str, examine: Examine) -> None:
+    """Register a rule under the requirements (`R1.4`) and traps (`trap 4`) that it guards."""
+    RULES[name] = Rule(name=name, guards=guards, why=" ".join(why.split()), examine=examine)
 
-    def register(examine: Examine) -> Examine:
-        RULES[name] = Rule(name=name, guards=guards, why=why, examine=examine)
+
+def rule(*guards: str) -> Callable[[Examine], Examine]:
+    """Register a function as a rule. Its name is the rule's name, its docstring the reason that findings show."""
+
+    def decorate(examine: Examine) -> Examine:
+        register(examine.__name__.replace("_", "-"), guards, examine.__doc__ or "", examine)
         return examine
 
-    return register
+    return decorate

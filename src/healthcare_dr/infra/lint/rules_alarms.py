@@ -4,13 +4,20 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, allows, principals, rule
-from healthcare_dr.naming import GLOBAL, Names
-from patient_api.contract.functions import API, API_ALIAS, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL
+from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, allows, principals, rule
+from healthcare_dr.naming import GLOBAL
+from healthcare_dr.settings import ROUTE53_METRICS_REGION
+from patient_api.contract.functions import (
+    API,
+    API_ALIAS,
+    CONFIRM_DOCUMENTS,
+    RECONCILE,
+    SENTINEL,
+    SENTINEL_INTERVAL_SECONDS,
+)
 from patient_api.contract.metrics import DIMENSION, NAMESPACE, Metric
 
-Problems = Iterator[tuple[str, str]]
-ROUTE53_METRICS_REGION = "us-east-1"
+METRIC_ALARM, COMPOSITE_ALARM = "aws_cloudwatch_metric_alarm", "aws_cloudwatch_composite_alarm"
 ON_EVERY_DASHBOARD = (
     "ReplicationLatency", "OperationsPendingReplication", "OperationsFailedReplication", "HealthCheckStatus",
     "HealthCheckPercentageHealthy", "Count", "4xx", "5xx", "Latency", "Throttles", "ConcurrentExecutions",
@@ -24,27 +31,33 @@ OWN_METRICS = {
     RECONCILE.name: (Metric.CONFLICTS, Metric.TAMPERED_ITEMS),
     SENTINEL.name: (Metric.PEER_HEALTHY, Metric.HEARTBEAT_WRITTEN, Metric.HEARTBEAT_AGE, Metric.REPLICATION_LAG),
 }
-# Seconds and milliseconds of the recovery point.
-LIMITS = {Metric.PENDING_SECONDS: 60, "IteratorAge": 60_000}
-# Of these, one is too many.
-NEVER = (Metric.CONFLICTS, Metric.DOCUMENTS_QUARANTINED, Metric.TAMPERED_ITEMS)
+# Statistic and threshold. The recovery point is 60 s; a conflict, a quarantined document or a tampered item must fire
+# the alarm at once.
+THRESHOLDS = {
+    Metric.PENDING_SECONDS: ("Maximum", 60),
+    "IteratorAge": ("Maximum", 60_000),
+    Metric.CONFLICTS: ("Sum", 0),
+    Metric.DOCUMENTS_QUARANTINED: ("Sum", 0),
+    Metric.TAMPERED_ITEMS: ("Sum", 0),
+}
 
 
-@rule("alarm-coverage", "R6.2", "C3", why="A failure without an alarm in its region goes unnoticed there.")
-def coverage(platform: Platform) -> Problems:
+@rule("R6.2", "C3")
+def alarm_coverage(platform: Platform) -> Problems:
+    """A failure without an alarm in its region goes unnoticed there."""
     for region in platform.settings.regions:
-        alarms = list(platform.resources("aws_cloudwatch_metric_alarm", region=region))
-        watched = [(alarm.get("namespace"), alarm.get("metric_name"), alarm.get("dimensions")) for alarm in alarms]
-        for namespace, metric, dimensions in _needed(platform, region):
-            if (namespace, metric, dimensions) not in watched:
+        alarms = list(platform.resources(METRIC_ALARM, region=region))
+        monitored = [(alarm.get("namespace"), alarm.get("metric_name"), alarm.get("dimensions")) for alarm in alarms]
+        for needed in _needed(platform, region):
+            if needed not in monitored:
+                namespace, metric, dimensions = needed
                 yield region, f"no alarm on {namespace} {metric} of {dimensions}"
         for alarm in alarms:
-            limit = LIMITS.get(alarm.get("metric_name"))
-            if limit is not None and (alarm.get("statistic"), alarm.get("threshold")) != ("Maximum", limit):
-                yield alarm.address, f"must fire when the maximum is above {limit}"
-            if alarm.get("metric_name") in NEVER and (alarm.get("statistic"), alarm.get("threshold")) != ("Sum", 0):
-                yield alarm.address, "must fire with the first"
-        composites = list(platform.resources("aws_cloudwatch_composite_alarm", region=region))
+            found = alarm.get("statistic"), alarm.get("threshold")
+            statistic, threshold = THRESHOLDS.get(alarm.get("metric_name"), found)
+            if (statistic, threshold) != found:
+                yield alarm.address, f"must fire when the {statistic.lower()} is above {threshold}"
+        composites = list(platform.resources(COMPOSITE_ALARM, region=region))
         if not any("region-impaired" in str(composite.get("alarm_name")) for composite in composites):
             yield region, "no composite alarm for the region as a whole"
         terms = {term for composite in composites for term in str(composite.get("alarm_rule")).split(" OR ")}
@@ -53,73 +66,93 @@ def coverage(platform: Platform) -> Problems:
                 yield alarm.address, f"no composite alarm of {region} fires with it"
 
 
-@rule("alarm-period", "R6.2", "C2", "trap 32", why="A period of 300 s uses up the whole recovery time.")
-def period(platform: Platform) -> Problems:
-    for alarm in platform.resources("aws_cloudwatch_metric_alarm"):
+@rule("R6.2", "C2", "trap 32")
+def alarm_period(platform: Platform) -> Problems:
+    """A period of 300 s uses up the whole recovery time."""
+    for alarm in platform.resources(METRIC_ALARM):
         if int(alarm.get("period") or 0) not in range(1, 61):
             yield alarm.address, f"period must be at most 60 s; it is {alarm.get('period')}"
         if alarm.get("treat_missing_data") not in ("breaching", "notBreaching", "ignore"):
             yield alarm.address, "treat_missing_data must define the meaning of missing data"
 
 
-@rule("alarm-actions", "R7.1", "C1", why="An alarm must notify operators when it fires and when it recovers.")
-def actions(platform: Platform) -> Problems:
-    for alarm in platform.resources("aws_cloudwatch_metric_alarm", "aws_cloudwatch_composite_alarm"):
+@rule("R7.1", "C1", "trap 22")
+def alarm_actions(platform: Platform) -> Problems:
+    """An alarm must notify operators when it fires and when it recovers."""
+    for alarm in platform.resources(METRIC_ALARM, COMPOSITE_ALARM):
         for attribute in ("alarm_actions", "ok_actions"):
             topics = [_topic_region(platform, alarm, action) for action in alarm.get(attribute) or ()]
             if topics != [alarm.region]:
                 yield alarm.address, f"{attribute} must be the topic of {alarm.region}"
 
 
-@rule(
-    "alarm-route53-region", "R6.2", "trap 22",
-    why="Route 53 publishes HealthCheckStatus in us-east-1 only; elsewhere the alarm never fires.",
-)  # fmt: skip
-def route53_region(platform: Platform) -> Problems:
-    alarms = [
-        alarm for alarm in platform.resources("aws_cloudwatch_metric_alarm") if alarm.get("namespace") == "AWS/Route53"
-    ]
-    watched = [platform.referred(alarm.stack, alarm.get("dimensions", "HealthCheckId")) for alarm in alarms]
+@rule("R6.2", "trap 22")
+def alarm_route53_region(platform: Platform) -> Problems:
+    """Route 53 publishes HealthCheckStatus in us-east-1 only; elsewhere the alarm never fires."""
+    alarms = [alarm for alarm in platform.resources(METRIC_ALARM) if alarm.get("namespace") == "AWS/Route53"]
+    monitored = [platform.referred(alarm.stack, alarm.get("dimensions", "HealthCheckId")) for alarm in alarms]
     for check in platform.resources("aws_route53_health_check"):
         is_drain = check.get("invert_healthcheck") is True
-        if not is_drain and check not in watched:
+        if not is_drain and check not in monitored:
             yield check.address, "has no alarm"
     for alarm in alarms:
         if alarm.region != ROUTE53_METRICS_REGION:
             yield alarm.address, f"must be in {ROUTE53_METRICS_REGION}, not {alarm.region}"
 
 
-@rule(
-    "alarm-replication-series", "R6.2", "C3", "trap 7",
-    why="DynamoDB publishes replication latency where the write happened, one series for each receiving region.",
-)  # fmt: skip
-def replication_series(platform: Platform) -> Problems:
-    for alarm in platform.resources("aws_cloudwatch_metric_alarm"):
+@rule("R6.2", "C3", "trap 7")
+def alarm_replication_series(platform: Platform) -> Problems:
+    """DynamoDB publishes replication latency where the write happened, one series for each receiving region."""
+    for alarm in platform.resources(METRIC_ALARM):
         if (alarm.get("namespace"), alarm.get("metric_name")) == ("AWS/DynamoDB", "ReplicationLatency"):
             receiving = (alarm.get("dimensions") or {}).get("ReceivingRegion")
             if receiving != platform.other(alarm.region):
-                yield alarm.address, f"must watch ReceivingRegion {platform.other(alarm.region)}, not {receiving}"
+                yield alarm.address, f"must monitor ReceivingRegion {platform.other(alarm.region)}, not {receiving}"
 
 
-@rule("dashboards", "R6.1", why="During a failover operators need one page in the surviving region.")
-def dashboards(platform: Platform) -> Problems:
+@rule("R6.2", "R7.1", "C3", "trap 7", "trap 22")
+def alarm_on_peer(platform: Platform) -> Problems:
+    """The signal of a region's loss must not be lost with the region, and missing data must fire the alarm."""
+    limit = platform.settings.replication_lag_seconds
+    needed = {
+        Metric.PEER_HEALTHY: (1, "Minimum", "LessThanThreshold", 1, "breaching"),
+        Metric.HEARTBEAT_WRITTEN: (1, "Minimum", "LessThanThreshold", 1, "breaching"),
+        Metric.HEARTBEAT_AGE: (1, "Maximum", "GreaterThanThreshold", SENTINEL_INTERVAL_SECONDS + limit, "breaching"),
+        Metric.REPLICATION_LAG: (1, "Maximum", "GreaterThanThreshold", limit, "notBreaching"),
+    }
+    attributes = ("evaluation_periods", "statistic", "comparison_operator", "threshold", "treat_missing_data")
     for region in platform.settings.regions:
-        bodies = [
-            json.loads(board.get("dashboard_body"))
-            for board in platform.resources("aws_cloudwatch_dashboard", region=region)
-        ]
-        if not bodies:
+        alarms = list(platform.resources(METRIC_ALARM, region=region))
+        of_sentinel = [alarm for alarm in alarms if alarm.get("dimensions") == {DIMENSION: SENTINEL.name}]
+        for metric, values in needed.items():
+            found = [
+                tuple(alarm.get(attribute) for attribute in attributes)
+                for alarm in of_sentinel
+                if alarm.get("metric_name") == metric
+            ]
+            if found != [values]:
+                expected = ", ".join(f"{name} {value}" for name, value in zip(attributes, values, strict=True))
+                yield region, f"one alarm must monitor {metric} with {expected}"
+
+
+@rule("R6.1")
+def dashboards(platform: Platform) -> Problems:
+    """During a failover operators need one page in the surviving region."""
+    for region in platform.settings.regions:
+        boards = list(platform.resources("aws_cloudwatch_dashboard", region=region))
+        if not boards:
             yield region, "no dashboard"
-        for body in bodies:
-            shown = {metric[1] for widget in body["widgets"] for metric in widget["properties"].get("metrics", ())
-                     if len(metric) > 1}  # fmt: skip
+        for board in boards:
+            widgets = [widget["properties"] for widget in json.loads(board.get("dashboard_body"))["widgets"]]
+            shown = {metric[1] for widget in widgets for metric in widget.get("metrics", ()) if len(metric) > 1}
             for metric in ON_EVERY_DASHBOARD:
                 if metric not in shown:
                     yield region, f"the dashboard does not show {metric}"
 
 
-@rule("topics", "R7.1", "R7.2", why="Either region must notify operators of a failover.")
+@rule("R7.1", "R7.2")
 def topics(platform: Platform) -> Problems:
+    """Either region must notify operators of a failover."""
     emails = set(platform.settings.operations_emails)
     for region in platform.settings.regions:
         if len(list(platform.resources("aws_sns_topic", region=region))) != 1:
@@ -133,13 +166,13 @@ def topics(platform: Platform) -> Problems:
             yield region, f"{email} is not subscribed"
 
 
-@rule("topic-admits", "R7.1", "C3", why="A topic silently drops messages that its policy does not allow.")
+@rule("R7.1", "C3")
 def topic_admits(platform: Platform) -> Problems:
+    """A topic silently drops messages that its policy does not allow."""
     for topic in platform.resources("aws_sns_topic"):
         statements = [
             statement
-            for holder in platform.of_parent(topic, "arn", "aws_sns_topic_policy")
-            for statement in holder.statements("policy")
+            for statement in platform.attached_statements(topic, "aws_sns_topic_policy", "arn")
             if allows(statement, "sns:Publish", topic.expression("arn"))
         ]
         for service in ("cloudwatch.amazonaws.com", "s3.amazonaws.com"):
@@ -148,7 +181,8 @@ def topic_admits(platform: Platform) -> Problems:
 
 
 def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    peer, names = platform.other(region), Names(platform.settings.environment_suffix)
+    """Return the metrics of a region that need an alarm there: namespace, name and dimensions."""
+    peer = platform.other(region)
     for function in platform.resources("aws_lambda_function", region=region):
         name = function.expression("function_name")
         if function.get("publish") is True:
@@ -156,7 +190,7 @@ def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[st
                 yield "AWS/Lambda", metric, {"FunctionName": name, "Resource": f"{name}:{API_ALIAS}"}
         else:
             yield "AWS/Lambda", "Errors", {"FunctionName": name}
-        if function.get("function_name") == names.of(RECONCILE.name):
+        if function.get("function_name") == platform.names.of(RECONCILE.name):
             yield "AWS/Lambda", "IteratorAge", {"FunctionName": name}
     for api in platform.resources("aws_apigatewayv2_api", region=region):
         for metric in ("5xx", "Latency"):
@@ -171,18 +205,17 @@ def _needed(platform: Platform, region: str) -> Iterator[tuple[str, str, dict[st
         for index in table.blocks("global_secondary_index"):
             yield "AWS/DynamoDB", "WriteThrottleEvents", {**of_table, "GlobalSecondaryIndexName": index.get("name")}
         yield "AWS/DynamoDB", "ReplicationLatency", {**of_table, "ReceivingRegion": peer}
-    # What leaves is known to fail where it is sent; how late and how many are known where they arrive.
+    # S3 publishes failures in the source region, latency and backlog in the destination region.
     yield "AWS/S3", "OperationsFailedReplication", _copies(platform, region, peer)
     for metric in ("OperationsPendingReplication", "ReplicationLatency"):
         yield "AWS/S3", metric, _copies(platform, peer, region)
 
 
 def _copies(platform: Platform, source: str, target: str) -> dict[str, Any]:
-    names = Names(platform.settings.environment_suffix)
     replications = platform.resources("aws_s3_bucket_replication_configuration", region=source)
     return {
-        "SourceBucket": names.documents_bucket(ACCOUNT, source),
-        "DestinationBucket": names.documents_bucket(ACCOUNT, target),
+        "SourceBucket": platform.names.documents_bucket(ACCOUNT, source),
+        "DestinationBucket": platform.names.documents_bucket(ACCOUNT, target),
         "RuleId": next((replication.get("rule", "id") for replication in replications), None),
     }
 

@@ -1,31 +1,23 @@
-"""Rules on the API in front of the functions: its routes, what they demand, its log."""
+"""Rules on the API in front of the functions: its routes, their authorizers, its access log."""
 
-from collections.abc import Iterator
-from typing import Any
-
-from healthcare_dr.infra.lint.model import Platform, Resource, rule
+from healthcare_dr.infra.lint.model import Platform, Problems, rule
 from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE
 
-Problems = Iterator[tuple[str, str]]
-# A literal of its own: a route that the contract opens by mistake must not open this rule as well.
+# Not imported from the contract: a route that the contract opens by mistake must not open this rule as well.
 OPEN_ROUTES = (
     "GET /health", "GET /drain/{region}", "GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration",
     "HEAD /health", "HEAD /drain/{region}", "HEAD /fhir/metadata", "HEAD /fhir/.well-known/smart-configuration",
     "OPTIONS /{proxy+}",
 )  # fmt: skip
-CLOSED_ROUTES = (*AUTHENTICATED_ROUTES, DEFAULT_ROUTE)
 # A client needs them to update what it has read, and to find what it has created.
 EXPOSED = {"etag", "location", "last-modified", "retry-after"}
-# What would bring ids and search values into a log.
-TELLS_OF_PATIENTS = ("$context.path", "$context.requestOverride", "$request.", "queryString", "$context.domainName")
+# Variables that contain ids and search values.
+PATIENT_DATA = ("$context.path", "$context.requestOverride", "$request.", "queryString", "$context.domainName")
 
 
-@rule(
-    "api-calls-alias",
-    "R2.1",
-    why="The alias is the version that was published; a call past it runs whatever is newest.",
-)
-def calls_alias(platform: Platform) -> Problems:
+@rule("R2.1")
+def api_calls_alias(platform: Platform) -> Problems:
+    """The alias is the published version; a call without it runs the newest code."""
     for kind, attribute in (
         ("aws_apigatewayv2_integration", "integration_uri"),
         ("aws_lambda_permission", "qualifier"),
@@ -38,70 +30,67 @@ def calls_alias(platform: Platform) -> Problems:
                 yield resource.address, f"{attribute} must be the function's alias"
 
 
-@rule("closed-routes", "C6", "trap 41", why="A route without an authorizer returns patient data to any client.")
+@rule("C6", "trap 41")
 def closed_routes(platform: Platform) -> Problems:
+    """A route without an authorizer returns patient data to any client."""
     for route in platform.resources("aws_apigatewayv2_route"):
-        if route.get("route_key") not in OPEN_ROUTES and not _closed(route):
-            yield route.address, "must demand a token, or an IAM signature where there is no issuer"
+        authorization = str(route.get("authorization_type"))
+        closed = "NONE" not in authorization and ("JWT" in authorization or authorization == "AWS_IAM")
+        if route.get("route_key") not in OPEN_ROUTES and not closed:
+            yield route.address, "must require a token, or an IAM signature if there is no issuer"
     for pool in platform.resources("aws_cognito_user_pool"):
         yield pool.address, "a regional user pool is lost with its region"
 
 
-@rule("complete-routes", "C6", why="Without a route of its own a call is in no metric, or refused by the gateway.")
-def complete(platform: Platform) -> Problems:
+@rule("C6")
+def complete_routes(platform: Platform) -> Problems:
+    """The gateway refuses requests without a route, and counts those of the default route in no metric of their own."""
     for region in platform.settings.regions:
         keys = {route.get("route_key") for route in platform.resources("aws_apigatewayv2_route", region=region)}
-        for key in sorted({*OPEN_ROUTES, *CLOSED_ROUTES} - keys):
+        for key in sorted({*OPEN_ROUTES, *AUTHENTICATED_ROUTES, DEFAULT_ROUTE} - keys):
             yield region, f"no route {key}"
 
 
-@rule(
-    "routes-without-scopes", "C6",
-    why="A route takes ten scopes and no wildcard: a list refuses tokens that grant the call, and no trail records it.",
-)  # fmt: skip
-def without_scopes(platform: Platform) -> Problems:
+@rule("C6")
+def routes_without_scopes(platform: Platform) -> Problems:
+    """A route takes ten scopes and no wildcard: a list refuses valid tokens, and no audit event records it."""
     for route in platform.resources("aws_apigatewayv2_route"):
         if route.get("authorization_scopes"):
             yield route.address, "must not list scopes: the function decides"
 
 
-@rule(
-    "cors-origins", "C6",
-    why="Any web page could call the API with a token that it has, unless its origin is not allowed.",
-)  # fmt: skip
-def cors(platform: Platform) -> Problems:
-    wanted = sorted(platform.settings.cors_origins)
-    for api in platform.resources("aws_apigatewayv2_api"):
-        blocks = api.blocks("cors_configuration")
-        found = sorted(origin for block in blocks for origin in block.get("allow_origins", ()))
-        if found != wanted:
-            yield api.address, f"must allow the origins {wanted}, not {found}"
-        for block in blocks:
-            if block.get("allow_credentials"):
-                yield api.address, "must not allow credentials: a browser adds none to a token"
-            for name in sorted(EXPOSED - set(block.get("expose_headers", ()))):
-                yield api.address, f"must expose {name}"
+@rule("C6")
+def cors_origins(platform: Platform) -> Problems:
+    """Any web page could call the API with a token that it has, unless its origin is not allowed."""
+    expected = sorted(platform.settings.cors_origins)
+    apis = list(platform.resources("aws_apigatewayv2_api"))
     configured = list(platform.resources("aws_s3_bucket_cors_configuration"))
-    for bucket in configured:
-        found = sorted(origin for block in bucket.blocks("cors_rule") for origin in block.get("allowed_origins", ()))
-        if found != wanted:
-            yield bucket.address, f"must allow the origins {wanted}, not {found}"
-    for region in platform.settings.regions if wanted else ():
+    for block, attribute, resources in (
+        ("cors_configuration", "allow_origins", apis),
+        ("cors_rule", "allowed_origins", configured),
+    ):
+        for resource in resources:
+            found = sorted(origin for each in resource.blocks(block) for origin in each.get(attribute, ()))
+            if found != expected:
+                yield resource.address, f"must allow the origins {expected}, not {found}"
+    for api in apis:
+        for cors in api.blocks("cors_configuration"):
+            if cors.get("allow_credentials"):
+                yield api.address, "must not allow credentials: a browser adds none to a token"
+            for name in sorted(EXPOSED - set(cors.get("expose_headers", ()))):
+                yield api.address, f"must expose {name}"
+    for region in platform.settings.regions if expected else ():
         if not any(bucket.region == region for bucket in configured):
             yield region, "no browser application can upload documents"
 
 
-@rule("access-log-private", "C6", "trap 42", why="Paths and queries carry ids, names and dates of birth.")
-def access_log(platform: Platform) -> Problems:
+@rule("C6", "trap 42")
+def access_log_private(platform: Platform) -> Problems:
+    """Paths and queries contain ids, names and dates of birth."""
     for stage in platform.resources("aws_apigatewayv2_stage"):
-        format_ = str(stage.get("access_log_settings", "format"))
-        if "$context.routeKey" not in format_ or "$context.status" not in format_:
-            yield stage.address, "must log which route answered what"
-        for word in TELLS_OF_PATIENTS:
-            if word in format_:
-                yield stage.address, f"must not log {word}"
-
-
-def _closed(route: Resource) -> Any:
-    authorization = str(route.get("authorization_type"))
-    return "NONE" not in authorization and ("JWT" in authorization or authorization == "AWS_IAM")
+        log_format = str(stage.get("access_log_settings", "format"))
+        if "$context.routeKey" not in log_format or "$context.status" not in log_format:
+            yield stage.address, "must log route and status"
+        for variable in PATIENT_DATA:
+            if variable in log_format:
+                yield stage.address, f"must not log {variable}"

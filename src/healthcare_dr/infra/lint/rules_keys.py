@@ -1,25 +1,26 @@
 """Rules on KMS keys, on what they encrypt, and on the key that derives the secrets of both regions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Resource, listed, principals, rule
+from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, listed, principals, register, rule
 from healthcare_dr.infra.policy import KEY_USE
-from healthcare_dr.naming import Names
 
-Problems = Iterator[tuple[str, str]]
 PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 MAC = "GENERATE_VERIFY_MAC"
+KEY_KINDS = ("aws_kms_key", "aws_kms_replica_key")
 
 
 def data_keys(platform: Platform, region: str | None = None) -> list[Resource]:
-    """The keys that encrypt. A key for message authentication codes encrypts nothing and has rules of its own."""
+    """Return the keys that encrypt. Keys for message authentication codes have rules of their own."""
     return [key for key in platform.resources("aws_kms_key", region=region) if key.get("key_usage") != MAC]
 
 
-@rule("key-per-region", "R5.1", "C4", why="Each region encrypts and decrypts without the other.")
-def per_region(platform: Platform) -> Problems:
+@rule("R5.1", "C4")
+def key_per_region(platform: Platform) -> Problems:
+    """Each region encrypts and decrypts without the other."""
     for region in platform.settings.regions:
         keys = data_keys(platform, region)
         if len(keys) != 1:
@@ -29,77 +30,28 @@ def per_region(platform: Platform) -> Problems:
                 yield key.address, "enable_key_rotation must be true"
             if key.get("deletion_window_in_days") != 7:
                 yield key.address, "deletion_window_in_days must be 7"
-            if not list(platform.of_parent(key, "target_key_id", "aws_kms_alias")):
+            if not list(platform.attached(key, "aws_kms_alias", "target_key_id")):
                 yield key.address, "must have an alias, by which the global stack finds it"
 
 
-@rule(
-    "key-policy-least-privilege", "R5.2", "C6",
-    why="An administrator of a key must not be able to read the data that it protects.",
-)  # fmt: skip
-def least_privilege(platform: Platform) -> Problems:
-    for key in platform.resources("aws_kms_key", "aws_kms_replica_key"):
-        for statement in key.statements("policy"):
-            accounts = principals(statement, "AWS")
-            actions = listed(statement["Action"])
+@rule("R5.2", "C6")
+def key_policy_least_privilege(platform: Platform) -> Problems:
+    """An administrator of a key must not be able to read the data that it protects."""
+    for key in platform.resources(*KEY_KINDS):
+        for statement in key.statements():
+            accounts, actions = principals(statement, "AWS"), listed(statement["Action"])
             if "*" in accounts:
                 yield key.address, f"statement {statement['Sid']} admits every principal"
             if "kms:*" in actions:
-                yield key.address, f"statement {statement['Sid']} allows everything"
-            if (
-                any(name.endswith(":root") for name in accounts)
-                and "Condition" not in statement
-                and set(actions) & {*KEY_USE, "kms:GenerateMac", "kms:VerifyMac"}
-            ):
+                yield key.address, f"statement {statement['Sid']} allows every action"
+            unlimited = "Condition" not in statement and any(name.endswith(":root") for name in accounts)
+            if unlimited and set(actions) & {*KEY_USE, "kms:GenerateMac", "kms:VerifyMac"}:
                 yield key.address, f"statement {statement['Sid']} lets the whole account use the key"
 
 
-@rule(
-    "key-policy-cross-region", "R5.2", "R2.3",
-    why="The peer's API and the replication roles of both directions use this region's key.",
-)  # fmt: skip
-def cross_region(platform: Platform) -> Problems:
-    yield from _admits(platform, "key-policy-cross-region")
-
-
-@rule(
-    "key-admits-alarms", "R7.1", "trap 17",
-    why="An encrypted topic drops messages silently unless the key's policy allows SNS and the publishers.",
-)  # fmt: skip
-def admits_alarms(platform: Platform) -> Problems:
-    yield from _admits(platform, "key-admits-alarms")
-
-
-@rule("key-admits-logs", "C4", "trap 18", why="CloudWatch Logs refuses a log group whose key it may not use.")
-def admits_logs(platform: Platform) -> Problems:
-    yield from _admits(platform, "key-admits-logs")
-
-
-@rule(
-    "key-admits-trail",
-    "C4",
-    "C6",
-    why="A trail without permission for the key records nothing, and one that no principal can decrypt is useless.",
-)
-def admits_trail(platform: Platform) -> Problems:
-    yield from _admits(platform, "key-admits-trail")
-
-
-@rule(
-    "key-admits-region",
-    "R5.2",
-    "C4",
-    why="The functions, their environment and the tables of a region live on its key.",
-)
-def admits_region(platform: Platform) -> Problems:
-    yield from _admits(platform, "key-admits-region")
-
-
-@rule(
-    "encrypted-at-rest", "C4", "C6", "R7.1",
-    why="All data at rest is encrypted with a customer managed key (45 CFR 164.312(a)(2)(iv)).",
-)  # fmt: skip
-def at_rest(platform: Platform) -> Problems:
+@rule("C4", "C6", "R7.1")
+def encrypted_at_rest(platform: Platform) -> Problems:
+    """All data at rest is encrypted with a customer managed key (45 CFR 164.312(a)(2)(iv))."""
     for kind, attribute in (
         ("aws_cloudwatch_log_group", "kms_key_id"),
         ("aws_sns_topic", "kms_master_key_id"),
@@ -107,16 +59,14 @@ def at_rest(platform: Platform) -> Problems:
         ("aws_cloudtrail", "kms_key_id"),
     ):
         for resource in platform.resources(kind):
-            key = platform.referred(resource.stack, resource.get(attribute))
-            if key is None or key.region != resource.region:
+            if not platform.is_key_of(resource.region, resource.stack, resource.get(attribute)):
                 yield resource.address, f"{attribute} must be the platform's key of {resource.region}"
 
 
 @dataclass(frozen=True)
-class _User:
-    """A principal that one statement of a key policy must allow, its actions and, where there is one, its condition."""
+class User:
+    """A principal that a statement of a key policy must allow, its actions, and a condition of that statement."""
 
-    rule: str
     principal: tuple[str, str]
     actions: tuple[str, ...]
     condition: tuple[str, str, str] | None = None
@@ -125,6 +75,7 @@ class _User:
         return self.condition[2] if self.condition else self.principal[1]
 
     def admitted_by(self, statement: Mapping[str, Any]) -> bool:
+        """Return whether a statement allows this user its actions."""
         if statement["Effect"] != "Allow" or self.principal[1] not in principals(statement, self.principal[0]):
             return False
         if self.condition:
@@ -134,60 +85,86 @@ class _User:
         return set(self.actions) <= set(listed(statement["Action"]))
 
 
-def _users(platform: Platform, region: str) -> list[_User]:
-    names = Names(platform.settings.environment_suffix)
+def _users(platform: Platform, region: str) -> dict[str, list[User]]:
+    """Return the users of a region's key by the rule that requires them."""
     account = ("AWS", f"arn:aws:iam::{ACCOUNT}:root")
 
-    def function(resource: str) -> tuple[str, str]:
-        name = names.of(resource, region)
+    def function(role: str, *conditions: tuple[str, str, str] | None) -> list[User]:
+        name = platform.names.of(role, region)
         roles = platform.resources("aws_iam_role", region=region)
-        return "AWS", next((role.expression("arn") for role in roles if role.get("name") == name), name)
+        arn = next((found.expression("arn") for found in roles if found.get("name") == name), name)
+        return [User(("AWS", arn), KEY_USE, condition) for condition in conditions]
 
-    def role(resource: str, where: str) -> tuple[str, str, str]:
-        return "ArnEquals", "aws:PrincipalArn", f"arn:aws:iam::{ACCOUNT}:role/{names.of(resource, where)}"
+    def role(name: str, where: str) -> User:
+        return User(account, KEY_USE, ("ArnEquals", "aws:PrincipalArn", platform.role_arn(name, where)))
 
     def through(service: str) -> tuple[str, str, str]:
         return "StringEquals", "kms:ViaService", f"{service}.{region}.amazonaws.com"
 
-    trail = f"arn:aws:s3:::{names.trail_bucket(ACCOUNT, region)}"
-    return [
-        _User("key-admits-region", function("patient-api"), KEY_USE),
-        *(_User("key-admits-region", function("confirmation"), KEY_USE, through(service))
-          for service in ("dynamodb", "s3", "sns")),
-        *(_User("key-admits-region", function("reconciliation"), KEY_USE, through(service))
-          for service in ("dynamodb", "sns")),
-        _User("key-admits-region", function("sentinel"), KEY_USE, through("dynamodb")),
-        _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("dynamodb")),
-        _User("key-admits-region", account, (*KEY_USE, "kms:CreateGrant"), through("lambda")),
-        _User("key-policy-cross-region", account, KEY_USE, role("documents-peer", region)),
-        _User("key-policy-cross-region", account, KEY_USE, role("replication", region)),
-        _User("key-policy-cross-region", account, KEY_USE, role("replication", platform.other(region))),
-        _User("key-admits-logs", ("Service", f"logs.{region}.amazonaws.com"), KEY_USE),
-        _User("key-admits-alarms", ("Service", "cloudwatch.amazonaws.com"), PUBLISH),
-        _User("key-admits-alarms", ("Service", "sns.amazonaws.com"), PUBLISH),
-        _User("key-admits-alarms", ("Service", "s3.amazonaws.com"), PUBLISH),
-        _User("key-admits-trail", ("Service", "cloudtrail.amazonaws.com"), ("kms:DescribeKey", *PUBLISH)),
-        _User("key-admits-trail", account, ("kms:Decrypt",),
-              ("StringEquals", "kms:EncryptionContext:aws:s3:arn", trail)),
-    ]  # fmt: skip
+    def service(name: str, *actions: str) -> User:
+        return User(("Service", f"{name}.amazonaws.com"), actions)
+
+    trail = f"arn:aws:s3:::{platform.names.trail_bucket(ACCOUNT, region)}"
+    return {
+        "key-admits-region": [
+            *function("patient-api", None),
+            *function("confirmation", through("dynamodb"), through("s3"), through("sns")),
+            *function("reconciliation", through("dynamodb"), through("sns")),
+            *function("sentinel", through("dynamodb")),
+            User(account, (*KEY_USE, "kms:CreateGrant"), through("dynamodb")),
+            User(account, (*KEY_USE, "kms:CreateGrant"), through("lambda")),
+        ],
+        "key-policy-cross-region": [
+            role("documents-peer", region),
+            role("replication", region),
+            role("replication", platform.other(region)),
+        ],
+        "key-admits-logs": [service(f"logs.{region}", *KEY_USE)],
+        "key-admits-alarms": [service(name, *PUBLISH) for name in ("cloudwatch", "sns", "s3")],
+        "key-admits-trail": [
+            service("cloudtrail", "kms:DescribeKey", *PUBLISH),
+            User(account, ("kms:Decrypt",), ("StringEquals", "kms:EncryptionContext:aws:s3:arn", trail)),
+        ],
+    }
 
 
 def _admits(platform: Platform, name: str) -> Problems:
     for key in data_keys(platform):
-        for user in _users(platform, key.region):
-            if user.rule == name and not any(user.admitted_by(statement) for statement in key.statements("policy")):
+        for user in _users(platform, key.region)[name]:
+            if not any(user.admitted_by(statement) for statement in key.statements()):
                 yield key.address, f"its policy must let {user} use it ({', '.join(user.actions)})"
 
 
-KEY_KINDS = ("aws_kms_key", "aws_kms_replica_key")
+for _name, _guards, _why in (
+    (
+        "key-admits-region",
+        ("R5.2", "C4"),
+        "The functions, their environment and the tables of a region are encrypted with its key.",
+    ),
+    (
+        "key-policy-cross-region",
+        ("R5.2", "R2.3"),
+        "The peer's functions and the replication roles of both directions use this region's key.",
+    ),
+    ("key-admits-logs", ("C4", "trap 18"), "CloudWatch Logs refuses a log group whose key it may not use."),
+    (
+        "key-admits-alarms",
+        ("R7.1", "trap 17"),
+        "An encrypted topic drops messages silently unless the key's policy allows SNS and the publishers.",
+    ),
+    (
+        "key-admits-trail",
+        ("C4", "C6"),
+        "A trail without permission for the key records nothing, and without a reader its log files are useless.",
+    ),
+):
+    register(_name, _guards, _why, partial(_admits, name=_name))
 
 
-@rule(
-    "index-key", "C6", "C3",
-    why="Only with the same key in both regions does what one wrote to the index, or into a cursor, mean anything to "
-    "the other; KMS rotates no such key, whose codes have to stay the same.",
-)  # fmt: skip
+@rule("C6", "C3")
 def index_key(platform: Platform) -> Problems:
+    """Index items and cursors of one region are valid in the other only with the same key. KMS does not rotate keys
+    for codes, because the codes must stay the same."""
     primary, secondary = platform.settings.regions
     keys = [key for key in platform.resources("aws_kms_key") if key.get("key_usage") == MAC]
     replicas = list(platform.resources("aws_kms_replica_key"))
@@ -201,35 +178,28 @@ def index_key(platform: Platform) -> Problems:
         for replica in replicas:
             if platform.referred(replica.stack, replica.get("primary_key_arn")) != key:
                 yield replica.address, f"must be a replica of {key.address}"
+    alias = platform.names.index_key_alias()
     for key in (*keys, *replicas):
-        yield from _found_and_ended(platform, key)
+        aliases = platform.attached(key, "aws_kms_alias", "target_key_id")
+        if [(found.region, found.get("name")) for found in aliases] != [(key.region, alias)]:
+            yield key.address, f"must have the alias {alias}, by which the functions find it"
+        if key.get("deletion_window_in_days") != 7:
+            yield key.address, "deletion_window_in_days must be 7"
 
 
-@rule(
-    "index-key-users", "C6", "R5.2",
-    why="A principal with the key can derive names from the index; only the API needs it.",
-)  # fmt: skip
+@rule("C6", "R5.2")
 def index_key_users(platform: Platform) -> Problems:
-    names = Names(platform.settings.environment_suffix)
+    """A principal with the key can derive names from the index; only the API needs it."""
     for key in platform.resources(*KEY_KINDS):
         if key.kind == "aws_kms_key" and key.get("key_usage") != MAC:
             continue
         users = {
             (principal, action)
-            for statement in key.statements("policy")
+            for statement in key.statements()
             for action in listed(statement["Action"])
             if action.startswith(("kms:GenerateMac", "kms:VerifyMac", "kms:*", "kms:Generate*"))
             for principal in principals(statement, "AWS")
         }
-        user = names.of("patient-api", key.region)
-        if users != {(f"arn:aws:iam::{ACCOUNT}:role/{user}", "kms:GenerateMac")}:
+        user = platform.role_arn("patient-api", key.region)
+        if users != {(user, "kms:GenerateMac")}:
             yield key.address, f"only {user} may use it, for kms:GenerateMac"
-
-
-def _found_and_ended(platform: Platform, key: Resource) -> Problems:
-    names = Names(platform.settings.environment_suffix)
-    aliases = [(alias.region, alias.get("name")) for alias in platform.of_parent(key, "target_key_id", "aws_kms_alias")]
-    if aliases != [(key.region, names.index_key_alias())]:
-        yield key.address, f"must have the alias {names.index_key_alias()}, by which the functions find it"
-    if key.get("deletion_window_in_days") != 7:
-        yield key.address, "deletion_window_in_days must be 7"

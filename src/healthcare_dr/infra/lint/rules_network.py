@@ -1,19 +1,19 @@
 """Rules on networks and the link between them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from ipaddress import ip_network
 from itertools import product
 
-from healthcare_dr.infra.lint.model import Platform, rule
+from healthcare_dr.infra.lint.model import Platform, Problems, rule
 
-Problems = Iterator[tuple[str, str]]
 ANYWHERE = "0.0.0.0/0"
 INGRESS, EGRESS = "aws_vpc_security_group_ingress_rule", "aws_vpc_security_group_egress_rule"
 SOURCES = ("cidr_ipv4", "cidr_ipv6", "prefix_list_id", "referenced_security_group_id")
 
 
-@rule("network-zones", "R8.1", why="Three zones keep a region's data services alive through the loss of one.")
-def zones(platform: Platform) -> Problems:
+@rule("R8.1")
+def network_zones(platform: Platform) -> Problems:
+    """Three zones keep a region's data services alive through the loss of one."""
     for region in platform.settings.regions:
         for tier in ("public", "private"):
             found = {
@@ -32,8 +32,9 @@ def zones(platform: Platform) -> Problems:
             yield region, "must have gateway endpoints for S3 and DynamoDB"
 
 
-@rule("routes-explicit", "R8.3", "D4", why="A route without a destination is refused.")
-def explicit_routes(platform: Platform) -> Problems:
+@rule("R8.3", "D4")
+def routes_explicit(platform: Platform) -> Problems:
+    """A route without a destination is refused."""
     for route in platform.resources("aws_route"):
         destination = route.get("destination_cidr_block")
         if not destination:
@@ -46,11 +47,9 @@ def explicit_routes(platform: Platform) -> Problems:
                 yield table.address, "an inline route lacks its destination"
 
 
-@rule(
-    "peering-routes", "R8.1", "trap 35",
-    why="Peering carries nothing without an accepter and routes on both sides, and refuses overlapping networks.",
-)  # fmt: skip
-def peering(platform: Platform) -> Problems:
+@rule("R8.1", "trap 35")
+def peering_routes(platform: Platform) -> Problems:
+    """Peering carries nothing without an accepter and routes on both sides, and refuses overlapping networks."""
     if len(list(platform.resources("aws_vpc_peering_connection_accepter"))) != 1:
         yield "aws_vpc_peering_connection_accepter", "the peering must be accepted"
     resolving = {
@@ -78,8 +77,9 @@ def peering(platform: Platform) -> Problems:
             yield region, "public and private route tables must lead to the peer's network"
 
 
-@rule("security-groups", "R8.2", "C6", why="Data services admit the API and the peer region only.")
+@rule("R8.2", "C6")
 def security_groups(platform: Platform) -> Problems:
+    """Data services admit the API and the peer region only."""
     peers = {
         platform.settings.primary_region: str(platform.settings.secondary_cidr),
         platform.settings.secondary_region: str(platform.settings.primary_cidr),
@@ -92,16 +92,16 @@ def security_groups(platform: Platform) -> Problems:
         if len(closed) != 1 or any(group.get("ingress") or group.get("egress") for group in closed):
             yield region, "the default security group must be emptied"
         for group, kind in product(groups, (INGRESS, EGRESS)):
-            wanted = {peers[region], *(other.expression("id") for other in groups if other != group)}
-            rules = platform.of_parent(group, "security_group_id", kind)
-            admitted = {rule_.get(source) for rule_ in rules for source in SOURCES} - {None}
-            if admitted != wanted:
-                yield group.address, f"must have rules ({kind}) for {_listing(wanted)}; it has {_listing(admitted)}"
-    for rule_ in platform.resources(INGRESS, EGRESS):
-        if rule_.get("ip_protocol") != "tcp" or rule_.get("from_port") != 443 or rule_.get("to_port") != 443:
-            yield rule_.address, "admits more than HTTPS"
+            expected = {peers[region], *(other.expression("id") for other in groups if other != group)}
+            rules = platform.attached(group, kind, "security_group_id")
+            admitted = {each.get(source) for each in rules for source in SOURCES} - {None}
+            if admitted != expected:
+                yield group.address, f"must have rules ({kind}) for {_listing(expected)}; it has {_listing(admitted)}"
+    for admission in platform.resources(INGRESS, EGRESS):
+        if tuple(admission.get(part) for part in ("ip_protocol", "from_port", "to_port")) != ("tcp", 443, 443):
+            yield admission.address, "admits more than HTTPS"
     for vpc in platform.resources("aws_vpc"):
-        if not list(platform.of_parent(vpc, "vpc_id", "aws_flow_log")):
+        if not list(platform.attached(vpc, "aws_flow_log", "vpc_id")):
             yield vpc.address, "its flows must be logged"
 
 

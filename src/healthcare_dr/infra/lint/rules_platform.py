@@ -1,12 +1,10 @@
 """Rules on stacks as a whole: names, tags, providers, state."""
 
 import re
-from collections.abc import Iterator
 
-from healthcare_dr.infra.lint.model import Platform, rule
+from healthcare_dr.infra.lint.model import Platform, Problems, rule
 from healthcare_dr.naming import STACKS
 
-Problems = Iterator[tuple[str, str]]
 TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 NAME_OF = {
     "aws_cloudtrail": "name", "aws_cloudwatch_composite_alarm": "alarm_name",
@@ -18,14 +16,16 @@ NAME_OF = {
 }  # fmt: skip
 
 
-@rule("stacks", "D8", why="Each stack has a region or an owner of its own; together they are the platform.")
+@rule("D8")
 def stacks(platform: Platform) -> Problems:
+    """The platform is two regional stacks and a global one, each with a state of its own."""
     if set(platform.documents) != set(STACKS):
         yield "stacks", f"must be {', '.join(STACKS)}; they are {', '.join(sorted(platform.documents)) or 'none'}"
 
 
-@rule("names", "D7", why="Two environments of one account must not meet.")
+@rule("D7")
 def names(platform: Platform) -> Problems:
+    """Two environments of one account must not have a resource in common."""
     suffix = f"-{platform.settings.environment_suffix}"
     for resource in platform.resources(*NAME_OF):
         name = resource.get(NAME_OF[resource.kind])
@@ -37,56 +37,60 @@ def names(platform: Platform) -> Problems:
             yield resource.address, f"its Name tag {tag} must end in {suffix}"
 
 
-@rule("tags", "R9.1", why="Resources without tags cannot be found in an incident.")
+@rule("R9.1")
 def tags(platform: Platform) -> Problems:
+    """Resources without tags cannot be found in an incident."""
     for stack, document in platform.documents.items():
         for provider in document.get("provider", {}).get("aws", []):
             found = [tags.get("tags", {}) for tags in provider.get("default_tags", [])]
             if not any(TAGS.items() <= tags.items() for tags in found):
-                yield f"{stack}/provider.{provider.get('alias', 'aws')}", f"default_tags must hold {TAGS}"
+                yield f"{stack}/provider.{provider.get('alias', 'aws')}", f"default_tags must contain {TAGS}"
     for resource in platform.resources():
         for key in TAGS.keys() & (resource.get("tags") or {}).keys():
             if resource.get("tags")[key] != TAGS[key]:
                 yield resource.address, f"overrides the tag {key}"
 
 
-@rule("destroyable", "D6", why="A drill ends with everything gone.")
+@rule("D6")
 def destroyable(platform: Platform) -> Problems:
+    """An environment for a drill must be destroyed completely."""
     for resource in platform.resources():
         if resource.get("deletion_protection_enabled") or resource.get("lifecycle", "prevent_destroy"):
             yield resource.address, "is protected against deletion"
         if resource.get("skip_destroy") or resource.get("retain_on_delete"):
-            yield resource.address, "would be left behind"
+            yield resource.address, "would remain after the platform is destroyed"
 
 
-@rule("state-survives", "trap 37", why="Terraform's state in us-east-1 is lost with us-east-1.")
-def state(platform: Platform) -> Problems:
+@rule("trap 37")
+def state_survives(platform: Platform) -> Problems:
+    """Terraform's state in us-east-1 is lost with us-east-1."""
     for stack, document in platform.documents.items():
         backend = document.get("terraform", {}).get("backend", {})
         for kind, options in backend.items():
             if kind not in ("local", "s3"):
                 yield stack, f"backend {kind} is not supported"
-            if kind == "s3":
-                if options.get("region") == "us-east-1":
-                    yield stack, "its state is in us-east-1"
-                if options.get("encrypt") is not True or options.get("use_lockfile") is not True:
-                    yield stack, "its state must be encrypted and locked"
+            if kind == "s3" and options.get("region") == "us-east-1":
+                yield stack, "its state is in us-east-1"
+            if kind == "s3" and not (options.get("encrypt") is True and options.get("use_lockfile") is True):
+                yield stack, "its state must be encrypted and locked"
 
 
-@rule("providers", "D8", why="The platform is tested with one provider, in versions that support every argument used.")
+@rule("D8")
 def providers(platform: Platform) -> Problems:
+    """The platform is tested with one provider, in versions that support every argument used."""
     for stack, document in platform.documents.items():
         required = document.get("terraform", {}).get("required_providers", {})
         if set(required) != {"aws"} or required.get("aws", {}).get("version") != ">= 5.100, < 7.0":
             yield stack, "must need hashicorp/aws >= 5.100, < 7.0 and nothing else"
 
 
-@rule("target-free", "D8", why="The bytes that go to AWS are the bytes that were proven on the embedded AWS.")
+@rule("D8")
 def target_free(platform: Platform) -> Problems:
+    """The same JSON is deployed to AWS and to the embedded AWS, where it is tested."""
     for stack, document in platform.documents.items():
         for provider in document.get("provider", {}).get("aws", []):
             for extra in sorted(set(provider) - {"alias", "region", "default_tags"}):
-                yield stack, f"the provider's {extra} belongs to a target"
+                yield stack, f"the provider must not set {extra}, which differs between targets"
     for resource in platform.everything:
         if re.search(r"(?<![\w.])(127\.0\.0\.1|localhost)(?![\w.])", str(dict(resource.body))):
-            yield resource.address, "names an address of this machine"
+            yield resource.address, "contains an address of this machine"
