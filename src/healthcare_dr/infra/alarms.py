@@ -1,7 +1,7 @@
 """The alarms of a region, each defined once: metric, threshold, and the meaning of missing data; and their SNS topic.
 
-Alarms on the other region watch metrics that this region's sentinel publishes here: the signal of a region's loss must
-not be lost with the region (trap 22).
+Alarms on the other region monitor metrics that this region's sentinel publishes here: the signal of a region's loss
+must not be lost with the region (trap 22).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,254 +31,238 @@ from patient_api.contract.functions import (
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 from patient_api.contract.metrics import DIMENSION, NAMESPACE, Metric
 
+PERIOD_SECONDS = 60
 STUCK_MINUTES = 5
-PENDING_SECONDS = 60
-ITERATOR_AGE_MS = 60_000
-
-INDEXES = (UPDATE_INDEX, RECORD_INDEX)
-ABOVE, BELOW = "GreaterThanThreshold", "LessThanThreshold"
-CALM, ALARMING = "notBreaching", "breaching"
+BREACHING = "breaching"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AlarmRule:
-    """One alarm: what it watches, when it fires, and what silence means."""
+@dataclass(frozen=True)
+class Series:
+    """One metric with its dimensions."""
 
-    name: str
-    why: str
     namespace: str
     metric: str
     dimensions: Mapping[str, str]
-    threshold: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When an alarm fires: the statistic of each period compared with a threshold, and the meaning of missing data."""
+
+    threshold: float = 0
     statistic: str = "Sum"
-    comparison: str = ABOVE
+    comparison: str = "GreaterThanThreshold"
     periods: int = 1
-    silence: str = CALM
+    missing_data: str = "notBreaching"
 
 
-@dataclass(frozen=True, kw_only=True)
+ANY = Condition()
+NOT_ONE = Condition(1, "Minimum", "LessThanThreshold", missing_data=BREACHING)
+
+
+@dataclass(frozen=True)
+class AlarmRule:
+    """One alarm: the metric that it monitors, and when it fires."""
+
+    name: str
+    why: str
+    series: Series
+    condition: Condition = ANY
+
+
+@dataclass(frozen=True)
 class MonitoredApi:
-    """The resources that a region's alarms monitor: its HTTP API and the names of its functions."""
+    """The identifier of a region's HTTP API, and the names of its functions by the names of their specs."""
 
     api_id: str
-    api: str
-    confirmation: str
-    reconciliation: str
-    sentinel: str
+    functions: Mapping[str, str]
 
 
-def service(spec: FunctionSpec) -> dict[str, str]:
-    """Under which dimension a function publishes its own metrics."""
-    return {DIMENSION: spec.name}
+def own(spec: FunctionSpec, metric: Metric) -> Series:
+    """Return a metric that a function publishes itself."""
+    return Series(NAMESPACE, metric, {DIMENSION: spec.name})
 
 
-def serving(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
+def alarm_groups(site: RegionContext, monitored: MonitoredApi) -> dict[str, tuple[str, list[AlarmRule]]]:
+    """Return the alarms of a region, by the name of their composite alarm, each group with its description."""
+    return {
+        "region-impaired": (f"{site.region} does not serve as it should", _serving(site, monitored)),
+        "recovery-point-at-risk": (f"{site.region} holds data that its peer does not have yet", _recovery_point(site)),
+        "integrity-at-risk": (f"{site.region} holds data that operators must examine", _integrity(monitored)),
+        "peer-at-risk": (
+            f"{site.peer_region} is unhealthy, or {site.region} does not monitor it",
+            _peer(site, monitored),
+        ),
+    }
+
+
+def _serving(site: RegionContext, monitored: MonitoredApi) -> list[AlarmRule]:
     """Return the alarms on the availability and latency of a region."""
-    lambda_of = {"FunctionName": watched.api, "Resource": f"{watched.api}:{API_ALIAS}"}
-    api = {"ApiId": watched.api_id}
+    name = monitored.functions[API.name]
+    function = {"FunctionName": name, "Resource": f"{name}:{API_ALIAS}"}
+    api = {"ApiId": monitored.api_id}
+    errors = Condition(site.settings.api_error_percent / 100, "Average")
     return [
         AlarmRule(
-            name="endpoint-unhealthy",
-            why="The region's own health endpoint is unhealthy or does not respond",
-            namespace=NAMESPACE,
-            metric=Metric.HEALTHY,
-            dimensions=service(API),
-            statistic="Minimum",
-            comparison=BELOW,
-            threshold=1,
-            periods=2,
-            silence=ALARMING,
+            "endpoint-unhealthy",
+            "The region's own health endpoint is unhealthy or does not respond",
+            own(API, Metric.HEALTHY),
+            Condition(1, "Minimum", "LessThanThreshold", periods=2, missing_data=BREACHING),
         ),
         AlarmRule(
-            name="api-errors",
-            why="The share of requests answered with 5xx is too high",
-            namespace="AWS/ApiGateway",
-            metric="5xx",
-            dimensions=api,
-            statistic="Average",
-            threshold=site.settings.api_error_percent / 100,
+            "api-errors",
+            "The share of requests answered with 5xx is too high",
+            Series("AWS/ApiGateway", "5xx", api),
+            errors,
         ),
         AlarmRule(
-            name="api-latency",
-            why="One request in a hundred is too slow",
-            namespace="AWS/ApiGateway",
-            metric="Latency",
-            dimensions=api,
-            statistic="p99",
-            threshold=site.settings.latency_p99_ms,
-            periods=3,
+            "api-latency",
+            "One request in a hundred is too slow",
+            Series("AWS/ApiGateway", "Latency", api),
+            Condition(site.settings.latency_p99_ms, "p99", periods=3),
+        ),
+        AlarmRule("function-errors", "The function ends in errors", Series("AWS/Lambda", "Errors", function)),
+        AlarmRule(
+            "function-throttles",
+            "Lambda refuses calls: the concurrency is too low for the load, perhaps that of both regions",
+            Series("AWS/Lambda", "Throttles", function),
         ),
         AlarmRule(
-            name="function-errors",
-            why="The function ends in errors of its own",
-            namespace="AWS/Lambda",
-            metric="Errors",
-            dimensions=lambda_of,
-            threshold=0,
-        ),
-        AlarmRule(
-            name="function-throttles",
-            why="Lambda refuses calls: concurrency does not carry the load, perhaps that of both regions",
-            namespace="AWS/Lambda",
-            metric="Throttles",
-            dimensions=lambda_of,
-            threshold=0,
-        ),
-        AlarmRule(
-            name="key-failures",
-            why="The customer managed key refuses to encrypt or decrypt",
-            namespace=NAMESPACE,
-            metric=Metric.KEY_FAILURES,
-            dimensions=service(API),
-            threshold=0,
+            "key-failures",
+            "The customer managed key refuses to encrypt or decrypt",
+            own(API, Metric.KEY_FAILURES),
         ),
         *(
             AlarmRule(
-                name=f"{table}-{direction.lower()}-throttles",
-                why=f"DynamoDB throttles {direction.lower()}s of the {table} table",
-                namespace="AWS/DynamoDB",
-                metric=f"{direction}ThrottleEvents",
-                dimensions={"TableName": name},
-                threshold=0,
+                f"{table}-{direction.lower()}-throttles",
+                f"DynamoDB throttles {direction.lower()}s of the {table} table",
+                Series("AWS/DynamoDB", f"{direction}ThrottleEvents", {"TableName": name}),
             )
             for table, name in _tables(site).items()
             for direction in ("Read", "Write")
         ),
         *(
             AlarmRule(
-                name=f"{table}-index-throttles",
-                why=f"DynamoDB throttles writes to the index of the {table} table, and with it the table's",
-                namespace="AWS/DynamoDB",
-                metric="WriteThrottleEvents",
-                dimensions={"TableName": name, "GlobalSecondaryIndexName": index},
-                threshold=0,
+                f"{table}-index-throttles",
+                f"DynamoDB throttles writes to the index of the {table} table, and with it the table's",
+                Series("AWS/DynamoDB", "WriteThrottleEvents", {"TableName": name, "GlobalSecondaryIndexName": index}),
             )
-            for (table, name), index in zip(_tables(site).items(), INDEXES, strict=True)
+            for (table, name), index in zip(_tables(site).items(), (UPDATE_INDEX, RECORD_INDEX), strict=True)
         ),
     ]
 
 
-def recovery_point(site: RegionContext) -> list[AlarmRule]:
+def _recovery_point(site: RegionContext) -> list[AlarmRule]:
     """Return the alarms on data of a region that its peer does not have yet (RPO)."""
     outward = _documents(site.documents_bucket, site.peer_documents_bucket)
     inward = _documents(site.peer_documents_bucket, site.documents_bucket)
+    limit = site.settings.replication_lag_seconds
     return [
         *(
             AlarmRule(
-                name=f"{table}-replication-lag",
-                why=f"Writes to the {table} table reach {site.peer_region} later than the recovery point allows",
-                namespace="AWS/DynamoDB",
-                metric="ReplicationLatency",
+                f"{table}-replication-lag",
+                f"Writes to the {table} table reach {site.peer_region} later than the recovery point allows",
                 # Published where the write happened, one series for each receiving region (trap 7).
-                dimensions={"TableName": name, "ReceivingRegion": site.peer_region},
-                statistic="Maximum",
-                threshold=site.settings.replication_lag_seconds * 1000,
+                Series("AWS/DynamoDB", "ReplicationLatency", {"TableName": name, "ReceivingRegion": site.peer_region}),
+                Condition(limit * 1000, "Maximum"),
             )
             for table, name in _tables(site).items()
         ),
-        # Measured here, every minute; DynamoDB's own metric is silent while nothing is written, and with its region.
-        # When nothing arrives at all, the alarm on the heartbeat's age fires.
+        # Measured here, every minute. DynamoDB publishes its own metric only while items are written, in the peer.
+        # When no heartbeat arrives, the alarm on the heartbeat's age fires.
         AlarmRule(
-            name="heartbeat-replication-lag",
-            why=f"Heartbeats of {site.peer_region} arrive later than the recovery point allows, and so do its records",
-            namespace=NAMESPACE,
-            metric=Metric.REPLICATION_LAG,
-            dimensions=service(SENTINEL),
-            statistic="Maximum",
-            threshold=site.settings.replication_lag_seconds,
+            "heartbeat-replication-lag",
+            f"Heartbeats and records of {site.peer_region} arrive later than the recovery point allows",
+            own(SENTINEL, Metric.REPLICATION_LAG),
+            Condition(limit, "Maximum"),
         ),
         AlarmRule(
-            name="documents-failed",
-            why=f"A document could not be replicated to {site.peer_region}",
-            namespace="AWS/S3",
-            metric="OperationsFailedReplication",
-            dimensions=outward,
-            threshold=0,
+            "documents-failed",
+            f"A document could not be replicated to {site.peer_region}",
+            Series("AWS/S3", "OperationsFailedReplication", outward),
         ),
-        # S3 publishes latency and backlog where the copies arrive, so each region watches what comes to it.
+        # S3 publishes latency and backlog in the destination region.
         AlarmRule(
-            name="documents-replication-lag",
-            why=f"Documents of {site.peer_region} arrive later than the recovery point allows",
-            namespace="AWS/S3",
-            metric="ReplicationLatency",
-            dimensions=inward,
-            statistic="Maximum",
-            threshold=site.settings.replication_lag_seconds,
+            "documents-replication-lag",
+            f"Documents of {site.peer_region} arrive later than the recovery point allows",
+            Series("AWS/S3", "ReplicationLatency", inward),
+            Condition(limit, "Maximum"),
         ),
         AlarmRule(
-            name="documents-stuck",
-            why=f"Documents of {site.peer_region} have been waiting for {STUCK_MINUTES} minutes",
-            namespace="AWS/S3",
-            metric="OperationsPendingReplication",
-            dimensions=inward,
-            statistic="Minimum",
-            threshold=0,
-            periods=STUCK_MINUTES,
+            "documents-stuck",
+            f"Documents of {site.peer_region} have been pending for {STUCK_MINUTES} minutes",
+            Series("AWS/S3", "OperationsPendingReplication", inward),
+            Condition(0, "Minimum", periods=STUCK_MINUTES),
         ),
         AlarmRule(
-            name="documents-pending",
-            why="A document is not final a minute after its upload, or the sweep does not run",
-            namespace=NAMESPACE,
-            metric=Metric.PENDING_SECONDS,
-            dimensions=service(CONFIRM_DOCUMENTS),
-            statistic="Maximum",
-            threshold=PENDING_SECONDS,
-            periods=2,
-            # The sweep reports every minute, 0 when nothing waits.
-            silence=ALARMING,
+            "documents-pending",
+            "A document is not final a minute after its upload, or the sweep does not run",
+            own(CONFIRM_DOCUMENTS, Metric.PENDING_SECONDS),
+            # The sweep publishes every minute, 0 when no document is pending.
+            Condition(60, "Maximum", periods=2, missing_data=BREACHING),
         ),
     ]
 
 
-def integrity(watched: MonitoredApi) -> list[AlarmRule]:
+def _integrity(monitored: MonitoredApi) -> list[AlarmRule]:
     """Return the alarms on data that is stored but inconsistent or quarantined."""
     return [
         AlarmRule(
-            name="conflicts",
-            why="Both regions wrote the same record at once: both versions are kept, the newest one is served",
-            namespace=NAMESPACE,
-            metric=Metric.CONFLICTS,
-            dimensions=service(RECONCILE),
-            threshold=0,
+            "conflicts",
+            "Both regions wrote the same record at once: both versions are kept, the newest one is served",
+            own(RECONCILE, Metric.CONFLICTS),
         ),
         AlarmRule(
-            name="tampered-items",
-            why="An item that never changes was replaced or removed, around the API or by a faulty release of it:"
-            " the function's log names it, point-in-time recovery holds what it was",
-            namespace=NAMESPACE,
-            metric=Metric.TAMPERED_ITEMS,
-            dimensions=service(RECONCILE),
-            threshold=0,
+            "tampered-items",
+            "An append-only item was replaced or removed, by a caller without the API or by a defect of the API:"
+            " the function's log contains its key, point-in-time recovery its former content",
+            own(RECONCILE, Metric.TAMPERED_ITEMS),
         ),
         AlarmRule(
-            name="documents-quarantined",
-            why="A document's bytes differ from its declaration; it cannot be downloaded",
-            namespace=NAMESPACE,
-            metric=Metric.DOCUMENTS_QUARANTINED,
-            dimensions=service(CONFIRM_DOCUMENTS),
-            threshold=0,
+            "documents-quarantined",
+            "A document's content differs from its declaration; it cannot be downloaded",
+            own(CONFIRM_DOCUMENTS, Metric.DOCUMENTS_QUARANTINED),
         ),
-        *(
-            AlarmRule(
-                name=f"{spec.name}-errors",
-                why=f"The {spec.name} function ends in errors of its own",
-                namespace="AWS/Lambda",
-                metric="Errors",
-                dimensions={"FunctionName": function},
-                threshold=0,
-            )
-            for spec, function in ((CONFIRM_DOCUMENTS, watched.confirmation), (RECONCILE, watched.reconciliation))
-        ),
+        *(_errors(spec, monitored) for spec in (CONFIRM_DOCUMENTS, RECONCILE)),
         AlarmRule(
-            name="reconciliation-lag",
-            why="Writes wait longer for reconciliation than the recovery point allows; after 24 hours it misses them",
-            namespace="AWS/Lambda",
-            metric="IteratorAge",
-            dimensions={"FunctionName": watched.reconciliation},
-            statistic="Maximum",
-            threshold=ITERATOR_AGE_MS,
+            "reconciliation-lag",
+            "Reconciliation reads writes later than the recovery point allows; after 24 hours it misses them",
+            Series("AWS/Lambda", "IteratorAge", {"FunctionName": monitored.functions[RECONCILE.name]}),
+            Condition(60_000, "Maximum"),
         ),
     ]
+
+
+def _peer(site: RegionContext, monitored: MonitoredApi) -> list[AlarmRule]:
+    """Return the alarms on the peer region, and on the sentinel that monitors it."""
+    # The sentinel of the peer may be about to write the next heartbeat.
+    age = SENTINEL_INTERVAL_SECONDS + site.settings.replication_lag_seconds
+    return [
+        AlarmRule(
+            "peer-unhealthy",
+            f"The health endpoint of {site.peer_region} is unhealthy or does not respond to {site.region}",
+            own(SENTINEL, Metric.PEER_HEALTHY),
+            NOT_ONE,
+        ),
+        AlarmRule(
+            "peer-heartbeat-age",
+            f"{site.peer_region} sends no heartbeat, or replication does not deliver it",
+            own(SENTINEL, Metric.HEARTBEAT_AGE),
+            Condition(age, "Maximum", missing_data=BREACHING),
+        ),
+        AlarmRule(
+            "sentinel-silent",
+            f"The sentinel of {site.region} wrote no heartbeat or does not run: {site.peer_region} is not monitored",
+            own(SENTINEL, Metric.HEARTBEAT_WRITTEN),
+            NOT_ONE,
+        ),
+        _errors(SENTINEL, monitored),
+    ]
+
+
+def _errors(spec: FunctionSpec, monitored: MonitoredApi) -> AlarmRule:
+    series = Series("AWS/Lambda", "Errors", {"FunctionName": monitored.functions[spec.name]})
+    return AlarmRule(f"{spec.name}-errors", f"The {spec.name} function ends in errors", series)
 
 
 def _tables(site: RegionContext) -> dict[str, str]:
@@ -289,125 +273,56 @@ def _documents(source: str, target: str) -> dict[str, str]:
     return {"SourceBucket": source, "DestinationBucket": target, "RuleId": RULE_ID}
 
 
-def peer(site: RegionContext, watched: MonitoredApi) -> list[AlarmRule]:
-    """Return the alarms on the peer region, and on the sentinel that monitors it."""
-    own = service(SENTINEL)
-    return [
-        AlarmRule(
-            name="peer-unhealthy",
-            why=f"The health endpoint of {site.peer_region} says no to {site.region}, or nothing at all",
-            namespace=NAMESPACE,
-            metric=Metric.PEER_HEALTHY,
-            dimensions=own,
-            statistic="Minimum",
-            comparison=BELOW,
-            threshold=1,
-            silence=ALARMING,
-        ),
-        AlarmRule(
-            name="peer-heartbeat-age",
-            why=f"{site.peer_region} sends no heartbeat, or replication does not deliver it",
-            namespace=NAMESPACE,
-            metric=Metric.HEARTBEAT_AGE,
-            dimensions=own,
-            statistic="Maximum",
-            # It may just be about to write the next one.
-            threshold=SENTINEL_INTERVAL_SECONDS + site.settings.replication_lag_seconds,
-            silence=ALARMING,
-        ),
-        AlarmRule(
-            name="sentinel-silent",
-            why=f"The sentinel of {site.region} wrote no heartbeat, or does not run: {site.peer_region} is not watched",
-            namespace=NAMESPACE,
-            metric=Metric.HEARTBEAT_WRITTEN,
-            dimensions=own,
-            statistic="Minimum",
-            comparison=BELOW,
-            threshold=1,
-            silence=ALARMING,
-        ),
-        AlarmRule(
-            name=f"{SENTINEL.name}-errors",
-            why=f"The {SENTINEL.name} function ends in errors of its own",
-            namespace="AWS/Lambda",
-            metric="Errors",
-            dimensions={"FunctionName": watched.sentinel},
-            threshold=0,
-        ),
-    ]
-
-
-PERIOD_SECONDS = 60
-
-
-def regional_alarms(stack: TerraformStack, site: RegionContext, *, watched: MonitoredApi, topic_arn: str) -> None:
-    """Every alarm of a region, and the verdicts made of them."""
-    for name, why, rules in (
-        ("region-impaired", f"{site.region} does not serve as it should", serving(site, watched)),
-        (
-            "recovery-point-at-risk",
-            f"{site.region} holds data that its peer does not have yet",
-            recovery_point(site),
-        ),
-        ("integrity-at-risk", f"{site.region} holds data that needs a look", integrity(watched)),
-        ("peer-at-risk", f"{site.peer_region} is in trouble, or {site.region} does not watch it", peer(site, watched)),
-    ):
+def regional_alarms(stack: TerraformStack, site: RegionContext, monitored: MonitoredApi, topic: SnsTopic) -> None:
+    """Create every alarm of a region, and the composite alarm of each group."""
+    for name, (why, rules) in alarm_groups(site, monitored).items():
         for rule in rules:
-            alarm(stack, site, rule, topic_arn)
-        any_of = " OR ".join(f'ALARM("{site.names.of(rule.name)}")' for rule in rules)
+            _alarm(stack, site, rule, topic.arn)
         CloudwatchCompositeAlarm(
             stack,
             _identifier(name),
             alarm_name=site.names.of(name),
             alarm_description=why,
-            alarm_rule=any_of,
-            alarm_actions=[topic_arn],
-            ok_actions=[topic_arn],
+            alarm_rule=" OR ".join(f'ALARM("{site.names.of(rule.name)}")' for rule in rules),
+            alarm_actions=[topic.arn],
+            ok_actions=[topic.arn],
         ).add_override("depends_on", [f"aws_cloudwatch_metric_alarm.{_identifier(rule.name)}" for rule in rules])
 
 
 def health_check_alarms(
-    stack: TerraformStack, watcher: RegionContext, sites: Sequence[RegionContext], health: Health
+    stack: TerraformStack, metrics_site: RegionContext, sites: Sequence[RegionContext], health: Health
 ) -> None:
-    """Alarms on Route 53's verdicts, in us-east-1: the metric exists nowhere else."""
+    """Create the alarms on Route 53's health checks in the only region that has their metrics."""
     for site in sites:
         for name, why, check in (
             ("endpoint-check", f"Route 53 cannot reach {site.region}", health.endpoints[site.role]),
-            ("health-check", f"Route 53 has withdrawn {site.region} from DNS", health.verdicts[site.role]),
+            ("health-check", f"Route 53 has withdrawn {site.region} from DNS", health.calculated[site.role]),
         ):
-            rule = AlarmRule(
-                name=f"{name}-{site.region}",
-                why=why,
-                namespace="AWS/Route53",
-                metric="HealthCheckStatus",
-                dimensions={"HealthCheckId": check.id},
-                statistic="Minimum",
-                comparison=BELOW,
-                threshold=1,
-                silence=ALARMING,
-            )
-            alarm(stack, watcher, rule, watcher.topic_arn)
+            series = Series("AWS/Route53", "HealthCheckStatus", {"HealthCheckId": check.id})
+            rule = AlarmRule(f"{name}-{site.region}", why, series, NOT_ONE)
+            _alarm(stack, metrics_site, rule, metrics_site.topic_arn)
 
 
-def alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
+def _alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
     """Create one metric alarm that notifies the region's topic when it fires and when it recovers."""
-    percentile = rule.statistic.startswith("p")
+    series, condition = rule.series, rule.condition
+    percentile = condition.statistic.startswith("p")
     CloudwatchMetricAlarm(
         stack,
         _identifier(rule.name),
         alarm_name=site.names.of(rule.name),
         alarm_description=rule.why,
-        namespace=rule.namespace,
-        metric_name=rule.metric,
-        dimensions=dict(rule.dimensions),
-        statistic=None if percentile else rule.statistic,
-        extended_statistic=rule.statistic if percentile else None,
-        comparison_operator=rule.comparison,
-        threshold=rule.threshold,
+        namespace=series.namespace,
+        metric_name=series.metric,
+        dimensions=dict(series.dimensions),
+        statistic=None if percentile else condition.statistic,
+        extended_statistic=condition.statistic if percentile else None,
+        comparison_operator=condition.comparison,
+        threshold=condition.threshold,
         period=PERIOD_SECONDS,
-        evaluation_periods=rule.periods,
-        datapoints_to_alarm=rule.periods,
-        treat_missing_data=rule.silence,
+        evaluation_periods=condition.periods,
+        datapoints_to_alarm=condition.periods,
+        treat_missing_data=condition.missing_data,
         alarm_actions=[topic_arn],
         ok_actions=[topic_arn],
         provider=site.provider,
@@ -418,32 +333,21 @@ def _identifier(name: str) -> str:
     return name.replace("-", "_")
 
 
-PUBLISHERS = ("cloudwatch", "s3")
-
-
 def operations_topic(stack: TerraformStack, site: RegionContext, key: KmsKey) -> SnsTopic:
-    """An encrypted topic that CloudWatch and S3 of this account may publish to, with the operations e-mails."""
+    """Create an encrypted topic for CloudWatch and S3 of this account, with the operations e-mails as subscribers."""
     topic = SnsTopic(stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
-    SnsTopicPolicy(
-        stack,
-        "operations_topic_policy",
-        arn=topic.arn,
-        policy=policy.document(
-            *(
-                policy.allow(
-                    f"Publish{service.title()}",
-                    ["sns:Publish"],
-                    topic.arn,
-                    principal={"Service": f"{service}.amazonaws.com"},
-                    condition={"StringEquals": {"aws:SourceAccount": site.account}},
-                )
-                for service in PUBLISHERS
-            ),
-            policy.deny_plaintext(["sns:Publish"], [topic.arn]),
-        ),
-    )
-    for number, address in enumerate(site.settings.operations_emails):
-        SnsTopicSubscription(
-            stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=address
+    publishers = (
+        policy.allow(
+            f"Publish{service.title()}",
+            ["sns:Publish"],
+            topic.arn,
+            principal={"Service": f"{service}.amazonaws.com"},
+            condition={"StringEquals": {"aws:SourceAccount": site.account}},
         )
+        for service in ("cloudwatch", "s3")
+    )
+    document = policy.document(*publishers, policy.deny_plaintext(["sns:Publish"], [topic.arn]))
+    SnsTopicPolicy(stack, "operations_topic_policy", arn=topic.arn, policy=document)
+    for number, email in enumerate(site.settings.operations_emails):
+        SnsTopicSubscription(stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=email)
     return topic

@@ -90,10 +90,10 @@ HTTPS = 443
 
 @dataclass(frozen=True)
 class Health:
-    """The health checks by role: the probe of a region's endpoint, and the verdict that DNS follows."""
+    """The health checks by role: the probe of a region's endpoint, and the calculated check of its DNS record."""
 
     endpoints: dict[Role, Route53HealthCheck]
-    verdicts: dict[Role, Route53HealthCheck]
+    calculated: dict[Role, Route53HealthCheck]
 
 
 def hosted_zone(stack: TerraformStack, owner: RegionContext) -> Route53Zone:
@@ -116,7 +116,7 @@ def region_health(
     Args:
         hosts: by role, the region's own host name, which no other region answers.
     """
-    endpoints, verdicts = {}, {}
+    endpoints, calculated = {}, {}
     for site, other in (sites, sites[::-1]):
         endpoint = _probe(stack, site, f"endpoint_{site.role}", hosts[site.role], "/health")
         drain = _probe(
@@ -129,7 +129,7 @@ def region_health(
         )
         endpoints[site.role] = endpoint
         children = [endpoint.id, drain.id]
-        verdicts[site.role] = Route53HealthCheck(
+        calculated[site.role] = Route53HealthCheck(
             stack,
             f"health_{site.role}",
             type="CALCULATED",
@@ -138,7 +138,7 @@ def region_health(
             tags={"Name": site.names.of("health", site.region)},
             provider=sites[0].provider,
         )
-    return Health(endpoints=endpoints, verdicts=verdicts)
+    return Health(endpoints=endpoints, calculated=calculated)
 
 
 def weighted_records(
@@ -146,7 +146,7 @@ def weighted_records(
     sites: tuple[RegionContext, RegionContext],
     zone: Route53Zone,
     targets: Mapping[Role, str],
-    verdicts: Mapping[Role, Route53HealthCheck],
+    health: Health,
     *,
     after: Sequence[ITerraformDependable],
 ) -> None:
@@ -165,7 +165,7 @@ def weighted_records(
             records=[targets[site.role]],
             set_identifier=site.region,
             weighted_routing_policy=Route53RecordWeightedRoutingPolicy(weight=site.weight),
-            health_check_id=verdicts[site.role].id,
+            health_check_id=health.calculated[site.role].id,
             depends_on=list(after) or None,
             provider=sites[0].provider,
         )

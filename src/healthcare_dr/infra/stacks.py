@@ -32,7 +32,8 @@ from healthcare_dr.infra.roles import grant, roles
 from healthcare_dr.infra.tables import audit_table, records_table
 from healthcare_dr.infra.trail import data_event_trail
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.settings import Settings
+from healthcare_dr.settings import ROUTE53_METRICS_REGION, Settings
+from patient_api.contract.functions import FUNCTIONS
 
 DEFAULT_TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 PROVIDER_VERSIONS = ">= 5.100, < 7.0"
@@ -111,9 +112,9 @@ class GlobalStack(PlatformStack):
             served = {site.role: custom_domain(self, site, zone, api_id=api_ids[site.role]) for site in sites}
             targets = {role: domain.target for role, domain in served.items()}
             after = [domain.mapping for domain in served.values()]
-        weighted_records(self, sites, zone, targets, health.verdicts, after=after)
-        watcher = owner if owner.region == "us-east-1" else other
-        health_check_alarms(self, watcher, sites, health)
+        weighted_records(self, sites, zone, targets, health, after=after)
+        metrics_site = owner if owner.region == ROUTE53_METRICS_REGION else other
+        health_check_alarms(self, metrics_site, sites, health)
         boards = [dashboard(self, site, api_id=api_ids[site.role], health=health) for site in sites]
 
         self._outputs(
@@ -125,8 +126,8 @@ class GlobalStack(PlatformStack):
                 "zone_id": zone.zone_id,
                 "name_servers": Fn.join(",", zone.name_servers),
                 "api_domain": owner.names.api_domain,
-                "health_check_primary": health.verdicts["primary"].id,
-                "health_check_secondary": health.verdicts["secondary"].id,
+                "health_check_primary": health.calculated["primary"].id,
+                "health_check_secondary": health.calculated["secondary"].id,
                 "dashboard_primary": boards[0],
                 "dashboard_secondary": boards[1],
             }
@@ -190,18 +191,9 @@ class RegionalStack(PlatformStack):
             # Its rounds call the API, and one that finds none raises alarms.
             after=[*permissions.sentinel, api.function],
         )
-        regional_alarms(
-            self,
-            site,
-            watched=MonitoredApi(
-                api_id=api.http.id,
-                api=api.function.function_name,
-                confirmation=confirming.function_name,
-                reconciliation=reconciling.function_name,
-                sentinel=watching.function_name,
-            ),
-            topic_arn=topic.arn,
-        )
+        created = (api.function, confirming, reconciling, watching)
+        names = {spec.name: function.function_name for spec, function in zip(FUNCTIONS, created, strict=True)}
+        regional_alarms(self, site, MonitoredApi(api.http.id, names), topic)
         data_event_trail(self, site, key)
         if settings.fault_injection:
             fault_injection(self, site, placed)
