@@ -25,16 +25,15 @@ from cdktn_provider_aws.lambda_alias import LambdaAlias
 from cdktn_provider_aws.lambda_function import LambdaFunction
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 
-from healthcare_dr.infra.functions import Asset, lambda_function
+from healthcare_dr.infra.functions import Functions
 from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.functions import API, API_ALIAS
 from patient_api.contract.headers import EXPOSED_HEADERS, REQUEST_HEADERS
 from patient_api.contract.routes import AUTHENTICATED_ROUTES, DEFAULT_ROUTE, METHODS, OPEN_ROUTES
 
-# The issuer is known when a plan is made, not at synthesis: the bytes are the same for every target.
+# The issuer is a variable, so that the JSON is the same for every target.
 ISSUER = "${var.oidc_issuer}"
 ISSUER_GIVEN = 'var.oidc_issuer != ""'
-
 
 PREFLIGHT_SECONDS = 3600
 # Neither path nor query: ids and search values are patient data, the route's pattern is not.
@@ -71,7 +70,7 @@ def cors(site: RegionContext) -> Apigatewayv2ApiCorsConfiguration | None:
 
 
 def routes(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, *, integration_id: str) -> None:
-    """Every route of the API: open ones, and those that demand a token or a signature."""
+    """Create every route of the API: open ones, and those that require a token or a signature."""
     target = f"integrations/{integration_id}"
     for route in OPEN_ROUTES:
         Apigatewayv2Route(
@@ -91,7 +90,7 @@ def routes(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, *,
 
 
 def stage(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
-    """The one stage of the API, with its access log and its limits."""
+    """Create the only stage of the API, with its access log and its limits."""
     log_group = CloudwatchLogGroup(
         stack,
         "access_log_group",
@@ -157,36 +156,32 @@ def _route_id(route_key: str) -> str:
 
 @dataclass(frozen=True)
 class Api:
-    """The API's resources that the rest of a regional stack uses."""
+    """The resources of the API that other parts of a regional stack use."""
 
     function: LambdaFunction
     http: Apigatewayv2Api
 
     def endpoint(self, region: str) -> str:
-        """The region's own address of the API; the one that AWS gives, whatever plays AWS."""
+        """Return the region's own address of the API, as AWS forms it. The embedded AWS has the same."""
         return f"https://{self.http.id}.execute-api.{region}.amazonaws.com"
 
 
 def patient_api(
     stack: TerraformStack,
     site: RegionContext,
+    functions: Functions,
     *,
-    asset: Asset,
     role: IamRole,
     key: KmsKey,
     after: Sequence[ITerraformDependable],
 ) -> Api:
-    """The function, its published alias, and the HTTP API that calls it.
+    """Create the function, its published alias, and the HTTP API that calls it.
 
-    `after` holds what has to exist before the function is created.
+    `after` contains the resources that the function depends on.
     """
-    function = lambda_function(
-        stack,
-        site,
+    function = functions.create(
         API,
-        asset=asset,
         role=role,
-        key=key,
         after=after,
         tenant_claim=site.settings.tenant_claim,
         issuer=ISSUER,

@@ -115,7 +115,7 @@ def _integrity(site: RegionContext, rules: dict[str, AlarmRule]) -> list[Widget]
         chart("Documents not final yet", "Maximum", _row(own(CONFIRM_DOCUMENTS, Metric.DOCUMENTS_PENDING))),
         chart("Oldest document not final yet (s)", "Maximum", pending, limit=("Alarm", pending)),
         chart("Conflicts between the regions, and tampered items", "Sum", rules["conflicts"], rules["tampered-items"]),
-        chart("Age of what waits for reconciliation (ms)", "Maximum", lag, limit=("Alarm", lag)),
+        chart("Age of changes to reconcile (ms)", "Maximum", lag, limit=("Alarm", lag)),
         chart(
             "Errors of the functions behind the API",
             "Sum",
@@ -150,7 +150,7 @@ def _load(site: RegionContext, api_id: str, rules: dict[str, AlarmRule]) -> list
             _row(Series("AWS/Usage", "ResourceCount", quota), id="used", visible=False),
             [{"expression": "SERVICE_QUOTA(used)", "label": "quota"}],
         ),
-        chart("Health verdicts and key failures", "Minimum", rules["endpoint-unhealthy"], rules["key-failures"]),
+        chart("Health of the region and key failures", "Minimum", rules["endpoint-unhealthy"], rules["key-failures"]),
     ]
 
 

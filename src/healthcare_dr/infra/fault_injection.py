@@ -1,9 +1,9 @@
 """Fault injection by AWS: FIS experiment templates of one region and their role. Off by default.
 
-There are three templates, found by their tag `Name`: tables stop replicating, documents stop replicating, and the
-region is disconnected from its peer, which includes both. Each ends by itself after half an hour, and at once when the
-alarm on the region's own endpoint fires, because a region in trouble has to hand over what its peer lacks. For the same
-reason FIS refuses to start while the alarm is on.
+There are three templates, found by their tag `Name`. They pause the replication of tables, pause the replication of
+documents, and disconnect the region from its peer, which includes both pauses. Each ends after half an hour, and at
+once when the alarm on the region's own endpoint fires, because an unhealthy region must replicate the data that its
+peer lacks. For the same reason FIS refuses to start while the alarm is on.
 
 The disconnection (`route-table-disrupt-cross-region-connectivity`) blocks traffic from the VPC's subnets to the peer
 region, peering included. The functions run outside the VPC (R2.5), so it affects neither them nor the APIs, the health
@@ -14,7 +14,7 @@ both directions; pausing documents stops those that leave the region. The functi
 The role may only act on this region's tables, bucket and network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdktn import TerraformStack
@@ -36,23 +36,16 @@ from healthcare_dr.infra.network import Network
 from healthcare_dr.infra.policy import Condition, Statement
 from healthcare_dr.infra.region_context import RegionContext
 
-MADE: Condition = {"StringEquals": {f"aws:ResourceTag/{MANAGED}": "true"}}
-BEING_MADE: Condition = {"StringEquals": {f"aws:RequestTag/{MANAGED}": "true"}}
+CREATED: Condition = {"StringEquals": {f"aws:ResourceTag/{MANAGED}": "true"}}
+CREATING: Condition = {"StringEquals": {f"aws:RequestTag/{MANAGED}": "true"}}
 CREATE = ("CreateManagedPrefixList", "CreateNetworkInterface", "CreateRouteTable")
 
 
-def pausing_role(stack: TerraformStack, site: RegionContext) -> IamRole:
-    """For the experiments that pause replication."""
-    return _role(stack, site, "faults", pausing(site))
-
-
-def disconnecting_role(stack: TerraformStack, site: RegionContext, placed: Network) -> IamRole:
-    """For the experiment that cuts the region off from its peer."""
-    return _role(stack, site, "disconnect", [*pausing(site), *disconnecting(site, placed)])
-
-
 def pausing(site: RegionContext) -> Sequence[Statement]:
-    """Tables stop by a policy on themselves and their streams, documents by a pause in the replication rule."""
+    """Return the permissions to pause replication.
+
+    FIS pauses tables by a policy on them and their streams, and documents by the replication rule.
+    """
     return (
         policy.allow(
             "PauseTables",
@@ -75,21 +68,19 @@ def pausing(site: RegionContext) -> Sequence[Statement]:
 
 
 def disconnecting(site: RegionContext, placed: Network) -> Sequence[Statement]:
-    """Subnets get other route tables for a while: FIS changes what it made itself, and where our subnets point."""
-    made = [site.regional_arn("ec2", f"{kind}/*") for kind in ("network-interface", "prefix-list", "route-table")]
+    """Return the permissions to disconnect the network: to give subnets route tables that FIS creates."""
+    created = [site.regional_arn("ec2", f"{kind}/*") for kind in ("network-interface", "prefix-list", "route-table")]
     subnets = [subnet.arn for subnet in placed.subnets]
     tables = [table.arn for table in placed.route_tables.values()]
-    created: Mapping[str, Mapping[str, str | Sequence[str]]] = {
-        "StringEquals": {**BEING_MADE["StringEquals"], "ec2:CreateAction": CREATE}
-    }
+    tagging: Condition = {"StringEquals": {**CREATING["StringEquals"], "ec2:CreateAction": CREATE}}
     return (
-        policy.allow("Create", [f"ec2:{action}" for action in CREATE], made, condition=BEING_MADE),
+        policy.allow("Create", [f"ec2:{action}" for action in CREATE], created, condition=CREATING),
         policy.allow(
             "CreateInNetwork",
             ("ec2:CreateNetworkInterface", "ec2:CreateRouteTable"),
             [placed.vpc.arn, *subnets, site.regional_arn("ec2", "security-group/*")],
         ),
-        policy.allow("TagWhatIsCreated", ["ec2:CreateTags"], made, condition=created),
+        policy.allow("TagWhatIsCreated", ["ec2:CreateTags"], created, condition=tagging),
         policy.allow(
             "UseAndRemoveCreated",
             (
@@ -103,8 +94,8 @@ def disconnecting(site: RegionContext, placed: Network) -> Sequence[Statement]:
                 "ec2:ModifyVpcEndpoint",
                 "ec2:ReplaceRouteTableAssociation",
             ),
-            made,
-            condition=MADE,
+            created,
+            condition=CREATED,
         ),
         policy.allow(
             "SwapRouteTables",
@@ -153,7 +144,7 @@ def _role(stack: TerraformStack, site: RegionContext, name: str, statements: Seq
 
 @dataclass(frozen=True, kw_only=True)
 class _Action:
-    """One action on one target, found by its ARNs or by a tag."""
+    """One action on one target, selected by its ARNs or by a tag."""
 
     name: str
     action: str
@@ -165,7 +156,7 @@ class _Action:
 
 
 def fault_injection(stack: TerraformStack, site: RegionContext, placed: Network) -> None:
-    """The experiments of this region; its alarms have to be in the same stack."""
+    """Create the experiments of this region. Its alarms must be in the same stack."""
     tables = _Action(
         name=PAUSE_TABLES,
         action="aws:dynamodb:global-table-pause-replication",
@@ -178,7 +169,7 @@ def fault_injection(stack: TerraformStack, site: RegionContext, placed: Network)
         action="aws:s3:bucket-pause-replication",
         target="Buckets",
         resource_type="aws:s3:bucket",
-        # This action knows its targets by tag only.
+        # This action selects its targets by tag only.
         tag=("Name", site.documents_bucket),
         region=site.peer_region,
     )
@@ -190,10 +181,11 @@ def fault_injection(stack: TerraformStack, site: RegionContext, placed: Network)
         arns=[subnet.arn for subnet in placed.subnets],
         region=site.peer_region,
     )
-    pausing = pausing_role(stack, site)
-    _template(stack, site, pausing, PAUSE_TABLES, [tables])
-    _template(stack, site, pausing, PAUSE_DOCUMENTS, [documents])
-    _template(stack, site, disconnecting_role(stack, site, placed), DISCONNECT, [tables, documents, network])
+    pause = _role(stack, site, "faults", pausing(site))
+    disconnect = _role(stack, site, "disconnect", [*pausing(site), *disconnecting(site, placed)])
+    _template(stack, site, pause, PAUSE_TABLES, [tables])
+    _template(stack, site, pause, PAUSE_DOCUMENTS, [documents])
+    _template(stack, site, disconnect, DISCONNECT, [tables, documents, network])
 
 
 def _template(stack: TerraformStack, site: RegionContext, role: IamRole, name: str, actions: Sequence[_Action]) -> None:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cdktn import AssetType, ITerraformDependable, TerraformAsset, TerraformStack
 from cdktn_provider_aws.cloudwatch_event_rule import CloudwatchEventRule
@@ -51,273 +52,180 @@ from patient_api.contract.keys import HEARTBEAT_PARTITION
 
 @dataclass(frozen=True)
 class FunctionCode:
-    """The zip that Lambda runs, and its SHA-256 as Lambda states it (base64)."""
+    """The zip that Lambda runs, and its SHA-256 in base64."""
 
     path: Path
     sha256_base64: str
 
 
-@dataclass(frozen=True)
-class Asset:
-    """The zip as it lies beside a stack's JSON: `filename` is relative to it."""
+class Functions:
+    """Creates the functions of one region, which share code, key and most of their environment."""
 
-    filename: str
-    sha256_base64: str
+    def __init__(self, stack: TerraformStack, site: RegionContext, *, code: FunctionCode, key: KmsKey) -> None:
+        self._stack = stack
+        self._site = site
+        self._code = code
+        self._key = key
+        # One copy of the zip beside the stack's JSON.
+        self._asset = TerraformAsset(stack, "patient_api_package", path=str(code.path), type=AssetType.FILE)
 
+    def create(
+        self, spec: FunctionSpec, *, role: IamRole, after: Sequence[ITerraformDependable], **variables: Any
+    ) -> LambdaFunction:
+        """Create a function, and before it the log group that Lambda would else create, unencrypted (trap 38).
 
-def _environment(
-    site: RegionContext,
-    key: KmsKey,
-    *,
-    cors: bool | None,
-    issuer: str | None,
-    tenant_claim: str | None,
-    endpoint: str | None,
-) -> dict[str, str]:
-    return Environment(
-        region=site.region,
-        peer_region=site.peer_region,
-        records_table=site.names.records_table,
-        audit_table=site.names.audit_table,
-        documents_bucket=site.documents_bucket,
-        key_arn=key.arn,
-        peer_documents_bucket=site.peer_documents_bucket,
-        peer_role_arn=site.role_arn("documents-peer", site.peer_region),
-        index_key=site.names.index_key_alias(),
-        log_level=site.settings.log_level,
-        cors=cors,
-        issuer=issuer,
-        tenant_claim=tenant_claim,
-        endpoint=endpoint,
-    ).variables()
+        Args:
+            after: the other resources that the function depends on.
+            variables: the fields of `Environment` that not every function has.
+        """
+        site, name = self._site, self._site.names.of(spec.name)
+        log_group = CloudwatchLogGroup(
+            self._stack,
+            f"{spec.identifier}_log_group",
+            name=site.names.lambda_log_group(name),
+            retention_in_days=site.settings.log_retention_days,
+            kms_key_id=self._key.arn,
+        )
+        environment = Environment(
+            region=site.region,
+            peer_region=site.peer_region,
+            records_table=site.names.records_table,
+            audit_table=site.names.audit_table,
+            documents_bucket=site.documents_bucket,
+            key_arn=self._key.arn,
+            peer_documents_bucket=site.peer_documents_bucket,
+            peer_role_arn=site.role_arn("documents-peer", site.peer_region),
+            index_key=site.names.index_key_alias(),
+            log_level=site.settings.log_level,
+            **variables,
+        )
+        return LambdaFunction(
+            self._stack,
+            spec.identifier,
+            function_name=name,
+            description=spec.description,
+            role=role.arn,
+            runtime="python3.13",
+            architectures=["arm64"],
+            handler=spec.handler,
+            filename=self._asset.path,
+            source_code_hash=self._code.sha256_base64,
+            memory_size=spec.memory_mb,
+            timeout=spec.timeout_seconds,
+            publish=spec.published,
+            kms_key_arn=self._key.arn,
+            environment=LambdaFunctionEnvironment(variables=environment.variables()),
+            tags={"DataClass": "phi"},
+            depends_on=[log_group, *after],
+        )
 
+    def document_confirmation(
+        self, *, role: IamRole, topic: SnsTopic, after: Sequence[ITerraformDependable]
+    ) -> LambdaFunction:
+        """Create the function, its bucket's invoke permission, its schedule and its failure destination."""
+        function = self.create(CONFIRM_DOCUMENTS, role=role, after=after)
+        LambdaFunctionEventInvokeConfig(
+            self._stack,
+            "document_confirmation_calls",
+            function_name=function.function_name,
+            maximum_retry_attempts=RETRIES,
+            maximum_event_age_in_seconds=MAXIMUM_EVENT_AGE_SECONDS,
+            destination_config=LambdaFunctionEventInvokeConfigDestinationConfig(
+                on_failure=LambdaFunctionEventInvokeConfigDestinationConfigOnFailure(destination=topic.arn)
+            ),
+        )
+        LambdaPermission(
+            self._stack,
+            "documents_permission",
+            statement_id="documents",
+            action="lambda:InvokeFunction",
+            function_name=function.function_name,
+            principal="s3.amazonaws.com",
+            source_arn=self._site.documents_arn,
+            # A bucket's ARN contains no account, and another account can take the name of a deleted bucket.
+            source_account=self._site.account,
+        )
+        # For events that were lost, and for copies that are late.
+        self._schedule(function, CONFIRM_DOCUMENTS, "sweep", "Finds documents that are not final yet", SWEEP_EVENT)
+        return function
 
-def code_asset(stack: TerraformStack, code: FunctionCode) -> Asset:
-    """The zip, put beside the stack once for all its functions."""
-    placed = TerraformAsset(stack, "patient_api_package", path=str(code.path), type=AssetType.FILE)
-    return Asset(filename=placed.path, sha256_base64=code.sha256_base64)
+    def sentinel(self, *, role: IamRole, endpoint: str, after: Sequence[ITerraformDependable]) -> LambdaFunction:
+        """Create the function and its schedule. `endpoint` is the base address of this region's own API (trap 23)."""
+        function = self.create(SENTINEL, role=role, after=after, endpoint=endpoint)
+        # The next run replaces one that failed, and a late run would measure nothing of use.
+        LambdaFunctionEventInvokeConfig(
+            self._stack,
+            "sentinel_calls",
+            function_name=function.function_name,
+            maximum_retry_attempts=0,
+            maximum_event_age_in_seconds=SENTINEL_INTERVAL_SECONDS,
+        )
+        self._schedule(
+            function, SENTINEL, SENTINEL.name, "Writes the region's heartbeat, and checks the peer", json.dumps({})
+        )
+        return function
 
-
-def lambda_function(
-    stack: TerraformStack,
-    site: RegionContext,
-    spec: FunctionSpec,
-    *,
-    asset: Asset,
-    role: IamRole,
-    key: KmsKey,
-    after: Sequence[ITerraformDependable],
-    cors: bool | None = None,
-    issuer: str | None = None,
-    tenant_claim: str | None = None,
-    endpoint: str | None = None,
-) -> LambdaFunction:
-    """Create the function, and before it the log group that Lambda would else create, unencrypted (trap 38).
-
-    `after` holds what else has to exist before the function is created. The optional arguments are those fields of the
-    function's environment that not every function has.
-    """
-    name = site.names.of(spec.name)
-    log_group = CloudwatchLogGroup(
-        stack,
-        f"{spec.identifier}_log_group",
-        name=site.names.lambda_log_group(name),
-        retention_in_days=site.settings.log_retention_days,
-        kms_key_id=key.arn,
-    )
-    return LambdaFunction(
-        stack,
-        spec.identifier,
-        function_name=name,
-        description=spec.description,
-        role=role.arn,
-        runtime="python3.13",
-        architectures=["arm64"],
-        handler=spec.handler,
-        filename=asset.filename,
-        source_code_hash=asset.sha256_base64,
-        memory_size=spec.memory_mb,
-        timeout=spec.timeout_seconds,
-        publish=spec.published,
-        kms_key_arn=key.arn,
-        environment=LambdaFunctionEnvironment(
-            variables=_environment(site, key, cors=cors, issuer=issuer, tenant_claim=tenant_claim, endpoint=endpoint)
-        ),
-        tags={"DataClass": "phi"},
-        depends_on=[log_group, *after],
-    )
-
-
-EVERY_MINUTE = "rate(1 minute)"
-
-
-def every_minute(
-    stack: TerraformStack,
-    site: RegionContext,
-    function: LambdaFunction,
-    *,
-    name: str,
-    description: str,
-    target_id: str,
-    event: str,
-) -> None:
-    """Call the function every minute with an event, in JSON; only this rule may. `name` is the rule's."""
-    rule = CloudwatchEventRule(
-        stack,
-        f"{name}_rule",
-        name=site.names.of(name),
-        description=description,
-        schedule_expression=EVERY_MINUTE,
-    )
-    permission = LambdaPermission(
-        stack,
-        f"{name}_permission",
-        statement_id=name,
-        action="lambda:InvokeFunction",
-        function_name=function.function_name,
-        principal="events.amazonaws.com",
-        source_arn=rule.arn,
-    )
-    CloudwatchEventTarget(
-        stack,
-        f"{name}_target",
-        rule=rule.name,
-        target_id=target_id,
-        arn=function.arn,
-        input=event,
-        depends_on=[permission],
-    )
+    def _schedule(self, function: LambdaFunction, spec: FunctionSpec, name: str, description: str, event: str) -> None:
+        """Call the function every minute with an event, in JSON, and permit only this rule to call it."""
+        rule = CloudwatchEventRule(
+            self._stack,
+            f"{name}_rule",
+            name=self._site.names.of(name),
+            description=description,
+            schedule_expression="rate(1 minute)",
+        )
+        permission = LambdaPermission(
+            self._stack,
+            f"{name}_permission",
+            statement_id=name,
+            action="lambda:InvokeFunction",
+            function_name=function.function_name,
+            principal="events.amazonaws.com",
+            source_arn=rule.arn,
+        )
+        CloudwatchEventTarget(
+            self._stack,
+            f"{name}_target",
+            rule=rule.name,
+            target_id=spec.name,
+            arn=function.arn,
+            input=event,
+            depends_on=[permission],
+        )
 
 
 RETRIES = 2
-# Older than this, a call is worth nothing any more: a sweep has done its work.
+# A sweep has found the document of an older event.
 MAXIMUM_EVENT_AGE_SECONDS = 3600
-
-
-def document_confirmation(
-    stack: TerraformStack,
-    site: RegionContext,
-    *,
-    asset: Asset,
-    role: IamRole,
-    key: KmsKey,
-    topic: SnsTopic,
-    after: Sequence[ITerraformDependable],
-) -> LambdaFunction:
-    """Create the function, its bucket's invoke permission, its schedule and its failure destination."""
-    function = lambda_function(stack, site, CONFIRM_DOCUMENTS, asset=asset, role=role, key=key, after=after)
-    LambdaFunctionEventInvokeConfig(
-        stack,
-        "document_confirmation_calls",
-        function_name=function.function_name,
-        maximum_retry_attempts=RETRIES,
-        maximum_event_age_in_seconds=MAXIMUM_EVENT_AGE_SECONDS,
-        destination_config=LambdaFunctionEventInvokeConfigDestinationConfig(
-            on_failure=LambdaFunctionEventInvokeConfigDestinationConfigOnFailure(destination=topic.arn)
-        ),
-    )
-    LambdaPermission(
-        stack,
-        "documents_permission",
-        statement_id="documents",
-        action="lambda:InvokeFunction",
-        function_name=function.function_name,
-        principal="s3.amazonaws.com",
-        source_arn=site.documents_arn,
-        # A bucket's ARN contains no account, and another account can take the name of a deleted bucket.
-        source_account=site.account,
-    )
-    # For events that were lost, and for copies that are late.
-    every_minute(
-        stack,
-        site,
-        function,
-        name="sweep",
-        description="Looks after documents that are not final yet",
-        target_id=CONFIRM_DOCUMENTS.name,
-        event=SWEEP_EVENT,
-    )
-    return function
-
-
-def reconciliation(
-    stack: TerraformStack,
-    site: RegionContext,
-    *,
-    asset: Asset,
-    role: IamRole,
-    key: KmsKey,
-    after: Sequence[ITerraformDependable],
-) -> LambdaFunction:
-    """The function that the streams of both tables call."""
-    return lambda_function(stack, site, RECONCILE, asset=asset, role=role, key=key, after=after)
-
-
-def sentinel(
-    stack: TerraformStack,
-    site: RegionContext,
-    *,
-    endpoint: str,
-    asset: Asset,
-    role: IamRole,
-    key: KmsKey,
-    after: Sequence[ITerraformDependable],
-) -> LambdaFunction:
-    """The function and its schedule. `endpoint` is the base address of this region's own API (trap 23)."""
-    function = lambda_function(stack, site, SENTINEL, asset=asset, role=role, key=key, after=after, endpoint=endpoint)
-    # The next round makes up for one that failed; rounds of the past say nothing of the present.
-    LambdaFunctionEventInvokeConfig(
-        stack,
-        "sentinel_calls",
-        function_name=function.function_name,
-        maximum_retry_attempts=0,
-        maximum_event_age_in_seconds=SENTINEL_INTERVAL_SECONDS,
-    )
-    every_minute(
-        stack,
-        site,
-        function,
-        name=SENTINEL.name,
-        description="Writes the region's heartbeat, and checks the peer",
-        target_id=SENTINEL.name,
-        event="{}",
-    )
-    return function
-
 
 BATCH_SIZE = 100
 # Batches of one shard at a time. Reconciliation gives the same result in any order.
 BATCHES_AT_ONCE = 4
-# As long as the stream keeps a record, 24 hours: of a shard that is held up the alarm on its age tells, but of a
-# record that was given up nothing would ever tell what it was.
-FOR_EVER = -1
-# Heads, index items, documents that wait and conflicts are nothing to reconcile.
+# As long as the stream keeps a record, 24 hours. An alarm reports the age of a shard that is held up. A discarded
+# record would be lost without a trace of its content.
+UNLIMITED = -1
+# Heads, index items, pending documents and conflicts need no reconciliation.
 VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
-# An audit item is written once. Only who goes around the API, or a fault of it, can do anything else to it.
+# An audit item is written once. Every other event comes from a caller without the API, or from a defect.
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
-def reconciled(stack: TerraformStack, sites: tuple[RegionContext, RegionContext], records: DynamodbTable) -> None:
-    """Let each region reconcile what its replica of `records` receives, from the first record on, and measure by the
-    peer's heartbeats how late that is."""
-    for site, stream_arn in _streams(sites, records):
-        _read(stack, site, stream_arn, "reconciliation_stream", [VERSIONS, _heartbeat_of(site.peer_region)])
+def read_streams(
+    stack: TerraformStack, sites: tuple[RegionContext, RegionContext], *, records: DynamodbTable, audit: DynamodbTable
+) -> None:
+    """Read the streams of both tables in both regions.
 
-
-def watched(stack: TerraformStack, sites: tuple[RegionContext, RegionContext], audit: DynamodbTable) -> None:
-    """Report items of each region's replica of `audit` that were replaced or removed."""
-    for site, stream_arn in _streams(sites, audit):
-        _read(stack, site, stream_arn, "tampering_stream", [CHANGES])
-
-
-def _heartbeat_of(region: str) -> object:
-    return {"dynamodb": {"Keys": {"pk": {"S": [HEARTBEAT_PARTITION]}, "sk": {"S": [region]}}}}
-
-
-def _streams(sites: tuple[RegionContext, RegionContext], table: DynamodbTable) -> Sequence[tuple[RegionContext, str]]:
-    """The table's own stream is its owner's; a replica's is known to its block only."""
-    owner, other = sites
-    return (owner, table.stream_arn), (other, f"${{one({table.fqn}.replica[*].stream_arn)}}")
+    Of records, each region reads versions, to reconcile them, and the peer's heartbeats, to measure their lag. Of the
+    audit trail, it reads the items that were replaced or removed.
+    """
+    for table, identifier in ((records, "reconciliation_stream"), (audit, "tampering_stream")):
+        owner, _ = sites
+        for site in sites:
+            heartbeats = {"pk": {"S": [HEARTBEAT_PARTITION]}, "sk": {"S": [site.peer_region]}}
+            patterns = [VERSIONS, {"dynamodb": {"Keys": heartbeats}}] if table is records else [CHANGES]
+            # The table has an attribute for the stream of its owner's region only.
+            stream_arn = table.stream_arn if site is owner else f"${{one({table.fqn}.replica[*].stream_arn)}}"
+            _read(stack, site, stream_arn, identifier, patterns)
 
 
 def _read(
@@ -334,9 +242,9 @@ def _read(
         parallelization_factor=BATCHES_AT_ONCE,
         bisect_batch_on_function_error=True,
         function_response_types=["ReportBatchItemFailures"],
-        maximum_retry_attempts=FOR_EVER,
-        maximum_record_age_in_seconds=FOR_EVER,
-        # Told of what an operator lets go who sets a limit to free a shard.
+        maximum_retry_attempts=UNLIMITED,
+        maximum_record_age_in_seconds=UNLIMITED,
+        # For the records that Lambda discards when an operator sets a limit to free a shard.
         destination_config=LambdaEventSourceMappingDestinationConfig(
             on_failure=LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
         ),

@@ -5,14 +5,18 @@ never leaves KMS, so no secret is in a state, a variable or the synthesized JSON
 and a code must stay the same (https://docs.aws.amazon.com/kms/latest/developerguide/rotate-keys.html).
 """
 
+from collections.abc import Mapping, Sequence
+
 from cdktn import TerraformStack
+from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.kms_alias import KmsAlias
 from cdktn_provider_aws.kms_key import KmsKey
 from cdktn_provider_aws.kms_replica_key import KmsReplicaKey
 
 from healthcare_dr.infra import policy
+from healthcare_dr.infra.policy import Condition, Statement
 from healthcare_dr.infra.region_context import RegionContext
-from healthcare_dr.infra.roles import Roles, through
+from healthcare_dr.infra.roles import PEER_ROLE, through
 
 ADMINISTRATION = (
     "kms:CancelKeyDeletion", "kms:CreateAlias", "kms:Delete*", "kms:Describe*", "kms:Disable*", "kms:Enable*",
@@ -23,8 +27,8 @@ PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 DELETION_WINDOW_DAYS = 7
 
 
-def data_key(stack: TerraformStack, site: RegionContext, roles: Roles) -> KmsKey:
-    """The key that encrypts everything of this region at rest, with its alias."""
+def data_key(stack: TerraformStack, site: RegionContext, roles: Mapping[str, IamRole]) -> KmsKey:
+    """Create the key that encrypts all data of this region at rest, with its alias."""
     key = KmsKey(
         stack,
         "data_key",
@@ -38,100 +42,71 @@ def data_key(stack: TerraformStack, site: RegionContext, roles: Roles) -> KmsKey
     return key
 
 
-def _key_policy(site: RegionContext, roles: Roles) -> str:
-    root = {"AWS": policy.account_root(site.account)}
-    here = {"aws:SourceAccount": site.account}
+def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
+    account = {"AWS": policy.account_root(site.account)}
     trail = site.regional_arn("cloudtrail", f"trail/{site.names.of('data-events')}")
+
+    def role(sid: str, name: str, *services: str) -> Statement:
+        condition = through(site, *services) if services else None
+        return policy.allow(sid, policy.KEY_USE, "*", principal={"AWS": roles[name].arn}, condition=condition)
+
+    def roles_by_arn(sid: str, arns: str | list[str]) -> Statement:
+        condition: Condition = {
+            "ArnEquals": {"aws:PrincipalArn": arns},
+            "StringEquals": {"kms:ViaService": via("s3")},
+        }
+        return policy.allow(sid, policy.KEY_USE, "*", principal=account, condition=condition)
+
+    def grantor(sid: str, name: str) -> Statement:
+        condition = {"StringEquals": {"kms:CallerAccount": site.account, "kms:ViaService": via(name)}}
+        return policy.allow(sid, (*policy.KEY_USE, "kms:CreateGrant"), "*", principal=account, condition=condition)
+
+    def service(sid: str, name: str, actions: Sequence[str], condition: Condition) -> Statement:
+        return policy.allow(sid, actions, "*", principal={"Service": f"{name}.amazonaws.com"}, condition=condition)
+
+    def via(name: str) -> str:
+        return f"{name}.{site.region}.amazonaws.com"
+
+    here: Condition = {"StringEquals": {"aws:SourceAccount": site.account}}
+    logs: Condition = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": site.regional_arn("logs", "log-group:*")}}
+    trail_objects = {
+        "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{site.trail_bucket}",
+        "kms:ViaService": via("s3"),
+    }
+    replication = [site.role_arn("replication", region) for region in (site.region, site.peer_region)]
     return policy.document(
-        # The account administers the key and cannot use it: use is granted below, principal by principal.
-        policy.allow("Administration", ADMINISTRATION, "*", principal=root),
-        policy.allow("ApiRole", policy.KEY_USE, "*", principal={"AWS": roles.api.arn}),
-        policy.allow(
-            "ConfirmationRole", policy.KEY_USE, "*", principal={"AWS": roles.confirmation.arn},
-            condition=through(site, "dynamodb", "s3", "sns"),
+        # The account administers the key and cannot use it: each use is granted below.
+        policy.allow("Administration", ADMINISTRATION, "*", principal=account),
+        role("ApiRole", "patient-api"),
+        role("ConfirmationRole", "confirmation", "dynamodb", "s3", "sns"),
+        role("ReconciliationRole", "reconciliation", "dynamodb", "sns"),
+        role("SentinelRole", "sentinel", "dynamodb"),
+        roles_by_arn("PeerDocumentsRole", site.role_arn(PEER_ROLE, site.region)),
+        roles_by_arn("DocumentReplication", replication),
+        grantor("TablesOfThisAccount", "dynamodb"),
+        grantor("FunctionEnvironment", "lambda"),
+        service("LogGroups", f"logs.{site.region}", policy.KEY_USE, logs),
+        service("Alarms", "cloudwatch", PUBLISH, here),
+        service("Topics", "sns", PUBLISH, here),
+        service("ReplicationEvents", "s3", PUBLISH, here),
+        # The trail decrypts because its bucket has a bucket key.
+        service(
+            "Trail",
+            "cloudtrail",
+            ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"),
+            {"StringEquals": {"aws:SourceArn": trail}},
         ),
         policy.allow(
-            "ReconciliationRole", policy.KEY_USE, "*", principal={"AWS": roles.reconciliation.arn},
-            condition=through(site, "dynamodb", "sns"),
+            "TrailReaders", ["kms:Decrypt"], "*", principal=account, condition={"StringEquals": trail_objects}
         ),
-        policy.allow(
-            "SentinelRole", policy.KEY_USE, "*", principal={"AWS": roles.sentinel.arn},
-            condition=through(site, "dynamodb"),
-        ),
-        policy.allow(
-            "PeerDocumentsRole", policy.KEY_USE, "*", principal=root,
-            condition={
-                "ArnEquals": {"aws:PrincipalArn": site.role_arn("documents-peer", site.region)},
-                "StringEquals": {"kms:ViaService": f"s3.{site.region}.amazonaws.com"},
-            },
-        ),
-        policy.allow(
-            "DocumentReplication", policy.KEY_USE, "*", principal=root,
-            condition={
-                "ArnEquals": {
-                    "aws:PrincipalArn": [
-                        site.role_arn("replication", site.region), site.role_arn("replication", site.peer_region)
-                    ]
-                },
-                "StringEquals": {"kms:ViaService": f"s3.{site.region}.amazonaws.com"},
-            },
-        ),
-        policy.allow(
-            "TablesOfThisAccount", (*policy.KEY_USE, "kms:CreateGrant"), "*", principal=root,
-            condition={
-                "StringEquals": {
-                    "kms:CallerAccount": site.account,
-                    "kms:ViaService": f"dynamodb.{site.region}.amazonaws.com",
-                }
-            },
-        ),
-        policy.allow(
-            "FunctionEnvironment", (*policy.KEY_USE, "kms:CreateGrant"), "*", principal=root,
-            condition={
-                "StringEquals": {
-                    "kms:CallerAccount": site.account,
-                    "kms:ViaService": f"lambda.{site.region}.amazonaws.com",
-                }
-            },
-        ),
-        policy.allow(
-            "LogGroups", policy.KEY_USE, "*", principal={"Service": f"logs.{site.region}.amazonaws.com"},
-            condition={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": site.regional_arn("logs", "log-group:*")}},
-        ),
-        policy.allow(
-            "Alarms", PUBLISH, "*", principal={"Service": "cloudwatch.amazonaws.com"},
-            condition={"StringEquals": here},
-        ),
-        policy.allow(
-            "Topics", PUBLISH, "*", principal={"Service": "sns.amazonaws.com"}, condition={"StringEquals": here}
-        ),
-        policy.allow(
-            "ReplicationEvents", PUBLISH, "*", principal={"Service": "s3.amazonaws.com"},
-            condition={"StringEquals": here},
-        ),
-        policy.allow(
-            # Decrypt, because the trail's bucket has a bucket key.
-            "Trail", ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"), "*",
-            principal={"Service": "cloudtrail.amazonaws.com"},
-            condition={"StringEquals": {"aws:SourceArn": trail}},
-        ),
-        policy.allow(
-            "TrailReaders", ["kms:Decrypt"], "*", principal=root,
-            condition={
-                "StringEquals": {
-                    "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{site.trail_bucket}",
-                    "kms:ViaService": f"s3.{site.region}.amazonaws.com",
-                }
-            },
-        ),
-    )  # fmt: skip
+    )
 
 
 DERIVE = ("kms:GenerateMac",)
 
 
 def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> None:
-    """The multi-Region key in the primary region, its replica in the other, and the same alias for each."""
+    """Create the multi-Region key in the primary region, its replica in the other, and the same alias for each."""
     primary, secondary = sites
     key = KmsKey(
         stack,
@@ -141,7 +116,7 @@ def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext])
         customer_master_key_spec="HMAC_256",
         multi_region=True,
         deletion_window_in_days=DELETION_WINDOW_DAYS,
-        policy=_key_policy_index_key(primary),
+        policy=_index_key_policy(primary),
         tags=_tags(primary),
         provider=primary.provider,
     )
@@ -151,7 +126,7 @@ def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext])
         primary_key_arn=key.arn,
         description=f"Derives the same secrets in {secondary.region}",
         deletion_window_in_days=DELETION_WINDOW_DAYS,
-        policy=_key_policy_index_key(secondary),
+        policy=_index_key_policy(secondary),
         tags=_tags(secondary),
         provider=secondary.provider,
     )
@@ -165,7 +140,7 @@ def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext])
         )
 
 
-def _key_policy_index_key(site: RegionContext) -> str:
+def _index_key_policy(site: RegionContext) -> str:
     return policy.document(
         # The account administers the key, replicates it, and cannot use it.
         policy.allow(
@@ -174,7 +149,7 @@ def _key_policy_index_key(site: RegionContext) -> str:
             "*",
             principal={"AWS": policy.account_root(site.account)},
         ),
-        # What the workers write carries nothing that is searched for, so only the API needs the secrets.
+        # Only the API writes and reads index items, so only the API needs the secrets.
         policy.allow("Derivation", DERIVE, "*", principal={"AWS": [site.role_arn("patient-api", site.region)]}),
     )
 

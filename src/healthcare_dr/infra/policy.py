@@ -1,4 +1,4 @@
-"""IAM policy documents as JSON, and the principals the platform writes them for."""
+"""IAM policy documents as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 Statement = Mapping[str, Any]
 Condition = Mapping[str, Mapping[str, str | Sequence[str]]]
 
-# What it takes to encrypt and decrypt with a KMS key.
+# The actions that encrypting and decrypting with a KMS key need.
 KEY_USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 
 
 def document(*statements: Statement) -> str:
-    """A policy document; keys are sorted so that the same statements give the same bytes."""
+    """Return a policy document with sorted keys, so that the same statements give the same bytes."""
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)}, sort_keys=True)
 
 
@@ -24,36 +24,37 @@ def allow(
     principal: Mapping[str, str | Sequence[str]] | None = None,
     condition: Condition | None = None,
 ) -> Statement:
-    """A statement that allows; `principal` only in policies of resources."""
+    """Return a statement that allows actions. Only policies of resources have a `principal`."""
     return _statement("Allow", sid, actions, resources, principal, condition)
 
 
 def deny_everyone(
     sid: str, actions: Sequence[str], resources: str | Sequence[str], *, condition: Condition
 ) -> Statement:
-    """A statement that refuses every principal when the condition holds."""
+    """Return a statement that denies every principal when the condition holds."""
     return _statement("Deny", sid, actions, resources, "*", condition)
 
 
 def deny_plaintext(actions: Sequence[str], resources: Sequence[str]) -> Statement:
-    """Refuse whatever does not come over TLS (45 CFR 164.312(e)(1))."""
+    """Return a statement that denies requests without TLS (45 CFR 164.312(e)(1))."""
     return deny_everyone("RefusePlaintext", actions, resources, condition={"Bool": {"aws:SecureTransport": "false"}})
 
 
 def trust_service(service: str, *, account: str | None = None) -> str:
     """Return a trust policy for one AWS service, restricted to one account where the service supports it."""
     condition = {"StringEquals": {"aws:SourceAccount": account}} if account else None
-    return document(_trust("TrustService", {"Service": service}, condition))
+    return document(
+        _statement("Allow", "TrustService", ["sts:AssumeRole"], principal={"Service": service}, condition=condition)
+    )
 
 
 def trust_roles(account: str, roles: Sequence[str]) -> str:
-    """A trust policy for roles that need not exist yet.
+    """Return a trust policy for roles that need not exist yet.
 
-    A policy that names a missing role is refused, so the principal is the account and the roles are a condition.
+    IAM refuses a policy that names a missing role, so the principal is the account and the roles are a condition.
     """
-    return document(
-        _trust("TrustPeer", {"AWS": account_root(account)}, {"ArnEquals": {"aws:PrincipalArn": list(roles)}})
-    )
+    principal, condition = {"AWS": account_root(account)}, {"ArnEquals": {"aws:PrincipalArn": list(roles)}}
+    return document(_statement("Allow", "TrustPeer", ["sts:AssumeRole"], principal=principal, condition=condition))
 
 
 def account_root(account: str) -> str:
@@ -61,27 +62,20 @@ def account_root(account: str) -> str:
     return f"arn:aws:iam::{account}:root"
 
 
-def _trust(sid: str, principal: Mapping[str, str], condition: Condition | None) -> Statement:
-    statement = _statement("Allow", sid, ["sts:AssumeRole"], (), principal, condition)
-    return {key: value for key, value in statement.items() if key != "Resource"}
-
-
 def _statement(
     effect: str,
     sid: str,
     actions: Sequence[str],
-    resources: str | Sequence[str],
-    principal: str | Mapping[str, str | Sequence[str]] | None,
-    condition: Condition | None,
+    resources: str | Sequence[str] | None = None,
+    principal: str | Mapping[str, str | Sequence[str]] | None = None,
+    condition: Condition | None = None,
 ) -> Statement:
-    statement: dict[str, Any] = {
+    fields = {
         "Sid": sid,
         "Effect": effect,
         "Action": list(actions),
-        "Resource": resources if isinstance(resources, str) else list(resources),
+        "Resource": resources if resources is None or isinstance(resources, str) else list(resources),
+        "Principal": principal,
+        "Condition": condition,
     }
-    if principal is not None:
-        statement["Principal"] = principal
-    if condition is not None:
-        statement["Condition"] = condition
-    return statement
+    return {name: value for name, value in fields.items() if value is not None}

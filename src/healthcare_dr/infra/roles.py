@@ -1,11 +1,11 @@
 """The IAM roles of a region, with least privilege: one per function, and one that the peer's functions assume.
 
 No role updates, deletes or scans. But PutItem can replace an item as well as add one, and IAM has no condition key to
-tell the two apart. The condition of every write, in the functions' code, protects versions and audit items from being
+distinguish the two. The condition of every write, in the functions' code, protects versions and audit items from being
 replaced; and the streams of the tables report each item that was replaced or removed (alarm `tampered-items`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from cdktn import ITerraformDependable, TerraformStack
 from cdktn_provider_aws.iam_policy import IamPolicy
@@ -17,36 +17,32 @@ from healthcare_dr.infra.policy import Condition
 from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.keys import HEARTBEAT_PARTITION, QUARANTINE_TAG
 
+PEER_ROLE = "documents-peer"
 READ_DOCUMENTS = ("s3:GetObject", "s3:GetObjectVersion")
 WRITE_DOCUMENTS = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
-# By version, so that a quarantine meets the bytes that were looked at and no others.
+# By version, so that a quarantine applies only to the content that was compared.
 QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
 # Tagging replaces all tags of an object: permission to set any tag would permit lifting a quarantine.
 ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
+READ_AND_ADD = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")
 READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
 
 
 def api(site: RegionContext, key_arn: str) -> str:
-    """The function behind the HTTP API."""
+    """Return the policy of the function behind the HTTP API."""
     records, audit = site.table_arns
     return policy.document(
         policy.allow(
             "Records",
-            (
-                "dynamodb:BatchGetItem",
-                "dynamodb:ConditionCheckItem",
-                "dynamodb:GetItem",
-                "dynamodb:PutItem",
-                "dynamodb:Query",
-            ),
+            ("dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", *READ_AND_ADD),
             (records, f"{records}/index/*"),
         ),
         policy.allow("Audit", ("dynamodb:PutItem", "dynamodb:Query"), (audit, f"{audit}/index/*")),
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
         policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
         policy.allow("Key", policy.KEY_USE, key_arn),
-        policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn("documents-peer", site.peer_region)),
+        policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn(PEER_ROLE, site.peer_region)),
     )
 
 
@@ -59,7 +55,7 @@ def confirmation(site: RegionContext, key_arn: str) -> str:
     return policy.document(
         policy.allow(
             "Records",
-            ("dynamodb:ConditionCheckItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"),
+            ("dynamodb:ConditionCheckItem", *READ_AND_ADD),
             (records, f"{records}/index/*"),
         ),
         policy.allow("Audit", ["dynamodb:PutItem"], audit),
@@ -67,17 +63,19 @@ def confirmation(site: RegionContext, key_arn: str) -> str:
         policy.allow("Documents", READ_DOCUMENTS, f"{site.documents_arn}/*"),
         policy.allow("Quarantine", QUARANTINE, f"{site.documents_arn}/*", condition=ONLY_TO_QUARANTINE),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "s3", "sns")),
-        policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn("documents-peer", site.peer_region)),
+        policy.allow("DocumentsOfThePeer", ["sts:AssumeRole"], site.role_arn(PEER_ROLE, site.peer_region)),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
     )
 
 
 def reconciliation(site: RegionContext, key_arn: str) -> str:
-    """The function that reads the streams of both tables: what arrives in records, and what was changed in audit. It
-    writes what conflicts into records, and nothing into audit."""
+    """Return the policy of the function that reads the streams of both tables.
+
+    It writes conflicts into the records table, and nothing into the audit table.
+    """
     records, _ = site.table_arns
     return policy.document(
-        policy.allow("Records", ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"), records),
+        policy.allow("Records", READ_AND_ADD, records),
         policy.allow("Stream", READ_STREAM, site.stream_arns),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "sns")),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
@@ -85,7 +83,7 @@ def reconciliation(site: RegionContext, key_arn: str) -> str:
 
 
 def sentinel(site: RegionContext, key_arn: str) -> str:
-    """The function that writes its region's heartbeat and reads the peer's: no other item is in its reach."""
+    """Return the policy of the function that writes its region's heartbeat and reads the peer's, and no other item."""
     records, _ = site.table_arns
     return policy.document(
         policy.allow("Heartbeats", ("dynamodb:GetItem", "dynamodb:PutItem"), records, condition=ONLY_HEARTBEATS),
@@ -94,7 +92,7 @@ def sentinel(site: RegionContext, key_arn: str) -> str:
 
 
 def documents_peer(site: RegionContext, key_arn: str) -> str:
-    """The role that the peer's functions take to read, copy and quarantine documents here."""
+    """Return the policy of the role by which the peer's functions read, copy and quarantine documents here."""
     return policy.document(
         policy.allow("DocumentsBucket", ["s3:ListBucket"], site.documents_arn),
         policy.allow("Documents", (*READ_DOCUMENTS, *WRITE_DOCUMENTS), f"{site.documents_arn}/*"),
@@ -109,87 +107,49 @@ def through(site: RegionContext, *services: str) -> Condition:
 
 
 BASIC_EXECUTION = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+# A role's name has at most 64 characters, so `confirmation` is shorter than the function's name.
+POLICIES = {
+    "patient-api": api,
+    "confirmation": confirmation,
+    "reconciliation": reconciliation,
+    "sentinel": sentinel,
+    PEER_ROLE: documents_peer,
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Roles:
-    """The role of each function, and the one that the peer's functions may take."""
-
-    api: IamRole
-    confirmation: IamRole
-    reconciliation: IamRole
-    sentinel: IamRole
-    documents_peer: IamRole
-
-
-@dataclass(frozen=True, kw_only=True)
-class Permissions:
-    """The policy attachments that each function depends on: without them its first calls would be denied."""
-
-    api: list[ITerraformDependable]
-    confirmation: list[ITerraformDependable]
-    reconciliation: list[ITerraformDependable]
-    sentinel: list[ITerraformDependable]
-
-
-def roles(stack: TerraformStack, site: RegionContext) -> Roles:
-    """All roles, without the permissions: those name the key, whose policy names these roles."""
+def roles(stack: TerraformStack, site: RegionContext) -> dict[str, IamRole]:
+    """Create all roles by name, without their permissions: those name the key, whose policy names these roles."""
     peers = [site.role_arn(name, site.peer_region) for name in ("patient-api", "confirmation")]
-    return Roles(
-        api=_function_role(stack, site, "api_role", "patient-api"),
-        # A role's name takes 64 characters, so it is shorter than the function's.
-        confirmation=_function_role(stack, site, "confirmation_role", "confirmation"),
-        reconciliation=_function_role(stack, site, "reconciliation_role", "reconciliation"),
-        sentinel=_function_role(stack, site, "sentinel_role", "sentinel"),
-        documents_peer=IamRole(
+    description = f"Lets the functions of {site.peer_region} read and write documents of {site.region}"
+    return {
+        name: IamRole(
             stack,
-            "documents_peer_role",
-            name=site.names.of("documents-peer", site.region),
-            description=f"Lets the functions of {site.peer_region} read and write documents of {site.region}",
-            assume_role_policy=policy.trust_roles(site.account, peers),
-        ),
-    )
+            "api_role" if name == "patient-api" else f"{name.replace('-', '_')}_role",
+            name=site.names.of(name, site.region),
+            description=description if name == PEER_ROLE else None,
+            assume_role_policy=(
+                policy.trust_roles(site.account, peers)
+                if name == PEER_ROLE
+                else policy.trust_service("lambda.amazonaws.com")
+            ),
+        )
+        for name in POLICIES
+    }
 
 
-def grant(stack: TerraformStack, site: RegionContext, granted: Roles, *, key_arn: str) -> Permissions:
-    """Attach to each role what it needs and nothing more."""
-    _attach(stack, site, "documents-peer", granted.documents_peer, documents_peer(site, key_arn))
-    return Permissions(
-        api=[
-            _attach(stack, site, "patient-api", granted.api, api(site, key_arn)),
-            _basic(stack, "basic_execution", granted.api),
-        ],
-        confirmation=[
-            _attach(stack, site, "confirmation", granted.confirmation, confirmation(site, key_arn)),
-            _basic(stack, "confirmation_basic_execution", granted.confirmation),
-        ],
-        reconciliation=[
-            _attach(stack, site, "reconciliation", granted.reconciliation, reconciliation(site, key_arn)),
-            _basic(stack, "reconciliation_basic_execution", granted.reconciliation),
-        ],
-        sentinel=[
-            _attach(stack, site, "sentinel", granted.sentinel, sentinel(site, key_arn)),
-            _basic(stack, "sentinel_basic_execution", granted.sentinel),
-        ],
-    )
-
-
-def _function_role(stack: TerraformStack, site: RegionContext, identifier: str, name: str) -> IamRole:
-    return IamRole(
-        stack,
-        identifier,
-        name=site.names.of(name, site.region),
-        assume_role_policy=policy.trust_service("lambda.amazonaws.com"),
-    )
-
-
-def _attach(
-    stack: TerraformStack, site: RegionContext, name: str, role: IamRole, document: str
-) -> IamRolePolicyAttachment:
-    identifier = name.replace("-", "_")
-    managed = IamPolicy(stack, f"{identifier}_policy", name=site.names.of(name, site.region), policy=document)
-    return IamRolePolicyAttachment(stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn)
-
-
-def _basic(stack: TerraformStack, identifier: str, role: IamRole) -> IamRolePolicyAttachment:
-    return IamRolePolicyAttachment(stack, identifier, role=role.name, policy_arn=BASIC_EXECUTION)
+def grant(
+    stack: TerraformStack, site: RegionContext, granted: Mapping[str, IamRole], *, key_arn: str
+) -> dict[str, list[ITerraformDependable]]:
+    """Attach its permissions to each role and return the attachments, on which the role's function depends."""
+    attachments: dict[str, list[ITerraformDependable]] = {}
+    for name, role in granted.items():
+        identifier = name.replace("-", "_")
+        document = POLICIES[name](site, key_arn)
+        managed = IamPolicy(stack, f"{identifier}_policy", name=site.names.of(name, site.region), policy=document)
+        attachments[name] = [
+            IamRolePolicyAttachment(stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn)
+        ]
+        if name != PEER_ROLE:
+            basic = "basic_execution" if name == "patient-api" else f"{identifier}_basic_execution"
+            attachments[name].append(IamRolePolicyAttachment(stack, basic, role=role.name, policy_arn=BASIC_EXECUTION))
+    return attachments

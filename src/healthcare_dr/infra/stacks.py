@@ -16,24 +16,16 @@ from healthcare_dr.infra.dashboards import dashboard
 from healthcare_dr.infra.dns import custom_domain, hosted_zone, region_health, weighted_records
 from healthcare_dr.infra.documents import document_buckets
 from healthcare_dr.infra.fault_injection import fault_injection
-from healthcare_dr.infra.functions import (
-    FunctionCode,
-    code_asset,
-    document_confirmation,
-    reconciled,
-    reconciliation,
-    sentinel,
-    watched,
-)
+from healthcare_dr.infra.functions import FunctionCode, Functions, read_streams
 from healthcare_dr.infra.keys import data_key, index_key
 from healthcare_dr.infra.network import flow_logs, network, peer, security_groups
 from healthcare_dr.infra.region_context import RegionContext, Role
-from healthcare_dr.infra.roles import grant, roles
+from healthcare_dr.infra.roles import PEER_ROLE, grant, roles
 from healthcare_dr.infra.tables import audit_table, records_table
 from healthcare_dr.infra.trail import data_event_trail
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from healthcare_dr.settings import ROUTE53_METRICS_REGION, Settings
-from patient_api.contract.functions import FUNCTIONS
+from patient_api.contract.functions import FUNCTIONS, RECONCILE
 
 DEFAULT_TAGS = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 PROVIDER_VERSIONS = ">= 5.100, < 7.0"
@@ -83,7 +75,7 @@ class PlatformStack(TerraformStack):
 
 
 class GlobalStack(PlatformStack):
-    """Tables, buckets, index key, peering, DNS, dashboards: applied once what it finds in both regions exists."""
+    """Tables, buckets, index key, peering, DNS and dashboards: applied after the resources of both regions exist."""
 
     def __init__(self, scope: Construct, settings: Settings) -> None:
         super().__init__(scope, GLOBAL, settings)
@@ -98,8 +90,7 @@ class GlobalStack(PlatformStack):
 
         records = records_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
         audit = audit_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
-        reconciled(self, sites, records)
-        watched(self, sites, audit)
+        read_streams(self, sites, records=records, audit=audit)
         index_key(self, sites)
         buckets = document_buckets(self, sites, (keys["primary"], keys["secondary"]))
         peer(self, sites)
@@ -164,32 +155,17 @@ class RegionalStack(PlatformStack):
         groups = security_groups(self, site, placed.vpc)
         flow_logs(self, site, placed.vpc, key)
         topic = operations_topic(self, site, key)
-        asset = code_asset(self, code)
-        confirming = document_confirmation(
-            self,
-            site,
-            asset=asset,
-            role=granted.confirmation,
-            key=key,
-            topic=topic,
-            after=permissions.confirmation,
+        functions = Functions(self, site, code=code, key=key)
+        confirming = functions.document_confirmation(
+            role=granted["confirmation"], topic=topic, after=permissions["confirmation"]
         )
-        reconciling = reconciliation(
-            self, site, asset=asset, role=granted.reconciliation, key=key, after=permissions.reconciliation
-        )
+        reconciling = functions.create(RECONCILE, role=granted["reconciliation"], after=permissions["reconciliation"])
         # The API is created after the functions that process its writes, and destroyed before them.
-        api = patient_api(
-            self, site, asset=asset, role=granted.api, key=key, after=[*permissions.api, confirming, reconciling]
-        )
-        watching = sentinel(
-            self,
-            site,
-            endpoint=api.endpoint(region),
-            asset=asset,
-            role=granted.sentinel,
-            key=key,
-            # Its rounds call the API, and one that finds none raises alarms.
-            after=[*permissions.sentinel, api.function],
+        after = [*permissions["patient-api"], confirming, reconciling]
+        api = patient_api(self, site, functions, role=granted["patient-api"], key=key, after=after)
+        # The sentinel calls the API. Without one, its first runs would raise alarms.
+        watching = functions.sentinel(
+            role=granted["sentinel"], endpoint=api.endpoint(region), after=[*permissions["sentinel"], api.function]
         )
         created = (api.function, confirming, reconciling, watching)
         names = {spec.name: function.function_name for spec, function in zip(FUNCTIONS, created, strict=True)}
@@ -212,7 +188,7 @@ class RegionalStack(PlatformStack):
                 "vpc_id": placed.vpc.id,
                 "lambda_security_group_id": groups["lambda"].id,
                 "data_security_group_id": groups["data"].id,
-                "documents_peer_role_arn": granted.documents_peer.arn,
+                "documents_peer_role_arn": granted[PEER_ROLE].arn,
             }
         )
 
