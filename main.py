@@ -10,7 +10,7 @@ from healthcare_dr.settings import load_settings
 
 
 def main() -> int:
-    """Synthesize into the folder that the command line tool names; returns the exit code."""
+    """Synthesize into the folder of the command line tool and return the exit code."""
     outdir = os.environ.get("CDKTF_OUTDIR", "cdktf.out")
     try:
         synth(load_settings(), Path(outdir))

@@ -13,13 +13,13 @@ Each message is one line that states what is wrong and how to fix it. The comman
 
 
 class HealthcareDrError(Exception):
-    """Base of every error whose text is meant for the operator."""
+    """Base of every error whose message is for operators."""
 
     exit_code = 1
 
 
 class SettingsError(HealthcareDrError):
-    """A setting is missing or wrong."""
+    """A setting is missing or invalid."""
 
     exit_code = 2
 
@@ -33,8 +33,8 @@ class EmulatorError(HealthcareDrError):
 
 
 class ToolError(HealthcareDrError):
-    """Terraform, Node or a download is missing or not what it claims to be."""
+    """Terraform, Node or a download is missing or invalid."""
 
 
 class DeploymentError(HealthcareDrError):
-    """A plan, deployment or destruction did not finish."""
+    """A plan, deployment or destruction did not complete."""

@@ -13,14 +13,14 @@ DEFAULT_SUFFIX = "dev"
 SUFFIX_VARIABLE = "ENVIRONMENT_SUFFIX"
 
 DEFAULT_TARGET = "embedded"
-# A command in backticks, as messages name it; whether it names its target.
+# A command in backticks in a message, and its target if it has one.
 COMMAND = re.compile(r"`hdr (?P<command>[a-z][^`]*?(?P<target> --target [^`]*)?)`")
-# Those that take a target.
+# The commands that have a target.
 TARGETED = re.compile(
     r"(?:plan|deploy|destroy|status|outputs|verify|drain|restore|conflicts|seed|drill(?! schema| list))\b.*"
 )
 
-# In the order in which they are applied; the first two do not need each other.
+# In the order in which they are applied. The first two are independent of each other.
 PRIMARY, SECONDARY, GLOBAL = STACKS = (f"{PREFIX}-primary", f"{PREFIX}-secondary", f"{PREFIX}-global")
 
 
@@ -31,7 +31,7 @@ class Names:
     suffix: str
 
     def of(self, resource: str, region: str | None = None) -> str:
-        """`healthcare-dr-<resource>[-<region>]-<suffix>`."""
+        """Return `healthcare-dr-<resource>[-<region>]-<suffix>`."""
         return "-".join(part for part in (PREFIX, resource, region, self.suffix) if part)
 
     @property
@@ -41,7 +41,7 @@ class Names:
 
     @property
     def api_domain(self) -> str:
-        """The name clients use, whichever region answers."""
+        """The shared name of both regions, which clients use."""
         return f"api.{self.domain}"
 
     @property
@@ -55,32 +55,32 @@ class Names:
         return f"audit_logs-{self.suffix}"
 
     def documents_bucket(self, account: str, region: str) -> str:
-        """One of the pair of document buckets, globally unique by its account (at most 63 characters)."""
+        """Return the name of a region's document bucket: unique by its account, at most 63 characters."""
         return f"hdr-documents-{account}-{region}-{self.suffix}"
 
     def trail_bucket(self, account: str, region: str) -> str:
-        """Return the bucket of a region's data events."""
+        """Return the name of the bucket of a region's data events."""
         return f"hdr-trail-{account}-{region}-{self.suffix}"
 
     def key_alias(self) -> str:
-        """The alias of a region's customer managed key."""
+        """Return the alias of a region's customer managed key."""
         return f"alias/{self.of('data')}"
 
     def index_key_alias(self) -> str:
-        """The alias of the key that both regions share and derive their secrets from: for search and for cursors."""
+        """Return the alias of the key from which both regions derive their secrets for search and cursors."""
         return f"alias/{self.of('index')}"
 
     def lambda_log_group(self, function: str) -> str:
-        """The log group Lambda writes to: it must carry the function's name."""
+        """Return the log group to which Lambda writes; its name ends with the function's name."""
         return f"/aws/lambda/{function}"
 
     def log_group(self, resource: str) -> str:
-        """Any other log group."""
+        """Return the name of any other log group."""
         return f"/{PREFIX}/{resource}-{self.suffix}"
 
 
 def addressed(text: str, suffix: str, target: str) -> str:
-    """Let the commands that a text names in backticks act on the environment `suffix` of `target`, wherever typed."""
+    """Add environment and target to the commands in a text, so that operators can copy them into any shell."""
 
     def address(found: re.Match[str]) -> str:
         environment = "" if suffix == DEFAULT_SUFFIX else f"{SUFFIX_VARIABLE}={suffix} "

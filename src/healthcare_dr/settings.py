@@ -1,7 +1,7 @@
 """The platform's settings: read once from the environment and `.env`, validated, immutable.
 
-`ENVIRONMENT_SUFFIX` carries the suffix of every name; everything else begins with `HDR_`.
-`.env.example` documents each with its default.
+`ENVIRONMENT_SUFFIX` is the suffix of every name; all other variables begin with `HDR_`. `.env.example` documents each
+setting with its default.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from healthcare_dr.errors import SettingsError
@@ -30,46 +30,51 @@ LOG_RETENTION_DAYS = (
 SIX_YEARS_IN_DAYS = 2192
 # The request intervals Route 53 offers, in seconds.
 HEALTH_CHECK_INTERVALS = (10, 30)
+SUPPORTED = {
+    "health_check_interval": HEALTH_CHECK_INTERVALS,
+    "log_retention_days": LOG_RETENTION_DAYS,
+    "audit_retention_days": LOG_RETENTION_DAYS,
+}
 
-# What begins another line, or steers a terminal.
+# Characters that begin a new line or control a terminal.
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# What begins an expression of Terraform, inside the strings of its JSON too.
+# The beginning of an expression of Terraform, which strings of its JSON may contain.
 TEMPLATE = re.compile(r"[$%]\{")
-# The highest that Linux gives (PID_MAX_LIMIT); other systems stay below it.
+# The highest process id on Linux (PID_MAX_LIMIT); other systems have lower ones.
 HIGHEST_PROCESS_ID = 4_194_304
 
 # Route 53 publishes the metrics of health checks in this region only.
 ROUTE53_METRICS_REGION = "us-east-1"
-# One partition is one account and one identity: nothing replicates or is looked up across its border.
+# Accounts, roles and replication do not cross the boundary of a partition.
 PARTITION = "aws"
 
 Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[a-z]+){1,2}-\d$")]
 Suffix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,18}[a-z0-9])?$")]
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+\.[^@\s,]+$", max_length=254)]
-# As browsers send it: without a path.
+# An origin as browsers send it: without a path.
 Origin = Annotated[str, StringConstraints(pattern=r"^https://[a-z0-9.-]+(:\d{1,5})?$", max_length=253)]
-# Auth0 has customers name their claims by URLs.
+# With Auth0, the names of custom claims are URLs.
 Claim = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~:/@|#-]{1,200}$")]
 Audience = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 
-# Read by `hdr seed` and `hdr drill` alone: a secret is no setting.
+# Only `hdr seed` and `hdr drill` read it: a secret is not a setting.
 TOKEN_VARIABLE = "HDR_TOKEN"  # noqa: S105 - the variable's name
 ALLOWED = {
-    "home": "a folder, or a place where one can be made",
-    "environment_suffix": "1 to 20 of a-z, 0-9 and -, neither first nor last a -",
-    "primary_region": "an AWS region such as us-east-1, and not of China, a government or another partition",
-    "secondary_region": "an AWS region such as us-west-2, and not of China, a government or another partition",
+    "home": "a folder, or a path where a folder can be created",
+    "environment_suffix": "1 to 20 characters of a-z, 0-9 and -, not beginning or ending with -",
+    "primary_region": f"an AWS region such as us-east-1, of the partition {PARTITION}, not of China or GovCloud",
+    "secondary_region": f"an AWS region such as us-west-2, of the partition {PARTITION}, not of China or GovCloud",
     "primary_cidr": "an IPv4 network from /16 to /20, such as 10.0.0.0/16",
     "secondary_cidr": "an IPv4 network from /16 to /20, such as 10.1.0.0/16",
-    "health_check_interval": "10 or 30 (seconds)",
+    "health_check_interval": f"{' or '.join(map(str, HEALTH_CHECK_INTERVALS))} (seconds)",
     "operations_emails": "e-mail addresses, separated by commas",
     "oidc_issuer": "an https:// address without query, written exactly as in the tokens' iss",
-    "oidc_audience": "1 to 256 printable signs of ASCII without a space, and without ${ or %{",
-    "tenant_claim": "the name of a claim: 1 to 200 of A-Z, a-z, 0-9 and . _ ~ : / @ | # -",
+    "oidc_audience": "1 to 256 printable ASCII characters without a space, and without ${ or %{",
+    "tenant_claim": "the name of a claim: 1 to 200 characters of A-Z, a-z, 0-9 and . _ ~ : / @ | # -",
     "cors_origins": "https:// origins without a path, such as https://app.example.com, separated by commas",
-    "state_bucket": "a bucket name of 3 to 63 of a-z, 0-9, . and -",
+    "state_bucket": "a bucket name of 3 to 63 characters of a-z, 0-9, . and -",
     "account_id": "12 digits",
     "emulator_ends_with": "the id of a process",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
@@ -79,7 +84,7 @@ ALLOWED = {
 
 
 class Settings(BaseSettings):
-    """Everything a deployment can vary. Units are in the names or the descriptions."""
+    """The settings of a deployment. Units are in the names or the descriptions."""
 
     model_config = SettingsConfigDict(
         env_prefix="HDR_",
@@ -102,9 +107,9 @@ class Settings(BaseSettings):
     dns_ttl: int = Field(10, ge=1, le=60, description="seconds")
     dns_delegated: bool = False
     health_check_interval: int = Field(10, description="seconds")
-    failure_threshold: int = Field(3, ge=1, le=10, description="checks in a row")
+    failure_threshold: int = Field(3, ge=1, le=10, description="consecutive checks")
 
-    oidc_issuer: str = Field("", description="empty: the routes demand IAM signatures")
+    oidc_issuer: str = Field("", description="empty: the routes require IAM signatures")
     oidc_audience: Audience = "healthcare-dr"
     tenant_claim: Claim = "tenant"
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field((), description="empty: no browser application")
@@ -124,7 +129,7 @@ class Settings(BaseSettings):
     state_bucket: Bucket | None = None
 
     home: Path = Path(".hdr")
-    emulator_port: int = Field(4566, ge=1024, le=65532, description="the next three are taken too")
+    emulator_port: int = Field(4566, ge=1024, le=65532, description="the next three ports are used too")
     emulator_ends_with: int | None = Field(None, ge=1, le=HIGHEST_PROCESS_ID, description="the id of a process")
     terraform: Path | None = None
     terraform_base_url: str = "https://releases.hashicorp.com/terraform"
@@ -139,22 +144,22 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment, then `.env`; no secrets directory."""
+        """Read arguments first, then the environment, then `.env`, and no secrets directory."""
         del settings_cls, file_secret_settings
         return init_settings, env_settings, dotenv_settings
 
     @field_validator("*", mode="before")
     @classmethod
-    def _one_line(cls, value: object) -> object:
+    def _without_control_characters(cls, value: object) -> object:
         if isinstance(value, str) and CONTROLS.search(value):
-            raise ValueError("holds a control character")
+            raise ValueError("contains a control character")
         return value
 
     @field_validator("oidc_issuer", "oidc_audience", "operations_emails")
     @classmethod
-    def _no_expression(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _without_expression(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if any(map(TEMPLATE.search, (value,) if isinstance(value, str) else value)):
-            raise ValueError("holds an expression of Terraform")
+            raise ValueError("contains an expression of Terraform")
         return value
 
     @field_validator("operations_emails", "cors_origins", mode="before")
@@ -171,9 +176,9 @@ class Settings(BaseSettings):
 
     @field_validator("primary_cidr", "secondary_cidr")
     @classmethod
-    def _room_for_subnets(cls, value: IPv4Network) -> IPv4Network:
+    def _network_size(cls, value: IPv4Network) -> IPv4Network:
         if not 16 <= value.prefixlen <= 20:
-            raise ValueError("outside what AWS and six subnets need")
+            raise ValueError("a size that AWS does not allow, or too small for six subnets")
         return value
 
     @field_validator("oidc_issuer")
@@ -183,24 +188,18 @@ class Settings(BaseSettings):
             raise ValueError("not an issuer")
         return value
 
-    @field_validator("health_check_interval")
+    @field_validator(*SUPPORTED)
     @classmethod
-    def _interval_route53_knows(cls, value: int) -> int:
-        if value not in HEALTH_CHECK_INTERVALS:
-            raise ValueError("not an interval that Route 53 supports")
-        return value
-
-    @field_validator("log_retention_days", "audit_retention_days")
-    @classmethod
-    def _retention_cloudwatch_knows(cls, value: int) -> int:
-        if value not in LOG_RETENTION_DAYS:
-            raise ValueError("not a period that CloudWatch Logs supports")
+    def _supported(cls, value: int, info: ValidationInfo) -> int:
+        if value not in SUPPORTED[str(info.field_name)]:
+            raise ValueError("not a value that AWS supports")
         return value
 
     @field_validator("home")
     @classmethod
-    def _room_for_a_folder(cls, value: Path) -> Path:
-        found = next(place for place in (value.absolute(), *value.absolute().parents) if os.path.lexists(place))
+    def _usable_home(cls, value: Path) -> Path:
+        path = value.absolute()
+        found = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
         if not found.is_dir():
             raise ValueError(f"{found} is not a folder")
         return value
@@ -212,12 +211,12 @@ class Settings(BaseSettings):
         if ROUTE53_METRICS_REGION not in self.regions:
             raise ValueError(
                 f"one of HDR_PRIMARY_REGION and HDR_SECONDARY_REGION must be {ROUTE53_METRICS_REGION}: Route 53 "
-                "publishes its health check metrics nowhere else"
+                "publishes its health check metrics in no other region"
             )
         if self.primary_cidr.overlaps(self.secondary_cidr):
             raise ValueError(
                 f"HDR_PRIMARY_CIDR={self.primary_cidr} and HDR_SECONDARY_CIDR={self.secondary_cidr} overlap: "
-                "VPC peering refuses overlapping networks, so give each region one of its own"
+                "VPC peering refuses overlapping networks, so give each region its own"
             )
         if self.primary_weight + self.secondary_weight == 0:
             raise ValueError("HDR_PRIMARY_WEIGHT and HDR_SECONDARY_WEIGHT must not both be 0")
@@ -239,11 +238,12 @@ def load_settings(**overrides: Any) -> Settings:
 
     Keyword arguments override environment and `.env` by field name (`environment_suffix="ci"`).
 
-    Raises: SettingsError: a variable is invalid or unknown, with its name, its value and what is allowed; or `.env`
-    cannot be read.
+    Raises:
+        SettingsError: a variable is invalid or unknown, or `.env` cannot be read. The message contains the variable,
+            its value and the allowed values.
     """
-    _demand_readable(Path(".env"))
-    _refuse_unknown({**dotenv_values(".env", encoding="utf-8"), **os.environ})
+    _check_readable(Path(".env"))
+    _check_names({**dotenv_values(".env", encoding="utf-8"), **os.environ})
     if "environment_suffix" in overrides:
         overrides[SUFFIX_VARIABLE] = overrides.pop("environment_suffix")
     try:
@@ -254,7 +254,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 @cache
 def known_regions() -> frozenset[str]:
-    """The regions of the partition `aws`, of which botocore keeps a list; importing botocore would take long."""
+    """Return the regions of the partition `aws` from botocore's list, without the slow import of botocore."""
     found = find_spec("botocore")
     if found is None or found.origin is None:
         raise SettingsError("botocore is not installed: install the requirements with `make setup`")
@@ -264,15 +264,15 @@ def known_regions() -> frozenset[str]:
 
 
 def variable_names() -> tuple[str, ...]:
-    """Every environment variable the settings are read from, in the order of the fields."""
+    """Return every environment variable of the settings, in the order of the fields."""
     return tuple(
         str(field.validation_alias) if field.validation_alias else f"HDR_{name.upper()}"
         for name, field in Settings.model_fields.items()
     )
 
 
-def _demand_readable(file: Path) -> None:
-    """Refuse what python-dotenv would leave out with a warning or in silence, and what it would wait for."""
+def _check_readable(file: Path) -> None:
+    """Refuse lines that python-dotenv would ignore, and files that it would wait for, such as a pipe."""
     try:
         if not os.path.lexists(file):
             return
@@ -283,10 +283,12 @@ def _demand_readable(file: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}; it must be a file in UTF-8") from error
     if wrong is not None:
-        raise SettingsError(f"{file} cannot be read from line {wrong} on: write NAME=value, one a line, quotes closed")
+        raise SettingsError(
+            f"{file} cannot be read from line {wrong} on: write one NAME=value in each line and close quotes"
+        )
 
 
-def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
+def _check_names(environment: Mapping[str, str | None]) -> None:
     known = (*variable_names(), TOKEN_VARIABLE)
     for name in sorted(environment):
         if name.upper() in known:
@@ -295,7 +297,7 @@ def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
             raise SettingsError(f"{name} is not a setting; did you mean {SUFFIX_VARIABLE}?")
         if name.upper().startswith("HDR_"):
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)
-            hint = f"; did you mean {near[0]}?" if near else "; see .env.example for those that are"
+            hint = f"; did you mean {near[0]}?" if near else "; see .env.example for the settings"
             raise SettingsError(f"{name} is not a setting{hint}")
 
 
@@ -306,7 +308,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
     field = "environment_suffix" if location[0] == SUFFIX_VARIABLE else location[0].lower()
     name = SUFFIX_VARIABLE if field == "environment_suffix" else f"HDR_{field.upper()}"
     if isinstance(problem["input"], str) and CONTROLS.search(problem["input"]):
-        return f"{name}={problem['input']!r} is not allowed: it must hold no control characters"
+        return f"{name}={problem['input']!r} is not allowed: it must contain no control characters"
     allowed = ALLOWED.get(field) or _range(field) or str(problem["msg"]).removeprefix("Input should be ")
     return f"{name}={str(problem['input'])!r} is not allowed: it must be {allowed}"
 

@@ -1,4 +1,4 @@
-"""The beginning of `hdr`: mends what is wrong with the process itself, before anything else is imported."""
+"""Entry point of `hdr`: repairs streams and environment of the process before other modules are imported."""
 
 import io
 import os
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-STEERING: Final = (
+PYTHON_VARIABLES: Final = (
     "PYTHONPATH", "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONOPTIMIZE",
     "PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONDEBUG", "PYTHONVERBOSE", "PYTHONPROFILEIMPORTTIME", "PYTHONTRACEMALLOC",
     "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONCOERCECLOCALE",
 )  # fmt: skip
-"""Variables for the user's own programs. They make Python import other code than ours, print more, or not end."""
+"""Variables for other programs of the user. They change what Python imports and prints, and whether it ends."""
 
 
 class StandardOutput(io.FileIO):
-    """Standard output; `failure` is the first error of a write, after which Python forgets what it could not write."""
+    """Standard output. `failure` is the first error of a write; Python discards the data of a failed write."""
 
     failure: OSError | None = None
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write, as a file does."""
+        """Write, and keep the first error."""
         try:
             return super().write(data)
         except OSError as error:
@@ -32,12 +32,12 @@ class StandardOutput(io.FileIO):
 
 
 class StandardError(io.FileIO):
-    """Standard error; what it does not take is lost, and raises nothing wherever Python flushes it."""
+    """Standard error. It discards data that cannot be written, so that no flush raises."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write, or drop."""
+        """Write, or discard."""
         with suppress(OSError):
-            # None: it is a pipe that is full, and its other end does not let it block.
+            # None: a full pipe in non-blocking mode.
             if (written := super().write(data)) is not None:
                 return written
         return memoryview(data).nbytes
@@ -46,16 +46,16 @@ class StandardError(io.FileIO):
 def main() -> None:
     """Run `hdr`: the entry point of the command."""
     _open_streams()
-    _forget_impossible_sizes()
-    _restart_unsteered()
+    _remove_empty_terminal_sizes()
+    _restart_without_variables()
     from healthcare_dr.cli import main as command_line
 
     command_line()
 
 
-def _restart_unsteered() -> None:
-    """Start this program again without the variables that steer Python, unless it was started to ignore them (-I)."""
-    present = [name for name in STEERING if name in os.environ]
+def _restart_without_variables() -> None:
+    """Start this program again without the variables that affect Python, unless Python ignores them (-I)."""
+    present = [name for name in PYTHON_VARIABLES if name in os.environ]
     if not present:
         return
     for name in present:
@@ -65,8 +65,8 @@ def _restart_unsteered() -> None:
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
 
 
-def _forget_impossible_sizes() -> None:
-    """Drop a size of the terminal that has room for nothing: into 0 columns rich prints nothing, errors included."""
+def _remove_empty_terminal_sizes() -> None:
+    """Remove a terminal size of 0: rich prints nothing into 0 columns, not even errors."""
     for name in ("COLUMNS", "LINES"):
         value = os.environ.get(name, "")
         if value.isdecimal() and int(value) == 0:
@@ -74,23 +74,23 @@ def _forget_impossible_sizes() -> None:
 
 
 def _open_streams() -> None:
-    """Open what the caller has closed: the next file would take its place, and be written into.
+    """Open the streams that the caller has closed: otherwise the next file would get their number and their output.
 
-    A closed standard output is refused: what a command prints there is all that most commands are for.
+    A closed standard output is an error, because most commands do nothing but print.
     """
     closed = [number for number in range(3) if not _is_open(number)]
     for number in closed:
-        # The lowest number that is free, so this one.
+        # The system chooses the lowest free number, which is this one.
         os.open(os.devnull, os.O_RDWR)
         os.set_inheritable(number, True)
     if 0 in closed:
-        sys.stdin = open(0)  # noqa: SIM115 - a number, open until the end
+        sys.stdin = open(0)  # noqa: SIM115 - open until the process ends
     if 2 in closed:
         sys.stderr = open(2, "w")  # noqa: SIM115 - as above
     if 1 in closed:
         print("hdr: standard output is closed: leave it open, or send it to a file or /dev/null", file=sys.stderr)
         sys.exit(1)
-    # A terminal that is not UTF-8 cannot show every sign.
+    # A terminal without UTF-8 cannot show every character.
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(StandardOutput(1, "w", closefd=False)),
         encoding=sys.stdout.encoding,
@@ -106,7 +106,7 @@ def _open_streams() -> None:
 
 
 def failed_output() -> OSError | None:
-    """Why standard output did not take what was written; None when it did."""
+    """Return the first error of standard output, None if there was none."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.failure if isinstance(raw, StandardOutput) else None
 

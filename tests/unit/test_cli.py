@@ -249,7 +249,7 @@ def test_home_that_is_a_file_prints_one_line(hdr: Run, tmp_path: Path, name: str
     assert result.exit_code == 2
     assert (
         only_line(result)
-        == f"hdr: HDR_HOME='{home}' is not allowed: it must be a folder, or a place where one can be made"
+        == f"hdr: HDR_HOME='{home}' is not allowed: it must be a folder, or a path where a folder can be created"
     )
 
 

@@ -1,4 +1,4 @@
-"""The Lambda package: the same bytes everywhere, nothing missing, nothing foreign."""
+"""The Lambda package has the same bytes on every machine, and contains all that the functions import."""
 
 import base64
 import hashlib
@@ -9,13 +9,15 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import boto3
 import pytest
 
 from healthcare_dr.errors import SynthesisError
-from healthcare_dr.infra.package import LOCK, SOURCE, Package, build
+from healthcare_dr.infra.package import SOURCE, Package, build
 
 CALL = """
 import json, sys
@@ -43,7 +45,7 @@ def names(package: Package) -> list[str]:
 
 
 def wheel(folder: Path, *, version: str = "1.0", pure: bool = True, extra: dict[str, bytes] | None = None) -> Path:
-    """An installed distribution `example`, and a lock for its version 1.0. Returns the lock."""
+    """Install a distribution `example` and return a lock for its version 1.0."""
     info = f"example-{version}.dist-info"
     files = {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: example\nVersion: {version}\n".encode(),
@@ -83,7 +85,7 @@ def test_changed_source_changes_the_hash(package: Package, tmp_path: Path) -> No
     assert build(source=copied).sha256_hex != package.sha256_hex
 
 
-def test_the_hashes_are_those_of_the_file(package: Package, tmp_path: Path) -> None:
+def test_hashes_are_those_of_the_file(package: Package, tmp_path: Path) -> None:
     path = tmp_path / "made" / "function.zip"
     package.write(path)
     digest = hashlib.sha256(path.read_bytes()).digest()
@@ -91,7 +93,7 @@ def test_the_hashes_are_those_of_the_file(package: Package, tmp_path: Path) -> N
 
 
 @pytest.mark.trap(39)
-def test_entries_carry_nothing_of_the_machine(package: Package) -> None:
+def test_entries_do_not_depend_on_the_machine(package: Package) -> None:
     with zipfile.ZipFile(io.BytesIO(package.content)) as archive:
         entries = archive.infolist()
     assert [entry.filename for entry in entries] == sorted({entry.filename for entry in entries})
@@ -101,11 +103,10 @@ def test_entries_carry_nothing_of_the_machine(package: Package) -> None:
 
 
 def test_contents_of_the_zip(package: Package) -> None:
-    held = names(package)
-    assert {"patient_api/handlers/api.py", "patient_api/fhir/profile/compiled/patient.json", "jsonpatch.py"} <= set(
-        held
-    )
-    assert {name.split("/")[0].split("-")[0] for name in held} == {
+    found = names(package)
+    needed = {"patient_api/handlers/api.py", "patient_api/fhir/profile/compiled/patient.json", "jsonpatch.py"}
+    assert needed <= set(found)
+    assert {name.split("/")[0].split("-")[0] for name in found} == {
         "jsonpatch",
         "jsonpatch.py",
         "jsonpatch_cli.py",
@@ -113,15 +114,15 @@ def test_contents_of_the_zip(package: Package) -> None:
         "jsonpointer.py",
         "patient_api",
     }
-    assert len([name for name in held if "LICENSE" in name]) == 2
-    for name in held:
+    assert len([name for name in found if "LICENSE" in name]) == 2
+    for name in found:
         assert not {"tests", "test", "__pycache__", "..", ""} & set(name.split("/")), name
         assert not name.endswith((".pyc", ".so", "RECORD", "INSTALLER", "REQUESTED", "direct_url.json")), name
 
 
 @pytest.mark.requirement("R2.1", "D2")
 @pytest.mark.trap(39)
-def test_the_package_runs_with_nothing_but_boto3_beside_it(package: Package, tmp_path: Path) -> None:
+def test_package_runs_with_boto3_only(package: Package, tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(package.content)) as archive:
         archive.extractall(tmp_path / "task")
     runtime = tmp_path / "runtime"
@@ -145,7 +146,7 @@ def test_the_package_runs_with_nothing_but_boto3_beside_it(package: Package, tmp
         "CORS": "false",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        # Nobody listens on port 1, so that the probes fail at once.
+        # No service listens on port 1, so the probes fail at once.
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
     }
     ended = subprocess.run(
@@ -177,70 +178,62 @@ def test_locked_version_is_packaged(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.trap(39)
-@pytest.mark.parametrize("name", ["example/fast.cpython-313-aarch64-linux-gnu.so", "example/fast.pyd"])
-def test_a_native_file_is_refused(tmp_path: Path, name: str) -> None:
-    lock = wheel(tmp_path, extra={name: b"\x7fELF"})
-    with pytest.raises(SynthesisError, match=r"fast.* is a native file"):
-        build(lock=lock, installed=tmp_path)
+def without_list_of_files(folder: Path) -> Path:
+    lock = wheel(folder)
+    (record,) = folder.rglob("RECORD")
+    record.unlink()
+    return lock
+
+
+def damaged(folder: Path) -> Path:
+    lock = wheel(folder)
+    (folder / "example" / "__init__.py").unlink()
+    return lock
+
+
+def lock_of(content: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        lock = folder / "lambda.txt"
+        lock.write_text(content)
+        return lock
+
+    return write
 
 
 @pytest.mark.trap(39)
-def test_a_native_file_among_the_sources_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        (
+            partial(wheel, extra={"example/fast.cpython-313-aarch64-linux-gnu.so": b"\x7fELF"}),
+            "fast.* is a native file",
+        ),
+        (partial(wheel, extra={"example/fast.pyd": b"\x7fELF"}), "fast.* is a native file"),
+        (partial(wheel, pure=False), "not a pure Python wheel"),
+        (partial(wheel, version="1.1"), r"example 1\.1 is installed, but lambda\.txt locks 1\.0"),
+        (lock_of("example==1.0\n"), "example is not installed"),
+        (damaged, "example is missing: install"),
+        (without_list_of_files, "has no list of its files"),
+        (lambda folder: folder / "lambda.txt", "is missing"),
+        (lock_of("# nothing\n"), "locks no distribution"),
+    ],
+)
+def test_distribution_that_cannot_be_packaged_prints_one_line(
+    tmp_path: Path, installed: Callable[[Path], Path], message: str
+) -> None:
+    with pytest.raises(SynthesisError, match=message) as refused:
+        build(lock=installed(tmp_path), installed=tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.trap(39)
+def test_native_file_among_the_sources_is_refused(tmp_path: Path) -> None:
     shutil.copytree(SOURCE, tmp_path / "patient_api")
     (tmp_path / "patient_api" / "fast.so").write_bytes(b"")
     with pytest.raises(SynthesisError, match="native"):
         build(source=tmp_path / "patient_api")
 
 
-@pytest.mark.trap(39)
-def test_a_wheel_for_one_platform_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match="not a pure Python wheel"):
-        build(lock=wheel(tmp_path, pure=False), installed=tmp_path)
-
-
-def test_another_version_than_the_locked_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match=r"example 1\.1 is installed, but lambda\.txt locks 1\.0"):
-        build(lock=wheel(tmp_path, version="1.1"), installed=tmp_path)
-
-
-def test_a_missing_distribution_is_named(tmp_path: Path) -> None:
-    lock = tmp_path / "lambda.txt"
-    lock.write_text("example==1.0\n")
-    with pytest.raises(SynthesisError, match="example is not installed"):
-        build(lock=lock, installed=tmp_path)
-
-
-def test_a_damaged_installation_is_named(tmp_path: Path) -> None:
-    lock = wheel(tmp_path)
-    (tmp_path / "example" / "__init__.py").unlink()
-    with pytest.raises(SynthesisError, match="example is missing: install"):
-        build(lock=lock, installed=tmp_path)
-
-
-def test_a_distribution_without_a_list_of_its_files_is_refused(tmp_path: Path) -> None:
-    lock = wheel(tmp_path)
-    (record,) = tmp_path.rglob("RECORD")
-    record.unlink()
-    with pytest.raises(SynthesisError, match="has no list of its files"):
-        build(lock=lock, installed=tmp_path)
-
-
-def test_a_missing_or_empty_lock_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match="is missing"):
-        build(lock=tmp_path / "lambda.txt")
-    (tmp_path / "lambda.txt").write_text("# nothing\n")
-    with pytest.raises(SynthesisError, match="locks no distribution"):
-        build(lock=tmp_path / "lambda.txt")
-
-
-def test_a_missing_source_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match=r"no folder handlers"):
+def test_missing_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SynthesisError, match="no folder handlers"):
         build(source=tmp_path)
-
-
-def test_errors_are_one_line_messages(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError) as refused:
-        build(lock=wheel(tmp_path, version="2.0"), installed=tmp_path)
-    assert "\n" not in str(refused.value)
-    assert LOCK.is_file()

@@ -1,4 +1,4 @@
-"""Settings are read once, validated, immutable, and say what is wrong in one line."""
+"""Settings are validated and immutable; each error is one line with variable, value and allowed values."""
 
 import os
 from collections.abc import Callable
@@ -16,15 +16,15 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No `.env` and no variable of whoever runs the tests."""
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run each test without a `.env` and without the variables of the test run."""
     monkeypatch.chdir(tmp_path)
     for name in variable_names():
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.requirement("D7")
-def test_the_suffix_comes_from_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suffix_is_read_from_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENVIRONMENT_SUFFIX", "staging-2")
     assert load_settings().environment_suffix == "staging-2"
 
@@ -42,15 +42,15 @@ def test_defaults_meet_the_requirements() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "says"),
+    ("variable", "value", "allowed"),
     [
-        ("ENVIRONMENT_SUFFIX", "-dev", "must be 1 to 20 of a-z"),
-        ("ENVIRONMENT_SUFFIX", "dev-", "must be 1 to 20 of a-z"),
-        ("ENVIRONMENT_SUFFIX", "a" * 21, "must be 1 to 20 of a-z"),
-        ("ENVIRONMENT_SUFFIX", "Dev", "must be 1 to 20 of a-z"),
+        ("ENVIRONMENT_SUFFIX", "-dev", "must be 1 to 20 characters of a-z"),
+        ("ENVIRONMENT_SUFFIX", "dev-", "must be 1 to 20 characters of a-z"),
+        ("ENVIRONMENT_SUFFIX", "a" * 21, "must be 1 to 20 characters of a-z"),
+        ("ENVIRONMENT_SUFFIX", "Dev", "must be 1 to 20 characters of a-z"),
         ("HDR_PRIMARY_REGION", "Virginia", "an AWS region such as us-east-1"),
-        ("HDR_SECONDARY_REGION", "us-gov-west-1", "and not of China, a government or another partition"),
-        ("HDR_SECONDARY_REGION", "cn-north-1", "and not of China, a government or another partition"),
+        ("HDR_SECONDARY_REGION", "us-gov-west-1", "of the partition aws, not of China or GovCloud"),
+        ("HDR_SECONDARY_REGION", "cn-north-1", "of the partition aws, not of China or GovCloud"),
         ("HDR_SECONDARY_REGION", "xx-nowhere-9", "an AWS region such as us-west-2"),
         ("HDR_SECONDARY_REGION", "us-west-9", "an AWS region such as us-west-2"),
         ("HDR_PRIMARY_CIDR", "10.0.0.0/24", "an IPv4 network from /16 to /20"),
@@ -58,14 +58,14 @@ def test_defaults_meet_the_requirements() -> None:
         ("HDR_PRIMARY_WEIGHT", "256", "0 to 255"),
         ("HDR_DNS_TTL", "300", "1 to 60 (seconds)"),
         ("HDR_HEALTH_CHECK_INTERVAL", "20", "10 or 30"),
-        ("HDR_FAILURE_THRESHOLD", "0", "1 to 10 (checks in a row)"),
-        ("HDR_OPERATIONS_EMAILS", "ops@example.org, nobody", "e-mail addresses"),
+        ("HDR_FAILURE_THRESHOLD", "0", "1 to 10 (consecutive checks)"),
+        ("HDR_OPERATIONS_EMAILS", "ops@example.org, operations", "e-mail addresses"),
         ("HDR_OIDC_ISSUER", "http://issuer.example.org", "an https:// address"),
         ("HDR_OIDC_ISSUER", "https://issuer.example.org/?a=b", "without query"),
         ("HDR_OIDC_ISSUER", "https:///realm", "an https:// address"),
         ("HDR_OIDC_ISSUER", "https://issuer.example.org/${path.module}", "an https:// address"),
         ("HDR_OIDC_AUDIENCE", " ", "without a space"),
-        ("HDR_OIDC_AUDIENCE", "caf\u00e9", "printable signs of ASCII"),
+        ("HDR_OIDC_AUDIENCE", "caf\u00e9", "printable ASCII characters"),
         ("HDR_OIDC_AUDIENCE", "a${path.module}", "without ${"),
         ("HDR_OIDC_AUDIENCE", "a%{if}", "without ${ or %{"),
         ("HDR_OPERATIONS_EMAILS", "${a}@example.org", "e-mail addresses"),
@@ -89,7 +89,7 @@ def test_defaults_meet_the_requirements() -> None:
     ],
 )
 def test_invalid_value_names_variable_value_and_range(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError) as caught:
@@ -97,7 +97,7 @@ def test_invalid_value_names_variable_value_and_range(
     text = str(caught.value)
     assert text.startswith(f"{variable}=")
     assert value.rsplit(",", 1)[-1].strip() in text
-    assert says in text
+    assert allowed in text
     assert "\n" not in text
 
 
@@ -110,13 +110,13 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     "issuer", ["https://dev-x.example-idp.com/", "https://idp.example.com/realms/a", "https://i.x"]
 )
-def test_an_issuer_is_kept_byte_for_byte(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+def test_issuer_is_not_changed(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
     monkeypatch.setenv("HDR_OIDC_ISSUER", issuer)
     assert load_settings().oidc_issuer == issuer
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"),
+    ("variables", "message"),
     [
         ({"HDR_SECONDARY_REGION": "us-east-1"}, "must differ"),
         ({"HDR_PRIMARY_REGION": "eu-west-1"}, "must be us-east-1"),
@@ -125,12 +125,12 @@ def test_an_issuer_is_kept_byte_for_byte(monkeypatch: pytest.MonkeyPatch, issuer
     ],
 )
 @pytest.mark.trap(22, 35)
-def test_values_that_contradict_each_other_are_refused(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
+def test_contradictory_values_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=message):
         load_settings()
 
 
@@ -153,7 +153,7 @@ def test_unrelated_variable_gets_no_hint(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("name", ["ENVIRONMENT_SUFIX", "ENVIRONMENTSUFFIX", "ENVIRONMENT_SUFFFIX"])
 @pytest.mark.parametrize("place", ["environment", "file"])
-def test_a_misspelt_suffix_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, place: str) -> None:
+def test_misspelt_suffix_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, place: str) -> None:
     if place == "file":
         (tmp_path / ".env").write_text(f"{name}=prod\n")
     else:
@@ -162,13 +162,13 @@ def test_a_misspelt_suffix_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
         load_settings()
 
 
-def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrelated_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ENVIRONMENT_PREFIX", "ENVIRONMENT", "SUFFIX"):
         monkeypatch.setenv(name, "x")
     load_settings()
 
 
-def test_every_number_states_its_range() -> None:
+def test_error_of_each_number_contains_its_range() -> None:
     for name, field in Settings.model_fields.items():
         if field.annotation in (int, float):
             with pytest.raises(SettingsError, match=r"it must be (\d+ to |above |one of |10 or 30)"):
@@ -182,7 +182,7 @@ def test_file_that_is_not_utf_8_prints_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(e.value)
 
 
-def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment_takes_precedence_over_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("HDR_DNS_TTL=20\nHDR_FAILURE_THRESHOLD=2\n")
     monkeypatch.setenv("HDR_DNS_TTL", "30")
     assert (load_settings().dns_ttl, load_settings().failure_threshold) == (30, 2)
@@ -193,7 +193,7 @@ def test_settings_are_immutable() -> None:
         setattr(load_settings(), "dns_ttl", 5)  # noqa: B010 - mypy would refuse the plain assignment, as it should
 
 
-def test_the_example_documents_every_setting_with_its_default() -> None:
+def test_example_documents_every_setting_with_its_default() -> None:
     documented = dotenv_values(ROOT / ".env.example")
     assert sorted(documented) == sorted(variable_names())
     (Path.cwd() / ".env").write_text((ROOT / ".env.example").read_text())
@@ -212,26 +212,26 @@ def test_every_allowed_suffix_is_accepted(suffix: str) -> None:
     assert load_settings(environment_suffix=suffix).environment_suffix == suffix
 
 
-@pytest.mark.parametrize("sign", ["\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028"])
+@pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028"])
 @pytest.mark.parametrize("name", ["HDR_HOME", "HDR_TERRAFORM", "HDR_PROVIDER_MIRROR", "HDR_OIDC_AUDIENCE"])
-def test_control_characters_are_refused_and_escaped(monkeypatch: pytest.MonkeyPatch, name: str, sign: str) -> None:
-    monkeypatch.setenv(name, f"a{sign}b")
+def test_control_characters_are_refused_and_escaped(monkeypatch: pytest.MonkeyPatch, name: str, character: str) -> None:
+    monkeypatch.setenv(name, f"a{character}b")
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert str(caught.value) == f"{name}={f'a{sign}b'!r} is not allowed: it must hold no control characters"
-    assert sign not in str(caught.value)
+    assert str(caught.value) == f"{name}={f'a{character}b'!r} is not allowed: it must contain no control characters"
+    assert character not in str(caught.value)
 
 
 def test_null_byte_in_the_file_prints_one_line(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"HDR_HOME=a\0b\n")
-    with pytest.raises(SettingsError, match="must hold no control characters"):
+    with pytest.raises(SettingsError, match="must contain no control characters"):
         load_settings()
 
 
 @pytest.mark.parametrize("text", ["HDR_DNS_TTL=20\nfoo bar = 'x\n", 'HDR_DNS_TTL=20\nHDR_LOG_LEVEL="DEBUG\n'])
 def test_meaningless_line_of_the_file_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / ".env").write_text(text)
-    with pytest.raises(SettingsError, match=r"\.env cannot be read from line 2 on: write NAME=value"):
+    with pytest.raises(SettingsError, match=r"\.env cannot be read from line 2 on: write one NAME=value"):
         load_settings()
 
 
