@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from healthcare_dr.emulator.configuration import Layout, Ports
@@ -23,11 +24,13 @@ def main() -> int:
     ports = Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions))
     # Each process imports only its own modules.
     if arguments.kind == "services":
-        from healthcare_dr.emulator.services.server import services
+        from healthcare_dr.emulator.services import server
 
-        serve = services(patched=not arguments.unpatched)
+        serve = partial(server.serve, patched=not arguments.unpatched)
     else:
-        from healthcare_dr.emulator.edge_proxy.server import serve
+        from healthcare_dr.emulator.edge_proxy import server as edge_server
+
+        serve = partial(edge_server.serve)
     try:
         run(arguments.kind, Layout(arguments.home), ports, owner=arguments.ends_with, serve=serve)
     except HealthcareDrError as error:

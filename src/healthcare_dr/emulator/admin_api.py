@@ -42,26 +42,36 @@ def authenticated(headers: Mapping[str, str], secret: str) -> bool:
     return hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode())
 
 
+def send(layout: Layout, address: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Send a GET request to the process at `address`, and return status and content of the response.
+
+    Raises:
+        OSError, HTTPException: no valid response.
+    """
+    context = ssl.create_default_context(cafile=str(layout.authority_certificate))
+    connection = http.client.HTTPSConnection(urlsplit(address).netloc, timeout=TIMEOUT_SECONDS, context=context)
+    try:
+        connection.request("GET", path, headers=dict(headers))
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
 def get(layout: Layout, address: str, path: str, *, subject: str) -> Any:
     """Return the JSON content of `path` at the process at `address`.
 
     Raises:
         EmulatorError: the process does not answer; the message names the `subject`.
     """
-    context = ssl.create_default_context(cafile=str(layout.authority_certificate))
-    connection = http.client.HTTPSConnection(urlsplit(address).netloc, timeout=TIMEOUT_SECONDS, context=context)
     try:
-        connection.request("GET", path, headers={SECRET_HEADER: layout.read_root_secret()})
-        response = connection.getresponse()
-        content = response.read()
-        if response.status != http.client.OK:
-            raise EmulatorError(f"the embedded AWS did not report {subject}: HTTP {response.status}")
+        status, content = send(layout, address, path, {SECRET_HEADER: layout.read_root_secret()})
+        if status != http.client.OK:
+            raise EmulatorError(f"the embedded AWS did not report {subject}: HTTP {status}")
         return json.loads(content)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EmulatorError(f"the embedded AWS did not report {subject}: {reason}") from None
-    finally:
-        connection.close()
 
 
 def get_health_checks(layout: Layout, ports: Ports) -> dict[str, CheckStatus]:

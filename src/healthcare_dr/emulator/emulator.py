@@ -211,7 +211,8 @@ class Emulator:
         Raises:
             EmulatorError: the region has no edge listener, or the fault is invalid.
         """
-        self._check_region(region)
+        if region not in self.regions:
+            raise EmulatorError(f"{region} has no edge listener: choose {' or '.join(self.regions)}")
         self._layout.make()
         edge_fault = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
         fault_state.set_edge_fault(self._layout.fault_state, region, edge_fault, hosts=hosts)
@@ -338,7 +339,3 @@ class Emulator:
                     f"the embedded AWS of {self.home} already runs on port {runs.port}: "
                     f"set HDR_EMULATOR_PORT={runs.port}, or stop it first with `hdr down --keep`"
                 )
-
-    def _check_region(self, region: str) -> None:
-        if region not in self.regions:
-            raise EmulatorError(f"{region} has no edge listener: choose {' or '.join(self.regions)}")

@@ -1,18 +1,18 @@
 """Start, await and end the processes of an embedded AWS, and check that its ports are free."""
 
 import errno
-import http.client
 import os
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from urllib.parse import urlsplit
+from http import HTTPStatus
+from http.client import HTTPException
 
+from healthcare_dr.emulator.admin_api import send
 from healthcare_dr.emulator.configuration import HOST, Layout, Ports, process_environment
 from healthcare_dr.emulator.files import POLL_SECONDS, is_locked
 from healthcare_dr.emulator.process import Kind
@@ -21,10 +21,8 @@ from healthcare_dr.errors import EmulatorError
 START_TIMEOUT = timedelta(seconds=60)
 STOP_TIMEOUT = timedelta(seconds=60)
 LOG_TAIL_LINES = 5
-READY: Mapping[Kind, Callable[[Ports], str]] = {
-    "services": lambda ports: f"{ports.endpoint}/_ministack/ready",
-    "edge": lambda ports: f"{ports.issuer}/.well-known/openid-configuration",
-}
+# The path to which a process responds when it is ready.
+READY: Mapping[Kind, str] = {"services": "/_ministack/ready", "edge": "/.well-known/openid-configuration"}
 
 
 def spawn(kind: Kind, layout: Layout, ports: Ports, *, patched: bool, ends_with: int | None) -> int:
@@ -68,7 +66,7 @@ def await_ready(kinds: Mapping[Kind, Callable[[], bool]], layout: Layout, ports:
     waiting = dict(kinds)
     while waiting:
         for kind, ended in list(waiting.items()):
-            if _answers(layout, READY[kind](ports)):
+            if _is_ready(layout, ports.endpoint if kind == "services" else ports.issuer, READY[kind]):
                 del waiting[kind]
             elif ended():
                 raise EmulatorError(f"the embedded AWS ended while starting ({kind}): {_log_tail(layout, kind)}")
@@ -114,17 +112,11 @@ def _wait_for_end(kind: Kind, layout: Layout, pid: int) -> bool:
     return True
 
 
-def _answers(layout: Layout, address: str) -> bool:
-    parts = urlsplit(address)
-    context = ssl.create_default_context(cafile=str(layout.authority_certificate))
-    connection = http.client.HTTPSConnection(parts.netloc, timeout=5, context=context)
+def _is_ready(layout: Layout, address: str, path: str) -> bool:
     try:
-        connection.request("GET", parts.path)
-        return connection.getresponse().status == http.client.OK
-    except OSError:
+        return send(layout, address, path, {})[0] == HTTPStatus.OK
+    except (OSError, HTTPException):
         return False
-    finally:
-        connection.close()
 
 
 def _log_tail(layout: Layout, kind: Kind) -> str:

@@ -28,12 +28,12 @@ from pathlib import Path
 from healthcare_dr.emulator.configuration import Layout, Ports
 from healthcare_dr.emulator.files import is_locked
 from healthcare_dr.emulator.process import run
-from healthcare_dr.emulator.services.server import services
+from healthcare_dr.emulator.services.server import serve
 home, port = sys.argv[1:]
 layout = Layout(Path(home))
 ports = Ports(account="123456789012", port=int(port), regions=("us-east-1", "us-west-2"))
 """
-SERVE = "run('services', layout, ports, owner=None, serve=services(patched=True))\n"
+SERVE = "run('services', layout, ports, owner=None, serve=serve)\n"
 # The state of a listening socket in /proc/net, by protocol.
 WAITING = {"tcp": "0A", "udp": "07"}
 

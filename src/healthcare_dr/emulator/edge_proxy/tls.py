@@ -19,7 +19,6 @@ SERVER_NAME_ATTRIBUTE = "requested_server_name"
 POLL_SECONDS: Final = 0.005
 # A record holds at most 2**14 bytes after its header (RFC 8446, section 5.1); a ClientHello needs a few hundred.
 LONGEST_BYTES: Final = 5 + 2**14
-HANDSHAKE, CLIENT_HELLO, SERVER_NAME, HOST_NAME = 22, 1, 0, 0
 
 
 def load_authority(layout: Layout) -> "trustme.CA":
@@ -74,29 +73,6 @@ def _server_context() -> ssl.SSLContext:
     return context
 
 
-class _Reader:
-    """Reads bytes from the front; raises IndexError when too few are left."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def take(self, count: int) -> bytes:
-        if count > len(self._content):
-            raise IndexError
-        taken, self._content = self._content[:count], self._content[count:]
-        return taken
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, size: int) -> "_Reader":
-        """Return a reader of the next vector, whose length is in the `size` bytes before it."""
-        return _Reader(self.take(self.number(size)))
-
-    def __bool__(self) -> bool:
-        return bool(self._content)
-
-
 async def read_server_name(accepted: socket.socket, *, within: float) -> str:
     """Wait for the ClientHello on a non-blocking socket, without consuming it; return its server name, or an empty
     string.
@@ -121,37 +97,21 @@ async def read_server_name(accepted: socket.socket, *, within: float) -> str:
 
 
 def parse_server_name(received: bytes) -> str | None:
-    """Return the server name, in lower case, of a ClientHello (RFC 8446, section 4.1.2; RFC 6066, section 3).
+    """Return the server name, in lower case, of a ClientHello (RFC 6066, section 3).
 
     The result is empty when there is no server name or the bytes are not a ClientHello, and None while it is not
     complete.
     """
-    record = _Reader(received)
+    names: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda _, name, __: names.append((name or "").lower())
+    incoming = ssl.MemoryBIO()
+    incoming.write(received)
     try:
-        if record.number(1) != HANDSHAKE:
-            return ""
-        record.take(2)
-        message = record.vector(2)
-    except IndexError:
-        return None
-    try:
-        return _name(message)
-    except (IndexError, UnicodeDecodeError):
-        return ""
-
-
-def _name(message: _Reader) -> str:
-    if message.number(1) != CLIENT_HELLO:
-        return ""
-    hello = message.vector(3)
-    hello.take(2 + 32)  # version and random
-    for size in (1, 2, 1):  # session, cipher suites, compression methods
-        hello.vector(size)
-    extensions = hello.vector(2)
-    while extensions:
-        kind, content = extensions.number(2), extensions.vector(2)
-        if kind == SERVER_NAME:
-            names = content.vector(2)
-            if names.number(1) == HOST_NAME:
-                return names.take(names.number(2)).decode("ascii").lower()
-    return ""
+        context.wrap_bio(incoming, ssl.MemoryBIO(), server_side=True).do_handshake()
+    except ssl.SSLWantReadError:
+        return names[0] if names else None
+    except ssl.SSLError:
+        # Without a certificate, every handshake ends with an error after its ClientHello.
+        pass
+    return names[0] if names else ""

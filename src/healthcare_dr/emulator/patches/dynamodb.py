@@ -30,8 +30,7 @@ State = dict[str, Any]
 UNREAD = "unread_stream_records"
 # Clients send few different expressions: the differences between requests are in the values.
 EXPRESSIONS = 1024
-LONGEST_BYTES = 4096  # AWS's limit for an expression; limits the size of the caches
-MOST_TOKENS = 1024  # limits the size of the caches
+LONGEST = 1024  # in characters or tokens; limits the size of the caches
 # Values that repeat, such as a tenant or an outcome, are short; most others occur once.
 LONGEST_SHARED = 64
 MOST_SHARED = 10_000
@@ -262,39 +261,30 @@ def cache_parsed_expressions() -> None:
     """Cache parsed expressions: ministack parses and validates them for every request, and for every item that a query
     reads.
     """
-    tokenize, syntax_error = dynamodb._tokenize, dynamodb._condition_syntax_error
-    redundant, reserved = dynamodb._check_redundant_parens, dynamodb._check_reserved_keyword_usage
+    for name in (
+        "_tokenize",
+        "_condition_syntax_error",
+        "_check_redundant_parens",
+        "_check_reserved_keyword_usage",
+        "_validate_projection_expression_syntax",
+    ):
+        setattr(dynamodb, name, _cached(getattr(dynamodb, name)))
 
-    @lru_cache(EXPRESSIONS)
-    def tokens_of(text: str) -> tuple[Token, ...]:
-        return tuple(tokenize(text))
 
-    def tokens(text: str) -> list[Token]:
+def _cached(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function with a cache, whose first argument is an expression or the list of its tokens."""
+    cached = lru_cache(EXPRESSIONS)(
+        lambda expression, *rest: inner(list(expression) if isinstance(expression, tuple) else expression, *rest)
+    )
+
+    def call(expression: str | list[Token], *rest: Any) -> Any:
+        if len(expression) > LONGEST:
+            return inner(expression, *rest)
+        result = cached(tuple(expression) if isinstance(expression, list) else expression, *rest)
         # A copy for each caller, which may change it.
-        return list(tokens_of(text)) if len(text) <= LONGEST_BYTES else list(tokenize(text))
+        return list(result) if isinstance(result, list) else result
 
-    @lru_cache(EXPRESSIONS)
-    def redundant_in(found: tuple[Token, ...], slot: str) -> Any:
-        return redundant(list(found), slot)
-
-    @lru_cache(EXPRESSIONS)
-    def reserved_in(found: tuple[Token, ...]) -> Any:
-        return reserved(list(found))
-
-    def remembered(inner: Callable[..., Any]) -> Callable[..., Any]:
-        cached = lru_cache(EXPRESSIONS)(inner)
-        return lambda text, *rest: (cached if len(text) <= LONGEST_BYTES else inner)(text, *rest)
-
-    # An expression has fewer tokens than bytes.
-    dynamodb._tokenize = tokens
-    dynamodb._condition_syntax_error = remembered(syntax_error)
-    dynamodb._check_redundant_parens = lambda found, slot="ConditionExpression": (
-        redundant_in(tuple(found), slot) if len(found) <= MOST_TOKENS else redundant(found, slot)
-    )
-    dynamodb._check_reserved_keyword_usage = lambda found: (
-        reserved_in(tuple(found)) if len(found) <= MOST_TOKENS else reserved(found)
-    )
-    dynamodb._validate_projection_expression_syntax = remembered(dynamodb._validate_projection_expression_syntax)
+    return call
 
 
 def copied(value: Any) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, CheckStatus, Observation
 
+# A check is healthy when more than this share of its checkers reports it healthy.
 HEALTHY_SHARE = 0.18
 
 
@@ -37,39 +38,31 @@ def share_of(votes: Iterable[bool]) -> float:
     return sum(counted) / len(counted) if counted else 1.0
 
 
-def healthy_share(share: float) -> bool:
-    """Return whether a check is healthy when this share of its checkers, 0 to 1, reports it healthy."""
-    return share > HEALTHY_SHARE
-
-
-def is_healthy(check: CheckConfig, checks: Mapping[str, CheckConfig], shares: Mapping[str, float]) -> bool:
+def is_healthy(
+    check: CheckConfig,
+    checks: Mapping[str, CheckConfig],
+    shares: Mapping[str, float],
+    parents: frozenset[str] = frozenset(),
+) -> bool:
     """Return whether `check` is healthy. A disabled check is healthy unless it is inverted, also for calculated checks.
 
     Args:
         checks: all checks by id, to find the children of a calculated one.
         shares: by id, the share of checkers that find it healthy; a check without data is missing.
+        parents: the calculated checks that include it. Inside themselves, they count as healthy.
     """
-    return _is_healthy(check, checks, shares, frozenset())
-
-
-def _is_healthy(
-    check: CheckConfig, checks: Mapping[str, CheckConfig], shares: Mapping[str, float], parents: frozenset[str]
-) -> bool:
-    return _before_inversion(check, checks, shares, parents | {check.id}) != check.inverted
-
-
-def _before_inversion(
-    check: CheckConfig, checks: Mapping[str, CheckConfig], shares: Mapping[str, float], seen: frozenset[str]
-) -> bool:
+    seen = parents | {check.id}
     if check.disabled:
-        return True
-    if check.type != "CALCULATED":
-        return healthy_share(shares.get(check.id, 1.0))
-    healthy = sum(
-        child in seen or child not in checks or _is_healthy(checks[child], checks, shares, seen)
-        for child in check.children
-    )
-    return healthy >= check.child_threshold
+        healthy = True
+    elif check.type == "CALCULATED":
+        children = (
+            child in seen or child not in checks or is_healthy(checks[child], checks, shares, seen)
+            for child in check.children
+        )
+        healthy = sum(children) >= check.child_threshold
+    else:
+        healthy = shares.get(check.id, 1.0) > HEALTHY_SHARE
+    return healthy != check.inverted
 
 
 class ProbeResults:
@@ -136,6 +129,6 @@ class ProbeResults:
         if regions == self._active_regions:
             return
         for streaks in self._streaks.values():
-            joining = Streak(healthy_share(self._share(streaks)))
+            joining = Streak(self._share(streaks) > HEALTHY_SHARE)
             streaks.update({region: joining for region in regions if region not in self._active_regions})
         self._active_regions = regions

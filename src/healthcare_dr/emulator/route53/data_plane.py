@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random, SystemRandom
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from healthcare_dr.emulator.route53.answers import Answers
 from healthcare_dr.emulator.route53.check_status import ProbeResults
 from healthcare_dr.emulator.route53.dns_server import DnsServer
@@ -149,19 +147,12 @@ class DataPlane:
 
 
 def publisher(client: Any) -> Callable[[Sequence[Finding]], None]:
-    """Return a function that publishes findings and logs failures.
-
-    Args:
-        client: boto3's client for CloudWatch in us-east-1.
-    """
+    """Return a function that publishes findings with `client`, boto3's for CloudWatch in us-east-1."""
 
     def publish(findings: Sequence[Finding]) -> None:
         data = [datum for finding in findings for datum in _data(finding)]
-        try:
-            for start in range(0, len(data), PER_CALL):
-                client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + PER_CALL])
-        except (BotoCoreError, ClientError) as error:
-            logger.warning("CloudWatch did not take the metrics of the health checks: %s", type(error).__name__)
+        for start in range(0, len(data), PER_CALL):
+            client.put_metric_data(Namespace=NAMESPACE, MetricData=data[start : start + PER_CALL])
 
     return publish
 

@@ -17,14 +17,15 @@ from healthcare_dr.emulator.route53.model import CHECKER_REGIONS, CheckConfig, O
 Connect = Callable[[str, int], tuple[str, int] | None]
 """Returns the address and port at which a host and port are reached; None when they are unreachable."""
 
+# The timeouts of "How Amazon Route 53 determines whether a health check is healthy" in its Developer Guide.
 CONNECT_SECONDS = 4.0
 TCP_CONNECT_SECONDS = 10.0
+# For the status code, and again for the body that is searched. It is not scaled: a busy machine needs the time.
 ANSWER_SECONDS = 2.0
-# The shortest limit at any time scale, for a busy machine.
+# The shortest time to connect at any time scale.
 SHORTEST_SECONDS = 2.0
 SEARCHED_BYTES = 5120
 HTTP, HTTPS = 80, 443
-
 
 # The address of all checkers: they run on this machine.
 CHECKER_ADDRESS = "127.0.0.1"
@@ -32,6 +33,8 @@ CHECKER_ADDRESS = "127.0.0.1"
 # seconds).
 NOTICE_SECONDS = 0.5
 LEAST_SECONDS = 0.02
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,9 @@ class Outcome:
     text: str
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Timeouts in seconds: to connect, TLS included; for the status code; and again for the body that is searched."""
-
-    connect: float
-    answer: float
-
-
-def limits(kind: str, scale: float) -> Limits:
-    """Return Route 53's limits for a check of type `kind`, divided by `scale`.
-
-    They are those of "How Amazon Route 53 determines whether a health check is healthy" in its Developer Guide.
-    """
-    connect = TCP_CONNECT_SECONDS if kind == "TCP" else CONNECT_SECONDS
-    return Limits(max(SHORTEST_SECONDS, connect / scale), max(SHORTEST_SECONDS, ANSWER_SECONDS / scale))
+def connect_timeout(kind: str, scale: float) -> float:
+    """Return how long a check of a type may take to connect, TLS included: Route 53's limit, divided by `scale`."""
+    return max(SHORTEST_SECONDS, (TCP_CONNECT_SECONDS if kind == "TCP" else CONNECT_SECONDS) / scale)
 
 
 def loopback_only(edge_addresses: Mapping[str, str], edge_port: int) -> Connect:
@@ -90,14 +81,13 @@ TLS = _tls()
 
 
 async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
-    """Probe the endpoint of `check` once, within the `limits` of its type."""
-    within = limits(check.type, scale)
+    """Probe the endpoint of `check` once, within the timeouts of its type."""
     address = connect(check.ip or check.host, check.port)
     if address is None:
         return Outcome(False, "Failure: Resolved IP: none. The endpoint cannot be reached.")
     tls = check.type.startswith("HTTPS")
     try:
-        async with asyncio.timeout(within.connect):
+        async with asyncio.timeout(connect_timeout(check.type, scale)):
             reader, writer = await asyncio.open_connection(
                 *address,
                 ssl=TLS if tls else None,
@@ -110,7 +100,7 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
     except (OSError, ValueError):
         return Outcome(False, "Failure: The connection was refused or broken off.")
     try:
-        return await _request(check, reader, writer, within.answer)
+        return await _request(check, reader, writer)
     except TimeoutError:
         return Outcome(False, "Failure: The endpoint did not respond in time.")
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
@@ -119,13 +109,11 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
         writer.transport.abort()
 
 
-async def _request(
-    check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
-) -> Outcome:
+async def _request(check: CheckConfig, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Outcome:
     if check.type == "TCP":
         return Outcome(True, "Success: TCP connected.")
     path = check.path if check.path.startswith("/") else f"/{check.path}"
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(ANSWER_SECONDS):
         writer.write(
             f"GET {path} HTTP/1.1\r\nHost: {_host(check)}\r\nConnection: close\r\n"
             f"User-Agent: Amazon-Route53-Health-Check-Service (ref {check.id})\r\nAccept: */*\r\n\r\n".encode()
@@ -139,7 +127,7 @@ async def _request(
     if not 200 <= code < 400:
         return Outcome(False, f"Failure: HTTP Status Code {rest}")
     if check.type.endswith("_STR_MATCH"):
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(ANSWER_SECONDS):
             if not await _found(check.search or "", head, reader):
                 return Outcome(False, f"Failure: HTTP Status Code {rest}. The search string was not found.")
     return Outcome(True, f"Success: HTTP Status Code {rest}")
@@ -171,9 +159,6 @@ async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool
             return False
         body += part
     return True
-
-
-logger = logging.getLogger(__name__)
 
 
 class Checkers:

@@ -9,7 +9,6 @@ import json
 import logging
 import shutil
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,28 +32,24 @@ Response = tuple[int, dict[str, str], bytes]
 logger = logging.getLogger("healthcare_dr.emulator")
 
 
-def services(*, patched: bool) -> Callable[[Layout, Ports, asyncio.Event], Awaitable[None]]:
-    """Return a coroutine function that serves until its event is set, then saves the state.
+async def serve(layout: Layout, ports: Ports, ended: asyncio.Event, *, patched: bool = True) -> None:
+    """Serve until `ended` is set, then save the state.
 
-    Unless `patched`, it serves ministack without patches and without replication of its own.
+    Unless `patched`, serve ministack without patches and without replication of its own.
     """
-
-    async def serve(layout: Layout, ports: Ports, ended: asyncio.Event) -> None:
-        if layout.unsaved.exists():
-            layout.lost.touch()
-            logger.warning("The last process did not save its state: resources are lost, except objects in S3")
+    if layout.unsaved.exists():
+        layout.lost.touch()
+        logger.warning("The last process did not save its state: resources are lost, except objects in S3")
+    _empty_temporary_folder(layout)
+    errors = _SaveErrors()
+    logging.getLogger("persistence").addHandler(errors)
+    try:
+        await _serve(layout, ports, ended, patched=patched)
+    finally:
         _empty_temporary_folder(layout)
-        errors = _SaveErrors()
-        logging.getLogger("persistence").addHandler(errors)
-        try:
-            await _serve(layout, ports, ended, patched=patched)
-        finally:
-            _empty_temporary_folder(layout)
-        # While the lock is held: without the lock, this file means that the state is lost.
-        if not errors.count:
-            layout.unsaved.unlink()
-
-    return serve
+    # While the lock is held: without the lock, this file means that the state is lost.
+    if not errors.count:
+        layout.unsaved.unlink()
 
 
 def keep_collections_short() -> None:

@@ -1,4 +1,4 @@
-"""Tests of an edge listener and the services under overload: they serve what they can and reject the rest."""
+"""Tests of admission control in the edge proxy and in the services."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -19,6 +19,7 @@ from healthcare_dr.emulator.edge_proxy.forwarding import (
 from healthcare_dr.emulator.fault_state import OPEN
 from healthcare_dr.emulator.services.middleware import MOST_AT_ONCE as MOST_ADMITTED
 from healthcare_dr.emulator.services.middleware import Admission
+from unit.emulator.loops import in_event_loop, until
 
 NAME = "api.healthcare-dr.example"
 REGION = "us-east-1"
@@ -80,6 +81,11 @@ class Client:
         self.status = message.get("status", self.status)
 
 
+@pytest.fixture
+def services() -> Services:
+    return Services()
+
+
 def forwarding_to(services: Services) -> Forwarding:
     return Forwarding(
         region=REGION,
@@ -90,101 +96,73 @@ def forwarding_to(services: Services) -> Forwarding:
     )
 
 
-async def until(services: Services, *, received: int) -> None:
-    async with asyncio.timeout(15):
-        while services.received < received:
-            await asyncio.sleep(0)
-
-
-def test_request_that_waits_too_long_returns_429_and_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.05)
-
-    async def crowd() -> tuple[int | None, set[int | None]]:
-        services = Services()
-        forwarding_app = forwarding_to(services)
-        served = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
-        await until(services, received=MOST_AT_ONCE)
-        late = Client(forwarding_app)
-        await late.done
-        services.open.set()
-        for client in served:
-            await client.done
-        return late.status, {client.status for client in served}
-
-    assert asyncio.run(crowd()) == (429, {200})
-
-
-def test_full_queue_returns_429_at_once_and_serves_health_checkers() -> None:
-    async def crowd() -> tuple[set[int | None], int | None, set[int | None]]:
-        services = Services()
-        forwarding_app = forwarding_to(services)
-        admitted = [Client(forwarding_app) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
-        await until(services, received=MOST_AT_ONCE)
-        beyond = [Client(forwarding_app) for _ in range(10)]
-        async with asyncio.timeout(forwarding.WAIT_SECONDS):
-            for client in beyond:
-                await client.done
-        checker = Client(forwarding_app, address=EDGE_ADDRESS)
-        await until(services, received=MOST_AT_ONCE + 1)
-        services.open.set()
-        for client in (checker, *admitted):
-            await client.done
-        return {client.status for client in beyond}, checker.status, {client.status for client in admitted}
-
-    assert asyncio.run(crowd()) == ({429}, 200, {200})
-
-
-def test_request_of_disconnected_client_is_cancelled_and_releases_its_slot() -> None:
-    async def leaving() -> tuple[int, int | None]:
-        services = Services()
-        forwarding_app = forwarding_to(services)
-        clients = [Client(forwarding_app) for _ in range(MOST_AT_ONCE)]
-        await until(services, received=MOST_AT_ONCE)
-        async with asyncio.timeout(15):
-            for client in clients:
-                client.leave()
-                await client.done
-        services.open.set()
-        next_one = Client(forwarding_app)
-        await next_one.done
-        return services.cancelled, next_one.status
-
-    assert asyncio.run(leaving()) == (MOST_AT_ONCE, 200)
-
-
-def test_body_beyond_the_limit_returns_413() -> None:
-    async def sending(size: int) -> int | None:
-        services = Services()
-        services.open.set()
-        client = Client(forwarding_to(services), body=b"x" * size)
+async def served(*clients: Client) -> list[int | None]:
+    """Wait for the responses to these clients, and return their statuses."""
+    for client in clients:
         await client.done
-        return client.status
-
-    assert asyncio.run(sending(MOST_BODY_BYTES)) == 200
-    assert asyncio.run(sending(MOST_BODY_BYTES + 1)) == 413
+    return [client.status for client in clients]
 
 
-def test_services_reject_excess_api_requests_before_reading_them() -> None:
-    async def crowd() -> tuple[int | None, set[int | None], int]:
-        services = Services()
+@in_event_loop
+async def test_request_that_waits_too_long_returns_429_and_others_are_served(
+    monkeypatch: pytest.MonkeyPatch, services: Services
+) -> None:
+    monkeypatch.setattr(forwarding, "WAIT_SECONDS", 0.05)
+    application = forwarding_to(services)
+    admitted = [Client(application) for _ in range(MOST_AT_ONCE)]
+    await until(lambda: services.received == MOST_AT_ONCE)
+    assert await served(Client(application)) == [429]
+    services.open.set()
+    assert set(await served(*admitted)) == {200}
 
-        async def application(scope: Any, _: Any, send: Any) -> None:
-            answer = await services(Forwarded(scope["method"], scope["path"], [], b""))
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
 
-        admission = Admission(application)
-        served = [Client(admission) for _ in range(MOST_ADMITTED)]
-        await until(services, received=MOST_ADMITTED)
-        shed = Client(admission)
-        await shed.done
-        assert not shed.sent
-        from_the_edge = Client(admission, address=None)
-        await until(services, received=MOST_ADMITTED + 1)
-        services.open.set()
-        for client in (from_the_edge, *served):
-            await client.done
-        after = Client(admission)
-        await after.done
-        return shed.status, {client.status for client in (*served, from_the_edge, after)}, services.received
+@in_event_loop
+async def test_full_queue_returns_429_at_once_and_serves_health_checkers(services: Services) -> None:
+    application = forwarding_to(services)
+    admitted = [Client(application) for _ in range(MOST_AT_ONCE + MOST_WAITING)]
+    await until(lambda: services.received == MOST_AT_ONCE)
+    async with asyncio.timeout(forwarding.WAIT_SECONDS):
+        assert set(await served(*[Client(application) for _ in range(10)])) == {429}
+    checker = Client(application, address=EDGE_ADDRESS)
+    await until(lambda: services.received == MOST_AT_ONCE + 1)
+    services.open.set()
+    assert set(await served(checker, *admitted)) == {200}
 
-    assert asyncio.run(crowd()) == (429, {200}, MOST_ADMITTED + 2)
+
+@in_event_loop
+async def test_request_of_disconnected_client_is_cancelled_and_releases_its_slot(services: Services) -> None:
+    application = forwarding_to(services)
+    clients = [Client(application) for _ in range(MOST_AT_ONCE)]
+    await until(lambda: services.received == MOST_AT_ONCE)
+    for client in clients:
+        client.leave()
+    await served(*clients)
+    assert services.cancelled == MOST_AT_ONCE
+    services.open.set()
+    assert await served(Client(application)) == [200]
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(MOST_BODY_BYTES, 200), (MOST_BODY_BYTES + 1, 413)], ids=["fits", "larger"]
+)
+@in_event_loop
+async def test_body_beyond_the_limit_returns_413(services: Services, size: int, status: int) -> None:
+    services.open.set()
+    assert await served(Client(forwarding_to(services), body=b"x" * size)) == [status]
+
+
+@in_event_loop
+async def test_services_reject_excess_api_requests_before_reading_them(services: Services) -> None:
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        answer = await services(Forwarded(scope["method"], scope["path"], [], b""))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+
+    admission = Admission(application)
+    admitted = [Client(admission) for _ in range(MOST_ADMITTED)]
+    await until(lambda: services.received == MOST_ADMITTED)
+    rejected = Client(admission)
+    assert (await served(rejected), rejected.sent) == ([429], False)
+    from_the_edge = Client(admission, address=None)
+    await until(lambda: services.received == MOST_ADMITTED + 1)
+    services.open.set()
+    assert set(await served(from_the_edge, *admitted, Client(admission))) == {200}

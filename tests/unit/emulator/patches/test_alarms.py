@@ -1,11 +1,9 @@
-"""Tests of alarms: they move by the data of their own dimensions, and by missing data."""
+"""Tests of alarms: their description, and their state by the data of their own dimensions and by missing data."""
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,12 +12,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.parsers import create_parser
 
-from unit.emulator.aws import ACCOUNT, EAST, WEST, Aws, eventually, only_when_patched
+from unit.emulator.aws import ACCOUNT, EAST, WEST, Aws, allow, document, eventually, only_when_patched
 
 NAMESPACE = "Alarms"
-# Missing data count after three periods of the shortest length, on a busy machine.
 WITHIN_SECONDS = 90.0
-SHORT = 10
 
 
 def dimension(value: str) -> list[dict[str, str]]:
@@ -74,15 +70,9 @@ def queue_of(aws: Aws, region: str = EAST) -> tuple[str, str]:
     topic = aws("sns", region).create_topic(Name=name)["TopicArn"]
     queue = aws("sqs", region).create_queue(QueueName=name)["QueueUrl"]
     arn = aws("sqs", region).get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    aws("sqs", region).set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    condition = {"ArnEquals": {"aws:SourceArn": topic}}
+    statement = allow("sqs:SendMessage", resource=arn, Principal={"Service": "sns.amazonaws.com"}, Condition=condition)
+    aws("sqs", region).set_queue_attributes(QueueUrl=queue, Attributes={"Policy": document(statement)})
     aws("sns", region).subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     return str(topic), str(queue)
 
@@ -172,11 +162,8 @@ def test_alarm_moves_by_its_own_data_and_notifies_its_topic(patched: Aws) -> Non
     before = described(patched, alarm)
     put(patched, alarm, 100, dimension("a"))
     (message,) = eventually(lambda: delivered(patched, queue))
-    assert (message["AlarmName"], message["OldStateValue"], message["NewStateValue"]) == (
-        alarm,
-        "INSUFFICIENT_DATA",
-        "ALARM",
-    )
+    changed = tuple(message[name] for name in ("AlarmName", "OldStateValue", "NewStateValue"))
+    assert changed == (alarm, "INSUFFICIENT_DATA", "ALARM")
     after = described(patched, alarm)
     assert after["StateValue"] == "ALARM"
     may_change = {"StateValue", "StateReason", "StateUpdatedTimestamp"}
@@ -190,67 +177,47 @@ def test_dimensions_match_in_any_order(patched: Aws) -> None:
     becomes(patched, alarm, "ALARM")
 
 
-def missing_data_are_treated_as_configured(treatment: str, expected: str, patched: Aws, unpatched: Aws) -> None:
-    topic, queue = queue_of(patched)
+@pytest.fixture
+def fast(patched: Aws) -> Iterator[Aws]:
+    """The embedded AWS with alarm periods of a twentieth."""
+    patched.emulator.set_time_scale(20)
+    yield patched
+    patched.emulator.set_time_scale(1)
+
+
+@pytest.mark.parametrize(("treatment", "expected"), [("breaching", "ALARM"), ("notBreaching", "OK")])
+def test_missing_data_are_treated_as_configured(fast: Aws, unpatched: Aws, treatment: str, expected: str) -> None:
+    topic, queue = queue_of(fast)
     actions: dict[str, Any] = {"AlarmActions": [topic], "OKActions": [topic]}
-    alarm = alarm_on(patched, "a", TreatMissingData=treatment, Period=SHORT, **actions)
-    unpatched_alarm = alarm_on(unpatched, "a", TreatMissingData=treatment, Period=SHORT)
-    assert state(patched, alarm) == "INSUFFICIENT_DATA"
-    put(patched, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
-    becomes(patched, alarm, expected)
+    alarm = alarm_on(fast, "a", TreatMissingData=treatment, **actions)
+    unpatched_alarm = alarm_on(unpatched, "a", TreatMissingData=treatment)
+    assert state(fast, alarm) == "INSUFFICIENT_DATA"
+    put(fast, alarm, 0 if expected == "ALARM" else 100, dimension("b"))
+    becomes(fast, alarm, expected)
     assert state(unpatched, unpatched_alarm) == "INSUFFICIENT_DATA"
-    assert treatment in described(patched, alarm)["StateReason"]
-    (message,) = eventually(lambda: delivered(patched, queue))
+    assert treatment in described(fast, alarm)["StateReason"]
+    (message,) = eventually(lambda: delivered(fast, queue))
     assert message["NewStateValue"] == expected
 
 
-def missing_data_change_the_state_unless_ignored(patched: Aws, unpatched: Aws) -> None:
-    missing, ignored = (alarm_on(patched, "a", TreatMissingData=how, Period=SHORT) for how in ("missing", "ignore"))
+def test_missing_data_change_the_state_unless_ignored(fast: Aws) -> None:
+    missing, ignored = (alarm_on(fast, "a", TreatMissingData=treatment) for treatment in ("missing", "ignore"))
     for alarm in (missing, ignored):
-        patched("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
-    becomes(patched, missing, "INSUFFICIENT_DATA")
-    assert described(patched, ignored)["StateReason"] == "by hand"
+        fast("cloudwatch").set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="by hand")
+    becomes(fast, missing, "INSUFFICIENT_DATA")
+    assert described(fast, ignored)["StateReason"] == "by hand"
 
 
-def alarms_are_evaluated_in_their_region(patched: Aws, unpatched: Aws) -> None:
-    topic, queue = queue_of(patched, WEST)
-    served = alarm_on(patched, "a", region=WEST, TreatMissingData="breaching")
-    put(patched, served, 0, dimension("a"), WEST)
-    silent = alarm_on(patched, "a", region=WEST, TreatMissingData="breaching", Period=SHORT, AlarmActions=[topic])
-    put(patched, silent, 0, dimension("a"), EAST)
-    becomes(patched, silent, "ALARM", WEST)
-    assert state(patched, served, WEST) == "OK"
-    (message,) = eventually(lambda: delivered(patched, queue, WEST))
+@pytest.mark.parametrize("region", [EAST, WEST])
+def test_alarm_is_evaluated_by_the_data_of_its_region(fast: Aws, region: str) -> None:
+    topic, queue = queue_of(fast, region)
+    served = alarm_on(fast, "a", region=region, TreatMissingData="breaching", Period=3600)
+    put(fast, served, 0, dimension("a"), region)
+    silent = alarm_on(fast, "a", region=region, TreatMissingData="breaching", AlarmActions=[topic])
+    put(fast, silent, 0, dimension("a"), WEST if region == EAST else EAST)
+    becomes(fast, silent, "ALARM", region)
+    assert state(fast, served, region) == "OK"
+    (message,) = eventually(lambda: delivered(fast, queue, region))
     assert message["AlarmName"] == silent
-    history = patched("cloudwatch", WEST).describe_alarm_history(AlarmName=silent)["AlarmHistoryItems"]
+    history = fast("cloudwatch", region).describe_alarm_history(AlarmName=silent)["AlarmHistoryItems"]
     assert "Alarm updated from INSUFFICIENT_DATA to ALARM" in {item["HistorySummary"] for item in history}
-
-
-def data_within_the_evaluation_range_are_not_missing(patched: Aws, unpatched: Aws) -> None:
-    alarm = alarm_on(patched, "a", TreatMissingData="breaching")
-    put(patched, alarm, 0, dimension("a"))
-    silent = alarm_on(patched, "a", TreatMissingData="breaching", Period=SHORT)
-    becomes(patched, silent, "ALARM")
-    assert state(patched, alarm) == "OK"
-
-
-# Each case waits for periods without data, so all run at the same time.
-WAITING: dict[str, Callable[[Aws, Aws], None]] = {
-    "missing data are breaching": partial(missing_data_are_treated_as_configured, "breaching", "ALARM"),
-    "missing data are not breaching": partial(missing_data_are_treated_as_configured, "notBreaching", "OK"),
-    "missing data are missing or ignored": missing_data_change_the_state_unless_ignored,
-    "each region has its own alarms": alarms_are_evaluated_in_their_region,
-    "data within the evaluation range": data_within_the_evaluation_range_are_not_missing,
-}
-
-
-@pytest.fixture(scope="module")
-def begun(patched: Aws, unpatched: Aws) -> Iterator[dict[str, Future[None]]]:
-    """Run all of `WAITING`, each in its own thread."""
-    with ThreadPoolExecutor(len(WAITING)) as pool:
-        yield {name: pool.submit(waits, patched, unpatched) for name, waits in WAITING.items()}
-
-
-@pytest.mark.parametrize("name", WAITING)
-def test_missing_data_move_an_alarm(begun: dict[str, Future[None]], name: str) -> None:
-    begun[name].result()

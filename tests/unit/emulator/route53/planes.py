@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.ports import free_port
 
-from healthcare_dr.emulator.route53.data_plane import DataPlane
+from healthcare_dr.emulator.route53.data_plane import DataPlane, Finding
 from healthcare_dr.emulator.route53.model import Snapshot
 from support.dns_server import event_loop
 
 EDGE_ADDRESSES = {"us-east-1": "127.0.0.2", "us-west-2": "127.0.0.3"}
 
 
-def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
+def data_plane(
+    port: int, read: Callable[[], Snapshot], publish: Callable[[Sequence[Finding]], None] | None = None
+) -> DataPlane:
     """Return a data plane on loopback with the time scale 2."""
     return DataPlane(
         read=read,
@@ -23,6 +25,7 @@ def data_plane(port: int, read: Callable[[], Snapshot]) -> DataPlane:
         dns_address="127.0.0.1",
         dns_port=port,
         time_scale=lambda: 2.0,
+        publish=publish,
     )
 
 

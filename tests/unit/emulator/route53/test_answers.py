@@ -1,16 +1,26 @@
-"""Tests of DNS answers from the records of a zone: names, aliases, delegations and TTLs."""
+"""Tests of DNS answers: names, aliases, delegations and TTLs; size, EDNS, classes and malformed queries."""
 
+import struct
+from collections.abc import Iterator
 from random import Random
 
+import dns.edns
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.opcode
+import dns.query
 import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from healthcare_dr.emulator.route53.answers import Answers
-from healthcare_dr.emulator.route53.model import Record, Snapshot, Zone, plain_name
-from unit.emulator.route53.planes import EDGE_ADDRESSES
+from healthcare_dr.emulator.route53.model import CheckConfig, Record, Snapshot, Zone, plain_name
+from unit.emulator.route53.planes import EDGE_ADDRESSES, serving
 
 ZONE = "clinic.example"
 # Unicode's lower case of it is the letter k.
@@ -22,13 +32,18 @@ def record(name: str, kind: str, *values: str, ttl: int = 100) -> Record:
     return Record(name=name, type=kind, ttl=ttl, values=values)
 
 
+def snapshot(*records: Record) -> Snapshot:
+    zone = Zone(id="Z1", name=ZONE, records=records)
+    return Snapshot(zones=(zone,), checks={"a": CheckConfig(id="a", type="CALCULATED")})
+
+
 def answers(*records: Record, scale: float = 1.0) -> Answers:
     return Answers(
-        snapshot=lambda: Snapshot(zones=(Zone(id="Z1", name=ZONE, records=records),)),
+        snapshot=lambda: snapshot(*records),
         healthy=dict,
         edge_addresses=EDGE_ADDRESSES,
         time_scale=lambda: scale,
-        random=Random(4),  # noqa: S311 - a patched sequence
+        random=Random(4),  # noqa: S311 - a fixed sequence
     )
 
 
@@ -142,3 +157,181 @@ def test_any_query_returns_one_type() -> None:
     assert lines(ask(served, f"a.{ZONE}", "ANY").answer) == [f"a.{ZONE}. 100 IN A 192.0.2.1"]
     assert lines(ask(served, f"b.{ZONE}", "ANY").answer) == [f"b.{ZONE}. 100 IN CNAME a.{ZONE}."]
     assert lines(ask(served, "abc.execute-api.us-east-1.amazonaws.com", "ANY").answer)
+
+
+def texts(name: str, count: int) -> Record:
+    """Return `count` values of some 100 bytes."""
+    return record(f"{name}.{ZONE}", "TXT", *(f'"{number:087}"' for number in range(count)))
+
+
+RECORDS = (
+    texts("short", 4),
+    texts("long", 9),
+    texts("longer", 20),
+    record(f"old.{ZONE}", "SPF", '"v=spf1 -all"'),
+    record(f"broken.{ZONE}", "A", "192.0.2"),
+)
+ANSWERS = answers(*RECORDS)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving(snapshot(*RECORDS)) as (port, _):
+        yield port
+
+
+def question(name: str = "short", kind: str = "TXT", **options: object) -> dns.message.QueryMessage:
+    return dns.message.make_query(f"{name}.{ZONE}", kind, **options)  # type: ignore[arg-type]
+
+
+def reply(packet: bytes) -> dns.message.Message:
+    answer = ANSWERS.reply(packet, udp=True)
+    assert answer is not None
+    return dns.message.from_wire(answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "fits"),
+    [
+        ("short", None, True),
+        ("long", None, False),
+        ("short", 100, True),  # less than 512 is 512
+        ("long", 512, False),
+        ("long", 1232, True),
+        ("long", 65535, True),
+        ("longer", 65535, False),  # more than the server sends
+    ],
+)
+def test_response_size_is_limited_by_both_sides(port: int, name: str, payload: int | None, fits: bool) -> None:
+    query = question(name, use_edns=payload is not None and 0, payload=payload or 0)
+    answer = dns.query.udp(query, "127.0.0.1", port=port, timeout=5)
+    assert bool(answer.answer) is fits
+    assert bool(answer.flags & dns.flags.TC) is not fits
+    assert answer.question == query.question
+    assert answer.flags & dns.flags.AA
+    assert answer.payload == (1232 if payload is not None else 0)
+
+
+@pytest.mark.parametrize("edns", [0, False])
+def test_response_too_long_for_udp_is_sent_over_tcp(port: int, edns: int | bool) -> None:
+    query = question("longer", use_edns=edns)
+    answer, used_tcp = dns.query.udp_with_fallback(query, "127.0.0.1", port=port, timeout=5)
+    assert used_tcp
+    assert len(answer.answer[0]) == 20
+    assert not answer.flags & dns.flags.TC
+
+
+def test_response_to_query_without_edns_has_none() -> None:
+    answer = reply(question().to_wire())
+    assert answer.edns == -1
+    assert answer.answer
+
+
+def test_do_bit_is_copied_and_ad_is_not_set() -> None:
+    answer = reply(question(want_dnssec=True, flags=dns.flags.RD | dns.flags.AD | dns.flags.TC).to_wire())
+    assert answer.ednsflags & dns.flags.DO
+    assert answer.flags == dns.flags.QR | dns.flags.AA | dns.flags.RD
+
+
+@pytest.mark.parametrize("version", [1, 255])
+def test_other_edns_version_returns_badvers(version: int) -> None:
+    answer = reply(question(use_edns=version).to_wire())
+    assert answer.rcode() == dns.rcode.BADVERS
+    assert (answer.edns, answer.answer) == (0, [])
+
+
+def test_second_opt_record_returns_formerr() -> None:
+    packet = bytearray(question(use_edns=0).to_wire())
+    packet += packet[-11:]
+    packet[11] = 2
+    assert reply(bytes(packet)).rcode() == dns.rcode.FORMERR
+
+
+@pytest.mark.parametrize(("kind", "rdclass"), [("TXT", "CH"), ("TXT", "NONE"), ("AXFR", "IN"), ("IXFR", "IN")])
+def test_other_classes_and_transfers_are_refused(kind: str, rdclass: str) -> None:
+    answer = reply(question(kind=kind, rdclass=rdclass).to_wire())
+    assert answer.rcode() == dns.rcode.REFUSED
+    assert not answer.answer
+
+
+def test_class_any_is_answered_without_aa() -> None:
+    answer = reply(question(rdclass=dns.rdataclass.ANY).to_wire())
+    assert answer.answer[0].rdclass == dns.rdataclass.IN
+    assert not answer.flags & dns.flags.AA
+
+
+def test_other_opcode_returns_notimp() -> None:
+    query = question()
+    query.set_opcode(dns.opcode.NOTIFY)
+    answer = reply(query.to_wire())
+    assert (answer.id, answer.opcode(), answer.rcode()) == (query.id, dns.opcode.NOTIFY, dns.rcode.NOTIMP)
+
+
+def test_responses_are_ignored() -> None:
+    assert ANSWERS.reply(dns.message.make_response(question()).to_wire(), udp=True) is None
+    assert ANSWERS.reply(b"\x00\x01", udp=True) is None
+
+
+def query_of(name: bytes) -> bytes:
+    return struct.pack("!6H", 77, 0x0100, 1, 0, 0, 0) + name + struct.pack("!HH", 1, 1)
+
+
+def pointing(times: int) -> bytes:
+    """Return a message whose last name is a chain of compression pointers in the data of another record."""
+    targets = [12, *range(28, 28 + 2 * times, 2)]
+    pointers = [struct.pack("!H", 0xC000 | target) for target in targets]
+    packet = bytearray(query_of(b"\x00"))
+    packet[11] = 2
+    packet += b"\x00" + struct.pack("!HHIH", 65280, 1, 0, 2 * times) + b"".join(pointers[:-1])
+    return bytes(packet + pointers[-1] + struct.pack("!HHIH", 65280, 1, 0, 1) + b"x")
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\x00\x4d\x01",
+        query_of(b"")[:12],
+        query_of(b"\x07clinic"),
+        query_of(b"\x40" + b"a" * 64 + b"\x00"),
+        query_of((b"\x3f" + b"a" * 63) * 5 + b"\x00"),
+        query_of(b"\xc0\x0c"),
+        query_of(b"").replace(b"\x00\x01\x00\x00", b"\x00\x02\x00\x00", 1),
+        pointing(4000),
+    ],
+    ids=["torn", "empty", "short", "long label", "long name", "loop", "two questions", "many pointers"],
+)
+def test_malformed_message_returns_formerr(packet: bytes) -> None:
+    answer = reply(packet)
+    assert (answer.id, answer.rcode(), answer.question) == (77, dns.rcode.FORMERR, [])
+
+
+def test_label_of_any_bytes_is_a_name() -> None:
+    answer = reply(query_of(b"\x01\xff\x06clinic\x07example\x00"))
+    assert (answer.id, answer.rcode()) == (77, dns.rcode.NXDOMAIN)
+
+
+@given(st.data())
+def test_any_packet_gets_a_response(data: st.DataObject) -> None:
+    whole = question(data.draw(st.sampled_from(["short", "old", "broken", "no"])), use_edns=0).to_wire()
+    odd = st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4)
+    packet = bytearray(whole)
+    for place, value in data.draw(odd):
+        packet[place] = value
+    packet = packet[: data.draw(st.integers(0, len(packet)))] + data.draw(st.binary(max_size=20))
+    answer = ANSWERS.reply(bytes(packet), udp=True)
+    query = len(packet) > 2 and packet[2] < 128
+    assert (answer[:2] if answer else None) == (packet[:2] if query else None)
+    assert answer is None or len(answer) <= 1232
+
+
+def test_record_that_cannot_be_written_returns_servfail_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    answer = reply(question("broken", "A", use_edns=0).to_wire())
+    assert answer.rcode() == dns.rcode.SERVFAIL
+    assert answer.question[0].name == dns.name.from_text(f"broken.{ZONE}")
+    assert (answer.answer, answer.edns) == ([], 0)
+    assert f"DNS has no answer to broken.{ZONE}. A: " in caplog.text
+    assert reply(question("short").to_wire()).answer
+
+
+def test_records_of_a_deprecated_type_are_answered() -> None:
+    assert reply(question("old", "SPF").to_wire()).answer

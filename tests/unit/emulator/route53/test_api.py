@@ -1,12 +1,17 @@
-"""Tests of reading Route 53's API, publishing metrics, and GetHealthCheckStatus."""
+"""Tests of reading Route 53's API and of publishing metrics."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import ANY, Stubber
+from bench.ports import free_port
+from botocore.stub import Stubber
 
-from healthcare_dr.emulator.route53.data_plane import ZoneReader, publisher
+from healthcare_dr.emulator.route53.data_plane import Finding, ZoneReader, publisher
+from healthcare_dr.emulator.route53.model import Snapshot
+from unit.emulator.route53.planes import data_plane
 
 
 def client(service: str) -> Any:
@@ -66,7 +71,7 @@ def test_zones_records_and_checks_are_read_from_all_pages() -> None:
     assert snapshot.checks["two"].children == ("one",)
 
 
-def test_metrics_are_published_and_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_metrics_are_published() -> None:
     api = client("cloudwatch")
     dimensions = [{"Name": "HealthCheckId", "Value": "one"}]
     expected = [
@@ -81,9 +86,27 @@ def test_metrics_are_published_and_failures_are_logged(caplog: pytest.LogCapture
     ]
     with Stubber(api) as stub:
         stub.add_response("put_metric_data", {}, {"Namespace": "AWS/Route53", "MetricData": expected})
-        stub.add_client_error("put_metric_data", expected_params={"Namespace": ANY, "MetricData": ANY})
-        publish = publisher(api)
-        publish([("one", False, 0.125), ("two", True, None)])
-        assert not caplog.records
-        publish([("one", True, 1.0)])
-    assert "did not take the metrics" in caplog.text
+        publisher(api)([("one", False, 0.125), ("two", True, None)])
+        stub.assert_no_pending_responses()
+
+
+def test_failure_to_publish_is_logged_and_repeated(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("healthcare_dr.emulator.route53.data_plane.PUBLISH_SECONDS", 0.02)
+    published = []
+
+    def publish(findings: Sequence[Finding]) -> None:
+        published.append(findings)
+        raise OSError
+
+    async def run() -> None:
+        plane = data_plane(free_port(), Snapshot, publish)
+        await plane.start()
+        async with asyncio.timeout(30):
+            while len(published) < 2:
+                await asyncio.sleep(0.01)
+        await plane.stop()
+
+    asyncio.run(run())
+    assert "The findings of the health checks were not published: OSError" in caplog.messages

@@ -81,7 +81,7 @@ def test_checker_counts_before_its_first_probe(failing: int, healthy: bool) -> N
 
 
 def test_weights_are_shares_of_the_answers() -> None:
-    random = Random(4)  # noqa: S311 - a patched sequence
+    random = Random(4)  # noqa: S311 - a fixed sequence
     east = sum(choose(BOTH, {}, random) is BOTH[0] for _ in range(PICKS))
     deviation = math.sqrt(PICKS * 0.7 * 0.3)
     assert abs(east - PICKS * 0.7) < 4 * deviation
@@ -102,20 +102,20 @@ def test_unhealthy_record_is_not_chosen_while_another_is_healthy(drawn: list[tup
 
 @pytest.mark.trap(20)
 def test_all_records_are_chosen_when_none_is_healthy() -> None:
-    random = Random(4)  # noqa: S311 - a patched sequence
+    random = Random(4)  # noqa: S311 - a fixed sequence
     chosen = {choose(BOTH, {"one": False, "two": False}, random).set_identifier for _ in range(200)}
     assert chosen == {"east", "west"}
 
 
 @pytest.mark.trap(21)
 def test_record_without_a_check_is_healthy() -> None:
-    random = Random(4)  # noqa: S311 - a patched sequence
+    random = Random(4)  # noqa: S311 - a fixed sequence
     records = (record("east", 255, "one"), record("west", 1))
     assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}
 
 
 def test_weight_0_is_chosen_only_when_no_other_is_healthy() -> None:
-    random = Random(4)  # noqa: S311 - a patched sequence
+    random = Random(4)  # noqa: S311 - a fixed sequence
     records = (record("east", 10, "one"), record("west", 0, "two"))
     assert {choose(records, {}, random).set_identifier for _ in range(200)} == {"east"}
     assert {choose(records, {"one": False}, random).set_identifier for _ in range(200)} == {"west"}

@@ -73,10 +73,6 @@ def test_shared_name_resolves_to_the_healthy_regions_address(ask: Ask) -> None:
         assert answer.flags & dns.flags.AA
 
 
-def test_names_are_case_insensitive(ask: Ask) -> None:
-    assert ask("API.Clinic.EXAMPLE").answer[1][0].to_text() == "127.0.0.2"
-
-
 def test_endpoint_has_its_regions_address(ask: Ask) -> None:
     answer = ask("def456.execute-api.us-west-2.amazonaws.com")
     assert [line.to_text().split()[1:] for line in answer.answer] == [["30", "IN", "A", "127.0.0.3"]]

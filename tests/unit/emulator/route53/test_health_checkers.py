@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 import trustme
 
 from healthcare_dr.emulator.route53.check_status import ProbeResults
-from healthcare_dr.emulator.route53.health_checkers import Checkers, Limits, Outcome, limits, loopback_only, probe
+from healthcare_dr.emulator.route53.health_checkers import Checkers, Outcome, connect_timeout, loopback_only, probe
 from healthcare_dr.emulator.route53.model import LEAST_CHECKERS, CheckConfig, Observation, checker_regions
+from unit.emulator.loops import in_event_loop, until
 
 FAST = 100.0
 NOWHERE = loopback_only({}, 1)
@@ -50,7 +51,7 @@ def ok(body: bytes = b"", status: str = "200 OK", header: str = "") -> bytes:
 
 def server_tls() -> ssl.SSLContext:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("somebody.example").configure_cert(tls)
+    trustme.CA().issue_cert("another.example").configure_cert(tls)
     return tls
 
 
@@ -69,31 +70,46 @@ def config(port: int, **other: Any) -> CheckConfig:
     return CheckConfig(**{"id": "a", "type": "HTTP", "host": "127.0.0.1", "port": port, **other})
 
 
-def probed(
-    answer: bytes | tuple[bytes | float, ...] | None, *, tls: ssl.SSLContext | None = None, **other: Any
+async def probed(
+    answer: bytes | tuple[bytes | float, ...] | None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    scale: float = FAST,
+    **other: Any,
 ) -> Outcome:
-    async def run() -> Outcome:
-        async with serving(tls=tls) as endpoint:
-            endpoint.answer = answer
-            return await probe(config(endpoint.port, **other), NOWHERE, FAST)
+    async with serving(tls=tls) as endpoint:
+        endpoint.answer = answer
+        return await probe(config(endpoint.port, **other), NOWHERE, scale)
 
-    return asyncio.run(run())
+
+@asynccontextmanager
+async def following(checks: dict[str, CheckConfig]) -> AsyncIterator[ProbeResults]:
+    """Probe these checks, with a time scale that makes each probe wait for a tenth of a second."""
+    results = ProbeResults(lambda: checker_regions(FAST))
+    checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
+    checkers.follow(checks)
+    try:
+        yield results
+    finally:
+        await checkers.stop()
 
 
 @pytest.mark.parametrize(
     ("status", "healthy"),
     [("200 OK", True), ("302 Found", True), ("404 Not Found", False), ("503 Service Unavailable", False)],
 )
-def test_2xx_and_3xx_are_healthy(status: str, healthy: bool) -> None:
-    assert probed(ok(status=status)).success is healthy
+@in_event_loop
+async def test_2xx_and_3xx_are_healthy(status: str, healthy: bool) -> None:
+    assert (await probed(ok(status=status))).success is healthy
 
 
 @pytest.mark.parametrize("sni", [True, False])
-def test_certificates_are_not_validated(sni: bool) -> None:
+@in_event_loop
+async def test_certificates_are_not_validated(sni: bool) -> None:
     tls = server_tls()
     names: list[str | None] = []
     tls.sni_callback = lambda _, name, __: names.append(name)
-    found = probed(ok(), tls=tls, type="HTTPS", host="api.example", ip="127.0.0.1", sni=sni)
+    found = await probed(ok(), tls=tls, type="HTTPS", host="api.example", ip="127.0.0.1", sni=sni)
     assert found.success
     assert names == ["api.example" if sni else None]
 
@@ -108,8 +124,9 @@ def test_certificates_are_not_validated(sni: bool) -> None:
         (ok(b"2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n", header="Transfer-Encoding: chunked\r\n"), True),
     ],
 )
-def test_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
-    assert probed(answer, type="HTTP_STR_MATCH", search="well").success is healthy
+@in_event_loop
+async def test_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool) -> None:
+    assert (await probed(answer, type="HTTP_STR_MATCH", search="well")).success is healthy
 
 
 @pytest.mark.parametrize(
@@ -122,68 +139,57 @@ def test_string_is_searched_in_the_first_5120_bytes(answer: bytes, healthy: bool
         ("HTTP", 1, "api:1"),
     ],
 )
-def test_host_header_contains_name_and_unusual_port(kind: str, port: int, expected: str) -> None:
-    async def run() -> bytes:
-        async with serving(tls=server_tls() if kind == "HTTPS" else None) as endpoint:
-            await probe(config(port, type=kind, host="api"), lambda *_: ("127.0.0.1", endpoint.port), FAST)
-            return bytes(endpoint.request)
-
-    assert f"\r\nHost: {expected}\r\n".encode() in asyncio.run(run())
+@in_event_loop
+async def test_host_header_contains_name_and_unusual_port(kind: str, port: int, expected: str) -> None:
+    async with serving(tls=server_tls() if kind == "HTTPS" else None) as endpoint:
+        await probe(config(port, type=kind, host="api"), lambda *_: ("127.0.0.1", endpoint.port), FAST)
+        assert f"\r\nHost: {expected}\r\n".encode() in endpoint.request
 
 
-def test_search_ends_after_5120_bytes() -> None:
+@in_event_loop
+async def test_search_ends_after_5120_bytes() -> None:
     begun = ok(b"fffff\r\nall is well" + b"x" * 5120, header="Transfer-Encoding: chunked\r\n")
-    assert probed((begun, 60.0), type="HTTP_STR_MATCH", search="well").success
+    assert (await probed((begun, 60.0), type="HTTP_STR_MATCH", search="well")).success
 
 
-def test_timeouts_are_those_of_route_53() -> None:
-    assert limits("HTTPS", 1) == limits("HTTP_STR_MATCH", 1) == Limits(connect=4, answer=2)
-    assert limits("TCP", 1) == Limits(connect=10, answer=2)
-    assert limits("TCP", 4) == Limits(connect=2.5, answer=2)
-    assert limits("HTTPS", FAST) == limits("TCP", FAST) == Limits(connect=2, answer=2)
+def test_time_to_connect_is_that_of_route_53() -> None:
+    assert connect_timeout("HTTPS", 1) == connect_timeout("HTTP_STR_MATCH", 1) == 4
+    assert [connect_timeout("TCP", scale) for scale in (1, 4, FAST)] == [10, 2.5, 2]
+    assert connect_timeout("HTTPS", FAST) == 2
 
 
-def test_probe_applies_the_timeouts() -> None:
-    async def probed(*answer: bytes | float, **other: Any) -> bool:
-        async with serving() as endpoint:
-            endpoint.answer = answer
-            return (await probe(config(endpoint.port, **other), NOWHERE, 1)).success
-
-    async def run() -> list[bool]:
-        searching = {"type": "HTTP_STR_MATCH", "search": "well"}
-        found = await asyncio.gather(
-            probed(1.2, ok()),
-            probed(2.5, ok()),
-            probed(1.2, ok(), 1.2, b"well", **searching),
-            probed(ok(), 2.5, b"well", **searching),
-        )
-        return list(found)
-
-    assert asyncio.run(run()) == [True, False, True, False]
+@in_event_loop
+async def test_probe_applies_the_timeouts() -> None:
+    searching: dict[str, Any] = {"type": "HTTP_STR_MATCH", "search": "well", "scale": 1}
+    outcomes = await asyncio.gather(
+        probed((1.2, ok())),
+        probed((2.5, ok())),
+        probed((1.2, ok(), 1.2, b"well"), **searching),
+        probed((ok(), 2.5, b"well"), **searching),
+    )
+    assert [outcome.success for outcome in outcomes] == [True, False, True, False]
 
 
-def test_unestablished_connection_times_out() -> None:
-    async def run() -> tuple[Outcome, float]:
-        # The server does not use TLS: it waits for the rest of a request.
-        async with serving() as endpoint:
-            began = time.monotonic()
-            outcome = await probe(config(endpoint.port, type="HTTPS"), NOWHERE, 2)
-            return outcome, time.monotonic() - began
-
-    outcome, elapsed = asyncio.run(run())
+@in_event_loop
+async def test_unestablished_connection_times_out() -> None:
+    began = time.monotonic()
+    # The server does not use TLS: it waits for the rest of a request.
+    outcome = await probed(ok(), type="HTTPS", scale=2)
     assert outcome == Outcome(False, "Failure: Connection timed out.")
-    assert elapsed > 1.9
+    assert time.monotonic() - began > 1.9
 
 
 @pytest.mark.parametrize("answer", [None, b"hello\r\n\r\n", b""])
-def test_invalid_http_response_is_unhealthy(answer: bytes | None) -> None:
-    assert not probed(answer).success
+@in_event_loop
+async def test_invalid_http_response_is_unhealthy(answer: bytes | None) -> None:
+    assert not (await probed(answer)).success
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "clinic.example", "abc.execute-api.us-east-1.amazonaws.com"])
-def test_only_edge_listeners_and_loopback_are_contacted(host: str) -> None:
+@in_event_loop
+async def test_only_edge_listeners_and_loopback_are_contacted(host: str) -> None:
     assert NOWHERE(host, 443) is None
-    assert not asyncio.run(probe(config(443, host=host), NOWHERE, FAST)).success
+    assert not (await probe(config(443, host=host), NOWHERE, FAST)).success
 
 
 def test_endpoint_is_reached_at_its_regions_edge_listener() -> None:
@@ -195,49 +201,30 @@ def test_endpoint_is_reached_at_its_regions_edge_listener() -> None:
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.parametrize("inverted", [False, True])
-def test_check_follows_its_endpoint(inverted: bool) -> None:
-    async def until(condition: Callable[[], bool]) -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
-
-    async def run() -> None:
-        async with serving() as endpoint, asyncio.timeout(60):
-            results = ProbeResults(lambda: checker_regions(FAST))
-            checks = {"a": config(endpoint.port, interval=10, threshold=2, inverted=inverted)}
-            checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
+@in_event_loop
+async def test_check_follows_its_endpoint(inverted: bool) -> None:
+    async with serving() as endpoint:
+        checks = {"a": config(endpoint.port, interval=10, threshold=2, inverted=inverted)}
+        async with following(checks) as results:
 
             def state() -> tuple[bool, int]:
                 status = results.statuses(checks)["a"]
                 return status.healthy != inverted, len(status.observations)
 
-            checkers.follow(checks)
-            try:
-                await until(lambda: state() == (True, LEAST_CHECKERS))
-                endpoint.answer = ok(status="500 Internal Server Error")
-                await until(lambda: not state()[0])
-                endpoint.answer = ok()
-                await until(lambda: state()[0])
-            finally:
-                await checkers.stop()
-
-    asyncio.run(run())
+            await until(lambda: state() == (True, LEAST_CHECKERS))
+            endpoint.answer = ok(status="500 Internal Server Error")
+            await until(lambda: not state()[0])
+            endpoint.answer = ok()
+            await until(lambda: state()[0])
 
 
-def test_endpoint_that_cannot_be_probed_is_unhealthy() -> None:
-    async def run() -> str:
-        results = ProbeResults(lambda: checker_regions(FAST))
-        checks = {"a": config(99999, interval=10, threshold=2)}
-        checkers = Checkers(results=results, connect=NOWHERE, time_scale=lambda: FAST)
-        checkers.follow(checks)
-        try:
-            async with asyncio.timeout(10):
-                while results.statuses(checks)["a"].healthy:
-                    await asyncio.sleep(0.01)
-        finally:
-            await checkers.stop()
-        return results.statuses(checks)["a"].observations[0].status
-
-    assert asyncio.run(run()) == "Failure: The endpoint cannot be probed (OverflowError)."
+@in_event_loop
+async def test_endpoint_that_cannot_be_probed_is_unhealthy() -> None:
+    checks = {"a": config(99999, interval=10, threshold=2)}
+    async with following(checks) as results:
+        await until(lambda: not results.statuses(checks)["a"].healthy)
+        status = results.statuses(checks)["a"].observations[0].status
+    assert status == "Failure: The endpoint cannot be probed (OverflowError)."
 
 
 @pytest.mark.parametrize("kind", ["CLOUDWATCH_METRIC", "RECOVERY_CONTROL"])
@@ -252,13 +239,11 @@ def test_unsupported_check_is_logged_once(caplog: pytest.LogCaptureFixture, kind
     assert ProbeResults().health({"alarmed": plain, "turned": inverted}) == {"alarmed": True, "turned": False}
 
 
-def test_refused_connection_is_unhealthy() -> None:
-    async def run() -> Outcome:
-        async with serving() as endpoint:
-            port = endpoint.port
-        return await probe(config(port), NOWHERE, FAST)
-
-    assert not asyncio.run(run()).success
+@in_event_loop
+async def test_refused_connection_is_unhealthy() -> None:
+    async with serving() as endpoint:
+        port = endpoint.port
+    assert not (await probe(config(port), NOWHERE, FAST)).success
 
 
 @pytest.mark.parametrize(("scale", "count"), [(1, 8), (2, 4), (2.5, 4), (3, 3), (10, 3), (20, 3)])
