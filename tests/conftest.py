@@ -10,6 +10,7 @@ from xdist.remote import Producer
 
 from support import run
 from support.deployments import Deployments, Ready
+from support.documents import Documents
 from support.drills import SCALE
 from support.platform import REGIONS, Deployed, patient
 from support.scheduling import MOST_DEPLOYMENTS, OF_ONE_DEPLOYMENT, Scheduling, from_nothing, needs_a_deployment, order
@@ -114,19 +115,13 @@ def apis(deployed: Deployed) -> Iterator[dict[str, httpx.Client]]:
 
 
 @pytest.fixture(scope="module")
-def patient_id(deployed: Deployed, apis: dict[str, httpx.Client]) -> str:
-    """The id of a patient that both regions have."""
-    answer = apis[REGIONS[0]].post("/fhir/Patient", json=patient())
-    assert answer.status_code == 201, answer.text
+def documents(deployed: Deployed, apis: dict[str, httpx.Client]) -> Iterator[Documents]:
+    """The documents of a patient that both regions have."""
+    made = apis[REGIONS[0]].post("/fhir/Patient", json=patient())
+    assert made.status_code == 201, made.text
     deployed.settle()
-    return str(answer.json()["id"])
-
-
-@pytest.fixture(scope="module")
-def objects(deployed: Deployed) -> Iterator[httpx.Client]:
-    """A client without credentials, for presigned addresses."""
-    with deployed.http() as client:
-        yield client
+    with deployed.http() as objects:
+        yield Documents(deployed=deployed, apis=apis, patient_id=str(made.json()["id"]), objects=objects)
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
-"""Documents as the tests announce, send, read and lose them."""
+"""Documents of the deployed platform: announced, uploaded, read and downloaded through the APIs of both regions."""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -12,90 +13,96 @@ from support.platform import Deployed, eventually, reference, upload_of
 Resource = dict[str, Any]
 
 
-def announced(client: httpx.Client, patient_id: str, content: bytes, **elements: object) -> Resource:
-    answer = client.post("/fhir/DocumentReference", json=reference(patient_id, content, **elements))
-    assert answer.status_code == 201, answer.text
-    resource: Resource = answer.json()
-    assert resource["docStatus"] == "preliminary"
-    assert answer.headers["location"].startswith("https://")
-    assert answer.headers["location"].endswith(f"/fhir/DocumentReference/{resource['id']}")
-    return resource
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """The documents of one patient. `apis` are clients by region; `objects` sends requests to presigned addresses."""
 
+    deployed: Deployed
+    apis: Mapping[str, httpx.Client]
+    patient_id: str
+    objects: httpx.Client
 
-def uploaded(client: httpx.Client, patient_id: str, content: bytes, objects: httpx.Client) -> str:
-    """The id of a document that was announced and sent."""
-    resource = announced(client, patient_id, content)
-    address, headers = upload_of(resource)
-    sent = objects.put(address, content=content, headers=headers)
-    assert sent.status_code == 200, sent.text
-    return str(resource["id"])
+    def announce(self, region: str, content: bytes, **elements: object) -> Resource:
+        """Announce a document and return its resource."""
+        made = self.apis[region].post("/fhir/DocumentReference", json=reference(self.patient_id, content, **elements))
+        assert made.status_code == 201, made.text
+        resource: Resource = made.json()
+        assert resource["docStatus"] == "preliminary"
+        assert made.headers["location"].startswith("https://")
+        assert made.headers["location"].endswith(f"/fhir/DocumentReference/{resource['id']}")
+        return resource
 
+    def upload(self, region: str, content: bytes) -> str:
+        """Announce and upload a document, and return its id."""
+        resource = self.announce(region, content)
+        address, headers = upload_of(resource)
+        sent = self.objects.put(address, content=content, headers=headers)
+        assert sent.status_code == 200, sent.text
+        return str(resource["id"])
 
-def read(client: httpx.Client, document_id: str) -> Resource:
-    answer = client.get(f"/fhir/DocumentReference/{document_id}")
-    assert answer.status_code == 200, answer.text
-    resource: Resource = answer.json()
-    return resource
+    def read(self, region: str, document: str) -> Resource:
+        """Return the resource of a document."""
+        found = self.apis[region].get(f"/fhir/DocumentReference/{document}")
+        assert found.status_code == 200, found.text
+        resource: Resource = found.json()
+        return resource
 
+    def wait_for(self, region: str, document: str, status: str) -> None:
+        """Wait until a region returns the document with this status."""
 
-def becomes(client: httpx.Client, document_id: str, status: str, *, seconds: float = 30) -> None:
-    def has_become() -> bool:
-        answer = client.get(f"/fhir/DocumentReference/{document_id}")
-        return answer.status_code == 200 and answer.json()["docStatus"] == status
+        def has_status() -> bool:
+            found = self.apis[region].get(f"/fhir/DocumentReference/{document}")
+            return found.status_code == 200 and found.json()["docStatus"] == status
 
-    eventually(has_become, seconds=seconds)
+        eventually(has_status, seconds=30)
 
+    def address(self, region: str, document: str) -> str | None:
+        """Return the download address in the resource of a document; None without one."""
+        url: str | None = self.read(region, document)["content"][0]["attachment"].get("url")
+        return url
 
-def attachment(resource: Mapping[str, Any]) -> Resource:
-    held: Resource = resource["content"][0]["attachment"]
-    return held
+    def download(self, region: str, document: str) -> tuple[str, bytes]:
+        """Return the download address of a document and its content."""
+        address = str(self.address(region, document))
+        found = self.objects.get(address)
+        assert found.status_code == 200, found.text
+        return address, found.content
 
+    def object_of(self, region: str, document: str) -> dict[str, str]:
+        """Return the bucket and the key of a document in a region."""
+        return {"Bucket": self.deployed.bucket(region), "Key": f"documents/clinic-a/{document}"}
 
-def downloaded(client: httpx.Client, document_id: str, objects: httpx.Client) -> tuple[str, bytes]:
-    """The address that a region gives, and what is there."""
-    address = str(attachment(read(client, document_id))["url"])
-    answer = objects.get(address)
-    assert answer.status_code == 200, answer.text
-    return address, answer.content
+    def versions(self, region: str, document: str) -> list[str]:
+        """Return the versions of a document's object in a region."""
+        place = self.object_of(region, document)
+        found = self.deployed.client("s3", region).list_object_versions(Bucket=place["Bucket"], Prefix=place["Key"])
+        assert not found.get("DeleteMarkers")
+        return [version["VersionId"] for version in found.get("Versions", ())]
 
+    def is_confirmed(self, region: str, document: str) -> bool:
+        """Return whether a region has both regions' heads, the marker, and both versions of a confirmed document."""
+        items = self.deployed.items_of(region, f"DocumentReference#{document}")
+        return [item["sk"]["S"][:2] for item in items] == ["he", "he", "pe", "v#", "v#"]
 
-def key_of(document_id: str) -> str:
-    return f"documents/clinic-a/{document_id}"
+    def sweep(self, region: str) -> None:
+        """Run a sweep of the confirming function."""
+        answer = self.deployed.client("lambda", region).invoke(
+            FunctionName=self.deployed.names.of("document-confirmation"), Payload=json.dumps({"sweep": True})
+        )
+        assert "FunctionError" not in answer, answer["Payload"].read()
 
-
-def versions(deployed: Deployed, region: str, document_id: str) -> list[str]:
-    """The versions of a document's object in a region's bucket."""
-    found = deployed.client("s3", region).list_object_versions(
-        Bucket=deployed.bucket(region), Prefix=key_of(document_id)
-    )
-    assert not found.get("DeleteMarkers")
-    return [version["VersionId"] for version in found.get("Versions", ())]
-
-
-def record_items(deployed: Deployed, region: str, document_id: str) -> list[str]:
-    """Return the sort keys of the items of a DocumentReference in a region."""
-    return [item["sk"]["S"] for item in deployed.items_of(region, f"DocumentReference#{document_id}")]
-
-
-def sweep(deployed: Deployed, region: str) -> None:
-    answer = deployed.client("lambda", region).invoke(
-        FunctionName=deployed.names.of("document-confirmation"), Payload=json.dumps({"sweep": True})
-    )
-    assert "FunctionError" not in answer, answer["Payload"].read()
-
-
-@contextmanager
-def losing_events(deployed: Deployed, region: str) -> Iterator[None]:
-    """Disable the notifications of the region's bucket and its sweep in the block."""
-    s3, bucket = deployed.client("s3", region), deployed.bucket(region)
-    events, schedule = deployed.client("events", region), deployed.names.of("sweep")
-    configured = s3.get_bucket_notification_configuration(Bucket=bucket)
-    configured.pop("ResponseMetadata")
-    assert configured["LambdaFunctionConfigurations"]
-    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
-    events.disable_rule(Name=schedule)
-    try:
-        yield
-    finally:
-        events.enable_rule(Name=schedule)
-        s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configured)
+    @contextmanager
+    def without_events(self, region: str) -> Iterator[None]:
+        """Disable the notifications of the region's bucket and its sweep for the duration of the block."""
+        s3, bucket = self.deployed.client("s3", region), self.deployed.bucket(region)
+        events, schedule = self.deployed.client("events", region), self.deployed.names.of("sweep")
+        configured = s3.get_bucket_notification_configuration(Bucket=bucket)
+        configured.pop("ResponseMetadata")
+        assert configured["LambdaFunctionConfigurations"]
+        s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
+        events.disable_rule(Name=schedule)
+        try:
+            yield
+        finally:
+            events.enable_rule(Name=schedule)
+            s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configured)

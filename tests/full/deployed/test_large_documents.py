@@ -1,23 +1,19 @@
-"""A document that is too large for one request is sent in parts."""
+"""A document that is too large for one request is uploaded in parts."""
 
 import hashlib
 
-import httpx
 import pytest
 
-from support.documents import announced, attachment, becomes, downloaded, read, versions
-from support.platform import REGIONS, Deployed, letter, offer
+from support.documents import Documents
+from support.platform import REGIONS, letter, offer
 
 EAST, WEST = REGIONS
-Apis = dict[str, httpx.Client]
 
 
 @pytest.mark.parametrize(("honest", "status"), [(True, "final"), (False, "entered-in-error")])
-def test_a_large_document_is_sent_in_parts(
-    deployed: Deployed, apis: Apis, patient_id: str, objects: httpx.Client, honest: bool, status: str
-) -> None:
+def test_large_document_is_uploaded_in_parts(documents: Documents, honest: bool, status: str) -> None:
     content = letter() + bytes(65 * 1024 * 1024)
-    resource = announced(apis[EAST], patient_id, content)
+    resource = documents.announce(EAST, content)
     document, sent = resource["id"], content if honest else content[:-1] + b"\1"
     parts = [
         {inner["url"]: value for inner in extension["extension"] for key, value in inner.items() if key != "url"}
@@ -29,24 +25,24 @@ def test_a_large_document_is_sent_in_parts(
     complete = f"/fhir/DocumentReference/{document}/$complete"
     begin = 0
     for part in parts:
-        early = apis[EAST].post(complete)
+        early = documents.apis[EAST].post(complete)
         assert early.status_code == 409, early.text
         piece = sent[begin : begin + part["size"]]
-        assert objects.put(part["address"], content=piece[:-1]).status_code == 403
-        assert objects.put(part["address"], content=piece).status_code == 200
+        assert documents.objects.put(part["address"], content=piece[:-1]).status_code == 403
+        assert documents.objects.put(part["address"], content=piece).status_code == 200
         begin += part["size"]
-    deployed.settle()
-    # The region whose bucket has the parts need not be the one that is asked to put them together.
-    done = apis[WEST].post(complete)
+    documents.deployed.settle()
+    # Either region completes the upload, whichever bucket contains the parts.
+    done = documents.apis[WEST].post(complete)
     assert done.status_code == 200, done.text
-    assert apis[EAST].post(complete).status_code == 200
-    becomes(apis[EAST], document, status)
-    deployed.settle()
+    assert documents.apis[EAST].post(complete).status_code == 200
+    documents.wait_for(EAST, document, status)
+    documents.deployed.settle()
     for place in REGIONS:
-        becomes(apis[place], document, status)
+        documents.wait_for(place, document, status)
         if honest:
-            _, there = downloaded(apis[place], document, objects)
-            assert hashlib.sha256(there).digest() == hashlib.sha256(content).digest()
+            _, downloaded = documents.download(place, document)
+            assert hashlib.sha256(downloaded).digest() == hashlib.sha256(content).digest()
         else:
-            assert "url" not in attachment(read(apis[place], document))
-        assert len(versions(deployed, place, document)) == 1
+            assert documents.address(place, document) is None
+        assert len(documents.versions(place, document)) == 1

@@ -6,15 +6,204 @@ appear as a whole line, in order; `…` matches anything. Each page finds its tr
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from support.platform import HDR, ROOT, Deployed
-from support.runbook_cases import TROUBLES, found, restore
+from support.platform import HDR, REGIONS, ROOT, Deployed, eventually, letter, patient, reference, upload_of
 from support.runbook_pages import Command, commands, lacking, text_of
 from support.shell import Shell, opened
+
+PRIMARY, SECONDARY = REGIONS
+TENANT = "clinic-runbook"
+Trouble = Callable[[Deployed], AbstractContextManager[Mapping[str, str]]]
+
+
+def found(deployed: Deployed) -> dict[str, object]:
+    """Return the state that a runbook may change while it runs, and must restore."""
+    return {
+        "drained": [drained(deployed, region) for region in REGIONS],
+        "replication": deployed.emulator.replication(),
+        "conflicts": deployed.reported("conflicts"),
+        "tables": {region: sorted(tables(deployed, region)) for region in REGIONS},
+        "concurrency": {region: reserved(deployed, region) for region in REGIONS},
+        "backups": {
+            region: deployed.client("dynamodb", region).list_backups()["BackupSummaries"] for region in REGIONS
+        },
+    }
+
+
+def restore(deployed: Deployed) -> None:
+    """Restore what a page that stopped half-way has changed."""
+    deployed.emulator.refuse_control_planes(refused=False)
+    for region in REGIONS:
+        for name in reserved(deployed, region):
+            deployed.client("lambda", region).delete_function_concurrency(FunctionName=name)
+        own = {deployed.names.records_table, deployed.names.audit_table}
+        for name in tables(deployed, region) - own:
+            deployed.client("dynamodb", region).delete_table(TableName=name)
+        if drained(deployed, region) == 200:
+            deployed.hdr("restore", region, "--force", "--reason", "the test is over")
+    deployed.restore()
+
+
+def drained(deployed: Deployed, region: str) -> int:
+    """Return the status of a region's drain flag in the other region."""
+    return deployed.drain_flags(region)[1 - REGIONS.index(region)]
+
+
+def tables(deployed: Deployed, region: str) -> set[str]:
+    return set(deployed.client("dynamodb", region).list_tables()["TableNames"])
+
+
+def reserved(deployed: Deployed, region: str) -> dict[str, int]:
+    """Functions with a concurrency of their own."""
+    client = deployed.client("lambda", region)
+    asked = {
+        function["FunctionName"]: client.get_function_concurrency(FunctionName=function["FunctionName"])
+        for function in client.list_functions()["Functions"]
+    }
+    return {
+        name: answer["ReservedConcurrentExecutions"]
+        for name, answer in asked.items()
+        if "ReservedConcurrentExecutions" in answer
+    }
+
+
+@contextmanager
+def none(deployed: Deployed) -> Iterator[Mapping[str, str]]:
+    """A page that makes its own trouble, or needs none."""
+    yield {}
+
+
+@contextmanager
+def conflict(deployed: Deployed) -> Iterator[Mapping[str, str]]:
+    """A patient whom both regions changed at once."""
+    with apis(deployed) as (east, west):
+        created = east.post("/fhir/Patient", json=patient()).raise_for_status().json()
+        path, match = f"/fhir/Patient/{created['id']}", {"If-Match": f'W/"{created["meta"]["versionId"]}"'}
+        eventually(lambda: west.get(path).status_code == 200)
+        deployed.emulator.set_replication(tables=False)
+        try:
+            for api, gender in ((east, "female"), (west, "other")):
+                api.put(path, json=patient(id=created["id"], gender=gender), headers=match).raise_for_status()
+        finally:
+            deployed.emulator.set_replication(tables=True)
+
+        def open_conflicts() -> list[dict[str, Any]]:
+            return [one for one in deployed.reported("conflicts")["open"] if one["tenant"] == TENANT]
+
+        eventually(lambda: bool(open_conflicts()) and len(open_conflicts()[0]["listed_in"]) == len(REGIONS))
+        try:
+            yield {}
+        finally:
+            for one in open_conflicts():
+                others = ",".join(f'W/"{other}"' for other in one["others"])
+                headers = {"If-Match": f'W/"{one["current"]}"', "Merges": others}
+                west.put(path, json=patient(id=created["id"]), headers=headers).raise_for_status()
+            eventually(lambda: not open_conflicts())
+
+
+@contextmanager
+def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
+    """Create in us-west-2 a document with wrong bytes, one that was final and then deleted, and an unconfirmed one."""
+    function = deployed.names.of("document-confirmation")
+    functions, s3 = deployed.client("lambda", SECONDARY), deployed.client("s3", SECONDARY)
+    with apis(deployed) as (_, west), deployed.http() as anybody:
+        owner = west.post("/fhir/Patient", json=patient()).raise_for_status().json()["id"]
+
+        def announced(content: bytes) -> dict[str, Any]:
+            answer = west.post("/fhir/DocumentReference", json=reference(owner, content)).raise_for_status()
+            return dict(answer.json())
+
+        def uploaded() -> str:
+            content = letter()
+            document = announced(content)
+            address, headers = upload_of(document)
+            anybody.put(address, content=content, headers=headers).raise_for_status()
+            return str(document["id"])
+
+        def key(document: str) -> dict[str, str]:
+            return {"Bucket": deployed.bucket(SECONDARY), "Key": f"documents/{TENANT}/{document}"}
+
+        def status(document: str) -> str:
+            return str(west.get(f"/fhir/DocumentReference/{document}").raise_for_status().json()["docStatus"])
+
+        wrong, deleted = str(announced(letter())["id"]), uploaded()
+        s3.put_object(**key(wrong), Body=letter())
+        eventually(lambda: (status(wrong), status(deleted)) == ("entered-in-error", "final"), seconds=60)
+        s3.delete_object(**key(deleted))
+        deployed.settle()
+        functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+        try:
+            stuck = uploaded()
+            assert status(stuck) == "preliminary"
+            yield {"TENANT": TENANT}
+            assert status(stuck) == "final"
+            assert s3.head_object(**key(deleted))["ContentLength"] > 0
+        finally:
+            functions.delete_function_concurrency(FunctionName=function)
+
+
+@contextmanager
+def damaged_table(deployed: Deployed) -> Iterator[Mapping[str, str]]:
+    """Create two patients, overwrite a version of one and remove the other. A region was drained and restored before:
+    nothing may drain it again.
+    """
+    db, table = deployed.client("dynamodb", SECONDARY), deployed.names.records_table
+    flag = {"pk": {"S": "$platform#drain"}, "sk": {"S": PRIMARY}}
+    with apis(deployed) as (east, west):
+        created = [east.post("/fhir/Patient", json=patient()).raise_for_status().json()["id"] for _ in range(2)]
+        deployed.settle()
+        right = [west.get(f"/fhir/Patient/{name}").raise_for_status().json() for name in created]
+        db.put_item(TableName=table, Item=flag)
+        # The runbook goes back to fifteen seconds before the first line in the log.
+        time.sleep(18)
+        db.delete_item(TableName=table, Key=flag)
+        for number, name in enumerate(created):
+            key = f"{TENANT}#Patient#{name}"
+            items = db.query(
+                TableName=table,
+                KeyConditionExpression="pk = :pk",
+                ExpressionAttributeValues={":pk": {"S": key}},
+                ConsistentRead=True,
+            )["Items"]
+            for item in items:
+                if number:
+                    db.delete_item(TableName=table, Key={"pk": item["pk"], "sk": item["sk"]})
+                elif item["sk"]["S"].startswith("v#"):
+                    db.put_item(TableName=table, Item=item | {"resource": {"S": '{"resourceType":"Patient"}'}})
+        deployed.settle()
+        assert west.get(f"/fhir/Patient/{created[1]}").status_code == 404
+        yield {"LOOK_BACK": "60"}
+        deployed.settle()
+        for api in (east, west):
+            assert [api.get(f"/fhir/Patient/{name}").json() for name in created] == right
+
+
+@contextmanager
+def apis(deployed: Deployed) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """Clients of both regions, with every right of the runbooks' tenant."""
+    token = deployed.token(tenant=TENANT)
+    with deployed.api(PRIMARY, token) as east, deployed.api(SECONDARY, token) as west:
+        yield east, west
+
+
+TROUBLES: Mapping[str, Trouble] = {
+    "automatic-failover": none,
+    "planned-failover": none,
+    "failback": none,
+    "drill": none,
+    "conflicting-writes": conflict,
+    "lost-documents": lost_documents,
+    "total-loss": damaged_table,
+}
+
 
 FOLDER = ROOT / "docs" / "runbooks"
 START = FOLDER / "README.md"
