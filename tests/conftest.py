@@ -12,7 +12,7 @@ from support import run
 from support.deployments import Deployments, Ready
 from support.documents import Documents
 from support.drills import SCALE
-from support.platform import REGIONS, Deployed, patient
+from support.platform import REGIONS, Deployed, create_patient
 from support.scheduling import MOST_DEPLOYMENTS, OF_ONE_DEPLOYMENT, Scheduling, from_nothing, needs_a_deployment, order
 from support.sentinels import write_heartbeat
 
@@ -117,8 +117,7 @@ def apis(deployed: Deployed) -> Iterator[dict[str, httpx.Client]]:
 @pytest.fixture(scope="module")
 def documents(deployed: Deployed, apis: dict[str, httpx.Client]) -> Iterator[Documents]:
     """The documents of a patient that both regions have."""
-    made = apis[REGIONS[0]].post("/fhir/Patient", json=patient())
-    assert made.status_code == 201, made.text
+    made = create_patient(apis[REGIONS[0]])
     deployed.settle()
     with deployed.http() as objects:
         yield Documents(deployed=deployed, apis=apis, patient_id=str(made.json()["id"]), objects=objects)

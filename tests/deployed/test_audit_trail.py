@@ -1,4 +1,4 @@
-"""The audit trail as those who are allowed to search it see it, and who cannot touch it."""
+"""The audit trail: its events, searches, and the roles that cannot change it."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from support.attempts import Attempt, attempts
-from support.platform import MARKS, REGIONS, Deployed, eventually, letter, patient, reference, upload_of
+from support.platform import MARKS, REGIONS, Deployed, create_patient, eventually, letter, patient, reference, upload_of
 
 EAST, WEST = REGIONS
 Apis = dict[str, httpx.Client]
@@ -48,16 +48,15 @@ def seen(event: Mapping[str, Any]) -> Seen:
     return event["subtype"][0]["code"], event["action"], event["outcome"], status
 
 
-def told(event: Mapping[str, Any], detail: str) -> str | None:
+def detail_of(event: Mapping[str, Any], detail: str) -> str | None:
     """A detail of the event's first entity."""
     return next((held["valueString"] for held in event["entity"][0]["detail"] if held["type"] == detail), None)
 
 
 def create(client: httpx.Client) -> tuple[str, dict[str, str]]:
     """A new patient's id, and the header that names its version."""
-    answer = client.post("/fhir/Patient", json=patient())
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"]), {"If-Match": answer.headers["etag"]}
+    made = create_patient(client)
+    return str(made.json()["id"]), {"If-Match": made.headers["etag"]}
 
 
 @pytest.mark.requirement("R1.3", "C6")
@@ -70,52 +69,52 @@ def test_every_access_to_a_patient_is_in_the_trail(deployed: Deployed, region: s
         add = json.dumps([{"op": "add", "path": "/active", "value": True}])
         patching = {"Content-Type": "application/json-patch+json"}
 
-        def does(status: int, answer: httpx.Response, *events: Seen) -> httpx.Response:
+        def expect(status: int, answer: httpx.Response, *events: Seen) -> httpx.Response:
             assert answer.status_code == status, answer.text
             expected.extend(events)
             return answer
 
         expected.append(("create", "C", OKAY, 201))
-        does(200, client.get(path), ("read", "R", OKAY, 200))
+        expect(200, client.get(path), ("read", "R", OKAY, 200))
         version = first["If-Match"][3:-1]
-        does(200, client.get(f"{path}/_history/{version}"), ("vread", "R", OKAY, 200))
-        does(200, client.get(f"{path}/_history"), ("history-instance", "R", OKAY, 200))
-        does(200, client.get("/fhir/Patient", params={"family": MARKS[0]}), ("search-type", "E", OKAY, 200))
-        does(200, client.get("/fhir/Patient", params={"_id": made}), ("search-type", "E", OKAY, 200))
-        does(200, client.post("/fhir/Patient/_search", data={"name": MARKS[1]}), ("search-type", "E", OKAY, 200))
-        second = does(200, client.put(path, json=changed, headers=first), ("update", "U", OKAY, 200))
+        expect(200, client.get(f"{path}/_history/{version}"), ("vread", "R", OKAY, 200))
+        expect(200, client.get(f"{path}/_history"), ("history-instance", "R", OKAY, 200))
+        expect(200, client.get("/fhir/Patient", params={"family": MARKS[0]}), ("search-type", "E", OKAY, 200))
+        expect(200, client.get("/fhir/Patient", params={"_id": made}), ("search-type", "E", OKAY, 200))
+        expect(200, client.post("/fhir/Patient/_search", data={"name": MARKS[1]}), ("search-type", "E", OKAY, 200))
+        second = expect(200, client.put(path, json=changed, headers=first), ("update", "U", OKAY, 200))
         now = {"If-Match": second.headers["etag"]}
-        does(412, client.put(path, json=changed, headers=first), ("update", "U", REFUSED, 412))
-        does(412, client.patch(path, content=add, headers=first | patching), ("patch", "U", REFUSED, 412))
-        does(200, client.patch(path, content=add, headers=now | patching), ("patch", "U", OKAY, 200))
-        does(412, client.delete(path, headers=first), ("delete", "D", REFUSED, 412))
-        # What a read finds is known after it was put on record: a second event says so.
+        expect(412, client.put(path, json=changed, headers=first), ("update", "U", REFUSED, 412))
+        expect(412, client.patch(path, content=add, headers=first | patching), ("patch", "U", REFUSED, 412))
+        expect(200, client.patch(path, content=add, headers=now | patching), ("patch", "U", OKAY, 200))
+        expect(412, client.delete(path, headers=first), ("delete", "D", REFUSED, 412))
+        # A read is audited before its result is known. A second event records that nothing was found.
         missing = ("vread", "R", OKAY, 200), ("vread", "R", REFUSED, 404)
-        does(404, client.get(f"{path}/_history/{version[:-11]}9-{region}"), *missing)
+        expect(404, client.get(f"{path}/_history/{version[:-11]}9-{region}"), *missing)
 
         content = letter()
         announced = client.post("/fhir/DocumentReference", json=reference(made, content))
-        does(201, announced, ("create", "C", OKAY, 201))
+        expect(201, announced, ("create", "C", OKAY, 201))
         document = f"/fhir/DocumentReference/{announced.json()['id']}"
-        does(200, client.get(document), ("read", "R", OKAY, 200))
-        does(200, client.get("/fhir/DocumentReference", params={"patient": made}), ("search-type", "E", OKAY, 200))
+        expect(200, client.get(document), ("read", "R", OKAY, 200))
+        expect(200, client.get("/fhir/DocumentReference", params={"patient": made}), ("search-type", "E", OKAY, 200))
         no_parts = ("operation", "U", OKAY, 200), ("operation", "U", REFUSED, 422)
-        does(422, client.post(f"{document}/$complete"), *no_parts)
+        expect(422, client.post(f"{document}/$complete"), *no_parts)
         address, headers = upload_of(announced.json())
-        with deployed.http() as anybody:
-            assert anybody.put(address, content=content, headers=headers).status_code == 200
-        # By the platform itself, once both regions hold the bytes; not by one of these reads.
+        with deployed.http() as objects:
+            assert objects.put(address, content=content, headers=headers).status_code == 200
+        # The platform updates the document when both regions have the bytes. Reads of another client wait for this.
         expected.append(("update", "U", OKAY, 200))
-        with deployed.api(region, deployed.token(tenant=tenant, subject="onlooker")) as other:
+        with deployed.api(region, deployed.token(tenant=tenant, subject="other-client")) as other:
             eventually(lambda: other.get(document).json()["docStatus"] == "final")
 
-        does(204, client.delete(path), ("delete", "D", OKAY, 204))
-        does(410, client.get(path), ("read", "R", OKAY, 200), ("read", "R", REFUSED, 410))
-        does(404, client.get(f"/fhir/Patient/{unknown}"))
+        expect(204, client.delete(path), ("delete", "D", OKAY, 204))
+        expect(410, client.get(path), ("read", "R", OKAY, 200), ("read", "R", REFUSED, 410))
+        expect(404, client.get(f"/fhir/Patient/{unknown}"))
         deployed.settle()
 
         trail = search(client, patient=made)
-        found = [event for event in trail if event["agent"][0]["altId"] != "onlooker"]
+        found = [event for event in trail if event["agent"][0]["altId"] != "other-client"]
         assert Counter(map(seen, found)) == Counter(expected)
         assert trail == sorted(trail, key=lambda event: str(event["recorded"]), reverse=True)
         by_platform = [event for event in found if event["agent"][0]["altId"] == "system:document-confirmation"]
@@ -124,7 +123,7 @@ def test_every_access_to_a_patient_is_in_the_trail(deployed: Deployed, region: s
             assert event["source"]["site"] == region
             assert not [mark for mark in MARKS if mark in json.dumps(event)]
         (gone,) = [event for event in found if seen(event) == ("read", "R", REFUSED, 410)]
-        assert told(gone, "amends") in {event["id"] for event in found}
+        assert detail_of(gone, "amends") in {event["id"] for event in found}
         about = {event["entity"][-1]["what"]["reference"].partition("/_history")[0] for event in found}
         assert about == {f"Patient/{made}", document.removeprefix("/fhir/")}
 
@@ -164,7 +163,7 @@ def test_the_trail_is_searched_by_patient_date_agent_and_outcome(
         for _ in range(3):
             assert reader.get(f"/fhir/Patient/{made}").status_code == 200
     deployed.settle()
-    # What was written here is found there.
+    # The other region finds the events.
     with deployed.api(other_region, deployed.token(tenant=tenant, subject="auditor")) as auditor:
 
         def found(**parameters: object) -> list[Seen]:
@@ -178,7 +177,7 @@ def test_the_trail_is_searched_by_patient_date_agent_and_outcome(
         assert found(patient=other) == [("create", "C", OKAY, 201)]
         assert Counter(found()) == Counter([*own, ("create", "C", OKAY, 201)])
         assert found(agent="reader") == found(patient=made, agent="reader") == [read] * 3
-        assert found(agent="nobody") == []
+        assert found(agent="unknown") == []
         assert found(outcome=REFUSED) == found(patient=made, outcome=REFUSED) == [refused]
         assert found(outcome="8") == []
         since = f"{began:%Y-%m-%dT%H:%M:%S}Z"
@@ -189,21 +188,21 @@ def test_the_trail_is_searched_by_patient_date_agent_and_outcome(
 
 
 @pytest.mark.requirement("R1.3", "C6")
-def test_searching_the_trail_takes_its_scope_and_is_in_the_trail(deployed: Deployed, region: str, tenant: str) -> None:
+def test_search_of_the_trail_needs_its_scope_and_is_audited(deployed: Deployed, region: str, tenant: str) -> None:
     with deployed.api(region, deployed.token(tenant=tenant)) as client:
         made, _ = create(client)
-    with deployed.api(region, deployed.token(tenant=tenant, scopes=["system/Patient.cruds"])) as unentitled:
-        assert unentitled.get("/fhir/AuditEvent", params={"patient": made}).status_code == 403
+    with deployed.api(region, deployed.token(tenant=tenant, scopes=["system/Patient.cruds"])) as client:
+        assert client.get("/fhir/AuditEvent", params={"patient": made}).status_code == 403
     auditing = ["system/AuditEvent.s"]
-    with deployed.api(region, deployed.token(tenant="clinic-b", scopes=auditing)) as stranger:
-        assert search(stranger, patient=made) == []
+    with deployed.api(region, deployed.token(tenant="clinic-b", scopes=auditing)) as other:
+        assert search(other, patient=made) == []
     with deployed.api(region, deployed.token(tenant=tenant, subject="auditor", scopes=auditing)) as auditor:
         assert [seen(event)[0] for event in search(auditor, patient=made)] == ["create"]
         by_patient = [event for event in search(auditor, patient=made) if event["agent"][0]["altId"] == "auditor"]
         assert [seen(event) for event in by_patient] == [("search-type", "E", OKAY, 200)]
         assert by_patient[0]["entity"][0]["what"]["reference"] == f"Patient/{made}"
         assert search(auditor, agent="auditor", outcome=REFUSED) == []
-        # The three before, and not itself.
+        # The three searches before, without this one.
         assert [seen(event)[0] for event in search(auditor, agent="auditor")] == ["search-type"] * 3
 
 
@@ -229,7 +228,7 @@ def test_no_worker_changes_deletes_or_scans(deployed: Deployed, region: str, wor
     assert "AccessDenied" in as_worker(
         region, worker, "batch_write_item", RequestItems={names.audit_table: [{"DeleteRequest": {"Key": key}}]}
     )
-    # Only the one that changes documents has something to say there, and neither reads it.
-    said = as_worker(region, worker, "put_item", TableName=names.audit_table, Item=key)
-    assert (said == "allowed") is (worker == "confirmation"), said
+    # Only the worker that changes documents writes audit events, and neither worker reads them.
+    outcome = as_worker(region, worker, "put_item", TableName=names.audit_table, Item=key)
+    assert (outcome == "allowed") is (worker == "confirmation"), outcome
     assert "AccessDenied" in as_worker(region, worker, "get_item", TableName=names.audit_table, Key=key)

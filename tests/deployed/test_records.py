@@ -7,23 +7,17 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from support.platform import MARKS, Deployed, eventually, issue_code, patient
+from support.platform import MARKS, Deployed, create_patient, eventually, issue_code, patient
 
 FHIR = "application/fhir+json"
 Apis = dict[str, httpx.Client]
-
-
-def create(client: httpx.Client, **elements: object) -> httpx.Response:
-    answer = client.post("/fhir/Patient", json=patient(**elements))
-    assert answer.status_code == 201, answer.text
-    return answer
 
 
 @pytest.mark.requirement("R1.1", "R2.1", "R1.2")
 def test_a_record_written_in_one_region_is_read_in_the_other(
     deployed: Deployed, apis: Apis, region: str, other_region: str
 ) -> None:
-    written = create(apis[region])
+    written = create_patient(apis[region])
     deployed.settle()
     read = apis[other_region].get(f"/fhir/Patient/{written.json()['id']}")
     assert read.status_code == 200
@@ -35,7 +29,7 @@ def test_a_record_written_in_one_region_is_read_in_the_other(
 def test_an_update_in_the_other_region_is_read_here(
     deployed: Deployed, apis: Apis, region: str, other_region: str
 ) -> None:
-    written = create(apis[region]).json()
+    written = create_patient(apis[region]).json()
     deployed.settle()
     address = f"/fhir/Patient/{written['id']}"
     changed = apis[other_region].put(
@@ -49,7 +43,7 @@ def test_an_update_in_the_other_region_is_read_here(
 
 @pytest.mark.trap(1)
 def test_every_version_stays_in_both_regions(deployed: Deployed, apis: Apis, region: str) -> None:
-    resource = create(apis[region]).json()
+    resource = create_patient(apis[region]).json()
     versions = [resource["meta"]["versionId"]]
     for gender in ("female", "other"):
         answer = apis[region].put(
@@ -68,7 +62,7 @@ def test_every_version_stays_in_both_regions(deployed: Deployed, apis: Apis, reg
 
 
 def test_a_stale_version_is_refused(apis: Apis, region: str) -> None:
-    written = create(apis[region]).json()
+    written = create_patient(apis[region]).json()
     address, match = f"/fhir/Patient/{written['id']}", {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
     assert apis[region].put(address, json=written, headers=match).status_code == 200
     stale = apis[region].put(address, json=written, headers=match)
@@ -85,7 +79,7 @@ def test_callers_without_a_valid_token_are_refused(deployed: Deployed, region: s
         None,
         "no.token.atall",
         deployed.token(lifetime=timedelta(seconds=-5)),
-        deployed.token(audience="somebody-else"),
+        deployed.token(audience="other-audience"),
     ):
         with deployed.api(region, token) as client:
             assert client.get(address).status_code == 401
@@ -95,7 +89,7 @@ def test_callers_without_a_valid_token_are_refused(deployed: Deployed, region: s
 
 @pytest.mark.requirement("C6")
 def test_scope_grants_only_its_own_rights(deployed: Deployed, apis: Apis, region: str) -> None:
-    written = create(apis[region]).json()
+    written = create_patient(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"
     match = {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
     with deployed.api(region, deployed.token(scopes=["system/Patient.r"])) as reader:
@@ -108,13 +102,13 @@ def test_scope_grants_only_its_own_rights(deployed: Deployed, apis: Apis, region
 
 
 def test_head_is_get_without_a_body(deployed: Deployed, apis: Apis, region: str) -> None:
-    written = create(apis[region])
+    written = create_patient(apis[region])
     address = f"/fhir/Patient/{written.json()['id']}"
     head = apis[region].head(address)
     assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", written.headers["etag"])
-    with deployed.api(region) as anybody:
-        assert anybody.head("/health").status_code == 200
-        assert anybody.head(address).status_code == 401
+    with deployed.api(region) as client:
+        assert client.head("/health").status_code == 200
+        assert client.head(address).status_code == 401
 
 
 def test_a_compressed_body_is_read(apis: Apis, region: str) -> None:
@@ -128,7 +122,7 @@ def test_a_compressed_body_is_read(apis: Apis, region: str) -> None:
 @pytest.mark.requirement("C6")
 @pytest.mark.parametrize("scope", ["system/*.rs", "user/Patient.read"])
 def test_wildcards_and_smart_v1_grant_reading(deployed: Deployed, apis: Apis, region: str, scope: str) -> None:
-    written = create(apis[region]).json()
+    written = create_patient(apis[region]).json()
     with deployed.api(region, deployed.token(scopes=[scope])) as reader:
         assert reader.get(f"/fhir/Patient/{written['id']}").status_code == 200
         refused = reader.post("/fhir/Patient", json=patient())
@@ -154,12 +148,12 @@ def test_a_preflight_needs_no_token_and_allows_no_origin_that_is_not_configured(
 
 
 def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis, region: str) -> None:
-    written = create(apis[region]).json()
+    written = create_patient(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"
-    with deployed.api(region, deployed.token(tenant="clinic-b")) as stranger:
-        assert stranger.get(address).status_code == 404
+    with deployed.api(region, deployed.token(tenant="clinic-b")) as other:
+        assert other.get(address).status_code == 404
         match = {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
-        assert stranger.put(address, json=written, headers=match).status_code == 405
+        assert other.put(address, json=written, headers=match).status_code == 405
     assert apis[region].get(address).json() == written
 
 
@@ -203,17 +197,17 @@ def test_unknown_record_returns_404(apis: Apis, region: str) -> None:
 @pytest.mark.requirement("R4.2")
 @pytest.mark.trap(24)
 def test_health_response_contains_only_the_status(deployed: Deployed, region: str) -> None:
-    with deployed.api(region) as anybody:
-        answer = anybody.get("/health")
+    with deployed.api(region) as client:
+        answer = client.get("/health")
         assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
-        assert anybody.get(f"/drain/{region}").status_code == 404
+        assert client.get(f"/drain/{region}").status_code == 404
 
 
 @pytest.mark.requirement("R1.3", "C6")
 def test_every_access_leaves_an_audit_item_in_both_regions(
     deployed: Deployed, apis: Apis, region: str, other_region: str
 ) -> None:
-    written = create(apis[region]).json()
+    written = create_patient(apis[region]).json()
     deployed.settle()
     apis[other_region].get(f"/fhir/Patient/{written['id']}")
     deployed.settle()

@@ -1,4 +1,4 @@
-"""Both regions take writes while replication stands still, and agree once it flows again."""
+"""Both regions accept writes while replication is paused, and agree after it resumes."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from support.platform import REGIONS, Deployed, eventually, patient
+from support.platform import REGIONS, Deployed, create_patient, eventually
 
 EAST, WEST = REGIONS
 CONFLICT = "urn:healthcare-dr:concurrent-with"
@@ -19,12 +19,6 @@ def paused(deployed: Deployed) -> Iterator[Callable[[], None]]:
     """Pause the replication of tables. Returns the function that resumes it before the end of the test."""
     with deployed.paused_replication("tables") as resume:
         yield resume
-
-
-def created(client: httpx.Client, **headers: str) -> httpx.Response:
-    answer = client.post("/fhir/Patient", json=patient(), headers=headers)
-    assert answer.status_code == 201, answer.text
-    return answer
 
 
 def changed(client: httpx.Client, known: httpx.Response, **elements: object) -> httpx.Response:
@@ -49,7 +43,7 @@ def test_concurrent_writes_are_both_kept_and_the_newest_wins_everywhere(
     deployed: Deployed, apis: Apis, paused: Callable[[], None]
 ) -> None:
     deployed.emulator.set_replication(tables=True)
-    first = created(apis[EAST])
+    first = create_patient(apis[EAST])
     path = f"/fhir/Patient/{first.json()['id']}"
     arrived(apis[WEST], path)
     deployed.emulator.set_replication(tables=False)
@@ -75,16 +69,16 @@ def test_concurrent_writes_are_both_kept_and_the_newest_wins_everywhere(
 
 
 def head(deployed: Deployed, region: str, path: str) -> str:
-    """The version that a region's next write of a record has to replace."""
-    held = deployed.client("dynamodb", region).get_item(
+    """Return the version in a region's head of a record."""
+    item = deployed.client("dynamodb", region).get_item(
         TableName=deployed.names.records_table,
         Key={"pk": {"S": f"clinic-a#Patient#{path.rpartition('/')[2]}"}, "sk": {"S": f"head#{region}"}},
     )
-    return f'W/"{held["Item"]["version"]["S"]}"'
+    return f'W/"{item["Item"]["version"]["S"]}"'
 
 
 def concurrent(client: httpx.Client, path: str) -> set[str]:
-    """The versions that a history shows as written at the same time as another one."""
+    """Return the versions that a history marks as concurrent."""
     return {
         extension["valueId"]
         for entry in client.get(f"{path}/_history").json()["entry"]
@@ -94,7 +88,7 @@ def concurrent(client: httpx.Client, path: str) -> set[str]:
 
 
 def test_a_version_known_from_the_other_region_is_awaited_not_denied(apis: Apis, paused: Callable[[], None]) -> None:
-    made = created(apis[EAST])
+    made = create_patient(apis[EAST])
     path, known = f"/fhir/Patient/{made.json()['id']}", {"Minimum-Version": made.headers["etag"]}
     early = apis[WEST].get(path, headers=known)
     assert early.status_code == 503, early.text
@@ -107,19 +101,19 @@ def test_a_version_known_from_the_other_region_is_awaited_not_denied(apis: Apis,
 
 def test_a_creation_repeated_in_the_other_region_is_one_record(apis: Apis, paused: Callable[[], None]) -> None:
     key = {"Idempotency-Key": str(uuid4())}
-    east, west = created(apis[EAST], **key), created(apis[WEST], **key)
+    east, west = create_patient(apis[EAST], key), create_patient(apis[WEST], key)
     assert east.json()["id"] == west.json()["id"]
     path = f"/fhir/Patient/{east.json()['id']}"
     paused()
     eventually(lambda: all(len(versions(apis[r].get(f"{path}/_history").json())) == 2 for r in REGIONS))
-    again = [created(apis[region], **key) for region in REGIONS]
+    again = [create_patient(apis[region], key) for region in REGIONS]
     assert again[0].json() == again[1].json()
     assert again[0].json() in (east.json(), west.json())
 
 
 def test_once_replicated_a_repeated_creation_gets_the_first_answer(apis: Apis) -> None:
     key = {"Idempotency-Key": str(uuid4())}
-    first = created(apis[EAST], **key)
+    first = create_patient(apis[EAST], key)
     arrived(apis[WEST], f"/fhir/Patient/{first.json()['id']}")
-    again = created(apis[WEST], **key)
+    again = create_patient(apis[WEST], key)
     assert (again.text, again.headers["etag"]) == (first.text, first.headers["etag"])

@@ -23,7 +23,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 @pytest.fixture(scope="module")
 def interruption(empty: Deployed) -> subprocess.CompletedProcess[str]:
     """A first `hdr up` that gets Ctrl-C while Terraform creates resources."""
-    return empty.interrupted("up", when_told="aws_kms_key.data_key created")
+    return empty.interrupted("up", when_logged="aws_kms_key.data_key created")
 
 
 def test_an_interrupted_deployment_stops_cleanly(interruption: subprocess.CompletedProcess[str]) -> None:

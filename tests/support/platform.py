@@ -32,7 +32,7 @@ ALL_RIGHTS = ("system/Patient.cruds", "system/DocumentReference.cruds", "system/
 DEPLOYMENT_SECONDS = 900
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.1
-# What stands for patient data in all that the tests send: no log group may ever hold one of them.
+# The patient data in everything that the tests send. No log group may contain them.
 MARKS = ("Fictitious", "Fay-Marked", "MRN-4711-MARKED", "1970-05-02")
 
 
@@ -53,7 +53,7 @@ class Deployed:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return the variables by which `hdr` finds this environment, without settings of the user."""
+        """Return the variables with which `hdr` uses this environment, without settings of the user."""
         return {
             **run.environment(),
             "ENVIRONMENT_SUFFIX": SUFFIX,
@@ -79,15 +79,15 @@ class Deployed:
         assert finished.returncode == 0, finished.stderr
         return json.loads(finished.stdout)
 
-    def interrupted(self, *arguments: str, when_told: str) -> subprocess.CompletedProcess[str]:
-        """Run the command and press Ctrl-C as soon as its progress mentions `when_told`."""
+    def interrupted(self, *arguments: str, when_logged: str) -> subprocess.CompletedProcess[str]:
+        """Run the command and press Ctrl-C as soon as its progress mentions `when_logged`."""
         log = self.home.parent / "interrupted.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [HDR, *arguments], cwd=ROOT, env=self.variables, stdout=output, stderr=output, start_new_session=True
             )
             deadline = time.monotonic() + DEPLOYMENT_SECONDS
-            while when_told not in log.read_text(encoding="utf-8") and process.poll() is None:
+            while when_logged not in log.read_text(encoding="utf-8") and process.poll() is None:
                 assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
                 time.sleep(0.2)
             process.send_signal(signal.SIGINT)
@@ -210,10 +210,10 @@ class Deployed:
 
 
 def eventually(holds: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return as soon as `holds` returns true; fail when it does not within `seconds`.
+    """Wait until `holds` returns true; fail when it does not within `seconds`.
 
-    The deadline is there to end a test that would wait for ever. It asserts nothing about how long something takes, so
-    it is far beyond what a busy machine needs.
+    The deadline ends a test that would wait for ever. It is far beyond what a busy machine needs, because it asserts no
+    duration.
     """
     deadline = time.monotonic() + seconds
     while not holds():
@@ -231,6 +231,15 @@ def patient(**elements: object) -> dict[str, object]:
         "birthDate": born,
         **elements,
     }
+
+
+def create_patient(
+    client: httpx.Client, headers: Mapping[str, str] | None = None, **elements: object
+) -> httpx.Response:
+    """Create a fictitious patient and return the response."""
+    response = client.post("/fhir/Patient", json=patient(**elements), headers=headers)
+    assert response.status_code == 201, response.text
+    return response
 
 
 def letter() -> bytes:
@@ -265,9 +274,9 @@ def offer(announced: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def upload_of(announced: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     """The address for a document of one request, and the headers to send with it."""
-    said = offer(announced)
-    (address,) = [extension["valueUrl"] for extension in said if extension["url"] == "address"]
-    lines = [extension["valueString"].partition(": ") for extension in said if extension["url"] == "header"]
+    extensions = offer(announced)
+    (address,) = [extension["valueUrl"] for extension in extensions if extension["url"] == "address"]
+    lines = [extension["valueString"].partition(": ") for extension in extensions if extension["url"] == "header"]
     return address, {name: text for name, _, text in lines}
 
 

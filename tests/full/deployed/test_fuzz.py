@@ -32,7 +32,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from support.platform import MARKS, REGIONS, ROOT, Deployed, patient
+from support.platform import MARKS, REGIONS, ROOT, Deployed, create_patient, patient
 
 AnyCase = Case[Any]
 DOCUMENT: Final = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
@@ -170,9 +170,8 @@ class Records:
             self.patients[aim.record] = self._created()
 
     def _created(self) -> tuple[str, str]:
-        answer = self.client.post("/fhir/Patient", json=patient(multipleBirthInteger=next(self._numbers)))
-        assert answer.status_code == 201, answer.text
-        return answer.json()["id"], answer.headers["etag"]
+        made = create_patient(self.client, multipleBirthInteger=next(self._numbers))
+        return made.json()["id"], made.headers["etag"]
 
 
 def _by_criteria(case: AnyCase) -> bool:
