@@ -1,4 +1,4 @@
-"""The page on the API: its template fits the API, and what is written of an answer is the answer, without secrets."""
+"""Tests of the API page: the template matches the API, and the page shows responses without secrets."""
 
 import base64
 import hashlib
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import api_examples as tool
-import api_page as page
 import certifi
 import pytest
 
@@ -20,8 +19,8 @@ from patient_api.fhir.profile import validate
 from unit.ops.seed_api import SeedApi, hindering, serving
 
 TEMPLATE = tool.TEMPLATE.read_text(encoding="utf-8")
-EXAMPLES = page.examples_in(TEMPLATE)
-# Drains are the operator's, and parts need a document of 64 MiB.
+EXAMPLES = tool.examples_in(TEMPLATE)
+# Drain flags are for health checks, and parts need a document of 64 MiB.
 NOT_SHOWN = {"getDrain", "completeDocument"}
 KNOWN = {
     "EAST": "https://east/_aws/execute-api/abc123",
@@ -35,30 +34,27 @@ ADDRESSES = {"EAST": (KNOWN["EAST"], "abc123"), "WEST": (KNOWN["WEST"], "def456"
 
 
 def example(text: str) -> Any:
-    (made,) = page.examples_in(f"```http name 200\n{text}\n```\n")
+    (made,) = tool.examples_in(f"```http name 200\n{text}\n```\n")
     return made
 
 
 def done(text: str, body: Any, *, status: int = 200, **headers: str) -> Any:
     made = example(text)
-    return page.Performed(made, page.command(made, KNOWN), status, headers, body)
-
-
-# The template
+    return tool.Performed(made, tool.command(made, KNOWN), status, headers, body)
 
 
 def test_every_variable_is_saved_before_it_is_used() -> None:
     known = dict.fromkeys(("EAST", "WEST"), "x")
     for made in EXAMPLES:
         for text in (made.url, *made.headers, made.body, made.until or ""):
-            page.filled(text, known)
-        assert made.as_who in {*tool.SCOPES, "NOBODY"}
+            tool.filled(text, known)
+        assert made.sender in {*tool.SCOPES, "NONE"}
         known |= dict.fromkeys(made.saves, "x")
 
 
 def test_every_operation_of_the_api_is_shown() -> None:
     calls = [(made.method, made.url.partition("?")[0].partition("/")) for made in EXAMPLES if made.status != 405]
-    # A page's address comes whole from the page before.
+    # The address of a page comes from the previous page.
     paths = [
         (method, f"/{path}")
         for method, (region, _, path) in calls
@@ -83,7 +79,7 @@ def test_bodies_have_their_declared_media_type() -> None:
             validate(resource)
 
 
-def test_the_document_is_the_one_that_is_announced() -> None:
+def test_uploaded_document_is_the_announced_one() -> None:
     by_name = {made.name: made for made in EXAMPLES}
     attachment = json.loads(by_name["announce"].body)["content"][0]["attachment"]
     content = by_name["upload"].body.encode()
@@ -97,47 +93,41 @@ def test_unknown_directive_is_reported(text: str) -> None:
     with pytest.raises(ValueError, match="example name: @"):
         example(text)
     with pytest.raises(ValueError, match="an example is named twice: name"):
-        page.examples_in("```http name 200\nGET /\n```\n" * 2)
+        tool.examples_in("```http name 200\nGET /\n```\n" * 2)
 
 
-# The commands
-
-
-def test_command_can_be_typed() -> None:
-    assert page.command(example("GET $EAST/fhir/Patient/$PATIENT?_count=2&x=y"), KNOWN) == (
+def test_command_is_valid_in_a_shell() -> None:
+    assert tool.command(example("GET $EAST/fhir/Patient/$PATIENT?_count=2&x=y"), KNOWN) == (
         'curl -i --cacert $CA -H "Authorization: Bearer $TOKEN" "$EAST/fhir/Patient/p-1?_count=2&x=y"'
     )
-    assert page.command(example('@as NOBODY\nPUT $UPLOAD\n$UPLOAD_HEADERS\nIf-Match: W/"$V1"\n\nit\'s'), KNOWN) == (
+    assert tool.command(example('@as NONE\nPUT $UPLOAD\n$UPLOAD_HEADERS\nIf-Match: W/"$V1"\n\nit\'s'), KNOWN) == (
         "curl -i --cacert $CA -X PUT \\\n    -H 'Content-Type: text/plain' \\\n    -H 'If-None-Match: *' \\\n"
         "    -H 'If-Match: W/\"1-0-us-east-1\"' \\\n    --data-binary 'it'\"'\"'s' \\\n    \"$UPLOAD\""
     )
-    posted = page.command(example("@as READER\nPOST $WEST/fhir/Patient\n\n{}"), KNOWN)
+    posted = tool.command(example("@as READER\nPOST $WEST/fhir/Patient\n\n{}"), KNOWN)
     assert posted == 'curl -i --cacert $CA -H "Authorization: Bearer $READER" --data-binary \'{}\' "$WEST/fhir/Patient"'
 
 
-# The answers
-
-
-def test_a_pointer_leads_through_lists() -> None:
+def test_pointer_selects_elements_of_lists() -> None:
     document = {"a": [{"url": "x", "v": "1"}, {"url": "y", "v": "2"}, {"url": "y", "v": "3"}]}
-    assert page.pointed(document, "/a/0/v") == "1"
-    assert page.pointed(document, "/a/url=y/v") == "2"
-    assert page.pointed(document, "/a/url=y*/v") == "2\n3"
+    assert tool.pointed(document, "/a/0/v") == "1"
+    assert tool.pointed(document, "/a/url=y/v") == "2"
+    assert tool.pointed(document, "/a/url=y*/v") == "2\n3"
     for nowhere in ("/b", "/a/7", "/a/url=z/v", "/a/url=z*/v", "/a/0/v/w"):
-        assert not page.holds(document, nowhere)
-    assert page.holds(document, "/a/0/v==1")
-    assert not page.holds(document, "/a/0/v==2")
-    assert not page.holds(None, "/a")
+        assert not tool.holds(document, nowhere)
+    assert tool.holds(document, "/a/0/v==1")
+    assert not tool.holds(document, "/a/0/v==2")
+    assert not tool.holds(None, "/a")
 
 
-def test_an_answer_is_shown_without_secrets_and_addresses() -> None:
+def test_response_is_shown_without_secrets_and_addresses() -> None:
     body = {
         "fullUrl": "https://abc123.execute-api.us-east-1.amazonaws.com/fhir/Patient/p-1",
         "link": "Patient?name=x&_cursor=abcdefghijklmnopqrstuvwxyz.signature",
         "address": "https://127.0.0.1:4566/bucket/key?X-Amz-Credential=AKIA%2F1&X-Amz-Expires=900&X-Amz-Signature=f00d",
         "other": "https://bucket.s3.localhost:4566/key?AWSAccessKeyId=AKIA&Signature=f00d%3D&x-amz-security-token=t0k",
     }
-    text = page.rendered("```http name 200\nGET /\n```\n", [done("GET /", body)], ADDRESSES)
+    text = tool.rendered("```http name 200\nGET /\n```\n", [done("GET /", body)], ADDRESSES)
     assert "$EAST/fhir/Patient/p-1" in text
     assert "_cursor=abcdefgh…" in text
     assert "$AWS/bucket/key?X-Amz-Credential=…&X-Amz-Expires=900&X-Amz-Signature=…" in text
@@ -149,8 +139,8 @@ def test_an_answer_is_shown_without_secrets_and_addresses() -> None:
 def test_the_page_shows_status_headers_and_body() -> None:
     template = "Prose.\n\n```http name 201\nPOST $EAST/x\n```\n\n```http other 200\n@hidden\nGET /\n```\n\nMore.\n"
     shown = done("POST $EAST/x", {"id": "p-1"}, status=201, etag='W/"1"', date="today", **{"content-type": "fhir"})
-    hidden = page.Performed(page.examples_in(template)[1], "", 200, {}, None)
-    assert page.rendered(template, [shown, hidden], ADDRESSES).removeprefix(page.GENERATED) == (
+    hidden = tool.Performed(tool.examples_in(template)[1], "", 200, {}, None)
+    assert tool.rendered(template, [shown, hidden], ADDRESSES).removeprefix(tool.GENERATED) == (
         "Prose.\n\n<!-- example: name -->\n```console\n"
         '$ curl -i --cacert $CA -X POST -H "Authorization: Bearer $TOKEN" "$EAST/x"\n'
         'HTTP 201 Created\nContent-Type: fhir\nETag: W/"1"\n\n{"id": "p-1"}\n```\n\nMore.\n'
@@ -167,25 +157,22 @@ def test_page_equals_its_source(body: Any, headers: dict[str, str]) -> None:
         if body and "entry" in body
         else "```http name 200\nGET /\n```\n"
     )
-    made = page.Performed(page.examples_in(template)[0], "curl", 200, headers, body)
-    assert page.differences(page.rendered(template, [made], ADDRESSES), [made]) == []
+    made = tool.Performed(tool.examples_in(template)[0], "curl", 200, headers, body)
+    assert tool.differences(tool.rendered(template, [made], ADDRESSES), [made]) == []
 
 
 def test_outdated_page_is_reported() -> None:
     template = "```http name 200\nGET /\n```\n"
-    written = page.rendered(template, [done("GET /", {"a": "x", "b": [{"c": 1}]})], ADDRESSES)
-    # Values may be others; what is there, and of which type, may not.
-    assert page.differences(written, [done("GET /", {"a": "other", "b": [{"c": 2}, {"c": 3}]})]) == []
-    assert page.differences(written, [done("GET /", {"a": "x", "b": [{"c": "1"}]}, status=404)]) == [
+    written = tool.rendered(template, [done("GET /", {"a": "x", "b": [{"c": 1}]})], ADDRESSES)
+    # Values may differ. Paths and types may not.
+    assert tool.differences(written, [done("GET /", {"a": "other", "b": [{"c": 2}, {"c": 3}]})]) == []
+    assert tool.differences(written, [done("GET /", {"a": "x", "b": [{"c": "1"}]}, status=404)]) == [
         "name: the page shows 200, the response was 404",
         "name: only in the page: $.b[].c: int",
         "name: not in the page: $.b[].c: str",
     ]
-    assert page.differences("", [done("GET /", None)]) == ["name is not in the page"]
-    assert page.differences(written, []) == ["name is no longer an example"]
-
-
-# Performing them
+    assert tool.differences("", [done("GET /", None)]) == ["name is not in the page"]
+    assert tool.differences(written, []) == ["name is no longer an example"]
 
 
 @pytest.fixture
@@ -195,17 +182,19 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[SeedApi]:
         yield served
 
 
-def performed(api: SeedApi, template: str, *, patience: float = 5) -> tuple[list[Any], list[bool]]:
+def performed(api: SeedApi, template: str, *, wait_seconds: float = 5) -> tuple[list[Any], list[bool]]:
     replicated: list[bool] = []
     platform = tool.Platform(
         regions=((api.url, "abc123"), (api.url, "def456")),
         tokens={"TOKEN": "a.signed.token", "READER": "another"},
-        # It is served without TLS.
+        # The server does not use TLS.
         ca_bundle=Path(certifi.where()),
         replicate=replicated.append,
     )
     try:
-        found = list(tool.perform(page.examples_in(template), platform, patience=patience, pause=lambda _: None))
+        found = list(
+            tool.perform(tool.examples_in(template), platform, wait_seconds=wait_seconds, pause=lambda _: None)
+        )
     except DeploymentError:
         assert replicated[-1] is True
         raise
@@ -219,7 +208,7 @@ def test_examples_run_in_order_with_saved_values(api: SeedApi) -> None:
     found, replicated = performed(
         api,
         f"```http a 201\n@save ID /id\n@replication off\nPOST $EAST/fhir/Patient\n{CREATE}\n```\n"
-        "```http b 200\n@as NOBODY\n@replication on\nPUT $WEST/bucket/$ID\nIf-None-Match: *\n\nbytes\n```\n",
+        "```http b 200\n@as NONE\n@replication on\nPUT $WEST/bucket/$ID\nIf-None-Match: *\n\nbytes\n```\n",
     )
     assert [done.status for done in found] == [201, 200]
     assert api.calls == ["POST /fhir/Patient", f"PUT /bucket/{found[0].body['id']}"]
@@ -228,27 +217,27 @@ def test_examples_run_in_order_with_saved_values(api: SeedApi) -> None:
     assert replicated == [False, True, True]
 
 
-def test_an_answer_that_takes_its_time_is_waited_for(api: SeedApi) -> None:
+def test_request_is_repeated_until_its_condition_holds(api: SeedApi) -> None:
     api.hinder = hindering((503, {}, {}), numbers=lambda number: number < 3)
     found, _ = performed(api, f"```http a 201\n@until /resourceType==Patient\nPOST $EAST/fhir/Patient\n{CREATE}\n```\n")
     assert (found[0].status, len(api.calls)) == (201, 3)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("```http a 200\n@replication off\n", "example a was answered 201 instead of 200"),
-        ("```http a 201\n@until /nothing\n", "example a was answered 201 instead of 201 with /nothing"),
+        ("```http a 200\n@replication off\n", "example a: the status is 201 instead of 200"),
+        ("```http a 201\n@until /nothing\n", "example a: the status is 201 instead of 201 with /nothing"),
         ("```http a 201\n@save ID /nothing\n", "example a: there is no /nothing in"),
         ("```http a 201\n@cut /entry 1\n", "example a: there is no /entry in"),
     ],
 )
-def test_unexpected_response_prints_one_line(api: SeedApi, text: str, said: str) -> None:
-    with pytest.raises(DeploymentError, match=said):
-        performed(api, f"{text}POST $EAST/fhir/Patient\n{CREATE}\n```\n", patience=0)
+def test_unexpected_response_prints_one_line(api: SeedApi, text: str, message: str) -> None:
+    with pytest.raises(DeploymentError, match=message):
+        performed(api, f"{text}POST $EAST/fhir/Patient\n{CREATE}\n```\n", wait_seconds=0)
 
 
-def test_a_page_with_a_secret_is_not_written(tmp_path: Path) -> None:
+def test_page_with_a_secret_is_not_written(tmp_path: Path) -> None:
     platform = tool.Platform(
         regions=(("https://e", "e"), ("https://w", "w")),
         tokens={"TOKEN": "a.signed.token"},
