@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.slo.report import number
-from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.verify.checks import CATALOG
 from healthcare_dr.ops.verify.runner import LIMIT_SECONDS, REACHABLE
 
 DOCS: Final = Path(__file__).parents[1] / "docs"

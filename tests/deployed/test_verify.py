@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.verify.checks import CATALOG
 from support.damages import DAMAGES, WEST
 from support.platform import Deployed
 from support.verification import line_of, verified
@@ -33,7 +33,7 @@ def test_exit_code_follows_the_findings(beating: Deployed) -> None:
     assert (finding["check"], finding["severity"], finding["region"]) == ("bucket-versioning", "failure", WEST)
     assert "recovery would NOT work" in shown.stdout
     assert "R3.2" in shown.stdout
-    assert "Asking 2 questions" in shown.stderr
+    assert "Making 2 checks of" in shown.stderr
 
 
 def test_a_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:

@@ -10,8 +10,8 @@ from botocore.config import Config
 
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.catalog import CATALOG
 from healthcare_dr.ops.verify.check import Check, Finding, Verification
+from healthcare_dr.ops.verify.checks import CATALOG
 from healthcare_dr.ops.verify.live_target import open_live_target
 from healthcare_dr.ops.verify.runner import verify
 from healthcare_dr.settings import Settings

@@ -1,4 +1,4 @@
-"""What the tests of the `hdr` command share."""
+"""Helpers for tests of the `hdr` command."""
 
 from collections.abc import Callable
 

@@ -25,7 +25,7 @@ from healthcare_dr.ops.slo import model
 from healthcare_dr.ops.slo.assessment import assess
 from healthcare_dr.ops.slo.assumptions import defaults, overrides
 from healthcare_dr.ops.slo.measured import given
-from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.verify.checks import CATALOG
 from unit.command import Run
 from unit.ops.drill.report.made_up import journal
 

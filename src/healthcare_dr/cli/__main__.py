@@ -1,4 +1,4 @@
-"""`python -m healthcare_dr.cli`: the `hdr` command."""
+"""Run the `hdr` command as `python -m healthcare_dr.cli`."""
 
 from healthcare_dr.startup import main
 

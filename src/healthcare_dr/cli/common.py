@@ -1,4 +1,4 @@
-"""Options, progress, reports and error handling that all commands share."""
+"""The application, and what its commands share: options, progress, reports and error handling."""
 
 import errno
 import functools
@@ -18,12 +18,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from healthcare_dr import __version__
 from healthcare_dr.errors import HealthcareDrError, SettingsError, SynthesisError
 from healthcare_dr.naming import DEFAULT_TARGET, addressed
 from healthcare_dr.ops.bootstrap import Session, open_session
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
-from healthcare_dr.ops.tables import print_done
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from healthcare_dr.settings import CONTROLS, load_settings
 from healthcare_dr.startup import failed_output
@@ -31,18 +31,36 @@ from healthcare_dr.startup import failed_output
 P = ParamSpec("P")
 R = TypeVar("R")
 
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A multi-region disaster recovery platform for patient records. Begin with `hdr up`.",
+    epilog="Settings come from the environment and .env; .env.example documents them. State is under .hdr (HDR_HOME).",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Print the version, or run the command."""
+    if version:
+        typer.echo(f"hdr {__version__}")
+        raise typer.Exit
+
 
 class _Console(Console):
     target: ClassVar[str] = DEFAULT_TARGET
-    """Of the command at work."""
+    """The target of the current command."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print; commands in a text name the environment and the target that they were printed for."""
+        """Print, and add the environment and the target to commands in the text."""
         super().print(*map(_addressed, objects), **options)
 
     def on_broken_pipe(self) -> None:
-        """Leave it to `command` to report it; rich would exit without a word."""
-        # rich calls this while it handles the error.
+        """Raise the error that rich handles, so that `handle_errors` reports it; rich would exit silently."""
         raise
 
 
@@ -59,7 +77,7 @@ HINTS = {
     errno.EAGAIN: "end other programs: this machine has no more processes",
     errno.ENOMEM: "end other programs: this machine has no more memory",
 }
-"""How an operator mends what the system refuses."""
+"""The fixes of errors of the operating system."""
 
 
 class TargetName(StrEnum):
@@ -80,21 +98,27 @@ def _addressed(printed: Any) -> Any:
     try:
         suffix = load_settings().environment_suffix
     except SettingsError:
-        # The setting is what is wrong.
-        return printed
+        return printed  # the setting itself is invalid
     found = addressed(text, suffix, _Console.target)
     return found if printed is text else Text(found)
 
 
 @contextmanager
 def session() -> Iterator[Session]:
-    """A command at work, with its settings, and progress on stderr."""
+    """Open a session with the settings, and progress on stderr."""
     with open_session(load_settings(), err) as at_work:
         yield at_work
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """One clear line and an exit code for what an operator can mend; no traceback."""
+    """Register a function as the command of its name."""
+    handled = handle_errors(function)
+    app.command()(handled)
+    return handled
+
+
+def handle_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Print one line and exit with a code, without a traceback, for errors that an operator can fix."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,7 +126,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except HealthcareDrError as error:
-            # What breaks a rule of the synthesized stacks is a list.
+            # Findings of the lint rules are a list.
             text = str(error) if isinstance(error, SynthesisError) else _one_line(str(error))
             PlainProgress(console=err).say(f"hdr: {text}")
             raise typer.Exit(error.exit_code) from None
@@ -110,7 +134,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             PlainProgress(console=err).say(f"hdr: {_explain(error)}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt as stop:
-            # One more ends the process at once and without a word, instead of in a traceback.
+            # Another signal ends the process at once, without a traceback.
             with suppress(ValueError):
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             code = stop.exit_code if isinstance(stop, Interrupted) else 130
@@ -124,7 +148,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def complete() -> Iterator[None]:
-    """Around a whole run of `hdr`: give one line as well for a report that standard output does not take in the end."""
+    """Print one line as well if standard output cannot be written at the end of a run."""
     try:
         try:
             yield
@@ -136,7 +160,7 @@ def complete() -> Iterator[None]:
 
 
 def _one_line(text: str) -> str:
-    """Escape what would begin another line or steer the terminal: the name of a file may hold it, for example."""
+    """Escape control characters, which the name of a file may contain."""
     return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -145,7 +169,7 @@ def _explain(error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and not error.filename and not _folder_exists():
         return "the current folder has been removed: change to one that exists"
     if (failure := failed_output()) is not None:
-        # Python would write at its end what is left.
+        # Python writes the remaining output when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return f"standard output cannot be written ({failure.strerror}): send it where all of it fits"
     reason = error.strerror or str(error) or type(error).__name__
@@ -162,14 +186,24 @@ def _folder_exists() -> bool:
 
 
 def report(document: Any) -> None:
-    """One JSON document on stdout; commands in it name the environment and the target as well."""
+    """Print a JSON document on stdout, and add the environment and the target to commands in it."""
     typer.echo(_addressed(json.dumps(document, indent=2, default=str)))
 
 
 def finish(changes: Changes, began: float, *, as_json: bool) -> None:
-    """Report what was done."""
+    """Report the changes and the seconds since `began`, in the monotonic clock."""
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         report({"seconds": seconds, "changes": asdict(changes)})
     else:
-        print_done(out, changes, seconds)
+        print_changes(changes, seconds)
+
+
+def print_changes(changes: Changes, seconds: float) -> None:
+    """Print the numbers of changed resources as the last line of a command."""
+    print_plain(f"{changes.add} added, {changes.change} changed, {changes.remove} destroyed in {seconds:.1f} s")
+
+
+def print_plain(text: str, *, style: str | None = None) -> None:
+    """Print a line on stdout without markup and line breaks."""
+    out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -4,13 +4,14 @@ from dataclasses import asdict
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, report
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, err, report
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.settings import load_settings
 
 
+@command
 def conflicts(target: TargetOption = TargetName.EMBEDDED, as_json: JsonOption = False) -> None:
     """List records with concurrent versions that are not merged: tenant, record, current version, other versions.
 

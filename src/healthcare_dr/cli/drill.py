@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, out, report, session
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, err, out, report, session
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.bootstrap import Session
 from healthcare_dr.settings import TOKEN_VARIABLE
@@ -26,6 +26,7 @@ REPORTED = (
 )  # fmt: skip
 
 
+@command
 def drill(
     experiment: Annotated[
         str,

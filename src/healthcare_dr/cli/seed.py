@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, out, report, session
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, print_plain, report, session
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.seed.load import Plan, Seeding, SeedResult, serving_regions
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT, LOAD_SCOPES, LONGEST, given_token, issue
 from healthcare_dr.settings import TOKEN_VARIABLE, load_settings
 
 
+@command
 def token(
     tenant: Annotated[str, typer.Option(help="The tenant whose records it grants.")] = DEMO_TENANT,
     subject: Annotated[str, typer.Option(help="The subject of the token.")] = DEMO_SUBJECT,
@@ -34,6 +35,7 @@ def token(
     )
 
 
+@command
 def seed(
     patients: Annotated[int, typer.Option(min=1, max=10_000_000, help="Number of patients.")] = 100,
     documents: Annotated[int, typer.Option(min=0, max=1000, help="Number of documents per patient.")] = 1,
@@ -87,4 +89,4 @@ def print_seeded(seeded: SeedResult, target: TargetName) -> None:
         f"{seeded.patients_per_second:.1f} patients and {seeded.documents_per_second:.1f} documents a second{label}",
         f"{shares}; {seeded.retries} calls repeated",
     ):
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_plain(line)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, out, report
+from healthcare_dr.cli.common import JsonOption, command, out, report
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.settings import Settings, load_settings
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from healthcare_dr.ops.slo.measured import RecoveryTimes
 
 
+@command
 def slo(
     drills: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""`hdr synth`, `hdr plan`, `hdr deploy` and `hdr destroy`: the three stacks on either target."""
+"""`hdr synth`, `hdr plan`, `hdr deploy` and `hdr destroy`."""
 
 import time
 from dataclasses import asdict
@@ -7,18 +7,39 @@ from typing import Annotated
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, err, finish, out, report, session
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, err, finish, out, report, session
+from healthcare_dr.cli.status import print_outputs
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.bootstrap import Session
-from healthcare_dr.ops.confirm import approved, confirmation
-from healthcare_dr.ops.deploy import Confirm, prepare_folder, write_plans
+from healthcare_dr.ops.confirm import confirmation, print_plans
+from healthcare_dr.ops.deploy import Confirm, approve_all, prepare_folder, write_plans
 from healthcare_dr.ops.synthesis import synthesize
-from healthcare_dr.ops.tables import print_outputs, print_plans
 
 ApproveOption = Annotated[bool, typer.Option("--auto-approve", help="Change AWS without confirmation.")]
 
 
+@command
+def synth(
+    outdir: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("cdktf.out"),
+    validate: Annotated[bool, typer.Option("--validate", help="Also run `terraform validate` on all three.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the Terraform JSON of the three stacks, and check it against the platform's rules."""
+    with session() as at_work:
+        at_work.progress.say("Synthesizing the three stacks")
+        synthesize(at_work.settings, outdir)
+        if validate:
+            with bootstrap.claim_of(at_work.settings, "embedded"):
+                at_work.deployment("embedded").validate()
+    files = {stack: str(outdir / "stacks" / stack / "cdk.tf.json") for stack in STACKS}
+    if as_json:
+        report(files)
+    else:
+        print_outputs(files)
+
+
+@command
 def plan(
     target: TargetOption = TargetName.EMBEDDED,
     plans_to: Annotated[
@@ -40,6 +61,7 @@ def plan(
         print_plans(out, plans)
 
 
+@command
 def deploy(
     target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
 ) -> None:
@@ -51,6 +73,7 @@ def deploy(
     finish(changes, began, as_json=as_json)
 
 
+@command
 def destroy(
     target: TargetOption = TargetName.EMBEDDED, auto_approve: ApproveOption = False, as_json: JsonOption = False
 ) -> None:
@@ -64,24 +87,5 @@ def destroy(
 
 def _confirmation(at_work: Session, target: TargetName, *, auto_approve: bool) -> Confirm:
     if target is TargetName.EMBEDDED:
-        return approved
+        return approve_all
     return confirmation(err, at_work.progress, auto_approve=auto_approve)
-
-
-def synth(
-    outdir: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = Path("cdktf.out"),
-    validate: Annotated[bool, typer.Option("--validate", help="Also run `terraform validate` on all three.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the Terraform JSON of the three stacks, and check it against the platform's rules."""
-    with session() as at_work:
-        at_work.progress.say("Synthesizing the three stacks")
-        synthesize(at_work.settings, outdir)
-        if validate:
-            with bootstrap.claim_of(at_work.settings, "embedded"):
-                at_work.deployment("embedded").validate()
-    files = {stack: str(outdir / "stacks" / stack / "cdk.tf.json") for stack in STACKS}
-    if as_json:
-        report(files)
-    else:
-        print_outputs(out, files)

@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.naming import STACKS, Names
+from healthcare_dr.naming import Names
 from healthcare_dr.ops.deploy import Deployment
 from healthcare_dr.ops.lifecycle import Lifecycle
 from healthcare_dr.ops.lock import claimed
-from healthcare_dr.ops.ports import BreakableAws, Progress, Target
+from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
 from healthcare_dr.ops.progress import reporting
 from healthcare_dr.ops.status import Status, flatten, read_status
 from healthcare_dr.ops.synthesis import synthesize
@@ -28,8 +28,8 @@ from healthcare_dr.ops.terraform.binary import find_terraform
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
-from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
-from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.ops.terraform.state import read_states
+from healthcare_dr.ops.terraform.workspace import is_deployed
 from healthcare_dr.settings import Settings
 
 # The provider versions that a target takes, for people.
@@ -50,7 +50,7 @@ def claim_of(settings: Settings, target: str, *, drills: bool = False) -> Abstra
     return claimed(root.parent, root) if drills and target == "embedded" else claimed(root)
 
 
-def emulator_of(settings: Settings) -> BreakableAws:
+def emulator_of(settings: Settings) -> EmbeddedAws:
     """The embedded AWS of this home; of replication, what concerns this environment."""
     from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
 
@@ -70,16 +70,14 @@ def neighbours(settings: Settings) -> tuple[str, ...]:
     """The suffixes of the other environments that are deployed to the embedded AWS of this home."""
     own = environment_root(settings, "embedded")
     others = [root for root in own.parent.glob("*") if root.is_dir() and root != own]
-    return tuple(sorted(root.name for root in others if any(map(partial(_holds, root), STACKS))))
+    return tuple(sorted(root.name for root in others if _may_be_deployed(root)))
 
 
-def _holds(root: Path, stack: str) -> bool:
-    file = state_file(root, stack)
+def _may_be_deployed(root: Path) -> bool:
     try:
-        return file.exists() and read_state(stack, file.read_bytes()).deployed
+        return is_deployed(root)
     except DeploymentError:
-        # Something was deployed, whatever has become of its state.
-        return True
+        return True  # resources were deployed before the state was damaged
 
 
 def target_of(settings: Settings, name: str) -> Target:
@@ -125,7 +123,7 @@ def status_of(settings: Settings, target: Target) -> Status:
         target=target,
         names=Names(settings.environment_suffix),
         regions=settings.regions,
-        states=_states(target),
+        states=read_states(target.read_state),
         running=running,
     )
 
@@ -138,11 +136,7 @@ def outputs_of(settings: Settings, target: Target) -> dict[str, str]:
     """
     if target.name == "aws" and settings.state_bucket is not None:
         target.preflight()
-    return flatten(_states(target))
-
-
-def _states(target: Target) -> dict[str, StackState]:
-    return {stack: read_settled(stack, partial(target.read_state, stack)) for stack in STACKS}
+    return flatten(read_states(target.read_state))
 
 
 def _accepts(target: str) -> Callable[[str], bool]:

@@ -1,10 +1,10 @@
 """Read the open conflicts: records with concurrent versions of both regions that are not merged."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -15,19 +15,12 @@ AT_A_TIME: Final = 8
 
 Item = Mapping[str, Any]
 Links = Mapping[str, frozenset[str]]
-"""The versions that each version of a record follows."""
-
-
-class DynamoDB(Protocol):
-    """The calls of boto3's client that are used."""
-
-    def query(self, **request: Any) -> Mapping[str, Any]:
-        """Read items in the order of their keys, page by page."""
+"""The versions that each version of a record replaces or merges."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenConflict:
-    """A record with several newest versions. An update of `current` that merges `others` closes it.
+    """A record with concurrent versions. An update of `current` that merges `others` closes the conflict.
 
     `since` is the time of the versions that opened it, `listed_in` are the regions that list it.
     """
@@ -37,14 +30,14 @@ class OpenConflict:
     """Such as `Patient/<id>`."""
     current: str
     others: tuple[str, ...]
-    """The last version of each other line; none when it is merged and about to be closed."""
+    """The last version of each other branch; none if the record is merged and the conflict is about to be closed."""
     since: str
     listed_in: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Conflicts:
-    """The open conflicts in the regions that responded, oldest first. `unasked` maps each other region to its error."""
+    """The open conflicts in the regions that responded, oldest first. `unasked` maps the other regions to errors."""
 
     open: tuple[OpenConflict, ...]
     unasked: Mapping[str, str]
@@ -58,7 +51,7 @@ class _Known:
     links: Links
 
 
-def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
+def read_conflicts(clients: Mapping[str, Any], *, table: str) -> Conflicts:
     """Read the open conflicts of each region. `clients` maps regions to DynamoDB clients.
 
     Raises:
@@ -72,13 +65,13 @@ def read_conflicts(clients: Mapping[str, DynamoDB], *, table: str) -> Conflicts:
     if len(unasked) == len(clients):
         reasons = "; ".join(f"{region}: {why}" for region, why in unasked.items())
         raise DeploymentError(f"no region returns its conflicts ({reasons})")
-    told = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
-    found = [_conflict(pk, told) for pk in sorted({pk for answer in told.values() for pk in answer})]
+    listed = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
+    found = [_conflict(pk, listed) for pk in sorted({pk for records in listed.values() for pk in records})]
     return Conflicts(tuple(sorted(found, key=lambda conflict: conflict.since)), unasked)
 
 
-def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict:
-    known = {region: answer[pk] for region, answer in told.items() if pk in answer}
+def _conflict(pk: str, listed: Mapping[str, Mapping[str, _Known]]) -> OpenConflict:
+    known = {region: records[pk] for region, records in listed.items() if pk in records}
     links: dict[str, frozenset[str]] = {}
     for each in known.values():
         links |= each.links
@@ -95,15 +88,16 @@ def _conflict(pk: str, told: Mapping[str, Mapping[str, _Known]]) -> OpenConflict
     )
 
 
-def _open_conflicts(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
-    listed = {
+def _open_conflicts(client: Any, table: str) -> Mapping[str, _Known] | str:
+    request = {
+        "TableName": table,
         "IndexName": UPDATE_INDEX,
         "KeyConditionExpression": "update_shard = :shelf",
         "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
     }
     try:
         began: dict[str, str] = {}
-        for item in _queried(client, table, listed):
+        for item in _items(client, request):
             pk, newest = item["pk"]["S"], item["updated"]["S"]
             began[pk] = min(newest, began.get(pk, newest))
         with ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -113,15 +107,16 @@ def _open_conflicts(client: DynamoDB, table: str) -> Mapping[str, _Known] | str:
         return " ".join(str(error).split())
 
 
-def _links(client: DynamoDB, table: str, pk: str) -> Links:
-    condition = {
+def _links(client: Any, table: str, pk: str) -> Links:
+    request = {
+        "TableName": table,
         "ConsistentRead": True,
         "KeyConditionExpression": "pk = :pk AND begins_with(sk, :version)",
         "ExpressionAttributeValues": {":pk": {"S": pk}, ":version": {"S": VERSION_PREFIX}},
         "ProjectionExpression": "#version, #replaces, #merges",
         "ExpressionAttributeNames": {"#version": "version", "#replaces": "replaces", "#merges": "merges"},
     }
-    return {item["version"]["S"]: _followed(item) for item in _queried(client, table, condition)}
+    return {item["version"]["S"]: _followed(item) for item in _items(client, request)}
 
 
 def _followed(item: Item) -> frozenset[str]:
@@ -129,15 +124,19 @@ def _followed(item: Item) -> frozenset[str]:
     return frozenset([*([item["replaces"]["S"]] if "replaces" in item else []), *merged])
 
 
-def _queried(client: DynamoDB, table: str, condition: Mapping[str, Any]) -> Iterator[Item]:
-    request: dict[str, Any] = {"TableName": table, **condition}
+def query_pages(client: Any, request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the pages of a DynamoDB query."""
+    following: Mapping[str, Any] = {}
     while True:
-        page = client.query(**request)
-        items: Sequence[Item] = page["Items"]
-        yield from items
+        page = client.query(**request, **following)
+        yield page
         if not page.get("LastEvaluatedKey"):
             return
-        request = request | {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        following = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def _items(client: Any, request: Mapping[str, Any]) -> Iterator[Item]:
+    return (item for page in query_pages(client, request) for item in page["Items"])
 
 
 def _written(version: str) -> str:

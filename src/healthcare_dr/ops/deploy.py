@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +23,7 @@ from healthcare_dr.naming import GLOBAL, STACKS
 from healthcare_dr.ops.ports import REGIONAL, Progress, Synthesize, Target
 from healthcare_dr.ops.terraform.events import ChangeSummary, Event, ResourceEvent
 from healthcare_dr.ops.terraform.runner import Plan, Terraform, resource_events
-from healthcare_dr.ops.terraform.state import StackState, read_settled
+from healthcare_dr.ops.terraform.state import StackState, read_states
 from healthcare_dr.ops.terraform.workspace import Workspace
 
 T = TypeVar("T")
@@ -74,7 +73,13 @@ REFERRED_TO = frozenset(
 """The resources of a regional stack that AWS has to find when the global stack is applied, which names them."""
 
 Confirm = Callable[[Sequence[Plan]], bool]
-"""Is shown plans and says whether they may be carried out."""
+"""Returns whether plans may be carried out."""
+
+
+def approve_all(plans: Sequence[Plan]) -> bool:
+    """Approve the plans without confirmation."""
+    del plans
+    return True
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ class Deployment:
 
     def states(self) -> dict[str, StackState]:
         """Return the current state of each stack."""
-        return {stack: read_settled(stack, partial(self.target.read_state, stack)) for stack in STACKS}
+        return read_states(self.target.read_state)
 
     def prepare(self) -> dict[str, Workspace]:
         """Synthesize, fill the workspaces, and initialize those that changed, without any call of AWS."""
@@ -191,7 +196,7 @@ class Deployment:
         if confirm is None:
             if not any(state.deployed for state in self.states().values()):
                 return self._deploy_first(workspaces)
-            confirm = _unattended
+            confirm = approve_all
         plans = self._first_plans(workspaces)
         regional = [plan for plan in plans if plan.stack in REGIONAL]
         spanning = [plan for plan in plans if plan.stack == GLOBAL]
@@ -218,7 +223,7 @@ class Deployment:
             raise DeploymentError("not confirmed: nothing was destroyed")
         for group in ((GLOBAL,), REGIONAL):
             chosen = [plan for plan in plans if plan.stack in group]
-            self._carry_out(chosen, workspaces, lambda _: True, "destroyed")
+            self._carry_out(chosen, workspaces, approve_all, "destroyed")
         return Changes.of(plans)
 
     def _init_inputs(self) -> tuple[str, ...]:
@@ -352,11 +357,6 @@ class _Follower:
             self._progress.say(f"{self._stack}: {event.address} failed")
         else:
             self._progress.advance(self._stack, done=self._done, total=self._total, current=event.address)
-
-
-def _unattended(plans: Sequence[Plan]) -> bool:
-    del plans
-    return True
 
 
 def prepare_folder(folder: Path) -> None:

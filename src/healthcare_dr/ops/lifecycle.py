@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import STACKS
-from healthcare_dr.ops.deploy import Changes, Deployment
+from healthcare_dr.ops.deploy import Changes, Deployment, approve_all
 from healthcare_dr.ops.http import https_client
 from healthcare_dr.ops.lock import LockedError, claimed
 from healthcare_dr.ops.ports import REGIONAL, EmbeddedAws, Progress, Target
-from healthcare_dr.ops.terraform.state import read_state
-from healthcare_dr.ops.terraform.workspace import Workspace, state_file
+from healthcare_dr.ops.terraform.workspace import Workspace, is_deployed
 from healthcare_dr.ops.token import DEMO_SCOPES, DEMO_SUBJECT, DEMO_TENANT
 
 if TYPE_CHECKING:
     import httpx
 
 
-# The promised recovery point: a record that is not there by then breaks the promise.
+# The recovery point objective.
 PATIENCE_SECONDS = 60.0
 PATIENT = {
     "resourceType": "Patient",
@@ -39,7 +37,7 @@ PATIENT = {
 
 @dataclass(frozen=True)
 class Demo:
-    """The record, and how long it took; seconds as a client saw them."""
+    """The record of the demo, and the seconds that a client measured."""
 
     patient_id: str
     version: str
@@ -47,7 +45,7 @@ class Demo:
     read_in: str
     write_seconds: float
     seen_after_seconds: float
-    """From the acknowledged write to the peer's answer that held it."""
+    """From the acknowledged write to the peer's response with the record."""
 
 
 def demonstrate(
@@ -58,10 +56,10 @@ def demonstrate(
     ca_bundle: Path | None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Demo:
-    """Write through one region and read through the other; both are (region, address of the API).
+    """Write a patient in one region and read it in the other; both are (region, address of the API).
 
     Raises:
-        DeploymentError: either call was refused, or the record did not arrive within the promised time.
+        DeploymentError: a request was rejected, or the record did not arrive within the recovery point objective.
     """
     import httpx
 
@@ -73,14 +71,14 @@ def demonstrate(
             created = _json(client.post(f"{url}/fhir/Patient", json=PATIENT, headers=headers), 201, region)
             written = time.monotonic()
             address = f"{peer_url}/fhir/Patient/{created['id']}"
-            answer = client.get(address, headers=headers)
-            while answer.status_code == 404 and time.monotonic() - written < PATIENCE_SECONDS:
+            response = client.get(address, headers=headers)
+            while response.status_code == 404 and time.monotonic() - written < PATIENCE_SECONDS:
                 pause(0.2)
-                answer = client.get(address, headers=headers)
+                response = client.get(address, headers=headers)
             seen = time.monotonic()
-            read = _json(answer, 200, peer)
+            read = _json(response, 200, peer)
     except httpx.HTTPError as error:
-        raise DeploymentError(f"the API does not answer: {error or type(error).__name__}") from error
+        raise DeploymentError(f"the API does not respond: {error or type(error).__name__}") from error
     if (read["id"], read["meta"]["versionId"], read["name"]) != (
         created["id"],
         created["meta"]["versionId"],
@@ -100,8 +98,8 @@ def demonstrate(
 def _json(response: "httpx.Response", expected: int, region: str) -> dict[str, Any]:
     if response.status_code != expected:
         raise DeploymentError(
-            f"the API of {region} answered {response.status_code} instead of {expected} to {response.request.method} "
-            f"{response.request.url}: {' '.join(response.text.split())[:300]}"
+            f"the API of {region} responded with {response.status_code} instead of {expected} to "
+            f"{response.request.method} {response.request.url}: {' '.join(response.text.split())[:300]}"
         )
     return dict(response.json())
 
@@ -124,20 +122,20 @@ class Lifecycle:
     regions: tuple[str, str]
     audience: str
     deployment: Callable[[], Deployment]
-    """Made when it is needed: it finds or fetches Terraform and asks the embedded AWS for its addresses."""
+    """Composes the deployment, which finds or downloads Terraform and reads the addresses of the embedded AWS."""
     progress: Progress
 
     def up(self) -> UpResult:
-        """Start, deploy, and prove it with a record that crosses the regions.
+        """Start, deploy, and run the demo.
 
         Raises:
-            EmulatorError, ToolError, SynthesisError, DeploymentError: whichever part failed; the next call goes on.
+            EmulatorError, ToolError, SynthesisError, DeploymentError: a part failed; the next call continues.
         """
         with claimed(self.root):
             with self._claimed_unless_running():
-                # Before the stacks are synthesized, which takes a while.
+                # Before the synthesis, which takes seconds.
                 self.emulator.check_ports()
-                self._forget_what_is_lost()
+                self._forget_lost_resources()
                 deployment, workspaces = self._start_and_prepare()
             changes = deployment.deploy(None, prepared=workspaces)
             self.progress.say("Writing a fictitious patient in one region, reading it in the other")
@@ -152,18 +150,20 @@ class Lifecycle:
             return UpResult(changes=changes, demo=demo)
 
     def down(self, *, keep: bool) -> Changes:
-        """Destroy what is deployed, and stop unless other environments are deployed there too.
+        """Destroy the deployment, and stop the embedded AWS unless other environments are deployed to it.
 
-        With `keep` only stop, so that the next `up` finds all as it was.
+        With `keep` only stop, so that the next `up` finds everything.
 
         Raises:
-            EmulatorError, DeploymentError: something could not be destroyed; the next call goes on.
+            EmulatorError, DeploymentError: something could not be destroyed; the next call continues.
         """
         with claimed(self.root):
             changes = Changes() if keep else self._destroy()
             others = [other.name for other in self._others() if self._deployed(other, damaged=True)]
             if others and not keep and self.emulator.running():
-                self.progress.say(f"The embedded AWS runs on: it holds {', '.join(others)} as well")
+                self.progress.say(
+                    f"The embedded AWS runs on: other environments are deployed to it: {', '.join(others)}"
+                )
                 return changes
             try:
                 with claimed(self.root.parent, *self._others()):
@@ -179,18 +179,19 @@ class Lifecycle:
             return changes
 
     def _destroy(self) -> Changes:
-        """Destroy what is deployed, and forget its state."""
+        """Destroy the deployment, and remove its state."""
         with self._claimed_unless_running():
-            self._forget_what_is_lost()
+            self._forget_lost_resources()
             others = any(self._deployed(other, damaged=True) for other in self._others())
-            # Alone, everything is erased, whatever a damaged state says; beside others, what it leads to would stay.
-            deployed = _holds(self.root) if others else self._deployed(self.root, damaged=False)
+            # Without other environments everything is erased, so a damaged state does not matter. With others, the
+            # resources of a damaged state would remain.
+            deployed = is_deployed(self.root) if others else self._deployed(self.root, damaged=False)
             if deployed:
                 if not self.emulator.running():
                     self.progress.say("Starting the embedded AWS, to destroy what is deployed to it")
                 self.emulator.start()
         if deployed:
-            changes = self.deployment().destroy(lambda _: True)
+            changes = self.deployment().destroy(approve_all)
         else:
             self.progress.say("Nothing is deployed")
             changes = Changes()
@@ -198,13 +199,13 @@ class Lifecycle:
         return changes
 
     def _claimed_unless_running(self) -> AbstractContextManager[None]:
-        """Claim the embedded AWS for the time in which it is started, or what it has lost is forgotten."""
+        """Claim the embedded AWS while it is started, or while lost resources are forgotten."""
         if self.emulator.running() and not self.emulator.lost_state():
             return nullcontext()
         return claimed(self.root.parent)
 
     def _start_and_prepare(self) -> tuple[Deployment, dict[str, Workspace]]:
-        """Start the embedded AWS while the stacks are synthesized, which needs nothing of it but its addresses."""
+        """Start the embedded AWS while the stacks are synthesized, which needs only its addresses."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             if not self.emulator.running():
                 self.progress.say("Starting the embedded AWS")
@@ -214,11 +215,11 @@ class Lifecycle:
                 return deployment, deployment.prepare()
 
             prepared = pool.submit(prepare)
-            # In this thread, which a Ctrl-C reaches: the process of the embedded AWS must not be left behind.
+            # In this thread, because only it receives Ctrl-C, and then ends the process of the embedded AWS.
             self.emulator.start()
             return prepared.result()
 
-    def _forget_what_is_lost(self) -> None:
+    def _forget_lost_resources(self) -> None:
         if not self.emulator.lost_state():
             return
         self.progress.say("The embedded AWS ended without saving, so its resources are lost: starting again")
@@ -228,23 +229,16 @@ class Lifecycle:
                 shutil.rmtree(environment / "state", ignore_errors=True)
 
     def _others(self) -> list[Path]:
-        """The folders of the other environments on this embedded AWS."""
+        """Return the folders of the other environments on this embedded AWS."""
         return sorted(folder for folder in self.root.parent.iterdir() if folder.is_dir() and folder != self.root)
 
     def _deployed(self, root: Path, *, damaged: bool) -> bool:
-        """Return whether a state holds resources; `damaged` is the result for one that cannot be read.
+        """Return whether an environment is deployed; `damaged` is the result if a state cannot be read.
 
-        A damaged state of the environment itself is ignored. One of another environment may be the only way to its
-        resources.
+        A damaged state of the environment itself is ignored. That of another one may be the only way to its resources.
         """
         try:
-            return _holds(root)
+            return is_deployed(root)
         except DeploymentError as error:
             self.progress.say(f"{root.name}: {error}; it counts as {'deployed' if damaged else 'nothing'}")
             return damaged
-
-
-def _holds(root: Path) -> bool:
-    """Return whether the states of an environment hold resources. Raises DeploymentError when one cannot be read."""
-    files = {stack: state_file(root, stack) for stack in STACKS}
-    return any(read_state(stack, file.read_bytes()).deployed for stack, file in files.items() if file.exists())

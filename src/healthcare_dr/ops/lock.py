@@ -1,8 +1,8 @@
-"""One command at a time for each environment of each target, and one that starts, stops or breaks an embedded AWS.
+"""Locks: one command at a time for each environment, and one that starts, stops or breaks an embedded AWS.
 
-Commands that only use the embedded AWS, such as `hdr plan`, claim the folder of their environment,
-`<home>/embedded/<suffix>`. What concerns all environments of a home, the processes of the embedded AWS and its time
-scale, is claimed as `<home>/embedded`.
+Commands that use the embedded AWS, such as `hdr plan`, claim the folder of their environment,
+`<home>/embedded/<suffix>`. The processes of the embedded AWS and its time scale, which all environments of a home
+share, are claimed as `<home>/embedded`.
 """
 
 import fcntl
@@ -16,15 +16,15 @@ from healthcare_dr.errors import DeploymentError
 
 
 class LockedError(DeploymentError):
-    """Another command holds a claim."""
+    """Another command holds the lock."""
 
 
 @contextmanager
 def claimed(*folders: Path) -> Iterator[None]:
-    """Hold `.claim` of each folder inside the block. The system gives it back when its holder dies, in any way.
+    """Lock `.claim` of each folder inside the block. The system releases the lock when the process ends in any way.
 
     Raises:
-        ClaimedError: another command holds one of them.
+        LockedError: another command holds one of them.
     """
     with ExitStack() as held:
         for folder in folders:
@@ -35,7 +35,7 @@ def claimed(*folders: Path) -> Iterator[None]:
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # The folder of all environments has it too: the dot keeps it apart from an environment's name.
+    # The dot distinguishes the file from the folder of an environment.
     with (folder / ".claim").open("a+", encoding="utf-8", errors="replace") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,7 +48,7 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def _sign(file: TextIO) -> None:
-    """Name the holder, unless the disk is full: the lock holds all the same, and `hdr down` makes room."""
+    """Write the process id, unless the disk is full: the lock works without it, and `hdr down` frees space."""
     file.truncate(0)
     with suppress(OSError):
         os.write(file.fileno(), str(os.getpid()).encode())

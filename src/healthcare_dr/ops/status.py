@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,12 @@ from typing import Any, Literal
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS, Names
-from healthcare_dr.ops.http import https_client
+from healthcare_dr.ops.http import Probe, api_prober
 from healthcare_dr.ops.ports import REGIONAL, Target
 from healthcare_dr.ops.terraform.state import StackState
 
 Health = Literal["healthy", "unhealthy", "unreachable", "not deployed"]
 Drain = Literal["serving", "draining", "unknown"]
-Ask = Callable[[str], int | None]
-"""Answers the HTTP status of an address, or None when there was no answer in time."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class RegionStatus:
     health: Health
     drain: Drain
     weight: int | None
-    """Its share of DNS answers, relative to the other region's; None without records."""
+    """The share of DNS answers, relative to the other region's; None without records."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,13 @@ class Status:
     target: str
     suffix: str
     name: str
-    """The name clients use."""
+    """The name that clients use."""
     issuer: str
     running: bool | None
     """Whether the embedded AWS runs; None for AWS."""
     global_resources: int
     weights_unread: str | None
-    """Why Route 53 does not tell the weights; its control plane lives in us-east-1 alone, answering DNS goes on."""
+    """The error of reading the weights from Route 53, whose control plane is in us-east-1 only; None without."""
     regions: tuple[RegionStatus, ...]
 
     @property
@@ -64,11 +62,10 @@ def read_status(
     regions: tuple[str, str],
     states: Mapping[str, StackState],
     running: bool | None,
-    ask: Ask | None = None,
+    probe: Probe | None = None,
 ) -> Status:
-    """Read every endpoint, both drain flags and the zone. One that does not respond is part of the status."""
+    """Read every endpoint, both drain flags and the zone. What does not respond is part of the status."""
     reachable = running is not False
-    ask = ask or api_prober(target)
     outputs = {
         region: states[stack].outputs
         for stack, region in zip(REGIONAL, regions, strict=True)
@@ -76,11 +73,12 @@ def read_status(
     }
     urls = {region: str(found["api_endpoint"]) for region, found in outputs.items()}
     peers = {regions[0]: regions[1], regions[1]: regions[0]}
-    questions = {("health", region): f"{url}/health" for region, url in urls.items()} | {
+    addresses = {("health", region): f"{url}/health" for region, url in urls.items()} | {
         ("drain", region): f"{urls[peers[region]]}/drain/{region}" for region in regions if peers[region] in urls
     }
     with ThreadPoolExecutor(max_workers=4) as pool:
-        codes = dict(zip(questions, pool.map(ask, questions.values()), strict=True)) if reachable else {}
+        found = pool.map(probe or api_prober(target), addresses.values() if reachable else ())
+        codes = dict(zip(addresses, found, strict=reachable))
     zone = str(states[GLOBAL].outputs.get("zone_id", ""))
     weights, unread = _weights(target, names, zone) if reachable and zone else ({}, None)
     return Status(
@@ -106,30 +104,6 @@ def read_status(
     )
 
 
-def api_prober(target: Target) -> Ask:
-    """Return a function that requests the APIs by their own host names, as health checkers do; at most 5 s."""
-    import httpx
-
-    doors = {f".execute-api.{region}.amazonaws.com": door for region, door in target.edge_addresses().items()}
-
-    def ask(url: str) -> int | None:
-        asked = httpx.URL(url)
-        door = next((door for names, door in doors.items() if asked.host.endswith(names)), None)
-        try:
-            with https_client(target.ca_bundle(), timeout=5) as client:
-                if door is None:
-                    return client.get(asked).status_code
-                return client.get(
-                    asked.copy_with(host=door[0], port=door[1]),
-                    headers={"Host": asked.host},
-                    extensions={"sni_hostname": asked.host},
-                ).status_code
-        except (httpx.HTTPError, OSError):
-            return None
-
-    return ask
-
-
 def _health(code: int | None) -> Health:
     if code is None:
         return "unreachable"
@@ -143,8 +117,10 @@ def _drain(code: int | None) -> Drain:
 
 
 def _weights(target: Target, names: Names, zone: str) -> tuple[dict[str, int], str | None]:
-    """The weights of the API's records, by region, since a record's set identifier is its region; or why there are
-    none. The zone is the one deployed: an account may have others of the same name."""
+    """Return the weights of the API's records by region, which is their set identifier; and the error, if any.
+
+    The zone is given by its id, because an account may have other zones with the same name.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -160,14 +136,14 @@ def _weights(target: Target, names: Names, zone: str) -> tuple[dict[str, int], s
     return weights, None
 
 
-# The global stack's outputs exist once and carry no prefix.
+# The global stack's outputs exist once and have no prefix.
 PREFIXES = {PRIMARY: "Primary", SECONDARY: "Secondary", GLOBAL: ""}
 
 
 def flatten(states: Mapping[str, StackState]) -> dict[str, str]:
-    """`api_id` of the primary stack becomes `PrimaryApiId`, `records_table` of the global one `RecordsTable`.
+    """Return all outputs as one mapping: `api_id` of the primary stack becomes `PrimaryApiId`.
 
-    Every value is a string: lists are joined by commas, anything deeper is JSON.
+    Every value is a string: lists are joined by commas, other values are JSON.
     """
     flat = {
         prefix + "".join(part[:1].upper() + part[1:] for part in name.split("_")): _text(value)

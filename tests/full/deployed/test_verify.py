@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.verify.checks import CATALOG
 from support.damages import DAMAGES, WEST, Damage
 from support.platform import Deployed
 from support.verification import line_of, verified

@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for the parts that `ops` is given."""
+"""Fakes of what the operations are given: progress, the embedded AWS, a target, stacks."""
 
 import json
 import os
@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from healthcare_dr.emulator import Emulator
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.ops.targets.environment import AUTOMATION, bare
-from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.ops.targets.embedded import bare
+from healthcare_dr.ops.terraform.workspace import read_local
 
 
 @dataclass
 class RecordingProgress:
-    """Remembers what it was told."""
+    """Records all reports."""
 
     said: list[str] = field(default_factory=list)
     phases: list[tuple[str, str]] = field(default_factory=list)
@@ -40,7 +41,7 @@ class RecordingProgress:
 
 @dataclass
 class FakeEmulator:
-    """An embedded AWS that is only a switch."""
+    """An embedded AWS that only starts and stops."""
 
     home: Path
     certificate: Path = Path("authority.pem")
@@ -50,6 +51,10 @@ class FakeEmulator:
     starts: int = 0
     tokens: list[dict[str, Any]] = field(default_factory=list)
     urls: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def handle(self) -> Emulator:
+        return cast("Emulator", self)
 
     def start(self) -> None:
         self.up = True
@@ -107,7 +112,7 @@ class FakeEmulator:
 
 @dataclass
 class LocalTarget:
-    """A target without AWS: Terraform's built-in resources need none."""
+    """A target without AWS, which Terraform's built-in resources do not need."""
 
     root: Path
     name: str = "embedded"
@@ -127,14 +132,13 @@ class LocalTarget:
         self.remembered += 1
 
     def child_environment(self) -> dict[str, str]:
-        return bare(os.environ) | AUTOMATION
+        return bare(os.environ)
 
     def override(self, stack: str) -> Mapping[str, Any]:
         return {"terraform": {"backend": {"local": {"path": f"../state/{stack}.tfstate"}}}}
 
     def read_state(self, stack: str) -> bytes | None:
-        file = state_file(self.root, stack)
-        return file.read_bytes() if file.exists() else None
+        return read_local(self.root, stack)
 
     def client(self, service: str, region: str) -> Any:
         assert (service, region) == ("route53", "us-east-1")
@@ -157,7 +161,7 @@ Stack = dict[str, Any]
 
 
 def stack_json(resources: Mapping[str, Any], outputs: Mapping[str, Any] | None = None) -> Stack:
-    """A stack of Terraform's built-in resource, as it would be synthesized."""
+    """Return a synthesized stack of Terraform's built-in resource."""
     document: Stack = {
         "terraform": {"backend": {"local": {"path": "terraform.tfstate"}}},
         "resource": {"terraform_data": dict(resources)},
@@ -168,17 +172,22 @@ def stack_json(resources: Mapping[str, Any], outputs: Mapping[str, Any] | None =
 
 
 def slow(seconds: float) -> dict[str, Any]:
-    """A resource that takes its time to be made."""
-    return {"provisioner": [{"local-exec": {"command": f"sleep {seconds}"}}]}
+    """Return a resource whose creation takes a time."""
+    return running(f"sleep {seconds}")
 
 
 def failing() -> dict[str, Any]:
-    """A resource that cannot be made."""
-    return {"provisioner": [{"local-exec": {"command": "exit 3"}}]}
+    """Return a resource whose creation fails."""
+    return running("exit 3")
+
+
+def running(command: str) -> dict[str, Any]:
+    """Return a resource whose creation runs a shell command."""
+    return {"provisioner": [{"local-exec": {"command": command}}]}
 
 
 def three_stacks() -> dict[str, Stack]:
-    """Small stacks with the outputs that others rely on."""
+    """Return small stacks with the required outputs."""
     return {
         PRIMARY: stack_json({"key": {"input": "a"}}, {"api_id": "one", "api_endpoint": "https://one.invalid"}),
         SECONDARY: stack_json({"key": {"input": "b"}}, {"api_id": "two", "api_endpoint": "https://two.invalid"}),
@@ -187,7 +196,7 @@ def three_stacks() -> dict[str, Stack]:
 
 
 def synthesizing(stacks: Mapping[str, Stack]) -> Callable[[Path], None]:
-    """A synthesis of just these stacks."""
+    """Return a synthesis of these stacks."""
 
     def run(outdir: Path) -> None:
         for stack, document in stacks.items():

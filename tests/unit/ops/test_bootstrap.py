@@ -1,12 +1,14 @@
-"""The parts put together as the settings say."""
+"""Compose the operations of a command from its settings."""
 
 import json
 import os
+import tempfile
 from base64 import urlsafe_b64decode
 from pathlib import Path
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
+from rich.console import Console
 
 from healthcare_dr.emulator.services.control_planes import environment_of
 from healthcare_dr.errors import SettingsError
@@ -137,12 +139,35 @@ def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monke
 
 
 def test_unusable_home_prints_one_line(tmp_path: Path) -> None:
-    from rich.console import Console
-
     settings = load_settings(home=tmp_path / "file" / "home")
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(SettingsError, match=r"HDR_HOME=.* cannot be used: Not a directory"),
         open_session(settings, Console()),
+    ):
+        pass
+
+
+def test_temporary_folder_that_does_not_exist_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Terraform and Node would use it unchecked."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    with open_session(load_settings(home=tmp_path), Console(stderr=True)):
+        assert Path(os.environ["TMPDIR"]).is_dir()
+
+
+def test_temporary_folder_that_can_be_used_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with open_session(load_settings(home=tmp_path / "home"), Console(stderr=True)):
+        assert os.environ["TMPDIR"] == str(tmp_path)
+
+
+def test_machine_without_a_temporary_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    with (
+        pytest.raises(SettingsError, match="there is no folder for temporary files: set TMPDIR"),
+        open_session(load_settings(home=tmp_path), Console(stderr=True)),
     ):
         pass

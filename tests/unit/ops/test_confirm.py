@@ -1,6 +1,7 @@
-"""AWS is changed only after it was shown what will be, and a person said yes."""
+"""Show plans, and ask for confirmation before AWS is changed."""
 
 import sys
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -8,14 +9,14 @@ from rich.console import Console
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY
-from healthcare_dr.ops.confirm import confirmation
-from healthcare_dr.ops.terraform.events import PlannedChange
+from healthcare_dr.ops.confirm import confirmation, print_plans
+from healthcare_dr.ops.terraform.events import OutputChange, PlannedChange
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.fakes import RecordingProgress
 
 
 class Terminal(StringIO):
-    """A person at a keyboard."""
+    """Standard input of a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -36,14 +37,14 @@ def ask(
 
 
 @pytest.mark.parametrize(("typed", "carried_out"), [("yes\n", True), (" yes \n", True), ("y\n", False), ("\n", False)])
-def test_only_yes_does(monkeypatch: pytest.MonkeyPatch, typed: str, carried_out: bool) -> None:
+def test_only_yes_confirms(monkeypatch: pytest.MonkeyPatch, typed: str, carried_out: bool) -> None:
     answer, shown = ask(Terminal(typed), monkeypatch)
     assert answer is carried_out
     assert "- healthcare-dr-primary: aws_vpc.vpc (delete)" in shown
     assert f"{GLOBAL} is planned after these, and you are asked again" in shown
 
 
-def test_the_last_question_announces_no_further_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_question_announces_no_further_question(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "asked again" not in ask(Terminal("yes\n"), monkeypatch, stack=GLOBAL)[1]
 
 
@@ -52,7 +53,22 @@ def test_without_a_terminal_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) 
         ask(StringIO("yes\n"), monkeypatch)
 
 
-def test_approval_beforehand_still_shows_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_is_shown_if_approved_in_advance(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, shown = ask(StringIO(), monkeypatch, approve=True)
     assert answer
     assert "aws_vpc.vpc (delete)" in shown
+
+
+def test_plan_shows_numbers_and_changed_resources() -> None:
+    changes = (
+        PlannedChange("aws_subnet.a", "create"),
+        PlannedChange("aws_subnet.b", "create"),
+        PlannedChange("aws_kms_key.data", "replace"),
+        PlannedChange("aws_vpc.vpc", "update"),
+    )
+    out, outputs = StringIO(), (OutputChange("api_id", "create"),)
+    touching = replace(plan(), changes=changes, add=3, change=1, outputs=outputs)
+    print_plans(Console(file=out, width=120), [touching])
+    assert "+ healthcare-dr-primary: 2 aws_subnet" in out.getvalue()
+    assert "± healthcare-dr-primary: aws_kms_key.data (replace)" in out.getvalue()
+    assert "~ healthcare-dr-primary: aws_vpc.vpc (update)" in out.getvalue()

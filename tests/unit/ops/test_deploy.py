@@ -1,26 +1,21 @@
 """The order of the stacks, with a real Terraform."""
 
+import json
 import re
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 from healthcare_dr.ops import deploy
-from healthcare_dr.ops.deploy import Changes
-from healthcare_dr.ops.lock import claimed
+from healthcare_dr.ops.deploy import Changes, approve_all, prepare_folder, write_plans
 from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.ops.terraform.runner import Plan
 from unit.ops.conftest import Deploying
-from unit.ops.fakes import LocalTarget, RecordingProgress, failing, slow, three_stacks
-
-
-def yes(plans: Sequence[Plan]) -> bool:
-    return True
+from unit.ops.fakes import LocalTarget, RecordingProgress, failing, running, slow, three_stacks
 
 
 def test_both_regions_go_side_by_side_and_the_global_stack_follows(
@@ -30,7 +25,7 @@ def test_both_regions_go_side_by_side_and_the_global_stack_follows(
     for stack in (PRIMARY, SECONDARY):
         stacks[stack]["resource"]["terraform_data"]["key"] |= slow(1)
     deployment = deploying(stacks)
-    assert deployment.deploy(yes) == Changes(add=3)
+    assert deployment.deploy(approve_all) == Changes(add=3)
     applying = [stack for stack, phase in progress.phases if phase == "applying"]
     assert set(applying[:2]) == {PRIMARY, SECONDARY}
     assert applying[2] == GLOBAL
@@ -44,7 +39,7 @@ def test_both_regions_go_side_by_side_and_the_global_stack_follows(
 
 
 def test_the_second_run_plans_for_real_and_changes_nothing(deploying: Deploying, progress: RecordingProgress) -> None:
-    deploying(three_stacks()).deploy(yes)
+    deploying(three_stacks()).deploy(approve_all)
     progress.phases.clear()
     progress.said.clear()
 
@@ -60,11 +55,11 @@ def test_the_second_run_plans_for_real_and_changes_nothing(deploying: Deploying,
 def test_a_change_in_a_region_plans_the_global_stack_again_afterwards(
     deploying: Deploying, progress: RecordingProgress
 ) -> None:
-    deploying(three_stacks()).deploy(yes)
+    deploying(three_stacks()).deploy(approve_all)
     progress.phases.clear()
     changed = three_stacks()
     changed[PRIMARY]["resource"]["terraform_data"]["key"]["input"] = "new"
-    assert deploying(changed).deploy(yes) == Changes(change=1)
+    assert deploying(changed).deploy(approve_all) == Changes(change=1)
     assert progress.phases[-1] == (GLOBAL, "planning")
     assert progress.phases.count((GLOBAL, "planning")) == 2
 
@@ -76,10 +71,10 @@ def test_a_global_stack_that_waits_for_a_region_is_planned_after_it(deploying: D
     making = {"triggers_replace": "1", "provisioner": [{"local-exec": {"command": f"echo here > {found}"}}]}
     stacks[PRIMARY]["resource"]["terraform_data"]["key"] = making
     stacks[GLOBAL]["resource"]["terraform_data"]["table"]["input"] = f'${{file("{found}")}}'
-    deploying(stacks).deploy(yes)
+    deploying(stacks).deploy(approve_all)
     found.unlink()
     making["triggers_replace"] = "2"
-    assert deploying(stacks).deploy(yes) == Changes(add=1, remove=1)
+    assert deploying(stacks).deploy(approve_all) == Changes(add=1, remove=1)
 
 
 def test_plans_are_shown_before_confirmation_and_global_stack_separately(deploying: Deploying) -> None:
@@ -106,7 +101,7 @@ def test_nothing_is_changed_without_confirmation(deploying: Deploying, target: L
         deployment.deploy(lambda _: False)
     assert not any(state.deployed for state in deployment.states().values())
     assert target.remembered == 0
-    deployment.deploy(yes)
+    deployment.deploy(approve_all)
     assert target.remembered > 0
 
 
@@ -116,13 +111,13 @@ def test_a_region_that_fails_lets_the_other_finish_and_the_next_run_goes_on(depl
     broken[SECONDARY]["resource"]["terraform_data"]["key"] |= slow(1)
     deployment = deploying(broken)
     with pytest.raises(DeploymentError, match=rf"^{PRIMARY}: terraform_data\.bad") as e:
-        deployment.deploy(yes)
+        deployment.deploy(approve_all)
     assert "\n" not in str(e.value)
     assert deployment.states()[SECONDARY].deployed
     assert not deployment.states()[GLOBAL].deployed
 
     mended = deploying(three_stacks())
-    mended.deploy(yes)
+    mended.deploy(approve_all)
     assert {state.resources for state in mended.states().values()} == {1}
 
 
@@ -131,7 +126,7 @@ def test_failures_of_both_regions_are_reported(deploying: Deploying) -> None:
     for stack in (PRIMARY, SECONDARY):
         broken[stack]["resource"]["terraform_data"]["bad"] = failing()
     with pytest.raises(DeploymentError) as e:
-        deploying(broken).deploy(yes)
+        deploying(broken).deploy(approve_all)
     assert len(re.findall(r"terraform_data\.bad", str(e.value))) == 2
 
 
@@ -139,7 +134,7 @@ def test_the_global_stack_is_planned_once_both_regions_exist(deploying: Deployin
     deployment = deploying(three_stacks())
     assert [plan.stack for plan in deployment.plan()] == [PRIMARY, SECONDARY]
     assert any(said.startswith(f"{GLOBAL} can be planned once") for said in progress.said)
-    deployment.deploy(yes)
+    deployment.deploy(approve_all)
     plans = deployment.plan()
     assert [plan.stack for plan in plans] == list(STACKS)
     assert not any(plan.pending for plan in plans)
@@ -149,7 +144,7 @@ def test_the_global_stack_is_planned_once_both_regions_exist(deploying: Deployin
 @pytest.mark.requirement("D6")
 def test_all_is_destroyed_the_global_stack_first(deploying: Deploying, progress: RecordingProgress) -> None:
     deployment = deploying(three_stacks())
-    deployment.deploy(yes)
+    deployment.deploy(approve_all)
     progress.ended.clear()
     shown: list[str] = []
 
@@ -168,7 +163,7 @@ def test_all_is_destroyed_the_global_stack_first(deploying: Deploying, progress:
 
 def test_a_refused_destruction_leaves_all(deploying: Deploying) -> None:
     deployment = deploying(three_stacks())
-    deployment.deploy(yes)
+    deployment.deploy(approve_all)
     with pytest.raises(DeploymentError, match="nothing was destroyed"):
         deployment.destroy(lambda _: False)
     assert all(state.deployed for state in deployment.states().values())
@@ -179,7 +174,7 @@ def test_the_preflight_comes_before_everything(
 ) -> None:
     target.refuses = DeploymentError("wrong account")
     deployment = deploying(three_stacks())
-    for step in (deployment.plan, lambda: deployment.deploy(yes), lambda: deployment.destroy(yes)):
+    for step in (deployment.plan, lambda: deployment.deploy(approve_all), lambda: deployment.destroy(approve_all)):
         with pytest.raises(DeploymentError, match="wrong account"):
             step()
     assert not progress.phases
@@ -194,19 +189,7 @@ def test_validation_finds_a_wrong_argument_without_asking_the_target(deploying: 
         deploying(broken).validate()
 
 
-def test_two_commands_do_not_work_in_one_environment(root: Path) -> None:
-    with claimed(root), pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)"), claimed(root):
-        pass
-    with claimed(root):
-        pass
-
-
 WAITS_A_MINUTE = "for _ in $(seq 600); do test -e {0} && exit 0; sleep 0.1; done; exit 1"
-
-
-def running(command: str) -> dict[str, Any]:
-    """A resource whose creation runs a shell command."""
-    return {"provisioner": [{"local-exec": {"command": command}}]}
 
 
 @pytest.fixture
@@ -309,3 +292,17 @@ def test_interrupted_first_deployment_ends_all_three_stacks_and_the_next_run_goe
     interrupts._received.clear()
     deploying(three_stacks()).deploy(None)
     assert {state.resources for state in deployment.states().values()} == {1}
+
+
+def test_plans_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    folder = tmp_path / "plans"
+    prepare_folder(folder)
+    former = folder / f"{PRIMARY}.json"
+    former.write_text("former, and longer")
+    former.chmod(0o644)
+    write_plans({PRIMARY: {"a": 1}, GLOBAL: {}}, folder)
+    assert json.loads(former.read_text()) == {"a": 1}
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
+    (folder / f"{SECONDARY}.json").mkdir()
+    with pytest.raises(DeploymentError, match=r"cannot be written: Is a directory"):
+        write_plans({SECONDARY: {}}, folder)

@@ -1,4 +1,4 @@
-"""`hdr up` and `hdr down`, with a real Terraform and an embedded AWS that is only a switch."""
+"""`hdr up` and `hdr down` with a real Terraform and a fake embedded AWS, and the demo."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ import pytest
 from healthcare_dr.errors import DeploymentError, EmulatorError
 from healthcare_dr.naming import GLOBAL, STACKS
 from healthcare_dr.ops.deploy import Changes, Deployment
-from healthcare_dr.ops.lifecycle import PATIENT, Lifecycle
+from healthcare_dr.ops.lifecycle import PATIENT, Demo, Lifecycle, demonstrate
 from healthcare_dr.ops.lock import claimed
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.ops.terraform.workspace import state_file
@@ -20,9 +20,23 @@ from unit.ops.conftest import Answer, Deploying, Serving
 from unit.ops.fakes import FakeEmulator, LocalTarget, RecordingProgress, failing, three_stacks
 
 
-def answer(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-    record = PATIENT | {"id": "p1", "meta": {"versionId": "v1"}}
-    return (201 if method == "POST" else 200), json.dumps(record).encode()
+class Api:
+    """An API in two regions. A record is replicated after `lag` requests."""
+
+    def __init__(self, *, lag: int = 2, created: int = 201, altered: bool = False, bearer: str = "t") -> None:
+        self.lag, self.created, self.altered, self.bearer = lag, created, altered, bearer
+
+    def __call__(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        assert headers["Authorization"] == f"Bearer {self.bearer}"
+        record = PATIENT | {"id": "p1", "meta": {"versionId": "v1"}}
+        if method == "POST":
+            assert json.loads(body) == PATIENT
+            return self.created, json.dumps(record).encode()
+        assert path == "/fhir/Patient/p1"
+        if self.lag:
+            self.lag -= 1
+            return 404, b"{}"
+        return 200, json.dumps(record | ({"name": [{"family": "Other"}]} if self.altered else {})).encode()
 
 
 @pytest.fixture
@@ -39,11 +53,11 @@ def lifecycle(
     progress: RecordingProgress,
     tls: Serving,
 ) -> Lifecycle:
-    served = tls(answer)
+    served = tls(Api(lag=0, bearer="a.signed.token"))
     target.urls = {"one": served.url, "two": served.url}
     target.authority = served.authority
     return Lifecycle(
-        emulator=emulator,
+        emulator=emulator.handle,
         target=target,
         root=root,
         regions=("us-east-1", "us-west-2"),
@@ -53,7 +67,7 @@ def lifecycle(
     )
 
 
-def test_up_starts_deploys_and_proves_it(
+def test_up_starts_deploys_and_runs_the_demo(
     lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
 ) -> None:
     done = lifecycle.up()
@@ -67,12 +81,12 @@ def test_up_starts_deploys_and_proves_it(
 
 
 class SlowToStart(FakeEmulator):
-    """Does not start before the deployment is prepared, or half a minute has passed."""
+    """Starts when the deployment is prepared, for at most half a minute."""
 
     prepared = threading.Event()
 
     def start(self) -> None:
-        assert self.prepared.wait(30), "the embedded AWS was started before anything else was done"
+        assert self.prepared.wait(30)
         super().start()
 
 
@@ -83,27 +97,27 @@ def test_up_prepares_the_deployment_while_the_embedded_aws_starts(lifecycle: Lif
         slow.prepared.set()
         return lifecycle.deployment()
 
-    assert replace(lifecycle, emulator=slow, deployment=deployment).up().changes == Changes(add=3)
+    assert replace(lifecycle, emulator=slow.handle, deployment=deployment).up().changes == Changes(add=3)
     assert slow.up
 
 
 class Unbound(FakeEmulator):
-    """Cannot listen."""
+    """Cannot listen on its ports."""
 
     def check_ports(self) -> None:
         raise EmulatorError("port 1 on 127.0.0.1 cannot be used")
 
 
-def test_ports_that_are_taken_are_refused_before_anything_is_synthesized(
+def test_used_ports_are_refused_before_the_synthesis(
     lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
 ) -> None:
     with pytest.raises(EmulatorError, match="port 1 on"):
-        replace(lifecycle, emulator=Unbound(home=emulator.home)).up()
+        replace(lifecycle, emulator=Unbound(home=emulator.home).handle).up()
     assert progress.said == []
 
 
 class OnOtherPorts(FakeEmulator):
-    """Runs, but not where this handle looks for it."""
+    """Runs on other ports."""
 
     def start(self) -> None:
         raise EmulatorError("already runs on port 1")
@@ -114,7 +128,7 @@ def test_an_emulator_on_other_ports_is_refused(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, command: str
 ) -> None:
     lifecycle.up()
-    elsewhere = replace(lifecycle, emulator=OnOtherPorts(home=emulator.home, up=True))
+    elsewhere = replace(lifecycle, emulator=OnOtherPorts(home=emulator.home, up=True).handle)
     with pytest.raises(EmulatorError, match="already runs on port 1"):
         elsewhere.up() if command == "up" else elsewhere.down(keep=False)
     assert state_file(root, GLOBAL).exists()
@@ -123,7 +137,7 @@ def test_an_emulator_on_other_ports_is_refused(
 def test_preflight_refuses_an_emulator_on_other_ports(emulator: FakeEmulator, root: Path) -> None:
     elsewhere = OnOtherPorts(home=emulator.home, up=True)
     with pytest.raises(EmulatorError, match="already runs on port 1"):
-        EmbeddedTarget(emulator=elsewhere, root=root, user_environment={}).preflight()
+        EmbeddedTarget(emulator=elsewhere.handle, root=root, user_environment={}).preflight()
 
 
 def test_no_environment_touches_the_emulator_while_another_one_starts_it(
@@ -133,7 +147,7 @@ def test_no_environment_touches_the_emulator_while_another_one_starts_it(
 
     class Starting(FakeEmulator):
         def start(self) -> None:
-            other = replace(lifecycle, emulator=self, root=root.parent / "other")
+            other = replace(lifecycle, emulator=self.handle, root=root.parent / "other")
             for meanwhile in (other.up, partial(other.down, keep=False), partial(other.down, keep=True)):
                 with pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)") as refusal:
                     meanwhile()
@@ -141,18 +155,18 @@ def test_no_environment_touches_the_emulator_while_another_one_starts_it(
             super().start()
 
     starting = Starting(home=emulator.home)
-    replace(lifecycle, emulator=starting).up()
+    replace(lifecycle, emulator=starting.handle).up()
     assert len(refused) == 3
     assert (starting.up, starting.erased) == (True, 0)
 
 
-def test_an_environment_is_deployed_while_another_one_drills(lifecycle: Lifecycle, root: Path) -> None:
+def test_environment_is_deployed_during_a_drill_of_another(lifecycle: Lifecycle, root: Path) -> None:
     lifecycle.up()
     with claimed(root.parent, root.parent / "other"):
         assert lifecycle.up().changes == Changes()
 
 
-def test_a_command_of_another_environment_keeps_its_emulator(
+def test_down_keeps_the_emulator_for_a_command_of_another_environment(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
 ) -> None:
     lifecycle.up()
@@ -178,12 +192,12 @@ def test_state_of_another_environment_is_kept(lifecycle: Lifecycle, emulator: Fa
 
 def test_failed_demo_fails_up_but_keeps_the_deployment(lifecycle: Lifecycle, target: LocalTarget) -> None:
     target.urls = {}
-    with pytest.raises(DeploymentError, match="the API does not answer"):
+    with pytest.raises(DeploymentError, match="the API does not respond"):
         lifecycle.up()
     assert state_file(lifecycle.root, GLOBAL).exists()
 
 
-def test_down_destroys_stops_and_forgets(
+def test_down_destroys_stops_and_erases(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
 ) -> None:
     lifecycle.up()
@@ -225,17 +239,23 @@ def test_lost_emulator_is_reported_and_redeployed(
     assert any("are lost: starting again" in said for said in progress.said)
 
 
+def other_state(root: Path, content: str | None = None) -> Path:
+    """Write a state of another environment, by default with the resources of this one."""
+    file = state_file(root.parent / "other", GLOBAL)
+    file.parent.mkdir(parents=True)
+    file.write_text(state_file(root, GLOBAL).read_text() if content is None else content)
+    return file
+
+
 def test_down_leaves_the_other_environments_running(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, progress: RecordingProgress
 ) -> None:
     lifecycle.up()
-    other = root.parent / "other"
-    state_file(other, GLOBAL).parent.mkdir(parents=True)
-    state_file(other, GLOBAL).write_bytes(state_file(root, GLOBAL).read_bytes())
+    other = other_state(root)
     assert lifecycle.down(keep=False) == Changes(remove=3)
     assert (emulator.up, emulator.erased) == (True, 0)
-    assert state_file(other, GLOBAL).exists()
-    assert progress.said[-1] == "The embedded AWS runs on: it holds other as well"
+    assert other.exists()
+    assert progress.said[-1] == "The embedded AWS runs on: other environments are deployed to it: other"
     lifecycle.down(keep=True)
     assert (emulator.up, emulator.erased) == (False, 0)
 
@@ -253,11 +273,9 @@ def test_a_damaged_state_does_not_stop_down(
 def test_a_damaged_state_stops_down_beside_another_environment(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
 ) -> None:
-    """Nothing would lead to what it holds any more, and the next deployment would find that it exists."""
+    """Without the state, the next deployment would fail because its resources exist."""
     lifecycle.up()
-    other = state_file(root.parent / "other", GLOBAL)
-    other.parent.mkdir(parents=True)
-    other.write_bytes(state_file(root, GLOBAL).read_bytes())
+    other_state(root)
     state_file(root, GLOBAL).write_text("{")
     with pytest.raises(DeploymentError, match="is damaged"):
         lifecycle.down(keep=False)
@@ -271,30 +289,47 @@ def test_down_does_not_erase_another_environment_whose_state_it_cannot_read(
 ) -> None:
     """A newer Terraform may have written it."""
     lifecycle.up()
-    other = state_file(root.parent / "other", GLOBAL)
-    other.parent.mkdir(parents=True)
-    other.write_text(content)
+    other = other_state(root, content)
     assert lifecycle.down(keep=False) == Changes(remove=3)
     assert (emulator.up, emulator.erased) == (True, 0)
     assert other.read_text() == content
-    assert progress.said[-1] == "The embedded AWS runs on: it holds other as well"
+    assert progress.said[-1] == "The embedded AWS runs on: other environments are deployed to it: other"
 
 
-def test_up_goes_on_where_it_failed(
-    lifecycle: Lifecycle, deploying: Deploying, emulator: FakeEmulator, target: LocalTarget, progress: RecordingProgress
-) -> None:
+def test_up_continues_where_it_failed(lifecycle: Lifecycle, deploying: Deploying) -> None:
     broken = three_stacks()
     broken[GLOBAL]["resource"]["terraform_data"]["table"] |= failing()
-    failed = Lifecycle(
-        emulator=emulator,
-        target=target,
-        root=lifecycle.root,
-        regions=lifecycle.regions,
-        audience=lifecycle.audience,
-        deployment=lambda: deploying(broken),
-        progress=progress,
-    )
     with pytest.raises(DeploymentError, match=r"terraform_data\.table"):
-        failed.up()
-    done = lifecycle.up()
-    assert done.changes.add == 1
+        replace(lifecycle, deployment=lambda: deploying(broken)).up()
+    assert lifecycle.up().changes.add == 1
+
+
+def run_demo(tls: Serving, api: Api) -> Demo:
+    served = tls(api)
+    return demonstrate(
+        write_to=("us-east-1", served.url),
+        read_from=("us-west-2", served.url),
+        token="t",
+        ca_bundle=served.authority,
+        pause=lambda _: None,
+    )
+
+
+def test_demo_reads_in_the_other_region_what_it_wrote(tls: Serving) -> None:
+    demo = run_demo(tls, Api())
+    assert (demo.patient_id, demo.version, demo.written_in, demo.read_in) == ("p1", "v1", "us-east-1", "us-west-2")
+    assert demo.seen_after_seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("api", "message"),
+    [
+        (Api(created=403), r"the API of us-east-1 responded with 403 instead of 201 to POST"),
+        (Api(altered=True), "is not the one written"),
+        (Api(lag=10**6), r"us-west-2 responded with 404 instead of 200"),
+    ],
+)
+def test_demo_fails(tls: Serving, monkeypatch: pytest.MonkeyPatch, api: Api, message: str) -> None:
+    monkeypatch.setattr("healthcare_dr.ops.lifecycle.PATIENCE_SECONDS", 0.3)
+    with pytest.raises(DeploymentError, match=message):
+        run_demo(tls, api)

@@ -1,14 +1,13 @@
-"""States are read as Terraform writes them, and plans are written for scanners."""
+"""Read states as Terraform writes them, and the resources in them."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from healthcare_dr.ops.deploy import prepare_folder, write_plans
+from healthcare_dr.naming import PRIMARY
 from healthcare_dr.ops.terraform.state import StackState, read_settled, read_state
+from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, deployed, resource
 
 
 def test_state_counts_managed_resources() -> None:
@@ -42,7 +41,7 @@ def test_unreadable_state_prints_one_line(raw: bytes, line: str) -> None:
         read_state(PRIMARY, raw)
 
 
-def test_a_state_that_is_just_being_written_is_read_again() -> None:
+def test_state_that_is_being_written_is_read_again() -> None:
     whole = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
     answers = iter([b"", whole[:20], whole])
     assert read_settled(PRIMARY, lambda: next(answers)).resources == 1
@@ -55,15 +54,25 @@ def test_damaged_state_is_reported_after_a_second(monkeypatch: pytest.MonkeyPatc
     assert read_settled(PRIMARY, lambda: b"") == StackState()
 
 
-def test_plans_are_for_their_owner_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "plans"
-    prepare_folder(folder)
-    former = folder / f"{PRIMARY}.json"
-    former.write_text("former, and longer")
-    former.chmod(0o644)
-    write_plans({PRIMARY: {"a": 1}, GLOBAL: {}}, folder)
-    assert json.loads(former.read_text()) == {"a": 1}
-    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
-    (folder / f"{SECONDARY}.json").mkdir()
-    with pytest.raises(DeploymentError, match=r"cannot be written: Is a directory"):
-        write_plans({SECONDARY: {}}, folder)
+def test_each_resource_is_in_the_region_of_its_provider() -> None:
+    held = deployed(
+        primary=[resource("aws_sns_topic", "a")],
+        secondary=[resource("aws_sns_topic", "b")],
+        common=[resource("aws_sns_topic", "c"), resource("aws_sns_topic", "d", alias="secondary")],
+    )
+    assert [found.name for found in held.of("aws_sns_topic", EAST)] == ["a", "c"]
+    assert [found.name for found in held.of("aws_sns_topic", WEST)] == ["b", "d"]
+    assert len(held.of("aws_sns_topic")) == 4
+    assert held.of("aws_kms_key") == []
+
+
+def test_data_sources_are_not_deployed_resources() -> None:
+    held = deployed(primary=[resource("aws_kms_alias", "a") | {"mode": "data"}])
+    assert held.all == ()
+
+
+def test_account_and_outputs_are_read() -> None:
+    assert deployed().account == ACCOUNT
+    assert deployed().output(WEST, "api_id") == f"api-{WEST}"
+    assert deployed().output(WEST, "nothing") == ""
+    assert deployed().outputs()["zone_id"] == "Z1"

@@ -1,17 +1,21 @@
-"""What `hdr status` finds: endpoints, health, drain and weights."""
+"""Read endpoints, health, drain flags and weights."""
 
+import json
 from collections.abc import Mapping
-from io import StringIO
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from rich.console import Console
 
+from healthcare_dr.cli.embedded import summary_lines
+from healthcare_dr.cli.status import print_status
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
-from healthcare_dr.ops.status import api_prober, read_status
-from healthcare_dr.ops.tables import print_status
+from healthcare_dr.ops.http import api_prober
+from healthcare_dr.ops.lifecycle import Demo
+from healthcare_dr.ops.status import flatten, read_status, write_outputs
 from healthcare_dr.ops.terraform.state import StackState
 from unit.ops.conftest import Answer, Serving
 from unit.ops.fakes import LocalTarget
@@ -30,10 +34,10 @@ def deployed(**changes: StackState) -> dict[str, StackState]:
 
 
 class Route53:
-    """The deployed zone with two weighted records; one of the same name that was left over comes first by its id."""
+    """The deployed zone with two weighted records, or a control plane that does not respond."""
 
-    def list_hosted_zones_by_name(self, *, DNSName: str, MaxItems: str) -> dict[str, Any]:  # noqa: N803
-        return {"HostedZones": [{"Id": "/hostedzone/A", "Name": "healthcare-dr-dev.com."}]}
+    def __init__(self, *, lost: bool = False) -> None:
+        self.lost = lost
 
     def get_paginator(self, name: str) -> "Route53":
         assert name == "list_resource_record_sets"
@@ -41,6 +45,8 @@ class Route53:
 
     def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803
         assert HostedZoneId == "Z"
+        if self.lost:
+            raise EndpointConnectionError(endpoint_url="https://route53.amazonaws.com")
         api = "api.healthcare-dr-dev.com."
         return [
             {"ResourceRecordSets": [{"Name": "healthcare-dr-dev.com.", "Type": "NS"}]},
@@ -58,16 +64,18 @@ def status_with(
     states: dict[str, StackState],
     *,
     running: bool | None = True,
-    route53: "Route53 | None" = None,
+    lost_route53: bool = False,
 ) -> Any:
-    target = LocalTarget(root=Path(), urls={"one": "https://one", "two": "https://two"}, route53=route53 or Route53())
+    target = LocalTarget(
+        root=Path(), urls={"one": "https://one", "two": "https://two"}, route53=Route53(lost=lost_route53)
+    )
     return read_status(
         target=target,
         names=Names("dev"),
         regions=(EAST, WEST),
         states=states,
         running=running,
-        ask=lambda url: answers[url],
+        probe=lambda url: answers[url],
     )
 
 
@@ -79,7 +87,7 @@ WELL = {
 }
 
 
-def test_a_healthy_platform() -> None:
+def test_status_of_a_healthy_platform() -> None:
     status = status_with(dict(WELL), deployed())
     assert status.healthy
     assert [(r.region, r.health, r.drain, r.weight) for r in status.regions] == [
@@ -100,23 +108,14 @@ def test_drain_state_is_read_from_the_peer() -> None:
     assert [(r.health, r.drain) for r in status.regions] == [("unreachable", "draining"), ("healthy", "unknown")]
 
 
-class LostRoute53(Route53):
-    """Its control plane is in us-east-1, and gone with it."""
-
-    def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803
-        super().paginate(HostedZoneId=HostedZoneId)
-        raise EndpointConnectionError(endpoint_url="https://route53.amazonaws.com")
-
-
-def test_lost_route53_does_not_hide_other_results() -> None:
-    status = status_with({**WELL, "https://one/health": None}, deployed(), route53=LostRoute53())
+def test_lost_route53_does_not_hide_other_results(capsys: pytest.CaptureFixture[str]) -> None:
+    status = status_with({**WELL, "https://one/health": None}, deployed(), lost_route53=True)
     assert [(r.health, r.drain, r.weight) for r in status.regions] == [
         ("unreachable", "serving", None),
         ("healthy", "serving", None),
     ]
-    out = StringIO()
-    print_status(Console(file=out, width=160), status)
-    assert "the weights cannot be read from Route 53: Could not connect" in out.getvalue()
+    print_status(status)
+    assert "the weights cannot be read from Route 53: Could not connect" in capsys.readouterr().out
 
 
 def test_regions_that_are_not_deployed_are_not_probed() -> None:
@@ -131,10 +130,9 @@ def test_stopped_embedded_aws_is_not_probed() -> None:
     assert not status.healthy
 
 
-def test_the_status_is_a_table() -> None:
-    out = StringIO()
-    print_status(Console(file=out, width=160), status_with({**WELL, "https://one/health": 503}, deployed()))
-    text = out.getvalue()
+def test_status_is_printed_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    print_status(status_with({**WELL, "https://one/health": 503}, deployed()))
+    text = capsys.readouterr().out
     for part in ("us-east-1", "unhealthy", "70", "https://two", "global stack: 9 resources", "embedded AWS: running"):
         assert part in text
 
@@ -153,17 +151,68 @@ def test_health_is_probed_over_tls_with_the_local_authority_only(tls: Serving, m
 
 
 def test_api_is_requested_through_its_listener_by_name(tls: Serving) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        asked.append(f"{headers['Host']}{path}")
+        requests.append(f"{headers['Host']}{path}")
         return 200, b""
 
     served = tls(respond)
-    door = ("127.0.0.1", int(served.url.rpartition(":")[2]))
-    ask = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: door}))
-    assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") == 200
-    assert asked == ["one.execute-api.us-east-1.amazonaws.com/health"]
-    closed = {EAST: ("127.0.0.1", 9)}
-    ask = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors=closed))
-    assert ask("https://one.execute-api.us-east-1.amazonaws.com/health") is None
+    edge = ("127.0.0.1", int(served.url.rpartition(":")[2]))
+    address = "https://one.execute-api.us-east-1.amazonaws.com/health"
+    for port, status in ((edge, 200), (("127.0.0.1", 9), None)):
+        probe = api_prober(LocalTarget(root=Path(), authority=served.authority, front_doors={EAST: port}))
+        assert probe(address) == status
+    assert requests == ["one.execute-api.us-east-1.amazonaws.com/health"]
+
+
+@pytest.mark.requirement("D9")
+def test_outputs_are_flat_strings_with_stable_names() -> None:
+    assert flatten(deployed()) == {
+        "NameServers": "a,b",
+        "PrimaryApiEndpoint": "https://one",
+        "PrimaryApiId": "one",
+        "RecordsTable": "t",
+        "SecondaryApiEndpoint": "https://two",
+        "SecondaryApiId": "two",
+        "Ttl": "10",
+        "ZoneId": "Z",
+    }
+    assert flatten(deployed(primary=StackState(outputs={"api_id": "old"}))).get("PrimaryApiId") is None
+
+
+@pytest.mark.requirement("D9")
+def test_outputs_are_written_atomically(tmp_path: Path) -> None:
+    file = tmp_path / "cfn-outputs" / "flat-outputs.json"
+    write_outputs({"B": "2", "A": "1"}, file)
+    write_outputs({"B": "3", "A": "1"}, file)
+    assert json.loads(file.read_text()) == {"A": "1", "B": "3"}
+    assert list(file.parent.iterdir()) == [file]
+    (file.parent / "folder").mkdir()
+    with pytest.raises(DeploymentError, match="cannot be written"):
+        write_outputs({}, file.parent / "folder")
+    assert sorted(file.parent.iterdir()) == [file, file.parent / "folder"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeploymentError, match="cannot be written"):
+        write_outputs({}, tmp_path / "file" / "flat-outputs.json")
+
+
+DEMO = Demo(patient_id="p1", version="v1", written_in=EAST, read_in=WEST, write_seconds=0.1, seen_after_seconds=0.2)
+
+
+def test_commands_of_the_summary_name_the_environment_and_bypass_a_proxy() -> None:
+    status = replace(status_with(dict(WELL), deployed()), suffix="bee")
+    lines = list(summary_lines(status, DEMO, certificate="/ca.pem", hdr="hdr", curl="curl --noproxy 127.0.0.1"))
+    commands = [line.split("#")[0].strip() for line in lines[lines.index("Try next:") + 1 :]]
+    assert "ENVIRONMENT_SUFFIX=bee hdr down" in commands
+    for command in commands:
+        assert command.startswith(("ENVIRONMENT_SUFFIX=bee hdr ", "curl --noproxy 127.0.0.1 --cacert /ca.pem "))
+        assert "$(hdr" not in command
+
+
+def test_summary_contains_complete_commands() -> None:
+    lines = list(summary_lines(status_with(dict(WELL), deployed()), DEMO, certificate="/ca.pem", hdr=".venv/bin/hdr"))
+    assert "  curl --cacert /ca.pem https://one/health    # us-east-1" in lines
+    assert (
+        '  curl --cacert /ca.pem -H "Authorization: Bearer $(.venv/bin/hdr token)" https://two/fhir/Patient/p1' in lines
+    )

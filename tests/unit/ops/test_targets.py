@@ -36,7 +36,7 @@ USER = {
 
 
 def embedded(tmp_path: Path, user: Mapping[str, str] = USER) -> EmbeddedTarget:
-    return EmbeddedTarget(emulator=FakeEmulator(home=tmp_path), root=tmp_path, user_environment=user)
+    return EmbeddedTarget(emulator=FakeEmulator(home=tmp_path).handle, root=tmp_path, user_environment=user)
 
 
 def test_children_of_the_embedded_target_see_nothing_of_the_users_account(tmp_path: Path) -> None:

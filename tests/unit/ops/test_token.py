@@ -18,7 +18,7 @@ CLAIMS: dict[str, Any] = {
 
 def test_token_contains_the_requested_claims(tmp_path: Path) -> None:
     emulator = FakeEmulator(home=tmp_path)
-    assert issue(emulator, **CLAIMS) == "a.signed.token"
+    assert issue(emulator.handle, **CLAIMS) == "a.signed.token"
     assert emulator.tokens == [CLAIMS]
 
 
@@ -29,7 +29,7 @@ def test_token_contains_the_requested_claims(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_invalid_claim_is_rejected(tmp_path: Path, changed: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="is not allowed"):
-        issue(FakeEmulator(home=tmp_path), **(CLAIMS | changed))
+        issue(FakeEmulator(home=tmp_path).handle, **(CLAIMS | changed))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def prepare(root: Path, tmp_path: Path, override: Mapping[str, Any], document: S
 
 
 def embedded(root: Path) -> EmbeddedTarget:
-    return EmbeddedTarget(emulator=FakeEmulator(home=root), root=root, user_environment={})
+    return EmbeddedTarget(emulator=FakeEmulator(home=root).handle, root=root, user_environment={})
 
 
 def test_the_synthesized_bytes_and_assets_are_copied_as_they_are(root: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""The drain flag of a region, kept in the other one with an audit item, both in one transaction."""
+"""The drain flag of a region, an item in the other region. It is written with an audit item in one transaction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -12,16 +12,6 @@ from patient_api.contract.audit import Action, AuditEvent, Outcome, item_of
 from patient_api.contract.keys import DRAIN_PARTITION, PLATFORM, key
 
 _FLAG_FAILED: Final = ["ConditionalCheckFailed", "None"]
-
-
-class DynamoDB(Protocol):
-    """The calls of boto3's client that are used."""
-
-    def get_item(self, **request: Any) -> Mapping[str, Any]:
-        """Read one item."""
-
-    def transact_write_items(self, **request: Any) -> Mapping[str, Any]:
-        """Write all or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +31,9 @@ def operator(environment: Mapping[str, str], *, stated: str | None = None) -> st
 
 
 class DrainFlag:
-    """The flag of `drained`, in the tables of `surviving`; the client must be one of `surviving`."""
+    """The flag of `drained` in the tables of `surviving`; `client` is a DynamoDB client of `surviving`."""
 
-    def __init__(self, *, client: DynamoDB, records: str, audit: str, drained: str, surviving: str) -> None:
+    def __init__(self, *, client: Any, records: str, audit: str, drained: str, surviving: str) -> None:
         if drained == surviving:
             raise ValueError("a region's drain flag is kept in the other region")
         self._client = client
@@ -60,31 +50,31 @@ class DrainFlag:
             raise self._failure("read", error) from error
         return "Item" in answer
 
-    def set(self, order: OperatorAction) -> bool:
+    def set(self, action: OperatorAction) -> bool:
         """Set the flag; False, and nothing written, when it is set already. Raises DeploymentError."""
-        at = {"N": str(round(order.at.timestamp() * 1000))}
+        at = {"N": str(round(action.at.timestamp() * 1000))}
         put = {
             "TableName": self._records,
-            "Item": {**self._key(), "at": at, "by": {"S": order.by}, "reason": {"S": order.reason}},
+            "Item": {**self._key(), "at": at, "by": {"S": action.by}, "reason": {"S": action.reason}},
             "ConditionExpression": "attribute_not_exists(pk)",
         }
-        return self._write({"Put": put}, order, action=Action.CREATE, interaction="create", status=201)
+        return self._write({"Put": put}, action, kind=Action.CREATE, interaction="create", status=201)
 
-    def clear(self, order: OperatorAction) -> bool:
+    def clear(self, action: OperatorAction) -> bool:
         """Delete the flag; False, and nothing written, when there is none. Raises DeploymentError."""
         delete = {"TableName": self._records, "Key": self._key(), "ConditionExpression": "attribute_exists(pk)"}
-        return self._write({"Delete": delete}, order, action=Action.DELETE, interaction="delete", status=204)
+        return self._write({"Delete": delete}, action, kind=Action.DELETE, interaction="delete", status=204)
 
     def _write(
-        self, change: dict[str, Any], order: OperatorAction, *, action: Action, interaction: str, status: int
+        self, change: dict[str, Any], action: OperatorAction, *, kind: Action, interaction: str, status: int
     ) -> bool:
         audit = {
             "TableName": self._audit,
-            "Item": self._audit_item(order, action=action, interaction=interaction, status=status),
+            "Item": self._audit_item(action, kind=kind, interaction=interaction, status=status),
             "ConditionExpression": "attribute_not_exists(pk)",
         }
         try:
-            self._client.transact_write_items(TransactItems=[change, {"Put": audit}], ClientRequestToken=order.id)
+            self._client.transact_write_items(TransactItems=[change, {"Put": audit}], ClientRequestToken=action.id)
         except ClientError as error:
             reasons = error.response.get("CancellationReasons", [])
             if [reason.get("Code") for reason in reasons] == _FLAG_FAILED:
@@ -95,23 +85,23 @@ class DrainFlag:
         return True
 
     def _audit_item(
-        self, order: OperatorAction, *, action: Action, interaction: str, status: int
+        self, action: OperatorAction, *, kind: Action, interaction: str, status: int
     ) -> dict[str, dict[str, str]]:
         return item_of(
             AuditEvent(
-                id=order.id,
-                at=order.at.astimezone(UTC),
+                id=action.id,
+                at=action.at.astimezone(UTC),
                 tenant=PLATFORM,
-                subject=order.by,
-                action=action,
+                subject=action.by,
+                action=kind,
                 interaction=interaction,
                 record=f"Region/{self._drained}",
                 outcome=Outcome.SUCCESS,
                 status=status,
                 region=self._surviving,
                 source_ip="",
-                request_id=order.id,
-                reason=order.reason,
+                request_id=action.id,
+                reason=action.reason,
             )
         )
 

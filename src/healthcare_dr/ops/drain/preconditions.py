@@ -1,4 +1,4 @@
-"""Read the preconditions of draining and restoring from DNS, CloudWatch and the records table."""
+"""Read the state of DNS, of replication and of conflicts, before a region is drained or restored."""
 
 import time
 from collections import Counter
@@ -9,7 +9,8 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from healthcare_dr.errors import EmulatorError
-from healthcare_dr.ops.ports import BreakableAws
+from healthcare_dr.ops.conflicts import query_pages
+from healthcare_dr.ops.ports import EmbeddedAws
 from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
 ANSWERS: Final = 8
@@ -19,7 +20,7 @@ LATENCY_WINDOW: Final = timedelta(minutes=5)
 
 
 def counted(server: tuple[str, int], name: str) -> Mapping[str, int] | None:
-    """Return how often each region is the target of CNAME `name` in 8 answers of `server`; None without an answer."""
+    """Return how often each region is the target of CNAME `name` in 8 answers of a server; None without a response."""
     import dns.exception
     import dns.message
     import dns.query
@@ -40,7 +41,7 @@ def counted(server: tuple[str, int], name: str) -> Mapping[str, int] | None:
 
 
 def first_answering(name_servers: Sequence[str], name: str) -> Mapping[str, int] | None:
-    """`counted` of the first of the zone's own name servers that answers."""
+    """Return `counted` of the first of the zone's own name servers that responds."""
     import socket
 
     for host in name_servers:
@@ -55,15 +56,16 @@ def first_answering(name_servers: Sequence[str], name: str) -> Mapping[str, int]
 
 
 def embedded_lag(
-    emulator: BreakableAws,
+    emulator: EmbeddedAws,
     *,
     limit_seconds: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[str]:
-    """Why the regions' data differ: replication stands still, is set to lag too much, or is behind for over 10 s.
+    """Return the reasons why the regions' data differ: replication is paused, its lag is too long, or it is behind for
+    over 10 s.
 
-    Writes that are younger than the lag are on their way: under traffic there always are some.
+    Writes that are younger than the lag do not count.
     """
     try:
         state = emulator.replication()
@@ -75,7 +77,7 @@ def embedded_lag(
         while (waiting := emulator.waiting_seconds()) > due and clock() < deadline:
             sleep(0.2)
     except EmulatorError as error:
-        return [f"replication cannot be asked: {error}"]
+        return [f"the state of replication cannot be read: {error}"]
     return [f"a write of {waiting:.0f} s ago has not been replicated"] if waiting > due else []
 
 
@@ -88,11 +90,10 @@ def aws_lag(
     always_written: bool = True,
     now: datetime | None = None,
 ) -> list[str]:
-    """Return the reasons why replication to `receiving` is too late, from the sending region's metrics of the last 5
-    minutes.
+    """Return the reasons why replication to `receiving` is too late, by the sending region's metrics of 5 minutes.
 
-    A link that stopped more recently may still have metrics from before; heartbeats show that. Missing metrics are a
-    reason only where something is `always_written`, as heartbeats are.
+    If replication stopped more recently, older metrics remain; heartbeats show that. Missing metrics are a reason only
+    for a table that is `always_written`, such as the one with the heartbeats.
     """
     end = now or datetime.now(UTC)
     try:
@@ -109,35 +110,26 @@ def aws_lag(
             Statistics=["Maximum"],
         )
     except (ClientError, BotoCoreError) as error:
-        return [f"replication cannot be asked: {' '.join(str(error).split())}"]
+        return [f"the state of replication cannot be read: {' '.join(str(error).split())}"]
     points = [float(point["Maximum"]) for point in answer["Datapoints"]]
     if not points:
-        return (
-            [] if not always_written else [f"CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"]
-        )
+        silent = f"CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"
+        return [silent] if always_written else []
     late = max(points) / 1000
     return [f"replication to {receiving} is {late:.1f} s late"] if late > limit_seconds else []
 
 
 def open_conflicts(client: Any, *, table: str, region: str) -> list[str]:
-    """Why conflicts stand in the way: how many are open in a region; `client` is DynamoDB there."""
-    found, request = (
-        0,
-        {
-            "TableName": table,
-            "IndexName": UPDATE_INDEX,
-            "KeyConditionExpression": "update_shard = :shelf",
-            "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
-            "Select": "COUNT",
-        },
-    )
+    """Return the number of open conflicts in a region as a reason; `client` is a DynamoDB client of the region."""
+    request = {
+        "TableName": table,
+        "IndexName": UPDATE_INDEX,
+        "KeyConditionExpression": "update_shard = :shelf",
+        "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
+        "Select": "COUNT",
+    }
     try:
-        while True:
-            page = client.query(**request)
-            found += int(page["Count"])
-            if not page.get("LastEvaluatedKey"):
-                break
-            request = request | {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+        found = sum(int(page["Count"]) for page in query_pages(client, request))
     except (ClientError, BotoCoreError) as error:
         return [f"conflicts in {region} cannot be counted: {' '.join(str(error).split())}"]
     return [f"{found} conflicts are open in {region}"] if found else []

@@ -1,55 +1,23 @@
-"""Draining a region and restoring it: refuse what would harm, set or clear the flag, wait until DNS has followed."""
+"""Drain a region and restore it: check the preconditions, set or delete the drain flag, and wait until DNS follows."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from healthcare_dr.errors import DeploymentError, SettingsError
-from healthcare_dr.ops.drain.drain_flag import OperatorAction
+from healthcare_dr.ops.drain.drain_flag import DrainFlag, OperatorAction
+from healthcare_dr.ops.http import Probe
 
 WAIT_SECONDS: Final = 300.0
 PAUSE_SECONDS: Final = 1.0
-# Eight answers miss a region of weight 30 of 100 once in 17 times, 24 answers once in 5,000.
+# 8 answers lack a region of weight 30 of 100 once in 17 times, 24 answers once in 5,000 times.
 ROUNDS: Final = 3
 
-Ask = Callable[[str], int | None]
 Readiness = Callable[[], Sequence[str]]
-"""Reasons against restoring, one line each; none when ready."""
+"""Returns the reasons against restoring, one line each."""
 Dns = Callable[[], Mapping[str, int] | None]
-"""How often each region is named in 8 uncached answers; None when DNS cannot be asked."""
-
-
-class Flag(Protocol):
-    """The drain flag of one region: see `flag.DrainFlag`."""
-
-    def is_set(self) -> bool:
-        """Return whether it is set."""
-
-    def set(self, order: OperatorAction) -> bool:
-        """Set it; False when it was set already."""
-
-    def clear(self, order: OperatorAction) -> bool:
-        """Delete it; False when there was none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preconditions:
-    """A region to drain or restore, its peer, and the sources that show where the traffic is; times in seconds."""
-
-    region: str
-    surviving: str
-    urls: Mapping[str, str]
-    """The address of each region's API, by region; no trailing slash."""
-    ask: Ask
-    dns: Dns
-    ttl: float
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
-    say: Callable[[str], None]
-
-    def drained(self) -> int | None:
-        """Return the peer's response to `/drain/<region>`: 200 drained, 404 serving."""
-        return self.ask(f"{self.urls[self.surviving]}/drain/{self.region}")
+"""Returns how often each region is named in 8 uncached answers; None if DNS does not respond."""
 
 
 @dataclass(frozen=True)
@@ -64,113 +32,124 @@ class SwitchResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drain:
-    """Drains a region. `other` is the flag of the surviving region."""
+class TrafficSwitch:
+    """Moves the traffic of `region` to `surviving` and back."""
 
-    around: Preconditions
-    flag: Flag
-    other: Flag
-
-    def run(self, order: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
-        """Set the flag and wait. Raises DeploymentError when refused, or when DNS does not follow within 300 s."""
-        around = self.around
-        if self.flag.is_set():
-            around.say(f"{around.region} is already drained")
-            return SwitchResult(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
-        _refuse(() if force else self._reasons(), f"{around.region} is not drained")
-        began = around.clock()
-        changed = self.flag.set(order)
-        around.say(f"{around.region} is to be drained: the flag stands in {around.surviving}")
-        if wait:
-            deadline = began + WAIT_SECONDS
-            _await(around, lambda: around.drained() == 200, deadline, f"{around.surviving} to answer the flag")
-            _await(around, lambda: _gone(around), deadline, f"DNS to leave {around.region}", rounds=ROUNDS)
-            around.say(f"waiting {around.ttl:g} s, the TTL of answers given before")
-            around.sleep(around.ttl)
-        return SwitchResult(around.region, around.surviving, changed, wait, round(around.clock() - began, 1))
-
-    def _reasons(self) -> list[str]:
-        around, surviving = self.around, self.around.surviving
-        reasons = []
-        if self.other.is_set() or around.ask(f"{around.urls[around.region]}/drain/{surviving}") == 200:
-            reasons.append(f"{surviving} is drained itself")
-        code = around.ask(f"{around.urls[surviving]}/health")
-        if code != 200:
-            reasons.append(f"{surviving} is not healthy ({_health_text(code)})")
-        return reasons
-
-
-@dataclass(frozen=True, kw_only=True)
-class Restore:
-    """Gives a region its traffic back once `readiness` has nothing against it."""
-
-    around: Preconditions
-    flag: Flag
+    region: str
+    surviving: str
+    urls: Mapping[str, str]
+    """The address of each region's API, by region; no trailing slash."""
+    flag: DrainFlag
+    surviving_flag: DrainFlag
+    """The drain flag of the surviving region."""
     readiness: Sequence[Readiness]
+    probe: Probe
+    dns: Dns
+    ttl: float
+    """The TTL of the DNS records in seconds."""
+    say: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
-    def run(self, order: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
-        """Clear the flag and wait. Raises DeploymentError when refused, or when DNS does not follow within 300 s."""
-        around = self.around
-        if not self.flag.is_set():
-            around.say(f"{around.region} is not drained")
-            return SwitchResult(around.region, around.surviving, changed=False, awaited=False, seconds=0.0)
-        _refuse(() if force else self._reasons(), f"{around.region} is not restored")
-        began = around.clock()
-        changed = self.flag.clear(order)
-        around.say(f"{around.region} is to be restored: the flag in {around.surviving} is deleted")
+    def drain(self, action: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
+        """Set the flag, and wait for DNS.
+
+        Raises:
+            DeploymentError: a precondition does not hold, or DNS does not follow within 300 s.
+        """
+        if self.flag.is_set():
+            self.say(f"{self.region} is already drained")
+            return self._result(changed=False)
+        if not force:
+            self._refuse(self._reasons_against_draining(), "drained")
+        began = self.clock()
+        changed = self.flag.set(action)
+        self.say(f"{self.region}: the drain flag is set in {self.surviving}")
         if wait:
             deadline = began + WAIT_SECONDS
-            _await(around, lambda: around.drained() == 404, deadline, f"{around.surviving} to answer without the flag")
-            _await(around, lambda: _back(around), deadline, f"DNS to name {around.region}")
-        return SwitchResult(around.region, around.surviving, changed, wait, round(around.clock() - began, 1))
+            self._await(lambda: self._flag_status() == 200, deadline, f"{self.surviving} to report the drain flag")
+            self._await(self._dns_has_left, deadline, f"DNS to leave {self.region}", rounds=ROUNDS)
+            self.say(f"waiting {self.ttl:g} s, the TTL of earlier answers")
+            self.sleep(self.ttl)
+        return self._result(changed=changed, awaited=wait, began=began)
 
-    def _reasons(self) -> list[str]:
-        code = self.around.ask(f"{self.around.urls[self.around.region]}/health")
-        reasons = [] if code == 200 else [f"{self.around.region} is not healthy ({_health_text(code)})"]
-        return reasons + [reason for ready in self.readiness for reason in ready()]
+    def restore(self, action: OperatorAction, *, force: bool = False, wait: bool = True) -> SwitchResult:
+        """Delete the flag, and wait for DNS.
+
+        Raises:
+            DeploymentError: the region is not ready, or DNS does not follow within 300 s.
+        """
+        if not self.flag.is_set():
+            self.say(f"{self.region} is not drained")
+            return self._result(changed=False)
+        if not force:
+            self._refuse(self._reasons_against_restoring(), "restored")
+        began = self.clock()
+        changed = self.flag.clear(action)
+        self.say(f"{self.region}: the drain flag in {self.surviving} is deleted")
+        if wait:
+            deadline = began + WAIT_SECONDS
+            self._await(lambda: self._flag_status() == 404, deadline, f"{self.surviving} to report no drain flag")
+            self._await(lambda: self.region in (self.dns() or {}), deadline, f"DNS to name {self.region}")
+        return self._result(changed=changed, awaited=wait, began=began)
+
+    def _reasons_against_draining(self) -> list[str]:
+        reasons = []
+        surviving_drained = self.probe(f"{self.urls[self.region]}/drain/{self.surviving}") == 200
+        if self.surviving_flag.is_set() or surviving_drained:
+            reasons.append(f"{self.surviving} is drained itself")
+        return reasons + self._reasons_of_health(self.surviving)
+
+    def _reasons_against_restoring(self) -> list[str]:
+        return self._reasons_of_health(self.region) + [reason for ready in self.readiness for reason in ready()]
+
+    def _reasons_of_health(self, region: str) -> list[str]:
+        code = self.probe(f"{self.urls[region]}/health")
+        text = "no response" if code is None else f"its health check returns {code}"
+        return [] if code == 200 else [f"{region} is not healthy ({text})"]
+
+    def _refuse(self, reasons: Sequence[str], state: str) -> None:
+        if reasons:
+            raise DeploymentError(
+                f"{self.region} is not {state}: {'; '.join(reasons)} (fix that, or use --force --reason TEXT)"
+            )
+
+    def _flag_status(self) -> int | None:
+        """Return the surviving region's response to `/drain/<region>`: 200 drained, 404 serving."""
+        return self.probe(f"{self.urls[self.surviving]}/drain/{self.region}")
+
+    def _dns_has_left(self) -> bool:
+        counts = self.dns() or {}
+        return bool(counts) and self.region not in counts
+
+    def _await(self, condition: Callable[[], bool], deadline: float, what: str, *, rounds: int = 1) -> None:
+        """Return when the condition held `rounds` times in a row."""
+        self.say(f"waiting for {what}")
+        held = 0
+        while True:
+            held = held + 1 if condition() else 0
+            if held == rounds:
+                return
+            if self.clock() >= deadline:
+                raise DeploymentError(
+                    f"waited {WAIT_SECONDS:g} s without success for {what}; the flag is written: check `hdr status` "
+                    "and Route 53"
+                )
+            self.sleep(PAUSE_SECONDS)
+
+    def _result(self, *, changed: bool, awaited: bool = False, began: float | None = None) -> SwitchResult:
+        seconds = 0.0 if began is None else round(self.clock() - began, 1)
+        return SwitchResult(self.region, self.surviving, changed, awaited, seconds)
 
 
 def surviving_of(region: str, regions: tuple[str, str]) -> str:
-    """The other region. Raises SettingsError for one that is none of the two."""
+    """Return the other region. Raises SettingsError for a region that is none of the two."""
     if region not in regions:
         raise SettingsError(f"{region} is not a region of this platform: choose {regions[0]} or {regions[1]}")
     return regions[1 - regions.index(region)]
 
 
-def demand_reason(reason: str, *, force: bool) -> None:
-    """Refuse to force without a reason. Raises SettingsError."""
+def require_reason(reason: str, *, force: bool) -> None:
+    """Raise SettingsError if force is used without a reason."""
     if force and not reason.strip():
         raise SettingsError("--force needs a reason for the audit log: add --reason TEXT")
-
-
-def _refuse(reasons: Sequence[str], outcome: str) -> None:
-    if reasons:
-        raise DeploymentError(f"{outcome}: {'; '.join(reasons)} (fix that, or use --force --reason TEXT)")
-
-
-def _health_text(code: int | None) -> str:
-    return "no answer" if code is None else f"its health check answers {code}"
-
-
-def _gone(around: Preconditions) -> bool:
-    counts = around.dns()
-    return bool(counts) and around.region not in (counts or {})
-
-
-def _back(around: Preconditions) -> bool:
-    return around.region in (around.dns() or {})
-
-
-def _await(around: Preconditions, holds: Callable[[], bool], deadline: float, what: str, *, rounds: int = 1) -> None:
-    """Return when it held `rounds` times in a row."""
-    around.say(f"waiting for {what}")
-    held = 0
-    while True:
-        held = held + 1 if holds() else 0
-        if held == rounds:
-            return
-        if around.clock() >= deadline:
-            raise DeploymentError(
-                f"waited {WAIT_SECONDS:g} s in vain for {what}; the flag is written: check `hdr status` and Route 53"
-            )
-        around.sleep(PAUSE_SECONDS)

@@ -46,7 +46,7 @@ from healthcare_dr.ops.drill.progress import ProgressView
 from healthcare_dr.ops.drill.recovery_checks import Delivery, EmbeddedDelivery
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
-from healthcare_dr.ops.ports import BreakableAws, Progress, Target
+from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
 from healthcare_dr.ops.token import DEMO_SCOPES, given_token
 from healthcare_dr.settings import Settings
 
@@ -280,7 +280,7 @@ def own_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, tuple
 
 def _faults(
     settings: Settings,
-    emulator: BreakableAws,
+    emulator: EmbeddedAws,
     target: Target,
     *,
     hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
@@ -297,7 +297,7 @@ def _faults(
     )
 
 
-def _checks(emulator: BreakableAws, names: Names, regions: tuple[str, str]) -> Mapping[str, bool]:
+def _checks(emulator: EmbeddedAws, names: Names, regions: tuple[str, str]) -> Mapping[str, bool]:
     """By `endpoint <region>`, `drain <region>` and `health <region>`."""
     told: dict[str, str] = {}
     for role, region in zip(("primary", "secondary"), regions, strict=True):
@@ -306,7 +306,7 @@ def _checks(emulator: BreakableAws, names: Names, regions: tuple[str, str]) -> M
     return {told[check.name]: check.healthy for check in emulator.health_checks().values() if check.name in told}
 
 
-def _passing(target: Target, emulator: BreakableAws, service: str, region: str) -> Any:
+def _passing(target: Target, emulator: EmbeddedAws, service: str, region: str) -> Any:
     """A client whom no refused control plane stops: the fault itself."""
     client = target.client(service, region)
     name, value = emulator.bypass_header()

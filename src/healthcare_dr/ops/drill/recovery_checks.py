@@ -15,7 +15,7 @@ from healthcare_dr.ops.drill.journal import Conflicts, Missing, Write
 from healthcare_dr.ops.drill.load.ledger import Unfinished
 from healthcare_dr.ops.drill.parts import ConflictResolver, Ledger
 from healthcare_dr.ops.drill.waiting import StallDetector
-from healthcare_dr.ops.ports import BreakableAws
+from healthcare_dr.ops.ports import EmbeddedAws
 
 USUAL_LAG_SECONDS: Final = 2.5
 """What a global table takes; a longer lag is one that a fault has set."""
@@ -37,7 +37,7 @@ class Delivery(Protocol):
 class EmbeddedDelivery:
     """Reads the replication queue of the embedded AWS."""
 
-    def __init__(self, aws: BreakableAws, *, clock: Callable[[], float]) -> None:
+    def __init__(self, aws: EmbeddedAws, *, clock: Callable[[], float]) -> None:
         self._aws, self._clock = aws, clock
 
     def delivered_until(self) -> float:

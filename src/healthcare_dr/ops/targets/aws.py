@@ -1,22 +1,23 @@
-"""AWS as a target, and what is checked before anything is touched."""
+"""AWS as a deployment target, with the checks before it is changed."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.naming import STACKS
-from healthcare_dr.ops.targets.environment import AUTOMATION, untouched
 from healthcare_dr.ops.terraform.events import CREDENTIALS_MEND
-from healthcare_dr.ops.terraform.state import read_settled
-from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.ops.terraform.state import read_states
+from healthcare_dr.ops.terraform.workspace import read_local
 from healthcare_dr.settings import Settings
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+# Variables that change what Terraform does (`TF_CLI_ARGS`, `TF_DATA_DIR`, `TF_LOG`, `TF_VAR_…`). Credentials of its
+# registry are kept.
+TERRAFORM_VARIABLES = re.compile(r"TF_(?!TOKEN_|REGISTRY_).*")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
 UNKNOWN = ("InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException", "InvalidAccessKeyId")
 
@@ -24,7 +25,7 @@ ClientFactory = Callable[[str, str], Any]
 
 
 def boto3_client(service: str, region: str) -> Any:
-    """A client with the user's own credentials, which gives up soon."""
+    """Return a client with the user's credentials, few retries and short timeouts."""
     import boto3
     from botocore.config import Config
 
@@ -34,7 +35,7 @@ def boto3_client(service: str, region: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class AwsTarget:
-    """The account that the user's credentials name."""
+    """The account of the user's credentials."""
 
     settings: Settings
     root: Path
@@ -43,10 +44,10 @@ class AwsTarget:
     name: str = "aws"
 
     def preflight(self) -> None:
-        """Make sure that this is AWS, the right account, and a state bucket that survives a lost region.
+        """Check that this is AWS, the right account, and a state bucket that survives a lost region.
 
         Raises:
-            DeploymentError: in one line, with the mend.
+            DeploymentError: one of them is not so.
         """
         redirected = sorted(name for name in self.user_environment if name.startswith("AWS_ENDPOINT_URL"))
         if redirected:
@@ -58,17 +59,17 @@ class AwsTarget:
             self._demand_state_bucket(self.settings.state_bucket)
 
     def remember(self) -> None:
-        """Record the account beside a state that is kept locally, where only the suffix distinguishes environments."""
+        """Record the account beside a local state, where only the suffix distinguishes environments."""
         if self.settings.state_bucket is None:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._owner.write_text(f"{self._account()}\n", encoding="ascii")
 
     def child_environment(self) -> dict[str, str]:
-        """The user's environment, with Terraform steered by us alone."""
-        return untouched(self.user_environment) | AUTOMATION
+        """Return the user's environment, without variables that change what Terraform does."""
+        return {name: value for name, value in self.user_environment.items() if not TERRAFORM_VARIABLES.fullmatch(name)}
 
     def override(self, stack: str) -> Mapping[str, Any]:
-        """The state bucket in the region that survives the loss of us-east-1, else a local state."""
+        """Return the state bucket, in a region that survives the loss of us-east-1, or a local state."""
         if self.settings.state_bucket is None:
             return {"terraform": {"backend": {"local": {"path": f"../state/{stack}.tfstate"}}}}
         return {
@@ -86,11 +87,10 @@ class AwsTarget:
         }
 
     def read_state(self, stack: str) -> bytes | None:
-        """The state from the bucket, else the local one."""
+        """Return the state from the bucket, or the local state."""
         bucket = self.settings.state_bucket
         if bucket is None:
-            file = state_file(self.root, stack)
-            return file.read_bytes() if file.exists() else None
+            return read_local(self.root, stack)
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -104,10 +104,10 @@ class AwsTarget:
         return bytes(answer["Body"].read())
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client with the user's credentials.
+        """Return a boto3 client with the user's credentials.
 
         Raises:
-            DeploymentError: a variable or an entry of the profile is not what botocore takes.
+            DeploymentError: a variable or an entry of the profile is invalid.
         """
         try:
             return self.clients(service, region)
@@ -117,19 +117,19 @@ class AwsTarget:
             ) from error
 
     def api_url(self, outputs: Mapping[str, Any]) -> str:
-        """The API's own endpoint in its region."""
+        """Return the API's own endpoint in its region."""
         return str(outputs["api_endpoint"]).rstrip("/")
 
     def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
-        """None: DNS leads to AWS's APIs."""
+        """Return none: DNS resolves the APIs of AWS."""
         return {}
 
     def issuer(self) -> str:
-        """The issuer from the settings."""
+        """Return the issuer of the settings."""
         return self.settings.oidc_issuer
 
     def ca_bundle(self) -> Path | None:
-        """AWS's certificates are publicly trusted."""
+        """Return None: certificates of AWS are publicly trusted."""
         return None
 
     def _state_key(self, stack: str) -> str:
@@ -172,9 +172,9 @@ class AwsTarget:
         if self.settings.state_bucket is not None or not self._owner.exists():
             return
         owner = self._owner.read_text(encoding="ascii").strip()
-        if account != owner and any(read_settled(stack, partial(self.read_state, stack)).deployed for stack in STACKS):
+        if account != owner and any(state.deployed for state in read_states(self.read_state).values()):
             raise DeploymentError(
-                f"these credentials belong to account {account}, but what {self.root} knows is deployed to {owner}: "
+                f"these credentials belong to account {account}, but {self.root} is deployed to {owner}: "
                 "choose the right AWS_PROFILE, or another ENVIRONMENT_SUFFIX for this account"
             )
 
@@ -201,7 +201,7 @@ class AwsTarget:
                 ) from error
             raise DeploymentError(f"HDR_STATE_BUCKET={bucket} cannot be used: {error}") from error
         except BotoCoreError as error:
-            raise DeploymentError(f"HDR_STATE_BUCKET={bucket} cannot be asked for: {error}") from error
+            raise DeploymentError(f"HDR_STATE_BUCKET={bucket} cannot be read: {error}") from error
         if versioning != "Enabled":
             raise DeploymentError(
                 f"HDR_STATE_BUCKET={bucket} keeps no versions, so a damaged state could not be restored: "

@@ -1,18 +1,22 @@
-"""The embedded AWS as a target."""
+"""The embedded AWS as a deployment target."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.ports import EmbeddedAws
-from healthcare_dr.ops.targets.environment import AUTOMATION, bare
-from healthcare_dr.ops.terraform.workspace import state_file
+from healthcare_dr.ops.terraform.workspace import read_local
 
-# The provider that the embedded AWS has been proven with.
+# The version of the provider that the embedded AWS is tested with.
 PROVIDER_VERSION = "5.100.0"
+# The variables that a program needs to run, to find its temporary folder, and to reach a registry through a proxy.
+CHILD_VARIABLES: Final = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,31 +31,30 @@ class EmbeddedTarget:
 
     @property
     def _environment(self) -> str:
-        """The suffix: control planes that a drill refuses to one environment serve the callers of the others."""
+        """Return the suffix, by which a drill denies control planes to one environment only."""
         return self.root.name
 
     def preflight(self) -> None:
-        """Raises DeploymentError unless the embedded AWS runs, EmulatorError when it does on other ports."""
+        """Raise DeploymentError unless the embedded AWS runs, and EmulatorError if it runs on other ports."""
         if not self.emulator.running():
             raise DeploymentError("the embedded AWS does not run: start it and deploy to it with `hdr up`")
         self.emulator.start()
 
     def remember(self) -> None:
-        """Nothing: there is but one account."""
+        """Do nothing, because there is only one account."""
 
     def child_environment(self) -> dict[str, str]:
         """Return the variables that a program and the embedded AWS need; none of the user's AWS account."""
         return (
             bare(self.user_environment)
-            | AUTOMATION
             | {"TF_VAR_oidc_issuer": self.emulator.issuer()}
             | self.emulator.environment()
-            # The provider adds it to its User-Agent.
+            # The provider adds this to its User-Agent.
             | {"TF_APPEND_USER_AGENT": f"app/{self._environment}"}
         )
 
     def override(self, stack: str) -> Mapping[str, Any]:
-        """A local state, and the one provider version that was proven."""
+        """Return a local state, and the version of the provider."""
         return {
             "terraform": {
                 "backend": {"local": {"path": f"../state/{stack}.tfstate"}},
@@ -60,12 +63,11 @@ class EmbeddedTarget:
         }
 
     def read_state(self, stack: str) -> bytes | None:
-        """The local state."""
-        file = state_file(self.root, stack)
-        return file.read_bytes() if file.exists() else None
+        """Return the local state."""
+        return read_local(self.root, stack)
 
     def client(self, service: str, region: str) -> Any:
-        """A boto3 client of the embedded AWS; the user's profiles, keys and endpoints play no part."""
+        """Return a boto3 client of the embedded AWS, which ignores the user's profiles, keys and endpoints."""
         import boto3
         from botocore.config import Config
         from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
@@ -73,7 +75,7 @@ class EmbeddedTarget:
 
         environment = self.emulator.environment()
         isolated = Session(
-            # Without their environment variables (the second of the four).
+            # The second of the four values is the environment variable.
             session_vars={
                 name: (key, None, default, convert)
                 for name, (key, _, default, convert) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
@@ -95,9 +97,8 @@ class EmbeddedTarget:
             endpoint_url=environment["AWS_ENDPOINT_URL"],
             verify=environment["AWS_CA_BUNDLE"],
             config=Config(
-                # As on AWS: a control plane that is refused is given up soon.
+                # As on AWS: few retries of a control plane that denies requests.
                 retries={"mode": "standard", "total_max_attempts": 3},
-                # It is on the loopback.
                 proxies={},
                 user_agent_appid=self._environment,
             ),
@@ -108,13 +109,18 @@ class EmbeddedTarget:
         return self.emulator.api_url(str(outputs["api_id"])).rstrip("/")
 
     def edge_addresses(self) -> Mapping[str, tuple[str, int]]:
-        """Each region's front door."""
+        """Return the address of each region's edge proxy."""
         return self.emulator.edge_addresses()
 
     def issuer(self) -> str:
-        """The embedded issuer."""
+        """Return the embedded issuer."""
         return self.emulator.issuer()
 
     def ca_bundle(self) -> Path | None:
-        """The local authority."""
+        """Return the local authority."""
         return self.emulator.certificate
+
+
+def bare(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a program needs to run, without credentials of the user."""
+    return {name: value for name, value in environment.items() if name in CHILD_VARIABLES or name.startswith("LC_")}

@@ -40,6 +40,7 @@ KEPT_LOGS = 60
 # Terraform and its provider are Go programs that decode a large schema at every start. Half as many garbage
 # collections save a quarter of that processor time and cost less than 100 MB.
 GARBAGE_COLLECTION = {"GOGC": "200"}
+AUTOMATION = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
 PLAN_FILE = "hdr.tfplan"
 CHANGES_PENDING = 2
 
@@ -171,7 +172,7 @@ class Terraform:
             child = subprocess.Popen(
                 [self.binary.absolute(), verb, *arguments],
                 cwd=workspace.folder,
-                env=GARBAGE_COLLECTION | dict(self.environment),
+                env=GARBAGE_COLLECTION | dict(self.environment) | AUTOMATION,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -2,13 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Final
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
 
-STATE_VERSION = 4
+STATE_VERSION: Final = 4
 PATIENCE_SECONDS = 1.0
 
 
@@ -18,6 +20,8 @@ class StackState:
 
     resources: int = 0
     outputs: dict[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The state as Terraform wrote it."""
 
     @property
     def deployed(self) -> bool:
@@ -25,11 +29,68 @@ class StackState:
         return self.resources > 0
 
 
+@dataclass(frozen=True)
+class Resource:
+    """A managed resource; `name` is its name in its stack."""
+
+    region: str
+    kind: str
+    name: str
+    attributes: Mapping[str, Any]
+
+    def __getitem__(self, attribute: str) -> Any:
+        return self.attributes.get(attribute)
+
+
+@dataclass(frozen=True)
+class DeployedResources:
+    """The resources and outputs of the three stacks, by region."""
+
+    states: Mapping[str, StackState]
+    regions: tuple[str, str]
+
+    def of(self, kind: str, region: str | None = None) -> list[Resource]:
+        """Return the resources of a kind, in one region or in both."""
+        return [found for found in self.all if found.kind == kind and region in (None, found.region)]
+
+    def output(self, region: str, name: str) -> str:
+        """Return an output of a region's stack; empty without one."""
+        return str(self.outputs(STACKS[self.regions.index(region)]).get(name, ""))
+
+    def outputs(self, stack: str = GLOBAL) -> dict[str, Any]:
+        """Return the outputs of a stack."""
+        return self.states[stack].outputs
+
+    @cached_property
+    def account(self) -> str:
+        """Return the account's twelve digits, from the ARN of the primary region's key."""
+        arn = str(self.outputs(PRIMARY).get("key_arn", ""))
+        return arn.split(":")[4] if arn.count(":") >= 5 else ""
+
+    @cached_property
+    def all(self) -> tuple[Resource, ...]:
+        """Return every managed resource."""
+        primary, secondary = self.regions
+        return tuple(
+            Resource(
+                # `provider["registry.terraform.io/hashicorp/aws"].secondary`: the other region of the global stack.
+                secondary if stack == SECONDARY or str(resource.get("provider")).endswith(".secondary") else primary,
+                resource["type"],
+                resource["name"],
+                instance.get("attributes") or {},
+            )
+            for stack in STACKS
+            for resource in self.states[stack].document.get("resources") or ()
+            if resource.get("mode") == "managed"
+            for instance in resource.get("instances") or ()
+        )
+
+
 def read_state(stack: str, raw: bytes | None) -> StackState:
-    """The state in Terraform's format 4, which Terraform and OpenTofu have written since 0.12.
+    """Parse a state in Terraform's format 4, which Terraform and OpenTofu have written since 0.12.
 
     Raises:
-        DeploymentError: it is damaged or of another format.
+        DeploymentError: the state is damaged or has another format.
     """
     if not raw:
         return StackState()
@@ -51,17 +112,18 @@ def read_state(stack: str, raw: bytes | None) -> StackState:
                 if resource.get("mode") == "managed"
             ),
             outputs={name: output.get("value") for name, output in (document.get("outputs") or {}).items()},
+            document=document,
         )
     except (AttributeError, TypeError) as error:
         raise _damaged(stack, error) from error
 
 
 def read_settled(stack: str, read: Callable[[], bytes | None]) -> StackState:
-    """Return the state that `read` returns, with retries for a second: Terraform truncates a local state before it
+    """Parse the state that `read` returns. Retry for a second, because Terraform truncates a local state before it
     writes it.
 
     Raises:
-        DeploymentError: it stays damaged, or has another format.
+        DeploymentError: the state stays damaged, or has another format.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
@@ -75,6 +137,11 @@ def read_settled(stack: str, read: Callable[[], bytes | None]) -> StackState:
             if raw != b"" or late:
                 return state
         time.sleep(0.05)
+
+
+def read_states(read: Callable[[str], bytes | None]) -> dict[str, StackState]:
+    """Return the state of each stack. Raises DeploymentError as `read_settled`."""
+    return {stack: read_settled(stack, partial(read, stack)) for stack in STACKS}
 
 
 def _damaged(stack: str, error: Exception) -> DeploymentError:

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from healthcare_dr.errors import DeploymentError
+from healthcare_dr.naming import STACKS
+from healthcare_dr.ops.terraform.state import read_state
 
 OVERRIDE = "hdr_override.tf.json"
 INITIALIZED = ".hdr-initialized"
@@ -107,3 +109,18 @@ class Workspace:
 def state_file(root: Path, stack: str) -> Path:
     """Return the path of a stack's state below `<home>/<target>/<suffix>`, if it is kept locally."""
     return root / "state" / f"{stack}.tfstate"
+
+
+def read_local(root: Path, stack: str) -> bytes | None:
+    """Return a stack's local state; None if there is none."""
+    file = state_file(root, stack)
+    return file.read_bytes() if file.exists() else None
+
+
+def is_deployed(root: Path) -> bool:
+    """Return whether the local states of an environment contain resources.
+
+    Raises:
+        DeploymentError: a state cannot be read.
+    """
+    return any(read_state(stack, read_local(root, stack)).deployed for stack in STACKS)

@@ -5,19 +5,16 @@ Each request is sent once and its response is cached. A failed request becomes a
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 from healthcare_dr.errors import DeploymentError, HealthcareDrError
-from healthcare_dr.naming import STACKS, Names
-from healthcare_dr.ops.ports import BreakableAws, Target
-from healthcare_dr.ops.status import api_prober
-from healthcare_dr.ops.terraform.state import read_settled
-from healthcare_dr.ops.verify.delegation import name_servers
-from healthcare_dr.ops.verify.terraform_state import TerraformState
+from healthcare_dr.naming import Names
+from healthcare_dr.ops.http import Probe, api_prober
+from healthcare_dr.ops.ports import EmbeddedAws, Target
+from healthcare_dr.ops.terraform.state import DeployedResources, read_states
 from healthcare_dr.settings import Settings
 
 READS: Final = re.compile(r"(Get|List|Describe|Head|Simulate)[A-Z]\w*|Query")
@@ -27,8 +24,6 @@ SERVER_FAULT: Final = 500
 GLOBAL_SERVICES: Final = ("iam", "route53")
 
 Answer = dict[str, Any]
-Probe = Callable[[str], int | None]
-"""Returns the HTTP status of a GET of an URL; None without a response in time."""
 
 
 class RequestFailedError(HealthcareDrError):
@@ -57,11 +52,10 @@ class LiveTarget:
 
     settings: Settings
     target: Target
-    deployed: TerraformState
-    emulator: BreakableAws | None
+    deployed: DeployedResources
+    emulator: "EmbeddedAws | None"
     probe: Probe
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-    name_servers: Callable[[str], Sequence[str]] = field(default=name_servers)
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False)
     _responses: dict[str, Answer | Exception] = field(default_factory=dict, init=False, repr=False)
     _locks: dict[str, threading.Lock] = field(default_factory=dict, init=False, repr=False)
@@ -222,7 +216,7 @@ def _request_failed(service: str, region: str, operation: str, error: Exception)
 def open_live_target(
     settings: Settings,
     target: Target,
-    emulator: BreakableAws | None,
+    emulator: "EmbeddedAws | None",
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> LiveTarget:
@@ -233,20 +227,14 @@ def open_live_target(
     """
     if emulator is not None and not emulator.running():
         raise DeploymentError("the embedded AWS does not run: start it with `hdr up`")
-    states: dict[str, bytes] = {}
-
-    def read(stack: str) -> bytes | None:
-        found = target.read_state(stack)
-        states[stack] = found or b""
-        return found
-
-    for stack in STACKS:
-        if not read_settled(stack, partial(read, stack)).deployed:
+    states = read_states(target.read_state)
+    for stack, state in states.items():
+        if not state.deployed:
             raise DeploymentError(f"the stack {stack} is not deployed: deploy it first (`hdr up` or `hdr deploy`)")
     return LiveTarget(
         settings=settings,
         target=target,
-        deployed=TerraformState(states=states, regions=settings.regions),
+        deployed=DeployedResources(states=states, regions=settings.regions),
         emulator=emulator,
         probe=api_prober(target),
         now=now,

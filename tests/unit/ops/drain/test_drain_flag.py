@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -12,7 +12,7 @@ from healthcare_dr.ops.drain.drain_flag import DrainFlag, OperatorAction, operat
 from patient_api.audit.trail import AuditTrail
 from patient_api.contract.audit import Action, AuditEvent, Outcome
 
-ORDER = OperatorAction(id="o-1", at=datetime(2026, 3, 1, 12, 30, 5, 123000, UTC), by="operator:eve", reason="a drill")
+ACTION = OperatorAction(id="o-1", at=datetime(2026, 3, 1, 12, 30, 5, 123000, UTC), by="operator:eve", reason="a drill")
 KEY = {"pk": {"S": "$platform#drain"}, "sk": {"S": "us-east-1"}}
 
 
@@ -49,7 +49,7 @@ def cancelled(*codes: str) -> ClientError:
 @pytest.mark.trap(27)
 def test_draining_is_one_transaction_of_two_items() -> None:
     client = Client()
-    assert flag(client).set(ORDER)
+    assert flag(client).set(ACTION)
     ((name, request),) = client.calls
     change, audit = request["TransactItems"]
     assert name == "transact_write_items"
@@ -63,30 +63,30 @@ def test_draining_is_one_transaction_of_two_items() -> None:
 
 def test_restore_deletes_only_an_existing_flag() -> None:
     client = Client()
-    assert flag(client).clear(ORDER)
+    assert flag(client).clear(ACTION)
     change, audit = client.calls[0][1]["TransactItems"]
     assert change == {"Delete": {"TableName": "r", "Key": KEY, "ConditionExpression": "attribute_exists(pk)"}}
     assert audit["Put"]["Item"]["action"] == {"S": "D"}
 
 
-def test_the_audit_item_is_one_of_the_api_with_a_reason() -> None:
+def test_audit_item_is_that_of_the_api_with_a_reason() -> None:
     client = Client()
-    flag(client).set(ORDER)
+    flag(client).set(ACTION)
     event = AuditEvent(
-        id="o-1", at=ORDER.at, tenant="$platform", subject="operator:eve", action=Action.CREATE, interaction="create",
+        id="o-1", at=ACTION.at, tenant="$platform", subject="operator:eve", action=Action.CREATE, interaction="create",
         record="Region/us-east-1", outcome=Outcome.SUCCESS, status=201, region="us-west-2", source_ip="",
         request_id="o-1",
     )  # fmt: skip
-    trail: Any = AuditTrail(client=client, table="a")  # type: ignore[arg-type]
+    trail = AuditTrail(client=cast(Any, client), table="a")
     expected = trail.put_request(event)
     expected["Item"]["reason"] = {"S": "a drill"}
     assert client.calls[0][1]["TransactItems"][1]["Put"] == expected
 
 
-def test_a_flag_that_is_as_wanted_changes_nothing() -> None:
+def test_flag_that_is_already_so_changes_nothing() -> None:
     client = Client(error=cancelled("ConditionalCheckFailed", "None"))
-    assert not flag(client).set(ORDER)
-    assert not flag(client).clear(ORDER)
+    assert not flag(client).set(ACTION)
+    assert not flag(client).clear(ACTION)
 
 
 @pytest.mark.parametrize(
@@ -95,17 +95,17 @@ def test_a_flag_that_is_as_wanted_changes_nothing() -> None:
 )
 def test_other_failures_are_one_line_errors(error: Exception) -> None:
     with pytest.raises(DeploymentError, match=r"^cannot write the drain flag of us-east-1 in us-west-2: [^\n]+$"):
-        flag(Client(error=error)).set(ORDER)
+        flag(Client(error=error)).set(ACTION)
 
 
-def test_the_flag_is_read_consistently() -> None:
+def test_flag_is_read_consistently() -> None:
     client = Client(item=True)
     assert flag(client).is_set()
     assert client.calls == [("get_item", {"TableName": "r", "Key": KEY, "ConsistentRead": True})]
     assert not flag(Client()).is_set()
 
 
-def test_a_flag_is_never_kept_in_the_drained_region() -> None:
+def test_flag_of_a_region_is_refused_in_the_region_itself() -> None:
     with pytest.raises(ValueError, match="the other region"):
         DrainFlag(client=Client(), records="r", audit="a", drained="us-east-1", surviving="us-east-1")
 

@@ -1,12 +1,13 @@
-"""What replication and the records table answer."""
+"""Read the state of replication and of conflicts."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from healthcare_dr.ops.drain.preconditions import aws_lag, open_conflicts
+from healthcare_dr.ops.drain.preconditions import aws_lag, embedded_lag, open_conflicts
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOWN = EndpointConnectionError(endpoint_url="https://x")
@@ -36,7 +37,7 @@ def lag(client: Client) -> list[str]:
     [
         ({"Datapoints": []}, "no ReplicationLatency"),
         ({"Datapoints": [{"Maximum": 10.0}, {"Maximum": 60001.0}]}, "60.0 s late"),
-        (DOWN, "cannot be asked"),
+        (DOWN, "cannot be read"),
     ],
 )
 def test_late_or_unknown_replication_is_a_reason(answer: Any, reason: str) -> None:
@@ -44,19 +45,18 @@ def test_late_or_unknown_replication_is_a_reason(answer: Any, reason: str) -> No
     assert reason in found
 
 
-def test_replication_in_time_is_none() -> None:
+def test_replication_in_time_is_no_reason() -> None:
     client = Client({"Datapoints": [{"Maximum": 60000.0}]})
     assert lag(client) == []
     assert client.requests[0]["Dimensions"][1] == {"Name": "ReceivingRegion", "Value": "us-east-1"}
 
 
-def test_silence_is_a_reason_only_where_something_is_always_written() -> None:
+def test_missing_metrics_are_a_reason_only_for_a_table_that_is_always_written() -> None:
     client = Client({"Datapoints": []}, {"Datapoints": [{"Maximum": 60001.0}]})
-    told = [
+    assert [
         aws_lag(client, table="r", receiving="us-east-1", limit_seconds=60, always_written=False, now=NOW)
         for _ in range(2)
-    ]
-    assert told == [[], ["replication to us-east-1 is 60.0 s late"]]
+    ] == [[], ["replication to us-east-1 is 60.0 s late"]]
 
 
 def test_conflicts_are_counted_on_all_pages() -> None:
@@ -66,3 +66,36 @@ def test_conflicts_are_counted_on_all_pages() -> None:
     assert "ExclusiveStartKey" not in client.requests[0]
     assert open_conflicts(Client({"Count": 0}), table="r", region="us-east-1") == []
     assert "cannot be counted" in open_conflicts(Client(DOWN), table="r", region="us-east-1")[0]
+
+
+@dataclass
+class Emulator:
+    """The replication of the embedded AWS. `waiting` are the ages of the oldest write, at one call after the other."""
+
+    waiting: list[float]
+    tables: bool = True
+    documents: bool = True
+    lag_seconds: float = 0.5
+
+    def replication(self) -> "Emulator":
+        return self
+
+    def waiting_seconds(self) -> float:
+        return self.waiting.pop(0) if len(self.waiting) > 1 else self.waiting[0]
+
+
+@pytest.mark.parametrize(
+    ("emulator", "reasons"),
+    [
+        *((Emulator(waiting), []) for waiting in ([0.0], [0.4], [2.5], [90.0, 30.0, 0.3])),
+        (Emulator([7.0]), ["a write of 7 s ago has not been replicated"]),
+        (Emulator([0.0], tables=False), ["replication is paused"]),
+        (Emulator([0.0], documents=False), ["replication is paused"]),
+        (Emulator([0.0], lag_seconds=61), ["replication lags by 61 s"]),
+    ],
+)
+def test_embedded_replication_that_is_paused_or_late_is_a_reason(emulator: Emulator, reasons: list[str]) -> None:
+    now = iter(range(1000))
+    assert reasons == embedded_lag(
+        cast(Any, emulator), limit_seconds=60, clock=lambda: float(next(now)), sleep=lambda _: None
+    )

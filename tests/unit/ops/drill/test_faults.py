@@ -17,7 +17,7 @@ from healthcare_dr.ops.drill.experiment import Step
 from healthcare_dr.ops.drill.fault_journal import FaultJournal, outstanding
 from healthcare_dr.ops.drill.faults.api import POLICY
 from healthcare_dr.ops.drill.faults.fault import EmbeddedTarget
-from healthcare_dr.ops.ports import BreakableAws, EdgeFault
+from healthcare_dr.ops.ports import EdgeFault, EmbeddedAws
 
 EAST, WEST = "us-east-1", "us-west-2"
 STEPS: list[dict[str, Any]] = [
@@ -148,7 +148,7 @@ def faults(world: World, hosts: Mapping[str, Sequence[str]] = MappingProxyType({
         client=world.client,
         names=Names("it"),
         regions={"primary": EAST, "secondary": WEST},
-        aws=cast(BreakableAws, world),
+        aws=cast(EmbeddedAws, world),
         hosts=hosts,
     )
     return FaultJournal(target=target, record=world.record)

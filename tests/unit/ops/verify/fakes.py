@@ -1,6 +1,5 @@
-"""A small platform that answers as it is told, and what was deployed of it."""
+"""A live target with given responses, and the resources that were deployed to it."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,36 +9,37 @@ from typing import Any, cast
 from botocore.exceptions import ClientError
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
-from healthcare_dr.ops.ports import BreakableAws, Target
-from healthcare_dr.ops.verify.catalog import CATALOG
+from healthcare_dr.ops.ports import EmbeddedAws, Target
+from healthcare_dr.ops.terraform.state import DeployedResources, StackState
 from healthcare_dr.ops.verify.check import Check, Finding
+from healthcare_dr.ops.verify.checks import CATALOG
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.runner import CheckRun
-from healthcare_dr.ops.verify.terraform_state import TerraformState
 from healthcare_dr.settings import Settings
 
 EAST, WEST = "us-east-1", "us-west-2"
 ACCOUNT = "123456789012"
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
-Answer = Any
-"""What an operation answers, an exception that it raises, or a function of the request that gives either."""
+Answers = Mapping[tuple[str, ...], Any]
+"""By (service, region, operation) or (service, operation): a response, an exception to raise, or a function of the
+request that returns either."""
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
-    """What AWS answers when it refuses."""
+    """Return an error of AWS."""
     error = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(cast("Any", error), "Operation")
 
 
 def resource(kind: str, name: str, /, *, alias: str = "", **attributes: Any) -> dict[str, Any]:
-    """A resource as a state holds it."""
+    """Return a resource as a state contains it."""
     provider = f'provider["registry.terraform.io/hashicorp/aws"]{f".{alias}" if alias else ""}'
     return {"mode": "managed", "type": kind, "name": name, "provider": provider,
             "instances": [{"attributes": attributes}]}  # fmt: skip
 
 
-def deployed(**resources: Sequence[Mapping[str, Any]]) -> TerraformState:
-    """What was deployed: `primary`, `secondary` and `common` resources, and the outputs that every check needs."""
+def deployed(**resources: Sequence[Mapping[str, Any]]) -> DeployedResources:
+    """Return the `primary`, `secondary` and `common` resources, and the outputs that every check needs."""
     outputs = {
         stack: {
             "key_arn": f"arn:aws:kms:{region}:{ACCOUNT}:key/{region}",
@@ -50,15 +50,9 @@ def deployed(**resources: Sequence[Mapping[str, Any]]) -> TerraformState:
         for stack, region in ((PRIMARY, EAST), (SECONDARY, WEST))
     } | {GLOBAL: {"zone_id": "Z1"}}
     named = dict(zip(STACKS, ("primary", "secondary", "common"), strict=True))
-    return TerraformState(
+    return DeployedResources(
         states={
-            stack: json.dumps(
-                {
-                    "version": 4,
-                    "outputs": {name: {"value": value} for name, value in outputs[stack].items()},
-                    "resources": list(resources.get(named[stack], ())),
-                }
-            ).encode()
+            stack: StackState(outputs=outputs[stack], document={"resources": list(resources.get(named[stack], ()))})
             for stack in STACKS
         },
         regions=(EAST, WEST),
@@ -67,17 +61,17 @@ def deployed(**resources: Sequence[Mapping[str, Any]]) -> TerraformState:
 
 @dataclass
 class Aws:
-    """A target whose answers are looked up by (service, region, operation), then by (service, operation)."""
+    """A target with given responses."""
 
-    answers: Mapping[tuple[str, ...], Answer]
+    answers: Answers
     name: str = "aws"
-    asked: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
+    requests: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
 
     def client(self, service: str, region: str) -> Any:
         return _Client(self, service, region)
 
     def answer(self, service: str, region: str, operation: str, request: dict[str, Any]) -> Any:
-        self.asked.append((service, region, operation, request))
+        self.requests.append((service, region, operation, request))
         found = self.answers.get((service, region, operation), self.answers.get((service, operation)))
         assert found is not None, (service, region, operation)
         found = found(request) if callable(found) else found
@@ -99,33 +93,43 @@ class _Client:
 
 
 def live(
-    answers: Mapping[tuple[str, ...], Answer],
+    answers: Answers,
     *,
-    held: TerraformState | None = None,
+    held: DeployedResources | None = None,
     name: str = "aws",
     emulator: object = None,
     **rest: Any,
 ) -> LiveTarget:
-    """A live target with these answers; everything deployed, on AWS, unless told otherwise."""
+    """Return a live target with these responses, by default on AWS without deployed resources."""
     settings = Settings(_env_file=None, **rest.pop("settings", {}))
     return LiveTarget(
         settings=settings,
         target=cast("Target", rest.pop("target", Aws)(answers, name=name)),
         deployed=held or deployed(),
-        emulator=cast("BreakableAws | None", emulator),
+        emulator=cast("EmbeddedAws | None", emulator),
         probe=rest.pop("probe", lambda _: 200),
         now=rest.pop("now", lambda: NOW),
         **rest,
     )
 
 
+def sent(there: LiveTarget) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Return the requests that were sent to the live target."""
+    return cast("Aws", there.target).requests
+
+
 def found(check: str | Check, there: LiveTarget, region: str = EAST) -> list[Finding]:
-    """What one check finds in one region."""
+    """Return the findings of one check in one region."""
     return list(CheckRun(CATALOG[check] if isinstance(check, str) else check, region).run(there))
 
 
 def problems(check: str, there: LiveTarget, region: str = EAST) -> list[str]:
-    """The texts of the failures that a check finds; nothing must be unknown."""
-    answered = found(check, there, region)
-    assert [finding.problem for finding in answered if finding.severity == "unknown"] == []
-    return [finding.problem for finding in answered]
+    """Return the problems that a check finds; no finding may be unknown."""
+    findings = found(check, there, region)
+    assert [finding.problem for finding in findings if finding.severity == "unknown"] == []
+    return [finding.problem for finding in findings]
+
+
+def points(*values: float, statistic: str = "Sum") -> dict[str, Any]:
+    """Return a response of CloudWatch with these values."""
+    return {"Datapoints": [{statistic: value} for value in values]}

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from healthcare_dr.errors import SettingsError
-from healthcare_dr.ops.verify.catalog import CATALOG, RESTORE_CHECKS, select_checks
 from healthcare_dr.ops.verify.check import Check
+from healthcare_dr.ops.verify.checks import CATALOG, RESTORE_CHECKS, select_checks
 from healthcare_dr.ops.verify.runner import REACHABLE
 
 TRAFFIC = {

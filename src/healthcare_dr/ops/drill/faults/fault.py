@@ -13,7 +13,7 @@ from pydantic import Field
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.ports import BreakableAws
+from healthcare_dr.ops.ports import EmbeddedAws
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.drill.experiment import Step
@@ -71,7 +71,7 @@ class EmbeddedTarget(FaultTarget):
 
     label = "embedded"
     hint = "is the platform deployed and running?"
-    aws: BreakableAws
+    aws: EmbeddedAws
     hosts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from healthcare_dr.ops.terraform.state import Resource
 from healthcare_dr.ops.verify.check import REDEPLOY, Problem, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
-from healthcare_dr.ops.verify.terraform_state import Resource
 
 # What decides when an alarm fires, as it says of itself, and how the state calls it.
 RULE = {

@@ -1,6 +1,7 @@
-"""Checks of the domain, where it is delegated to the platform: delegation and certificates."""
+"""Checks of the domain, if it is delegated to the platform: delegation and certificates."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -8,9 +9,9 @@ from healthcare_dr.ops.verify.check import each_region, platform
 from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, LiveTarget, RequestFailedError
 
 RENEWAL: Final = timedelta(days=30)
-
-NameServerLookup = Callable[[str], Sequence[str]]
-"""Returns the name servers to which the parent zone delegates a domain; raises OSError if no server responds."""
+TIMEOUT_SECONDS: Final = 2.0
+LIMIT_SECONDS: Final = 20.0
+DNS: Final = 53
 
 
 @platform(
@@ -21,8 +22,17 @@ NameServerLookup = Callable[[str], Sequence[str]]
 )  # fmt: skip
 def delegation(live: LiveTarget, region: str) -> Iterator[str]:
     del region
-    if live.settings.dns_delegated:
-        yield from delegated(live.names.domain, _zone_servers(live), live.name_servers)
+    if not live.settings.dns_delegated:
+        return
+    domain, wanted = live.names.domain, _zone_servers(live)
+    try:
+        found = _hosts(name_servers(domain))
+    except OSError as error:
+        raise RequestFailedError(f"the delegation of {domain} cannot be read: {error}", service="dns") from error
+    if not found:
+        yield f"{domain} is not delegated"
+    elif found != wanted:
+        yield f"{domain} is delegated to {', '.join(sorted(found))}, not to {', '.join(sorted(wanted))}"
 
 
 @each_region(
@@ -55,25 +65,76 @@ def certificate(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"the certificate of {name} ends on {ends:%Y-%m-%d}"
 
 
-def delegated(domain: str, wanted: Sequence[str], look_up: NameServerLookup) -> Iterator[str]:
-    """Yield the problems with a domain's delegation. Raises RequestFailedError."""
-    try:
-        found = look_up(domain)
-    except OSError as error:
-        raise RequestFailedError(f"the delegation of {domain} cannot be asked: {error}", service="dns") from error
-    if not found:
-        yield f"{domain} is not delegated"
-    elif _hosts(found) != _hosts(wanted):
-        yield f"{domain} is delegated to {', '.join(sorted(_hosts(found)))}, not to {', '.join(sorted(_hosts(wanted)))}"
-
-
-def _zone_servers(live: LiveTarget) -> Sequence[str]:
+def _zone_servers(live: LiveTarget) -> set[str]:
     zone = str(live.deployed.outputs().get("zone_id", ""))
-    servers: list[str] = live.request("route53", GLOBAL_REGION, "get_hosted_zone", Id=zone)["DelegationSet"][
-        "NameServers"
-    ]
-    return servers
+    return _hosts(live.request("route53", GLOBAL_REGION, "get_hosted_zone", Id=zone)["DelegationSet"]["NameServers"])
 
 
 def _hosts(servers: Sequence[str]) -> set[str]:
     return {server.rstrip(".").lower() for server in servers}
+
+
+def name_servers(domain: str) -> Sequence[str]:
+    """Return the name servers to which the parent zone delegates a domain; none without a delegation.
+
+    Raises:
+        OSError: none of the parent's servers responds.
+    """
+    return first_delegation(domain, _servers(domain.partition(".")[2]))
+
+
+def first_delegation(
+    domain: str,
+    servers: Iterable[tuple[str, int]],
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Sequence[str]:
+    """Return the delegation from the first address and port that responds within `timeout` seconds.
+
+    Raises:
+        OSError: none responds within the limit; the text is the last error.
+    """
+    import dns.exception
+    import dns.message
+    import dns.query
+    import dns.rcode
+    import dns.rdatatype
+
+    deadline, failure = time.monotonic() + limit_seconds, "it has no name servers that can be queried"
+    for address, port in servers:
+        if time.monotonic() >= deadline:
+            break
+        try:
+            query = dns.message.make_query(domain, "NS")
+            answer = dns.query.udp_with_fallback(query, address, port=port, timeout=timeout)[0]
+        except (dns.exception.DNSException, OSError) as error:
+            failure = f"{address}: {' '.join(str(error).split())}"
+            continue
+        if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            failure = f"{address} returns {dns.rcode.to_text(answer.rcode())}"
+            continue
+        return [
+            str(record.target)
+            for records in (*answer.authority, *answer.answer)
+            if records.rdtype == dns.rdatatype.NS and str(records.name).rstrip(".").lower() == domain
+            for record in records
+        ]
+    raise OSError(failure)
+
+
+def _servers(zone: str) -> Iterator[tuple[str, int]]:
+    import dns.exception
+    import dns.resolver
+
+    try:
+        found = list(dns.resolver.resolve(zone, "NS", lifetime=TIMEOUT_SECONDS))
+    except dns.exception.DNSException as error:
+        raise OSError(" ".join(str(error).split())) from error
+    for server in found:
+        try:
+            addresses = list(dns.resolver.resolve(str(server.target), "A", lifetime=TIMEOUT_SECONDS))
+        except dns.exception.DNSException:
+            continue
+        for address in addresses:
+            yield str(address), DNS

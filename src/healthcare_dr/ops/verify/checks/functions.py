@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from healthcare_dr.ops.terraform.state import Resource
 from healthcare_dr.ops.verify.check import REDEPLOY, each_region, platform
 from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 from healthcare_dr.ops.verify.policies import statements
-from healthcare_dr.ops.verify.terraform_state import Resource
 
 MISSING = ("ResourceNotFoundException",)
 # What a function says of itself, and how the state calls it.

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from healthcare_dr.ops.terraform.state import Resource
 from healthcare_dr.ops.verify.check import REDEPLOY, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import Document, differences, listed, statements
-from healthcare_dr.ops.verify.terraform_state import Resource
 
 MISSING = ("NoSuchEntity", "NoSuchEntityException")
 IAM: Final = "us-east-1"

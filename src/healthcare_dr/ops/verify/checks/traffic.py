@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from healthcare_dr.ops.terraform.state import Resource
 from healthcare_dr.ops.verify.check import REDEPLOY, Problem, each_region, platform
 from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, LiveTarget
-from healthcare_dr.ops.verify.terraform_state import Resource
 from patient_api.contract.keys import DRAIN_PARTITION, key
 
 MISSING = ("NoSuchHealthCheck",)

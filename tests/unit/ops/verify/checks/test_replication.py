@@ -1,4 +1,4 @@
-"""What one region holds and the other lacks, however much of it there is and however young."""
+"""Checks of replication: failed and late documents, replication lag, heartbeats."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -8,13 +8,77 @@ import pytest
 
 from healthcare_dr.ops.verify.check import Finding
 from healthcare_dr.ops.verify.checks import replication
-from unit.ops.verify.fakes import EAST, NOW, WEST, found, live, problems, refusal
+from unit.ops.verify.fakes import EAST, NOW, WEST, Answers, deployed, found, live, points, problems, refusal, resource
+
+REPLICATED = deployed(
+    common=[
+        resource(
+            "aws_s3_bucket_replication_configuration", name, alias=alias,
+            bucket=f"hdr-documents-123456789012-{region}-dev", rule=[{"id": "all"}],
+        )
+        for name, alias, region in (("one", "", EAST), ("other", "secondary", WEST))
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("failures", "backlog", "expected"),
+    [
+        (points(), points(), []),
+        (points(0, 0), points(*[3.0] * 14, 0, statistic="Minimum"), []),
+        (points(0, 2), points(), ["2 documents could not be replicated to us-west-2"]),
+        (points(), points(5, 5, 5, statistic="Minimum"), []),
+        (
+            points(), points(*[5.0] * 15, statistic="Minimum"),
+            ["documents from us-west-2 have been pending for 15 minutes"],
+        ),
+    ],
+)  # fmt: skip
+def test_failed_replication_of_s3_is_found(failures: Any, backlog: Any, expected: list[str]) -> None:
+    def answer(request: dict[str, Any]) -> Any:
+        here, there = (f"hdr-documents-123456789012-{region}-dev" for region in (EAST, WEST))
+        failed = request["MetricName"] == "OperationsFailedReplication"
+        assert [part["Value"] for part in request["Dimensions"]] == [
+            *((here, there) if failed else (there, here)),
+            "all",
+        ]
+        assert request["EndTime"] - request["StartTime"] == timedelta(minutes=15)
+        return failures if failed else backlog
+
+    there = live({("cloudwatch", "get_metric_statistics"): answer}, held=REPLICATED)
+    assert problems("documents-failed", there) == expected
+
+
+@pytest.mark.trap(7)
+def test_lag_on_aws_is_read_from_published_metrics() -> None:
+    def answer(request: dict[str, Any]) -> Any:
+        receiving = request["Dimensions"][1]["Value"]
+        return points(90_000 if receiving == EAST else 10, statistic="Maximum")
+
+    assert problems("replication-lag", live({("cloudwatch", "get_metric_statistics"): answer})) == [
+        f"{table} of us-west-2: replication to us-east-1 is 90.0 s late"
+        for table in ("patient_records-dev", "audit_logs-dev")
+    ]
+
+
+@pytest.mark.trap(7)
+def test_missing_metrics_are_a_problem_of_the_table_with_heartbeats() -> None:
+    assert problems("replication-lag", live({("cloudwatch", "get_metric_statistics"): points()})) == [
+        f"patient_records-dev of {source}: CloudWatch has no ReplicationLatency to {receiving} of the last 5 minutes"
+        for source, receiving in ((EAST, WEST), (WEST, EAST))
+    ]
+
+
+def test_unreadable_lag_is_unknown() -> None:
+    (finding,) = found("replication-lag", live({("cloudwatch", "get_metric_statistics"): refusal("Throttling")}))
+    assert (finding.severity, finding.service) == ("unknown", "cloudwatch")
+
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 class Documents:
-    """Announced documents, by name and how long ago, and when the bytes of some came, as one region has them."""
+    """Announced documents of a region by name and age, and the age of the bytes of those that were uploaded."""
 
     def __init__(self, announced: Mapping[str, timedelta], uploaded: Mapping[str, timedelta] | None = None) -> None:
         self._shelf = sorted((f"{round((NOW - ago).timestamp() * 1000):013d}-0000-{EAST}", name)
@@ -23,7 +87,7 @@ class Documents:
         self.completed: dict[str, datetime] = {}
         self.heads: list[str] = []
 
-    def answers(self) -> dict[tuple[str, ...], Any]:
+    def answers(self) -> Answers:
         return {
             ("dynamodb", EAST, "query"): self._query,
             ("dynamodb", EAST, "get_item"): self._marker,
@@ -52,8 +116,8 @@ class Documents:
         return {"LastModified": NOW - self._uploaded[name]} if name in self._uploaded else refusal("404", 404)
 
 
-def heartbeats(**ages: float | None) -> dict[tuple[str, ...], Any]:
-    """Answers with the age in seconds of the heartbeat of us-east-1 `here` and in us-west-2, `there`."""
+def heartbeats(**ages: float | None) -> Answers:
+    """Return the heartbeat of us-east-1 with its age in seconds in us-east-1, `here`, and in us-west-2, `there`."""
 
     def beat(age: float | None) -> dict[str, Any]:
         at = "" if age is None else str(round((NOW.timestamp() - age) * 1000))
@@ -67,12 +131,12 @@ def heartbeats(**ages: float | None) -> dict[tuple[str, ...], Any]:
 
 @pytest.mark.trap(7)
 @pytest.mark.parametrize(
-    ("here", "there", "says"),
+    ("here", "there", "expected"),
     [
         (5, 5, []),
         (5, 65, []),
         (59, 119, []),
-        # One heartbeat has not arrived: the link stands still for two minutes at most, and for one at least.
+        # One heartbeat has not arrived: replication stopped one to two minutes ago.
         (61, 121, ["the heartbeat that us-west-2 has is 121 s old (120 s allowed), and not the newest"]),
         (1, 121, ["the heartbeat that us-west-2 has is 121 s old (120 s allowed), and not the newest"]),
         (121, 121, ["the sentinel's last heartbeat is 121 s old (120 s allowed)"]),
@@ -81,12 +145,12 @@ def heartbeats(**ages: float | None) -> dict[tuple[str, ...], Any]:
     ],
 )
 def test_stopped_replication_shows_in_the_heartbeat_age(
-    here: float | None, there: float | None, says: list[str]
+    here: float | None, there: float | None, expected: list[str]
 ) -> None:
-    assert problems("heartbeat", live(heartbeats(here=here, there=there))) == says
+    assert problems("heartbeat", live(heartbeats(here=here, there=there))) == expected
 
 
-def told(documents: Documents) -> list[Finding]:
+def late_documents(documents: Documents) -> list[Finding]:
     return found("documents-pending", live(documents.answers()))
 
 
@@ -98,7 +162,7 @@ def never_uploaded(number: int) -> dict[str, timedelta]:
 @pytest.mark.parametrize("before", [0, 1, 100, 1000, replication.LOOKED_AT - 1])
 def test_stuck_document_is_found_behind_documents_without_upload(before: int) -> None:
     documents = Documents(never_uploaded(before) | {"stuck": 5 * HOUR}, {"stuck": 5 * HOUR})
-    (finding,) = told(documents)
+    (finding,) = late_documents(documents)
     assert (finding.severity, finding.problem) == (
         "failure", "1 documents have been waiting for us-west-2 for over 120 s",
     )  # fmt: skip
@@ -106,20 +170,20 @@ def test_stuck_document_is_found_behind_documents_without_upload(before: int) ->
 
 @pytest.mark.parametrize("number", [0, 1, 100, 1000, replication.LOOKED_AT])
 def test_document_without_upload_is_not_late(number: int) -> None:
-    assert told(Documents(never_uploaded(number))) == []
+    assert late_documents(Documents(never_uploaded(number))) == []
 
 
 def test_documents_beyond_the_limit_are_unknown() -> None:
-    (finding,) = told(Documents(never_uploaded(replication.LOOKED_AT + 1)))
+    (finding,) = late_documents(Documents(never_uploaded(replication.LOOKED_AT + 1)))
     assert (finding.severity, finding.problem) == (
         "unknown", "more than 5000 announced documents are open, and no more were looked at",
     )  # fmt: skip
 
 
-def test_late_ones_are_counted_up_to_the_first_page_that_has_any() -> None:
+def test_late_documents_are_counted_on_the_first_page_with_any() -> None:
     names = [f"stuck-{one}" for one in range(replication.PAGE + 1)]
     documents = Documents({name: 5 * HOUR + one * MINUTE for one, name in enumerate(names)}, dict.fromkeys(names, HOUR))
-    assert [finding.problem for finding in told(documents)] == [
+    assert [finding.problem for finding in late_documents(documents)] == [
         "500 or more documents have been waiting for us-west-2 for over 120 s"
     ]
 
@@ -132,17 +196,17 @@ def test_late_ones_are_counted_up_to_the_first_page_that_has_any() -> None:
         (119, 119, False),
     ],
 )
-def test_a_document_is_late_by_when_its_bytes_came(announced: int, uploaded: int, late: bool) -> None:
+def test_document_is_late_by_the_time_of_its_upload(announced: int, uploaded: int, late: bool) -> None:
     documents = Documents({"a": timedelta(seconds=announced)}, {"a": timedelta(seconds=uploaded)})
-    assert bool(told(documents)) == late
+    assert bool(late_documents(documents)) == late
 
 
-def test_a_document_of_parts_is_late_by_when_they_were_put_together() -> None:
+def test_document_in_parts_is_late_by_the_time_of_its_completion() -> None:
     documents = Documents({"a": 5 * HOUR}, {"a": 5 * HOUR})
     documents.completed["a"] = NOW - MINUTE
-    assert told(documents) == []
+    assert late_documents(documents) == []
     documents.completed["a"] = NOW - 3 * MINUTE
-    assert len(told(documents)) == 1
+    assert len(late_documents(documents)) == 1
 
 
 def test_only_documents_old_enough_are_read_under_load() -> None:

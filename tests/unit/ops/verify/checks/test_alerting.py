@@ -1,19 +1,24 @@
-"""What is compared with what was deployed: each attribute that decides, changed by itself."""
+"""Checks of alarms and topics."""
 
+import json
 from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.terraform_state import TerraformState
-from unit.ops.verify.fakes import EAST, WEST, deployed, live, problems, resource
+from healthcare_dr.ops.terraform.state import DeployedResources
+from unit.ops.verify.fakes import EAST, Answers, deployed, found, live, problems, resource
 
 TOPIC = deployed().output(EAST, "topic_arn")
+
+
 ALARM = {
     "AlarmName": "lag", "ActionsEnabled": True, "AlarmActions": [TOPIC], "Namespace": "AWS/DynamoDB",
     "MetricName": "ReplicationLatency", "Dimensions": [{"Name": "TableName", "Value": "t"}], "Statistic": "Maximum",
     "Period": 60, "EvaluationPeriods": 2, "DatapointsToAlarm": 2, "Threshold": 60_000.0,
     "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching",
 }  # fmt: skip
+
+
 STATED: dict[str, Any] = {
     "alarm_name": "lag", "namespace": "AWS/DynamoDB", "metric_name": "ReplicationLatency",
     "dimensions": {"TableName": "t"}, "statistic": "Maximum", "extended_statistic": "", "period": 60,
@@ -21,6 +26,8 @@ STATED: dict[str, Any] = {
     "comparison_operator": "GreaterThanThreshold", "treat_missing_data": "notBreaching",
     "evaluate_low_sample_count_percentiles": "",
 }  # fmt: skip
+
+
 WATCHING = deployed(
     primary=[
         resource("aws_cloudwatch_metric_alarm", "lag", **STATED),
@@ -28,22 +35,24 @@ WATCHING = deployed(
                  actions_suppressor=[]),
     ]
 )  # fmt: skip
+
+
 ANY = {"AlarmName": "any", "ActionsEnabled": True, "AlarmActions": [TOPIC], "AlarmRule": "ALARM(lag)"}
 
 
-def alarms(metric: dict[str, Any], composite: dict[str, Any], held: TerraformState = WATCHING) -> list[str]:
+def alarms(metric: dict[str, Any], composite: dict[str, Any], held: DeployedResources = WATCHING) -> list[str]:
     answer = {"MetricAlarms": [metric], "CompositeAlarms": [composite]}
     return problems("alarms", live({("cloudwatch", EAST, "describe_alarms"): answer}, held=held))
 
 
-def test_alarms_as_they_were_deployed_are_fine() -> None:
+def test_deployed_alarms_are_no_finding() -> None:
     assert alarms(ALARM, ANY) == []
 
 
 @pytest.mark.requirement("R7.1")
 @pytest.mark.trap(32)
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "expected"),
     [
         ({"Statistic": "Minimum"}, "Statistic is Minimum, not Maximum"),
         ({"ExtendedStatistic": "p10"}, "Statistic is p10, not Maximum"),
@@ -62,20 +71,20 @@ def test_alarms_as_they_were_deployed_are_fine() -> None:
         ({"ActionsEnabled": False}, "its actions are disabled"),
     ],
 )
-def test_alarm_settings_are_compared(changed: dict[str, Any], says: str) -> None:
-    (told,) = alarms(ALARM | changed, ANY)
-    assert told.startswith(f"lag: {says}")
+def test_alarm_settings_are_compared(changed: dict[str, Any], expected: str) -> None:
+    (problem,) = alarms(ALARM | changed, ANY)
+    assert problem.startswith(f"lag: {expected}")
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "expected"),
     [
         ({"AlarmRule": "FALSE"}, "any: its rule is not the one deployed"),
         ({"ActionsSuppressor": "quiet", "ActionsSuppressorWaitPeriod": 600}, "any: quiet suppresses its actions"),
     ],
 )
-def test_composite_alarm_settings_are_compared(changed: dict[str, Any], says: str) -> None:
-    assert alarms(ALARM, ANY | changed) == [says]
+def test_composite_alarm_settings_are_compared(changed: dict[str, Any], expected: str) -> None:
+    assert alarms(ALARM, ANY | changed) == [expected]
 
 
 def test_omitted_settings_equal_the_defaults_of_aws() -> None:
@@ -87,60 +96,35 @@ def test_omitted_settings_equal_the_defaults_of_aws() -> None:
     assert alarms(quiet, ANY, held) == []
 
 
-BUCKET, PEER = (f"hdr-documents-123456789012-{region}-dev" for region in (EAST, WEST))
-REPLICATED = deployed(
-    common=[
-        resource("aws_s3_bucket_replication_configuration", "one", bucket=BUCKET, role="arn:role/replication"),
-        resource("aws_s3_bucket_replication_configuration", "other", alias="secondary", bucket=PEER, role="arn:other"),
-    ]
-)
-ON = {"Status": "Enabled"}
-RULE = {
-    "Status": "Enabled", "Filter": {"Prefix": ""}, "DeleteMarkerReplication": ON,
-    "SourceSelectionCriteria": {"SseKmsEncryptedObjects": ON, "ReplicaModifications": ON},
-    "Destination": {
-        "Bucket": f"arn:aws:s3:::{PEER}", "Metrics": ON,
-        "EncryptionConfiguration": {"ReplicaKmsKeyID": deployed().output(WEST, "key_arn")},
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("role", "says"),
-    [
-        ("arn:role/replication", []),
-        ("arn:role/else", [f"{BUCKET}: replication goes by the role arn:role/else, not arn:role/replication"]),
-    ],
-)
-def test_replication_by_another_role_is_found(role: str, says: list[str]) -> None:
-    answer = {"ReplicationConfiguration": {"Role": role, "Rules": [RULE]}}
-    assert problems("document-replication", live({("s3", "get_bucket_replication"): answer}, held=REPLICATED)) == says
-
-
-SERVED = deployed(
-    primary=[
-        resource("aws_lambda_function", "api", function_name="api"),
-        resource("aws_lambda_alias", "live", function_name="api", name="live", function_version="7", routing_config=[]),
-    ]
-)
-
-
-@pytest.mark.requirement("R2.1")
-@pytest.mark.parametrize(
-    ("alias", "says"),
-    [
-        ({}, []),
-        ({"RoutingConfig": {"AdditionalVersionWeights": {}}}, []),
-        (
-            {"RoutingConfig": {"AdditionalVersionWeights": {"6": 0.5}}},
-            ["api: live shares its calls with other versions: {'6': 0.5}"],
-        ),
-        ({"FunctionVersion": "6"}, ["api: live calls version 6, not 7"]),
-    ],
-)
-def test_an_alias_calls_the_deployed_version_alone(alias: dict[str, Any], says: list[str]) -> None:
-    answers: dict[tuple[str, ...], Any] = {
-        ("lambda", "get_function_configuration"): {},
-        ("lambda", "get_alias"): {"FunctionVersion": "7"} | alias,
+def subscribed(**arns: str) -> Answers:
+    """Return a correct topic with these subscriptions, by the user name of the e-mail address."""
+    allowed = {"Effect": "Allow", "Action": "sns:Publish", "Principal": {"Service": ["cloudwatch.amazonaws.com",
+               "s3.amazonaws.com"]}}  # fmt: skip
+    attributes = {
+        "KmsMasterKeyId": deployed().output(EAST, "key_arn"),
+        "Policy": json.dumps({"Statement": [allowed]}),
     }
-    assert problems("functions", live(answers, held=SERVED)) == says
+    return {
+        ("sns", "get_topic_attributes"): {"Attributes": attributes},
+        ("sns", "list_subscriptions_by_topic"): {
+            "Subscriptions": [{"Endpoint": f"{user}@clinic.org", "SubscriptionArn": arn} for user, arn in arns.items()]
+        },
+    }
+
+
+@pytest.mark.requirement("R7.2")
+def test_unconfirmed_subscription_is_a_finding() -> None:
+    settings = {"operations_emails": ("ops@clinic.org",)}
+    assert problems("topic", live(subscribed(ops="arn:aws:sns:x"), settings=settings)) == []
+    assert problems("topic", live(subscribed(ops="PendingConfirmation"), settings=settings)) == [
+        "ops@clinic.org has not confirmed the subscription"
+    ]
+
+
+@pytest.mark.requirement("R7.2")
+@pytest.mark.parametrize(("target", "severity"), [("aws", "failure"), ("embedded", "note")])
+def test_topic_without_subscription_is_a_note_on_the_embedded_aws(target: str, severity: str) -> None:
+    for answers in (subscribed(), subscribed(other="PendingConfirmation")):
+        (finding,) = found("topic", live(answers, name=target))
+        assert (finding.severity, "HDR_OPERATIONS_EMAILS is empty" in finding.problem) == (severity, True)
+    assert found("topic", live(subscribed(pager="arn:aws:sns:x"), name=target)) == []

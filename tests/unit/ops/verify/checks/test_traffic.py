@@ -1,4 +1,4 @@
-"""What answers under the shared name."""
+"""Checks of the DNS records."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,8 @@ from healthcare_dr.ops.verify.live_target import LiveTarget
 from unit.ops.verify.fakes import EAST, WEST, deployed, live, problems, refusal, resource
 
 API = "api.healthcare-dr-dev.com"
+
+
 HELD = deployed(
     common=[
         record
@@ -41,7 +43,7 @@ def answering(records: Sequence[dict[str, Any]]) -> LiveTarget:
     return live({("route53", "list_resource_record_sets"): {"ResourceRecordSets": records}}, held=HELD)
 
 
-def test_the_deployed_records_are_all_there_is() -> None:
+def test_deployed_records_are_no_finding() -> None:
     there = answering(OURS)
     assert problems("shared-name", there) == problems("records", there, EAST) == problems("records", there, WEST) == []
 
@@ -49,7 +51,7 @@ def test_the_deployed_records_are_all_there_is() -> None:
 @pytest.mark.requirement("R4.1")
 @pytest.mark.trap(21, 28)
 @pytest.mark.parametrize(
-    ("left", "says"),
+    ("left", "expected"),
     [
         (
             {"Name": f"{API}.", "Type": "CNAME", "SetIdentifier": "before", "Weight": 255, "TTL": 300,
@@ -64,10 +66,10 @@ def test_the_deployed_records_are_all_there_is() -> None:
         (record(EAST, 1, Type="A"), "(us-east-1, A)"),
     ],
 )  # fmt: skip
-def test_a_record_that_was_left_over_is_found(left: dict[str, Any], says: str) -> None:
-    (told,) = problems("shared-name", answering([*OURS, left]))
-    assert told.startswith(f"{API} has a record that was not deployed (")
-    assert says in told
+def test_record_that_was_not_deployed_is_a_problem(left: dict[str, Any], expected: str) -> None:
+    (problem,) = problems("shared-name", answering([*OURS, left]))
+    assert problem.startswith(f"{API} has a record that was not deployed (")
+    assert expected in problem
 
 
 def test_missing_zone_is_one_finding_per_region() -> None:

@@ -1,4 +1,4 @@
-"""How questions are put, and what becomes of those that nobody answers."""
+"""Run checks, and convert problems and missing responses into findings."""
 
 import threading
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from botocore.exceptions import ConnectTimeoutError
 
 from healthcare_dr.ops.verify.check import Check, Problem
 from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget
-from healthcare_dr.ops.verify.runner import verify
-from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, Aws, live, refusal
+from healthcare_dr.ops.verify.runner import SEVERITIES, verify
+from unit.ops.verify.fakes import ACCOUNT, EAST, WEST, live, refusal, sent
 
 ME: dict[tuple[str, ...], Any] = {("sts", "get_caller_identity"): {"Account": ACCOUNT}}
 DOWN = ConnectTimeoutError(endpoint_url="https://x")
@@ -42,24 +42,20 @@ def test_finding_states_place_reason_and_fix() -> None:
     assert done.document()["findings"][0]["problem"] == "us-west-2 is broken"
 
 
-def test_a_question_to_the_platform_is_put_once() -> None:
+def test_check_of_the_platform_runs_once() -> None:
     done = verify(live(ME), [check("a", lambda _, region: [region], each_region=False)])
     assert [(finding.region, finding.problem) for finding in done.findings] == [(None, EAST)]
 
 
 def test_only_notes_leave_the_target_ready() -> None:
-    def say(severity: Any) -> Check:
-        return check("a", lambda _, __: [Problem("p", severity)])
-
-    assert verify(live(ME), [say("note")]).ready
-    for severity in ("failure", "unknown", "draining"):
-        assert not verify(live(ME), [say(severity)]).ready
+    for severity in SEVERITIES:
+        problem = Problem("p", severity)
+        assert verify(live(ME), [check("a", lambda _, __, it=problem: [it])]).ready == (severity == "note")
 
 
 def test_worst_finding_is_first() -> None:
-    severities = ["note", "draining", "unknown", "failure"]
-    done = verify(live(ME), [check("a", lambda _, __: [Problem("p", one) for one in severities])])  # type: ignore[arg-type]
-    assert [finding.severity for finding in done.findings[::2]] == severities[::-1]
+    done = verify(live(ME), [check("a", lambda _, __: [Problem("p", severity) for severity in SEVERITIES[::-1]])])
+    assert [finding.severity for finding in done.findings[::2]] == list(SEVERITIES)
 
 
 def test_denied_request_is_unknown_and_keeps_earlier_findings() -> None:
@@ -75,12 +71,11 @@ def test_denied_request_is_unknown_and_keeps_earlier_findings() -> None:
     assert [finding.problem for finding in done.findings].count("found before") == 2
 
 
-def without_a_part(there: LiveTarget, region: str) -> Iterator[str]:
-    yield there.request("kms", region, "describe_key", KeyId="k")["KeyMetadata"]
+def test_response_of_another_form_is_unknown() -> None:
+    def examine(there: LiveTarget, region: str) -> Iterator[str]:
+        yield there.request("kms", region, "describe_key", KeyId="k")["KeyMetadata"]
 
-
-def test_an_answer_of_another_shape_is_unknown() -> None:
-    done = verify(live(ME | {("kms", "describe_key"): {}}), [check("a", without_a_part)])
+    done = verify(live(ME | {("kms", "describe_key"): {}}), [check("a", examine)])
     assert {finding.severity for finding in done.findings} == {"unknown"}
     assert "unexpected form: KeyError" in done.findings[0].problem
 
@@ -88,7 +83,7 @@ def test_an_answer_of_another_shape_is_unknown() -> None:
 def test_unresponsive_region_is_one_finding() -> None:
     def examine(there: LiveTarget, region: str) -> Iterator[str]:
         there.request("kms", region, "describe_key", KeyId="k")
-        yield f"asked {region}"
+        yield f"checked {region}"
 
     answers = ME | {("sts", WEST, "get_caller_identity"): DOWN, ("kms", "describe_key"): {}}
     there = live(answers)
@@ -96,12 +91,10 @@ def test_unresponsive_region_is_one_finding() -> None:
     assert [(finding.check, finding.region, finding.severity) for finding in done.findings] == [
         ("a", EAST, "failure"), ("reachable", WEST, "unknown"), ("both", None, "unknown"),
     ]  # fmt: skip
-    target: Any = there.target
-    assert isinstance(target, Aws)
-    assert [region for service, region, *_ in target.asked if service == "kms"] == [EAST]
+    assert [region for service, region, *_ in sent(there) if service == "kms"] == [EAST]
 
 
-def test_a_region_that_refuses_is_there() -> None:
+def test_region_that_denies_the_request_is_reachable() -> None:
     assert verify(live({("sts", "get_caller_identity"): refusal("AccessDenied", 403)}), [check("a", nothing)]).ready
 
 
@@ -145,12 +138,12 @@ def test_slow_check_is_unknown_and_does_not_delay_others() -> None:
 
 
 def test_progress_reports_each_result() -> None:
-    told: list[tuple[int, int, str]] = []
-    verify(live(ME), [check("a", nothing)], on_progress=lambda *one: told.append(one))
-    assert [(done, total) for done, total, name in told if name == "a"] == [(1, 2), (2, 2)]
+    reports: list[tuple[int, int, str]] = []
+    verify(live(ME), [check("a", nothing)], on_progress=lambda *report: reports.append(report))
+    assert [(done, total) for done, total, name in reports if name == "a"] == [(1, 2), (2, 2)]
 
 
-def test_a_defect_of_ours_is_no_finding() -> None:
+def test_defect_of_a_check_is_raised() -> None:
     def change(there: LiveTarget, region: str) -> list[str]:
         del there
         raise ChangeRefusedError(region)

@@ -1,21 +1,23 @@
-"""The live target asks each question once, changes nothing, and leaves alone who does not answer."""
+"""The live target sends each request once, refuses changes, and sends nothing to a service that does not respond."""
 
-import threading
+import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
+from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.ports import Target
-from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget, RequestFailedError
+from healthcare_dr.ops.verify.live_target import ChangeRefusedError, LiveTarget, RequestFailedError, open_live_target
 from healthcare_dr.settings import Settings
-from unit.ops.verify.fakes import EAST, WEST, Aws, deployed, live, refusal
+from unit.ops.verify.fakes import EAST, WEST, deployed, live, refusal, resource, sent
 
 
 class Real:
-    """A target of boto3's own clients, with what they are to be answered."""
+    """A target with clients of boto3 and given responses."""
 
     name = "aws"
 
@@ -57,9 +59,9 @@ def test_client_rejects_operations_that_write(service: str, operation: str, requ
         getattr(client, operation)(**request_)
 
 
-def test_a_client_lets_reading_through() -> None:
-    answered = real(describe_key={"KeyMetadata": {"KeyId": "k"}}).request("kms", EAST, "describe_key", KeyId="k")
-    assert answered["KeyMetadata"]["KeyId"] == "k"
+def test_client_sends_read_requests() -> None:
+    response = real(describe_key={"KeyMetadata": {"KeyId": "k"}}).request("kms", EAST, "describe_key", KeyId="k")
+    assert response["KeyMetadata"]["KeyId"] == "k"
 
 
 def checks(number: int, *, following: str | None = None) -> dict[str, Any]:
@@ -91,45 +93,61 @@ def test_all_pages_are_read(operation: str, request_: dict[str, Any], page: Any,
 
 def test_concurrent_equal_requests_are_sent_once() -> None:
     there = live({("kms", "describe_key"): {"KeyMetadata": {}}})
-    asking = [
-        threading.Thread(target=there.request, args=("kms", region, "describe_key"), kwargs={"KeyId": key})
-        for _ in range(5)
-        for region in (EAST, WEST)
-        for key in "ab"
-    ]
-    for one in asking:
-        one.start()
-    for one in asking:
-        one.join()
-    assert len(asked(there)) == 4
+    with ThreadPoolExecutor(20) as pool:
+        for _ in range(5):
+            for region in (EAST, WEST):
+                for key in "ab":
+                    pool.submit(there.request, "kms", region, "describe_key", KeyId=key)
+    assert len(sent(there)) == 4
 
 
-def test_an_error_that_means_nothing_there_is_none() -> None:
+def test_error_of_a_missing_resource_is_none() -> None:
     there = live({("s3", "get_bucket_policy"): refusal("NoSuchBucketPolicy", 404)})
     assert there.request_optional("s3", EAST, "get_bucket_policy", ("NoSuchBucketPolicy",), Bucket="b") is None
     with pytest.raises(RequestFailedError, match="s3 in us-east-1: get_bucket_policy failed"):
         there.request("s3", EAST, "get_bucket_policy", Bucket="b")
 
 
-def test_service_that_is_down_receives_no_second_request() -> None:
-    there = live({("iam", "get_role"): refusal("ServiceUnavailable", 503)})
+@pytest.mark.parametrize(("code", "status", "requests"), [("ServiceUnavailable", 503, 1), ("AccessDenied", 403, 3)])
+def test_service_that_is_down_receives_no_second_request(code: str, status: int, requests: int) -> None:
+    there = live({("iam", "get_role"): refusal(code, status)})
     for role in "abc":
         with pytest.raises(RequestFailedError) as error:
             there.request("iam", EAST, "get_role", RoleName=role)
-        assert error.value.unreachable
-        assert error.value.service == "iam"
-    assert len(asked(there)) == 1
+        assert (error.value.service, error.value.unreachable) == ("iam", status == 503)
+    assert len(sent(there)) == requests
 
 
-def test_denied_request_does_not_block_others() -> None:
-    there = live({("iam", "get_role"): refusal("AccessDenied", 403)})
-    for role in "abc":
-        with pytest.raises(RequestFailedError):
-            there.request("iam", EAST, "get_role", RoleName=role)
-    assert len(asked(there)) == 3
+class Held:
+    """A target with states, and an embedded AWS that does not run."""
+
+    name = "embedded"
+
+    def __init__(self, **resources: Any) -> None:
+        self._held = deployed(**resources)
+
+    def read_state(self, stack: str) -> bytes:
+        return json.dumps({"version": 4, **self._held.states[stack].document}).encode()
+
+    def edge_addresses(self) -> dict[str, tuple[str, int]]:
+        return {}
+
+    def running(self) -> bool:
+        return False
 
 
-def asked(there: LiveTarget) -> list[Any]:
-    target: Any = there.target
-    assert isinstance(target, Aws)
-    return target.asked
+ONE = [resource("aws_sns_topic", "a", arn="arn:aws:sns:us-east-1:1:a")]
+
+
+def test_deployed_resources_are_read_from_the_states() -> None:
+    target = Held(primary=ONE, secondary=ONE, common=ONE)
+    there = open_live_target(Settings(_env_file=None), cast("Target", target), None)
+    assert [found.name for found in there.deployed.of("aws_sns_topic", EAST)] == ["a", "a"]
+
+
+def test_nothing_deployed_or_running_prints_one_line() -> None:
+    with pytest.raises(DeploymentError, match="the stack healthcare-dr-global is not deployed: deploy it first"):
+        open_live_target(Settings(_env_file=None), cast("Target", Held(primary=ONE, secondary=ONE)), None)
+    target = Held()
+    with pytest.raises(DeploymentError, match="does not run: start it with `hdr up`"):
+        open_live_target(Settings(_env_file=None), cast("Target", target), cast("Any", target))
