@@ -13,14 +13,14 @@ from healthcare_dr.ops.drill import (
     experiment,
     hypothesis,
     journal,
+    progress,
     recovery_checks,
     run,
     self_monitor,
     verdict,
-    waiting,
 )
 from healthcare_dr.ops.drill.faults import FAULTS
-from healthcare_dr.ops.drill.load import calibration, ledger
+from healthcare_dr.ops.drill.load import generator, ledger
 
 PARTS: Final[tuple[Any, ...]] = (
     journal.Journal,
@@ -116,7 +116,7 @@ def context() -> dict[str, Any]:
     """Return the values of the template."""
     schema = experiment.schema()
     return {
-        "calibration": calibration,
+        "generator": generator,
         # An interrupted drill ends with the exit code of every command that a signal ends.
         "exit_codes": {"interrupted": 128 + signal.SIGINT, **EXIT_CODES},
         "experiments": {name: experiment.load(name) for name in experiment.shipped()},
@@ -131,5 +131,5 @@ def context() -> dict[str, Any]:
         "recovery_checks": recovery_checks,
         "run": run,
         "verdict": verdict,
-        "waiting": waiting,
+        "progress": progress,
     }

@@ -10,7 +10,7 @@ from bench.__main__ import GROUPS, RESULTS, Name
 from bench.deployed import Deployed
 from bench.running import BenchError, run
 
-from unit.ops.slo.drilled import journal, left
+from unit.ops.slo.journals import journal, left
 
 
 def document(**changes: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from healthcare_dr.ops.drill.fault_journal import write
 from healthcare_dr.ops.drill.faults import InjectedFault
 from healthcare_dr.ops.drill.journal import Promise
 from unit.command import Run, only_line
-from unit.ops.drill.report.made_up import journal
+from unit.ops.drill.sample_journal import journal
 
 
 def test_a_drill_that_aws_cannot_play_is_refused_before_anything_is_asked(hdr: Run) -> None:

@@ -27,7 +27,7 @@ from healthcare_dr.ops.slo.assumptions import defaults, overrides
 from healthcare_dr.ops.slo.measured import given
 from healthcare_dr.ops.verify.checks import CATALOG
 from unit.command import Run
-from unit.ops.drill.report.made_up import journal
+from unit.ops.drill.sample_journal import journal
 
 AVAILABILITY, DRILLS, FAULT_INJECTION, VERIFY = map(pages.read, ("availability", "drills", "fault-injection", "verify"))
 

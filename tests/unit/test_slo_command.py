@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from healthcare_dr.cli import app
 from healthcare_dr.ops.slo import model
-from unit.ops.slo.drilled import journal, left
+from unit.ops.slo.journals import journal, left
 
 Run = Callable[..., Result]
 BENIGN = [

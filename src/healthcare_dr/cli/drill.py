@@ -140,7 +140,7 @@ def _composed(
     at_work: Session, played: "Experiment", time_scale: float, target: TargetName, *, token: str, yes: bool
 ) -> AbstractContextManager["Drill"]:
     settings, progress = at_work.settings, at_work.progress
-    held = partial(at_work.interrupts.held, UNDOING)
+    hold_interrupts = partial(at_work.interrupts.held, UNDOING)
     if target is TargetName.AWS:
         from healthcare_dr.ops.confirm import drill_consent
         from healthcare_dr.ops.drill.bootstrap import aws_drill
@@ -151,11 +151,11 @@ def _composed(
             token=token,
             consent=drill_consent(err, progress, yes=yes),
             progress=progress,
-            held=held,
+            hold_interrupts=hold_interrupts,
         )
     from healthcare_dr.ops.drill.bootstrap import embedded_drill
 
-    return embedded_drill(settings, played, time_scale=time_scale, progress=progress, held=held)
+    return embedded_drill(settings, played, time_scale=time_scale, progress=progress, hold_interrupts=hold_interrupts)
 
 
 def _print(journal: "Journal", time_scale: float) -> None:

@@ -60,11 +60,11 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
             made = api.post("/fhir/Patient", json=patient())
             ledger.acknowledge(number=-1 - number, kind="patient", id=made.raise_for_status().json()["id"], region=EAST)
     deployed.settle()
-    prober = LoadGenerator(
+    load = LoadGenerator(
         name=deployed.names.api_domain,
         make_resolver=lambda: DnsResolver(server=deployed.emulator.dns(), port=ends[EAST].port),
         token=token,
-        ca=trust,
+        trust=trust,
         clock=lambda: time.monotonic() + 60,  # what was just created counts as settled
         ledger=ledger,
         drill_id=str(uuid4()),
@@ -78,12 +78,12 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
     )
     deployed.emulator.set_replication(tables=False)
     try:
-        prober.start()
+        load.start()
         # Each record has to be updated several times, in both regions.
         eventually(lambda: all(updates_of(ledger, region) >= 4 * POOL for region in REGIONS))
     finally:
         deployed.emulator.set_replication(tables=True)
-        prober.stop()
+        load.stop()
     deployed.settle()
 
     updates = [write for write in ledger.writes() if write.kind == "update"]
@@ -93,21 +93,21 @@ def test_updates_of_a_split_brain_are_all_kept_and_their_conflicts_settled(
         found = ledger.missing(region, at=time.monotonic(), fault_at=time.monotonic())
         assert (found.numbers, found.looked_for > POOL) == ((), True)
 
-    shelves = {region: deployed.client("dynamodb", region) for region in REGIONS}
-    merging = ConflictResolver(
+    tables = {region: deployed.client("dynamodb", region) for region in REGIONS}
+    resolver = ConflictResolver(
         ledger=ledger,
         endpoint=ends[WEST],
         token=token,
         client=client,
-        tables=shelves,
+        tables=tables,
         table=deployed.names.records_table,
         tenant=TENANT,
         clock=time.monotonic,
         sleep=time.sleep,
     )
-    merged = merging.run()
-    assert merged.found > 0
-    assert (merged.settled, merged.left) == (merged.found, ())
+    resolved = resolver.run()
+    assert resolved.found > 0
+    assert (resolved.merged, resolved.left) == (resolved.found, ())
     for id in {write.id for write in updates}:
         east, west = (lineage(end, client, token, id) for end in ends.values())
         assert east == west
@@ -119,7 +119,7 @@ def lineage(end: Endpoint, client: httpx.Client, token: str, id: str) -> dict[st
     found: dict[str, list[str]] = {}
     query = "_count=50"
     while query:
-        page = end.ask(client, f"/fhir/Patient/{id}/_history?{query}", token=token).raise_for_status().json()
+        page = end.request(client, f"/fhir/Patient/{id}/_history?{query}", token=token).raise_for_status().json()
         for entry in page["entry"]:
             named = [each["valueId"] for each in entry.get("extension", ()) if each["url"] == FOLLOWS]
             found[entry["response"]["etag"][3:-1]] = named

@@ -13,7 +13,7 @@ import pytest
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.drain.preconditions import counted
 from healthcare_dr.ops.drill import bootstrap as drill_bootstrap
-from healthcare_dr.ops.drill import monitors_aws
+from healthcare_dr.ops.drill import monitors
 from healthcare_dr.ops.drill.bootstrap import aws_drill, heal_aws
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.journal import Journal
@@ -57,7 +57,7 @@ def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPa
     """Adapt HTTPS, DNS, trust and the speed of checks to this machine."""
     deployed.settle_conflicts()
     _, port = deployed.emulator.edge_addresses()[PRIMARY]
-    monkeypatch.setattr(monitors_aws, "HTTPS", port)
+    monkeypatch.setattr(monitors, "HTTPS", port)
     monkeypatch.setenv("SSL_CERT_FILE", str(deployed.emulator.certificate))
     monkeypatch.setattr(drill_bootstrap, "first_answering", lambda _, name: counted(deployed.emulator.dns(), name))
     deployed.emulator.set_time_scale(SCALE)

@@ -1,5 +1,5 @@
-"""Drills: break a region on purpose, watch as clients do, and measure what recovery took.
+"""Drills: break a region on purpose, send requests as clients do, and measure the recovery.
 
-The words are those of chaos engineering: an *experiment* has a *steady-state hypothesis*, a *method* that injects
-faults, and *rollbacks*; what happened is its *journal*.
+The terms are those of chaos engineering: an *experiment* has a *steady-state hypothesis*, a *method* that injects
+faults, and *rollbacks*. Its *journal* records what happened.
 """

@@ -1,6 +1,6 @@
 """Compose a drill on the embedded AWS or on AWS.
 
-The composition for AWS has not run against AWS. Its parts are tested with stand-ins.
+The composition for AWS has not run against AWS. Its parts are tested with botocore's stubs and fakes.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from healthcare_dr.naming import Names
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.confirm import Consent
 from healthcare_dr.ops.drain.preconditions import counted, first_answering
-from healthcare_dr.ops.drill import monitors_aws as look
+from healthcare_dr.ops.drill import monitors
 from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, limits, refuse_unplayable
 from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.experiment import Experiment
@@ -34,70 +34,57 @@ from healthcare_dr.ops.drill.fault_journal import FaultJournal
 from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.drill.faults.fault import AwsTarget, EmbeddedTarget
 from healthcare_dr.ops.drill.faults.fis import FisExperiments
-from healthcare_dr.ops.drill.load import calibration
-from healthcare_dr.ops.drill.load.calibration import DEFAULT
 from healthcare_dr.ops.drill.load.client import region_of
-from healthcare_dr.ops.drill.load.generator import LoadGenerator
+from healthcare_dr.ops.drill.load.generator import MOST_PER_SECOND, LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
 from healthcare_dr.ops.drill.load.resolver import Answer, DnsResolver, Resolver
 from healthcare_dr.ops.drill.monitors import Monitors
-from healthcare_dr.ops.drill.parts import Faults
 from healthcare_dr.ops.drill.progress import ProgressView
-from healthcare_dr.ops.drill.recovery_checks import Delivery, EmbeddedDelivery
+from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks, ReplicationQueue
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
 from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
 from healthcare_dr.ops.token import DEMO_SCOPES, given_token
 from healthcare_dr.settings import Settings
 
-LONG_TTL: Final = 3600.0
-"""In seconds: a calibration does not look for the name again."""
-Held = Callable[[], AbstractContextManager[None]]
-LEDGER_SECONDS: Final = 15.0
-"""How long a lookup waits for an answer: three times as long as a client, since a busy region is asked again anyway."""
+CALIBRATION_TTL: Final = 3600.0
+"""In seconds: during a calibration the name is not resolved again."""
+LOOKUP_SECONDS: Final = 15.0
+"""The timeout of a lookup: three times that of a client, because a busy region is asked again anyway."""
+TENANT: Final = "drill"
+OUTPUTS: Final = {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"}
+"""The outputs of the stacks that a drill needs."""
 
-
-def new_clock() -> Callable[[], float]:
-    """Seconds since now."""
-    began = time.monotonic()
-    return lambda: time.monotonic() - began
-
-
-def buckets_of(outputs: Mapping[str, str], regions: tuple[str, str]) -> dict[str, str]:
-    """The buckets of documents by region, out of the flat outputs of the stacks."""
-    roles = zip(("Primary", "Secondary"), regions, strict=True)
-    return {region: outputs[f"DocumentsBucket{role}"] for role, region in roles}
+HoldInterrupts = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillEnvironment:
-    """The environment of a drill: how clients find and trust the APIs, what is monitored, and which faults are
-    possible.
-    """
+    """The environment of a drill: how clients reach the APIs, what is monitored, and how faults are injected."""
 
     label: Literal["embedded", "aws"]
     target: Target
     endpoints: Mapping[str, Endpoint]
-    """Of each region by itself."""
-    buckets: Mapping[str, str]
-    """Of documents, by region."""
+    """Each region's own endpoint."""
+    outputs: Mapping[str, str]
     make_resolver: Callable[[], Resolver]
     trust: ssl.SSLContext
     token: str
     tenant: str
-    """The one that the token names."""
+    """The tenant that the token names."""
     checks: Callable[[], Mapping[str, bool]]
     dns: Callable[[], Mapping[str, int] | None]
-    faults: Faults
-    said: Mapping[str, Any]
-    """What else belongs to the settings that the journal tells."""
+    faults: FaultJournal
+    settings: Mapping[str, Any]
+    """Further settings for the journal."""
+    clock: Callable[[], float]
     time_scale: float = 1.0
-    delivery: Delivery | None = None
-    """What replication has delivered; None where nothing says so."""
+    queue: ReplicationQueue | None = None
+    """None where nothing reports what replication has delivered."""
     probes: Mapping[str, str] = field(default_factory=dict)
-    """The addresses of trivial requests, past every fault, by the field of `Reading` that they fill."""
+    """The addresses of trivial requests that no fault affects, by the field of `Reading` that they fill."""
     calibrated: bool = False
-    """Whether this machine serves the platform, so that the load has to suit it."""
+    """Whether this machine serves the platform, so that the load must suit it."""
 
 
 @contextmanager
@@ -106,34 +93,37 @@ def _composed(
     experiment: Experiment,
     environment: DrillEnvironment,
     *,
-    clock: Callable[[], float],
     progress: Progress,
-    held: Held,
+    hold_interrupts: HoldInterrupts,
 ) -> Iterator[Drill]:
-    """A drill to be run in this block."""
+    """Return a drill, to be run in the block."""
     names, regions, load = Names(settings.environment_suffix), settings.regions, experiment.load
-    scale = environment.time_scale
+    scale, clock, token = environment.time_scale, environment.clock, environment.token
     clients = load.model_dump()
     if clients["rate"] is None and not environment.calibrated:
-        clients |= {"rate": calibration.DEFAULT, "given_by": "the default, since AWS serves the platform"}
-    # Of this machine's settings only the authorities count: a proxy would hide where a request went.
-    with httpx.Client(verify=environment.trust, trust_env=False, timeout=LEDGER_SECONDS) as client:
+        clients |= {"rate": MOST_PER_SECOND, "rate_reason": "given by the default, since AWS serves the platform"}
+    view = ProgressView(progress=progress)
+    roles = zip(("Primary", "Secondary"), regions, strict=True)
+    # Of this machine's settings only the certificate authorities apply: a proxy would hide the region of a request.
+    with httpx.Client(verify=environment.trust, trust_env=False, timeout=LOOKUP_SECONDS) as client:
         ledger = Ledger(
             endpoints=environment.endpoints,
-            buckets=environment.buckets,
-            token=environment.token,
+            buckets={region: environment.outputs[f"DocumentsBucket{role}"] for role, region in roles},
+            token=token,
             client=client,
             clock=clock,
         )
-        prober = LoadGenerator(
+        load_generator = LoadGenerator(
             name=names.api_domain,
             make_resolver=environment.make_resolver,
-            token=environment.token,
-            ca=environment.trust,
+            token=token,
+            trust=environment.trust,
             clock=clock,
             ledger=ledger,
             drill_id=datetime.now(UTC).strftime("%Y%m%d%H%M%S"),
-            regions=[Answer(end.host, end.address, end.port, LONG_TTL) for end in environment.endpoints.values()],
+            regions=[
+                Answer(end.host, end.address, end.port, CALIBRATION_TTL) for end in environment.endpoints.values()
+            ],
             **clients,
         )
         yield Drill(
@@ -143,14 +133,23 @@ def _composed(
             time_scale=scale,
             floor_seconds=(settings.failure_threshold * settings.health_check_interval + settings.dns_ttl) / scale,
             ttl_seconds=settings.dns_ttl / scale,
-            settings=_settings(settings, scale) | dict(environment.said) | load.model_dump(mode="json"),
-            prober=prober,
+            settings={
+                "regions": list(regions),
+                "weights": [settings.primary_weight, settings.secondary_weight],
+                "ttl_seconds": settings.dns_ttl,
+                "health_check_interval_seconds": settings.health_check_interval,
+                "failure_threshold": settings.failure_threshold,
+                "time_scale": scale,
+                **environment.settings,
+                **load.model_dump(mode="json"),
+            },
+            load_generator=load_generator,
             ledger=ledger,
-            instruments=Monitors(
+            monitors=Monitors(
                 checks=environment.checks, dns=environment.dns, lag=ledger.lag, clock=clock, time_scale=scale
             ),
-            monitor=SelfMonitor(
-                lateness=prober.lateness,
+            self_monitor=SelfMonitor(
+                lateness=load_generator.lateness,
                 probes={
                     reading: Probe(url=url, trust=environment.trust, clock=clock)
                     for reading, url in environment.probes.items()
@@ -158,10 +157,10 @@ def _composed(
                 clock=clock,
             ),
             faults=environment.faults,
-            merging=ConflictResolver(
+            conflicts=ConflictResolver(
                 ledger=ledger,
                 endpoint=environment.endpoints[regions[1]],
-                token=environment.token,
+                token=token,
                 client=client,
                 tables={region: environment.target.client("dynamodb", region) for region in regions},
                 table=names.records_table,
@@ -169,36 +168,24 @@ def _composed(
                 clock=clock,
                 sleep=time.sleep,
             ),
-            delivery=environment.delivery,
+            checks=RecoveryChecks(
+                ledger=ledger, queue=environment.queue, clock=clock, sleep=time.sleep, report=view.waiting
+            ),
             clock=clock,
             sleep=time.sleep,
-            view=ProgressView(progress=progress),
-            held=held,
+            view=view,
+            hold_interrupts=hold_interrupts,
         )
 
 
-def _settings(settings: Settings, time_scale: float) -> dict[str, Any]:
-    return {
-        "regions": list(settings.regions),
-        "weights": [settings.primary_weight, settings.secondary_weight],
-        "ttl_seconds": settings.dns_ttl,
-        "health_check_interval_seconds": settings.health_check_interval,
-        "failure_threshold": settings.failure_threshold,
-        "time_scale": time_scale,
-    }
-
-
-TENANT: Final = "drill"
-
-
 def heal(settings: Settings) -> tuple[str, ...]:
-    """Undo the faults that an interrupted drill has left, and return their descriptions.
+    """Undo the faults that an interrupted drill has left on the embedded AWS, and return their descriptions.
 
     Raises:
         DeploymentError: a fault is active and the embedded AWS does not run, or a fault cannot be undone.
     """
     emulator, target = bootstrap.emulator_of(settings), bootstrap.target_of(settings, "embedded")
-    faults = _faults(settings, emulator, target)
+    faults = _embedded_faults(settings, emulator, target)
     if not emulator.running() and not faults.left():
         # The next start begins in real time.
         return ()
@@ -209,9 +196,14 @@ def heal(settings: Settings) -> tuple[str, ...]:
 
 @contextmanager
 def embedded_drill(
-    settings: Settings, experiment: Experiment, *, time_scale: float, progress: Progress, held: Held = nullcontext
+    settings: Settings,
+    experiment: Experiment,
+    *,
+    time_scale: float,
+    progress: Progress,
+    hold_interrupts: HoldInterrupts = nullcontext,
 ) -> Iterator[Drill]:
-    """A drill on the embedded AWS, in whose block the time scale holds.
+    """Return a drill on the embedded AWS. The time scale applies in the block.
 
     Raises:
         DeploymentError: the platform is not deployed, or does not run.
@@ -220,36 +212,32 @@ def embedded_drill(
     emulator, target = bootstrap.emulator_of(settings), bootstrap.target_of(settings, "embedded")
     target.preflight()
     outputs = bootstrap.outputs_of(settings, target)
-    if not {"PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary"} <= outputs.keys():
+    if not outputs.keys() >= OUTPUTS:
         raise DeploymentError("there is nothing to drill: the platform is not deployed; begin with `hdr up`")
     names, regions = Names(settings.environment_suffix), settings.regions
-    doors, clock = emulator.edge_addresses(), new_clock()
+    addresses, clock = emulator.edge_addresses(), _new_clock()
     environment = DrillEnvironment(
         label="embedded",
         target=target,
         endpoints={
-            region: Endpoint(
-                region=region,
-                host=f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com",
-                address=doors[region][0],
-                port=doors[region][1],
-            )
-            for role, region in zip(("Primary", "Secondary"), regions, strict=True)
+            region: Endpoint(region=region, host=host, address=addresses[region][0], port=addresses[region][1])
+            for region, host in _api_hosts(settings, outputs).items()
         },
-        buckets=buckets_of(outputs, regions),
-        make_resolver=lambda: DnsResolver(server=emulator.dns(), port=doors[regions[0]][1]),
+        outputs=outputs,
+        make_resolver=lambda: DnsResolver(server=emulator.dns(), port=addresses[regions[0]][1]),
         trust=ssl.create_default_context(cafile=str(emulator.certificate)),
         token=emulator.token(subject="drill", tenant=TENANT, scopes=DEMO_SCOPES, audience=settings.oidc_audience),
         tenant=TENANT,
-        checks=partial(_checks, emulator, names, regions),
+        checks=partial(monitors.embedded_checks, emulator, monitors.check_names(names, regions)),
         dns=partial(counted, emulator.dns(), names.api_domain),
-        faults=_faults(settings, emulator, target, hosts=own_hosts(settings, outputs)),
-        said={
+        faults=_embedded_faults(settings, emulator, target, hosts=own_hosts(settings, outputs)),
+        settings={
             "replication_lag_seconds": emulator.replication().lag_seconds,
             "checker_regions": len(checker_regions(time_scale)),
         },
+        clock=clock,
         time_scale=time_scale,
-        delivery=EmbeddedDelivery(emulator, clock=clock),
+        queue=ReplicationQueue(emulator, clock=clock),
         probes={
             "services_seconds": f"{emulator.environment()['AWS_ENDPOINT_URL']}/_ministack/health",
             "edge_seconds": f"{emulator.issuer()}/.well-known/openid-configuration",
@@ -258,7 +246,7 @@ def embedded_drill(
     )
     emulator.set_time_scale(time_scale)
     try:
-        with _composed(settings, experiment, environment, clock=clock, progress=progress, held=held) as drill:
+        with _composed(settings, experiment, environment, progress=progress, hold_interrupts=hold_interrupts) as drill:
             yield drill
     finally:
         emulator.set_time_scale(1)
@@ -272,22 +260,40 @@ def own_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, tuple
     if not bootstrap.neighbours(settings):
         return {}
     shared = Names(settings.environment_suffix).api_domain
+    return {region: (host, shared) for region, host in _api_hosts(settings, outputs).items()}
+
+
+def _new_clock() -> Callable[[], float]:
+    """Return a clock of the seconds since now."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
+def _api_hosts(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return the host name of each region's own endpoint."""
     return {
-        region: (f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com", shared)
+        region: f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com"
         for role, region in zip(("Primary", "Secondary"), settings.regions, strict=True)
     }
 
 
-def _faults(
+def _embedded_faults(
     settings: Settings,
     emulator: EmbeddedAws,
     target: Target,
     *,
     hosts: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> FaultJournal:
+    def client(service: str, region: str) -> Any:
+        """Return a client whose calls no refused control plane denies."""
+        made = target.client(service, region)
+        name, value = emulator.bypass_header()
+        made.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
+        return made
+
     return FaultJournal(
         target=EmbeddedTarget(
-            client=partial(_passing, target, emulator),
+            client=client,
             names=Names(settings.environment_suffix),
             regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
             aws=emulator,
@@ -297,28 +303,8 @@ def _faults(
     )
 
 
-def _checks(emulator: EmbeddedAws, names: Names, regions: tuple[str, str]) -> Mapping[str, bool]:
-    """By `endpoint <region>`, `drain <region>` and `health <region>`."""
-    told: dict[str, str] = {}
-    for role, region in zip(("primary", "secondary"), regions, strict=True):
-        told |= {names.of(f"{kind}-{role}"): f"{kind} {region}" for kind in ("endpoint", "drain")}
-        told[names.of("health", region)] = f"health {region}"
-    return {told[check.name]: check.healthy for check in emulator.health_checks().values() if check.name in told}
-
-
-def _passing(target: Target, emulator: EmbeddedAws, service: str, region: str) -> Any:
-    """A client whom no refused control plane stops: the fault itself."""
-    client = target.client(service, region)
-    name, value = emulator.bypass_header()
-    client.meta.events.register("before-sign", lambda request, **_: request.headers.add_header(name, value))
-    return client
-
-
-OUTPUTS = ("PrimaryApiId", "SecondaryApiId", "DocumentsBucketPrimary", "DocumentsBucketSecondary", "NameServers")
-
-
 def heal_aws(settings: Settings, *, progress: Progress, target: Target | None = None) -> tuple[str, ...]:
-    """Undo the faults that an interrupted drill has left, and return their descriptions.
+    """Undo the faults that an interrupted drill has left on AWS, and return their descriptions.
 
     Raises:
         DeploymentError: it is another account, or a fault cannot be undone.
@@ -336,7 +322,7 @@ def aws_drill(
     token: str,
     consent: Consent,
     progress: Progress,
-    held: Held = nullcontext,
+    hold_interrupts: HoldInterrupts = nullcontext,
     target: Target | None = None,
     resolver: tuple[str, int] | None = None,
     address_of: Callable[[str], str] = socket.gethostbyname,
@@ -361,38 +347,35 @@ def aws_drill(
     tenant = _tenant_of(bearer, settings.tenant_claim)
     target.preflight()
     outputs = bootstrap.outputs_of(settings, target)
-    if not all(name in outputs for name in OUTPUTS):
+    if not outputs.keys() >= {*OUTPUTS, "NameServers"}:
         raise DeploymentError("there is nothing to drill: deploy first with `hdr deploy --target aws`")
     names, regions = Names(settings.environment_suffix), settings.regions
-    server = resolver or look.system_resolver()
-    _demand_answer(names.api_domain, server, regions)
-    clock = new_clock()
+    server = resolver or monitors.system_resolver()
+    _require_answer(names.api_domain, server, regions)
+    clock = _new_clock()
     faults = _aws_faults(settings, target, progress, clock)
     faults.require(experiment)
-    checks = look.health_checks(target.client("route53", look.METRICS_REGION), names, regions)
-    hosts = {
-        region: f"{outputs[f'{role}ApiId']}.execute-api.{region}.amazonaws.com"
-        for role, region in zip(("Primary", "Secondary"), regions, strict=True)
-    }
-    places = look.endpoints(hosts, address_of=address_of)
+    checks = monitors.health_checks(target.client("route53", monitors.METRICS_REGION), names, regions)
+    endpoints = monitors.endpoints(_api_hosts(settings, outputs), address_of=address_of)
     consent(_warning(settings, experiment))
     environment = DrillEnvironment(
         label="aws",
         target=target,
-        endpoints=places,
-        buckets=buckets_of(outputs, regions),
-        make_resolver=lambda: DnsResolver(server=server, port=look.HTTPS),
+        endpoints=endpoints,
+        outputs=outputs,
+        make_resolver=lambda: DnsResolver(server=server, port=monitors.HTTPS),
         trust=ssl.create_default_context(),
         token=bearer,
         tenant=tenant,
-        checks=look.CloudWatchChecks(
-            cloudwatch=target.client("cloudwatch", look.METRICS_REGION), checks=checks, clock=clock
+        checks=monitors.CloudWatchChecks(
+            cloudwatch=target.client("cloudwatch", monitors.METRICS_REGION), checks=checks, clock=clock
         ),
-        dns=partial(_regions_named, outputs["NameServers"], names.api_domain),
+        dns=lambda: first_answering([host for host in outputs["NameServers"].split(",") if host], names.api_domain),
         faults=faults,
-        said={"on_aws": "; ".join(limits(experiment, "aws"))},
+        settings={"on_aws": "; ".join(limits(experiment, "aws"))},
+        clock=clock,
     )
-    with _composed(settings, experiment, environment, clock=clock, progress=progress, held=held) as drill:
+    with _composed(settings, experiment, environment, progress=progress, hold_interrupts=hold_interrupts) as drill:
         yield drill
 
 
@@ -419,8 +402,9 @@ def _tenant_of(token: str, claim: str) -> str:
     return str(tenant)
 
 
-def _demand_answer(name: str, server: tuple[str, int], regions: tuple[str, str]) -> None:
-    answer = asyncio.run(DnsResolver(server=server, port=look.HTTPS).resolve(name))
+def _require_answer(name: str, server: tuple[str, int], regions: tuple[str, str]) -> None:
+    """Raise DeploymentError unless the shared name leads to an API of the platform."""
+    answer = asyncio.run(DnsResolver(server=server, port=monitors.HTTPS).resolve(name))
     if region_of(answer.target) not in regions:
         raise DeploymentError(
             f"{name} leads to {answer.target}, which is no API of {' or '.join(regions)}: is the domain delegated to "
@@ -428,11 +412,8 @@ def _demand_answer(name: str, server: tuple[str, int], regions: tuple[str, str])
         )
 
 
-def _regions_named(name_servers: str, name: str) -> Mapping[str, int] | None:
-    return first_answering([host for host in name_servers.split(",") if host], name)
-
-
 def _warning(settings: Settings, experiment: Experiment) -> list[str]:
+    """Return the lines that the operator has to consent to."""
     names = dict(zip(("primary", "secondary"), settings.regions, strict=True))
     lines = [f"On AWS, environment {settings.environment_suffix}, this drill breaks what serves real clients:"]
     for step in experiment.method:
@@ -442,7 +423,7 @@ def _warning(settings: Settings, experiment: Experiment) -> list[str]:
         until = "until watching ends" if step.lasting is None else f"for {step.lasting:g} s"
         lines.append(f"  {step.fault} in {where}, after {step.at:g} s, {until}")
     lines += [f"  {line}" for line in limits(experiment, "aws")]
-    rate, seconds = experiment.load.rate or DEFAULT, experiment.watch_seconds
+    rate, seconds = experiment.load.rate or MOST_PER_SECOND, experiment.watch_seconds
     lines.append(
         f"It sends {rate:g} requests a second for {seconds:g} s and some minutes more, and writes fictitious "
         "patients into append-only records of the token's tenant, where they stay."

@@ -9,7 +9,7 @@ from healthcare_dr.ops.drill.faults import FAULTS
 
 PLAYABLE_ON_AWS: Final = tuple(name for name, fault in FAULTS.items() if "aws" in fault.targets)
 OMITTED_ON_AWS: Final = {name: fault.omitted_on_aws for name, fault in FAULTS.items() if fault.omitted_on_aws}
-"""The faults that are left out on AWS without rejecting the experiment, and why."""
+"""The faults that are omitted on AWS without rejecting the experiment, and why."""
 
 
 def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float = 1.0) -> None:

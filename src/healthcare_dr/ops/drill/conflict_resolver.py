@@ -15,7 +15,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.load.ledger import BUSY, Endpoint, Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import FHIR
-from healthcare_dr.ops.drill.waiting import STALL_SECONDS, StallDetector
+from healthcare_dr.ops.drill.progress import STALL_SECONDS, StallDetector
 from healthcare_dr.ops.seed.people import Resource, encoded
 from patient_api.contract.keys import OPEN_CONFLICTS, UPDATE_INDEX
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 FOLLOWS: Final = "urn:healthcare-dr:follows"
 LARGEST_MERGE: Final = 10
-"""How many versions the API takes in Merges."""
+"""How many versions the API accepts in the header `Merges`."""
 PAGE: Final = 50
 POLL_SECONDS: Final = 0.5
 QUIET_SECONDS: Final = 3.0
-"""How long no region may show a conflict: a version is replicated before the conflict that it makes is marked."""
+"""How long no region may list a conflict: a version is replicated before its conflict is marked."""
 BUSY_CODES: Final = (
     "ThrottlingException",
     "ProvisionedThroughputExceededException",
@@ -36,9 +36,9 @@ BUSY_CODES: Final = (
     "503",
     "429",
 )
-"""Errors of DynamoDB that pass by themselves."""
+"""Errors of DynamoDB that are temporary."""
 OVERTAKEN: Final = (404, 405, 409, 412, 422)
-"""Answers that another round may change: a version that has not arrived, or a write in between."""
+"""Responses that a later attempt may change: a version has not arrived, or another write was faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +46,28 @@ class ResolvedConflicts:
     """The conflicts of a drill and how many were resolved."""
 
     found: int
-    """How many conflicts the regions showed."""
-    settled: int
-    """How many of them both regions show as resolved."""
+    """How many conflicts the regions listed."""
+    merged: int
+    """How many of them no region lists any more."""
     left: tuple[str, ...]
-    """The ids of the records that are still in conflict somewhere, those that no region showed included."""
+    """The ids of the records that are still in conflict, including those that no region lists."""
     unanswered: tuple[str, ...] = ()
-    """The ids of the records of which nothing is known: the region was busy for as long as it was asked."""
+    """The ids of the records whose state is unknown, because the region was busy."""
 
 
 @dataclass(frozen=True)
-class _Past:
-    """A record's history: what each version follows, and the newest one's resource, None when that deleted it."""
+class _History:
+    """A record's history: the predecessors of each version, and the newest resource; None when it was deleted."""
 
     lineage: Mapping[str, Sequence[str]]
     resource: Resource | None
 
 
 class ConflictResolver:
-    """The conflicts of one ledger; those of others are left alone.
+    """Resolves the conflicts of the records in one ledger, and no others.
 
-    `endpoint` is the region that merges are written in; `tables` are clients of DynamoDB by region. To be used when
-    the drill's clients have stopped and replication has caught up.
+    `endpoint` is that of the region in which merges are written; `tables` are DynamoDB clients by region. To be used
+    when the drill's clients have stopped and replication has caught up.
     """
 
     def __init__(
@@ -87,17 +87,17 @@ class ConflictResolver:
         self._tables, self._table, self._tenant = tables, table, tenant
         self._clock, self._sleep = clock, sleep
         self._busy: set[str] = set()
-        """The patients of which the API had no time to answer when it was asked last."""
+        """The patients for which the last response of the API was an error for lack of capacity, or none."""
         self._clean: set[str] = set()
-        """The patients whose histories were found without a conflict: no client writes any more."""
+        """The patients whose histories have no conflict. No client writes any more, so this is final."""
 
     def run(self, *, stall_seconds: float = STALL_SECONDS) -> ResolvedConflicts:
-        """Resolve them, and return when no region has shown one for 3 s and no history has one, or nothing progresses.
+        """Resolve the conflicts. Return when no region has listed one for 3 s and no history has one, or on a stall.
 
-        Documents are only waited for: the platform merges their siblings by itself.
+        Conflicts of documents are not written: the platform merges them by itself.
 
         Raises:
-            DeploymentError: the table cannot be read, or the API refuses what no waiting mends.
+            DeploymentError: the table cannot be read, or the API returns an error that is not temporary.
         """
         own = self._own()
         found: set[tuple[str, str]] = set()
@@ -112,9 +112,9 @@ class ConflictResolver:
             quiet = self._clock() - quiet_since >= QUIET_SECONDS
             if quiet:
                 unseen, unanswered = self._unseen()
-            # What no region shows may be marked later; it is left only when nothing changes any more.
-            if (quiet and not unseen and not unanswered) or stall.over:
-                return self._merged(found, shown, unseen, unanswered)
+            # A conflict that no region lists may be marked later: it counts as left only after a stall.
+            if (quiet and not unseen and not unanswered) or stall.stalled:
+                return self._summary(found, shown, unseen, unanswered)
             for pk in sorted({pk for pk, _ in shown or ()}):
                 _, kind, id = pk.split("#")
                 if kind == "Patient":
@@ -122,7 +122,7 @@ class ConflictResolver:
             stall.note((None if shown is None else frozenset(shown), unseen, unanswered))
             self._sleep(POLL_SECONDS)
 
-    def _merged(
+    def _summary(
         self,
         found: set[tuple[str, str]],
         shown: Set[tuple[str, str]] | None,
@@ -131,54 +131,55 @@ class ConflictResolver:
     ) -> ResolvedConflicts:
         """Summarize the result. Conflicts of a region that was busy at the end are not counted."""
         open_ = {pk.rpartition("#")[2] for pk, _ in (found if shown is None else shown)}
-        nothing_known = (open_ if shown is None else open_ & self._busy) | unanswered
+        unknown = (open_ if shown is None else open_ & self._busy) | unanswered
         return ResolvedConflicts(
             found=len(found),
-            settled=len(found - (found if shown is None else shown)),
-            left=tuple(sorted((open_ - nothing_known) | unseen)),
-            unanswered=tuple(sorted(nothing_known)),
+            merged=len(found - (found if shown is None else shown)),
+            left=tuple(sorted((open_ - unknown) | unseen)),
+            unanswered=tuple(sorted(unknown)),
         )
 
     def _shown(self, own: frozenset[str]) -> set[tuple[str, str]] | None:
-        """Return the open conflicts of the ledger's records in any region; None when a region is busy."""
+        """Return the open conflicts of the ledger's records that any region lists; None when a region is busy."""
         shown: set[tuple[str, str]] = set()
         for region in self._tables:
-            shelf = self._shelf(region)
-            if shelf is None:
+            listed = self._open_conflicts(region)
+            if listed is None:
                 return None
-            shown |= {marker for marker in shelf if marker[0] in own}
+            shown |= {marker for marker in listed if marker[0] in own}
         return shown
 
     def _unseen(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the ids of the patients that both regions updated and whose history has more than one end, and of
-        those whose history the region has no time to give."""
+        """Of the patients that both regions updated, return the ids of those whose history has more than one end, and
+        of those whose history cannot be read because the region is busy.
+        """
         regions: dict[str, set[str]] = {}
         for write in self._ledger.writes():
             if write.kind == "update":
                 regions.setdefault(write.id, set()).add(write.region)
         unseen, unanswered = set[str](), set[str]()
         for id in (id for id, updated in regions.items() if len(updated) > 1 and id not in self._clean):
-            past = self._past(id)
-            if past is None:
+            history = self._history(id)
+            if history is None:
                 unanswered.add(id)
-            elif unmerged(past.lineage):
+            elif unmerged(history.lineage):
                 unseen.add(id)
             else:
                 self._clean.add(id)
         return frozenset(unseen), frozenset(unanswered)
 
     def _own(self) -> frozenset[str]:
-        """The partitions of the ledger's records."""
+        """Return the partition keys of the ledger's records."""
         kinds = {"patient": "Patient", "update": "Patient", "document": "DocumentReference"}
         return frozenset(f"{self._tenant}#{kinds[write.kind]}#{write.id}" for write in self._ledger.writes())
 
-    def _shelf(self, region: str) -> Sequence[tuple[str, str]] | None:
+    def _open_conflicts(self, region: str) -> Sequence[tuple[str, str]] | None:
         """Return the keys of all conflicts that are open in a region; None when it is busy."""
         request = {
             "TableName": self._table,
             "IndexName": UPDATE_INDEX,
-            "KeyConditionExpression": "update_shard = :shelf",
-            "ExpressionAttributeValues": {":shelf": {"S": OPEN_CONFLICTS}},
+            "KeyConditionExpression": "update_shard = :shard",
+            "ExpressionAttributeValues": {":shard": {"S": OPEN_CONFLICTS}},
         }
         found: list[tuple[str, str]] = []
         try:
@@ -199,48 +200,47 @@ class ConflictResolver:
         """Replace the newest version and all concurrent versions that have arrived here by the newest version's
         content.
         """
-        past = self._past(id)
-        if past is None or past.resource is None:
+        history = self._history(id)
+        if history is None or history.resource is None:
             return
-        merges = unmerged(past.lineage)[:LARGEST_MERGE]
+        merges = unmerged(history.lineage)[:LARGEST_MERGE]
         if merges:
-            self._ask(
+            self._request(
                 f"/fhir/Patient/{id}",
                 method="PUT",
                 headers={
                     "Content-Type": FHIR,
-                    "If-Match": f'W/"{max(past.lineage)}"',
+                    "If-Match": f'W/"{max(history.lineage)}"',
                     "Merges": ", ".join(f'W/"{version}"' for version in merges),
                 },
-                content=encoded(past.resource),
+                content=encoded(history.resource),
             )
 
-    def _past(self, id: str) -> _Past | None:
+    def _history(self, id: str) -> _History | None:
+        """Return the history of a patient; None when the region is busy."""
         path = f"/fhir/Patient/{id}/_history"
         entries: list[Resource] = []
         query = f"_count={PAGE}"
         while query:
-            page = self._ask(f"{path}?{query}")
+            page = self._request(f"{path}?{query}")
             if page is None:
                 return None
             entries += page.get("entry", ())
             links = {link["relation"]: link["url"] for link in page["link"]}
             query = urlsplit(links.get("next", "")).query
-        return _Past({_version(entry): _follows(entry) for entry in entries}, entries[0].get("resource"))
+        return _History({_version(entry): _follows(entry) for entry in entries}, entries[0].get("resource"))
 
-    def _ask(self, path: str, **request: Any) -> Resource | None:
-        """The answer's JSON; None when another round has to try again."""
+    def _request(self, path: str, **request: Any) -> Resource | None:
+        """Return the JSON of the response; None when the request has to be repeated later."""
         import httpx
 
         try:
-            answer = self._endpoint.ask(self._client, path, token=self._token, **request)
+            answer = self._endpoint.request(self._client, path, token=self._token, **request)
             busy = answer.status_code in BUSY
         except httpx.TransportError:
             busy = True
         (self._busy.add if busy else self._busy.discard)(path.split("/")[3])
-        if busy:
-            return None
-        if answer.status_code in OVERTAKEN:
+        if busy or answer.status_code in OVERTAKEN:
             return None
         if answer.status_code != 200:
             raise DeploymentError(
@@ -251,10 +251,10 @@ class ConflictResolver:
 
 
 def unmerged(lineage: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The last version of each line but the newest version's own, newest first.
+    """Return the last version of each branch except the newest one, newest first.
 
-    `lineage` gives what each version follows. A merge that names an earlier version of a line is in conflict with those
-    that come after it.
+    `lineage` contains the predecessors of each version. A merge that names an earlier version of a branch conflicts
+    with the versions after it.
     """
     followed = {other for follows in lineage.values() for other in follows}
     return tuple(sorted(lineage.keys() - followed, reverse=True)[1:])

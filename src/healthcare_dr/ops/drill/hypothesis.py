@@ -1,4 +1,4 @@
-"""Judge the steady-state hypothesis by what was seen in the last seconds. Pure."""
+"""Judge the steady-state hypothesis by the samples and observations of the last seconds. All functions are pure."""
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from itertools import takewhile
@@ -8,7 +8,7 @@ from healthcare_dr.ops.drill.journal import Condition, Observation, Sample
 
 LAG_SECONDS: Final = 10.0
 HANGING_SECONDS: Final = 2.0
-"""A request that takes longer than health checkers wait for an answer."""
+"""Longer than health checkers wait for a response."""
 
 
 def conditions(
@@ -22,10 +22,10 @@ def conditions(
     waiting_since: float | None,
     awaited: Collection[str] = (),
 ) -> tuple[Condition, ...]:
-    """Judge each of an experiment's `steady_state` by what was seen in the last `window` seconds before `now`.
+    """Judge each condition of an experiment's `steady_state` by the last `window` seconds before `now`.
 
-    `waiting_since` is when the oldest request that has not ended was due: one that hangs has no sample yet. `awaited`
-    are the regions where nothing has arrived that another one acknowledged: a lag that was never seen is not judged.
+    `waiting_since` is the time at which the oldest request in flight was due: a request that hangs has no sample yet.
+    `awaited` are the regions in which nothing has arrived that another region acknowledged: their lag is unknown.
     """
     sent = [sample for sample in samples if now - window <= sample.at <= now]
     seen = [observation for observation in observations if now - window <= observation.at <= now]
@@ -39,7 +39,7 @@ def conditions(
 
 
 def recent(samples: Sequence[Sample], since: float) -> list[Sample]:
-    """Return the samples due since then, out of samples in the order of their ends: only the newest are looked at."""
+    """Return the samples due since a time. `samples` are in the order of their ends, so only the newest are read."""
     ended = takewhile(lambda sample: sample.at + sample.seconds >= since, reversed(samples))
     return [sample for sample in ended if sample.at >= since]
 
@@ -47,10 +47,10 @@ def recent(samples: Sequence[Sample], since: float) -> list[Sample]:
 def progress_of(
     found: Sequence[Condition], observations: Sequence[Observation], *, delivered_until: float | None
 ) -> Hashable:
-    """Return a state that changes when the platform comes nearer to its steady state, or moves at all.
+    """Return a state that changes when the platform makes progress towards its steady state.
 
-    These are the conditions that hold, the health checks, the regions in DNS, and, while replication is behind, what it
-    has delivered.
+    It contains the conditions that hold, the health checks, the regions in DNS, and, while replication is behind, the
+    time up to which it has delivered.
     """
     seen = observations[-1] if observations else None
     held = frozenset(condition.name for condition in found if condition.held)
@@ -66,14 +66,16 @@ def progress_of(
 def _requests(sent: list[Sample], waiting: float) -> tuple[bool, str]:
     failed = sum(not sample.succeeded for sample in sent)
     hanging = waiting > HANGING_SECONDS
-    said = f"{failed} of {len(sent)} requests failed" + (f", one waits for {waiting:.1f} s" if hanging else "")
-    return bool(sent) and not failed and not hanging, said
+    text = f"{failed} of {len(sent)} requests failed" + (f", one waits for {waiting:.1f} s" if hanging else "")
+    return bool(sent) and not failed and not hanging, text
 
 
 def _checks(seen: list[Observation]) -> tuple[bool, str]:
     checks = seen[-1].checks if seen else {}
-    ill = sorted(name for name, healthy in checks.items() if not healthy)
-    return bool(checks) and not ill, f"unhealthy: {', '.join(ill)}" if ill else f"{len(checks)} checks are healthy"
+    unhealthy = sorted(name for name, healthy in checks.items() if not healthy)
+    return bool(
+        checks
+    ) and not unhealthy, f"unhealthy: {', '.join(unhealthy)}" if unhealthy else f"{len(checks)} checks are healthy"
 
 
 def _dns(seen: list[Observation], regions: tuple[str, str]) -> tuple[bool, str]:

@@ -1,4 +1,4 @@
-"""Compute recovery milestones from samples and observations. Pure functions: the same drill gives the same numbers."""
+"""Compute recovery milestones from samples and observations. All functions are pure."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -11,7 +11,7 @@ from healthcare_dr.ops.drill.journal import ErrorBudget, Milestones, Observation
 BUDGET_DAYS: Final = 30
 DAY_SECONDS: Final = 86_400
 NOWHERE: Final = "nowhere"
-"""In `Requests.by_region`: those that found no address."""
+"""In `Requests.by_region`, the requests that found no address."""
 
 
 def milestones(
@@ -27,7 +27,7 @@ def milestones(
     seconds.
 
     A request that took longer than `patience` seconds counts as failed: a client that waits for a hanging region has
-    not recovered, even if a repetition succeeds in the end.
+    not recovered, even if a retry succeeds.
 
     Requests count by the time at which they were due, in any order. The outcome of requests in flight is unknown, so
     the result is final only after the longest request can have ended.
@@ -99,7 +99,7 @@ def _steady_success(after: Sequence[Sample], failures: Sequence[float], fault: f
         return None
     last = after[-1].at
     if not failures:
-        # A single request, due long after the fault, says nothing about the window.
+        # A single request, due long after the fault, shows nothing about the window.
         return fault if after[0].at <= fault + window < last else None
     following = next((sample.at for sample in after if sample.at > failures[-1]), last)
     return following if following + window < last else None
@@ -117,13 +117,13 @@ def _first_success(after: Sequence[Sample], failures: Sequence[Sample]) -> float
 
 
 def _checks(seen: Sequence[Observation], fault: float) -> dict[str, float]:
-    verdicts: dict[str, bool] = {}
+    statuses: dict[str, bool] = {}
     changed: dict[str, float] = {}
     for observation in seen:
         for name, healthy in observation.checks.items():
             if observation.at < fault:
-                verdicts[name] = healthy
-            elif verdicts.setdefault(name, healthy) != healthy:
+                statuses[name] = healthy
+            elif statuses.setdefault(name, healthy) != healthy:
                 changed.setdefault(name, observation.at)
     return changed
 
@@ -136,7 +136,7 @@ def _dns_changed(seen: Sequence[Observation], fault: float, lost: Collection[str
     for observation in answered:
         if observation.at + window > answered[-1].at:
             return None
-        # Answers are drawn by weight: a moment without a lost region may be chance, a whole window hardly is.
+        # DNS selects answers by weight: one observation without a lost region may be chance, a whole window hardly is.
         following = bisect_left(naming, observation.at)
         if following == len(naming) or naming[following] > observation.at + window:
             return observation.at

@@ -1,4 +1,4 @@
-"""Run an experiment: calibration, steady state, method, rollbacks, steady state; and write the journal."""
+"""Run an experiment: calibration, steady state, method, rollbacks, steady state; and return the journal."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -8,26 +8,39 @@ from typing import Any, Final, Literal
 
 from healthcare_dr.errors import HealthcareDrError
 from healthcare_dr.ops.drill import recovery
+from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.experiment import Experiment, Step
+from healthcare_dr.ops.drill.fault_journal import FaultJournal
 from healthcare_dr.ops.drill.faults import FAULTS, InjectedFault
 from healthcare_dr.ops.drill.hypothesis import conditions, progress_of, recent
 from healthcare_dr.ops.drill.journal import Condition, Event, InstrumentHealth, Journal, Milestones, Missing, Outcome
-from healthcare_dr.ops.drill.monitors import changes
-from healthcare_dr.ops.drill.parts import ConflictResolver, Faults, Ledger, LoadGenerator, Monitors, SelfMonitor
-from healthcare_dr.ops.drill.progress import ProgressView
-from healthcare_dr.ops.drill.recovery_checks import Delivery, healed, settled
-from healthcare_dr.ops.drill.self_monitor import instrument_health
+from healthcare_dr.ops.drill.load.generator import LoadGenerator
+from healthcare_dr.ops.drill.load.ledger import Ledger
+from healthcare_dr.ops.drill.monitors import Monitors, changes
+from healthcare_dr.ops.drill.progress import STALL_SECONDS, ProgressView, StallDetector
+from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
+from healthcare_dr.ops.drill.self_monitor import SelfMonitor, instrument_health
 from healthcare_dr.ops.drill.verdict import FEWEST_WRITES, judge, not_carried
-from healthcare_dr.ops.drill.waiting import STALL_SECONDS, StallDetector
 
-RESTING: Final = 20
-"""Milestones are not computed again for so many times as long as the last time took: of 300,000 requests that is a
-sixth of a second, which the clients in the same process would miss."""
-EVERY_SECONDS: Final = 0.5
-"""How often milestones are computed at most."""
+WINDOW_SECONDS: Final = 5.0
+LONGEST_START_SECONDS: Final = 300.0
+LONGEST_HEALING_SECONDS: Final = 1800.0
+"""A platform that changes and never becomes steady is given up after this time: before the method, when nothing is
+broken yet, and after healing."""
 SHORTEST_WATCH_SECONDS: Final = 45.0
-"""However fast a failover is played, it is watched for so long unless it is known before: the shortest limit of
-recovery time, and what it takes to see that service stays."""
+"""However fast a failover is played, it is watched for this long unless the result is known before: the shortest limit
+of recovery time, and the time that shows that service stays."""
+POLL_SECONDS: Final = 0.25
+SHOWN_SECONDS: Final = 1.0
+"""How often progress is shown."""
+MILESTONE_SECONDS: Final = 0.5
+"""How often milestones are computed at most."""
+MILESTONE_REST: Final = 20
+"""Milestones are not computed again for this many times as long as the last computation took. With 300,000 requests it
+takes a sixth of a second, which the clients in the same process would lack."""
+AVAILABILITY_PERCENT: Final = 99.99
+RECENT_OBSERVATIONS: Final = 40
+"""More observations than a window contains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,140 +49,17 @@ class MethodResult:
 
     fault: float
     healed: float
-    """When no fault took a region away any more, for the first time: healing begins."""
+    """When, for the first time, no fault took a region away any more: healing begins."""
     at_recovery: tuple[Missing, ...]
-    """What the surviving region did not have at steady success; nothing was looked for without one."""
+    """What the surviving regions lacked at steady success; empty without one."""
     milestones: Milestones
-    """Of a failover those that were reached before healing: service that came back with the region is none."""
+    """Of a failover, those that were reached before healing: service that comes back with the region does not count."""
     rolled_back: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
-class MethodRunner:
-    """One playing. `pause` waits for a moment of a phase, given its beginning and its longest duration."""
-
-    experiment: Experiment
-    time_scale: float
-    milestones: Callable[[float], Milestones]
-    waiting_since: Callable[[], float | None]
-    ttl_seconds: float
-    window_seconds: float
-    faults: Faults
-    survivors: tuple[str, ...]
-    missing: Callable[[str, float], Missing]
-    clock: Callable[[], float]
-    pause: Callable[[float, float], None]
-    tell: Callable[[Literal["fault", "undo"], str], None]
-    _running: list[tuple[float, tuple[InjectedFault, ...]]] = field(default_factory=list, init=False)
-    _undone: list[str] = field(default_factory=list, init=False)
-    _lost_to: list[InjectedFault] = field(default_factory=list, init=False)
-    """The faults that take a region away now."""
-    _at_healing: MethodResult | None = field(default=None, init=False)
-    """What had come of it when that was first over."""
-    _steady: float | None = field(default=None, init=False)
-    """The steady success at which the survivors were asked for what they lack."""
-    _lacking: tuple[Missing, ...] = field(default=(), init=False)
-    _ask_at: float = field(default=0.0, init=False)
-    """When it may be asked again what has come of it."""
-
-    def play(self) -> MethodResult:
-        """Break, watch until it is known what came of it, look for what is missing, and undo."""
-        began, scale = self.clock(), self.time_scale
-        lasting = self.experiment.watch_seconds / scale
-        if self.experiment.expect in ("failover", "drain"):
-            lasting = max(lasting, min(self.experiment.watch_seconds, SHORTEST_WATCH_SECONDS))
-        waiting, counts = list(self.experiment.steps()), self.experiment.counts_from()
-        fault = began + counts.at / scale
-        while (now := self.clock()) < began + lasting:
-            while waiting and now >= began + waiting[0].at / scale:
-                step = waiting.pop(0)
-                if step is counts:
-                    fault = self.clock()
-                entries = self._apply(step)
-                if step.lasting is not None:
-                    self._running.append((began + (step.at + step.lasting) / scale, entries))
-            self._undo_what_is_over(now, fault)
-            known = self.clock() >= self._ask_at and self._known(self._seen(fault).milestones)
-            if known and not waiting and not self._running:
-                break
-            self.pause(began, lasting)
-        played = self._at_healing or self._seen(fault)
-        if self.experiment.expect != "failover":
-            played = replace(played, milestones=self.milestones(fault))
-        left = self.faults.undo_all()
-        for text in left:
-            self.tell("undo", text)
-        return replace(played, rolled_back=(*self._undone, *left))
-
-    def _seen(self, fault: float) -> MethodResult:
-        """Return the result so far. Before faults are undone, the surviving regions are checked at each new steady
-        success.
-        """
-        asked = self.clock()
-        found = self.milestones(fault)
-        self._ask_at = max(asked + EVERY_SECONDS, self.clock() + RESTING * (self.clock() - asked))
-        if self.experiment.expect == "failover" and self._at_healing is None and found.steady_success != self._steady:
-            self._steady, self._lacking = found.steady_success, ()
-            if found.steady_success is not None:
-                self._lacking = tuple(self.missing(region, fault) for region in self.survivors)
-        return MethodResult(fault=fault, healed=self.clock(), at_recovery=self._lacking, milestones=found)
-
-    def _apply(self, step: Step) -> tuple[InjectedFault, ...]:
-        entries = self.faults.apply(step)
-        self._lost_to.extend(entry for entry in entries if FAULTS[entry.fault].takes_region_away)
-        for entry in entries:
-            self.tell("fault", str(entry))
-        return entries
-
-    def _undo_what_is_over(self, now: float, fault: float) -> None:
-        for end, entries in [item for item in self._running if item[0] <= now]:
-            given_back = [entry for entry in entries if FAULTS[entry.fault].takes_region_away]
-            if given_back and len(given_back) == len(self._lost_to) and self._at_healing is None:
-                self._at_healing = self._seen(fault)
-            for entry in given_back:
-                self._lost_to.remove(entry)
-            self.faults.undo(entries)
-            self._running.remove((end, entries))
-            for entry in entries:
-                self._undone.append(str(entry))
-                self.tell("undo", str(entry))
-
-    def _known(self, found: Milestones) -> bool:
-        """Return whether further observation cannot change the result: no client may still hold an address of before
-        the fault.
-        """
-        if self.experiment.expect == "failover" and self._at_healing is not None:
-            return True
-        changed = found.dns_changed
-        if changed is None or self.clock() <= changed + self.ttl_seconds + self.window_seconds:
-            return False
-        if self.experiment.expect == "failover":
-            oldest = self.waiting_since()
-            # What hangs still may spoil the window in which it was due.
-            return found.steady_success is not None and (
-                oldest is None or oldest > found.steady_success + self.window_seconds
-            )
-        return self.experiment.expect == "drain"
-
-
-WINDOW_SECONDS: Final = 5.0
-LONGEST_START_SECONDS: Final = 300.0
-LONGEST_HEALING_SECONDS: Final = 1800.0
-"""A platform that moves and never becomes steady is given up after so long: before the method, where nothing is lost by
-that, and after healing."""
-POLL_SECONDS: Final = 0.25
-SHOWN_SECONDS: Final = 1.0
-"""How often progress is shown."""
-AVAILABILITY_PERCENT: Final = 99.99
-RECENT_OBSERVATIONS: Final = 40
-"""More than are made in a window."""
-
-Kind = Literal["phase", "fault", "undo", "note"]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Drill:
-    """One experiment to be played at `time_scale`; `regions` are the primary and the secondary one."""
+    """One experiment to be run at `time_scale`; `regions` are the primary and the secondary one."""
 
     experiment: Experiment
     label: Literal["embedded", "aws"]
@@ -177,50 +67,52 @@ class Drill:
     time_scale: float
     floor_seconds: float
     ttl_seconds: float
-    """Of DNS answers, on the drill's clock."""
+    """The TTL of DNS answers, on the drill's clock."""
     settings: dict[str, Any]
-    prober: LoadGenerator
+    load_generator: LoadGenerator
     ledger: Ledger
-    instruments: Monitors
-    monitor: SelfMonitor
-    faults: Faults
-    merging: ConflictResolver
-    delivery: Delivery | None
-    """What replication has delivered; None where nothing says so."""
+    monitors: Monitors
+    self_monitor: SelfMonitor
+    faults: FaultJournal
+    conflicts: ConflictResolver
+    checks: RecoveryChecks
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     view: ProgressView
-    held: Callable[[], AbstractContextManager[None]] = nullcontext
-    """Holds back in its block whatever would end the drill."""
+    hold_interrupts: Callable[[], AbstractContextManager[None]] = nullcontext
+    """In its block, a signal does not end the drill."""
     _events: list[Event] = field(default_factory=list, init=False)
-    _shown: list[float] = field(default_factory=lambda: [0.0], init=False)
-    """When progress was shown last."""
-    _calibrated: list[float] = field(default_factory=list, init=False)
-    """When the calibration ended; empty until then."""
+    _shown_at: float = field(default=0.0, init=False)
+    _calibrated_at: float | None = field(default=None, init=False)
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """The regions that the method takes away, by their names."""
+        """Return the names of the regions that the method takes away."""
         names = dict(zip(("primary", "secondary"), self.regions, strict=True))
         return tuple(names[role] for role in self.experiment.lost())
 
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """Return the names of the other regions."""
+        return tuple(region for region in self.regions if region not in self.lost)
+
     def run(self) -> Journal:
-        """Play it. Whatever happens, Ctrl-C included, every fault is undone, and the journal reports what happened.
+        """Run the experiment. In every case, Ctrl-C included, every fault is undone and the journal is returned.
 
         Raises:
-            HealthcareDrError: a fault that was left over from before cannot be undone; nothing was begun.
+            HealthcareDrError: a fault that an earlier drill left cannot be undone. Nothing was changed.
         """
         began, started = self.clock(), datetime.now(UTC).isoformat(timespec="seconds")
         found: dict[str, Any] = {}
         for left in self.faults.undo_all():
-            self.tell("undo", f"left over from before: {left}")
+            self.record("undo", f"left over from before: {left}")
         try:
             with ExitStack() as stack:
-                for part in (self.ledger, self.instruments, self.monitor, self.prober):
+                for part in (self.ledger, self.monitors, self.self_monitor, self.load_generator):
                     part.start()
                     stack.callback(part.stop)
                 stack.callback(self._undo)
-                self._play(found)
+                self._run(found)
         except KeyboardInterrupt as stop:
             found |= {"outcome": "interrupted", "reason": self._ended_by(str(stop) or "interrupted")}
         except HealthcareDrError as error:
@@ -230,17 +122,39 @@ class Drill:
             self.view.close()
         return replace(self._journal(began, started), **found)
 
-    def tell(self, kind: Kind, text: str) -> None:
-        """Note that something happened."""
+    def record(self, kind: Literal["fault", "undo", "note"], text: str) -> None:
+        """Add an event to the journal and show it."""
         self._events.append(Event(at=self.clock(), kind=kind, text=text))
-        self.view.tell(f"{kind}: {text}")
+        self.view.note(f"{kind}: {text}")
+
+    def milestones(self, fault: float) -> Milestones:
+        """Return the milestones that have been reached since `fault`."""
+        return recovery.milestones(
+            self.load_generator.samples(),
+            self.monitors.observations(),
+            fault=fault,
+            lost=self.lost,
+            window=WINDOW_SECONDS,
+            patience=self.experiment.load.timeout_seconds,
+        )
+
+    def pause(self, began: float, lasting: float) -> None:
+        """Sleep for a moment of a phase that lasts at most `lasting` seconds, and show its progress."""
+        self.sleep(POLL_SECONDS)
+        self.load_generator.check()
+        now = self.clock()
+        if now - self._shown_at >= SHOWN_SECONDS:
+            self._shown_at = now
+            self.view.update(
+                self.load_generator.samples(), self.monitors.observations(), now=now, done=now - began, total=lasting
+            )
 
     def _undo(self) -> None:
-        with self.held():
+        with self.hold_interrupts():
             self.faults.undo_all()
 
-    def _play(self, found: dict[str, Any]) -> None:
-        """Fill in what goes into the journal as it becomes known."""
+    def _run(self, found: dict[str, Any]) -> None:
+        """Add the fields of the journal to `found` as they become known."""
         found["settings"] = self._calibrate()
         before = self._steady("steady state", LONGEST_START_SECONDS, with_writes=self._needs_writes())
         found["steady_state"] = {"before": before, "after": ()}
@@ -249,66 +163,42 @@ class Drill:
             found["outcome"], found["reason"] = self._without_verdict("not started", broken)
             return
         self._begin("method")
-        self.prober.keep_records()
+        self.load_generator.keep_records()
         acknowledged = self._acknowledged()
-        played = MethodRunner(
-            experiment=self.experiment,
-            time_scale=self.time_scale,
-            milestones=self._milestones,
-            waiting_since=self.prober.waiting_since,
-            ttl_seconds=self.ttl_seconds,
-            window_seconds=WINDOW_SECONDS,
-            faults=self.faults,
-            survivors=tuple(region for region in self.regions if region not in self.lost),
-            missing=self._missing,
-            clock=self.clock,
-            pause=self._pause,
-            tell=self.tell,
-        ).play()
-        found["rolled_back"] = played.rolled_back
-        found["milestones"] = played.milestones
+        result = MethodRunner(self).run()
+        found |= {"rolled_back": result.rolled_back, "milestones": result.milestones}
         after = self._steady("healing", LONGEST_HEALING_SECONDS)
         found["steady_state"] = {"before": before, "after": after}
-        self.prober.finish()
+        self.load_generator.finish()
         if self.experiment.expect != "failover":
-            played = replace(played, milestones=self._milestones(played.fault))
-        self._judge(found, played, after, acknowledged)
+            result = replace(result, milestones=self.milestones(result.fault))
+        self._judge(found, result, after, acknowledged)
 
     def _judge(
-        self, found: dict[str, Any], played: MethodResult, after: tuple[Condition, ...], acknowledged_before: int
+        self, found: dict[str, Any], result: MethodResult, after: tuple[Condition, ...], acknowledged_before: int
     ) -> None:
-        samples = self.prober.samples()
+        samples, serves = self.load_generator.samples(), self.experiment.serves()
         counted = recovery.requests(
-            samples,
-            fault=played.fault,
-            until=None if self.experiment.serves() else played.milestones.steady_success or played.healed,
+            samples, fault=result.fault, until=None if serves else result.milestones.steady_success or result.healed
         )
         budget = recovery.error_budget(
             samples,
-            fault=played.fault,
+            fault=result.fault,
             availability_percent=AVAILABILITY_PERCENT,
             time_scale=self.time_scale,
             patience=self.experiment.load.timeout_seconds,
         )
-        found |= {"milestones": played.milestones, "healed": played.healed, "requests": counted, "error_budget": budget}
+        found |= {"milestones": result.milestones, "healed": result.healed, "requests": counted, "error_budget": budget}
         self._begin("looking for missing writes")
-        data = healed(
-            self.ledger,
-            self.merging,
-            self.regions,
-            fault_at=played.fault,
-            delivery=self.delivery,
-            clock=self.clock,
-            sleep=self.sleep,
-            report=self.view.show,
-            note=lambda text: self.tell("note", text),
+        data = self.checks.after_healing(
+            self.conflicts, self.regions, fault_at=result.fault, note=lambda text: self.record("note", text)
         )
         verdict = judge(
             expect=self.experiment.expect,
-            serves=self.experiment.serves(),
-            milestones=played.milestones,
-            healed=played.healed,
-            at_recovery=played.at_recovery,
+            serves=serves,
+            milestones=result.milestones,
+            healed=result.healed,
+            at_recovery=result.at_recovery,
             healing=data,
             requests=counted,
             budget=budget,
@@ -320,60 +210,31 @@ class Drill:
         found |= {
             "outcome": verdict.outcome,
             "reason": verdict.reason,
-            "missing": (*played.at_recovery, *data.missing),
+            "missing": (*result.at_recovery, *data.missing),
             "unfinished": data.unfinished.numbers,
             "conflicts": data.conflicts,
             "promises": verdict.promises,
         }
 
     def _calibrate(self) -> dict[str, Any]:
-        """Wait until the rate is known; returns the settings with it."""
+        """Wait until the request rate is known, and return the settings with it."""
         self._begin("calibration")
-        while (found := self.prober.calibration()) is None:
+        while (found := self.load_generator.calibration()) is None:
             self.sleep(POLL_SECONDS)
-            self.prober.check()
-        self._calibrated.append(self.clock())
-        self.tell("note", f"sending {found.rate:g} requests per second: {found.reason}")
-        return self.settings | {
-            "rate": found.rate,
-            "rate_reason": found.reason,
-            "served_per_second": found.served_per_second,
-        }
+            self.load_generator.check()
+        self._calibrated_at = self.clock()
+        self.record("note", f"sending {found.rate:g} requests per second: {found.reason}")
+        rate = {"rate": found.rate, "rate_reason": found.reason, "served_per_second": found.served_per_second}
+        return self.settings | rate
 
     def _health(self) -> InstrumentHealth:
-        """Return whether the machine has carried the measurement so far."""
-        since = self._calibrated[0] if self._calibrated else 0.0
-        return instrument_health(self.monitor.readings(), since=since)
+        """Return whether the machine has been fast enough so far."""
+        return instrument_health(self.self_monitor.readings(), since=self._calibrated_at or 0.0)
 
     def _without_verdict(self, otherwise: Outcome, reason: str) -> tuple[Outcome, str]:
         """Return the outcome and reason of a drill that ended before its verdict."""
         health = self._health()
         return (otherwise, reason) if health.sufficient else ("inconclusive", not_carried(health, seen=reason))
-
-    def _milestones(self, fault: float) -> Milestones:
-        return recovery.milestones(
-            self.prober.samples(),
-            self.instruments.observations(),
-            fault=fault,
-            lost=self.lost,
-            window=WINDOW_SECONDS,
-            patience=self.experiment.load.timeout_seconds,
-        )
-
-    def _missing(self, region: str, fault: float) -> Missing:
-        """Return the writes that a surviving region lacks at recovery; without delivery data, at present."""
-        if self.delivery is None:
-            return self.ledger.missing(region, at=self.clock(), fault_at=fault)
-        return settled(
-            self.ledger,
-            region,
-            fault_at=fault,
-            own=False,
-            delivery=self.delivery,
-            clock=self.clock,
-            sleep=self.sleep,
-            report=self.view.show,
-        )
 
     def _needs_writes(self) -> bool:
         load = self.experiment.load
@@ -386,23 +247,23 @@ class Drill:
         return sum(write.region in self.lost for write in self.ledger.writes())
 
     def _steady(self, phase: str, longest: float, *, with_writes: bool = False) -> tuple[Condition, ...]:
-        """Wait for the steady state, `with_writes` also for enough of them, for as long as the platform gets nearer.
+        """Wait for the steady state as long as the platform makes progress, for `longest` seconds at most.
 
-        It waits for `longest` seconds at most. Returns what the conditions were in the end.
+        With `with_writes`, it also waits for enough acknowledged writes. Returns the conditions at the end.
         """
         self._begin(phase)
         began, stall, noted = self.clock(), StallDetector(self.clock), 0.0
         while True:
-            self._pause(began, STALL_SECONDS)
-            now, seen = self.clock(), self.instruments.observations()
+            self.pause(began, STALL_SECONDS)
+            now, seen = self.clock(), self.monitors.observations()
             found = conditions(
                 self.experiment.steady_state,
-                recent(self.prober.samples(), now - WINDOW_SECONDS),
+                recent(self.load_generator.samples(), now - WINDOW_SECONDS),
                 seen[-RECENT_OBSERVATIONS:],
                 regions=self.regions,
                 now=now,
                 window=WINDOW_SECONDS,
-                waiting_since=self.prober.waiting_since(),
+                waiting_since=self.load_generator.waiting_since(),
                 awaited=self.ledger.awaited(),
             )
             held = now >= began + WINDOW_SECONDS and all(condition.held for condition in found)
@@ -411,23 +272,11 @@ class Drill:
                 return found
             if now - noted >= SHOWN_SECONDS:
                 noted = now
-                delivered = None if self.delivery is None else self.delivery.delivered_until()
-                stall.note((writes, progress_of(found, seen, delivered_until=delivered)))
-            if stall.over:
+                stall.note((writes, progress_of(found, seen, delivered_until=self.checks.delivered_until())))
+            if stall.stalled:
                 broken = ", ".join(condition.name for condition in found if not condition.held)
-                self.tell("note", f"no progress for {STALL_SECONDS:g} s: {broken or 'no write is acknowledged'}")
+                self.record("note", f"no progress for {STALL_SECONDS:g} s: {broken or 'no write is acknowledged'}")
                 return found
-
-    def _pause(self, began: float, lasting: float) -> None:
-        """Sleep for a moment of a phase that lasts for so many seconds at most, and show how it stands."""
-        self.sleep(POLL_SECONDS)
-        self.prober.check()
-        now = self.clock()
-        if now - self._shown[0] >= SHOWN_SECONDS:
-            self._shown[0] = now
-            self.view.look(
-                self.prober.samples(), self.instruments.observations(), now=now, done=now - began, total=lasting
-            )
 
     def _begin(self, phase: str) -> None:
         self._events.append(Event(at=self.clock(), kind="phase", text=phase))
@@ -435,12 +284,11 @@ class Drill:
 
     def _ended_by(self, reason: str) -> str:
         left = ", ".join(self.faults.left())
-        mend = f"still broken: {left}; run `hdr drill heal`" if left else "every fault is undone"
-        return f"{reason}; {mend}"
+        return f"{reason}; {f'still broken: {left}; run `hdr drill heal`' if left else 'every fault is undone'}"
 
     def _journal(self, began: float, started: str) -> Journal:
-        """Return the journal, however the drill ended."""
-        seen = self.instruments.observations()
+        """Return the journal of a drill that ended before its verdict."""
+        seen = self.monitors.observations()
         return Journal(
             label=self.label,
             outcome="failed",
@@ -453,9 +301,108 @@ class Drill:
             lost=self.lost,
             floor_seconds=self.floor_seconds,
             events=tuple(sorted([*self._events, *changes(seen)], key=lambda event: event.at)),
-            samples=self.prober.samples(),
+            samples=self.load_generator.samples(),
             observations=seen,
             writes=self.ledger.writes(),
-            readings=self.monitor.readings(),
-            instrument_health=self._health() if self._calibrated else None,
+            readings=self.self_monitor.readings(),
+            instrument_health=None if self._calibrated_at is None else self._health(),
         )
+
+
+class MethodRunner:
+    """Runs the method of a drill once."""
+
+    def __init__(self, drill: Drill) -> None:
+        self._drill, self._experiment, self._clock = drill, drill.experiment, drill.clock
+        self._running: list[tuple[float, tuple[InjectedFault, ...]]] = []
+        """The end of each fault that ends by itself."""
+        self._undone: list[str] = []
+        self._taking_away: list[InjectedFault] = []
+        """The faults that take a region away now."""
+        self._at_healing: MethodResult | None = None
+        """The result at the time when no fault took a region away any more, for the first time."""
+        self._steady: float | None = None
+        """The steady success at which the surviving regions were checked."""
+        self._missing: tuple[Missing, ...] = ()
+        self._next_result_at = 0.0
+
+    def run(self) -> MethodResult:
+        """Inject the faults, watch until the result is known, check the surviving regions, and undo the faults."""
+        began, scale, experiment = self._clock(), self._drill.time_scale, self._experiment
+        lasting = experiment.watch_seconds / scale
+        if experiment.expect in ("failover", "drain"):
+            lasting = max(lasting, min(experiment.watch_seconds, SHORTEST_WATCH_SECONDS))
+        waiting, counts = list(experiment.steps()), experiment.counts_from()
+        fault = began + counts.at / scale
+        while (now := self._clock()) < began + lasting:
+            while waiting and now >= began + waiting[0].at / scale:
+                step = waiting.pop(0)
+                if step is counts:
+                    fault = self._clock()
+                faults = self._apply(step)
+                if step.lasting is not None:
+                    self._running.append((began + (step.at + step.lasting) / scale, faults))
+            self._undo_ended(now, fault)
+            known = self._clock() >= self._next_result_at and self._known(self._result(fault).milestones)
+            if known and not waiting and not self._running:
+                break
+            self._drill.pause(began, lasting)
+        result = self._at_healing or self._result(fault)
+        if experiment.expect != "failover":
+            result = replace(result, milestones=self._drill.milestones(fault))
+        left = self._drill.faults.undo_all()
+        for text in left:
+            self._drill.record("undo", text)
+        return replace(result, rolled_back=(*self._undone, *left))
+
+    def _result(self, fault: float) -> MethodResult:
+        """Return the result so far. Before healing, the surviving regions are checked at each new steady success."""
+        began = self._clock()
+        found = self._drill.milestones(fault)
+        self._next_result_at = max(began + MILESTONE_SECONDS, self._clock() + MILESTONE_REST * (self._clock() - began))
+        expects_failover = self._experiment.expect == "failover"
+        if expects_failover and self._at_healing is None and found.steady_success != self._steady:
+            self._steady, self._missing = found.steady_success, ()
+            if found.steady_success is not None:
+                at_recovery = self._drill.checks.at_recovery
+                self._missing = tuple(at_recovery(region, fault_at=fault) for region in self._drill.survivors)
+        return MethodResult(fault=fault, healed=self._clock(), at_recovery=self._missing, milestones=found)
+
+    def _apply(self, step: Step) -> tuple[InjectedFault, ...]:
+        faults = self._drill.faults.apply(step)
+        self._taking_away.extend(each for each in faults if FAULTS[each.fault].takes_region_away)
+        for each in faults:
+            self._drill.record("fault", str(each))
+        return faults
+
+    def _undo_ended(self, now: float, fault: float) -> None:
+        """Undo the faults whose time is over."""
+        for end, faults in [each for each in self._running if each[0] <= now]:
+            given_back = [each for each in faults if FAULTS[each.fault].takes_region_away]
+            if given_back and len(given_back) == len(self._taking_away) and self._at_healing is None:
+                self._at_healing = self._result(fault)
+            for each in given_back:
+                self._taking_away.remove(each)
+            self._drill.faults.undo(faults)
+            self._running.remove((end, faults))
+            for each in faults:
+                self._undone.append(str(each))
+                self._drill.record("undo", str(each))
+
+    def _known(self, found: Milestones) -> bool:
+        """Return whether further observation cannot change the result: no client can still have an address from before
+        the fault.
+        """
+        expect = self._experiment.expect
+        if expect == "failover" and self._at_healing is not None:
+            return True
+        changed = found.dns_changed
+        if changed is None or self._clock() <= changed + self._drill.ttl_seconds + WINDOW_SECONDS:
+            return False
+        if expect == "failover":
+            oldest = self._drill.load_generator.waiting_since()
+            # A request that is still waiting can fail within the window in which it was due.
+            return found.steady_success is not None and (
+                oldest is None or oldest > found.steady_success + WINDOW_SECONDS
+            )
+        return expect == "drain"

@@ -1,4 +1,7 @@
-"""The verdict: what was promised against what was measured, and whether the measurement shows it. Pure."""
+"""Judge a drill: compare promises with measurements, and decide whether the measurements are reliable.
+
+All functions are pure.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,24 +17,24 @@ from healthcare_dr.ops.drill.journal import (
     Promise,
     Requests,
 )
-from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
+from healthcare_dr.ops.drill.recovery_checks import HealedData
 from healthcare_dr.ops.drill.self_monitor import ADVICE
 
 RTO_SECONDS: Final = 300.0
 AIM_SECONDS: Final = 60.0
 RPO_SECONDS: Final = 60.0
 SHORTEST_LIMIT_SECONDS: Final = 30.0
-"""No limit of recovery time shrinks below this, however fast a drill is played: retries, timeouts and connections keep
-their own time, three answers of 5 s each for one request."""
+"""No limit of recovery time becomes shorter than this, however fast a drill runs: retries and timeouts take real time,
+three attempts of 5 s each for one request."""
 FEWEST_WRITES: Final = 20
-"""Acknowledged writes before the fault, without which a recovery point shows nothing."""
+"""With fewer acknowledged writes before the fault, a recovery point shows nothing."""
 HEALTH: Final = "health "
-"""How the checks that decide whether a region is answered begin."""
+"""The prefix of the checks that decide whether DNS answers with a region."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The outcome of a drill that was played to its end; the reason names the first promise that was not kept."""
+    """The outcome of a complete drill. The reason names the first promise that was not kept."""
 
     outcome: Literal["passed", "failed", "inconclusive"]
     reason: str
@@ -45,7 +48,7 @@ def judge(
     milestones: Milestones,
     healed: float,
     at_recovery: Sequence[Missing],
-    healing: RecoveryChecks,
+    healing: HealedData,
     requests: Requests,
     budget: ErrorBudget,
     after: Sequence[Condition],
@@ -53,14 +56,15 @@ def judge(
     health: InstrumentHealth,
     time_scale: float = 1.0,
 ) -> Verdict:
-    """Judge a drill in which all lost regions are back from `healed` on.
+    """Judge a drill. All lost regions are back from `healed` on.
 
     Args:
-        serves: whether clients had to be served throughout.
-        at_recovery, healing: the missing writes at those times; a promise about what was not checked is not kept.
+        serves: whether all requests must succeed.
+        at_recovery, healing: the missing writes at those times. A promise about something that was not checked is
+            broken.
         acknowledged_before: how many writes the lost region had acknowledged before the fault.
         after: the steady state at the end.
-        time_scale: limits of recovery time shrink with it, down to 30 s; the recovery point does not.
+        time_scale: divides the limits of recovery time, down to 30 s, but not the recovery point.
     """
     promises = {
         "failover": lambda: _failover(milestones, healed, at_recovery, acknowledged_before, time_scale),
@@ -75,10 +79,10 @@ def judge(
 def conclude(promises: Sequence[Promise], health: InstrumentHealth) -> Verdict:
     """Decide the outcome.
 
-    - Every binding promise kept: passed. Lateness only makes that harder.
-    - Otherwise, when the machine did not carry the measurement: inconclusive, and no promise is judged.
-    - Otherwise, a binding promise broken: failed.
-    - Otherwise, a binding promise not judged: inconclusive.
+    - Every binding promise is kept: passed, even on a late machine.
+    - Otherwise, if the machine was too late to measure: inconclusive, and no promise is judged.
+    - Otherwise, if a binding promise is broken: failed.
+    - Otherwise, a binding promise is not judged: inconclusive.
     """
     binding = [promise for promise in promises if promise.binding]
     broken = next((promise for promise in binding if promise.kept is False), None)
@@ -100,7 +104,7 @@ def conclude(promises: Sequence[Promise], health: InstrumentHealth) -> Verdict:
 
 
 def not_carried(health: InstrumentHealth, *, seen: str) -> str:
-    """Return the reason of a drill that shows nothing because of the machine; `seen` is what would have failed it."""
+    """Return the reason of a drill that is inconclusive because of the machine; `seen` would have failed it."""
     return f"the machine did not carry the measurement: {health.reason}; {ADVICE}; seen, but not judged: {seen}"
 
 
@@ -112,7 +116,7 @@ def _failover(
     time_scale: float,
 ) -> list[Promise]:
     steady = milestones.steady_success
-    # Service that came back only with the region shows no failover.
+    # Service that came back only with the region is no failover.
     rto = milestones.rto_seconds if steady is not None and steady < healed else None
     took = "no steady success before healing" if rto is None else _seconds(rto)
 
@@ -157,21 +161,21 @@ def _nothing_lost(requests: Requests) -> Promise:
 
 
 def _recovery_point(at_recovery: Sequence[Missing], acknowledged_before: int) -> Promise:
-    name, limit = "recovery point", f"< {_seconds(RPO_SECONDS)}"
     point = max((missing.seconds for missing in at_recovery), default=0.0)
     count = sum(len(missing.numbers) for missing in at_recovery)
     unanswered = sum(len(missing.unanswered) for missing in at_recovery)
+    kept: bool | None = True
     measured = f"{_seconds(point)} ({_writes(count)} missing)"
     if not at_recovery:
-        return Promise(name=name, limit=limit, measured="not looked for", kept=False)
-    if point >= RPO_SECONDS:
-        return Promise(name=name, limit=limit, measured=measured, kept=False)
-    if acknowledged_before < FEWEST_WRITES:
+        measured, kept = "not looked for", False
+    elif point >= RPO_SECONDS:
+        kept = False
+    elif acknowledged_before < FEWEST_WRITES:
         few = f"only {_writes(acknowledged_before)} acknowledged before the fault, {FEWEST_WRITES} are needed"
-        return Promise(name=name, limit=limit, measured=few, kept=None)
-    if unanswered:
-        return Promise(name=name, limit=limit, measured=f"{_writes(unanswered)} unanswered: region busy", kept=None)
-    return Promise(name=name, limit=limit, measured=measured, kept=True)
+        measured, kept = few, None
+    elif unanswered:
+        measured, kept = f"{_writes(unanswered)} unanswered: region busy", None
+    return Promise(name="recovery point", limit=f"< {_seconds(RPO_SECONDS)}", measured=measured, kept=kept)
 
 
 def _stayed(milestones: Milestones) -> Promise:
@@ -218,7 +222,7 @@ def _nothing_missing(after_healing: Sequence[Missing]) -> Promise:
     )
 
 
-def _final(healing: RecoveryChecks) -> Promise:
+def _final(healing: HealedData) -> Promise:
     count, unanswered = len(healing.unfinished.numbers), len(healing.unfinished.unanswered)
     parts = [f"{count} not final"] if count else []
     parts += [f"{unanswered} unanswered: region busy"] if unanswered else []
@@ -230,7 +234,7 @@ def _final(healing: RecoveryChecks) -> Promise:
     )
 
 
-def _merged(healing: RecoveryChecks) -> Promise:
+def _merged(healing: HealedData) -> Promise:
     found = healing.conflicts
     busy = f", {found.unanswered} unanswered: region busy" if found.unanswered else ""
     return Promise(

@@ -1,9 +1,10 @@
-"""Two regions for the clients of a drill."""
+"""Two HTTPS servers as regions, and clients of them."""
 
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,8 +12,9 @@ import trustme
 import uvicorn
 from bench.ports import free_port
 
+from healthcare_dr.ops.drill.load.generator import LoadGenerator
 from healthcare_dr.ops.drill.load.ledger import Endpoint, Ledger
-from unit.ops.drill.regions import ADDRESSES, EAST, HOSTS, NAME, WEST, Region, until
+from unit.ops.drill.fakes import ADDRESSES, EAST, HOSTS, NAME, WEST, FakeResolver, Region, load_generator, until
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,13 @@ def regions(authority: trustme.CA) -> Iterator[dict[str, Region]]:
         app.port = free_port()
         config = uvicorn.Config(
             app, ADDRESSES[region], app.port, log_level="critical", lifespan="off", timeout_graceful_shutdown=1,
-            # It ends without waiting for clients that say nothing.
+            # This loop stops without waiting for idle clients.
             loop="healthcare_dr.emulator.http_server:Loop",
         )  # fmt: skip
         config.load()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(NAME, *HOSTS.values(), *ADDRESSES.values()).configure_cert(context)
-        context.sni_callback = lambda _, asked, __, names=app.names: names.add(asked)
+        context.sni_callback = lambda _, name, __, names=app.names: names.add(name)
         config.ssl = context
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
@@ -63,3 +65,13 @@ def ledger(regions: dict[str, Region], trust: ssl.SSLContext) -> Iterator[Ledger
     }
     with httpx.Client(verify=trust, trust_env=False) as client:
         yield Ledger(endpoints=ends, buckets={}, token="t", client=client, clock=time.monotonic)
+
+
+@pytest.fixture
+def generator(regions: dict[str, Region], trust: ssl.SSLContext, ledger: Ledger) -> Callable[..., LoadGenerator]:
+    """Return a function that makes a load generator; by default, DNS answers with the primary region."""
+
+    def make(resolver: FakeResolver | None = None, **other: Any) -> LoadGenerator:
+        return load_generator(resolver or FakeResolver(regions, EAST, 60), trust, ledger, **other)
+
+    return make

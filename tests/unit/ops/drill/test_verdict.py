@@ -1,4 +1,4 @@
-"""What a drill promised, and whether it was kept."""
+"""The promises of a drill, its outcome and reason."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from healthcare_dr.ops.drill.journal import (
     Requests,
 )
 from healthcare_dr.ops.drill.load.ledger import Unfinished
-from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
+from healthcare_dr.ops.drill.recovery_checks import HealedData
 from healthcare_dr.ops.drill.verdict import Verdict, conclude, judge
 
 HELD = Condition(name="checks healthy", held=True, seen="all")
@@ -38,12 +38,12 @@ def data(
     unfinished: tuple[int, ...] = (),
     left: int = 0,
     unanswered: tuple[int, ...] = (),
-    nothing_known: int = 0,
-) -> RecoveryChecks:
-    return RecoveryChecks(
+    unknown: int = 0,
+) -> HealedData:
+    return HealedData(
         missing=missing,
         unfinished=Unfinished(numbers=unfinished, unanswered=unanswered),
-        conflicts=Conflicts(found=2, merged=2 - left, left=left, unanswered=nothing_known),
+        conflicts=Conflicts(found=2, merged=2 - left, left=left, unanswered=unknown),
     )
 
 
@@ -72,7 +72,7 @@ def verdict(seen: Milestones, **changed: Any) -> Verdict:
 
 
 def broken(judged: Verdict) -> set[str]:
-    """The binding promises that were not kept; the outcome and the reason agree with them."""
+    """Return the broken binding promises, after checking that outcome and reason agree with them."""
     names = {promise.name for promise in judged.promises if promise.binding and promise.kept is False}
     assert (judged.outcome == "failed") == bool(names)
     assert not names or judged.reason.split(":")[0] in names
@@ -114,13 +114,13 @@ def test_service_that_comes_back_with_the_region_is_no_failover() -> None:
     assert broken(verdict(milestones(50.0, dns_changed=120.0), healed=115.0)) == {"failover"}
 
 
-def test_a_fault_that_nobody_felt_shows_no_failover() -> None:
+def test_fault_without_an_effect_shows_no_failover() -> None:
     assert broken(verdict(milestones(10.0, first_failure=None, dns_changed=None))) == {"failover"}
 
 
 @pytest.mark.requirement("C3")
 @pytest.mark.parametrize(("seconds", "expected"), [(59.9, set()), (60.0, {"recovery point"})])
-def test_the_recovery_point_has_a_limit_that_no_scale_touches(seconds: float, expected: set[str]) -> None:
+def test_recovery_point_has_a_limit_independent_of_the_time_scale(seconds: float, expected: set[str]) -> None:
     at_recovery = [lacking(3, seconds=seconds)]
     assert broken(verdict(milestones(11.0), at_recovery=at_recovery, time_scale=1.0)) == expected
     assert broken(verdict(milestones(11.0), at_recovery=at_recovery, time_scale=10.0)) == expected
@@ -128,7 +128,7 @@ def test_the_recovery_point_has_a_limit_that_no_scale_touches(seconds: float, ex
 
 @pytest.mark.requirement("C3")
 @pytest.mark.parametrize("expect", ["failover", "drain", "none", "outage"])
-def test_one_write_missing_after_healing_fails_every_drill(expect: str) -> None:
+def test_every_drill_fails_when_data_is_missing_after_healing(expect: str) -> None:
     seen = {
         "failover": milestones(),
         "drain": milestones(),
@@ -154,13 +154,13 @@ def test_one_write_missing_after_healing_fails_every_drill(expect: str) -> None:
         (milestones(dns_changed=None), counted(0), {"failover"}),
     ],
 )
-def test_a_planned_failover_moves_all_traffic_and_loses_no_request(
+def test_planned_failover_moves_all_traffic_and_loses_no_request(
     seen: Milestones, requests: Requests, expected: set[str]
 ) -> None:
     assert broken(verdict(seen, expect="drain", requests=requests)) == expected
 
 
-def test_what_was_not_looked_for_is_not_kept() -> None:
+def test_promise_about_unchecked_data_is_broken() -> None:
     assert broken(verdict(milestones(), at_recovery=[], healing=data(), after=[])) == {
         "recovery point",
         "nothing missing after healing",
@@ -169,18 +169,18 @@ def test_what_was_not_looked_for_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"dns_changed": 45.0}, {"checks": {"health us-east-1": 40.0}}])
-def test_traffic_that_moves_where_it_has_to_stay_fails(changed: dict[str, Any]) -> None:
+def test_unexpected_failover_fails(changed: dict[str, Any]) -> None:
     assert broken(verdict(milestones(**{"dns_changed": None, **changed}), expect="none")) == {"no failover"}
 
 
 @pytest.mark.parametrize(("serves", "expected"), [(True, {"requests"}), (False, set())])
-def test_a_fault_that_turns_nobody_away_may_not_cost_a_request(serves: bool, expected: set[str]) -> None:
+def test_failed_request_breaks_a_promise_only_where_all_must_succeed(serves: bool, expected: set[str]) -> None:
     seen = milestones(dns_changed=None)
     assert broken(verdict(seen, expect="none", serves=serves, requests=counted(failed=1))) == expected
     assert broken(verdict(seen, expect="none", serves=serves, requests=counted(failed=0))) == set()
 
 
-def test_one_endpoint_check_that_moves_is_no_failover() -> None:
+def test_change_of_one_endpoint_check_is_no_failover() -> None:
     seen = milestones(dns_changed=None, checks={"endpoint us-east-1": 40.0})
     assert broken(verdict(seen, expect="none")) == set()
 
@@ -194,18 +194,18 @@ def test_one_endpoint_check_that_moves_is_no_failover() -> None:
         (milestones(10.0, first_failure=None), {"outage"}),
     ],
 )
-def test_an_outage_ends_soon_after_healing(seen: Milestones, expected: set[str]) -> None:
+def test_outage_ends_soon_after_healing(seen: Milestones, expected: set[str]) -> None:
     assert broken(verdict(seen, expect="outage")) == expected
 
 
 @pytest.mark.parametrize(("spent", "within"), [(259.2, True), (259.3, False)])
-def test_the_error_budget_is_an_aim(spent: float, within: bool) -> None:
+def test_error_budget_is_an_aim(spent: float, within: bool) -> None:
     judged = verdict(milestones(), budget=budget(spent))
     assert (kept(judged, "error budget, aim"), broken(judged)) == (within, set())
 
 
 @given(st.floats(10.0, 600.0), st.floats(0.5, 60.0))
-def test_the_aim_is_kept_only_where_the_limit_is(steady: float, scale: float) -> None:
+def test_aim_is_kept_only_if_the_limit_is(steady: float, scale: float) -> None:
     judged = verdict(milestones(steady), healed=1000.0, time_scale=scale)
     assert kept(judged, "recovery time") or not kept(judged, "recovery time, aim")
 
@@ -238,7 +238,7 @@ def test_drill_that_keeps_every_promise_on_a_late_machine_has_passed() -> None:
     "changed",
     [
         {"healing": data(lacking(), replace(lacking(), unanswered=(7,)))},
-        {"healing": data(lacking(), nothing_known=1)},
+        {"healing": data(lacking(), unknown=1)},
         {"healing": data(lacking(), unanswered=(7,))},
         {"acknowledged_before": 19},
         {"at_recovery": [replace(lacking(), unanswered=(7,))]},
@@ -246,32 +246,32 @@ def test_drill_that_keeps_every_promise_on_a_late_machine_has_passed() -> None:
     ids=["lookup", "conflict", "document", "few writes", "recovery point"],
 )
 @pytest.mark.parametrize("sufficient", [True, False])
-def test_what_is_not_known_is_inconclusive_on_any_machine(changed: dict[str, Any], sufficient: bool) -> None:
+def test_unanswered_data_is_inconclusive_on_any_machine(changed: dict[str, Any], sufficient: bool) -> None:
     judged = verdict(milestones(), **changed, health=health(sufficient=sufficient))
     assert judged.outcome == "inconclusive"
     assert broken(judged) == set()
     assert [promise.kept for promise in judged.promises].count(None) == (1 if sufficient else len(judged.promises))
 
 
-def test_broken_promise_on_a_healthy_machine_outweighs_one_that_is_not_known() -> None:
+def test_broken_promise_on_a_healthy_machine_outweighs_an_unknown_one() -> None:
     judged = verdict(milestones(), healing=data(lacking(7), replace(lacking(), unanswered=(8,))))
     assert judged.outcome == "failed"
 
 
-def test_recovery_point_beyond_its_limit_needs_no_number_of_writes() -> None:
+def test_recovery_point_beyond_its_limit_fails_with_few_writes_too() -> None:
     assert broken(verdict(milestones(), at_recovery=[lacking(3, seconds=70.0)], acknowledged_before=1)) == {
         "recovery point"
     }
 
 
-def test_replication_that_stands_still_is_named() -> None:
+def test_stalled_replication_is_in_the_reason() -> None:
     judged = verdict(milestones(), healing=data(lacking(), replace(lacking(7), undelivered=(7,))))
     assert judged.outcome == "failed"
     assert "1 of them not delivered: replication has stopped" in judged.reason
 
 
 @pytest.mark.parametrize(("steady", "kept_"), [(39.9, True), (40.0, False)])
-def test_no_time_scale_shrinks_the_limit_below_what_retries_take(steady: float, kept_: bool) -> None:
+def test_limit_of_recovery_time_is_at_least_thirty_seconds(steady: float, kept_: bool) -> None:
     assert kept(verdict(milestones(steady), time_scale=20.0), "recovery time") is kept_
 
 

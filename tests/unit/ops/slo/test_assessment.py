@@ -11,7 +11,7 @@ from healthcare_dr.ops.slo.budget import YEAR, budget, expected_availability
 from healthcare_dr.ops.slo.figure import losses
 from healthcare_dr.ops.slo.measured import RecoveryTimes, given, of_journals
 from healthcare_dr.ops.slo.model import RTO, Scenario, events, swings
-from unit.ops.slo.drilled import journal, left
+from unit.ops.slo.journals import journal, left
 
 ASSUMED = defaults()
 BENIGN = ASSUMED.with_values(

@@ -9,7 +9,7 @@ import pytest
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill.journal import SCHEMA, Event, Promise
 from healthcare_dr.ops.slo.measured import RecoveryTimes, of_journals
-from unit.ops.slo.drilled import damaged, journal, left
+from unit.ops.slo.journals import damaged, journal, left
 
 
 def test_recoveries_are_those_of_the_journals(tmp_path: Path) -> None:

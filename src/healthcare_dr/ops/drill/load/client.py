@@ -1,4 +1,4 @@
-"""One simulated client: it finds the shared name as clients do, and repeats what failed."""
+"""One simulated client: it resolves the shared name as clients do, and repeats failed requests."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ ENDPOINT: Final = re.compile(r"[^.]+\.execute-api\.([a-z0-9-]+)\.amazonaws\.com"
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request: of the shared name (`target` is a path), or of an address of its own (`target` is a URL)."""
+    """One request: to the shared name (`target` is a path), or to another address (`target` is a URL)."""
 
     method: str
     target: str
@@ -29,29 +29,29 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The outcome of a call: that of its last attempt, and the number of attempts."""
+    """The outcome of a call: the result of its last attempt, and the number of attempts."""
 
     status: int | None
     error: str | None
-    """The type of the last attempt's error; None when there was an answer."""
+    """The type of the last attempt's error; None when there was a response."""
     region: str | None
-    """Where the last attempt went; None when no address was found, or the address is no API's."""
+    """The region of the last attempt; None when no address was found, or the address is not that of an API."""
     attempts: int
     body: bytes = b""
 
 
 def region_of(target: str) -> str | None:
-    """The region in the host name of an API's endpoint; None for other names."""
+    """Return the region in the host name of an API's endpoint; None for other names."""
     found = ENDPOINT.fullmatch(target)
     return None if found is None else found[1]
 
 
 class Client:
-    """Has its own resolver and its own connections. To be used and closed in one event loop.
+    """A client with its own resolver and its own connections. To be used and closed in one event loop.
 
-    Before each attempt the name is resolved; `resolver` is the client's cache, so a client clings to an address, and to
-    its open connections, for as long as the answer is valid and no longer. That is what pools kept by host name do when
-    they honour the TTL; connections here are pooled by address, so nothing leads back to a former one.
+    The name is resolved before each attempt. `resolver` caches for this client, so a client keeps an address, and its
+    open connections, exactly as long as the answer is valid. Connections are pooled by address, so a former address is
+    not used again.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Client:
         self._name, self._resolver, self._retries = name, resolver, retries
         limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
         self._http = httpx.AsyncClient(verify=trust, timeout=timeout_seconds, limits=limits, trust_env=False)
-        self._places = asyncio.Semaphore(IN_FLIGHT)
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT)
 
     @property
-    def places(self) -> asyncio.Semaphore:
+    def in_flight(self) -> asyncio.Semaphore:
         """Return the semaphore that a request holds while it is in flight."""
-        return self._places
+        return self._in_flight
 
     async def send(self, call: Call) -> Result:
-        """Send it to the shared name; transport errors, 429, 502, 503 and 504 are repeated."""
+        """Send a request. Transport errors, 429, 502, 503 and 504 are repeated."""
         result = await self._attempt(call, 1)
         while result.attempts <= self._retries and (result.status is None or result.status in REPEATED):
             await asyncio.sleep(PAUSE_SECONDS)
@@ -78,7 +78,7 @@ class Client:
         return result
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def _attempt(self, call: Call, attempt: int) -> Result:

@@ -3,18 +3,17 @@
 import asyncio
 import contextlib
 import json
+import math
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from random import Random
 from typing import Final
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.drill.journal import Kind, Sample
-from healthcare_dr.ops.drill.load import calibration
-from healthcare_dr.ops.drill.load.calibration import Calibration
 from healthcare_dr.ops.drill.load.client import Call, Client, Result
 from healthcare_dr.ops.drill.load.ledger import Ledger
 from healthcare_dr.ops.drill.load.optimistic_update import FHIR, update
@@ -23,26 +22,65 @@ from healthcare_dr.ops.drill.self_monitor import Lateness
 from healthcare_dr.ops.seed import people, sample_documents
 from healthcare_dr.ops.seed.load import upload_in
 
-HURRY_SECONDS: Final = 0.1
+STOP_POLL_SECONDS: Final = 0.1
+"""How often requests in flight are checked for a call of `stop`."""
 SETTLED_SECONDS: Final = 3.0
-"""How old a write must be to be read: both regions have it by then, unless replication is at fault."""
+"""The age at which a write is read: both regions have it by then, unless replication has a fault."""
 OLDEST: Final = 20
-"""How many of the oldest patients are read and updated: clients of both regions meet at them."""
-
-
+"""How many of the oldest patients are read and updated: few, so that clients of both regions update the same ones."""
 TICK_SECONDS: Final = 0.1
-"""How often the event loop is checked for waking up in time."""
+"""How often the lateness of the event loop is measured."""
+FEWEST_PER_SECOND: Final = 5.0
+"""Fewer requests resolve a recovery time too coarsely, and too few writes are acknowledged."""
+MOST_PER_SECOND: Final = 20.0
+"""More requests do not make a drill more exact, and take processor time from the platform."""
+SERVED_SHARE: Final = 0.5
+"""The share of what the machine serves: the surviving region takes all requests, and retries are added."""
+WARM_UP_SECONDS: Final = 1.5
+"""Connections are opened and functions start. Requests of this time are not counted."""
+CALIBRATION_SECONDS: Final = 4.0
+"""How long requests are counted."""
+CLIENTS_PER_REGION: Final = 2
+"""In a calibration, each client sends as fast as it is answered. Two keep the platform busy, and health checks pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How the request rate of a drill was determined."""
+
+    rate: float
+    """Requests per second, of all clients together."""
+    reason: str
+    """Why this rate, in one line."""
+    served_per_second: float | None = None
+    """What the machine served in the calibration; None without a calibration."""
+
+
+def from_served(served_per_second: float) -> Calibration:
+    """Return half of what a machine served per second, between 5 and 20."""
+    half = math.floor(SERVED_SHARE * served_per_second * 10) / 10
+    rate = min(MOST_PER_SECOND, max(FEWEST_PER_SECOND, half))
+    found = (
+        f"half of the {served_per_second:.1f} requests per second that this machine served in {CALIBRATION_SECONDS:g} s"
+    )
+    if half > MOST_PER_SECOND:
+        reason = f"the most that is needed; {found} is more"
+    elif half < FEWEST_PER_SECOND:
+        reason = f"the fewest that show something; {found} is less"
+    else:
+        reason = found
+    return Calibration(rate=rate, reason=reason, served_per_second=round(served_per_second, 1))
 
 
 class LoadGenerator:
     """Sends `rate` requests a second, in a thread and an event loop of its own, until it is stopped.
 
-    Without a `rate`, a calibration of 5.5 s finds it first: clients send the same mix of requests as fast as they are
-    answered, to each of `regions` if given (where the shared name leads in that region), else wherever the name leads.
-    Requests of the calibration leave no samples; their writes are in the ledger.
+    Without a `rate`, a calibration of 5.5 s determines it: clients send the same mix of requests as fast as they are
+    answered, to the endpoint of each of `regions` if given, else to the address of the shared name. Requests of the
+    calibration leave no samples, but their writes are in the ledger.
 
-    The loop is open: a request is sent when it is due, whatever became of earlier ones. Each client has 64 in flight
-    at most; what is due beyond that waits, and its time counts from when it was due.
+    A request is sent when it is due, whether or not earlier ones have ended. Each client has at most 64 requests in
+    flight. Further ones wait, and their latency counts from the time at which they were due.
     """
 
     def __init__(
@@ -51,7 +89,7 @@ class LoadGenerator:
         name: str,
         make_resolver: Callable[[], Resolver],
         token: str,
-        ca: Path | ssl.SSLContext,
+        trust: ssl.SSLContext,
         clock: Callable[[], float],
         ledger: Ledger,
         drill_id: str,
@@ -65,17 +103,18 @@ class LoadGenerator:
         ignore_ttl: bool = False,
         seed: int = 1,
         regions: Sequence[Answer] = (),
-        given_by: str = "the experiment or --rate",
+        rate_reason: str = "given by the experiment or --rate",
     ) -> None:
-        self._name, self._make_resolver, self._token = name, make_resolver, token
-        self._trust = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))
+        self._name, self._make_resolver, self._token, self._trust = name, make_resolver, token, trust
         self._clock, self._ledger, self._drill_id, self._seed = clock, ledger, drill_id, seed
-        self._calibration = None if rate is None else calibration.given(rate, by=given_by)
+        self._calibration = None if rate is None else Calibration(rate=rate, reason=rate_reason)
         self._clients, self._retries, self._timeout, self._regions = clients, retries, timeout_seconds, regions
         self._shares: dict[Kind, float] = {
-            "write": write_percent, "document": document_percent, "update": update_percent,
-        }  # fmt: skip
-        self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - to be repeatable is the point
+            "write": write_percent,
+            "document": document_percent,
+            "update": update_percent,
+        }
+        self._ignore_ttl, self._dice = ignore_ttl, Random(seed)  # noqa: S311 - repeatable, and no secret
         self._numbers = count()
         self._samples: list[Sample] = []
         self._send_late: float | None = None
@@ -84,26 +123,26 @@ class LoadGenerator:
         self._dues: dict[int, float] = {}
         self._known_until = float("inf")
         self._failure: BaseException | None = None
-        self._stop, self._hurry = threading.Event(), threading.Event()
+        self._stop, self._stop_now = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._wake: Callable[[], object] = lambda: None
-        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def start(self) -> None:
-        """Begin to send. Once only."""
+        """Start to send requests. To be called once."""
         self._thread.start()
 
     def finish(self) -> None:
-        """Send no more, and wait until each request has ended: its client gives up in the end. Raises as `check`."""
+        """Send no more requests, and wait until each one has ended. Raises as `check`."""
         self._end()
 
     def stop(self) -> None:
-        """Stop at once; what is in flight is given up and leaves no sample. Raises as `check`."""
-        self._hurry.set()
+        """Stop at once. Requests in flight are cancelled and leave no sample. Raises as `check`."""
+        self._stop_now.set()
         self._end()
 
     def check(self) -> None:
-        """Raise what ended the prober early."""
+        """Raise the error that ended the load early, if there is one."""
         if self._failure is not None:
             raise self._failure
 
@@ -118,13 +157,13 @@ class LoadGenerator:
     def keep_records(self) -> None:
         """From now on, read and update only patients old enough to be in both regions.
 
-        The lost region's last writes may never have been replicated. Their absence counts for the recovery point; a
-        read of them would count as an outage as well.
+        The last writes of the lost region may not be replicated. Their absence counts for the recovery point. A read of
+        them would count as an outage as well.
         """
         self._known_until = self._clock()
 
     def samples(self) -> tuple[Sample, ...]:
-        """All requests that have ended so far, in the order of their ends."""
+        """Return all requests that have ended so far, in the order of their ends."""
         return tuple(self._samples)
 
     def waiting_since(self) -> float | None:
@@ -132,7 +171,7 @@ class LoadGenerator:
         return min(list(self._dues.values()), default=None)
 
     def calibration(self) -> Calibration | None:
-        """Return how the rate was determined; None before."""
+        """Return how the rate was determined; None while it is not."""
         return self._calibration
 
     def lateness(self) -> Lateness:
@@ -145,7 +184,7 @@ class LoadGenerator:
             self._send_late = self._loop_late = None
             if self._tick_due is None:
                 return late
-            # A loop that does not run now cannot note that it is late.
+            # A loop that is blocked now cannot measure its own lateness.
             return Lateness(send=late.send, loop=max(late.loop or 0.0, self._clock() - self._tick_due))
 
     def _run(self) -> None:
@@ -166,8 +205,8 @@ class LoadGenerator:
                 await self._calibrate()
             clients += [self._client(self._make_resolver()) for _ in range(self._clients)]
             await self._drive(clients, under_way, woken)
-            while under_way and self._failure is None and not self._hurry.is_set():
-                await asyncio.wait(under_way, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            while under_way and self._failure is None and not self._stop_now.is_set():
+                await asyncio.wait(under_way, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             with self._lock:
                 self._wake = lambda: None
@@ -188,7 +227,7 @@ class LoadGenerator:
         )
 
     async def _tick(self) -> None:
-        """Note by how much the loop wakes up too late."""
+        """Measure the lateness of the event loop."""
         while True:
             with self._lock:
                 self._tick_due = self._clock() + TICK_SECONDS
@@ -197,11 +236,13 @@ class LoadGenerator:
                 self._loop_late = max(self._loop_late or 0.0, self._clock() - self._tick_due)
 
     async def _calibrate(self) -> None:
-        """Find the rate. An interruption ends it at the next answer."""
-        places: Sequence[Resolver] = [FixedResolver(answer) for answer in self._regions] or [self._make_resolver()] * 2
-        clients = [self._client(place) for place in places for _ in range(calibration.CLIENTS_PER_REGION)]
-        counts_from = self._clock() + calibration.WARM_UP_SECONDS
-        end, served = counts_from + calibration.SECONDS, 0
+        """Determine the rate. An interruption ends it at the next response."""
+        resolvers: Sequence[Resolver] = [FixedResolver(answer) for answer in self._regions] or [
+            self._make_resolver()
+        ] * 2
+        clients = [self._client(resolver) for resolver in resolvers for _ in range(CLIENTS_PER_REGION)]
+        counts_from = self._clock() + WARM_UP_SECONDS
+        end, served = counts_from + CALIBRATION_SECONDS, 0
 
         async def send(client: Client) -> None:
             nonlocal served
@@ -218,8 +259,10 @@ class LoadGenerator:
         tasks = [asyncio.create_task(send(client)) for client in clients]
         try:
             pending: set[asyncio.Task[None]] = set(tasks)
-            while pending and not self._hurry.is_set():
-                done, pending = await asyncio.wait(pending, timeout=HURRY_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
+            while pending and not self._stop_now.is_set():
+                done, pending = await asyncio.wait(
+                    pending, timeout=STOP_POLL_SECONDS, return_when=asyncio.FIRST_EXCEPTION
+                )
                 for task in done:
                     task.result()
         finally:
@@ -229,7 +272,7 @@ class LoadGenerator:
             for client in clients:
                 await client.close()
         if not self._stop.is_set():
-            self._calibration = calibration.from_served(served / (self._clock() - counts_from))
+            self._calibration = from_served(served / (self._clock() - counts_from))
 
     async def _drive(self, clients: list[Client], under_way: set[asyncio.Task[None]], woken: asyncio.Event) -> None:
         def ended(task: asyncio.Task[None]) -> None:
@@ -258,7 +301,7 @@ class LoadGenerator:
             self._send_late = max(self._send_late or 0.0, self._clock() - due)
         index = number % len(clients)
         client, kind = clients[index], self._kind()
-        async with client.places:
+        async with client.in_flight:
             kind, result = await self._request(client, number, kind, self._patient())
         sample = Sample(
             at=due,
@@ -274,7 +317,7 @@ class LoadGenerator:
         del self._dues[number]
 
     async def _request(self, client: Client, number: int, kind: Kind, patient: str | None) -> tuple[Kind, Result]:
-        """Send one request, of a patient where there is one; returns what it became."""
+        """Send one request, for a patient if there is one, and return its kind and result."""
         if kind in ("document", "update") and patient is None:
             kind = "write"
         if kind == "document" and patient is not None:
@@ -287,11 +330,11 @@ class LoadGenerator:
         return kind, await client.send(Call(method="GET", target=path, headers=self._headers()))
 
     def _kind(self) -> Kind:
-        thrown = self._dice.random() * 100
+        drawn = self._dice.random() * 100
         for kind, share in self._shares.items():
-            if thrown < share:
+            if drawn < share:
                 return kind
-            thrown -= share
+            drawn -= share
         return "read"
 
     def _patient(self) -> str | None:
@@ -337,7 +380,7 @@ class LoadGenerator:
             sent = await client.send(
                 Call(method=upload.method, target=upload.address, headers=upload.headers, content=paper.content)
             )
-            # A repeated upload whose first attempt did arrive gets 412: the object exists.
+            # A repeated upload whose first attempt arrived is answered with 412: the object exists.
             arrived = sent.status in (200, 204) or (sent.status == 412 and sent.attempts > 1)
             result = Result(
                 status=200 if arrived else sent.status,

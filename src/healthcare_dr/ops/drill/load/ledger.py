@@ -1,7 +1,7 @@
 """Record every acknowledged write of a drill, and find those that a region does not have.
 
-A busy region gives no answer: the read is repeated while the region answers other requests. For a document, its bytes
-are compared too.
+A busy region gives no answer. The read is repeated as long as the region answers other requests. For a document, its
+bytes are compared too.
 """
 
 import threading
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Resource = Mapping[str, Any]
 
 BUSY: Final = (429, 502, 503, 504)
-"""Answers of a region, or of S3, that is there and has no time: asked again later, it may answer."""
+"""Statuses of a region, or of S3, that is busy: a later request may succeed."""
 
 
 def own_address(document: Resource, bucket: str) -> str | None:
@@ -40,10 +40,10 @@ def own_address(document: Resource, bucket: str) -> str | None:
 
 
 def intact(document: Resource, address: str, client: "httpx.Client") -> bool | None:
-    """Return whether what lies at `address` is what was announced, by its SHA-256; None when S3 has no time.
+    """Return whether the bytes at `address` have the announced SHA-256; None when S3 is busy.
 
     Raises:
-        httpx.TransportError: S3 does not answer.
+        httpx.TransportError: S3 does not respond.
     """
     extensions = _attachment(document)["extension"]
     (announced,) = (found["valueBase64Binary"] for found in extensions if found["url"] == SHA256)
@@ -59,33 +59,33 @@ def _attachment(document: Resource) -> Resource:
 
 
 CONCURRENCY: Final = 4
-"""Lookups at a time: enough to keep an API busy, and few enough to leave time for what replicates meanwhile."""
+"""Concurrent lookups: enough to keep an API busy, and few enough to leave time for replication."""
 FOLLOWED_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
 POLL_SHARE: Final = 0.1
-"""A write that is waited for is asked for again after a tenth of the time that it has been waited for."""
+"""A write is looked up again after a tenth of the time since its acknowledgement."""
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 4.0
-"""In seconds: between two rounds of questions to a busy region, doubled from the first to the longest."""
+"""In seconds, between two rounds of lookups in a busy region. It doubles from the first to the longest."""
 UNANSWERED_SECONDS: Final = 60.0
-"""A region that answers no question for so long is not asked again."""
+"""After this time without an answer, a region is not asked again."""
 ROUND_FAILURES: Final = 2 * CONCURRENCY
-"""So many questions in a row without an answer end a round: the region needs the pause, not more of them."""
+"""This many lookups in a row without an answer end a round: more of them would keep the region busy."""
 
 OnAnswer = Callable[[int, int], None]
-"""Called with how many of how many questions have been answered."""
+"""Called with the number of answered lookups and the number of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A region's own endpoint: its host name, and where that is reached."""
+    """A region's own endpoint: its host name, and the address and port that serve it."""
 
     region: str
     host: str
     address: str
     port: int
 
-    def ask(
+    def request(
         self,
         client: "httpx.Client",
         path: str,
@@ -95,7 +95,7 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> "httpx.Response":
-        """Its answer, whatever it is. Raises httpx.TransportError without one."""
+        """Send a request and return the response, whatever its status. Raises httpx.TransportError without one."""
         return client.request(
             method,
             f"https://{self.address}:{self.port}{path}",
@@ -110,15 +110,16 @@ class Unfinished:
     """The documents of the ledger that are not final in one region, by their numbers."""
 
     numbers: tuple[int, ...]
-    """Those that the region answered are not."""
+    """Those that the region reported as not final."""
     unanswered: tuple[int, ...] = ()
-    """Those of which nothing is known: the region was busy for as long as it was asked."""
+    """Those whose state is unknown, because the region was busy."""
 
 
 class Ledger:
-    """Threads may share it. `client` trusts the endpoints' authority and has its timeout; `clock` is the drill's.
+    """The acknowledged writes of a drill. Thread-safe.
 
-    `endpoints` and `buckets`, of documents, are by region.
+    `client` trusts the endpoints' authority and has a timeout; `clock` is the drill's. `endpoints` and `buckets`, those
+    of documents, are by region.
     """
 
     def __init__(
@@ -141,37 +142,40 @@ class Ledger:
         self._readable: dict[str, float] = {}
 
     def acknowledge(self, *, number: int, kind: Written, id: str, region: str, version: str | None = None) -> Write:
-        """Note a write that was acknowledged just now; an update with the version that it made."""
+        """Record a write that was acknowledged now; `version` is the one that an update created."""
         write = Write(number=number, kind=kind, id=id, at=self._clock(), region=region, version=version)
         with self._lock:
             self._writes.append(write)
         return write
 
     def writes(self) -> tuple[Write, ...]:
-        """All so far, in the order of their acknowledgement."""
+        """Return all writes so far, in the order of their acknowledgement."""
         with self._lock:
             return tuple(self._writes)
 
     def oldest(self, kind: Written, count: int) -> tuple[Write, ...]:
-        """The first `count` of that kind."""
+        """Return the first `count` writes of a kind."""
         with self._lock:
             return tuple(islice((write for write in self._writes if write.kind == kind), count))
 
     def start(self) -> None:
-        """Begin to follow, in a thread for each region, when acknowledged patients become readable there."""
+        """Start a thread for each region that measures when acknowledged patients become readable there."""
         for region in self._endpoints:
             self._followers.append(threading.Thread(target=self._follow, args=(region,), name="lag", daemon=True))
             self._followers[-1].start()
 
     def stop(self) -> None:
-        """Follow no more; waits for the calls under way."""
+        """Stop the threads, and return when they have ended."""
         self._stop.set()
         for follower in self._followers:
             follower.join()
 
     def lag(self) -> dict[str, float]:
-        """By receiving region, in seconds: from acknowledgement elsewhere to being readable, of the last patient that
-        was followed, or the age of the one that is waited for when that is more. Absent until one has arrived."""
+        """Return the replication lag by receiving region, in seconds.
+
+        It is the time from acknowledgement elsewhere until the last followed patient was readable, or the age of the
+        patient that has not arrived yet, if that is longer. A region is absent until one has arrived.
+        """
         with self._lock:
             now, found = self._clock(), dict(self._readable)
             for region in found.keys() & self._waited.keys():
@@ -179,7 +183,7 @@ class Ledger:
             return found
 
     def awaited(self) -> frozenset[str]:
-        """The regions where nothing has arrived yet, though another one has acknowledged a patient."""
+        """Return the regions in which nothing has arrived yet, although another one has acknowledged a patient."""
         with self._lock:
             return frozenset(self._waited.keys() - self._readable.keys())
 
@@ -197,7 +201,7 @@ class Ledger:
             try:
                 there = self._present(region, write)
             except DeploymentError:
-                there = None  # What a region cannot show is not there for clients: the age goes on growing.
+                there = None  # Clients cannot read it either, so the age continues to grow.
             pause = min(FOLLOWED_SECONDS, max(POLL_SECONDS, POLL_SHARE * (self._clock() - write.at)))
             if there:
                 pause, last = FOLLOWED_SECONDS, write.number
@@ -215,11 +219,11 @@ class Ledger:
         own: bool = False,
         on_answer: OnAnswer | None = None,
     ) -> Missing:
-        """Return what other regions acknowledged, with `own` this one too, and its own endpoint answers it lacks.
+        """Return the writes that other regions acknowledged, with `own` this one too, and that this region lacks.
 
-        An update is there when its version is, a document when its bytes are in the region's own bucket. With
-        `numbers`, only these writes are looked for, newest first. Whether replication has delivered them yet is not
-        looked at: see `arrival.settled`.
+        An update is present when its version is, a document when its bytes are in the region's own bucket. With
+        `numbers`, only these writes are looked up, newest first. Whether replication has delivered them is not
+        considered: see `recovery_checks.RecoveryChecks.missing`.
 
         Raises:
             DeploymentError: the endpoint answers neither yes, nor no, nor that it is busy.
@@ -239,10 +243,10 @@ class Ledger:
     def unfinished(
         self, region: str, *, numbers: Collection[int] | None = None, on_answer: OnAnswer | None = None
     ) -> Unfinished:
-        """Return the acknowledged documents that are not `final` in this region, wherever they were acknowledged.
+        """Return the documents that are not `final` in this region, acknowledged by any region.
 
-        A document is final once both regions hold the same bytes: this region's are read, and compared with what was
-        announced. With `numbers`, only these are looked at.
+        A document is final once both regions have the same bytes: those of this region are read and compared with the
+        announced hash. With `numbers`, only these documents are looked up.
 
         Raises:
             DeploymentError: the endpoint answers neither yes, nor no, nor that it is busy.
@@ -261,7 +265,7 @@ class Ledger:
     def _each(
         self, look: Callable[[Write], bool | None], writes: Sequence[Write], on_answer: OnAnswer | None
     ) -> Sequence[bool | None]:
-        """Look at each write, again while the region is busy (None), until no look succeeds for 60 s."""
+        """Look up each write, again while the region is busy (None), until no lookup succeeds for 60 s."""
         answers: list[bool | None] = [None] * len(writes)
         left, pause, answered_at = list(range(len(writes))), FIRST_PAUSE, self._clock()
         while left:
@@ -285,7 +289,7 @@ class Ledger:
         answers: list[bool | None],
         on_answer: OnAnswer | None,
     ) -> None:
-        """Look at each once, and put what was answered into `answers`."""
+        """Look up each write once, and put the results into `answers`."""
         failures = 0
 
         def one(index: int) -> bool | None:
@@ -293,7 +297,7 @@ class Ledger:
             if failures >= ROUND_FAILURES:
                 return None
             answer = look(writes[index])
-            # Not exact between threads, and need not be.
+            # The count is not exact between threads, which does no harm.
             failures = failures + 1 if answer is None else 0
             return answer
 
@@ -307,12 +311,12 @@ class Ledger:
                     if on_answer is not None:
                         on_answer(before, len(writes))
         finally:
-            # An interrupted drill does not wait for questions that have not been asked yet.
+            # An interrupted drill does not wait for lookups that have not begun.
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _present(self, region: str, write: Write) -> bool | None:
         """Return whether a region has a write; None when it is busy."""
-        answer = self._ask(region, write)
+        answer = self._lookup(region, write)
         if answer is None or answer.status_code == 404:
             return None if answer is None else False
         if write.kind != "document":
@@ -324,7 +328,7 @@ class Ledger:
         """Return whether a document is final in a region; None when the region or S3 is busy."""
         import httpx
 
-        answer = self._ask(region, write)
+        answer = self._lookup(region, write)
         if answer is None or answer.status_code == 404:
             return None if answer is None else False
         with _read(region, write):
@@ -337,14 +341,14 @@ class Ledger:
             except httpx.TransportError:
                 return None
 
-    def _ask(self, region: str, write: Write) -> "httpx.Response | None":
-        """Return the region's answer, 200 or 404; None when it is busy or does not answer in time."""
+    def _lookup(self, region: str, write: Write) -> "httpx.Response | None":
+        """Return the region's response, 200 or 404; None when it is busy or does not respond in time."""
         import httpx
 
         kind = "DocumentReference" if write.kind == "document" else "Patient"
         path = f"/fhir/{kind}/{write.id}" + ("" if write.version is None else f"/_history/{write.version}")
         try:
-            answer = self._endpoints[region].ask(self._client, path, token=self._token)
+            answer = self._endpoints[region].request(self._client, path, token=self._token)
         except httpx.TransportError:
             return None
         if answer.status_code in BUSY:
@@ -362,7 +366,7 @@ def _unanswered(writes: Sequence[Write], answers: Sequence[bool | None]) -> tupl
 
 @contextmanager
 def _read(region: str, write: Write) -> Iterator[None]:
-    """Report in one line that an answer is no document of the platform. Raises DeploymentError."""
+    """Raise DeploymentError, in one line, when a response is not a document of the platform."""
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:

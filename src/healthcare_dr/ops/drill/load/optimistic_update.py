@@ -1,4 +1,4 @@
-"""An update as clients make it: read, change, put in place of what was read; again when that is no longer current."""
+"""Update a patient as clients do: read, change, and write conditionally; repeat when another write was faster."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ FHIR: Final = "application/fhir+json"
 MARK: Final = "urn:healthcare-dr:drill-update"
 TURNS: Final = 6
 OVERTAKEN: Final = (404, 405, 409, 412)
-"""Somebody else was faster, or the region that answers now has not received what another one answered before."""
+"""Another client was faster, or this region has not received the version that the other region returned before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Updated:
     """The outcome of an update. Its version is None unless it was acknowledged.
 
-    The result's attempts are 1 when nothing was repeated: the read that precedes an update belongs to it.
+    The result's attempts are 1 when nothing was repeated: the read before an update is not counted.
     """
 
     result: Result
@@ -30,13 +30,13 @@ class Updated:
 
 
 async def update(client: Client, *, patient: str, mark: str, headers: Mapping[str, str], dice: Random) -> Updated:
-    """Put `mark`, which no other update bears, into the record.
+    """Write `mark`, which is unique to this update, into the record.
 
-    A put that is refused may have arrived with an earlier attempt, whose answer got lost: then the current version
-    bears the mark, and is the one that was made.
+    The PUT of an earlier attempt may have arrived although its response was lost. Then the current version has the
+    mark, and is the version that this update created.
 
     Raises:
-        DeploymentError: what answers is not the patient API.
+        DeploymentError: the response is not one of the patient API.
     """
     path, tried = f"/fhir/Patient/{patient}", 0
     for turn in range(TURNS):
@@ -71,7 +71,7 @@ def _ended(result: Result, tried: int, version: str | None = None) -> Updated:
 
 
 def _read(result: Result) -> tuple[Resource, str]:
-    """The resource in an answer, and its version."""
+    """Return the resource in a response, and its version."""
     try:
         resource = json.loads(result.body)
         version = resource["meta"]["versionId"]

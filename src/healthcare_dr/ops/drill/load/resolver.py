@@ -1,4 +1,4 @@
-"""Resolve names as clients do: by one server, with answers cached for their TTL or forever."""
+"""Resolve names as clients do: with one DNS server, and answers cached for their TTL or forever."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,21 +36,21 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DnsResolver:
-    """Queries `server` (address, port) without a cache; every address is reached at `port`."""
+    """Queries `server` (address, port) without a cache; every address is used with `port`."""
 
     server: tuple[str, int]
     port: int
 
     async def resolve(self, name: str) -> Answer:
-        """The end of the name's CNAMEs and its first address (RFC 1034, section 3.6.2).
+        """Return the end of the name's CNAMEs and its first address (RFC 1034, section 3.6.2).
 
         Raises:
             ResolutionError: no answer in time, an error, or no address.
         """
         target = name.rstrip(".").lower()
         ttls: list[int] = []
-        links, addresses = await self._ask(target)
-        asked = target
+        links, addresses = await self._query(target)
+        queried = target
         for _ in range(LONGEST_CHAIN):
             if target in addresses:
                 address, ttl = addresses[target]
@@ -58,14 +58,14 @@ class DnsResolver:
             if target in links:
                 target, ttl = links[target]
                 ttls.append(ttl)
-            elif target != asked:
-                asked = target
-                links, addresses = await self._ask(target)
+            elif target != queried:
+                queried = target
+                links, addresses = await self._query(target)
             else:
                 break
         raise ResolutionError(f"{name} has no address at {self.server[0]}:{self.server[1]}; look at its records")
 
-    async def _ask(self, name: str) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
+    async def _query(self, name: str) -> tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]]:
         import dns.asyncquery
         import dns.exception
         import dns.message
@@ -102,29 +102,29 @@ def _records(answer: "dns.message.Message") -> tuple[dict[str, tuple[str, int]],
 
 @dataclass(frozen=True)
 class FixedResolver:
-    """Leads every name to one place."""
+    """Resolves every name to the same answer."""
 
     answer: Answer
 
     async def resolve(self, name: str) -> Answer:
-        """Return the place, whatever the name."""
+        """Return the answer."""
         del name
         return self.answer
 
 
 class CachingResolver:
-    """One client's cache. With `ignore_ttl` an answer is kept for ever, as badly set JVMs do."""
+    """The cache of one client. With `ignore_ttl`, an answer never expires, as in JVMs with a wrong setting."""
 
     def __init__(self, *, resolver: Resolver, clock: Callable[[], float], ignore_ttl: bool = False) -> None:
         self._resolver, self._clock, self._ignore_ttl = resolver, clock, ignore_ttl
-        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._cached: dict[str, tuple[float, Answer]] = {}
 
     async def resolve(self, name: str) -> Answer:
-        """The kept answer while it is valid, else a new one; a stale one never. Raises `ResolutionError`."""
-        kept = self._kept.get(name)
-        if kept is not None and (self._ignore_ttl or self._clock() < kept[0]):
-            return kept[1]
-        self._kept.pop(name, None)
+        """Return the cached answer while it is valid, else a new one. Raises `ResolutionError`."""
+        cached = self._cached.get(name)
+        if cached is not None and (self._ignore_ttl or self._clock() < cached[0]):
+            return cached[1]
+        self._cached.pop(name, None)
         answer = await self._resolver.resolve(name)
-        self._kept[name] = (self._clock() + answer.ttl, answer)
+        self._cached[name] = (self._clock() + answer.ttl, answer)
         return answer

@@ -9,7 +9,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from healthcare_dr.ops.drill.report.page import write_report
-from unit.ops.drill.report.made_up import journal
+from unit.ops.drill.sample_journal import journal
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

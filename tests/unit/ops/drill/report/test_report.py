@@ -14,7 +14,7 @@ from healthcare_dr.ops.drill.journal import Event, Journal, Milestones, Observat
 from healthcare_dr.ops.drill.report.charts import Axis, Band, Latency, axis, bands, latencies, outcomes
 from healthcare_dr.ops.drill.report.page import write_report
 from healthcare_dr.ops.drill.self_monitor import instrument_health
-from unit.ops.drill.report.made_up import EAST, FAULT, NASTY, WEST, empty, journal
+from unit.ops.drill.sample_journal import EAST, FAULT, NASTY, WEST, empty, journal
 
 
 class Page(HTMLParser):

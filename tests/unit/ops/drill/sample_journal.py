@@ -1,4 +1,4 @@
-"""A made-up drill as one looks: 90 seconds, us-east-1 lost at 20 s and back at 65 s."""
+"""The journal of a simulated drill of 90 seconds: us-east-1 is lost at 20 s and back at 65 s."""
 
 from dataclasses import replace
 from random import Random
@@ -26,7 +26,7 @@ FAULT, CHANGED, STEADY, HEALED = 20.0, 26.3, 28.1, 65.0
 
 
 def samples() -> tuple[Sample, ...]:
-    dice = Random(3)  # noqa: S311 - to be repeatable is the point
+    dice = Random(3)  # noqa: S311 - repeatable, and no secret
     made = []
     for number in range(90 * 20):
         at = number / 20

@@ -1,4 +1,4 @@
-"""The conflicts of a drill are settled through the API; the two regions here keep versions and markers as ours do."""
+"""Conflicts of a drill are resolved through the API, in two simulated regions that keep versions and markers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -33,12 +33,12 @@ def stamp(number: int, region: str = EAST) -> str:
 
 
 def behind(version: str, lineage: Mapping[str, Sequence[str]]) -> set[str]:
-    """A version and all that it descends from."""
+    """Return a version and all its ancestors."""
     return {version}.union(*(behind(other, lineage) for other in lineage.get(version, ())))
 
 
 def conflicts(lineage: Mapping[str, Sequence[str]]) -> list[str]:
-    """What several versions follow that no version has behind it all at once."""
+    """Return the versions that have several successors of which no version is a common descendant."""
     followed = {other for follows in lineage.values() for other in follows}
     found = []
     for after in sorted(followed):
@@ -49,12 +49,12 @@ def conflicts(lineage: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 class Regions:
-    """One table, which `WEST` shows as it was before the last `late` looks."""
+    """One table. `WEST` lists the conflicts that were open `late` queries ago."""
 
     def __init__(self, late: int = 2) -> None:
         self.records: dict[str, Lineage] = {}
         self.now, self.late, self.page = 0.0, late, 2
-        self.shelves = {EAST: [list[str]()], WEST: [list[str]()]}
+        self.listed = {EAST: [list[str]()], WEST: [list[str]()]}
         self.puts: list[dict[str, Any]] = []
         self.answers: list[int] = []
 
@@ -71,7 +71,7 @@ class Regions:
         return Table(self, region)
 
     def shown(self, region: str) -> list[tuple[str, str]]:
-        seen = self.shelves[region]
+        seen = self.listed[region]
         seen.append(self._open())  # type: ignore[arg-type]
         return seen[-1 if region == EAST else max(1, len(seen) - 1 - self.late)]  # type: ignore[return-value]
 
@@ -113,7 +113,7 @@ class Regions:
 
 
 class Table:
-    """DynamoDB, of which only the shelf of open conflicts is read, one item a page."""
+    """A DynamoDB client that lists open conflicts, one item a page."""
 
     def __init__(self, regions: Regions, region: str) -> None:
         self._regions, self._region = regions, region
@@ -121,7 +121,7 @@ class Table:
 
     def query(self, **request: Any) -> dict[str, Any]:
         assert (request["TableName"], request["IndexName"]) == ("records", UPDATE_INDEX)
-        assert request["ExpressionAttributeValues"] == {":shelf": {"S": OPEN_CONFLICTS}}
+        assert request["ExpressionAttributeValues"] == {":shard": {"S": OPEN_CONFLICTS}}
         start = request.get("ExclusiveStartKey", 0)
         if not start:
             self._items = self._regions.shown(self._region)
@@ -130,13 +130,17 @@ class Table:
         return {"Items": items, **({"LastEvaluatedKey": start + 1} if more else {})}
 
 
-def merging(regions: Regions, *ids: str, documents: Sequence[str] = ()) -> ConflictResolver:
+def resolver(
+    regions: Regions, *ids: str, documents: Sequence[str] = (), updated: Sequence[str] = ()
+) -> ConflictResolver:
     client = httpx.Client(transport=httpx.MockTransport(regions.answer))
     ledger = Ledger(endpoints={EAST: HERE}, buckets={}, token="t", client=client, clock=lambda: regions.now)
     for number, id in enumerate(ids):
         ledger.acknowledge(number=number, kind="patient", id=id, region=EAST)
     for number, id in enumerate(documents, len(ids)):
         ledger.acknowledge(number=number, kind="document", id=id, region=EAST)
+    for number, region in enumerate(updated, 100):
+        ledger.acknowledge(number=number, kind="update", id=ids[0], region=region, version="v")
     return ConflictResolver(
         ledger=ledger,
         endpoint=HERE,
@@ -151,7 +155,7 @@ def merging(regions: Regions, *ids: str, documents: Sequence[str] = ()) -> Confl
 
 
 def split() -> Lineage:
-    """A first version, then two lines of several versions that do not know each other."""
+    """Return a first version and two concurrent branches of several versions."""
     east, west = [stamp(number) for number in (2, 4, 6, 7)], [stamp(number, WEST) for number in (3, 5)]
     lineage: Lineage = {stamp(1): ()}
     for line in (east, west):
@@ -161,12 +165,12 @@ def split() -> Lineage:
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.trap(1)
-def test_each_conflict_of_the_ledger_is_settled_once_and_waited_for_in_both_regions() -> None:
+def test_each_conflict_is_merged_once_and_waited_for_in_both_regions() -> None:
     regions = Regions(late=20)
     for id in ("a", "b"):
         regions.keep("drill", "Patient", id, split())
-    found = merging(regions, "a", "b", "c").run()
-    assert found == ResolvedConflicts(found=2, settled=2, left=())
+    found = resolver(regions, "a", "b", "c").run()
+    assert found == ResolvedConflicts(found=2, merged=2, left=())
     assert regions.puts == [{"id": id, "merges": (stamp(5, WEST),)} for id in ("a", "b")]
     assert regions.now >= 20 * POLL_SECONDS + QUIET_SECONDS
 
@@ -174,19 +178,16 @@ def test_each_conflict_of_the_ledger_is_settled_once_and_waited_for_in_both_regi
 def test_without_a_conflict_nothing_is_written() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", {stamp(1): (), stamp(2): (stamp(1),)})
-    assert merging(regions, "a").run() == ResolvedConflicts(found=0, settled=0, left=())
+    assert resolver(regions, "a").run() == ResolvedConflicts(found=0, merged=0, left=())
     assert regions.puts == []
 
 
 @pytest.mark.trap(1)
-def test_a_conflict_that_nobody_is_shown_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conflict_that_no_region_lists_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     monkeypatch.setattr(regions, "shown", lambda _: [])
-    unseen = merging(regions, "a")
-    for number, region in ((8, EAST), (9, WEST)):
-        unseen._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
-    assert unseen.run() == ResolvedConflicts(found=0, settled=0, left=("a",))
+    assert resolver(regions, "a", updated=(EAST, WEST)).run() == ResolvedConflicts(found=0, merged=0, left=("a",))
 
 
 @pytest.mark.trap(1)
@@ -195,74 +196,71 @@ def test_conflict_that_is_marked_late_is_waited_for(monkeypatch: pytest.MonkeyPa
     regions.keep("drill", "Patient", "a", split())
     shown, marked_at = regions.shown, QUIET_SECONDS + 20.0
     monkeypatch.setattr(regions, "shown", lambda region: shown(region) if regions.now > marked_at else [])
-    late = merging(regions, "a")
-    for number, region in ((8, EAST), (9, WEST)):
-        late._ledger.acknowledge(number=number, kind="update", id="a", region=region, version="v")
-    assert late.run() == ResolvedConflicts(found=1, settled=1, left=())
+    assert resolver(regions, "a", updated=(EAST, WEST)).run() == ResolvedConflicts(found=1, merged=1, left=())
 
 
-def test_conflicts_of_others_are_left_alone() -> None:
+def test_conflicts_of_other_ledgers_and_tenants_are_not_merged() -> None:
     regions = Regions()
-    for tenant, id in (("drill", "earlier"), ("somebody", "a")):
+    for tenant, id in (("drill", "earlier"), ("other", "a")):
         regions.keep(tenant, "Patient", id, split())
-    assert merging(regions, "a").run() == ResolvedConflicts(found=0, settled=0, left=())
+    assert resolver(regions, "a").run() == ResolvedConflicts(found=0, merged=0, left=())
     assert regions.puts == []
 
 
-def test_documents_are_waited_for_and_never_written() -> None:
+def test_conflicts_of_documents_are_waited_for_and_not_merged() -> None:
     regions = Regions()
     regions.keep("drill", "DocumentReference", "d", split())
-    found = merging(regions, documents=["d"]).run(stall_seconds=9.0)
-    assert (found, regions.puts) == (ResolvedConflicts(found=1, settled=0, left=("d",)), [])
+    found = resolver(regions, documents=["d"]).run(stall_seconds=9.0)
+    assert (found, regions.puts) == (ResolvedConflicts(found=1, merged=0, left=("d",)), [])
     assert 9.0 <= regions.now < 10.0
 
 
 @pytest.mark.parametrize("status", [0, 404, 405, 409, 412, 422, 429, 503])
-def test_what_passes_is_tried_again(status: int) -> None:
+def test_temporary_errors_are_retried(status: int) -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     regions.answers = [status, 200, status, 200, 200, 200, status]
-    assert merging(regions, "a").run() == ResolvedConflicts(found=1, settled=1, left=())
+    assert resolver(regions, "a").run() == ResolvedConflicts(found=1, merged=1, left=())
     assert len(regions.puts) == 1
 
 
-def test_what_stays_in_conflict_is_told_by_its_id() -> None:
+def test_conflict_in_a_busy_region_is_unanswered() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "a", split())
     regions.answers = [503] * 1000
-    assert merging(regions, "a").run(stall_seconds=5.0) == ResolvedConflicts(
-        found=1, settled=0, left=(), unanswered=("a",)
+    assert resolver(regions, "a").run(stall_seconds=5.0) == ResolvedConflicts(
+        found=1, merged=0, left=(), unanswered=("a",)
     )
 
 
-def test_a_refusal_that_no_waiting_mends_is_an_error_without_ids() -> None:
+def test_permanent_error_is_raised_without_ids() -> None:
     regions = Regions()
     regions.keep("drill", "Patient", "secret", split())
     regions.answers = [403]
     with pytest.raises(DeploymentError, match=f"{EAST} answered 403") as caught:
-        merging(regions, "secret").run()
+        resolver(regions, "secret").run()
     assert "secret" not in str(caught.value)
 
 
-def test_a_table_that_cannot_be_asked_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "Query")
 
     monkeypatch.setattr(Table, "query", refuse)
     with pytest.raises(DeploymentError, match="AccessDenied"):
-        merging(Regions(), "a").run()
+        resolver(Regions(), "a").run()
 
 
-def test_more_lines_than_one_merge_takes_are_settled_by_several() -> None:
+def test_more_branches_than_one_merge_accepts_need_several_merges() -> None:
     regions = Regions()
     siblings: Lineage = {stamp(number): (stamp(1),) for number in range(2, 2 + LARGEST_MERGE + 3)}
     regions.keep("drill", "Patient", "a", {stamp(1): (), **siblings})
-    assert merging(regions, "a").run() == ResolvedConflicts(found=1, settled=1, left=())
+    assert resolver(regions, "a").run() == ResolvedConflicts(found=1, merged=1, left=())
     assert [len(put["merges"]) for put in regions.puts] == [LARGEST_MERGE, 2]
 
 
 @given(st.lists(st.sets(st.integers(0, 8), max_size=3), min_size=1, max_size=9))
-def test_a_merge_of_what_is_unmerged_closes_every_conflict_and_opens_none(picks: list[set[int]]) -> None:
+def test_merge_of_the_unmerged_versions_closes_every_conflict_and_opens_none(picks: list[set[int]]) -> None:
     lineage: Lineage = {}
     for number, chosen in enumerate(picks):
         lineage[stamp(number)] = tuple(stamp(pick % number) for pick in sorted(chosen)) if number else ()
@@ -270,7 +268,7 @@ def test_a_merge_of_what_is_unmerged_closes_every_conflict_and_opens_none(picks:
     merged = lineage | {stamp(99): (newest, *ends)}
     assert conflicts(merged) == []
     assert behind(stamp(99), merged) == merged.keys()
-    # Fewer would not do.
+    # Fewer versions do not close every conflict.
     for left_out in ends:
         fewer = lineage | {stamp(99): (newest, *(end for end in ends if end != left_out))}
         assert behind(stamp(99), fewer) != fewer.keys()

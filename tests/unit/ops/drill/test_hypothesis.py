@@ -1,4 +1,4 @@
-"""The steady state: what has to have been seen before a drill begins, and again when it has ended."""
+"""The steady-state hypothesis, judged by samples and observations."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from healthcare_dr.ops.drill.hypothesis import conditions
 from healthcare_dr.ops.drill.journal import Condition, Observation, Sample
 
 EAST, WEST = "us-east-1", "us-west-2"
-WELL: dict[str, Any] = {"checks": {"health a": True}, "dns": {EAST: 5, WEST: 3}, "lag": {EAST: 0.4, WEST: 0.6}}
+HEALTHY: dict[str, Any] = {"checks": {"health a": True}, "dns": {EAST: 5, WEST: 3}, "lag": {EAST: 0.4, WEST: 0.6}}
 
 
 def found(
@@ -16,12 +16,18 @@ def found(
 ) -> Condition:
     samples = [
         Sample(
-            at=95.0 + number / 4, seconds=0.1, kind="read", client=0, region=EAST,
-            status=500 if number < failed else 200, error=None, attempts=1,
+            at=95.0 + number / 4,
+            seconds=0.1,
+            kind="read",
+            client=0,
+            region=EAST,
+            status=500 if number < failed else 200,
+            error=None,
+            attempts=1,
         )
         for number in range(20)
-    ]  # fmt: skip
-    observation = Observation(at=99.9, **{**WELL, **seen})
+    ]
+    observation = Observation(at=99.9, **{**HEALTHY, **seen})
     (condition,) = conditions(
         (name,),
         samples,
@@ -36,12 +42,12 @@ def found(
 
 
 @pytest.mark.parametrize("name", ["requests-succeed", "checks-healthy", "dns-names-both", "replication-caught-up"])
-def test_a_platform_that_is_well_is_steady(name: str) -> None:
+def test_condition_holds_on_a_healthy_platform(name: str) -> None:
     assert found(name).held
 
 
 @pytest.mark.parametrize(
-    ("name", "seen", "said"),
+    ("name", "seen", "text"),
     [
         ("requests-succeed", {"failed": 1}, "1 of 20 requests failed"),
         ("requests-succeed", {"waiting_since": 97.0}, "0 of 20 requests failed, one waits for 3.0 s"),
@@ -53,14 +59,14 @@ def test_a_platform_that_is_well_is_steady(name: str) -> None:
         ("replication-caught-up", {"lag": {EAST: 0.4, WEST: 10.5}}, "replication takes 10.5 s"),
     ],
 )
-def test_what_is_not_well_is_told(name: str, seen: dict[str, Any], said: str) -> None:
+def test_broken_condition_states_what_was_seen(name: str, seen: dict[str, Any], text: str) -> None:
     condition = found(name, **seen)
-    assert (condition.held, condition.seen) == (False, said)
+    assert (condition.held, condition.seen) == (False, text)
 
 
-def test_a_region_that_nothing_is_on_its_way_to_is_not_waited_for() -> None:
+def test_region_without_writes_on_their_way_is_not_waited_for() -> None:
     assert found("replication-caught-up", lag={WEST: 0.4}).held
 
 
-def test_a_request_that_has_just_been_sent_may_be_under_way() -> None:
+def test_request_in_flight_for_a_moment_is_no_failure() -> None:
     assert found("requests-succeed", waiting_since=99.0).held

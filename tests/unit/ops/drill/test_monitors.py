@@ -1,16 +1,18 @@
-"""What a drill on AWS reads: real clients, whose requests and answers are checked against the services' models."""
+"""The monitors on AWS, with boto3 clients whose requests and responses are checked against the service models."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
+import dns.resolver
 import pytest
 from botocore.stub import Stubber
 
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import Names
-from healthcare_dr.ops.drill.monitors_aws import (
+from healthcare_dr.ops.drill.monitors import (
     CloudWatchChecks,
     endpoints,
     health_checks,
@@ -31,7 +33,7 @@ def stubbed(service: str) -> tuple[Any, Stubber]:
 
 
 class Clock:
-    """Stands still until told."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +43,7 @@ class Clock:
 
 
 def answer(*values: list[float]) -> dict[str, Any]:
-    """By check, the newest value first, a minute apart; in the order that CloudWatch did not promise."""
+    """Return a response with the values of each check, newest first, a minute apart; CloudWatch promises no order."""
     return {
         "MetricDataResults": [
             {
@@ -54,17 +56,15 @@ def answer(*values: list[float]) -> dict[str, Any]:
     }
 
 
-def checks(client: Any, clock: Clock, run: Callable[[Callable[[], None]], None]) -> CloudWatchChecks:
+def checks(
+    client: Any, clock: Clock, run: Callable[[Callable[[], None]], None] = lambda task: task()
+) -> CloudWatchChecks:
     names = {"id-1": f"endpoint {EAST}", "id-2": f"health {EAST}", "id-3": f"drain {WEST}"}
     return CloudWatchChecks(cloudwatch=client, checks=names, clock=clock, now=lambda: NOW, run=run)
 
 
-def at_once(task: Callable[[], None]) -> None:
-    task()
-
-
 @pytest.mark.trap(22)
-def test_verdicts_are_the_newest_minute_of_the_metric() -> None:
+def test_status_is_the_newest_minute_of_the_metric() -> None:
     client, stub = stubbed("cloudwatch")
     queries = [
         {
@@ -90,14 +90,14 @@ def test_verdicts_are_the_newest_minute_of_the_metric() -> None:
             "EndTime": NOW,
         },
     )
-    found = checks(client, Clock(), at_once)()
+    found = checks(client, Clock())()
     assert found == {f"endpoint {EAST}": False, f"health {EAST}": True}
 
 
-def test_cloudwatch_is_asked_every_ten_seconds_and_an_answer_grows_stale() -> None:
+def test_cloudwatch_is_read_every_ten_seconds_and_a_response_expires() -> None:
     client, stub = stubbed("cloudwatch")
     clock = Clock()
-    read = checks(client, clock, at_once)
+    read = checks(client, clock)
     stub.add_response("get_metric_data", answer([1.0], [], []))
     assert read() == {f"endpoint {EAST}": True}
     clock.now = 9.9
@@ -114,23 +114,21 @@ def test_cloudwatch_is_asked_every_ten_seconds_and_an_answer_grows_stale() -> No
     stub.assert_no_pending_responses()
 
 
-def test_nobody_waits_for_cloudwatch() -> None:
+def test_observations_do_not_wait_for_cloudwatch() -> None:
     client, stub = stubbed("cloudwatch")
     clock, waiting = Clock(), list[Callable[[], None]]()
     read = checks(client, clock, waiting.append)
     assert read() == {}
     clock.now = 60.0
     assert read() == {}
-    assert len(waiting) == 1, "it is asked again while nobody has answered yet"
+    assert len(waiting) == 1, "a second request was sent before the first one ended"
     stub.add_response("get_metric_data", answer([1.0], [1.0], [1.0]))
     waiting.pop()()
     assert read() == {f"endpoint {EAST}": True, f"health {EAST}": True, f"drain {WEST}": True}
     assert len(waiting) == 1
 
 
-def test_the_background_is_another_thread() -> None:
-    import threading
-
+def test_background_is_another_thread() -> None:
     done, seen = threading.Event(), list[str]()
 
     def task() -> None:
@@ -182,9 +180,9 @@ OURS = [
 ]
 
 
-def test_health_checks_are_found_among_those_of_others() -> None:
+def test_health_checks_are_found_among_others() -> None:
     client, stub = stubbed("route53")
-    listed(stub, [*(f"of-others-{number}" for number in range(9)), *OURS])
+    listed(stub, [*(f"other-{number}" for number in range(9)), *OURS])
     assert health_checks(client, NAMES, REGIONS) == {
         "id-9": f"endpoint {EAST}",
         "id-10": f"drain {EAST}",
@@ -195,14 +193,14 @@ def test_health_checks_are_found_among_those_of_others() -> None:
     }
 
 
-def test_a_missing_health_check_is_told() -> None:
+def test_missing_health_check_is_an_error() -> None:
     client, stub = stubbed("route53")
     listed(stub, OURS[:-1])
     with pytest.raises(DeploymentError, match=f"Route 53 has no health check for health {WEST}: deploy first"):
         health_checks(client, NAMES, REGIONS)
 
 
-def test_a_route53_that_does_not_answer_is_told_in_one_line() -> None:
+def test_error_of_route53_is_reported_in_one_line() -> None:
     client, stub = stubbed("route53")
     stub.add_client_error("list_health_checks", "Throttling", "Rate\nexceeded")
     with pytest.raises(DeploymentError, match=r"cannot be listed: .*Rate exceeded"):
@@ -226,9 +224,7 @@ def test_each_region_has_its_own_endpoint() -> None:
         endpoints({EAST: "a.invalid"}, address_of=nothing)
 
 
-def test_the_resolver_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dns.resolver
-
+def test_resolver_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     class Machine:
         nameservers: tuple[str, ...] = ("https://resolver.invalid/dns-query", "192.0.2.53")
 

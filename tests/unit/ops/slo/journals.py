@@ -7,7 +7,7 @@ from typing import Any
 
 from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.journal import Journal, Milestones, Promise
-from unit.ops.drill.report import made_up
+from unit.ops.drill import sample_journal
 
 
 def journal(
@@ -23,7 +23,7 @@ def journal(
 
     The fault was at 20 s, and the events tell that it was undone at 65 s.
     """
-    made = made_up.journal()
+    made = sample_journal.journal()
     return replace(
         made,
         experiment=load(experiment).document(),

@@ -1,4 +1,4 @@
-"""A drill on AWS: what it refuses before anything is broken, and that its parts fit together."""
+"""The composition of a drill on AWS, and what it rejects before any fault."""
 
 import base64
 import json
@@ -19,8 +19,8 @@ from healthcare_dr.ops.drill.experiment import load
 from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.settings import Settings
 from support.dns_server import dns_server
-from unit.ops.drill.fis_service import FisService
-from unit.ops.drill.test_instruments_aws import EAST, OURS, WEST, listed
+from unit.ops.drill.fakes import EAST, WEST, FisService
+from unit.ops.drill.test_monitors import OURS, listed
 from unit.ops.drill.test_resolver import Zone
 from unit.ops.fakes import LocalTarget, RecordingProgress
 
@@ -40,7 +40,7 @@ OUTPUTS = {
 
 @dataclass
 class Account(LocalTarget):
-    """A deployed account; nothing of it is broken in these tests."""
+    """A deployed account."""
 
     name: str = "aws"
     deployed: bool = True
@@ -66,7 +66,7 @@ class Account(LocalTarget):
 
 @dataclass
 class World:
-    """An account, what is set, and where clients are led."""
+    """An account, settings, and a DNS server."""
 
     account: Account
     settings: Settings
@@ -120,15 +120,15 @@ def refused(world: World, experiment: str = "api-throttled") -> str:
     return f"{type(caught.value).__name__}: {caught.value}"
 
 
-def test_its_parts_fit_together(world: World) -> None:
+def test_parts_of_a_drill_fit_together(world: World) -> None:
     drill = world.assembled("replication-paused")
     assert (drill.label, drill.regions, drill.time_scale, drill.floor_seconds) == ("aws", (EAST, WEST), 1.0, 40)
     assert drill.settings["on_aws"].startswith("not played: control-planes: ")
     assert "documents that were there before" in drill.settings["on_aws"]
-    found = drill.prober.calibration()
+    found = drill.load_generator.calibration()
     assert found is not None
     assert (found.rate, found.reason) == (20.0, "given by the default, since AWS serves the platform")
-    assert drill.delivery is None
+    assert drill.checks.queue is None
     assert drill.faults.undo_all() == ()
     (lines,) = world.asked
     assert lines[0] == "On AWS, environment it, this drill breaks what serves real clients:"
@@ -137,28 +137,28 @@ def test_its_parts_fit_together(world: World) -> None:
     assert not any(CLAIMS in line for line in lines)
 
 
-def test_what_aws_cannot_play_is_refused_first(world: World) -> None:
-    world.account.refuses = AssertionError("nobody may be asked")
+def test_experiment_that_aws_cannot_run_is_rejected_first(world: World) -> None:
+    world.account.refuses = AssertionError("the account was read")
     assert refused(world, "region-refused").startswith("SettingsError: AWS cannot play refused")
 
 
-def test_without_a_delegated_domain_nothing_is_measured(world: World) -> None:
+def test_domain_must_be_delegated(world: World) -> None:
     world.settings = world.settings.model_copy(update={"dns_delegated": False})
     assert "delegate it, set HDR_DNS_DELEGATED=true, deploy, and begin again" in refused(world)
 
 
-def test_without_a_token_nothing_is_sent(world: World) -> None:
+def test_token_is_required(world: World) -> None:
     world.token = ""
     assert "SettingsError: HDR_TOKEN is not set" in refused(world)
 
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30.c", "a.!!.c", "a.W10.c"])
-def test_a_token_without_a_tenant_is_refused_and_not_shown(world: World, token: str) -> None:
+def test_token_without_a_tenant_is_rejected_and_not_shown(world: World, token: str) -> None:
     world.token = token
     assert refused(world) == "SettingsError: HDR_TOKEN names no tenant: the APIs take a JWT with the claim `tenant`"
 
 
-def test_the_tenant_is_in_the_claim_of_the_settings(world: World) -> None:
+def test_tenant_is_in_the_claim_that_the_settings_name(world: World) -> None:
     world.settings = world.settings.model_copy(update={"tenant_claim": "tid"})
     assert refused(world).endswith("the APIs take a JWT with the claim `tid`")
     payload = base64.urlsafe_b64encode(json.dumps({"tid": "clinic"}).encode()).decode()
@@ -166,7 +166,7 @@ def test_the_tenant_is_in_the_claim_of_the_settings(world: World) -> None:
     assert world.assembled("replication-paused").label == "aws"
 
 
-def test_what_a_killed_drill_has_left_is_healed(world: World) -> None:
+def test_faults_of_a_killed_drill_are_undone(world: World) -> None:
     drill = world.assembled("replication-paused")
     for step in load("replication-paused").method:
         drill.faults.apply(step)
@@ -177,51 +177,51 @@ def test_what_a_killed_drill_has_left_is_healed(world: World) -> None:
     assert heal_aws(world.settings, progress=RecordingProgress(), target=world.account) == ()
 
 
-def test_apis_that_take_signatures_only_cannot_be_drilled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apis_that_require_signatures_are_rejected(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Account, "issuer", lambda _: "")
     assert "require IAM signatures, which `hdr drill` does not make" in refused(world)
 
 
-def test_another_account_is_left_alone(world: World) -> None:
+def test_another_account_is_rejected(world: World) -> None:
     world.account.refuses = DeploymentError("these credentials belong to account 210987654321")
     assert "belong to account 210987654321" in refused(world)
     assert not world.asked
 
 
-def test_what_is_not_deployed_cannot_be_drilled(world: World) -> None:
+def test_platform_must_be_deployed(world: World) -> None:
     world.account.deployed = False
     assert "deploy first with `hdr deploy --target aws`" in refused(world)
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "message"),
     [
         (None, "answered SERVFAIL"),
         (f"{NAME} 10 IN A 192.0.2.9", f"{NAME} leads to {NAME}, which is no API of us-east-1 or us-west-2"),
     ],
 )
-def test_a_name_that_leads_elsewhere_is_told(world: World, record: str | None, said: str) -> None:
+def test_name_must_lead_to_an_api_of_the_platform(world: World, record: str | None, message: str) -> None:
     world.zone.records.clear()
     if record is not None:
         world.zone.records[NAME] = record
-    assert said in refused(world)
+    assert message in refused(world)
     assert not world.asked
 
 
-def test_templates_have_to_be_there_before_anything_is_broken(world: World) -> None:
+def test_missing_templates_are_found_before_any_fault(world: World) -> None:
     world.account.fis[WEST].templates.clear()
     assert "set HDR_FAULT_INJECTION=true" in refused(world, "replication-paused")
     assert not world.asked
     world.assembled("api-throttled")
 
 
-def test_without_consent_there_is_no_drill(world: World) -> None:
+def test_consent_is_required(world: World) -> None:
     world.consents = False
     assert "nothing was broken" in refused(world)
     assert len(world.asked) == 1
 
 
-def test_settings_errors_come_before_those_of_the_account(world: World) -> None:
+def test_errors_of_settings_come_before_those_of_the_account(world: World) -> None:
     world.token = "two words"
     world.account.refuses = DeploymentError("unreachable")
     with pytest.raises(SettingsError, match="HDR_TOKEN is not a token"):
