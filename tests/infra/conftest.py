@@ -35,7 +35,7 @@ def platform(synthesis: Synthesis, settings: Settings) -> Platform:
 
 @pytest.fixture(scope="session")
 def synth_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Synthesis, Settings]]:
-    """Synthesize with other settings."""
+    """Return a function that synthesizes with other settings."""
 
     def run(**overrides: object) -> tuple[Synthesis, Settings]:
         chosen = load_settings(**overrides)

@@ -22,6 +22,9 @@ class Damage:
     description: str
     apply: Callable[[Documents], object]
 
+    def __str__(self) -> str:
+        return self.description
+
 
 Mutations = Iterator[tuple[str, Damage]]
 
@@ -34,7 +37,7 @@ def parameters(mutations: Iterable[tuple[str, Damage]]) -> list[Any]:
         requirements = [guard for guard in guards if not guard.startswith("trap ")]
         traps = [int(guard.removeprefix("trap ")) for guard in guards if guard.startswith("trap ")]
         marks = [pytest.mark.requirement(*requirements), pytest.mark.trap(*traps)]
-        found.append(pytest.param(rule, damage, id=f"{rule}: {damage.description}", marks=marks))
+        found.append(pytest.param(rule, damage, id=f"{rule}: {damage}", marks=marks))
     return found
 
 
@@ -133,6 +136,11 @@ def resource(stack: str, address: str) -> Part:
 def remove_all(stack: str, kind: str) -> Damage:
     """Delete all resources of a type."""
     return resource(stack, kind).edit("all removed", lambda named: named.clear())
+
+
+def remove_one(stack: str, kind: str) -> Damage:
+    """Delete one resource of a type."""
+    return resource(stack, kind).edit("one removed", lambda named: named.popitem())
 
 
 def add(stack: str, address: str, body: dict[str, Any]) -> Damage:

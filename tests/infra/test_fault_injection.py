@@ -1,4 +1,4 @@
-"""With fault injection on, FIS may break what a drill needs and nothing more, and a drill finds its templates."""
+"""With fault injection, FIS may break only what a drill needs, and a drill finds its templates."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ def templates(injected: Injected) -> dict[str, Resource]:
 
 
 @pytest.mark.requirement("D7")
-def test_a_drill_finds_each_template_by_its_name(templates: dict[str, Resource], injected: Injected) -> None:
+def test_templates_have_the_names_by_which_drills_find_them(templates: dict[str, Resource], injected: Injected) -> None:
     _, settings = injected
     names = Names(settings.environment_suffix)
     assert set(templates) == {names.of(name, region) for name in TEMPLATES for region in settings.regions}
@@ -69,12 +69,12 @@ def test_disconnection_covers_every_fis_action(
     subnets = {found.expression("arn") for found in Platform(synthesis.documents(), settings).resources("aws_subnet")}
     cut = next(target for target in template.blocks("target") if target["resource_type"] == "aws:ec2:subnet")
     assert set(cut["resource_arns"]) == subnets
-    # The quota of this action, unless raised.
+    # The default quota of this action.
     assert len(cut["resource_arns"]) <= 6
 
 
-def test_a_pause_reaches_the_streams_that_replication_reads(injected: Injected) -> None:
-    """FIS refuses replication on the table and on its stream: without the stream's policy the action fails."""
+def test_pause_may_change_the_policies_of_streams(injected: Injected) -> None:
+    """FIS denies replication by policies of the table and its stream. Without the stream's policy the action fails."""
     synthesis, settings = injected
     for holder in Platform(synthesis.documents(), settings).resources("aws_iam_role_policy"):
         found = {statement["Sid"]: statement for statement in holder.statements("policy")}

@@ -20,7 +20,7 @@ REGIONS = {PRIMARY: "primary", SECONDARY: "secondary"}
 
 
 def name_of(body: dict[str, Any]) -> str:
-    """The name by which another stack can find a resource."""
+    """Return the name by which another stack can find a resource."""
     found = body.get("function_name") or body.get("name") or body.get("tags", {}).get("Name") or ""
     return str(found)
 
@@ -52,7 +52,7 @@ def test_global_stack_is_planned_once_its_data_sources_exist(documents: Document
 @pytest.mark.parametrize("stack", REGIONS)
 def test_global_stack_is_applied_once_its_references_exist(documents: Documents, stack: str) -> None:
     spanning = documents[GLOBAL]["resource"]
-    # AWS looks for the principals of a key policy, but not for roles in the conditions of another policy.
+    # AWS checks that the principals of a key policy exist, but not the roles in conditions of other policies.
     key_policies = json.dumps([spanning["aws_kms_key"], spanning["aws_kms_replica_key"]])
     referring = json.dumps({kind: bodies for kind, bodies in spanning.items() if kind != "aws_cloudwatch_dashboard"})
     here = resources(documents, stack)

@@ -1,4 +1,4 @@
-"""The bytes: always the same, whatever the machine, the target and the way the bindings are loaded."""
+"""The synthesized files do not depend on the machine, the target or the way in which the bindings are loaded."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_the_same_settings_give_the_same_bytes(synthesis: Synthesis, settings: S
     assert files_of(synth(settings, tmp_path / "again")) == files_of(synthesis)
 
 
-def test_nothing_of_this_machine_is_in_the_bytes(synthesis: Synthesis) -> None:
+def test_files_contain_no_path_of_this_machine(synthesis: Synthesis) -> None:
     for name, content in files_of(synthesis).items():
         if name.endswith(".json"):
             assert str(ROOT).encode() not in content
@@ -44,7 +44,7 @@ def test_nothing_of_this_machine_is_in_the_bytes(synthesis: Synthesis) -> None:
 
 @pytest.mark.requirement("C2")
 def test_synthesis_fails_on_a_lint_finding(tmp_path: Path) -> None:
-    """Every setting is allowed by itself; together they would take longer to fail over than is promised."""
+    """Each setting is allowed. Together, a failover would take longer than the recovery time objective."""
     slow = load_settings(health_check_interval=30, failure_threshold=10)
     with pytest.raises(SynthesisError, match=r"detection takes 300 s and TTL 10 s more: over the RTO"):
         synth(slow, tmp_path / "slow")
@@ -61,7 +61,7 @@ def test_outputs_are_complete(synthesis: Synthesis) -> None:
 
 
 def test_replicated_tables_and_buckets_are_passed_to_the_embedded_aws(synthesis: Synthesis, settings: Settings) -> None:
-    """A fault of replication concerns those of its own environment."""
+    """A replication fault affects the tables and buckets of its own environment only."""
     emulator = emulator_of(settings)
     assert isinstance(emulator, Emulator)
     found = set()
@@ -86,8 +86,8 @@ def test_all_functions_of_a_stack_share_one_zip(synthesis: Synthesis) -> None:
 
 def test_error_of_the_toolkit_prints_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise JSIIError("the toolkit says no\nat a place in its own code")
+        raise JSIIError("the toolkit raises an error\nat a place in its own code")
 
     monkeypatch.setattr("healthcare_dr.infra.stacks.GlobalStack", fail)
-    with pytest.raises(SynthesisError, match=r"^synthesis failed: the toolkit says no$"):
+    with pytest.raises(SynthesisError, match=r"^synthesis failed: the toolkit raises an error$"):
         synth(load_settings(), tmp_path / "failed")

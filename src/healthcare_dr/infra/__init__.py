@@ -1,6 +1,6 @@
-"""Describes the platform on AWS and writes it as Terraform JSON.
+"""The infrastructure of the platform as Terraform JSON.
 
-Importing this package starts nothing; `synth` starts Node for as long as the process lives.
+Importing this package does not start Node. `synth` starts it, and it runs until the process ends.
 """
 
 from healthcare_dr.infra.synthesis import Synthesis, synth

@@ -1,4 +1,4 @@
-"""A bucket as every bucket of the platform is: versioned, encrypted with the region's key, closed to the public."""
+"""The configuration of every bucket: versioned, encrypted with the region's key, not public."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ INCOMPLETE_UPLOAD_DAYS = 7
 
 @dataclass(frozen=True)
 class SecureBucket:
-    """A bucket with the parts that others have to wait for."""
+    """A bucket with the parts on which other resources depend."""
 
     bucket: S3Bucket
     versioning: S3BucketVersioningA
@@ -59,7 +59,7 @@ def secure_bucket(
     """Create a bucket that denies plaintext transport, public access, ACLs and any other key.
 
     Args:
-        keyed_prefix: objects with this prefix must be encrypted with the bucket's key whatever the request.
+        keyed_prefix: objects with this prefix must be encrypted with SSE-KMS; by default, all objects.
         statements: additional statements of the bucket policy.
         old_version_days: retention of noncurrent versions.
         expiration_days: retention of current objects; None keeps them.
@@ -124,7 +124,7 @@ def secure_bucket(
 
 
 def _only_this_key(bucket_arn: str, key_arn: str, prefix: str) -> tuple[Statement, Statement]:
-    # "Null": a request that says nothing gets the bucket's default, which is this key. "IfExists" would refuse it.
+    # "Null": a request without these headers gets the bucket's default, which is this key. "IfExists" would deny it.
     algorithm, key = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
     return (
         policy.deny_everyone(

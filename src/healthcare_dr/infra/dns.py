@@ -4,7 +4,7 @@ A region is healthy when its own endpoint responds and it is not drained. The dr
 *other* region, so a region that is down never drains the healthy one. A failover edits nothing here.
 
 The custom domain exists only where the zone is delegated: without a delegation ACM never completes its validation, and
-the deployment would hang.
+the deployment would not end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ VALIDATION_TTL = 60
 
 @dataclass(frozen=True)
 class RegionalEndpoint:
-    """The host name that DNS has to point to, once the mapping exists."""
+    """The host name for the DNS record, which depends on the mapping."""
 
     target: str
     mapping: Apigatewayv2ApiMapping
@@ -46,7 +46,7 @@ def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone,
         provider=site.provider,
     )
     options = f"tolist({certificate.fqn}.domain_validation_options)[0]"
-    proof = Route53Record(
+    validation_record = Route53Record(
         stack,
         f"certificate_proof_{site.role}",
         zone_id=zone.zone_id,
@@ -54,7 +54,7 @@ def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone,
         type=f"${{{options}.resource_record_type}}",
         records=Token.as_list(f"${{[{options}.resource_record_value]}}"),
         ttl=VALIDATION_TTL,
-        # Both regions' certificates for one name are proven by the same record.
+        # The certificates of both regions are validated by the same record.
         allow_overwrite=True,
         provider=site.provider,
     )
@@ -62,7 +62,7 @@ def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone,
         stack,
         f"certificate_validation_{site.role}",
         certificate_arn=certificate.arn,
-        validation_record_fqdns=[proof.fqdn],
+        validation_record_fqdns=[validation_record.fqdn],
         provider=site.provider,
     )
     name = Apigatewayv2DomainName(
@@ -97,7 +97,7 @@ class Health:
 
 
 def hosted_zone(stack: TerraformStack, owner: RegionContext) -> Route53Zone:
-    """The platform's own zone."""
+    """Create the platform's own zone."""
     return Route53Zone(
         stack,
         "zone",
@@ -111,22 +111,12 @@ def hosted_zone(stack: TerraformStack, owner: RegionContext) -> Route53Zone:
 def region_health(
     stack: TerraformStack, sites: tuple[RegionContext, RegionContext], hosts: Mapping[Role, str]
 ) -> Health:
-    """The checks of both regions.
-
-    Args:
-        hosts: by role, the region's own host name, which no other region answers.
-    """
+    """Create the checks of both regions. `hosts` are the regions' own host names by role."""
     endpoints, calculated = {}, {}
     for site, other in (sites, sites[::-1]):
         endpoint = _probe(stack, site, f"endpoint_{site.role}", hosts[site.role], "/health")
-        drain = _probe(
-            stack,
-            site,
-            f"drain_{site.role}",
-            hosts[other.role],
-            f"/drain/{site.region}",
-            inverted=True,
-        )
+        drain_path = f"/drain/{site.region}"
+        drain = _probe(stack, site, f"drain_{site.role}", hosts[other.role], drain_path, inverted=True)
         endpoints[site.role] = endpoint
         children = [endpoint.id, drain.id]
         calculated[site.role] = Route53HealthCheck(
@@ -150,9 +140,9 @@ def weighted_records(
     *,
     after: Sequence[ITerraformDependable],
 ) -> None:
-    """One answer for each region under the shared name, withdrawn while the region is unhealthy.
+    """Create a record for each region under the shared name, withdrawn while the region is unhealthy.
 
-    `after` holds what has to exist before a region may answer under that name.
+    `after` contains the resources that the records depend on.
     """
     for site in sites:
         Route53Record(

@@ -1,8 +1,6 @@
 """The pair of document buckets: replication in both directions, event notifications and the quarantine policy."""
 
-from collections.abc import Sequence
-
-from cdktn import ITerraformDependable, TerraformStack
+from cdktn import TerraformStack
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 from cdktn_provider_aws.s3_bucket import S3Bucket
@@ -40,42 +38,8 @@ from patient_api.contract.functions import CONFIRM_DOCUMENTS
 from patient_api.contract.keys import QUARANTINE_TAG
 
 RULE_ID = "all-documents"
-RTC_MINUTES = 15  # the only value S3 accepts; what meets one minute is the two-step acknowledgement
-
-
-def replicate(
-    stack: TerraformStack,
-    site: RegionContext,
-    *,
-    source: S3Bucket,
-    target: S3Bucket,
-    target_key_arn: str,
-    role: IamRole,
-    after: Sequence[ITerraformDependable],
-) -> None:
-    """Copy everything from `source` in `site` to `target` in its peer, encrypted there with the peer's key.
-
-    `after` holds what has to exist before: the versioning of both buckets, and what the role may do.
-    """
-    S3BucketReplicationConfigurationA(
-        stack,
-        f"replication_{site.role}",
-        bucket=source.id,
-        role=role.arn,
-        rule=[
-            S3BucketReplicationConfigurationRule(
-                id=RULE_ID,
-                priority=1,
-                status="Enabled",
-                filter=S3BucketReplicationConfigurationRuleFilter(prefix=""),
-                delete_marker_replication=S3BucketReplicationConfigurationRuleDeleteMarkerReplication(status="Enabled"),
-                source_selection_criteria=_selection(),
-                destination=_destination(target, target_key_arn),
-            )
-        ],
-        depends_on=list(after),
-        provider=site.provider,
-    )
+# The only value that S3 accepts. The two-step acknowledgement is what keeps the recovery point of one minute.
+RTC_MINUTES = 15
 
 
 def _selection() -> S3BucketReplicationConfigurationRuleSourceSelectionCriteria:
@@ -127,7 +91,7 @@ _WRITE_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags
 def document_buckets(
     stack: TerraformStack, sites: tuple[RegionContext, RegionContext], key_arns: tuple[str, str]
 ) -> tuple[SecureBucket, SecureBucket]:
-    """Both buckets, both replications, and the events of uploads and of a replication that fails."""
+    """Create both buckets, both replications, and the events of uploads and of failed replications."""
     first, second = (
         secure_bucket(
             stack,
@@ -141,21 +105,29 @@ def document_buckets(
         )
         for site, key_arn in zip(sites, key_arns, strict=True)
     )
-    versionings = [first.versioning, second.versioning]
-    for site, source, target, source_key, target_key in (
-        (sites[0], first, second, key_arns[0], key_arns[1]),
-        (sites[1], second, first, key_arns[1], key_arns[0]),
+    for site, source, target, (source_key, target_key) in (
+        (sites[0], first, second, key_arns),
+        (sites[1], second, first, key_arns[::-1]),
     ):
         role, permissions = _replication_role(stack, site, source_key, target_key)
-        replicate(
+        rule = S3BucketReplicationConfigurationRule(
+            id=RULE_ID,
+            priority=1,
+            status="Enabled",
+            filter=S3BucketReplicationConfigurationRuleFilter(prefix=""),
+            delete_marker_replication=S3BucketReplicationConfigurationRuleDeleteMarkerReplication(status="Enabled"),
+            source_selection_criteria=_selection(),
+            destination=_destination(target.bucket, target_key),
+        )
+        S3BucketReplicationConfigurationA(
             stack,
-            site,
-            source=source.bucket,
-            target=target.bucket,
-            target_key_arn=target_key,
-            role=role,
-            # An object written before the role may copy it would fail once and never be tried again.
-            after=[*versionings, permissions],
+            f"replication_{site.role}",
+            bucket=source.bucket.id,
+            role=role.arn,
+            rule=[rule],
+            # S3 would not retry an object that was written before the role had its permissions.
+            depends_on=[first.versioning, second.versioning, permissions],
+            provider=site.provider,
         )
         _events(stack, site, source)
         if site.settings.cors_origins:
@@ -164,7 +136,7 @@ def document_buckets(
 
 
 def _cors(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -> None:
-    """Let browser applications use the addresses that the API signs for them: to upload, and to download."""
+    """Let browser applications upload and download through the addresses that the API signs."""
     S3BucketCorsConfiguration(
         stack,
         f"documents_cors_{site.role}",
@@ -173,7 +145,7 @@ def _cors(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -
             S3BucketCorsConfigurationCorsRule(
                 allowed_origins=list(site.settings.cors_origins),
                 allowed_methods=["GET", "HEAD", "PUT"],
-                # The signature decides which headers may be sent.
+                # The signature limits the headers.
                 allowed_headers=["*"],
                 expose_headers=["ETag"],
                 max_age_seconds=PREFLIGHT_SECONDS,
@@ -184,10 +156,10 @@ def _cors(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -
 
 
 def _events(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -> None:
-    """Failed replications to the topic, uploads to the function that confirms them. A bucket has one list for all."""
+    """Notify the topic of failed replications and the function of uploads. A bucket has one configuration for both."""
     S3BucketNotification(
         stack,
-        # With a new identifier Terraform could delete the old list after it wrote the new one: a bucket has only one.
+        # With a new identifier Terraform could delete the old configuration after it has written the new one.
         f"replication_events_{site.role}",
         bucket=documents.bucket.id,
         topic=[
@@ -223,7 +195,7 @@ def _refuse_quarantined(site: RegionContext) -> policy.Statement:
 def _replication_role(
     stack: TerraformStack, site: RegionContext, source_key: str, target_key: str
 ) -> tuple[IamRole, IamRolePolicy]:
-    """The role S3 takes to copy from `site` to its peer, and what it may do.
+    """Create the role by which S3 copies from `site` to its peer, and its permissions.
 
     With bucket keys the encryption context is the bucket, not the object, on both sides (trap 12).
     """

@@ -1,6 +1,6 @@
 """Names and limits of the FIS templates, for the infrastructure and for drills.
 
-They are apart from `fault_injection`, whose import of the bindings starts Node: no command but a synthesis needs that.
+They are not in `fault_injection`, which imports the bindings and therefore starts Node.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ PAUSE_DOCUMENTS: Final = "pause-documents"
 DISCONNECT: Final = "disconnect"
 TEMPLATES: Final = (PAUSE_TABLES, PAUSE_DOCUMENTS, DISCONNECT)
 
-# Enough for a pause that takes five minutes to begin; far from the 20 hours after which DynamoDB drops a replica.
+# A pause begins after up to five minutes. DynamoDB removes a replica after 20 hours without replication.
 MINUTES: Final = 30
 STOP_ALARM: Final = "endpoint-unhealthy"
 MANAGED: Final = "managedByFIS"

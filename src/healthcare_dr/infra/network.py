@@ -40,7 +40,9 @@ from cdktn_provider_aws.vpc_security_group_ingress_rule import VpcSecurityGroupI
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.region_context import RegionContext
 
+TIERS = ("public", "private")
 ZONES = 3
+HTTPS = 443
 ANYWHERE = "0.0.0.0/0"
 SUBNET_BITS = 4  # sixteen subnets in a network, of which six are used
 
@@ -56,7 +58,7 @@ class Network:
 
 
 def network(stack: TerraformStack, site: RegionContext) -> Network:
-    """The VPC with subnets, routes and gateway endpoints."""
+    """Create the VPC with subnets, routes and gateway endpoints."""
     vpc = Vpc(
         stack,
         "vpc",
@@ -72,7 +74,7 @@ def network(stack: TerraformStack, site: RegionContext) -> Network:
             vpc_id=vpc.id,
             tags={"Name": site.names.of(f"{tier}-routes", site.region)},
         )
-        for tier in ("public", "private")
+        for tier in TIERS
     }
     gateway = InternetGateway(
         stack, "internet_gateway", vpc_id=vpc.id, tags={"Name": site.names.of("internet", site.region)}
@@ -101,12 +103,12 @@ def network(stack: TerraformStack, site: RegionContext) -> Network:
 
 
 def _subnets(stack: TerraformStack, site: RegionContext, vpc: Vpc, tables: dict[str, RouteTable]) -> tuple[Subnet, ...]:
-    made = []
+    created = []
     zones = DataAwsAvailabilityZones(
         stack,
         "zones",
         state="available",
-        # Local and wavelength zones are zones too, but not ones to place a replica in.
+        # Not local and wavelength zones, which lack most services.
         filter=[DataAwsAvailabilityZonesFilter(name="opt-in-status", values=["opt-in-not-required"])],
     )
     blocks = iter(site.cidr.subnets(prefixlen_diff=SUBNET_BITS))
@@ -122,15 +124,12 @@ def _subnets(stack: TerraformStack, site: RegionContext, vpc: Vpc, tables: dict[
                 tags={"Name": site.names.of(f"{tier}-{number}", site.region), "Tier": tier},
             )
             RouteTableAssociation(stack, f"{tier}_association_{number}", subnet_id=subnet.id, route_table_id=table.id)
-            made.append(subnet)
-    return tuple(made)
-
-
-HTTPS = 443
+            created.append(subnet)
+    return tuple(created)
 
 
 def security_groups(stack: TerraformStack, site: RegionContext, vpc: Vpc) -> dict[str, SecurityGroup]:
-    """Groups for Lambda and for data services that admit each other and the peer region, and nothing else."""
+    """Create groups for Lambda and for data services, which admit only each other and the peer region."""
     DefaultSecurityGroup(stack, "default_group", vpc_id=vpc.id, tags={"Name": site.names.of("closed", site.region)})
     groups = {
         name: SecurityGroup(
@@ -156,20 +155,17 @@ def _both_ways(
     stack: TerraformStack,
     name: str,
     group: SecurityGroup,
-    whom: str,
+    other: str,
     *,
     peer: SecurityGroup | None = None,
     cidr: str | None = None,
 ) -> None:
-    for rule, preposition in (
-        (VpcSecurityGroupIngressRule, "from"),
-        (VpcSecurityGroupEgressRule, "to"),
-    ):
+    for rule, preposition in ((VpcSecurityGroupIngressRule, "from"), (VpcSecurityGroupEgressRule, "to")):
         rule(
             stack,
             f"{name}_{preposition}",
             security_group_id=group.id,
-            description=f"HTTPS {preposition} the {whom}",
+            description=f"HTTPS {preposition} the {other}",
             ip_protocol="tcp",
             from_port=HTTPS,
             to_port=HTTPS,
@@ -179,7 +175,7 @@ def _both_ways(
 
 
 def flow_logs(stack: TerraformStack, site: RegionContext, vpc: Vpc, key: KmsKey) -> None:
-    """Every flow of the VPC, encrypted, kept as long as the audit trail."""
+    """Log every flow of the VPC, encrypted, with the retention of the audit trail."""
     group = CloudwatchLogGroup(
         stack,
         "flow_log_group",
@@ -220,25 +216,24 @@ def flow_logs(stack: TerraformStack, site: RegionContext, vpc: Vpc, key: KmsKey)
     )
 
 
-TIERS = ("public", "private")
-
-
-@dataclass(frozen=True)
-class _Side:
-    vpc_id: str
-    route_table_ids: dict[str, str]
-
-
 def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> None:
     """Connect both VPCs, resolve each other's names to private addresses, and route both ways."""
     requester, accepter = sites
-    near, far = _look_up(stack, requester), _look_up(stack, accepter)
+    vpcs = {
+        site.role: DataAwsVpc(
+            stack,
+            f"vpc_{site.role}",
+            tags={"Name": site.names.of("vpc", site.region)},
+            provider=site.provider,
+        )
+        for site in sites
+    }
     name = requester.names.of("peering")
     connection = VpcPeeringConnection(
         stack,
         "peering",
-        vpc_id=near.vpc_id,
-        peer_vpc_id=far.vpc_id,
+        vpc_id=vpcs["primary"].id,
+        peer_vpc_id=vpcs["secondary"].id,
         peer_region=accepter.region,
         auto_accept=False,
         tags={"Name": name, "Side": "requester"},
@@ -266,33 +261,20 @@ def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> N
         accepter=VpcPeeringConnectionOptionsAccepter(allow_remote_vpc_dns_resolution=True),
         provider=accepter.provider,
     )
-    for site, side in ((requester, near), (accepter, far)):
-        for tier, table_id in side.route_table_ids.items():
+    for site in sites:
+        for tier in TIERS:
+            table = DataAwsRouteTable(
+                stack,
+                f"{tier}_routes_{site.role}",
+                vpc_id=vpcs[site.role].id,
+                tags={"Name": site.names.of(f"{tier}-routes", site.region)},
+                provider=site.provider,
+            )
             Route(
                 stack,
                 f"peering_route_{site.role}_{tier}",
-                route_table_id=table_id,
+                route_table_id=table.id,
                 destination_cidr_block=str(site.peer_cidr),
                 vpc_peering_connection_id=accepted.id,
                 provider=site.provider,
             )
-
-
-def _look_up(stack: TerraformStack, site: RegionContext) -> _Side:
-    vpc = DataAwsVpc(
-        stack,
-        f"vpc_{site.role}",
-        tags={"Name": site.names.of("vpc", site.region)},
-        provider=site.provider,
-    )
-    tables = {
-        tier: DataAwsRouteTable(
-            stack,
-            f"{tier}_routes_{site.role}",
-            vpc_id=vpc.id,
-            tags={"Name": site.names.of(f"{tier}-routes", site.region)},
-            provider=site.provider,
-        ).id
-        for tier in TIERS
-    }
-    return _Side(vpc_id=vpc.id, route_table_ids=tables)

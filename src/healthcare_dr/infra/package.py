@@ -1,14 +1,15 @@
-"""The Lambda package: one zip, the same bytes wherever it is built.
+"""The Lambda package: one zip with the same bytes on every machine.
 
-It holds `patient_api` and the distributions locked in `requirements/lambda.txt`, taken from the environment that runs
-this code; botocore comes with Lambda's runtime. Entries are stored, not deflated: different zlib builds deflate the
-same input differently, and the hash of the zip decides whether Lambda gets a new version.
+It contains `patient_api` and the distributions locked in `requirements/lambda.txt`, from the environment that runs this
+code; botocore is part of Lambda's runtime. Entries are stored, not deflated: different zlib builds deflate the same
+input differently, and the hash of the zip decides whether Lambda gets a new version.
 """
 
 import base64
 import hashlib
 import io
 import re
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ LOCK: Final = CHECKOUT / "requirements" / "lambda.txt"
 
 _PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 _NATIVE: Final = frozenset({".so", ".pyd", ".dylib", ".dll"})
-_LEFT_OUT_FOLDERS: Final = frozenset({"__pycache__", "test", "tests"})
-# What an installer leaves behind differs from one machine to the next.
-_LEFT_OUT_NAMES: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
-# The zip format's own first instant.
+_EXCLUDED_FOLDERS: Final = frozenset({"__pycache__", "test", "tests"})
+# Files of the installer, which differ between machines.
+_EXCLUDED_NAMES: Final = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+# The first instant that the zip format can represent.
 _TIMESTAMP: Final = (1980, 1, 1, 0, 0, 0)
 _REGULAR_FILE_644: Final = 0o100644 << 16
 _UNIX: Final = 3
@@ -40,26 +41,21 @@ class Package:
     content: bytes
 
     @property
-    def sha256_hex(self) -> str:
-        """The SHA-256 of the zip."""
-        return hashlib.sha256(self.content).hexdigest()
-
-    @property
     def sha256_base64(self) -> str:
-        """The same, as Lambda states it."""
+        """The SHA-256 of the zip in base64, as Lambda represents it."""
         return base64.b64encode(hashlib.sha256(self.content).digest()).decode()
 
     def write(self, path: Path) -> None:
-        """Put the zip at `path`, whose folder is made when it is missing."""
+        """Write the zip to `path`, and create its folder if it is missing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.content)
 
 
 def build(*, source: Path = SOURCE, lock: Path = LOCK, installed: Path | None = None) -> Package:
-    """The package of the sources in `source` and the distributions in `lock`.
+    """Return the package of the sources in `source` and the distributions in `lock`.
 
-    `installed` is the folder they are installed in; by default they are looked up as imports are. Raises
-    SynthesisError when a source, a distribution or the locked version of it is missing, or a file is not pure Python.
+    `installed` is the folder of the installed distributions, by default the one from which Python imports. Raises
+    SynthesisError if a source, a distribution or its locked version is missing, or a file is not pure Python.
     """
     files = dict(_sources(source))
     for name, version in _pins(lock):
@@ -85,7 +81,7 @@ def _sources(source: Path) -> Iterator[tuple[str, bytes]]:
         )
     for path in source.rglob("*"):
         name = PurePosixPath("patient_api", path.relative_to(source).as_posix())
-        if path.is_file() and _belongs(name):
+        if path.is_file() and _is_packaged(name):
             yield str(name), path.read_bytes()
 
 
@@ -111,15 +107,14 @@ def _distribution(name: str, version: str, lock: Path, installed: Path | None) -
     if found.files is None:
         raise SynthesisError(f"{name} {version} has no list of its files: install it again.")
     for file in found.files:
-        # Scripts are installed outside the folder of packages.
-        if ".." not in file.parts and _belongs(file):
+        # Not scripts, which are installed outside the folder of packages.
+        if ".." not in file.parts and _is_packaged(file):
             yield file.as_posix(), _read(name, Path(str(found.locate_file(file))))
 
 
 def _find(name: str, installed: Path | None) -> metadata.Distribution | None:
-    if installed is None:
-        return next(iter(metadata.distributions(name=name)), None)
-    return next(iter(metadata.distributions(name=name, path=[str(installed)])), None)
+    path = sys.path if installed is None else [str(installed)]
+    return next(iter(metadata.distributions(name=name, path=path)), None)
 
 
 def _read(name: str, path: Path) -> bytes:
@@ -128,12 +123,12 @@ def _read(name: str, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _belongs(name: PurePosixPath) -> bool:
+def _is_packaged(name: PurePosixPath) -> bool:
     if name.suffix in _NATIVE:
         raise SynthesisError(f"{name} is a native file: the Lambda package must run on every architecture.")
     return not (
-        _LEFT_OUT_FOLDERS.intersection(name.parts[:-1])
+        _EXCLUDED_FOLDERS.intersection(name.parts[:-1])
         or name.name.startswith(".")
         or name.suffix in {".pyc", ".pyo"}
-        or (name.name in _LEFT_OUT_NAMES and name.parts[0].endswith(".dist-info"))
+        or (name.name in _EXCLUDED_NAMES and name.parts[0].endswith(".dist-info"))
     )

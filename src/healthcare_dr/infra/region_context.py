@@ -1,4 +1,4 @@
-"""One region of the platform, as the description of its resources sees it."""
+"""One region of the platform: its role, settings, names and ARNs."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -16,8 +16,8 @@ Role = Literal["primary", "secondary"]
 class RegionContext:
     """A region with its role, its account and the provider that manages it.
 
-    `account` is a token that resolves to the twelve digits of the account at plan time: the synthesized bytes hold
-    nothing of the target.
+    `account` is a token that resolves to the account id when Terraform plans, so that the synthesized JSON does not
+    depend on the account.
     """
 
     settings: Settings
@@ -78,9 +78,8 @@ class RegionContext:
     @property
     def table_arns(self) -> tuple[str, str]:
         """The ARNs of this region's replicas of the records and the audit table."""
-        return self.regional_arn("dynamodb", f"table/{self.names.records_table}"), self.regional_arn(
-            "dynamodb", f"table/{self.names.audit_table}"
-        )
+        records, audit = self.names.records_table, self.names.audit_table
+        return self.regional_arn("dynamodb", f"table/{records}"), self.regional_arn("dynamodb", f"table/{audit}")
 
     @property
     def stream_arns(self) -> tuple[str, str]:
@@ -94,13 +93,13 @@ class RegionContext:
         return self.regional_arn("sns", self.names.of("operations"))
 
     def function_arn(self, resource: str) -> str:
-        """The ARN of a function of this region, not of one of its versions."""
+        """Return the ARN of a function of this region without a version."""
         return self.regional_arn("lambda", f"function:{self.names.of(resource)}")
 
     def regional_arn(self, service: str, resource: str) -> str:
-        """The ARN of a resource of this region and account."""
+        """Return the ARN of a resource of this region and account."""
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
     def role_arn(self, resource: str, region: str) -> str:
-        """The ARN of a role of the platform; IAM is global, so the region is in the role's name."""
+        """Return the ARN of a role. IAM is global, so the region is in the role's name."""
         return f"arn:aws:iam::{self.account}:role/{self.names.of(resource, region)}"

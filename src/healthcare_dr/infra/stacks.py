@@ -32,7 +32,7 @@ PROVIDER_VERSIONS = ">= 5.100, < 7.0"
 
 
 class PlatformStack(TerraformStack):
-    """A stack of the platform, applied by itself and owning its own state."""
+    """A stack of the platform, with its own state."""
 
     def __init__(self, scope: Construct, name: str, settings: Settings) -> None:
         super().__init__(scope, name)
@@ -46,7 +46,7 @@ class PlatformStack(TerraformStack):
         if bucket is None:
             LocalBackend(self, path="terraform.tfstate")
             return
-        # Never in the region whose loss the state has to survive (trap 37).
+        # In the region that survives the loss of us-east-1 (trap 37).
         S3Backend(
             self,
             bucket=bucket,

@@ -14,9 +14,9 @@ from healthcare_dr.infra import node, package
 from healthcare_dr.naming import STACKS
 from healthcare_dr.settings import Settings
 
-# What can apply the platform: both lock state in S3 by themselves from this version on.
+# From these versions on, both lock state in S3 without a table.
 TOOL_VERSIONS = {"terraform": ">=1.10.0", "opentofu": ">=1.10.0"}
-# How Node words what the system refused: `ENOSPC: no space left on device, write`.
+# Errors of the system as Node formats them: `ENOSPC: no space left on device, write`.
 SYSTEM_ERROR: Final = re.compile(r"\bE[A-Z0-9]+: ")
 
 
@@ -46,17 +46,17 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
     The same settings and code give the same bytes, whatever the machine and the target.
 
     Args:
-        lazy: load the bindings lazily; False only to measure and to prove that it changes nothing.
+        lazy: load the bindings lazily. Only benchmarks and tests pass False.
 
     Raises:
-        SynthesisError: the package cannot be built, Node does not start or does not go on, or what was written breaks a
-            rule; the files are there to be looked at all the same.
+        SynthesisError: the package cannot be built, Node does not start or ends early, or the stacks break a rule. In
+            the last case the files exist and can be examined.
     """
     node.prepare(cache=settings.home.absolute() / "tools" / "jsii", lazy=lazy)
     built = package.build()
     outdir = outdir.absolute()
     outdir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hdr-package-") as scratch, _faults_of_node():
+    with tempfile.TemporaryDirectory(prefix="hdr-package-") as scratch, _errors_of_node():
         # Imported here, because importing them starts Node.
         from cdktn import App
 
@@ -79,8 +79,8 @@ def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
 
 
 @contextmanager
-def _faults_of_node() -> Iterator[None]:
-    """Give one line for what the toolkit refuses, for what Node misses of the system, and for a Node that has ended."""
+def _errors_of_node() -> Iterator[None]:
+    """Raise SynthesisError for errors of the toolkit, for errors of the system in Node, and for a Node that ended."""
     from jsii.errors import JavaScriptError, JSIIError
 
     try:
@@ -88,12 +88,12 @@ def _faults_of_node() -> Iterator[None]:
     except JSIIError as error:
         raise _failed(error) from error
     except RuntimeError as error:
-        # Any other error of JavaScript is a defect of the description.
+        # Any other error of JavaScript is a defect of the stacks.
         if not (isinstance(error.__cause__, JavaScriptError) and SYSTEM_ERROR.search(str(error))):
             raise
         raise _failed(error) from error
     except (json.JSONDecodeError, BrokenPipeError) as error:
-        raise SynthesisError("Node ended before the synthesis was done: is there enough memory?") from error
+        raise SynthesisError("Node ended before the synthesis was complete: is there enough memory?") from error
 
 
 def _failed(error: Exception) -> SynthesisError:

@@ -1,6 +1,4 @@
-"""The two global tables. One stack owns each table with all its replicas: two owners would delete each other's."""
-
-from dataclasses import dataclass
+"""The two global tables. The global stack owns each with its replica, because two owners would delete each other's."""
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.dynamodb_table import (
@@ -16,47 +14,29 @@ from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 
 
-@dataclass(frozen=True)
-class _Index:
-    name: str
-    hash_key: str
-    range_key: str
-    projection: str
+def records_table(stack: TerraformStack, owner: RegionContext, **key_arns: str) -> DynamodbTable:
+    """Create the table of append-only versions of patient records, with a head item for each record.
 
-
-def records_table(stack: TerraformStack, owner: RegionContext, *, key_arn: str, replica_key_arn: str) -> DynamodbTable:
-    """Append-only versions of patient records, and a head item per record.
-
-    `pk` is tenant, type and id; `sk` is `head` or a version's hybrid logical clock. The index finds a tenant's records
-    by their last change; its key is sharded, since every write of the tenant lands at its newest end.
+    `pk` is tenant, type and id; `sk` is `head` or a version's hybrid logical clock. The index contains a tenant's
+    records by their last change. Its key is sharded, because every write of the tenant is at the newest end.
     """
-    return _global_table(
-        stack,
-        "patient_records",
-        owner,
-        name=owner.names.records_table,
-        data_class="phi",
-        index=_Index(UPDATE_INDEX, "update_shard", "updated", "KEYS_ONLY"),
-        key_arn=key_arn,
-        replica_key_arn=replica_key_arn,
-    )
+    index = _index(UPDATE_INDEX, "update_shard", "updated", "KEYS_ONLY")
+    return _global_table(stack, "patient_records", owner, owner.names.records_table, "phi", index, **key_arns)
 
 
-def audit_table(stack: TerraformStack, owner: RegionContext, *, key_arn: str, replica_key_arn: str) -> DynamodbTable:
-    """The audit trail: one item for each access to patient data, granted or refused.
+def audit_table(stack: TerraformStack, owner: RegionContext, **key_arns: str) -> DynamodbTable:
+    """Create the audit trail: one item for each access to patient data, granted or refused.
 
-    `pk` is tenant, hour and a shard (trap 9), `sk` the time and the event's id. The index finds the accesses to one
+    `pk` is tenant, hour and a shard (trap 9), `sk` the time and the event's id. The index contains the accesses to one
     record in order of time.
     """
-    return _global_table(
-        stack,
-        "audit_logs",
-        owner,
-        name=owner.names.audit_table,
-        data_class="audit",
-        index=_Index(RECORD_INDEX, "record", "sk", "ALL"),
-        key_arn=key_arn,
-        replica_key_arn=replica_key_arn,
+    index = _index(RECORD_INDEX, "record", "sk", "ALL")
+    return _global_table(stack, "audit_logs", owner, owner.names.audit_table, "audit", index, **key_arns)
+
+
+def _index(name: str, hash_key: str, range_key: str, projection: str) -> DynamodbTableGlobalSecondaryIndex:
+    return DynamodbTableGlobalSecondaryIndex(
+        name=name, hash_key=hash_key, range_key=range_key, projection_type=projection
     )
 
 
@@ -64,14 +44,14 @@ def _global_table(
     stack: TerraformStack,
     identifier: str,
     owner: RegionContext,
-    *,
     name: str,
     data_class: str,
-    index: _Index,
+    index: DynamodbTableGlobalSecondaryIndex,
+    *,
     key_arn: str,
     replica_key_arn: str,
 ) -> DynamodbTable:
-    attributes = dict.fromkeys(("pk", "sk", index.hash_key, index.range_key))
+    attributes = dict.fromkeys(map(str, ("pk", "sk", index.hash_key, index.range_key)))
     return DynamodbTable(
         stack,
         identifier,
@@ -80,14 +60,7 @@ def _global_table(
         hash_key="pk",
         range_key="sk",
         attribute=[DynamodbTableAttribute(name=attribute, type="S") for attribute in attributes],
-        global_secondary_index=[
-            DynamodbTableGlobalSecondaryIndex(
-                name=index.name,
-                hash_key=index.hash_key,
-                range_key=index.range_key,
-                projection_type=index.projection,
-            )
-        ],
+        global_secondary_index=[index],
         stream_enabled=True,
         stream_view_type="NEW_AND_OLD_IMAGES",
         deletion_protection_enabled=False,

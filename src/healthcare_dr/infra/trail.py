@@ -1,4 +1,4 @@
-"""CloudTrail data events of a region's documents and tables, encrypted and signed, for accesses past the API too."""
+"""CloudTrail data events of a region's documents and tables, encrypted and signed, also for access without the API."""
 
 from cdktn import TerraformStack
 from cdktn_provider_aws.cloudtrail import (
@@ -16,11 +16,11 @@ CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
 
 
 def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) -> None:
-    """A trail of this region's data events, into a bucket of its own in the same region."""
+    """Create a trail of this region's data events, with a bucket of its own in the same region."""
     name = site.names.of("data-events")
     trail_arn = site.regional_arn("cloudtrail", f"trail/{name}")
     bucket_arn = f"arn:aws:s3:::{site.trail_bucket}"
-    kept = secure_bucket(
+    archive = secure_bucket(
         stack,
         "trail_bucket",
         name=site.trail_bucket,
@@ -28,7 +28,7 @@ def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) ->
         tags={"DataClass": "audit"},
         old_version_days=site.settings.audit_retention_days,
         expiration_days=site.settings.audit_retention_days,
-        # Digests, beside the logs, may be written under S3's own key: they hold hashes and signatures only.
+        # CloudTrail may write digests under S3's own key, because they contain hashes and signatures only.
         keyed_prefix=f"AWSLogs/{site.account}/CloudTrail/",
         statements=(
             policy.allow(
@@ -51,7 +51,7 @@ def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) ->
         stack,
         "data_events",
         name=name,
-        s3_bucket_name=kept.bucket.bucket,
+        s3_bucket_name=archive.bucket.bucket,
         kms_key_id=key.arn,
         enable_log_file_validation=True,
         include_global_service_events=False,
@@ -60,7 +60,7 @@ def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) ->
             _data_events("Documents", "AWS::S3::Object", [f"{site.documents_arn}/"]),
             _data_events("Tables", "AWS::DynamoDB::Table", list(site.table_arns)),
         ],
-        depends_on=[kept.policy],
+        depends_on=[archive.policy],
     )
 
 
