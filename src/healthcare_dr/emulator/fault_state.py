@@ -55,7 +55,7 @@ class EdgeFault:
         if not is_between(self.delay_seconds, 0, LONGEST_DELAY_SECONDS):
             raise EmulatorError(
                 f"delay_seconds is {self.delay_seconds!r}: "
-                f"an edge listener can be late by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
+                f"an edge listener can delay responses by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
             )
 
 

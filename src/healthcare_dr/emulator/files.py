@@ -1,6 +1,6 @@
 """Files that processes share: locks, atomic replacement, and cached content.
 
-The kernel releases a lock when its process ends, for whatever reason.
+The kernel releases a lock when its process ends.
 """
 
 import fcntl

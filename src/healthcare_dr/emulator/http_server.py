@@ -87,7 +87,7 @@ class Protocol(HttpToolsProtocol):
         # Clients on the UNIX socket have no address: clients of the edge proxy disconnect whenever they time out.
         if self.client is not None and self.cycle and not self.cycle.response_complete:
             logger.warning(
-                "The client of %s %s left before it was answered (%s)",
+                "The client of %s %s disconnected before the response (%s)",
                 self.scope["method"],
                 self.scope["path"],
                 exc or "it closed the connection",

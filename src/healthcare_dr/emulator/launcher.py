@@ -72,7 +72,7 @@ def await_ready(kinds: Mapping[Kind, Callable[[], bool]], layout: Layout, ports:
                 raise EmulatorError(f"the embedded AWS ended while starting ({kind}): {_log_tail(layout, kind)}")
             elif time.monotonic() > deadline:
                 raise EmulatorError(
-                    f"the embedded AWS did not answer within {START_TIMEOUT.seconds} s ({kind}): "
+                    f"the embedded AWS did not respond within {START_TIMEOUT.seconds} s ({kind}): "
                     f"{_log_tail(layout, kind)}"
                 )
         if waiting:
@@ -131,12 +131,12 @@ def check_ports(ports: Ports, *, kinds: Collection[Kind]) -> None:
     Raises:
         EmulatorError: a port cannot be used.
     """
-    wanted = [(HOST, ports.port, socket.SOCK_STREAM)] if "services" in kinds else []
+    addresses = [(HOST, ports.port, socket.SOCK_STREAM)] if "services" in kinds else []
     if "edge" in kinds:
-        wanted += [(HOST, ports.issuer_port, socket.SOCK_STREAM)]
-        wanted += [(address, ports.edge_port, socket.SOCK_STREAM) for address in ports.edge_addresses.values()]
-        wanted += [(HOST, ports.dns_port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
-    for address, port, kind in wanted:
+        addresses += [(HOST, ports.issuer_port, socket.SOCK_STREAM)]
+        addresses += [(address, ports.edge_port, socket.SOCK_STREAM) for address in ports.edge_addresses.values()]
+        addresses += [(HOST, ports.dns_port, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+    for address, port, kind in addresses:
         with socket.socket(type=kind) as probe:
             if kind == socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

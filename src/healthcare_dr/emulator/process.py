@@ -67,9 +67,9 @@ def run(
 def _raise_open_files() -> None:
     """Raise the limit of open files to the system's maximum: each connection is one, and macOS starts with 256."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most if most != resource.RLIM_INFINITY else OPEN_FILES
+    limit = most if most != resource.RLIM_INFINITY else OPEN_FILES
     with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, OPEN_FILES), most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, OPEN_FILES), most))
 
 
 async def _serve_until_ended(

@@ -138,8 +138,11 @@ class Aws:
         answer = self("lambda", region).invoke(FunctionName=function, Payload=json.dumps(event))
         return json.load(answer["Payload"])
 
-    def api(self, function: str, routes: Mapping[str, Mapping[str, Any]], *, permitted: bool = True) -> str:
-        """Create an HTTP API with routes to one function, which it may be `permitted` to invoke; return its id."""
+    def api(self, function: str, routes: Mapping[str, Mapping[str, str]], *, permitted: bool = True) -> str:
+        """Create an HTTP API with routes to one function, which it may be `permitted` to invoke; return its id.
+
+        A route with an `issuer` requires its tokens.
+        """
         region, account = function.split(":")[3:5]
         apis = self("apigatewayv2", region)
         api = str(apis.create_api(Name="api", ProtocolType="HTTP")["ApiId"])
@@ -157,13 +160,7 @@ class Aws:
                     IdentitySource=["$request.header.Authorization"],
                     JwtConfiguration={"Audience": ["healthcare-dr"], "Issuer": issuer},
                 )["AuthorizerId"]
-            apis.create_route(
-                ApiId=api,
-                RouteKey=key,
-                Target=f"integrations/{integration}",
-                AuthorizationScopes=route.get("scopes", []),
-                **authorizer,
-            )
+            apis.create_route(ApiId=api, RouteKey=key, Target=f"integrations/{integration}", **authorizer)
         apis.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
         if permitted:
             self("lambda", region).add_permission(

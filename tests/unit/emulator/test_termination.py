@@ -223,4 +223,4 @@ def test_client_that_disconnects_before_the_response_is_logged(running: Aws, fre
     with pytest.raises(ReadTimeoutError):
         running("lambda", config=ONCE.merge(Config(read_timeout=1))).invoke(FunctionName=slow)
     log = fresh.home / "services.log"
-    assert eventually(lambda: "/invocations left before it was answered" in log.read_text())
+    assert eventually(lambda: "/invocations disconnected before the response" in log.read_text())

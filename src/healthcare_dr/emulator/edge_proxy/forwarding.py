@@ -103,8 +103,8 @@ class Services:
                 data=request.body or None,
                 allow_redirects=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            ) as answer:
-                return ForwardedResponse(answer.status, list(answer.raw_headers), await answer.read())
+            ) as response:
+                return ForwardedResponse(response.status, list(response.raw_headers), await response.read())
         except ValueError:
             raise InvalidRequest from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -220,17 +220,17 @@ class Forwarding:
         fault = self._fault(host)
         try:
             if fault.mode == "errors":
-                answer = _message(503, "Service Unavailable")
+                response = _message(503, "Service Unavailable")
             else:
-                answer = await self._answer(host, scope, receive)
+                response = await self._respond(host, scope, receive)
         except ClientDisconnected:
             return
         if fault.mode == "slow":
             await asyncio.sleep(fault.delay_seconds)
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+        await send({"type": "http.response.body", "body": response.body})
 
-    async def _answer(self, host: str, scope: Any, receive: Any) -> ForwardedResponse:
+    async def _respond(self, host: str, scope: Any, receive: Any) -> ForwardedResponse:
         api_id = await self._api_of(host)
         if api_id is None:
             return _message(403, "Forbidden")
@@ -243,7 +243,7 @@ class Forwarding:
         target = f"{API_PATH}{api_id}{path.decode('ascii')}"
         if query := scope["query_string"]:
             target += "?" + query.decode("ascii")
-        line = self._checkers if scope["client"][0] == scope["server"][0] else self._clients
+        queue = self._checkers if scope["client"][0] == scope["server"][0] else self._clients
         body = await _body(receive)
         if body is None:
             return _message(413, "Request Entity Too Large")
@@ -251,21 +251,21 @@ class Forwarding:
         headers += [(b"x-forwarded-proto", b"https"), (CALLED_HEADER, dict(scope["headers"])[b"host"])]
         forwarded = Forwarded(scope["method"], target, headers, body)
         try:
-            return await _while_connected(receive, self._forward(line, forwarded))
+            return await _while_connected(receive, self._forward(queue, forwarded))
         except InvalidRequest:
             return _message(400, "Bad Request")
         except ServicesUnreachable as error:
             logger.warning("The edge listener of %s reached no API: %s", self._region, error)
             return _message(503, "Service Unavailable")
 
-    async def _forward(self, line: BoundedQueue, forwarded: Forwarded) -> ForwardedResponse:
-        if not await line.enter():
+    async def _forward(self, queue: BoundedQueue, forwarded: Forwarded) -> ForwardedResponse:
+        if not await queue.enter():
             return _message(429, "Too Many Requests")
         try:
-            answer = await self._services(forwarded)
+            response = await self._services(forwarded)
         finally:
-            line.leave()
-        return ForwardedResponse(answer.status, _end_to_end(answer.headers, but=()), answer.body)
+            queue.leave()
+        return ForwardedResponse(response.status, _end_to_end(response.headers, but=()), response.body)
 
     async def _api_of(self, name: str) -> str | None:
         """Return the id of this region's API behind a host name in lower case."""
@@ -293,7 +293,7 @@ async def _body(receive: Any) -> bytes | None:
             return b"".join(parts)
 
 
-async def _while_connected(receive: Any, answering: Coroutine[Any, Any, ForwardedResponse]) -> ForwardedResponse:
+async def _while_connected(receive: Any, responding: Coroutine[Any, Any, ForwardedResponse]) -> ForwardedResponse:
     """Return the response, or cancel the request when the client disconnects.
 
     Otherwise clients that time out and retry would leave ever more work behind.
@@ -301,17 +301,17 @@ async def _while_connected(receive: Any, answering: Coroutine[Any, Any, Forwarde
     Raises:
         ClientDisconnected: the client has closed its connection.
     """
-    answer = asyncio.create_task(answering)
-    gone = asyncio.create_task(_disconnect(receive))
+    response = asyncio.create_task(responding)
+    disconnected = asyncio.create_task(_disconnect(receive))
     try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
+        await asyncio.wait((response, disconnected), return_when=asyncio.FIRST_COMPLETED)
+        if response.done():
+            return response.result()
         raise ClientDisconnected
     finally:
-        for task in (answer, gone):
+        for task in (response, disconnected):
             task.cancel()
-        await asyncio.gather(answer, gone, return_exceptions=True)
+        await asyncio.gather(response, disconnected, return_exceptions=True)
 
 
 async def _disconnect(receive: Any) -> None:

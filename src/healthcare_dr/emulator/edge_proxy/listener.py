@@ -104,7 +104,7 @@ class EdgeListener:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
-        self._unanswered: list[socket.socket] = []
+        self._without_response: list[socket.socket] = []
         self._host_modes: Mapping[str, EdgeMode] = {}
         self._held: dict[str, list[socket.socket]] = {}
         self._connections: set[_Connection] = set()
@@ -130,8 +130,8 @@ class EdgeListener:
     async def set_mode(self, mode: EdgeMode, *, host_modes: Mapping[str, EdgeMode] = MappingProxyType({})) -> None:
         """Switch to the fault `mode`. `errors` and `slow` are faults of requests: connections are served as in `open`.
 
-        `host_modes` are the modes for single host names while `mode` is `open`. A host name is known only from the
-        ClientHello: a connection to be refused is reset then.
+        `host_modes` are the modes for single host names while `mode` is `open`. Only the ClientHello contains the
+        host name, so a connection to be refused is accepted and then reset.
 
         Raises:
             OSError: another process took the address while it was closed. It stays closed, and the call can be
@@ -237,7 +237,7 @@ class EdgeListener:
                 connection.outer.freeze()
         for task, accepted in list(self._handshakes.items()):
             # The copy keeps the connection open, without a response, when the handshake is cancelled.
-            self._unanswered.append(accepted.dup())
+            self._without_response.append(accepted.dup())
             task.cancel()
 
     def _end_blackhole(self) -> None:
@@ -255,9 +255,9 @@ class EdgeListener:
             self._accepting = None
 
     def _reset_all(self) -> None:
-        for accepted in (*self._unanswered, *chain.from_iterable(self._held.values())):
+        for accepted in (*self._without_response, *chain.from_iterable(self._held.values())):
             _reset(accepted)
-        self._unanswered, self._held = [], {}
+        self._without_response, self._held = [], {}
         for task in list(self._handshakes):
             task.cancel()
         for connection in list(self._connections):

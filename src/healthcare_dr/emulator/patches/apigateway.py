@@ -73,8 +73,8 @@ async def require_invoke_permission(
 async def pass_called_address(
     inner: Callable[..., Awaitable[Any]], work: Callable[..., Any], *args: Any, **named: Any
 ) -> Any:
-    """Every function received the domain name `<id>.execute-api.localhost`, whatever name the client called, and built
-    links that do not resolve. On AWS, `domainName` and `host` are those of the client's URL.
+    """Every function received the domain name `<id>.execute-api.localhost` instead of the called one, and built links
+    that do not resolve. On AWS, `domainName` and `host` are those of the client's URL.
     """
     called = called_address()
     for event in args:

@@ -130,7 +130,7 @@ def evaluate_alarm_periods() -> None:
 
 def evaluate_alarms_periodically() -> None:
     """An alarm moved only during PutMetricData: never by missing data, nor by the metrics of functions. Each
-    PutMetricData evaluated every alarm of the region, whatever its metric.
+    PutMetricData evaluated every alarm of the region, also those of other metrics.
     """
     bucket_inner = cloudwatch._metric_bucket
     schedule = Schedule(started=time.time())
@@ -176,10 +176,10 @@ class Schedule:
         found = []
         for key, alarm in alarms.items():
             period = int(now // period_seconds(alarm, scale=scale))
-            known, last, last_period = self._evaluated.get(key, (None, 0.0, 0))
+            evaluated, last, last_period = self._evaluated.get(key, (None, 0.0, 0))
             silence = max(self.started, alarm["AlarmConfigurationUpdatedTimestamp"]) + range_seconds(alarm, scale=scale)
             # PutMetricAlarm replaces the alarm object.
-            if known is alarm and period == last_period and not last < silence <= now:
+            if evaluated is alarm and period == last_period and not last < silence <= now:
                 metric = _metric_of(key, alarm)
                 if metric not in changed:
                     continue
@@ -206,10 +206,10 @@ class Schedule:
         with self._lock:
             self._changed.add(metric)
 
-    def _take(self, wanted: Callable[[MetricKey], bool]) -> set[MetricKey]:
-        """Return the wanted metrics with new data, and forget them."""
+    def _take(self, selects: Callable[[MetricKey], bool]) -> set[MetricKey]:
+        """Return the selected metrics with new data, and remove them."""
         with self._lock:
-            taken = {metric for metric in self._changed if wanted(metric)}
+            taken = {metric for metric in self._changed if selects(metric)}
             self._changed -= taken
         return taken
 
@@ -302,25 +302,25 @@ def next_state(
         statistic: returns the alarm's statistic of the data of one period; None without data.
         scale: how many times faster than real time periods pass.
     """
-    known = _newest(alarm, points, statistic, now, period_seconds(alarm, scale=scale))
-    missing = _periods(alarm) - len(known)
+    values = _newest(alarm, points, statistic, now, period_seconds(alarm, scale=scale))
+    missing = _periods(alarm) - len(values)
     treatment = str(alarm.get("TreatMissingData") or "missing")
-    if not known:
+    if not values:
         if treatment not in STATES_WITHOUT_DATA:
             return None
         reason = f"No data were received, and missing data are treated as {treatment}"
         return AlarmState(STATES_WITHOUT_DATA[treatment], reason)
     name, threshold = str(alarm["ComparisonOperator"]), float(alarm["Threshold"])
-    breaching = sum(COMPARISONS[name](value, threshold) for value in known)
+    breaching = sum(COMPARISONS[name](value, threshold) for value in values)
     needed = int(alarm.get("DatapointsToAlarm") or _periods(alarm))
     if treatment == "breaching":
         breaching += missing
     elif treatment == "missing":
-        needed = min(needed, len(known))
+        needed = min(needed, len(values))
     elif treatment == "ignore" and missing and breaching:
         return None
     state = "ALARM" if breaching >= needed else "OK"
-    return AlarmState(state, f"Threshold Crossed: {', '.join(map(str, known))} {name} {threshold}, {missing} missing")
+    return AlarmState(state, f"Threshold Crossed: {', '.join(map(str, values))} {name} {threshold}, {missing} missing")
 
 
 def _newest(alarm: Alarm, points: Sequence[Point], statistic: Statistic, now: float, length: float) -> list[float]:

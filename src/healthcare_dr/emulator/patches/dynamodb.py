@@ -87,7 +87,7 @@ def _leading_key(body: bytes) -> str | None:
 
 
 def charge_reads_by_size() -> None:
-    """Every read cost half a unit, or one when it was consistent, whatever its size."""
+    """Every read cost half a unit, or one when it was consistent, of any size."""
     paginate_inner, cost_inner = dynamodb._paginate_evaluated_items, dynamodb._add_consumed_capacity
 
     def paginate(items: list[Item], limit: int | None, table: Item, index: str | None = None) -> Any:
@@ -196,9 +196,9 @@ def _earliest(table: str) -> float:
     Earlier states are reconstructed from the table's stream, for as long as `history` keeps its records.
     """
     found = dynamodb._tables[table]
-    known = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)
-    known = max(known, history.dropped_until.get((get_account_id(), get_region(), table), 0.0))
-    return float(int(known) + 1)
+    earliest = max(_STARTED, float(found.get("CreationDateTime", 0)), time.time() - dynamodb._STREAM_RETENTION_SECONDS)
+    earliest = max(earliest, history.dropped_until.get((get_account_id(), get_region(), table), 0.0))
+    return float(int(earliest) + 1)
 
 
 def _made(change: Mapping[str, Any]) -> int:

@@ -45,7 +45,7 @@ def retry_batches() -> None:
         started = False
         for account, region, mapping in lambda_svc._iter_all_esms():
             with request_scope(account, region):
-                with history.streams:
+                with history.streams_lock:
                     attempt = _next_attempt(mapping, retries.get(mapping["UUID"], Retry()))
                 if attempt is not None:
                     started = True
@@ -101,7 +101,7 @@ def _work(attempt: Attempt, retry: Retry) -> None:
     position = attempt.position + done
     if done == len(records):
         retry.size = retry.until - position
-    # The mapping may have been deleted meanwhile.
+    # The mapping may have been deleted during the invocation.
     if mapping["UUID"] in lambda_svc._dynamodb_stream_positions:
         lambda_svc._dynamodb_stream_positions[mapping["UUID"]] = position
 

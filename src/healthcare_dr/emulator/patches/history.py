@@ -24,7 +24,7 @@ Key = tuple[str, str, str]
 # rounds.
 TRIM_SECONDS = 20.0
 # malloc_trim reads the whole heap, so it does not run in every round.
-ROUNDS_TO_GIVE_BACK = 3
+ROUNDS_PER_RELEASE = 3
 
 # 25,000 events are the last 4,000 API calls of a log group or so, some 20 MB: more than a drill makes in an hour.
 MOST_LOG_EVENTS = 25_000
@@ -52,7 +52,7 @@ logger = logging.getLogger("healthcare_dr.emulator")
 
 # Held while records are dropped and while another thread reads a mapping's next batch: positions count from the first
 # record that is kept.
-streams = threading.Lock()
+streams_lock = threading.Lock()
 # The time of the newest dropped record by account, region and table, in seconds since the epoch. Earlier states cannot
 # be restored.
 dropped_until: dict[Key, float] = {}
@@ -81,11 +81,11 @@ async def _run() -> None:
                 logger.exception("Old history could not be dropped")
             # Let requests run between two functions: none of them keeps data that it has read.
             await asyncio.sleep(0)
-        if number % ROUNDS_TO_GIVE_BACK == 0:
-            await asyncio.to_thread(_give_back)
+        if number % ROUNDS_PER_RELEASE == 0:
+            await asyncio.to_thread(_release_memory)
 
 
-def _give_back() -> None:
+def _release_memory() -> None:
     """Return free memory of the C library to the operating system: 12 of 15 MB that 12,000 API calls had used
     temporarily.
     """
@@ -117,7 +117,7 @@ def trim_logs(now: float) -> None:
 def trim_metrics(now: float) -> None:
     """Drop the oldest data of every metric, and roll up what is older than some minutes."""
     for points in list(cloudwatch._metrics._data.values()):
-        # Threads of functions append meanwhile: entries after `count` are kept, and so is the list object.
+        # Threads of functions append at the same time: entries after `count` are kept, and so is the list object.
         count = len(points)
         kept = rolled_up(points[:count], now)[-MOST_METRIC_DATA:]
         if len(kept) != count:
@@ -150,7 +150,7 @@ def rolled_up(points: list[Record], now: float) -> list[Record]:
 
 def trim_streams(now: float) -> None:
     """Drop the oldest records that all mappings of a table's stream have read."""
-    with streams:
+    with streams_lock:
         unread = _read_positions()
         for key, records in list(dynamodb._stream_records._data.items()):
             trimmed = dynamodb._stream_trimmed._data.get(key, 0)

@@ -13,12 +13,7 @@ from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, EvalResult, ParsedStatement
-
-# `sts` binds `_principal_keys` at import, which must be the function of ministack.
-from ministack.services import (
-    iam,
-    sts,  # noqa: F401 - for the effect of importing it
-)
+from ministack.services import iam
 
 from healthcare_dr.emulator.patches.replacement import replaces
 

@@ -33,12 +33,13 @@ MOST_WORKERS = 4
 WORKER_SECONDS = 2.0
 
 
-Response = dict[str, Any]
+Result = dict[str, Any]
 # The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
 # invocation's log: later bytes of standard error belong to the next invocation.
-ANSWERED = "        _real_stdout.flush()\n\nrun()\n"
+RESPONSE_SENT = "        _real_stdout.flush()\n\nrun()\n"
 MARKED = (
-    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n' + ANSWERED
+    '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n'
+    + RESPONSE_SENT
 )
 # How long to wait for the mark of a function that has closed its standard error.
 MARK_SECONDS = 0.25
@@ -46,7 +47,7 @@ MARK_SECONDS = 0.25
 START_SECONDS = 0.01
 CHUNK = 1 << 16
 PYTHON_WORKER, LAYERS = "/_worker.py", "_LAMBDA_LAYERS_DIRS"
-ANSWER_BYTES = 32  # a process id
+PROCESS_ID_BYTES = 32
 END_SECONDS = 5.0
 # The number of output lines that may precede the response, as in ministack.
 MOST_LINES = 200
@@ -64,7 +65,7 @@ def isolate_function_packages() -> None:
     inner = lambda_runtime._detect_runtime_binary
     interpreter = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     # Read by processes that start from now on: those of functions.
-    os.environ["PYTHONPATH"] = str(_runtime(packages()))
+    os.environ["PYTHONPATH"] = str(_link_runtime_packages(packages()))
     os.environ["PYTHONNOUSERSITE"] = "1"
 
     def detect(runtime: str) -> tuple[str, str]:
@@ -91,35 +92,35 @@ def limit_workers() -> None:
     timeout a response has no reader.
     """
     acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
-    lines: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MOST_WORKERS))
+    queues: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MOST_WORKERS))
     leased: dict[int, threading.Semaphore] = {}
 
     def acquire_worker(
         func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST"
     ) -> tuple[Any, str]:
-        line = lines[lambda_runtime._worker_key(func_name, config, qualifier)]
-        if not line.acquire(timeout=WORKER_SECONDS):
+        queue = queues[lambda_runtime._worker_key(func_name, config, qualifier)]
+        if not queue.acquire(timeout=WORKER_SECONDS):
             return None, "func_cap"
         worker = None
         try:
             worker, reason = acquire(func_name, config, code_zip, qualifier=qualifier)
         finally:
             if worker is None:
-                line.release()
+                queue.release()
             else:
-                leased[id(worker)] = line
+                leased[id(worker)] = queue
         return worker, reason
 
     def release_worker(worker: Any) -> None:
-        line = leased.pop(id(worker), None)
+        queue = leased.pop(id(worker), None)
         release(worker)
-        if line is not None:
-            line.release()
+        if queue is not None:
+            queue.release()
 
     lambda_svc.acquire_worker, lambda_svc.release_worker = acquire_worker, release_worker
 
 
-def _runtime(folder: Path) -> Path:
+def _link_runtime_packages(folder: Path) -> Path:
     folder.mkdir()
     for name in RUNTIME_PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -140,7 +141,7 @@ def invoke_in_one_thread() -> None:
     def detect(runtime: str) -> tuple[str, str]:
         binary, script = detect_inner(runtime)
         if runtime.startswith("python"):
-            marked = script.replace(ANSWERED, MARKED)
+            marked = script.replace(RESPONSE_SENT, MARKED)
             if marked == script:
                 raise RuntimeError("the worker script of ministack has changed: update MARKED")
             script = marked
@@ -155,9 +156,9 @@ def invoke_in_one_thread() -> None:
             if worker._stderr_thread is not None:
                 worker._stderr_thread.join()
 
-    def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Response:
+    def invoke(worker: Any, event: Any, request_id: str, **options: Any) -> Result:
         if not _runs_python(worker):
-            response: Response = invoke_inner(worker, event, request_id, **options)
+            response: Result = invoke_inner(worker, event, request_id, **options)
             return response
         with worker._lock:
             return _invoke(worker, event, request_id, **options)
@@ -197,9 +198,9 @@ def _invoke(
     *,
     trace_id: str | None = None,
     depth: int | None = None,
-    durable: Response | None = None,
+    durable: Result | None = None,
     invoked_function_arn: str | None = None,
-) -> Response:
+) -> Result:
     """Invoke like `Worker.invoke`. As there, an error or a timeout ends the process."""
     cold = worker._proc is None or worker._proc.poll() is not None
     if cold:
@@ -233,12 +234,12 @@ def _invoke(
     return {**response, "cold_start": cold, "log": log}
 
 
-def _await_response(worker: Any, request_id: str, deadline: float) -> Response | None:
+def _await_response(worker: Any, request_id: str, deadline: float) -> Result | None:
     """Return the function's response, once its whole log is in `worker._logged`; None after the deadline."""
-    answers, logs = worker._proc.stdout.fileno(), worker._proc.stderr.fileno()
+    responses, logs = worker._proc.stdout.fileno(), worker._proc.stderr.fileno()
     mark = _mark(request_id)
     readable = select.poll()
-    for pipe in (answers, logs):
+    for pipe in (responses, logs):
         readable.register(pipe, select.POLLIN)
     received, lines, response, logging = bytearray(), 0, None, True
     while response is None or (logging and mark not in worker._logged):
@@ -266,7 +267,7 @@ def _await_response(worker: Any, request_id: str, deadline: float) -> Response |
     return response
 
 
-def _response(line: bytes | bytearray) -> Response | None:
+def _response(line: bytes | bytearray) -> Result | None:
     """Return the response in a line; None if the line is other output."""
     if not line.lstrip().startswith(b"{"):
         return None
@@ -298,7 +299,7 @@ class ForkedProcess:
         weakref.finalize(self, os.close, descriptor)
 
     def poll(self) -> int | None:
-        """Return None while the process runs, else 0: only the fork server knows the exit status."""
+        """Return None while the process runs, else 0: only the fork server can read the exit status."""
         return 0 if self._ended(0) else None
 
     def wait(self, timeout: float | None = None) -> int:
@@ -372,7 +373,7 @@ class ForkServer:
             control = self._control or self._begin()
             with suppress(BrokenPipeError, ConnectionResetError):
                 socket.send_fds(control, [request], streams)
-                pid, descriptors, _, _ = socket.recv_fds(control, ANSWER_BYTES, 1)
+                pid, descriptors, _, _ = socket.recv_fds(control, PROCESS_ID_BYTES, 1)
                 if pid:
                     return int(pid), descriptors[0]
             # The fork server was killed: start it once more.
@@ -405,7 +406,7 @@ def fork_functions() -> None:
         if not script.endswith(PYTHON_WORKER):
             return subprocess.Popen(command, **options)
         code, environment = Path(options["cwd"]), options["env"]
-        _share(code)
+        _share_files(code)
         # A function may bring its own botocore.
         if (code / "botocore").exists() or LAYERS in environment:
             return subprocess.Popen(command, **options)
@@ -428,7 +429,7 @@ def fork_functions() -> None:
     lambda_runtime.subprocess, lambda_runtime.reset = Subprocess, reset
 
 
-def _share(code: Path) -> None:
+def _share_files(code: Path) -> None:
     """Replace the folder of a function's files by a link to a folder that all processes of the same zip share, so that
     Python compiles each module once.
     """

@@ -48,8 +48,8 @@ async def add_get_dnssec(
     if method != "GET" or zone is None:
         return await inner(method, path, headers, body, query)
     # An unknown zone gets the error of GetHostedZone.
-    known = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
-    return known if known[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
+    response = await inner(method, path.removesuffix("/dnssec"), headers, body, query)
+    return response if response[0] != 200 else (200, {"Content-Type": "text/xml"}, NOT_SIGNED)
 
 
 @replaces(route53, "handle_request")
@@ -67,9 +67,9 @@ async def add_list_tags_for_resources(
     kind = tagged[1]
     ids = [(found.text or "").strip() for found in request.iter() if found.tag.endswith("ResourceId")]
     for id in ids:
-        known = await inner("GET", f"{path}/{id}", headers, b"", query)
-        if known[0] != 200:
-            return known
+        check = await inner("GET", f"{path}/{id}", headers, b"", query)
+        if check[0] != 200:
+            return check
 
     def build(root: Element) -> None:
         sets = SubElement(root, "ResourceTagSets")
@@ -102,9 +102,9 @@ def add_get_health_check_status(plane_checks: Callable[[], Mapping[str, CheckSta
         if method != "GET" or check is None:
             return await inner(method, path, headers, body, query)
         # An unknown check gets the error of GetHealthCheck.
-        known = await inner(method, path.removesuffix("/status"), headers, body, query)
-        if known[0] != 200:
-            return known
+        existing = await inner(method, path.removesuffix("/status"), headers, body, query)
+        if existing[0] != 200:
+            return existing
         # Read from the edge process, without blocking the loop.
         status = (await asyncio.to_thread(plane_checks)).get(check[1])
 

@@ -82,7 +82,7 @@ def _apply(account: str, bucket: str, key: str, record: Record, body: bytes, rul
     with request_scope(account, _region(account, bucket)):
         version = record.get("version_id")
         entry = _entry(bucket, key, version)
-        # The version has been deleted meanwhile.
+        # The version has been deleted since the write.
         if entry is None:
             return
         target = s3._replication_destination(bucket, key, rule, role)

@@ -13,30 +13,30 @@ from healthcare_dr.emulator.replication.queue import ChangeQueues
 
 Item = dict[str, Any]
 # The time and region of an item's last write. The greater one wins; the region decides between equal times.
-Stamp = tuple[int, str]
+WriteTime = tuple[int, str]
 # Account, region, table and key of a copy of an item.
-Copy = tuple[str, str, str, Any, Any]
+ItemCopy = tuple[str, str, str, Any, Any]
 
 
 @dataclass
-class Stamps:
+class LastWrites:
     """The times of the last writes to the copies of a table's items."""
 
     # Only items with pending changes, or that a pending change could overwrite: deletions leave no other trace.
-    of: dict[Copy, Stamp] = field(default_factory=dict)
+    of: dict[ItemCopy, WriteTime] = field(default_factory=dict)
     # The same in the order of the writes, so that entries are removed which no pending change can overwrite.
-    order: deque[tuple[Stamp, Copy]] = field(default_factory=deque)
+    order: deque[tuple[WriteTime, ItemCopy]] = field(default_factory=deque)
 
-    def remember(self, place: Copy, stamp: Stamp) -> None:
+    def record(self, place: ItemCopy, written: WriteTime) -> None:
         """Record a write."""
-        self.of[place] = stamp
-        self.order.append((stamp, place))
+        self.of[place] = written
+        self.order.append((written, place))
 
-    def forget(self, arrived: Stamp, *, all_arrived: bool) -> None:
+    def discard_before(self, arrived: WriteTime, *, all_arrived: bool) -> None:
         """Remove the writes before `arrived`: changes arrive in order, so no pending change of the table is older."""
         while self.order and (self.order[0][0] < arrived or all_arrived):
-            stamp, place = self.order.popleft()
-            if self.of.get(place) == stamp:
+            written, place = self.order.popleft()
+            if self.of.get(place) == written:
                 del self.of[place]
 
 
@@ -45,7 +45,7 @@ class TableReplication:
 
     def __init__(self, queues: ChangeQueues) -> None:
         self._queues = queues
-        self._stamps: defaultdict[str, Stamps] = defaultdict(Stamps)
+        self._last_writes: defaultdict[str, LastWrites] = defaultdict(LastWrites)
 
     def install(self) -> None:
         """Replace ministack's replication."""
@@ -56,27 +56,27 @@ class TableReplication:
         regions = [region for region in dynamodb._replica_group(table) if region != home]
         if not regions:
             return
-        stamp = (time.time_ns(), home)
+        written = (time.time_ns(), home)
         key = _key(table, new if new is not None else old or {})
-        self._stamps[name].remember((account, home, name, *key), stamp)
+        self._last_writes[name].record((account, home, name, *key), written)
         for region in regions:
             replica = dynamodb._tables.get_scoped(account, region, name)
             if replica is not None:
                 place = (account, region, name, *key)
                 # Not a copy: a changed item is replaced, never altered, so both regions and their streams can share the
                 # object.
-                self._queues.put(name, partial(self._apply, place, stamp, replica["TableId"], new))
+                self._queues.put(name, partial(self._apply, place, written, replica["TableId"], new))
 
-    def _apply(self, place: Copy, stamp: Stamp, table: str, item: Item | None) -> None:
+    def _apply(self, place: ItemCopy, written: WriteTime, table: str, item: Item | None) -> None:
         account, region, name, partition, sort = place
-        stamps = self._stamps[name]
+        writes = self._last_writes[name]
         with request_scope(account, region):
             replica = dynamodb._tables.get(name)
             # A new table may have the same name.
-            if replica is not None and replica["TableId"] == table and stamps.of.get(place, stamp) <= stamp:
-                stamps.remember(place, stamp)
+            if replica is not None and replica["TableId"] == table and writes.of.get(place, written) <= written:
+                writes.record(place, written)
                 _store(replica, partition, sort, item)
-        stamps.forget(stamp, all_arrived=not self._queues.has_pending(name))
+        writes.discard_before(written, all_arrived=not self._queues.has_pending(name))
 
 
 def _key(table: dict[str, Any], item: Item) -> tuple[Any, Any]:

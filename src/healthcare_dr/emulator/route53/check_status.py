@@ -89,9 +89,9 @@ class ProbeResults:
     def keep_only(self, ids: Iterable[str]) -> None:
         """Remove all checks except these."""
         kept = set(ids)
-        for known in (self._streaks, self._observations):
-            for check_id in known.keys() - kept:
-                del known[check_id]
+        for results in (self._streaks, self._observations):
+            for check_id in results.keys() - kept:
+                del results[check_id]
 
     def health(self, checks: Mapping[str, CheckConfig]) -> dict[str, bool]:
         """Return whether each check is healthy, by id."""

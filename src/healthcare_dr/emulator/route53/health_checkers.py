@@ -104,7 +104,7 @@ async def probe(check: CheckConfig, connect: Connect, scale: float) -> Outcome:
     except TimeoutError:
         return Outcome(False, "Failure: The endpoint did not respond in time.")
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-        return Outcome(False, "Failure: The endpoint did not answer with HTTP.")
+        return Outcome(False, "Failure: The endpoint did not respond with HTTP.")
     finally:
         writer.transport.abort()
 
@@ -142,9 +142,9 @@ def _host(check: CheckConfig) -> str:
 
 
 async def _found(search: str, head: bytes, reader: asyncio.StreamReader) -> bool:
-    wanted, body = search.encode(), b""
+    text, body = search.encode(), b""
     chunked = b"transfer-encoding: chunked" in head.lower()
-    while wanted not in body:
+    while text not in body:
         left = SEARCHED_BYTES - len(body)
         if left == 0:
             return False
@@ -169,34 +169,34 @@ class Checkers:
         self._connect = connect
         self._time_scale = time_scale
         self._running: dict[str, tuple[CheckConfig, list[asyncio.Task[None]]]] = {}
-        self._undecided: set[str] = set()
+        self._unsupported: set[str] = set()
 
     def follow(self, checks: Mapping[str, CheckConfig]) -> None:
         """Probe these checks from now on, and no others. A check that changed keeps the observations of its checkers.
 
         A check that is neither probed nor calculated is ignored, which is logged once.
         """
-        self._warn_of_undecided(checks)
-        wanted = {check.id: check for check in checks.values() if check.probed}
+        self._warn_of_unsupported(checks)
+        probed = {check.id: check for check in checks.values() if check.probed}
         for check_id, (config, tasks) in list(self._running.items()):
-            if wanted.get(check_id) != config:
+            if probed.get(check_id) != config:
                 del self._running[check_id]
                 for task in tasks:
                     task.cancel()
-        self._results.keep_only(wanted)
-        for check in wanted.values():
+        self._results.keep_only(probed)
+        for check in probed.values():
             if check.id not in self._running:
                 tasks = [asyncio.create_task(self._check(check, number)) for number in range(len(CHECKER_REGIONS))]
                 self._running[check.id] = (check, tasks)
 
-    def _warn_of_undecided(self, checks: Mapping[str, CheckConfig]) -> None:
-        undecided = {check.id: check for check in checks.values() if not check.decided}
-        for check_id in undecided.keys() - self._undecided:
-            kind, always = undecided[check_id].type, "unhealthy" if undecided[check_id].inverted else "healthy"
+    def _warn_of_unsupported(self, checks: Mapping[str, CheckConfig]) -> None:
+        unsupported = {check.id: check for check in checks.values() if not check.supported}
+        for check_id in unsupported.keys() - self._unsupported:
+            kind, always = unsupported[check_id].type, "unhealthy" if unsupported[check_id].inverted else "healthy"
             logger.warning(
                 "The health check %s has the type %s, which is not supported: it is always %s", check_id, kind, always
             )
-        self._undecided = set(undecided)
+        self._unsupported = set(unsupported)
 
     async def stop(self) -> None:
         """End every checker."""

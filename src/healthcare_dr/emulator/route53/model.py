@@ -79,8 +79,8 @@ class CheckConfig:
         return self.type in PROBED and not self.disabled
 
     @property
-    def decided(self) -> bool:
-        """Return whether its status is decided here. A check of an alarm or a routing control stays as without data."""
+    def supported(self) -> bool:
+        """Return whether its status is derived here. A check of an alarm or a routing control stays as without data."""
         return self.type in PROBED or self.type == "CALCULATED"
 
 

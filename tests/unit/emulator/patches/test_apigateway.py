@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.services.middleware import CALLED_HEADER
@@ -15,7 +16,7 @@ from healthcare_dr.emulator.token_issuer import load_key
 from unit.emulator.aws import ECHO, Aws, only_when_patched
 
 
-def api_of(aws: Aws, routes: Mapping[str, Mapping[str, Any]], *, permitted: bool = True) -> str:
+def api_of(aws: Aws, routes: Mapping[str, Mapping[str, str]], *, permitted: bool = True) -> str:
     """Create an API whose function returns its event, and return the API's URL."""
     function = aws.function(f"echo-{uuid.uuid4().hex}", ECHO)
     return aws.emulator.api_url(aws.api(function, routes, permitted=permitted))
@@ -25,8 +26,9 @@ def api_of(aws: Aws, routes: Mapping[str, Mapping[str, Any]], *, permitted: bool
 def api(patched: Aws) -> str:
     """The URL of an API whose routes list no scopes, as in the platform."""
     issuer = patched.emulator.issuer()
-    routes = {"GET /health": {}, "GET /fhir/{type}": {"issuer": issuer}, "GET /slash": {"issuer": f"{issuer}/"}}
-    return api_of(patched, routes)
+    authenticated = ("GET /fhir/{type}", "HEAD /fhir/{type}", "$default")
+    routes = {"GET /health": {}, "GET /slash": {"issuer": f"{issuer}/"}}
+    return api_of(patched, routes | {route: {"issuer": issuer} for route in authenticated})
 
 
 @pytest.fixture
@@ -35,9 +37,9 @@ def client(patched: Aws) -> Iterator[httpx.Client]:
         yield client
 
 
-def token(emulator: Emulator, **claims: object) -> Mapping[str, str]:
+def token(emulator: Emulator, *, key: RSAKey | None = None, **claims: object) -> Mapping[str, str]:
     """Return an Authorization header with additional claims."""
-    key = load_key(emulator.home / "keys" / "token.key")
+    key = key or load_key(emulator.home / "keys" / "token.key")
     now = int(time.time())
     usual = {"iss": emulator.issuer(), "aud": "healthcare-dr", "sub": "s", "iat": now, "exp": now + 600}
     signed = jwt.encode({"alg": "RS256", "kid": key.kid}, {**usual, **claims}, key)
@@ -102,7 +104,7 @@ def test_unpatched_ministack_passes_another_domain_name(unpatched: Aws) -> None:
 
 @pytest.mark.parametrize("scopes", [{}, {"scope": "openid"}, {"scp": ["a"]}, {"scope": "system/Patient.r"}])
 def test_route_without_scopes_accepts_any_valid_token(
-    emulator: Emulator, client: httpx.Client, api: str, scopes: Mapping[str, object]
+    emulator: Emulator, client: httpx.Client, api: str, scopes: Mapping[str, Any]
 ) -> None:
     address = f"{api}/fhir/Patient"
     assert client.get(address, headers=token(emulator, **scopes)).status_code == 200
@@ -117,10 +119,32 @@ def test_claims_are_passed_as_strings(
     emulator: Emulator, client: httpx.Client, api: str, claim: object, handed_on: str
 ) -> None:
     names = ("scope", "scp", "https://example.com/tenant")
-    headers = token(emulator, **dict.fromkeys(names, claim))
+    claims: dict[str, Any] = dict.fromkeys(names, claim)
+    headers = token(emulator, **claims)
     response = client.get(f"{api}/fhir/Patient", headers=headers)
     claims = response.json()["requestContext"]["authorizer"]["jwt"]["claims"]
     assert {claims[name] for name in names} == {handed_on}
+
+
+def test_claims_of_an_issued_token_reach_the_function(emulator: Emulator, client: httpx.Client, api: str) -> None:
+    issued = emulator.token(subject="dr-house", tenant="clinic", scopes=("system/Patient.r", "openid"))
+    response = client.get(f"{api}/fhir/Patient", headers={"Authorization": f"Bearer {issued}"})
+    claims = response.json()["requestContext"]["authorizer"]["jwt"]["claims"]
+    assert (claims["sub"], claims["tenant"], claims["scope"]) == ("dr-house", "clinic", "system/Patient.r openid")
+
+
+def test_token_of_another_key_returns_401(emulator: Emulator, client: httpx.Client, api: str) -> None:
+    known = load_key(emulator.home / "keys" / "token.key")
+    forged = RSAKey.generate_key(2048, {"kid": str(known.kid)})
+    assert client.get(f"{api}/fhir/Patient", headers=token(emulator, key=known)).status_code == 200
+    assert client.get(f"{api}/fhir/Patient", headers=token(emulator, key=forged)).status_code == 401
+
+
+def test_head_is_not_routed_like_get(emulator: Emulator, client: httpx.Client, api: str) -> None:
+    # Without a route of its own, HEAD is routed to `$default`.
+    assert client.head(f"{api}/health").status_code == 401
+    response = client.head(f"{api}/fhir/Patient", headers=token(emulator))
+    assert (response.status_code, response.content) == (200, b"")
 
 
 def test_issuer_is_compared_byte_for_byte(emulator: Emulator, client: httpx.Client, api: str) -> None:
@@ -147,7 +171,7 @@ def test_malformed_token_returns_401_with_challenge(
 
 ORIGIN, OTHER_ORIGIN = "https://app.example.com", "https://evil.example"
 PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "if-match"}
-ROUTES: Mapping[str, Mapping[str, Any]] = {"OPTIONS /{proxy+}": {}, "GET /fhir/{type}": {}}
+ROUTES: Mapping[str, Mapping[str, str]] = {"OPTIONS /{proxy+}": {}, "GET /fhir/{type}": {}}
 CORS = {
     "AllowOrigins": [ORIGIN],
     "AllowMethods": ["GET", "PUT"],

@@ -47,7 +47,7 @@ def answers(*records: Record, scale: float = 1.0) -> Answers:
     )
 
 
-def ask(served: Answers, name: str | dns.name.Name, kind: str = "A") -> dns.message.Message:
+def resolve(served: Answers, name: str | dns.name.Name, kind: str = "A") -> dns.message.Message:
     answer = served.reply(dns.message.make_query(name, kind).to_wire(), udp=True)
     assert answer is not None
     return dns.message.from_wire(answer)
@@ -67,26 +67,26 @@ def test_negative_ttl_is_the_lesser_of_soa_ttl_and_minimum(ttl: int, minimum: in
     served = answers(
         record(ZONE, "SOA", f"{SOA} {minimum}", ttl=ttl), record(f"here.{ZONE}", "TXT", '"here"'), scale=10
     )
-    assert lines(ask(served, f"{name}.{ZONE}").authority) == [f"{ZONE}. {expected} IN SOA {SOA} {minimum}"]
-    assert ask(served, ZONE, "SOA").answer[0].ttl == ttl / 10
+    assert lines(resolve(served, f"{name}.{ZONE}").authority) == [f"{ZONE}. {expected} IN SOA {SOA} {minimum}"]
+    assert resolve(served, ZONE, "SOA").answer[0].ttl == ttl / 10
 
 
 def test_endpoint_has_a_negative_ttl_of_a_minute() -> None:
     endpoint = "abc.execute-api.us-east-1.amazonaws.com"
-    (authority,) = ask(answers(scale=10), endpoint, "AAAA").authority
+    (authority,) = resolve(answers(scale=10), endpoint, "AAAA").authority
     assert (authority.name.to_text(), authority.ttl) == (endpoint.removeprefix("abc.") + ".", 6)
 
 
 @pytest.mark.parametrize(("ttl", "expected"), [(10, 1), (2, 1), (1, 1), (0, 0)])
 def test_scaled_ttl_is_at_least_one_second_unless_zero(ttl: int, expected: int) -> None:
     served = answers(record(f"a.{ZONE}", "A", "192.0.2.1", ttl=ttl), scale=10)
-    assert ask(served, f"a.{ZONE}").answer[0].ttl == expected
+    assert resolve(served, f"a.{ZONE}").answer[0].ttl == expected
 
 
 def test_names_match_case_insensitively_in_ascii_and_keep_the_query_case() -> None:
     served = answers(record(f"kk.{ZONE}", "A", "192.0.2.1"))
-    assert lines(ask(served, "kK.Clinic.exAMPLE").answer) == ["kK.Clinic.exAMPLE. 100 IN A 192.0.2.1"]
-    assert ask(served, below(b"k" + KELVIN.encode())).rcode() == dns.rcode.NXDOMAIN
+    assert lines(resolve(served, "kK.Clinic.exAMPLE").answer) == ["kK.Clinic.exAMPLE. 100 IN A 192.0.2.1"]
+    assert resolve(served, below(b"k" + KELVIN.encode())).rcode() == dns.rcode.NXDOMAIN
 
 
 def test_plain_name_lowers_only_ascii() -> None:
@@ -96,9 +96,9 @@ def test_plain_name_lowers_only_ascii() -> None:
 @pytest.mark.parametrize("odd", [b"a.b", b"a b", b"*", b"a\\b", b"a\x00b", b"\x088", "é".encode()])
 def test_label_with_special_characters_is_one_label(odd: bytes) -> None:
     served = answers(record(f"b.{ZONE}", "A", "192.0.2.1"), record(f"a.b.{ZONE}", "A", "192.0.2.1"))
-    assert ask(served, below(odd)).rcode() == dns.rcode.NXDOMAIN
+    assert resolve(served, below(odd)).rcode() == dns.rcode.NXDOMAIN
     escaped = "".join(chr(byte) if chr(byte) in "ab8" else f"\\{byte:03o}" for byte in odd)
-    found = ask(answers(record(f"{escaped}.{ZONE}", "A", "192.0.2.1")), below(odd))
+    found = resolve(answers(record(f"{escaped}.{ZONE}", "A", "192.0.2.1")), below(odd))
     assert found.answer[0].name == below(odd)
 
 
@@ -115,7 +115,7 @@ DELEGATED = (
     [("lab", "A"), ("lab", "NS"), ("a.b.lab", "A"), ("a.lab", "DS"), ("ns1.lab", "A")],
 )
 def test_delegated_name_gets_a_referral(name: str, kind: str) -> None:
-    found = ask(answers(*DELEGATED), f"{name}.{ZONE}", kind)
+    found = resolve(answers(*DELEGATED), f"{name}.{ZONE}", kind)
     assert (found.rcode(), found.answer) == (dns.rcode.NOERROR, [])
     assert not found.flags & dns.flags.AA
     assert lines(found.authority) == [
@@ -128,7 +128,7 @@ def test_delegated_name_gets_a_referral(name: str, kind: str) -> None:
 
 
 def test_cname_into_a_delegation_ends_with_a_referral() -> None:
-    found = ask(answers(*DELEGATED), f"to.{ZONE}")
+    found = resolve(answers(*DELEGATED), f"to.{ZONE}")
     assert found.flags & dns.flags.AA
     assert lines(found.answer) == [f"to.{ZONE}. 100 IN CNAME x.lab.{ZONE}."]
     assert found.authority[0].name.to_text() == f"lab.{ZONE}."
@@ -136,7 +136,7 @@ def test_cname_into_a_delegation_ends_with_a_referral() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("lab", "DS"), ("lab2", "A"), ("", "A")])
 def test_zone_answers_names_that_are_not_delegated(name: str, kind: str) -> None:
-    found = ask(answers(*DELEGATED), f"{name}.{ZONE}".removeprefix("."), kind)
+    found = resolve(answers(*DELEGATED), f"{name}.{ZONE}".removeprefix("."), kind)
     assert found.flags & dns.flags.AA
     assert " IN SOA " in found.authority[0].to_text()
 
@@ -154,9 +154,9 @@ def test_cname_loop_ends() -> None:
 
 def test_any_query_returns_one_type() -> None:
     served = answers(record(f"a.{ZONE}", "A", "192.0.2.1"), record(f"b.{ZONE}", "CNAME", f"a.{ZONE}."))
-    assert lines(ask(served, f"a.{ZONE}", "ANY").answer) == [f"a.{ZONE}. 100 IN A 192.0.2.1"]
-    assert lines(ask(served, f"b.{ZONE}", "ANY").answer) == [f"b.{ZONE}. 100 IN CNAME a.{ZONE}."]
-    assert lines(ask(served, "abc.execute-api.us-east-1.amazonaws.com", "ANY").answer)
+    assert lines(resolve(served, f"a.{ZONE}", "ANY").answer) == [f"a.{ZONE}. 100 IN A 192.0.2.1"]
+    assert lines(resolve(served, f"b.{ZONE}", "ANY").answer) == [f"b.{ZONE}. 100 IN CNAME a.{ZONE}."]
+    assert lines(resolve(served, "abc.execute-api.us-east-1.amazonaws.com", "ANY").answer)
 
 
 def texts(name: str, count: int) -> Record:

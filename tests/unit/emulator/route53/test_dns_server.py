@@ -19,7 +19,7 @@ SHARED = "api.clinic.example"
 EAST = "abc123.execute-api.us-east-1.amazonaws.com"
 # Disabled and inverted: always unhealthy.
 DOWN = CheckConfig(id="down", type="HTTPS", disabled=True, inverted=True, name="west")
-Ask = Callable[..., dns.message.Message]
+Resolve = Callable[..., dns.message.Message]
 
 
 def weighted(region: str, api: str, weight: int, check_id: str | None) -> Record:
@@ -55,17 +55,17 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture(params=["udp", "tcp"])
-def ask(request: pytest.FixtureRequest, port: int) -> Ask:
-    def ask(name: str, kind: str = "A") -> dns.message.Message:
+def resolve(request: pytest.FixtureRequest, port: int) -> Resolve:
+    def resolve(name: str, kind: str = "A") -> dns.message.Message:
         send = dns.query.udp if request.param == "udp" else dns.query.tcp
         return send(dns.message.make_query(name, kind), "127.0.0.1", port=port, timeout=5)
 
-    return ask
+    return resolve
 
 
-def test_shared_name_resolves_to_the_healthy_regions_address(ask: Ask) -> None:
+def test_shared_name_resolves_to_the_healthy_regions_address(resolve: Resolve) -> None:
     for _ in range(20):
-        answer = ask(SHARED)
+        answer = resolve(SHARED)
         assert [line.to_text() for line in answer.answer] == [
             f"{SHARED}. 5 IN CNAME {EAST}.",
             f"{EAST}. 30 IN A 127.0.0.2",
@@ -73,33 +73,33 @@ def test_shared_name_resolves_to_the_healthy_regions_address(ask: Ask) -> None:
         assert answer.flags & dns.flags.AA
 
 
-def test_endpoint_has_its_regions_address(ask: Ask) -> None:
-    answer = ask("def456.execute-api.us-west-2.amazonaws.com")
+def test_endpoint_has_its_regions_address(resolve: Resolve) -> None:
+    answer = resolve("def456.execute-api.us-west-2.amazonaws.com")
     assert [line.to_text().split()[1:] for line in answer.answer] == [["30", "IN", "A", "127.0.0.3"]]
 
 
 @pytest.mark.parametrize(("name", "kind"), [(EAST, "AAAA"), ("clinic.example", "TXT")])
-def test_name_without_the_type_returns_no_data(ask: Ask, name: str, kind: str) -> None:
-    answer = ask(name, kind)
+def test_name_without_the_type_returns_no_data(resolve: Resolve, name: str, kind: str) -> None:
+    answer = resolve(name, kind)
     assert answer.rcode() == dns.rcode.NOERROR
     assert not answer.answer
     assert " IN SOA " in answer.authority[0].to_text()
 
 
-def test_unknown_name_returns_nxdomain(ask: Ask) -> None:
-    answer = ask("nothing.clinic.example")
+def test_unknown_name_returns_nxdomain(resolve: Resolve) -> None:
+    answer = resolve("nothing.clinic.example")
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert " IN SOA " in answer.authority[0].to_text()
 
 
 @pytest.mark.parametrize("name", ["example.com", "abc.execute-api.eu-west-1.amazonaws.com", "otherclinic.example"])
-def test_other_names_are_refused(ask: Ask, name: str) -> None:
-    assert ask(name).rcode() == dns.rcode.REFUSED
+def test_other_names_are_refused(resolve: Resolve, name: str) -> None:
+    assert resolve(name).rcode() == dns.rcode.REFUSED
 
 
 @pytest.mark.parametrize("kind", ["SOA", "NS"])
-def test_zone_has_soa_and_ns_records(ask: Ask, kind: str) -> None:
-    assert f" IN {kind} " in ask("clinic.example", kind).answer[0].to_text()
+def test_zone_has_soa_and_ns_records(resolve: Resolve, kind: str) -> None:
+    assert f" IN {kind} " in resolve("clinic.example", kind).answer[0].to_text()
 
 
 @pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed (Debian: bind9-dnsutils)")
