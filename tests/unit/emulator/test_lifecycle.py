@@ -29,7 +29,7 @@ from unit.emulator.processes import (
 
 def test_restart_keeps_all_state(running: Aws, fresh: Emulator) -> None:
     key = create_one_of_each(running)
-    sealed = running("kms").encrypt(KeyId=key, Plaintext=b"kept")["CiphertextBlob"]
+    encrypted = running("kms").encrypt(KeyId=key, Plaintext=b"kept")["CiphertextBlob"]
     fresh.stop()
     assert not fresh.running()
     assert not fresh.lost_state()
@@ -37,7 +37,7 @@ def test_restart_keeps_all_state(running: Aws, fresh: Emulator) -> None:
     fresh.start()
     assert running("dynamodb").get_item(TableName="table", Key={"pk": {"S": "kept"}})["Item"]
     assert running("s3").get_object(Bucket="bucket", Key="key")["Body"].read() == b"kept"
-    assert running("kms").decrypt(CiphertextBlob=sealed)["Plaintext"] == b"kept"
+    assert running("kms").decrypt(CiphertextBlob=encrypted)["Plaintext"] == b"kept"
     assert not fresh.lost_state()
 
 

@@ -164,7 +164,7 @@ def test_unknown_region_is_named_in_the_error(edge: EdgeApis) -> None:
 
 
 @pytest.fixture
-def beside(edge: EdgeApis, patched: Aws) -> EdgeApis:
+def neighbor(edge: EdgeApis, patched: Aws) -> EdgeApis:
     """The API of another environment, behind the same listeners."""
     function = patched("lambda").get_function(FunctionName=f"echo-{EAST}")["Configuration"]["FunctionArn"]
     found = EdgeApis(edge.emulator, {EAST: patched.api(function, {"$default": {}})})
@@ -174,10 +174,10 @@ def beside(edge: EdgeApis, patched: Aws) -> EdgeApis:
 
 
 @pytest.mark.parametrize("fault", [EdgeFault(mode="refused"), EdgeFault(mode="blackhole"), EdgeFault(mode="errors")])
-def test_fault_of_one_host_does_not_affect_others(edge: EdgeApis, beside: EdgeApis, fault: EdgeFault) -> None:
+def test_fault_of_one_host_does_not_affect_others(edge: EdgeApis, neighbor: EdgeApis, fault: EdgeFault) -> None:
     name = edge.name(EAST)
-    with edge.connect(EAST) as kept, beside.connect(EAST) as other:
-        assert get(kept, name)[0] == get(other, beside.name(EAST))[0] == 200
+    with edge.connect(EAST) as kept, neighbor.connect(EAST) as other:
+        assert get(kept, name)[0] == get(other, neighbor.name(EAST))[0] == 200
         edge.emulator.set_edge_fault(EAST, fault, hosts=[name])
         assert eventually(lambda: not edge.serves(EAST, timeout=1))
         if fault.mode == "refused":
@@ -186,34 +186,34 @@ def test_fault_of_one_host_does_not_affect_others(edge: EdgeApis, beside: EdgeAp
             kept.settimeout(0.5)
             with pytest.raises(TimeoutError):
                 get(kept, name)
-        assert get(other, beside.name(EAST))[0] == 200
-        assert beside.serves(EAST)
+        assert get(other, neighbor.name(EAST))[0] == 200
+        assert neighbor.serves(EAST)
         edge.emulator.set_edge_fault(EAST, OPEN, hosts=[name])
         assert eventually(lambda: edge.serves(EAST))
         if fault.mode == "blackhole":
             kept.settimeout(15)
             _expect_reset(kept)
-        assert get(other, beside.name(EAST))[0] == 200
+        assert get(other, neighbor.name(EAST))[0] == 200
 
 
-def test_blackholed_connection_is_reset_when_the_fault_of_its_host_ends(edge: EdgeApis, beside: EdgeApis) -> None:
+def test_blackholed_connection_is_reset_when_the_fault_of_its_host_ends(edge: EdgeApis, neighbor: EdgeApis) -> None:
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="blackhole"), hosts=[edge.name(EAST)])
     assert eventually(lambda: not edge.serves(EAST, timeout=1))
     with socket.create_connection(edge.emulator.edge_addresses()[EAST], timeout=15) as waiting:
         waiting.sendall(sent_hello(edge.name(EAST)))
-        assert beside.serves(EAST)
+        assert neighbor.serves(EAST)
         edge.emulator.set_edge_fault(EAST, OPEN, hosts=[edge.name(EAST)])
         with pytest.raises(ConnectionResetError):
             waiting.recv(1)
 
 
-def test_two_hosts_have_different_faults(edge: EdgeApis, beside: EdgeApis) -> None:
+def test_two_hosts_have_different_faults(edge: EdgeApis, neighbor: EdgeApis) -> None:
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"), hosts=[edge.name(EAST)])
-    edge.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"), hosts=[beside.name(EAST)])
-    assert eventually(lambda: not beside.serves(EAST, timeout=1))
+    edge.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"), hosts=[neighbor.name(EAST)])
+    assert eventually(lambda: not neighbor.serves(EAST, timeout=1))
     assert eventually(lambda: edge.get(EAST)[0] == 503)
-    edge.emulator.set_edge_fault(EAST, OPEN, hosts=[beside.name(EAST)])
-    assert eventually(lambda: beside.serves(EAST))
+    edge.emulator.set_edge_fault(EAST, OPEN, hosts=[neighbor.name(EAST)])
+    assert eventually(lambda: neighbor.serves(EAST))
     assert edge.get(EAST)[0] == 503
 
 

@@ -138,7 +138,7 @@ def test_failing_item_is_retried_without_limits(patched: Aws, recorder: Recorder
 
 @pytest.mark.parametrize("raises", [False, True], ids=["names-it", "raises"])
 @only_when_patched
-def test_failing_item_is_isolated_and_given_up(aws: Aws, recorder: Recorders, raises: bool) -> bool:
+def test_failing_item_is_isolated_and_skipped(aws: Aws, recorder: Recorders, raises: bool) -> bool:
     table, function = global_table(aws), recorder(aws, EAST)
     if raises:
         function.fail()
@@ -148,13 +148,13 @@ def test_failing_item_is_isolated_and_given_up(aws: Aws, recorder: Recorders, ra
     aws("dynamodb").transact_write_items(TransactItems=writes)
     put(aws, EAST, table, "v#after")
 
-    def singled_out() -> bool:
+    def isolated() -> bool:
         # It is also retried alone, and later items are processed without it.
         done = [name for batch in function.batches() if "v#bad" not in batch for name in batch]
         return ["v#bad"] in function.batches() and {"v#2", "v#3", "v#after"} <= set(done)
 
     # A function that raises is restarted for each of five attempts, which is slow on a busy machine.
-    return bool(eventually(singled_out, within=60 if aws.emulator.patched else 8))
+    return bool(eventually(isolated, within=60 if aws.emulator.patched else 8))
 
 
 def test_throttled_function_misses_no_records(patched: Aws, recorder: Recorders) -> None:

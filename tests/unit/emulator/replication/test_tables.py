@@ -58,7 +58,7 @@ def test_last_writer_wins_in_both_regions(replicating: Emulator, patched: Aws, l
 
 
 @pytest.fixture
-def beside(replicating: Emulator, patched: Aws) -> Iterator[tuple[Emulator, str, Emulator, str]]:
+def environments(replicating: Emulator, patched: Aws) -> Iterator[tuple[Emulator, str, Emulator, str]]:
     """Two environments with a table each, and their handles."""
     tables = [global_table(patched) for _ in range(2)]
     one, other = (replace(replicating, only=frozenset({table})) for table in tables)
@@ -67,9 +67,9 @@ def beside(replicating: Emulator, patched: Aws) -> Iterator[tuple[Emulator, str,
 
 
 def test_paused_replication_of_one_environment_does_not_block_others(
-    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Aws
+    environments: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Aws
 ) -> None:
-    one, table, other, other_table = beside
+    one, table, other, other_table = environments
     one.set_replication(tables=False)
     assert (one.replication().tables, other.replication().tables, replicating.replication().tables) == (
         False,
@@ -87,9 +87,9 @@ def test_paused_replication_of_one_environment_does_not_block_others(
 
 
 def test_lag_of_one_environment_does_not_delay_others(
-    beside: tuple[Emulator, str, Emulator, str], patched: Aws
+    environments: tuple[Emulator, str, Emulator, str], patched: Aws
 ) -> None:
-    one, table, _, other_table = beside
+    one, table, _, other_table = environments
     one.set_replication(lag_seconds=3600)
     put(patched, EAST, table, "a", value="late")
     put(patched, EAST, other_table, "a", value="1")
@@ -98,9 +98,9 @@ def test_lag_of_one_environment_does_not_delay_others(
 
 
 def test_last_writer_wins_while_another_environment_replicates(
-    beside: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Aws
+    environments: tuple[Emulator, str, Emulator, str], replicating: Emulator, patched: Aws
 ) -> None:
-    one, table, other, other_table = beside
+    one, table, other, other_table = environments
     one.set_replication(tables=False)
     put(patched, EAST, table, "a", value="earlier")
     put(patched, WEST, table, "a", value="later")

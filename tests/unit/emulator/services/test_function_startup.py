@@ -42,7 +42,7 @@ def test_function_reaches_the_api_of_each_region(edge: EdgeApis, requested: Call
         assert requested(edge.name(region)) == 200
 
 
-def test_function_meets_faults_of_the_edge_listener(edge: EdgeApis, requested: Callable[..., object]) -> None:
+def test_faults_of_the_edge_listener_apply_to_functions(edge: EdgeApis, requested: Callable[..., object]) -> None:
     edge.emulator.set_edge_fault(WEST, EdgeFault(mode="refused"))
     assert eventually(lambda: requested(edge.name(WEST)) == "ConnectionRefusedError")
     assert requested(edge.name(EAST)) == 200
@@ -91,7 +91,7 @@ def test_api_name_resolves_to_the_edge_listener(installed: list[tuple[object, ob
     assert installed == [("127.0.0.2", 4568)] * 2
 
 
-def test_name_with_final_dot_stays_on_this_machine(installed: list[tuple[object, object]]) -> None:
+def test_name_of_another_region_with_final_dot_does_not_resolve(installed: list[tuple[object, object]]) -> None:
     with pytest.raises(socket.gaierror):
         socket.getaddrinfo(f"abc.execute-api.{WEST}.amazonaws.com.", 443)
     assert installed == []
