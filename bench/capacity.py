@@ -220,7 +220,7 @@ def _cost(api: Dispatcher, clients: functions.MeteredClients, operation: str, ca
     clients.consumed.clear()
     answer = api(call, None)
     if answer["statusCode"] != 200:
-        raise BenchError(f"{operation} answered {answer['statusCode']}: {answer['body']}")
+        raise BenchError(f"{operation} returned {answer['statusCode']}: {answer['body']}")
     consumed = list(clients.consumed)
     return {
         "operation": operation,

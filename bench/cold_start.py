@@ -129,4 +129,4 @@ def _with_requirements(names: Iterable[str]) -> list[metadata.Distribution]:
 
 def _check(kind: str, answer: dict[str, Any]) -> None:
     if answer["status"] != 200 or json.loads(answer["body"])["id"] != functions.PATIENT_ID:
-        raise BenchError(f"{kind} answered {answer['status']} instead of the record: {answer['body']}")
+        raise BenchError(f"{kind} returned {answer['status']} instead of the record: {answer['body']}")

@@ -29,19 +29,19 @@ class Deployed:
 
     @property
     def home(self) -> Path:
-        """Its HDR_HOME."""
+        """The HDR_HOME of the platform."""
         return self.folder / "home"
 
     @property
     def port(self) -> int:
-        """The first port of its embedded AWS."""
+        """The first port of the embedded AWS."""
         file = self.folder / "port"
         if not file.exists():
             file.write_text(str(free_port()), encoding="utf-8")
         return int(file.read_text(encoding="utf-8"))
 
     def hdr(self, *arguments: str, codes: Collection[int] = (0,)) -> Finished:
-        """Run a command on it. Raises BenchError when the exit code is not one of `codes`."""
+        """Run an `hdr` command on the platform. Raises BenchError when the exit code is not one of `codes`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HDR_", "AWS_"))}
         environment = kept | {
             "HDR_HOME": str(self.home),

@@ -86,7 +86,7 @@ def _race(handler: Side, direct: Side) -> dict[str, list[float]]:
 
 def _read(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     call = functions.read_call()
-    sent = _seen(dynamodb, lambda: _answered(api, call, 200), {"Query", "PutItem"})
+    sent = _requests_of(dynamodb, lambda: _expect(api, call, 200), {"Query", "PutItem"})
     client, pool = boto3.client("dynamodb"), ThreadPoolExecutor(1)
 
     def direct() -> Callable[[], object]:
@@ -99,7 +99,7 @@ def _read(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
 
         return act
 
-    return lambda: lambda: _answered(api, call, 200), direct
+    return lambda: lambda: _expect(api, call, 200), direct
 
 
 def _update(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
@@ -109,9 +109,9 @@ def _update(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
 
     def handler() -> Callable[[], object]:
         call = functions.update_call(patient_id, f'W/"{stamps[-1]}"')
-        return lambda: stamps.append(_stamp(_answered(api, call, 200)))
+        return lambda: stamps.append(_stamp(_expect(api, call, 200)))
 
-    sent = _seen(dynamodb, handler(), {"TransactWriteItems"})
+    sent = _requests_of(dynamodb, handler(), {"TransactWriteItems"})
     template = json.dumps(sent["TransactWriteItems"]["TransactItems"]).replace(patient_id, other)
     client, expected, made, own = boto3.client("dynamodb"), str(first), str(stamps[-1]), [begun]
 
@@ -128,13 +128,13 @@ def _update(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
 def _search(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     """A search that finds a full page."""
     for _ in range(FOUND):
-        _answered(api, functions.create_call({**functions.PATIENT, "name": [{"family": FAMILY}]}), 201)
+        _expect(api, functions.create_call({**functions.PATIENT, "name": [{"family": FAMILY}]}), 201)
     call = functions.search_call(f"name={FAMILY}")
 
     def found() -> None:
-        assert len(json.loads(_answered(api, call, 200)["body"])["entry"]) == FOUND
+        assert len(json.loads(_expect(api, call, 200)["body"])["entry"]) == FOUND
 
-    sent = _seen(dynamodb, found, {"Query", "BatchGetItem", "TransactWriteItems"})
+    sent = _requests_of(dynamodb, found, {"Query", "BatchGetItem", "TransactWriteItems"})
     puts = [put["Put"] for put in sent["TransactWriteItems"]["TransactItems"]]
     client = boto3.client("dynamodb")
 
@@ -148,22 +148,22 @@ def _search(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
 
         return act
 
-    return lambda: lambda: _answered(api, call, 200), direct
+    return lambda: lambda: _expect(api, call, 200), direct
 
 
-def _seen(dynamodb: object, act: Callable[[], object], expected: set[str]) -> dict[str, dict[str, Any]]:
+def _requests_of(dynamodb: object, act: Callable[[], object], expected: set[str]) -> dict[str, dict[str, Any]]:
     """Return the requests of one call by operation. Raises BenchError unless it sends each expected operation once."""
     with functions.sent_to(dynamodb) as sent:
         act()
     names = sorted(name for name, _ in sent)
     if names != sorted(expected):
-        raise BenchError(f"one call took {', '.join(names)} instead of {', '.join(sorted(expected))}")
+        raise BenchError(f"one call sent {', '.join(names)} instead of {', '.join(sorted(expected))}")
     return dict(sent)
 
 
 def _created(api: Dispatcher) -> tuple[str, Stamp]:
     """Create a record and return its id and version."""
-    answer = _answered(api, functions.create_call(), 201)
+    answer = _expect(api, functions.create_call(), 201)
     return answer["headers"]["location"].partition("/fhir/Patient/")[2].partition("/")[0], _stamp(answer)
 
 
@@ -173,10 +173,10 @@ def _stamp(answer: Call) -> Stamp:
     return stamp
 
 
-def _answered(api: Dispatcher, call: Call, status: int) -> Call:
+def _expect(api: Dispatcher, call: Call, status: int) -> Call:
     answer = api(call, None)
     if answer["statusCode"] != status:
-        raise BenchError(f"{call['routeKey']} answered {answer['statusCode']}: {answer['body']}")
+        raise BenchError(f"{call['routeKey']} returned {answer['statusCode']}: {answer['body']}")
     return answer
 
 

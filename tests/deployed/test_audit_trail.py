@@ -29,7 +29,7 @@ def tenant() -> str:
 
 
 def search(client: httpx.Client, **parameters: object) -> list[Resource]:
-    """The events of all pages."""
+    """Return the events of all pages."""
     found: list[Resource] = []
     answer = client.get("/fhir/AuditEvent", params=parameters)  # type: ignore[arg-type]
     while True:
@@ -49,18 +49,18 @@ def seen(event: Mapping[str, Any]) -> Seen:
 
 
 def detail_of(event: Mapping[str, Any], detail: str) -> str | None:
-    """A detail of the event's first entity."""
+    """Return a detail of the event's first entity."""
     return next((held["valueString"] for held in event["entity"][0]["detail"] if held["type"] == detail), None)
 
 
 def create(client: httpx.Client) -> tuple[str, dict[str, str]]:
-    """A new patient's id, and the header that names its version."""
+    """Create a patient. Returns its id, and the header that names its version."""
     made = create_patient(client)
     return str(made.json()["id"]), {"If-Match": made.headers["etag"]}
 
 
 @pytest.mark.requirement("R1.3", "C6")
-def test_every_access_to_a_patient_is_in_the_trail(deployed: Deployed, region: str, tenant: str) -> None:
+def test_every_access_to_a_patient_is_audited(deployed: Deployed, region: str, tenant: str) -> None:
     expected: list[Seen] = []
     with deployed.api(region, deployed.token(tenant=tenant)) as client:
         made, first = create(client)
@@ -150,7 +150,7 @@ def test_forbidden_requests_are_audited(deployed: Deployed, region: str, tenant:
 
 
 @pytest.mark.requirement("R1.3")
-def test_the_trail_is_searched_by_patient_date_agent_and_outcome(
+def test_trail_is_searched_by_patient_date_agent_and_outcome(
     deployed: Deployed, region: str, other_region: str, tenant: str
 ) -> None:
     began = datetime.now(UTC) - timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""FHIR clients as others ship them, through the addresses that `hdr status` prints: all that each one's API offers."""
+"""Published FHIR client libraries, with all of their interactions, at the addresses that `hdr status` prints."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ from support.platform import ALL_RIGHTS, MARKS, REGIONS, Deployed, letter, patie
 pytestmark = pytest.mark.requirement("C6")
 
 SYSTEM = "urn:healthcare-dr:fictitious"
-# More than two pages, of which the last one is not full.
+# Two full pages and a third one.
 PATIENTS, PAGE = 7, 3
 
 
 @pytest.fixture(scope="module")
 def addresses(deployed: Deployed) -> dict[str, str]:
-    """The base address of FHIR in each region, as `hdr status` prints it."""
+    """Return the base address of FHIR in each region, as `hdr status` prints it."""
     reported = json.loads(deployed.hdr("status", "--json").stdout)
     return {one["region"]: f"{one['endpoint']}/fhir" for one in reported["regions"]}
 
@@ -44,7 +44,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, authority: str) -> None:
 
 @pytest.fixture
 def token(deployed: Deployed) -> str:
-    """Every right of a tenant that has no patients yet: what is counted is what the test created."""
+    """Return a token with every right of a new tenant, so that counts include only patients of the test."""
     return deployed.token(tenant=f"clients-{uuid4()}", scopes=ALL_RIGHTS)
 
 
@@ -58,10 +58,10 @@ def body(**elements: object) -> dict[str, Any]:
 
 
 class Model(BaseModel):
-    """A patient as a caller of fhirpy may model it."""
+    """A pydantic model of a patient, for fhirpy."""
 
     model_config = ConfigDict(extra="allow")
-    resourceType: Literal["Patient"]  # noqa: N815 - the name that fhirpy asks for
+    resourceType: Literal["Patient"]  # noqa: N815 - the name that fhirpy requires
     id: str | None = None
     gender: str | None = None
 
@@ -71,7 +71,7 @@ class TestFhirpy:
     def client(self, addresses: dict[str, str], region: str, token: str) -> SyncFHIRClient:
         return SyncFHIRClient(addresses[region], authorization=f"Bearer {token}")
 
-    def test_one_record_through_its_life(self, client: SyncFHIRClient) -> None:
+    def test_create_read_update_and_delete(self, client: SyncFHIRClient) -> None:
         made = client.resource("Patient", **body())
         made.save()
         read = client.reference("Patient", made["id"]).to_resource()
@@ -80,7 +80,7 @@ class TestFhirpy:
         read["gender"] = "female"
         read.save()
         assert read["meta"]["versionId"] > made["meta"]["versionId"]
-        with pytest.raises(MultipleResourcesFound):  # its name for 412: `made` is the version before
+        with pytest.raises(MultipleResourcesFound):  # fhirpy's name for 412: `made` is the previous version
             made.save()
 
         read.patch(birthDate="1970-06-03")
@@ -95,7 +95,7 @@ class TestFhirpy:
         with pytest.raises(ResourceNotFound):
             client.get("Patient", made["id"])
 
-    def test_searches_counts_and_pages(self, client: SyncFHIRClient) -> None:
+    def test_search_count_and_pages(self, client: SyncFHIRClient) -> None:
         made = [client.resource("Patient", **body()).save() for _ in range(PATIENTS)]
         ids = {one["id"] for one in made}
         patients = client.resources("Patient")
@@ -146,7 +146,7 @@ class TestFhirpy:
                 refused()
         assert matching.count() == 2
 
-    def test_models_of_the_callers_own(self, addresses: dict[str, str], region: str, token: str) -> None:
+    def test_pydantic_models(self, addresses: dict[str, str], region: str, token: str) -> None:
         client = SyncFHIRClient(
             addresses[region],
             authorization=f"Bearer {token}",
@@ -178,9 +178,7 @@ class TestFhirpy:
         assert [one["id"] for one in found] == [made["id"]]
         assert made.to_reference().to_resource()["docStatus"] == "preliminary"
 
-    def test_without_waiting_for_each_answer(
-        self, addresses: dict[str, str], region: str, token: str, authority: str
-    ) -> None:
+    def test_asynchronous_client(self, addresses: dict[str, str], region: str, token: str, authority: str) -> None:
         async def run() -> None:
             client = AsyncFHIRClient(
                 addresses[region],
@@ -211,7 +209,7 @@ class TestFhirclient:
         with client.server.session:
             yield client
 
-    def test_one_record_through_its_life(self, client: FHIRClient) -> None:
+    def test_create_read_update_and_delete(self, client: FHIRClient) -> None:
         server = client.server
         created = fhirclient_patient.Patient(patient()).create(server)
         read = fhirclient_patient.Patient.read(created["id"], server)
@@ -227,7 +225,7 @@ class TestFhirclient:
         with pytest.raises(FHIRNotFoundException):
             fhirclient_patient.Patient.read(str(uuid4()), server)
 
-    def test_searches_and_pages(self, client: FHIRClient) -> None:
+    def test_search_and_pages(self, client: FHIRClient) -> None:
         server = client.server
         made = {fhirclient_patient.Patient(patient()).create(server)["id"] for _ in range(PATIENTS)}
         search = fhirclient_patient.Patient.where({"family": MARKS[0], "_count": str(PAGE)})
@@ -243,10 +241,9 @@ class TestFhirclient:
         assert {one.type for one in statement.rest[0].resource} == {"Patient", "DocumentReference", "AuditEvent"}
 
 
-def test_fhir_resources_reads_all_that_is_answered(
+def test_fhir_resources_parses_every_response(
     deployed: Deployed, addresses: dict[str, str], region: str, token: str
 ) -> None:
-    """Its R4B models accept each answer, and what they write is a request."""
     with deployed.http(headers={"Authorization": f"Bearer {token}"}) as http:
 
         def answer(method: str, path: str, status: int = 200, **options: Any) -> Any:
@@ -276,7 +273,7 @@ def test_fhir_resources_reads_all_that_is_answered(
         assert answer("GET", "metadata").fhirVersion == "4.0.1"
 
 
-def test_every_link_begins_with_the_address_that_was_called(
+def test_every_link_begins_with_the_address_of_the_request(
     deployed: Deployed, addresses: dict[str, str], token: str
 ) -> None:
     assert list(addresses) == list(REGIONS)

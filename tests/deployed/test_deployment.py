@@ -1,4 +1,4 @@
-"""The real Terraform deploys all three stacks, and finds nothing to change afterwards."""
+"""Terraform deploys all three stacks, and a second plan is empty."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def test_all_three_stacks_are_deployed_to_an_empty_account(deployment: Ready, nu
 
 
 @pytest.mark.requirement("D8")
-def test_the_bytes_that_were_deployed_are_the_synthesized_ones(deployed: Deployed, tmp_path: Path) -> None:
+def test_deployed_bytes_equal_the_synthesized_bytes(deployed: Deployed, tmp_path: Path) -> None:
     assert deployed.hdr("synth", "--out", str(tmp_path / "out")).returncode == 0
     for stack in STACKS:
         synthesized = (tmp_path / "out" / "stacks" / stack / "cdk.tf.json").read_bytes()
@@ -28,7 +28,7 @@ def test_the_bytes_that_were_deployed_are_the_synthesized_ones(deployed: Deploye
 
 
 @pytest.mark.requirement("D8")
-def test_a_second_plan_is_empty(deployed: Deployed) -> None:
+def test_second_plan_is_empty(deployed: Deployed) -> None:
     plan = deployed.reported("plan")
     assert set(plan) == set(STACKS)
     assert [stack for stack, found in plan.items() if found["pending"]] == [], json.dumps(plan, indent=2)
@@ -55,7 +55,7 @@ def test_outputs_are_written_flat(deployed: Deployed, tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("R4.1", "R4.2")
-def test_the_zone_holds_a_weighted_record_for_each_region(deployed: Deployed) -> None:
+def test_zone_contains_a_weighted_record_for_each_region(deployed: Deployed) -> None:
     route53 = deployed.client("route53")
     zone = deployed.outputs()["ZoneId"]
     records = [

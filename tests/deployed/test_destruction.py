@@ -1,4 +1,4 @@
-"""Destroying the platform leaves nothing in the account. This ends the deployment, so it runs last."""
+"""Destroying the platform removes every resource. It ends the deployment, so it runs last."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_destroy_leaves_nothing_but_keys_awaiting_deletion(deployed: Deployed) -
 
 
 def remains(deployed: Deployed) -> list[str]:
-    """Whatever the account still holds in either region, keys aside."""
+    """Return the resources that remain in either region, except keys."""
     found: list[str] = [f"bucket {bucket['Name']}" for bucket in deployed.client("s3").list_buckets()["Buckets"]]
     iam = deployed.client("iam")
     found += [f"role {role['RoleName']}" for role in iam.list_roles()["Roles"] if "healthcare" in role["RoleName"]]

@@ -1,4 +1,4 @@
-"""DNS and health checks of the deployed zone, as long as nothing fails."""
+"""DNS and health checks of the deployed zone while both regions are healthy."""
 
 import dns.flags
 import dns.message
@@ -18,7 +18,7 @@ def test_dns_answers_with_both_regions(deployed: Deployed) -> None:
     eventually(lambda: regions_in_dns(deployed) == set(REGIONS))
 
 
-def test_the_zone_is_answered_as_its_owner_does(deployed: Deployed) -> None:
+def test_responses_of_the_zone_are_authoritative(deployed: Deployed) -> None:
     host, port = deployed.emulator.dns()
     soa = dns.message.make_query(deployed.names.domain, "SOA")
     answer = dns.query.tcp(soa, host, port=port, timeout=ANSWER_SECONDS)

@@ -1,4 +1,4 @@
-"""The pair of document buckets: what is put into one arrives in the other, under that region's key."""
+"""The document buckets of both regions: replication, encryption and access."""
 
 import ssl
 
@@ -11,7 +11,7 @@ from support.platform import Deployed
 
 @pytest.mark.requirement("R3.1", "R3.2", "R3.3")
 @pytest.mark.trap(13)
-def test_a_document_put_here_is_there_too(deployed: Deployed, region: str, other_region: str) -> None:
+def test_object_and_its_deletion_are_replicated(deployed: Deployed, region: str, other_region: str) -> None:
     key, body = f"replicated-from-{region}", b"a medical document"
     here, there = deployed.client("s3", region), deployed.client("s3", other_region)
     put = here.put_object(Bucket=deployed.bucket(region), Key=key, Body=body)
@@ -27,7 +27,9 @@ def test_a_document_put_here_is_there_too(deployed: Deployed, region: str, other
 
 @pytest.mark.requirement("R3.1", "R3.2", "R3.3")
 @pytest.mark.trap(10, 11, 12, 13, 14, 15)
-def test_replication_is_configured_as_recovery_needs_it(deployed: Deployed, region: str, other_region: str) -> None:
+def test_replication_rule_includes_everything_that_recovery_needs(
+    deployed: Deployed, region: str, other_region: str
+) -> None:
     s3 = deployed.client("s3", region)
     bucket = deployed.bucket(region)
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"

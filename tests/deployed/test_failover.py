@@ -1,4 +1,4 @@
-"""The primary region is lost once; clients, DNS, operators and sentinels each see what they have to see.
+"""The primary region is lost once. Tests check what clients, DNS, operators and sentinels observe.
 
 The region is lost for a drill at ten times the speed of real time (`support/region_loss.py`). After it an operator
 drains the region and restores it, which is the planned failover.
@@ -22,14 +22,14 @@ PRIMARY, SECONDARY = REGIONS
 
 @pytest.mark.requirement("C1", "C2", "C3", "R4.2")
 @pytest.mark.trap(24, 27)
-def test_clients_recover_by_themselves_and_nothing_is_lost(loss: Loss) -> None:
+def test_clients_recover_and_no_write_is_lost(loss: Loss) -> None:
     journal = loss.journal
     assert journal["outcome"] == "passed", journal["reason"]
     assert_nothing_was_lost(journal)
     milestones = journal["milestones"]
     assert milestones["first_failure"] is not None
     assert milestones["dns_changed"] is not None
-    # The promise, on the drill's clock; how long it took on this machine is for the benchmarks.
+    # The limit applies to the drill's clock. Benchmarks measure the duration on this machine.
     assert 0 < milestones["rto_seconds"] < 300
     assert answered_from(journal, after=milestones["steady_success"], before=undone(journal)) == {SECONDARY}
     assert "control-planes" in journal["rolled_back"]
@@ -50,14 +50,14 @@ def test_status_reports_the_lost_region(loss: Loss) -> None:
 
 @pytest.mark.trap(22)
 @pytest.mark.requirement("R6.2", "R7.1", "C1")
-def test_the_surviving_region_raises_the_alarms_and_delivers_them(loss: Loss) -> None:
+def test_surviving_region_raises_and_delivers_its_alarms(loss: Loss) -> None:
     assert loss.alarms >= RAISED
     assert loss.messages[SECONDARY] >= states(RAISED, "ALARM")
     assert loss.messages["us-east-1"] >= states(WITHDRAWN, "ALARM")
 
 
 @pytest.mark.requirement("C1")
-def test_the_region_gets_its_traffic_back_when_it_is_healthy(deployed: Deployed, loss: Loss) -> None:
+def test_traffic_returns_when_the_region_is_healthy(deployed: Deployed, loss: Loss) -> None:
     eventually(lambda: regions_in_dns(deployed) == set(REGIONS))
     eventually(lambda: healthy_regions(deployed) == set(REGIONS))
 
@@ -74,12 +74,12 @@ class Planned:
     drained_again: dict[str, Any]
     restored: dict[str, Any]
     answers: list[int]
-    """The statuses that clients of both regions got meanwhile."""
+    """The statuses that clients of both regions received meanwhile."""
 
 
 @pytest.fixture(scope="module")
 def planned(deployed: Deployed, loss: Loss) -> Planned:
-    """An operator drains the primary region and restores it, with control planes refused and clients in both."""
+    """Drain and restore the primary region, with denied control planes, while clients of both regions send requests."""
     eventually(lambda: regions_in_dns(deployed) == set(REGIONS))
     deployed.settle_conflicts()
     deployed.emulator.set_time_scale(SCALE)
@@ -116,7 +116,7 @@ def planned(deployed: Deployed, loss: Loss) -> Planned:
 
 
 def audited(deployed: Deployed, reason: str) -> list[dict[str, Any]]:
-    """The audit items with that reason."""
+    """Return the audit items with this reason."""
     pages = (
         deployed.client("dynamodb", SECONDARY)
         .get_paginator("scan")
@@ -131,7 +131,7 @@ def audited(deployed: Deployed, reason: str) -> list[dict[str, Any]]:
 
 @pytest.mark.requirement("C1")
 @pytest.mark.trap(27)
-def test_a_planned_failover_and_failback_lose_no_request(planned: Planned) -> None:
+def test_planned_failover_and_failback_lose_no_request(planned: Planned) -> None:
     assert planned.drained["changed"]
     assert planned.drained["awaited"]
     assert planned.restored["changed"]
@@ -141,23 +141,23 @@ def test_a_planned_failover_and_failback_lose_no_request(planned: Planned) -> No
 
 @pytest.mark.requirement("C1", "R1.3")
 @pytest.mark.trap(27)
-def test_the_surviving_region_keeps_the_flag_and_the_audit_item(planned: Planned) -> None:
+def test_surviving_region_stores_the_flag_and_the_audit_item(planned: Planned) -> None:
     assert planned.flags_while_drained == [200, 200]
     (item,) = planned.audited
     assert (item["subject"]["S"], item["region"]["S"]) == ("operator:eve", SECONDARY)
 
 
-def test_a_second_drain_changes_nothing_and_the_last_region_is_not_drained(planned: Planned) -> None:
+def test_second_drain_changes_nothing_and_the_last_region_is_not_drained(planned: Planned) -> None:
     assert not planned.drained_again["changed"]
     assert planned.second_region == 1
 
 
-def test_a_restored_region_is_no_longer_flagged(deployed: Deployed, planned: Planned) -> None:
+def test_flag_of_a_restored_region_is_removed(deployed: Deployed, planned: Planned) -> None:
     eventually(lambda: deployed.drain_flags() == [404, 404])
 
 
 @pytest.mark.trap(26)
-def test_an_alarm_set_by_hand_moves_no_health_check(deployed: Deployed, planned: Planned) -> None:
+def test_alarm_state_set_by_hand_changes_no_health_check(deployed: Deployed, planned: Planned) -> None:
     eventually(lambda: regions_in_dns(deployed) == healthy_regions(deployed) == set(REGIONS))
     alarm = deployed.names.of(f"health-check-{PRIMARY}")
     cloudwatch = deployed.client("cloudwatch", "us-east-1")
@@ -168,10 +168,10 @@ def test_an_alarm_set_by_hand_moves_no_health_check(deployed: Deployed, planned:
 
 @pytest.mark.trap(22)
 @pytest.mark.requirement("R6.2", "R7.1")
-def test_all_alarms_are_over_when_the_region_is_back(deployed: Deployed, loss: Loss, planned: Planned) -> None:
+def test_all_alarms_end_when_the_region_returns(deployed: Deployed, loss: Loss, planned: Planned) -> None:
     for region in REGIONS:
         watch(deployed, region)
     eventually(lambda: back(deployed, loss.queues), seconds=300)
-    # Alarms for which missing data are breaching have had data, so they are OK and not only not in ALARM.
+    # Alarms for which missing data are breaching must be OK: INSUFFICIENT_DATA would mean that they received none.
     eventually(lambda: not any(without_data(deployed, region) for region in REGIONS), seconds=300)
     assert not any(in_alarm(deployed, region) for region in REGIONS)

@@ -41,7 +41,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
 
 
 def counted(deployed: Deployed) -> int:
-    """All versions of the tenant these tests write with."""
+    """Return the number of items of the tenant of these tests."""
     dynamodb = deployed.client("dynamodb")
     pages = dynamodb.get_paginator("scan").paginate(
         TableName=deployed.names.records_table,
@@ -62,7 +62,7 @@ def refused(answer: httpx.Response) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_written(deployed: Deployed) -> Iterator[None]:
-    """Whatever these tests send, the tenant has as many versions afterwards as before."""
+    """Assert that the tests of this module write nothing."""
     before = counted(deployed)
     yield
     deployed.settle()
@@ -71,14 +71,14 @@ def nothing_is_written(deployed: Deployed) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=REGIONS)
 def hostile(deployed: Deployed, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
-    """A client of a tenant that has no records, in each region."""
+    """Return a client of a tenant without records, for each region in turn."""
     with deployed.api(str(request.param), deployed.token(tenant="hostile")) as client:
         yield client
 
 
 @pytest.mark.requirement("C5")
 @pytest.mark.parametrize("name", BODIES)
-def test_bodies(hostile: httpx.Client, name: str) -> None:
+def test_invalid_body_is_refused(hostile: httpx.Client, name: str) -> None:
     content, status = BODIES[name]
     answer = hostile.post("/fhir/Patient", content=content, headers=FHIR)
     refused(answer)
@@ -93,9 +93,9 @@ def test_bodies(hostile: httpx.Client, name: str) -> None:
         "a" * 65, "hostile%23Patient%231", "1/_history/%2e%2e", "1/_history/" + "9" * 500, "*", "%ff",
     ],
 )  # fmt: skip
-def test_paths(hostile: httpx.Client, path: str) -> None:
+def test_invalid_path_is_refused(hostile: httpx.Client, path: str) -> None:
     address = f"{hostile.base_url}/fhir/Patient/{path}"
-    # As it is: httpx would tidy it up.
+    # Request(...) keeps the path: httpx normalizes the paths of client.get().
     answer = hostile.send(httpx.Request("GET", address, headers=hostile.headers))
     assert answer.status_code in {400, 404, 405} or answer.json() == {"status": "healthy"}
     assert "set-cookie" not in answer.headers
@@ -118,7 +118,7 @@ def test_paths(hostile: httpx.Client, path: str) -> None:
     ],
     ids=str,
 )
-def test_headers(hostile: httpx.Client, headers: dict[str, str]) -> None:
+def test_invalid_header_is_refused(hostile: httpx.Client, headers: dict[str, str]) -> None:
     if "If-Match" in headers:
         body = patient(id="5d2c2d0e-0000-4000-8000-000000000000")
         answer = hostile.put(f"/fhir/Patient/{body['id']}", json=body, headers=FHIR | headers)
@@ -138,21 +138,21 @@ def test_headers(hostile: httpx.Client, headers: dict[str, str]) -> None:
         f"name={MARK}&name:contains={MARK}", "_lastUpdated=gt", "_lastUpdated=tomorrow",
     ],
 )  # fmt: skip
-def test_searches(hostile: httpx.Client, query: str) -> None:
+def test_invalid_search_is_refused(hostile: httpx.Client, query: str) -> None:
     refused(hostile.get(f"/fhir/Patient?{query}"))
 
 
 @pytest.mark.requirement("C6")
 @pytest.mark.parametrize("media_type", ["text/plain", "application/json", "multipart/form-data; boundary=x", None])
-def test_forms_of_another_type(hostile: httpx.Client, media_type: str | None) -> None:
+def test_form_of_another_media_type_returns_415(hostile: httpx.Client, media_type: str | None) -> None:
     headers = {"Content-Type": media_type} if media_type else {}
-    answer = hostile.post("/fhir/Patient/_search", content=b"family=nobody", headers=headers)
+    answer = hostile.post("/fhir/Patient/_search", content=b"family=fictitious", headers=headers)
     refused(answer)
     assert answer.status_code == 415
 
 
 def unsigned(token: str, **header: str) -> str:
-    """The token with another header, and no signature."""
+    """Return the token with another header and without a signature."""
     _, claims, _ = token.split(".")
     forged = base64.urlsafe_b64encode(json.dumps({"typ": "JWT", **header}).encode()).rstrip(b"=").decode()
     return f"{forged}.{claims}."
@@ -160,7 +160,7 @@ def unsigned(token: str, **header: str) -> str:
 
 @pytest.mark.requirement("C6")
 @pytest.mark.parametrize("region", REGIONS)
-def test_tokens(deployed: Deployed, region: str) -> None:
+def test_forged_token_returns_401(deployed: Deployed, region: str) -> None:
     good = deployed.token(tenant="hostile")
     head, claims, signature = good.split(".")
     widened = json.loads(base64.urlsafe_b64decode(claims + "=="))

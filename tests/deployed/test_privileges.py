@@ -1,4 +1,4 @@
-"""Least privilege, proven by taking statements away and by trying what is not granted."""
+"""Least privilege: removed permissions break the API, and calls that are not granted are denied."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def key_without_the_role(deployed: Deployed, region: str) -> Iterator[None]:
 
 @contextmanager
 def without(deployed: Deployed, region: str, permission: str) -> Iterator[None]:
-    """Take a permission from the API's role; the key's is granted twice, by the key and by the role."""
+    """Remove a permission of the API's role. The key and the role both grant the permission for the key."""
     with ExitStack() as stack:
         stack.enter_context(role_without(deployed, region, permission))
         if permission == "Key":
@@ -64,7 +64,7 @@ def without(deployed: Deployed, region: str, permission: str) -> Iterator[None]:
 
 @pytest.mark.requirement("C6", "C5")
 @pytest.mark.parametrize("sid", ["Records", "Audit", "Key"])
-def test_the_api_cannot_do_without_its_permissions(
+def test_api_fails_without_a_permission(
     deployed: Deployed, apis: dict[str, httpx.Client], region: str, other_region: str, sid: str
 ) -> None:
     written = apis[region].post("/fhir/Patient", json=patient()).json()
@@ -94,7 +94,7 @@ def test_health_fails_without_a_permission(
 
 
 def answered(client: httpx.Client, status: int) -> Any:
-    """The answer of /health when it has this status: a verdict is kept for some seconds."""
+    """Wait until /health returns this status, and return its body. The API caches the result for some seconds."""
     answers: list[httpx.Response] = []
 
     def has_status() -> bool:
@@ -106,7 +106,7 @@ def answered(client: httpx.Client, status: int) -> Any:
 
 
 @pytest.mark.requirement("C6", "R1.3")
-def test_the_api_can_change_or_delete_no_audit_item(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
+def test_api_cannot_change_or_delete_audit_items(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
     table, key = deployed.names.audit_table, {"pk": {"S": "clinic-a#x"}, "sk": {"S": "x"}}
     assert as_api_role(region, "dynamodb", "put_item", TableName=table, Item=key) == "allowed"
     for call, more in (
@@ -118,9 +118,7 @@ def test_the_api_can_change_or_delete_no_audit_item(deployed: Deployed, region: 
 
 
 @pytest.mark.requirement("C6")
-def test_the_api_can_delete_no_record_and_touch_no_control_plane(
-    deployed: Deployed, region: str, as_api_role: Attempt
-) -> None:
+def test_api_cannot_delete_records_or_use_control_planes(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
     table = deployed.names.records_table
     for service, call, arguments in (
         ("dynamodb", "delete_item", {"TableName": table, "Key": {"pk": {"S": "a"}, "sk": {"S": "b"}}}),
@@ -132,13 +130,13 @@ def test_the_api_can_delete_no_record_and_touch_no_control_plane(
         ("lambda", "list_functions", {}),
         ("ec2", "describe_vpcs", {}),
     ):
-        said = as_api_role(region, service, call, **arguments)
-        assert "Denied" in said or "UnauthorizedOperation" in said, f"{service} {call}: {said}"
+        outcome = as_api_role(region, service, call, **arguments)
+        assert "Denied" in outcome or "UnauthorizedOperation" in outcome, f"{service} {call}: {outcome}"
 
 
 @pytest.mark.requirement("R2.3", "R5.2")
 @pytest.mark.trap(36)
-def test_the_peers_api_reads_and_writes_documents_here_through_its_role(
+def test_peer_role_reads_and_writes_documents(
     deployed: Deployed, region: str, other_region: str, as_api_role: Attempt
 ) -> None:
     bucket = deployed.bucket(other_region)
@@ -153,10 +151,10 @@ def test_the_peers_api_reads_and_writes_documents_here_through_its_role(
 
 @pytest.mark.requirement("R2.3")
 @pytest.mark.trap(36)
-def test_only_the_peers_functions_assume_the_role(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
+def test_only_functions_of_the_peer_assume_the_role(deployed: Deployed, region: str, as_api_role: Attempt) -> None:
     own = f"arn:aws:iam::{deployed.account()}:role/{deployed.names.of('documents-peer', region)}"
     try:
-        said = as_api_role(region, "s3", "list_objects_v2", assume=own, Bucket=deployed.bucket(region))
+        outcome = as_api_role(region, "s3", "list_objects_v2", assume=own, Bucket=deployed.bucket(region))
     except ClientError as error:
-        said = str(error)
-    assert "AccessDenied" in said
+        outcome = str(error)
+    assert "AccessDenied" in outcome

@@ -14,7 +14,7 @@ Apis = dict[str, httpx.Client]
 
 
 @pytest.mark.requirement("R1.1", "R2.1", "R1.2")
-def test_a_record_written_in_one_region_is_read_in_the_other(
+def test_record_written_in_one_region_is_read_in_the_other(
     deployed: Deployed, apis: Apis, region: str, other_region: str
 ) -> None:
     written = create_patient(apis[region])
@@ -26,7 +26,7 @@ def test_a_record_written_in_one_region_is_read_in_the_other(
     assert read.headers["content-type"].startswith(FHIR)
 
 
-def test_an_update_in_the_other_region_is_read_here(
+def test_update_in_the_other_region_is_read_in_this_one(
     deployed: Deployed, apis: Apis, region: str, other_region: str
 ) -> None:
     written = create_patient(apis[region]).json()
@@ -61,19 +61,19 @@ def test_every_version_stays_in_both_regions(deployed: Deployed, apis: Apis, reg
     eventually(lambda: all(stored(place) == expected for place in ("us-east-1", "us-west-2")))
 
 
-def test_a_stale_version_is_refused(apis: Apis, region: str) -> None:
+def test_update_with_stale_version_returns_412(apis: Apis, region: str) -> None:
     written = create_patient(apis[region]).json()
     address, match = f"/fhir/Patient/{written['id']}", {"If-Match": f'W/"{written["meta"]["versionId"]}"'}
     assert apis[region].put(address, json=written, headers=match).status_code == 200
     stale = apis[region].put(address, json=written, headers=match)
     assert (stale.status_code, issue_code(stale)) == (412, "conflict")
-    # The body names the version that was read; one that names none is refused.
+    # The version in the body is stale. Without any version the response is 428.
     assert apis[region].put(address, json=written).status_code == 412
     assert apis[region].put(address, json=patient(id=written["id"])).status_code == 428
 
 
 @pytest.mark.requirement("C6")
-def test_callers_without_a_valid_token_are_refused(deployed: Deployed, region: str) -> None:
+def test_request_without_a_valid_token_returns_401(deployed: Deployed, region: str) -> None:
     address = "/fhir/Patient/5d2c2d0e-0000-4000-8000-000000000000"
     for token in (
         None,
@@ -101,7 +101,7 @@ def test_scope_grants_only_its_own_rights(deployed: Deployed, apis: Apis, region
         assert creator.get(address).status_code == 403
 
 
-def test_head_is_get_without_a_body(deployed: Deployed, apis: Apis, region: str) -> None:
+def test_head_returns_the_headers_of_get(deployed: Deployed, apis: Apis, region: str) -> None:
     written = create_patient(apis[region])
     address = f"/fhir/Patient/{written.json()['id']}"
     head = apis[region].head(address)
@@ -111,7 +111,7 @@ def test_head_is_get_without_a_body(deployed: Deployed, apis: Apis, region: str)
         assert client.head(address).status_code == 401
 
 
-def test_a_compressed_body_is_read(apis: Apis, region: str) -> None:
+def test_gzip_body_is_accepted(apis: Apis, region: str) -> None:
     content = gzip.compress(json.dumps(patient()).encode())
     for coding, status in (("gzip", 201), ("br", 415)):
         headers = {"Content-Type": "application/fhir+json", "Content-Encoding": coding}
@@ -136,9 +136,7 @@ def test_smart_configuration_needs_no_token(deployed: Deployed, region: str) -> 
     assert answer.json()["issuer"] == deployed.emulator.issuer()
 
 
-def test_a_preflight_needs_no_token_and_allows_no_origin_that_is_not_configured(
-    deployed: Deployed, region: str
-) -> None:
+def test_preflight_needs_no_token_and_allows_no_unconfigured_origin(deployed: Deployed, region: str) -> None:
     preflight = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "PUT"}
     with deployed.api(region) as client:
         answer = client.options("/fhir/Patient/1", headers=preflight)
@@ -147,7 +145,7 @@ def test_a_preflight_needs_no_token_and_allows_no_origin_that_is_not_configured(
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis, region: str) -> None:
+def test_record_of_another_tenant_returns_404(deployed: Deployed, apis: Apis, region: str) -> None:
     written = create_patient(apis[region]).json()
     address = f"/fhir/Patient/{written['id']}"
     with deployed.api(region, deployed.token(tenant="clinic-b")) as other:
@@ -173,9 +171,7 @@ def test_another_tenant_does_not_find_the_record(deployed: Deployed, apis: Apis,
     ],
     ids=["syntax", "nan", "duplicate", "encoding", "bomb", "array", "media", "size", "type"],
 )
-def test_bad_input_gets_its_proper_status(
-    apis: Apis, region: str, content: bytes, media_type: str, status: int
-) -> None:
+def test_invalid_body_returns_its_status(apis: Apis, region: str, content: bytes, media_type: str, status: int) -> None:
     answer = apis[region].post("/fhir/Patient", content=content, headers={"Content-Type": media_type})
     assert answer.status_code == status, answer.text
     assert answer.json()["resourceType"] == "OperationOutcome"
@@ -204,7 +200,7 @@ def test_health_response_contains_only_the_status(deployed: Deployed, region: st
 
 
 @pytest.mark.requirement("R1.3", "C6")
-def test_every_access_leaves_an_audit_item_in_both_regions(
+def test_every_access_writes_an_audit_item_to_both_regions(
     deployed: Deployed, apis: Apis, region: str, other_region: str
 ) -> None:
     written = create_patient(apis[region]).json()

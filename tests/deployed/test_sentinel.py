@@ -20,7 +20,7 @@ def published(deployed: Deployed, region: str, metric: str, *, since: datetime) 
 
 @pytest.fixture
 def lagging(deployed: Deployed) -> Iterator[float]:
-    """Tables are replicated with this lag, in seconds."""
+    """Set the lag of table replication, and return it in seconds."""
     deployed.emulator.set_replication(lag_seconds=4)
     yield 4
     deployed.emulator.set_replication(lag_seconds=0.5)
@@ -29,7 +29,7 @@ def lagging(deployed: Deployed) -> Iterator[float]:
 
 @pytest.mark.trap(7)
 @pytest.mark.requirement("R6.1")
-def test_a_heartbeat_measures_the_replication_lag(
+def test_heartbeat_measures_the_replication_lag(
     deployed: Deployed, region: str, other_region: str, lagging: float
 ) -> None:
     before = time.time()
@@ -44,7 +44,7 @@ def test_a_heartbeat_measures_the_replication_lag(
     assert int(written["at"]["N"]) >= int(before * 1000)
     since = datetime.fromtimestamp(before, UTC)
     eventually(lambda: (newest(deployed, other_region, "ReplicationLag", since=since) or 0) >= lagging)
-    # Its schedule may have written another one meanwhile.
+    # The schedule may have written another heartbeat meanwhile.
     eventually(lambda: heartbeat(deployed, region, at=other_region) == heartbeat(deployed, region, at=region))
     assert int(heartbeat(deployed, region, at=other_region)["at"]["N"]) >= int(written["at"]["N"])
 
@@ -63,7 +63,9 @@ def test_each_region_publishes_metrics_of_its_peer(deployed: Deployed, region: s
     assert age > 0
 
 
-def test_heartbeats_that_are_overwritten_are_no_tampering(deployed: Deployed, region: str, other_region: str) -> None:
+def test_overwritten_heartbeats_are_not_reported_as_tampering(
+    deployed: Deployed, region: str, other_region: str
+) -> None:
     for _ in range(2):
         watch(deployed, region)
     deployed.settle()

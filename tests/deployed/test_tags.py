@@ -6,7 +6,7 @@ import pytest
 
 from support.platform import REGIONS, Deployed
 
-WANTED = {"Environment": "Production", "DisasterRecovery": "Enabled"}
+EXPECTED = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 
 
 def as_dict(tags: Any) -> dict[str, str]:
@@ -16,7 +16,7 @@ def as_dict(tags: Any) -> dict[str, str]:
 
 
 def tags_of(deployed: Deployed, region: str) -> dict[str, dict[str, str]]:
-    """The tags of one resource of each service, by a name for it."""
+    """Return the tags of one resource of each service, by its name or kind."""
     names, account = deployed.names, deployed.account()
     outputs = deployed.outputs()
     role = "Primary" if region == REGIONS[0] else "Secondary"
@@ -64,6 +64,6 @@ def tags_of(deployed: Deployed, region: str) -> dict[str, dict[str, str]]:
 
 @pytest.mark.requirement("R9.1")
 @pytest.mark.trap(6)
-def test_everything_carries_both_tags(deployed: Deployed, region: str) -> None:
-    untagged = {name: tags for name, tags in tags_of(deployed, region).items() if not WANTED.items() <= tags.items()}
+def test_every_resource_has_both_tags(deployed: Deployed, region: str) -> None:
+    untagged = {name: tags for name, tags in tags_of(deployed, region).items() if not EXPECTED.items() <= tags.items()}
     assert untagged == {}

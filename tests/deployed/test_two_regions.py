@@ -39,7 +39,7 @@ def arrived(client: httpx.Client, path: str) -> None:
 
 @pytest.mark.requirement("R1.1", "C3")
 @pytest.mark.trap(1, 2, 3)
-def test_concurrent_writes_are_both_kept_and_the_newest_wins_everywhere(
+def test_concurrent_writes_are_kept_and_the_newest_is_current_in_both_regions(
     deployed: Deployed, apis: Apis, paused: Callable[[], None]
 ) -> None:
     deployed.emulator.set_replication(tables=True)
@@ -87,7 +87,7 @@ def concurrent(client: httpx.Client, path: str) -> set[str]:
     }
 
 
-def test_a_version_known_from_the_other_region_is_awaited_not_denied(apis: Apis, paused: Callable[[], None]) -> None:
+def test_version_that_has_not_arrived_returns_503(apis: Apis, paused: Callable[[], None]) -> None:
     made = create_patient(apis[EAST])
     path, known = f"/fhir/Patient/{made.json()['id']}", {"Minimum-Version": made.headers["etag"]}
     early = apis[WEST].get(path, headers=known)
@@ -99,7 +99,7 @@ def test_a_version_known_from_the_other_region_is_awaited_not_denied(apis: Apis,
     assert apis[WEST].get(path, headers=known).json() == made.json()
 
 
-def test_a_creation_repeated_in_the_other_region_is_one_record(apis: Apis, paused: Callable[[], None]) -> None:
+def test_create_repeated_in_the_other_region_makes_one_record(apis: Apis, paused: Callable[[], None]) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     east, west = create_patient(apis[EAST], key), create_patient(apis[WEST], key)
     assert east.json()["id"] == west.json()["id"]
@@ -111,7 +111,7 @@ def test_a_creation_repeated_in_the_other_region_is_one_record(apis: Apis, pause
     assert again[0].json() in (east.json(), west.json())
 
 
-def test_once_replicated_a_repeated_creation_gets_the_first_answer(apis: Apis) -> None:
+def test_create_repeated_after_replication_returns_the_first_response(apis: Apis) -> None:
     key = {"Idempotency-Key": str(uuid4())}
     first = create_patient(apis[EAST], key)
     arrived(apis[WEST], f"/fhir/Patient/{first.json()['id']}")

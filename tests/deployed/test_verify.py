@@ -1,4 +1,4 @@
-"""`hdr verify` on the deployed platform: nothing is wrong with it, and a damage is reported and stops a restore."""
+"""`hdr verify` on the deployed platform: it is ready, and a damage is reported and prevents a restore."""
 
 import json
 
@@ -14,7 +14,7 @@ READS = ("Get", "List", "Describe", "Head", "Query", "Simulate")
 
 @pytest.mark.requirement("R2.2", "R6.1", "R6.2", "R7.1", "R7.2")
 @pytest.mark.trap(7, 17, 21, 22, 23, 25, 28, 32, 33, 34, 41)
-def test_the_platform_is_ready(beating: Deployed) -> None:
+def test_platform_is_ready(beating: Deployed) -> None:
     done, operations = verified(beating)
     assert [line_of(finding) for finding in done.findings if finding.severity != "note"] == []
     assert done.ready
@@ -36,7 +36,7 @@ def test_exit_code_follows_the_findings(beating: Deployed) -> None:
     assert "Making 2 checks of" in shown.stderr
 
 
-def test_a_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:
+def test_region_that_is_not_ready_is_not_restored(beating: Deployed) -> None:
     beating.reported("drain", WEST, "--no-wait")
     try:
         with DAMAGES["suspended-versioning"].applied_to(beating):

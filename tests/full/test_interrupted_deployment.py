@@ -1,4 +1,4 @@
-"""A first `hdr up` that is interrupted stops in order, and the next one goes on from there."""
+"""An interrupted first `hdr up` stops in order, and the next one continues it."""
 
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """An account of its own in which nothing is deployed."""
+    """Return an empty account."""
     platform = Deployed(home=tmp_path_factory.mktemp("interrupted") / "home", port=free_port())
     yield platform
     platform.emulator.stop()
@@ -22,18 +22,18 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 @pytest.fixture(scope="module")
 def interruption(empty: Deployed) -> subprocess.CompletedProcess[str]:
-    """A first `hdr up` that gets Ctrl-C while Terraform creates resources."""
+    """Interrupt a first `hdr up` while Terraform creates resources."""
     return empty.interrupted("up", when_logged="aws_kms_key.data_key created")
 
 
-def test_an_interrupted_deployment_stops_cleanly(interruption: subprocess.CompletedProcess[str]) -> None:
+def test_interrupted_deployment_stops_in_order(interruption: subprocess.CompletedProcess[str]) -> None:
     assert interruption.returncode == 130
     assert "Traceback" not in interruption.stdout
     assert "the next run goes on from there" in " ".join(interruption.stdout.split())
 
 
 @pytest.mark.requirement("D8")
-def test_the_next_run_goes_on_and_a_second_plan_is_empty(
+def test_next_run_continues_and_a_second_plan_is_empty(
     empty: Deployed, interruption: subprocess.CompletedProcess[str]
 ) -> None:
     finished = empty.hdr("up")

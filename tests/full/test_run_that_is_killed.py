@@ -1,4 +1,4 @@
-"""A test run that is killed leaves no process: its embedded AWS, and all that it started, end with it."""
+"""All processes of a test run end with it, also when it is killed."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import pytest
 from support import run
 from support.platform import ROOT, eventually
 
-# What a deployment of the tests does first, and an embedded AWS of a test.
+# Starts an embedded AWS, as a test or a deployment does.
 TEST = """
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_that_never_ends(tmp_path_factory):
 
 
 def processes_of(folder: Path) -> list[str]:
-    """The command lines of all processes that name the folder."""
+    """Return the command lines of all processes that contain the folder."""
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
@@ -46,11 +46,11 @@ def processes_of(folder: Path) -> list[str]:
 
 @contextmanager
 def running(folder: Path, workers: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A run of one test that has started an embedded AWS, in a session of its own."""
+    """Run a test that starts an embedded AWS, in its own session."""
     test = folder / "test_of_a_run.py"
     test.write_text(TEST.format(folder=str(folder)), encoding="utf-8")
     environment = run.environment()
-    # The run is its own: it does not end with the one that it is started from.
+    # The new run must not end with this one.
     for name in (run.RUN, run.ENDS_WITH):
         environment.pop(name, None)
     with subprocess.Popen(
@@ -73,7 +73,7 @@ def running(folder: Path, workers: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_of_a_run_outlives_it(tmp_path: Path, number: signal.Signals, workers: int) -> None:
+def test_no_process_outlives_its_run(tmp_path: Path, number: signal.Signals, workers: int) -> None:
     with running(tmp_path, workers) as process:
         assert processes_of(tmp_path)
         process.send_signal(number)

@@ -5,7 +5,7 @@ its home folder is copied: once into `.test-state/saved/<key>`, for later runs, 
 key is a digest of everything that decides what a deployment consists of. A copy listens on other ports, and the
 address of the token issuer contains a port, so `hdr up` runs on each copy and updates the few resources that name it.
 
-`python -m support.deployments <folder> <count> [--from-nothing]` does this; `Deployments` starts it and reads what it
+`python -m support.deployments <folder> <count> [--from-nothing]` does this. `Deployments` starts it and reads its
 reports. Everything of one run is under `.test-state/run-<pid>`.
 """
 
@@ -39,12 +39,12 @@ SAVED: Final = FOLDER / "saved"
 # A machine may be slow; a deployment that hangs must still end the run with an error.
 PATIENCE_SECONDS: Final = 900.0
 POLL_SECONDS: Final = 0.2
-# What decides how the embedded AWS stores what is deployed to it, beside the synthesized bytes.
+# Code that affects how the embedded AWS stores a deployment.
 SOURCES: Final = ("src/healthcare_dr/emulator", "src/healthcare_dr/ops/terraform", "src/healthcare_dr/ops/targets")
 
 
 class DeploymentFailedError(Exception):
-    """The platform could not be deployed for the tests; the message holds the log."""
+    """The platform could not be deployed for the tests. The message contains the log."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Ready:
     from_nothing: bool
     """Whether it was deployed to an empty account in this run."""
     changes: Mapping[str, Any]
-    """What `hdr up --json` reported when it deployed from nothing; empty for a copy."""
+    """The changes that `hdr up --json` reported for a deployment from nothing; empty for a copy."""
 
     def platform(self) -> Deployed:
         """The deployed platform."""
@@ -72,7 +72,7 @@ class Deployments:
 
     @classmethod
     def of_this_run(cls) -> Self:
-        """The deployments of the run that this process belongs to."""
+        """Return the deployments of this process's run."""
         return cls(FOLDER / f"run-{run.pid()}")
 
     def start(self, count: int, *, from_nothing: bool) -> None:
@@ -184,7 +184,7 @@ class Deployer:
         return made
 
     def _save(self, stopped: Deployed, target: Path) -> None:
-        """Keep the home of a stopped embedded AWS, in place of every other one that was kept."""
+        """Save the home of a stopped embedded AWS, and delete all other saved ones."""
         staging = SAVED / f"staging-{os.getpid()}"
         SAVED.mkdir(parents=True, exist_ok=True, mode=0o700)
         copy_home(stopped.home, staging)
@@ -201,7 +201,7 @@ class Deployer:
 
 
 def copy_home(source: Path, target: Path) -> None:
-    """Copy the home of a stopped embedded AWS. Programs, which nothing changes, are linked instead of copied."""
+    """Copy the home of a stopped embedded AWS. Programs are linked, because they never change."""
 
     def copy(file: str, copied: str) -> None:
         if ".terraform/providers" in file or f"{source}/tools/" in file:
@@ -215,7 +215,7 @@ def copy_home(source: Path, target: Path) -> None:
 
 
 def digest_of(synthesis: Synthesis) -> str:
-    """The key of a saved state: it changes with the synthesized bytes, the embedded AWS and the locked requirements."""
+    """Return the key of a saved state: a digest of the synthesized bytes, the embedded AWS and the requirements."""
     digest = hashlib.sha256(f"{SUFFIX}\0{sys.version}\0".encode())
     folders = [synthesis.folder(stack) for stack in STACKS] + [ROOT / source for source in SOURCES]
     for folder in folders:

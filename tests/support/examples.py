@@ -7,5 +7,5 @@ AT_LENGTH: Final = "HEALTHCARE_DR_TESTS_AT_LENGTH"
 
 
 def examples(brief: int, at_length: int) -> int:
-    """The number of examples for this run; `make test-full` sets the variable."""
+    """Return the number of examples for this run: `at_length` if the variable is set, as in `make test-full`."""
     return at_length if os.environ.get(AT_LENGTH) else brief

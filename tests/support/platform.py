@@ -1,4 +1,4 @@
-"""The deployed platform as the tests use it: through `hdr`, its HTTP APIs, and boto3 as root."""
+"""The deployed platform for tests: through `hdr`, its HTTP APIs, and boto3 with root credentials."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ MARKS = ("Fictitious", "Fay-Marked", "MRN-4711-MARKED", "1970-05-02")
 
 @dataclass(frozen=True)
 class Deployed:
-    """One environment on an embedded AWS of its own."""
+    """An environment with its own embedded AWS."""
 
     home: Path
     port: int
@@ -95,7 +95,7 @@ class Deployed:
         return subprocess.CompletedProcess(arguments, code, log.read_text(encoding="utf-8"), "")
 
     def client(self, service: str, region: str = REGIONS[0], **options: Any) -> Any:
-        """A boto3 client with the account's own rights; `options` are those of boto3."""
+        """Return a boto3 client with root credentials. `options` are those of boto3."""
         environment = self.emulator.environment()
         return boto3.client(
             service,
@@ -160,7 +160,7 @@ class Deployed:
         return statuses
 
     def settle_conflicts(self) -> None:
-        """Mark as settled, as the platform does after a merge, what other tests have left in conflict."""
+        """Mark the conflicts of other tests as resolved, as the platform does after a merge."""
         self.settle()
         table = self.client("dynamodb")
         shelf = {
@@ -190,7 +190,7 @@ class Deployed:
 
     @cache  # noqa: B019 - one deployment lives as long as the tests
     def outputs(self) -> dict[str, str]:
-        """The outputs of all three stacks; the deployment does not change them between tests."""
+        """Return the outputs of all three stacks, which do not change between tests."""
         found: dict[str, str] = self.reported("outputs")
         return found
 
@@ -198,13 +198,13 @@ class Deployed:
         return self.outputs()["PrimaryApiId" if region == REGIONS[0] else "SecondaryApiId"]
 
     def api(self, region: str, token: str | None = None, **headers: str) -> httpx.Client:
-        """A client of one region's HTTP API."""
+        """Return a client of one region's HTTP API."""
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         return self.http(base_url=self.emulator.api_url(self.api_id(region)), headers=headers)
 
     def http(self, **options: Any) -> httpx.Client:
-        """A client that trusts the embedded AWS: with no options, for presigned addresses."""
+        """Return a client that trusts the embedded AWS. Without options it is for presigned addresses."""
         trusted = ssl.create_default_context(cafile=str(self.emulator.certificate))
         return httpx.Client(verify=trusted, trust_env=False, timeout=30, **options)
 
@@ -222,7 +222,7 @@ def eventually(holds: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) 
 
 
 def patient(**elements: object) -> dict[str, object]:
-    """A clearly fictitious patient, made of `MARKS`."""
+    """Return a clearly fictitious patient with the values of `MARKS`."""
     family, given, number, born = MARKS
     return {
         "resourceType": "Patient",
@@ -243,12 +243,12 @@ def create_patient(
 
 
 def letter() -> bytes:
-    """The bytes of a clearly fictitious document, made of `MARKS`; no two are alike."""
+    """Return a new, clearly fictitious document with the values of `MARKS`."""
     return f"To whom it may concern: {' '.join(MARKS)} is well.\n{uuid4()}\n".encode()
 
 
 def reference(patient_id: str, content: bytes, **elements: object) -> dict[str, object]:
-    """A DocumentReference that announces `content`."""
+    """Return a DocumentReference that announces `content`."""
     digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
     attachment = {
         "contentType": "text/plain",
@@ -273,7 +273,7 @@ def offer(announced: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def upload_of(announced: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """The address for a document of one request, and the headers to send with it."""
+    """Return the upload address of a document that fits into one request, and its headers."""
     extensions = offer(announced)
     (address,) = [extension["valueUrl"] for extension in extensions if extension["url"] == "address"]
     lines = [extension["valueString"].partition(": ") for extension in extensions if extension["url"] == "header"]
@@ -281,7 +281,7 @@ def upload_of(announced: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
 
 
 def issue_code(answer: httpx.Response) -> str:
-    """The code of an OperationOutcome."""
+    """Return the code of an OperationOutcome."""
     outcome: Mapping[str, Any] = answer.json()
     assert outcome["resourceType"] == "OperationOutcome"
     return str(outcome["issue"][0]["code"])

@@ -1,4 +1,4 @@
-"""Lose the primary region once, and record it from all sides: clients, DNS, operators and sentinels.
+"""Lose the primary region once, and record what clients, DNS, operators and sentinels observe.
 
 The loss is a drill, run by `hdr drill` as an operator runs it: the primary region is unreachable, nothing is replicated
 from or to it, and the control planes of Route 53, IAM and Lambda are denied. Meanwhile, threads record the DNS answers,
@@ -25,7 +25,7 @@ from support.traffic import healthy_regions, regions_in_dns, reported_health
 PRIMARY, SECONDARY = REGIONS
 Seen = TypeVar("Seen")
 FAULT: Final = "fault: blackhole"
-# In real time. At ten times the speed the region is lost for 45 s, several times as long as any observer needs.
+# In real time. At ten times the speed, the region is lost for 45 s, which is several times what observers need.
 LOST_SECONDS: Final = 450
 EXPERIMENT: Final = f"""
 title: The primary region is lost for a while
@@ -37,9 +37,9 @@ expect: failover
 watch_seconds: {LOST_SECONDS + 300}
 """
 RAISED: Final = {"peer-unhealthy", "peer-heartbeat-age", "peer-at-risk"}
-"""By the surviving region's sentinel."""
+"""Alarms that the surviving region's sentinel raises."""
 WITHDRAWN: Final = {f"endpoint-check-{PRIMARY}", f"health-check-{PRIMARY}"}
-"""By Route 53, whose metrics are in us-east-1 whichever region they are about."""
+"""Alarms on metrics of Route 53, which are in us-east-1 for both regions."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,21 @@ class Loss:
     named: set[str]
     """The regions that DNS answered with."""
     healthy: set[str]
-    """The regions whose health check was healthy then."""
+    """The regions whose health check was healthy."""
     status: dict[str, bool]
-    """By region, whether `hdr status` called it healthy."""
+    """By region, whether `hdr status` reported it as healthy."""
     control_plane: str
     """The error of a call to Route 53's control plane."""
     alarms: set[str]
-    """Those in ALARM in the surviving region."""
+    """The alarms in ALARM in the surviving region."""
     messages: dict[str, set[tuple[str, str]]]
     """By region, the alarms and states that its topic had delivered."""
     queues: dict[str, Messages]
-    """What still receives."""
+    """The queues, which still receive messages."""
 
 
 class Observers:
-    """Record until they have seen what a loss leads to, or until it is over."""
+    """Observers that record until the loss is visible, or until it ends."""
 
     def __init__(self, deployed: Deployed, queues: dict[str, Messages]) -> None:
         self._deployed = deployed
@@ -72,11 +72,11 @@ class Observers:
         self._over = threading.Event()
 
     def end(self) -> None:
-        """Let all observers return what they have seen."""
+        """Make all observers return their last observations."""
         self._over.set()
 
     def traffic(self) -> dict[str, Any]:
-        """DNS, then what can be seen once it has changed."""
+        """Observe DNS, and after its change health checks, status and the control plane."""
         names = self._until(lambda: regions_in_dns(self._deployed), lambda names: names == {SECONDARY})
         return {
             "named": names,
@@ -86,8 +86,8 @@ class Observers:
         }
 
     def alarms(self) -> dict[str, Any]:
-        """The surviving region's alarms, after rounds of its sentinel, and what the topics deliver."""
-        # The alarm needs a heartbeat that is ten minutes old, so this one is set back.
+        """Observe the surviving region's alarms after rounds of its sentinel, and the delivered messages."""
+        # The alarm needs a heartbeat that is ten minutes old.
         age_heartbeat(self._deployed, PRIMARY, at=SECONDARY, seconds=600)
 
         def look() -> set[str]:
@@ -95,13 +95,13 @@ class Observers:
             return in_alarm(self._deployed, SECONDARY)
 
         raised = self._until(look, lambda alarms: alarms >= RAISED)
-        told = self._until(self._received, self._all_told)
-        return {"alarms": raised, "messages": told}
+        messages = self._until(self._received, self._all_delivered)
+        return {"alarms": raised, "messages": messages}
 
     def _received(self) -> dict[str, set[tuple[str, str]]]:
         return {region: queue.seen() for region, queue in self._queues.items()}
 
-    def _all_told(self, messages: dict[str, set[tuple[str, str]]]) -> bool:
+    def _all_delivered(self, messages: dict[str, set[tuple[str, str]]]) -> bool:
         return messages[SECONDARY] >= states(RAISED, "ALARM") and messages["us-east-1"] >= states(WITHDRAWN, "ALARM")
 
     def _refusal(self) -> str:
@@ -119,18 +119,18 @@ class Observers:
 
 
 def states(alarms: set[str], state: str) -> set[tuple[str, str]]:
-    """The alarms, each with the state."""
+    """Return pairs of each alarm and the state."""
     return {(alarm, state) for alarm in alarms}
 
 
 @contextmanager
 def lost(deployed: Deployed, folder: Path) -> Iterator[Loss]:
-    """Play and record it. Afterwards everything still runs ten times as fast, and the queues still receive."""
+    """Run the drill and record it. In the block, time still runs ten times as fast and the queues still receive."""
     experiment = folder / "region-lost.yaml"
     experiment.write_text(EXPERIMENT, encoding="utf-8")
     deployed.settle_conflicts()
     try:
-        # So that alarms that an earlier test has raised end sooner.
+        # Alarms of an earlier test end sooner.
         deployed.emulator.set_time_scale(SCALE)
         with subscribed(deployed) as queues:
             found = _recorded(deployed, str(experiment), queues)
@@ -187,7 +187,7 @@ def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) 
 
 
 def back(deployed: Deployed, queues: dict[str, Messages]) -> bool:
-    """Return whether no source shows the loss of a region any more."""
+    """Return whether DNS, alarms and messages show that the region has returned."""
     if regions_in_dns(deployed) != set(REGIONS) or any(in_alarm(deployed, region) for region in REGIONS):
         return False
     return ("peer-unhealthy", "OK") in queues[SECONDARY].seen() and (f"health-check-{PRIMARY}", "OK") in queues[

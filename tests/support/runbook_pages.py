@@ -1,4 +1,4 @@
-"""Pages of commands and their answers: ```console blocks, as they are typed and as they are expected."""
+"""The commands of a page and their expected output, from its ```console blocks."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ class Command:
 
 
 def commands(text: str, *, on_aws: bool = False) -> Iterator[Command]:
-    """Those of the blocks that are run here, or of those for AWS alone; a line that ends with \\ goes on."""
+    """Yield the commands of the tested blocks, or of those for AWS. A line that ends with \\ continues."""
     for aws, block in BLOCK.findall(text):
         if bool(aws) != on_aws:
             continue
@@ -32,7 +32,7 @@ def commands(text: str, *, on_aws: bool = False) -> Iterator[Command]:
 
 
 def text_of(page: Path) -> str:
-    """The text of a page."""
+    """Return the text of a page."""
     return page.read_text(encoding="utf-8")
 
 
@@ -40,9 +40,9 @@ def plain(line: str) -> str:
     return " ".join(line.split())
 
 
-def lacking(command: Command, told: Iterable[str]) -> str | None:
-    """The first expected line that does not come; None when all do."""
-    rest = iter(plain(line) for line in told)
+def lacking(command: Command, output: Iterable[str]) -> str | None:
+    """Return the first expected line that the output lacks; None if it lacks none."""
+    rest = iter(plain(line) for line in output)
     for expected in command.expected:
         pattern = ".*".join(re.escape(part) for part in expected.split("…"))
         if not any(re.fullmatch(pattern, line) for line in rest):

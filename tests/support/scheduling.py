@@ -1,4 +1,4 @@
-"""Spread the tests of a run over its workers, by what they need.
+"""Distribute the tests of a run to its workers, by their requirements.
 
 Tests that need a deployment are in `tests/deployed` and `tests/full/deployed`. Each of the first `MOST_DEPLOYMENTS`
 workers has a deployment of its own, which takes a while, so unit tests run first. As soon as a worker's deployment is
@@ -27,13 +27,13 @@ MOST_DEPLOYMENTS: Final = 2
 DEPLOYED: Final = re.compile(r"tests/(full/)?deployed/")
 FROM_NOTHING: Final = "tests/deployed/test_deployment.py"
 LAST: Final = ("tests/deployed/test_logs.py", "tests/deployed/test_destruction.py")
-"""In this order, after everything else that uses a deployment."""
+"""Tests that run after everything else that uses a deployment, in this order."""
 TOGETHER: Final = ("tests/unit/ops/drill/", "tests/unit/ops/verify/", "tests/unit/patient_api/", "tests/infra/")
 """Folders that stay in one worker."""
 OF_ONE_DEPLOYMENT: Final = re.compile(r"\[deployment-(\d)\]$")
-"""The end of the name of a test that looks at the deployment of one worker."""
+"""The end of the name of a test of one worker's deployment."""
 MEASURES_TIME: Final = re.compile(r"tests/full/deployed/test_drill")
-"""They stay in one worker, so that no two drills compete for the machine."""
+"""Tests that stay in one worker, so that no two drills compete for the machine."""
 LONG: Final = (
     "tests/unit/emulator/",
     "tests/unit/patient_api/",
@@ -44,7 +44,7 @@ LONG: Final = (
     "tests/full/deployed/test_runbooks.py",
     "tests/full/deployed/test_verify.py",
 )
-"""What begins first among its kind, so that no worker is left with it in the end."""
+"""Files and folders that begin first among their kind, so that no worker still runs one alone at the end."""
 
 
 def needs_a_deployment(nodeid: str) -> bool:
@@ -65,7 +65,7 @@ def order(nodeid: str) -> tuple[int, int]:
 
 
 def unit_of(nodeid: str) -> str:
-    """The tests that run in one worker, one after the other."""
+    """Return the name of a test's unit. The tests of a unit run in one worker."""
     found = next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
     own = OF_ONE_DEPLOYMENT.search(nodeid)
     return f"{found} of deployment {own[1]}" if own else found
@@ -106,12 +106,12 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no ty
         if unit is None:
             node.shutdown()
             return
-        # The one that the base class takes.
+        # The base class takes the first unit.
         self.workqueue.move_to_end(unit, last=False)
         super()._assign_work_unit(node)
 
     def _next(self, node: WorkerController) -> str | None:
-        """The unit that a worker is to run next; None when nothing is left for it."""
+        """Return the next unit of a worker; None when none is left."""
         index = int(node.gateway.id.removeprefix("gw"))
         deployed: list[str] = [unit for unit in self.workqueue if needs_a_deployment(unit)]
         others: list[str] = [unit for unit in self.workqueue if unit not in deployed]
@@ -120,7 +120,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no ty
             return mine[0]
         if not others:
             return None
-        # What is long is left to a worker without a deployment: one whose deployment is complete begins at once.
+        # A worker without a deployment takes the long units: the others begin as soon as their deployment is complete.
         waits = any(self._can_run(index, unit) for unit in deployed) and self.numnodes > self._count
         return others[-1] if waits else others[0]
 

@@ -14,9 +14,9 @@ PARTITION = "$platform#heartbeat"
 
 @contextmanager
 def subscribed(deployed: Deployed) -> Iterator[dict[str, "Messages"]]:
-    """A queue for each region that the region's topic delivers to.
+    """Subscribe a queue to the topic of each region.
 
-    It begins when no alarm is in ALARM: one that an earlier test has raised would not be raised again.
+    Waits first until no alarm is in ALARM, because an alarm of an earlier test would not be raised again.
     """
     eventually(lambda: quiet(deployed), seconds=300)
     messages, subscriptions = {}, []
@@ -54,7 +54,7 @@ class Messages:
         self._seen: set[tuple[str, str]] = set()
 
     def seen(self) -> set[tuple[str, str]]:
-        """Alarms and their states, without the common parts of the alarms' names."""
+        """Return the short names of alarms with their delivered states."""
         found = self._sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=600)
         for message in found.get("Messages", []):
             content = json.loads(json.loads(message["Body"])["Message"])
@@ -63,7 +63,7 @@ class Messages:
 
 
 def short(alarm: str) -> str:
-    """An alarm's name without what all names have in common."""
+    """Return an alarm's name without the prefix and suffix of all names."""
     return alarm.removeprefix("healthcare-dr-").removesuffix(f"-{SUFFIX}")
 
 
@@ -74,7 +74,7 @@ def watch(deployed: Deployed, region: str) -> None:
 
 
 def heartbeat(deployed: Deployed, of: str, *, at: str) -> dict[str, Any]:
-    """The heartbeat of a region in the replica of a region; empty where there is none."""
+    """Return a region's heartbeat in the replica `at`; empty without one."""
     key = {"pk": {"S": PARTITION}, "sk": {"S": of}}
     table = deployed.names.records_table
     found: dict[str, Any] = deployed.client("dynamodb", at).get_item(TableName=table, Key=key).get("Item", {})
@@ -89,14 +89,14 @@ def write_heartbeat(deployed: Deployed, region: str, *, age_seconds: float = 0) 
 
 
 def age_heartbeat(deployed: Deployed, of: str, *, at: str, seconds: float) -> None:
-    """Make the last heartbeat of a region, in the replica of a region, that old."""
+    """Set the age of a region's last heartbeat in the replica `at`."""
     then = datetime.now(UTC).timestamp() - seconds
     stale = heartbeat(deployed, of, at=at) | {"at": {"N": str(int(then * 1000))}}
     deployed.client("dynamodb", at).put_item(TableName=deployed.names.records_table, Item=stale)
 
 
 def newest(deployed: Deployed, region: str, metric: str, *, since: datetime) -> float | None:
-    """The greatest value that CloudWatch of a region has of a sentinel's metric, in the newest minute that has any."""
+    """Return the maximum of a sentinel's metric in the newest minute with data; None without data."""
     found = deployed.client("cloudwatch", region).get_metric_statistics(
         Namespace="HealthcareDR",
         MetricName=metric,
@@ -111,7 +111,7 @@ def newest(deployed: Deployed, region: str, metric: str, *, since: datetime) -> 
 
 
 def in_alarm(deployed: Deployed, region: str) -> set[str]:
-    """The alarms of a region that are in ALARM."""
+    """Return the alarms of a region that are in ALARM."""
     pages = (
         deployed.client("cloudwatch", region)
         .get_paginator("describe_alarms")
@@ -133,7 +133,7 @@ def quiet(deployed: Deployed) -> bool:
 
 
 def without_data(deployed: Deployed, region: str) -> set[str]:
-    """The alarms for which missing data are breaching and that are not OK."""
+    """Return the alarms that are not OK among those for which missing data are breaching."""
     pages = deployed.client("cloudwatch", region).get_paginator("describe_alarms").paginate()
     alarms = [alarm for page in pages for alarm in page["MetricAlarms"] if alarm["TreatMissingData"] == "breaching"]
     assert len(alarms) >= len(("endpoint-unhealthy", "documents-pending", "peer-unhealthy", "sentinel-silent"))

@@ -1,4 +1,4 @@
-"""One shell that stays open, as an operator's does."""
+"""A bash process that runs several commands, as the terminal of an operator does."""
 
 import os
 import queue
@@ -19,7 +19,7 @@ END_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     """The output of a command, stdout and stderr in their order, and its exit code."""
 
     code: int
@@ -40,47 +40,47 @@ class Shell:
             text=True,
             start_new_session=True,
         )
-        self._told: queue.Queue[str | None] = queue.Queue()
+        self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def run(self, command: str) -> Told:
+    def run(self, command: str) -> CommandResult:
         """Run the command and return its output."""
         assert self._process.stdin is not None
         mark = f"end-{uuid4()}"
-        # What reads its input must not get the next command.
+        # A command that reads its standard input must not receive the next command.
         self._process.stdin.write(f"{{ {command}\n}} </dev/null\nprintf '\\n%s %d\\n' {mark} $?\n")
         self._process.stdin.flush()
         lines: list[str] = []
         deadline = time.monotonic() + COMMAND_SECONDS
         while True:
             try:
-                line = self._told.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(
-                    f"`{command}` takes longer than {COMMAND_SECONDS} s:\n" + "\n".join(lines)
+                    f"`{command}` took longer than {COMMAND_SECONDS} s:\n" + "\n".join(lines)
                 ) from None
             assert line is not None, f"`{command}` ended the shell:\n" + "\n".join(lines)
             if found := re.fullmatch(rf"{mark} (\d+)", line):
-                return Told(int(found[1]), lines)
+                return CommandResult(int(found[1]), lines)
             lines.append(line)
 
     def end(self) -> None:
-        """End it with everything that it has started, which gets a minute to undo what it does."""
+        """End the shell and its child processes, which have a minute to clean up."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         os.killpg(self._process.pid, signal.SIGTERM)
         self._process.stdin.close()
         deadline = time.monotonic() + END_SECONDS
-        while self._lives() and time.monotonic() < deadline:
+        while self._is_running() and time.monotonic() < deadline:
             time.sleep(0.05)
-        if self._lives():
+        if self._is_running():
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join()
         self._process.stdout.close()
 
-    def _lives(self) -> bool:
+    def _is_running(self) -> bool:
         self._process.poll()
         try:
             os.killpg(self._process.pid, 0)
@@ -91,13 +91,13 @@ class Shell:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._told.put(line.rstrip("\n"))
-        self._told.put(None)
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
 
 
 @contextmanager
 def opened(variables: Mapping[str, str]) -> Iterator[Shell]:
-    """A shell that is ended in any case."""
+    """Run a shell for the duration of the block."""
     shell = Shell(variables)
     try:
         yield shell

@@ -69,7 +69,7 @@ def edge_fault(deployed: Deployed, region: str, fault: EdgeFault) -> Iterator[No
 
 @contextmanager
 def throttled(deployed: Deployed, region: str) -> Iterator[None]:
-    """The API's function in the region has no concurrency."""
+    """Reserve no concurrency for the API's function of the region."""
     function = deployed.outputs()["PrimaryFunctionName"]
     client = bypassing_client(deployed, "lambda", region)
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
@@ -81,7 +81,7 @@ def throttled(deployed: Deployed, region: str) -> Iterator[None]:
 
 @contextmanager
 def denied(deployed: Deployed, region: str) -> Iterator[None]:
-    """The role of the API in the region is denied its tables."""
+    """Deny the API's role of the region its tables."""
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "dynamodb:*", "Resource": "*"}]}
     role, name = deployed.names.of("patient-api", region), "outage"
     client = bypassing_client(deployed, "iam", region)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.runbook_pages import commands
-from support.shell import Shell, Told, opened
+from support.shell import CommandResult, Shell, opened
 from unit.runbook_stand_ins import FOLDER, Items, buckets, command, logs, serving, tables, typed
 
 EAST, WEST = "x.execute-api.us-east-1.amazonaws.com.", "y.execute-api.us-west-2.amazonaws.com."
@@ -38,7 +38,7 @@ def test_silence_of_dns_is_no_answer(page: str, beginning: str, answers: list[st
     assert (tmp_path / "asked").read_text(encoding="utf-8") == "\n" * len(answers)
 
 
-def begun_on_aws(shell: Shell) -> Told:
+def begun_on_aws(shell: Shell) -> CommandResult:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     return [shell.run(each.text) for each in commands(page, on_aws=True)][-1]
 

@@ -1,4 +1,4 @@
-"""The faults of AWS that are played with Lambda's and IAM's own calls, on the deployed platform; FIS is not there."""
+"""Faults that use calls of Lambda and IAM, injected on the deployed platform as on AWS. FIS is not available."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def faults(deployed: Deployed, record: Path) -> FaultJournal:
 
 @pytest.fixture
 def record(deployed: Deployed, tmp_path: Path) -> Iterator[Path]:
-    """Nothing stays broken."""
+    """Return the file of the fault journal. All faults are undone after the test."""
     file = tmp_path / "faults.json"
     yield file
     faults(deployed, file).undo_all()
@@ -38,7 +38,7 @@ def answer(deployed: Deployed, region: str) -> int:
 
 @pytest.mark.parametrize(("fault", "answered"), [("throttled", (429, 503)), ("denied", (500, 503))])
 @pytest.mark.parametrize("limit", [None, 20])
-def test_a_region_breaks_alone_and_another_process_heals_it(
+def test_fault_affects_one_region_and_another_process_undoes_it(
     deployed: Deployed, record: Path, fault: str, answered: tuple[int, ...], limit: int | None
 ) -> None:
     functions, name = deployed.client("lambda", PRIMARY), deployed.names.of("patient-api")
@@ -59,7 +59,7 @@ def test_a_region_breaks_alone_and_another_process_heals_it(
             functions.delete_function_concurrency(FunctionName=name)
 
 
-def test_a_drained_region_is_restored_by_another_process(deployed: Deployed, record: Path) -> None:
+def test_another_process_restores_a_drained_region(deployed: Deployed, record: Path) -> None:
     assert deployed.drain_flags()[1] == 404
     faults(deployed, record).apply(Step.model_validate({"fault": "drained", "region": "primary"}))
     eventually(lambda: deployed.drain_flags()[1] == 200)

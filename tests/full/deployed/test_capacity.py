@@ -265,7 +265,7 @@ INTERACTIONS: list[tuple[str, str, Callable[[Caller], object], list[str]]] = [
 ]
 
 
-def test_every_interaction_is_counted() -> None:
+def test_every_operation_has_an_interaction() -> None:
     assert {operation for operation, *_ in INTERACTIONS} == {route.operation for route in ROUTES} - OPEN
 
 
@@ -281,7 +281,7 @@ def test_interaction_sends_its_expected_requests(
     assert caller.units > 0
 
 
-def test_a_record_is_read_while_its_audit_item_is_written(caller: Caller) -> None:
+def test_record_and_audit_item_are_requested_concurrently(caller: Caller) -> None:
     path, _ = caller.create()
     meeting = Barrier(2)
 
@@ -300,7 +300,7 @@ def test_a_record_is_read_while_its_audit_item_is_written(caller: Caller) -> Non
 
 @pytest.fixture(scope="module")
 def small(deployed: Deployed) -> Iterator[Caller]:
-    """The API on empty tables like the deployed ones."""
+    """Return the API on new, empty tables."""
     dynamodb = deployed.client("dynamodb", HERE)
     tables = {kind: f"capacity-{kind}-it" for kind in ("records", "audit")}
     create_tables(dynamodb, **tables)
@@ -318,7 +318,7 @@ def units_of(call: Caller, path: str) -> float:
 
 
 def fill(call: Caller, table: str, count: int) -> None:
-    """Add records straight to the table."""
+    """Add records to the table without the API."""
     items = []
     for number in range(count):
         key = RecordKey(call.tenant, PATIENT, str(uuid4()))
@@ -330,14 +330,14 @@ def fill(call: Caller, table: str, count: int) -> None:
         assert not call.clients.client.batch_write_item(RequestItems={table: batch})["UnprocessedItems"]
 
 
-def test_a_read_costs_the_same_however_many_records_there_are(small: Caller) -> None:
+def test_read_costs_the_same_with_more_records(small: Caller) -> None:
     paths = [small.create()[0] for _ in range(10)]
     among_ten = units_of(small, paths[0])
     fill(small, "capacity-records-it", 490)
     assert units_of(small, paths[0]) == among_ten > 0
 
 
-def test_a_read_costs_the_same_however_many_versions_there_are(small: Caller) -> None:
+def test_read_costs_the_same_with_more_versions(small: Caller) -> None:
     path, etag = small.create(gender="female")
     first = units_of(small, path)
     body = patient(id=path.rpartition("/")[2], gender="female")

@@ -1,4 +1,4 @@
-"""A region whose data are not complete gets no traffic, with the control planes refused and ten times as fast."""
+"""A region that lacks data is not restored, with denied control planes, at ten times the speed of real time."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def without_control_planes(fast: Deployed) -> Iterator[Deployed]:
     fast.hdr("restore", PRIMARY, "--force", "--reason", "the test is over")
 
 
-def test_a_region_with_missing_data_is_not_restored(without_control_planes: Deployed) -> None:
+def test_region_with_missing_data_is_not_restored(without_control_planes: Deployed) -> None:
     fast = without_control_planes
     fast.reported("drain", PRIMARY, "--no-wait")
     fast.emulator.set_replication(tables=False)

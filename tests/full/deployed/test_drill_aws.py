@@ -1,4 +1,4 @@
-"""`hdr drill --target aws` from its refusals to its end, with the embedded AWS as the account.
+"""`hdr drill --target aws` with the embedded AWS as the account.
 
 FIS is missing and time runs faster. Everything else is as on AWS: Lambda's and IAM's own calls, statuses from
 CloudWatch, an operator's token and consent.
@@ -24,12 +24,12 @@ from unit.ops.fakes import RecordingProgress
 
 PRIMARY, SECONDARY = REGIONS
 SCALE = 10
-# A drill has its own limits, and tells which one it reached.
+# A drill has its own limits, and reports which one it reached.
 pytestmark = pytest.mark.timeout(900)
 
 
 class Account:
-    """The embedded AWS as an account of AWS."""
+    """A target that presents the embedded AWS as an AWS account."""
 
     name = "aws"
 
@@ -67,15 +67,15 @@ def account(deployed: Deployed, settings: Settings, monkeypatch: pytest.MonkeyPa
     deployed.emulator.set_time_scale(1)
 
 
-def play(deployed: Deployed, settings: Settings, account: Target, name: str, asked: list[Sequence[str]]) -> Journal:
+def play(deployed: Deployed, settings: Settings, account: Target, name: str, prompts: list[Sequence[str]]) -> Journal:
     doors = {deployed.api_id(region): deployed.emulator.edge_addresses()[region][0] for region in REGIONS}
-    # CloudWatch tells of a minute as a whole: it would take two until what was broken before is forgotten.
+    # CloudWatch has one value per minute: health checks would show an earlier fault for two minutes.
     conditions = ("requests-succeed", "dns-names-both", "replication-caught-up")
     with aws_drill(
         settings,
         load(name).model_copy(update={"steady_state": conditions}),
         token=deployed.token(tenant="drill"),
-        consent=asked.append,
+        consent=prompts.append,
         progress=RecordingProgress(),
         target=account,
         resolver=deployed.emulator.dns(),
@@ -86,13 +86,13 @@ def play(deployed: Deployed, settings: Settings, account: Target, name: str, ask
 
 @pytest.mark.requirement("C1", "C2", "C3")
 @pytest.mark.parametrize("fault", ["planned-failover", "api-throttled"])
-def test_a_drill_on_aws_is_played_to_its_end(
+def test_drill_on_aws_passes(
     deployed: Deployed, settings: Settings, account: Target, fault: str, tmp_path: Path
 ) -> None:
-    asked: list[Sequence[str]] = []
-    journal = play(deployed, settings, account, fault, asked)
+    prompts: list[Sequence[str]] = []
+    journal = play(deployed, settings, account, fault, prompts)
     assert (journal.outcome, journal.label) == ("passed", "aws"), journal.reason
-    assert len(asked) == 1
+    assert len(prompts) == 1
     milestones = journal.milestones
     assert milestones is not None
     assert milestones.dns_changed is not None

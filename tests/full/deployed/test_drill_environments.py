@@ -1,4 +1,4 @@
-"""Two environments on one embedded AWS: what is done to one of them never touches the other."""
+"""Two environments on one embedded AWS: drills, drains and destruction affect one of them only."""
 
 import json
 import subprocess
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def neighbour(deployed: Deployed) -> Iterator[None]:
-    """A second environment beside that of the other tests, from nothing."""
+    """Deploy a second environment."""
     made = deployed.hdr("up", ENVIRONMENT_SUFFIX=NEIGHBOUR)
     assert made.returncode == 0, made.stderr
-    assert f"ENVIRONMENT_SUFFIX={NEIGHBOUR} " in made.stdout, "the commands to try next do not name the environment"
+    assert f"ENVIRONMENT_SUFFIX={NEIGHBOUR} " in made.stdout, "the printed commands do not name the environment"
     yield
     if status(deployed, NEIGHBOUR)["global_resources"]:
         deployed.hdr("down", ENVIRONMENT_SUFFIX=NEIGHBOUR)
@@ -38,32 +38,32 @@ def region_of(reported: dict[str, Any], region: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_a_region_that_is_broken_in_one_environment_serves_the_other(deployed: Deployed) -> None:
+def test_region_broken_in_one_environment_serves_the_other(deployed: Deployed) -> None:
     before = folders(deployed)
     log = deployed.home.parent / "drill-beside.log"
     with log.open("wb") as output:
-        # In real time: the fault lasts long enough for Terraform to plan meanwhile.
+        # In real time, the fault lasts long enough for a plan by Terraform.
         drill = subprocess.Popen(
             [HDR, "drill", "region-refused"], cwd=ROOT, env=deployed.variables, stdout=output, stderr=output
         )
         try:
             eventually(lambda: "fault: refused" in log.read_text(encoding="utf-8") or drill.poll() is not None)
             here, there = (region_of(status(deployed, suffix), PRIMARY) for suffix in (SUFFIX, NEIGHBOUR))
-            assert "undo: refused" not in log.read_text(encoding="utf-8"), "the fault ended before it was looked at"
-            # It begins while the control planes are refused, and may end after the drill on a busy machine.
+            assert "undo: refused" not in log.read_text(encoding="utf-8"), "the fault ended too early"
+            # The plan begins while the control planes are denied. On a busy machine it may end after the drill.
             planned = deployed.hdr("plan", ENVIRONMENT_SUFFIX=NEIGHBOUR)
         finally:
             drill.wait(timeout=600)
-    said = log.read_text(encoding="utf-8")
-    assert (here["health"], there["health"]) == ("unreachable", "healthy"), said
+    shown = log.read_text(encoding="utf-8")
+    assert (here["health"], there["health"]) == ("unreachable", "healthy"), shown
     assert planned.returncode == 0, planned.stderr
-    journal = journal_in(deployed, before, said=said)
-    assert journal["outcome"] == "passed", said
+    journal = journal_in(deployed, before, said=shown)
+    assert journal["outcome"] == "passed", shown
     assert journal["milestones"]["dns_changed"] is not None
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_a_region_that_is_drained_in_one_environment_serves_in_the_other(deployed: Deployed) -> None:
+def test_region_drained_in_one_environment_serves_the_other(deployed: Deployed) -> None:
     drained = deployed.hdr("drain", PRIMARY, ENVIRONMENT_SUFFIX=NEIGHBOUR)
     assert drained.returncode == 0, drained.stderr
     assert region_of(status(deployed, NEIGHBOUR), PRIMARY)["drain"] == "draining"
@@ -73,7 +73,7 @@ def test_a_region_that_is_drained_in_one_environment_serves_in_the_other(deploye
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_one_environment_is_destroyed_and_the_other_goes_on(deployed: Deployed) -> None:
+def test_destroying_one_environment_keeps_the_other(deployed: Deployed) -> None:
     destroyed = deployed.hdr("down", ENVIRONMENT_SUFFIX=NEIGHBOUR)
     assert destroyed.returncode == 0, destroyed.stderr
     assert status(deployed, SUFFIX)["healthy"]

@@ -1,4 +1,4 @@
-"""Drills on the deployed platform: break it in one way, and see that clients recover and that nothing is lost."""
+"""Drills on the deployed platform: after each fault, clients recover and no write is lost."""
 
 import signal
 import subprocess
@@ -11,15 +11,15 @@ from support.drills import FAST, answered_from, drill, folders, journal_in, undo
 from support.platform import HDR, REGIONS, ROOT, Deployed, eventually
 
 PRIMARY, SECONDARY = REGIONS
-# Drills that must not fail over: at scale 10, three checks in a row last 3 s, which a busy machine can lose by itself.
+# Drills without a failover: at scale 10, three checks take 3 s, so a busy machine could cause a failover itself.
 CALM = ("--time-scale", "4")
-# A drill has its own limits, and tells which one it reached.
+# A drill has its own limits, and reports which one it reached.
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(autouse=True)
 def calm(deployed: Deployed) -> Iterator[None]:
-    """Nothing is left of earlier tests, and nothing of a drill that failed."""
+    """Remove conflicts of earlier tests, and the faults of a failed drill."""
     deployed.settle_conflicts()
     yield
     deployed.hdr("drill", "heal")
@@ -39,7 +39,7 @@ def test_lost_primary_fails_over_without_data_loss(deployed: Deployed, fault: st
 
 
 @pytest.mark.trap(21)
-def test_a_lost_secondary_does_not_drain_the_primary(deployed: Deployed) -> None:
+def test_lost_secondary_does_not_drain_the_primary(deployed: Deployed) -> None:
     journal = drill(deployed, "peer-lost", *FAST)
     steady = journal["milestones"]["steady_success"]
     assert answered_from(journal, after=steady, before=undone(journal)) == {PRIMARY}
@@ -51,7 +51,7 @@ def test_unreplicated_writes_return_with_the_region(deployed: Deployed) -> None:
     journal = drill(deployed, "paused-then-lost", *FAST)
     at_recovery = journal["missing"][0]
     assert at_recovery["region"] == SECONDARY
-    assert at_recovery["numbers"], "nothing was written while replication stood still: the drill shows nothing"
+    assert at_recovery["numbers"], "no write was acknowledged while replication was paused"
     assert 0 < at_recovery["seconds"] < 60
 
 
@@ -60,7 +60,7 @@ def test_unreplicated_writes_return_with_the_region(deployed: Deployed) -> None:
 def test_concurrent_changes_of_a_partition_are_merged(deployed: Deployed) -> None:
     journal = drill(deployed, "replication-paused", *FAST)
     found = journal["conflicts"]
-    assert found["found"] > 0, "no record was changed in both regions: the drill shows nothing"
+    assert found["found"] > 0, "no record was changed in both regions"
     assert (found["merged"], found["left"]) == (found["found"], 0)
     assert journal["milestones"]["dns_changed"] is None
 
@@ -80,7 +80,7 @@ def test_with_both_regions_unhealthy_dns_answers_with_both(deployed: Deployed) -
 
 
 @pytest.mark.parametrize("fault", ["flapping", "region-slow"])
-def test_a_region_that_is_within_the_limits_keeps_its_traffic(deployed: Deployed, fault: str) -> None:
+def test_region_within_the_limits_keeps_its_traffic(deployed: Deployed, fault: str) -> None:
     journal = drill(deployed, fault, *CALM)
     assert journal["milestones"]["dns_changed"] is None
     assert answered_from(journal, after=journal["milestones"]["fault"], before=undone(journal)) >= {PRIMARY}
@@ -88,7 +88,7 @@ def test_a_region_that_is_within_the_limits_keeps_its_traffic(deployed: Deployed
 
 @pytest.mark.requirement("C1")
 @pytest.mark.trap(27)
-def test_a_planned_failover_and_failback_lose_no_request(deployed: Deployed) -> None:
+def test_planned_failover_and_failback_lose_no_request(deployed: Deployed) -> None:
     journal = drill(deployed, "planned-failover", *FAST)
     changed = journal["milestones"]["dns_changed"]
     assert answered_from(journal, after=changed + 2, before=undone(journal)) == {SECONDARY}
@@ -96,7 +96,7 @@ def test_a_planned_failover_and_failback_lose_no_request(deployed: Deployed) -> 
 
 
 @pytest.mark.trap(28)
-def test_a_client_that_ignores_ttls_stays_lost_for_as_long_as_the_region(deployed: Deployed, tmp_path: Path) -> None:
+def test_client_that_ignores_ttls_fails_until_the_region_returns(deployed: Deployed, tmp_path: Path) -> None:
     experiment = tmp_path / "jvm.yaml"
     experiment.write_text(
         "title: Clients that ignore TTLs\ndescription: As badly set JVMs do\nexpect: failover\nwatch_seconds: 100\n"
@@ -108,8 +108,8 @@ def test_a_client_that_ignores_ttls_stays_lost_for_as_long_as_the_region(deploye
     assert journal["milestones"]["dns_changed"] is not None
 
 
-def begun(deployed: Deployed, *arguments: str, when_told: str) -> subprocess.Popen[str]:
-    """Start a drill, and return its process once it printed a line with this prefix."""
+def begun(deployed: Deployed, *arguments: str, prefix: str) -> subprocess.Popen[str]:
+    """Start a drill, and return its process when it has printed a line with this prefix."""
     process = subprocess.Popen(
         [HDR, "drill", *arguments],
         cwd=ROOT,
@@ -120,16 +120,16 @@ def begun(deployed: Deployed, *arguments: str, when_told: str) -> subprocess.Pop
         start_new_session=True,
     )
     assert process.stdout is not None
-    assert any(line.startswith(when_told) for line in process.stdout), "the drill ended before"
+    assert any(line.startswith(prefix) for line in process.stdout), "the drill ended before"
     return process
 
 
-def test_an_interrupted_drill_leaves_nothing_broken(deployed: Deployed) -> None:
+def test_interrupted_drill_undoes_its_faults(deployed: Deployed) -> None:
     before = folders(deployed)
-    process = begun(deployed, "region-blackhole", when_told="fault: blackhole")
+    process = begun(deployed, "region-blackhole", prefix="fault: blackhole")
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 130, told
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 130, output
     journal = journal_in(deployed, before)
     assert (journal["outcome"], journal["promises"]) == ("interrupted", [])
     assert "blackhole us-east-1; run" not in journal["reason"]
@@ -138,8 +138,8 @@ def test_an_interrupted_drill_leaves_nothing_broken(deployed: Deployed) -> None:
 
 
 @pytest.mark.trap(27)
-def test_a_killed_drill_is_healed_by_hand(deployed: Deployed) -> None:
-    process = begun(deployed, "api-throttled", *FAST, when_told="fault: throttled")
+def test_heal_undoes_the_faults_of_a_killed_drill(deployed: Deployed) -> None:
+    process = begun(deployed, "api-throttled", *FAST, prefix="fault: throttled")
     process.kill()
     process.communicate(timeout=60)
     with deployed.api(PRIMARY) as api:
@@ -150,9 +150,9 @@ def test_a_killed_drill_is_healed_by_hand(deployed: Deployed) -> None:
 
 
 @pytest.mark.requirement("C1", "C2")
-def test_in_real_time_with_the_default_settings_clients_recover_in_time(deployed: Deployed) -> None:
+def test_clients_recover_within_the_limit_in_real_time(deployed: Deployed) -> None:
     journal = drill(deployed, "region-refused")
     assert journal["settings"]["time_scale"] == 1
     assert journal["floor_seconds"] == 40, "not the default settings"
-    # The promise that binds. Of the aim, 60 s, the report says whether it was reached.
+    # This is the binding limit. The aim of 60 s does not decide.
     assert 0 < journal["milestones"]["rto_seconds"] < 300

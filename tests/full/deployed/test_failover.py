@@ -15,9 +15,9 @@ from support.traffic import FAULTS, edge_fault, healthy_regions, regions_in_dns,
 
 PRIMARY, SECONDARY = REGIONS
 FAILURE_THRESHOLD: Final = 3
-"""How many failures in a row make an endpoint unhealthy, with the default settings."""
+"""The number of consecutive failures after which an endpoint is unhealthy, with the default settings."""
 Probe = tuple[str, float]
-"""The region of a health checker, and when it probed, in seconds since the epoch."""
+"""The region of a health checker, and the time of its probe in seconds since the epoch."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _both_regions_serve(fast: Deployed) -> None:
 @pytest.mark.requirement("C1", "R4.1", "R4.2")
 @pytest.mark.trap(24, 27)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_dns_leaves_a_region_that_fails_and_comes_back(fast: Deployed, fault: str) -> None:
+def test_dns_leaves_a_failing_region_and_returns(fast: Deployed, fault: str) -> None:
     fast.emulator.refuse_control_planes(refused=True)
     with FAULTS[fault](fast, PRIMARY):
         eventually(lambda: regions_in_dns(fast) == {SECONDARY})
@@ -47,24 +47,24 @@ def test_with_both_regions_unhealthy_dns_answers_with_both(fast: Deployed) -> No
         assert regions_in_dns(fast) == set(REGIONS)
 
 
-def test_a_slow_region_within_the_limits_stays(fast: Deployed) -> None:
+def test_slow_region_within_the_limits_keeps_its_traffic(fast: Deployed) -> None:
     with edge_fault(fast, PRIMARY, EdgeFault(mode="slow", delay_seconds=0.3)):
         found = probes(fast)
 
-        def enough() -> bool:
+        def probed() -> bool:
             """Return whether every checker has probed the slow region more often than a failure needs."""
             found.update(probes(fast))
             counts = Counter(checker for checker, _ in found)
-            # The first probe of each may be from before.
+            # The first probe of each checker may have begun before the fault.
             return min(counts.values(), default=0) > FAILURE_THRESHOLD + 1
 
-        eventually(enough)
+        eventually(probed)
         assert healthy_regions(fast) == set(REGIONS)
         assert regions_in_dns(fast) == set(REGIONS)
 
 
 def probes(deployed: Deployed) -> set[Probe]:
-    """The newest probe of the primary region's endpoint by each health checker."""
+    """Return the newest probe of the primary endpoint by each health checker."""
     name = f"endpoint-primary-{SUFFIX}"
     return {
         (seen.region, seen.epoch)

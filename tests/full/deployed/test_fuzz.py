@@ -42,10 +42,10 @@ CONFORMING: Final = (
     response_schema_conformance,
     status_code_conformance,
 )
-# Not the date of birth, which is the server's own example of a date.
+# The date of birth is left out, because the server uses it as an example.
 _PLANTED: Final = MARKS[:3]
 _BYTES: Final = b"clearly fictitious"
-# Those left out would make another message of it (Content-Length, Host, Transfer-Encoding) or another caller.
+# Without headers that change the message (Content-Length, Host, Transfer-Encoding) or the client.
 _HEADERS: Final = (
     "Accept", "Accept-Encoding", "Content-Encoding", "Content-Type", "Cookie", "Forwarded", "Idempotency-Key",
     "If-Match", "If-Modified-Since", "If-None-Exist", "If-None-Match", "Merges", "Minimum-Version", "Prefer", "Range",
@@ -94,10 +94,10 @@ AIMS: Final = st.builds(
 
 
 def generated_from(document: Mapping[str, Any]) -> BaseSchema:
-    """The document as schemathesis reads it.
+    """Return the document as a schema for schemathesis.
 
-    Extensions, of which there are some thirty kinds and which every element may have, again and again, are generated
-    for the resources only: with all of them a single case takes a second to make. Answers have to conform to the rest.
+    Extensions are generated for the resources only, and with six kinds of values: with all of them, generating a single
+    case takes a second. Responses must still conform to the complete document.
     """
     lean = json.loads(json.dumps(document))
     for name, schema in lean["components"]["schemas"].items():
@@ -119,7 +119,7 @@ def generated_from(document: Mapping[str, Any]) -> BaseSchema:
 
 @dataclass
 class Records:
-    """Records that exist, so that cases get further than to 404: patients, one of them deleted, and a document."""
+    """Existing records as targets of cases, which would otherwise return 404: patients and a document."""
 
     client: httpx.Client
     patients: list[tuple[str, str]] = field(default_factory=list)
@@ -135,8 +135,8 @@ class Records:
         assert answer.status_code == 201, answer.text
         self.documents = [answer.json()["id"]]
 
-    def turn(self, case: AnyCase, aim: Aim) -> None:
-        """Turn a case to a record that exists, with the version it has."""
+    def target(self, case: AnyCase, aim: Aim) -> None:
+        """Direct a case at an existing record and its current version."""
         if aim.record is None:
             return
         id, etag = self.patients[aim.record]
@@ -158,8 +158,8 @@ class Records:
         elif fits and case.method == "PATCH":
             case.body = _FITTING.get(str(case.media_type), {"active": True})
 
-    def learn(self, aim: Aim, case: AnyCase, answer: Response) -> None:
-        """Keep up with what a case did to the record it was aimed at."""
+    def update(self, aim: Aim, case: AnyCase, answer: Response) -> None:
+        """Record the new version of the record that a case has changed."""
         if aim.record is None or not (_by_criteria(case) or "Patient/{id}" in case.path):
             return
         if case.method in {"GET", "POST"}:
@@ -184,7 +184,7 @@ def headers_of(case: AnyCase) -> dict[str, str]:
 
 
 def announcing(patient_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """A DocumentReference for that patient, with an attachment that fits together."""
+    """Return a DocumentReference for the patient, with a valid attachment."""
     digest = base64.b64encode(hashlib.sha256(_BYTES).digest()).decode()
     attachment = {
         "contentType": "text/plain",
@@ -201,7 +201,7 @@ def announcing(patient_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def marked(case: AnyCase, aim: Aim) -> None:
-    """Put what stands for patient data where a refusal might repeat it."""
+    """Insert patient data where an error message could repeat it."""
     family, given, number = _PLANTED
     if aim.mark == "body" and isinstance(case.body, dict):
         case.body = {**case.body, "gender": family, "language": number}
@@ -242,7 +242,7 @@ def if_match_of(case: AnyCase) -> dict[str, str]:
     return {name: value for name, value in headers_of(case).items() if name == "If-Match"}
 
 
-def asks_for_anything(operation: Operation) -> bool:
+def has_parameters(operation: Operation) -> bool:
     return bool(list(operation.iter_parameters()))
 
 
@@ -250,9 +250,9 @@ KINDS: Final = [
     pytest.param(label, mode, id=f"{label} {mode.value}")
     for label, operation in OPERATIONS.items()
     for mode in GenerationMode
-    if mode.is_positive or asks_for_anything(operation)
+    if mode.is_positive or has_parameters(operation)
 ]
-# Those that clients are known to send, and any other name and parameters.
+# Media types that clients send, and random ones.
 MEDIA_TYPES: Final = st.sampled_from(
     [
         "text/plain",
@@ -285,7 +285,7 @@ BOUNDED = settings(
 
 
 class Sender:
-    """One region's API as schemathesis calls it."""
+    """Sends cases to the API of one region."""
 
     def __init__(self, deployed: Deployed, region: str) -> None:
         self.base = deployed.emulator.api_url(deployed.api_id(region))
@@ -309,7 +309,7 @@ def fuzzed(request: pytest.FixtureRequest, deployed: Deployed) -> Iterator[tuple
 
 @pytest.mark.requirement("C5")
 @pytest.mark.parametrize(("label", "mode"), KINDS)
-def test_every_answer_is_one_that_the_document_promises(
+def test_every_response_conforms_to_the_document(
     fuzzed: tuple[Sender, Records, str], label: str, mode: GenerationMode
 ) -> None:
     sender, records, token = fuzzed
@@ -318,26 +318,23 @@ def test_every_answer_is_one_that_the_document_promises(
     @BOUNDED
     @given(OPERATIONS[label].as_strategy(generation_mode=mode), AIMS)
     def fuzz(case: AnyCase, aim: Aim) -> None:
-        records.turn(case, aim)
+        records.target(case, aim)
         marked(case, aim)
         answer = sender.send(case, {**aim.headers, "Authorization": f"Bearer {token}"})
         sent[answer.status_code] += 1
-        records.learn(aim, case, answer)
+        records.update(aim, case, answer)
         check(case, aim, answer)
 
     fuzz()
     assert sent.total() >= CASES
-    # Not only what stops at the door. What is drained, or can be completed, is another test's business.
+    # At least one valid case succeeds, except where a drain or an upload would be needed.
     assert mode.is_negative or any(status < 300 for status in sent) or label.partition(" ")[2] in BEYOND, sent
 
 
 @pytest.mark.parametrize(
     "label", [label for label, operation in OPERATIONS.items() if operation.definition.raw.get("requestBody")]
 )
-def test_a_body_of_a_media_type_that_is_not_documented_is_refused(
-    fuzzed: tuple[Sender, Records, str], label: str
-) -> None:
-    """With everything else as documented, so that nothing but the media type can be the reason."""
+def test_undocumented_media_type_returns_415(fuzzed: tuple[Sender, Records, str], label: str) -> None:
     sender, records, token = fuzzed
     documented = set(OPERATIONS[label].definition.raw["requestBody"]["content"])
 
@@ -345,7 +342,7 @@ def test_a_body_of_a_media_type_that_is_not_documented_is_refused(
     @given(OPERATIONS[label].as_strategy(generation_mode=GenerationMode.POSITIVE), MEDIA_TYPES)
     def fuzz(case: AnyCase, media_type: str) -> None:
         assume(media_type.partition(";")[0] not in documented and not isinstance(case.body, NotSet))
-        records.turn(case, FITTING)
+        records.target(case, FITTING)
         case.headers = CaseInsensitiveDict(if_match_of(case))
         answer = sender.send(case, {"Content-Type": media_type, "Authorization": f"Bearer {token}"})
         assert answer.status_code == 415, (case, media_type, answer.text)
@@ -367,7 +364,7 @@ def test_there_are_about_a_thousand_cases() -> None:
     "label", [label for label, operation in OPERATIONS.items() if operation.definition.raw.get("security")]
 )
 @pytest.mark.parametrize("scopes", [None, ["system/Observation.cruds"]], ids=["no token", "no right"])
-def test_refusals_of_a_caller_are_as_documented(
+def test_unauthorized_responses_conform_to_the_document(
     fuzzed: tuple[Sender, Records, str], deployed: Deployed, label: str, scopes: list[str] | None
 ) -> None:
     sender, _, _ = fuzzed

@@ -1,4 +1,4 @@
-"""checkov over the plans of all three stacks: whatever it complains about is accepted here with a reason, or fails."""
+"""checkov checks the plans of all three stacks. policy/accepted.toml accepts findings with a reason."""
 
 import json
 import os
@@ -13,18 +13,18 @@ from healthcare_dr.naming import STACKS
 from support.platform import ROOT, Deployed
 
 CHECKOV = ROOT / ".venv-policy" / "bin" / "checkov"
-Complaint = tuple[str, str]
+PolicyFinding = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def complaints(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> set[Complaint]:
+def findings(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> set[PolicyFinding]:
     folder = tmp_path_factory.mktemp("plans")
     finished = deployed.hdr("plan", "--plans", str(folder))
     assert finished.returncode == 0, finished.stderr
-    found: set[Complaint] = set()
+    found: set[PolicyFinding] = set()
     for stack in STACKS:
         report = scan(folder / f"{stack}.json")
-        assert report["summary"]["passed"] > 0, f"checkov looked at nothing of {stack}"
+        assert report["summary"]["passed"] > 0, f"checkov checked nothing of {stack}"
         assert report["summary"]["parsing_errors"] == 0
         found |= {(failed["check_id"], failed["resource"]) for failed in report["results"]["failed_checks"]}
     return found
@@ -42,16 +42,16 @@ def scan(plan: Path) -> dict[str, Any]:
     return report
 
 
-def accepted() -> set[Complaint]:
+def accepted() -> set[PolicyFinding]:
     listed = tomllib.loads((ROOT / "policy" / "accepted.toml").read_text())["accepted"]
     assert all(len(entry["reason"]) > 20 for entry in listed), "each accepted rule needs its reason"
     return {(entry["check"], resource) for entry in listed for resource in entry["resources"]}
 
 
 @pytest.mark.requirement("C6")
-def test_every_complaint_is_accepted_with_a_reason(complaints: set[Complaint]) -> None:
-    assert complaints - accepted() == set()
+def test_every_finding_is_accepted_with_a_reason(findings: set[PolicyFinding]) -> None:
+    assert findings - accepted() == set()
 
 
-def test_nothing_is_accepted_that_is_not_complained_about(complaints: set[Complaint]) -> None:
-    assert accepted() - complaints == set()
+def test_every_accepted_finding_still_exists(findings: set[PolicyFinding]) -> None:
+    assert accepted() - findings == set()

@@ -2,7 +2,8 @@
 
 A block of `console` is run, in one shell for a whole page, after the first block of README.md; one of `console aws` is
 for AWS only and is not run. A command exits with 0 unless the page states `# exits with N`. An expected line has to
-appear as a whole line, in order; `…` matches anything. Each page finds its trouble prepared, and restores the platform.
+appear as a whole line, in order; `…` matches anything. Each page starts with its incident prepared and restores the
+platform.
 """
 
 import shutil
@@ -21,7 +22,7 @@ from support.shell import Shell, opened
 
 PRIMARY, SECONDARY = REGIONS
 TENANT = "clinic-runbook"
-Trouble = Callable[[Deployed], AbstractContextManager[Mapping[str, str]]]
+Incident = Callable[[Deployed], AbstractContextManager[Mapping[str, str]]]
 
 
 def found(deployed: Deployed) -> dict[str, object]:
@@ -62,28 +63,28 @@ def tables(deployed: Deployed, region: str) -> set[str]:
 
 
 def reserved(deployed: Deployed, region: str) -> dict[str, int]:
-    """Functions with a concurrency of their own."""
+    """Return the reserved concurrency of the functions that have one."""
     client = deployed.client("lambda", region)
-    asked = {
+    responses = {
         function["FunctionName"]: client.get_function_concurrency(FunctionName=function["FunctionName"])
         for function in client.list_functions()["Functions"]
     }
     return {
         name: answer["ReservedConcurrentExecutions"]
-        for name, answer in asked.items()
+        for name, answer in responses.items()
         if "ReservedConcurrentExecutions" in answer
     }
 
 
 @contextmanager
 def none(deployed: Deployed) -> Iterator[Mapping[str, str]]:
-    """A page that makes its own trouble, or needs none."""
+    """Prepare nothing."""
     yield {}
 
 
 @contextmanager
 def conflict(deployed: Deployed) -> Iterator[Mapping[str, str]]:
-    """A patient whom both regions changed at once."""
+    """Create a patient that both regions change concurrently."""
     with apis(deployed) as (east, west):
         created = east.post("/fhir/Patient", json=patient()).raise_for_status().json()
         path, match = f"/fhir/Patient/{created['id']}", {"If-Match": f'W/"{created["meta"]["versionId"]}"'}
@@ -114,7 +115,7 @@ def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
     """Create in us-west-2 a document with wrong bytes, one that was final and then deleted, and an unconfirmed one."""
     function = deployed.names.of("document-confirmation")
     functions, s3 = deployed.client("lambda", SECONDARY), deployed.client("s3", SECONDARY)
-    with apis(deployed) as (_, west), deployed.http() as anybody:
+    with apis(deployed) as (_, west), deployed.http() as objects:
         owner = west.post("/fhir/Patient", json=patient()).raise_for_status().json()["id"]
 
         def announced(content: bytes) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def lost_documents(deployed: Deployed) -> Iterator[Mapping[str, str]]:
             content = letter()
             document = announced(content)
             address, headers = upload_of(document)
-            anybody.put(address, content=content, headers=headers).raise_for_status()
+            objects.put(address, content=content, headers=headers).raise_for_status()
             return str(document["id"])
 
         def key(document: str) -> dict[str, str]:
@@ -162,7 +163,7 @@ def damaged_table(deployed: Deployed) -> Iterator[Mapping[str, str]]:
         deployed.settle()
         right = [west.get(f"/fhir/Patient/{name}").raise_for_status().json() for name in created]
         db.put_item(TableName=table, Item=flag)
-        # The runbook goes back to fifteen seconds before the first line in the log.
+        # The runbook restores the tables to fifteen seconds before the first line in the log.
         time.sleep(18)
         db.delete_item(TableName=table, Key=flag)
         for number, name in enumerate(created):
@@ -188,13 +189,13 @@ def damaged_table(deployed: Deployed) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def apis(deployed: Deployed) -> Iterator[tuple[httpx.Client, httpx.Client]]:
-    """Clients of both regions, with every right of the runbooks' tenant."""
+    """Return clients of both regions with every right of the runbooks' tenant."""
     token = deployed.token(tenant=TENANT)
     with deployed.api(PRIMARY, token) as east, deployed.api(SECONDARY, token) as west:
         yield east, west
 
 
-TROUBLES: Mapping[str, Trouble] = {
+INCIDENTS: Mapping[str, Incident] = {
     "automatic-failover": none,
     "planned-failover": none,
     "failback": none,
@@ -212,22 +213,22 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path != START)
 
 def type_in(shell: Shell, typed: Sequence[Command]) -> None:
     for command in typed:
-        told = shell.run(command.text)
-        answer = f"`{command.text}` ({told.code}) answers:\n" + "\n".join(told.lines)
-        assert told.code == command.code, answer
-        missing = lacking(command, told.lines)
-        assert missing is None, f"there is no `{missing}`: {answer}"
+        result = shell.run(command.text)
+        answer = f"`{command.text}` ({result.code}) prints:\n" + "\n".join(result.lines)
+        assert result.code == command.code, answer
+        missing = lacking(command, result.lines)
+        assert missing is None, f"`{missing}` is missing: {answer}"
 
 
 @pytest.fixture
 def as_it_was(deployed: Deployed) -> Iterator[Deployed]:
-    """The platform ten times as fast; a page that leaves a trace fails, and the trace is removed."""
+    """The platform at ten times the speed of real time. A page that does not restore it fails."""
     deployed.settle_conflicts()
     deployed.emulator.set_time_scale(10)
     before = found(deployed)
     try:
         yield deployed
-        assert found(deployed) == before, "the page does not leave the platform as it found it"
+        assert found(deployed) == before, "the page does not restore the platform"
     finally:
         restore(deployed)
 
@@ -243,9 +244,9 @@ def test_commands_of_a_runbook_give_its_output(page: Path, as_it_was: Deployed) 
         pytest.skip("dig is not installed")
     deployed = as_it_was
     variables = deployed.variables | {"PATH": f"{HDR.parent}:{deployed.variables['PATH']}", "COLUMNS": "160"}
-    with TROUBLES[page.stem](deployed) as own, opened({**variables, **own}) as shell:
+    with INCIDENTS[page.stem](deployed) as own, opened({**variables, **own}) as shell:
         type_in(shell, list(commands(text_of(START).partition("\n## On AWS")[0])))
-        # Nothing of a control plane may be needed to leave a region; a drill refuses them by itself.
+        # Draining must work without control planes. A drill denies them itself.
         deployed.emulator.refuse_control_planes(refused=page.stem == "planned-failover")
         try:
             type_in(shell, typed)

@@ -1,4 +1,4 @@
-"""Each region's sentinel reports the loss and the return of the other region, whichever is lost."""
+"""The sentinel of each region reports the loss and the return of the other region."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from support.sentinels import Messages, age_heartbeat, in_alarm, quiet, subscrib
 
 @contextmanager
 def lost(deployed: Deployed, region: str, survivor: str) -> Iterator[None]:
-    """The region answers nothing and its replication is paused, for ten minutes already by its last heartbeat."""
+    """Refuse connections to a region and pause replication, with a last heartbeat that is ten minutes old."""
     deployed.settle()
     deployed.emulator.set_edge_fault(region, EdgeFault(mode="refused"))
     deployed.emulator.set_replication(tables=False)
@@ -46,7 +46,7 @@ def test_each_region_reports_the_loss_and_the_return_of_the_other(fast: Deployed
             with lost(fast, gone, survivor):
                 eventually(partial(raised, fast, survivor), seconds=300)
                 eventually(partial(delivered, messages[survivor], states(RAISED, "ALARM")))
-                # Route 53's metrics are in us-east-1, whichever region they are about.
+                # The metrics of Route 53 are in us-east-1 for both regions.
                 checks = {f"endpoint-check-{gone}", f"health-check-{gone}"}
                 eventually(partial(delivered, messages["us-east-1"], states(checks, "ALARM")))
         eventually(lambda: quiet(fast), seconds=300)

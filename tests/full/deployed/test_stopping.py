@@ -1,9 +1,9 @@
-"""A platform that is stopped and started again has everything that it had."""
+"""Stopping and starting the embedded AWS keeps the deployment and its data."""
 
 from support.platform import REGIONS, Deployed
 
 
-def test_stopping_and_starting_keeps_everything(deployed: Deployed) -> None:
+def test_data_survive_stop_and_start(deployed: Deployed) -> None:
     with deployed.api(REGIONS[0], deployed.token()) as client:
         written = client.post("/fhir/Patient", json={"resourceType": "Patient"})
     assert deployed.hdr("down", "--keep").returncode == 0

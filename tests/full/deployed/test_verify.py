@@ -1,4 +1,4 @@
-"""`hdr verify` finds each damage to the deployed platform and nothing else, and changes nothing."""
+"""`hdr verify` reports exactly one finding for each damage to the deployed platform, and changes nothing."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -10,7 +10,7 @@ from support.damages import DAMAGES, WEST, Damage
 from support.platform import Deployed
 from support.verification import line_of, verified
 
-# What the embedded AWS cannot play: see tests/unit/ops/verify.
+# Checks whose damages the embedded AWS does not support: see tests/unit/ops/verify.
 ELSEWHERE = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}
 FIRST_HERE = {
     "R2.2", "R6.1", "R6.2", "R7.1", "R7.2", "trap 7", "trap 17", "trap 21", "trap 22", "trap 23", "trap 25", "trap 28",
@@ -20,13 +20,13 @@ FIRST_HERE = {
 
 @pytest.fixture(scope="module")
 def noted(beating: Deployed) -> set[str]:
-    """The problems of an undamaged platform: its topics have no subscriber."""
+    """Return the notes on an undamaged platform: its topics have no subscriber."""
     done, _ = verified(beating)
     return {line_of(finding) for finding in done.findings if finding.severity == "note"}
 
 
 def marked(damage: Damage) -> Any:
-    """The damage, with those requirements and traps of its check that are proven on live resources here first."""
+    """Return the damage, marked with the requirements and traps that this test proves on live resources."""
     numbers = [number for number in CATALOG[damage.check].numbers if number in FIRST_HERE]
     marks = [
         pytest.mark.trap(int(number.removeprefix("trap ")))
@@ -38,7 +38,7 @@ def marked(damage: Damage) -> Any:
 
 
 @pytest.mark.parametrize("damage", [marked(damage) for damage in DAMAGES.values()])
-def test_a_damage_is_found(beating: Deployed, noted: set[str], damage: Damage) -> None:
+def test_damage_is_reported(beating: Deployed, noted: set[str], damage: Damage) -> None:
     with ExitStack() as undone:
         undone.enter_context(damage.applied_to(beating))
         done, _ = verified(beating, damage.check, later=damage.later, **damage.settings)
@@ -52,11 +52,11 @@ def test_a_damage_is_found(beating: Deployed, noted: set[str], damage: Damage) -
     assert done.ready == (damage.severity == "note")
 
 
-def test_every_check_is_damaged() -> None:
+def test_every_check_has_a_damage() -> None:
     assert {damage.check for damage in DAMAGES.values()} == CATALOG.keys() - ELSEWHERE
 
 
-def test_a_region_that_does_not_answer_is_a_finding(beating: Deployed) -> None:
+def test_region_that_does_not_respond_is_one_finding(beating: Deployed) -> None:
     done, _ = verified(beating, lost=WEST)
     (lost,) = [finding for finding in done.findings if finding.check == "reachable"]
     assert (lost.region, lost.severity) == (WEST, "unknown")
@@ -65,6 +65,6 @@ def test_a_region_that_does_not_answer_is_a_finding(beating: Deployed) -> None:
     assert [finding for finding in done.findings if finding.region == WEST] == [lost]
 
 
-def test_everything_is_undone(beating: Deployed, noted: set[str]) -> None:
+def test_every_damage_is_undone(beating: Deployed, noted: set[str]) -> None:
     done, _ = verified(beating)
     assert {line_of(finding) for finding in done.findings} == noted
