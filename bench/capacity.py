@@ -206,13 +206,15 @@ def _costs(stored: Stored, name: str) -> list[dict[str, Any]]:
 def _calls(stored: Stored) -> dict[str, dict[str, Any]]:
     etag = f'W/"{_stamp(stored.versions - 1)}"'
     return {
-        "read": functions.read_call(),
-        "history": functions.history_call(query=f"_count={PAGE}"),
-        "trail": functions.trail_call(query=f"_count={PAGE}"),
-        "search by name": functions.search_call(f"name={FAMILY}&_count={PAGE}"),
-        "search by name, none matches": functions.search_call(f"name={FAMILY}&gender=other&_count={PAGE}"),
-        "list by last update": functions.search_call(f"_sort=-_lastUpdated&_count={PAGE}"),
-        "update": functions.update_call(functions.PATIENT_ID, etag),
+        "read": functions.call("GET"),
+        "history": functions.call("GET", f"/fhir/Patient/{functions.PATIENT_ID}/_history", query=f"_count={PAGE}"),
+        "trail": functions.call("GET", "/fhir/AuditEvent", query=f"patient={functions.PATIENT_ID}&_count={PAGE}"),
+        "search by name": functions.call("GET", "/fhir/Patient", query=f"name={FAMILY}&_count={PAGE}"),
+        "search by name, none matches": functions.call(
+            "GET", "/fhir/Patient", query=f"name={FAMILY}&gender=other&_count={PAGE}"
+        ),
+        "list by last update": functions.call("GET", "/fhir/Patient", query=f"_sort=-_lastUpdated&_count={PAGE}"),
+        "update": functions.call("PUT", resource=functions.PATIENT | {"id": functions.PATIENT_ID}, if_match=etag),
     }
 
 

@@ -48,7 +48,7 @@ def measure(say: Say) -> list[Measurement]:
         _install(RUNTIME, runtime)
         compileall.compile_dir(runtime, quiet=2)
         tasks = _tasks(scratch)
-        call = json.dumps(functions.read_call())
+        call = json.dumps(functions.call("GET"))
         for number in range(1, ROUNDS + 1):
             say(f"cold start: round {number} of {ROUNDS}")
             for kind, (task, module) in tasks.items():

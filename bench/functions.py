@@ -24,6 +24,7 @@ from patient_api.store.model import Method, RecordKey, head_item, version_item, 
 REGION: Final = "us-east-1"
 RECORDS, AUDIT, INDEX_KEY = "bench-records", "bench-audit", "alias/bench-index"
 TENANT, SUBJECT = "bench", "bench-client"
+FHIR: Final = "application/fhir+json"
 PATIENT_ID: Final = "00000000-0000-4000-8000-000000000001"
 STAMP: Final = Stamp(1_700_000_000_000, 0, REGION)
 PATIENT: Final[dict[str, JsonValue]] = {
@@ -165,44 +166,20 @@ def key_of(patient_id: str) -> RecordKey:
     return RecordKey(TENANT, PATIENT_TYPE, patient_id)
 
 
-def read_call(patient_id: str = PATIENT_ID) -> dict[str, Any]:
-    """Return a `GET` of a record."""
-    return _call("GET", f"/fhir/Patient/{patient_id}")
-
-
-def history_call(query: str) -> dict[str, Any]:
-    """Return a `GET` of a page of a record's versions."""
-    return _call("GET", f"/fhir/Patient/{PATIENT_ID}/_history", query=query)
-
-
-def search_call(query: str) -> dict[str, Any]:
-    """Return a `GET` of the first page of a search."""
-    return _call("GET", "/fhir/Patient", query=query)
-
-
-def trail_call(query: str) -> dict[str, Any]:
-    """Return a `GET` of a page of the patient's audit events."""
-    return _call("GET", "/fhir/AuditEvent", query=f"patient={PATIENT_ID}&{query}")
-
-
-def create_call(resource: Mapping[str, JsonValue] = PATIENT) -> dict[str, Any]:
-    """Return a `POST` of a new record."""
-    return _call("POST", "/fhir/Patient", body=json.dumps(resource))
-
-
-def update_call(patient_id: str, etag: str) -> dict[str, Any]:
-    """Return a `PUT` of a record whose current version has this entity tag."""
-    body = json.dumps(PATIENT | {"id": patient_id})
-    return _call("PUT", f"/fhir/Patient/{patient_id}", body=body, headers={"if-match": etag})
-
-
-def _call(
-    method: str, path: str, *, query: str = "", body: str | None = None, headers: Mapping[str, str] | None = None
+def call(
+    method: str,
+    path: str = f"/fhir/Patient/{PATIENT_ID}",
+    *,
+    query: str = "",
+    resource: Mapping[str, JsonValue] | None = None,
+    **headers: str,
 ) -> dict[str, Any]:
+    """Return an event of a client that may use patients and search the audit trail."""
     claims = {"sub": SUBJECT, "tenant": TENANT, "scope": "system/Patient.crus system/AuditEvent.s"}
-    sent = {"accept": "application/fhir+json", **(headers or {})}
-    if body:
-        sent = {"content-type": "application/fhir+json", **sent}
+    sent = {"accept": FHIR, **{name.replace("_", "-"): text for name, text in headers.items()}}
+    body = None
+    if resource is not None:
+        sent["content-type"], body = FHIR, json.dumps(resource)
     return event_of(method, path, query=query, body=body, headers=sent, claims=claims)
 
 

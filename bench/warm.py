@@ -85,7 +85,7 @@ def _race(handler: Side, direct: Side) -> dict[str, list[float]]:
 
 
 def _read(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
-    call = functions.read_call()
+    call = functions.call("GET")
     sent = _requests_of(dynamodb, lambda: _expect(api, call, 200), {"Query", "PutItem"})
     client, pool = boto3.client("dynamodb"), ThreadPoolExecutor(1)
 
@@ -108,7 +108,8 @@ def _update(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     stamps = [first]
 
     def handler() -> Callable[[], object]:
-        call = functions.update_call(patient_id, f'W/"{stamps[-1]}"')
+        resource, etag = functions.PATIENT | {"id": patient_id}, f'W/"{stamps[-1]}"'
+        call = functions.call("PUT", f"/fhir/Patient/{patient_id}", resource=resource, if_match=etag)
         return lambda: stamps.append(_stamp(_expect(api, call, 200)))
 
     sent = _requests_of(dynamodb, handler(), {"TransactWriteItems"})
@@ -128,8 +129,9 @@ def _update(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
 def _search(api: Dispatcher, dynamodb: object) -> tuple[Side, Side]:
     """A search that finds a full page."""
     for _ in range(FOUND):
-        _expect(api, functions.create_call({**functions.PATIENT, "name": [{"family": FAMILY}]}), 201)
-    call = functions.search_call(f"name={FAMILY}")
+        resource = functions.PATIENT | {"name": [{"family": FAMILY}]}
+        _expect(api, functions.call("POST", "/fhir/Patient", resource=resource), 201)
+    call = functions.call("GET", "/fhir/Patient", query=f"name={FAMILY}")
 
     def found() -> None:
         assert len(json.loads(_expect(api, call, 200)["body"])["entry"]) == FOUND
@@ -163,7 +165,7 @@ def _requests_of(dynamodb: object, act: Callable[[], object], expected: set[str]
 
 def _created(api: Dispatcher) -> tuple[str, Stamp]:
     """Create a record and return its id and version."""
-    answer = _expect(api, functions.create_call(), 201)
+    answer = _expect(api, functions.call("POST", "/fhir/Patient", resource=functions.PATIENT), 201)
     return answer["headers"]["location"].partition("/fhir/Patient/")[2].partition("/")[0], _stamp(answer)
 
 

@@ -127,15 +127,16 @@ class Deployed:
     def paused_replication(self, kind: Literal["tables", "documents"]) -> Iterator[Callable[[], None]]:
         """Pause the replication of tables or documents. Yields the function that resumes it before the end."""
 
-        def resume() -> None:
-            self.emulator.set_replication(**{kind: True})
-            self.settle()
-
         self.emulator.set_replication(**{kind: False})
         try:
-            yield resume
+            yield lambda: self.resume_replication(kind)
         finally:
-            resume()
+            self.resume_replication(kind)
+
+    def resume_replication(self, kind: Literal["tables", "documents"] = "tables") -> None:
+        """Resume replication, and wait until it has delivered everything."""
+        self.emulator.set_replication(**{kind: True})
+        self.settle()
 
     def items_of(self, region: str, record: str) -> list[dict[str, Any]]:
         """Return the items of a record of `clinic-a`, such as `Patient#<id>`, in a region's replica."""

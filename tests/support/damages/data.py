@@ -100,28 +100,33 @@ def suspended_versioning(deployed: Deployed) -> Undo:
     return undo
 
 
+def bucket_setting(deployed: Deployed, region: str, setting: str, change: Callable[[dict[str, Any]], object]) -> Undo:
+    """Change a setting of a region's document bucket. `change` modifies the arguments of `put_<setting>`."""
+    client, bucket = deployed.client("s3", region), {"Bucket": deployed.bucket(region)}
+    put = getattr(client, f"put_{setting}")
+    before = getattr(client, f"get_{setting}")(**bucket)
+    before.pop("ResponseMetadata")
+    changed = deepcopy(before)
+    change(changed)
+    put(**bucket, **changed)
+    return lambda: put(**bucket, **before)
+
+
 @damage("bucket-closed", EAST, "does not have BlockPublicPolicy")
 def bucket_open_to_public_policies(deployed: Deployed) -> Undo:
-    client, bucket = deployed.client("s3"), deployed.bucket(EAST)
-    before = client.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-    opened = before | {"BlockPublicPolicy": False}
-    client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=opened)
-    return lambda: client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=before)
-
-
-def bucket_policy(deployed: Deployed, region: str, change: Callable[[list[Any]], list[Any]]) -> Undo:
-    client, bucket = deployed.client("s3", region), deployed.bucket(region)
-    before = client.get_bucket_policy(Bucket=bucket)["Policy"]
-    document = json.loads(before)
-    changed = document | {"Statement": change(document["Statement"])}
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(changed))
-    return lambda: client.put_bucket_policy(Bucket=bucket, Policy=before)
+    opened = {"BlockPublicPolicy": False}
+    return bucket_setting(
+        deployed, EAST, "public_access_block", lambda block: block["PublicAccessBlockConfiguration"].update(opened)
+    )
 
 
 @damage("bucket-policy", WEST, "does not require TLS from every principal")
 def bucket_that_allows_plaintext(deployed: Deployed) -> Undo:
-    return bucket_policy(
-        deployed, WEST, lambda statements: [one for one in statements if one["Sid"] != "RefusePlaintext"]
+    return bucket_setting(
+        deployed,
+        WEST,
+        "bucket_policy",
+        lambda policy: policy.update(Policy=without_statement(policy["Policy"], "RefusePlaintext")),
     )
 
 
@@ -130,63 +135,63 @@ def bucket_that_denies_the_api(deployed: Deployed) -> Undo:
     role = deployed.client("iam").get_role(RoleName=deployed.names.of("patient-api", EAST))["Role"]["Arn"]
     denial = {"Sid": "Incident", "Effect": "Deny", "Principal": {"AWS": role}, "Action": "s3:PutObject",
               "Resource": f"arn:aws:s3:::{deployed.bucket(EAST)}/*"}  # fmt: skip
-    return bucket_policy(deployed, EAST, lambda statements: [*statements, denial])
+
+    def deny(policy: dict[str, Any]) -> None:
+        document = json.loads(policy["Policy"])
+        policy["Policy"] = json.dumps(document | {"Statement": [*document["Statement"], denial]})
+
+    return bucket_setting(deployed, EAST, "bucket_policy", deny)
 
 
 @damage("bucket-encryption", WEST, "encrypts with AES256")
 def bucket_with_a_key_of_s3(deployed: Deployed) -> Undo:
-    client, bucket = deployed.client("s3", WEST), deployed.bucket(WEST)
-    before = client.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
     other = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-    client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=other)
-    return lambda: client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=before)
+    return bucket_setting(
+        deployed,
+        WEST,
+        "bucket_encryption",
+        lambda encryption: encryption.update(ServerSideEncryptionConfiguration=other),
+    )
 
 
-def replication_rule(deployed: Deployed, region: str, change: Callable[[dict[str, Any]], None]) -> Undo:
-    """Change the rule that replicates a region's documents."""
-    client, bucket = deployed.client("s3", region), deployed.bucket(region)
-    before = client.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]
-    changed = deepcopy(before)
-    change(changed["Rules"][0])
-    client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=changed)
-    return lambda: client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=before)
+def replication(deployed: Deployed, region: str, change: Callable[[dict[str, Any]], object]) -> Undo:
+    """Change the replication of a region's documents."""
+    return bucket_setting(
+        deployed, region, "bucket_replication", lambda whole: change(whole["ReplicationConfiguration"])
+    )
 
 
 OFF = {"Status": "Disabled"}
 WRONG_KEY = "arn:aws:kms:us-east-1:123456789012:key/other"
-RULES: tuple[tuple[str, str, str, Callable[[dict[str, Any]], None]], ...] = (
-    ("disabled", EAST, "its rule is disabled", lambda rule: rule.update(OFF)),
-    ("of-a-folder", EAST, "leaves documents out", lambda rule: rule["Filter"].update(Prefix="x/")),
+OTHER_ROLE = "arn:aws:iam::123456789012:role/other"
+REPLICATION: tuple[tuple[str, str, str, Callable[[dict[str, Any]], object]], ...] = (
+    ("disabled", EAST, "its rule is disabled", lambda whole: whole["Rules"][0].update(OFF)),
+    ("of-a-folder", EAST, "leaves documents out", lambda whole: whole["Rules"][0]["Filter"].update(Prefix="x/")),
     (
         "without-encrypted-objects", WEST, "encrypted objects are not selected",
-        lambda rule: rule["SourceSelectionCriteria"].update(SseKmsEncryptedObjects=OFF),
+        lambda whole: whole["Rules"][0]["SourceSelectionCriteria"].update(SseKmsEncryptedObjects=OFF),
     ),
     (
         "without-changes-of-replicas", WEST, "changes of replicas are not replicated back",
-        lambda rule: rule["SourceSelectionCriteria"].update(ReplicaModifications=OFF),
+        lambda whole: whole["Rules"][0]["SourceSelectionCriteria"].update(ReplicaModifications=OFF),
     ),
     (
         "without-delete-markers", EAST, "delete markers are not replicated",
-        lambda rule: rule.update(DeleteMarkerReplication=OFF),
+        lambda whole: whole["Rules"][0].update(DeleteMarkerReplication=OFF),
     ),
     (
         "with-a-wrong-key", WEST, "not encrypted with the other region's key",
-        lambda rule: rule["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID=WRONG_KEY),
+        lambda whole: whole["Rules"][0]["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID=WRONG_KEY),
+    ),
+    (
+        "with-another-role", EAST, f"replication goes by the role {OTHER_ROLE}, not",
+        lambda whole: whole.update(Role=OTHER_ROLE),
     ),
 )  # fmt: skip
-for _name, _region, _problem, _change in RULES:
+for _name, _region, _problem, _change in REPLICATION:
     damage("document-replication", _region, _problem, name=f"replication-{_name}")(
-        partial(replication_rule, region=_region, change=_change)
+        partial(replication, region=_region, change=_change)
     )
-
-
-@damage("document-replication", EAST, "replication goes by the role arn:aws:iam::123456789012:role/other, not")
-def replication_with_another_role(deployed: Deployed) -> Undo:
-    client, bucket = deployed.client("s3"), deployed.bucket(EAST)
-    before = client.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]
-    other = before | {"Role": "arn:aws:iam::123456789012:role/other"}
-    client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=other)
-    return lambda: client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=before)
 
 
 @damage("document-replication", WEST, "is not replicated to us-east-1")
@@ -230,50 +235,36 @@ def document_in_one_region_only(deployed: Deployed) -> Undo:
 @damage("replication-lag", None, "replication is paused")
 def paused_replication(deployed: Deployed) -> Undo:
     deployed.emulator.set_replication(tables=False)
+    return deployed.resume_replication
 
-    def undo() -> None:
-        deployed.emulator.set_replication(tables=True)
-        deployed.settle()
 
-    return undo
+def renew_heartbeat(deployed: Deployed) -> None:
+    """Write a fresh heartbeat of us-west-2 and replicate it."""
+    write_heartbeat(deployed, WEST)
+    deployed.settle()
 
 
 @damage("heartbeat", WEST, "the sentinel's last heartbeat is 9")
 def stopped_sentinel(deployed: Deployed) -> Undo:
     write_heartbeat(deployed, WEST, age_seconds=900)
     deployed.settle()
-
-    def undo() -> None:
-        write_heartbeat(deployed, WEST)
-        deployed.settle()
-
-    return undo
+    return lambda: renew_heartbeat(deployed)
 
 
 @damage("heartbeat", EAST, "the heartbeat that us-west-2 has is 9")
-def a_heartbeat_that_does_not_arrive(deployed: Deployed) -> Undo:
+def heartbeat_that_does_not_arrive(deployed: Deployed) -> Undo:
     write_heartbeat(deployed, EAST, age_seconds=900)
     deployed.settle()
     deployed.emulator.set_replication(tables=False)
     write_heartbeat(deployed, EAST)
-
-    def undo() -> None:
-        deployed.emulator.set_replication(tables=True)
-        deployed.settle()
-
-    return undo
+    return deployed.resume_replication
 
 
 @damage("heartbeat", WEST, "has never written a heartbeat")
 def missing_heartbeat(deployed: Deployed) -> Undo:
     kept = {"pk": {"S": "$platform#heartbeat"}, "sk": {"S": WEST}}
     deployed.client("dynamodb", WEST).delete_item(TableName=deployed.names.records_table, Key=kept)
-
-    def undo() -> None:
-        write_heartbeat(deployed, WEST)
-        deployed.settle()
-
-    return undo
+    return lambda: renew_heartbeat(deployed)
 
 
 @damage("conflicts", EAST, "conflicts are open in us-east-1", severity="note")
@@ -286,7 +277,6 @@ def open_conflict(deployed: Deployed) -> Undo:
 
     def undo() -> None:
         table.delete_item(TableName=deployed.names.records_table, Key=item)
-        deployed.emulator.set_replication(tables=True)
-        deployed.settle()
+        deployed.resume_replication()
 
     return undo
