@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -276,13 +276,13 @@ class Services:
     @cached_property
     def health(self) -> "Health":
         """The health check of this region."""
-        from patient_api.region.health import Health, HealthMetrics, probes
+        from patient_api.region.health import Health, probes, publish
 
         return Health(
             probes=probes(clients=self._clients, environment=self._environment),
             # A separate pool, so that a probe that hangs does not delay an audit event.
             pool=ThreadPoolExecutor(8, "probe"),
-            publish=HealthMetrics(log=self.log).publish,
+            publish=partial(publish, log=self.log),
         )
 
     @cached_property

@@ -11,7 +11,6 @@ from patient_api.store.model import Token, Version
 from patient_api.store.versions import VersionStore
 
 RETRY_SECONDS: Final = "1"
-BUSY: Final = "A concurrent write of the record is in progress."
 NOT_YET: Final = "This region has not yet received the version in Minimum-Version."
 
 

@@ -36,15 +36,15 @@ from patient_api.errors import (
     NotFound,
     NotYetHere,
     Stale,
-    StorageFault,
     Unprocessable,
 )
 from patient_api.fhir.codec import dump
+from patient_api.http.authorization import BUSY
 from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import no_parameters_in, resource_in
 from patient_api.http.preconditions import STALE, Preconditions, minimum_version
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, Created, ServiceContext
+from patient_api.service_context import NOT_YET, RETRY_SECONDS, Created, ServiceContext
 from patient_api.store.model import Method, RecordKey, Version, version_of
 
 _SUBJECT: Final = "DocumentReference.subject"
@@ -73,12 +73,9 @@ class DocumentReferences:
         resource = _announcing(resource_in(request, DOCUMENT))
         patient = RecordKey(event.tenant, PATIENT, patient_id(resource))
         event = replace(event, record=patient.reference)
-        try:
+        with self._authorization.auditing(event):
             repeat = idempotent_request(request, DOCUMENT, blind=self._context.blind)
             return self._once(repeat, event, resource, patient) if repeat else self._new(event, resource, patient)
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
 
     def read(self, request: Request, id: str) -> Version:
         """The newest version in this region, with an address to download the document from, where there is one."""
@@ -88,11 +85,8 @@ class DocumentReferences:
         if not conditions.allow_read_of(document.version):
             self._authorization.refuse(event, Stale(STALE))
         self._authorization.record(event)
-        try:
+        with self._authorization.auditing(event, written=True):
             address = self._downloads.address(document)
-        except StorageFault:
-            self._authorization.record_failure(self._authorization.amendment(event))
-            raise
         return document.version if address is None else _shown(document, extended(document.resource, url=address))
 
     def complete(self, request: Request, id: str) -> Version:
@@ -102,11 +96,8 @@ class DocumentReferences:
         document, event = self._document(event, id, None)
         self._authorization.record(event)
         if document.status == PRELIMINARY:
-            try:
+            with self._authorization.auditing(event, written=True):
                 self._put_together(document, event)
-            except StorageFault:
-                self._authorization.record_failure(self._authorization.amendment(event))
-                raise
         return document.version
 
     def _put_together(self, document: Document, event: AuditEvent) -> None:
@@ -180,11 +171,8 @@ class DocumentReferences:
     def _document(self, event: AuditEvent, id: str, known: Stamp | None) -> tuple[Document, AuditEvent]:
         """The document, and the event with whose it is."""
         key = RecordKey(event.tenant, DOCUMENT, id)
-        try:
+        with self._authorization.auditing(event):
             found = self._records.newest(key)
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
         if known is not None and (found is None or found.stamp < known):
             self._authorization.refuse(event, NotYetHere(NOT_YET, headers={RETRY_AFTER: RETRY_SECONDS}))
         if found is None or found.resource is None:

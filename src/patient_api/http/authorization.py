@@ -6,8 +6,8 @@ receives 403 even if its request is malformed as well. A request that is rejecte
 415, 422) has not accessed a record, and is in the log only.
 """
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -15,9 +15,21 @@ from typing import Final, NoReturn
 
 from patient_api.audit.trail import AuditTrail
 from patient_api.contract.audit import Action, AuditEvent, Outcome
-from patient_api.errors import ApiError, Forbidden, NotFound, StorageFault, Unauthenticated
+from patient_api.errors import (
+    ApiError,
+    ClockAhead,
+    Conflict,
+    Contention,
+    Forbidden,
+    NotFound,
+    StorageFault,
+    TooCostly,
+    Unauthenticated,
+)
 from patient_api.http.request import Request
 from patient_api.store.model import is_id
+
+BUSY: Final = "A concurrent write of the record is in progress."
 
 _RIGHT: Final = {Action.CREATE: "c", Action.READ: "r", Action.UPDATE: "u", Action.DELETE: "d", Action.EXECUTE: "s"}
 
@@ -83,10 +95,25 @@ class Authorization:
         self.trail.put(replace(event, outcome=Outcome.REFUSED, status=error.status, version=None))
         raise error
 
-    def record_failure(self, event: AuditEvent) -> None:
-        """Write an audit event for an access during which the store failed, if that is possible."""
+    @contextmanager
+    def auditing(self, event: AuditEvent, *, written: bool = False) -> Iterator[None]:
+        """Audit the errors of an access that the block raises. `written` is whether the event is already written.
+
+        TooCostly is a refusal. Contention is one too, and raised as Conflict. StorageFault and ClockAhead are failures.
+        """
+        try:
+            yield
+        except TooCostly as error:
+            self.refuse(self.amendment(event) if written else event, error)
+        except Contention:
+            self.refuse(event, Conflict(BUSY))
+        except (StorageFault, ClockAhead):
+            self._record_failure(self.amendment(event) if written else event)
+            raise
+
+    def _record_failure(self, event: AuditEvent) -> None:
         # The client receives the fault and no data, so a failure to write this event discloses nothing.
-        with contextlib.suppress(StorageFault):
+        with suppress(StorageFault):
             self.trail.put(
                 replace(event, id=self.new_id(), outcome=Outcome.FAILURE, status=HTTPStatus.SERVICE_UNAVAILABLE)
             )

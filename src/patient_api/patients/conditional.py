@@ -12,14 +12,14 @@ from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.headers import MERGES
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import ApiError, Conflict, Forbidden, HeadMismatch, Malformed, NotAllowed, NotFound, Stale
-from patient_api.http.authorization import Authorization
+from patient_api.http.authorization import BUSY, Authorization
 from patient_api.http.criteria import Criteria
 from patient_api.http.payload import Resource, patch_in, resource_in, version_in
 from patient_api.http.preconditions import STALE, Preconditions
 from patient_api.http.request import Request
 from patient_api.patients.creation import Creation, CriteriaLookup
 from patient_api.patients.service import ATTEMPTS, Patients, patched
-from patient_api.service_context import BUSY, Created
+from patient_api.service_context import Created
 from patient_api.store.model import Method, Version
 
 

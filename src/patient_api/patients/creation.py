@@ -12,15 +12,11 @@ from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.headers import IDEMPOTENCY_KEY, IF_NONE_EXIST
 from patient_api.contract.keys import PATIENT
 from patient_api.errors import (
-    ClockAhead,
     Conflict,
-    Contention,
     Forbidden,
     HeadMismatch,
     Malformed,
     Stale,
-    StorageFault,
-    TooCostly,
     Unprocessable,
 )
 from patient_api.http.authorization import Authorization
@@ -28,7 +24,7 @@ from patient_api.http.criteria import Criteria
 from patient_api.http.idempotency import IdempotentRequest, idempotent_request
 from patient_api.http.payload import Resource, resource_in
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, Created, ServiceContext
+from patient_api.service_context import Created, ServiceContext
 from patient_api.store.model import Method, RecordKey, Version, version_of
 
 Matcher = Callable[[str, Criteria], Sequence[Version]]
@@ -75,13 +71,8 @@ class CriteriaLookup:
 
         Raises Stale when several do, TooCostly and StorageFault, each once it is in the audit trail; Malformed.
         """
-        try:
+        with self._authorization.auditing(event):
             found = self._matches(event.tenant, criteria)
-        except TooCostly as error:
-            self._authorization.refuse(event, error)
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
         if len(found) > 1:
             self._authorization.refuse(event, Stale(f"The criteria in {criteria.place} match more than one record."))
         return next(iter(found), None)
@@ -140,16 +131,12 @@ class Creation:
         # A repeated request finds the record of the first. While a first request in the other region is still
         # replicating, both create versions of the same record instead of two records.
         known = RecordKey(event.tenant, PATIENT, repeat.id)
-        try:
-            # Replication may have delivered the first version before the head that would reject a second one.
-            first = self._records.first(known)
-            if first is None:
+        first = self._first(event, known)
+        if first is None:
+            try:
                 return Created(self._insert(repeat.id, event, resource, repeat.fingerprint))
-        except HeadMismatch:
-            first = self._records.first(known)
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
+            except HeadMismatch:
+                first = self._first(event, known)
         if first is None:
             self._authorization.refuse(
                 event, Conflict("The first request with this Idempotency-Key is still in progress.")
@@ -161,6 +148,11 @@ class Creation:
             )
         self._authorization.record(replace(event, version=str(first.stamp)))
         return Created(first)
+
+    def _first(self, event: AuditEvent, key: RecordKey) -> Version | None:
+        # Replication may have delivered the first version before the head that would reject a second one.
+        with self._authorization.auditing(event):
+            return self._records.first(key)
 
     def _create_unless_matched(self, criteria: Criteria, event: AuditEvent, resource: Resource) -> Created:
         found = self._existing(criteria, event)
@@ -182,19 +174,11 @@ class Creation:
     def _insert(self, name: str, event: AuditEvent, resource: Resource, fingerprint: str | None = None) -> Version:
         key = RecordKey(event.tenant, PATIENT, name)
         event = replace(event, record=key.reference)
-        try:
+        with self._authorization.auditing(event):
             stamp = self._context.clock.next()
-        except ClockAhead:
-            self._authorization.record_failure(event)
-            raise
         event = replace(event, version=str(stamp))
         version = version_of(resource, key=key, stamp=stamp, method=Method.POST, fingerprint=fingerprint)
-        try:
+        with self._authorization.auditing(event):
             self._records.insert(version, event, tokens=frozenset(self._context.tokens(event.tenant, resource)))
-        except Contention:
-            self._authorization.refuse(event, Conflict(BUSY))
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
         self._context.clock.observe(stamp)
         return version

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 from patient_api.clock import Stamp
 from patient_api.contract.audit import Action, AuditEvent
@@ -14,7 +14,6 @@ from patient_api.errors import (
     ApiError,
     ClockAhead,
     Conflict,
-    Contention,
     Gone,
     HeadMismatch,
     Malformed,
@@ -28,15 +27,14 @@ from patient_api.errors import (
     Unprocessable,
 )
 from patient_api.fhir.codec import parse
+from patient_api.http.authorization import BUSY
 from patient_api.http.criteria import count_in
 from patient_api.http.paging import BundleEntry, Cursors, bundle
 from patient_api.http.payload import Patch, Resource, check_size, patch_in, resource_in, valid, version_in
 from patient_api.http.preconditions import STALE, Preconditions, each, minimum_version, weak
 from patient_api.http.request import Request
-from patient_api.service_context import BUSY, NOT_YET, RETRY_SECONDS, ServiceContext
+from patient_api.service_context import NOT_YET, RETRY_SECONDS, ServiceContext
 from patient_api.store.model import Method, RecordKey, Token, Version, version_of
-
-T = TypeVar("T")
 
 ATTEMPTS: Final = 3
 LARGEST_MERGE: Final = 10
@@ -59,7 +57,8 @@ class Patients:
         event = self._authorization.authorize(request, Action.READ, "read", PATIENT, id)
         known, conditions = minimum_version(request), Preconditions.of(request)
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        found = self._read(event, lambda: self._records.newest(key, event))
+        with self._authorization.auditing(event, written=True):
+            found = self._records.newest(key, event)
         if known is not None and (found is None or found.stamp < known):
             self._refuse_after(event, NotYetHere(NOT_YET, headers={RETRY_AFTER: RETRY_SECONDS}))
         if found is None:
@@ -75,7 +74,8 @@ class Patients:
         if stamp is None:
             self._authorization.refuse(event, NotFound("There is no such version."))
         key = RecordKey(request.caller.tenant, PATIENT, id)
-        found = self._read(event, lambda: self._records.version(key, stamp, event))
+        with self._authorization.auditing(event, written=True):
+            found = self._records.version(key, stamp, event)
         if found is None:
             self._refuse_after(event, NotFound("There is no such version."))
         return self._readable(found, event, conditions)
@@ -135,7 +135,7 @@ class Patients:
         any_version = conditions.match is None or conditions.match.versions is None
         key = RecordKey(request.caller.tenant, PATIENT, id)
         for _ in range(ATTEMPTS):
-            current = self._lookup(event, lambda: self._records.newest(key))
+            current = self._newest(event, key)
             if current is None:
                 self._authorization.refuse(event, NotFound("There is no such record."))
             if current.resource is None and any_version:
@@ -170,13 +170,8 @@ class Patients:
         else:
             version = version_of(resource, key=key, stamp=stamp, method=method, replaces=known, merges=merges)
             tokens = frozenset(self._tokens(key.tenant, resource | {"resourceType": PATIENT}))
-        try:
+        with self._authorization.auditing(event):
             self._records.replace(version, event, tokens=tokens)
-        except Contention:
-            self._authorization.refuse(event, Conflict(BUSY))
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
         self._clock.observe(stamp)
         return version
 
@@ -192,7 +187,7 @@ class Patients:
     ) -> Version:
         """Apply `change` to the current version, at most ATTEMPTS times while concurrent writes replace it."""
         for _ in range(ATTEMPTS):
-            current = self._lookup(event, lambda: self._records.newest(key))
+            current = self._newest(event, key)
             if current is None:
                 self._authorization.refuse(event, missing)
             try:
@@ -207,7 +202,8 @@ class Patients:
     def _merged_stamps(self, named: tuple[str, ...], event: AuditEvent, key: RecordKey) -> tuple[Stamp, ...]:
         stamps = {text: Stamp.parse(text) for text in named}
         parsed = [stamp for stamp in stamps.values() if stamp is not None]
-        found = self._lookup(event, lambda: tuple(sorted(s for s in parsed if self._records.holds(key, s))))
+        with self._authorization.auditing(event):
+            found = tuple(sorted(stamp for stamp in parsed if self._records.holds(key, stamp)))
         if len(found) != len(named):
             self._authorization.refuse(event, Unprocessable("Merges names a version that this region does not have."))
         return found
@@ -228,30 +224,20 @@ class Patients:
             return self._clock.next(after=max(known))
         except ClockAhead:
             # An invented version is refused as a stale one. An existing version means that a clock is wrong.
-            current = self._lookup(event, lambda: self._records.newest(key))
-            if current is not None and current.stamp in known:
-                self._authorization.record_failure(event)
+            current = self._newest(event, key)
+            if current is None or current.stamp not in known:
+                self._explain_mismatch(event, key)
+            with self._authorization.auditing(event):
                 raise
-            self._explain_mismatch(event, key)
 
     def _explain_mismatch(self, event: AuditEvent, key: RecordKey) -> NoReturn:
-        if self._lookup(event, lambda: self._records.newest(key)) is None:
+        if self._newest(event, key) is None:
             self._authorization.refuse(event, _not_created())
         self._authorization.refuse(event, Stale(STALE))
 
-    def _read(self, event: AuditEvent, read: Callable[[], Version | None]) -> Version | None:
-        try:
-            return read()
-        except StorageFault:
-            self._authorization.record_failure(self._authorization.amendment(event))
-            raise
-
-    def _lookup(self, event: AuditEvent, read: Callable[[], T]) -> T:
-        try:
-            return read()
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
+    def _newest(self, event: AuditEvent, key: RecordKey) -> Version | None:
+        with self._authorization.auditing(event):
+            return self._records.newest(key)
 
     def _readable(self, found: Version, event: AuditEvent, conditions: Preconditions) -> Version:
         if found.resource is None:
@@ -313,23 +299,17 @@ class History:
         key = RecordKey(request.caller.tenant, PATIENT, id)
         scope = (key.tenant, "history", key.reference)
         before = Stamp.parse(self._cursors.open(cursor, *scope)[0]) if cursor is not None else None
-        try:
+        with self._authorization.auditing(event, written=True):
             found = self._records.history(key, event, limit=count or LARGEST_COUNT, before=before)
             conflicts = self._records.conflicts(key)
-        except StorageFault:
-            self._authorization.record_failure(self._authorization.amendment(event))
-            raise
+            if count == 0 and found.more:
+                raise TooCostly(f"The record has more than {LARGEST_COUNT} versions: read them page by page.")
         shown = found.versions
         if not shown and before is None:
             self._authorization.refuse(self._authorization.amendment(event), NotFound("There is no such record."))
         url = f"{request.base}/{key.reference}"
         links = {"self": f"{url}/_history"}
         if count == 0:
-            if found.more:
-                self._authorization.refuse(
-                    self._authorization.amendment(event),
-                    TooCostly(f"The record has more than {LARGEST_COUNT} versions: read them page by page."),
-                )
             return bundle("history", [], links=links, total=len(shown))
         if found.more:
             sealed = self._cursors.seal(*scope, position=[str(shown[-1].stamp)])

@@ -124,19 +124,13 @@ def probes(*, clients: Clients, environment: Environment) -> tuple[Probe, ...]:
     return Probe("records", read_records), Probe("documents", read_documents), Probe("key", use_key, of_key=True)
 
 
-class HealthMetrics:
-    """Logs failures and publishes metrics."""
-
-    def __init__(self, *, log: StructuredLog) -> None:
-        self._log = log
-
-    def publish(self, report: HealthReport) -> None:
-        """Log what failed, and publish `Healthy`, and the counts of failures that are not 0."""
-        if not report.healthy:
-            self._log.error("unhealthy", failures=dict(report.failures))
-        metrics: dict[str, float] = {Metric.HEALTHY: int(report.healthy)}
-        if report.key_failures:
-            metrics[Metric.KEY_FAILURES] = report.key_failures
-        if report.storage_failures:
-            metrics[Metric.STORAGE_FAILURES] = report.storage_failures
-        self._log.count(metrics)
+def publish(report: HealthReport, *, log: StructuredLog) -> None:
+    """Log what failed, and publish `Healthy`, and the counts of failures that are not 0."""
+    if not report.healthy:
+        log.error("unhealthy", failures=dict(report.failures))
+    metrics: dict[str, float] = {Metric.HEALTHY: int(report.healthy)}
+    if report.key_failures:
+        metrics[Metric.KEY_FAILURES] = report.key_failures
+    if report.storage_failures:
+        metrics[Metric.STORAGE_FAILURES] = report.storage_failures
+    log.count(metrics)

@@ -15,7 +15,7 @@ from patient_api.audit.trail import AuditLog, Entry
 from patient_api.aws import DynamoDB
 from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.keys import AUDIT_EVENT, PATIENT, instant
-from patient_api.errors import StorageFault, TooCostly
+from patient_api.errors import TooCostly
 from patient_api.http.authorization import Authorization
 from patient_api.http.negotiation import lenient
 from patient_api.http.paging import BundleEntry, Cursors, bundle
@@ -82,7 +82,7 @@ class AuditSearch:
         patients = list(next(iter(search.values("patient")), ()))
         tenant = request.caller.tenant
         scope = (tenant, "search-type", AUDIT_EVENT, search.fingerprint)
-        try:
+        with self._authorization.auditing(event):
             if search.cursor is None:
                 span = self._range(search, limited=not patients)
             else:
@@ -92,11 +92,6 @@ class AuditSearch:
             self._authorization.record_all(
                 [replace(event, id=self._new_id(), record=f"{PATIENT}/{id}") for id in patients] or [event]
             )
-        except TooCostly as error:
-            self._authorization.refuse(event, error)
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
         entries = [BundleEntry.match(resource_of(one), url=f"{request.base}/{AUDIT_EVENT}/{one.id}") for one in found]
         links = page_links(request, AUDIT_EVENT, search.pairs, cursor)
         return bundle("searchset", [*entries, *dropped_parameters(search)], links=links, total=total)

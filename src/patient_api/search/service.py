@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from patient_api.contract.audit import Action, AuditEvent
 from patient_api.contract.keys import DOCUMENT, PATIENT
-from patient_api.errors import StorageFault, TooCostly
 from patient_api.http.authorization import Authorization
 from patient_api.http.criteria import Criteria, Pairs
 from patient_api.http.negotiation import lenient
@@ -56,18 +55,13 @@ class Searches:
         scope = (tenant, "search-type", type, search.fingerprint)
         patient = search.only(_PATIENT_PARAMETER[type])
         event = event if patient is None else replace(event, record=f"{PATIENT}/{patient}")
-        try:
+        with self._authorization.auditing(event):
             position = self._cursors.open(search.cursor, *scope) if search.cursor is not None else None
             page = self._engine.page(tenant, type, search, position) if search.count else Page(())
             if search.counted and page.total is None:
                 page = replace(page, total=self._engine.count(tenant, type, search))
             cursor = self._cursors.seal(*scope, position=page.following) if page.following else None
             self._authorization.record_all(self._events(event, page))
-        except TooCostly as error:
-            self._authorization.refuse(event, error)
-        except StorageFault:
-            self._authorization.record_failure(event)
-            raise
         entries = [_entry(result, request.base) for result in page.found]
         links = page_links(request, type, search.pairs, cursor)
         return bundle("searchset", [*entries, *dropped_parameters(search)], links=links, total=page.total)

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 from patient_api.aws import Clients
 from patient_api.bootstrap import Services
 from patient_api.handlers.responders import dispatcher
 from patient_api.logging import StructuredLog
-from patient_api.region.health import Health, HealthMetrics, Probe
+from patient_api.region.health import Health, Probe, publish
 from patient_api.store.model import head_sk
 from unit.patient_api.fakes.aws import (
     AUDIT,
@@ -50,7 +51,7 @@ class Platform:
         )
         if probes is not None:
             self.services.health = Health(
-                probes=probes, pool=ThreadPoolExecutor(8), publish=HealthMetrics(log=structured_log).publish
+                probes=probes, pool=ThreadPoolExecutor(8), publish=partial(publish, log=structured_log)
             )
         self.api = dispatcher(self.services)
 
