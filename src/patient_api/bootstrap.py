@@ -87,7 +87,6 @@ def confirmation_worker(variables: Mapping[str, str]) -> "ConfirmationWorker":
     from patient_api.documents.events import Events
     from patient_api.documents.peer import Peer
     from patient_api.documents.work import ConfirmationWorker
-    from patient_api.store.transactions import Transactions
     from patient_api.store.versions import VersionStore
 
     environment = Environment.of(variables, CONFIRM_DOCUMENTS)
@@ -102,7 +101,6 @@ def confirmation_worker(variables: Mapping[str, str]) -> "ConfirmationWorker":
             table=environment.records_table,
             region=region,
             trail=AuditTrail(client=client, table=environment.audit_table),
-            transactions=Transactions(client=client),
             pool=ThreadPoolExecutor(1, "store"),
         ),
         pending=storage.pending(),
@@ -201,21 +199,18 @@ class Services:
 
     @cached_property
     def patients(self) -> "Patients":
-        """Reads and changes of one record by its id."""
         from patient_api.patients.service import Patients
 
         return Patients(self.context)
 
     @cached_property
     def creation(self) -> "Creation":
-        """Creation of records."""
         from patient_api.patients.creation import Creation
 
         return Creation(self.context, selection=self._selection)
 
     @cached_property
     def conditional(self) -> "ConditionalChanges":
-        """Changes of the record that search criteria match."""
         from patient_api.patients.conditional import ConditionalChanges
 
         return ConditionalChanges(
@@ -224,21 +219,18 @@ class Services:
 
     @cached_property
     def validation(self) -> "Validation":
-        """The operation $validate."""
         from patient_api.patients.validation import Validation
 
         return Validation(self.context)
 
     @cached_property
     def history(self) -> "History":
-        """Histories of records."""
         from patient_api.patients.service import History
 
         return History(self.context, cursors=self._cursors)
 
     @cached_property
     def searches(self) -> "Searches":
-        """Searches of patients and documents."""
         from patient_api.search.service import Searches
 
         return Searches(
@@ -252,7 +244,6 @@ class Services:
 
     @cached_property
     def documents(self) -> "DocumentReferences":
-        """Documents and the presigned URLs to upload and download them."""
         from patient_api.documents.references import DocumentReferences
 
         storage = DocumentStorage(environment=self._environment, clients=self._clients)
@@ -260,7 +251,6 @@ class Services:
 
     @cached_property
     def audit_search(self) -> "AuditSearch":
-        """Searches of the audit trail."""
         from patient_api.search.audit import AuditSearch
 
         return AuditSearch(
@@ -275,7 +265,6 @@ class Services:
 
     @cached_property
     def health(self) -> "Health":
-        """The health check of this region."""
         from patient_api.region.health import Health, probes, publish
 
         return Health(
@@ -287,7 +276,6 @@ class Services:
 
     @cached_property
     def drain(self) -> "DrainFlags":
-        """The drain flags of both regions."""
         from patient_api.region.drain import DrainFlags
 
         return DrainFlags(
@@ -311,7 +299,6 @@ class Services:
 
     @cached_property
     def smart(self) -> "SmartConfiguration":
-        """The SMART configuration."""
         from patient_api.discovery.smart import SmartConfiguration, published_by
 
         return SmartConfiguration(
@@ -320,23 +307,19 @@ class Services:
 
     @cached_property
     def records(self) -> "VersionStore":
-        """The store of versions."""
-        from patient_api.store.transactions import Transactions
         from patient_api.store.versions import VersionStore
 
-        client = self._clients.dynamodb()
         return VersionStore(
-            client=client,
+            client=self._clients.dynamodb(),
             table=self._environment.records_table,
             region=self._environment.region,
             trail=self._trail,
-            transactions=Transactions(client=client, pause=self._pause),
             pool=self.pool,
+            pause=self._pause,
         )
 
     @cached_property
     def context(self) -> "ServiceContext":
-        """The context that services share."""
         from patient_api.clock import Clock
         from patient_api.service_context import ServiceContext
 
@@ -353,7 +336,6 @@ class Services:
 
     @cached_property
     def authorization(self) -> "Authorization":
-        """Authorization and auditing of requests."""
         from patient_api.http.authorization import Authorization
 
         return Authorization(

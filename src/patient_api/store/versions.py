@@ -10,18 +10,23 @@ in a region is never replaced there by a writer that has not read it. Reads retu
 head, which follows a moment later when a version arrives from the other region.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import random
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
 
 from patient_api.audit.trail import AuditTrail
-from patient_api.aws import DynamoDB, translated
+from patient_api.aws import THROTTLES, DynamoDB, fault_of, translated
 from patient_api.clock import Stamp
 from patient_api.contract.audit import AuditEvent
 from patient_api.contract.keys import CONFLICT_PREFIX, VERSION_PREFIX
 from patient_api.contract.keys import key as item_key
-from patient_api.errors import HeadMismatch, Unprocessable
+from patient_api.errors import Contention, HeadMismatch, StorageFault, Unprocessable
 from patient_api.store.model import (
     Item,
     Marker,
@@ -35,11 +40,12 @@ from patient_api.store.model import (
     version_item,
     version_of_item,
 )
-from patient_api.store.transactions import LARGEST_TRANSACTION, Transactions
 
 T = TypeVar("T")
 
 HEAD_ATTEMPTS: Final = 3
+TRANSACTION_ATTEMPTS: Final = 3
+LARGEST_TRANSACTION: Final = 100  # actions of one TransactWriteItems
 
 _NEW: Final = {"ConditionExpression": "attribute_not_exists(pk)"}
 # A transaction also holds the version, its head and the audit event.
@@ -59,15 +65,16 @@ class HistoryPage:
 class VersionStore:
     """The records table in `region`. Every method raises StorageFault when DynamoDB fails.
 
-    Reads with an audit event write it at the same time, and return nothing unless it is written.
+    Reads with an audit event write it at the same time, and return nothing unless it is written. `pause` sleeps for
+    seconds.
     """
 
     client: DynamoDB
     table: str
     region: str
     trail: AuditTrail
-    transactions: Transactions
     pool: ThreadPoolExecutor
+    pause: Callable[[float], None] = time.sleep
 
     def insert(
         self, version: Version, event: AuditEvent, *, tokens: Collection[Token] = (), markers: Sequence[Marker] = ()
@@ -200,9 +207,26 @@ class VersionStore:
             *({"Item": marker_item(marker)} for marker in markers),
             *({"Item": token_item(version, token)} for token in tokens),
         ]
-        self.transactions.write(
-            [*({"TableName": self.table, **put} for put in puts), self.trail.put_request(event)], head=1
-        )
+        self._transact([*({"TableName": self.table, **put} for put in puts), self.trail.put_request(event)])
+
+    def _transact(self, puts: Sequence[Mapping[str, Any]]) -> None:
+        """Execute all of the puts or none. The put of the head is the second one."""
+        request = {
+            "TransactItems": [{"Put": put} for put in puts],
+            # DynamoDB recognizes a retry whose first response was lost, instead of failing its conditions.
+            "ClientRequestToken": str(uuid4()),
+        }
+        for attempt in range(1, TRANSACTION_ATTEMPTS + 1):
+            with translated("TransactWriteItems"):
+                try:
+                    self.client.transact_write_items(**request)
+                except ClientError as error:
+                    _check_conflict(error, head=1)
+                else:
+                    return
+            if attempt < TRANSACTION_ATTEMPTS:
+                self.pause(random.uniform(0.02, 0.08) * attempt)  # noqa: S311 - spreads writers, guards nothing
+        raise Contention
 
 
 def check_index_size(tokens: Collection[Token], markers: Collection[Marker] = ()) -> None:
@@ -218,3 +242,27 @@ def _head_is(stamp: str) -> dict[str, Any]:
         "ExpressionAttributeNames": {"#version": "version"},
         "ExpressionAttributeValues": {":expected": {"S": stamp}},
     }
+
+
+def _check_conflict(error: ClientError, *, head: int) -> None:
+    """Return if the error is a conflict with another transaction, and raise for every other reason.
+
+    Reasons have the order of the items, with the code `None` for items that caused no failure
+    (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancellationReason.html).
+    """
+    if error.response["Error"]["Code"] == "TransactionConflictException":
+        return
+    if error.response["Error"]["Code"] != "TransactionCanceledException":
+        raise error
+    codes = [str(reason.get("Code", "None")) for reason in error.response.get("CancellationReasons", ())]
+    if codes[head : head + 1] == ["ConditionalCheckFailed"]:
+        raise HeadMismatch
+    causes = [code for code in codes if code != "None"]
+    if "TransactionConflict" in causes:
+        return
+    throttles = [code for code in causes if code in THROTTLES]
+    if throttles:
+        raise StorageFault(operation="TransactWriteItems", code=throttles[0], throttled=True)
+    if causes:
+        raise StorageFault(operation="TransactWriteItems", code=causes[0], of_key="KMS" in causes[0])
+    raise fault_of(error, "TransactWriteItems")

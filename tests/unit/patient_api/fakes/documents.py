@@ -29,7 +29,6 @@ from patient_api.http.request import Request
 from patient_api.logging import StructuredLog
 from patient_api.service_context import ServiceContext
 from patient_api.store.model import Method, RecordKey, Token, Version, version_of
-from patient_api.store.transactions import Transactions
 from patient_api.store.versions import VersionStore
 from unit.patient_api.fakes.aws import AUDIT, RECORDS, FakeDynamoDB, client_error
 from unit.patient_api.fakes.log import FakeLog
@@ -63,8 +62,8 @@ class World:
             table=RECORDS,
             region=region,
             trail=AuditTrail(client=self.dynamodb, table=AUDIT),
-            transactions=Transactions(client=self.dynamodb, pause=self.time.sleep),
             pool=self.pool,
+            pause=self.time.sleep,
         )
 
     def bucket(self, region: str) -> Bucket:
