@@ -29,15 +29,29 @@ _PARTS_OF_TYPE: Final[Mapping[str, frozenset[str]]] = {
     "move": frozenset({"path", "source", "destination"}),
 }
 _SERVER_ELEMENTS: Final = frozenset({"id", "meta", "resourceType"})
-_NAME: Final = re.compile("[A-Za-z][A-Za-z0-9]*")
 _INDEX: Final = re.compile("0|[1-9][0-9]{0,8}")
 # http://hl7.org/fhirpath/N1/#string
 _ESCAPES: Final[Mapping[str, str]] = {
     **{character: character for character in "'\"`\\/"}, "f": "\f", "n": "\n", "r": "\r", "t": "\t",
 }  # fmt: skip
-_TOKEN: Final = re.compile(
-    r"\s*(?:(?P<name>[A-Za-z][A-Za-z0-9]*)|(?P<text>'(?:[^'\\]|\\.)*')|(?P<number>-?[0-9]+(?:\.[0-9]+)?)"
-    r"|(?P<sign>[.()\[\]=]))"
+_NAME: Final = "[A-Za-z][A-Za-z0-9]*+"
+_TEXT: Final = r"'(?:[^'\\]|\\.)*+'"
+_NAMES: Final = rf"{_NAME}(?:\s*\.\s*{_NAME})*+"
+_NUMBER: Final = r"-?[0-9]++(?:\.[0-9]++)?"
+_CONDITION: Final = re.compile(
+    rf"(?P<names>{_NAMES})\s*=\s*(?:(?P<text>{_TEXT})|(?P<number>{_NUMBER})|(?P<boolean>true|false)\b)"
+)
+_CONDITION_TEXT: Final = rf"{_NAMES}\s*=\s*(?:{_TEXT}|{_NUMBER}|(?:true|false)\b)"
+_FIRST_STEP: Final = re.compile(rf"\s*({_NAME})\s*")
+_STEP: Final = re.compile(
+    rf"""(?:
+        \[ \s* (?P<index>[0-9]+) \s* \]
+        | \. \s* (?P<end>first|last) \s* \( \s* \)
+        | \. \s* extension \s* \( \s* (?P<url>{_TEXT}) \s* \)
+        | \. \s* where \s* \( \s* (?P<conditions>{_CONDITION_TEXT} (?: \s* and\b \s* {_CONDITION_TEXT} )*+ ) \s* \)
+        | \. \s* (?P<child>{_NAME})
+    ) \s*""",
+    re.VERBOSE,
 )
 
 
@@ -230,7 +244,7 @@ class _Operation:
         if len(path) > LONGEST_PATH:
             raise Unprocessable(f"{self} has a path of more than {LONGEST_PATH} characters.")
         try:
-            return _PathParser(path).steps()
+            return _steps(path)
         except ValueError:
             raise Unprocessable(
                 f"{self} has a path that is not understood: it may hold names, indices, first(), last(), "
@@ -238,78 +252,33 @@ class _Operation:
             ) from None
 
 
-class _PathParser:
-    """Parses a path. Its methods raise ValueError for a path that is not understood."""
-
-    def __init__(self, text: str) -> None:
-        self._tokens: list[tuple[str, str]] = []
-        at = 0
-        while text[at:].strip():
-            token = _TOKEN.match(text, at)
-            if token is None or token.lastgroup is None:
-                raise ValueError
-            self._tokens.append((token.lastgroup, token[token.lastgroup]))
-            at = token.end()
-
-    def steps(self) -> list[Step]:
-        found = [Step(child=self._next("name"))]
-        while self._tokens:
-            kind, text = self._tokens.pop(0)
-            if (kind, text) == ("sign", "["):
-                index = self._next("number")
-                if not index.isdigit():
-                    raise ValueError
-                found.append(Step(index=int(index)))
-                self._next("sign", "]")
-            elif (kind, text) == ("sign", "."):
-                found += self._function(self._next("name"))
-            else:
-                raise ValueError
-        return found
-
-    def _function(self, name: str) -> list[Step]:
-        if self._tokens[:1] != [("sign", "(")]:
-            return [Step(child=name)]
-        self._next("sign", "(")
-        steps: list[Step] = []
-        if name in {"first", "last"}:
-            steps = [Step(index=0 if name == "first" else -1)]
-        elif name == "extension":
-            steps = [Step(child="extension"), Step(conditions=((("url",), self._literal()),))]
-        elif name == "where":
-            conditions = [self._condition()]
-            while self._tokens[:1] == [("name", "and")]:
-                self._next("name")
-                conditions.append(self._condition())
-            steps = [Step(conditions=tuple(conditions))]
-        else:
-            raise ValueError
-        self._next("sign", ")")
-        return steps
-
-    def _condition(self) -> tuple[tuple[str, ...], Literal]:
-        names = [self._next("name")]
-        while self._tokens[:1] == [("sign", ".")]:
-            self._next("sign")
-            names.append(self._next("name"))
-        self._next("sign", "=")
-        return tuple(names), self._literal()
-
-    def _literal(self) -> Literal:
-        kind, text = self._tokens.pop(0) if self._tokens else ("", "")
-        if kind == "text":
-            return _unescaped(text[1:-1])
-        if kind == "number":
-            return Number(text)
-        if (kind, text) in {("name", "true"), ("name", "false")}:
-            return text == "true"
+def _steps(path: str) -> list[Step]:
+    """Return the steps of a path. Raises ValueError for a path that is not supported."""
+    first = _FIRST_STEP.match(path)
+    if first is None:
         raise ValueError
-
-    def _next(self, kind: str, text: str | None = None) -> str:
-        found = self._tokens.pop(0) if self._tokens else ("", "")
-        if found[0] != kind or text not in {None, found[1]}:
+    found, at = [Step(child=first[1])], first.end()
+    while at < len(path):
+        step = _STEP.match(path, at)
+        if step is None:
             raise ValueError
-        return found[1]
+        if step["url"]:
+            found += [Step(child="extension"), Step(conditions=((("url",), _unescaped(step["url"])),))]
+        elif step["conditions"]:
+            found.append(Step(conditions=tuple(map(_condition, _CONDITION.finditer(step["conditions"])))))
+        elif step["child"]:
+            found.append(Step(child=step["child"]))
+        else:
+            found.append(Step(index=int(step["index"]) if step["index"] else 0 if step["end"] == "first" else -1))
+        at = step.end()
+    return found
+
+
+def _condition(match: re.Match[str]) -> tuple[tuple[str, ...], Literal]:
+    names = tuple(name.strip() for name in match["names"].split("."))
+    if match["text"]:
+        return names, _unescaped(match["text"])
+    return names, Number(match["number"]) if match["number"] else match["boolean"] == "true"
 
 
 class _TypedResource:
@@ -370,7 +339,7 @@ class _TypedResource:
         """
         rule = self._types[kind]
         members = rule.get("members", {})
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise self._missing()
         if name in rule.get("choices", {}):
             chosen = f"{name}{of_type}"
@@ -459,8 +428,8 @@ class _TypedResource:
         return Unprocessable(f"{self._operation} is on an element that does not exist.")
 
 
-def _unescaped(text: str) -> str:
-    """Return the characters of a string literal. Raises ValueError for an invalid escape."""
+def _unescaped(literal: str) -> str:
+    """Return the characters of a string literal in quotes. Raises ValueError for an invalid escape."""
 
     def character(escape: re.Match[str]) -> str:
         if escape["code"]:
@@ -469,7 +438,7 @@ def _unescaped(text: str) -> str:
             raise ValueError
         return _ESCAPES[escape["name"]]
 
-    unescaped = re.sub(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<name>.))", character, text)
+    unescaped = re.sub(r"\\(?:u(?P<code>[0-9A-Fa-f]{4})|(?P<name>.))", character, literal[1:-1])
     # A character beyond 16 bits is a pair of surrogates. Half a pair does not decode.
     return unescaped.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le")
 
