@@ -190,7 +190,7 @@ class Replicas(RuleBasedStateMachine):
         for (name, stamp), (_, resource) in self.acknowledged.items():
             for region in self.regions.all:
                 self._check_present(region, name, stamp, resource)
-        check_consistency(self.regions, {self._pk(name) for name in self.known})
+        check_consistency(self.regions)
         for key, name in self.once.items():
             repeated = [self._created_once(where, container, key) for where in (0, 1) for container in (0, 1)]
             assert len(set(repeated)) == 1, "repeated creates return different versions"
