@@ -65,7 +65,7 @@ class Clock:
     def next(self, *, after: Stamp | None = None) -> Stamp:
         """Return a stamp later than `after`, the time of day, and all stamps that were issued or observed before.
 
-        `after` comes from the client, who may have invented it, so it moves this stamp but not the clock. `observe`
+        `after` comes from the client and may be invented, so it moves this stamp but not the clock. `observe`
         moves the clock once the store has the stamp. Raises ClockAhead, without effect, when `after` or the clock is
         too far ahead of the time of day.
         """

@@ -13,7 +13,7 @@ from patient_api.store.model import Version
 
 
 def dispatcher(services: Services) -> Dispatcher:
-    """Return the dispatcher of the API, which answers requests from these services."""
+    """Return the dispatcher of the API, which uses these services."""
     return Dispatcher(responders=responders(services), log=services.log, tenant_claim=services.tenant_claim)
 
 

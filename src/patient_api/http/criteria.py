@@ -5,7 +5,7 @@ On every route under `/fhir`:
 - A parameter that the route does not take is rejected with 400.
 - A search with the preference `handling=lenient` drops a parameter that is unknown or empty, and names it in an
   OperationOutcome among the entries of its bundle. When no criterion remains, it is rejected with 400. Other responses
-  have no place for that name, so every other interaction is strict whatever the preference.
+  have no place for that name, so every other interaction is strict in spite of the preference.
 - An unsupported modifier is rejected in either mode, as R4 requires: without it, a known parameter finds other records
   (https://hl7.org/fhir/R4/search.html#modifiers).
 - A body of a media type that the route does not take is rejected with 415. The body of a GET, which has no meaning in

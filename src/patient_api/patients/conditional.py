@@ -55,7 +55,7 @@ class ConditionalChanges:
 
         def create(again: bool) -> Version:
             if "id" in resource:
-                text = "No record matches, and an update creates none of a given id: this server gives the ids."
+                text = "No record matches, and an update does not create one of this id: the server assigns ids."
                 self.authorization.refuse(event, NotAllowed(text))
             if conditions.match is not None:
                 self.authorization.refuse(

@@ -62,7 +62,7 @@ class CriteriaLookup:
         """
         criteria = Criteria.of_url(request)
         if criteria is None:
-            raise Malformed("This needs the id of a record in its path, or search criteria that match one.")
+            raise Malformed("The path must contain the id of a record, or the URL search criteria that match one.")
         self._check_rights(request, event)
         return criteria
 

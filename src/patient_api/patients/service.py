@@ -263,7 +263,7 @@ def patched(current: Version, patch: Patch, conditions: Preconditions) -> Resour
 
 def _not_created() -> NotAllowed:
     # R4 demands 405 from servers that assign the ids (https://hl7.org/fhir/R4/http.html#upsert).
-    return NotAllowed("There is no such record, and an update creates none: this server gives the ids.")
+    return NotAllowed("There is no such record, and an update does not create one: the server assigns ids.")
 
 
 def _gone(version: Version) -> Gone:

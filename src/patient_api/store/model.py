@@ -155,7 +155,7 @@ def token_partition(tenant: str, type: str, token: Token) -> str:
 def version_item(version: Version) -> dict[str, Any]:
     """Return the item of a version, which is never changed."""
     item = {**key(version.key.partition, f"{VERSION_PREFIX}{version.stamp}"), **_content(version)}
-    # It tells concurrent versions from successors, and cannot be derived later.
+    # It distinguishes concurrent versions from successors, and cannot be derived later.
     if version.replaces is not None:
         item["replaces"] = {"S": str(version.replaces)}
     if version.merges:

@@ -11,8 +11,8 @@ Reconciliation deletes nothing:
 - It records siblings in a marker, `c#<the version that they follow>`, or `c#0` for several first versions. The first
   version that descends from all siblings closes the marker.
 
-Both results depend on the versions alone, and versions are only ever added. So whatever the order of arrival, once both
-regions hold the same versions, their heads are at the same version and their markers are equal.
+Both results depend on the versions alone, and versions are only ever added. So once both regions hold the same
+versions, their heads are at the same version and their markers are equal, in any order of arrival.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set

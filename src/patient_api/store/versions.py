@@ -122,7 +122,7 @@ class VersionStore:
             # One more than the page, and `before` itself, which BETWEEN includes.
             found, cut = self._versions(key, ascending=False, last=last, Limit=limit + 2)
             older = [version for version in found if version.stamp != before]
-            # A response of DynamoDB ends at 1 MB, whatever the limit.
+            # A response of DynamoDB is at most 1 MB, so it may have fewer items than the limit.
             return HistoryPage(older[:limit], more=len(older) > limit or (cut and len(found) < limit + 2))
 
         return self._with_event(event, read)

@@ -163,9 +163,9 @@ def test_download_returns_the_signed_version(embedded: Embedded, http: httpx.Cli
     assert found is not None
     address = announced.documents.here.download(announced.document.name, found.version)
     embedded.client("s3").put_object(Bucket=f"documents-{EAST}", Key=announced.document.name, Body=b"later")
-    answer = http.get(address)
-    assert (answer.status_code, answer.content) == (200, CONTENT)
-    assert answer.headers["content-type"] == "application/pdf"
+    response = http.get(address)
+    assert (response.status_code, response.content) == (200, CONTENT)
+    assert response.headers["content-type"] == "application/pdf"
     assert http.get(address.replace(f"versionId={found.version}", "")).status_code == 403
     assert http.put(address, content=b"x").status_code == 403
 

@@ -84,10 +84,10 @@ def test_document_marker_token_and_event_are_one_transaction(world: World, api: 
     assert (event["action"], event["status"]) == ("C", "201")
 
 
-@pytest.mark.parametrize(("patient", "says"), [("pat-2", "try again"), ("pat-3", "deleted")])
-def test_document_needs_a_patient(world: World, api: Api, patient: str, says: str) -> None:
+@pytest.mark.parametrize(("patient", "text"), [("pat-2", "try again"), ("pat-3", "deleted")])
+def test_document_needs_a_patient(world: World, api: Api, patient: str, text: str) -> None:
     world.add_patient("pat-3", deleted=True)
-    with pytest.raises(Unprocessable, match=says) as caught:
+    with pytest.raises(Unprocessable, match=text) as caught:
         api.create(announcement(CONTENT, patient=patient))
     assert caught.value.expression == "DocumentReference.subject"
     (event,) = world.dynamodb.items(AUDIT)
