@@ -39,7 +39,7 @@ TICK_SECONDS = 1.0
 EVALUATION_SECONDS = 5.0
 SHORTEST_SECONDS = 0.5
 # asyncio keeps only weak references to tasks.
-_evaluations: set[asyncio.Task[None]] = set()
+_evaluations: list[asyncio.Task[None]] = []
 # The number of periods of the evaluation range besides those that decide, including the present one. AWS does not
 # document it. A metric that is published once per period must not count as missing when it arrives a little late.
 SPARE_PERIODS = 2
@@ -149,9 +149,7 @@ def evaluate_alarms_periodically() -> None:
     # ministack calls it at the end of PutMetricData.
     cloudwatch._evaluate_all_alarms = evaluate_changed
     # The loop that serves ends the task with itself.
-    task = asyncio.get_running_loop().create_task(_run(schedule))
-    _evaluations.add(task)
-    task.add_done_callback(_evaluations.discard)
+    _evaluations.append(asyncio.get_running_loop().create_task(_run(schedule)))
 
 
 @dataclass
@@ -215,9 +213,12 @@ class Schedule:
 
 
 def _metric_of(key: AlarmKey, alarm: Alarm) -> MetricKey:
-    account, region, _ = key
+    return (*key[:2], *_metric_in_region(alarm))
+
+
+def _metric_in_region(alarm: Alarm) -> tuple[Any, ...]:
     dimensions = cloudwatch._dims_key(cloudwatch._dims_from_list(alarm.get("Dimensions") or []))
-    return account, region, alarm.get("Namespace"), alarm.get("MetricName"), dimensions
+    return alarm.get("Namespace"), alarm.get("MetricName"), dimensions
 
 
 async def _run(schedule: Schedule) -> None:
@@ -247,7 +248,8 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
         return response
 
     scale = time_scale()
-    points = _points(alarm)
+    # Of the account and region of the request.
+    points: list[Point] = list(cloudwatch._metrics.get(_metric_in_region(alarm)) or ())
     # Missing data do not count before the metric and the alarm have existed for a whole evaluation range.
     silent_since = max(started, alarm["AlarmConfigurationUpdatedTimestamp"])
     if now - silent_since < range_seconds(alarm, scale=scale) and not any(
@@ -262,12 +264,6 @@ def _evaluate(alarm: Alarm, *, now: float, started: float) -> None:
     cloudwatch._record_history(alarm["AlarmName"], old, found.state, found.reason)
     cloudwatch._dispatch_alarm_actions(alarm, old, found.state, found.reason)
     cloudwatch._evaluate_parent_alarms(alarm)
-
-
-def _points(alarm: Alarm) -> list[Point]:
-    """Return the data of the alarm's own metric, in the account and region of the request."""
-    dimensions = cloudwatch._dims_key(cloudwatch._dims_from_list(alarm.get("Dimensions") or []))
-    return list(cloudwatch._metrics.get((alarm.get("Namespace"), alarm["MetricName"], dimensions)) or ())
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ streams_lock = threading.Lock()
 dropped_until: dict[Key, float] = {}
 
 # asyncio keeps only weak references to tasks.
-_trimming: set[asyncio.Task[None]] = set()
+_trimming: list[asyncio.Task[None]] = []
 
 
 def limit_history() -> None:
@@ -66,9 +66,7 @@ def limit_history() -> None:
     all metrics.
     """
     cloudwatch._evict_old_metrics = lambda: None
-    task = asyncio.get_running_loop().create_task(_run())
-    _trimming.add(task)
-    task.add_done_callback(_trimming.discard)
+    _trimming.append(asyncio.get_running_loop().create_task(_run()))
 
 
 async def _run() -> None:

@@ -29,13 +29,12 @@ from healthcare_dr.emulator.services import fork_server
 RUNTIME_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six")
 # A laptop has a few cores, so more processes of one function slow down each of them.
 MOST_WORKERS = 4
-# A function that calls itself would wait forever. A client that is throttled soon retries soon.
+# The longest wait for a process: a function that calls itself would wait forever.
 WORKER_SECONDS = 2.0
 
-
 Result = dict[str, Any]
-# The worker script sends the response as its last step for an invocation. Before that, it now marks the end of the
-# invocation's log: later bytes of standard error belong to the next invocation.
+# The worker script of ministack sends the response as its last step for an invocation. With the patch, it first marks
+# the end of the invocation's log: later bytes of standard error belong to the next invocation.
 RESPONSE_SENT = "        _real_stdout.flush()\n\nrun()\n"
 MARKED = (
     '        sys.stderr.flush()\n        os.write(2, b"\\0" + context.aws_request_id.encode() + b"\\n")\n'
@@ -87,9 +86,9 @@ def share_reserved_concurrency(
 
 
 def limit_workers() -> None:
-    """Each invocation without an idle process started one more: a slow moment and repeated requests became hundreds of
-    processes, which never recovered. Now a burst waits in a queue, and is throttled after 2 s: after its client's
-    timeout a response has no reader.
+    """Each invocation without an idle process started another process, so that a slow moment and repeated requests
+    became hundreds of processes, and the function never recovered. With the patch, a burst waits in a queue. An
+    invocation that has waited for 2 s is throttled, because its client times out soon.
     """
     acquire, release = lambda_svc.acquire_worker, lambda_svc.release_worker
     queues: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MOST_WORKERS))

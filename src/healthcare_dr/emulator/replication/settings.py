@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from healthcare_dr.emulator.fault_state import is_between
 from healthcare_dr.emulator.files import changing, write_file
@@ -76,17 +77,11 @@ def change(
     Raises:
         EmulatorError: a value is out of range.
     """
+    arguments = {"tables": tables, "documents": documents, "lag_seconds": lag_seconds}
+    given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
     with changing(path):
         current = read(path)
-
-        def changed(former: Replication) -> Replication:
-            return Replication(
-                tables=former.tables if tables is None else tables,
-                documents=former.documents if documents is None else documents,
-                lag_seconds=former.lag_seconds if lag_seconds is None else lag_seconds,
-            )
-
-        others = current.others if only else changed(current.others)
-        own = {**current.own, **{name: changed(current.of(name)) for name in only}}
+        others = current.others if only else replace(current.others, **given)
+        own = {**current.own, **{name: replace(current.of(name), **given) for name in only}}
         differing = {name: asdict(replication) for name, replication in own.items() if replication != others}
         write_file(path, json.dumps(asdict(others) | {"own": differing}).encode())

@@ -292,7 +292,7 @@ def test_update_does_not_change_the_replica_or_stream_images(patched: Aws, repli
     assert [get(patched, region, table, "a") for region in (EAST, WEST)] == [{"value": "1"}, {"value": "2"}]
 
 
-def test_invalid_condition_is_rejected(patched: Aws) -> None:
+def test_write_with_failed_condition_is_rejected(patched: Aws) -> None:
     table = global_table(patched)
     with pytest.raises(ClientError, match="ConditionalCheckFailed"):
         patched("dynamodb").put_item(TableName=table, Item=item("a"), ConditionExpression="attribute_exists(pk)")
