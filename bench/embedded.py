@@ -17,14 +17,13 @@ from itertools import cycle
 from statistics import median
 from typing import Any
 
-import boto3
 import httpx
 from botocore.config import Config
 
 from bench.deployed import Deployed, deployed
 from bench.model import Aim, Measurement, Say, Series
 from bench.processtree import cpu_seconds, memory_megabytes
-from bench.running import CHECKOUT, BenchError
+from bench.running import CHECKOUT, BenchError, aws_client
 from healthcare_dr.emulator import Emulator
 
 CONNECTIONS = 8
@@ -239,17 +238,8 @@ class Platform:
 
     def client(self, service: str, region: str) -> Any:
         """Return a boto3 client of the embedded AWS."""
-        environment = self.emulator.environment()
-        return boto3.Session(
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=region,
-        ).client(
-            service,
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            verify=environment["AWS_CA_BUNDLE"],
-            config=Config(max_pool_connections=CONNECTIONS, retries={"total_max_attempts": 1}),
-        )
+        config = Config(max_pool_connections=CONNECTIONS, retries={"total_max_attempts": 1})
+        return aws_client(self.emulator, service, region, config=config)
 
 
 def edge_target(api: str, region: str, address: str, port: int) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, Final
 
-import boto3
-
+from bench.running import aws_client
 from healthcare_dr.emulator import Emulator
 from patient_api.aws import Clients, DynamoDB
 from patient_api.bootstrap import Services
@@ -115,19 +114,7 @@ def _request_consumption(params: dict[str, Any], model: Any, **_: object) -> Non
 
 def create_resources(emulator: Emulator) -> None:
     """Create both tables with the record that reads request, and the key of the search index."""
-    variables = emulator.environment()
-
-    def client(service: str) -> Any:
-        return boto3.client(
-            service,
-            region_name=REGION,
-            endpoint_url=variables["AWS_ENDPOINT_URL"],
-            verify=variables["AWS_CA_BUNDLE"],
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-        )
-
-    dynamodb, kms = client("dynamodb"), client("kms")
+    dynamodb, kms = (aws_client(emulator, service, REGION) for service in ("dynamodb", "kms"))
     create_tables(dynamodb, records=RECORDS, audit=AUDIT)
     version = version_of(PATIENT, key=key_of(PATIENT_ID), stamp=STAMP, method=Method.POST)
     for item in (version_item(version), head_item(version, REGION)):

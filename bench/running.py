@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 from bench.ports import free_port
 from healthcare_dr.emulator import Emulator
@@ -89,6 +92,20 @@ def embedded_aws() -> Iterator[Emulator]:
             yield emulator
         finally:
             emulator.stop()
+
+
+def aws_client(emulator: Emulator, service: str, region: str, **options: Any) -> Any:
+    """Return a boto3 client of an embedded AWS with root credentials. `options` are those of boto3."""
+    environment = emulator.environment()
+    return boto3.client(
+        service,
+        region_name=region,
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        verify=environment["AWS_CA_BUNDLE"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        **options,
+    )
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

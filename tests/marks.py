@@ -1,8 +1,6 @@
-"""A pytest plugin that writes which test carries which requirement and trap.
+"""A pytest plugin that writes the requirement and trap marks of all collected tests as JSON.
 
-They are written as JSON into the file that $HEALTHCARE_DR_MARKS_FILE names.
-
-`pytest --collect-only -p marks` runs nothing.
+$HEALTHCARE_DR_MARKS_FILE is the path of the file. `pytest --collect-only -p marks` runs no test.
 """
 
 import json
@@ -16,7 +14,7 @@ Marks = dict[str, dict[str, list[str]]]
 
 
 def marks_of(items: Iterable[pytest.Item]) -> Marks:
-    """The files of the tests that carry each mark: `{"requirement": {"R1.1": ["tests/….py", …]}, "trap": {…}}`."""
+    """Return the files of the tests with each mark: `{"requirement": {"R1.1": ["tests/….py", …]}, "trap": {…}}`."""
     found: dict[str, dict[str, set[str]]] = {"requirement": {}, "trap": {}}
     for item in items:
         path = item.path.relative_to(item.config.rootpath).as_posix()
@@ -28,7 +26,7 @@ def marks_of(items: Iterable[pytest.Item]) -> Marks:
 
 
 def merged(some: Marks, others: Marks) -> Marks:
-    """Both together."""
+    """Return the marks of both."""
     return {
         kind: {
             value: sorted({*some[kind].get(value, ()), *others[kind].get(value, ())})

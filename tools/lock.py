@@ -9,7 +9,7 @@ from pathlib import Path
 REQUIREMENTS = Path(__file__).parents[1] / "requirements"
 # Another version of uv may select or format differently.
 UV = "uv==0.13.9"
-# The Lambda package uses the same versions as the rest.
+# The Lambda package uses the same versions as everything else.
 CONSTRAINTS = {"lambda": ("-c", "runtime.txt")}
 
 

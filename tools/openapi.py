@@ -66,7 +66,7 @@ HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"type": "string"},
     ),
 }
-ANSWERED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+RESPONSE_HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "ETag": ("The version.", ETAG),
     "Last-Modified": ("The time when it was written.", {"type": "string"}),
     "Location": ("The address of that version.", {"type": "string", "format": "uri", "pattern": "^https://.+/fhir/"}),
@@ -193,7 +193,7 @@ def _headers(route: Route) -> Iterator[dict[str, Any]]:
 
 
 def _queries(route: Route) -> Iterator[dict[str, Any]]:
-    for parameter in _asked(route):
+    for parameter in _query_parameters(route):
         yield {
             "name": parameter.name,
             "in": "query",
@@ -202,7 +202,7 @@ def _queries(route: Route) -> Iterator[dict[str, Any]]:
         }
 
 
-def _asked(route: Route) -> Iterator[Parameter | Control]:
+def _query_parameters(route: Route) -> Iterator[Parameter | Control]:
     if route.searches and not route.body:
         yield from PARAMETERS[str(route.type)]
         yield from CONTROLS[str(route.type)]
@@ -252,21 +252,21 @@ def _body(route: Route, media_type: str) -> dict[str, Any]:
 
 
 def _response(route: Route, status: int) -> dict[str, Any]:
-    said = HTTPStatus(status).phrase
+    phrase = HTTPStatus(status).phrase
     if route.operation == "getHealth" or (route.operation == "getDrain" and status < 500):
-        return _content(said, {JSON: "State"})
+        return _content(phrase, {JSON: "State"})
     if status >= 400:
         kind = "Unavailable" if status == 503 else "Refused" if status in OF_GATEWAY else "Outcome"
         return {"$ref": f"#/components/responses/{kind}"}
-    answered: dict[str, Any] = {"description": said}
+    described: dict[str, Any] = {"description": phrase}
     if not route.fhir:
-        answered = _content(said, {JSON: "SmartConfiguration"})
+        described = _content(phrase, {JSON: "SmartConfiguration"})
     elif status not in {204, 304}:
-        answered = _content(said, {FHIR: _resource(route), JSON: _resource(route)})
+        described = _content(phrase, {FHIR: _resource(route), JSON: _resource(route)})
     if route.interaction in INTERACTIONS_ON_VERSIONS:
         names = ["ETag", "Last-Modified", *(["Location"] if status == 201 else [])]
-        answered["headers"] = _response_headers(names, required=True)
-    return answered
+        described["headers"] = _response_headers(names, required=True)
+    return described
 
 
 def _validates(route: Route) -> bool:
@@ -284,7 +284,7 @@ def _resource(route: Route) -> str:
 def _response_headers(names: Sequence[str], *, required: bool) -> dict[str, Any]:
     return {
         name: {"required": required, "description": description, "schema": schema}
-        for name, (description, schema) in ANSWERED.items()
+        for name, (description, schema) in RESPONSE_HEADERS.items()
         if name in names
     }
 

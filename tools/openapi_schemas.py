@@ -49,7 +49,7 @@ LINK: Final = {
     "required": ["relation", "url"],
     "properties": {"relation": {"enum": ["self", "next"]}, "url": {"type": "string"}},
 }
-ANSWERS: Final = {
+RESPONSES: Final = {
     "OperationOutcome": _kind("OperationOutcome", ["issue"], issue=_some(ISSUE)),
     "Bundle": _kind(
         "Bundle",
@@ -88,7 +88,7 @@ ANSWERS: Final = {
 
 def schemas() -> dict[str, Any]:
     """Return the schemas by name. References begin with `#/components/schemas/`."""
-    found: dict[str, Any] = dict(ANSWERS)
+    found: dict[str, Any] = dict(RESPONSES)
     shared = _definitions("datatypes")
     found |= {name: _adapted(schema, "") for name, schema in shared.items()}
     for kind, file in ((PATIENT, "patient"), (DOCUMENT, "document_reference")):

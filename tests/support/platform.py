@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-import boto3
 import httpx
+from bench.running import aws_client
 
 from healthcare_dr.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault
@@ -96,16 +96,7 @@ class Deployed:
 
     def client(self, service: str, region: str = REGIONS[0], **options: Any) -> Any:
         """Return a boto3 client with root credentials. `options` are those of boto3."""
-        environment = self.emulator.environment()
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            verify=environment["AWS_CA_BUNDLE"],
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            **options,
-        )
+        return aws_client(self.emulator, service, region, **options)
 
     def settle(self) -> None:
         """Wait until replication has delivered everything to both regions."""

@@ -1,4 +1,4 @@
-"""The `hdr` command, in a folder and with a home of its own."""
+"""Fixture that runs the `hdr` command in an empty folder."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from unit.command import Run
 
 @pytest.fixture
 def hdr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in a folder and with a home of its own."""
+    """Return a function that runs `hdr` in an empty folder, without settings of the user."""
     for name in [name for name in os.environ if name.startswith(("HDR_", "AWS_", "ENVIRONMENT_SUFFIX"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""docs/traceability.md tells the truth: every number is there, and the tests it names carry the number."""
+"""Tests of docs/traceability.md: it has every number, and the named tests are marked with the number."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FOLDERS = {"tests/unit", "tests/infra", "tests/deployed", "tests/full"}
 
 
 def rows(pattern: str) -> dict[str, str]:
-    """Table rows by their first cell, where that matches."""
+    """Return the table rows whose first cell matches, by that cell."""
     found = re.findall(rf"^\| ({pattern}) \|(.*)\|$", PAGE, re.MULTILINE)
     assert len(found) == len(dict(found)), "a number has two rows"
     return dict(found)
@@ -32,7 +32,7 @@ def rows(pattern: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def marks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Marks:
-    """Which test files carry which number: those that this run has collected, and a collection of the other folders."""
+    """Return the test files by number, from the tests of this run and from a collection of the other folders."""
     own = {Path(argument).as_posix() for argument in request.config.args} & FOLDERS
     if request.config.getoption("keyword") or request.config.getoption("markexpr"):
         own = set()
@@ -48,13 +48,13 @@ def marks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return merged(marks_of(items), json.loads(target.read_text(encoding="utf-8")))
 
 
-def test_every_number_has_its_row() -> None:
+def test_every_number_has_a_row() -> None:
     assert list(rows(r"[RDC]\d(?:\.\d)?")) == REQUIREMENTS
     assert list(rows(r"\d+")) == TRAPS
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)
-def test_the_tests_of_a_requirement_carry_its_number(requirement: str, marks: Marks) -> None:
+def test_named_tests_of_a_requirement_are_marked(requirement: str, marks: Marks) -> None:
     _, code, proof, _ = (*rows(r"[RDC]\d(?:\.\d)?")[requirement].split("|"), "")
     sources, tests = re.findall(r"`([\w/.]+\.py)`", code), re.findall(r"`([\w/.]+\.py)`", proof)
     assert sources
@@ -64,7 +64,7 @@ def test_the_tests_of_a_requirement_carry_its_number(requirement: str, marks: Ma
 
 
 @pytest.mark.parametrize("trap", TRAPS)
-def test_the_tests_of_a_trap_carry_its_number(trap: str, marks: Marks) -> None:
+def test_named_tests_of_a_trap_are_marked(trap: str, marks: Marks) -> None:
     tests = re.findall(r"`(tests/[\w/.]+\.py)`", rows(r"\d+")[trap])
     assert set(tests) <= set(marks["trap"].get(trap, ()))
     assert bool(tests) != (trap in UNPROVEN_TRAPS)
@@ -76,6 +76,6 @@ def test_every_number_is_proven_by_make_test(kind: str, number: str, marks: Mark
     assert any(not file.startswith("tests/full/") for file in files) != (kind == "trap" and number in UNPROVEN_TRAPS)
 
 
-def test_no_test_claims_a_number_that_does_not_exist(marks: Marks) -> None:
+def test_every_mark_is_an_existing_number(marks: Marks) -> None:
     assert set(marks["requirement"]) <= set(REQUIREMENTS)
     assert set(marks["trap"]) <= set(TRAPS)
