@@ -7,7 +7,6 @@ must not be lost with the region (trap 22).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_composite_alarm import CloudwatchCompositeAlarm
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 from cdktn_provider_aws.kms_key import KmsKey
@@ -273,13 +272,13 @@ def _documents(source: str, target: str) -> dict[str, str]:
     return {"SourceBucket": source, "DestinationBucket": target, "RuleId": RULE_ID}
 
 
-def regional_alarms(stack: TerraformStack, site: RegionContext, monitored: MonitoredApi, topic: SnsTopic) -> None:
+def regional_alarms(site: RegionContext, monitored: MonitoredApi, topic: SnsTopic) -> None:
     """Create every alarm of a region, and the composite alarm of each group."""
     for name, (why, rules) in alarm_groups(site, monitored).items():
         for rule in rules:
-            _alarm(stack, site, rule, topic.arn)
+            _alarm(site, rule, topic.arn)
         CloudwatchCompositeAlarm(
-            stack,
+            site.stack,
             _identifier(name),
             alarm_name=site.names.of(name),
             alarm_description=why,
@@ -289,9 +288,7 @@ def regional_alarms(stack: TerraformStack, site: RegionContext, monitored: Monit
         ).add_override("depends_on", [f"aws_cloudwatch_metric_alarm.{_identifier(rule.name)}" for rule in rules])
 
 
-def health_check_alarms(
-    stack: TerraformStack, metrics_site: RegionContext, sites: Sequence[RegionContext], health: Health
-) -> None:
+def health_check_alarms(metrics_site: RegionContext, sites: Sequence[RegionContext], health: Health) -> None:
     """Create the alarms on Route 53's health checks in the only region that has their metrics."""
     for site in sites:
         for name, why, check in (
@@ -300,15 +297,15 @@ def health_check_alarms(
         ):
             series = Series("AWS/Route53", "HealthCheckStatus", {"HealthCheckId": check.id})
             rule = AlarmRule(f"{name}-{site.region}", why, series, NOT_ONE)
-            _alarm(stack, metrics_site, rule, metrics_site.topic_arn)
+            _alarm(metrics_site, rule, metrics_site.topic_arn)
 
 
-def _alarm(stack: TerraformStack, site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
+def _alarm(site: RegionContext, rule: AlarmRule, topic_arn: str) -> None:
     """Create one metric alarm that notifies the region's topic when it fires and when it recovers."""
     series, condition = rule.series, rule.condition
     percentile = condition.statistic.startswith("p")
     CloudwatchMetricAlarm(
-        stack,
+        site.stack,
         _identifier(rule.name),
         alarm_name=site.names.of(rule.name),
         alarm_description=rule.why,
@@ -333,9 +330,9 @@ def _identifier(name: str) -> str:
     return name.replace("-", "_")
 
 
-def operations_topic(stack: TerraformStack, site: RegionContext, key: KmsKey) -> SnsTopic:
+def operations_topic(site: RegionContext, key: KmsKey) -> SnsTopic:
     """Create an encrypted topic for CloudWatch and S3 of this account, with the operations e-mails as subscribers."""
-    topic = SnsTopic(stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
+    topic = SnsTopic(site.stack, "operations_topic", name=site.names.of("operations"), kms_master_key_id=key.arn)
     publishers = (
         policy.allow(
             f"Publish{service.title()}",
@@ -347,7 +344,9 @@ def operations_topic(stack: TerraformStack, site: RegionContext, key: KmsKey) ->
         for service in ("cloudwatch", "s3")
     )
     document = policy.document(*publishers, policy.deny_plaintext(["sns:Publish"], [topic.arn]))
-    SnsTopicPolicy(stack, "operations_topic_policy", arn=topic.arn, policy=document)
+    SnsTopicPolicy(site.stack, "operations_topic_policy", arn=topic.arn, policy=document)
     for number, email in enumerate(site.settings.operations_emails):
-        SnsTopicSubscription(stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=email)
+        SnsTopicSubscription(
+            site.stack, f"operations_email_{number}", topic_arn=topic.arn, protocol="email", endpoint=email
+        )
     return topic

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cdktn import ITerraformDependable, TerraformStack, TerraformVariable
+from cdktn import ITerraformDependable, TerraformVariable
 from cdktn_provider_aws.apigatewayv2_api import Apigatewayv2Api, Apigatewayv2ApiCorsConfiguration
 from cdktn_provider_aws.apigatewayv2_authorizer import (
     Apigatewayv2Authorizer,
@@ -69,17 +69,17 @@ def cors(site: RegionContext) -> Apigatewayv2ApiCorsConfiguration | None:
     )
 
 
-def routes(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, *, integration_id: str) -> None:
+def routes(site: RegionContext, http: Apigatewayv2Api, *, integration_id: str) -> None:
     """Create every route of the API: open ones, and those that require a token or a signature."""
     target = f"integrations/{integration_id}"
     for route in OPEN_ROUTES:
         Apigatewayv2Route(
-            stack, _route_id(route), api_id=http.id, route_key=route, target=target, authorization_type="NONE"
+            site.stack, _route_id(route), api_id=http.id, route_key=route, target=target, authorization_type="NONE"
         )
-    _authorizer(stack, site, http)
+    _authorizer(site, http)
     for route in (*AUTHENTICATED_ROUTES, DEFAULT_ROUTE):
         Apigatewayv2Route(
-            stack,
+            site.stack,
             _route_id(route),
             api_id=http.id,
             route_key=route,
@@ -89,17 +89,17 @@ def routes(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, *,
         )
 
 
-def stage(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
+def stage(site: RegionContext, http: Apigatewayv2Api, key: KmsKey) -> None:
     """Create the only stage of the API, with its access log and its limits."""
     log_group = CloudwatchLogGroup(
-        stack,
+        site.stack,
         "access_log_group",
         name=site.names.log_group("access"),
         retention_in_days=site.settings.audit_retention_days,
         kms_key_id=key.arn,
     )
     Apigatewayv2Stage(
-        stack,
+        site.stack,
         "patient_api_stage",
         api_id=http.id,
         name="$default",
@@ -120,23 +120,23 @@ def _access_log(site: RegionContext) -> dict[str, str]:
     return ACCESS_LOG | ({"tenant": f"$context.authorizer.claims.{claim}"} if _LOGGED_CLAIM.fullmatch(claim) else {})
 
 
-def _authorizer(stack: TerraformStack, site: RegionContext, http: Apigatewayv2Api) -> None:
+def _authorizer(site: RegionContext, http: Apigatewayv2Api) -> None:
     issuer = TerraformVariable(
-        stack,
+        site.stack,
         "oidc_issuer",
         type="string",
         default=site.settings.oidc_issuer,
         description="Issuer of the callers' tokens; when empty, callers sign with IAM credentials",
     )
     audience = TerraformVariable(
-        stack,
+        site.stack,
         "oidc_audience",
         type="string",
         default=site.settings.oidc_audience,
         description="Audience that a token must name",
     )
     authorizer = Apigatewayv2Authorizer(
-        stack,
+        site.stack,
         "token_authorizer",
         api_id=http.id,
         name=site.names.of("tokens"),
@@ -167,7 +167,6 @@ class Api:
 
 
 def patient_api(
-    stack: TerraformStack,
     site: RegionContext,
     functions: Functions,
     *,
@@ -188,21 +187,21 @@ def patient_api(
         cors=bool(site.settings.cors_origins),
     )
     alias = LambdaAlias(
-        stack,
+        site.stack,
         "patient_api_live",
         name=API_ALIAS,
         function_name=function.function_name,
         function_version=function.version,
     )
     http = Apigatewayv2Api(
-        stack,
+        site.stack,
         "patient_http_api",
         name=site.names.of(API.name, site.region),
         protocol_type="HTTP",
         cors_configuration=cors(site),
     )
     LambdaPermission(
-        stack,
+        site.stack,
         "patient_api_permission",
         statement_id="http-api",
         action="lambda:InvokeFunction",
@@ -212,7 +211,7 @@ def patient_api(
         source_arn=f"{http.execution_arn}/*/*",
     )
     integration = Apigatewayv2Integration(
-        stack,
+        site.stack,
         "patient_api_integration",
         api_id=http.id,
         integration_type="AWS_PROXY",
@@ -220,6 +219,6 @@ def patient_api(
         payload_format_version="2.0",
         timeout_milliseconds=API.timeout_seconds * 1000,
     )
-    routes(stack, site, http, integration_id=integration.id)
-    stage(stack, site, http, key)
+    routes(site, http, integration_id=integration.id)
+    stage(site, http, key)
     return Api(function=function, http=http)

@@ -7,7 +7,6 @@ import json
 from functools import partial
 from typing import Any
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 
 from healthcare_dr.infra.alarms import PERIOD_SECONDS, AlarmRule, MonitoredApi, Series, alarm_groups, own
@@ -24,7 +23,7 @@ Row = list[Any]
 Widget = dict[str, Any]
 
 
-def dashboard(stack: TerraformStack, site: RegionContext, *, api_id: str, health: Health) -> str:
+def dashboard(site: RegionContext, *, api_id: str, health: Health) -> str:
     """Create the dashboard of one region and return its name."""
     name = site.names.of("recovery", site.region)
     groups = alarm_groups(site, MonitoredApi(api_id, {spec.name: site.names.of(spec.name) for spec in FUNCTIONS}))
@@ -39,7 +38,7 @@ def dashboard(stack: TerraformStack, site: RegionContext, *, api_id: str, health
         row, column = divmod(number, COLUMNS)
         widget |= {"x": WIDTH * column, "y": HEIGHT * row, "width": WIDTH, "height": HEIGHT}
     CloudwatchDashboard(
-        stack,
+        site.stack,
         f"dashboard_{site.role}",
         dashboard_name=name,
         dashboard_body=json.dumps({"widgets": widgets}, sort_keys=True),

@@ -10,7 +10,7 @@ the deployment would not end.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdktn import ITerraformDependable, TerraformStack, Token
+from cdktn import ITerraformDependable, Token
 from cdktn_provider_aws.acm_certificate import AcmCertificate
 from cdktn_provider_aws.acm_certificate_validation import AcmCertificateValidation
 from cdktn_provider_aws.apigatewayv2_api_mapping import Apigatewayv2ApiMapping
@@ -35,10 +35,10 @@ class RegionalEndpoint:
     mapping: Apigatewayv2ApiMapping
 
 
-def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone, *, api_id: str) -> RegionalEndpoint:
+def custom_domain(site: RegionContext, zone: Route53Zone, *, api_id: str) -> RegionalEndpoint:
     """Serve the shared name in this region."""
     certificate = AcmCertificate(
-        stack,
+        site.stack,
         f"certificate_{site.role}",
         domain_name=site.names.api_domain,
         validation_method="DNS",
@@ -47,7 +47,7 @@ def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone,
     )
     options = f"tolist({certificate.fqn}.domain_validation_options)[0]"
     validation_record = Route53Record(
-        stack,
+        site.stack,
         f"certificate_proof_{site.role}",
         zone_id=zone.zone_id,
         name=f"${{{options}.resource_record_name}}",
@@ -59,14 +59,14 @@ def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone,
         provider=site.provider,
     )
     validation = AcmCertificateValidation(
-        stack,
+        site.stack,
         f"certificate_validation_{site.role}",
         certificate_arn=certificate.arn,
         validation_record_fqdns=[validation_record.fqdn],
         provider=site.provider,
     )
     name = Apigatewayv2DomainName(
-        stack,
+        site.stack,
         f"api_domain_{site.role}",
         domain_name=site.names.api_domain,
         domain_name_configuration=Apigatewayv2DomainNameDomainNameConfiguration(
@@ -75,7 +75,7 @@ def custom_domain(stack: TerraformStack, site: RegionContext, zone: Route53Zone,
         provider=site.provider,
     )
     mapping = Apigatewayv2ApiMapping(
-        stack,
+        site.stack,
         f"api_mapping_{site.role}",
         api_id=api_id,
         domain_name=name.id,
@@ -96,10 +96,10 @@ class Health:
     calculated: dict[Role, Route53HealthCheck]
 
 
-def hosted_zone(stack: TerraformStack, owner: RegionContext) -> Route53Zone:
+def hosted_zone(owner: RegionContext) -> Route53Zone:
     """Create the platform's own zone."""
     return Route53Zone(
-        stack,
+        owner.stack,
         "zone",
         name=owner.names.domain,
         comment="healthcare-dr: weighted answers between two regions",
@@ -108,19 +108,17 @@ def hosted_zone(stack: TerraformStack, owner: RegionContext) -> Route53Zone:
     )
 
 
-def region_health(
-    stack: TerraformStack, sites: tuple[RegionContext, RegionContext], hosts: Mapping[Role, str]
-) -> Health:
+def region_health(sites: tuple[RegionContext, RegionContext], hosts: Mapping[Role, str]) -> Health:
     """Create the checks of both regions. `hosts` are the regions' own host names by role."""
     endpoints, calculated = {}, {}
     for site, other in (sites, sites[::-1]):
-        endpoint = _probe(stack, site, f"endpoint_{site.role}", hosts[site.role], "/health")
+        endpoint = _probe(site, f"endpoint_{site.role}", hosts[site.role], "/health")
         drain_path = f"/drain/{site.region}"
-        drain = _probe(stack, site, f"drain_{site.role}", hosts[other.role], drain_path, inverted=True)
+        drain = _probe(site, f"drain_{site.role}", hosts[other.role], drain_path, inverted=True)
         endpoints[site.role] = endpoint
         children = [endpoint.id, drain.id]
         calculated[site.role] = Route53HealthCheck(
-            stack,
+            site.stack,
             f"health_{site.role}",
             type="CALCULATED",
             child_healthchecks=children,
@@ -132,7 +130,6 @@ def region_health(
 
 
 def weighted_records(
-    stack: TerraformStack,
     sites: tuple[RegionContext, RegionContext],
     zone: Route53Zone,
     targets: Mapping[Role, str],
@@ -146,7 +143,7 @@ def weighted_records(
     """
     for site in sites:
         Route53Record(
-            stack,
+            site.stack,
             f"api_{site.role}",
             zone_id=zone.zone_id,
             name=site.names.api_domain,
@@ -161,11 +158,9 @@ def weighted_records(
         )
 
 
-def _probe(
-    stack: TerraformStack, site: RegionContext, name: str, host: str, path: str, *, inverted: bool = False
-) -> Route53HealthCheck:
+def _probe(site: RegionContext, name: str, host: str, path: str, *, inverted: bool = False) -> Route53HealthCheck:
     return Route53HealthCheck(
-        stack,
+        site.stack,
         name,
         type="HTTPS",
         fqdn=host,

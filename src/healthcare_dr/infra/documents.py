@@ -1,6 +1,5 @@
 """The pair of document buckets: replication in both directions, event notifications and the quarantine policy."""
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 from cdktn_provider_aws.s3_bucket import S3Bucket
@@ -89,12 +88,12 @@ _WRITE_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags
 
 
 def document_buckets(
-    stack: TerraformStack, sites: tuple[RegionContext, RegionContext], key_arns: tuple[str, str]
+    sites: tuple[RegionContext, RegionContext], key_arns: tuple[str, str]
 ) -> tuple[SecureBucket, SecureBucket]:
     """Create both buckets, both replications, and the events of uploads and of failed replications."""
     first, second = (
         secure_bucket(
-            stack,
+            site.stack,
             f"documents_{site.role}",
             name=site.documents_bucket,
             key_arn=key_arn,
@@ -109,7 +108,7 @@ def document_buckets(
         (sites[0], first, second, key_arns),
         (sites[1], second, first, key_arns[::-1]),
     ):
-        role, permissions = _replication_role(stack, site, source_key, target_key)
+        role, permissions = _replication_role(site, source_key, target_key)
         rule = S3BucketReplicationConfigurationRule(
             id=RULE_ID,
             priority=1,
@@ -120,7 +119,7 @@ def document_buckets(
             destination=_destination(target.bucket, target_key),
         )
         S3BucketReplicationConfigurationA(
-            stack,
+            site.stack,
             f"replication_{site.role}",
             bucket=source.bucket.id,
             role=role.arn,
@@ -129,16 +128,16 @@ def document_buckets(
             depends_on=[first.versioning, second.versioning, permissions],
             provider=site.provider,
         )
-        _events(stack, site, source)
+        _events(site, source)
         if site.settings.cors_origins:
-            _cors(stack, site, source)
+            _cors(site, source)
     return first, second
 
 
-def _cors(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -> None:
+def _cors(site: RegionContext, documents: SecureBucket) -> None:
     """Let browser applications upload and download through the addresses that the API signs."""
     S3BucketCorsConfiguration(
-        stack,
+        site.stack,
         f"documents_cors_{site.role}",
         bucket=documents.bucket.id,
         cors_rule=[
@@ -155,10 +154,10 @@ def _cors(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -
     )
 
 
-def _events(stack: TerraformStack, site: RegionContext, documents: SecureBucket) -> None:
+def _events(site: RegionContext, documents: SecureBucket) -> None:
     """Notify the topic of failed replications and the function of uploads. A bucket has one configuration for both."""
     S3BucketNotification(
-        stack,
+        site.stack,
         # With a new identifier Terraform could delete the old configuration after it has written the new one.
         f"replication_events_{site.role}",
         bucket=documents.bucket.id,
@@ -192,23 +191,21 @@ def _refuse_quarantined(site: RegionContext) -> policy.Statement:
     )
 
 
-def _replication_role(
-    stack: TerraformStack, site: RegionContext, source_key: str, target_key: str
-) -> tuple[IamRole, IamRolePolicy]:
+def _replication_role(site: RegionContext, source_key: str, target_key: str) -> tuple[IamRole, IamRolePolicy]:
     """Create the role by which S3 copies from `site` to its peer, and its permissions.
 
     With bucket keys the encryption context is the bucket, not the object, on both sides (trap 12).
     """
     target_arn = f"arn:aws:s3:::{site.peer_documents_bucket}"
     role = IamRole(
-        stack,
+        site.stack,
         f"replication_role_{site.role}",
         name=site.names.of("replication", site.region),
         assume_role_policy=policy.trust_service("s3.amazonaws.com"),
         provider=site.provider,
     )
     permissions = IamRolePolicy(
-        stack,
+        site.stack,
         f"replication_policy_{site.role}",
         name=site.names.of("replication"),
         role=role.name,

@@ -17,7 +17,6 @@ The role may only act on this region's tables, bucket and network.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.fis_experiment_template import (
     FisExperimentTemplate,
     FisExperimentTemplateAction,
@@ -123,16 +122,16 @@ def disconnecting(site: RegionContext, placed: Network) -> Sequence[Statement]:
     )
 
 
-def _role(stack: TerraformStack, site: RegionContext, name: str, statements: Sequence[Statement]) -> IamRole:
+def _role(site: RegionContext, name: str, statements: Sequence[Statement]) -> IamRole:
     role = IamRole(
-        stack,
+        site.stack,
         f"{name}_role_{site.role}",
         name=site.names.of(name, site.region),
         assume_role_policy=policy.trust_service("fis.amazonaws.com", account=site.account),
         provider=site.provider,
     )
     IamRolePolicy(
-        stack,
+        site.stack,
         f"{name}_policy_{site.role}",
         name=site.names.of(name),
         role=role.name,
@@ -155,7 +154,7 @@ class _Action:
     region: str | None = None
 
 
-def fault_injection(stack: TerraformStack, site: RegionContext, placed: Network) -> None:
+def fault_injection(site: RegionContext, placed: Network) -> None:
     """Create the experiments of this region. Its alarms must be in the same stack."""
     tables = _Action(
         name=PAUSE_TABLES,
@@ -181,16 +180,16 @@ def fault_injection(stack: TerraformStack, site: RegionContext, placed: Network)
         arns=[subnet.arn for subnet in placed.subnets],
         region=site.peer_region,
     )
-    pause = _role(stack, site, "faults", pausing(site))
-    disconnect = _role(stack, site, "disconnect", [*pausing(site), *disconnecting(site, placed)])
-    _template(stack, site, pause, PAUSE_TABLES, [tables])
-    _template(stack, site, pause, PAUSE_DOCUMENTS, [documents])
-    _template(stack, site, disconnect, DISCONNECT, [tables, documents, network])
+    pause = _role(site, "faults", pausing(site))
+    disconnect = _role(site, "disconnect", [*pausing(site), *disconnecting(site, placed)])
+    _template(site, pause, PAUSE_TABLES, [tables])
+    _template(site, pause, PAUSE_DOCUMENTS, [documents])
+    _template(site, disconnect, DISCONNECT, [tables, documents, network])
 
 
-def _template(stack: TerraformStack, site: RegionContext, role: IamRole, name: str, actions: Sequence[_Action]) -> None:
+def _template(site: RegionContext, role: IamRole, name: str, actions: Sequence[_Action]) -> None:
     FisExperimentTemplate(
-        stack,
+        site.stack,
         f"{name.replace('-', '_')}_{site.role}",
         description=f"{name} of {site.region} for {MINUTES} minutes at most",
         role_arn=role.arn,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdktn import AssetType, ITerraformDependable, TerraformAsset, TerraformStack
+from cdktn import AssetType, ITerraformDependable, TerraformAsset
 from cdktn_provider_aws.cloudwatch_event_rule import CloudwatchEventRule
 from cdktn_provider_aws.cloudwatch_event_target import CloudwatchEventTarget
 from cdktn_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
@@ -61,13 +61,12 @@ class FunctionCode:
 class Functions:
     """Creates the functions of one region, which share code, key and most of their environment."""
 
-    def __init__(self, stack: TerraformStack, site: RegionContext, *, code: FunctionCode, key: KmsKey) -> None:
-        self._stack = stack
+    def __init__(self, site: RegionContext, *, code: FunctionCode, key: KmsKey) -> None:
         self._site = site
         self._code = code
         self._key = key
         # One copy of the zip beside the stack's JSON.
-        self._asset = TerraformAsset(stack, "patient_api_package", path=str(code.path), type=AssetType.FILE)
+        self._asset = TerraformAsset(site.stack, "patient_api_package", path=str(code.path), type=AssetType.FILE)
 
     def create(
         self, spec: FunctionSpec, *, role: IamRole, after: Sequence[ITerraformDependable], **variables: Any
@@ -80,7 +79,7 @@ class Functions:
         """
         site, name = self._site, self._site.names.of(spec.name)
         log_group = CloudwatchLogGroup(
-            self._stack,
+            self._site.stack,
             f"{spec.identifier}_log_group",
             name=site.names.lambda_log_group(name),
             retention_in_days=site.settings.log_retention_days,
@@ -100,7 +99,7 @@ class Functions:
             **variables,
         )
         return LambdaFunction(
-            self._stack,
+            self._site.stack,
             spec.identifier,
             function_name=name,
             description=spec.description,
@@ -125,7 +124,7 @@ class Functions:
         """Create the function, its bucket's invoke permission, its schedule and its failure destination."""
         function = self.create(CONFIRM_DOCUMENTS, role=role, after=after)
         LambdaFunctionEventInvokeConfig(
-            self._stack,
+            self._site.stack,
             "document_confirmation_calls",
             function_name=function.function_name,
             maximum_retry_attempts=RETRIES,
@@ -135,7 +134,7 @@ class Functions:
             ),
         )
         LambdaPermission(
-            self._stack,
+            self._site.stack,
             "documents_permission",
             statement_id="documents",
             action="lambda:InvokeFunction",
@@ -154,7 +153,7 @@ class Functions:
         function = self.create(SENTINEL, role=role, after=after, endpoint=endpoint)
         # The next run replaces one that failed, and a late run would measure nothing of use.
         LambdaFunctionEventInvokeConfig(
-            self._stack,
+            self._site.stack,
             "sentinel_calls",
             function_name=function.function_name,
             maximum_retry_attempts=0,
@@ -168,14 +167,14 @@ class Functions:
     def _schedule(self, function: LambdaFunction, spec: FunctionSpec, name: str, description: str, event: str) -> None:
         """Call the function every minute with an event, in JSON, and permit only this rule to call it."""
         rule = CloudwatchEventRule(
-            self._stack,
+            self._site.stack,
             f"{name}_rule",
             name=self._site.names.of(name),
             description=description,
             schedule_expression="rate(1 minute)",
         )
         permission = LambdaPermission(
-            self._stack,
+            self._site.stack,
             f"{name}_permission",
             statement_id=name,
             action="lambda:InvokeFunction",
@@ -184,7 +183,7 @@ class Functions:
             source_arn=rule.arn,
         )
         CloudwatchEventTarget(
-            self._stack,
+            self._site.stack,
             f"{name}_target",
             rule=rule.name,
             target_id=spec.name,
@@ -210,9 +209,7 @@ VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
-def read_streams(
-    stack: TerraformStack, sites: tuple[RegionContext, RegionContext], *, records: DynamodbTable, audit: DynamodbTable
-) -> None:
+def read_streams(sites: tuple[RegionContext, RegionContext], *, records: DynamodbTable, audit: DynamodbTable) -> None:
     """Read the streams of both tables in both regions.
 
     Of records, each region reads versions, to reconcile them, and the peer's heartbeats, to measure their lag. Of the
@@ -225,15 +222,13 @@ def read_streams(
             patterns = [VERSIONS, {"dynamodb": {"Keys": heartbeats}}] if table is records else [CHANGES]
             # The table has an attribute for the stream of its owner's region only.
             stream_arn = table.stream_arn if site is owner else f"${{one({table.fqn}.replica[*].stream_arn)}}"
-            _read(stack, site, stream_arn, identifier, patterns)
+            _read(site, stream_arn, identifier, patterns)
 
 
-def _read(
-    stack: TerraformStack, site: RegionContext, stream_arn: str, identifier: str, patterns: Sequence[object]
-) -> None:
+def _read(site: RegionContext, stream_arn: str, identifier: str, patterns: Sequence[object]) -> None:
     """Create an event source mapping that reads records matching one of `patterns`."""
     LambdaEventSourceMapping(
-        stack,
+        site.stack,
         f"{identifier}_{site.role}",
         event_source_arn=stream_arn,
         function_name=site.function_arn(RECONCILE.name),

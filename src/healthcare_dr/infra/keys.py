@@ -7,7 +7,6 @@ and a code must stay the same (https://docs.aws.amazon.com/kms/latest/developerg
 
 from collections.abc import Mapping, Sequence
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.kms_alias import KmsAlias
 from cdktn_provider_aws.kms_key import KmsKey
@@ -27,10 +26,10 @@ PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 DELETION_WINDOW_DAYS = 7
 
 
-def data_key(stack: TerraformStack, site: RegionContext, roles: Mapping[str, IamRole]) -> KmsKey:
+def data_key(site: RegionContext, roles: Mapping[str, IamRole]) -> KmsKey:
     """Create the key that encrypts all data of this region at rest, with its alias."""
     key = KmsKey(
-        stack,
+        site.stack,
         "data_key",
         description=f"Encrypts patient data of healthcare-dr at rest in {site.region}",
         enable_key_rotation=True,
@@ -38,7 +37,7 @@ def data_key(stack: TerraformStack, site: RegionContext, roles: Mapping[str, Iam
         policy=_key_policy(site, roles),
         tags={"Name": site.names.of("data", site.region), "DataClass": "phi"},
     )
-    KmsAlias(stack, "data_key_alias", name=site.names.key_alias(), target_key_id=key.key_id)
+    KmsAlias(site.stack, "data_key_alias", name=site.names.key_alias(), target_key_id=key.key_id)
     return key
 
 
@@ -105,11 +104,11 @@ def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
 DERIVE = ("kms:GenerateMac",)
 
 
-def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> None:
+def index_key(sites: tuple[RegionContext, RegionContext]) -> None:
     """Create the multi-Region key in the primary region, its replica in the other, and the same alias for each."""
     primary, secondary = sites
     key = KmsKey(
-        stack,
+        primary.stack,
         "index_key",
         description="Derives the secrets of healthcare-dr's search index and cursors",
         key_usage="GENERATE_VERIFY_MAC",
@@ -121,7 +120,7 @@ def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext])
         provider=primary.provider,
     )
     replica = KmsReplicaKey(
-        stack,
+        primary.stack,
         "index_key_replica",
         primary_key_arn=key.arn,
         description=f"Derives the same secrets in {secondary.region}",
@@ -132,7 +131,7 @@ def index_key(stack: TerraformStack, sites: tuple[RegionContext, RegionContext])
     )
     for site, key_id in ((primary, key.key_id), (secondary, replica.key_id)):
         KmsAlias(
-            stack,
+            primary.stack,
             f"index_key_alias_{site.role}",
             name=site.names.index_key_alias(),
             target_key_id=key_id,

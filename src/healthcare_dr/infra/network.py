@@ -57,10 +57,10 @@ class Network:
     endpoints: tuple[VpcEndpoint, ...]
 
 
-def network(stack: TerraformStack, site: RegionContext) -> Network:
+def network(site: RegionContext) -> Network:
     """Create the VPC with subnets, routes and gateway endpoints."""
     vpc = Vpc(
-        stack,
+        site.stack,
         "vpc",
         cidr_block=str(site.cidr),
         enable_dns_support=True,
@@ -69,7 +69,7 @@ def network(stack: TerraformStack, site: RegionContext) -> Network:
     )
     tables = {
         tier: RouteTable(
-            stack,
+            site.stack,
             f"{tier}_routes",
             vpc_id=vpc.id,
             tags={"Name": site.names.of(f"{tier}-routes", site.region)},
@@ -77,19 +77,19 @@ def network(stack: TerraformStack, site: RegionContext) -> Network:
         for tier in TIERS
     }
     gateway = InternetGateway(
-        stack, "internet_gateway", vpc_id=vpc.id, tags={"Name": site.names.of("internet", site.region)}
+        site.stack, "internet_gateway", vpc_id=vpc.id, tags={"Name": site.names.of("internet", site.region)}
     )
     Route(
-        stack,
+        site.stack,
         "internet_route",
         route_table_id=tables["public"].id,
         destination_cidr_block=ANYWHERE,
         gateway_id=gateway.id,
     )
-    subnets = _subnets(stack, site, vpc, tables)
+    subnets = _subnets(site, vpc, tables)
     endpoints = tuple(
         VpcEndpoint(
-            stack,
+            site.stack,
             f"{service}_endpoint",
             vpc_id=vpc.id,
             service_name=f"com.amazonaws.{site.region}.{service}",
@@ -102,10 +102,10 @@ def network(stack: TerraformStack, site: RegionContext) -> Network:
     return Network(vpc=vpc, route_tables=tables, subnets=subnets, endpoints=endpoints)
 
 
-def _subnets(stack: TerraformStack, site: RegionContext, vpc: Vpc, tables: dict[str, RouteTable]) -> tuple[Subnet, ...]:
+def _subnets(site: RegionContext, vpc: Vpc, tables: dict[str, RouteTable]) -> tuple[Subnet, ...]:
     created = []
     zones = DataAwsAvailabilityZones(
-        stack,
+        site.stack,
         "zones",
         state="available",
         # Not local and wavelength zones, which lack most services.
@@ -115,7 +115,7 @@ def _subnets(stack: TerraformStack, site: RegionContext, vpc: Vpc, tables: dict[
     for tier, table in tables.items():
         for number in range(ZONES):
             subnet = Subnet(
-                stack,
+                site.stack,
                 f"{tier}_subnet_{number}",
                 vpc_id=vpc.id,
                 cidr_block=str(next(blocks)),
@@ -123,17 +123,21 @@ def _subnets(stack: TerraformStack, site: RegionContext, vpc: Vpc, tables: dict[
                 map_public_ip_on_launch=False,
                 tags={"Name": site.names.of(f"{tier}-{number}", site.region), "Tier": tier},
             )
-            RouteTableAssociation(stack, f"{tier}_association_{number}", subnet_id=subnet.id, route_table_id=table.id)
+            RouteTableAssociation(
+                site.stack, f"{tier}_association_{number}", subnet_id=subnet.id, route_table_id=table.id
+            )
             created.append(subnet)
     return tuple(created)
 
 
-def security_groups(stack: TerraformStack, site: RegionContext, vpc: Vpc) -> dict[str, SecurityGroup]:
+def security_groups(site: RegionContext, vpc: Vpc) -> dict[str, SecurityGroup]:
     """Create groups for Lambda and for data services, which admit only each other and the peer region."""
-    DefaultSecurityGroup(stack, "default_group", vpc_id=vpc.id, tags={"Name": site.names.of("closed", site.region)})
+    DefaultSecurityGroup(
+        site.stack, "default_group", vpc_id=vpc.id, tags={"Name": site.names.of("closed", site.region)}
+    )
     groups = {
         name: SecurityGroup(
-            stack,
+            site.stack,
             f"{name}_group",
             name=site.names.of(f"{name}-group"),
             description=description,
@@ -146,8 +150,8 @@ def security_groups(stack: TerraformStack, site: RegionContext, vpc: Vpc) -> dic
         )
     }
     for name, other in (("lambda", "data"), ("data", "lambda")):
-        _both_ways(stack, f"{name}_{other}", groups[name], f"{other} group", peer=groups[other])
-        _both_ways(stack, f"{name}_peer", groups[name], f"VPC of {site.peer_region}", cidr=str(site.peer_cidr))
+        _both_ways(site.stack, f"{name}_{other}", groups[name], f"{other} group", peer=groups[other])
+        _both_ways(site.stack, f"{name}_peer", groups[name], f"VPC of {site.peer_region}", cidr=str(site.peer_cidr))
     return groups
 
 
@@ -174,23 +178,23 @@ def _both_ways(
         )
 
 
-def flow_logs(stack: TerraformStack, site: RegionContext, vpc: Vpc, key: KmsKey) -> None:
+def flow_logs(site: RegionContext, vpc: Vpc, key: KmsKey) -> None:
     """Log every flow of the VPC, encrypted, with the retention of the audit trail."""
     group = CloudwatchLogGroup(
-        stack,
+        site.stack,
         "flow_log_group",
         name=site.names.log_group("flow"),
         retention_in_days=site.settings.audit_retention_days,
         kms_key_id=key.arn,
     )
     role = IamRole(
-        stack,
+        site.stack,
         "flow_log_role",
         name=site.names.of("flow-logs", site.region),
         assume_role_policy=policy.trust_service("vpc-flow-logs.amazonaws.com", account=site.account),
     )
     IamRolePolicy(
-        stack,
+        site.stack,
         "flow_log_policy",
         name=site.names.of("flow-logs"),
         role=role.name,
@@ -204,7 +208,7 @@ def flow_logs(stack: TerraformStack, site: RegionContext, vpc: Vpc, key: KmsKey)
         ),
     )
     FlowLog(
-        stack,
+        site.stack,
         "flow_log",
         vpc_id=vpc.id,
         traffic_type="ALL",
@@ -216,12 +220,12 @@ def flow_logs(stack: TerraformStack, site: RegionContext, vpc: Vpc, key: KmsKey)
     )
 
 
-def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> None:
+def peer(sites: tuple[RegionContext, RegionContext]) -> None:
     """Connect both VPCs, resolve each other's names to private addresses, and route both ways."""
     requester, accepter = sites
     vpcs = {
         site.role: DataAwsVpc(
-            stack,
+            requester.stack,
             f"vpc_{site.role}",
             tags={"Name": site.names.of("vpc", site.region)},
             provider=site.provider,
@@ -230,7 +234,7 @@ def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> N
     }
     name = requester.names.of("peering")
     connection = VpcPeeringConnection(
-        stack,
+        requester.stack,
         "peering",
         vpc_id=vpcs["primary"].id,
         peer_vpc_id=vpcs["secondary"].id,
@@ -240,7 +244,7 @@ def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> N
         provider=requester.provider,
     )
     accepted = VpcPeeringConnectionAccepterA(
-        stack,
+        requester.stack,
         "peering_accepter",
         vpc_peering_connection_id=connection.id,
         auto_accept=True,
@@ -248,14 +252,14 @@ def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> N
         provider=accepter.provider,
     )
     VpcPeeringConnectionOptions(
-        stack,
+        requester.stack,
         "peering_dns_requester",
         vpc_peering_connection_id=accepted.id,
         requester=VpcPeeringConnectionOptionsRequester(allow_remote_vpc_dns_resolution=True),
         provider=requester.provider,
     )
     VpcPeeringConnectionOptions(
-        stack,
+        requester.stack,
         "peering_dns_accepter",
         vpc_peering_connection_id=accepted.id,
         accepter=VpcPeeringConnectionOptionsAccepter(allow_remote_vpc_dns_resolution=True),
@@ -264,14 +268,14 @@ def peer(stack: TerraformStack, sites: tuple[RegionContext, RegionContext]) -> N
     for site in sites:
         for tier in TIERS:
             table = DataAwsRouteTable(
-                stack,
+                requester.stack,
                 f"{tier}_routes_{site.role}",
                 vpc_id=vpcs[site.role].id,
                 tags={"Name": site.names.of(f"{tier}-routes", site.region)},
                 provider=site.provider,
             )
             Route(
-                stack,
+                requester.stack,
                 f"peering_route_{site.role}_{tier}",
                 route_table_id=table.id,
                 destination_cidr_block=str(site.peer_cidr),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Literal
 
-from cdktn import TerraformProvider
+from cdktn import TerraformProvider, TerraformStack
 
 from healthcare_dr.naming import Names
 from healthcare_dr.settings import Settings
@@ -14,12 +14,13 @@ Role = Literal["primary", "secondary"]
 
 @dataclass(frozen=True, kw_only=True)
 class RegionContext:
-    """A region with its role, its account and the provider that manages it.
+    """A region with its role and account, and the stack and provider that manage its resources.
 
     `account` is a token that resolves to the account id when Terraform plans, so that the synthesized JSON does not
     depend on the account.
     """
 
+    stack: TerraformStack
     settings: Settings
     role: Role
     account: str

@@ -7,7 +7,7 @@ replaced; and the streams of the tables report each item that was replaced or re
 
 from collections.abc import Mapping
 
-from cdktn import ITerraformDependable, TerraformStack
+from cdktn import ITerraformDependable
 from cdktn_provider_aws.iam_policy import IamPolicy
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy_attachment import IamRolePolicyAttachment
@@ -117,13 +117,13 @@ POLICIES = {
 }
 
 
-def roles(stack: TerraformStack, site: RegionContext) -> dict[str, IamRole]:
+def roles(site: RegionContext) -> dict[str, IamRole]:
     """Create all roles by name, without their permissions: those name the key, whose policy names these roles."""
     peers = [site.role_arn(name, site.peer_region) for name in ("patient-api", "confirmation")]
     description = f"Lets the functions of {site.peer_region} read and write documents of {site.region}"
     return {
         name: IamRole(
-            stack,
+            site.stack,
             "api_role" if name == "patient-api" else f"{name.replace('-', '_')}_role",
             name=site.names.of(name, site.region),
             description=description if name == PEER_ROLE else None,
@@ -138,18 +138,20 @@ def roles(stack: TerraformStack, site: RegionContext) -> dict[str, IamRole]:
 
 
 def grant(
-    stack: TerraformStack, site: RegionContext, granted: Mapping[str, IamRole], *, key_arn: str
+    site: RegionContext, granted: Mapping[str, IamRole], *, key_arn: str
 ) -> dict[str, list[ITerraformDependable]]:
     """Attach its permissions to each role and return the attachments, on which the role's function depends."""
     attachments: dict[str, list[ITerraformDependable]] = {}
     for name, role in granted.items():
         identifier = name.replace("-", "_")
         document = POLICIES[name](site, key_arn)
-        managed = IamPolicy(stack, f"{identifier}_policy", name=site.names.of(name, site.region), policy=document)
+        managed = IamPolicy(site.stack, f"{identifier}_policy", name=site.names.of(name, site.region), policy=document)
         attachments[name] = [
-            IamRolePolicyAttachment(stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn)
+            IamRolePolicyAttachment(site.stack, f"{identifier}_permissions", role=role.name, policy_arn=managed.arn)
         ]
         if name != PEER_ROLE:
             basic = "basic_execution" if name == "patient-api" else f"{identifier}_basic_execution"
-            attachments[name].append(IamRolePolicyAttachment(stack, basic, role=role.name, policy_arn=BASIC_EXECUTION))
+            attachments[name].append(
+                IamRolePolicyAttachment(site.stack, basic, role=role.name, policy_arn=BASIC_EXECUTION)
+            )
     return attachments

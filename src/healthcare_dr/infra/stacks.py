@@ -82,31 +82,33 @@ class GlobalStack(PlatformStack):
         primary_provider = self._provider("aws", settings.primary_region)
         secondary_provider = self._provider("aws_secondary", settings.secondary_region, alias="secondary")
         account = self._account(primary_provider)
-        owner = RegionContext(settings=settings, role="primary", account=account, provider=primary_provider)
-        other = RegionContext(settings=settings, role="secondary", account=account, provider=secondary_provider)
+        owner = RegionContext(stack=self, settings=settings, role="primary", account=account, provider=primary_provider)
+        other = RegionContext(
+            stack=self, settings=settings, role="secondary", account=account, provider=secondary_provider
+        )
         sites = (owner, other)
         keys = {site.role: self._key_arn(site) for site in sites}
         api_ids = {site.role: self._api_id(site) for site in sites}
 
-        records = records_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
-        audit = audit_table(self, owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
-        read_streams(self, sites, records=records, audit=audit)
-        index_key(self, sites)
-        buckets = document_buckets(self, sites, (keys["primary"], keys["secondary"]))
-        peer(self, sites)
+        records = records_table(owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
+        audit = audit_table(owner, key_arn=keys["primary"], replica_key_arn=keys["secondary"])
+        read_streams(sites, records=records, audit=audit)
+        index_key(sites)
+        buckets = document_buckets(sites, (keys["primary"], keys["secondary"]))
+        peer(sites)
 
         hosts = {site.role: f"{api_ids[site.role]}.execute-api.{site.region}.amazonaws.com" for site in sites}
-        zone = hosted_zone(self, owner)
-        health = region_health(self, sites, hosts)
+        zone = hosted_zone(owner)
+        health = region_health(sites, hosts)
         targets, after = hosts, []
         if settings.dns_delegated:
-            served = {site.role: custom_domain(self, site, zone, api_id=api_ids[site.role]) for site in sites}
+            served = {site.role: custom_domain(site, zone, api_id=api_ids[site.role]) for site in sites}
             targets = {role: domain.target for role, domain in served.items()}
             after = [domain.mapping for domain in served.values()]
-        weighted_records(self, sites, zone, targets, health, after=after)
+        weighted_records(sites, zone, targets, health, after=after)
         metrics_site = owner if owner.region == ROUTE53_METRICS_REGION else other
-        health_check_alarms(self, metrics_site, sites, health)
-        boards = [dashboard(self, site, api_id=api_ids[site.role], health=health) for site in sites]
+        health_check_alarms(metrics_site, sites, health)
+        boards = [dashboard(site, api_id=api_ids[site.role], health=health) for site in sites]
 
         self._outputs(
             {
@@ -146,33 +148,35 @@ class RegionalStack(PlatformStack):
         super().__init__(scope, PRIMARY if role == "primary" else SECONDARY, settings)
         region = settings.regions[0 if role == "primary" else 1]
         provider = self._provider("aws", region)
-        site = RegionContext(settings=settings, role=role, account=self._account(provider), provider=provider)
+        site = RegionContext(
+            stack=self, settings=settings, role=role, account=self._account(provider), provider=provider
+        )
 
-        granted = roles(self, site)
-        key = data_key(self, site, granted)
-        permissions = grant(self, site, granted, key_arn=key.arn)
-        placed = network(self, site)
-        groups = security_groups(self, site, placed.vpc)
-        flow_logs(self, site, placed.vpc, key)
-        topic = operations_topic(self, site, key)
-        functions = Functions(self, site, code=code, key=key)
+        granted = roles(site)
+        key = data_key(site, granted)
+        permissions = grant(site, granted, key_arn=key.arn)
+        placed = network(site)
+        groups = security_groups(site, placed.vpc)
+        flow_logs(site, placed.vpc, key)
+        topic = operations_topic(site, key)
+        functions = Functions(site, code=code, key=key)
         confirming = functions.document_confirmation(
             role=granted["confirmation"], topic=topic, after=permissions["confirmation"]
         )
         reconciling = functions.create(RECONCILE, role=granted["reconciliation"], after=permissions["reconciliation"])
         # The API is created after the functions that process its writes, and destroyed before them.
         after = [*permissions["patient-api"], confirming, reconciling]
-        api = patient_api(self, site, functions, role=granted["patient-api"], key=key, after=after)
+        api = patient_api(site, functions, role=granted["patient-api"], key=key, after=after)
         # The sentinel calls the API. Without one, its first runs would raise alarms.
         watching = functions.sentinel(
             role=granted["sentinel"], endpoint=api.endpoint(region), after=[*permissions["sentinel"], api.function]
         )
         created = (api.function, confirming, reconciling, watching)
         names = {spec.name: function.function_name for spec, function in zip(FUNCTIONS, created, strict=True)}
-        regional_alarms(self, site, MonitoredApi(api.http.id, names), topic)
-        data_event_trail(self, site, key)
+        regional_alarms(site, MonitoredApi(api.http.id, names), topic)
+        data_event_trail(site, key)
         if settings.fault_injection:
-            fault_injection(self, site, placed)
+            fault_injection(site, placed)
 
         self._outputs(
             {

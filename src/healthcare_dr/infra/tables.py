@@ -1,6 +1,5 @@
 """The two global tables. The global stack owns each with its replica, because two owners would delete each other's."""
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.dynamodb_table import (
     DynamodbTable,
     DynamodbTableAttribute,
@@ -14,24 +13,24 @@ from healthcare_dr.infra.region_context import RegionContext
 from patient_api.contract.keys import RECORD_INDEX, UPDATE_INDEX
 
 
-def records_table(stack: TerraformStack, owner: RegionContext, **key_arns: str) -> DynamodbTable:
+def records_table(owner: RegionContext, **key_arns: str) -> DynamodbTable:
     """Create the table of append-only versions of patient records, with a head item for each record.
 
     `pk` is tenant, type and id; `sk` is `head` or a version's hybrid logical clock. The index contains a tenant's
     records by their last change. Its key is sharded, because every write of the tenant is at the newest end.
     """
     index = _index(UPDATE_INDEX, "update_shard", "updated", "KEYS_ONLY")
-    return _global_table(stack, "patient_records", owner, owner.names.records_table, "phi", index, **key_arns)
+    return _global_table("patient_records", owner, owner.names.records_table, "phi", index, **key_arns)
 
 
-def audit_table(stack: TerraformStack, owner: RegionContext, **key_arns: str) -> DynamodbTable:
+def audit_table(owner: RegionContext, **key_arns: str) -> DynamodbTable:
     """Create the audit trail: one item for each access to patient data, granted or refused.
 
     `pk` is tenant, hour and a shard (trap 9), `sk` the time and the event's id. The index contains the accesses to one
     record in order of time.
     """
     index = _index(RECORD_INDEX, "record", "sk", "ALL")
-    return _global_table(stack, "audit_logs", owner, owner.names.audit_table, "audit", index, **key_arns)
+    return _global_table("audit_logs", owner, owner.names.audit_table, "audit", index, **key_arns)
 
 
 def _index(name: str, hash_key: str, range_key: str, projection: str) -> DynamodbTableGlobalSecondaryIndex:
@@ -41,7 +40,6 @@ def _index(name: str, hash_key: str, range_key: str, projection: str) -> Dynamod
 
 
 def _global_table(
-    stack: TerraformStack,
     identifier: str,
     owner: RegionContext,
     name: str,
@@ -53,7 +51,7 @@ def _global_table(
 ) -> DynamodbTable:
     attributes = dict.fromkeys(map(str, ("pk", "sk", index.hash_key, index.range_key)))
     return DynamodbTable(
-        stack,
+        owner.stack,
         identifier,
         name=name,
         billing_mode="PAY_PER_REQUEST",

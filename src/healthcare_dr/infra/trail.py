@@ -1,6 +1,5 @@
 """CloudTrail data events of a region's documents and tables, encrypted and signed, also for access without the API."""
 
-from cdktn import TerraformStack
 from cdktn_provider_aws.cloudtrail import (
     Cloudtrail,
     CloudtrailAdvancedEventSelector,
@@ -15,13 +14,13 @@ from healthcare_dr.infra.region_context import RegionContext
 CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
 
 
-def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) -> None:
+def data_event_trail(site: RegionContext, key: KmsKey) -> None:
     """Create a trail of this region's data events, with a bucket of its own in the same region."""
     name = site.names.of("data-events")
     trail_arn = site.regional_arn("cloudtrail", f"trail/{name}")
     bucket_arn = f"arn:aws:s3:::{site.trail_bucket}"
     archive = secure_bucket(
-        stack,
+        site.stack,
         "trail_bucket",
         name=site.trail_bucket,
         key_arn=key.arn,
@@ -48,7 +47,7 @@ def data_event_trail(stack: TerraformStack, site: RegionContext, key: KmsKey) ->
         ),
     )
     Cloudtrail(
-        stack,
+        site.stack,
         "data_events",
         name=name,
         s3_bucket_name=archive.bucket.bucket,
