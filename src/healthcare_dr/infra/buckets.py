@@ -3,26 +3,15 @@
 from dataclasses import dataclass
 
 from cdktn import TerraformProvider, TerraformStack
+from cdktn_provider_aws import s3_bucket_lifecycle_configuration as lifecycle
+from cdktn_provider_aws import s3_bucket_server_side_encryption_configuration as encryption
 from cdktn_provider_aws.s3_bucket import S3Bucket
-from cdktn_provider_aws.s3_bucket_lifecycle_configuration import (
-    S3BucketLifecycleConfiguration,
-    S3BucketLifecycleConfigurationRule,
-    S3BucketLifecycleConfigurationRuleAbortIncompleteMultipartUpload,
-    S3BucketLifecycleConfigurationRuleExpiration,
-    S3BucketLifecycleConfigurationRuleFilter,
-    S3BucketLifecycleConfigurationRuleNoncurrentVersionExpiration,
-)
 from cdktn_provider_aws.s3_bucket_ownership_controls import (
     S3BucketOwnershipControls,
     S3BucketOwnershipControlsRule,
 )
 from cdktn_provider_aws.s3_bucket_policy import S3BucketPolicy
 from cdktn_provider_aws.s3_bucket_public_access_block import S3BucketPublicAccessBlock
-from cdktn_provider_aws.s3_bucket_server_side_encryption_configuration import (
-    S3BucketServerSideEncryptionConfigurationA,
-    S3BucketServerSideEncryptionConfigurationRuleA,
-    S3BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultA,
-)
 from cdktn_provider_aws.s3_bucket_versioning import (
     S3BucketVersioningA,
     S3BucketVersioningVersioningConfiguration,
@@ -74,14 +63,14 @@ def secure_bucket(
         versioning_configuration=S3BucketVersioningVersioningConfiguration(status="Enabled"),
         provider=provider,
     )
-    S3BucketServerSideEncryptionConfigurationA(
+    encryption.S3BucketServerSideEncryptionConfigurationA(
         stack,
         f"{identifier}_encryption",
         bucket=bucket.id,
         rule=[
-            S3BucketServerSideEncryptionConfigurationRuleA(
+            encryption.S3BucketServerSideEncryptionConfigurationRuleA(
                 apply_server_side_encryption_by_default=(
-                    S3BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultA(
+                    encryption.S3BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultA(
                         sse_algorithm="aws:kms", kms_master_key_id=key_arn
                     )
                 ),
@@ -150,31 +139,35 @@ def _lifecycle(
     expiration_days: int | None,
     provider: TerraformProvider | None,
 ) -> None:
-    everything = [S3BucketLifecycleConfigurationRuleFilter(prefix="")]
-    S3BucketLifecycleConfiguration(
+    everything = [lifecycle.S3BucketLifecycleConfigurationRuleFilter(prefix="")]
+    lifecycle.S3BucketLifecycleConfiguration(
         stack,
         f"{identifier}_lifecycle",
         bucket=versioning.bucket,
         rule=[
-            S3BucketLifecycleConfigurationRule(
+            lifecycle.S3BucketLifecycleConfigurationRule(
                 id="incomplete-uploads",
                 status="Enabled",
                 filter=everything,
                 abort_incomplete_multipart_upload=[
-                    S3BucketLifecycleConfigurationRuleAbortIncompleteMultipartUpload(
+                    lifecycle.S3BucketLifecycleConfigurationRuleAbortIncompleteMultipartUpload(
                         days_after_initiation=INCOMPLETE_UPLOAD_DAYS
                     )
                 ],
             ),
-            S3BucketLifecycleConfigurationRule(
+            lifecycle.S3BucketLifecycleConfigurationRule(
                 id="retention",
                 status="Enabled",
                 filter=everything,
                 noncurrent_version_expiration=[
-                    S3BucketLifecycleConfigurationRuleNoncurrentVersionExpiration(noncurrent_days=old_version_days)
+                    lifecycle.S3BucketLifecycleConfigurationRuleNoncurrentVersionExpiration(
+                        noncurrent_days=old_version_days
+                    )
                 ],
                 expiration=(
-                    [S3BucketLifecycleConfigurationRuleExpiration(days=expiration_days)] if expiration_days else None
+                    [lifecycle.S3BucketLifecycleConfigurationRuleExpiration(days=expiration_days)]
+                    if expiration_days
+                    else None
                 ),
             ),
         ],

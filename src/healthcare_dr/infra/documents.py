@@ -1,31 +1,13 @@
 """The pair of document buckets: replication in both directions, event notifications and the quarantine policy."""
 
+from cdktn_provider_aws import s3_bucket_notification as notification
+from cdktn_provider_aws import s3_bucket_replication_configuration as replication
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 from cdktn_provider_aws.s3_bucket import S3Bucket
 from cdktn_provider_aws.s3_bucket_cors_configuration import (
     S3BucketCorsConfiguration,
     S3BucketCorsConfigurationCorsRule,
-)
-from cdktn_provider_aws.s3_bucket_notification import (
-    S3BucketNotification,
-    S3BucketNotificationLambdaFunction,
-    S3BucketNotificationTopic,
-)
-from cdktn_provider_aws.s3_bucket_replication_configuration import (
-    S3BucketReplicationConfigurationA,
-    S3BucketReplicationConfigurationRule,
-    S3BucketReplicationConfigurationRuleDeleteMarkerReplication,
-    S3BucketReplicationConfigurationRuleDestination,
-    S3BucketReplicationConfigurationRuleDestinationEncryptionConfiguration,
-    S3BucketReplicationConfigurationRuleDestinationMetrics,
-    S3BucketReplicationConfigurationRuleDestinationMetricsEventThreshold,
-    S3BucketReplicationConfigurationRuleDestinationReplicationTime,
-    S3BucketReplicationConfigurationRuleDestinationReplicationTimeTime,
-    S3BucketReplicationConfigurationRuleFilter,
-    S3BucketReplicationConfigurationRuleSourceSelectionCriteria,
-    S3BucketReplicationConfigurationRuleSourceSelectionCriteriaReplicaModifications,
-    S3BucketReplicationConfigurationRuleSourceSelectionCriteriaSseKmsEncryptedObjects,
 )
 
 from healthcare_dr.infra import policy
@@ -41,31 +23,37 @@ RULE_ID = "all-documents"
 RTC_MINUTES = 15
 
 
-def _selection() -> S3BucketReplicationConfigurationRuleSourceSelectionCriteria:
-    return S3BucketReplicationConfigurationRuleSourceSelectionCriteria(
+def _selection() -> replication.S3BucketReplicationConfigurationRuleSourceSelectionCriteria:
+    return replication.S3BucketReplicationConfigurationRuleSourceSelectionCriteria(
         sse_kms_encrypted_objects=(
-            S3BucketReplicationConfigurationRuleSourceSelectionCriteriaSseKmsEncryptedObjects(status="Enabled")
+            replication.S3BucketReplicationConfigurationRuleSourceSelectionCriteriaSseKmsEncryptedObjects(
+                status="Enabled"
+            )
         ),
         replica_modifications=(
-            S3BucketReplicationConfigurationRuleSourceSelectionCriteriaReplicaModifications(status="Enabled")
+            replication.S3BucketReplicationConfigurationRuleSourceSelectionCriteriaReplicaModifications(
+                status="Enabled"
+            )
         ),
     )
 
 
-def _destination(target: S3Bucket, key_arn: str) -> S3BucketReplicationConfigurationRuleDestination:
-    return S3BucketReplicationConfigurationRuleDestination(
+def _destination(target: S3Bucket, key_arn: str) -> replication.S3BucketReplicationConfigurationRuleDestination:
+    return replication.S3BucketReplicationConfigurationRuleDestination(
         bucket=target.arn,
         storage_class="STANDARD",
-        encryption_configuration=S3BucketReplicationConfigurationRuleDestinationEncryptionConfiguration(
+        encryption_configuration=replication.S3BucketReplicationConfigurationRuleDestinationEncryptionConfiguration(
             replica_kms_key_id=key_arn
         ),
-        replication_time=S3BucketReplicationConfigurationRuleDestinationReplicationTime(
+        replication_time=replication.S3BucketReplicationConfigurationRuleDestinationReplicationTime(
             status="Enabled",
-            time=S3BucketReplicationConfigurationRuleDestinationReplicationTimeTime(minutes=RTC_MINUTES),
+            time=replication.S3BucketReplicationConfigurationRuleDestinationReplicationTimeTime(minutes=RTC_MINUTES),
         ),
-        metrics=S3BucketReplicationConfigurationRuleDestinationMetrics(
+        metrics=replication.S3BucketReplicationConfigurationRuleDestinationMetrics(
             status="Enabled",
-            event_threshold=S3BucketReplicationConfigurationRuleDestinationMetricsEventThreshold(minutes=RTC_MINUTES),
+            event_threshold=replication.S3BucketReplicationConfigurationRuleDestinationMetricsEventThreshold(
+                minutes=RTC_MINUTES
+            ),
         ),
     )
 
@@ -109,16 +97,18 @@ def document_buckets(
         (sites[1], second, first, key_arns[::-1]),
     ):
         role, permissions = _replication_role(site, source_key, target_key)
-        rule = S3BucketReplicationConfigurationRule(
+        rule = replication.S3BucketReplicationConfigurationRule(
             id=RULE_ID,
             priority=1,
             status="Enabled",
-            filter=S3BucketReplicationConfigurationRuleFilter(prefix=""),
-            delete_marker_replication=S3BucketReplicationConfigurationRuleDeleteMarkerReplication(status="Enabled"),
+            filter=replication.S3BucketReplicationConfigurationRuleFilter(prefix=""),
+            delete_marker_replication=replication.S3BucketReplicationConfigurationRuleDeleteMarkerReplication(
+                status="Enabled"
+            ),
             source_selection_criteria=_selection(),
             destination=_destination(target.bucket, target_key),
         )
-        S3BucketReplicationConfigurationA(
+        replication.S3BucketReplicationConfigurationA(
             site.stack,
             f"replication_{site.role}",
             bucket=source.bucket.id,
@@ -156,16 +146,18 @@ def _cors(site: RegionContext, documents: SecureBucket) -> None:
 
 def _events(site: RegionContext, documents: SecureBucket) -> None:
     """Notify the topic of failed replications and the function of uploads. A bucket has one configuration for both."""
-    S3BucketNotification(
+    notification.S3BucketNotification(
         site.stack,
         # With a new identifier Terraform could delete the old configuration after it has written the new one.
         f"replication_events_{site.role}",
         bucket=documents.bucket.id,
         topic=[
-            S3BucketNotificationTopic(id="replication-failures", topic_arn=site.topic_arn, events=list(FAILURE_EVENTS))
+            notification.S3BucketNotificationTopic(
+                id="replication-failures", topic_arn=site.topic_arn, events=list(FAILURE_EVENTS)
+            )
         ],
         lambda_function=[
-            S3BucketNotificationLambdaFunction(
+            notification.S3BucketNotificationLambdaFunction(
                 id="uploads",
                 lambda_function_arn=site.function_arn(CONFIRM_DOCUMENTS.name),
                 events=[UPLOADED],

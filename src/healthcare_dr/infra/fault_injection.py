@@ -17,15 +17,7 @@ The role may only act on this region's tables, bucket and network.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cdktn_provider_aws.fis_experiment_template import (
-    FisExperimentTemplate,
-    FisExperimentTemplateAction,
-    FisExperimentTemplateActionParameter,
-    FisExperimentTemplateActionTarget,
-    FisExperimentTemplateStopCondition,
-    FisExperimentTemplateTarget,
-    FisExperimentTemplateTargetResourceTag,
-)
+from cdktn_provider_aws import fis_experiment_template as fis
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 
@@ -188,36 +180,36 @@ def fault_injection(site: RegionContext, placed: Network) -> None:
 
 
 def _template(site: RegionContext, role: IamRole, name: str, actions: Sequence[_Action]) -> None:
-    FisExperimentTemplate(
+    fis.FisExperimentTemplate(
         site.stack,
         f"{name.replace('-', '_')}_{site.role}",
         description=f"{name} of {site.region} for {MINUTES} minutes at most",
         role_arn=role.arn,
         stop_condition=[
-            FisExperimentTemplateStopCondition(
+            fis.FisExperimentTemplateStopCondition(
                 source="aws:cloudwatch:alarm",
                 value=f"${{aws_cloudwatch_metric_alarm.{STOP_ALARM.replace('-', '_')}.arn}}",
             )
         ],
         action=[
-            FisExperimentTemplateAction(
+            fis.FisExperimentTemplateAction(
                 name=each.name,
                 action_id=each.action,
                 parameter=[
-                    FisExperimentTemplateActionParameter(key=key, value=value)
+                    fis.FisExperimentTemplateActionParameter(key=key, value=value)
                     for key, value in (("duration", f"PT{MINUTES}M"), ("region", each.region))
                     if value is not None
                 ],
-                target=FisExperimentTemplateActionTarget(key=each.target, value=each.name),
+                target=fis.FisExperimentTemplateActionTarget(key=each.target, value=each.name),
             )
             for each in actions
         ],
         target=[
-            FisExperimentTemplateTarget(
+            fis.FisExperimentTemplateTarget(
                 name=each.name,
                 resource_type=each.resource_type,
                 resource_arns=list(each.arns) or None,
-                resource_tag=[FisExperimentTemplateTargetResourceTag(key=each.tag[0], value=each.tag[1])]
+                resource_tag=[fis.FisExperimentTemplateTargetResourceTag(key=each.tag[0], value=each.tag[1])]
                 if each.tag
                 else None,
                 selection_mode="ALL",

@@ -15,25 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from cdktn import AssetType, ITerraformDependable, TerraformAsset
+from cdktn_provider_aws import lambda_event_source_mapping as event_source
+from cdktn_provider_aws import lambda_function_event_invoke_config as invoke_config
 from cdktn_provider_aws.cloudwatch_event_rule import CloudwatchEventRule
 from cdktn_provider_aws.cloudwatch_event_target import CloudwatchEventTarget
 from cdktn_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
 from cdktn_provider_aws.dynamodb_table import DynamodbTable
 from cdktn_provider_aws.iam_role import IamRole
 from cdktn_provider_aws.kms_key import KmsKey
-from cdktn_provider_aws.lambda_event_source_mapping import (
-    LambdaEventSourceMapping,
-    LambdaEventSourceMappingDestinationConfig,
-    LambdaEventSourceMappingDestinationConfigOnFailure,
-    LambdaEventSourceMappingFilterCriteria,
-    LambdaEventSourceMappingFilterCriteriaFilter,
-)
 from cdktn_provider_aws.lambda_function import LambdaFunction, LambdaFunctionEnvironment
-from cdktn_provider_aws.lambda_function_event_invoke_config import (
-    LambdaFunctionEventInvokeConfig,
-    LambdaFunctionEventInvokeConfigDestinationConfig,
-    LambdaFunctionEventInvokeConfigDestinationConfigOnFailure,
-)
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 from cdktn_provider_aws.sns_topic import SnsTopic
 
@@ -123,14 +113,16 @@ class Functions:
     ) -> LambdaFunction:
         """Create the function, its bucket's invoke permission, its schedule and its failure destination."""
         function = self.create(CONFIRM_DOCUMENTS, role=role, after=after)
-        LambdaFunctionEventInvokeConfig(
+        invoke_config.LambdaFunctionEventInvokeConfig(
             self._site.stack,
             "document_confirmation_calls",
             function_name=function.function_name,
             maximum_retry_attempts=RETRIES,
             maximum_event_age_in_seconds=MAXIMUM_EVENT_AGE_SECONDS,
-            destination_config=LambdaFunctionEventInvokeConfigDestinationConfig(
-                on_failure=LambdaFunctionEventInvokeConfigDestinationConfigOnFailure(destination=topic.arn)
+            destination_config=invoke_config.LambdaFunctionEventInvokeConfigDestinationConfig(
+                on_failure=invoke_config.LambdaFunctionEventInvokeConfigDestinationConfigOnFailure(
+                    destination=topic.arn
+                )
             ),
         )
         LambdaPermission(
@@ -152,7 +144,7 @@ class Functions:
         """Create the function and its schedule. `endpoint` is the base address of this region's own API (trap 23)."""
         function = self.create(SENTINEL, role=role, after=after, endpoint=endpoint)
         # The next run replaces one that failed, and a late run would measure nothing of use.
-        LambdaFunctionEventInvokeConfig(
+        invoke_config.LambdaFunctionEventInvokeConfig(
             self._site.stack,
             "sentinel_calls",
             function_name=function.function_name,
@@ -227,7 +219,7 @@ def read_streams(sites: tuple[RegionContext, RegionContext], *, records: Dynamod
 
 def _read(site: RegionContext, stream_arn: str, identifier: str, patterns: Sequence[object]) -> None:
     """Create an event source mapping that reads records matching one of `patterns`."""
-    LambdaEventSourceMapping(
+    event_source.LambdaEventSourceMapping(
         site.stack,
         f"{identifier}_{site.role}",
         event_source_arn=stream_arn,
@@ -240,12 +232,12 @@ def _read(site: RegionContext, stream_arn: str, identifier: str, patterns: Seque
         maximum_retry_attempts=UNLIMITED,
         maximum_record_age_in_seconds=UNLIMITED,
         # For the records that Lambda discards when an operator sets a limit to free a shard.
-        destination_config=LambdaEventSourceMappingDestinationConfig(
-            on_failure=LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
+        destination_config=event_source.LambdaEventSourceMappingDestinationConfig(
+            on_failure=event_source.LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
         ),
-        filter_criteria=LambdaEventSourceMappingFilterCriteria(
+        filter_criteria=event_source.LambdaEventSourceMappingFilterCriteria(
             filter=[
-                LambdaEventSourceMappingFilterCriteriaFilter(pattern=json.dumps(pattern, sort_keys=True))
+                event_source.LambdaEventSourceMappingFilterCriteriaFilter(pattern=json.dumps(pattern, sort_keys=True))
                 for pattern in patterns
             ]
         ),
