@@ -22,7 +22,7 @@ from cdktn_provider_aws.route53_health_check import Route53HealthCheck
 from cdktn_provider_aws.route53_record import Route53Record, Route53RecordWeightedRoutingPolicy
 from cdktn_provider_aws.route53_zone import Route53Zone
 
-from healthcare_dr.infra.region_context import RegionContext, Role
+from healthcare_dr.infra.region_context import RegionContext, Role, Sites
 
 VALIDATION_TTL = 60
 
@@ -108,7 +108,7 @@ def hosted_zone(owner: RegionContext) -> Route53Zone:
     )
 
 
-def region_health(sites: tuple[RegionContext, RegionContext], hosts: Mapping[Role, str]) -> Health:
+def region_health(sites: Sites, hosts: Mapping[Role, str]) -> Health:
     """Create the checks of both regions. `hosts` are the regions' own host names by role."""
     endpoints, calculated = {}, {}
     for site, other in (sites, sites[::-1]):
@@ -130,7 +130,7 @@ def region_health(sites: tuple[RegionContext, RegionContext], hosts: Mapping[Rol
 
 
 def weighted_records(
-    sites: tuple[RegionContext, RegionContext],
+    sites: Sites,
     zone: Route53Zone,
     targets: Mapping[Role, str],
     health: Health,

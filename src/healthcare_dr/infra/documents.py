@@ -13,7 +13,7 @@ from cdktn_provider_aws.s3_bucket_cors_configuration import (
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.api import PREFLIGHT_SECONDS
 from healthcare_dr.infra.buckets import SecureBucket, secure_bucket
-from healthcare_dr.infra.region_context import RegionContext
+from healthcare_dr.infra.region_context import RegionContext, Sites
 from healthcare_dr.settings import SIX_YEARS_IN_DAYS
 from patient_api.contract.functions import CONFIRM_DOCUMENTS
 from patient_api.contract.keys import QUARANTINE_TAG
@@ -75,9 +75,7 @@ _READ_VERSIONS = (
 _WRITE_REPLICAS = ("s3:ReplicateDelete", "s3:ReplicateObject", "s3:ReplicateTags")
 
 
-def document_buckets(
-    sites: tuple[RegionContext, RegionContext], key_arns: tuple[str, str]
-) -> tuple[SecureBucket, SecureBucket]:
+def document_buckets(sites: Sites, key_arns: tuple[str, str]) -> tuple[SecureBucket, SecureBucket]:
     """Create both buckets, both replications, and the events of uploads and of failed replications."""
     first, second = (
         secure_bucket(

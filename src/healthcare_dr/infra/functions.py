@@ -27,7 +27,7 @@ from cdktn_provider_aws.lambda_function import LambdaFunction, LambdaFunctionEnv
 from cdktn_provider_aws.lambda_permission import LambdaPermission
 from cdktn_provider_aws.sns_topic import SnsTopic
 
-from healthcare_dr.infra.region_context import RegionContext
+from healthcare_dr.infra.region_context import RegionContext, Sites
 from patient_api.contract.functions import (
     CONFIRM_DOCUMENTS,
     RECONCILE,
@@ -125,17 +125,8 @@ class Functions:
                 )
             ),
         )
-        LambdaPermission(
-            self._site.stack,
-            "documents_permission",
-            statement_id="documents",
-            action="lambda:InvokeFunction",
-            function_name=function.function_name,
-            principal="s3.amazonaws.com",
-            source_arn=self._site.documents_arn,
-            # A bucket's ARN contains no account, and another account can take the name of a deleted bucket.
-            source_account=self._site.account,
-        )
+        # A bucket's ARN contains no account, and another account can take the name of a deleted bucket.
+        self._permit(function, "documents", "s3", self._site.documents_arn, source_account=self._site.account)
         # For events that were lost, and for copies that are late.
         self._schedule(function, CONFIRM_DOCUMENTS, "sweep", "Finds documents that are not final yet", SWEEP_EVENT)
         return function
@@ -165,15 +156,7 @@ class Functions:
             description=description,
             schedule_expression="rate(1 minute)",
         )
-        permission = LambdaPermission(
-            self._site.stack,
-            f"{name}_permission",
-            statement_id=name,
-            action="lambda:InvokeFunction",
-            function_name=function.function_name,
-            principal="events.amazonaws.com",
-            source_arn=rule.arn,
-        )
+        permission = self._permit(function, name, "events", rule.arn)
         CloudwatchEventTarget(
             self._site.stack,
             f"{name}_target",
@@ -182,6 +165,20 @@ class Functions:
             arn=function.arn,
             input=event,
             depends_on=[permission],
+        )
+
+    def _permit(
+        self, function: LambdaFunction, name: str, service: str, source_arn: str, *, source_account: str | None = None
+    ) -> LambdaPermission:
+        return LambdaPermission(
+            self._site.stack,
+            f"{name}_permission",
+            statement_id=name,
+            action="lambda:InvokeFunction",
+            function_name=function.function_name,
+            principal=f"{service}.amazonaws.com",
+            source_arn=source_arn,
+            source_account=source_account,
         )
 
 
@@ -201,7 +198,7 @@ VERSIONS = {"dynamodb": {"Keys": {"sk": {"S": [{"prefix": "v#"}]}}}}
 CHANGES = {"eventName": ["MODIFY", "REMOVE"]}
 
 
-def read_streams(sites: tuple[RegionContext, RegionContext], *, records: DynamodbTable, audit: DynamodbTable) -> None:
+def read_streams(sites: Sites, *, records: DynamodbTable, audit: DynamodbTable) -> None:
     """Read the streams of both tables in both regions.
 
     Of records, each region reads versions, to reconcile them, and the peer's heartbeats, to measure their lag. Of the

@@ -14,7 +14,7 @@ from cdktn_provider_aws.kms_replica_key import KmsReplicaKey
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.policy import Condition, Statement
-from healthcare_dr.infra.region_context import RegionContext
+from healthcare_dr.infra.region_context import RegionContext, Sites
 from healthcare_dr.infra.roles import PEER_ROLE, through
 
 ADMINISTRATION = (
@@ -104,7 +104,7 @@ def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
 DERIVE = ("kms:GenerateMac",)
 
 
-def index_key(sites: tuple[RegionContext, RegionContext]) -> None:
+def index_key(sites: Sites) -> None:
     """Create the multi-Region key in the primary region, its replica in the other, and the same alias for each."""
     primary, secondary = sites
     key = KmsKey(

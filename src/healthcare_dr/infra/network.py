@@ -38,7 +38,7 @@ from cdktn_provider_aws.vpc_security_group_egress_rule import VpcSecurityGroupEg
 from cdktn_provider_aws.vpc_security_group_ingress_rule import VpcSecurityGroupIngressRule
 
 from healthcare_dr.infra import policy
-from healthcare_dr.infra.region_context import RegionContext
+from healthcare_dr.infra.region_context import RegionContext, Sites
 
 TIERS = ("public", "private")
 ZONES = 3
@@ -220,7 +220,7 @@ def flow_logs(site: RegionContext, vpc: Vpc, key: KmsKey) -> None:
     )
 
 
-def peer(sites: tuple[RegionContext, RegionContext]) -> None:
+def peer(sites: Sites) -> None:
     """Connect both VPCs, resolve each other's names to private addresses, and route both ways."""
     requester, accepter = sites
     vpcs = {

@@ -104,3 +104,7 @@ class RegionContext:
     def role_arn(self, resource: str, region: str) -> str:
         """Return the ARN of a role. IAM is global, so the region is in the role's name."""
         return f"arn:aws:iam::{self.account}:role/{self.names.of(resource, region)}"
+
+
+Sites = tuple[RegionContext, RegionContext]
+"""The primary and the secondary region."""
