@@ -62,7 +62,7 @@ def _restart_without_variables() -> None:
         del os.environ[name]
     if sys.flags.ignore_environment:
         return
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - a shell is not needed
 
 
 def _remove_empty_terminal_sizes() -> None:

@@ -1,4 +1,4 @@
-"""One synthesis for all infrastructure tests, because starting Node takes seconds."""
+"""One synthesis for all infrastructure tests, because Node needs seconds to start."""
 
 import copy
 from collections.abc import Callable

@@ -148,7 +148,7 @@ def trail_mutations(stack: str) -> Mutations:
     yield "data-event-trail", trail.remove()
     yield "data-event-trail", trail.put("enable_log_file_validation", False)
     if stack == PRIMARY:
-        yield "data-event-trail", trail.put("s3_bucket_name", "somebody-elses-bucket")
+        yield "data-event-trail", trail.put("s3_bucket_name", "other-bucket")
         categories = [f"advanced_event_selector.{number}.field_selector.0.equals" for number in range(2)]
         management = combined(*(trail.put(category, ["Management"]) for category in categories))
         yield "data-event-trail", management

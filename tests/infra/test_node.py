@@ -24,7 +24,7 @@ ANNOUNCEMENT = "Synthesizing the three stacks"
 
 @pytest.fixture
 def hdr_synth(tmp_path: Path) -> Synth:
-    """Run `hdr synth` with the packages that jsii has unpacked for this user, since unpacking takes long."""
+    """Run `hdr synth` with the packages that jsii has unpacked for this user, since unpacking is slow."""
     unpacked = Path.home() / node.CACHE
     if unpacked.is_dir():
         (tmp_path / "home" / "tools").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Every rule holds with settings that change the stacks."""
+"""The rules accept stacks with other settings, and find damage to them."""
 
 from collections.abc import Callable
 

@@ -86,8 +86,8 @@ def alarm_groups(site: RegionContext, monitored: MonitoredApi) -> dict[str, tupl
     """Return the alarms of a region, by the name of their composite alarm, each group with its description."""
     return {
         "region-impaired": (f"{site.region} does not serve as it should", _serving(site, monitored)),
-        "recovery-point-at-risk": (f"{site.region} holds data that its peer does not have yet", _recovery_point(site)),
-        "integrity-at-risk": (f"{site.region} holds data that operators must examine", _integrity(monitored)),
+        "recovery-point-at-risk": (f"{site.region} has data that its peer does not have yet", _recovery_point(site)),
+        "integrity-at-risk": (f"{site.region} has data that operators must examine", _integrity(monitored)),
         "peer-at-risk": (
             f"{site.peer_region} is unhealthy, or {site.region} does not monitor it",
             _peer(site, monitored),

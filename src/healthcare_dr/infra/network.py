@@ -5,8 +5,9 @@ that need one.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from cdktn import Fn, TerraformStack
+from cdktn import Fn
 from cdktn_provider_aws.cloudwatch_log_group import CloudwatchLogGroup
 from cdktn_provider_aws.data_aws_availability_zones import (
     DataAwsAvailabilityZones,
@@ -150,31 +151,24 @@ def security_groups(site: RegionContext, vpc: Vpc) -> dict[str, SecurityGroup]:
         )
     }
     for name, other in (("lambda", "data"), ("data", "lambda")):
-        _both_ways(site.stack, f"{name}_{other}", groups[name], f"{other} group", peer=groups[other])
-        _both_ways(site.stack, f"{name}_peer", groups[name], f"VPC of {site.peer_region}", cidr=str(site.peer_cidr))
+        peer_vpc, peer_cidr = f"VPC of {site.peer_region}", str(site.peer_cidr)
+        other_id = groups[other].id
+        _both_ways(site, f"{name}_{other}", groups[name], f"{other} group", referenced_security_group_id=other_id)
+        _both_ways(site, f"{name}_peer", groups[name], peer_vpc, cidr_ipv4=peer_cidr)
     return groups
 
 
-def _both_ways(
-    stack: TerraformStack,
-    name: str,
-    group: SecurityGroup,
-    other: str,
-    *,
-    peer: SecurityGroup | None = None,
-    cidr: str | None = None,
-) -> None:
+def _both_ways(site: RegionContext, name: str, group: SecurityGroup, other: str, **admitted: Any) -> None:
     for rule, preposition in ((VpcSecurityGroupIngressRule, "from"), (VpcSecurityGroupEgressRule, "to")):
         rule(
-            stack,
+            site.stack,
             f"{name}_{preposition}",
             security_group_id=group.id,
             description=f"HTTPS {preposition} the {other}",
             ip_protocol="tcp",
             from_port=HTTPS,
             to_port=HTTPS,
-            referenced_security_group_id=peer.id if peer else None,
-            cidr_ipv4=cidr,
+            **admitted,
         )
 
 

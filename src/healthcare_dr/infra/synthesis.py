@@ -43,7 +43,7 @@ class Synthesis:
 def synth(settings: Settings, outdir: Path, *, lazy: bool = True) -> Synthesis:
     """Synthesize all three stacks into `outdir`.
 
-    The same settings and code give the same bytes, whatever the machine and the target.
+    The same settings and code give the same bytes on every machine and for every target.
 
     Args:
         lazy: load the bindings lazily. Only benchmarks and tests pass False.

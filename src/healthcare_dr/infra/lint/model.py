@@ -10,7 +10,7 @@ from typing import Any
 from healthcare_dr.naming import Names
 from healthcare_dr.settings import Settings
 
-# The expression for the account, which is known only when a plan is made.
+# The expression for the account, which Terraform resolves when it plans.
 ACCOUNT = "${data.aws_caller_identity.account.account_id}"
 
 _REFERENCE = re.compile(r"^\$\{((?:data\.)?[a-z0-9_]+\.[a-z0-9_]+)")
@@ -166,9 +166,9 @@ class Platform:
 
     @staticmethod
     def _region(document: Mapping[str, Any], body: Mapping[str, Any]) -> str:
-        wanted = str(body.get("provider", "aws")).partition(".")[2] or None
+        alias = str(body.get("provider", "aws")).partition(".")[2] or None
         for provider in document.get("provider", {}).get("aws", []):
-            if provider.get("alias") == wanted:
+            if provider.get("alias") == alias:
                 return str(provider["region"])
         return "unknown"
 

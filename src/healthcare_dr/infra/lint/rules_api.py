@@ -53,7 +53,7 @@ def complete_routes(platform: Platform) -> Problems:
 
 @rule("C6")
 def routes_without_scopes(platform: Platform) -> Problems:
-    """A route takes ten scopes and no wildcard: a list refuses valid tokens, and no audit event records it."""
+    """A route has at most ten scopes and no wildcards: a list refuses valid tokens, without an audit event."""
     for route in platform.resources("aws_apigatewayv2_route"):
         if route.get("authorization_scopes"):
             yield route.address, "must not list scopes: the function decides"

@@ -79,7 +79,7 @@ def function_outside_vpc(platform: Platform) -> Problems:
 
 @rule("C1", "trap 33", "trap 34")
 def regions_carry_equal_load(platform: Platform) -> Problems:
-    """The surviving region takes 3.3 times its load at once: it needs the same code, size and limits."""
+    """The load of the surviving region grows by a factor of up to 3.3: it needs the same code, size and limits."""
     functions = list(platform.resources(FUNCTION))
     for name in sorted({function.name for function in functions}):
         for attribute in EQUAL_IN_BOTH:
@@ -90,7 +90,7 @@ def regions_carry_equal_load(platform: Platform) -> Problems:
         yield FUNCTION, "all functions must run the same package"
     for function in functions:
         if function.get("reserved_concurrent_executions") is not None:
-            yield function.address, "reserved concurrency takes from the quota that failover needs"
+            yield function.address, "reserved concurrency reduces the quota that failover needs"
     throttling = ("throttling_rate_limit", "throttling_burst_limit")
     limits = {
         tuple(stage.get("default_route_settings", limit) for limit in throttling)

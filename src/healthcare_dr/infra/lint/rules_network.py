@@ -49,7 +49,7 @@ def routes_explicit(platform: Platform) -> Problems:
 
 @rule("R8.1", "trap 35")
 def peering_routes(platform: Platform) -> Problems:
-    """Peering carries nothing without an accepter and routes on both sides, and refuses overlapping networks."""
+    """Peering needs an accepter, routes on both sides, and networks that do not overlap."""
     if len(list(platform.resources("aws_vpc_peering_connection_accepter"))) != 1:
         yield "aws_vpc_peering_connection_accepter", "the peering must be accepted"
     resolving = {

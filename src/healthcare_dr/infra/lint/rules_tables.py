@@ -76,13 +76,13 @@ def table_sharded_index(platform: Platform) -> Problems:
     """Every write of a tenant is at the newest end of an index by time: one partition would throttle them all."""
     for table in platform.resources("aws_dynamodb_table"):
         if table.get("hash_key") != "pk" or table.get("range_key") != "sk":
-            yield table.address, "must have the composite keys pk and sk, which carry tenant and shard"
+            yield table.address, "must have the composite keys pk and sk, which contain tenant and shard"
         for index in table.blocks("global_secondary_index"):
             if index.get("hash_key") not in ("update_shard", "record"):
                 yield table.address, f"index {index.get('name')} is keyed by {index.get('hash_key')}, not by a shard"
 
 
-# By Lambda's defaults one bad record holds up the good ones of its batch. -1 is as long as the stream keeps a record.
+# With Lambda's defaults an invalid record delays the other records of its batch. -1 is the retention of the stream.
 SETTINGS = {
     "starting_position": "TRIM_HORIZON", "batch_size": 100, "bisect_batch_on_function_error": True,
     "function_response_types": ["ReportBatchItemFailures"],
