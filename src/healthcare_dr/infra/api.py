@@ -121,19 +121,16 @@ def _access_log(site: RegionContext) -> dict[str, str]:
 
 
 def _authorizer(site: RegionContext, http: Apigatewayv2Api) -> None:
-    issuer = TerraformVariable(
-        site.stack,
-        "oidc_issuer",
-        type="string",
-        default=site.settings.oidc_issuer,
-        description="Issuer of the callers' tokens; when empty, callers sign with IAM credentials",
-    )
-    audience = TerraformVariable(
-        site.stack,
-        "oidc_audience",
-        type="string",
-        default=site.settings.oidc_audience,
-        description="Audience that a token must name",
+    issuer, audience = (
+        TerraformVariable(site.stack, name, type="string", default=default, description=description).string_value
+        for name, default, description in (
+            (
+                "oidc_issuer",
+                site.settings.oidc_issuer,
+                "Issuer of the clients' tokens; if empty, clients sign with IAM credentials",
+            ),
+            ("oidc_audience", site.settings.oidc_audience, "Audience that a token must name"),
+        )
     )
     authorizer = Apigatewayv2Authorizer(
         site.stack,
@@ -142,9 +139,7 @@ def _authorizer(site: RegionContext, http: Apigatewayv2Api) -> None:
         name=site.names.of("tokens"),
         authorizer_type="JWT",
         identity_sources=["$request.header.Authorization"],
-        jwt_configuration=Apigatewayv2AuthorizerJwtConfiguration(
-            issuer=issuer.string_value, audience=[audience.string_value]
-        ),
+        jwt_configuration=Apigatewayv2AuthorizerJwtConfiguration(issuer=issuer, audience=[audience]),
     )
     authorizer.add_override("count", f"${{{ISSUER_GIVEN} ? 1 : 0}}")
 

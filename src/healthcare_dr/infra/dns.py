@@ -27,16 +27,8 @@ from healthcare_dr.infra.region_context import RegionContext, Role, Sites
 VALIDATION_TTL = 60
 
 
-@dataclass(frozen=True)
-class RegionalEndpoint:
-    """The host name for the DNS record, which depends on the mapping."""
-
-    target: str
-    mapping: Apigatewayv2ApiMapping
-
-
-def custom_domain(site: RegionContext, zone: Route53Zone, *, api_id: str) -> RegionalEndpoint:
-    """Serve the shared name in this region."""
+def custom_domain(site: RegionContext, zone: Route53Zone, *, api_id: str) -> tuple[str, Apigatewayv2ApiMapping]:
+    """Serve the shared name in this region. Return the host name for DNS, and the mapping on which DNS depends."""
     certificate = AcmCertificate(
         site.stack,
         f"certificate_{site.role}",
@@ -82,7 +74,7 @@ def custom_domain(site: RegionContext, zone: Route53Zone, *, api_id: str) -> Reg
         stage="$default",
         provider=site.provider,
     )
-    return RegionalEndpoint(target=name.domain_name_configuration.target_domain_name, mapping=mapping)
+    return name.domain_name_configuration.target_domain_name, mapping
 
 
 HTTPS = 443

@@ -211,32 +211,31 @@ def read_streams(sites: Sites, *, records: DynamodbTable, audit: DynamodbTable) 
             patterns = [VERSIONS, {"dynamodb": {"Keys": heartbeats}}] if table is records else [CHANGES]
             # The table has an attribute for the stream of its owner's region only.
             stream_arn = table.stream_arn if site is owner else f"${{one({table.fqn}.replica[*].stream_arn)}}"
-            _read(site, stream_arn, identifier, patterns)
-
-
-def _read(site: RegionContext, stream_arn: str, identifier: str, patterns: Sequence[object]) -> None:
-    """Create an event source mapping that reads records matching one of `patterns`."""
-    event_source.LambdaEventSourceMapping(
-        site.stack,
-        f"{identifier}_{site.role}",
-        event_source_arn=stream_arn,
-        function_name=site.function_arn(RECONCILE.name),
-        starting_position="TRIM_HORIZON",
-        batch_size=BATCH_SIZE,
-        parallelization_factor=BATCHES_AT_ONCE,
-        bisect_batch_on_function_error=True,
-        function_response_types=["ReportBatchItemFailures"],
-        maximum_retry_attempts=UNLIMITED,
-        maximum_record_age_in_seconds=UNLIMITED,
-        # For the records that Lambda discards when an operator sets a limit to free a shard.
-        destination_config=event_source.LambdaEventSourceMappingDestinationConfig(
-            on_failure=event_source.LambdaEventSourceMappingDestinationConfigOnFailure(destination_arn=site.topic_arn)
-        ),
-        filter_criteria=event_source.LambdaEventSourceMappingFilterCriteria(
-            filter=[
-                event_source.LambdaEventSourceMappingFilterCriteriaFilter(pattern=json.dumps(pattern, sort_keys=True))
-                for pattern in patterns
-            ]
-        ),
-        provider=site.provider,
-    )
+            event_source.LambdaEventSourceMapping(
+                site.stack,
+                f"{identifier}_{site.role}",
+                event_source_arn=stream_arn,
+                function_name=site.function_arn(RECONCILE.name),
+                starting_position="TRIM_HORIZON",
+                batch_size=BATCH_SIZE,
+                parallelization_factor=BATCHES_AT_ONCE,
+                bisect_batch_on_function_error=True,
+                function_response_types=["ReportBatchItemFailures"],
+                maximum_retry_attempts=UNLIMITED,
+                maximum_record_age_in_seconds=UNLIMITED,
+                # For the records that Lambda discards when an operator sets a limit to free a shard.
+                destination_config=event_source.LambdaEventSourceMappingDestinationConfig(
+                    on_failure=event_source.LambdaEventSourceMappingDestinationConfigOnFailure(
+                        destination_arn=site.topic_arn
+                    )
+                ),
+                filter_criteria=event_source.LambdaEventSourceMappingFilterCriteria(
+                    filter=[
+                        event_source.LambdaEventSourceMappingFilterCriteriaFilter(
+                            pattern=json.dumps(pattern, sort_keys=True)
+                        )
+                        for pattern in patterns
+                    ]
+                ),
+                provider=site.provider,
+            )

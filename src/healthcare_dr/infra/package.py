@@ -95,7 +95,8 @@ def _pins(lock: Path) -> list[tuple[str, str]]:
 
 
 def _distribution(name: str, version: str, lock: Path, installed: Path | None) -> Iterator[tuple[str, bytes]]:
-    found = _find(name, installed)
+    path = sys.path if installed is None else [str(installed)]
+    found = next(iter(metadata.distributions(name=name, path=path)), None)
     if found is None:
         raise SynthesisError(f"{name} is not installed, but {lock.name} locks {version}: install the requirements.")
     if found.version != version:
@@ -109,18 +110,10 @@ def _distribution(name: str, version: str, lock: Path, installed: Path | None) -
     for file in found.files:
         # Not scripts, which are installed outside the folder of packages.
         if ".." not in file.parts and _is_packaged(file):
-            yield file.as_posix(), _read(name, Path(str(found.locate_file(file))))
-
-
-def _find(name: str, installed: Path | None) -> metadata.Distribution | None:
-    path = sys.path if installed is None else [str(installed)]
-    return next(iter(metadata.distributions(name=name, path=path)), None)
-
-
-def _read(name: str, path: Path) -> bytes:
-    if not path.is_file():
-        raise SynthesisError(f"{path} of {name} is missing: install the requirements again.")
-    return path.read_bytes()
+            located = Path(str(found.locate_file(file)))
+            if not located.is_file():
+                raise SynthesisError(f"{located} of {name} is missing: install the requirements again.")
+            yield file.as_posix(), located.read_bytes()
 
 
 def _is_packaged(name: PurePosixPath) -> bool:

@@ -103,8 +103,8 @@ class GlobalStack(PlatformStack):
         targets, after = hosts, []
         if settings.dns_delegated:
             served = {site.role: custom_domain(site, zone, api_id=api_ids[site.role]) for site in sites}
-            targets = {role: domain.target for role, domain in served.items()}
-            after = [domain.mapping for domain in served.values()]
+            targets = {role: target for role, (target, _) in served.items()}
+            after = [mapping for _, mapping in served.values()]
         weighted_records(sites, zone, targets, health, after=after)
         metrics_site = owner if owner.region == ROUTE53_METRICS_REGION else other
         health_check_alarms(metrics_site, sites, health)
