@@ -10,9 +10,13 @@ import pytest
 
 from healthcare_dr.infra.lint import RULES
 from healthcare_dr.infra.lint.model import Platform
+from healthcare_dr.naming import PRIMARY, SECONDARY
 from healthcare_dr.settings import Settings
 
 Documents = dict[str, dict[str, Any]]
+
+REGIONAL = ((PRIMARY, "primary"), (SECONDARY, "secondary"))
+"""The regional stacks with the roles of their regions."""
 
 
 @dataclass(frozen=True)

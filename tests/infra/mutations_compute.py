@@ -2,11 +2,10 @@
 
 import json
 
-from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from infra.damage import Mutations, add, remove_all, resource
+from healthcare_dr.naming import GLOBAL, PRIMARY
+from infra.damage import REGIONAL, Mutations, add, remove_all, resource
 
 FUNCTION, EVENT_TARGET, PERMISSION = "aws_lambda_function", "aws_cloudwatch_event_target", "aws_lambda_permission"
-REGIONAL = ((PRIMARY, "primary"), (SECONDARY, "secondary"))
 
 
 def compute_mutations() -> Mutations:

@@ -3,9 +3,7 @@
 import json
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
-from infra.damage import Damage, Documents, Mutations, Part, add, combined, remove_all, resource
-
-REGIONAL = ((PRIMARY, "primary"), (SECONDARY, "secondary"))
+from infra.damage import REGIONAL, Damage, Documents, Mutations, Part, add, combined, remove_all, resource
 
 
 def data_mutations() -> Mutations:

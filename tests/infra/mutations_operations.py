@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS
-from infra.damage import Mutations, Part, add, combined, remove_all, resource
+from healthcare_dr.naming import GLOBAL, PRIMARY, STACKS
+from infra.damage import REGIONAL, Mutations, Part, add, combined, remove_all, resource
 
 HEALTH_CHECK, ALARM, TEMPLATE = (
     "aws_route53_health_check", "aws_cloudwatch_metric_alarm", "aws_fis_experiment_template",
 )  # fmt: skip
-REGIONAL = ((PRIMARY, "primary"), (SECONDARY, "secondary"))
 
 
 def operations_mutations() -> Mutations:

@@ -1,5 +1,8 @@
 """The rules accept the synthesized JSON, and each finds the damage that it guards against."""
 
+import subprocess
+import sys
+
 import pytest
 
 from healthcare_dr.infra.lint import RULES, check
@@ -35,3 +38,9 @@ def test_finding_contains_place_problem_rule_and_reason(documents: Documents, se
         "[table-recovery; R1.4, trap 4, C6] "
         "Point-in-time recovery is set for each replica; the table's own setting does not reach them."
     )
+
+
+def test_rules_do_not_import_the_bindings() -> None:
+    """Importing `cdktn` starts Node."""
+    script = "import sys, healthcare_dr.infra.lint; sys.exit('cdktn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
