@@ -1,4 +1,4 @@
-"""Drills, as tests play them and read their journals."""
+"""Run drills and read their journals."""
 
 import json
 from pathlib import Path
@@ -14,17 +14,17 @@ Journal = dict[str, Any]
 
 
 def drill(deployed: Deployed, name: str, *options: str, outcome: str = "passed") -> Journal:
-    """Play an experiment and return its journal. A drill that is inconclusive is repeated once, then it fails.
+    """Run an experiment and return its journal. An inconclusive drill is repeated once.
 
-    For an experiment that passes, the conditions of every such drill are asserted: the steady state came back, nothing
-    is missing after healing, and nothing was left unfinished.
+    For an experiment that passes, it also checks that the steady state returned, that nothing is missing after healing,
+    and that no document is unfinished.
     """
-    journal, finished = played(deployed, name, *options)
+    journal, finished = run_once(deployed, name, *options)
     if journal["outcome"] == INCONCLUSIVE:
-        journal, finished = played(deployed, name, *options)
-    said = finished.stdout + finished.stderr
-    assert journal["outcome"] == outcome, said
-    assert (finished.returncode == 0) is (outcome == "passed"), said
+        journal, finished = run_once(deployed, name, *options)
+    output = finished.stdout + finished.stderr
+    assert journal["outcome"] == outcome, output
+    assert (finished.returncode == 0) is (outcome == "passed"), output
     assert journal["label"] == "embedded"
     if outcome == "passed":
         assert_nothing_was_lost(journal)
@@ -32,26 +32,26 @@ def drill(deployed: Deployed, name: str, *options: str, outcome: str = "passed")
 
 
 def assert_nothing_was_lost(journal: Journal) -> None:
-    """Assert what holds for every drill that passed."""
+    """Check what holds for every drill that passed."""
     assert all(condition["held"] for condition in journal["steady_state"]["after"]), journal["steady_state"]
     assert all(missing["numbers"] == [] for missing in journal["missing"][-2:])
     assert journal["unfinished"] == []
 
 
-def played(deployed: Deployed, name: str, *options: str) -> tuple[Journal, CompletedProcess[str]]:
-    """Play an experiment once; `hdr drill heal` undoes what a drill that did not end in order has left."""
+def run_once(deployed: Deployed, name: str, *options: str) -> tuple[Journal, CompletedProcess[str]]:
+    """Run an experiment once. `hdr drill heal` undoes the faults that a drill without success may have left."""
     before = folders(deployed)
     finished = deployed.hdr("drill", name, *options)
-    journal = journal_in(deployed, before, said=finished.stdout + finished.stderr)
+    journal = journal_in(deployed, before, output=finished.stdout + finished.stderr)
     if journal["outcome"] != "passed":
         deployed.hdr("drill", "heal")
     return journal, finished
 
 
-def journal_in(deployed: Deployed, before: set[Path], *, said: str = "") -> Journal:
-    """The journal in the one folder that was not there before."""
+def journal_in(deployed: Deployed, before: set[Path], *, output: str = "") -> Journal:
+    """Return the journal in the folder that is new since `before`."""
     made = folders(deployed) - before
-    assert len(made) == 1, f"the drill left no journal: {said}"
+    assert len(made) == 1, f"the drill left no journal: {output}"
     (folder,) = made
     assert (folder / "report.html").stat().st_size > 0
     journal: Journal = json.loads((folder / "journal.json").read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def journal_in(deployed: Deployed, before: set[Path], *, said: str = "") -> Jour
 
 
 def folders(deployed: Deployed) -> set[Path]:
-    """The folders of all drills so far."""
+    """Return the folders of all drills so far."""
     drills = deployed.home / "drills"
     return set(drills.iterdir()) if drills.exists() else set()
 
@@ -70,7 +70,7 @@ def undone(journal: Journal) -> float:
 
 
 def answered_from(journal: Journal, *, after: float, before: float) -> set[str]:
-    """The regions that answered clients between two moments on the drill's clock."""
+    """Return the regions that answered clients between two times on the drill's clock."""
     return {
         sample["region"]
         for sample in journal["samples"]

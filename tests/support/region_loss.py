@@ -170,7 +170,7 @@ def _recorded(deployed: Deployed, experiment: str, queues: dict[str, Messages]) 
         finally:
             observers.end()
         process.wait()
-        found: dict[str, Any] = {"journal": journal_in(deployed, before, said="".join(lines))}
+        found: dict[str, Any] = {"journal": journal_in(deployed, before, output="".join(lines))}
         if futures:
             for future in futures:
                 found |= future.result()

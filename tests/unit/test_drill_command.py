@@ -1,4 +1,4 @@
-"""`hdr drill`: what is refused before anything is broken, and what is told without a platform."""
+"""`hdr drill`: rejections before any fault, and output that needs no platform."""
 
 import json
 from dataclasses import replace
@@ -16,28 +16,26 @@ from unit.command import Run, only_line
 from unit.ops.drill.sample_journal import journal
 
 
-def test_a_drill_that_aws_cannot_play_is_refused_before_anything_is_asked(hdr: Run) -> None:
+def test_experiment_that_aws_cannot_run_is_rejected(hdr: Run) -> None:
     result = hdr("drill", "region-blackhole", "--target", "aws")
     assert result.exit_code == 2
-    assert only_line(result).startswith("hdr: AWS cannot play blackhole: it can play throttled, denied")
+    assert only_line(result).startswith("hdr: AWS cannot run blackhole: it can run throttled, denied")
 
 
-def test_a_drill_on_aws_needs_a_delegated_domain(hdr: Run) -> None:
+def test_drill_on_aws_needs_a_delegated_domain(hdr: Run) -> None:
     result = hdr("drill", "api-throttled", "--target", "aws")
     assert result.exit_code == 2
     assert "HDR_DNS_DELEGATED=true" in only_line(result)
 
 
-def test_healing_without_anything_broken_succeeds_though_nothing_runs(hdr: Run) -> None:
+def test_heal_without_a_fault_succeeds_without_a_platform(hdr: Run) -> None:
     for _ in range(2):
         result = hdr("drill", "heal")
         assert (result.exit_code, result.stdout) == (0, "nothing is broken by a drill\n")
 
 
-def test_what_a_killed_drill_has_broken_is_healed_once(
-    hdr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The record and the conditions are what a killed drill leaves; both are written as it writes them."""
+def test_faults_of_a_killed_drill_are_undone_once(hdr: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record and the fault state are written as a drill writes them."""
     emulator, conditions = tmp_path / "home" / "emulator", tmp_path / "home" / "emulator" / "conditions.json"
     environment = {"HDR_HOME": str(tmp_path / "home")}
     broken = [InjectedFault(fault="control-planes", region=None), InjectedFault(fault="refused", region="us-west-2")]
@@ -54,14 +52,14 @@ def test_what_a_killed_drill_has_broken_is_healed_once(
         assert hdr("drill", "heal", **environment).stdout == "nothing is broken by a drill\n"
 
 
-def test_the_shipped_drills_are_listed(hdr: Run) -> None:
+def test_experiments_of_the_platform_are_listed(hdr: Run) -> None:
     assert "region-refused " in hdr("drill", "list").stdout
     assert {"name", "title", "expect"} == set(json.loads(hdr("drill", "list", "--json").stdout)[0])
     assert json.loads(hdr("drill", "schema").stdout)["properties"]["method"]
 
 
 @pytest.mark.parametrize("rate", ["0", "1001", "fast"])
-def test_rate_out_of_range_is_refused(hdr: Run, rate: str) -> None:
+def test_rate_out_of_range_is_rejected(hdr: Run, rate: str) -> None:
     assert hdr("drill", "region-refused", "--rate", rate).exit_code == 2
 
 
@@ -73,11 +71,11 @@ def test_rate_is_in_the_help(hdr: Run) -> None:
     ("kept", "binding", "shown"),
     [(True, True, "kept"), (False, True, "BROKEN"), (False, False, "missed"), (None, True, "not judged")],
 )
-def test_promise_that_was_not_judged_is_not_shown_as_broken(
+def test_promise_is_printed_with_its_result(
     capsys: pytest.CaptureFixture[str], kept: bool | None, binding: bool, shown: str
 ) -> None:
     promise = Promise(name="recovery time", limit="< 30 s", measured="41 s", kept=kept, binding=binding)
     _print(replace(journal(), outcome="inconclusive", promises=(promise,)), 10.0)
-    told = capsys.readouterr().out
-    assert f"  recovery time: 41 s (< 30 s): {shown}\n" in told
-    assert "  load: 18 requests per second: half of the 36.0" in told
+    printed = capsys.readouterr().out
+    assert f"  recovery time: 41 s (< 30 s): {shown}\n" in printed
+    assert "  load: 18 requests per second: half of the 36.0" in printed

@@ -16,7 +16,7 @@ import yaml
 
 from healthcare_dr.infra.fault_plan import MANAGED, MINUTES, STOP_ALARM, TEMPLATES
 from healthcare_dr.ops.drill import experiment
-from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, PLAYABLE_ON_AWS
+from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, SUPPORTED_ON_AWS
 from healthcare_dr.ops.drill.faults import FAULTS
 from healthcare_dr.ops.drill.faults.api import POLICY
 from healthcare_dr.ops.drill.faults.fis import ORDER
@@ -161,7 +161,7 @@ def test_fault_table_states_what_aws_can_inject() -> None:
     assert on_aws.keys() == FAULTS.keys()
     omitted = {name for name, how in on_aws.items() if how.startswith("left out")}
     assert omitted == set(OMITTED_ON_AWS)
-    assert {name for name, how in on_aws.items() if how != "not possible"} - omitted == set(PLAYABLE_ON_AWS)
+    assert {name for name, how in on_aws.items() if how != "not possible"} - omitted == set(SUPPORTED_ON_AWS)
 
 
 def test_every_fis_template_has_a_row() -> None:
@@ -209,7 +209,7 @@ def test_availability_of_other_inputs_is_labelled(tmp_path: Path) -> None:
         "recoveries: [{seconds: 41.2, label: embedded, date: 2026-11-24, experiment: refused}]\n", encoding="utf-8"
     )
     page = pages.fill("availability", availability_page.context(inputs, figure))
-    assert "**99.99 % is not carried (embedded): " in page
+    assert "**99.99 % is not supported (embedded): " in page
     assert "no recovery has been measured" not in page
     assert "1 measured recovery (embedded), 2026-11-24" in figure.read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""`hdr slo`: exit codes, where recovery times come from, and one line for every error."""
+"""`hdr slo`: exit codes, sources of recovery times, and one line for every error."""
 
 import json
 import os
@@ -28,7 +28,7 @@ BENIGN = [
 
 @pytest.fixture
 def slo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the command in a folder and with a home of its own."""
+    """Return a function that runs the command in a folder of its own."""
     for name in [name for name in os.environ if name.startswith(("HDR_", "ENVIRONMENT_SUFFIX"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -45,11 +45,11 @@ def answer(result: Result) -> dict[str, Any]:
     return found
 
 
-def test_the_help_lists_it() -> None:
+def test_help_lists_the_command() -> None:
     assert " slo " in CliRunner().invoke(app, ["--help"]).stdout
 
 
-def test_with_no_drill_it_claims_nothing(slo: Run) -> None:
+def test_nothing_is_claimed_without_a_drill(slo: Run) -> None:
     result = slo()
     assert result.exit_code == 1
     assert result.stdout.startswith("Nothing is claimed: no recovery was measured")
@@ -62,28 +62,28 @@ def test_drills_in_the_home_folder_are_read(slo: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert found["recoveries"] == [41.5]
     assert (found["label"], found["trials"], len(found["ignored"])) == ("embedded", 2, 2)
-    assert found["verdict"].startswith("99.99 % is not carried (embedded)")
+    assert found["verdict"].startswith("99.99 % is not supported (embedded)")
     shown = slo().stdout
     assert "Not counted: " in shown
     assert "Which assumption carries the result" in shown
 
 
-def test_a_recovery_that_costs_nothing_was_measured_all_the_same(slo: Run) -> None:
+def test_recovery_without_a_cost_counts_as_measured(slo: Run) -> None:
     assert "not measured" in slo().stdout
     shown = slo("--recovery-seconds", "0").stdout
     assert "not measured" not in shown
     assert "any number" in shown
 
 
-def test_it_can_be_carried(slo: Run) -> None:
+def test_target_can_be_supported(slo: Run) -> None:
     times = [f"--recovery-seconds={45 + number % 5}" for number in range(150)]
     result = slo(*times, *BENIGN, "--json")
     assert answer(result)["carried"] is True
     assert result.exit_code == 0
-    assert slo(*times, "--json").exit_code == 1, "not by these alone"
+    assert slo(*times, "--json").exit_code == 1, "these recovery times alone do not support it"
 
 
-def test_a_file_of_inputs_decides_over_the_home(slo: Run, tmp_path: Path) -> None:
+def test_file_of_inputs_overrides_the_drills_of_the_home_folder(slo: Run, tmp_path: Path) -> None:
     left(tmp_path / ".hdr" / "drills", journal())
     (tmp_path / "mine.yaml").write_text("inputs: {idp_share: 0.25}\nrecoveries: []\n", encoding="utf-8")
     found = answer(slo("--inputs", "mine.yaml", "--set", "blip_seconds=7", "--json"))
@@ -100,13 +100,13 @@ def test_weights_are_those_of_the_settings(slo: Run) -> None:
     assert found["assumptions"]["inputs"]["primary_share"]["value"] == 0.5
 
 
-def test_the_figure_is_written(slo: Run, tmp_path: Path) -> None:
+def test_figure_is_written(slo: Run, tmp_path: Path) -> None:
     assert slo("--figure", "figures/mine.svg").exit_code == 1
     assert (tmp_path / "figures" / "mine.svg").read_text(encoding="utf-8").startswith("<svg ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--set", "luck=1"], "luck is no input"),
         (["--set", "idp_share"], "write it as name=number"),
@@ -117,9 +117,9 @@ def test_the_figure_is_written(slo: Run, tmp_path: Path) -> None:
         (["--figure", "/dev/null/mine.svg"], "cannot be written"),
     ],
 )
-def test_wrong_usage_prints_one_line_and_exits_with_2(slo: Run, arguments: list[str], said: str) -> None:
+def test_wrong_usage_prints_one_line_and_exits_with_2(slo: Run, arguments: list[str], message: str) -> None:
     result = slo(*arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""

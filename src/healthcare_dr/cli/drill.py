@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from healthcare_dr.ops.drill.run import Drill
 
 EXIT_CODES = {"passed": 0, "failed": 1, "not started": 3, "inconclusive": 4}
-UNDOING = "Undoing what the drill has broken first; should that hang, kill it, and run `hdr drill heal`"
+UNDOING = "Undoing the faults of the drill first; if that hangs, kill it and run `hdr drill heal`"
 REPORTED = (
     "label", "outcome", "reason", "milestones", "floor_seconds", "promises", "requests", "conflicts", "error_budget",
     "instrument_health",
@@ -31,8 +31,8 @@ def drill(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="One that `list` names, or a YAML file; or `list`, `schema` (of that file), or `heal`: undo what a "
-            "drill that was killed has left broken."
+            help="An experiment that `list` names, or a YAML file; or `list`, `schema` (of that file), or `heal`: undo "
+            "the faults that a killed drill has left."
         ),
     ] = "region-refused",
     time_scale: Annotated[
@@ -69,7 +69,7 @@ def drill(
     elif experiment == "heal":
         _heal(target, as_json=as_json)
     else:
-        _play(experiment, time_scale, rate, target, yes=yes, as_json=as_json)
+        _run(experiment, time_scale, rate, target, yes=yes, as_json=as_json)
 
 
 def _list(*, as_json: bool) -> None:
@@ -100,27 +100,27 @@ def _heal(target: TargetName, *, as_json: bool) -> None:
         out.print(f"healed: {', '.join(healed)}" if healed else "nothing is broken by a drill", highlight=False)
 
 
-def _play(
+def _run(
     experiment: str, time_scale: float, rate: float | None, target: TargetName, *, yes: bool, as_json: bool
 ) -> None:
-    from healthcare_dr.ops.drill.capabilities import refuse_unplayable
+    from healthcare_dr.ops.drill.capabilities import require_supported
     from healthcare_dr.ops.drill.experiment import load
     from healthcare_dr.ops.drill.report.page import write_report
 
-    # A secret: no setting, nothing for the command line, and nothing for other programs either.
+    # A secret: it is no setting and no option, and is not passed to other programs.
     token = os.environ.pop(TOKEN_VARIABLE, "")
     with session() as at_work:
-        played = load(experiment)
+        chosen = load(experiment)
         if rate is not None:
-            played = played.model_copy(update={"load": played.load.model_copy(update={"rate": rate})})
-        refuse_unplayable(played, target, time_scale=time_scale)
+            chosen = chosen.model_copy(update={"load": chosen.load.model_copy(update={"rate": rate})})
+        require_supported(chosen, target, time_scale=time_scale)
         settings = at_work.settings
         folder = settings.home.absolute() / "drills" / datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         with (
             bootstrap.claim_of(settings, target, drills=True),
-            _composed(at_work, played, time_scale, target, token=token, yes=yes) as drilled,
+            _composed(at_work, chosen, time_scale, target, token=token, yes=yes) as composed,
         ):
-            journal = drilled.run()
+            journal = composed.run()
         folder.mkdir(parents=True)
         journal.write(folder)
         page = write_report(journal, folder)
@@ -137,7 +137,7 @@ def _play(
 
 
 def _composed(
-    at_work: Session, played: "Experiment", time_scale: float, target: TargetName, *, token: str, yes: bool
+    at_work: Session, chosen: "Experiment", time_scale: float, target: TargetName, *, token: str, yes: bool
 ) -> AbstractContextManager["Drill"]:
     settings, progress = at_work.settings, at_work.progress
     hold_interrupts = partial(at_work.interrupts.held, UNDOING)
@@ -147,7 +147,7 @@ def _composed(
 
         return aws_drill(
             settings,
-            played,
+            chosen,
             token=token,
             consent=drill_consent(err, progress, yes=yes),
             progress=progress,
@@ -155,7 +155,7 @@ def _composed(
         )
     from healthcare_dr.ops.drill.bootstrap import embedded_drill
 
-    return embedded_drill(settings, played, time_scale=time_scale, progress=progress, hold_interrupts=hold_interrupts)
+    return embedded_drill(settings, chosen, time_scale=time_scale, progress=progress, hold_interrupts=hold_interrupts)
 
 
 def _print(journal: "Journal", time_scale: float) -> None:

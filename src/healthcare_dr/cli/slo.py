@@ -1,4 +1,4 @@
-"""`hdr slo`: whether what was measured carries the availability that is promised."""
+"""`hdr slo`: assess whether measured recovery times support the availability target."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,21 +23,23 @@ def slo(
     ] = None,
     recovery_seconds: Annotated[
         list[float] | None,
-        typer.Option("--recovery-seconds", help="A recovery time, instead of drills; may be given again."),
+        typer.Option("--recovery-seconds", help="A recovery time, instead of drills; repeatable."),
     ] = None,
     inputs: Annotated[
         Path | None,
         typer.Option("--inputs", help="YAML file with inputs, promises, history, recoveries."),
     ] = None,
     assigned: Annotated[
-        list[str] | None, typer.Option("--set", help="An input, such as idp_share=0.2; may be given again.")
+        list[str] | None, typer.Option("--set", help="An input, such as idp_share=0.2; repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the simulation: the same seed, the same numbers.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the simulation; the same seed gives the same numbers.")
+    ] = 1,
     runs: Annotated[int, typer.Option("--runs", min=100, max=1_000_000, help="Number of simulated years.")] = 10_000,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Write the figure here, as SVG.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Write a figure as SVG to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reckon from measured recovery times and stated assumptions whether 99.99 % is carried.
+    """Assess from measured recovery times and stated assumptions whether 99.99 % availability is supported.
 
     Exits with 0 when it is, and with 1 when it is not or nothing was measured.
     """

@@ -17,7 +17,7 @@ PRIMARY, SECONDARY = REGIONS
 
 def faults(deployed: Deployed, record: Path) -> FaultJournal:
     client, names = deployed.client, deployed.names
-    fis = FisExperiments(client=client, names=names, clock=lambda: 0.0, sleep=lambda _: None, say=lambda _: None)
+    fis = FisExperiments(client=client, names=names, clock=lambda: 0.0, sleep=lambda _: None, report=lambda _: None)
     regions = {"primary": PRIMARY, "secondary": SECONDARY}
     return FaultJournal(target=AwsTarget(client=client, names=names, regions=regions, fis=fis), record=record)
 

@@ -57,7 +57,7 @@ def test_region_broken_in_one_environment_serves_the_other(deployed: Deployed) -
     shown = log.read_text(encoding="utf-8")
     assert (here["health"], there["health"]) == ("unreachable", "healthy"), shown
     assert planned.returncode == 0, planned.stderr
-    journal = journal_in(deployed, before, said=shown)
+    journal = journal_in(deployed, before, output=shown)
     assert journal["outcome"] == "passed", shown
     assert journal["milestones"]["dns_changed"] is not None
 

@@ -27,7 +27,7 @@ from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.confirm import Consent
 from healthcare_dr.ops.drain.preconditions import counted, first_answering
 from healthcare_dr.ops.drill import monitors
-from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, limits, refuse_unplayable
+from healthcare_dr.ops.drill.capabilities import OMITTED_ON_AWS, limits, require_supported
 from healthcare_dr.ops.drill.conflict_resolver import ConflictResolver
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.fault_journal import FaultJournal
@@ -336,7 +336,7 @@ def aws_drill(
         SettingsError: AWS cannot run this experiment, the domain is not delegated, or the token is missing.
         DeploymentError: wrong account, not deployed, DNS leads to no region, no template, or no consent.
     """
-    refuse_unplayable(experiment, "aws")
+    require_supported(experiment, "aws")
     if not settings.dns_delegated:
         raise SettingsError(
             "a drill measures what clients see, and on AWS they find the APIs only once the domain is delegated: "
@@ -386,7 +386,7 @@ def _aws_faults(settings: Settings, target: Target, progress: Progress, clock: C
             client=target.client,
             names=names,
             regions={"primary": settings.primary_region, "secondary": settings.secondary_region},
-            fis=FisExperiments(client=target.client, names=names, clock=clock, sleep=time.sleep, say=progress.say),
+            fis=FisExperiments(client=target.client, names=names, clock=clock, sleep=time.sleep, report=progress.say),
         ),
         record=bootstrap.environment_root(settings, "aws") / "faults.json",
     )

@@ -7,12 +7,12 @@ from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.drill.experiment import Experiment
 from healthcare_dr.ops.drill.faults import FAULTS
 
-PLAYABLE_ON_AWS: Final = tuple(name for name, fault in FAULTS.items() if "aws" in fault.targets)
+SUPPORTED_ON_AWS: Final = tuple(name for name, fault in FAULTS.items() if "aws" in fault.targets)
 OMITTED_ON_AWS: Final = {name: fault.omitted_on_aws for name, fault in FAULTS.items() if fault.omitted_on_aws}
 """The faults that are omitted on AWS without rejecting the experiment, and why."""
 
 
-def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float = 1.0) -> None:
+def require_supported(experiment: Experiment, target: str, *, time_scale: float = 1.0) -> None:
     """Reject an experiment that `target` (`aws` or `embedded`) cannot run, before any fault is applied.
 
     Raises:
@@ -22,14 +22,14 @@ def refuse_unplayable(experiment: Experiment, target: str, *, time_scale: float 
         return
     if time_scale != 1:
         raise SettingsError("--time-scale is for the embedded AWS: on AWS, health checks and TTLs keep their own time")
-    unplayable = {step.fault for step in experiment.method} - {*PLAYABLE_ON_AWS, *OMITTED_ON_AWS}
-    if unplayable:
+    unsupported = {step.fault for step in experiment.method} - {*SUPPORTED_ON_AWS, *OMITTED_ON_AWS}
+    if unsupported:
         raise SettingsError(
-            f"AWS cannot play {_listed(sorted(unplayable))}: it can play {_listed(PLAYABLE_ON_AWS)}; play this "
+            f"AWS cannot run {_listed(sorted(unsupported))}: it can run {_listed(SUPPORTED_ON_AWS)}; run this "
             "experiment with --target embedded, or write one of these faults"
         )
-    if not any(step.fault in PLAYABLE_ON_AWS for step in experiment.method):
-        raise SettingsError(f"AWS can play nothing of this experiment: it can play {_listed(PLAYABLE_ON_AWS)}")
+    if not any(step.fault in SUPPORTED_ON_AWS for step in experiment.method):
+        raise SettingsError(f"AWS can run nothing of this experiment: it can run {_listed(SUPPORTED_ON_AWS)}")
     for step in experiment.method:
         lasting, longest = step.lasting or experiment.watch_seconds - step.at, FAULTS[step.fault].longest_seconds_on_aws
         if longest is not None and lasting > longest:
@@ -45,7 +45,7 @@ def limits(experiment: Experiment, target: str) -> tuple[str, ...]:
         return ()
     faults = dict.fromkeys(step.fault for step in experiment.steps())
     return (
-        *(f"not played: {name}: {why}" for name, why in OMITTED_ON_AWS.items() if name in faults),
+        *(f"not injected: {name}: {why}" for name, why in OMITTED_ON_AWS.items() if name in faults),
         *(f"{name}: {text}" for name in faults if (text := FAULTS[name].limit_on_aws)),
     )
 

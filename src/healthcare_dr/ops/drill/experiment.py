@@ -1,4 +1,4 @@
-"""Experiments: what a drill breaks, under which load, and what is expected. Written as YAML; ours are beside this."""
+"""Experiments: faults, load, and the expected result, as YAML files; the platform's are in `experiments`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -72,17 +72,17 @@ class Step(_StepWithParameters):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The values of the parameters that the fault takes."""
+        """Return the values of the parameters that the fault takes."""
         return {each.name: getattr(self, each.name) for each in FAULTS[self.fault].parameters}
 
     @property
     def roles(self) -> tuple[Role, ...]:
-        """The regions it breaks."""
+        """Return the regions that the fault affects."""
         return ("primary", "secondary") if self.region == "both" else (self.region,)
 
 
 class Load(_Model):
-    """The clients and what they send."""
+    """The clients and their requests."""
 
     rate: Annotated[float, Field(ge=1, le=1000)] | None = Field(
         None,
@@ -93,7 +93,7 @@ class Load(_Model):
     write_percent: Percent = 20.0
     document_percent: Percent = 5.0
     update_percent: Percent = 10.0
-    ignore_ttl: bool = Field(False, description="keep a DNS answer for ever, as badly set JVMs do")
+    ignore_ttl: bool = Field(False, description="keep a DNS answer forever, as JVMs with a wrong setting do")
     retries: int = Field(2, ge=0, le=10)
     timeout_seconds: float = Field(5.0, gt=0, le=60)
 
@@ -105,7 +105,7 @@ class Load(_Model):
 
 
 class Experiment(_Model):
-    """One experiment, in the words of chaos engineering."""
+    """One experiment."""
 
     title: str = Field(min_length=1, max_length=100)
     description: str = Field(min_length=1)
@@ -121,7 +121,7 @@ class Experiment(_Model):
         description="whether the control planes of Route 53, IAM and Lambda deny requests during the method",
     )
     load: Load = Load()
-    watch_seconds: Duration = Field(150.0, description="from the beginning of the method on; then all is healed")
+    watch_seconds: Duration = Field(150.0, description="from the beginning of the method; then every fault is undone")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -143,22 +143,22 @@ class Experiment(_Model):
         return self
 
     def lost(self) -> tuple[Role, ...]:
-        """The regions that the method takes away, for good or for a while."""
+        """Return the regions that the method takes away, permanently or temporarily."""
         broken = {role for step in self.method if FAULTS[step.fault].takes_region_away for role in step.roles}
         return tuple(role for role in ("primary", "secondary") if role in broken)
 
     def steps(self) -> tuple[Step, ...]:
-        """The method in the order of its beginnings, after what static stability adds."""
+        """Return the steps in the order of time, after the fault that static stability adds."""
         refusal = (Step(fault="control-planes"),) if self.static_stability else ()
         return (*refusal, *sorted(self.method, key=lambda step: step.at))
 
     def counts_from(self) -> Step:
-        """The step with which recovery begins to count: the first that takes a region away, or else the first."""
+        """Return the step from which recovery is measured: the first that takes a region away, or else the first."""
         ordered = sorted(self.method, key=lambda step: step.at)
         return next((step for step in ordered if FAULTS[step.fault].takes_region_away), ordered[0])
 
     def serves(self) -> bool:
-        """Return whether clients must be served throughout: no fault rejects them, and no region has to be left."""
+        """Return whether all requests must succeed: no fault rejects them, and no failover is expected."""
         rejected = any(FAULTS[step.fault].effect == "rejects" for step in self.method)
         return self.expect in ("none", "drain") and not rejected
 
@@ -168,7 +168,7 @@ class Experiment(_Model):
 
 
 def shipped() -> dict[str, Path]:
-    """The experiments that come with the platform, by name."""
+    """Return the files of the platform's experiments, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 
 
@@ -200,7 +200,7 @@ def load(which: str | Path) -> Experiment:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of an experiment's file."""
+    """Return the JSON Schema of an experiment file."""
     return {"$schema": SCHEMA_DIALECT, **Experiment.model_json_schema(by_alias=True)}
 
 

@@ -41,7 +41,7 @@ class FaultJournal:
         if not self._injectable(step):
             return ()
         fault, target = FAULTS[step.fault], self._target
-        # All entries first: when one of them fails, nothing is recorded.
+        # All entries are made first, so that nothing is recorded when one of them fails.
         found = [
             self._call(f"apply {step.fault} {region}", partial(fault.entry, step, region, target))
             for region in fault.regions(step, target)
@@ -49,7 +49,7 @@ class FaultJournal:
         applied: list[InjectedFault] = []
         for new in found:
             left = outstanding(self._record)
-            # A fault that is applied twice restores the state of before the first one.
+            # A fault that is injected twice restores the state before the first injection.
             same = next((other for other in left if (other.fault, other.region) == (new.fault, new.region)), new)
             entry = replace(new, before={name: same.before.get(name, was) for name, was in new.before.items()})
             write(self._record, [*left, entry])
@@ -58,7 +58,7 @@ class FaultJournal:
         return tuple(applied)
 
     def undo(self, entries: Sequence[InjectedFault]) -> None:
-        """Undo these, the newest first; those that are no longer recorded are undone already.
+        """Undo faults, the newest first. Faults that are no longer recorded are undone already.
 
         Raises:
             DeploymentError: one cannot be undone and stays recorded; the others are undone.
@@ -95,7 +95,7 @@ class FaultJournal:
         """Return False for a fault that the target leaves out. Raises `SettingsError` when the target rejects it."""
         fault, label = FAULTS[step.fault], self._target.label
         if label not in fault.targets and not fault.omitted_on_aws:
-            raise SettingsError(f"AWS cannot play {step.fault}")
+            raise SettingsError(f"AWS cannot run {step.fault}")
         return label in fault.targets
 
     def _call(self, doing: str, call: Callable[[], Any]) -> Any:
@@ -128,7 +128,7 @@ def outstanding(record: Path) -> list[InjectedFault]:
 
 
 def write(record: Path, entries: Sequence[InjectedFault]) -> None:
-    """Put `entries` on record, in one go; without any there is no record. Raises `DeploymentError`."""
+    """Write the record atomically, or delete it when there are no entries. Raises `DeploymentError`."""
     try:
         if not entries:
             record.unlink(missing_ok=True)

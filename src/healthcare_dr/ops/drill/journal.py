@@ -1,4 +1,4 @@
-"""The journal of a drill: everything it did and observed, and its verdict.
+"""The journal of a drill: its events, observations and verdict.
 
 All times are seconds since the drill began. The fields are those of `journal.json`.
 """
@@ -16,7 +16,7 @@ Written = Literal["patient", "document", "update"]
 class Sample:
     """One request of a client, its retries included.
 
-    `at` is when it was due, not when it could be sent: a client that waits for an earlier answer is slow as well.
+    `at` is when it was due, not when it was sent: the time that a client waits for an earlier response counts too.
     """
 
     at: float
@@ -24,11 +24,11 @@ class Sample:
     kind: Kind
     client: int
     region: str | None
-    """Where it was answered, or sent last; None when no address could be found."""
+    """The region of the last attempt; None when no address was found."""
     status: int | None
-    """The HTTP status of the last answer; None without one."""
+    """The HTTP status of the last response; None without one."""
     error: str | None
-    """The type of the transport's last error; None when there was an answer."""
+    """The type of the last transport error; None when there was a response."""
     attempts: int
 
     @property
@@ -48,12 +48,12 @@ class Observation:
 
     at: float
     checks: dict[str, bool]
-    """By the name of each health check (`endpoint us-east-1`, `health us-east-1`): whether it is healthy."""
+    """Whether each health check is healthy, by its name, such as `endpoint us-east-1` or `health us-east-1`."""
     dns: dict[str, int]
-    """By region: how many of this moment's uncached DNS answers named it; empty when there was no answer."""
+    """How many of the uncached DNS answers named each region; empty when there was no answer."""
     lag: dict[str, float]
-    """By receiving region: how many seconds its peer's acknowledged writes need to become readable; while none does,
-    the age of the oldest one that is waited for. Absent while nothing is known."""
+    """By receiving region, how many seconds the acknowledged writes of its peer need to become readable, or the age of
+    the oldest one that has not arrived. Absent while it is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,41 +62,41 @@ class Reading:
 
     at: float
     send_seconds: float | None = None
-    """The longest time from when a request was due to when its client began to work on it; None when none was due."""
+    """The longest time from when a request was due until its client started it; None when none was due."""
     loop_seconds: float | None = None
-    """By how much the event loop of the drill's clients woke up too late, at worst; None while it does not run."""
+    """The worst lateness of the event loop of the drill's clients; None while it does not run."""
     services_seconds: float | None = None
-    """How long the AWS services of the embedded AWS took to answer a request that needs no work, at worst, or how long
-    it has been waiting; None when nothing was probed or nothing listens."""
+    """The longest latency of a trivial request to the services of the embedded AWS, or the time that it has been
+    waiting; None when nothing was probed or nothing listens."""
     edge_seconds: float | None = None
-    """The same of the token issuer, which runs beside the front doors and DNS, past every front door and its faults."""
+    """The same of the token issuer, which runs in the process of the edge proxies, and which no fault affects."""
     busy_percent: float | None = None
     """Processor time in use, of all processors; None where the machine does not report it."""
     stolen_percent: float | None = None
     """Processor time that the hypervisor gave to other machines; None where the machine does not report it."""
     load: float | None = None
-    """Processes that run or wait for a processor, averaged over a minute."""
+    """The number of processes that run or wait for a processor, averaged over a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstrumentHealth:
-    """Whether the machine carried the measurement, from the readings since calibration."""
+    """Whether the machine was fast enough for the measurement, from the readings since the calibration."""
 
     sufficient: bool
-    """False when an outcome other than passed shows nothing of the platform."""
+    """False when an outcome other than passed shows nothing about the platform."""
     readings: int
-    """How many readings were judged."""
+    """The number of readings that were judged."""
     late: int
-    """How many of them were beyond a threshold."""
+    """The number of readings beyond a threshold."""
     worst: dict[str, float]
-    """By the name of the field: the highest value of each instrument."""
+    """The highest value of each instrument, by the name of its field."""
     reason: str
-    """In one line, what was late, how often, and by how much; empty when sufficient."""
+    """In one line, what was late, how often and by how much; empty when sufficient."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened once."""
+    """One event."""
 
     at: float
     kind: Literal["phase", "fault", "undo", "check", "dns", "milestone", "note"]
@@ -111,66 +111,64 @@ class Write:
     number: int
     kind: Written
     id: str
-    """The id of its resource; of an update, that of the patient."""
+    """The id of the resource; for an update, that of the patient."""
     at: float
     """When it was acknowledged."""
     region: str
     version: str | None = None
-    """The version that an update made; None for what was created."""
+    """The version that an update created; None for a created resource."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
-    """Acknowledged writes that could not be read in one region, at one moment."""
+    """The acknowledged writes that one region lacked at one time."""
 
     at: float
     region: str
-    """Where they were looked for."""
+    """The region that was checked."""
     looked_for: int
     numbers: tuple[int, ...]
-    """Those that the region answered it does not have, by their number in the ledger."""
+    """The numbers in the ledger of the writes that the region reported as absent."""
     seconds: float
-    """How far back the oldest of them reaches before the fault: the recovery point; 0 when none is missing."""
+    """The age of the oldest of them at the fault: the recovery point; 0 when none is missing."""
     unanswered: tuple[int, ...] = ()
-    """Those that the region neither had nor denied: it was busy for as long as it was asked. Nothing is known of
-    them."""
+    """The writes whose state is unknown, because the region was busy."""
     undelivered: tuple[int, ...] = ()
-    """Those in `numbers` that replication had not delivered yet: it stood still."""
+    """Those in `numbers` that replication had not delivered, because it had stalled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Milestones:
-    """The way from the fault to recovery; None for what did not happen."""
+    """The milestones from the fault to recovery; None for those that were not reached."""
 
     fault: float
     first_failure: float | None = None
     checks: dict[str, float] = field(default_factory=dict)
-    """When each health check changed its verdict for the first time after the fault."""
+    """When each health check changed its status for the first time after the fault."""
     dns_changed: float | None = None
-    """When no answer named a lost region any more."""
+    """When DNS answers stopped naming a lost region."""
     first_success: float | None = None
-    """When a client that had failed succeeded again."""
+    """When a client whose request had failed succeeded again."""
     steady_success: float | None = None
-    """From when on every request succeeded, within the time that a client waits for one answer, for as long as the
-    window asks."""
+    """From this time on, every request of a whole window succeeded within the timeout of a client."""
 
     @property
     def rto_seconds(self) -> float | None:
-        """From the fault to steady success, as clients see it; 0 when no request failed."""
+        """The seconds from the fault to steady success, as clients see it; 0 when no request failed."""
         return None if self.steady_success is None else max(0.0, self.steady_success - self.fault)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """One line of the verdict: what was promised, what was measured, and whether it was kept."""
+    """One line of the verdict: a promise, the measured value, and whether the promise was kept."""
 
     name: str
     limit: str
     measured: str
     kept: bool | None
-    """None when it was not judged: the measurement does not show it."""
+    """None when it was not judged, because the measurement does not show it."""
     binding: bool = True
-    """False for an aim: it is shown, but does not decide the verdict."""
+    """False for an aim, which is shown but does not decide the outcome."""
 
 
 SCHEMA: Final = 2
@@ -202,15 +200,15 @@ class Requests:
 
 @dataclass(frozen=True, kw_only=True)
 class Conflicts:
-    """Records that clients changed in both regions at once: both versions are kept, until a client merges them."""
+    """Records that clients changed in both regions concurrently. Both versions are kept until a client merges them."""
 
     found: int
     merged: int
-    """By the drill, as a client does."""
+    """The number that the drill merged, as a client does."""
     left: int
-    """Still open."""
+    """The number that is still open."""
     unanswered: int = 0
-    """Records of which nothing is known: the region was busy for as long as it was asked."""
+    """The number of records whose state is unknown, because the region was busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,66 +218,66 @@ class ErrorBudget:
     availability_percent: float
     budget_seconds: float
     spent_seconds: float
-    """Seconds since the fault, each weighted by the share of requests that failed in it; scaled up to real time."""
+    """The seconds since the fault, each weighted by its share of failed requests, in real time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """One drill. All times are seconds on its clock, which began with it at `started`."""
+    """One drill. All times are seconds since `started`."""
 
     schema: int = SCHEMA
     label: Literal["embedded", "aws"]
     outcome: Outcome
     reason: str
-    """In one line, why the outcome is what it is."""
+    """In one line, the reason of the outcome."""
     started: str
     """ISO 8601, UTC."""
     seconds: float
     experiment: dict[str, Any]
-    """The experiment as it was played, defaults filled in."""
+    """The experiment, including defaults."""
     settings: dict[str, Any]
-    """What the times depend on: regions, weights, ttl_seconds, health_check_interval_seconds, failure_threshold,
-    time_scale, checker_regions, replication_lag_seconds, and the load (rate and the reason for it, what this machine
-    served in the calibration, clients, timeouts, retries, ignore_ttl)."""
+    """The settings that determine the times: regions, weights, ttl_seconds, health_check_interval_seconds,
+    failure_threshold, time_scale, checker_regions, replication_lag_seconds, and the load (rate, its reason, what
+    this machine served in the calibration, clients, timeouts, retries, ignore_ttl)."""
     regions: tuple[str, str]
     lost: tuple[str, ...]
     """The regions that the method takes away."""
     floor_seconds: float
-    """What the settings alone make of a failover: threshold x interval + TTL, at the drill's time scale."""
+    """The shortest failover that the settings allow: threshold x interval + TTL, at the drill's time scale."""
     events: tuple[Event, ...]
     samples: tuple[Sample, ...]
     observations: tuple[Observation, ...]
     writes: tuple[Write, ...]
     readings: tuple[Reading, ...] = ()
-    """How late the drill itself and the machine were, once a second."""
+    """The lateness of the drill itself and of the machine, once a second."""
     instrument_health: InstrumentHealth | None = None
-    """What the readings mean for the outcome; null when the drill ended before it was judged."""
+    """Whether the readings make the outcome reliable; null when the drill ended before it was judged."""
     steady_state: dict[str, tuple[Condition, ...]] = field(default_factory=dict)
     """`before` and `after`."""
     milestones: Milestones | None = None
     healed: float | None = None
-    """When healing began: from then on no fault took a region away, and service that comes back is no failover."""
+    """When healing began: from then on no fault took a region away, and service that returns is no failover."""
     requests: Requests | None = None
     missing: tuple[Missing, ...] = ()
-    """At steady success, and after healing."""
+    """The missing writes at steady success, and after healing."""
     unfinished: tuple[int, ...] = ()
-    """Documents that were not final in both regions after healing, by their numbers."""
+    """The numbers of the documents that were not final in both regions after healing."""
     conflicts: Conflicts | None = None
-    """What both regions changed at once, found after healing."""
+    """The conflicts that were found after healing."""
     error_budget: ErrorBudget | None = None
     promises: tuple[Promise, ...] = ()
     rolled_back: tuple[str, ...] = ()
     """The faults that were undone."""
 
     def document(self) -> dict[str, Any]:
-        """As JSON values; samples, observations and writes as plain objects."""
+        """Return the journal as JSON values."""
         document = asdict(self)
         if self.milestones is not None:
             document["milestones"]["rto_seconds"] = self.milestones.rto_seconds
         return document
 
     def write(self, folder: Path) -> Path:
-        """Write `journal.json` into `folder`; gives its path."""
+        """Write `journal.json` into `folder`, and return its path."""
         path = folder / "journal.json"
         path.write_text(json.dumps(self.document(), indent=1) + "\n", encoding="utf-8")
         return path

@@ -18,6 +18,7 @@ from healthcare_dr.errors import DeploymentError, HealthcareDrError
 from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.journal import Event, Observation
 from healthcare_dr.ops.drill.load.ledger import Endpoint
+from healthcare_dr.ops.drill.self_monitor import Recorder
 from healthcare_dr.ops.ports import EmbeddedAws
 
 PERIOD_SECONDS: Final = 1.0
@@ -33,8 +34,8 @@ DNS: Final = 53
 TAGS_AT_ONCE: Final = 10
 
 
-class Monitors:
-    """Observes health checks, DNS and replication on its own thread, more often when the drill runs faster.
+class Monitors(Recorder[Observation]):
+    """Observes health checks, DNS and replication, more often when the drill runs faster.
 
     A source that does not respond is missing in that observation.
     """
@@ -48,34 +49,20 @@ class Monitors:
         clock: Callable[[], float],
         time_scale: float,
     ) -> None:
+        super().__init__("monitors", period=max(SHORTEST_PERIOD_SECONDS, PERIOD_SECONDS / time_scale))
         self._checks, self._dns, self._lag, self._clock = checks, dns, lag, clock
-        self._period = max(SHORTEST_PERIOD_SECONDS, PERIOD_SECONDS / time_scale)
-        self._seen: list[Observation] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="monitors", daemon=True)
-
-    def start(self) -> None:
-        """Start to observe."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop, and return when the thread has ended."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def observations(self) -> tuple[Observation, ...]:
         """Return all observations so far, in order."""
-        return tuple(self._seen)
+        return tuple(self._recorded)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._period):
-            at = self._clock()
-            try:
-                checks = dict(self._checks())
-            except HealthcareDrError:
-                checks = {}
-            self._seen.append(Observation(at=at, checks=checks, dns=dict(self._dns() or {}), lag=dict(self._lag())))
+    def _read(self) -> Observation:
+        at = self._clock()
+        try:
+            checks = dict(self._checks())
+        except HealthcareDrError:
+            checks = {}
+        return Observation(at=at, checks=checks, dns=dict(self._dns() or {}), lag=dict(self._lag()))
 
 
 def changes(observations: tuple[Observation, ...]) -> list[Event]:

@@ -20,7 +20,7 @@ from healthcare_dr.ops.drill.monitors import Monitors, changes
 from healthcare_dr.ops.drill.progress import STALL_SECONDS, ProgressView, StallDetector
 from healthcare_dr.ops.drill.recovery_checks import RecoveryChecks
 from healthcare_dr.ops.drill.self_monitor import SelfMonitor, instrument_health
-from healthcare_dr.ops.drill.verdict import FEWEST_WRITES, judge, not_carried
+from healthcare_dr.ops.drill.verdict import FEWEST_WRITES, judge, too_slow
 
 WINDOW_SECONDS: Final = 5.0
 LONGEST_START_SECONDS: Final = 300.0
@@ -28,7 +28,7 @@ LONGEST_HEALING_SECONDS: Final = 1800.0
 """A platform that changes and never becomes steady is given up after this time: before the method, when nothing is
 broken yet, and after healing."""
 SHORTEST_WATCH_SECONDS: Final = 45.0
-"""However fast a failover is played, it is watched for this long unless the result is known before: the shortest limit
+"""However fast a failover runs, it is watched for this long unless the result is known before: the shortest limit
 of recovery time, and the time that shows that service stays."""
 POLL_SECONDS: Final = 0.25
 SHOWN_SECONDS: Final = 1.0
@@ -234,7 +234,7 @@ class Drill:
     def _without_verdict(self, otherwise: Outcome, reason: str) -> tuple[Outcome, str]:
         """Return the outcome and reason of a drill that ended before its verdict."""
         health = self._health()
-        return (otherwise, reason) if health.sufficient else ("inconclusive", not_carried(health, seen=reason))
+        return (otherwise, reason) if health.sufficient else ("inconclusive", too_slow(health, seen=reason))
 
     def _needs_writes(self) -> bool:
         load = self.experiment.load

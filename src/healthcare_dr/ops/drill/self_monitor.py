@@ -1,26 +1,57 @@
-"""Measure how late the drill itself is, and decide whether the machine carried the measurement.
+"""Measure the lateness of the drill itself, and decide whether the machine was fast enough for the measurement.
 
-A drill attributes what its clients and monitors observe to the platform. When the clients themselves send late, or the
-embedded AWS delays a request that needs no work, they observed the machine instead.
+A drill attributes what its clients and monitors observe to the platform. When the clients send late, or the embedded
+AWS answers a trivial request late, they observed the machine instead.
 """
 
 import http.client
 import os
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from healthcare_dr.ops.drill.journal import InstrumentHealth, Reading
 
 PERIOD_SECONDS: Final = 1.0
 PROBE_TIMEOUT_SECONDS: Final = 15.0
-"""Longer than every threshold and stall, so that a late answer is measured and not cut off."""
+"""Longer than every threshold and stall, so that a late response is measured."""
 PROC_STAT: Final = Path("/proc/stat")
-Probed = Mapping[str, "Probe"]
+
+
+T = TypeVar("T")
+
+
+class Recorder(ABC, Generic[T]):
+    """Records a value every `period` seconds, on a thread of its own."""
+
+    def __init__(self, name: str, *, period: float) -> None:
+        self._period = period
+        self._recorded: list[T] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start to record."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and return when the thread has ended."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @abstractmethod
+    def _read(self) -> T:
+        """Return the current value."""
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._period):
+            self._recorded.append(self._read())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +74,15 @@ class Probe:
         self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
 
     def start(self) -> None:
-        """Begin to probe."""
+        """Start to send requests."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send no more; does not wait for an answer that is late."""
+        """Send no more requests. Does not wait for a late response."""
         self._stop.set()
 
     def worst(self) -> float | None:
-        """Return the longest answer since this was called before, or how long the one under way has been waiting."""
+        """Return the longest latency since the previous call, or the time that the current request has been waiting."""
         with self._lock:
             worst, self._worst = self._worst, None
             if self._waits_since is None:
@@ -71,7 +102,7 @@ class Probe:
                 connection.close()
                 seconds = self._clock() - began
             except (OSError, http.client.HTTPException):
-                # Nothing listens, or it has just ended: that is an outage, not lateness.
+                # Nothing listens, or the server has just ended: an outage, not lateness.
                 connection.close()
                 seconds = None
             with self._lock:
@@ -93,7 +124,7 @@ class Processors:
         self._before = self._times()
 
     def percentages(self) -> tuple[float | None, float | None]:
-        """Return the percentages of processor time, used and stolen, since this was called before."""
+        """Return the percentages of processor time, used and stolen, since the previous call."""
         before, self._before = self._before, self._times()
         if before is None or self._before is None:
             return None, None
@@ -115,48 +146,40 @@ class Processors:
         return times if fields[:1] == ["cpu"] and len(times) == 10 else None
 
 
-class SelfMonitor:
-    """Takes a reading once a second, on a thread of its own.
+class SelfMonitor(Recorder[Reading]):
+    """Takes a reading once a second.
 
-    `probes` are by the field of `Reading` that they fill: `services_seconds` and `edge_seconds`, on paths on which no
-    fault is injected. `lateness` is the load generator's.
+    `probes` are by the field of `Reading` that they fill: `services_seconds` and `edge_seconds`. No fault affects their
+    paths. `lateness` is that of the load generator.
     """
 
     def __init__(
         self,
         *,
         lateness: Callable[[], Lateness],
-        probes: Probed,
+        probes: Mapping[str, Probe],
         clock: Callable[[], float],
         processors: Processors | None = None,
     ) -> None:
+        super().__init__("self-monitor", period=PERIOD_SECONDS)
         self._lateness, self._probes, self._clock = lateness, probes, clock
         self._processors = processors or Processors()
-        self._readings: list[Reading] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="self-monitor", daemon=True)
 
     def start(self) -> None:
-        """Begin to take readings."""
+        """Start to take readings."""
         for probe in self._probes.values():
             probe.start()
-        self._thread.start()
+        super().start()
 
     def stop(self) -> None:
-        """End, and return when it has."""
-        self._stop.set()
+        """Stop, and return when the thread has ended."""
         for probe in self._probes.values():
             probe.stop()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
 
     def readings(self) -> tuple[Reading, ...]:
         """Return every reading so far, in order."""
-        return tuple(self._readings)
-
-    def _run(self) -> None:
-        while not self._stop.wait(PERIOD_SECONDS):
-            self._readings.append(self._read())
+        return tuple(self._recorded)
 
     def _read(self) -> Reading:
         late = self._lateness()
@@ -180,12 +203,12 @@ def _load() -> float | None:
 
 
 LATE_SHARE: Final = 0.05
-"""The share of late readings from which on a measurement does not count: one second in twenty may be blurred."""
+"""The share of late readings that makes a measurement unreliable: one second in twenty."""
 LATE_READINGS: Final = 3
-"""So many late readings at least make that share: in a short drill, one or two are chance."""
+"""The smallest number of late readings that counts: in a short drill, one or two may be chance."""
 STALL_FACTOR: Final = 6.0
-"""A single reading of so many times its threshold is enough: 1.5 s of the 2 s in which a health checker has to get an
-answer once it is connected (Route 53, "How Route 53 determines whether a health check is healthy")."""
+"""A single reading of this many times its threshold is enough: 1.5 s of the 2 s in which a health checker needs a
+response once it is connected (Route 53, "How Route 53 determines whether a health check is healthy")."""
 ADVICE: Final = (
     "close other programs, send less (`--rate 5`) or speed up less (a smaller `--time-scale`), and run it again"
 )
@@ -200,7 +223,7 @@ class Threshold:
     limit: float
     unit: str
     what: str
-    """What the instrument shows, as the subject of a sentence."""
+    """What a late reading shows, as a clause."""
     reason: str
     """Why the limit is what it is."""
     stalls: bool = True
@@ -236,7 +259,7 @@ THRESHOLDS: Final[tuple[Threshold, ...]] = (
         limit=0.25,
         unit="s",
         what="the embedded edge took long to answer a request that needs no work",
-        reason="front doors, DNS and health checkers run there: a DNS client waits 1 s, a health checker 2 s",
+        reason="edge proxies, DNS and health checkers run there: a DNS client waits 1 s, a health checker 2 s",
     ),
     Threshold(
         field="stolen_percent",

@@ -95,7 +95,7 @@ def conclude(promises: Sequence[Promise], health: InstrumentHealth) -> Verdict:
     if not health.sufficient:
         return Verdict(
             outcome="inconclusive",
-            reason=not_carried(health, seen=seen),
+            reason=too_slow(health, seen=seen),
             promises=tuple(replace(promise, kept=None) for promise in promises),
         )
     if broken is not None:
@@ -103,9 +103,9 @@ def conclude(promises: Sequence[Promise], health: InstrumentHealth) -> Verdict:
     return Verdict(outcome="inconclusive", reason=f"{seen}; {ADVICE}", promises=tuple(promises))
 
 
-def not_carried(health: InstrumentHealth, *, seen: str) -> str:
+def too_slow(health: InstrumentHealth, *, seen: str) -> str:
     """Return the reason of a drill that is inconclusive because of the machine; `seen` would have failed it."""
-    return f"the machine did not carry the measurement: {health.reason}; {ADVICE}; seen, but not judged: {seen}"
+    return f"the machine was too slow for the measurement: {health.reason}; {ADVICE}; seen, but not judged: {seen}"
 
 
 def _failover(
@@ -123,8 +123,8 @@ def _failover(
     def recovery(name: str, limit: float, *, binding: bool) -> Promise:
         limit = _scaled(limit, time_scale) if binding else limit / time_scale
         kept = rto is not None and rto < limit if binding else rto is not None and rto <= limit
-        said = f"{'<' if binding else '≤'} {_seconds(limit)}"
-        return Promise(name=name, limit=said, measured=took, kept=kept, binding=binding)
+        text = f"{'<' if binding else '≤'} {_seconds(limit)}"
+        return Promise(name=name, limit=text, measured=took, kept=kept, binding=binding)
 
     return [
         recovery("recovery time", RTO_SECONDS, binding=True),

@@ -1,12 +1,12 @@
-"""Assess whether the measurements support an availability target. Pure functions."""
+"""Assess whether the measurements support an availability target. All functions are pure."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
 from healthcare_dr.ops.slo.assumptions import Assumptions
-from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget
+from healthcare_dr.ops.slo.budget import MONTH, YEAR, affordable, budget, expected_availability
 from healthcare_dr.ops.slo.measured import RecoveryTimes
 from healthcare_dr.ops.slo.model import FAILOVER, Scenario, Sensitivity, swings
 
@@ -14,9 +14,9 @@ SCHEMA: Final = 1
 PERCENT: Final = 99.99
 PERCENTILES: Final = (1, 5, 25, 50, 75)
 CURVE: Final = (10.0, 30.0, 60.0, 120.0, 180.0, 300.0)
-"""Recovery times in seconds: from faster than any detection to what is required."""
+"""Recovery times in seconds: from shorter than any detection to the longest allowed."""
 DECIDES: Final = 5
-"""The percentile of the years' availability that has to reach what is claimed: 95 of 100 years do as well or better."""
+"""The percentile of the availability of simulated years that must reach the target: 95 of 100 years are as good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +26,22 @@ class Budget:
     period_days: int
     seconds: float
     failovers: int | None
-    """Of the primary region at the slowest measured recovery; None when nothing was measured, or it costs nothing."""
+    """The losses of the primary region that it allows at the slowest measured recovery; None without a measurement or
+    without a cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """The result for one recovery time, measured or not."""
+    """The result for one recovery time."""
 
     recovery_seconds: float
     failovers_in_30_days: int
-    """Losses of the primary region that the budget affords."""
+    """Losses of the primary region that the budget allows."""
     failovers_in_a_year: int
     failovers_cost: float
-    """Seconds of all traffic a year that failovers cost on average."""
+    """The average yearly cost of failovers, in seconds of all traffic."""
     all_costs: float
-    """The same of everything that is assumed to fail."""
+    """The average yearly cost of all assumed failures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,34 +70,34 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """The answer. Whatever was not measured is None or empty."""
+    """The assessment of a target. Values that need a measurement are None or empty without one."""
 
     schema: int = SCHEMA
     percent: float
     carried: bool
     label: str | None
-    """Where the recovery times come from; None without any."""
+    """The source of the recovery times; None without any."""
     verdict: str
     reasons: tuple[str, ...]
-    """What else limits the claim, one a line."""
+    """Further limits of the result, one in each line."""
     recoveries: tuple[float, ...]
     trials: int
     missed: int
     ignored: tuple[str, ...]
-    failover_fails: float | None
+    failover_fails: float | None = None
     budgets: tuple[Budget, ...]
     curve: tuple[CurvePoint, ...]
-    expected_percent: float | None
+    expected_percent: float | None = None
     """The long-run average."""
-    costs: tuple[Cost, ...]
-    spread: Spread | None
-    swings: tuple[Sensitivity, ...]
+    costs: tuple[Cost, ...] = ()
+    spread: Spread | None = None
+    swings: tuple[Sensitivity, ...] = ()
     promised_percent: float
-    """What one region answers when every service just keeps its promise."""
+    """The availability of one region whose services just meet their commitments."""
     assumptions: Assumptions
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the assessment as JSON values."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "assumptions"}
         plain = ("budgets", "curve", "costs", "swings")
         found |= {name: [asdict(item) for item in found[name]] for name in plain}
@@ -113,57 +114,43 @@ def assess(
         SettingsError: there is no run, or `percent` is out of its range.
     """
     recoveries, share = measured.recoveries, assumptions.value("primary_share")
-    budgets = tuple(_budget(period, percent, recoveries, share) for period in (MONTH, YEAR))
-    promised = assumptions.promised_share * 100
-    curve = tuple(_point(seconds, percent, assumptions, measured) for seconds in CURVE if share > 0)
-    if not recoveries:
-        return Assessment(
-            percent=percent,
-            carried=False,
-            label=None,
-            verdict="Nothing is claimed: no recovery was measured in real time. Run `hdr drill region-refused` first.",
-            reasons=_tried(measured, assumptions),
-            recoveries=(),
-            trials=len(measured.trials),
-            missed=measured.missed,
-            ignored=measured.ignored,
-            failover_fails=None,
-            budgets=budgets,
-            curve=curve,
-            expected_percent=None,
-            costs=(),
-            spread=None,
-            swings=(),
-            promised_percent=promised,
-            assumptions=assumptions,
-        )
-    case = Scenario(assumptions=assumptions, recoveries=recoveries, may_fail=measured.bound)
-    allowed = budget(percent / 100, YEAR)
-    spread = _spread(case, percent, seed=seed, runs=runs)
-    carried = spread.percentiles[DECIDES] >= percent
-    return Assessment(
+    found = Assessment(
         percent=percent,
-        carried=carried,
-        label=measured.label,
-        verdict=_verdict(percent, spread, measured, carried=carried),
-        reasons=_reasons(case, measured, spread),
+        carried=False,
+        label=None,
+        verdict="Nothing is claimed: no recovery was measured in real time. Run `hdr drill region-refused` first.",
+        reasons=_attempts(measured, assumptions),
         recoveries=recoveries,
         trials=len(measured.trials),
         missed=measured.missed,
         ignored=measured.ignored,
-        failover_fails=case.failover_fails,
-        budgets=budgets,
-        curve=curve,
-        expected_percent=100 * (1 - min(1.0, case.lost_seconds / YEAR.total_seconds())),
-        costs=costs(case),
-        spread=spread,
-        swings=swings(case, budget=allowed, seed=seed),
-        promised_percent=promised,
+        budgets=tuple(_budget(period, percent, recoveries, share) for period in (MONTH, YEAR)),
+        curve=tuple(_point(seconds, percent, assumptions, measured) for seconds in CURVE if share > 0),
+        promised_percent=assumptions.promised_share * 100,
         assumptions=assumptions,
+    )
+    if not recoveries:
+        return found
+    scenario = Scenario(assumptions=assumptions, recoveries=recoveries, may_fail=measured.bound)
+    spread = _spread(scenario, percent, seed=seed, runs=runs)
+    carried = spread.percentiles[DECIDES] >= percent
+    within = f"{spread.years_within:.1%} of {runs:,} simulated years stay within the budget"
+    supported = f"{percent:g} % is {'supported' if carried else 'not supported'} ({measured.label})"
+    return replace(
+        found,
+        carried=carried,
+        label=measured.label,
+        verdict=f"{supported}: {within}; {100 - DECIDES} % are required.",
+        reasons=_reasons(scenario, measured, spread),
+        failover_fails=scenario.failover_fails,
+        expected_percent=100 * expected_availability(scenario.events),
+        costs=costs(scenario),
+        spread=spread,
+        swings=swings(scenario, budget=budget(percent / 100, YEAR), seed=seed),
     )
 
 
-def costs(case: Scenario) -> tuple[Cost, ...]:
+def costs(scenario: Scenario) -> tuple[Cost, ...]:
     """Return the average yearly cost of each kind of event, highest first."""
     found = (
         Cost(
@@ -172,7 +159,7 @@ def costs(case: Scenario) -> tuple[Cost, ...]:
             seconds_each=event.expected_seconds,
             seconds_a_year=event.per_year * event.expected_seconds,
         )
-        for event in case.events
+        for event in scenario.events
     )
     return tuple(sorted(found, key=lambda cost: -cost.seconds_a_year))
 
@@ -188,7 +175,7 @@ def _budget(period: timedelta, percent: float, recoveries: tuple[float, ...], sh
 
 
 def _point(seconds: float, percent: float, assumptions: Assumptions, measured: RecoveryTimes) -> CurvePoint:
-    case = Scenario(assumptions=assumptions, recoveries=(seconds,), may_fail=measured.bound)
+    scenario = Scenario(assumptions=assumptions, recoveries=(seconds,), may_fail=measured.bound)
     recovery, share = timedelta(seconds=seconds), assumptions.value("primary_share")
     month, year = (
         affordable(budget(percent / 100, period), recovery=recovery, traffic_share=share) for period in (MONTH, YEAR)
@@ -197,45 +184,39 @@ def _point(seconds: float, percent: float, assumptions: Assumptions, measured: R
         recovery_seconds=seconds,
         failovers_in_30_days=month,
         failovers_in_a_year=year,
-        failovers_cost=sum(cost.seconds_a_year for cost in costs(case) if cost.name.endswith(FAILOVER)),
-        all_costs=case.lost_seconds,
+        failovers_cost=sum(cost.seconds_a_year for cost in costs(scenario) if cost.name.endswith(FAILOVER)),
+        all_costs=scenario.lost_seconds,
     )
 
 
-def _spread(case: Scenario, percent: float, *, seed: int, runs: int) -> Spread:
-    years = case.simulate(seed=seed, runs=runs)
-    months = case.simulate(seed=seed, runs=runs, period=MONTH)
+def _spread(scenario: Scenario, percent: float, *, seed: int, runs: int) -> Spread:
+    years = scenario.simulate(seed=seed, runs=runs)
+    months = scenario.simulate(seed=seed, runs=runs, period=MONTH)
     return Spread(
         seed=seed,
         runs=runs,
         years_within=years.share_within(budget(percent / 100, YEAR)),
         months_within=months.share_within(budget(percent / 100, MONTH)),
-        # A year is as bad as p % of them when it costs what 100 - p % do not exceed.
+        # The p-th percentile of availability is the (100 - p)-th percentile of cost.
         percentiles={p: 100 * (1 - years.percentile(100 - p) / YEAR.total_seconds()) for p in PERCENTILES},
     )
 
 
-def _verdict(percent: float, spread: Spread, measured: RecoveryTimes, *, carried: bool) -> str:
-    held = f"{spread.years_within:.1%} of {spread.runs:,} simulated years stay within the budget"
-    said = "carried" if carried else "not carried"
-    return f"{percent:g} % is {said} ({measured.label}): {held}; asked for are {100 - DECIDES} %."
-
-
-def _reasons(case: Scenario, measured: RecoveryTimes, spread: Spread) -> tuple[str, ...]:
+def _reasons(scenario: Scenario, measured: RecoveryTimes, spread: Spread) -> tuple[str, ...]:
     count = len(measured.recoveries)
     reasons = [f"It rests on {count} recover{'y' if count == 1 else 'ies'} measured in real time, and on assumptions."]
     if "embedded" in measured.label:
         reasons.append("The embedded AWS is not AWS: its recoveries show the design at work, not AWS's own times.")
     if "given" in measured.label:
         reasons.append("Recovery times were given, not read from a drill's journal.")
-    asked = 1 - DECIDES / 100
-    if abs(spread.years_within - asked) < 2 * math.sqrt(asked * (1 - asked) / spread.runs):
+    target = 1 - DECIDES / 100
+    if abs(spread.years_within - target) < 2 * math.sqrt(target * (1 - target) / spread.runs):
         reasons.append(f"So near {100 - DECIDES} % another seed may decide otherwise: more --runs narrow it.")
-    return (*reasons, *_tried(measured, case.assumptions))
+    return (*reasons, *_attempts(measured, scenario.assumptions))
 
 
-def _tried(measured: RecoveryTimes, assumptions: Assumptions) -> tuple[str, ...]:
-    """Return statements on what the attempted failovers show, where it matters."""
+def _attempts(measured: RecoveryTimes, assumptions: Assumptions) -> tuple[str, ...]:
+    """Return what the attempted failovers show, if it matters."""
     tried = f"Failovers tried: {len(measured.trials)}, of which {measured.missed} did not happen."
     if measured.bound > assumptions.value("failover_fails"):
         return (f"{tried} As that shows, {measured.bound:.1%} of them may fail. More drills narrow it.",)

@@ -26,12 +26,12 @@ MOST: Final = {
     "_seconds": HOURS_A_YEAR * 3600.0,
     "outage_length": 100.0,
 }
-"""By how its name ends, the most that an input may be that is no share: more is no failure but the rule."""
+"""The highest value of an input that is no share, by the end of its name."""
 LOSSES: Final = ("primary_outages_per_year", "secondary_outages_per_year")
-"""The inputs that are as the history has them, also of the secondary region, of which nothing better is known."""
+"""The inputs that the history of outages determines, for both regions."""
 
 Stated = Annotated[float, Field(strict=True)]
-"""A number, and nothing that may be taken for one, such as yes or '5'."""
+"""A number; `yes` and '5' are rejected."""
 Number = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Percent = Annotated[float, Field(gt=0, le=100, strict=True)]
 
@@ -47,12 +47,12 @@ class Promise(_Model):
     percent: Percent
     source: str
     date: date
-    """Of the source where it bears one, else when it was looked up."""
+    """The date of the source, or of its retrieval if it has none."""
     note: str
 
 
 class Outage(_Model):
-    """One loss of a region that is known."""
+    """One known loss of a region."""
 
     began: date
     hours: float = Field(gt=0, le=HOURS_A_YEAR, strict=True)
@@ -61,7 +61,7 @@ class Outage(_Model):
 
 
 class History(_Model):
-    """The losses between two days, as far as they are known."""
+    """The known losses between two days."""
 
     since: date
     until: date
@@ -107,7 +107,7 @@ class Input(_Model):
 
 
 class Assumptions(_Model):
-    """All of it. `promises` are of what every region needs, `shared` of what both regions share."""
+    """All assumptions. `promises` are those of the services that every region needs, `shared` those that both share."""
 
     promises: tuple[Promise, ...]
     shared: tuple[Promise, ...]
@@ -115,7 +115,7 @@ class Assumptions(_Model):
     inputs: dict[str, Input]
 
     def value(self, name: str) -> float:
-        """The value of an input."""
+        """Return the value of an input."""
         return self.inputs[name].value
 
     def with_values(self, values: Mapping[str, float], *, source: str) -> "Assumptions":
@@ -166,7 +166,7 @@ class Assumptions(_Model):
         return found._bounded() if stated.promises or stated.history else found
 
     def _bounded(self) -> "Assumptions":
-        """These, with rates of losses that could be what the promises allow."""
+        """Return a copy in which the rates of losses range up to the rate that the commitments allow."""
         allowed = min(self.promised_outages_per_year, MOST["_per_year"])
         losses = {name: self.inputs[name] for name in LOSSES}
         highest = {name: one.model_copy(update={"high": max(one.value, allowed)}) for name, one in losses.items()}
@@ -174,7 +174,7 @@ class Assumptions(_Model):
 
     @property
     def promised_share(self) -> float:
-        """The share of requests that one region answers when every service just keeps its promise."""
+        """Return the share of requests that one region serves when every service just meets its commitment."""
         return math.prod(promise.percent / 100 for promise in self.promises)
 
     @property
@@ -184,16 +184,16 @@ class Assumptions(_Model):
 
 
 class Overrides(_Model):
-    """A file of the operator's: what replaces the defaults, and recoveries measured elsewhere."""
+    """An operator's file: values that replace the defaults, and recoveries measured elsewhere."""
 
     inputs: dict[str, Stated] = Field(default_factory=dict)
     """Values by name."""
     promises: dict[str, Percent] = Field(default_factory=dict)
     """Percent by service."""
     history: History | None = None
-    """Other outages than those that are known here, and with them another rate of losses."""
+    """Other outages, which also determine the rates of losses."""
     recoveries: tuple[Trial, ...] | None = None
-    """None: those of the drills count. Empty: there are none."""
+    """None: those of the drills are used. Empty: there are none."""
 
 
 def defaults() -> Assumptions:
@@ -215,10 +215,10 @@ def overrides(path: Path) -> Overrides:
     except RepeatedKeyError as error:
         raise SettingsError(f"{path} {error}: only one of them would count, so take the other out") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not YAML; it may hold {known}") from error
+        raise SettingsError(f"{path} is not YAML; it may contain {known}") from error
     if not isinstance(document, dict):
-        said = "is empty" if document is None else "is no mapping"
-        raise SettingsError(f"{path} {said}; it may hold {known}")
+        problem = "is empty" if document is None else "is no mapping"
+        raise SettingsError(f"{path} {problem}; it may contain {known}")
     try:
         return Overrides.model_validate(document)
     except ValidationError as error:
@@ -226,10 +226,10 @@ def overrides(path: Path) -> Overrides:
 
 
 def assignments(given: Sequence[str]) -> dict[str, float]:
-    """Values of inputs from `name=number`.
+    """Parse values of inputs, each `name=number`.
 
     Raises:
-        SettingsError: one does not look like that.
+        SettingsError: one has another form.
     """
     values = {}
     for text in given:
@@ -249,7 +249,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
 
 
 def _around(place: Sequence[int | str]) -> type[BaseModel]:
-    """The model of which the last part of a place is a field."""
+    """Return the model that has the last part of a place as a field."""
     if len(place) == 1:
         return Overrides
     if place[0] == "recoveries":

@@ -1,4 +1,4 @@
-"""The arithmetic of availability: an error budget, and what events spend of it.
+"""Error budgets, and the cost of events.
 
 Unavailability is counted in seconds of all traffic: half of the traffic refused for a minute costs 30 seconds.
 Source: Google, "Site Reliability Workbook", chapter 2, request-based objectives.
@@ -19,12 +19,12 @@ YEAR = timedelta(days=365)
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that fails again and again.
+    """A kind of failure that recurs.
 
     Attributes:
-        name: what fails.
-        per_year: how often on average, independently of the last time.
-        recovery_seconds: how long recoveries took, as measured; each is as likely as the others.
+        name: describes the failure.
+        per_year: the average rate; occurrences are independent.
+        recovery_seconds: measured recovery times, all equally likely.
         traffic_share: the share of all traffic that fails meanwhile, from 0 to 1.
 
     Raises:
@@ -56,7 +56,7 @@ class Outcomes:
     seconds: tuple[float, ...]
 
     def percentile(self, percent: float) -> float:
-        """The cost that `percent` % of the periods do not exceed, by nearest rank.
+        """Return the cost that `percent` % of the periods do not exceed, by nearest rank.
 
         Raises:
             SettingsError: `percent` is not above 0 and at most 100.
@@ -66,7 +66,7 @@ class Outcomes:
         return self.seconds[math.ceil(percent / 100 * len(self.seconds)) - 1]
 
     def share_within(self, budget: timedelta) -> float:
-        """The share of the periods, from 0 to 1, that stay within `budget`."""
+        """Return the share of the periods, from 0 to 1, that stay within `budget`."""
         return sum(cost <= budget.total_seconds() for cost in self.seconds) / len(self.seconds)
 
 
@@ -90,7 +90,7 @@ def affordable(allowed: timedelta, *, recovery: timedelta, traffic_share: float)
     cost = recovery.total_seconds() * traffic_share
     if cost <= 0:
         raise SettingsError("A failover that costs nothing has no limit: give a recovery time and share above 0")
-    # 0.3 / 0.1 is a hair below 3.
+    # In floating point, 0.3 / 0.1 is less than 3.
     return math.floor(allowed.total_seconds() / cost + 1e-9)
 
 
@@ -101,14 +101,14 @@ def expected_cost(events: Sequence[Event], period: timedelta = YEAR) -> timedelt
 
 
 def expected_availability(events: Sequence[Event]) -> float:
-    """The share of traffic served in the long run, never below 0."""
+    """Return the long-run share of served traffic, at least 0."""
     return max(0.0, 1 - expected_cost(events) / YEAR)
 
 
 def simulate(events: Sequence[Event], *, seed: int, runs: int = 10_000, period: timedelta = YEAR) -> Outcomes:
-    """Plays `runs` periods: events come independently (Poisson) and cost one of their measured recoveries each.
+    """Simulate `runs` periods. Events are independent (Poisson), and each costs one of its measured recoveries.
 
-    Two at once cost what both cost, but no period costs more than its own length. The same `seed` gives the same.
+    Overlapping events add up, but no period costs more than its own length. The same `seed` gives the same result.
 
     Raises:
         SettingsError: there is no run.

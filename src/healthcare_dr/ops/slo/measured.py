@@ -15,18 +15,18 @@ from healthcare_dr.ops.drill.experiment import Expectation
 from healthcare_dr.ops.drill.journal import SCHEMA, Outcome
 
 LONGEST: Final = 365 * 24 * 3600.0
-"""Seconds: a recovery that takes more than a year is none."""
+"""In seconds: longer than a year is no recovery."""
 
 Label = Literal["embedded", "aws", "given"]
 
 
 def _written(value: Any) -> Any:
-    """YAML takes what looks like a date for one."""
+    """Return a date as text: YAML reads `2026-01-31` as a date."""
     return value.isoformat() if isinstance(value, date) else value
 
 
 class Trial(BaseModel):
-    """One failover that was tried. `seconds` is None when service did not come back before the region did."""
+    """One attempted failover. `seconds` is None when service did not return before the region did."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -39,7 +39,7 @@ class Trial(BaseModel):
 
     @property
     def measured(self) -> float | None:
-        """Its recovery time, when it was measured in real time."""
+        """Return the recovery time, if it was measured in real time."""
         return self.seconds if self.time_scale == 1 else None
 
 
@@ -52,7 +52,7 @@ class RecoveryTimes:
 
     @property
     def recoveries(self) -> tuple[float, ...]:
-        """Recovery times in seconds, ascending: those measured in real time alone."""
+        """Return the recovery times that were measured in real time, ascending, in seconds."""
         return tuple(sorted(seconds for trial in self.trials if (seconds := trial.measured) is not None))
 
     @property
@@ -67,7 +67,7 @@ class RecoveryTimes:
 
     @property
     def may_fail(self) -> float:
-        """The share of failovers that may fail, as far as the trials show: Laplace's rule of succession."""
+        """Return the share of failovers that may fail according to the trials, by Laplace's rule of succession."""
         return (self.missed + 1) / (len(self.trials) + 2)
 
     @property
@@ -77,10 +77,10 @@ class RecoveryTimes:
 
 
 def given(seconds: Sequence[float], *, date: str) -> RecoveryTimes:
-    """Recovery times from the operator.
+    """Return recovery times that the operator gave.
 
     Raises:
-        SettingsError: one is no time.
+        SettingsError: one is negative, or longer than a year.
     """
     wrong = [value for value in seconds if not (0 <= value <= LONGEST)]
     if wrong:
@@ -97,7 +97,7 @@ def of_trials(trials: Sequence[Trial]) -> RecoveryTimes:
 
 
 def sped_up(trial: Trial) -> str | None:
-    """Why its time does not count; None when it was played in real time."""
+    """Return why the time of a trial does not count; None when it ran in real time."""
     if trial.time_scale == 1:
         return None
     return f"ran {trial.time_scale:g} times faster: it shows that a failover happens, not how long it takes"
@@ -154,7 +154,7 @@ class _Journal(_Part):
     events: tuple[_Event, ...]
     milestones: _Milestones | None
     healed: Seconds | None = None
-    """Absent in journals of before it was added."""
+    """Absent in journals of earlier versions."""
     promises: tuple[_Promise, ...]
 
 
@@ -176,10 +176,10 @@ def of_journals(folder: Path) -> RecoveryTimes:
 
 
 def _found(path: Path) -> Trial | str:
-    """The failover that a drill tried, or why it tried none."""
+    """Return the failover that a drill attempted, or why it attempted none."""
     document = _read(path)
     try:
-        # What is newer may look otherwise.
+        # A newer schema may have other fields.
         if (number := _Version.model_validate(document).number) > SCHEMA:
             return f"journal of schema {number}, which this version does not support"
         return _trial(_Journal.model_validate(document))
@@ -212,7 +212,7 @@ def _trial(journal: _Journal) -> Trial | str:
 
 
 def _recovery(journal: _Journal) -> float | None:
-    """The recovery time. Service that came back only with the region is no failover, as in the drill's verdict."""
+    """Return the recovery time. Service that returned only with the region is no failover, as in the verdict."""
     found, healed = journal.milestones, journal.healed
     if found is None or found.steady_success is None:
         return None

@@ -1,4 +1,4 @@
-"""Which events cost availability, made from measured recovery times and assumptions. Pure."""
+"""The events that cost availability, from measured recovery times and assumptions. All functions are pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +11,17 @@ from healthcare_dr.ops.slo.budget import YEAR, Event, Outcomes, expected_cost, s
 HOUR: Final = 3600.0
 MINUTE: Final = 60.0
 FAILOVER: Final = "lost, failover"
-"""How the names of the events end that a failover follows."""
+"""The end of the names of the events that a failover follows."""
 SWING_RUNS: Final = 2000
 """Simulated years for each end of each input."""
 
 
 def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fails: float) -> tuple[Event, ...]:
-    """Everything that costs availability, with its rate and what one of it costs.
+    """Return the events that cost availability, each with its rate and its cost.
 
     `recoveries` are seconds from fault to steady success, at least one; `failover_fails` is the share of the losses of
-    one region after which no failover comes. A failover is taken to cost all traffic of the lost region from the fault
-    to steady success, and a loss without failover to cost it for as long as a known outage lasted.
+    one region that no failover follows. A failover costs all traffic of the lost region from the fault to steady
+    success. A loss without failover costs it for the length of a known outage.
     """
     of = assumptions.value
     length = of("outage_length")
@@ -37,7 +37,7 @@ def events(assumptions: Assumptions, recoveries: Sequence[float], *, failover_fa
             _event(f"{role} region lost, no failover", alone * failover_fails, lasting, share),
             _event(f"{role} region fails too briefly", of("blips_per_year"), (of("blip_seconds"),), share),
         ]
-    # The second falls into the first by chance: the time for which each leaves the other exposed, at most always.
+    # By chance, one region is lost during an outage of the other one: the share of time in which the other is down.
     exposed = assumptions.history.mean_hours * length / HOURS_A_YEAR
     one, other = rates.values()
     chance = one * min(1.0, other * exposed) + other * min(1.0, one * exposed)
@@ -61,16 +61,16 @@ def _event(name: str, per_year: float, seconds: tuple[float, ...], share: float)
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One set of numbers that can be reckoned with: what was assumed, measured, and which share of failovers fails."""
+    """Assumptions, measured recoveries, and the share of failovers that may fail."""
 
     assumptions: Assumptions
     recoveries: tuple[float, ...]
     may_fail: float
-    """What the trials leave open of `failover_fails`; 0 where there are none to bound it."""
+    """The upper bound of `failover_fails` by the trials; 0 without trials."""
 
     @property
     def failover_fails(self) -> float:
-        """The worse of what is assumed and what the trials leave open."""
+        """Return the share of failovers that fail: the worse of the assumption and the bound by the trials."""
         return max(self.assumptions.value("failover_fails"), self.may_fail)
 
     @property
@@ -84,7 +84,7 @@ class Scenario:
         return expected_cost(self.events).total_seconds()
 
     def simulate(self, *, seed: int, runs: int, period: timedelta = YEAR) -> Outcomes:
-        """Play periods of this case."""
+        """Simulate periods of this scenario."""
         return simulate(self.events, seed=seed, runs=runs, period=period)
 
 
@@ -111,39 +111,37 @@ class Sensitivity:
 
 RTO: Final = "recovery time"
 RTO_ENDS: Final = (10.0, 300.0)
-"""Seconds: less than any detection takes, and what is required; further where recoveries were measured beyond."""
+"""In seconds: shorter than any detection, and the longest allowed. Measured recoveries beyond them extend the range."""
 
 
-def swings(case: Scenario, *, budget: timedelta, seed: int) -> tuple[Sensitivity, ...]:
+def swings(scenario: Scenario, *, budget: timedelta, seed: int) -> tuple[Sensitivity, ...]:
     """Return the effects of each input and of the recovery time on the result, largest first."""
 
-    def swing(name: str, value: float, ends: tuple[float, float], cases: tuple[Scenario, Scenario]) -> Sensitivity:
-        within = [one.simulate(seed=seed, runs=SWING_RUNS).share_within(budget) for one in cases]
+    def swing(name: str, value: float, low: float, high: float, ends: Sequence[Scenario]) -> Sensitivity:
+        within_low, within_high = (end.simulate(seed=seed, runs=SWING_RUNS).share_within(budget) for end in ends)
         return Sensitivity(
             name=name,
             value=value,
-            low=ends[0],
-            high=ends[1],
-            lost_low=cases[0].lost_seconds,
-            lost_high=cases[1].lost_seconds,
-            within_low=within[0],
-            within_high=within[1],
+            low=low,
+            high=high,
+            lost_low=ends[0].lost_seconds,
+            lost_high=ends[1].lost_seconds,
+            within_low=within_low,
+            within_high=within_high,
         )
 
     found = []
-    for name, entry in case.assumptions.inputs.items():
-        value = case.failover_fails if name == "failover_fails" else entry.value
-        ends = (entry.low, max(entry.high, value))
-        low, high = (
-            # An end is a supposition about the world: it is not bounded by what was tried.
-            replace(case, assumptions=case.assumptions.with_values({name: end}, source="swing"), may_fail=0.0)
-            if name == "failover_fails"
-            else replace(case, assumptions=case.assumptions.with_values({name: end}, source="swing"))
-            for end in ends
-        )
-        found.append(swing(name, value, ends, (low, high)))
-    mean = sum(case.recoveries) / len(case.recoveries)
-    ends = (min(RTO_ENDS[0], *case.recoveries), max(RTO_ENDS[1], *case.recoveries))
-    fast, slow = (replace(case, recoveries=(end,)) for end in ends)
-    found.append(swing(RTO, mean, ends, (fast, slow)))
+    for name, entry in scenario.assumptions.inputs.items():
+        # An end of this range is an assumption, so the bound by the trials does not apply to it.
+        is_bounded = name == "failover_fails"
+        value = scenario.failover_fails if is_bounded else entry.value
+        may_fail = 0.0 if is_bounded else scenario.may_fail
+        low, high = entry.low, max(entry.high, value)
+        changed = [scenario.assumptions.with_values({name: end}, source="swing") for end in (low, high)]
+        ends = [replace(scenario, assumptions=each, may_fail=may_fail) for each in changed]
+        found.append(swing(name, value, low, high, ends))
+    times = scenario.recoveries
+    low, high = min(RTO_ENDS[0], *times), max(RTO_ENDS[1], *times)
+    ends = [replace(scenario, recoveries=(end,)) for end in (low, high)]
+    found.append(swing(RTO, sum(times) / len(times), low, high, ends))
     return tuple(sorted(found, key=lambda one: (-one.width, one.name)))

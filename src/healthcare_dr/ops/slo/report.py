@@ -11,7 +11,7 @@ SWINGS = 8
 
 
 def print_assessment(console: Console, found: Assessment) -> None:
-    """The verdict, then what it rests on."""
+    """Print the verdict, then its basis."""
     style = "green" if found.carried else "red"
     console.print(found.verdict, style=style, highlight=False)
     for line in (*found.reasons, *(f"Not counted: {why}" for why in found.ignored)):
@@ -34,12 +34,12 @@ def print_assessment(console: Console, found: Assessment) -> None:
 
 
 def number(value: float) -> str:
-    """Short, without an exponent."""
+    """Return a short number, without an exponent."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def afforded(budget: Budget, recoveries: Sequence[float]) -> str:
-    """Return how many failovers a budget affords, in words."""
+    """Return how many failovers a budget allows, in words."""
     if budget.failovers is not None:
         return str(budget.failovers)
     return "any number" if recoveries else "not measured"
@@ -90,14 +90,8 @@ def _spread(spread: Spread) -> Table:
 
 
 def _swings(found: Assessment) -> Table:
-    table = _table(
-        "Which assumption carries the result",
-        "input",
-        "is",
-        "could be",
-        "seconds a year",
-        "years within",
-    )
+    columns = ("input", "is", "could be", "seconds a year", "years within")
+    table = _table("Which assumption carries the result", *columns)
     for swing in found.swings[:SWINGS]:
         table.add_row(
             swing.name,

@@ -73,11 +73,11 @@ class World:
     zone: Zone
     server: tuple[str, int]
     token: str = TOKEN
-    asked: list[Sequence[str]] = field(default_factory=list)
+    requests: list[Sequence[str]] = field(default_factory=list)
     consents: bool = True
 
     def consent(self, lines: Sequence[str]) -> None:
-        self.asked.append(lines)
+        self.requests.append(lines)
         if not self.consents:
             raise DeploymentError("nothing was broken")
 
@@ -123,14 +123,14 @@ def refused(world: World, experiment: str = "api-throttled") -> str:
 def test_parts_of_a_drill_fit_together(world: World) -> None:
     drill = world.assembled("replication-paused")
     assert (drill.label, drill.regions, drill.time_scale, drill.floor_seconds) == ("aws", (EAST, WEST), 1.0, 40)
-    assert drill.settings["on_aws"].startswith("not played: control-planes: ")
+    assert drill.settings["on_aws"].startswith("not injected: control-planes: ")
     assert "documents that were there before" in drill.settings["on_aws"]
     found = drill.load_generator.calibration()
     assert found is not None
     assert (found.rate, found.reason) == (20.0, "given by the default, since AWS serves the platform")
     assert drill.checks.queue is None
     assert drill.faults.undo_all() == ()
-    (lines,) = world.asked
+    (lines,) = world.requests
     assert lines[0] == "On AWS, environment it, this drill breaks what serves real clients:"
     assert lines[1].startswith(f"  replication-paused in {EAST} and {WEST}, after ")
     assert any("FIS bills" in line for line in lines)
@@ -139,7 +139,7 @@ def test_parts_of_a_drill_fit_together(world: World) -> None:
 
 def test_experiment_that_aws_cannot_run_is_rejected_first(world: World) -> None:
     world.account.refuses = AssertionError("the account was read")
-    assert refused(world, "region-refused").startswith("SettingsError: AWS cannot play refused")
+    assert refused(world, "region-refused").startswith("SettingsError: AWS cannot run refused")
 
 
 def test_domain_must_be_delegated(world: World) -> None:
@@ -185,7 +185,7 @@ def test_apis_that_require_signatures_are_rejected(world: World, monkeypatch: py
 def test_another_account_is_rejected(world: World) -> None:
     world.account.refuses = DeploymentError("these credentials belong to account 210987654321")
     assert "belong to account 210987654321" in refused(world)
-    assert not world.asked
+    assert not world.requests
 
 
 def test_platform_must_be_deployed(world: World) -> None:
@@ -205,20 +205,20 @@ def test_name_must_lead_to_an_api_of_the_platform(world: World, record: str | No
     if record is not None:
         world.zone.records[NAME] = record
     assert message in refused(world)
-    assert not world.asked
+    assert not world.requests
 
 
 def test_missing_templates_are_found_before_any_fault(world: World) -> None:
     world.account.fis[WEST].templates.clear()
     assert "set HDR_FAULT_INJECTION=true" in refused(world, "replication-paused")
-    assert not world.asked
+    assert not world.requests
     world.assembled("api-throttled")
 
 
 def test_consent_is_required(world: World) -> None:
     world.consents = False
     assert "nothing was broken" in refused(world)
-    assert len(world.asked) == 1
+    assert len(world.requests) == 1
 
 
 def test_errors_of_settings_come_before_those_of_the_account(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Nothing is broken on AWS before a person has said yes."""
+"""A drill on AWS needs the consent of an operator."""
 
 import sys
 from io import StringIO
@@ -12,13 +12,13 @@ from unit.ops.fakes import RecordingProgress
 
 
 class Terminal(StringIO):
-    """A person at a keyboard."""
+    """A terminal with typed text."""
 
     def isatty(self) -> bool:
         return True
 
 
-def ask(answer: StringIO, monkeypatch: pytest.MonkeyPatch, *, yes: bool = False) -> str:
+def consent(answer: StringIO, monkeypatch: pytest.MonkeyPatch, *, yes: bool = False) -> str:
     monkeypatch.setattr(sys, "stdin", answer)
     out = StringIO()
     drill_consent(Console(file=out, width=120), RecordingProgress(), yes=yes)(
@@ -28,18 +28,18 @@ def ask(answer: StringIO, monkeypatch: pytest.MonkeyPatch, *, yes: bool = False)
 
 
 @pytest.mark.parametrize("typed", ["yes\n", " yes \n"])
-def test_yes_lets_it_go_on(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
-    shown = ask(Terminal(typed), monkeypatch)
+def test_yes_is_consent(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    shown = consent(Terminal(typed), monkeypatch)
     assert shown.startswith("[bold]throttled in us-east-1\nit costs\nBreak this on AWS?")
 
 
 @pytest.mark.parametrize("typed", ["y\n", "\n", "YES\n", "no\n"])
-def test_anything_else_does_not(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+def test_any_other_answer_is_no_consent(monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
     with pytest.raises(DeploymentError, match="nothing was broken: the answer was not 'yes'"):
-        ask(Terminal(typed), monkeypatch)
+        consent(Terminal(typed), monkeypatch)
 
 
-def test_without_a_terminal_it_has_to_be_said_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_consent_without_a_terminal_needs_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeploymentError, match="no terminal to ask for consent, so nothing was broken: give --yes"):
-        ask(StringIO("yes\n"), monkeypatch)
-    assert "Break this" not in ask(StringIO(), monkeypatch, yes=True)
+        consent(StringIO("yes\n"), monkeypatch)
+    assert "Break this" not in consent(StringIO(), monkeypatch, yes=True)

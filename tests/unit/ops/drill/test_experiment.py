@@ -1,4 +1,4 @@
-"""Experiments as YAML: those that are shipped, and what is told about a wrong one."""
+"""Experiments as YAML: those of the platform, and the errors of invalid ones."""
 
 import json
 from pathlib import Path
@@ -18,38 +18,38 @@ GOOD = "title: t\ndescription: d\nexpect: failover\nmethod: [{fault: refused, re
 
 
 def refused(tmp_path: Path, text: str) -> str:
-    """What is said about an experiment."""
+    """Return the error of an experiment."""
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as caught:
         experiment.load(path)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert "mine.yaml" in said
-    return said
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "mine.yaml" in message
+    return message
 
 
-def test_these_are_shipped() -> None:
+def test_experiments_of_the_platform() -> None:
     assert tuple(experiment.shipped()) == NAMES
 
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.parametrize("name", NAMES)
-def test_each_that_is_shipped_loads(name: str) -> None:
+def test_experiment_of_the_platform_loads(name: str) -> None:
     loaded = experiment.load(name)
     assert loaded.title
     again = experiment.Experiment.model_validate(json.loads(json.dumps(loaded.document())))
     assert again.document() == loaded.document()
 
 
-def test_a_file_is_found_by_its_path_and_has_defaults(tmp_path: Path) -> None:
+def test_file_is_found_by_its_path_and_has_defaults(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(GOOD, encoding="utf-8")
     loaded = experiment.load(str(tmp_path / "mine.yaml"))
     assert (loaded.lost(), loaded.counts_from().at, loaded.load.retries) == (("primary",), 0.0, 2)
     assert loaded.method[0].lasting is None
 
 
-def test_what_the_shipped_ones_take_away() -> None:
+def test_lost_regions_of_the_platforms_experiments() -> None:
     lost = {name: experiment.load(name).lost() for name in NAMES}
     assert lost["both-lost"] == ("primary", "secondary")
     assert lost["peer-lost"] == ("secondary",)
@@ -62,14 +62,14 @@ def test_flapping_is_shorter_than_the_threshold_of_the_checks() -> None:
     assert all(step.lasting is not None and step.lasting < 20 for step in experiment.load("flapping").method)
 
 
-def test_who_is_served_all_the_time() -> None:
+def test_experiments_in_which_every_request_must_succeed() -> None:
     served = {name for name in NAMES if experiment.load(name).serves()}
     assert served == {
         "planned-failover", "region-slow", "regions-disconnected", "replication-lag", "replication-paused",
     }  # fmt: skip
 
 
-def test_slow_is_within_the_limits_of_health_checks_and_too_slow_beyond() -> None:
+def test_delays_are_below_and_above_the_limits_of_health_checks() -> None:
     (slow,) = experiment.load("region-slow").method
     (too_slow,) = experiment.load("region-too-slow").method
     assert (slow.parameters["delay_seconds"]) < 2
@@ -77,7 +77,7 @@ def test_slow_is_within_the_limits_of_health_checks_and_too_slow_beyond() -> Non
 
 
 @pytest.mark.trap(27)
-def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_says_otherwise() -> None:
+def test_control_planes_are_denied_from_the_beginning_by_default() -> None:
     first, *_ = experiment.load("paused-then-lost").steps()
     assert (first.fault, first.at, first.lasting) == ("control-planes", 0.0, None)
     assert all(experiment.load(name).static_stability for name in NAMES)
@@ -86,7 +86,7 @@ def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_say
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("fault: refused", "fault: eaten", "method[0].fault must be 'throttled', 'denied'"),
         ("region: primary", "region: us-east-1", "method[0].region must be 'primary', 'secondary' or 'both'"),
@@ -127,9 +127,9 @@ def test_control_planes_are_refused_from_the_beginning_unless_the_experiment_say
         ("region: primary", "region: primary, at: 1:30.5", "method[0].at must be number"),
     ],
 )
-def test_a_wrong_one_is_told_in_one_line(tmp_path: Path, before: str, after: str, said: str) -> None:
+def test_invalid_experiment_is_reported_in_one_line(tmp_path: Path, before: str, after: str, message: str) -> None:
     assert before in GOOD
-    assert said in refused(tmp_path, GOOD.replace(before, after))
+    assert message in refused(tmp_path, GOOD.replace(before, after))
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("90", 90), ("0", 0), ("1.5", 1.5), ("+7", 7), ("0x10", 16)])
@@ -139,16 +139,16 @@ def test_numbers_are_those_of_yaml(tmp_path: Path, written: str, seconds: float)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just text", "!!python/object/apply:os.getcwd []"])
-def test_what_is_no_experiment_at_all_is_told(tmp_path: Path, text: str) -> None:
+def test_file_without_an_experiment_is_rejected(tmp_path: Path, text: str) -> None:
     refused(tmp_path, text)
 
 
-def test_an_unknown_name_is_told_with_those_there_are() -> None:
+def test_unknown_name_is_reported_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="region-refused"):
         experiment.load("region-refuse")
 
 
-def test_the_schema_speaks_of_the_file() -> None:
+def test_schema_describes_the_file() -> None:
     schema = experiment.schema()
     assert "for" in schema["$defs"]["Step"]["properties"]
     assert set(schema["required"]) == {"title", "description", "method", "expect"}

@@ -82,7 +82,7 @@ class Account(ControlPlanes):
     """An AWS account with FIS in both regions."""
 
     fis: dict[str, FisService] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def client(self, service: str, region: str) -> Any:
@@ -99,7 +99,7 @@ class Account(ControlPlanes):
 
     def faults(self) -> FaultJournal:
         fis = FisExperiments(
-            client=self.client, names=NAMES, clock=lambda: self.seconds, sleep=self.sleep, say=self.said.append
+            client=self.client, names=NAMES, clock=lambda: self.seconds, sleep=self.sleep, report=self.reported.append
         )
         target = AwsTarget(client=self.client, names=NAMES, regions=REGIONS, fis=fis)
         return FaultJournal(target=target, record=self.record)
@@ -387,7 +387,7 @@ def test_fis_experiment_that_its_alarm_has_stopped_is_reported_and_undone(accoun
     account.faults().apply(step("disconnected", "primary"))
     account.fis[EAST].experiments["EXP1"]["state"] = {"status": "stopped", "reason": "stop condition"}
     account.faults().undo_all()
-    assert account.said == ["the FIS experiment EXP1 in us-east-1 had ended before: stopped (stop condition)"]
+    assert account.reported == ["the FIS experiment EXP1 in us-east-1 had ended before: stopped (stop condition)"]
     assert not account.policies
     assert "StopExperiment" not in account.fis[EAST].calls
 
@@ -398,7 +398,7 @@ def test_control_planes_are_not_denied_on_aws(account: Account) -> None:
 
 
 def test_fault_that_aws_cannot_inject_changes_nothing(account: Account) -> None:
-    with pytest.raises(SettingsError, match="AWS cannot play blackhole"):
+    with pytest.raises(SettingsError, match="AWS cannot run blackhole"):
         account.faults().apply(step("blackhole", "primary"))
     assert not account.record.exists()
 

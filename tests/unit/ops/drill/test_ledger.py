@@ -31,7 +31,7 @@ def document(
 
 
 @dataclass
-class Asked:
+class RecordedLedger:
     """A ledger of one region, the requests that it sends, and its pauses."""
 
     ledger: Ledger
@@ -39,7 +39,7 @@ class Asked:
     pauses: list[float]
 
 
-def asking(answer: Callable[[httpx.Request, int, float], httpx.Response]) -> Asked:
+def ledger_of(answer: Callable[[httpx.Request, int, float], httpx.Response]) -> RecordedLedger:
     """Return a ledger. `answer` gets the request, its number for that path, and the seconds since the first one."""
     pauses: list[float] = []
     requests: Counter[str] = Counter()
@@ -56,10 +56,10 @@ def asking(answer: Callable[[httpx.Request, int, float], httpx.Response]) -> Ask
         clock=lambda: 1.0 + sum(pauses),
         sleep=pauses.append,
     )
-    return Asked(made, requests, pauses)
+    return RecordedLedger(made, requests, pauses)
 
 
-def forty(statuses: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Asked:
+def forty(statuses: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> RecordedLedger:
     """Return a ledger of a write at each of 40 seconds, and a region with these statuses; without any, it is down."""
 
     def answer(request: httpx.Request, *_: object) -> httpx.Response:
@@ -69,14 +69,14 @@ def forty(statuses: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Asked:
             raise httpx.ConnectError("no")
         return httpx.Response(statuses.get(request.url.path, 200), json=document())
 
-    asked = asking(answer)
+    made = ledger_of(answer)
     with monkeypatch.context() as patched:
         for number in range(40):
-            patched.setattr(asked.ledger, "_clock", lambda number=number: float(number))
+            patched.setattr(made.ledger, "_clock", lambda number=number: float(number))
             region = "us-west-2" if number % 4 == 0 else "us-east-1"
             kind: Written = "document" if number % 2 else "patient"
-            asked.ledger.acknowledge(number=number, kind=kind, id=f"i{number}", region=region)
-    return asked
+            made.ledger.acknowledge(number=number, kind=kind, id=f"i{number}", region=region)
+    return made
 
 
 GONE = {"/fhir/DocumentReference/i31": 404, "/fhir/Patient/i38": 404, "/fhir/Patient/i36": 404}
@@ -110,11 +110,11 @@ def test_missing_writes_are_those_that_the_region_denies(
 def test_write_without_an_answer_of_a_busy_region_is_unanswered(
     monkeypatch: pytest.MonkeyPatch, statuses: dict[str, int]
 ) -> None:
-    asked = forty(statuses, monkeypatch)
-    found = asked.ledger.missing("us-west-2", at=50.0, fault_at=39.5)
+    made = forty(statuses, monkeypatch)
+    found = made.ledger.missing("us-west-2", at=50.0, fault_at=39.5)
     assert found.numbers == ()
     assert set(found.unanswered) == ({38} if statuses else {n for n in range(40) if n % 4})
-    assert sum(asked.pauses) >= UNANSWERED_SECONDS
+    assert sum(made.pauses) >= UNANSWERED_SECONDS
 
 
 def test_busy_region_is_asked_as_long_as_it_answers_for_other_writes() -> None:
@@ -123,22 +123,22 @@ def test_busy_region_is_asked_as_long_as_it_answers_for_other_writes() -> None:
         number = int(request.url.path.rpartition("i")[2])
         return httpx.Response(200 if seconds > 50.0 * (number + 1) else 429)
 
-    asked = asking(answer)
+    made = ledger_of(answer)
     for number in range(6):
-        asked.ledger.acknowledge(number=number, kind="patient", id=f"i{number}", region="us-east-1")
-    found = asked.ledger.missing("us-west-2", at=2.0, fault_at=2.0)
+        made.ledger.acknowledge(number=number, kind="patient", id=f"i{number}", region="us-east-1")
+    found = made.ledger.missing("us-west-2", at=2.0, fault_at=2.0)
     assert (found.numbers, found.unanswered) == ((), ())
-    assert sum(asked.pauses) > 300.0
+    assert sum(made.pauses) > 300.0
 
 
 @pytest.mark.requirement("R4.2")
 @pytest.mark.trap(1)
 def test_update_is_present_when_its_version_is() -> None:
-    asked = asking(lambda request, *_: httpx.Response(404 if request.url.path.endswith("v2") else 200))
+    made = ledger_of(lambda request, *_: httpx.Response(404 if request.url.path.endswith("v2") else 200))
     for number, version in enumerate(("v1", "v2")):
-        asked.ledger.acknowledge(number=number, kind="update", id="p", region="us-east-1", version=version)
-    assert asked.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (1,)
-    assert asked.requests.keys() == {"/fhir/Patient/p/_history/v1", "/fhir/Patient/p/_history/v2"}
+        made.ledger.acknowledge(number=number, kind="update", id="p", region="us-east-1", version=version)
+    assert made.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (1,)
+    assert made.requests.keys() == {"/fhir/Patient/p/_history/v1", "/fhir/Patient/p/_history/v2"}
 
 
 @pytest.mark.parametrize("trouble", [429, 503, None])
@@ -150,18 +150,18 @@ def test_busy_region_is_asked_again_with_growing_pauses(trouble: int | None) -> 
             raise httpx.ReadTimeout("no")
         return httpx.Response(trouble)
 
-    asked = asking(answer)
-    asked.ledger.acknowledge(number=7, kind="patient", id="p", region="us-east-1")
-    assert asked.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (7,)
-    assert asked.pauses == [0.5, 1.0, 2.0]
+    made = ledger_of(answer)
+    made.ledger.acknowledge(number=7, kind="patient", id="p", region="us-east-1")
+    assert made.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == (7,)
+    assert made.pauses == [0.5, 1.0, 2.0]
 
 
 def test_error_that_is_not_temporary_is_raised_at_once() -> None:
-    asked = asking(lambda *_: httpx.Response(403))
-    asked.ledger.acknowledge(number=7, kind="patient", id="p", region="us-east-1")
+    made = ledger_of(lambda *_: httpx.Response(403))
+    made.ledger.acknowledge(number=7, kind="patient", id="p", region="us-east-1")
     with pytest.raises(DeploymentError, match="403"):
-        asked.ledger.missing("us-west-2", at=2.0, fault_at=2.0)
-    assert (asked.pauses, asked.requests.total()) == ([], 1)
+        made.ledger.missing("us-west-2", at=2.0, fault_at=2.0)
+    assert (made.pauses, made.requests.total()) == ([], 1)
 
 
 @pytest.mark.requirement("C3")
@@ -170,9 +170,9 @@ def test_error_that_is_not_temporary_is_raised_at_once() -> None:
 def test_document_is_present_when_its_bytes_are_in_the_regions_own_bucket(
     bucket: str, missing: tuple[int, ...], by_host: bool
 ) -> None:
-    asked = asking(lambda *_: httpx.Response(200, json=document(bucket, by_host=by_host)))
-    asked.ledger.acknowledge(number=1, kind="document", id="d", region="us-east-1")
-    assert asked.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == missing
+    made = ledger_of(lambda *_: httpx.Response(200, json=document(bucket, by_host=by_host)))
+    made.ledger.acknowledge(number=1, kind="document", id="d", region="us-east-1")
+    assert made.ledger.missing("us-west-2", at=2.0, fault_at=2.0).numbers == missing
 
 
 @pytest.mark.requirement("C3")
@@ -188,33 +188,33 @@ def test_unfinished_documents_are_those_without_the_announced_bytes() -> None:
         state = states[request.url.path.removeprefix("/fhir/DocumentReference/")]
         return httpx.Response(404) if state is None else httpx.Response(200, json=state)
 
-    asked = asking(answer)
-    asked.ledger.acknowledge(number=0, kind="patient", id="p", region="us-east-1")
+    made = ledger_of(answer)
+    made.ledger.acknowledge(number=0, kind="patient", id="p", region="us-east-1")
     for number, id in enumerate(states, 1):
-        asked.ledger.acknowledge(
+        made.ledger.acknowledge(
             number=number, kind="document", id=id, region="us-east-1" if number % 2 else "us-west-2"
         )
-    assert asked.ledger.unfinished("us-west-2").numbers == (2, 3, 4, 5)
+    assert made.ledger.unfinished("us-west-2").numbers == (2, 3, 4, 5)
     states["b"] = document()
-    assert asked.ledger.unfinished("us-west-2", numbers=(2, 3)).numbers == (3,)
-    assert asked.requests["/fhir/DocumentReference/a"] == 1
+    assert made.ledger.unfinished("us-west-2", numbers=(2, 3)).numbers == (3,)
+    assert made.requests["/fhir/DocumentReference/a"] == 1
 
 
 def test_response_that_is_no_document_is_an_error() -> None:
-    asked = asking(lambda *_: httpx.Response(200, content=b"hello"))
-    asked.ledger.acknowledge(number=3, kind="document", id="d", region="us-east-1")
+    made = ledger_of(lambda *_: httpx.Response(200, content=b"hello"))
+    made.ledger.acknowledge(number=3, kind="document", id="d", region="us-east-1")
     with pytest.raises(DeploymentError, match="write 3"):
-        asked.ledger.unfinished("us-west-2")
+        made.ledger.unfinished("us-west-2")
 
 
 def test_document_whose_bytes_a_busy_bucket_does_not_return_is_unanswered() -> None:
-    asked = asking(
+    made = ledger_of(
         lambda request, *_: (
             httpx.Response(200, json=document()) if request.url.path.startswith("/fhir") else httpx.Response(503)
         )
     )
-    asked.ledger.acknowledge(number=3, kind="document", id="d", region="us-east-1")
-    assert asked.ledger.unfinished("us-west-2") == Unfinished(numbers=(), unanswered=(3,))
+    made.ledger.acknowledge(number=3, kind="document", id="d", region="us-east-1")
+    assert made.ledger.unfinished("us-west-2") == Unfinished(numbers=(), unanswered=(3,))
 
 
 @pytest.fixture

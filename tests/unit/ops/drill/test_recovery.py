@@ -1,4 +1,4 @@
-"""When a drill's clients have recovered, and what that cost them."""
+"""Milestones of recovery, counted requests, and the used error budget."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ def sample(at: float, ok: bool = True, client: int = 0, **changed: Any) -> Sampl
     return Sample(at=at, client=client, **{**given, "status": 200 if ok else 500, **changed})
 
 
-def told(letters: str) -> list[Sample]:
+def samples_of(letters: str) -> list[Sample]:
     """One request a second from 0 on: `.` succeeds, `x` fails."""
     return [sample(float(at), letter == ".") for at, letter in enumerate(letters)]
 
 
 def found(letters: str, fault: float = 0.0) -> Milestones:
-    return milestones(told(letters), [], fault=fault, lost=(), window=WINDOW)
+    return milestones(samples_of(letters), [], fault=fault, lost=(), window=WINDOW)
 
 
 def seen(at: float, dns: dict[str, int] | None = None, **checks: bool) -> Observation:
@@ -38,12 +38,12 @@ def seen(at: float, dns: dict[str, int] | None = None, **checks: bool) -> Observ
         (".....", 0.0),
         ("xx.....", 2.0),
         ("x.x.....", 3.0),
-        ("x.....x.....", 7.0),  # clients that hold the other region's address for so long see nothing meanwhile
-        ("x..x.....", 4.0),  # a failure at the very end of a window spoils it
+        ("x.....x.....", 7.0),  # clients that hold the address of the other region notice nothing meanwhile
+        ("x..x.....", 4.0),  # a failure at the end of the window
         ("xx....", None),  # the window is complete only when a later request is known
         ("....", None),
         ("xxxxxxxx", None),
-        (".......x.....", 8.0),  # a late effect of the fault is no recovery at once
+        (".......x.....", 8.0),  # the fault takes effect late
         ("", None),
     ],
 )
@@ -57,19 +57,19 @@ def test_recovery_time_runs_from_the_fault() -> None:
     assert found("xxxx.......", fault=2.0).rto_seconds == 2.0
 
 
-def test_a_success_that_took_longer_than_a_client_waits_is_no_recovery() -> None:
+def test_success_slower_than_the_timeout_is_no_recovery() -> None:
     some = [sample(0.0, seconds=5.2), sample(1.0, seconds=5.2, client=1), *(sample(float(at)) for at in range(2, 8))]
     judged = milestones(some, [], fault=0.0, lost=(), window=WINDOW, patience=5.0)
     assert (judged.first_failure, judged.first_success, judged.steady_success) == (0.0, 2.0, 2.0)
     assert milestones(some, [], fault=0.0, lost=(), window=WINDOW).rto_seconds == 0.0
 
 
-def test_what_was_due_before_the_fault_does_not_count() -> None:
+def test_requests_due_before_the_fault_do_not_count() -> None:
     assert found("xxxx........", fault=4.0).steady_success == 4.0
     assert found("xxxx........", fault=4.0).first_failure is None
 
 
-def test_a_pause_longer_than_the_window_after_the_fault_shows_nothing() -> None:
+def test_window_without_requests_shows_no_recovery() -> None:
     assert milestones([sample(9.0), sample(10.0)], [], fault=0.0, lost=(), window=WINDOW).steady_success is None
 
 
@@ -78,7 +78,7 @@ def test_first_success_is_of_a_client_that_had_failed() -> None:
     assert milestones(some, [], fault=0.0, lost=(), window=WINDOW).first_success == 4.0
 
 
-def test_a_check_changes_when_it_first_differs_from_before_the_fault() -> None:
+def test_check_changes_when_it_first_differs_from_before_the_fault() -> None:
     some = [seen(0.0, a=True, b=False), seen(2.0, a=True, b=False), seen(3.0, a=False, b=False), seen(4.0, a=True)]
     assert milestones([], some, fault=1.0, lost=(), window=WINDOW).checks == {"a": 3.0}
 
@@ -110,7 +110,7 @@ def test_requests_are_counted_from_the_fault_on() -> None:
     assert requests(some, fault=1.0).total == 6
 
 
-def test_the_error_budget_weighs_each_second_by_its_failures() -> None:
+def test_error_budget_weighs_each_second_by_its_failures() -> None:
     some = [sample(0.0, ok=False), sample(1.0, ok=False), sample(1.5), sample(2.2, ok=False), sample(3.4)]
     budget = error_budget(some, fault=1.0, availability_percent=99.95, time_scale=10.0)
     assert budget.budget_seconds == 1296.0
@@ -125,42 +125,40 @@ letters = st.text("..x", max_size=40)
 
 @pytest.mark.requirement("C1", "R4.2")
 @given(letters, st.integers(0, 10), st.randoms())
-def test_steady_success_keeps_its_word(told_in: str, fault: int, dice: Any) -> None:
-    some = told(told_in)
+def test_steady_success_is_followed_by_a_window_without_failures(text: str, fault: int, dice: Any) -> None:
+    some = samples_of(text)
     dice.shuffle(some)
     result = milestones(some, [], fault=float(fault), lost=(), window=WINDOW)
-    failures = [at for at, letter in enumerate(told_in) if letter == "x" and at >= fault]
+    failures = [at for at, letter in enumerate(text) if letter == "x" and at >= fault]
     assert result.first_failure == (failures[0] if failures else None)
 
     def holds(at: int) -> bool:
-        window = told_in[at : at + int(WINDOW) + 1]
-        return "x" not in window and len(told_in) > at + WINDOW + 1
+        window = text[at : at + int(WINDOW) + 1]
+        return "x" not in window and len(text) > at + WINDOW + 1
 
     begin = failures[-1] + 1 if failures else fault
-    assert result.steady_success == (begin if begin < len(told_in) and holds(begin) else None)
+    assert result.steady_success == (begin if begin < len(text) and holds(begin) else None)
 
 
 @given(letters, st.floats(0.1, 100))
-def test_the_budget_spent_lies_between_nothing_and_the_whole_time(told_in: str, scale: float) -> None:
-    spent = error_budget(told(told_in), fault=0.0, availability_percent=99.9, time_scale=scale).spent_seconds
-    assert spent == pytest.approx(told_in.count("x") * scale)
+def test_spent_budget_is_the_time_with_failures(text: str, scale: float) -> None:
+    spent = error_budget(samples_of(text), fault=0.0, availability_percent=99.9, time_scale=scale).spent_seconds
+    assert spent == pytest.approx(text.count("x") * scale)
 
 
 @given(letters, st.lists(st.booleans(), max_size=40), st.integers(0, 10), st.integers(0, 40))
-def test_what_is_known_after_a_failure_stays_so_however_late_it_is_asked(
-    told_in: str, named: list[bool], fault: int, until: int
-) -> None:
-    def asked(end: int) -> Milestones:
+def test_milestones_after_a_failure_do_not_change_later(text: str, named: list[bool], fault: int, until: int) -> None:
+    def found_at(end: int) -> Milestones:
         looks = [seen(float(at), {EAST: 1} if names else {WEST: 1}) for at, names in enumerate(named[:end])]
-        return milestones(told(told_in[:end]), looks, fault=float(fault), lost=(EAST,), window=WINDOW)
+        return milestones(samples_of(text[:end]), looks, fault=float(fault), lost=(EAST,), window=WINDOW)
 
-    early, late = asked(until), asked(40)
+    early, late = found_at(until), found_at(40)
     for name in ("first_failure", "first_success", "dns_changed"):
         assert getattr(early, name) in (None, getattr(late, name))
     if early.first_failure is None:
         return
-    if "x" in told_in[until:]:
-        # A later failure withdraws the steady success before it: a pause between two failures is no recovery.
+    if "x" in text[until:]:
+        # A later failure invalidates the earlier steady success.
         assert late.steady_success is None or late.steady_success > until
     else:
         assert early.steady_success in (None, late.steady_success)

@@ -1,4 +1,4 @@
-"""How clients of a drill find their region: a real DNS server on loopback, and caches on a clock of the test."""
+"""Name resolution of the drill's clients, against a DNS server on loopback."""
 
 import asyncio
 from collections.abc import Iterator
@@ -50,35 +50,35 @@ def server(zone: Zone) -> Iterator[tuple[str, int]]:
         yield address
 
 
-def ask(server: tuple[str, int]) -> Answer:
+def resolve(server: tuple[str, int]) -> Answer:
     return asyncio.run(DnsResolver(server=server, port=8443).resolve(NAME))
 
 
-def test_chain_and_address_in_one_answer_live_as_long_as_the_shorter(zone: Zone, server: tuple[str, int]) -> None:
+def test_answer_has_the_shortest_ttl_of_its_chain(zone: Zone, server: tuple[str, int]) -> None:
     zone.records[NAME] = f"{NAME}. 10 CNAME {EAST}.\n{EAST}. 4 A 127.0.0.2"
-    assert ask(server) == Answer(EAST, "127.0.0.2", 8443, 4.0)
+    assert resolve(server) == Answer(EAST, "127.0.0.2", 8443, 4.0)
 
 
-def test_address_that_is_not_in_the_answer_is_asked_for(zone: Zone, server: tuple[str, int]) -> None:
+def test_missing_address_is_queried(zone: Zone, server: tuple[str, int]) -> None:
     zone.records = {NAME: f"{NAME}. 10 CNAME {WEST}.", WEST: f"{WEST}. 60 A 127.0.0.3"}
-    assert ask(server) == Answer(WEST, "127.0.0.3", 8443, 10.0)
+    assert resolve(server) == Answer(WEST, "127.0.0.3", 8443, 10.0)
 
 
-def test_truncated_answer_is_asked_for_over_tcp(zone: Zone, server: tuple[str, int]) -> None:
+def test_truncated_answer_is_queried_over_tcp(zone: Zone, server: tuple[str, int]) -> None:
     zone.records[NAME], zone.truncated = f"{NAME}. 10 A 127.0.0.2", True
-    assert ask(server).address == "127.0.0.2"
+    assert resolve(server).address == "127.0.0.2"
 
 
-def test_refusal_and_a_circle_are_failures(zone: Zone, server: tuple[str, int]) -> None:
+def test_error_and_circular_cname_are_failures(zone: Zone, server: tuple[str, int]) -> None:
     with pytest.raises(ResolutionError, match="SERVFAIL"):
-        ask(server)
+        resolve(server)
     zone.records[NAME] = f"{NAME}. 10 CNAME {NAME}."
     with pytest.raises(ResolutionError, match="no address"):
-        ask(server)
+        resolve(server)
 
 
-class Script:
-    """Answers in their order; None is a failure."""
+class AnswersInOrder:
+    """Returns answers in their order; None is a failure."""
 
     def __init__(self, *answers: Answer | None) -> None:
         self.answers = list(answers)
@@ -86,7 +86,7 @@ class Script:
     async def resolve(self, name: str) -> Answer:
         answer = self.answers.pop(0)
         if answer is None:
-            raise ResolutionError("nobody answers")
+            raise ResolutionError("no response")
         return answer
 
 
@@ -94,9 +94,9 @@ ONE, OTHER = Answer(EAST, "127.0.0.2", 443, 10.0), Answer(WEST, "127.0.0.3", 443
 
 
 @pytest.mark.requirement("R4.2")
-def test_answer_is_kept_for_its_ttl_and_never_longer() -> None:
+def test_answer_is_cached_for_its_ttl() -> None:
     now = [0.0]
-    cache = CachingResolver(resolver=Script(ONE, None, OTHER), clock=lambda: now[0])
+    cache = CachingResolver(resolver=AnswersInOrder(ONE, None, OTHER), clock=lambda: now[0])
     assert asyncio.run(cache.resolve(NAME)) == ONE
     now[0] = 9.9
     assert asyncio.run(cache.resolve(NAME)) == ONE
@@ -109,7 +109,7 @@ def test_answer_is_kept_for_its_ttl_and_never_longer() -> None:
 @pytest.mark.trap(28)
 def test_client_that_ignores_ttl_keeps_its_first_answer() -> None:
     now = [0.0]
-    cache = CachingResolver(resolver=Script(ONE, OTHER), clock=lambda: now[0], ignore_ttl=True)
+    cache = CachingResolver(resolver=AnswersInOrder(ONE, OTHER), clock=lambda: now[0], ignore_ttl=True)
     assert asyncio.run(cache.resolve(NAME)) == ONE
     now[0] = 86_400.0
     assert asyncio.run(cache.resolve(NAME)) == ONE

@@ -222,7 +222,7 @@ def test_late_machine_makes_a_drill_inconclusive_and_no_promise_is_shown_as_brok
     assert judged.outcome == "inconclusive"
     assert {promise.kept for promise in judged.promises} == {None}
     assert judged.reason.startswith(
-        "the machine did not carry the measurement: the AWS services took long in 9 of 90 readings; close other"
+        "the machine was too slow for the measurement: the AWS services took long in 9 of 90 readings; close other"
     )
     assert judged.reason.endswith("seen, but not judged: recovery time: no steady success before healing")
     assert "\n" not in judged.reason

@@ -1,4 +1,4 @@
-"""What the tests of `hdr slo` share."""
+"""Fixtures of the tests of `hdr slo`."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from healthcare_dr.ops.slo import model
 
 @pytest.fixture(autouse=True)
 def few_runs_of_each_swing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate fewer years for each swing: which way a result moves shows with these, and they are most of the work."""
+    """Simulate fewer years for each swing: they take most of the time, and few show the direction of a change."""
     monkeypatch.setattr(model, "SWING_RUNS", 100)

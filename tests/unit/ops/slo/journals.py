@@ -1,4 +1,4 @@
-"""Journals of made-up drills, as `hdr drill` leaves them."""
+"""Journals of simulated drills, in the folders that `hdr drill` writes."""
 
 import json
 from dataclasses import replace
@@ -19,9 +19,9 @@ def journal(
     healed: float | None = 1000.0,
     **other: Any,
 ) -> Journal:
-    """A drill that took `rto` seconds to recover; None: never. `failover` is whether DNS left the region in time.
+    """Return a drill with a recovery time of `rto` seconds; None: without one. `failover`: whether DNS left the region.
 
-    The fault was at 20 s, and the events tell that it was undone at 65 s.
+    The fault was at 20 s, and an event states that it was undone at 65 s.
     """
     made = sample_journal.journal()
     return replace(
@@ -38,7 +38,7 @@ def journal(
 
 
 def left(folder: Path, *journals: Journal) -> Path:
-    """A folder of drills with these journals; gives it."""
+    """Write journals into folders of drills, and return `folder`."""
     for number, one in enumerate(journals):
         place = folder / f"2026-11-24T0{number}"
         place.mkdir(parents=True)
@@ -46,9 +46,11 @@ def left(folder: Path, *journals: Journal) -> Path:
     return folder
 
 
-def damaged(folder: Path, **changes: Any) -> Path:
-    """A folder of one drill whose journal has other values; gives it."""
-    left(folder, journal())
+def changed(folder: Path, *, drill: Journal | None = None, without: tuple[str, ...] = (), **changes: Any) -> Path:
+    """Return a folder with one drill, in whose journal fields are changed or removed."""
+    left(folder, drill or journal())
     path = next(folder.glob("*/journal.json"))
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+    document = json.loads(path.read_text(encoding="utf-8")) | changes
+    fields = {name: value for name, value in document.items() if name not in without}
+    path.write_text(json.dumps(fields), encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""Whether numbers carry an availability, and that nothing is claimed which they do not."""
+"""Whether measurements and assumptions support an availability target."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ MANY = given([45.0] * 500, date="2026-11-24")
 
 
 def of(name: str, assumptions: Assumptions = ASSUMED, fails: float = 0.1) -> tuple[float, float]:
-    """How often an event comes a year, and what one costs."""
+    """Return the yearly rate of an event, and its cost."""
     (found,) = (e for e in events(assumptions, (30, 60), failover_fails=fails) if e.name == name)
     return found.per_year, found.expected_seconds
 
@@ -42,7 +42,7 @@ def test_every_loss_of_a_region_is_counted_once() -> None:
     assert of("both regions lost at once") == pytest.approx((0.6 * 0.02 + by_chance, 9.25 * 3600))
 
 
-def test_outages_that_are_shorter_cost_less_and_meet_less_often() -> None:
+def test_shorter_outages_cost_less_and_overlap_less_often() -> None:
     half = ASSUMED.with_values({"outage_length": 0.5}, source="a test")
     whole, shorter = of("primary region lost, no failover"), of("primary region lost, no failover", half)
     assert shorter == pytest.approx((whole[0], whole[1] / 2))
@@ -58,7 +58,7 @@ def test_shared_outages_count_fully_and_brief_ones_by_share() -> None:
     assert of("secondary region fails too briefly") == pytest.approx((6, 20 * 0.3))
 
 
-def test_nothing_is_claimed_when_nothing_was_measured() -> None:
+def test_nothing_is_claimed_without_a_measurement() -> None:
     found = assess(RecoveryTimes(trials=()), BENIGN, seed=1, runs=100)
     assert not found.carried
     assert found.verdict.startswith("Nothing is claimed: no recovery was measured")
@@ -67,7 +67,7 @@ def test_nothing_is_claimed_when_nothing_was_measured() -> None:
     assert [(b.seconds, b.failovers) for b in found.budgets] == [(pytest.approx(259.2), None), (3153.6, None)]
 
 
-def test_drills_that_were_sped_up_claim_nothing(tmp_path: Path) -> None:
+def test_nothing_is_claimed_from_sped_up_drills(tmp_path: Path) -> None:
     found = assess(of_journals(left(tmp_path, journal(time_scale=20))), BENIGN, seed=1, runs=100)
     assert not found.carried
     assert found.verdict.startswith("Nothing is claimed")
@@ -79,9 +79,9 @@ def test_benign_assumptions_support_the_target(tmp_path: Path) -> None:
     carried = assess(replace(drills, trials=drills.trials * 500), BENIGN, seed=1, runs=1000)
     assert carried.carried
     assert carried.label == "embedded"
-    assert carried.verdict.startswith("99.99 % is carried (embedded): ")
+    assert carried.verdict.startswith("99.99 % is supported (embedded): ")
     assert any("embedded AWS is not AWS" in reason for reason in carried.reasons)
-    assert assess(MANY, BENIGN, seed=1, runs=1000).verdict.startswith("99.99 % is carried (given): ")
+    assert assess(MANY, BENIGN, seed=1, runs=1000).verdict.startswith("99.99 % is supported (given): ")
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_benign_assumptions_support_the_target(tmp_path: Path) -> None:
         {"blips_per_year": 52.0, "blip_seconds": 90.0},
     ],
 )
-def test_any_of_the_rest_can_break_it(worse: dict[str, float]) -> None:
+def test_any_worse_assumption_can_break_the_target(worse: dict[str, float]) -> None:
     found = assess(MANY, BENIGN.with_values(worse, source="a test"), seed=1, runs=1000)
     assert not found.carried
-    assert found.verdict.startswith("99.99 % is not carried (given): ")
+    assert found.verdict.startswith("99.99 % is not supported (given): ")
 
 
-def test_the_fifth_percentile_decides() -> None:
+def test_fifth_percentile_decides() -> None:
     edge = BENIGN.with_values({"dns_outages_per_year": 0.045}, source="a test")
     over = BENIGN.with_values({"dns_outages_per_year": 0.06}, source="a test")
     for assumptions, carried in ((edge, True), (over, False)):
@@ -145,14 +145,14 @@ def test_close_result_states_that_the_seed_matters() -> None:
     assert not any("another seed" in reason for reason in many.reasons)
 
 
-def test_a_recovery_beyond_the_ends_moves_them() -> None:
+def test_recovery_beyond_the_range_extends_it() -> None:
     for recoveries, ends in (((45,), (10, 300)), ((5, 400), (5, 400))):
         case = Scenario(assumptions=BENIGN, recoveries=recoveries, may_fail=0)
         (found,) = (one for one in swings(case, budget=budget(0.9999, YEAR), seed=1) if one.name == RTO)
         assert (found.low, found.high) == ends
 
 
-def test_slow_recoveries_break_it() -> None:
+def test_slow_recoveries_break_the_target() -> None:
     assert assess(given([45.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
     assert not assess(given([5000.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
 
@@ -172,7 +172,7 @@ def test_budget_is_computed_for_the_slowest_recovery() -> None:
     assert [b.failovers for b in assess(MANY, idle, seed=1, runs=100).budgets] == [None, None]
 
 
-def test_the_long_run_is_the_sum_of_its_costs() -> None:
+def test_long_run_average_is_the_sum_of_the_costs() -> None:
     found = assess(MANY, ASSUMED, seed=1, runs=100)
     case = Scenario(assumptions=ASSUMED, recoveries=MANY.recoveries, may_fail=MANY.bound)
     total = sum(cost.seconds_a_year for cost in found.costs)
@@ -189,7 +189,7 @@ def test_same_seed_gives_the_same_result() -> None:
     assert first.spread != other.spread
 
 
-def test_the_assumption_that_moves_it_furthest_comes_first() -> None:
+def test_largest_swing_comes_first() -> None:
     case = Scenario(assumptions=ASSUMED, recoveries=(45,), may_fail=0)
     found = swings(case, budget=budget(0.9999, YEAR), seed=1)
     assert {swing.name for swing in found} == {*ASSUMED.inputs, RTO}
@@ -203,14 +203,14 @@ def test_the_assumption_that_moves_it_furthest_comes_first() -> None:
     assert by_name["idp_outages_per_year"].within_low > by_name["idp_outages_per_year"].within_high
 
 
-def test_a_bound_by_drills_is_one_end_of_the_swing() -> None:
+def test_bound_by_the_trials_is_one_end_of_the_swing() -> None:
     few = given([45.0], date="2026-11-24")
     (found,) = (s for s in assess(few, ASSUMED, seed=1, runs=100).swings if s.name == "failover_fails")
     assert [found.value, found.low, found.high] == pytest.approx([1 / 3, 0, 1 / 3])
     assert found.lost_low < found.lost_high
 
 
-def test_the_groups_of_the_figure_leave_nothing_out() -> None:
+def test_groups_of_the_figure_contain_every_cost() -> None:
     for seconds, groups in losses(ASSUMED, may_fail=0.2).items():
         case = Scenario(assumptions=ASSUMED, recoveries=(seconds,), may_fail=0.2)
         assert sum(groups.values()) == pytest.approx(case.lost_seconds)

@@ -1,4 +1,4 @@
-"""What the arithmetic assumes says where it comes from, and can be replaced."""
+"""Assumptions: their sources, their ranges, and values that replace them."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def test_every_assumption_has_a_source() -> None:
         assert known or entry.source.startswith("https://"), name
 
 
-def test_the_services_of_a_region_are_promised() -> None:
+def test_services_of_a_region_have_commitments() -> None:
     promised = {promise.service: promise.percent for promise in ASSUMED.promises}
     assert promised == {
         "AWS Lambda": 99.95,
@@ -74,7 +74,7 @@ def test_values_are_replaced_with_their_source() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"luck": 1.0}, "luck is no input of the arithmetic; there are primary_share, "),
         ({"idp_share": 1.1}, "idp_share=1.1 is not allowed: it must be a share from 0 to 1"),
@@ -88,10 +88,10 @@ def test_values_are_replaced_with_their_source() -> None:
         ({"dns_outage_minutes": float("inf")}, "dns_outage_minutes=inf is not allowed"),
     ],
 )
-def test_wrong_values_are_refused(values: dict[str, float], said: str) -> None:
+def test_invalid_values_are_rejected(values: dict[str, float], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         ASSUMED.with_values(values, source="--set")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 def test_all_allowed_values_can_be_assessed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_all_allowed_values_can_be_assessed(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.expected_percent == 0
 
 
-def test_an_input_lies_between_its_ends() -> None:
+def test_input_must_lie_in_its_range() -> None:
     with pytest.raises(ValueError, match="must lie between"):
         Input(value=2, low=0, high=1, unit="", what="", note="", source="")
 
@@ -115,7 +115,7 @@ def test_assignments_are_names_with_numbers() -> None:
             assignments([wrong])
 
 
-def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
+def test_file_contains_inputs_and_recoveries(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "inputs: {idp_share: 0.2}\n"
@@ -136,13 +136,13 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("inputs: [", "is not YAML"),
         ("inputs: {idp_share: 0.1, idp_share: 0.2}", "mine.yaml names idp_share twice, again in line 1"),
-        ("", "mine.yaml is empty; it may hold inputs, promises, history, recoveries"),
-        ("# inputs: {}", "mine.yaml is empty; it may hold"),
-        ("- 1", "mine.yaml is no mapping; it may hold"),
+        ("", "mine.yaml is empty; it may contain inputs, promises, history, recoveries"),
+        ("# inputs: {}", "mine.yaml is empty; it may contain"),
+        ("- 1", "mine.yaml is no mapping; it may contain"),
         ('"a\\nb": 1', "a b is unknown"),
         ("inputs: {idp_share: yes}", "inputs.idp_share: Input should be a valid number"),
         ("inputs: {idp_share: '0.5'}", "inputs.idp_share: Input should be a valid number"),
@@ -172,17 +172,17 @@ def test_a_file_holds_inputs_and_recoveries(tmp_path: Path) -> None:
         ("recoveries: [{seconds: .inf, label: aws, date: x, experiment: y}]", "recoveries.0.seconds: "),
     ],
 )
-def test_invalid_files_are_rejected_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_files_are_rejected_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as caught:
         overrides(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"until": "2019-01-01"}, r"until \(2019-01-01\) must be after since \(2020-01-01\)"),
         ({"until": "2020-01-01"}, "must be after since"),
@@ -191,13 +191,13 @@ def test_invalid_files_are_rejected_in_one_line(tmp_path: Path, text: str, said:
         ({"hours": float("inf")}, "less than or equal to 8760"),
     ],
 )
-def test_a_history_covers_its_outages(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_history_must_cover_its_outages(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         history(**changed)
 
 
 @pytest.mark.parametrize(("count", "rate"), [(30, 5.0), (6, 1.0), (1, 1 / 6)])
-def test_the_rates_of_losses_are_those_of_the_history(count: int, rate: float) -> None:
+def test_history_determines_the_rates_of_losses(count: int, rate: float) -> None:
     found = ASSUMED.with_stated(Overrides(history=history(count=count)))
     for name in LOSSES:
         entry = found.inputs[name]
@@ -206,14 +206,14 @@ def test_the_rates_of_losses_are_those_of_the_history(count: int, rate: float) -
         assert entry.source == ASSUMED.inputs[name].source
 
 
-def test_a_rate_that_is_stated_counts_more_than_the_history() -> None:
+def test_stated_rate_overrides_the_history() -> None:
     stated = Overrides(inputs={"primary_outages_per_year": 0.25}, history=history(count=30))
     found = ASSUMED.with_stated(stated).with_values({"secondary_outages_per_year": 0.5}, source="--set")
     assert [(found.value(name), found.inputs[name].source) for name in LOSSES] == [(0.25, "--inputs"), (0.5, "--set")]
     assert found.history.mean_hours == 2
 
 
-def test_promises_bound_how_often_a_region_may_be_lost() -> None:
+def test_commitments_bound_the_rates_of_losses() -> None:
     found = ASSUMED.with_stated(Overrides(promises={"AWS Lambda": 99.5}))
     for name in LOSSES:
         assert found.inputs[name].high == pytest.approx(found.promised_outages_per_year)
@@ -222,7 +222,7 @@ def test_promises_bound_how_often_a_region_may_be_lost() -> None:
     assert unbounded.inputs["primary_outages_per_year"].high == MOST["_per_year"]
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         overrides(tmp_path / "none.yaml")
 
@@ -246,7 +246,7 @@ def test_promises_and_history_are_replaced(tmp_path: Path) -> None:
         ASSUMED.with_stated(overrides(path))
 
 
-def test_the_primary_share_is_that_of_the_settings_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_primary_share_is_that_of_the_default_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("HDR_PRIMARY_WEIGHT", "HDR_SECONDARY_WEIGHT"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""Error budgets, and what failovers spend of them."""
+"""Error budgets, and the cost of events."""
 
 import math
 from datetime import timedelta
@@ -29,9 +29,7 @@ def event(*, per_year: float = 4, recoveries: tuple[float, ...] = (30, 60, 90), 
     ("availability", "period", "seconds"),
     [(0.9999, MONTH, 259.2), (0.9999, YEAR, 3153.6), (0.999, MONTH, 2592), (1, YEAR, 0), (0, MONTH, 2_592_000)],
 )
-def test_a_budget_is_the_part_of_the_period_that_may_fail(
-    availability: float, period: timedelta, seconds: float
-) -> None:
+def test_budget_is_the_unavailable_part_of_the_period(availability: float, period: timedelta, seconds: float) -> None:
     assert budget(availability, period).total_seconds() == pytest.approx(seconds, abs=1e-3)
 
 
@@ -39,12 +37,12 @@ def test_a_budget_is_the_part_of_the_period_that_may_fail(
     ("allowed", "recovery", "share", "count"),
     [(259.2, 60, 0.7, 6), (259.2, 60, 1.0, 4), (259.2, 300, 1.0, 0), (3153.6, 60, 0.7, 75), (0.3, 0.1, 1.0, 3)],
 )
-def test_budget_affords_whole_failovers(allowed: float, recovery: float, share: float, count: int) -> None:
+def test_budget_allows_whole_failovers(allowed: float, recovery: float, share: float, count: int) -> None:
     times = affordable(timedelta(seconds=allowed), recovery=timedelta(seconds=recovery), traffic_share=share)
     assert times == count
 
 
-def test_events_cost_their_rate_times_their_mean_recovery_times_their_share() -> None:
+def test_cost_is_rate_times_mean_recovery_times_share() -> None:
     events = [event(), event(per_year=1, recoveries=(100,), share=1)]
     assert expected_cost(events).total_seconds() == pytest.approx(4 * 60 * 0.7 + 100)
     assert expected_cost(events, YEAR / 2).total_seconds() == pytest.approx((4 * 60 * 0.7 + 100) / 2)
@@ -67,7 +65,7 @@ def test_events_are_poisson_distributed() -> None:
         assert outcomes.share_within(timedelta(seconds=most)) == pytest.approx(share, abs=0.02)
 
 
-def test_a_shorter_period_has_fewer_events() -> None:
+def test_shorter_period_has_fewer_events() -> None:
     costs = simulate([event(per_year=12, recoveries=(1,), share=1)], seed=7, runs=20_000, period=YEAR / 12).seconds
     assert math.fsum(costs) / len(costs) == pytest.approx(1, abs=0.05)
 
@@ -78,7 +76,7 @@ def test_seed_determines_the_simulation() -> None:
     assert simulate([event()], seed=2, runs=200) != first
 
 
-def test_no_period_costs_more_than_itself() -> None:
+def test_period_costs_at_most_its_length() -> None:
     outcomes = simulate([event(recoveries=(1e9,))], seed=1, runs=50)
     assert outcomes.percentile(100) == YEAR.total_seconds()
 
@@ -90,7 +88,7 @@ def test_percentiles_are_by_nearest_rank() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, NAN])
-def test_shares_out_of_range_are_refused(wrong: float) -> None:
+def test_shares_out_of_range_are_rejected(wrong: float) -> None:
     with pytest.raises(SettingsError, match="no share"):
         budget(wrong)
     with pytest.raises(SettingsError, match="no share"):
@@ -100,7 +98,7 @@ def test_shares_out_of_range_are_refused(wrong: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, math.inf, NAN])
-def test_events_out_of_range_are_refused(wrong: float) -> None:
+def test_events_out_of_range_are_rejected(wrong: float) -> None:
     with pytest.raises(SettingsError, match="no rate"):
         event(per_year=wrong)
     with pytest.raises(SettingsError, match="recovery time"):

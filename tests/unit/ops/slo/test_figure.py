@@ -1,4 +1,4 @@
-"""The figure is one that stands alone, and shows what was measured."""
+"""The figure of `hdr slo`: a document of its own that shows measured recovery times."""
 
 import xml.etree.ElementTree as ET
 
@@ -18,12 +18,12 @@ def words(root: ET.Element) -> str:
     return " | ".join(found.text or "" for found in root.iter(f"{SVG}text"))
 
 
-def test_it_refers_to_nothing_outside_itself() -> None:
+def test_figure_has_no_external_references() -> None:
     text = figure(defaults(), given([45], date="2026-11-24"), percent=99.99)
     assert "href" not in text
     assert "<style" not in text
     assert "<script" not in text
-    assert text.count("http") == 1, "the name space alone"
+    assert text.count("http") == 1, "only the XML namespace"
 
 
 def test_without_a_measurement_there_are_no_dots() -> None:
@@ -41,7 +41,7 @@ def test_measured_recoveries_are_dots_with_label_and_date() -> None:
     assert 64 < lower < upper < 424
 
 
-def test_everything_is_within_the_figure() -> None:
+def test_shapes_are_within_the_figure() -> None:
     root = drawn(given([10, 300], date="2026-11-24"))
     width, height = float(root.get("width", "")), float(root.get("height", ""))
     for shape in root.iter():
@@ -51,12 +51,12 @@ def test_everything_is_within_the_figure() -> None:
             assert 0 <= y <= height
 
 
-def test_it_is_the_same_for_the_same_numbers() -> None:
+def test_same_numbers_give_the_same_figure() -> None:
     measured = given([45], date="2026-11-24")
     assert figure(defaults(), measured, percent=99.99) == figure(defaults(), measured, percent=99.99)
 
 
-def test_the_curve_is_the_arithmetic() -> None:
+def test_curve_is_that_of_the_error_budget() -> None:
     afforded = affordances(defaults(), 99.99, MONTH)
     assert (afforded[60], afforded[300]) == (6, 1)
     assert list(afforded.values()) == sorted(afforded.values(), reverse=True)

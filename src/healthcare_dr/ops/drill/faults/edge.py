@@ -43,7 +43,7 @@ class EdgeListenerFault(Fault[EmbeddedTarget]):
         target.aws.set_edge_fault(region_of(entry), self._mode(entry), hosts=entry.hosts.split())
 
     def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: EmbeddedTarget) -> None:
-        # A listener has one mode: the newest of the other faults that are still recorded for it applies again.
+        # A listener has one mode. The newest of the other recorded faults of this listener applies again.
         others = [
             self._mode(other)
             for other in left

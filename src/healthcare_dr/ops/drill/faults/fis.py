@@ -1,4 +1,4 @@
-"""FIS as a drill uses it: templates found by their names, experiments by the order that began them."""
+"""Start and stop FIS experiments: templates are found by their names, experiments by the tag of their order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,7 +8,7 @@ from healthcare_dr.naming import Names
 from healthcare_dr.ops.drill.faults.fault import Client
 
 ORDER: Final = "hdr-drill-order"
-"""The tag of an experiment that says which line of the record began it."""
+"""The tag of an experiment with the order of the recorded fault that started it."""
 TAGS: Final = {"Environment": "Production", "DisasterRecovery": "Enabled"}
 ENDED: Final = ("completed", "stopped", "failed", "cancelled")
 WAIT_SECONDS: Final = 300.0
@@ -25,13 +25,13 @@ class FisExperiments:
         names: Names,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
         self._client, self._names = client, names
-        self._clock, self._sleep, self._say = clock, sleep, say
+        self._clock, self._sleep, self._report = clock, sleep, report
 
     def templates(self, region: str, kinds: Sequence[str]) -> dict[str, str]:
-        """The id of each kind's template in a region.
+        """Return the id of each kind's template in a region.
 
         Raises:
             DeploymentError: one is not deployed.
@@ -50,25 +50,25 @@ class FisExperiments:
         return {kind: found[name] for kind, name in wanted.items()}
 
     def start(self, region: str, kinds: Sequence[str], order: str) -> None:
-        """Begin one experiment of each kind, unless `order` has begun it already; return when all run.
+        """Start one experiment of each kind, unless `order` has started it already. Return when all run.
 
         Raises:
             DeploymentError: one ended instead, or does not run within 300 s.
         """
-        fis, begun = self._client("fis", region), dict[str, str]()
+        fis, started = self._client("fis", region), dict[str, str]()
         for kind, template in self.templates(region, kinds).items():
             name = self._names.of(kind, region)
-            # The same token again begins nothing new.
+            # FIS starts nothing new for a token that it has seen.
             answer = fis.start_experiment(
                 clientToken=f"{order}-{kind}",
                 experimentTemplateId=template,
                 tags={**TAGS, "Name": name, ORDER: order},
             )
-            begun[name] = answer["experiment"]["id"]
-        for name, experiment in begun.items():
+            started[name] = answer["experiment"]["id"]
+        for name, experiment in started.items():
             state = self._awaited(region, experiment, ("running", *ENDED))
             if state["status"] != "running":
-                raise DeploymentError(f"the FIS experiment {name} ({experiment}) ended: {_told(state)}")
+                raise DeploymentError(f"the FIS experiment {name} ({experiment}) ended: {_text(state)}")
 
     def stop(self, region: str, kinds: Sequence[str], order: str) -> None:
         """Stop the experiments of these kinds that `order` started, and wait for their end. Reports those that ended
@@ -82,14 +82,14 @@ class FisExperiments:
             if found["tags"].get("Name") not in names:
                 continue
             if found["state"]["status"] in ENDED:
-                self._say(f"the FIS experiment {found['id']} in {region} had ended before: {_told(found['state'])}")
+                self._report(f"the FIS experiment {found['id']} in {region} had ended before: {_text(found['state'])}")
                 continue
             self._stop(region, found["id"])
             stopped.append(found["id"])
         for experiment in stopped:
             state = self._awaited(region, experiment, ENDED)
             if state["status"] == "failed":
-                self._say(f"the FIS experiment {experiment} in {region} did not end well: {_told(state)}")
+                self._report(f"the FIS experiment {experiment} in {region} did not end well: {_text(state)}")
 
     def _stop(self, region: str, experiment: str) -> None:
         from botocore.exceptions import ClientError
@@ -98,7 +98,7 @@ class FisExperiments:
         try:
             fis.stop_experiment(id=experiment)
         except ClientError:
-            # It may have ended meanwhile, and then there is nothing to stop.
+            # It may have ended meanwhile.
             if fis.get_experiment(id=experiment)["experiment"]["state"]["status"] not in (*ENDED, "stopping"):
                 raise
 
@@ -122,12 +122,12 @@ class FisExperiments:
                 return state
             if self._clock() >= deadline:
                 raise DeploymentError(
-                    f"the FIS experiment {experiment} in {region} is {_told(state)} after {WAIT_SECONDS:g} s: look at "
+                    f"the FIS experiment {experiment} in {region} is {_text(state)} after {WAIT_SECONDS:g} s: look at "
                     f"it with `aws fis get-experiment --region {region} --id {experiment}`"
                 )
             self._sleep(POLL_SECONDS)
 
 
-def _told(state: Mapping[str, Any]) -> str:
+def _text(state: Mapping[str, Any]) -> str:
     reason = " ".join(str(state.get("reason") or "").split())
     return f"{state['status']} ({reason})" if reason else str(state["status"])

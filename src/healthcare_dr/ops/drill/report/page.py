@@ -60,7 +60,7 @@ def measured(journal: Journal) -> str:
     line = f"Measured: {what}, as simulated clients saw it. Label: {journal.label} ({PLACES[journal.label]})."
     scale, regions = journal.settings.get("time_scale", 1), journal.settings.get("checker_regions")
     if isinstance(scale, int | float) and scale != 1:
-        line += f" Played {number(scale)} times faster: health checks and TTLs only."
+        line += f" Ran {number(scale)} times faster: health checks and TTLs only."
     if isinstance(regions, int):
         line += f" Health checks were sent from {regions} checker regions."
     return line

@@ -48,13 +48,13 @@ def width(browser: Chrome, pixels: int) -> None:
     )
 
 
-def test_the_browser_has_nothing_to_complain_about(browser: Chrome) -> None:
+def test_browser_logs_no_error(browser: Chrome) -> None:
     assert browser.title == "Lose us-east-1: passed (embedded)"
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("pixels", [400, 1400])
-def test_it_fits_and_every_chart_is_seen(browser: Chrome, pixels: int) -> None:
+def test_page_fits_the_width_and_shows_every_chart(browser: Chrome, pixels: int) -> None:
     width(browser, pixels)
     assert browser.execute_script("return window.innerWidth") == pixels
     assert browser.execute_script("return document.documentElement.scrollWidth") <= pixels
@@ -70,7 +70,7 @@ def test_it_fits_and_every_chart_is_seen(browser: Chrome, pixels: int) -> None:
         assert min(sizes) > 0
 
 
-def test_dark_is_not_light(browser: Chrome) -> None:
+def test_dark_scheme_differs_and_print_is_light(browser: Chrome) -> None:
     seen = {}
     for scheme in ("light", "dark"):
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -82,4 +82,4 @@ def test_dark_is_not_light(browser: Chrome) -> None:
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
-    assert browser.execute_script(script) == seen["light"], "paper is white"
+    assert browser.execute_script(script) == seen["light"], "print uses the light scheme"

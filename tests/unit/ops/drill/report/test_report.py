@@ -1,4 +1,4 @@
-"""The report's page: what it says, that it is safe, and that its charts show something."""
+"""The report: its text, its safety, and its charts."""
 
 import re
 from collections import Counter
@@ -55,19 +55,19 @@ def request(**changes: object) -> Sample:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def test_it_says_first_what_was_measured_and_what_was_played_faster(tmp_path: Path) -> None:
+def test_first_line_states_what_was_measured_and_the_time_scale(tmp_path: Path) -> None:
     text = Page(written(journal(), tmp_path)).text.strip()
     lines = [line for line in text.splitlines() if line.strip()]
     assert lines[1].startswith("Measured: recovery from the loss of us-east-1")
     assert "Label: embedded" in lines[1]
-    assert "Played 10 times faster: health checks and TTLs only." in lines[1]
+    assert "Ran 10 times faster: health checks and TTLs only." in lines[1]
     assert lines[1].endswith("TTLs only. Health checks were sent from 3 checker regions.")
     real = replace(journal(), settings={"time_scale": 1}, label="aws")
     assert "faster:" not in Page(written(real, tmp_path)).text
     assert "Label: aws" in Page(written(real, tmp_path)).text
 
 
-def test_the_key_figures(tmp_path: Path) -> None:
+def test_key_figures(tmp_path: Path) -> None:
     text = Page(written(journal(), tmp_path)).text
     for figure in (
         "Passed",
@@ -81,7 +81,7 @@ def test_the_key_figures(tmp_path: Path) -> None:
         assert figure in text
 
 
-def test_what_is_unknown_is_called_so(tmp_path: Path) -> None:
+def test_missing_values_are_stated(tmp_path: Path) -> None:
     text = Page(written(empty(), tmp_path)).text
     assert text.count("not measured") == 4
     assert "Not started" in text
@@ -89,7 +89,7 @@ def test_what_is_unknown_is_called_so(tmp_path: Path) -> None:
     assert "not reached" in Page(written(replace(journal(), milestones=way, promises=()), tmp_path)).text
 
 
-def test_nothing_in_a_journal_becomes_markup(tmp_path: Path) -> None:
+def test_text_of_a_journal_is_escaped(tmp_path: Path) -> None:
     nasty = replace(
         journal(),
         reason=NASTY,
@@ -110,7 +110,7 @@ def test_nothing_in_a_journal_becomes_markup(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", [journal(), empty()], ids=["full", "empty"])
-def test_it_refers_to_nothing_outside_itself(tmp_path: Path, what: Journal) -> None:
+def test_report_has_no_external_references(tmp_path: Path, what: Journal) -> None:
     text = written(what, tmp_path)
     page = Page(text)
     for tag, attributes in page.elements:
@@ -123,7 +123,7 @@ def test_it_refers_to_nothing_outside_itself(tmp_path: Path, what: Journal) -> N
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_every_chart_explains_itself_and_has_its_marks_in_the_picture(tmp_path: Path) -> None:
+def test_chart_has_a_title_and_its_marks_are_inside(tmp_path: Path) -> None:
     found = charts(written(journal(), tmp_path))
     assert len(found) == 7
     for chart in found:
@@ -167,20 +167,20 @@ def inside(chart: ElementTree.Element) -> None:
     ],
     ids=["no samples", "no observations", "no milestones", "long", "one sample"],
 )
-def test_a_journal_with_gaps_makes_a_report(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_journal_with_gaps_has_a_report(tmp_path: Path, changes: dict[str, object]) -> None:
     found = charts(written(replace(journal(), **changes), tmp_path))  # type: ignore[arg-type]
     assert found
     for chart in found:
         inside(chart)
 
 
-def test_a_drill_that_did_not_start_has_no_empty_charts(tmp_path: Path) -> None:
+def test_drill_that_did_not_start_has_no_empty_charts(tmp_path: Path) -> None:
     text = written(empty(), tmp_path)
     assert charts(text) == []
     assert "No requests were sent." in text
 
 
-def test_each_request_counts_once() -> None:
+def test_request_counts_once() -> None:
     requests = [
         request(),
         request(status=503),
@@ -200,7 +200,7 @@ def test_latency_is_by_nearest_rank() -> None:
     assert found == {0: Latency(p50=100.0, p99=198.0, max=200.0)}
 
 
-def test_a_check_is_not_shown_through_looks_that_missed_it() -> None:
+def test_check_has_no_band_where_an_observation_lacks_it() -> None:
     def look(at: float, **checks: bool) -> Observation:
         return Observation(at=at, checks=checks, dns={}, lag={})
 
@@ -211,7 +211,7 @@ def test_a_check_is_not_shown_through_looks_that_missed_it() -> None:
     }
 
 
-def test_the_axis_holds_all_that_happened() -> None:
+def test_axis_covers_the_journal() -> None:
     assert axis(replace(journal(), seconds=1.0)) == Axis(end=90.0, slot=1)
     assert axis(replace(journal(), seconds=900.2)) == Axis(end=901.0, slot=4)
 
@@ -222,7 +222,7 @@ def test_ticks_are_round_and_reach_the_top() -> None:
     assert steps(0, 4) == [0, 1]
 
 
-def test_no_number_of_a_mark_covers_another(tmp_path: Path) -> None:
+def test_numbers_of_marks_do_not_overlap(tmp_path: Path) -> None:
     undone = tuple(Event(at=9.0 + number / 100, kind="undo", text=f"fault {number}") for number in range(7))
     for chart in charts(written(replace(journal(), events=undone), tmp_path)):
         places = [
@@ -240,7 +240,7 @@ def test_no_number_of_a_mark_covers_another(tmp_path: Path) -> None:
         ]
 
 
-def test_the_card_of_recovery_says_what_the_verdict_says(tmp_path: Path) -> None:
+def test_recovery_card_agrees_with_the_verdict(tmp_path: Path) -> None:
     after = Promise(name="recovery after healing", limit="< 300.0 s", measured="12.0 s", kept=True)
     text = Page(written(replace(journal(), promises=(after,)), tmp_path)).text
     assert "12.0 s" in text
@@ -250,22 +250,23 @@ def test_the_card_of_recovery_says_what_the_verdict_says(tmp_path: Path) -> None
     assert "no recovery time is promised here" in Page(written(replace(journal(), promises=()), tmp_path)).text
 
 
-def test_it_says_how_much_was_sent_and_why(tmp_path: Path) -> None:
+def test_report_states_the_request_rate_and_its_reason(tmp_path: Path) -> None:
     text = Page(written(journal(), tmp_path)).text
     assert "Load: 18 requests per second: half of the 36.0 requests per second that this machine served in 4 s." in text
     unknown = Page(written(replace(journal(), settings={"rate": None, "time_scale": 1}), tmp_path)).text
     assert "Load:" not in unknown
 
 
-def test_it_shows_how_late_the_drill_and_the_machine_were(tmp_path: Path) -> None:
+def test_report_states_the_lateness_of_the_machine(tmp_path: Path) -> None:
     text = Page(written(journal(), tmp_path)).text
-    assert "The machine carried the measurement: 1 of 89 readings were late." in text
+    assert "The machine was fast enough for the measurement: 1 of 89 readings were late." in text
     assert "1.20 s" in text
     assert "not measured" in Page(written(replace(journal(), instrument_health=instrument_health([])), tmp_path)).text
     late = tuple(replace(reading, send_seconds=0.9) for reading in journal().readings)
     found = replace(journal(), readings=late, instrument_health=instrument_health(late))
     text = Page(written(found, tmp_path)).text
-    assert "The machine did not carry the measurement: the drill's clients sent late (up to 0.9 s, limit 0.25)" in text
+    reason = "The machine was too slow for the measurement: the drill's clients sent late (up to 0.9 s, limit 0.25)"
+    assert reason in text
 
 
 def test_inconclusive_drill_shows_no_promise_as_broken(tmp_path: Path) -> None:
