@@ -1,4 +1,4 @@
-"""Read YAML that people write, without the surprises of YAML 1.1."""
+"""Read YAML files of operators: repeated keys are errors, and numbers to the base 60 are text."""
 
 import errno
 import os
@@ -9,15 +9,15 @@ from typing import Any, Final
 import yaml
 
 LARGEST: Final = 1_000_000
-"""In bytes. PyYAML takes a minute for ten times as much."""
+"""In bytes. PyYAML needs a minute for ten times as much."""
 
 
 class RepeatedKeyError(yaml.YAMLError):
-    """A mapping contains a key twice; the text names it and the line of its second occurrence."""
+    """A mapping contains a key twice. The message names the key and the line of its second occurrence."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys, of which PyYAML keeps the last, and takes `1:30` as text rather than as 90."""
+    """Rejects repeated keys, of which PyYAML keeps the last, and reads `1:30` as text rather than as 90."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# In place of the integers and floats of YAML 1.1, which may be to the base 60.
+# These replace the integers and floats of YAML 1.1, which may be to the base 60.
 _NUMBERS: Final = {
     "int": re.compile(r"[-+]?(?:0b[01]+|0x[0-9a-fA-F]+|0|[1-9][0-9]*)"),
     "float": re.compile(
@@ -49,13 +49,13 @@ for _name, _pattern in _NUMBERS.items():
 
 
 def read_text(file: Path) -> str:
-    """Return what a file of the operator's holds, which may be a pipe such as the shell's `<(...)`.
+    """Return the text of a file, which may be a pipe such as the shell's `<(...)`.
 
     Raises:
         OSError: it cannot be read, or holds more than `LARGEST` bytes.
         UnicodeDecodeError: it is not UTF-8.
     """
-    # Opening a pipe that has no writer would otherwise not return.
+    # Without O_NONBLOCK, opening a pipe that has no writer does not return.
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as stream:
         os.set_blocking(descriptor, True)
@@ -76,5 +76,5 @@ def load_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (LookupError, AttributeError, TypeError) as error:
-        # PyYAML does not check what carries an explicit tag, such as `!!bool perhaps`.
+        # PyYAML does not check values with an explicit tag, such as `!!bool perhaps`.
         raise yaml.YAMLError(f"a value is not of the type that its tag names: {error}") from error

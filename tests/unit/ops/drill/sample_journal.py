@@ -1,6 +1,5 @@
 """The journal of a simulated drill of 90 seconds: us-east-1 is lost at 20 s and back at 65 s."""
 
-from dataclasses import replace
 from random import Random
 
 from healthcare_dr.ops.drill.journal import (
@@ -147,28 +146,20 @@ def journal() -> Journal:
 
 
 def empty() -> Journal:
-    """A drill that did not start."""
-    return replace(
-        journal(),
+    """Return the journal of a drill that did not start."""
+    return Journal(
+        label="embedded",
         outcome="not started",
         reason="the steady state did not hold",
+        started="2026-11-24T02:00:00Z",
         seconds=0.0,
         experiment={},
         settings={},
+        regions=(EAST, WEST),
         lost=(),
-        steady_state={},
+        floor_seconds=4.0,
         events=(),
         samples=(),
         observations=(),
         writes=(),
-        readings=(),
-        instrument_health=None,
-        milestones=None,
-        healed=None,
-        requests=None,
-        missing=(),
-        conflicts=None,
-        error_budget=None,
-        promises=(),
-        rolled_back=(),
     )

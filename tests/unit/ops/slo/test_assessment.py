@@ -153,7 +153,6 @@ def test_recovery_beyond_the_range_extends_it() -> None:
 
 
 def test_slow_recoveries_break_the_target() -> None:
-    assert assess(given([45.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
     assert not assess(given([5000.0] * 500, date="x"), BENIGN, seed=1, runs=1000).carried
 
 

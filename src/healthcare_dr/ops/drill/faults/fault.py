@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from healthcare_dr.ops.drill.faults.fis import FisExperiments
 
 LONGEST_SECONDS: Final = 3600.0
-"""The longest time that a step can name."""
+"""The longest duration of a step."""
 Duration = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
 TargetLabel = Literal["embedded", "aws"]
@@ -29,7 +29,7 @@ Effect = Literal["rejects", "slows", "drains", "none"]
 Client = Callable[[str, str], Any]
 """Returns a boto3 client of a service in a region."""
 State = dict[str, float | bool | str | None]
-"""What undoing restores, as JSON values."""
+"""The state that undoing restores, as JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Fault(ABC, Generic[T]):
     mechanism_on_aws: ClassVar[str] = ""
     """How AWS injects the fault, for the documentation; empty when AWS cannot."""
     omitted_on_aws: ClassVar[str] = ""
-    """Why AWS leaves the fault out without rejecting the experiment; empty when it is rejected or injected."""
+    """Why the fault is omitted on AWS without rejecting the experiment; empty when it is rejected or injected."""
     limit_on_aws: ClassVar[str] = ""
     """How the fault on AWS differs from the experiment's text, for the journal."""
     longest_seconds_on_aws: ClassVar[float | None] = None
@@ -124,7 +124,7 @@ class Fault(ABC, Generic[T]):
 
     @property
     def takes_region_away(self) -> bool:
-        """Whether traffic has to leave the region."""
+        """Return whether traffic has to leave the region."""
         return self.effect != "none"
 
     def validate(self, parameters: Mapping[str, Any]) -> None:
@@ -152,7 +152,7 @@ class Fault(ABC, Generic[T]):
 
     @abstractmethod
     def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: T) -> None:
-        """Undo it, also when it was never applied or is undone already. `left` are the other recorded entries."""
+        """Undo the fault. Idempotent, and harmless if it was never injected. `left` are the other recorded entries."""
 
 
 FAULTS: Final[dict[str, Fault[Any]]] = {}
