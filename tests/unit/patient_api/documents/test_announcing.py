@@ -22,7 +22,6 @@ from unit.patient_api.fakes.documents import (
     Api,
     World,
     announcement,
-    events_of,
     fail,
     offer,
     request,
@@ -130,9 +129,8 @@ def test_repeated_request_returns_the_document_with_a_new_url(world: World, api:
 
 def test_repeated_request_for_a_final_document_returns_no_url(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT), idempotency_key="key-1")
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
-    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.place(key)
+    world.report(key)
     _, again = api.create(announcement(CONTENT), idempotency_key="key-1")
     assert again["docStatus"] == "final"
     assert UPLOAD not in json.dumps(again)
@@ -160,7 +158,7 @@ def test_request_repeated_in_the_other_region_is_confirmed_there(world: World, a
     assert world.marker(key)["update_shard"] == f"$platform#pending#{WEST}"
     world.s3[EAST].down = False
     world.s3[WEST].place(object_key(key), CONTENT)
-    world.work(WEST).uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.report(key, region=WEST)
     assert api.read(key)["docStatus"] == "final"
 
 

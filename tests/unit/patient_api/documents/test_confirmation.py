@@ -13,9 +13,7 @@ from patient_api.documents.reference import object_key
 from patient_api.errors import StorageFault
 from patient_api.store.model import RecordKey
 from unit.patient_api.fakes.aws import AUDIT
-from unit.patient_api.fakes.documents import EAST, TENANT, WEST, World
-
-CONTENT = b"%PDF-1.7 a letter"
+from unit.patient_api.fakes.documents import CONTENT, EAST, TENANT, WEST, World
 
 
 def confirm(world: World, key: RecordKey, region: str = EAST, *, wait: bool = True) -> Result:
@@ -52,8 +50,7 @@ def test_document_in_both_regions_becomes_final(world: World) -> None:
 def test_final_version_replaces_the_preliminary_one(world: World) -> None:
     key = world.announce(CONTENT)
     first = world.records.newest(key)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
+    world.place(key)
     confirm(world, key)
     newest = world.records.newest(key)
     assert first is not None
@@ -124,24 +121,21 @@ def test_quarantine_does_not_need_the_other_region(world: World) -> None:
 
 def test_other_size_is_quarantined(world: World) -> None:
     key = world.announce(CONTENT, size=len(CONTENT) + 1)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
+    world.place(key)
     assert confirm(world, key) is Result.QUARANTINED
 
 
 def test_hash_of_part_hashes_is_not_the_hash_of_the_document(world: World) -> None:
     content = b"p" * 1000
     key = world.announce(content)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), b"q" * 1000, checksum=f"{'A' * 43}=-2")
+    world.place(key, b"q" * 1000, checksum=f"{'A' * 43}=-2")
     assert confirm(world, key) is Result.QUARANTINED
 
 
 def test_document_in_parts_is_hashed_in_both_regions(world: World) -> None:
     content = bytes(range(256)) * 40_000
     key = world.announce(content)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), content, checksum=f"{'A' * 43}=-2")
+    world.place(key, content, checksum=f"{'A' * 43}=-2")
     assert confirm(world, key) is Result.FINAL
     assert all("get_object" in world.s3[region].calls for region in (EAST, WEST))
 
@@ -199,8 +193,7 @@ def test_bytes_that_change_during_the_copy_are_not_stored(world: World) -> None:
 
 def test_confirmation_is_idempotent(world: World) -> None:
     key = world.announce(CONTENT)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
+    world.place(key)
     confirm(world, key)
     version = world.newest(key)["meta"]["versionId"]
     assert confirm(world, key) is Result.NOT_OURS
@@ -209,8 +202,7 @@ def test_confirmation_is_idempotent(world: World) -> None:
 
 def test_concurrent_confirmation_writes_one_version(world: World) -> None:
     key = world.announce(CONTENT)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
+    world.place(key)
     overtaken = False
 
     def overtake(operation: str, _request: object) -> None:
@@ -241,8 +233,7 @@ def test_fault_of_the_own_region_is_raised(world: World) -> None:
 
 def test_open_marker_of_a_final_document_is_closed(world: World) -> None:
     key = world.announce(CONTENT)
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
+    world.place(key)
     confirm(world, key)
     world.pending(EAST).put(opened(key, at=world.clock(EAST).next(), region=EAST, upload=None))
     assert confirm(world, key) is Result.SETTLED

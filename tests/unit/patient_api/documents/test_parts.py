@@ -9,7 +9,7 @@ from patient_api.errors import (
     Unprocessable,
 )
 from unit.patient_api.fakes.aws import AUDIT
-from unit.patient_api.fakes.documents import CONTENT, EAST, WEST, Api, World, announcement, events_of, offered_parts
+from unit.patient_api.fakes.documents import CONTENT, EAST, WEST, Api, World, announcement, offered_parts
 
 
 def test_long_document_is_uploaded_in_parts(world: World, api: Api) -> None:
@@ -37,7 +37,7 @@ def test_long_document_is_uploaded_in_parts(world: World, api: Api) -> None:
     assert api.complete(key)["docStatus"] == "preliminary"
     again = [item for item in world.dynamodb.items(AUDIT) if item["outcome"] == "success"]
     assert len(again) == 4, "a response without an audit event"
-    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.report(key)
     assert api.complete(key)["docStatus"] == "final"
 
 

@@ -22,7 +22,6 @@ from unit.patient_api.fakes.documents import (
     Api,
     World,
     announcement,
-    events_of,
     fail,
     request,
 )
@@ -31,7 +30,7 @@ from unit.patient_api.fakes.documents import (
 def test_final_document_is_read_in_its_confirmed_version(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     held = {region: world.s3[region].place(object_key(key), CONTENT) for region in (EAST, WEST)}
-    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.report(key)
     world.s3[EAST].place(object_key(key), b"written later")
     world.dynamodb.tables[AUDIT].clear()
 
@@ -51,9 +50,8 @@ def test_final_document_is_read_in_its_confirmed_version(world: World, api: Api)
 
 def test_newer_object_with_the_same_bytes_replaces_a_missing_version(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
-    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.place(key)
+    world.report(key)
     world.s3[WEST].objects.clear()
     world.s3[EAST].objects[object_key(key)] = []
     newer = world.s3[EAST].place(object_key(key), CONTENT)
@@ -65,9 +63,8 @@ def test_newer_object_with_the_same_bytes_replaces_a_missing_version(world: Worl
 
 def test_unreachable_final_document_raises_storage_fault(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
-    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.place(key)
+    world.report(key)
     world.s3[EAST].down = world.s3[WEST].down = True
     with pytest.raises(StorageFault):
         api.read(key)
@@ -84,7 +81,7 @@ def test_preliminary_document_is_read_from_the_region_that_has_it(world: World, 
 def test_document_in_error_has_no_url(world: World, api: Api) -> None:
     key, _ = api.create(announcement(CONTENT))
     world.s3[EAST].place(object_key(key), b"other")
-    world.work().uploaded(list(events_of(object_key(key))), request_id="request-2")
+    world.report(key)
     resource = api.read(key)
     assert resource["status"] == "entered-in-error"
     assert "url" not in resource["content"][0]["attachment"]

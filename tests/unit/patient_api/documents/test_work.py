@@ -10,14 +10,7 @@ from patient_api.documents.reference import object_key, record_of
 from patient_api.documents.work import SWEEP_SECONDS, Unfinished
 from patient_api.store.model import RecordKey
 from unit.patient_api.fakes.aws import RECORDS
-from unit.patient_api.fakes.documents import EAST, TENANT, WEST, World, events_of
-
-CONTENT = b"%PDF-1.7 a letter"
-
-
-def everywhere(world: World, key: RecordKey) -> None:
-    for region in (EAST, WEST):
-        world.s3[region].place(object_key(key), CONTENT)
+from unit.patient_api.fakes.documents import CONTENT, EAST, TENANT, WEST, World, events_of
 
 
 def sweep(world: World, region: str = EAST, *, seconds: float = 900) -> None:
@@ -30,7 +23,7 @@ def statuses(world: World, *keys: RecordKey) -> list[object]:
 
 def test_object_keys_of_events_are_unquoted(world: World) -> None:
     key = world.announce(CONTENT, name="doc-1")
-    everywhere(world, key)
+    world.place(key)
     records = list(events_of(quote_plus(object_key(key), safe="")))
     world.work().uploaded(records, request_id="request-1")
     assert statuses(world, key) == ["final"]
@@ -51,20 +44,20 @@ def test_object_key_names_the_document(world: World) -> None:
 def test_failed_document_does_not_prevent_others(world: World) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(3)]
     for key in keys:
-        everywhere(world, key)
+        world.place(key)
     world.dynamodb.tables[RECORDS][(f"{TENANT}#{DOCUMENT}#doc-0", "pending")]["version"] = {"S": "unreadable"}
     with pytest.raises(Unfinished, match="1 of 3"):
-        world.work().uploaded(list(events_of(*map(object_key, keys))), request_id="request-1")
+        world.report(*keys)
     assert statuses(world, *keys) == ["preliminary", "final", "final"]
     assert {"document": "doc-0", "code": "UnreadableMarker"}.items() <= world.log.lines()[1].items()
 
 
 def test_defect_is_logged_without_values(world: World) -> None:
     key = world.announce(CONTENT)
-    everywhere(world, key)
+    world.place(key)
     world.s3[EAST].objects[object_key(key)][0].modified = "Miller"  # type: ignore[assignment]
     with pytest.raises(Unfinished):
-        world.work().uploaded(list(events_of(object_key(key))), request_id="request-1")
+        world.report(key)
     assert "unexpected exception" in world.log.getvalue()
     assert "Miller" not in world.log.getvalue()
 
@@ -72,7 +65,7 @@ def test_defect_is_logged_without_values(world: World) -> None:
 def test_sweep_confirms_documents_without_an_event(world: World) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(5)]
     for key in keys:
-        everywhere(world, key)
+        world.place(key)
     sweep(world)
     assert statuses(world, *keys) == ["final"] * 5
     assert world.log.metrics() == {"DocumentsConfirmed": 5, "DocumentsPending": 0, "PendingSeconds": 0}
@@ -80,8 +73,8 @@ def test_sweep_confirms_documents_without_an_event(world: World) -> None:
 
 def test_sweep_confirms_documents_of_its_region_only(world: World) -> None:
     ours, theirs = world.announce(CONTENT, name="ours"), world.announce(CONTENT, name="theirs", region=WEST)
-    everywhere(world, ours)
-    everywhere(world, theirs)
+    world.place(ours)
+    world.place(theirs)
     sweep(world, WEST)
     assert statuses(world, ours, theirs) == ["preliminary", "final"]
 
@@ -115,7 +108,7 @@ def test_sweep_skips_recent_uploads(world: World) -> None:
 def test_sweep_ends_before_its_time_limit(world: World, seconds: float, looked_at: int) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(9)]
     for key in keys:
-        everywhere(world, key)
+        world.place(key)
     assert SWEEP_SECONDS < 60
     world.s3[EAST].before = lambda _operation: world.time.sleep(10)
     sweep(world, seconds=seconds)
@@ -125,7 +118,7 @@ def test_sweep_ends_before_its_time_limit(world: World, seconds: float, looked_a
 
 def test_failed_document_does_not_end_the_sweep(world: World) -> None:
     keys = [world.announce(CONTENT, name=f"doc-{number}") for number in range(2)]
-    everywhere(world, keys[1])
+    world.place(keys[1])
     world.dynamodb.tables[RECORDS][(f"{TENANT}#{DOCUMENT}#doc-0", "pending")]["version"] = {"S": "unreadable"}
     sweep(world)
     assert statuses(world, keys[1]) == ["final"]

@@ -18,7 +18,7 @@ from patient_api.documents.multipart import Multipart
 from patient_api.documents.offers import UploadOffers
 from patient_api.documents.peer import Peer
 from patient_api.documents.pending import Pending, opened
-from patient_api.documents.reference import Document
+from patient_api.documents.reference import Document, object_key
 from patient_api.documents.references import DocumentReferences
 from patient_api.documents.uploads import Uploads
 from patient_api.documents.work import ConfirmationWorker
@@ -129,6 +129,15 @@ class World:
         self.records.insert(version, event, markers=[opened(key, at=stamp, region=region, upload=upload)])
         self.dynamodb.tables[AUDIT].clear()
         return key
+
+    def place(self, key: RecordKey, content: bytes = CONTENT, **parts: Any) -> None:
+        """Add the object of a document in both regions."""
+        for region in (EAST, WEST):
+            self.s3[region].place(object_key(key), content, **parts)
+
+    def report(self, *keys: RecordKey, region: str = EAST) -> None:
+        """Process the bucket's events for the objects of documents."""
+        self.work(region).uploaded(list(events_of(*map(object_key, keys))), request_id="request-2")
 
     def add_patient(self, name: str = "pat-1", *, deleted: bool = False) -> None:
         key = RecordKey(TENANT, PATIENT, name)
