@@ -1,19 +1,18 @@
-"""What the commands of the runbooks talk to where there is no platform. The command line of AWS is the real one."""
+"""Fakes of AWS for the commands of the runbooks. The command line of AWS is the real one."""
 
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from support.runbook_pages import commands
 from support.shell import Shell
+from unit.http_server import Request, Response, http_server
 
 FOLDER = Path(__file__).parents[2] / "docs" / "runbooks"
 Items = Sequence[dict[str, Any]]
@@ -21,81 +20,64 @@ Items = Sequence[dict[str, Any]]
 
 @dataclass
 class Aws:
-    """`answer` is given an operation (or method and path) and its body; `asked` is what it was given."""
+    """AWS. `respond` returns the response to an operation (or method and path) with its body."""
 
-    answer: Callable[[str, Any], str]
-    asked: list[tuple[str, Any]] = field(default_factory=list)
+    respond: Callable[[str, Any], str]
+    requests: list[tuple[str, Any]] = field(default_factory=list)
 
-    def asked_for(self, operation: str) -> list[Any]:
-        return [body for asked, body in self.asked if asked.startswith(operation)]
+    def bodies_of(self, operation: str) -> list[Any]:
+        return [body for name, body in self.requests if name.startswith(operation)]
 
 
 @contextmanager
 def serving(aws: Aws) -> Iterator[dict[str, str]]:
-    """The variables of a shell whose `aws` talks to it."""
+    """Run a server, and yield the environment variables of a shell whose `aws` uses it."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
-            target = (self.headers.get("X-Amz-Target") or "").rpartition(".")[2]
-            operation = target or f"{self.command} {self.path}"
-            aws.asked.append((operation, body))
-            content = aws.answer(operation, body).encode()
-            self.send_response(200 if content else 204)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def respond(request: Request) -> Response:
+        body = json.loads(request.body or "null")
+        operation = request.headers.get("x-amz-target", "").rpartition(".")[2] or f"{request.method} {request.path}"
+        aws.requests.append((operation, body))
+        content = aws.respond(operation, body).encode()
+        return Response(200 if content else 204, content)
 
-        do_GET = do_DELETE = do_POST  # noqa: N815 - as the server calls them
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with http_server(respond) as url:
         yield {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "1",
             "AWS_SECRET_ACCESS_KEY": "2",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_DEFAULT_OUTPUT": "json",
         }
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def command(page: str, beginning: str, *, on_aws: bool = False) -> str:
-    """The page's first command with this beginning."""
+    """Return a page's first command with this beginning."""
     text = (FOLDER / f"{page}.md").read_text(encoding="utf-8")
     return next(each.text for each in commands(text, on_aws=on_aws) if each.text.startswith(beginning))
 
 
 def typed(shell: Shell, page: str, *beginnings: str) -> list[str]:
-    """Type these commands; the lines that the last of them answers."""
-    told = [shell.run(command(page, beginning)) for beginning in beginnings]
-    return [line.strip() for line in told[-1].lines if line]
+    """Run a page's commands, and return the lines that the last one prints."""
+    results = [shell.run(command(page, beginning)) for beginning in beginnings]
+    return [line.strip() for line in results[-1].lines if line]
 
 
 def logs(*pages: Sequence[int]) -> Aws:
-    """A log with events of these times, in milliseconds since 1970."""
+    """Return a log with events at these times, in milliseconds since 1970."""
 
-    def answer(operation: str, body: Any) -> str:
+    def respond(operation: str, body: Any) -> str:
         page = int(body.get("nextToken", 0))
         more = {"nextToken": str(page + 1)} if page + 1 < len(pages) else {}
         return json.dumps({"events": [{"timestamp": at, "message": "damage"} for at in pages[page]], **more})
 
-    return Aws(answer)
+    return Aws(respond)
 
 
 def tables(held: Mapping[str, Items]) -> Aws:
-    """Tables that answer a scan item by item; what is written to them is noted alone."""
+    """Return tables whose scans have pages of one item. Writes are recorded, but change nothing."""
 
-    def answer(operation: str, body: Any) -> str:
+    def respond(operation: str, body: Any) -> str:
         items = held[body["TableName"]]
         if operation == "Scan":
             place = int(body.get("ExclusiveStartKey", {"pk": {"S": "0"}})["pk"]["S"])
@@ -105,24 +87,24 @@ def tables(held: Mapping[str, Items]) -> Aws:
         found = next((item for item in items if wanted and wanted <= item.items()), None)
         return json.dumps({"Item": found} if found else {})
 
-    return Aws(answer)
+    return Aws(respond)
 
 
 def buckets(deleted: Mapping[str, Sequence[str]]) -> Aws:
-    """Versioned buckets with delete markers of these keys; a first page has none."""
+    """Return versioned buckets with delete markers of these keys, which are not on the first page."""
 
-    def answer(operation: str, body: Any) -> str:
+    def respond(operation: str, body: Any) -> str:
         method, _, address = operation.partition(" ")
-        asked = parse_qs(urlsplit(address).query)
+        query = parse_qs(urlsplit(address).query)
         if method == "DELETE":
             return ""
-        if "key-marker" not in asked:
+        if "key-marker" not in query:
             return _versions("<IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker>")
-        found = [key for key in deleted[urlsplit(address).path[1:]] if key.startswith(asked["prefix"][0])]
+        found = [key for key in deleted[urlsplit(address).path[1:]] if key.startswith(query["prefix"][0])]
         marker = "<DeleteMarker><Key>{}</Key><VersionId>m</VersionId><IsLatest>true</IsLatest></DeleteMarker>"
         return _versions("".join(map(marker.format, found)))
 
-    return Aws(answer)
+    return Aws(respond)
 
 
 def _versions(text: str) -> str:

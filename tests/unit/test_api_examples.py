@@ -218,7 +218,7 @@ def test_examples_run_in_order_with_saved_values(api: SeedApi) -> None:
 
 
 def test_request_is_repeated_until_its_condition_holds(api: SeedApi) -> None:
-    api.hinder = hindering((503, {}, {}), numbers=lambda number: number < 3)
+    api.hinder = hindering(503, numbers=lambda number: number < 3)
     found, _ = performed(api, f"```http a 201\n@until /resourceType==Patient\nPOST $EAST/fhir/Patient\n{CREATE}\n```\n")
     assert (found[0].status, len(api.calls)) == (201, 3)
 

@@ -8,7 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import typer
@@ -29,6 +33,7 @@ COMMANDS = (
     "token", "seed",
 )  # fmt: skip
 IN_REGION = ("drain", "restore")
+INTERRUPTED = "hdr: interrupted; the same command goes on from where it stopped\n"
 NO_PROFILE = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
@@ -85,17 +90,43 @@ def test_token_grants_the_whole_api_by_default(hdr: Run) -> None:
     ]
 
 
+ENDPOINT = {"AWS_ENDPOINT_URL": "https://127.0.0.1:4566"}
+STOPPED = "the embedded AWS does not run: start it and deploy to it with `hdr up`"
+OTHER_SERVICE = "AWS_ENDPOINT_URL is set, so this would not be AWS"
+INVALID_VARIABLE = "an AWS_* variable or an entry of the AWS profile is wrong: "
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("command", "variables", "message"),
     [
-        (("--tenant", "a#b"), "hdr: --tenant 'a#b' is not allowed"),
-        ((), "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"),
-        (("--target", "aws", "--tenant", "a"), "hdr: --tenant is for the embedded AWS"),
-        (("--target", "aws"), "hdr: the APIs require IAM signatures, which `hdr seed --target aws` does not make"),
+        ("plan", {}, STOPPED),
+        ("deploy", {}, STOPPED),
+        ("destroy", {}, STOPPED),
+        ("seed", {}, STOPPED),
+        ("seed --tenant a#b", {}, "--tenant 'a#b' is not allowed"),
+        ("seed --target aws --tenant a", {}, "--tenant is for the embedded AWS"),
+        ("seed --target aws", {}, "the APIs require IAM signatures, which `hdr seed --target aws` does not make"),
+        ("plan --plans .env", {}, ".env cannot be made a folder for the plans: File exists"),
+        *((f"{name} --target aws", ENDPOINT, OTHER_SERVICE) for name in ("plan", "deploy", "destroy", "status")),
+        ("outputs --target aws", {**ENDPOINT, "HDR_STATE_BUCKET": "states"}, OTHER_SERVICE),
+        # A local state is read without AWS.
+        (
+            "outputs --target aws --json",
+            ENDPOINT,
+            "nothing is deployed to aws with the suffix dev: begin with `hdr dep",
+        ),
+        ("deploy --target aws", {"AWS_EC2_METADATA_DISABLED": "true"}, "there are no AWS credentials"),
+        ("plan --target aws", {"AWS_METADATA_SERVICE_TIMEOUT": "soon"}, INVALID_VARIABLE),
+        ("plan --target aws", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://metadata.example.org"}, INVALID_VARIABLE),
     ],
 )
-def test_invalid_seed_prints_one_line(hdr: Run, arguments: tuple[str, ...], message: str) -> None:
-    assert only_line(hdr("seed", *arguments)).startswith(message)
+def test_command_that_cannot_run_prints_one_line(
+    hdr: Run, tmp_path: Path, command: str, variables: dict[str, str], message: str
+) -> None:
+    (tmp_path / ".env").write_text("")
+    result = hdr(*command.split(), **(NO_PROFILE | variables))
+    assert (result.exit_code, result.stdout) == (2 if command.startswith("seed --") else 1, "")
+    assert only_line(result).startswith(f"hdr: {message}")
 
 
 def test_token_of_a_seed_is_neither_a_setting_nor_an_argument(hdr: Run) -> None:
@@ -152,29 +183,6 @@ def test_nothing_deployed_is_not_healthy(hdr: Run) -> None:
     assert (status["healthy"], status["running"]) == (False, False)
     assert [region["health"] for region in status["regions"]] == ["not deployed", "not deployed"]
     assert "not deployed" in hdr("status").stdout
-
-
-@pytest.mark.parametrize("name", ["plan", "deploy", "destroy"])
-def test_stopped_embedded_aws_prints_one_line(hdr: Run, name: str) -> None:
-    result = hdr(name)
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert only_line(result) == "hdr: the embedded AWS does not run: start it and deploy to it with `hdr up`"
-
-
-@pytest.mark.parametrize("name", ["plan", "deploy", "destroy", "status"])
-def test_endpoint_of_another_service_is_refused(hdr: Run, name: str) -> None:
-    result = hdr(name, "--target", "aws", AWS_ENDPOINT_URL="https://127.0.0.1:4566")
-    assert result.exit_code == 1
-    assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
-
-
-def test_outputs_from_a_bucket_are_read_from_aws_only(hdr: Run) -> None:
-    endpoint = "https://127.0.0.1:4566"
-    result = hdr("outputs", "--target", "aws", AWS_ENDPOINT_URL=endpoint, HDR_STATE_BUCKET="states")
-    assert result.exit_code == 1
-    assert only_line(result).startswith("hdr: AWS_ENDPOINT_URL is set, so this would not be AWS")
-    local = hdr("outputs", "--target", "aws", "--json", AWS_ENDPOINT_URL=endpoint)
-    assert only_line(local).startswith("hdr: nothing is deployed to aws with the suffix dev: begin with `hdr deploy")
 
 
 @pytest.mark.parametrize(
@@ -245,19 +253,6 @@ def test_file_is_refused_as_the_folder_of_the_synthesis(hdr: Run, tmp_path: Path
     result = hdr("synth", "--out", "file")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == "hdr: file cannot be made a folder: File exists"
-
-
-def test_file_is_refused_as_the_folder_of_plans(hdr: Run, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    result = hdr("plan", "--plans", "file")
-    assert result.exit_code == 1
-    assert only_line(result) == "hdr: file cannot be made a folder for the plans: File exists"
-
-
-def test_missing_credentials_print_one_line(hdr: Run) -> None:
-    result = hdr("deploy", "--target", "aws", AWS_EC2_METADATA_DISABLED="true", **NO_PROFILE)
-    assert result.exit_code == 1
-    assert only_line(result).startswith("hdr: there are no AWS credentials")
 
 
 def test_exit_codes_follow_the_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,61 +326,60 @@ def test_operations_do_not_start_node(module: str) -> None:
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_exits_with_130_and_one_line(tmp_path: Path, times: int) -> None:
-    """Sends real signals to a real process, the second one while it cleans up."""
-    script = (
-        "import time\n"
-        "from healthcare_dr.cli import common as cli\n"
-        "@cli.command\n"
-        "def wait() -> None:\n"
-        "    with cli.session():\n"
-        "        try:\n"
-        "            print('ready', flush=True)\n"
-        "            time.sleep(60)\n"
-        "        finally:\n"
-        "            print('cleaning', flush=True)\n"
-        f"            time.sleep({60 * (times - 1)})\n"
-        "cli.app(['wait'])\n"
-    )
-    environment = {"PATH": os.environ["PATH"], "HDR_HOME": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-    ) as child:
-        assert child.stdout is not None
-        for line in ("ready\n", "cleaning\n")[:times]:
-            assert child.stdout.readline() == line
-            child.send_signal(signal.SIGINT)
-        _, complaint = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert complaint == "hdr: interrupted; the same command goes on from where it stopped\n"
-
-
-def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
-    """Python waits for a thread that does not end."""
+@contextmanager
+def waiting_command(home: Path, body: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command in a process of its own. `body` is the code in its session."""
     script = (
         "import threading, time\n"
         "from healthcare_dr.cli import common as cli\n"
         "@cli.command\n"
         "def wait() -> None:\n"
         "    with cli.session():\n"
-        "        threading.Thread(target=time.sleep, args=[60]).start()\n"
-        "        print('ready', flush=True)\n"
-        "        time.sleep(60)\n"
+        f"{textwrap.indent(body, ' ' * 8)}\n"
         "cli.app(['wait'])\n"
     )
-    environment = {"PATH": os.environ["PATH"], "HDR_HOME": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-    ) as child:
+    environment = {"PATH": os.environ["PATH"], "HDR_HOME": str(home)}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, env=environment, text=True) as child:
+        yield child
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_exits_with_130_and_one_line(tmp_path: Path, times: int) -> None:
+    """The second signal arrives while the command cleans up."""
+    body = f"""\
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+finally:
+    print("cleaning", flush=True)
+    time.sleep({60 * (times - 1)})
+"""
+    with waiting_command(tmp_path, body) as child:
+        assert child.stdout is not None
+        for line in ("ready\n", "cleaning\n")[:times]:
+            assert child.stdout.readline() == line
+            child.send_signal(signal.SIGINT)
+        _, printed = child.communicate(timeout=30)
+    assert (child.returncode, printed) == (130, INTERRUPTED)
+
+
+def test_another_ctrl_c_at_the_end_shows_no_traceback(tmp_path: Path) -> None:
+    """Python waits for a thread that does not end."""
+    body = """\
+threading.Thread(target=time.sleep, args=[60]).start()
+print("ready", flush=True)
+time.sleep(60)
+"""
+    with waiting_command(tmp_path, body) as child:
         assert child.stdout is not None
         assert child.stderr is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGINT)
-        assert child.stderr.readline() == "hdr: interrupted; the same command goes on from where it stopped\n"
+        assert child.stderr.readline() == INTERRUPTED
         child.send_signal(signal.SIGINT)
-        _, complaint = child.communicate(timeout=30)
-    assert (child.returncode, complaint) == (-signal.SIGINT, "")
+        _, printed = child.communicate(timeout=30)
+    assert (child.returncode, printed) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("arguments", [("drill", "a\nb"), ("slo", "--drills", "a\nb"), ("slo", "--inputs", "a\x1bb")])
@@ -418,16 +412,6 @@ def test_value_that_contradicts_its_tag_prints_one_line(hdr: Run, tmp_path: Path
         result = hdr(*arguments, str(file))
         assert result.exit_code == 2
         assert "is not YAML" in only_line(result)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("AWS_METADATA_SERVICE_TIMEOUT", "soon"), ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://metadata.example.org")],
-)
-def test_empty_aws_variable_prints_one_line(hdr: Run, name: str, value: str) -> None:
-    result = hdr("plan", "--target", "aws", **(NO_PROFILE | {name: value}))
-    assert result.exit_code == 1
-    assert only_line(result).startswith("hdr: an AWS_* variable or an entry of the AWS profile is wrong: ")
 
 
 @pytest.mark.parametrize("content", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])

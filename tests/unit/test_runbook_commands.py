@@ -1,5 +1,5 @@
-"""Commands of the runbooks where AWS does what the embedded AWS does not: answers come in pages, DNS keeps silent, one
-region lacks what the other has."""
+"""Commands of the runbooks where AWS differs from the embedded AWS: responses have pages, DNS does not respond, or one
+region lacks items of the other."""
 
 import json
 import os
@@ -29,7 +29,7 @@ LEFT, BACK = (
         ("failback", BACK, ["", SILENT, EAST, WEST, f"{SILENT}\n{WEST}", f"{EAST}\n{WEST}"]),
     ],
 )
-def test_silence_of_dns_is_no_answer(page: str, beginning: str, answers: list[str], tmp_path: Path) -> None:
+def test_dns_without_answer_ends_no_wait(page: str, beginning: str, answers: list[str], tmp_path: Path) -> None:
     for number, answer in enumerate(answers, start=1):
         (tmp_path / f"{number}").write_text(answer, encoding="utf-8")
     with opened({"PATH": os.environ["PATH"]}) as shell:
@@ -38,7 +38,7 @@ def test_silence_of_dns_is_no_answer(page: str, beginning: str, answers: list[st
     assert (tmp_path / "asked").read_text(encoding="utf-8") == "\n" * len(answers)
 
 
-def begun_on_aws(shell: Shell) -> CommandResult:
+def prepared_on_aws(shell: Shell) -> CommandResult:
     page = (FOLDER / "README.md").read_text(encoding="utf-8")
     return [shell.run(each.text) for each in commands(page, on_aws=True)][-1]
 
@@ -51,26 +51,26 @@ def test_on_aws_the_zones_own_server_is_queried_and_cached(tmp_path: Path) -> No
     with opened({"PATH": os.environ["PATH"], "AT": "@127.0.0.1 -p 1"}) as shell:
         shell.run(f'cd {tmp_path}; mkdir .hdr; dig() {{ echo "$*" >> asked; echo {EAST}; }}')
         shell.run('hdr() { cp outputs "$5"; }; aws() { echo 123456789012; }')
-        first, *rest = [line.strip() for line in begun_on_aws(shell).lines if line]
+        first, *rest = [line.strip() for line in prepared_on_aws(shell).lines if line]
         assert (first, rest) == ("123456789012 api.healthcare-dr-prod.com @ns-1.x", addresses)
         shell.run("hdr() { false; }; aws() { false; }")
-        assert [line.strip() for line in begun_on_aws(shell).lines if line][1:] == addresses
+        assert [line.strip() for line in prepared_on_aws(shell).lines if line][1:] == addresses
     assert {asked.split()[-3] for asked in (tmp_path / "asked").read_text(encoding="utf-8").splitlines()} == {"@ns-1.x"}
 
 
 @pytest.mark.parametrize(
-    ("pages", "told", "moment"),
+    ("pages", "message", "moment"),
     [
         ([[], [1_700_000_100_999, 1_700_000_090_999], [], [1_700_000_095_000]], "2023-11-14T22:14:35Z", "1700000075"),
         ([[], []], "no damage found: stop here", ""),
     ],
 )
-def test_first_damage_is_found_on_any_page(pages: list[list[int]], told: str, moment: str) -> None:
+def test_first_damage_is_found_on_any_page(pages: list[list[int]], message: str, moment: str) -> None:
     aws = logs(*pages)
     with serving(aws) as variables, opened({**variables, "MOMENT": "1"}) as shell:
-        assert typed(shell, "total-loss", "damage() {", "unset MOMENT", '[ -n "$FIRST" ]') == [told]
+        assert typed(shell, "total-loss", "damage() {", "unset MOMENT", '[ -n "$FIRST" ]') == [message]
         assert shell.run('echo "moment $MOMENT"').lines[0] == f"moment {moment}"
-    assert len(aws.asked) == len(pages)
+    assert len(aws.requests) == len(pages)
 
 
 @pytest.mark.parametrize("on_aws", [False, True])
@@ -79,7 +79,7 @@ def test_nothing_is_restored_without_a_moment(on_aws: bool) -> None:
     aws = tables({"t": []})
     with serving(aws) as variables, opened({**variables, "TABLE": "t"}) as shell:
         assert "is from step 3" in "".join(shell.run(f"( {restore} )").lines)
-    assert aws.asked == []
+    assert aws.requests == []
 
 
 def item(pk: str, sk: str, text: str = "") -> dict[str, Any]:
@@ -103,7 +103,7 @@ TRAIL = [item("$platform#2026-11-24T20#05", "2026-11-24T20:11#1"), item("t#2026-
     ],
     ids=["records", "trail"],
 )
-def test_a_drain_that_ended_is_not_put_back(then: Items, now: Items, back: Items) -> None:
+def test_items_of_a_drain_are_not_restored(then: Items, now: Items, back: Items) -> None:
     aws = tables({"t": now, "t-restored": then})
     compare = ("export LC_ALL=C", "hashes() {", "hashes us-west-2", "keys() {", 'comm -23 "$WORK', "comm -23 <(")
     with serving(aws) as variables, opened({**variables, "TABLE": "t"}) as shell:
@@ -112,7 +112,7 @@ def test_a_drain_that_ended_is_not_put_back(then: Items, now: Items, back: Items
         shell.run('echo "t#P#9 v#1" > "$WORK/back"')
         assert typed(shell, "total-loss", "while read -r pk sk")[-1] == "NOT PUT BACK: t#P#9 v#1"
         shell.run('rm -r "$WORK"')
-    assert [body["Item"] for body in aws.asked_for("PutItem")] == back
+    assert [body["Item"] for body in aws.bodies_of("PutItem")] == back
 
 
 def test_delete_marker_is_found_on_any_page_and_removed() -> None:
@@ -125,4 +125,4 @@ def test_delete_marker_is_found_on_any_page_and_removed() -> None:
         assert [line.split()[0] for line in shell.run("deleted").lines if line] == [mine, other]
         assert typed(shell, "lost-documents", "KEY=$(deleted") == [mine]
         shell.run(command("lost-documents", "for region in us-east-1 us-west-2; do bucket="))
-    assert [asked for asked, _ in aws.asked if asked.startswith("DELETE")] == [f"DELETE /{west}/{mine}?versionId=m"]
+    assert [name for name, _ in aws.requests if name.startswith("DELETE")] == [f"DELETE /{west}/{mine}?versionId=m"]

@@ -1,4 +1,4 @@
-"""What is typed of a runbook, and that an answer which is not as the page says is noticed."""
+"""Read the commands of a runbook, and compare their output with the page."""
 
 import os
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def test_commands_have_their_answers_and_exit_codes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "missing"),
+    ("lines", "missing"),
     [
         (["before", "one  two three", "between", "last"], None),
         (["one three", "last"], "one … three"),
@@ -53,8 +53,8 @@ def test_commands_have_their_answers_and_exit_codes() -> None:
         ([], "one … three"),
     ],
 )
-def test_expected_lines_match_whole_lines_in_order(told: list[str], missing: str | None) -> None:
-    assert lacking(Command("x", 0, ("one … three", "last")), told) == missing
+def test_expected_lines_match_whole_lines_in_order(lines: list[str], missing: str | None) -> None:
+    assert lacking(Command("x", 0, ("one … three", "last")), lines) == missing
 
 
 def test_shell_keeps_its_state_between_commands(shell: Shell) -> None:
@@ -62,7 +62,7 @@ def test_shell_keeps_its_state_between_commands(shell: Shell) -> None:
     assert shell.run("echo $name; echo wrong >&2; printf unfinished").lines == ["value", "wrong", "unfinished"]
 
 
-def test_a_command_cannot_read_the_next_one(shell: Shell) -> None:
+def test_command_cannot_read_the_next_command(shell: Shell) -> None:
     assert shell.run("cat").lines in ([], [""])
     assert shell.run("echo next").lines[0] == "next"
 

@@ -1,4 +1,4 @@
-"""Every runbook has what an operator needs, and asks nothing of a lost region. Their commands run in `tests/full`."""
+"""Every runbook has the required sections, and sends no request to a lost region. `tests/full` runs the commands."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ SECTIONS = ("Trigger", "Preconditions", "Steps", "How to stop", "How to undo", "
 LEAVING = ("automatic-failover", "planned-failover")
 
 
-def test_every_runbook_is_there() -> None:
+def test_all_runbooks_exist() -> None:
     names = {page.stem for page in PAGES}
     assert names == {
         *("automatic-failover", "planned-failover", "failback", "drill"),
@@ -30,7 +30,7 @@ def test_runbook_has_all_required_sections(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_call_of_aws_names_its_region(page: Path) -> None:
+def test_every_aws_command_names_its_region(page: Path) -> None:
     typed = [*commands(text_of(page)), *commands(text_of(page), on_aws=True)]
     for command in typed:
         for call in re.split(r"\baws (?=[a-z0-9-]+ )", command.text)[1:]:

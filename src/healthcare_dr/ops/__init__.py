@@ -1,5 +1,4 @@
 """Operations: deploy, report, verify, drain, drill and destroy.
 
-The embedded AWS and the synthesis are injected through `healthcare_dr.ops.ports`; only `healthcare_dr.ops.bootstrap`
-imports them.
+Only `healthcare_dr.ops.bootstrap` imports the emulator and the synthesis; other modules receive them.
 """

@@ -32,7 +32,7 @@ from healthcare_dr.ops.terraform.state import read_states
 from healthcare_dr.ops.terraform.workspace import is_deployed
 from healthcare_dr.settings import Settings
 
-# The provider versions that a target takes, for people.
+# The accepted provider versions of a target, for messages.
 FITTING = {"embedded": PROVIDER_VERSION, "aws": "5.100 or newer, before 7.0"}
 
 
@@ -42,17 +42,17 @@ def environment_root(settings: Settings, target: str) -> Path:
 
 
 def claim_of(settings: Settings, target: str, *, drills: bool = False) -> AbstractContextManager[None]:
-    """No other command works meanwhile on this environment.
+    """Lock an environment for one command.
 
-    Nor does another drill on the embedded AWS, which has one time scale for all its environments.
+    A drill also locks the embedded AWS, which has one time scale for all its environments.
     """
     root = environment_root(settings, target)
     return claimed(root.parent, root) if drills and target == "embedded" else claimed(root)
 
 
 def emulator_of(settings: Settings) -> EmbeddedAws:
-    """The embedded AWS of this home; of replication, what concerns this environment."""
-    from healthcare_dr.emulator import Emulator  # heavy, and most commands do without
+    """Return the embedded AWS of this home. Its replication settings are those of this environment."""
+    from healthcare_dr.emulator import Emulator  # slow to import
 
     names = Names(settings.environment_suffix)
     buckets = (names.documents_bucket(Emulator.account, region) for region in settings.regions)
@@ -67,7 +67,7 @@ def emulator_of(settings: Settings) -> EmbeddedAws:
 
 
 def neighbours(settings: Settings) -> tuple[str, ...]:
-    """The suffixes of the other environments that are deployed to the embedded AWS of this home."""
+    """Return the suffixes of the other environments that are deployed to the embedded AWS of this home."""
     own = environment_root(settings, "embedded")
     others = [root for root in own.parent.glob("*") if root.is_dir() and root != own]
     return tuple(sorted(root.name for root in others if _may_be_deployed(root)))
@@ -81,7 +81,7 @@ def _may_be_deployed(root: Path) -> bool:
 
 
 def target_of(settings: Settings, name: str) -> Target:
-    """The target `aws` or `embedded`."""
+    """Return the target `aws` or `embedded`."""
     root = environment_root(settings, name)
     if name == "aws":
         return AwsTarget(settings=settings, root=root, user_environment=os.environ)
@@ -89,7 +89,7 @@ def target_of(settings: Settings, name: str) -> Target:
 
 
 def deployment_of(settings: Settings, target: Target, *, progress: Progress, interrupts: Interrupts) -> Deployment:
-    """Everything needed to deploy to a target; finds or fetches Terraform."""
+    """Return a deployment to a target. Finds or downloads Terraform."""
     tools = settings.home.absolute() / "tools"
     binary = find_terraform(
         configured=settings.terraform, tools=tools, base_url=settings.terraform_base_url, say=progress.say
@@ -129,10 +129,10 @@ def status_of(settings: Settings, target: Target) -> Status:
 
 
 def outputs_of(settings: Settings, target: Target) -> dict[str, str]:
-    """The outputs of all three stacks as one flat mapping.
+    """Return the outputs of all three stacks as one mapping.
 
     Raises:
-        DeploymentError: a state cannot be read, or the one in a bucket would not be the right account's.
+        DeploymentError: a state cannot be read, or its bucket belongs to another account.
     """
     if target.name == "aws" and settings.state_bucket is not None:
         target.preflight()
@@ -140,7 +140,7 @@ def outputs_of(settings: Settings, target: Target) -> dict[str, str]:
 
 
 def _accepts(target: str) -> Callable[[str], bool]:
-    """Which provider versions a mirror must hold for a target."""
+    """Return a function that accepts the provider versions of a target."""
     if target == "embedded":
         return lambda version: version == PROVIDER_VERSION
 
@@ -153,7 +153,7 @@ def _accepts(target: str) -> Callable[[str], bool]:
 
 @dataclass(frozen=True)
 class Session:
-    """One command at work."""
+    """The settings, the progress and the signals of one command."""
 
     settings: Settings
     progress: Progress
@@ -179,10 +179,10 @@ class Session:
 
 @contextmanager
 def open_session(settings: Settings, console: Console) -> Iterator[Session]:
-    """Progress on `console`, and signals that let Terraform save its state; to be entered in the main thread.
+    """Report progress on `console`, and handle signals so that Terraform saves its state. Main thread only.
 
     Raises:
-        SettingsError: the home cannot be made or written to, or there is no folder for temporary files.
+        SettingsError: the home cannot be created or written, or there is no folder for temporary files.
     """
     _choose_temporary_folder()
     try:
@@ -198,7 +198,7 @@ def open_session(settings: Settings, console: Console) -> Iterator[Session]:
 
 
 def _choose_temporary_folder() -> None:
-    """Let TMPDIR name a folder that can be written to: Python looks for one, Terraform and Node take what they get."""
+    """Set TMPDIR to a writable folder, because Terraform and Node use it unchecked."""
     try:
         found = tempfile.gettempdir()
     except FileNotFoundError as error:

@@ -1,11 +1,11 @@
 """Plan, deploy and destroy the three stacks in their order, and write plans as files for policy scanners.
 
-The regional stacks are deployed side by side. The global stack looks up their resources, so it is planned once both
+The regional stacks are deployed concurrently. The global stack looks up their resources, so it is planned when both
 exist, and it is destroyed first.
 
-An unattended first deployment does not wait for complete regional stacks. The global stack is planned once the
-resources that it looks up exist, and applied once those that it refers to by name exist too. At that time most of the
-remaining work of the regional stacks is Terraform's provider waiting for S3 to settle.
+An unattended first deployment does not wait for complete regional stacks. The global stack is planned when the
+resources that it looks up exist, and applied when those that it refers to by name exist too. By then the regional
+stacks mostly wait for S3 to become consistent.
 """
 
 import json
@@ -30,12 +30,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def side_by_side(step: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """The results in the order of the items. A failure of one lets the others finish.
+def run_concurrently(step: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Return the results in the order of the items. If one fails, the others still finish.
 
     Raises:
-        Interrupted: when the operator ended any of them.
-        DeploymentError: with the text of each that failed.
+        Interrupted: a signal ended one of them.
+        DeploymentError: with the texts of all errors.
     """
     with ThreadPoolExecutor(max_workers=max(1, len(items))) as pool:
         futures = [pool.submit(step, item) for item in items]
@@ -92,7 +92,7 @@ class Changes:
 
     @classmethod
     def of(cls, plans: Sequence[Plan]) -> "Changes":
-        """The sum over plans."""
+        """Return the sum over plans."""
         return cls(
             add=sum(plan.add for plan in plans),
             change=sum(plan.change for plan in plans),
@@ -101,7 +101,7 @@ class Changes:
 
 
 class RegionalProgress:
-    """Which resources of the regional stacks exist by now; safe to share between threads."""
+    """The resources of the regional stacks that exist. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -115,13 +115,13 @@ class RegionalProgress:
             self._changed.notify_all()
 
     def ended(self, stack: str, *, succeeded: bool) -> None:
-        """Record that a stack is applied as a whole, or failed."""
+        """Record that a stack is complete, or failed."""
         with self._changed:
             self._succeeded[stack] = succeeded
             self._changed.notify_all()
 
     def wait_for(self, addresses: Collection[str]) -> bool:
-        """Wait until both regions have all of these resources; False as soon as a region that lacks one has failed."""
+        """Wait until both regions have all of these resources; return False if a region that lacks one has failed."""
         with self._changed:
             self._changed.wait_for(lambda: all(self._settled(stack, addresses) for stack in REGIONAL))
             return all(self._has(stack, addresses) for stack in REGIONAL)
@@ -142,7 +142,7 @@ class Deployment:
     synthesize: Synthesize
     root: Path
     parallel_init: bool
-    """False where the provider comes over the network into a cache, which Terraform does not share safely."""
+    """False if the provider is downloaded into a cache, which concurrent runs of Terraform cannot share safely."""
     progress: Progress
 
     def states(self) -> dict[str, StackState]:
@@ -150,7 +150,7 @@ class Deployment:
         return read_states(self.target.read_state)
 
     def prepare(self) -> dict[str, Workspace]:
-        """Synthesize, fill the workspaces, and initialize those that changed, without any call of AWS."""
+        """Synthesize, fill the workspaces, and initialize those that changed, without requests to AWS."""
         self.progress.say("Synthesizing the three stacks")
         synthesized = self.root / "synth"
         shutil.rmtree(synthesized, ignore_errors=True)
@@ -164,10 +164,10 @@ class Deployment:
 
     def validate(self) -> None:
         """Check all three configurations against the provider's schema."""
-        side_by_side(self.terraform.validate, list(self.prepare().values()))
+        run_concurrently(self.terraform.validate, list(self.prepare().values()))
 
     def plan(self) -> list[Plan]:
-        """Plans of all stacks that can be planned: the global one once both regional stacks exist."""
+        """Return plans of all stacks that can be planned: of the global one if both regional stacks exist."""
         self.target.preflight()
         workspaces = self.prepare()
         stacks = list(REGIONAL)
@@ -178,18 +178,19 @@ class Deployment:
         return self._plan([workspaces[stack] for stack in stacks])
 
     def show_plans(self, plans: Sequence[Plan]) -> dict[str, dict[str, object]]:
-        """The saved plans in Terraform's JSON, by stack."""
+        """Return the saved plans in Terraform's JSON, by stack."""
         return {plan.stack: self.terraform.show_plan(Workspace(root=self.root, stack=plan.stack)) for plan in plans}
 
     def deploy(self, confirm: Confirm | None, *, prepared: dict[str, Workspace] | None = None) -> Changes:
-        """Bring all three stacks to what is described. Going on after a failure or an interruption is the same call.
+        """Create or update all three stacks. The same call continues after a failure or an interruption.
 
         Args:
-            confirm: decides on each group of plans; None carries out everything, and lets a first deployment overlap.
-            prepared: what `prepare` returned, when it has been called already.
+            confirm: decides on each group of plans; None approves all, and deploys the stacks of a first deployment
+                concurrently.
+            prepared: the result of `prepare`, if it was called already.
 
         Raises:
-            DeploymentError: a step failed or was not confirmed; what was done so far is in the state.
+            DeploymentError: a step failed or was not confirmed; completed changes are in the state.
         """
         self.target.preflight()
         workspaces = prepared or self.prepare()
@@ -227,7 +228,7 @@ class Deployment:
         return Changes.of(plans)
 
     def _init_inputs(self) -> tuple[str, ...]:
-        # Terraform keeps no absolute path of the workspace but those of the mirror and the cache.
+        # The only absolute paths that Terraform stores are those of the mirror and the cache.
         configuration = Path(self.terraform.environment["TF_CLI_CONFIG_FILE"]).read_text(encoding="utf-8")
         return str(self.terraform.binary), configuration
 
@@ -236,12 +237,13 @@ class Deployment:
             return
         self.progress.say(f"Initializing {', '.join(workspace.stack for workspace in workspaces)}")
         if self.parallel_init:
-            side_by_side(self._initialize_one, workspaces)
+            run_concurrently(self._initialize_one, workspaces)
             return
-        chosen = next((w.lock_file for w in map(self._workspace, STACKS) if w.lock_file.exists()), None)
+        lock_files = [Workspace(root=self.root, stack=stack).lock_file for stack in STACKS]
+        chosen = next((file for file in lock_files if file.exists()), None)
         for workspace in workspaces:
             if chosen is not None and not workspace.lock_file.exists():
-                # The first stack's choice of provider, so that the others take it from the cache.
+                # All stacks use the first stack's version of the provider, which is in the cache.
                 workspace.lock_file.write_bytes(chosen.read_bytes())
             self._initialize_one(workspace)
             chosen = chosen or workspace.lock_file
@@ -250,32 +252,27 @@ class Deployment:
         self.terraform.init(workspace)
         workspace.mark_initialized(*self._init_inputs())
 
-    def _workspace(self, stack: str) -> Workspace:
-        return Workspace(root=self.root, stack=stack)
-
     def _first_plans(self, workspaces: dict[str, Workspace]) -> list[Plan]:
-        """Of both regions; and of the global stack where it is deployed, since most likely no region will change."""
+        """Plan both regions, and the global stack if it is deployed, because usually no region changes."""
         if all(state.deployed for state in self.states().values()):
             try:
                 return self._plan(list(workspaces.values()))
             except DeploymentError:
-                # The global stack may miss what a region is about to mend; any other trouble comes up again.
+                # The global stack may lack resources that a region will create. Other errors occur again.
                 self.progress.say(f"{GLOBAL} is planned again after the regions")
         return self._plan([workspaces[stack] for stack in REGIONAL])
 
     def _deploy_first(self, workspaces: dict[str, Workspace]) -> Changes:
-        """Create all three stacks, the global one beside what is left of the regional ones."""
+        """Create all three stacks concurrently."""
         self.target.remember()
         regions = RegionalProgress()
 
         def create(stack: str) -> int:
-            return (
-                self._create_global(workspaces, regions)
-                if stack == GLOBAL
-                else self._create(workspaces, regions, stack)
-            )
+            if stack == GLOBAL:
+                return self._create_global(workspaces, regions)
+            return self._create(workspaces, regions, stack)
 
-        return Changes(add=sum(side_by_side(create, STACKS)))
+        return Changes(add=sum(run_concurrently(create, STACKS)))
 
     def _create(self, workspaces: dict[str, Workspace], regions: RegionalProgress, stack: str) -> int:
         succeeded = False
@@ -307,7 +304,7 @@ class Deployment:
             self.progress.end(workspace.stack, numbers if planned.pending else "up to date")
             return planned
 
-        return side_by_side(plan, workspaces)
+        return run_concurrently(plan, workspaces)
 
     def _carry_out(self, plans: Sequence[Plan], workspaces: dict[str, Workspace], confirm: Confirm, verb: str) -> None:
         pending = [plan for plan in plans if plan.pending]
@@ -316,7 +313,7 @@ class Deployment:
         if not confirm(pending):
             raise DeploymentError(f"not confirmed: {', '.join(plan.stack for plan in pending)} left as it was")
         self.target.remember()
-        side_by_side(lambda plan: self._apply(plan, workspaces[plan.stack], verb), pending)
+        run_concurrently(lambda plan: self._apply(plan, workspaces[plan.stack], verb), pending)
 
     def _apply(self, plan: Plan, workspace: Workspace, verb: str) -> None:
         self.progress.begin(plan.stack, "destroying" if plan.destroys else "applying")
@@ -326,7 +323,7 @@ class Deployment:
 
 
 class _Follower:
-    """Reports an apply to the progress, resource by resource; reads of data sources are left out."""
+    """Reports the resources of an apply as progress, without reads of data sources."""
 
     def __init__(
         self, progress: Progress, stack: str, *, total: int = 0, created: Callable[[str], None] | None = None
@@ -340,7 +337,7 @@ class _Follower:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, ChangeSummary) and self._created is not None and not self._done:
-            # That of the plan, before anything is created.
+            # The summary of the plan, before anything is created.
             self._total = event.add
             self._progress.end(self._stack, f"{event.add} to add, {event.change} to change, {event.remove} to destroy")
             self._progress.begin(self._stack, "applying")
@@ -360,10 +357,10 @@ class _Follower:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder, before a plan takes its time.
+    """Create the folder for plans.
 
     Raises:
-        DeploymentError: it cannot be made.
+        DeploymentError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

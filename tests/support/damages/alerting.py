@@ -74,7 +74,7 @@ def dashboard_without_its_first_chart(deployed: Deployed) -> Undo:
     return lambda: client.put_dashboard(DashboardName=name, DashboardBody=body)
 
 
-@damage("tags", WEST, f"table/audit_logs-{SUFFIX} does not carry Environment=Production and DisasterRecovery=Enabled")
+@damage("tags", WEST, f"table/audit_logs-{SUFFIX} does not have Environment=Production and DisasterRecovery=Enabled")
 def replica_without_a_tag(deployed: Deployed) -> Undo:
     client = deployed.client("dynamodb", WEST)
     arn = f"arn:aws:dynamodb:{WEST}:{deployed.account()}:table/{deployed.names.audit_table}"

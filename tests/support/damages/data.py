@@ -166,7 +166,7 @@ WRONG_KEY = "arn:aws:kms:us-east-1:123456789012:key/other"
 OTHER_ROLE = "arn:aws:iam::123456789012:role/other"
 REPLICATION: tuple[tuple[str, str, str, Callable[[dict[str, Any]], object]], ...] = (
     ("disabled", EAST, "its rule is disabled", lambda whole: whole["Rules"][0].update(OFF)),
-    ("of-a-folder", EAST, "leaves documents out", lambda whole: whole["Rules"][0]["Filter"].update(Prefix="x/")),
+    ("of-a-folder", EAST, "does not select all documents", lambda whole: whole["Rules"][0]["Filter"].update(Prefix="x/")),
     (
         "without-encrypted-objects", WEST, "encrypted objects are not selected",
         lambda whole: whole["Rules"][0]["SourceSelectionCriteria"].update(SseKmsEncryptedObjects=OFF),
@@ -184,7 +184,7 @@ REPLICATION: tuple[tuple[str, str, str, Callable[[dict[str, Any]], object]], ...
         lambda whole: whole["Rules"][0]["Destination"]["EncryptionConfiguration"].update(ReplicaKmsKeyID=WRONG_KEY),
     ),
     (
-        "with-another-role", EAST, f"replication goes by the role {OTHER_ROLE}, not",
+        "with-another-role", EAST, f"replication uses the role {OTHER_ROLE}, not",
         lambda whole: whole.update(Role=OTHER_ROLE),
     ),
 )  # fmt: skip
@@ -202,7 +202,7 @@ def replication_deleted(deployed: Deployed) -> Undo:
     return lambda: client.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=before)
 
 
-@damage("document-events", EAST, f"does not tell healthcare-dr-document-confirmation-{SUFFIX} of s3:ObjectCreated:*")
+@damage("document-events", EAST, f"does not notify healthcare-dr-document-confirmation-{SUFFIX} of s3:ObjectCreated:*")
 def uploads_without_notification(deployed: Deployed) -> Undo:
     client, bucket = deployed.client("s3"), deployed.bucket(EAST)
     before = client.get_bucket_notification_configuration(Bucket=bucket)
@@ -212,7 +212,7 @@ def uploads_without_notification(deployed: Deployed) -> Undo:
     return lambda: client.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=before)
 
 
-@damage("documents-pending", WEST, "documents have been waiting for us-east-1", later=LATER)
+@damage("documents-pending", WEST, "documents have not been in us-east-1", later=LATER)
 def document_in_one_region_only(deployed: Deployed) -> Undo:
     tenant, name = "clinic-a", str(uuid4())
     table, bucket = deployed.client("dynamodb", WEST), deployed.client("s3", WEST)
@@ -251,7 +251,7 @@ def stopped_sentinel(deployed: Deployed) -> Undo:
     return lambda: renew_heartbeat(deployed)
 
 
-@damage("heartbeat", EAST, "the heartbeat that us-west-2 has is 9")
+@damage("heartbeat", EAST, "the heartbeat in us-west-2 is 9")
 def heartbeat_that_does_not_arrive(deployed: Deployed) -> Undo:
     write_heartbeat(deployed, EAST, age_seconds=900)
     deployed.settle()

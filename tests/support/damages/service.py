@@ -49,7 +49,7 @@ def throttled_function(deployed: Deployed) -> Undo:
     return throttled(deployed, WEST)
 
 
-@damage("endpoint", EAST, "the endpoint answers 429 to GET /health")
+@damage("endpoint", EAST, "the endpoint returns 429 to GET /health")
 def throttled_endpoint(deployed: Deployed) -> Undo:
     return throttled(deployed, EAST)
 
@@ -136,7 +136,7 @@ def role_without_its_policy(deployed: Deployed) -> Undo:
     return lambda: client.attach_role_policy(**policy)
 
 
-@damage("permissions", EAST, f"healthcare-dr-patient-api-us-east-1-{SUFFIX} is refused dynamodb:PutItem")
+@damage("permissions", EAST, f"healthcare-dr-patient-api-us-east-1-{SUFFIX} is denied dynamodb:PutItem")
 def role_with_an_explicit_denial(deployed: Deployed) -> Undo:
     client, name = deployed.client("iam"), deployed.names.of("patient-api", EAST)
     denial = {"Effect": "Deny", "Action": "dynamodb:PutItem", "Resource": "*"}

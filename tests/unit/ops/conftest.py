@@ -1,11 +1,10 @@
-"""Terraform, workspaces and a TLS server for the tests of `ops`."""
+"""Terraform, deployments and TLS servers for the tests of operations."""
 
-import http.server
 import shutil
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import trustme
 from healthcare_dr.ops.deploy import Deployment
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.runner import Terraform
+from unit.http_server import Request, Respond, Response, http_server
 from unit.ops.fakes import LocalTarget, RecordingProgress, Stack, synthesizing
 
 
@@ -39,7 +39,7 @@ def target(root: Path) -> LocalTarget:
 
 @pytest.fixture
 def terraform(target: LocalTarget, interrupts: Interrupts, tmp_path: Path) -> Terraform:
-    """The real one; these tests need no provider."""
+    """The real Terraform, without a provider."""
     found = shutil.which("terraform") or shutil.which("tofu")
     assert found is not None
     configuration = tmp_path / "terraform.tfrc"
@@ -53,7 +53,7 @@ Deploying = Callable[[dict[str, Stack]], Deployment]
 
 @pytest.fixture
 def deploying(target: LocalTarget, terraform: Terraform, root: Path, progress: RecordingProgress) -> Deploying:
-    """Makes a deployment of the given stacks."""
+    """Creates a deployment of given stacks."""
 
     def make(stacks: dict[str, Stack]) -> Deployment:
         return Deployment(
@@ -68,17 +68,13 @@ def deploying(target: LocalTarget, terraform: Terraform, root: Path, progress: R
     return make
 
 
-Answer = tuple[int, bytes]
-Respond = Callable[[str, str, bytes, dict[str, str]], Answer]
-
-
 @dataclass
 class Served:
-    """A TLS server on loopback."""
+    """A TLS server on loopback, and the methods and paths of its requests."""
 
     url: str
     authority: Path
-    asked: list[str] = field(default_factory=list)
+    requests: list[str]
 
 
 Serving = Callable[[Respond], Served]
@@ -86,45 +82,23 @@ Serving = Callable[[Respond], Served]
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
-    """Starts TLS servers whose authority our programs trust, through SSL_CERT_FILE and nothing else."""
+    """Starts TLS servers. Their authority is trusted by SSL_CERT_FILE only."""
     authority = trustme.CA()
     pem = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(pem))
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
-    servers: list[http.server.ThreadingHTTPServer] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost", "*.execute-api.us-east-1.amazonaws.com").configure_cert(context)
+    with ExitStack() as servers:
 
-    def serve(respond: Respond) -> Served:
-        served = Served(url="", authority=pem)
+        def serve(respond: Respond) -> Served:
+            requests: list[str] = []
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def _answer(self) -> None:
-                served.asked.append(f"{self.command} {self.path}")
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                status, content = respond(self.command, self.path, body, dict(self.headers))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Content-Type", "application/json")
-                if status in (301, 302):
-                    self.send_header("Location", content.decode())
-                self.end_headers()
-                self.wfile.write(content)
+            def record(request: Request) -> Response:
+                requests.append(f"{request.method} {request.path}")
+                return respond(request)
 
-            do_GET = do_POST = _answer  # noqa: N815
+            return Served(servers.enter_context(http_server(record, context)), pem, requests)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1", "localhost", "*.execute-api.us-east-1.amazonaws.com").configure_cert(context)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        served.url = f"https://127.0.0.1:{server.server_address[1]}"
-        return served
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield serve

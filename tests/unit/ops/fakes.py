@@ -48,7 +48,9 @@ class FakeEmulator:
     up: bool = False
     lost: bool = False
     erased: int = 0
-    starts: int = 0
+    on_start: Callable[[], object] = lambda: None
+    """Called at each start."""
+    on_check_ports: Callable[[], object] = lambda: None
     tokens: list[dict[str, Any]] = field(default_factory=list)
     urls: dict[str, str] = field(default_factory=dict)
 
@@ -57,11 +59,11 @@ class FakeEmulator:
         return cast("Emulator", self)
 
     def start(self) -> None:
+        self.on_start()
         self.up = True
-        self.starts += 1
 
     def check_ports(self) -> None:
-        pass
+        self.on_check_ports()
 
     def stop(self) -> None:
         self.up = False

@@ -1,31 +1,39 @@
-"""A stand-in for the API of one region, on loopback: keeps what it is sent by its Idempotency-Key, as the real one."""
+"""A fake API of one region on loopback, which identifies creations by their Idempotency-Key as the real one."""
 
 import hashlib
-import http.server
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-Answer = tuple[int, dict[str, str], dict[str, Any]]
-Hinder = Callable[[str, int], Answer | None]
-"""What is answered instead, given a call's method and its number from 1."""
+from unit.http_server import Request, Response, http_server
+
+Hinder = Callable[[str, int], Response | None]
+"""Returns another response, for the method of a request and its number from 1; None for the regular one."""
 
 
-def hindering(answer: Answer, *, numbers: Callable[[int], bool] = lambda number: number > 0) -> Hinder:
-    """Answers that to calls of these numbers."""
-    return lambda _, number: answer if numbers(number) else None
+def hindering(
+    status: int, content: Any = None, *, numbers: Callable[[int], bool] = lambda number: number > 0, **headers: str
+) -> Hinder:
+    """Return a response for requests with these numbers. `headers` are named in Python's spelling."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _, number: json_response(status, content or {}, named) if numbers(number) else None
 
 
-def unhindered(method: str, number: int) -> Answer | None:
+def unhindered(method: str, number: int) -> Response | None:
     return None
+
+
+def json_response(status: int, content: Any, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
+    return Response(status, json.dumps(content).encode(), headers)
 
 
 @dataclass
 class SeedApi:
-    """`created` is by Idempotency-Key, `uploaded` by document."""
+    """The API. `created` and `sent` are by Idempotency-Key, `uploaded` is by document."""
 
     url: str
     hinder: Hinder = unhindered
@@ -33,26 +41,26 @@ class SeedApi:
     sent: dict[str, bytes] = field(default_factory=dict)
     uploaded: dict[str, bytes] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def respond(self, request: Request) -> Response:
         with self.lock:
-            self.calls.append(f"{method} {path}")
-            self.headers.append(headers)
-            hindered = self.hinder(method, len(self.calls))
-            if hindered is not None:
-                return hindered
-            return self._upload(path, body, headers) if method == "PUT" else self._create(path, body, headers)
+            self.calls.append(f"{request.method} {request.path}")
+            self.headers.append(request.headers)
+            hindered = self.hinder(request.method, len(self.calls))
+            return hindered or (self._upload(request) if request.method == "PUT" else self._create(request))
 
-    def _create(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        key, kind = headers["idempotency-key"], path.removeprefix("/fhir/")
-        if self.sent.setdefault(key, body) != body:
-            return 422, {}, outcome("The Idempotency-Key was used with another request before.")
-        made = self.created.setdefault(key, json.loads(body) | {"id": hashlib.sha256(key.encode()).hexdigest()[:16]})
+    def _create(self, request: Request) -> Response:
+        key, kind = request.headers["idempotency-key"], request.path.removeprefix("/fhir/")
+        if self.sent.setdefault(key, request.body) != request.body:
+            return json_response(422, outcome("The Idempotency-Key was used with another request before."))
+        made = self.created.setdefault(
+            key, json.loads(request.body) | {"id": hashlib.sha256(key.encode()).hexdigest()[:16]}
+        )
         assert made["resourceType"] == kind
         if kind != "DocumentReference" or made["id"] in self.uploaded:
-            return 201, {}, made
+            return json_response(201, made)
         assert any(f"Patient/{patient['id']}" == made["subject"]["reference"] for patient in self.created.values())
         offer = {
             "url": "urn:healthcare-dr:upload",
@@ -66,15 +74,15 @@ class SeedApi:
         }
         shown = json.loads(json.dumps(made))
         shown["content"][0]["attachment"]["extension"].append(offer)
-        return 201, {}, shown
+        return json_response(201, shown)
 
-    def _upload(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        assert "authorization" not in headers
-        assert headers["if-none-match"] == "*"
-        name = path.removeprefix("/bucket/").partition("?")[0]
+    def _upload(self, request: Request) -> Response:
+        assert "authorization" not in request.headers
+        assert request.headers["if-none-match"] == "*"
+        name = request.path.removeprefix("/bucket/").partition("?")[0]
         status = 412 if name in self.uploaded else 200
-        self.uploaded.setdefault(name, body)
-        return status, {}, {}
+        self.uploaded.setdefault(name, request.body)
+        return Response(status)
 
 
 def outcome(diagnostics: str) -> dict[str, Any]:
@@ -83,37 +91,7 @@ def outcome(diagnostics: str) -> dict[str, Any]:
 
 @contextmanager
 def serving() -> Iterator[SeedApi]:
-    """The stand-in, running."""
+    """Run the fake API."""
     api = SeedApi(url="")
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            status, more, content = api.answer(self.command, self.path, body, headers)
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in more.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PUT = _answer  # noqa: N815
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with http_server(api.respond) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

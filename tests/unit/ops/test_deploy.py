@@ -1,4 +1,4 @@
-"""The order of the stacks, with a real Terraform."""
+"""Plan, deploy and destroy the stacks in their order, with the real Terraform."""
 
 import json
 import re
@@ -18,9 +18,7 @@ from unit.ops.conftest import Deploying
 from unit.ops.fakes import LocalTarget, RecordingProgress, failing, running, slow, three_stacks
 
 
-def test_both_regions_go_side_by_side_and_the_global_stack_follows(
-    deploying: Deploying, progress: RecordingProgress
-) -> None:
+def test_global_stack_is_deployed_after_both_regions(deploying: Deploying, progress: RecordingProgress) -> None:
     stacks = three_stacks()
     for stack in (PRIMARY, SECONDARY):
         stacks[stack]["resource"]["terraform_data"]["key"] |= slow(1)
@@ -38,7 +36,7 @@ def test_both_regions_go_side_by_side_and_the_global_stack_follows(
     assert re.fullmatch(r"terraform_data\.key created \(\d+ s\)", said)
 
 
-def test_the_second_run_plans_for_real_and_changes_nothing(deploying: Deploying, progress: RecordingProgress) -> None:
+def test_second_deployment_changes_nothing(deploying: Deploying, progress: RecordingProgress) -> None:
     deploying(three_stacks()).deploy(approve_all)
     progress.phases.clear()
     progress.said.clear()
@@ -52,7 +50,7 @@ def test_the_second_run_plans_for_real_and_changes_nothing(deploying: Deploying,
     assert not [said for said in progress.said if said.startswith("Initializing")]
 
 
-def test_a_change_in_a_region_plans_the_global_stack_again_afterwards(
+def test_global_stack_is_planned_again_after_a_change_of_a_region(
     deploying: Deploying, progress: RecordingProgress
 ) -> None:
     deploying(three_stacks()).deploy(approve_all)
@@ -64,8 +62,8 @@ def test_a_change_in_a_region_plans_the_global_stack_again_afterwards(
     assert progress.phases.count((GLOBAL, "planning")) == 2
 
 
-def test_a_global_stack_that_waits_for_a_region_is_planned_after_it(deploying: Deploying, tmp_path: Path) -> None:
-    """As when somebody deleted by hand what the global stack looks up."""
+def test_global_stack_is_planned_after_a_region_that_it_requires(deploying: Deploying, tmp_path: Path) -> None:
+    """A resource that the global stack looks up was deleted by hand."""
     stacks = three_stacks()
     found = tmp_path / "regional"
     making = {"triggers_replace": "1", "provisioner": [{"local-exec": {"command": f"echo here > {found}"}}]}
@@ -78,16 +76,16 @@ def test_a_global_stack_that_waits_for_a_region_is_planned_after_it(deploying: D
 
 
 def test_plans_are_shown_before_confirmation_and_global_stack_separately(deploying: Deploying) -> None:
-    asked: list[list[str]] = []
+    shown: list[list[str]] = []
 
     def confirm(plans: Sequence[Plan]) -> bool:
-        asked.append([plan.stack for plan in plans])
-        return len(asked) == 1
+        shown.append([plan.stack for plan in plans])
+        return len(shown) == 1
 
     deployment = deploying(three_stacks())
     with pytest.raises(DeploymentError, match=f"not confirmed: {GLOBAL} left as it was"):
         deployment.deploy(confirm)
-    assert asked == [[PRIMARY, SECONDARY], [GLOBAL]]
+    assert shown == [[PRIMARY, SECONDARY], [GLOBAL]]
     assert {stack: state.deployed for stack, state in deployment.states().items()} == {
         PRIMARY: True,
         SECONDARY: True,
@@ -105,7 +103,7 @@ def test_nothing_is_changed_without_confirmation(deploying: Deploying, target: L
     assert target.remembered > 0
 
 
-def test_a_region_that_fails_lets_the_other_finish_and_the_next_run_goes_on(deploying: Deploying) -> None:
+def test_failed_region_does_not_stop_the_other_and_can_be_continued(deploying: Deploying) -> None:
     broken = three_stacks()
     broken[PRIMARY]["resource"]["terraform_data"]["bad"] = failing()
     broken[SECONDARY]["resource"]["terraform_data"]["key"] |= slow(1)
@@ -116,9 +114,9 @@ def test_a_region_that_fails_lets_the_other_finish_and_the_next_run_goes_on(depl
     assert deployment.states()[SECONDARY].deployed
     assert not deployment.states()[GLOBAL].deployed
 
-    mended = deploying(three_stacks())
-    mended.deploy(approve_all)
-    assert {state.resources for state in mended.states().values()} == {1}
+    repaired = deploying(three_stacks())
+    repaired.deploy(approve_all)
+    assert {state.resources for state in repaired.states().values()} == {1}
 
 
 def test_failures_of_both_regions_are_reported(deploying: Deploying) -> None:
@@ -130,7 +128,7 @@ def test_failures_of_both_regions_are_reported(deploying: Deploying) -> None:
     assert len(re.findall(r"terraform_data\.bad", str(e.value))) == 2
 
 
-def test_the_global_stack_is_planned_once_both_regions_exist(deploying: Deploying, progress: RecordingProgress) -> None:
+def test_global_stack_is_planned_when_both_regions_exist(deploying: Deploying, progress: RecordingProgress) -> None:
     deployment = deploying(three_stacks())
     assert [plan.stack for plan in deployment.plan()] == [PRIMARY, SECONDARY]
     assert any(said.startswith(f"{GLOBAL} can be planned once") for said in progress.said)
@@ -142,7 +140,7 @@ def test_the_global_stack_is_planned_once_both_regions_exist(deploying: Deployin
 
 
 @pytest.mark.requirement("D6")
-def test_all_is_destroyed_the_global_stack_first(deploying: Deploying, progress: RecordingProgress) -> None:
+def test_global_stack_is_destroyed_first(deploying: Deploying, progress: RecordingProgress) -> None:
     deployment = deploying(three_stacks())
     deployment.deploy(approve_all)
     progress.ended.clear()
@@ -161,7 +159,7 @@ def test_all_is_destroyed_the_global_stack_first(deploying: Deploying, progress:
     assert "Nothing is deployed" in progress.said
 
 
-def test_a_refused_destruction_leaves_all(deploying: Deploying) -> None:
+def test_refused_destruction_changes_nothing(deploying: Deploying) -> None:
     deployment = deploying(three_stacks())
     deployment.deploy(approve_all)
     with pytest.raises(DeploymentError, match="nothing was destroyed"):
@@ -169,9 +167,7 @@ def test_a_refused_destruction_leaves_all(deploying: Deploying) -> None:
     assert all(state.deployed for state in deployment.states().values())
 
 
-def test_the_preflight_comes_before_everything(
-    deploying: Deploying, target: LocalTarget, progress: RecordingProgress
-) -> None:
+def test_preflight_is_the_first_step(deploying: Deploying, target: LocalTarget, progress: RecordingProgress) -> None:
     target.refuses = DeploymentError("wrong account")
     deployment = deploying(three_stacks())
     for step in (deployment.plan, lambda: deployment.deploy(approve_all), lambda: deployment.destroy(approve_all)):
@@ -180,8 +176,8 @@ def test_the_preflight_comes_before_everything(
     assert not progress.phases
 
 
-def test_validation_finds_a_wrong_argument_without_asking_the_target(deploying: Deploying, target: LocalTarget) -> None:
-    target.refuses = DeploymentError("not asked")
+def test_validation_finds_an_invalid_argument_without_the_target(deploying: Deploying, target: LocalTarget) -> None:
+    target.refuses = DeploymentError("not used")
     deploying(three_stacks()).validate()
     broken = three_stacks()
     broken[GLOBAL]["resource"]["terraform_data"]["table"]["inptu"] = "x"
@@ -207,7 +203,7 @@ def test_first_unattended_deployment_applies_the_global_stack_before_the_regions
     for stack in (PRIMARY, SECONDARY):
         stacks[stack]["resource"]["terraform_data"] |= {
             "function": running(f"touch {function}-{stack}") | {"depends_on": ["terraform_data.key"]},
-            # Does not end before the global stack has made its table.
+            # Ends after the global stack has created its table.
             "tail": running(WAITS_A_MINUTE.format(table)),
         }
     stacks[GLOBAL]["resource"]["terraform_data"]["table"] |= running(
@@ -226,7 +222,7 @@ def test_first_unattended_deployment_applies_the_global_stack_before_the_regions
 
 
 @pytest.mark.usefixtures("overlapping")
-def test_global_stack_is_not_begun_when_a_region_fails_before_it_can_be(
+def test_global_stack_is_not_deployed_after_an_early_failure_of_a_region(
     deploying: Deploying, progress: RecordingProgress
 ) -> None:
     broken = three_stacks()
@@ -241,9 +237,7 @@ def test_global_stack_is_not_begun_when_a_region_fails_before_it_can_be(
 
 
 @pytest.mark.usefixtures("overlapping")
-def test_region_that_fails_after_the_global_stack_is_begun_fails_the_deployment(
-    deploying: Deploying, tmp_path: Path
-) -> None:
+def test_late_failure_of_a_region_fails_the_deployment(deploying: Deploying, tmp_path: Path) -> None:
     broken, table = three_stacks(), tmp_path / "table"
     for stack in (PRIMARY, SECONDARY):
         broken[stack]["resource"]["terraform_data"]["function"] = {"depends_on": ["terraform_data.key"]}
@@ -255,17 +249,17 @@ def test_region_that_fails_after_the_global_stack_is_begun_fails_the_deployment(
     with pytest.raises(DeploymentError, match=rf"^{SECONDARY}: terraform_data\.tail"):
         deployment.deploy(None)
     assert deployment.states()[GLOBAL].deployed
-    mended = deploying(three_stacks())
-    mended.deploy(None)
-    assert mended.states()[SECONDARY].deployed
+    repaired = deploying(three_stacks())
+    repaired.deploy(None)
+    assert repaired.states()[SECONDARY].deployed
 
 
-def test_first_unattended_deployment_of_stacks_without_those_resources_ends(deploying: Deploying) -> None:
+def test_first_unattended_deployment_ends_without_the_expected_resources(deploying: Deploying) -> None:
     assert deploying(three_stacks()).deploy(None) == Changes(add=3)
 
 
 @pytest.mark.usefixtures("overlapping")
-def test_interrupted_first_deployment_ends_all_three_stacks_and_the_next_run_goes_on(
+def test_interrupted_first_deployment_can_be_continued(
     deploying: Deploying, progress: RecordingProgress, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stacks = three_stacks()

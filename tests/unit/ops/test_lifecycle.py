@@ -16,7 +16,8 @@ from healthcare_dr.ops.lock import claimed
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.ops.token import DEMO_TENANT
-from unit.ops.conftest import Answer, Deploying, Serving
+from unit.http_server import Request, Response
+from unit.ops.conftest import Deploying, Serving
 from unit.ops.fakes import FakeEmulator, LocalTarget, RecordingProgress, failing, three_stacks
 
 
@@ -26,17 +27,18 @@ class Api:
     def __init__(self, *, lag: int = 2, created: int = 201, altered: bool = False, bearer: str = "t") -> None:
         self.lag, self.created, self.altered, self.bearer = lag, created, altered, bearer
 
-    def __call__(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        assert headers["Authorization"] == f"Bearer {self.bearer}"
+    def __call__(self, request: Request) -> Response:
+        assert request.headers["authorization"] == f"Bearer {self.bearer}"
         record = PATIENT | {"id": "p1", "meta": {"versionId": "v1"}}
-        if method == "POST":
-            assert json.loads(body) == PATIENT
-            return self.created, json.dumps(record).encode()
-        assert path == "/fhir/Patient/p1"
+        if request.method == "POST":
+            assert json.loads(request.body) == PATIENT
+            return Response(self.created, json.dumps(record).encode())
+        assert request.path == "/fhir/Patient/p1"
         if self.lag:
             self.lag -= 1
-            return 404, b"{}"
-        return 200, json.dumps(record | ({"name": [{"family": "Other"}]} if self.altered else {})).encode()
+            return Response(404, b"{}")
+        altered = {"name": [{"family": "Other"}]} if self.altered else {}
+        return Response(200, json.dumps(record | altered).encode())
 
 
 @pytest.fixture
@@ -80,84 +82,63 @@ def test_up_starts_deploys_and_runs_the_demo(
     assert progress.said.count("Starting the embedded AWS") == 1
 
 
-class SlowToStart(FakeEmulator):
-    """Starts when the deployment is prepared, for at most half a minute."""
-
+def test_up_prepares_the_deployment_while_the_embedded_aws_starts(lifecycle: Lifecycle, emulator: FakeEmulator) -> None:
     prepared = threading.Event()
 
-    def start(self) -> None:
-        assert self.prepared.wait(30)
-        super().start()
-
-
-def test_up_prepares_the_deployment_while_the_embedded_aws_starts(lifecycle: Lifecycle, emulator: FakeEmulator) -> None:
-    slow = SlowToStart(home=emulator.home)
+    def wait() -> None:
+        assert prepared.wait(30)
 
     def deployment() -> Deployment:
-        slow.prepared.set()
+        prepared.set()
         return lifecycle.deployment()
 
-    assert replace(lifecycle, emulator=slow.handle, deployment=deployment).up().changes == Changes(add=3)
-    assert slow.up
+    emulator.on_start = wait
+    assert replace(lifecycle, deployment=deployment).up().changes == Changes(add=3)
+    assert emulator.up
 
 
-class Unbound(FakeEmulator):
-    """Cannot listen on its ports."""
-
-    def check_ports(self) -> None:
-        raise EmulatorError("port 1 on 127.0.0.1 cannot be used")
+def raise_emulator_error() -> None:
+    raise EmulatorError("port 1 cannot be used")
 
 
 def test_used_ports_are_refused_before_the_synthesis(
     lifecycle: Lifecycle, emulator: FakeEmulator, progress: RecordingProgress
 ) -> None:
-    with pytest.raises(EmulatorError, match="port 1 on"):
-        replace(lifecycle, emulator=Unbound(home=emulator.home).handle).up()
+    emulator.on_check_ports = raise_emulator_error
+    with pytest.raises(EmulatorError, match="port 1"):
+        lifecycle.up()
     assert progress.said == []
 
 
-class OnOtherPorts(FakeEmulator):
-    """Runs on other ports."""
-
-    def start(self) -> None:
-        raise EmulatorError("already runs on port 1")
-
-
 @pytest.mark.parametrize("command", ["up", "down"])
-def test_an_emulator_on_other_ports_is_refused(
+def test_emulator_on_other_ports_is_refused(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path, command: str
 ) -> None:
     lifecycle.up()
-    elsewhere = replace(lifecycle, emulator=OnOtherPorts(home=emulator.home, up=True).handle)
-    with pytest.raises(EmulatorError, match="already runs on port 1"):
-        elsewhere.up() if command == "up" else elsewhere.down(keep=False)
+    emulator.on_start = raise_emulator_error
+    with pytest.raises(EmulatorError, match="port 1"):
+        lifecycle.up() if command == "up" else lifecycle.down(keep=False)
+    with pytest.raises(EmulatorError, match="port 1"):
+        EmbeddedTarget(emulator=emulator.handle, root=root, user_environment={}).preflight()
     assert state_file(root, GLOBAL).exists()
 
 
-def test_preflight_refuses_an_emulator_on_other_ports(emulator: FakeEmulator, root: Path) -> None:
-    elsewhere = OnOtherPorts(home=emulator.home, up=True)
-    with pytest.raises(EmulatorError, match="already runs on port 1"):
-        EmbeddedTarget(emulator=elsewhere.handle, root=root, user_environment={}).preflight()
-
-
-def test_no_environment_touches_the_emulator_while_another_one_starts_it(
+def test_commands_of_other_environments_are_refused_while_the_emulator_starts(
     lifecycle: Lifecycle, emulator: FakeEmulator, root: Path
 ) -> None:
     refused: list[str] = []
 
-    class Starting(FakeEmulator):
-        def start(self) -> None:
-            other = replace(lifecycle, emulator=self.handle, root=root.parent / "other")
-            for meanwhile in (other.up, partial(other.down, keep=False), partial(other.down, keep=True)):
-                with pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)") as refusal:
-                    meanwhile()
-                refused.append(str(refusal.value))
-            super().start()
+    def start() -> None:
+        other = replace(lifecycle, root=root.parent / "other")
+        for command in (other.up, partial(other.down, keep=False), partial(other.down, keep=True)):
+            with pytest.raises(DeploymentError, match=r"another hdr command \(process \d+\)") as refusal:
+                command()
+            refused.append(str(refusal.value))
 
-    starting = Starting(home=emulator.home)
-    replace(lifecycle, emulator=starting.handle).up()
+    emulator.on_start = start
+    lifecycle.up()
     assert len(refused) == 3
-    assert (starting.up, starting.erased) == (True, 0)
+    assert (emulator.up, emulator.erased) == (True, 0)
 
 
 def test_environment_is_deployed_during_a_drill_of_another(lifecycle: Lifecycle, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who may work at the same time."""
+"""Commands that exclude each other."""
 
 import errno
 import os
@@ -20,15 +20,15 @@ def settings(home: Path, suffix: str) -> Settings:
     return load_settings(home=home, environment_suffix=suffix)
 
 
-def test_the_second_of_several_folders_is_refused_and_the_first_given_back(tmp_path: Path) -> None:
+def test_lock_of_the_first_folder_is_released_if_the_second_is_refused(tmp_path: Path) -> None:
     with claimed(tmp_path / "b"), pytest.raises(DeploymentError, match=BUSY), claimed(tmp_path / "a", tmp_path / "b"):
         pass
     with claimed(tmp_path / "a", tmp_path / "b"):
         pass
 
 
-def test_folder_on_a_full_disk_is_claimed_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`hdr down` is what makes room."""
+def test_folder_on_a_full_disk_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hdr down` frees space."""
 
     def fail(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -48,7 +48,7 @@ def test_lock_file_with_any_content_is_taken(tmp_path: Path) -> None:
         pass
 
 
-def test_an_environment_has_one_command_and_the_embedded_aws_one_drill(tmp_path: Path) -> None:
+def test_environment_has_one_command_and_the_embedded_aws_one_drill(tmp_path: Path) -> None:
     one, other = settings(tmp_path, "one"), settings(tmp_path, "other")
     with claim_of(one, "embedded", drills=True):
         with claim_of(other, "embedded"), claim_of(one, "aws"), claim_of(other, "aws", drills=True):
@@ -61,7 +61,7 @@ def test_an_environment_has_one_command_and_the_embedded_aws_one_drill(tmp_path:
                 pass
 
 
-def test_an_environment_may_be_called_claim(tmp_path: Path) -> None:
+def test_environment_may_be_named_claim(tmp_path: Path) -> None:
     with claim_of(settings(tmp_path, "claim"), "embedded"), claim_of(settings(tmp_path, "claim"), "aws"):
         pass
 
@@ -78,11 +78,11 @@ def test_an_environment_may_be_called_claim(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_no_command_disturbs_a_drill(
+def test_commands_are_refused_during_a_drill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], suffix: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # Only what comes after the synthesis of `synth` is looked at.
+    # `synth` locks the environment after the synthesis.
     monkeypatch.setattr("healthcare_dr.cli.stacks.synthesize", lambda *_: None)
     environment = {"HDR_HOME": str(tmp_path / "home"), "ENVIRONMENT_SUFFIX": suffix}
     with claim_of(settings(tmp_path / "home", "one"), "embedded", drills=True):

@@ -1,4 +1,4 @@
-"""Progress where nobody watches, and where somebody does."""
+"""Report progress in logs and on terminals."""
 
 import os
 import pty
@@ -53,8 +53,8 @@ def test_log_contains_plain_lines() -> None:
 
 
 @pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
-def test_terminal_that_was_closed_ends_no_work(kind: type[PlainProgress] | type[LiveProgress]) -> None:
-    """A drill that is interrupted by the end of its terminal still undoes what it has broken."""
+def test_closed_terminal_is_ignored(kind: type[PlainProgress] | type[LiveProgress]) -> None:
+    """A drill whose terminal is closed still undoes its faults."""
     operators_side, ours = pty.openpty()
     terminal = os.fdopen(ours, "w", encoding="utf-8")
     progress = kind(console=Console(file=terminal, force_terminal=True))

@@ -1,6 +1,7 @@
-"""Where the provider comes from."""
+"""Choose the source of the provider."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from healthcare_dr.ops.terraform.binary import TerraformBinary, host_platform
 from healthcare_dr.ops.terraform.provider_source import ProviderSource, prepare_source, search_path
 from healthcare_dr.ops.terraform.runner import Terraform
 from healthcare_dr.ops.terraform.workspace import Workspace
-from unit.ops.conftest import Answer, Serving
+from unit.http_server import Response
+from unit.ops.conftest import Serving
 from unit.ops.fakes import stack_json, synthesizing
 
 TERRAFORM = TerraformBinary(path=Path("terraform"), version="1.11.4", opentofu=False)
@@ -28,7 +30,7 @@ def unpacked(folder: Path, version: str = "5.100.0", registry: str = "registry.t
 
 
 def source(tmp_path: Path, binary: TerraformBinary = TERRAFORM, /, **where: Path) -> ProviderSource:
-    """`where`: configured, home, data or opt."""
+    """Choose a source. `where` are the folders `configured`, `home`, `data` or `opt`."""
     environment = {"HOME": str(where.get("home", tmp_path / "nobody"))}
     if "data" in where:
         environment["XDG_DATA_HOME"] = str(where["data"])
@@ -63,7 +65,7 @@ def test_terraforms_own_folders_and_those_below_opt_are_searched_in_order(
 
 
 @pytest.mark.parametrize("place", ["home", "data", "opt", "configured"])
-def test_a_mirror_is_found_wherever_it_may_be(tmp_path: Path, place: str) -> None:
+def test_mirror_is_found_in_each_place(tmp_path: Path, place: str) -> None:
     folders: dict[str, tuple[Path, dict[str, Path]]] = {
         "home": (tmp_path / "h/.terraform.d/plugins", {"home": tmp_path / "h"}),
         "data": (tmp_path / "d/terraform/plugins", {"data": tmp_path / "d"}),
@@ -77,20 +79,20 @@ def test_a_mirror_is_found_wherever_it_may_be(tmp_path: Path, place: str) -> Non
     assert f'path    = "{folder}"' in found.cli_configuration.read_text()
 
 
-def test_a_packed_mirror_is_found(tmp_path: Path) -> None:
+def test_packed_mirror_is_found(tmp_path: Path) -> None:
     folder = tmp_path / "o" / "m" / "registry.terraform.io/hashicorp/aws"
     folder.mkdir(parents=True)
     (folder / f"terraform-provider-aws_5.100.0_{host_platform()}.zip").write_bytes(b"")
     assert source(tmp_path, opt=tmp_path / "o").mirror == tmp_path / "o" / "m"
 
 
-def test_a_mirror_with_other_versions_or_platforms_is_passed_over(tmp_path: Path) -> None:
+def test_mirror_with_other_versions_or_platforms_is_ignored(tmp_path: Path) -> None:
     unpacked(tmp_path / "o" / "m", "4.0.0")
     (tmp_path / "o/m/registry.terraform.io/hashicorp/aws/5.100.0/plan9_mips").mkdir(parents=True)
     assert source(tmp_path, opt=tmp_path / "o").mirror is None
 
 
-def test_a_configured_mirror_without_the_provider_is_refused(tmp_path: Path) -> None:
+def test_configured_mirror_without_the_provider_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"HDR_PROVIDER_MIRROR=.* holds nothing of hashicorp/aws .*, but 5\.100\.0 is"):
         source(tmp_path, configured=tmp_path)
     unpacked(tmp_path, "4.67.0")
@@ -99,7 +101,7 @@ def test_a_configured_mirror_without_the_provider_is_refused(tmp_path: Path) -> 
         source(tmp_path, configured=tmp_path)
 
 
-def test_opentofu_is_shown_terraforms_mirror_under_its_own_registry(tmp_path: Path) -> None:
+def test_opentofu_uses_the_mirror_of_terraform_under_its_own_registry(tmp_path: Path) -> None:
     unpacked(tmp_path / "o" / "m")
     for _ in range(2):
         found = source(tmp_path, TOFU, opt=tmp_path / "o")
@@ -109,26 +111,24 @@ def test_opentofu_is_shown_terraforms_mirror_under_its_own_registry(tmp_path: Pa
         assert 'include = ["registry.opentofu.org/hashicorp/aws"]' in found.cli_configuration.read_text()
 
 
-def test_opentofus_own_mirror_comes_first(tmp_path: Path) -> None:
+def test_mirror_of_opentofu_comes_first(tmp_path: Path) -> None:
     unpacked(tmp_path / "o" / "m", registry="registry.opentofu.org")
     unpacked(tmp_path / "o" / "m")
     assert source(tmp_path, TOFU, opt=tmp_path / "o").mirror == tmp_path / "o" / "m"
 
 
-def initialize(terraform: Terraform, configuration: Path, root: Path, tmp_path: Path) -> Workspace:
+def initialize(terraform: Terraform, configuration: Path, root: Path, tmp_path: Path, **variables: str) -> Workspace:
     document = stack_json({"a": {}})
     document["terraform"]["required_providers"] = {"aws": {"source": "aws", "version": "5.100.0"}}
     synthesizing({STACK: document})(tmp_path / "synth")
     workspace = Workspace(root=root, stack=STACK)
     workspace.prepare(tmp_path / "synth" / "stacks" / STACK, {"terraform": {}})
-    environment = {**terraform.environment, "TF_CLI_CONFIG_FILE": str(configuration)}
-    Terraform(binary=terraform.binary, environment=environment, interrupts=terraform.interrupts).init(workspace)
+    environment = {**terraform.environment, "TF_CLI_CONFIG_FILE": str(configuration), **variables}
+    replace(terraform, environment=environment).init(workspace)
     return workspace
 
 
-def test_init_takes_the_provider_from_the_mirror_without_a_network(
-    terraform: Terraform, root: Path, tmp_path: Path
-) -> None:
+def test_init_installs_the_provider_from_the_mirror(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     unpacked(tmp_path / "o" / "m")
     found = source(tmp_path, opt=tmp_path / "o")
     workspace = initialize(terraform, found.cli_configuration, root, tmp_path)
@@ -137,7 +137,7 @@ def test_init_takes_the_provider_from_the_mirror_without_a_network(
 
 
 def with_host(configuration: Path, url: str) -> Path:
-    """The same configuration, with a stand-in for the registry's host: the addresses it would discover."""
+    """Return the same configuration with another host as the registry."""
     text = configuration.read_text() + (
         f'host "registry.terraform.io" {{\n  services = {{ "providers.v1" = "{url}/v1/providers/" }}\n}}\n'
     )
@@ -149,18 +149,14 @@ def with_host(configuration: Path, url: str) -> Path:
 def test_rejected_registry_request_prints_one_line(
     terraform: Terraform, root: Path, tmp_path: Path, tls: Serving
 ) -> None:
-    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        return 404, b"{}"
-
-    registry = tls(respond)
+    registry = tls(lambda _: Response(404, b"{}"))
     found = source(tmp_path)
     assert found.mirror is None
+    configuration = with_host(found.cli_configuration, registry.url)
     with pytest.raises(DeploymentError, match=r"hashicorp/aws") as e:
-        initialize(
-            _trusting(terraform, registry.authority), with_host(found.cli_configuration, registry.url), root, tmp_path
-        )
+        initialize(terraform, configuration, root, tmp_path, SSL_CERT_FILE=str(registry.authority))
     assert "\n" not in str(e.value)
-    assert "GET /v1/providers/hashicorp/aws/versions" in registry.asked
+    assert "GET /v1/providers/hashicorp/aws/versions" in registry.requests
 
 
 def test_unreachable_registry_prints_one_line_with_the_fix(terraform: Terraform, root: Path, tmp_path: Path) -> None:
@@ -168,8 +164,3 @@ def test_unreachable_registry_prints_one_line_with_the_fix(terraform: Terraform,
     with pytest.raises(DeploymentError, match=r"cannot get the provider hashicorp/aws .* HDR_PROVIDER_MIRROR") as e:
         initialize(terraform, configuration, root, tmp_path)
     assert "\n" not in str(e.value)
-
-
-def _trusting(terraform: Terraform, authority: Path) -> Terraform:
-    environment = {**terraform.environment, "SSL_CERT_FILE": str(authority)}
-    return Terraform(binary=terraform.binary, environment=environment, interrupts=terraform.interrupts)

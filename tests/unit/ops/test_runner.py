@@ -1,10 +1,12 @@
-"""Real runs of Terraform: plans, progress, errors, locks, interruptions."""
+"""Run the real Terraform: plans, progress, errors, locks, interruptions."""
 
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,19 +19,41 @@ from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.ops.terraform.runner import PLAN_FILE, Terraform, resource_events
 from healthcare_dr.ops.terraform.state import read_state
 from healthcare_dr.ops.terraform.workspace import Workspace
-from unit.ops.fakes import RecordingProgress, Stack, failing, slow, stack_json, synthesizing
+from unit.ops.fakes import RecordingProgress, Stack, failing, running, slow, stack_json, synthesizing
 
 STACK = "healthcare-dr-primary"
 OVERRIDE = {"terraform": {"backend": {"local": {"path": f"../state/{STACK}.tfstate"}}}}
 
 
-def prepared(terraform: Terraform, root: Path, tmp_path: Path, document: Stack) -> Workspace:
-    outdir = tmp_path / f"synth-{time.monotonic_ns()}"
-    synthesizing({STACK: document})(outdir)
-    workspace = Workspace(root=root, stack=STACK)
-    workspace.prepare(outdir / "stacks" / STACK, OVERRIDE)
-    terraform.init(workspace)
-    return workspace
+Prepare = Callable[..., Workspace]
+
+
+@pytest.fixture
+def prepare(terraform: Terraform, root: Path, tmp_path: Path) -> Prepare:
+    """Initializes a workspace with a stack."""
+
+    def prepare(document: Stack, *, terraform: Terraform = terraform) -> Workspace:
+        outdir = tmp_path / f"synth-{time.monotonic_ns()}"
+        synthesizing({STACK: document})(outdir)
+        workspace = Workspace(root=root, stack=STACK)
+        workspace.prepare(outdir / "stacks" / STACK, OVERRIDE)
+        terraform.init(workspace)
+        return workspace
+
+    return prepare
+
+
+@pytest.fixture
+def deploy(terraform: Terraform, prepare: Prepare) -> Prepare:
+    """Prepares a workspace, plans and applies it."""
+
+    def deploy(document: Stack) -> Workspace:
+        workspace = prepare(document)
+        terraform.plan(workspace)
+        terraform.apply(workspace)
+        return workspace
+
+    return deploy
 
 
 def resources(workspace: Workspace) -> int:
@@ -48,23 +72,8 @@ def interrupt_when(started: threading.Event, number: int = signal.SIGINT) -> thr
     return thread
 
 
-def noticing(address: str, event: threading.Event) -> "Noticing":
-    return Noticing(address, event)
-
-
-class Noticing:
-    """Sets an event when a resource begins."""
-
-    def __init__(self, address: str, event: threading.Event) -> None:
-        self.address, self.event = address, event
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, ResourceEvent) and event.address == self.address and event.phase == "start":
-            self.event.set()
-
-
-def test_a_plan_is_saved_applied_and_then_empty(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {"input": "x"}, "b": {}}, {"o": "v"}))
+def test_plan_is_saved_applied_and_then_empty(terraform: Terraform, prepare: Prepare) -> None:
+    workspace = prepare(stack_json({"a": {"input": "x"}, "b": {}}, {"o": "v"}))
     plan = terraform.plan(workspace)
     assert (plan.add, plan.change, plan.remove, plan.pending) == (2, 0, 0, True)
     assert {change.address for change in plan.changes} == {"terraform_data.a", "terraform_data.b"}
@@ -77,32 +86,27 @@ def test_a_plan_is_saved_applied_and_then_empty(terraform: Terraform, root: Path
     assert read_state(STACK, workspace.local_state().read_bytes()).outputs == {"o": "v"}
 
 
-def test_exactly_the_saved_plan_is_applied(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+def test_exactly_the_saved_plan_is_applied(terraform: Terraform, prepare: Prepare) -> None:
+    workspace = prepare(stack_json({"a": {}}))
     terraform.plan(workspace)
     (workspace.folder / "cdk.tf.json").write_text('{"resource": {"terraform_data": {"a": {}, "sneaked_in": {}}}}')
     terraform.apply(workspace)
     assert resources(workspace) == 1
 
 
-def test_a_plan_cannot_be_applied_twice(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
-    terraform.plan(workspace)
-    terraform.apply(workspace)
-    assert not (workspace.folder / PLAN_FILE).exists()
+def test_plan_cannot_be_applied_twice(deploy: Prepare) -> None:
+    assert not (deploy(stack_json({"a": {}})).folder / PLAN_FILE).exists()
 
 
-def test_a_change_of_an_output_alone_is_pending(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}, {"o": "1"}))
-    terraform.plan(workspace)
-    terraform.apply(workspace)
-    changed = prepared(terraform, root, tmp_path, stack_json({"a": {}}, {"o": "2"}))
+def test_change_of_an_output_only_is_pending(terraform: Terraform, prepare: Prepare, deploy: Prepare) -> None:
+    deploy(stack_json({"a": {}}, {"o": "1"}))
+    changed = prepare(stack_json({"a": {}}, {"o": "2"}))
     plan = terraform.plan(changed)
     assert (plan.pending, plan.changes, [output.name for output in plan.outputs]) == (True, (), ["o"])
 
 
-def test_failed_apply_prints_one_line_with_resource_and_log(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"good": {}, "bad": failing()}))
+def test_failed_apply_prints_one_line_with_resource_and_log(terraform: Terraform, prepare: Prepare) -> None:
+    workspace = prepare(stack_json({"good": {}, "bad": failing()}))
     terraform.plan(workspace)
     with pytest.raises(
         DeploymentError, match=r"^healthcare-dr-primary: terraform_data\.bad: local-exec.*exit status 3"
@@ -113,38 +117,38 @@ def test_failed_apply_prints_one_line_with_resource_and_log(terraform: Terraform
     assert '"type":"apply_errored"' in log.read_text(encoding="utf-8")
 
 
-def test_invalid_configuration_prints_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+def test_invalid_configuration_prints_one_line(terraform: Terraform, prepare: Prepare) -> None:
+    workspace = prepare(stack_json({"a": {}}))
     (workspace.folder / "cdk.tf.json").write_text('{"resource": {"terraform_data": {"a": {"inptu": 1}}}}')
     for run in (terraform.validate, terraform.plan):
         with pytest.raises(DeploymentError, match="inptu"):
             run(workspace)
 
 
-def test_failed_init_prints_one_line(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+def test_failed_init_prints_one_line(terraform: Terraform, prepare: Prepare) -> None:
     document = stack_json({"a": {}})
     document["terraform"]["required_version"] = "< 1.0"
     with pytest.raises(DeploymentError, match=r"Unsupported Terraform Core version") as e:
-        prepared(terraform, root, tmp_path, document)
+        prepare(document)
     assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_apply_keeps_its_state_and_the_next_run_goes_on(
-    terraform: Terraform,
-    root: Path,
-    tmp_path: Path,
-    interrupts: Interrupts,
-    progress: RecordingProgress,
-    number: signal.Signals,
+def test_interrupted_apply_saves_its_state_and_can_be_continued(
+    terraform: Terraform, prepare: Prepare, interrupts: Interrupts, progress: RecordingProgress, number: signal.Signals
 ) -> None:
     document = stack_json({"quick": {}, "slow": {**slow(600), "depends_on": ["terraform_data.quick"]}})
-    workspace = prepared(terraform, root, tmp_path, document)
+    workspace = prepare(document)
     terraform.plan(workspace)
     started = threading.Event()
     thread = interrupt_when(started, number)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, ResourceEvent) and (event.address, event.phase) == ("terraform_data.slow", "start"):
+            started.set()
+
     with interrupts.installed(), pytest.raises(Interrupted) as stopped:
-        terraform.apply(workspace, listen=noticing("terraform_data.slow", started))
+        terraform.apply(workspace, listen=listen)
     thread.join()
     assert stopped.value.exit_code == 128 + number
     assert any("saves its state" in said for said in progress.said)
@@ -156,29 +160,23 @@ def test_an_interrupted_apply_keeps_its_state_and_the_next_run_goes_on(
     assert set(workspace.logs.iterdir()) == logs
 
     document["resource"]["terraform_data"]["slow"].pop("provisioner")
-    afresh = Terraform(
-        binary=terraform.binary, environment=terraform.environment, interrupts=Interrupts(progress=progress)
-    )
-    workspace = prepared(afresh, root, tmp_path, document)
-    plan = afresh.plan(workspace)
+    again = replace(terraform, interrupts=Interrupts(progress=progress))
+    workspace = prepare(document, terraform=again)
+    plan = again.plan(workspace)
     assert "terraform_data.quick" not in {change.address for change in plan.changes}
-    afresh.apply(workspace)
+    again.apply(workspace)
     assert resources(workspace) == 2
 
 
-def test_signals_reach_terraform_only_through_us(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"who": {}}))
-    document = stack_json({"who": {"provisioner": [{"local-exec": {"command": "ps -o pgid= -p $$ > group"}}]}})
-    workspace = prepared(terraform, root, tmp_path, document)
-    terraform.plan(workspace)
-    terraform.apply(workspace)
+def test_terraform_has_its_own_process_group(deploy: Prepare) -> None:
+    workspace = deploy(stack_json({"group": running("ps -o pgid= -p $$ > group")}))
     group = int((workspace.folder / "group").read_text())
     assert group != os.getpgid(0)
 
 
-def test_terraform_outlives_us_and_saves_its_state(root: Path, tmp_path: Path, terraform: Terraform) -> None:
-    """It writes to a file and not to a pipe: whoever reads may die."""
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(3)}))
+def test_terraform_saves_its_state_after_hdr_was_killed(root: Path, prepare: Prepare, terraform: Terraform) -> None:
+    """It writes to a file and not to a pipe."""
+    workspace = prepare(stack_json({"a": slow(3)}))
     terraform.plan(workspace)
     script = (
         "import sys; from pathlib import Path\n"
@@ -191,8 +189,6 @@ def test_terraform_outlives_us_and_saves_its_state(root: Path, tmp_path: Path, t
         "terraform.apply(Workspace(root=Path(sys.argv[2]), stack=sys.argv[3]))\n"
     )
     environment = {**terraform.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
-    import sys
-
     child = subprocess.Popen([sys.executable, "-c", script, str(terraform.binary), str(root), STACK], env=environment)
     lock = workspace.local_state().parent / f".{STACK}.tfstate.lock.info"
     wait_for(lock.exists)
@@ -202,14 +198,14 @@ def test_terraform_outlives_us_and_saves_its_state(root: Path, tmp_path: Path, t
     assert resources(workspace) == 1
 
 
-@pytest.mark.parametrize("ends", [True, False], ids=["asked", "killed"])
+@pytest.mark.parametrize("ends", [True, False], ids=["interrupted", "killed"])
 def test_terraform_that_hangs_is_ended(
-    root: Path, tmp_path: Path, terraform: Terraform, monkeypatch: pytest.MonkeyPatch, ends: bool
+    prepare: Prepare, tmp_path: Path, terraform: Terraform, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
-    """The stand-in does not answer for ever: it ends when it is asked to, or only when it is killed."""
+    """A program that prints nothing ends when it is interrupted, or only when it is killed."""
+    workspace = prepare(stack_json({"a": {}}))
     monkeypatch.setattr(runner, "SILENCE_SECONDS", 0.2)
     monkeypatch.setattr(runner, "GRACE_SECONDS", 0.2)
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
     silent = tmp_path / "terraform"
     silent.write_text(f"#!/bin/sh\n{'' if ends else 'trap : INT'}\nwhile :; do sleep 0.1; done\n")
     silent.chmod(0o755)
@@ -218,8 +214,7 @@ def test_terraform_that_hangs_is_ended(
     assert "\n" not in str(caught.value)
 
 
-def wait_for(condition: object, seconds: float = 30) -> None:
-    assert callable(condition)
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -238,8 +233,8 @@ def run_aside(terraform: Terraform, workspace: Workspace) -> "subprocess.Popen[b
     return process
 
 
-def test_held_lock_prints_one_line_with_holder_and_release(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(60)}))
+def test_held_lock_prints_one_line_with_holder_and_release(terraform: Terraform, prepare: Prepare) -> None:
+    workspace = prepare(stack_json({"a": slow(60)}))
     holder = run_aside(terraform, workspace)
     try:
         with pytest.raises(DeploymentError, match=r"the state is locked by \S+ since .*force-unlock [0-9a-f-]+`"):
@@ -249,8 +244,8 @@ def test_held_lock_prints_one_line_with_holder_and_release(terraform: Terraform,
         holder.wait()
 
 
-def test_the_lock_of_a_killed_run_does_not_block_the_next(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": slow(60)}))
+def test_lock_of_a_killed_run_does_not_block_the_next(terraform: Terraform, prepare: Prepare) -> None:
+    workspace = prepare(stack_json({"a": slow(60)}))
     holder = run_aside(terraform, workspace)
     os.killpg(holder.pid, signal.SIGKILL)
     holder.wait()
@@ -260,12 +255,12 @@ def test_the_lock_of_a_killed_run_does_not_block_the_next(terraform: Terraform, 
 
 @pytest.mark.parametrize("answer", ["echo no", "kill -9 $$", "echo '{}'", "echo '{\"valid\": false}'"])
 def test_validate_without_a_report_prints_one_line(
-    terraform: Terraform, root: Path, tmp_path: Path, answer: str
+    terraform: Terraform, prepare: Prepare, tmp_path: Path, answer: str
 ) -> None:
-    workspace = prepared(terraform, root, tmp_path, stack_json({"a": {}}))
+    workspace = prepare(stack_json({"a": {}}))
     broken = tmp_path / "terraform"
     broken.write_text(f"#!/bin/sh\n{answer}\nexit 3\n")
     broken.chmod(0o755)
-    with pytest.raises(DeploymentError, match=r"ended with (3|-9).*\(log: ") as e:
+    with pytest.raises(DeploymentError, match=r"exited with (3|-9).*\(log: ") as e:
         replace(terraform, binary=broken).validate(workspace)
     assert "\n" not in str(e.value)

@@ -14,8 +14,9 @@ from healthcare_dr.ops.seed.load import Plan, Region, Seeding, SeedResult, retry
 from healthcare_dr.ops.status import Drain, Health, RegionStatus, Status
 from healthcare_dr.ops.terraform.interrupts import Interrupted, Interrupts
 from healthcare_dr.settings import Settings
+from unit.http_server import Response
 from unit.ops.fakes import RecordingProgress
-from unit.ops.seed_api import Answer, SeedApi, hindering, outcome, serving, unhindered
+from unit.ops.seed_api import SeedApi, hindering, outcome, serving, unhindered
 
 EAST, WEST = "us-east-1", "us-west-2"
 
@@ -71,7 +72,7 @@ def test_repeated_seed_creates_nothing_twice(progress: RecordingProgress, east: 
 
 
 def test_upload_that_exists_is_no_failure(progress: RecordingProgress, east: SeedApi) -> None:
-    east.hinder = lambda method, _: (412, {}, {}) if method == "PUT" else None
+    east.hinder = lambda method, _: Response(412) if method == "PUT" else None
     assert run(progress, east).documents == 12
 
 
@@ -96,20 +97,20 @@ def test_retry_after_is_respected(
     progress: RecordingProgress, east: SeedApi, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 600.0)  # longer than a test may take
-    east.hinder = hindering((status, {"Retry-After": "0"}, outcome("busy")), numbers=lambda number: number in {1, 2, 4})
+    east.hinder = hindering(status, outcome("busy"), Retry_After="0", numbers=lambda number: number in {1, 2, 4})
     done = run(progress, east, patients=2, documents=1, concurrency=1)
     assert (done.retries, len(east.created)) == (3, 4)
 
 
 def test_busy_region_is_not_retried_before_retry_after(progress: RecordingProgress, east: SeedApi) -> None:
-    east.hinder = hindering((503, {"Retry-After": "1"}, {}), numbers=lambda number: number == 1)
+    east.hinder = hindering(503, Retry_After="1", numbers=lambda number: number == 1)
     began = time.monotonic()
     run(progress, east, patients=1, documents=0, concurrency=1)
     assert time.monotonic() - began >= 1
 
 
 def test_rejection_prints_one_line_and_ends_the_load(progress: RecordingProgress, east: SeedApi) -> None:
-    east.hinder = hindering((403, {}, outcome("The token does not grant this.")), numbers=lambda number: number > 3)
+    east.hinder = hindering(403, outcome("The token does not grant this."), numbers=lambda number: number > 3)
     with pytest.raises(DeploymentError) as error:
         run(progress, east, patients=500, documents=0)
     text = str(error.value)
@@ -126,7 +127,7 @@ def test_region_that_stays_busy_prints_one_line(
 ) -> None:
     monkeypatch.setattr(load, "ATTEMPTS", 3)
     monkeypatch.setattr(load, "FIRST_PAUSE_SECONDS", 0.01)
-    east.hinder = hindering((503, {}, outcome("The store did not answer.")))
+    east.hinder = hindering(503, outcome("The store did not answer."))
     with pytest.raises(
         DeploymentError, match=r"failed 3 times: 503 The store did not answer.; the same command goes on"
     ):
@@ -151,10 +152,10 @@ def test_reused_key_with_another_body_is_reported(progress: RecordingProgress, e
 def test_interrupted_load_can_be_continued(progress: RecordingProgress, east: SeedApi) -> None:
     """Sends a real signal while requests wait for a busy region."""
 
-    def interrupt(method: str, number: int) -> Answer | None:
+    def interrupt(method: str, number: int) -> Response | None:
         if number == 4:
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        return (429, {"Retry-After": "600"}, {}) if number >= 4 else None
+        return Response(429, headers={"Retry-After": "600"}) if number >= 4 else None
 
     east.hinder = interrupt
     threads = threading.active_count()
@@ -195,7 +196,7 @@ def test_upload_follows_the_response() -> None:
 
 
 def test_response_without_an_id_is_reported(progress: RecordingProgress, east: SeedApi) -> None:
-    east.hinder = hindering((201, {}, {}))
+    east.hinder = hindering(201)
     with pytest.raises(
         DeploymentError, match="the response of the API of us-east-1 to Patient hdr-seed-1-patient-0 has no id"
     ):

@@ -17,7 +17,8 @@ from healthcare_dr.ops.http import api_prober
 from healthcare_dr.ops.lifecycle import Demo
 from healthcare_dr.ops.status import flatten, read_status, write_outputs
 from healthcare_dr.ops.terraform.state import StackState
-from unit.ops.conftest import Answer, Serving
+from unit.http_server import Request, Response
+from unit.ops.conftest import Serving
 from unit.ops.fakes import LocalTarget
 
 EAST, WEST = "us-east-1", "us-west-2"
@@ -138,10 +139,7 @@ def test_status_is_printed_as_a_table(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_health_is_probed_over_tls_with_the_local_authority_only(tls: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        return (200 if path == "/health" else 404), b""
-
-    served = tls(respond)
+    served = tls(lambda request: Response(200 if request.path == "/health" else 404))
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     trusting = LocalTarget(root=Path(), authority=served.authority)
@@ -153,9 +151,9 @@ def test_health_is_probed_over_tls_with_the_local_authority_only(tls: Serving, m
 def test_api_is_requested_through_its_listener_by_name(tls: Serving) -> None:
     requests: list[str] = []
 
-    def respond(method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        requests.append(f"{headers['Host']}{path}")
-        return 200, b""
+    def respond(request: Request) -> Response:
+        requests.append(f"{request.headers['host']}{request.path}")
+        return Response(200)
 
     served = tls(respond)
     edge = ("127.0.0.1", int(served.url.rpartition(":")[2]))

@@ -1,4 +1,4 @@
-"""Both targets: what their children get to see, and what is refused before anything is touched."""
+"""The targets: environment variables of child processes, clients, and checks before a change."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ def embedded(tmp_path: Path, user: Mapping[str, str] = USER) -> EmbeddedTarget:
     return EmbeddedTarget(emulator=FakeEmulator(home=tmp_path).handle, root=tmp_path, user_environment=user)
 
 
-def test_children_of_the_embedded_target_see_nothing_of_the_users_account(tmp_path: Path) -> None:
+def test_child_environment_of_the_embedded_target_has_no_credentials_of_the_user(tmp_path: Path) -> None:
     environment = embedded(tmp_path).child_environment()
     assert {name for name in environment if name.startswith("AWS_")} == set(FakeEmulator(tmp_path).environment())
     assert environment["AWS_ACCESS_KEY_ID"] == "123456789012"
@@ -73,10 +73,10 @@ def test_clients_of_the_embedded_target_ignore_profiles_and_endpoints(
         {"https_proxy": "http://127.0.0.1:2", "all_proxy": "socks5://127.0.0.1:2", "NO_PROXY": "example.org"},
     ],
 )
-def test_clients_of_the_embedded_target_ask_the_loopback_itself(
+def test_clients_of_the_embedded_target_use_no_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    """Nothing listens on port 1: a proxy would be named as what cannot be reached."""
+    """Nothing listens on port 1: with a proxy, the error would name the proxy."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "authority.pem").write_bytes(trustme.CA().cert_pem.bytes())
@@ -87,7 +87,7 @@ def test_clients_of_the_embedded_target_ask_the_loopback_itself(
             getattr(client, call)()
 
 
-def test_the_embedded_target_needs_it_to_run(tmp_path: Path) -> None:
+def test_embedded_target_requires_a_running_emulator(tmp_path: Path) -> None:
     target = embedded(tmp_path)
     with pytest.raises(DeploymentError, match="hdr up"):
         target.preflight()
@@ -103,7 +103,7 @@ def refusal(code: str, operation: str = "op", headers: Mapping[str, str] | None 
 
 
 class Aws:
-    """Answers as AWS would, or raises what it is told to."""
+    """STS and S3, with given responses or errors."""
 
     def __init__(
         self,
@@ -162,24 +162,24 @@ def aws(tmp_path: Path) -> Make:
     return make
 
 
-def test_children_of_the_aws_target_inherit_credentials_but_no_terraform_options(aws: Make) -> None:
+def test_child_environment_of_the_aws_target_has_credentials_but_no_terraform_options(aws: Make) -> None:
     environment = aws(user=USER).child_environment()
     assert environment["AWS_PROFILE"] == "production"
     steering = ("TF_LOG", "TF_LOG_PATH", "TF_CLI_ARGS_plan", "TF_VAR_oidc_issuer", "TF_DATA_DIR", "TF_WORKSPACE")
     assert not [name for name in steering if name in environment]
 
 
-def test_good_credentials_and_a_good_state_bucket_pass(aws: Make) -> None:
+def test_valid_credentials_and_state_bucket_are_accepted(aws: Make) -> None:
     aws(account_id="111122223333", state_bucket="states").preflight()
 
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"])
-def test_an_endpoint_in_the_environment_would_not_be_aws(aws: Make, name: str) -> None:
+def test_endpoint_in_the_environment_is_refused(aws: Make, name: str) -> None:
     with pytest.raises(DeploymentError, match=f"{name} is set, so this would not be AWS"):
         aws(user={name: "https://127.0.0.1:4566"}).preflight()
 
 
-def test_an_endpoint_in_the_profile_would_not_be_aws(aws: Make) -> None:
+def test_endpoint_in_the_profile_is_refused(aws: Make) -> None:
     with pytest.raises(DeploymentError, match=r"sends requests to https://127.0.0.1:4566"):
         aws(Aws(endpoint="https://127.0.0.1:4566")).preflight()
 
@@ -201,7 +201,7 @@ def test_invalid_credentials_print_one_line(aws: Make, problem: Exception, line:
     assert "\n" not in str(e.value)
 
 
-def test_missing_credentials_are_found_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
@@ -211,7 +211,7 @@ def test_missing_credentials_are_found_for_real(tmp_path: Path, monkeypatch: pyt
         AwsTarget(settings=load_settings(), root=tmp_path, user_environment={}).preflight()
 
 
-def test_another_account_is_refused(aws: Make) -> None:
+def test_other_account_is_refused(aws: Make) -> None:
     with pytest.raises(DeploymentError, match="belong to account 111122223333, but HDR_ACCOUNT_ID=444455556666"):
         aws(account_id="444455556666").preflight()
 
@@ -219,7 +219,7 @@ def test_another_account_is_refused(aws: Make) -> None:
 DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'
 
 
-def test_a_local_state_stays_with_the_account_it_was_made_in(aws: Make, tmp_path: Path) -> None:
+def test_local_state_belongs_to_one_account(aws: Make, tmp_path: Path) -> None:
     aws().preflight()
     assert not (tmp_path / "account").exists(), "nothing was deployed yet"
     aws().remember()
@@ -236,7 +236,7 @@ def test_a_local_state_stays_with_the_account_it_was_made_in(aws: Make, tmp_path
     assert (tmp_path / "account").read_text() == "444455556666\n"
 
 
-def test_a_state_in_a_bucket_needs_no_note_of_its_account(aws: Make, tmp_path: Path) -> None:
+def test_account_of_a_state_in_a_bucket_is_not_recorded(aws: Make, tmp_path: Path) -> None:
     aws(state_bucket="states").remember()
     assert not (tmp_path / "account").exists()
 
@@ -256,13 +256,13 @@ def test_a_state_in_a_bucket_needs_no_note_of_its_account(aws: Make, tmp_path: P
         (Aws(versioning="Suspended"), "keeps no versions"),
     ],
 )
-def test_a_state_bucket_that_would_not_save_us_is_refused(aws: Make, service: Aws, line: str) -> None:
+def test_unsuitable_state_bucket_is_refused(aws: Make, service: Aws, line: str) -> None:
     with pytest.raises(DeploymentError, match=line) as e:
         aws(service, state_bucket="states").preflight()
     assert "\n" not in str(e.value)
 
 
-def test_the_state_is_read_from_where_terraform_keeps_it(aws: Make, tmp_path: Path) -> None:
+def test_state_is_read_from_its_backend(aws: Make, tmp_path: Path) -> None:
     local = aws()
     assert local.read_state("healthcare-dr-primary") is None
     (tmp_path / "state").mkdir()

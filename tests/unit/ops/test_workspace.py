@@ -1,7 +1,8 @@
-"""The folder Terraform works in: the synthesized bytes as they are, and what merges over them."""
+"""The working folder of Terraform: the synthesized stack, and the file that overrides it."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ SYNTHESIZED: Stack = {
 
 
 def provider_mirror(folder: Path, *versions: str) -> Path:
-    """A mirror with providers that are installed, but never started by `init`."""
+    """Create a mirror with providers, which `init` installs but does not start."""
     for version in versions:
         place = folder / "registry.terraform.io/hashicorp/aws" / version / host_platform()
         place.mkdir(parents=True)
@@ -51,7 +52,7 @@ def mirrored(terraform: Terraform, tmp_path: Path) -> Terraform:
         tools=tmp_path / "tools",
     )
     environment = {**terraform.environment, "TF_CLI_CONFIG_FILE": str(source.cli_configuration)}
-    return Terraform(binary=terraform.binary, environment=environment, interrupts=terraform.interrupts)
+    return replace(terraform, environment=environment)
 
 
 def prepare(root: Path, tmp_path: Path, override: Mapping[str, Any], document: Stack = SYNTHESIZED) -> Workspace:
@@ -66,14 +67,14 @@ def embedded(root: Path) -> EmbeddedTarget:
     return EmbeddedTarget(emulator=FakeEmulator(home=root).handle, root=root, user_environment={})
 
 
-def test_the_synthesized_bytes_and_assets_are_copied_as_they_are(root: Path, tmp_path: Path) -> None:
+def test_synthesized_files_are_copied_unchanged(root: Path, tmp_path: Path) -> None:
     workspace = prepare(root, tmp_path, embedded(root).override(STACK))
     for name in ("cdk.tf.json", "assets/code.zip"):
         original = tmp_path / "synth" / "0" / "stacks" / STACK / name
         assert (workspace.folder / name).read_bytes() == original.read_bytes()
 
 
-def test_the_embedded_override_replaces_backend_and_provider_version(
+def test_embedded_override_replaces_backend_and_provider_version(
     mirrored: Terraform, root: Path, tmp_path: Path
 ) -> None:
     workspace = prepare(root, tmp_path, embedded(root).override(STACK))
@@ -84,7 +85,7 @@ def test_the_embedded_override_replaces_backend_and_provider_version(
     assert 'version     = "5.100.0"' in workspace.lock_file.read_text()
 
 
-def test_without_the_override_terraform_would_have_chosen_otherwise(
+def test_terraform_chooses_another_version_without_the_override(
     mirrored: Terraform, root: Path, tmp_path: Path
 ) -> None:
     workspace = prepare(root, tmp_path, {"terraform": {"backend": {"local": {"path": "x.tfstate"}}}})
@@ -93,7 +94,7 @@ def test_without_the_override_terraform_would_have_chosen_otherwise(
 
 
 @pytest.mark.trap(37)
-def test_the_state_of_aws_is_in_the_region_that_survives(root: Path) -> None:
+def test_state_of_aws_is_in_the_region_that_survives(root: Path) -> None:
     def backend(**changes: Any) -> dict[str, Any]:
         settings = load_settings(environment_suffix="ci", state_bucket="states", **changes)
         target = AwsTarget(settings=settings, root=root, user_environment={})
@@ -125,7 +126,7 @@ def test_preparing_again_keeps_state_and_removes_stale_files(root: Path, tmp_pat
     assert json.loads((workspace.folder / OVERRIDE).read_text()) == {"terraform": {"x": 1}}
 
 
-def test_a_state_that_could_not_be_saved_is_never_thrown_away(root: Path, tmp_path: Path) -> None:
+def test_state_that_could_not_be_saved_is_kept(root: Path, tmp_path: Path) -> None:
     workspace = prepare(root, tmp_path, {"terraform": {}})
     unsaved = workspace.folder / "errored.tfstate"
     unsaved.write_text("precious")
@@ -137,14 +138,14 @@ def test_a_state_that_could_not_be_saved_is_never_thrown_away(root: Path, tmp_pa
     prepare(root, tmp_path, {"terraform": {}})
 
 
-def test_only_the_owner_may_look_into_states_and_logs(terraform: Terraform, root: Path, tmp_path: Path) -> None:
+def test_states_and_logs_are_readable_by_their_owner_only(terraform: Terraform, root: Path, tmp_path: Path) -> None:
     workspace = prepare(root, tmp_path, {"terraform": {}}, {"variable": {"unused": {"default": ""}}})
     terraform.init(workspace)
     for folder in (workspace.folder, workspace.local_state().parent, workspace.logs):
         assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_init_is_needed_again_when_anything_it_depends_on_changes(root: Path, tmp_path: Path) -> None:
+def test_init_runs_again_after_a_change(root: Path, tmp_path: Path) -> None:
     workspace = prepare(root, tmp_path, {"terraform": {"backend": {}}})
     assert not workspace.initialized("terraform")
     (workspace.folder / ".terraform").mkdir()

@@ -1,1 +1,1 @@
-"""Draining a region by hand: a flag in the surviving region's tables, and nothing else."""
+"""Drain a region by a flag in the surviving region's tables, and restore it."""

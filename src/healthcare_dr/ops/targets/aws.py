@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthcare_dr.errors import DeploymentError
-from healthcare_dr.ops.terraform.events import CREDENTIALS_MEND
+from healthcare_dr.ops.terraform.events import CREDENTIALS_FIX
 from healthcare_dr.ops.terraform.state import read_states
 from healthcare_dr.ops.terraform.workspace import read_local
 from healthcare_dr.settings import Settings
@@ -152,12 +152,12 @@ class AwsTarget:
                 )
             return str(sts.get_caller_identity()["Account"])
         except (NoCredentialsError, PartialCredentialsError) as error:
-            raise DeploymentError(f"there are no AWS credentials: {CREDENTIALS_MEND}") from error
+            raise DeploymentError(f"there are no AWS credentials: {CREDENTIALS_FIX}") from error
         except ClientError as error:
             if _code(error) in EXPIRED:
-                raise DeploymentError(f"the AWS credentials have expired: {CREDENTIALS_MEND}") from error
+                raise DeploymentError(f"the AWS credentials have expired: {CREDENTIALS_FIX}") from error
             if _code(error) in UNKNOWN:
-                raise DeploymentError(f"AWS rejects these credentials: {CREDENTIALS_MEND}") from error
+                raise DeploymentError(f"AWS rejects these credentials: {CREDENTIALS_FIX}") from error
             raise DeploymentError(f"AWS refuses sts:GetCallerIdentity: {error}") from error
         except BotoCoreError as error:
             raise DeploymentError(f"the identity of the AWS credentials cannot be read: {error}") from error

@@ -1,1 +1,1 @@
-"""Terraform as a tool: found or fetched, run, listened to, interrupted."""
+"""Find, run and interrupt Terraform, and read its state."""

@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 PINNED_VERSION = "1.11.4"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64", "i386": "386"}
-OWN_WAY = "or install Terraform yourself and put it on the PATH"
+BY_HAND = "or install Terraform yourself and put it on the PATH"
 
 
 def host_platform() -> str:
-    """`<os>_<arch>` as HashiCorp's releases and provider folders name it, such as `linux_amd64`."""
+    """Return `<os>_<arch>` as HashiCorp names releases and provider folders, such as `linux_amd64`."""
     machine = platform.machine().lower()
     return f"{platform.system().lower()}_{ARCHITECTURES.get(machine, machine)}"
 
 
 def download(*, base_url: str, destination: Path, say: Callable[[str], None]) -> None:
-    """Put the pinned release's executable at `destination`; it appears whole and checked or not at all.
+    """Download the pinned release's executable to `destination`, which only a complete and verified file replaces.
 
     Raises:
-        ToolError: the address is not TLS, cannot be reached, lacks the release, or sent other bytes than published;
-            or there is no room for it.
+        ToolError: the address does not use TLS, does not respond, lacks the release, or returns other bytes than
+            published; or the folder cannot be written.
     """
     base = _safe(base_url)
     try:
@@ -50,7 +50,7 @@ def download(*, base_url: str, destination: Path, say: Callable[[str], None]) ->
     except OSError as error:
         raise ToolError(
             f"Terraform {PINNED_VERSION} cannot be put into {destination.parent}: {error.strerror or error}; make room "
-            f"there, {OWN_WAY}"
+            f"there, {BY_HAND}"
         ) from error
 
 
@@ -61,7 +61,7 @@ def _download(*, base: str, destination: Path, say: Callable[[str], None]) -> No
     folder = f"{base}/{PINNED_VERSION}"
     destination.parent.mkdir(parents=True, exist_ok=True)
     with (
-        environment_client(timeout=30, follow_redirects=True, event_hooks={"request": [_demand_safe]}) as client,
+        environment_client(timeout=30, follow_redirects=True, event_hooks={"request": [_require_safe]}) as client,
         tempfile.TemporaryDirectory(dir=destination.parent, prefix=".fetch-") as scratch,
     ):
         try:
@@ -71,12 +71,12 @@ def _download(*, base: str, destination: Path, say: Callable[[str], None]) -> No
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise ToolError(
                 f"Terraform {PINNED_VERSION} cannot be fetched from {base}: {error or type(error).__name__}; "
-                f"check the network and HDR_TERRAFORM_BASE_URL, {OWN_WAY}"
+                f"check the network and HDR_TERRAFORM_BASE_URL, {BY_HAND}"
             ) from error
         if actual != expected:
             raise ToolError(
                 f"{folder}/{archive} has SHA-256 {actual}, but {expected} is published: it was damaged or tampered "
-                f"with, and was thrown away; try again, {OWN_WAY}"
+                f"with, and was deleted; try again, {BY_HAND}"
             )
         _extract(file, Path(scratch) / "terraform", destination)
     say(f"Terraform {PINNED_VERSION} fetched, SHA-256 as published")
@@ -96,7 +96,7 @@ def _safe(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def _demand_safe(request: "httpx.Request") -> None:
+def _require_safe(request: "httpx.Request") -> None:
     """Reject an unsafe address, before each request and each redirect."""
     if request.url.scheme != "https" and request.url.host not in LOOPBACK:
         raise ToolError(
@@ -106,32 +106,32 @@ def _demand_safe(request: "httpx.Request") -> None:
 
 def _published_sum(client: "httpx.Client", url: str, archive: str) -> str:
     response = client.get(url)
-    _demand_ok(response, url)
+    _require_ok(response, url)
     for line in response.text.splitlines():
         parts = line.split()
         if len(parts) == 2 and parts[1].lstrip("*") == archive:
             return parts[0].lower()
-    raise ToolError(f"{url} publishes no sum for {archive}: this platform has no such release, {OWN_WAY}")
+    raise ToolError(f"{url} publishes no sum for {archive}: this platform has no such release, {BY_HAND}")
 
 
 def _fetch(client: "httpx.Client", url: str, file: Path, say: Callable[[str], None]) -> str:
-    digest, received, told = hashlib.sha256(), 0, 0
+    digest, received, reported = hashlib.sha256(), 0, 0
     with client.stream("GET", url) as response, file.open("wb") as out:
-        _demand_ok(response, url)
+        _require_ok(response, url)
         total = int(response.headers.get("content-length", 0))
         for chunk in response.iter_bytes(1 << 16):
             out.write(chunk)
             digest.update(chunk)
             received += len(chunk)
-            if total and received * 4 // total > told:
-                told = received * 4 // total
-                say(f"Terraform {PINNED_VERSION}: {told * 25} % of {total / 1e6:.1f} MB")
+            if total and received * 4 // total > reported:
+                reported = received * 4 // total
+                say(f"Terraform {PINNED_VERSION}: {reported * 25} % of {total / 1e6:.1f} MB")
     return digest.hexdigest()
 
 
-def _demand_ok(response: "httpx.Response", url: str) -> None:
+def _require_ok(response: "httpx.Response", url: str) -> None:
     if response.status_code != 200:
-        raise ToolError(f"{url} answered {response.status_code}: check HDR_TERRAFORM_BASE_URL, {OWN_WAY}")
+        raise ToolError(f"{url} answered {response.status_code}: check HDR_TERRAFORM_BASE_URL, {BY_HAND}")
 
 
 def _extract(archive: Path, binary: Path, destination: Path) -> None:
@@ -139,7 +139,7 @@ def _extract(archive: Path, binary: Path, destination: Path) -> None:
         with zipfile.ZipFile(archive) as bundle:
             binary.write_bytes(bundle.read("terraform"))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise ToolError(f"{archive.name} holds no terraform executable: {error}; {OWN_WAY}") from error
+        raise ToolError(f"{archive.name} holds no terraform executable: {error}; {BY_HAND}") from error
     binary.chmod(0o755)
     with binary.open("rb") as written:
         os.fsync(written.fileno())
@@ -159,17 +159,17 @@ class TerraformBinary:
 
     @property
     def registry(self) -> str:
-        """The host that a short provider source such as `hashicorp/aws` stands for."""
+        """Return the host of short provider sources such as `hashicorp/aws`."""
         return "registry.opentofu.org" if self.opentofu else "registry.terraform.io"
 
 
 def find_terraform(
     *, configured: Path | None, tools: Path, base_url: str, say: Callable[[str], None]
 ) -> TerraformBinary:
-    """The configured one, else `terraform` or `tofu` from the PATH, else the pinned release below `tools`.
+    """Return the configured binary, or `terraform` or `tofu` from the PATH, or the pinned release below `tools`.
 
     Raises:
-        ToolError: when there is none and none can be fetched, or it is older than 1.10.
+        ToolError: there is no binary and none can be downloaded, or it is older than 1.10.
     """
     if configured is not None:
         found = shutil.which(configured)
@@ -192,7 +192,7 @@ def inspect(path: Path) -> TerraformBinary:
     Raises:
         ToolError: it does not run, is not Terraform, or is older than 1.10 (the first with S3 lock files).
     """
-    # A version manager's shim needs the user's environment. No CLI configuration: the user's may be missing or slow.
+    # A version manager's shim needs the environment. The user's CLI configuration may be missing or slow.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_CLI_CONFIG_FILE": os.devnull}
     try:
@@ -219,12 +219,12 @@ def inspect(path: Path) -> TerraformBinary:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
-        said = str(error.stderr).strip().splitlines()
-        return f"it ended with {error.returncode}" + (f", saying {said[-1].strip()}" if said else "")
+        lines = str(error.stderr).strip().splitlines()
+        return f"it exited with {error.returncode}" + (f": {lines[-1].strip()}" if lines else "")
     if isinstance(error, subprocess.TimeoutExpired):
-        return f"it did not answer within {error.timeout:.0f} s"
+        return f"it did not respond within {error.timeout:.0f} s"
     if isinstance(error, KeyError | TypeError):
-        return "its answer has no terraform_version"
+        return "its output has no terraform_version"
     return str(error)
 
 

@@ -29,7 +29,7 @@ class PlannedChange:
 
 @dataclass(frozen=True)
 class ResourceEvent:
-    """A resource being changed; `seconds` since it began."""
+    """The progress of a resource's change; `seconds` since it started."""
 
     phase: Phase
     address: str
@@ -39,7 +39,7 @@ class ResourceEvent:
 
 @dataclass(frozen=True)
 class ChangeSummary:
-    """How many resources a plan would change, or an operation has changed."""
+    """The numbers of resources that a plan would change, or that an operation has changed."""
 
     add: int
     change: int
@@ -66,7 +66,7 @@ class OutputChange:
 
 @dataclass(frozen=True)
 class Text:
-    """A line that is no event: what a crash or an older program prints."""
+    """A line that is not an event, such as the output of a crash."""
 
     line: str
 
@@ -89,7 +89,7 @@ def parse(line: str) -> Event | None:
 
 
 def diagnostic(raw: dict[str, Any]) -> Diagnostic:
-    """A diagnostic as the stream and `validate -json` write it."""
+    """Parse a diagnostic of the stream or of `validate -json`."""
     return Diagnostic(
         severity=str(raw.get("severity", "error")),
         summary=str(raw.get("summary", "")),
@@ -126,27 +126,27 @@ def _event(message: dict[str, Any]) -> Event | None:
 
 LONGEST = 400
 
-CREDENTIALS_MEND = (
+CREDENTIALS_FIX = (
     "give valid credentials in AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or sign in again"
 )
-# The first that matches wins. Each is a pattern over summary and detail, and the line it becomes.
+# Patterns for summary and detail, with the line that replaces them. The first that matches is used.
 KNOWN = (
     (r"Failed to (?:save|persist) state|errored\.tfstate",
      "the state could not be saved: once its place can be written again, push it with `{program} -chdir={folder} state "
      "push errored.tfstate`, then remove that file, if there is one"),
     (r"ExpiredToken|token (?:\S+ ){0,3}expired|security token included in the request is expired",
-     f"the AWS credentials have expired: {CREDENTIALS_MEND}"),
+     f"the AWS credentials have expired: {CREDENTIALS_FIX}"),
     (r"No valid credential sources found|failed to refresh cached credentials",
-     f"there are no AWS credentials: {CREDENTIALS_MEND}"),
+     f"there are no AWS credentials: {CREDENTIALS_FIX}"),
     (r"InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClientException",
-     f"AWS rejects these credentials: {CREDENTIALS_MEND}"),
+     f"AWS rejects these credentials: {CREDENTIALS_FIX}"),
     (r"operation error (?P<service>[\w ]+): (?P<action>\w+),"
      r"[^\n]*(?:AccessDenied|UnauthorizedOperation|not authorized to perform)",
      "AWS refuses {service}:{action}: the credentials lack that permission"),
     (r"(?P<what>LimitExceeded\w*|\w+LimitExceeded|ServiceQuotaExceeded\w*|TooManyBuckets)",
      "an AWS quota is used up ({what}): raise it in the Service Quotas console, or remove what is no longer needed"),
     (r"no available releases match the given constraints (?P<versions>[^\n]+)",
-     "no hashicorp/aws {versions} is to be had: the mirror in HDR_PROVIDER_MIRROR, or the registry, lacks it"),
+     "hashicorp/aws {versions} is not available: the mirror in HDR_PROVIDER_MIRROR, or the registry, lacks it"),
     (r"(?:Failed to query available provider packages|could not query provider registry|Failed to install provider)",
      "Terraform cannot get the provider hashicorp/aws from its registry: check the network, or name a local mirror in "
      "HDR_PROVIDER_MIRROR"),
@@ -156,7 +156,7 @@ KNOWN = (
      "the state was kept elsewhere before (was HDR_STATE_BUCKET changed?): move it with "
      "`terraform init -migrate-state` in this folder, or set HDR_STATE_BUCKET as it was"),
     (r"BucketAlreadyExists\b|EntityAlreadyExists|ResourceInUseException[^\n]*already exists|already exists",
-     "what is to be created exists already and belongs to no state here: import or remove it (`hdr down` clears the "
+     "a resource exists already and belongs to no state here: import or remove it (`hdr down` clears the "
      "embedded AWS), or choose another ENVIRONMENT_SUFFIX"),
     (r"connect: connection refused|no such host|i/o timeout|TLS handshake timeout",
      "AWS cannot be reached: check the network, or whether the embedded AWS runs (`hdr status`)"),
@@ -164,25 +164,25 @@ KNOWN = (
 
 
 def condense(diagnostics: Sequence[Diagnostic], *, folder: Path, program: str) -> str:
-    """One line for the first error, how many more there are, and nothing of Terraform's drawing.
+    """Return one line with the first error and the number of others.
 
-    `folder` is the working folder and `program` the executable, for the commands that mend it.
+    `folder` is the working folder and `program` the executable, for the commands that fix the error.
     """
     errors = [item for item in diagnostics if item.severity == "error"]
     if not errors:
-        return f"{program} failed without saying why"
+        return f"{program} failed without an error message"
     others = len({(error.summary, error.address) for error in errors}) - 1
     more = f" (and {others} more)" if others else ""
     return _line(errors[0], folder=folder, program=program) + more
 
 
-def read_text(said: str) -> list[Diagnostic]:
-    """The errors in the output for people, which `init` writes alike in every version."""
-    plain = "\n".join(line.strip("╷│╵ ") for line in said.splitlines())
+def read_text(output: str) -> list[Diagnostic]:
+    """Parse the errors in the text output, which `init` writes in the same form in every version."""
+    plain = "\n".join(line.strip("╷│╵ ") for line in output.splitlines())
     found = []
     for part in plain.split("Error: ")[1:]:
         summary, _, detail = part.partition("\n")
-        # A heading over the errors that follow it.
+        # This one is a heading of the following errors.
         if not summary.startswith("Terraform encountered problems during initiali"):
             snippet = re.compile(r"^(on \S+ line \d+.*|\d+: .*)$", re.MULTILINE)
             found.append(Diagnostic(severity="error", summary=summary, detail=snippet.sub("", detail), address=""))
@@ -194,11 +194,11 @@ def _line(error: Diagnostic, *, folder: Path, program: str) -> str:
     where = f"{error.address}: " if error.address and not error.address.startswith("provider[") else ""
     if "Error acquiring the state lock" in error.summary:
         return _locked(error.detail, folder=folder, program=program)
-    for pattern, mend in KNOWN:
+    for pattern, fix in KNOWN:
         if found := re.search(pattern, text, re.IGNORECASE):
             named = {name: value.strip() for name, value in found.groupdict().items()}
-            told = mend.format(folder=folder, program=program, **named)
-            return f"{where}{told} (Terraform: {_short(error.summary)})"
+            message = fix.format(folder=folder, program=program, **named)
+            return f"{where}{message} (Terraform: {_short(error.summary)})"
     detail = f": {_short(error.detail)}" if error.detail else ""
     return f"{where}{_short(error.summary)}{detail}"
 

@@ -1,4 +1,4 @@
-"""Forward Ctrl-C so that Terraform stops in order and keeps its state.
+"""Forward Ctrl-C so that Terraform stops gracefully and saves its state.
 
 When interrupted, Terraform cancels the calls in flight. A call that has created a resource by then, and whose response
 is lost, leaves a resource in no state. So the first signal is forwarded when no resource has been started for a few
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 30.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """The operator ended the command; `exit_code` is what a shell expects, such as 130 for Ctrl-C."""
+    """A signal ended the command; `exit_code` is that of the signal, such as 130 for Ctrl-C."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
@@ -32,43 +32,43 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Watch:
-    """One running child, and when it can be interrupted safely. The reader of its output calls `tick`."""
+    """A child process, and when it can be interrupted safely. The reader of its output calls `tick`."""
 
     def __init__(self, child: subprocess.Popen[bytes], received: list[int]) -> None:
         self._child = child
         self._received = received
-        self._last_begun: float | None = None
-        self._noticed: float | None = None
-        self._asked = False
+        self._last_started: float | None = None
+        self._received_at: float | None = None
+        self._interrupted = False
 
     def began(self) -> None:
-        """A resource has been begun just now."""
-        self._last_begun = time.monotonic()
+        """Record that the child has started a resource."""
+        self._last_started = time.monotonic()
 
     def tick(self) -> None:
         """Interrupt the child once, if the operator requested it and it is safe."""
-        if not self._received or self._asked:
+        if not self._received or self._interrupted:
             return
         now = time.monotonic()
-        self._noticed = self._noticed or now
-        quiet = self._last_begun is None or now - self._last_begun >= QUIET_SECONDS
-        if quiet or now - self._noticed >= PATIENCE_SECONDS:
-            self.ask()
+        self._received_at = self._received_at or now
+        quiet = self._last_started is None or now - self._last_started >= QUIET_SECONDS
+        if quiet or now - self._received_at >= PATIENCE_SECONDS:
+            self.interrupt()
 
-    def ask(self) -> None:
-        """Interrupt the child, whether it is safe or not."""
-        self._asked = True
+    def interrupt(self) -> None:
+        """Interrupt the child immediately."""
+        self._interrupted = True
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGINT)
 
-    def end(self) -> None:
-        """End the child and what it has started."""
+    def kill(self) -> None:
+        """Kill the child and its own children."""
         if self._child.poll() is None:
             os.killpg(self._child.pid, signal.SIGKILL)
 
 
 class Interrupts:
-    """The running children. Forwards signals to them while `installed`."""
+    """Forwards signals to the running children while `installed`."""
 
     def __init__(self, *, progress: Progress) -> None:
         self._progress = progress
@@ -98,7 +98,7 @@ class Interrupts:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise `Interrupted` once a signal has come."""
+        """Raise `Interrupted` if a signal was received."""
         if self._received:
             raise Interrupted(self._received[0])
 
@@ -108,7 +108,7 @@ class Interrupts:
 
     @contextmanager
     def watching(self, child: subprocess.Popen[bytes]) -> Iterator[Watch]:
-        """Hand signals on to `child`, which leads a process group of its own, inside the block."""
+        """Forward signals to `child`, which leads its own process group, inside the block."""
         watch = Watch(child, self._received)
         with self._lock:
             self._watched.add(watch)
@@ -136,6 +136,6 @@ class Interrupts:
             return
         for watch in watched:
             if len(self._received) == 2:
-                watch.ask()
+                watch.interrupt()
             else:
-                watch.end()
+                watch.kill()

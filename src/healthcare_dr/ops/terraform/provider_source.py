@@ -22,14 +22,14 @@ OPT = Path("/opt")
 
 @dataclass(frozen=True)
 class ProviderSource:
-    """The CLI configuration to hand to Terraform, and whether it needs the network."""
+    """The CLI configuration of Terraform, and the mirror that it names, if any."""
 
     cli_configuration: Path
     mirror: Path | None
 
 
 def search_path(*, configured: Path | None, environment: Mapping[str, str]) -> Iterator[Path]:
-    """The folders that may be a mirror, the configured one first, then Terraform's own and those below `/opt`."""
+    """Yield the folders that may be a mirror: the configured one only, or Terraform's own and those below `/opt`."""
     if configured is not None:
         yield configured
         return
@@ -44,7 +44,7 @@ def search_path(*, configured: Path | None, environment: Mapping[str, str]) -> I
 
 
 def versions_in(mirror: Path, registry: str) -> tuple[str, ...]:
-    """The provider's versions that a folder holds for this platform."""
+    """Return the provider's versions in a folder for this platform."""
     folder, platform = mirror / registry / PROVIDER, host_platform()
     unpacked = {path.parent.name for path in folder.glob(f"*/{platform}") if path.is_dir()}
     packed = {
@@ -117,7 +117,7 @@ def _from(mirror: Path, terraform: TerraformBinary) -> str:
 
 
 def _write(tools: Path, content: str) -> Path:
-    """Commands of other environments may be reading it."""
+    """Replace the file atomically, because commands of other environments may read it."""
     file = (tools / "terraform.tfrc").resolve()
     staging = file.with_suffix(f".{os.getpid()}")
     staging.write_text(content, encoding="utf-8")

@@ -47,7 +47,7 @@ CHANGES_PENDING = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """A saved plan: applying it does just this."""
+    """A saved plan, which `apply` carries out exactly."""
 
     stack: str
     destroys: bool
@@ -64,13 +64,13 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """A listener that does not listen."""
+    """Do nothing with an event."""
     del event
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terraform:
-    """The executable with the environment it gets, which is the whole of it."""
+    """The executable with all its environment variables."""
 
     binary: Path
     environment: Mapping[str, str]
@@ -78,28 +78,28 @@ class Terraform:
     lock_timeout_seconds: int = LOCK_TIMEOUT_SECONDS
 
     def init(self, workspace: Workspace) -> None:
-        """Choose the provider and the backend.
+        """Initialize the provider and the backend.
 
         Raises:
-            DeploymentError: with what Terraform complains about.
+            DeploymentError: with Terraform's diagnostics.
         """
         run = self._run(workspace, "init", ["-input=false", "-no-color"], ignore)
         if run.code != 0:
-            said = "\n".join(event.line for event in run.events if isinstance(event, Text))
-            raise self._failed(workspace, run, read_text(said))
+            output = "\n".join(event.line for event in run.events if isinstance(event, Text))
+            raise self._failed(workspace, run, read_text(output))
 
     def validate(self, workspace: Workspace) -> None:
-        """Check the configuration against the provider's schema, without asking AWS.
+        """Check the configuration against the provider's schema, without requests to AWS.
 
         Raises:
-            DeploymentError: with the first thing that is wrong.
+            DeploymentError: with the first error.
         """
         run = self._run(workspace, "validate", ["-json"], ignore)
         try:
             report = json.loads(run.log.read_text(encoding="utf-8"))
             valid, diagnostics = bool(report["valid"]), [diagnostic(raw) for raw in report["diagnostics"]]
         except (ValueError, LookupError, TypeError, AttributeError):
-            # It ended before it had written its report.
+            # It ended before it wrote its report.
             raise self._failed(workspace, run) from None
         if not valid:
             raise self._failed(workspace, run, diagnostics)
@@ -129,10 +129,10 @@ class Terraform:
         )
 
     def apply(self, workspace: Workspace, *, listen: Listener = ignore) -> None:
-        """Carry out the saved plan, and nothing but it.
+        """Carry out the saved plan exactly.
 
         Raises:
-            DeploymentError: with what Terraform complains about; what was done is in the state.
+            DeploymentError: with Terraform's diagnostics; completed changes are in the state.
         """
         arguments = ["-json", "-input=false", self._lock_timeout(), PLAN_FILE]
         run = self._run(workspace, "apply", arguments, listen)
@@ -146,7 +146,7 @@ class Terraform:
         One process loads the provider and its schema once, which saves about three seconds over a saved plan.
 
         Raises:
-            DeploymentError: with what Terraform complains about; what was done is in the state.
+            DeploymentError: with Terraform's diagnostics; completed changes are in the state.
         """
         arguments = ["-json", "-input=false", "-auto-approve", self._lock_timeout()]
         run = self._run(workspace, "apply", arguments, listen)
@@ -156,7 +156,7 @@ class Terraform:
         return summaries[-1].add if summaries else 0
 
     def show_plan(self, workspace: Workspace) -> dict[str, Any]:
-        """The saved plan in Terraform's JSON, as policy scanners read it."""
+        """Return the saved plan in Terraform's JSON, as policy scanners read it."""
         run = self._run(workspace, "show", ["-json", PLAN_FILE], ignore)
         if run.code != 0:
             raise self._failed(workspace, run)
@@ -182,7 +182,7 @@ class Terraform:
         with self.interrupts.watching(child) as watch, log.open(encoding="utf-8", errors="replace") as lines:
             silence = _Silence(watch)
             for line in _follow(lines, child, silence.tick):
-                silence.broken()
+                silence.reset()
                 event = parse(line)
                 if isinstance(event, ResourceEvent) and event.phase == "start":
                     watch.began()
@@ -205,24 +205,24 @@ class Terraform:
         if diagnostics is None:
             diagnostics = [event for event in run.events if isinstance(event, Diagnostic)]
         if not any(item.severity == "error" for item in diagnostics):
-            said = [event.line for event in run.events if isinstance(event, Text)]
-            ending = f"ended with {run.code}" + (f", saying {' '.join(said)[-300:]}" if said else "")
+            lines = [event.line for event in run.events if isinstance(event, Text)]
+            ending = f"exited with {run.code}" + (f": {' '.join(lines)[-300:]}" if lines else "")
             diagnostics = [Diagnostic(severity="error", summary=ending, detail="", address="")]
         line = condense(diagnostics, folder=workspace.folder, program=self.binary.name)
         return DeploymentError(f"{workspace.stack}: {line} (log: {run.log})")
 
 
 class _Silence:
-    """Ends a Terraform that hangs: it writes every ten seconds while it applies, and is silent while it fetches the
-    provider, of 700 MB."""
+    """Ends a Terraform that hangs. It prints every ten seconds while it applies, and nothing while it downloads the
+    provider of 700 MB."""
 
     def __init__(self, watch: Watch) -> None:
         self.ended = False
         self._watch = watch
         self._since = time.monotonic()
 
-    def broken(self) -> None:
-        """A line has been written just now."""
+    def reset(self) -> None:
+        """Record that a line was printed."""
         self._since = time.monotonic()
 
     def tick(self) -> None:
@@ -231,9 +231,9 @@ class _Silence:
         silent = time.monotonic() - self._since
         if silent > SILENCE_SECONDS and not self.ended:
             self.ended = True
-            self._watch.ask()
+            self._watch.interrupt()
         elif silent > SILENCE_SECONDS + GRACE_SECONDS:
-            self._watch.end()
+            self._watch.kill()
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class _Run:
 
 
 def resource_events(listen: Callable[[ResourceEvent], None]) -> Listener:
-    """A listener for resources only; reads of data sources are left out."""
+    """Return a listener for resources only, without reads of data sources."""
 
     def only(event: Event) -> None:
         if isinstance(event, ResourceEvent) and event.action != "read":
@@ -254,7 +254,7 @@ def resource_events(listen: Callable[[ResourceEvent], None]) -> Listener:
 
 
 def _follow(lines: io.TextIOBase, child: subprocess.Popen[bytes], tick: Callable[[], None]) -> Iterator[str]:
-    """Whole lines as they are written, until the child has ended and all is read; calls `tick` now and then."""
+    """Yield whole lines as they are written, until the child has ended and all is read. Call `tick` meanwhile."""
     part = ""
     while True:
         ended = child.poll() is not None

@@ -1,10 +1,10 @@
-"""The folder in which Terraform works on one stack.
+"""The working folder of Terraform for one stack.
 
     <root>/state/<stack>.tfstate     its state, where that is kept locally
     <root>/logs/                     Terraform's output
     <root>/<stack>/cdk.tf.json       the synthesized bytes, copied unchanged, with their assets
     <root>/<stack>/hdr_override.tf.json   the backend and, for a pinned target, the provider's version
-    <root>/<stack>/.terraform*       Terraform's own; kept between runs
+    <root>/<stack>/.terraform*       files of Terraform that are kept between runs
 
 `<root>` is `<home>/<target>/<environment suffix>`. Terraform merges files whose names end in `override.tf.json` over
 the others: its documentation states that a `backend` there replaces the original one, and that `required_providers` are
@@ -25,14 +25,14 @@ from healthcare_dr.ops.terraform.state import read_state
 
 OVERRIDE = "hdr_override.tf.json"
 INITIALIZED = ".hdr-initialized"
-# Where Terraform puts a state that it could not save.
+# The file of a state that Terraform could not save.
 UNSAVED_STATE = "errored.tfstate"
 KEPT = (".terraform", ".terraform.lock.hcl", INITIALIZED)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """One stack's folder."""
+    """The folder of one stack."""
 
     root: Path
     stack: str
@@ -49,7 +49,7 @@ class Workspace:
 
     @property
     def lock_file(self) -> Path:
-        """The provider versions and sums that Terraform chose."""
+        """Return the file with the provider versions and sums that Terraform chose."""
         return self.folder / ".terraform.lock.hcl"
 
     def local_state(self) -> Path:
@@ -57,7 +57,7 @@ class Workspace:
         return state_file(self.root, self.stack)
 
     def prepare(self, synthesized: Path, override: Mapping[str, Any]) -> None:
-        """Fill the folder from a synthesized stack; what Terraform keeps there stays.
+        """Fill the folder from a synthesized stack, and keep the files of Terraform.
 
         Raises:
             DeploymentError: Terraform left a state there that it could not save.
@@ -78,11 +78,11 @@ class Workspace:
             else:
                 old.unlink()
         shutil.copytree(synthesized, self.folder, dirs_exist_ok=True)
-        self.folder.chmod(0o700)  # copytree took the mode of the source over
+        self.folder.chmod(0o700)  # copytree copies the mode of the source
         (self.folder / OVERRIDE).write_text(json.dumps(override, indent=2) + "\n", encoding="utf-8")
 
     def fingerprint(self, *inputs: str) -> str:
-        """Changes whenever `init` has work to do: backend, providers, program, their chosen versions."""
+        """Return a hash of what `init` depends on: backend, providers, program, and the chosen versions."""
         digest = hashlib.sha256()
         declared = json.loads((self.folder / "cdk.tf.json").read_text(encoding="utf-8")).get("terraform", {})
         for part in (*inputs, json.dumps(declared, sort_keys=True), (self.folder / OVERRIDE).read_text("utf-8")):
@@ -91,7 +91,7 @@ class Workspace:
         return digest.hexdigest()
 
     def initialized(self, *inputs: str) -> bool:
-        """Return whether `init` was run for the same content, and the provider is still there."""
+        """Return whether `init` was run for the same content, and the provider still exists."""
         marker = self.folder / INITIALIZED
         installed = self.folder / ".terraform"
         return (
@@ -102,7 +102,7 @@ class Workspace:
         )
 
     def mark_initialized(self, *inputs: str) -> None:
-        """Remember that `init` has been done."""
+        """Record that `init` was run."""
         (self.folder / INITIALIZED).write_text(self.fingerprint(*inputs), encoding="utf-8")
 
 

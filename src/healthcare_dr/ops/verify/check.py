@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -114,38 +115,32 @@ class Verification:
 
 
 CHECKS: Final[dict[str, Check]] = {}
-"""The registered checks by name. `catalog` imports the modules that register them."""
+"""The registered checks by name. The package `checks` imports the modules that register them."""
 
 
-def each_region(
+def _register(
     name: str,
     *numbers: str,
     expects: str,
     why: str,
     fix: str,
+    each_region: bool,
     gates_restore: bool = False,
     both_regions: bool = False,
-) -> Callable[[Examine], Examine]:
-    """Register a function as a check that is made for each region."""
-    return _register(
-        name, numbers, expects, why, fix, each_region=True, gates_restore=gates_restore, both_regions=both_regions
-    )
-
-
-def platform(
-    name: str, *numbers: str, expects: str, why: str, fix: str, gates_restore: bool = False
-) -> Callable[[Examine], Examine]:
-    """Register a function as a check that is made once."""
-    return _register(name, numbers, expects, why, fix, each_region=False, gates_restore=gates_restore)
-
-
-def _register(
-    name: str, numbers: tuple[str, ...], expects: str, why: str, fix: str, **scope: bool
 ) -> Callable[[Examine], Examine]:
     def register(examine: Examine) -> Examine:
         if name in CHECKS:
             raise ValueError(f"two checks are named {name}")
-        CHECKS[name] = Check(name=name, expects=expects, why=why, numbers=numbers, fix=fix, examine=examine, **scope)
+        CHECKS[name] = Check(
+            name=name, expects=expects, why=why, numbers=numbers, fix=fix, each_region=each_region,
+            gates_restore=gates_restore, both_regions=both_regions, examine=examine,
+        )  # fmt: skip
         return examine
 
     return register
+
+
+each_region = partial(_register, each_region=True)
+"""Register a function as a check that is made for each region."""
+platform = partial(_register, each_region=False)
+"""Register a function as a check that is made once."""

@@ -165,24 +165,21 @@ class LiveTarget:
     ) -> Answer | Exception:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        response: Answer
         try:
-            return self._request(service, region, operation, parameters, paged=paged)
+            client = self.client(service, region)
+            if paged and client.can_paginate(operation):
+                response = client.get_paginator(operation).paginate(**parameters).build_full_result()
+            else:
+                response = getattr(client, operation)(**parameters)
         except (BotoCoreError, ClientError) as error:
             failure: Exception = error
+        else:
+            return response
         if _is_down(failure):
             # The client has retried: further requests to this service would each wait as long.
             self._failed.setdefault((service, region), failure)
         return failure
-
-    def _request(
-        self, service: str, region: str, operation: str, parameters: Mapping[str, Any], *, paged: bool
-    ) -> Answer:
-        client = self.client(service, region)
-        if paged and client.can_paginate(operation):
-            pages: Answer = client.get_paginator(operation).paginate(**parameters).build_full_result()
-            return pages
-        answer: Answer = getattr(client, operation)(**parameters)
-        return answer
 
 
 def _refuse_changes(model: Any, **_: Any) -> None:

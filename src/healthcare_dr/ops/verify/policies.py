@@ -10,7 +10,7 @@ Document = str | Mapping[str, Any]
 
 
 def statements(document: Document) -> list[Statement]:
-    """The statements of a policy, given as JSON or parsed."""
+    """Return the statements of a policy, given as JSON or parsed."""
     parsed = json.loads(document) if isinstance(document, str) else document
     found = parsed.get("Statement") or []
     return [found] if isinstance(found, Mapping) else list(found)
@@ -19,10 +19,10 @@ def statements(document: Document) -> list[Statement]:
 def differences(wanted: Document, found: Document) -> Iterator[str]:
     """Yield the differences between `found` and `wanted`, statement by statement, by Sid."""
     before, now = _by_sid(wanted), _by_sid(found)
-    for sid, said in before.items():
+    for sid, statement in before.items():
         if sid not in now:
             yield f"the statement {sid} is missing"
-        elif now[sid] != said:
+        elif now[sid] != statement:
             yield f"the statement {sid} has changed"
     for sid in now:
         if sid not in before:
@@ -42,7 +42,7 @@ def allows(document: Document, service: str, actions: Sequence[str]) -> bool:
     )
 
 
-def demands_tls(document: Document, resource: str) -> bool:
+def requires_tls(document: Document, resource: str) -> bool:
     """Return whether a bucket policy denies every use of the bucket and its objects without TLS."""
     return any(
         statement.get("Effect") == "Deny"
@@ -55,20 +55,15 @@ def demands_tls(document: Document, resource: str) -> bool:
 
 
 def listed(value: Any) -> list[str]:
-    """A value that may be written once or as a list."""
-    if value is None:
-        return []
-    return [str(item).lower() if isinstance(item, bool) else str(item) for item in _items(value)]
-
-
-def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    """Return a list of a value that may be one item, a list or None."""
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    return [str(item).lower() if isinstance(item, bool) else str(item) for item in items]
 
 
 def _principal(statement: Statement) -> Mapping[str, Any]:
     principal = statement.get("Principal")
     if isinstance(principal, Mapping):
-        return cast("Mapping[str, Any]", {kind: _flat(who) for kind, who in principal.items()})
+        return cast("Mapping[str, Any]", {kind: _flat(names) for kind, names in principal.items()})
     return {"AWS": principal} if principal is not None else {}
 
 
@@ -84,14 +79,14 @@ def _by_sid(document: Document) -> dict[str, str]:
 
 
 def _canonical(statement: Statement) -> str:
-    said = {
+    canonical = {
         "Effect": statement.get("Effect"),
         "Action": sorted(listed(statement.get("Action"))),
         "Resource": sorted(listed(statement.get("Resource"))),
-        "Principal": {kind: sorted(listed(who)) for kind, who in _principal(statement).items()},
+        "Principal": {kind: sorted(listed(names)) for kind, names in _principal(statement).items()},
         "Condition": {
             operator: {key: sorted(listed(value)) for key, value in keys.items()}
             for operator, keys in (statement.get("Condition") or {}).items()
         },
     }
-    return json.dumps(said, sort_keys=True)
+    return json.dumps(canonical, sort_keys=True)

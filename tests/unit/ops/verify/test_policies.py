@@ -1,11 +1,11 @@
-"""Policies, compared by what they say."""
+"""Compare policies by meaning."""
 
 import json
 from typing import Any
 
 import pytest
 
-from healthcare_dr.ops.verify.policies import allows, demands_tls, differences
+from healthcare_dr.ops.verify.policies import allows, differences, requires_tls
 
 BUCKET = "arn:aws:s3:::b"
 TLS = {"Sid": "Tls", "Effect": "Deny", "Principal": "*", "Action": ["s3:*"], "Resource": [BUCKET, f"{BUCKET}/*"],
@@ -24,7 +24,7 @@ def test_order_of_lists_and_single_items_are_equivalent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "changes"),
     [
         (policy(TLS), ["the statement Read is missing"]),
         (policy(TLS, READ | {"Effect": "Deny"}), ["the statement Read has changed"]),
@@ -33,8 +33,8 @@ def test_order_of_lists_and_single_items_are_equivalent() -> None:
         (policy(TLS | {"Principal": {"AWS": "AROAEXAMPLE"}}, READ), ["the statement Tls has changed"]),
     ],
 )
-def test_a_statement_that_differs_is_named(found: dict[str, Any], told: list[str]) -> None:
-    assert list(differences(policy(TLS, READ), found)) == told
+def test_changed_statement_is_named(found: dict[str, Any], changes: list[str]) -> None:
+    assert list(differences(policy(TLS, READ), found)) == changes
 
 
 @pytest.mark.parametrize(
@@ -48,13 +48,13 @@ def test_a_statement_that_differs_is_named(found: dict[str, Any], told: list[str
         {"Condition": None},
     ],
 )
-def test_tls_is_demanded_of_everybody_for_everything_or_not_at_all(damage: dict[str, Any]) -> None:
-    assert demands_tls(policy(READ, TLS), BUCKET)
-    assert not demands_tls(policy(READ, TLS | damage), BUCKET)
+def test_policy_requires_tls_from_every_principal_for_all_resources(damage: dict[str, Any]) -> None:
+    assert requires_tls(policy(READ, TLS), BUCKET)
+    assert not requires_tls(policy(READ, TLS | damage), BUCKET)
 
 
 @pytest.mark.trap(17)
-def test_a_service_needs_every_action() -> None:
+def test_service_is_allowed_if_it_has_every_action() -> None:
     alarms = {"Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Resource": "*",
               "Action": ["kms:Decrypt", "kms:GenerateDataKey*"]}  # fmt: skip
     needed = ("kms:Decrypt", "kms:GenerateDataKey")

@@ -9,7 +9,7 @@ from healthcare_dr.ops.verify.check import REDEPLOY, Problem, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 
-# What decides when an alarm fires, as it says of itself, and how the state calls it.
+# The attributes of an alarm that decide when it fires, and their names in Terraform's state.
 RULE = {
     "Namespace": "namespace",
     "MetricName": "metric_name",
@@ -22,7 +22,7 @@ RULE = {
     "ComparisonOperator": "comparison_operator",
     "TreatMissingData": "treat_missing_data",
 }
-# What AWS takes where nothing is said; where the state says "" or 0, AWS may say nothing.
+# The defaults of AWS. Where the state contains "" or 0, the response may not contain the attribute.
 DEFAULTS = {"EvaluateLowSampleCountPercentile": "evaluate"}
 
 
@@ -44,7 +44,7 @@ def alarms(live: LiveTarget, region: str) -> Iterator[str]:
             if alarm is None:
                 yield f"{deployed['alarm_name']} does not exist"
                 continue
-            yield from (f"{deployed['alarm_name']}: {told}" for told in _lacking(alarm, deployed, topic))
+            yield from (f"{deployed['alarm_name']}: {text}" for text in _lacking(alarm, deployed, topic))
 
 
 @each_region(
@@ -63,23 +63,22 @@ def topic(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     if found is None:
         yield f"{arn} does not exist"
         return
-    said, key = found["Attributes"], live.deployed.output(region, "key_arn")
-    if said.get("KmsMasterKeyId") != key:
+    attributes, key = found["Attributes"], live.deployed.output(region, "key_arn")
+    if attributes.get("KmsMasterKeyId") != key:
         yield f"the topic is not encrypted with {key}"
-    closed = [
-        name for name in ("cloudwatch", "s3") if not allows(said["Policy"], f"{name}.amazonaws.com", ["sns:Publish"])
-    ]
+    policy = attributes["Policy"]
+    closed = [name for name in ("cloudwatch", "s3") if not allows(policy, f"{name}.amazonaws.com", ["sns:Publish"])]
     if closed:
         yield f"the topic's policy does not let {' and '.join(closed)} publish"
     else:
         for deployed in live.deployed.of("aws_sns_topic_policy", region):
-            yield from (f"policy of the topic: {told}" for told in differences(deployed["policy"], said["Policy"]))
+            yield from (f"policy of the topic: {text}" for text in differences(deployed["policy"], policy))
     yield from _subscriptions(live, region, arn)
 
 
 @each_region(
     "dashboard", "R6.1",
-    expects="The region's dashboard is there, with every chart it was deployed with",
+    expects="The region's dashboard exists, with every deployed chart",
     why="During a failover operators need one page in the surviving region.",
     fix=REDEPLOY,
 )  # fmt: skip
@@ -108,10 +107,10 @@ def _lacking(alarm: Any, deployed: Resource, topic: str) -> Iterator[str]:
         if alarm.get("ActionsSuppressor") and not deployed["actions_suppressor"]:
             yield f"{alarm['ActionsSuppressor']} suppresses its actions"
         return
-    for said, attribute in RULE.items():
-        if (alarm.get(said) or DEFAULTS.get(said)) != (deployed[attribute] or DEFAULTS.get(said)):
-            yield f"{said} is {alarm.get(said)}, not {deployed[attribute]}"
-    # An alarm has the one or, of a percentile, the other.
+    for name, attribute in RULE.items():
+        if (alarm.get(name) or DEFAULTS.get(name)) != (deployed[attribute] or DEFAULTS.get(name)):
+            yield f"{name} is {alarm.get(name)}, not {deployed[attribute]}"
+    # The alarm of a percentile has an extended statistic.
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic")
     if statistic != (wanted := deployed["extended_statistic"] or deployed["statistic"]):
         yield f"Statistic is {statistic}, not {wanted}"
@@ -131,8 +130,8 @@ def _subscriptions(live: LiveTarget, region: str, topic: str) -> Iterator[str | 
         elif not found[email].startswith("arn:"):
             yield f"{email} has not confirmed the subscription"
     if not any(arn.startswith("arn:") for arn in found.values()) and not emails:
-        told = "the topic has no subscription: HDR_OPERATIONS_EMAILS is empty"
-        yield Problem(told, "failure" if live.target.name == "aws" else "note")
+        text = "the topic has no subscription: HDR_OPERATIONS_EMAILS is empty"
+        yield Problem(text, "failure" if live.target.name == "aws" else "note")
 
 
 def _title(widget: Any) -> str:

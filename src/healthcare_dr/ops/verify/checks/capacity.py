@@ -27,7 +27,7 @@ def quotas(live: LiveTarget, region: str) -> Iterator[str]:
     if here != there:
         yield f"{region} runs {here} calls at once, but {peer} runs {there}"
     if live.emulator is not None:
-        return  # what the embedded AWS allows depends on the machine alone
+        return  # the limits of the embedded AWS depend on the machine only
     load = sum(_highest(live, place, "AWS/Lambda", "ConcurrentExecutions") for place in live.settings.regions)
     for place in live.settings.regions:
         allowed = limits[place]["UnreservedConcurrentExecutions"]
@@ -40,9 +40,9 @@ def quotas(live: LiveTarget, region: str) -> Iterator[str]:
 
 @each_region(
     "api", "R2.1", "trap 33", "trap 41",
-    expects="The region's HTTP API is there, admits what the settings say, has its routes, issuer and origins, and "
-    "calls the published function; on AWS its rate covers both regions' load of the last 24 hours",
-    why="A route, an issuer or a limit that only one region has shows itself to clients after the failover.",
+    expects="The region's HTTP API exists, has the limits and origins of the settings and the deployed routes and "
+    "issuer, and invokes the published function; on AWS its rate covers both regions' load of the last 24 hours",
+    why="Clients notice a route, an issuer or a limit that only one region has after the failover.",
     fix=REDEPLOY,
     gates_restore=True,
 )  # fmt: skip
@@ -66,7 +66,7 @@ def api(live: LiveTarget, region: str) -> Iterator[str]:
     for deployed in live.deployed.of("aws_apigatewayv2_integration", region):
         integrations = live.request("apigatewayv2", region, "get_integrations", ApiId=api_id)["Items"]
         if deployed["integration_uri"] not in [found.get("IntegrationUri") for found in integrations]:
-            yield "the API does not call the published function"
+            yield "the API does not invoke the published function"
     yield from _routes(live, region, api_id)
     if live.emulator is None:
         calls = sum(_calls(live, place) for place in settings.regions) / LOAD_PERIOD
@@ -80,7 +80,7 @@ def _limits(live: LiveTarget, region: str) -> dict[str, int]:
 
 
 def _highest(live: LiveTarget, region: str, namespace: str, metric: str, **dimensions: str) -> float:
-    # To the end of the period that has begun: after a failover, the newest minutes are those that matter.
+    # Until the end of the current period, because the newest minutes matter after a failover.
     periods = math.ceil(live.now().timestamp() / LOAD_PERIOD)
     end = datetime.fromtimestamp(periods * LOAD_PERIOD, UTC)
     statistic = "Sum" if dimensions else "Maximum"
@@ -103,21 +103,21 @@ def _routes(live: LiveTarget, region: str, api_id: str) -> Iterator[str]:
         for found in live.request("apigatewayv2", region, "get_authorizers", ApiId=api_id)["Items"]
     ]
     for authorizer in live.deployed.of("aws_apigatewayv2_authorizer", region):
-        wanted = [{"Issuer": said["issuer"], "Audience": said["audience"]} for said in authorizer["jwt_configuration"]]
+        wanted = [{"Issuer": jwt["issuer"], "Audience": jwt["audience"]} for jwt in authorizer["jwt_configuration"]]
         if issuers != wanted:
             yield f"the API trusts {issuers}, not {wanted}"
     routes = {
         found["RouteKey"]: found for found in live.request("apigatewayv2", region, "get_routes", ApiId=api_id)["Items"]
     }
     for deployed in live.deployed.of("aws_apigatewayv2_route", region):
-        key, said = deployed["route_key"], routes.get(deployed["route_key"])
-        if said is None:
+        key, route = deployed["route_key"], routes.get(deployed["route_key"])
+        if route is None:
             yield f"the API has no route {key}"
-        elif said.get("AuthorizationType") != deployed["authorization_type"] or sorted(
-            said.get("AuthorizationScopes") or ()
+        elif route.get("AuthorizationType") != deployed["authorization_type"] or sorted(
+            route.get("AuthorizationScopes") or ()
         ) != sorted(deployed["authorization_scopes"] or ()):
             yield f"the route {key} requires another authorization than deployed"
-        elif said.get("Target") != deployed["target"]:
+        elif route.get("Target") != deployed["target"]:
             yield f"the route {key} has another target than deployed"
 
 

@@ -7,15 +7,15 @@ from healthcare_dr.ops.verify.check import REDEPLOY, each_region, platform
 from healthcare_dr.ops.verify.live_target import LiveTarget
 
 TAGS: Final = {"Environment": "Production", "DisasterRecovery": "Enabled"}
-# What holds data or is called, and what the tagging API knows on either target.
+# Resources with data and functions, as far as the tagging API returns them on both targets.
 TAGGED: Final = ("aws_dynamodb_table", "aws_kms_key", "aws_kms_replica_key", "aws_lambda_function", "aws_s3_bucket",
                  "aws_sns_topic")  # fmt: skip
 
 
 @each_region(
     "tags", "R9.1", "trap 6",
-    expects="Tables with their replicas, buckets, keys, functions and topics carry both tags of the platform",
-    why="Backup plans, access rules and cost reports go by tags, and a replica has its own.",
+    expects="Tables with their replicas, buckets, keys, functions and topics have both tags of the platform",
+    why="Backup plans, access rules and cost reports use tags, and a replica has its own.",
     fix=REDEPLOY,
 )  # fmt: skip
 def tags(live: LiveTarget, region: str) -> Iterator[str]:
@@ -28,13 +28,13 @@ def tags(live: LiveTarget, region: str) -> Iterator[str]:
     answer = live.request("resourcegroupstaggingapi", region, "get_resources", TagFilters=filters)
     tagged = {found["ResourceARN"] for found in answer["ResourceTagMappingList"]}
     for arn in sorted(wanted - tagged):
-        yield f"{arn} does not carry {' and '.join(f'{key}={value}' for key, value in TAGS.items())}"
+        yield f"{arn} does not have {' and '.join(f'{key}={value}' for key, value in TAGS.items())}"
 
 
 @platform(
     "state", "R1.1", "trap 37",
     expects="On AWS, Terraform's state is in a versioned bucket outside us-east-1",
-    why="Without its state, lost with us-east-1 or with one machine, the platform cannot be changed.",
+    why="If the state is lost with us-east-1 or with one machine, the platform cannot be changed.",
     fix="name a versioned bucket in the state's region as HDR_STATE_BUCKET: README, Deploy to AWS",
 )  # fmt: skip
 def state(live: LiveTarget, region: str) -> Iterator[str]:
@@ -43,13 +43,13 @@ def state(live: LiveTarget, region: str) -> Iterator[str]:
         return
     bucket, place = live.settings.state_bucket, live.settings.state_region
     if bucket is None:
-        yield "the state is kept on this machine alone: HDR_STATE_BUCKET is not set"
+        yield "the state is on this machine only: HDR_STATE_BUCKET is not set"
         return
     located = live.request_optional("s3", place, "get_bucket_location", ("NoSuchBucket",), Bucket=bucket)
     if located is None:
         yield f"{bucket} does not exist"
         return
-    # us-east-1 is the region that has no name here.
+    # The response has no name for us-east-1.
     actual = located.get("LocationConstraint") or "us-east-1"
     if actual != place:
         yield f"{bucket} is in {actual}, not in {place}"

@@ -18,7 +18,7 @@ DNS: Final = 53
     "delegation", "R4.3", "trap 30",
     expects="With HDR_DNS_DELEGATED, the parent zone delegates the domain to the name servers of the platform's zone",
     why="Without the delegation no client queries the zone that fails over.",
-    fix="have the registrar name the servers that `hdr outputs` shows as NameServers",
+    fix="set the servers that `hdr outputs` shows as NameServers at the registrar",
 )  # fmt: skip
 def delegation(live: LiveTarget, region: str) -> Iterator[str]:
     del region
@@ -37,9 +37,9 @@ def delegation(live: LiveTarget, region: str) -> Iterator[str]:
 
 @each_region(
     "certificate", "C1", "trap 30", "trap 31",
-    expects="Where the domain is delegated, the region has an issued certificate for the shared name, good for 30 days "
-    "more, and serves the name with it",
-    why="Without a certificate in each region clients meet TLS errors after the failover.",
+    expects="If the domain is delegated, the region serves the shared name with an issued certificate that is valid "
+    "for 30 more days",
+    why="Without a certificate in each region clients get TLS errors after the failover.",
     fix="check the validation record of the certificate in the zone, then run `hdr deploy`",
 )  # fmt: skip
 def certificate(live: LiveTarget, region: str) -> Iterator[str]:
@@ -55,12 +55,12 @@ def certificate(live: LiveTarget, region: str) -> Iterator[str]:
         found = live.request_optional(
             "acm", region, "describe_certificate", ("ResourceNotFoundException",), CertificateArn=arn
         )
-        said: dict[str, Any] = found["Certificate"] if found else {"Status": "missing"}
-        ends = said.get("NotAfter")
-        if said["Status"] != "ISSUED":
-            yield f"the certificate of {name} is {said['Status']}"
-        elif name not in [said.get("DomainName"), *said.get("SubjectAlternativeNames", ())]:
-            yield f"the certificate is for {said.get('DomainName')}, not {name}"
+        details: dict[str, Any] = found["Certificate"] if found else {"Status": "missing"}
+        ends = details.get("NotAfter")
+        if details["Status"] != "ISSUED":
+            yield f"the certificate of {name} is {details['Status']}"
+        elif name not in [details.get("DomainName"), *details.get("SubjectAlternativeNames", ())]:
+            yield f"the certificate is for {details.get('DomainName')}, not {name}"
         elif ends is not None and ends - live.now() < RENEWAL:
             yield f"the certificate of {name} ends on {ends:%Y-%m-%d}"
 

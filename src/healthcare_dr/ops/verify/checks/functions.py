@@ -1,4 +1,4 @@
-"""The functions of a region, what calls them, and whether both regions run the same."""
+"""Checks of the functions: configuration, permissions, event sources, and equality of both regions."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from healthcare_dr.ops.verify.live_target import Answer, LiveTarget
 from healthcare_dr.ops.verify.policies import statements
 
 MISSING = ("ResourceNotFoundException",)
-# What a function says of itself, and how the state calls it.
+# The settings of a function, and their names in Terraform's state.
 SETTINGS = {
     "MemorySize": "memory_size",
     "Timeout": "timeout",
@@ -25,8 +25,8 @@ COMPARED = ("CodeSha256", "MemorySize", "Timeout", "Handler", "Runtime", "Archit
 @each_region(
     "functions", "R2.1", "R2.2", "R2.3",
     expects="Every function exists and is active, with the deployed memory, timeout, role, key and variables, and its "
-    "alias calls the deployed version",
-    why="A region that answers its health check with changed functions still fails the calls that matter.",
+    "alias refers to the deployed version",
+    why="With changed functions a region can pass its health check and still fail other requests.",
     fix=REDEPLOY,
     gates_restore=True,
 )  # fmt: skip
@@ -56,8 +56,8 @@ def functions(live: LiveTarget, region: str) -> Iterator[str]:
             if others != _other_versions(alias):
                 yield f"{name}: {alias['name']} shares its calls with other versions: {others or 'none'}"
         wanted = _variables(deployed)
-        said = (found.get("Environment") or {}).get("Variables") or {}
-        if changed := sorted(key for key in wanted.keys() | said.keys() if wanted.get(key) != said.get(key)):
+        actual = (found.get("Environment") or {}).get("Variables") or {}
+        if changed := sorted(key for key in wanted.keys() | actual.keys() if wanted.get(key) != actual.get(key)):
             yield f"{name}: the variables {', '.join(changed)} are not those deployed"
 
 
@@ -65,7 +65,7 @@ def functions(live: LiveTarget, region: str) -> Iterator[str]:
     "functions-equal", "R2.1", "C1", "trap 33", "trap 39",
     expects="Both regions run the same functions: hash of the code, memory, timeout, runtime and variables. For the "
     "API function, the version that its alias calls is compared",
-    why="A region with other code can refuse or misread what the other has written, just when it serves alone.",
+    why="A region with other code may not read what the other has written, when it has to serve alone.",
     fix="`hdr deploy`: it applies the same package to both regions",
     gates_restore=True,
 )  # fmt: skip
@@ -88,7 +88,7 @@ def equal(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "function-concurrency", "C1", "trap 33", "trap 34",
     expects="No function has a reserved concurrency other than the one deployed",
-    why="A reservation, above all one of 0 left over from an incident, throttles the region under the load of both.",
+    why="A reservation, such as one of 0 after an incident, throttles the region under the load of both.",
     fix="`aws lambda delete-function-concurrency --function-name FUNCTION --region REGION`",
     gates_restore=True,
 )  # fmt: skip
@@ -120,7 +120,7 @@ def callers(live: LiveTarget, region: str) -> Iterator[str]:
 
 @each_region(
     "event-sources", "C3", "trap 1",
-    expects="The streams of both tables are read by the reconciling function, and no reading is disabled",
+    expects="The reconciliation function reads the streams of both tables, and no event source is disabled",
     why="A stream keeps a change for 24 hours: conflicts that are not read by then are never found.",
     fix="`aws lambda update-event-source-mapping --uuid UUID --enabled --region REGION`, or `hdr deploy`",
     gates_restore=True,

@@ -1,4 +1,4 @@
-"""The keys: enabled, rotated, and open to those who need them."""
+"""Checks of the keys: state, rotation and policies."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,17 +7,15 @@ from healthcare_dr.ops.verify.check import REDEPLOY, each_region
 from healthcare_dr.ops.verify.live_target import LiveTarget
 from healthcare_dr.ops.verify.policies import allows, differences
 
-ENABLE = (
-    "`aws kms enable-key --key-id KEY`; one that is to be deleted: first `aws kms cancel-key-deletion --key-id KEY`"
-)
+ENABLE = "`aws kms enable-key --key-id KEY`; for a pending deletion first `aws kms cancel-key-deletion --key-id KEY`"
 PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey")
 MISSING = ("NotFoundException",)
 
 
 @each_region(
     "key-enabled", "R5.1", "C4",
-    expects="The region's key is enabled, and its alias leads to it",
-    why="Without its key a region reads no record, writes none and opens no document.",
+    expects="The region's key is enabled, and its alias refers to it",
+    why="Without its key a region cannot read or write records and documents.",
     fix=ENABLE,
     gates_restore=True,
 )  # fmt: skip
@@ -40,8 +38,8 @@ def rotation(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "key-policy", "R5.2", "C6", "trap 12", "trap 17", "trap 18",
     expects="The key's policy allows alarms to publish to the encrypted topic, and is the deployed one",
-    why="CloudWatch drops a message to an encrypted topic in silence when the key refuses it; a role that was created "
-    "anew is no longer the one that the policy means.",
+    why="CloudWatch silently drops a message to an encrypted topic if the key denies it; the policy does not apply "
+    "to a role that was deleted and created again.",
     fix=REDEPLOY,
     gates_restore=True,
 )  # fmt: skip
@@ -55,13 +53,13 @@ def policy(live: LiveTarget, region: str) -> Iterator[str]:
         if encrypts and not allows(found, "cloudwatch.amazonaws.com", PUBLISH):
             yield f"the policy of {deployed['arn']} does not allow CloudWatch: alarms reach no operator"
             continue
-        yield from (f"policy of {deployed['arn']}: {told}" for told in differences(deployed["policy"], found))
+        yield from (f"policy of {deployed['arn']}: {text}" for text in differences(deployed["policy"], found))
 
 
 @each_region(
     "index-key", "R5.1", "R5.2",
-    expects="The multi-Region key for search and cursors is enabled in the region, and the same one in both",
-    why="With another key the surviving region finds no patient by what it was indexed under, and no cursor goes on.",
+    expects="The multi-Region key for search and cursors is enabled in the region, and the same in both regions",
+    why="With another key the surviving region finds no patient by the index, and rejects every cursor.",
     fix=f"{ENABLE}; a missing replica: `hdr deploy`",
     gates_restore=True,
 )  # fmt: skip
@@ -85,4 +83,4 @@ def _usable(live: LiveTarget, region: str, alias: str, wanted: str) -> Iterator[
         return
     named = live.request_optional("kms", region, "describe_key", MISSING, KeyId=alias)
     if named is None or named["KeyMetadata"]["Arn"] != wanted:
-        yield f"{alias} does not lead to {wanted}, but to {named['KeyMetadata']['Arn'] if named else 'nothing'}"
+        yield f"{alias} does not refer to {wanted}, but to {named['KeyMetadata']['Arn'] if named else 'nothing'}"

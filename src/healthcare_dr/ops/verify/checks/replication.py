@@ -14,45 +14,43 @@ from patient_api.contract.keys import key as item_key
 # Sentinel and sweep run every minute.
 SCHEDULE_SECONDS: Final = 60
 
-# As many as a sweep looks at.
-LOOKED_AT: Final = 5000
+# The number of documents that a sweep checks.
+CHECKED: Final = 5000
 PAGE: Final = 500
-# As many as boto3 keeps connections.
+# The size of boto3's connection pool.
 HEAD_CONCURRENCY: Final = 10
 METRICS_WINDOW: Final = timedelta(minutes=15)
 
 
 @each_region(
     "documents-pending", "C3", "trap 15",
-    expects="No document in the region is unconfirmed for longer than the recovery point allows, and a sweep",
-    why="Such a document is in this region alone: were the region lost now, it would be lost.",
-    fix="look at the log of the document-confirmation function and at the document-replication check; the sweep of "
-    "every minute copies what is late",
+    expects="No document in the region is unconfirmed for longer than the recovery point and one interval of the sweep",
+    why="Such a document is in this region only, and would be lost with it.",
+    fix="check the log of the document-confirmation function and the document-replication check; the sweep of every "
+    "minute copies late documents",
     gates_restore=True,
     both_regions=True,
 )  # fmt: skip
 def pending(live: LiveTarget, region: str) -> Iterator[str | Problem]:
     limit = live.settings.replication_lag_seconds + SCHEDULE_SECONDS
-    late = looked_at = 0
-    for page, last in _shelf(live, region, announced_before=live.now() - timedelta(seconds=limit)):
+    late = checked = 0
+    for page, last in _markers(live, region, announced_before=live.now() - timedelta(seconds=limit)):
         answers = submit_all(lambda item: _is_late(live, region, item, limit), page, concurrency=HEAD_CONCURRENCY)
         late += sum(answer.result() for answer in answers)
-        looked_at += len(page)
+        checked += len(page)
         if late:
-            # More late ones say nothing new.
             more = "" if last else " or more"
-            yield f"{late}{more} documents have been waiting for {live.peer(region)} for over {limit} s"
+            yield f"{late}{more} documents have not been in {live.peer(region)} for over {limit} s"
             return
-        if looked_at >= LOOKED_AT and not last:
-            yield Problem(f"more than {LOOKED_AT} announced documents are open, and no more were looked at", "unknown")
+        if checked >= CHECKED and not last:
+            yield Problem(f"more than {CHECKED} announced documents are open, and no more were checked", "unknown")
             return
 
 
 @each_region(
     "documents-failed", "C3", "trap 11", "trap 15",
-    expects="S3's own metrics of the last 15 minutes tell of no failed replication from the region, and of no "
-    "backlog to it",
-    why="S3 retries no replication that has failed.",
+    expects="S3's metrics of the last 15 minutes show no failed replication from the region, and no backlog to it",
+    why="S3 does not retry a replication that has failed.",
     fix="read the replication events of the operations topic; copy again with S3 Batch Replication",
     gates_restore=True,
     both_regions=True,
@@ -71,8 +69,8 @@ def failed(live: LiveTarget, region: str) -> Iterator[str]:
 @platform(
     "replication-lag", "C3", "trap 7",
     expects="Writes in either region arrive in the other within the recovery point",
-    why="Every acknowledged write that has not arrived is lost with its region.",
-    fix="check the replication metrics of both dashboards; start no planned failover until it has caught up",
+    why="Acknowledged writes that have not arrived are lost with their region.",
+    fix="check the replication metrics of both dashboards; do not start a planned failover before the lag is short",
     gates_restore=True,
 )  # fmt: skip
 def lag(live: LiveTarget, region: str) -> Iterator[str]:
@@ -97,7 +95,7 @@ def lag(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "heartbeat", "C3", "R6.2", "trap 7", "trap 22",
     expects="The region's sentinel has written a heartbeat lately, and the other region has received it in time",
-    why="A replica without writes has no lag: only the heartbeat distinguishes an idle link from a broken one.",
+    why="Without writes there is no lag: only the heartbeat distinguishes idle replication from broken replication.",
     fix="check the log of the region's sentinel, its schedule and its role; `hdr deploy` restores them",
     gates_restore=True,
     both_regions=True,
@@ -113,10 +111,10 @@ def heartbeat(live: LiveTarget, region: str) -> Iterator[str]:
         yield f"the sentinel's last heartbeat is {age:.0f} s old ({allowed} s allowed)"
     arrived = _beat(live, peer, region)
     if arrived is None:
-        yield f"no heartbeat has ever reached {peer}"
-    # By its age: that tells of a link that stands still one heartbeat sooner than how far it is behind.
+        yield f"{peer} has never received a heartbeat"
+    # The age shows stopped replication one heartbeat earlier than the difference of both heartbeats.
     elif arrived < own and (old := (live.now() - arrived).total_seconds()) > allowed:
-        yield f"the heartbeat that {peer} has is {old:.0f} s old ({allowed} s allowed), and not the newest"
+        yield f"the heartbeat in {peer} is {old:.0f} s old ({allowed} s allowed), and not the newest"
 
 
 @each_region(
@@ -131,16 +129,15 @@ def conflicts(live: LiveTarget, region: str) -> Iterator[Problem]:
 
 
 def _reasons(reasons: list[str], service: str) -> Iterator[str]:
-    """Yield the reasons against draining. A source that does not respond makes the result unknown."""
+    """Yield the reasons. Raise RequestFailedError if the source did not respond."""
     for reason in reasons:
         if "cannot be" in reason:
             raise RequestFailedError(reason, service=service)
         yield reason
 
 
-def _shelf(live: LiveTarget, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
-    """Yield the markers of documents that a region has to confirm, oldest first, by pages, and whether a page is the
-    last.
+def _markers(live: LiveTarget, region: str, *, announced_before: datetime) -> Iterator[tuple[list[Any], bool]]:
+    """Yield pages of markers of unconfirmed documents, oldest first, and whether a page is the last.
 
     Documents that are never uploaded stay listed for a day, and come first.
     """
@@ -169,7 +166,7 @@ def _is_late(live: LiveTarget, region: str, item: Any, limit: int) -> bool:
     head = live.request_optional("s3", region, "head_object", ("404", "NoSuchKey"), Bucket=bucket, Key=name)
     if head is None or (live.now() - head["LastModified"]).total_seconds() <= limit:
         return False
-    # An object of parts has the time at which its upload began; the marker notes when it was complete.
+    # The time of an object in parts is that of the start of its upload; the marker has that of its completion.
     key = {"pk": item["pk"], "sk": item["sk"]}
     marker = live.request("dynamodb", region, "get_item", TableName=live.names.records_table, Key=key).get("Item") or {}
     completed = marker.get("completed", {}).get("S")

@@ -1,4 +1,4 @@
-"""The roles: there, trusted by whom they were, and allowed what their functions do."""
+"""Checks of the roles: trust, policies and permissions."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -10,16 +10,16 @@ from healthcare_dr.ops.verify.policies import Document, differences, listed, sta
 
 MISSING = ("NoSuchEntity", "NoSuchEntityException")
 IAM: Final = "us-east-1"
-# IAM simulates whole actions only.
+# IAM simulates actions without wildcards only.
 WHOLE: Final = {"kms:GenerateDataKey*": "kms:GenerateDataKey", "kms:ReEncrypt*": "kms:ReEncryptFrom"}
-# What a pattern stands for: some object, some index.
+# The replacement of a wildcard in a resource, such as an object or an index.
 SOME: Final = "some"
 
 
 @each_region(
     "roles", "R2.3", "C6", "trap 36",
-    expects="Every role is there, with the trust and the policies it was deployed with",
-    why="Without its trust in the peer a role stops copies and reads, unnoticed until they are needed.",
+    expects="Every role exists with its deployed trust and policies",
+    why="Without its trust in the peer a role prevents copies and reads, unnoticed until they are needed.",
     fix=REDEPLOY,
     gates_restore=True,
 )  # fmt: skip
@@ -31,9 +31,9 @@ def roles(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name} does not exist"
             continue
         trusted = found["Role"]["AssumeRolePolicyDocument"]
-        yield from (f"trust of {name}: {told}" for told in differences(role["assume_role_policy"], trusted))
+        yield from (f"trust of {name}: {text}" for text in differences(role["assume_role_policy"], trusted))
         if "PermissionsBoundary" in found["Role"] and not role["permissions_boundary"]:
-            yield f"{name} is held back by a permissions boundary"
+            yield f"{name} is restricted by a permissions boundary"
         yield from _attached(live, region, name)
         yield from _inline(live, region, name)
 
@@ -41,23 +41,24 @@ def roles(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "permissions", "R2.3", "C6",
     expects="IAM's simulation allows every role each action that it was granted without a condition",
-    why="An explicit denial from an incident, a boundary or an organization's policy lets the endpoint answer and the "
-    "service fail.",
-    fix="`aws iam list-role-policies --role-name ROLE` shows what was added by hand: delete it, or `hdr deploy`",
+    why="With an explicit denial from an incident, a boundary or an organization's policy, the endpoint responds but "
+    "requests fail.",
+    fix="`aws iam list-role-policies --role-name ROLE` shows policies that were added by hand: delete them, or "
+    "`hdr deploy`",
     gates_restore=True,
 )  # fmt: skip
 def permissions(live: LiveTarget, region: str) -> Iterator[str]:
     for role in live.deployed.of("aws_iam_role", region):
-        refused = [
-            told
+        denied = [
+            text
             for document in _granted(live, region, role["name"])
             for statement in statements(document)
             if statement["Effect"] == "Allow" and not statement.get("Condition")
-            for told in _simulated(live, role, statement)
+            for text in _simulated(live, role, statement)
         ]
-        if refused:
-            more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
-            yield f"{role['name']} {refused[0]}{more}"
+        if denied:
+            more = f", and {len(denied) - 1} more" if len(denied) > 1 else ""
+            yield f"{role['name']} {denied[0]}{more}"
 
 
 def _simulated(live: LiveTarget, role: Resource, statement: Any) -> Iterator[str]:
@@ -73,8 +74,8 @@ def _simulated(live: LiveTarget, role: Resource, statement: Any) -> Iterator[str
             return
         for result in answer["EvaluationResults"]:
             if result["EvalDecision"] != "allowed":
-                told = "is refused" if result["EvalDecision"] == "explicitDeny" else "is not allowed"
-                yield f"{told} {result['EvalActionName']} on {resource}"
+                decision = "is denied" if result["EvalDecision"] == "explicitDeny" else "is not allowed"
+                yield f"{decision} {result['EvalActionName']} on {resource}"
 
 
 def _attached(live: LiveTarget, region: str, role: str) -> Iterator[str]:
@@ -89,9 +90,9 @@ def _attached(live: LiveTarget, region: str, role: str) -> Iterator[str]:
             yield f"{role} has lost the policy {arn.rpartition('/')[2]}"
         elif arn in managed:
             version = live.request("iam", IAM, "get_policy", PolicyArn=arn)["Policy"]["DefaultVersionId"]
-            said = live.request_first_page("iam", IAM, "get_policy_version", PolicyArn=arn, VersionId=version)
-            told = differences(managed[arn]["policy"], said["PolicyVersion"]["Document"])
-            yield from (f"policy {arn.rpartition('/')[2]}: {difference}" for difference in told)
+            current = live.request_first_page("iam", IAM, "get_policy_version", PolicyArn=arn, VersionId=version)
+            changes = differences(managed[arn]["policy"], current["PolicyVersion"]["Document"])
+            yield from (f"policy {arn.rpartition('/')[2]}: {change}" for change in changes)
 
 
 def _inline(live: LiveTarget, region: str, role: str) -> Iterator[str]:
@@ -102,8 +103,8 @@ def _inline(live: LiveTarget, region: str, role: str) -> Iterator[str]:
         if found is None:
             yield f"{role} has lost the policy {policy['name']}"
         else:
-            told = differences(policy["policy"], found["PolicyDocument"])
-            yield from (f"policy {policy['name']} of {role}: {difference}" for difference in told)
+            changes = differences(policy["policy"], found["PolicyDocument"])
+            yield from (f"policy {policy['name']} of {role}: {change}" for change in changes)
 
 
 def _granted(live: LiveTarget, region: str, role: str) -> Iterator[Document]:

@@ -1,4 +1,4 @@
-"""The global tables: there, recoverable, encrypted, streamed, and the same in both regions."""
+"""Checks of the global tables: replicas, recovery, encryption, streams, and equality of both regions."""
 
 import json
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ MISSING = ("ResourceNotFoundException", "TableNotFoundException")
 @each_region(
     "table-active", "R1.1",
     expects="Both tables are active in the region, with an active replica in the other",
-    why="A region without its replica serves no record and receives none.",
-    fix="wait while a table is created or updated, then `hdr deploy`; a replica may lack the use of its key",
+    why="A region without its replica serves and receives no records.",
+    fix="wait while a table is created or updated, then `hdr deploy`; a replica may have no permission to use its key",
     gates_restore=True,
 )  # fmt: skip
 def active(live: LiveTarget, region: str) -> Iterator[str]:
@@ -35,8 +35,8 @@ def active(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "table-recovery", "R1.4", "C6", "trap 4",
     expects="Point-in-time recovery is on for both tables, per replica",
-    why="Replication copies a deletion as faithfully as a record; only a point in time brings it back, and each "
-    "replica has its own setting.",
+    why="A deletion is replicated like a write; only a restore to a point in time undoes it, and each replica has its "
+    "own setting.",
     fix="`aws dynamodb update-continuous-backups --table-name TABLE --region REGION "
     "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true`, or `hdr deploy`",
     gates_restore=True,
@@ -44,8 +44,8 @@ def active(live: LiveTarget, region: str) -> Iterator[str]:
 def recovery(live: LiveTarget, region: str) -> Iterator[str]:
     for name in _names(live):
         found = live.request("dynamodb", region, "describe_continuous_backups", TableName=name)
-        said = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription") or {}
-        if said.get("PointInTimeRecoveryStatus") != "ENABLED":
+        backups = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription") or {}
+        if backups.get("PointInTimeRecoveryStatus") != "ENABLED":
             yield f"{name} has no point-in-time recovery"
 
 
@@ -59,42 +59,43 @@ def recovery(live: LiveTarget, region: str) -> Iterator[str]:
 def key(live: LiveTarget, region: str) -> Iterator[str]:
     wanted = live.deployed.output(region, "key_arn")
     for name in _names(live):
-        said = _table(live, region, name).get("SSEDescription") or {}
-        if said.get("Status") not in ("ENABLED", "UPDATING") or said.get("KMSMasterKeyArn") != wanted:
-            yield f"{name} is not encrypted with {wanted}, but with {said.get('KMSMasterKeyArn', 'a key of AWS')}"
+        sse = _table(live, region, name).get("SSEDescription") or {}
+        if sse.get("Status") not in ("ENABLED", "UPDATING") or sse.get("KMSMasterKeyArn") != wanted:
+            yield f"{name} is not encrypted with {wanted}, but with {sse.get('KMSMasterKeyArn', 'a key of AWS')}"
 
 
 @each_region(
     "table-stream", "R1.4", "trap 1",
     expects="Both tables stream new and old images",
-    why="Conflicts and tampering are found in the streams: without them, last-writer-wins loses writes in silence.",
-    fix=f"{REDEPLOY}; changes made meanwhile have not been looked at",
+    why="Conflicts and tampering are found in the streams: without them, last-writer-wins silently loses writes.",
+    fix=f"{REDEPLOY}; changes made meanwhile are not examined",
     gates_restore=True,
 )  # fmt: skip
 def stream(live: LiveTarget, region: str) -> Iterator[str]:
     for name in _names(live):
-        said = _table(live, region, name).get("StreamSpecification") or {}
-        if not said.get("StreamEnabled") or said.get("StreamViewType") != "NEW_AND_OLD_IMAGES":
-            yield f"{name} streams {said.get('StreamViewType', 'nothing') if said.get('StreamEnabled') else 'nothing'}"
+        found = _table(live, region, name).get("StreamSpecification") or {}
+        streamed = found.get("StreamViewType", "nothing") if found.get("StreamEnabled") else "nothing"
+        if streamed != "NEW_AND_OLD_IMAGES":
+            yield f"{name} streams {streamed}"
 
 
 @platform(
     "tables-equal", "R1.1", "R1.2", "trap 33",
     expects="Keys, indexes, billing, expiry and deletion protection of both tables are the same in both regions",
-    why="The surviving region has to answer the same questions, under the load of both, and to forget nothing sooner.",
+    why="The surviving region has to serve the same requests under the load of both, and must not expire items sooner.",
     fix=REDEPLOY,
     gates_restore=True,
 )  # fmt: skip
 def equal(live: LiveTarget, region: str) -> Iterator[str]:
     peer = live.peer(region)
     for name in _names(live):
-        here, there = _shape(live, region, name), _shape(live, peer, name)
+        here, there = _configuration(live, region, name), _configuration(live, peer, name)
         for what in here:
             if here[what] != there[what]:
                 yield f"{name}: {what} is {_text(here[what])} in {region}, but {_text(there[what])} in {peer}"
 
 
-def _shape(live: LiveTarget, region: str, name: str) -> dict[str, Any]:
+def _configuration(live: LiveTarget, region: str, name: str) -> dict[str, Any]:
     table = _table(live, region, name)
     expiry = live.request("dynamodb", region, "describe_time_to_live", TableName=name)["TimeToLiveDescription"]
     indexes = {

@@ -1,4 +1,4 @@
-"""Which region DNS answers with: the health checks that decide, and the records tied to them."""
+"""Checks of the traffic: endpoints, drain flags, health checks and DNS records."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,28 +9,28 @@ from healthcare_dr.ops.verify.live_target import GLOBAL_REGION, Answer, LiveTarg
 from patient_api.contract.keys import DRAIN_PARTITION, key
 
 MISSING = ("NoSuchHealthCheck",)
-# The share of its checkers from which on Route 53 calls an endpoint healthy.
+# Route 53 considers an endpoint healthy if more than this share of its checkers does.
 HEALTHY_SHARE: Final = 0.18
 SERVED: Final = 200
 
 
 @each_region(
     "endpoint", "C1", "trap 24",
-    expects="The region's own endpoint answers GET /health with 200: it can use its tables, its bucket and its key",
-    why="Route 53 probes this endpoint; an unhealthy region takes over no traffic.",
+    expects="The region's own endpoint returns 200 to GET /health: it can use its tables, its bucket and its key",
+    why="Route 53 probes this endpoint; an unhealthy region gets no traffic.",
     fix="check the region's dashboard and the log of its API function",
 )  # fmt: skip
 def endpoint(live: LiveTarget, region: str) -> Iterator[str]:
     code = live.probe(f"{live.deployed.output(region, 'api_endpoint')}/health")
     if code != SERVED:
-        yield "the endpoint does not answer" if code is None else f"the endpoint answers {code} to GET /health"
+        yield "the endpoint does not respond" if code is None else f"the endpoint returns {code} to GET /health"
 
 
 @each_region(
     "drain", "C1", "trap 27",
-    expects="The region is not drained: its flag is not set in the other one",
-    why="DNS leaves a drained region and does not come back by itself: recovery into it would not work.",
-    fix="`hdr restore REGION` once the region is ready",
+    expects="The region is not drained: its flag is not set in the other region",
+    why="DNS does not name a drained region until it is restored: recovery into it would not work.",
+    fix="`hdr restore REGION` when the region is ready",
 )  # fmt: skip
 def drain(live: LiveTarget, region: str) -> Iterator[Problem]:
     peer = live.peer(region)
@@ -49,14 +49,14 @@ def drain(live: LiveTarget, region: str) -> Iterator[Problem]:
 
 @each_region(
     "health-checks", "R4.2", "C1", "trap 23", "trap 25",
-    expects="The region's three health checks exist, are enabled and as designed: the endpoint, the inverted drain "
-    "check in the other region, and the calculated check of both",
-    why="A disabled check is always healthy and an inverted one always the opposite: DNS would keep sending clients to "
-    "a dead region, or none to a living one.",
+    expects="The region's three health checks exist, are enabled and have the deployed settings: the endpoint, the "
+    "inverted drain check in the other region, and the calculated check of both",
+    why="A disabled check is always healthy, and an inverted one reports the opposite: DNS would name an unhealthy "
+    "region, or not name a healthy one.",
     fix=REDEPLOY,
 )  # fmt: skip
 def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
-    # One question for all of them: Route 53 answers an account five times a second.
+    # One request for all checks: Route 53 allows five requests per second and account.
     checks = live.request("route53", GLOBAL_REGION, "list_health_checks")["HealthChecks"]
     configs = {check["Id"]: check["HealthCheckConfig"] for check in checks}
     for deployed in _checks(live, region):
@@ -65,7 +65,7 @@ def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
             yield f"{name} does not exist"
             continue
         if config.get("Disabled"):
-            yield f"{name} is disabled: Route 53 takes it for healthy"
+            yield f"{name} is disabled, so Route 53 considers it healthy"
         for what, (is_, wanted) in _designed(live, deployed, config).items():
             if is_ != wanted:
                 yield f"{name}: {what} is {is_}, not {wanted}"
@@ -74,7 +74,7 @@ def health_checks(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "health-verdict", "R4.2", "C1",
     expects="Route 53's checkers reach the region's endpoint",
-    why="A region they do not reach is out of DNS whatever it can do.",
+    why="DNS does not name a region that the checkers do not reach.",
     fix="see the endpoint check; when only the checkers fail, check the network between them and the API",
 )  # fmt: skip
 def verdict(live: LiveTarget, region: str) -> Iterator[str]:
@@ -87,7 +87,7 @@ def verdict(live: LiveTarget, region: str) -> Iterator[str]:
         seen = [found["StatusReport"]["Status"] for found in (answer or {}).get("HealthCheckObservations") or ()]
         well = sum(status.startswith("Success") for status in seen)
         if not seen:
-            yield "no checker of Route 53 has looked at the endpoint yet"
+            yield "no checker of Route 53 has probed the endpoint yet"
         elif well / len(seen) <= HEALTHY_SHARE:
             bad = next(status for status in seen if not status.startswith("Success"))
             yield f"{len(seen) - well} of Route 53's {len(seen)} checkers do not reach the endpoint ({bad})"
@@ -96,8 +96,8 @@ def verdict(live: LiveTarget, region: str) -> Iterator[str]:
 @each_region(
     "records", "R4.1", "C1", "trap 21", "trap 28",
     expects="DNS names the region with its weight and TTL, its own endpoint, and its own health check",
-    why="A record without its health check is always healthy, a long TTL keeps clients at a dead region, and a weight "
-    "of 0 keeps them from a living one.",
+    why="A record without its health check is always healthy, clients use an unhealthy region during a long TTL, and a "
+    "region of weight 0 gets no traffic.",
     fix=REDEPLOY,
 )  # fmt: skip
 def records(live: LiveTarget, region: str) -> Iterator[str]:
@@ -121,9 +121,9 @@ def records(live: LiveTarget, region: str) -> Iterator[str]:
 
 @platform(
     "shared-name", "R4.1", "C1", "trap 21", "trap 28",
-    expects="Nothing answers under the shared name but the records that were deployed, one for each region",
-    why="A record that was left over answers in their place, by its own weight and for its own TTL; without a health "
-    "check of ours it is never withdrawn.",
+    expects="The shared name has only the deployed records, one for each region",
+    why="An additional record gets a share of the traffic by its own weight and TTL; without a health check of the "
+    "platform it is never withdrawn.",
     fix="`aws route53 change-resource-record-sets` with the action DELETE and the record as "
     "`aws route53 list-resource-record-sets` shows it",
 )  # fmt: skip
@@ -145,7 +145,7 @@ def shared_name(live: LiveTarget, region: str) -> Iterator[str]:
 
 
 def _named(live: LiveTarget) -> list[Answer]:
-    """Every record of the shared name."""
+    """Return all records of the shared name."""
     zone = str(live.deployed.outputs().get("zone_id", ""))
     found = live.request_optional(
         "route53", GLOBAL_REGION, "list_resource_record_sets", ("NoSuchHostedZone",), HostedZoneId=zone
@@ -155,7 +155,7 @@ def _named(live: LiveTarget) -> list[Answer]:
 
 
 def _checks(live: LiveTarget, region: str) -> list[Resource]:
-    """The region's endpoint, drain and calculated check: their names end with its role."""
+    """Return the region's endpoint, drain and calculated check, whose names end with its role."""
     role = "primary" if region == live.settings.primary_region else "secondary"
     return [check for check in live.deployed.of("aws_route53_health_check") if check.name.endswith(f"_{role}")]
 

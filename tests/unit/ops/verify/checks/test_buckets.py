@@ -32,7 +32,7 @@ RULE = {
     ("role", "expected"),
     [
         ("arn:role/replication", []),
-        ("arn:role/else", [f"{BUCKET}: replication goes by the role arn:role/else, not arn:role/replication"]),
+        ("arn:role/else", [f"{BUCKET}: replication uses the role arn:role/else, not arn:role/replication"]),
     ],
 )
 def test_replication_with_another_role_is_a_problem(role: str, expected: list[str]) -> None:

@@ -137,10 +137,10 @@ def heartbeats(**ages: float | None) -> Answers:
         (5, 65, []),
         (59, 119, []),
         # One heartbeat has not arrived: replication stopped one to two minutes ago.
-        (61, 121, ["the heartbeat that us-west-2 has is 121 s old (120 s allowed), and not the newest"]),
-        (1, 121, ["the heartbeat that us-west-2 has is 121 s old (120 s allowed), and not the newest"]),
+        (61, 121, ["the heartbeat in us-west-2 is 121 s old (120 s allowed), and not the newest"]),
+        (1, 121, ["the heartbeat in us-west-2 is 121 s old (120 s allowed), and not the newest"]),
         (121, 121, ["the sentinel's last heartbeat is 121 s old (120 s allowed)"]),
-        (5, None, ["no heartbeat has ever reached us-west-2"]),
+        (5, None, ["us-west-2 has never received a heartbeat"]),
         (None, 5, ["the sentinel has never written a heartbeat"]),
     ],
 )
@@ -159,24 +159,24 @@ def never_uploaded(number: int) -> dict[str, timedelta]:
 
 
 @pytest.mark.trap(15)
-@pytest.mark.parametrize("before", [0, 1, 100, 1000, replication.LOOKED_AT - 1])
+@pytest.mark.parametrize("before", [0, 1, 100, 1000, replication.CHECKED - 1])
 def test_stuck_document_is_found_behind_documents_without_upload(before: int) -> None:
     documents = Documents(never_uploaded(before) | {"stuck": 5 * HOUR}, {"stuck": 5 * HOUR})
     (finding,) = late_documents(documents)
     assert (finding.severity, finding.problem) == (
-        "failure", "1 documents have been waiting for us-west-2 for over 120 s",
+        "failure", "1 documents have not been in us-west-2 for over 120 s",
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [0, 1, 100, 1000, replication.LOOKED_AT])
+@pytest.mark.parametrize("number", [0, 1, 100, 1000, replication.CHECKED])
 def test_document_without_upload_is_not_late(number: int) -> None:
     assert late_documents(Documents(never_uploaded(number))) == []
 
 
 def test_documents_beyond_the_limit_are_unknown() -> None:
-    (finding,) = late_documents(Documents(never_uploaded(replication.LOOKED_AT + 1)))
+    (finding,) = late_documents(Documents(never_uploaded(replication.CHECKED + 1)))
     assert (finding.severity, finding.problem) == (
-        "unknown", "more than 5000 announced documents are open, and no more were looked at",
+        "unknown", "more than 5000 announced documents are open, and no more were checked",
     )  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def test_late_documents_are_counted_on_the_first_page_with_any() -> None:
     names = [f"stuck-{one}" for one in range(replication.PAGE + 1)]
     documents = Documents({name: 5 * HOUR + one * MINUTE for one, name in enumerate(names)}, dict.fromkeys(names, HOUR))
     assert [finding.problem for finding in late_documents(documents)] == [
-        "500 or more documents have been waiting for us-west-2 for over 120 s"
+        "500 or more documents have not been in us-west-2 for over 120 s"
     ]
 
 
@@ -210,6 +210,6 @@ def test_document_in_parts_is_late_by_the_time_of_its_completion() -> None:
 
 
 def test_only_documents_old_enough_are_read_under_load() -> None:
-    documents = Documents({f"new-{one}": timedelta(milliseconds=one) for one in range(2 * replication.LOOKED_AT)})
+    documents = Documents({f"new-{one}": timedelta(milliseconds=one) for one in range(2 * replication.CHECKED)})
     assert problems("documents-pending", live(documents.answers())) == []
     assert documents.heads == []
