@@ -166,7 +166,7 @@ WRONG_KEY = "arn:aws:kms:us-east-1:123456789012:key/other"
 OTHER_ROLE = "arn:aws:iam::123456789012:role/other"
 REPLICATION: tuple[tuple[str, str, str, Callable[[dict[str, Any]], object]], ...] = (
     ("disabled", EAST, "its rule is disabled", lambda whole: whole["Rules"][0].update(OFF)),
-    ("of-a-folder", EAST, "does not select all documents", lambda whole: whole["Rules"][0]["Filter"].update(Prefix="x/")),
+    ("of-a-folder", EAST, "not select all documents", lambda whole: whole["Rules"][0]["Filter"].update(Prefix="x/")),
     (
         "without-encrypted-objects", WEST, "encrypted objects are not selected",
         lambda whole: whole["Rules"][0]["SourceSelectionCriteria"].update(SseKmsEncryptedObjects=OFF),
