@@ -1,7 +1,6 @@
 """Reads of the index: heads in batches, and records by their last update."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -10,26 +9,9 @@ from patient_api.contract.keys import PATIENT
 from patient_api.errors import StorageFault
 from patient_api.store.index import BATCH_ATTEMPTS, Index
 from patient_api.store.model import Method, RecordKey, Version, head_item
-from unit.patient_api.fakes.aws import PEER, RECORDS, REGION, START_MS, FakeDynamoDB
+from unit.patient_api.fakes.aws import PEER, RECORDS, REGION, START_MS, FakeDynamoDB, key_of
 
 KEYS = [RecordKey("north-clinic", PATIENT, f"p-{number}") for number in range(4)]
-
-
-class PartialBatches(FakeDynamoDB):
-    """A fake that returns `share` items of each batch, and leaves the other keys unprocessed."""
-
-    def __init__(self, share: int) -> None:
-        super().__init__()
-        self.share = share
-
-    def batch_get_item(self, **request: Any) -> dict[str, Any]:
-        keys = request["RequestItems"][RECORDS]["Keys"]
-        found: dict[str, Any] = {"Responses": {}}
-        if self.share:
-            some = {RECORDS: {"Keys": keys[: self.share], "ConsistentRead": True}}
-            found = super().batch_get_item(RequestItems=some)
-        left = {RECORDS: {"Keys": keys[self.share :], "ConsistentRead": True}} if keys[self.share :] else {}
-        return {"Responses": found["Responses"], "UnprocessedKeys": left}
 
 
 def index(dynamodb: FakeDynamoDB, pause: Callable[[float], None], region: str = REGION) -> Index:
@@ -37,13 +19,13 @@ def index(dynamodb: FakeDynamoDB, pause: Callable[[float], None], region: str = 
         for at, place in ((7, REGION), (3, PEER)):
             version = Version(key, Stamp(START_MS + at, 0, place), Method.PUT, "{}")
             item = head_item(version, place)
-            dynamodb.tables[RECORDS][item["pk"]["S"], item["sk"]["S"]] = item
+            dynamodb.tables[RECORDS][key_of(item)] = item
     return Index(client=dynamodb, table=RECORDS, region=region, pause=pause)
 
 
 def test_unprocessed_keys_are_read_again_after_a_pause() -> None:
     pauses: list[float] = []
-    heads = index(PartialBatches(1), pauses.append).heads(KEYS)
+    heads = index(FakeDynamoDB(page=1), pauses.append).heads(KEYS)
     assert list(heads) == KEYS
     assert len(pauses) == len(KEYS) - 1
     assert all(0 < pause < 0.2 for pause in pauses)
@@ -52,14 +34,14 @@ def test_unprocessed_keys_are_read_again_after_a_pause() -> None:
 
 def test_complete_response_needs_no_pause() -> None:
     pauses: list[float] = []
-    assert len(index(PartialBatches(100), pauses.append).heads(KEYS)) == len(KEYS)
+    assert len(index(FakeDynamoDB(page=100), pauses.append).heads(KEYS)) == len(KEYS)
     assert pauses == []
 
 
 def test_keys_that_stay_unprocessed_raise_storage_fault() -> None:
     pauses: list[float] = []
     with pytest.raises(StorageFault, match="UnprocessedKeys") as raised:
-        index(PartialBatches(0), pauses.append).heads(KEYS)
+        index(FakeDynamoDB(page=0), pauses.append).heads(KEYS)
     assert raised.value.throttled
     assert len(pauses) == BATCH_ATTEMPTS - 1
 

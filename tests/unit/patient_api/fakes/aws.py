@@ -168,7 +168,7 @@ class FakeDynamoDB:
     """A DynamoDB client for tables with `pk` and `sk` in memory, as strict about requests as DynamoDB.
 
     `faults[operation]` lists what the next calls raise, None for success. `before` runs before each call. A response
-    has at most `page` items.
+    has at most `page` items; a batch leaves the other keys unprocessed.
     """
 
     def __init__(self, *, page: int = 1_000_000) -> None:
