@@ -44,7 +44,7 @@ def closed_routes(platform: Platform) -> Problems:
 
 @rule("C6")
 def complete_routes(platform: Platform) -> Problems:
-    """The gateway refuses requests without a route, and counts those of the default route in no metric of their own."""
+    """The gateway refuses a request without a route, and the default route's requests have no metric of their own."""
     for region in platform.settings.regions:
         keys = {route.get("route_key") for route in platform.resources("aws_apigatewayv2_route", region=region)}
         for key in sorted({*OPEN_ROUTES, *AUTHENTICATED_ROUTES, DEFAULT_ROUTE} - keys):

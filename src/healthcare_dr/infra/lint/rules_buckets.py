@@ -127,7 +127,7 @@ def replication_waits_for_versioning(platform: Platform) -> Problems:
 
 @rule("trap 10")
 def replication_encrypted_objects(platform: Platform) -> Problems:
-    """Without it, objects under SSE-KMS do not replicate, and all objects are under SSE-KMS."""
+    """Without this selection, S3 does not replicate objects under SSE-KMS, and all objects are under SSE-KMS."""
     yield from _selected(platform, "sse_kms_encrypted_objects", "encrypted objects must be selected")
 
 
@@ -167,7 +167,7 @@ def replication_role(platform: Platform) -> Problems:
 
 @rule("trap 14")
 def replication_delete_markers(platform: Platform) -> Problems:
-    """Without them, a document that was deleted in one region stays in the other."""
+    """Without replicated delete markers, a document that was deleted in one region stays in the other."""
     for configuration in platform.resources(REPLICATION):
         if configuration.get("rule", "delete_marker_replication", "status") != ENABLED:
             yield configuration.address, "delete markers must be replicated"

@@ -25,7 +25,7 @@ def table_single_owner(platform: Platform) -> Problems:
 
 @rule("R1.1", "C3")
 def table_replica(platform: Platform) -> Problems:
-    """Without a replica in the other region there is nothing to fail over to."""
+    """Without a replica in the other region, that region has no data after a failover."""
     for table in platform.resources("aws_dynamodb_table"):
         regions = [replica.get("region_name") for replica in table.blocks("replica")]
         if regions != [platform.other(table.region)]:
