@@ -118,7 +118,7 @@ POLICIES = {
 
 
 def roles(site: RegionContext) -> dict[str, IamRole]:
-    """Create all roles by name, without permissions, which name the key, whose policy names these roles."""
+    """Create all roles by name. `grant` adds permissions later: they need the key, and its policy needs the roles."""
     peers = [site.role_arn(name, site.peer_region) for name in ("patient-api", "confirmation")]
     description = f"Lets the functions of {site.peer_region} read and write documents of {site.region}"
     return {
