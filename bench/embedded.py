@@ -24,7 +24,7 @@ from bench.deployed import Deployed, deployed
 from bench.model import Aim, Measurement, Say, Series
 from bench.processtree import cpu_seconds, memory_megabytes
 from bench.running import CHECKOUT, BenchError, aws_client
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 
 CONNECTIONS = 8
 ROUNDS = 3

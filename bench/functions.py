@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any, Final
 
 from bench.running import aws_client
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from patient_api.aws import Clients, DynamoDB
 from patient_api.bootstrap import Services
 from patient_api.clock import Stamp

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 
 from bench.ports import free_port
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.errors import HealthcareDrError
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -32,7 +32,7 @@ from typing import Any, Final
 
 import httpx
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.errors import DeploymentError, HealthcareDrError
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.http import https_client

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from bench.ports import free_port
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from support import run
 
 

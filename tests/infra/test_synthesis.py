@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsii.errors import JSIIError
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.errors import SynthesisError
 from healthcare_dr.infra import Synthesis, synth
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, STACKS

@@ -19,7 +19,7 @@ from uuid import uuid4
 import httpx
 from bench.running import aws_client
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.naming import Names
 from support import run

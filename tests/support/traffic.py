@@ -95,7 +95,7 @@ def denied(deployed: Deployed, region: str) -> Iterator[None]:
 FAULTS: Final[Mapping[str, Fault]] = {
     "refused": partial(edge_fault, fault=EdgeFault(mode="refused")),
     "blackhole": partial(edge_fault, fault=EdgeFault(mode="blackhole")),
-    "errors": partial(edge_fault, fault=EdgeFault(mode="errors")),
+    "errors": partial(edge_fault, fault=EdgeFault(mode="responds")),
     "throttled": throttled,
     "denied": denied,
 }

@@ -19,6 +19,7 @@ import typer
 from bench.ports import free_port
 
 from healthcare_dr import __version__
+from healthcare_dr.cli import app
 from healthcare_dr.cli.common import TargetName, err, handle_errors, report
 from healthcare_dr.cli.seed import print_seeded
 from healthcare_dr.emulator.configuration import Ports
@@ -28,11 +29,11 @@ from healthcare_dr.ops.seed.load import SeedResult
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from unit.command import Run, only_line
 
-COMMANDS = (
-    "synth", "up", "down", "plan", "deploy", "destroy", "status", "outputs", "verify", "conflicts", "drill", "slo",
-    "token", "seed",
-)  # fmt: skip
+ROOT = Path(__file__).parents[2]
 IN_REGION = ("drain", "restore")
+COMMANDS = tuple(
+    name for info in app.registered_commands if info.callback and (name := info.callback.__name__) not in IN_REGION
+)
 INTERRUPTED = "hdr: interrupted; the same command goes on from where it stopped\n"
 NO_PROFILE = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
@@ -45,10 +46,11 @@ def test_help_names_every_command(hdr: Run) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS + IN_REGION)
-def test_every_command_has_help(hdr: Run, name: str) -> None:
+def test_every_command_has_help_and_is_documented(hdr: Run, name: str) -> None:
     result = hdr(name, "--help")
     assert result.exit_code == 0
     assert "--help" in result.stdout
+    assert f"`hdr {name}" in (ROOT / "docs" / "commands.md").read_text()
 
 
 def test_version_is_printed(hdr: Run) -> None:

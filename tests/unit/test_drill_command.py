@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from healthcare_dr.cli.drill import _print
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault, FaultState, change, read, set_edge_fault
 from healthcare_dr.ops.drill.fault_journal import write
 from healthcare_dr.ops.drill.faults import InjectedFault

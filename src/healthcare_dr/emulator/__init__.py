@@ -2,8 +2,3 @@
 
 Users and tests run it alike: on loopback, over TLS, with IAM enforced, and with persistent state.
 """
-
-from healthcare_dr.emulator.emulator import Emulator
-from healthcare_dr.emulator.replication import Replication
-
-__all__ = ["Emulator", "Replication"]

@@ -203,19 +203,18 @@ class Emulator:
         """
         return get_health_checks(self._layout, self._ports) if self._is_running("edge") else {}
 
-    def set_edge_fault(self, region: str, fault: fault_state.Fault, *, hosts: Collection[str] = ()) -> None:
+    def set_edge_fault(self, region: str, fault: fault_state.EdgeFault, *, hosts: Collection[str] = ()) -> None:
         """Set the fault of a region's edge listener, until it is set again or a process restarts.
 
         The fault applies to clients that request one of `hosts`, or to all when it is empty.
 
         Raises:
-            EmulatorError: the region has no edge listener, or the fault is invalid.
+            EmulatorError: the region has no edge listener.
         """
         if region not in self.regions:
             raise EmulatorError(f"{region} has no edge listener: choose {' or '.join(self.regions)}")
         self._layout.make()
-        edge_fault = fault_state.EdgeFault(mode=fault.mode, delay_seconds=fault.delay_seconds)
-        fault_state.set_edge_fault(self._layout.fault_state, region, edge_fault, hosts=hosts)
+        fault_state.set_edge_fault(self._layout.fault_state, region, fault, hosts=hosts)
 
     def time_scale(self) -> float:
         """Return the factor by which the clocks of a drill are faster than real time (see `fault_state`)."""

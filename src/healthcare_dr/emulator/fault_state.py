@@ -5,13 +5,13 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Literal, get_args
 
 from healthcare_dr.emulator.files import changing, write_file
 from healthcare_dr.errors import EmulatorError
 
-EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
-LONGEST_DELAY_SECONDS = 60.0
+EdgeMode = Literal["open", "refused", "blackhole", "responds", "slow"]
+LONGEST_DELAY_SECONDS: Final = 60.0
 FASTEST = 20.0
 
 
@@ -26,26 +26,22 @@ def is_between(value: object, least: float, most: float) -> bool:
     return math.isfinite(value) and least <= value <= most
 
 
-class Fault(Protocol):
-    """The fault of an edge listener, as a drill sets it."""
-
-    @property
-    def mode(self) -> EdgeMode:
-        """Return the kind of fault; `open` is none."""
-
-    @property
-    def delay_seconds(self) -> float:
-        """Return the delay of each response, for `slow`."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class EdgeFault:
-    """The fault of an edge listener: `refused` connections, a `blackhole` that accepts and never responds, an error as
-    every response (`errors`), or every response delayed by `delay_seconds` (`slow`).
+    """The fault of an edge listener.
+
+    Attributes:
+        mode: `refused` connections, a `blackhole` that accepts and never responds, the same response to every request
+            (`responds`), every response delayed (`slow`), or none (`open`).
+        delay_seconds: of each response, for `slow`.
+        status: of each response, for `responds`.
+        body: of each response, for `responds`.
     """
 
     mode: EdgeMode = "open"
     delay_seconds: float = 0.0
+    status: int = 503
+    body: str = '{"message":"Service Unavailable"}'
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(EdgeMode):
@@ -57,6 +53,8 @@ class EdgeFault:
                 f"delay_seconds is {self.delay_seconds!r}: "
                 f"an edge listener can delay responses by 0 to {LONGEST_DELAY_SECONDS:.0f} s"
             )
+        if not is_between(self.status, 200, 599):
+            raise EmulatorError(f"status is {self.status!r}: an edge listener can respond with 200 to 599")
 
 
 OPEN = EdgeFault()

@@ -52,7 +52,7 @@ def claim_of(settings: Settings, target: str, *, drills: bool = False) -> Abstra
 
 def emulator_of(settings: Settings) -> EmbeddedAws:
     """Return the embedded AWS of this home. Its replication settings are those of this environment."""
-    from healthcare_dr.emulator import Emulator  # slow to import
+    from healthcare_dr.emulator.emulator import Emulator  # slow to import
 
     names = Names(settings.environment_suffix)
     buckets = (names.documents_bucket(Emulator.account, region) for region in settings.regions)

@@ -1,14 +1,13 @@
 """The interfaces of targets and of progress reports, and the type of the embedded AWS."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from healthcare_dr.naming import PRIMARY, SECONDARY
 
 if TYPE_CHECKING:
-    from healthcare_dr.emulator import Emulator
+    from healthcare_dr.emulator.emulator import Emulator
 
 EmbeddedAws: TypeAlias = "Emulator"
 """An alias, because the import of the emulator takes longer than most commands."""
@@ -17,19 +16,6 @@ REGIONAL = (PRIMARY, SECONDARY)
 
 Synthesize = Callable[[Path], object]
 """Writes `<folder>/stacks/<stack>/cdk.tf.json` and the assets."""
-
-
-EdgeMode = Literal["open", "refused", "blackhole", "errors", "slow"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeFault:
-    """The fault of a region's listener: `refused` connections, a `blackhole` that accepts and never responds, an error
-    as every response (`errors`), or every response delayed by `delay_seconds` (`slow`).
-    """
-
-    mode: EdgeMode = "open"
-    delay_seconds: float = 0.0
 
 
 class Progress(Protocol):

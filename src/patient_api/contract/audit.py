@@ -4,7 +4,7 @@ Items are spread over 16 partitions per tenant and hour, so that writers do not 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -71,6 +71,8 @@ Item = dict[str, dict[str, str]]
 # Attributes with other names or forms than the fields of an event.
 _CONVERTED: Final = frozenset({"id", "at", "record", "status"})
 _TEXTS: Final = tuple(field.name for field in fields(AuditEvent) if field.name not in _CONVERTED)
+_OPTIONAL: Final = tuple(field.name for field in fields(AuditEvent) if field.default is None)
+_REQUIRED: Final = tuple(name for name in _TEXTS if name not in (*_OPTIONAL, "action", "outcome"))
 
 
 def hour_partition(tenant: str, hour: str, shard: int) -> str:
@@ -102,23 +104,15 @@ def event_of(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
     """Return the event of an item. Raises ValueError when the item does not have the form of `item_of`."""
     text = {name: value["S"] for name, value in item.items() if "S" in value}
     try:
-        return AuditEvent(
+        event = AuditEvent(
             id=text["event"],
             at=datetime.fromisoformat(text["at"]),
-            tenant=text["tenant"],
-            subject=text["subject"],
             action=Action(text["action"]),
-            interaction=text["interaction"],
             record=text["record"].partition("#")[2],
             outcome=Outcome(text["outcome"]),
             status=HTTPStatus(int(item["status"]["N"])),
-            region=text["region"],
-            source_ip=text["source_ip"],
-            request_id=text["request_id"],
-            entity=text.get("entity"),
-            version=text.get("version"),
-            amends=text.get("amends"),
-            reason=text.get("reason"),
+            **{name: text[name] for name in _REQUIRED},
         )
     except KeyError as error:
         raise ValueError(f"the item has no {error}") from None
+    return replace(event, **{name: text.get(name) for name in _OPTIONAL})

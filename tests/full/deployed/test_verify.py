@@ -10,8 +10,6 @@ from support.damages import DAMAGES, WEST, Damage
 from support.platform import Deployed
 from support.verification import line_of, verified
 
-# Checks whose damages the embedded AWS does not support: see tests/unit/ops/verify.
-ELSEWHERE = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}
 FIRST_HERE = {
     "R2.2", "R6.1", "R6.2", "R7.1", "R7.2", "trap 7", "trap 17", "trap 21", "trap 22", "trap 23", "trap 25", "trap 28",
     "trap 32", "trap 33", "trap 34", "trap 41",
@@ -50,10 +48,6 @@ def test_damage_is_reported(beating: Deployed, noted: set[str], damage: Damage) 
     assert damage.problem in finding.problem
     assert finding.numbers
     assert done.ready == (damage.severity == "note")
-
-
-def test_every_check_has_a_damage() -> None:
-    assert {damage.check for damage in DAMAGES.values()} == CATALOG.keys() - ELSEWHERE
 
 
 def test_region_that_does_not_respond_is_one_finding(beating: Deployed) -> None:

@@ -16,7 +16,7 @@ import httpx
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 
 REGIONS = EAST, WEST = "us-east-1", "us-west-2"
 ACCOUNT = "123456789012"

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from bench.ports import free_port
 
-from healthcare_dr.emulator import Emulator, Replication, fault_state
+from healthcare_dr.emulator import fault_state
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.fault_state import OPEN
+from healthcare_dr.emulator.replication import Replication
 from unit.emulator.aws import ECHO, REGIONS, Aws, eventually
 from unit.emulator.edge import EdgeApis
 from unit.emulator.replicas import settle

@@ -5,7 +5,7 @@ import ssl
 from dataclasses import dataclass
 from http.client import HTTPResponse
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from unit.emulator.aws import Aws, eventually
 
 SHOW_ENVIRONMENT = "import os\n\ndef handler(event, context):\n    print('called')\n    return dict(os.environ)\n"
@@ -17,7 +17,7 @@ START = """
 import os
 import sys
 from pathlib import Path
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 Emulator(home=Path(sys.argv[1]), port=int(sys.argv[2]), ends_with=OWNER).start()
 print("started", flush=True)
 sys.stdin.read()

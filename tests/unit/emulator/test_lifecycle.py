@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.emulator import Emulator, configuration
+from healthcare_dr.emulator import configuration
 from healthcare_dr.emulator.configuration import Layout, Ports, make_secrets
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.files import exclusive, write_file
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.aws import Aws

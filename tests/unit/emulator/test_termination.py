@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.process import KINDS, Kind
 from unit.emulator.aws import ONCE, Aws, eventually
 from unit.emulator.processes import (

@@ -4,7 +4,7 @@ import json
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from unit.emulator.aws import Aws
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from healthcare_dr.ops.targets.embedded import bare
 from healthcare_dr.ops.terraform.workspace import read_local

@@ -219,8 +219,8 @@ class Forwarding:
         host = named.get(b"host", b"").decode("latin-1").partition(":")[0].lower()
         fault = self._fault(host)
         try:
-            if fault.mode == "errors":
-                response = _message(503, "Service Unavailable")
+            if fault.mode == "responds":
+                response = _response(fault.status, fault.body.encode())
             else:
                 response = await self._respond(host, scope, receive)
         except ClientDisconnected:
@@ -335,7 +335,10 @@ def _text(value: bytes) -> str:
 
 
 def _message(status: int, text: str) -> ForwardedResponse:
-    body = json.dumps({"message": text}, separators=(",", ":")).encode()
+    return _response(status, json.dumps({"message": text}, separators=(",", ":")).encode())
+
+
+def _response(status: int, body: bytes) -> ForwardedResponse:
     return ForwardedResponse(
         status, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())], body
     )

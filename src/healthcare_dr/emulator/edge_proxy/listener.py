@@ -128,7 +128,7 @@ class EdgeListener:
         self._accepting = asyncio.create_task(self._accept(listener))
 
     async def set_mode(self, mode: EdgeMode, *, host_modes: Mapping[str, EdgeMode] = MappingProxyType({})) -> None:
-        """Switch to the fault `mode`. `errors` and `slow` are faults of requests: connections are served as in `open`.
+        """Switch to the fault `mode`. `responds` and `slow` are faults of requests: connections are accepted.
 
         `host_modes` are the modes for single host names while `mode` is `open`. Only the ClientHello contains the
         host name, so a connection to be refused is accepted and then reset.

@@ -159,7 +159,7 @@ class Experiment(_Model):
 
     def serves(self) -> bool:
         """Return whether all requests must succeed: no fault rejects them, and no failover is expected."""
-        rejected = any(FAULTS[step.fault].effect == "rejects" for step in self.method)
+        rejected = any(FAULTS[step.fault].effect in ("rejects", "fails") for step in self.method)
         return self.expect in ("none", "drain") and not rejected
 
     def document(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_errors_mode_returns_503_on_open_connections(edge: EdgeApis) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST, name) as kept:
         assert get(kept, name)[0] == 200
-        edge.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"))
+        edge.emulator.set_edge_fault(EAST, EdgeFault(mode="responds"))
         assert eventually(lambda: get(kept, name) == (503, b'{"message":"Service Unavailable"}'))
         edge.emulator.set_edge_fault(EAST, OPEN)
         assert eventually(lambda: get(kept, name)[0] == 200)
@@ -173,7 +173,7 @@ def neighbor(edge: EdgeApis, patched: Aws) -> EdgeApis:
     return found
 
 
-@pytest.mark.parametrize("fault", [EdgeFault(mode="refused"), EdgeFault(mode="blackhole"), EdgeFault(mode="errors")])
+@pytest.mark.parametrize("fault", [EdgeFault(mode="refused"), EdgeFault(mode="blackhole"), EdgeFault(mode="responds")])
 def test_fault_of_one_host_does_not_affect_others(edge: EdgeApis, neighbor: EdgeApis, fault: EdgeFault) -> None:
     name = edge.name(EAST)
     with edge.connect(EAST) as kept, neighbor.connect(EAST) as other:
@@ -208,7 +208,7 @@ def test_blackholed_connection_is_reset_when_the_fault_of_its_host_ends(edge: Ed
 
 
 def test_two_hosts_have_different_faults(edge: EdgeApis, neighbor: EdgeApis) -> None:
-    edge.emulator.set_edge_fault(EAST, EdgeFault(mode="errors"), hosts=[edge.name(EAST)])
+    edge.emulator.set_edge_fault(EAST, EdgeFault(mode="responds"), hosts=[edge.name(EAST)])
     edge.emulator.set_edge_fault(EAST, EdgeFault(mode="refused"), hosts=[neighbor.name(EAST)])
     assert eventually(lambda: not neighbor.serves(EAST, timeout=1))
     assert eventually(lambda: edge.get(EAST)[0] == 503)

@@ -10,7 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.services.middleware import CALLED_HEADER
 from healthcare_dr.emulator.token_issuer import load_key
 from unit.emulator.aws import ECHO, Aws, only_when_patched

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.services import dynamodb
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.patches import dynamodb as patches
 from unit.emulator.aws import EAST, WEST, Aws, allow, error_code, eventually, is_denied, only_when_patched
 from unit.emulator.replicas import get, global_table, item, put

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator, Replication
+from healthcare_dr.emulator.emulator import Emulator
+from healthcare_dr.emulator.replication import Replication
 from unit.emulator.aws import EAST, REGIONS, WEST, Aws, allow, eventually, only_when_patched
 from unit.emulator.replicas import global_table, item, put, settle, two_buckets
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from unit.emulator.aws import EAST, REGIONS, WEST, Aws
 from unit.emulator.replicas import Buckets, settle, two_buckets
 

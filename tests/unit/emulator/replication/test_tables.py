@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from healthcare_dr.emulator import Emulator, Replication
+from healthcare_dr.emulator.emulator import Emulator
+from healthcare_dr.emulator.replication import Replication
 from healthcare_dr.emulator.replication.queue import ReplicationQueue
 from healthcare_dr.emulator.replication.settings import change, read
 from healthcare_dr.errors import EmulatorError

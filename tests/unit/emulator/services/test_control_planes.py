@@ -8,7 +8,7 @@ from botocore.awsrequest import AWSPreparedRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.errors import EmulatorError
 from unit.emulator.aws import ONCE, REGIONS, Aws
 from unit.emulator.edge import EdgeApis

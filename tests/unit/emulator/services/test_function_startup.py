@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.emulator.services import function_startup
 from healthcare_dr.emulator.services.function_startup import NOTICE_SECONDS, SCALED_MODULES, ScaledClock
@@ -48,7 +48,7 @@ def test_faults_of_the_edge_listener_apply_to_functions(edge: EdgeApis, requeste
     assert requested(edge.name(EAST)) == 200
     edge.emulator.set_edge_fault(WEST, EdgeFault(mode="blackhole"))
     assert eventually(lambda: requested(edge.name(WEST)) == "TimeoutError")
-    edge.emulator.set_edge_fault(WEST, EdgeFault(mode="errors"))
+    edge.emulator.set_edge_fault(WEST, EdgeFault(mode="responds"))
     assert eventually(lambda: requested(edge.name(WEST)) == 503)
 
 

@@ -16,14 +16,15 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
+from healthcare_dr.emulator.fault_state import EdgeFault
 from healthcare_dr.errors import DeploymentError, SettingsError
 from healthcare_dr.infra.fault_plan import TEMPLATES
 from healthcare_dr.ops.drill.experiment import Step
 from healthcare_dr.ops.drill.fault_journal import FaultJournal, outstanding
 from healthcare_dr.ops.drill.faults.api import POLICY
-from healthcare_dr.ops.drill.faults.fault import AwsTarget, EmbeddedTarget
+from healthcare_dr.ops.drill.faults.fault import FAULTS, AwsTarget, EmbeddedTarget
 from healthcare_dr.ops.drill.faults.fis import ORDER, FisExperiments
-from healthcare_dr.ops.ports import EdgeFault, EmbeddedAws
+from healthcare_dr.ops.ports import EmbeddedAws
 from unit.ops.drill.fakes import EAST, NAMES, WEST, ControlPlanes, FisService
 
 REGIONS = {"primary": EAST, "secondary": WEST}
@@ -161,6 +162,13 @@ ON_BOTH_TARGETS = pytest.mark.parametrize(
 )
 
 
+def test_every_fault_is_applied_and_undone() -> None:
+    assert {each.fault for each in EMBEDDED_STEPS} == {
+        name for name, fault in FAULTS.items() if "embedded" in fault.targets
+    }
+    assert {each.fault for each in AWS_STEPS} == {name for name, fault in FAULTS.items() if "aws" in fault.targets}
+
+
 @contextmanager
 def one_line_error(match: str) -> Iterator[None]:
     with pytest.raises(DeploymentError, match=match) as caught:
@@ -218,7 +226,7 @@ def test_listener_keeps_the_fault_that_is_still_recorded(embedded: Embedded) -> 
     first = faults.apply(step("refused", "primary"))
     faults.apply(step("errors", "primary"))
     faults.undo(first)
-    assert embedded.edges[EAST] == EdgeFault(mode="errors")
+    assert embedded.edges[EAST] == EdgeFault(mode="responds")
     faults.undo(first)
     assert faults.undo_all() == ("errors us-east-1",)
     assert embedded.edges[EAST] == EdgeFault()

@@ -8,6 +8,7 @@ from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.verify.check import Check
 from healthcare_dr.ops.verify.checks import CATALOG, RESTORE_CHECKS, select_checks
 from healthcare_dr.ops.verify.runner import REACHABLE
+from support.damages import DAMAGES
 
 TRAFFIC = {
     "endpoint",
@@ -42,3 +43,9 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     assert len(select_checks(None)) == len(CATALOG)
     with pytest.raises(SettingsError, match=r"there is no check nothing; there are alarms, topic, .*shared-name"):
         select_checks(["records", "nothing"])
+
+
+def test_every_check_has_a_damage_that_it_finds() -> None:
+    """`make test-full` applies the damages to a deployment; the unit tests play what the embedded AWS cannot."""
+    elsewhere = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}
+    assert {damage.check for damage in DAMAGES.values()} == CATALOG.keys() - elsewhere

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.functions import create_tables
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from patient_api.aws import Clients
 from patient_api.contract.functions import Environment
 from unit.emulator.aws import Aws

@@ -5,7 +5,7 @@ import httpx
 import pytest
 from bench.ports import free_port
 
-from healthcare_dr.emulator import Emulator
+from healthcare_dr.emulator.emulator import Emulator
 from support import run
 from unit.patient_api.documents.aws import Embedded, prepare
 from unit.patient_api.fakes.documents import Api, World

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from patient_api.clock import Stamp
 from patient_api.contract.keys import DOCUMENT, PATIENT
 from patient_api.fhir.codec import JsonValue
+from patient_api.search.parameters import PARAMETERS
 from patient_api.search.plan import LAST_MILLIS, plan
 from patient_api.search.query import parse_search
 from unit.patient_api.fakes.search import SearchRegion
@@ -156,6 +157,11 @@ CRITERIA = st.lists(
     min_size=1,
     max_size=3,
 )
+
+
+def test_criteria_cover_every_indexed_parameter() -> None:
+    indexed = {parameter.name for parameter in PARAMETERS[PATIENT] if parameter.index}
+    assert indexed == {"family", "given", "name", "birthdate", "identifier"}
 
 
 @given(PATIENTS, CRITERIA)

@@ -1,10 +1,12 @@
 """Faults that only the embedded AWS can inject: those of a region's HTTPS listener, and denied control planes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from healthcare_dr.emulator.fault_state import LONGEST_DELAY_SECONDS, OPEN, EdgeFault
 from healthcare_dr.ops.drill.faults.fault import (
     FAULTS,
     Effect,
@@ -15,18 +17,20 @@ from healthcare_dr.ops.drill.faults.fault import (
     region_of,
     register,
 )
-from healthcare_dr.ops.ports import EdgeFault, EdgeMode
 
 if TYPE_CHECKING:
     from healthcare_dr.ops.drill.experiment import Step
 
-LONGEST_DELAY_SECONDS: Final = 60.0
-"""The longest delay that an edge listener accepts."""
-
 
 class EdgeListenerFault(Fault[EmbeddedTarget]):
-    """A fault of a region's HTTPS listener. Its name is the listener's mode."""
+    """A fault of a region's HTTPS listener.
 
+    A subclass that declares another response, such as `EdgeFault(mode="responds", status=200, body="{")`, needs nothing
+    else.
+    """
+
+    edge_fault: ClassVar[EdgeFault]
+    """What the listener does; an experiment sets the delay."""
     mechanism = "the region's edge proxy"
     effect: ClassVar[Effect] = "rejects"
 
@@ -40,22 +44,23 @@ class EdgeListenerFault(Fault[EmbeddedTarget]):
 
     def apply(self, entry: InjectedFault, step: "Step", target: EmbeddedTarget) -> None:
         del step
-        target.aws.set_edge_fault(region_of(entry), self._mode(entry), hosts=entry.hosts.split())
+        target.aws.set_edge_fault(region_of(entry), _edge_fault(entry), hosts=entry.hosts.split())
 
     def undo(self, entry: InjectedFault, left: Sequence[InjectedFault], target: EmbeddedTarget) -> None:
         # A listener has one mode. The newest of the other recorded faults of this listener applies again.
         others = [
-            self._mode(other)
+            _edge_fault(other)
             for other in left
             if isinstance(FAULTS[other.fault], EdgeListenerFault)
             and (other.region, other.hosts) == (entry.region, entry.hosts)
         ]
-        fault = others[-1] if others else EdgeFault()
+        fault = others[-1] if others else OPEN
         target.aws.set_edge_fault(region_of(entry), fault, hosts=entry.hosts.split())
 
-    @staticmethod
-    def _mode(entry: InjectedFault) -> EdgeFault:
-        return EdgeFault(mode=cast(EdgeMode, entry.fault), delay_seconds=entry.delay_seconds)
+
+def _edge_fault(entry: InjectedFault) -> EdgeFault:
+    fault: EdgeListenerFault = FAULTS[entry.fault]  # type: ignore[assignment] # recorded by a fault of a listener
+    return replace(fault.edge_fault, delay_seconds=entry.delay_seconds)
 
 
 @register
@@ -63,6 +68,7 @@ class Refused(EdgeListenerFault):
     """The listener refuses connections."""
 
     name = "refused"
+    edge_fault = EdgeFault(mode="refused")
     description = "the region's endpoint refuses connections"
 
 
@@ -71,6 +77,7 @@ class Blackhole(EdgeListenerFault):
     """The listener drops packets."""
 
     name = "blackhole"
+    edge_fault = EdgeFault(mode="blackhole")
     description = "the region's endpoint drops packets, so clients and health checks wait until they time out"
 
 
@@ -79,6 +86,7 @@ class Errors(EdgeListenerFault):
     """The listener answers with server errors."""
 
     name = "errors"
+    edge_fault = EdgeFault(mode="responds", status=503)
     description = "the endpoint answers every request with a server error"
 
 
@@ -87,6 +95,7 @@ class Slow(EdgeListenerFault):
     """The listener delays every answer."""
 
     name = "slow"
+    edge_fault = EdgeFault(mode="slow")
     description = "every answer is late by `delay_seconds`"
     effect = "slows"
     parameters = (

@@ -24,8 +24,9 @@ LONGEST_SECONDS: Final = 3600.0
 Duration = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
 TargetLabel = Literal["embedded", "aws"]
-Effect = Literal["rejects", "slows", "drains", "none"]
-"""The effect on the clients of a region: requests fail, every answer is late, or traffic is moved away without loss."""
+Effect = Literal["rejects", "slows", "drains", "fails", "none"]
+"""The effect on the clients of a region: requests and health checks fail, every response is late, traffic is moved away
+without loss, or requests fail while the health checks succeed."""
 Client = Callable[[str, str], Any]
 """Returns a boto3 client of a service in a region."""
 State = dict[str, float | bool | str | None]
@@ -125,7 +126,7 @@ class Fault(ABC, Generic[T]):
     @property
     def takes_region_away(self) -> bool:
         """Return whether traffic has to leave the region."""
-        return self.effect != "none"
+        return self.effect in ("rejects", "slows", "drains")
 
     def validate(self, parameters: Mapping[str, Any]) -> None:
         """Raise ValueError when the parameters contradict each other."""

@@ -49,8 +49,9 @@ def alarms(live: LiveTarget, region: str) -> Iterator[str]:
 
 @each_region(
     "topic", "R7.1", "R7.2", "trap 17",
-    expects="The operations topic exists, is encrypted with the region's key, and lets CloudWatch and S3 publish. "
-    "Every e-mail address of the settings has a confirmed subscription; on AWS there is at least one subscription",
+    expects="The operations topic exists, is encrypted with the region's key, and has the deployed policy, which lets "
+    "CloudWatch and S3 publish. Every e-mail address of the settings has a confirmed subscription; on AWS there is at "
+    "least one subscription",
     why="An alarm on a topic without a confirmed subscription reaches no operator, in either region.",
     fix="confirm the subscription in the e-mail from AWS; set HDR_OPERATIONS_EMAILS and run `hdr deploy`, which "
     "also restores the rest",
