@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 from patient_api.contract.keys import instant
@@ -115,4 +115,5 @@ def event_of(item: Mapping[str, Mapping[str, str]]) -> AuditEvent:
         )
     except KeyError as error:
         raise ValueError(f"the item has no {error}") from None
-    return replace(event, **{name: text.get(name) for name in _OPTIONAL})
+    optional: dict[str, Any] = {name: text.get(name) for name in _OPTIONAL}
+    return replace(event, **optional)

@@ -39,7 +39,7 @@ def add(region: SearchRegion, id: str, *, ago: float = 1, tenant: str = TENANT, 
 
 
 def test_item_and_event_convert_without_loss(region: SearchRegion) -> None:
-    optional = {field.name: f"a {field.name}" for field in fields(AuditEvent) if field.default is None}
+    optional: dict[str, Any] = {field.name: f"a {field.name}" for field in fields(AuditEvent) if field.default is None}
     event = add(region, "e-1", **optional)
     assert None not in astuple(event)
     (item,) = region.dynamodb.tables[AUDIT].values()
