@@ -11,6 +11,7 @@ from typing import Any, cast
 from healthcare_dr.emulator.emulator import Emulator
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from healthcare_dr.ops.targets.embedded import bare
+from healthcare_dr.ops.terraform.binary import host_platform
 from healthcare_dr.ops.terraform.workspace import read_local
 
 
@@ -208,3 +209,14 @@ def synthesizing(stacks: Mapping[str, Stack]) -> Callable[[Path], None]:
             (folder / "cdk.tf.json").write_text(json.dumps(document), encoding="utf-8")
 
     return run
+
+
+def provider_mirror(folder: Path, *versions: str, registry: str = "registry.terraform.io") -> Path:
+    """Create a mirror with providers, which `init` installs but does not start."""
+    for version in versions:
+        place = folder / registry / "hashicorp/aws" / version / host_platform()
+        place.mkdir(parents=True)
+        program = place / f"terraform-provider-aws_v{version}_x5"
+        program.write_text(f"#!/bin/sh\n# {version}\n")
+        program.chmod(0o755)
+    return folder

@@ -25,8 +25,7 @@ from healthcare_dr.ops.drill.bootstrap import own_hosts
 from healthcare_dr.ops.terraform.interrupts import Interrupts
 from healthcare_dr.ops.terraform.workspace import state_file
 from healthcare_dr.settings import Settings, load_settings
-from unit.ops.fakes import RecordingProgress
-from unit.ops.test_workspace import provider_mirror
+from unit.ops.fakes import RecordingProgress, provider_mirror
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Choose the source of the provider."""
 
-import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,20 +12,11 @@ from healthcare_dr.ops.terraform.runner import Terraform
 from healthcare_dr.ops.terraform.workspace import Workspace
 from unit.http_server import Response
 from unit.ops.conftest import Serving
-from unit.ops.fakes import stack_json, synthesizing
+from unit.ops.fakes import provider_mirror, stack_json, synthesizing
 
 TERRAFORM = TerraformBinary(path=Path("terraform"), version="1.11.4", opentofu=False)
 TOFU = TerraformBinary(path=Path("tofu"), version="1.10.0", opentofu=True)
 STACK = "healthcare-dr-primary"
-
-
-def unpacked(folder: Path, version: str = "5.100.0", registry: str = "registry.terraform.io") -> Path:
-    place = folder / registry / "hashicorp/aws" / version / host_platform()
-    place.mkdir(parents=True)
-    program = place / f"terraform-provider-aws_v{version}_x5"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(program.stat().st_mode | stat.S_IEXEC)
-    return folder
 
 
 def source(tmp_path: Path, binary: TerraformBinary = TERRAFORM, /, **where: Path) -> ProviderSource:
@@ -73,7 +63,7 @@ def test_mirror_is_found_in_each_place(tmp_path: Path, place: str) -> None:
         "configured": (tmp_path / "c", {"configured": tmp_path / "c"}),
     }
     folder, where = folders[place]
-    unpacked(folder)
+    provider_mirror(folder, "5.100.0")
     found = source(tmp_path, **where)
     assert found.mirror == folder
     assert f'path    = "{folder}"' in found.cli_configuration.read_text()
@@ -87,7 +77,7 @@ def test_packed_mirror_is_found(tmp_path: Path) -> None:
 
 
 def test_mirror_with_other_versions_or_platforms_is_ignored(tmp_path: Path) -> None:
-    unpacked(tmp_path / "o" / "m", "4.0.0")
+    provider_mirror(tmp_path / "o" / "m", "4.0.0")
     (tmp_path / "o/m/registry.terraform.io/hashicorp/aws/5.100.0/plan9_mips").mkdir(parents=True)
     assert source(tmp_path, opt=tmp_path / "o").mirror is None
 
@@ -95,14 +85,13 @@ def test_mirror_with_other_versions_or_platforms_is_ignored(tmp_path: Path) -> N
 def test_configured_mirror_without_the_provider_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"HDR_PROVIDER_MIRROR=.* holds nothing of hashicorp/aws .*, but 5\.100\.0 is"):
         source(tmp_path, configured=tmp_path)
-    unpacked(tmp_path, "4.67.0")
-    unpacked(tmp_path, "6.1.0")
+    provider_mirror(tmp_path, "4.67.0", "6.1.0")
     with pytest.raises(ToolError, match=r"holds 4\.67\.0, 6\.1\.0 of hashicorp/aws"):
         source(tmp_path, configured=tmp_path)
 
 
 def test_opentofu_uses_the_mirror_of_terraform_under_its_own_registry(tmp_path: Path) -> None:
-    unpacked(tmp_path / "o" / "m")
+    provider_mirror(tmp_path / "o" / "m", "5.100.0")
     for _ in range(2):
         found = source(tmp_path, TOFU, opt=tmp_path / "o")
         assert found.mirror is not None
@@ -112,8 +101,8 @@ def test_opentofu_uses_the_mirror_of_terraform_under_its_own_registry(tmp_path: 
 
 
 def test_mirror_of_opentofu_comes_first(tmp_path: Path) -> None:
-    unpacked(tmp_path / "o" / "m", registry="registry.opentofu.org")
-    unpacked(tmp_path / "o" / "m")
+    provider_mirror(tmp_path / "o" / "m", "5.100.0", registry="registry.opentofu.org")
+    provider_mirror(tmp_path / "o" / "m", "5.100.0")
     assert source(tmp_path, TOFU, opt=tmp_path / "o").mirror == tmp_path / "o" / "m"
 
 
@@ -129,7 +118,7 @@ def initialize(terraform: Terraform, configuration: Path, root: Path, tmp_path: 
 
 
 def test_init_installs_the_provider_from_the_mirror(terraform: Terraform, root: Path, tmp_path: Path) -> None:
-    unpacked(tmp_path / "o" / "m")
+    provider_mirror(tmp_path / "o" / "m", "5.100.0")
     found = source(tmp_path, opt=tmp_path / "o")
     workspace = initialize(terraform, found.cli_configuration, root, tmp_path)
     installed = workspace.folder / ".terraform/providers/registry.terraform.io/hashicorp/aws/5.100.0" / host_platform()

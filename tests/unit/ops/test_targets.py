@@ -179,25 +179,27 @@ def test_endpoint_in_the_environment_is_refused(aws: Make, name: str) -> None:
         aws(user={name: "https://127.0.0.1:4566"}).preflight()
 
 
-def test_endpoint_in_the_profile_is_refused(aws: Make) -> None:
-    with pytest.raises(DeploymentError, match=r"sends requests to https://127.0.0.1:4566"):
-        aws(Aws(endpoint="https://127.0.0.1:4566")).preflight()
-
-
 @pytest.mark.parametrize(
-    ("problem", "line"),
+    ("service", "account", "line"),
     [
-        (NoCredentialsError(), "there are no AWS credentials: give valid credentials in AWS_PROFILE"),
-        (refusal("ExpiredToken"), "the AWS credentials have expired"),
-        (refusal("InvalidClientTokenId"), "AWS rejects these credentials"),
-        (refusal("SignatureDoesNotMatch"), "AWS rejects these credentials"),
-        (refusal("AccessDenied"), "AWS refuses sts:GetCallerIdentity"),
-        (EndpointConnectionError(endpoint_url="https://sts"), "the identity of the AWS credentials cannot be read"),
+        (Aws(endpoint="https://127.0.0.1:4566"), None, "sends requests to https://127.0.0.1:4566"),
+        (Aws(), "444455556666", "belong to account 111122223333, but HDR_ACCOUNT_ID=444455556666"),
+        *(
+            (Aws(identity=error), None, line)
+            for error, line in (
+                (NoCredentialsError(), "there are no AWS credentials: give valid credentials in AWS_PROFILE"),
+                (refusal("ExpiredToken"), "the AWS credentials have expired"),
+                (refusal("InvalidClientTokenId"), "AWS rejects these credentials"),
+                (refusal("SignatureDoesNotMatch"), "AWS rejects these credentials"),
+                (refusal("AccessDenied"), "AWS refuses sts:GetCallerIdentity"),
+                (EndpointConnectionError(endpoint_url="https://sts"), "the identity of the AWS credentials cannot be"),
+            )
+        ),
     ],
 )
-def test_invalid_credentials_print_one_line(aws: Make, problem: Exception, line: str) -> None:
+def test_invalid_credentials_or_account_print_one_line(aws: Make, service: Aws, account: str | None, line: str) -> None:
     with pytest.raises(DeploymentError, match=line) as e:
-        aws(Aws(identity=problem)).preflight()
+        aws(service, account_id=account).preflight()
     assert "\n" not in str(e.value)
 
 
@@ -209,11 +211,6 @@ def test_missing_credentials_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(DeploymentError, match="there are no AWS credentials"):
         AwsTarget(settings=load_settings(), root=tmp_path, user_environment={}).preflight()
-
-
-def test_other_account_is_refused(aws: Make) -> None:
-    with pytest.raises(DeploymentError, match="belong to account 111122223333, but HDR_ACCOUNT_ID=444455556666"):
-        aws(account_id="444455556666").preflight()
 
 
 DEPLOYED = b'{"version": 4, "resources": [{"mode": "managed", "instances": [{}]}]}'

@@ -11,12 +11,12 @@ import pytest
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops.targets.aws import AwsTarget
 from healthcare_dr.ops.targets.embedded import EmbeddedTarget
-from healthcare_dr.ops.terraform.binary import host_platform, inspect
+from healthcare_dr.ops.terraform.binary import inspect
 from healthcare_dr.ops.terraform.provider_source import prepare_source
 from healthcare_dr.ops.terraform.runner import Terraform
 from healthcare_dr.ops.terraform.workspace import OVERRIDE, Workspace
 from healthcare_dr.settings import load_settings
-from unit.ops.fakes import FakeEmulator, Stack, synthesizing
+from unit.ops.fakes import FakeEmulator, Stack, provider_mirror, synthesizing
 
 STACK = "healthcare-dr-primary"
 SYNTHESIZED: Stack = {
@@ -28,17 +28,6 @@ SYNTHESIZED: Stack = {
     },
     "variable": {"unused": {"default": ""}},
 }
-
-
-def provider_mirror(folder: Path, *versions: str) -> Path:
-    """Create a mirror with providers, which `init` installs but does not start."""
-    for version in versions:
-        place = folder / "registry.terraform.io/hashicorp/aws" / version / host_platform()
-        place.mkdir(parents=True)
-        program = place / f"terraform-provider-aws_v{version}_x5"
-        program.write_text(f"#!/bin/sh\n# {version}\n")
-        program.chmod(0o755)
-    return folder
 
 
 @pytest.fixture
