@@ -32,11 +32,11 @@ def confirmation(console: Console, progress: Progress, *, auto_approve: bool) ->
             print_plans(console, plans)
             if auto_approve:
                 return True
-            if not plans[0].destroys and all(plan.stack != GLOBAL for plan in plans):
-                console.print(f"{GLOBAL} is planned after these, and you are asked again.", highlight=False)
+            first = not plans[0].destroys and all(plan.stack != GLOBAL for plan in plans)
+            note = f"{GLOBAL} is planned after these, and you are asked again.\n" if first else ""
             return _answered_yes(
                 console,
-                "Carry this out on AWS?",
+                f"{note}Carry this out on AWS?",
                 "there is no terminal to ask for approval, so nothing was changed: review with `hdr plan`, then "
                 "give --auto-approve",
             )
