@@ -43,3 +43,21 @@ def synth_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[
         return synth(chosen, outdir), chosen
 
     return run
+
+
+@pytest.fixture(scope="session")
+def all_settings(synth_with: Callable[..., tuple[Synthesis, Settings]]) -> tuple[Synthesis, Settings]:
+    """The stacks with every setting that changes what is deployed."""
+    return synth_with(
+        environment_suffix="all-on-1",
+        dns_delegated=True,
+        fault_injection=True,
+        operations_emails="one@example.org, two@example.org",
+        state_bucket="healthcare-dr-state",
+        primary_weight=60,
+        secondary_weight=40,
+        dns_ttl=5,
+        cors_origins="https://app.example.com, https://other.example.com",
+        primary_cidr="10.8.0.0/16",
+        secondary_cidr="10.9.0.0/20",
+    )

@@ -136,6 +136,8 @@ def role_mutations(stack: str) -> Mutations:
         )
     audit = resource(stack, "aws_iam_policy.patient_api_policy").statement("Audit")
     yield "least-privilege", audit.put("Resource", "*")
+    streams = resource(stack, "aws_iam_policy.reconciliation_policy").statement("FindStreams")
+    yield "least-privilege", streams.append("Action", "dynamodb:GetRecords")
     for name in ("confirmation", "documents_peer"):
         tagging = resource(stack, f"aws_iam_policy.{name}_policy")
         quarantine = tagging.statement("Quarantine")
@@ -160,6 +162,7 @@ def table_privilege_mutations(stack: str) -> Mutations:
         ("patient_api", "Records"),
         ("confirmation", "Audit"),
         ("reconciliation", "Stream"),
+        ("reconciliation", "FindStreams"),
         ("sentinel", "Heartbeats"),
     ):
         yield "table-privileges", resource(stack, f"aws_iam_policy.{policy}_policy").statement(sid).remove()

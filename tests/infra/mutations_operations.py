@@ -208,6 +208,7 @@ def stack_mutations() -> Mutations:
     yield "destroyable", resource(PRIMARY, "aws_cloudwatch_log_group.access_log_group").put("skip_destroy", True)
     function = resource(PRIMARY, "aws_lambda_function.patient_api")
     yield "target-free", function.put("description", "http://127.0.0.1:4566")
+    yield "service-models", function.put("memory_size", 64)
 
 
 def fault_mutations() -> Mutations:
@@ -217,6 +218,7 @@ def fault_mutations() -> Mutations:
             ("pause_tables", {"resource_arns": ["arn:aws:dynamodb:us-east-1:123456789012:table/other"]}),
             ("pause_documents", {"resource_tag": [{"key": "DataClass", "value": "phi"}]}),
             ("disconnect", {"resource_arns": ["${aws_vpc.vpc.arn}"]}),
+            ("disconnect", {"resource_tag": [{"key": "Tier", "value": "private"}]}),
         ):
             yield from template_mutations(resource(stack, f"{TEMPLATE}.{name}_{role}"), target)
         yield from fault_role_mutations(stack, role)

@@ -15,23 +15,6 @@ Variant = Callable[..., tuple[Synthesis, Settings]]
 
 
 @pytest.fixture(scope="module")
-def all_settings(synth_with: Variant) -> tuple[Synthesis, Settings]:
-    return synth_with(
-        environment_suffix="all-on-1",
-        dns_delegated=True,
-        fault_injection=True,
-        operations_emails="one@example.org, two@example.org",
-        state_bucket="healthcare-dr-state",
-        primary_weight=60,
-        secondary_weight=40,
-        dns_ttl=5,
-        cors_origins="https://app.example.com, https://other.example.com",
-        primary_cidr="10.8.0.0/16",
-        secondary_cidr="10.9.0.0/20",
-    )
-
-
-@pytest.fixture(scope="module")
 def variant(all_settings: tuple[Synthesis, Settings]) -> Platform:
     synthesis, settings = all_settings
     return Platform(synthesis.documents(), settings)

@@ -26,9 +26,15 @@ def synth(
     as_json: JsonOption = False,
 ) -> None:
     """Write the Terraform JSON of the three stacks, and check it against the platform's rules."""
+    # botocore is slow to import.
+    from healthcare_dr.infra.lint.service_models import coverage_of
+    from healthcare_dr.infra.synthesis import Synthesis
+
     with session() as at_work:
         at_work.progress.say("Synthesizing the three stacks")
         synthesize(at_work.settings, outdir)
+        for line in coverage_of(Synthesis(outdir=outdir).documents(), at_work.settings).lines():
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
         if validate:
             with bootstrap.claim_of(at_work.settings, "embedded"):
                 at_work.deployment("embedded").validate()

@@ -23,7 +23,7 @@ from cdktn_provider_aws.iam_role_policy import IamRolePolicy
 
 from healthcare_dr.infra import policy
 from healthcare_dr.infra.fault_plan import DISCONNECT, MANAGED, MINUTES, PAUSE_DOCUMENTS, PAUSE_TABLES, STOP_ALARM
-from healthcare_dr.infra.network import Network
+from healthcare_dr.infra.network import NETWORK_TAG, Network
 from healthcare_dr.infra.policy import Condition, Statement
 from healthcare_dr.infra.region_context import RegionContext
 
@@ -169,7 +169,8 @@ def fault_injection(site: RegionContext, placed: Network) -> None:
         action="aws:network:route-table-disrupt-cross-region-connectivity",
         target="Subnets",
         resource_type="aws:ec2:subnet",
-        arns=[subnet.arn for subnet in placed.subnets],
+        # FIS accepts at most five ARNs in a target, and there are six subnets.
+        tag=(NETWORK_TAG, site.names.of("vpc", site.region)),
         region=site.peer_region,
     )
     pause = _role(site, "faults", pausing(site))

@@ -42,6 +42,7 @@ from healthcare_dr.infra import policy
 from healthcare_dr.infra.region_context import RegionContext, Sites
 
 TIERS = ("public", "private")
+NETWORK_TAG = "Network"  # of subnets; its value is the name of their VPC
 ZONES = 3
 HTTPS = 443
 ANYWHERE = "0.0.0.0/0"
@@ -122,7 +123,11 @@ def _subnets(site: RegionContext, vpc: Vpc, tables: dict[str, RouteTable]) -> tu
                 cidr_block=str(next(blocks)),
                 availability_zone=Fn.element(zones.names, number),
                 map_public_ip_on_launch=False,
-                tags={"Name": site.names.of(f"{tier}-{number}", site.region), "Tier": tier},
+                tags={
+                    "Name": site.names.of(f"{tier}-{number}", site.region),
+                    "Tier": tier,
+                    NETWORK_TAG: site.names.of("vpc", site.region),
+                },
             )
             RouteTableAssociation(
                 site.stack, f"{tier}_association_{number}", subnet_id=subnet.id, route_table_id=table.id
@@ -198,7 +203,7 @@ def flow_logs(site: RegionContext, vpc: Vpc, key: KmsKey) -> None:
                 ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"),
                 (group.arn, f"{group.arn}:*"),
             ),
-            policy.allow("FindLogGroups", ["logs:DescribeLogGroups"], site.regional_arn("logs", "log-group:*")),
+            policy.allow("FindLogGroups", ["logs:DescribeLogGroups"], "*"),
         ),
     )
     FlowLog(

@@ -26,7 +26,7 @@ QUARANTINE = ("s3:PutObjectTagging", "s3:PutObjectVersionTagging")
 ONLY_TO_QUARANTINE: Condition = {"StringEquals": {f"s3:RequestObjectTag/{QUARANTINE_TAG}": "true"}}
 ONLY_HEARTBEATS: Condition = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [HEARTBEAT_PARTITION]}}
 READ_AND_ADD = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query")
-READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams")
+READ_STREAM = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 
 
 def api(site: RegionContext, key_arn: str) -> str:
@@ -35,7 +35,7 @@ def api(site: RegionContext, key_arn: str) -> str:
     return policy.document(
         policy.allow(
             "Records",
-            ("dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem", *READ_AND_ADD),
+            ("dynamodb:BatchGetItem", *READ_AND_ADD),
             (records, f"{records}/index/*"),
         ),
         policy.allow("Audit", ("dynamodb:PutItem", "dynamodb:Query"), (audit, f"{audit}/index/*")),
@@ -55,7 +55,7 @@ def confirmation(site: RegionContext, key_arn: str) -> str:
     return policy.document(
         policy.allow(
             "Records",
-            ("dynamodb:ConditionCheckItem", *READ_AND_ADD),
+            READ_AND_ADD,
             (records, f"{records}/index/*"),
         ),
         policy.allow("Audit", ["dynamodb:PutItem"], audit),
@@ -77,6 +77,8 @@ def reconciliation(site: RegionContext, key_arn: str) -> str:
     return policy.document(
         policy.allow("Records", READ_AND_ADD, records),
         policy.allow("Stream", READ_STREAM, site.stream_arns),
+        # Lambda needs it to create an event source; AWS cannot limit it to a resource.
+        policy.allow("FindStreams", ["dynamodb:ListStreams"], "*"),
         policy.allow("Key", policy.KEY_USE, key_arn, condition=through(site, "dynamodb", "sns")),
         policy.allow("Failures", ["sns:Publish"], site.topic_arn),
     )

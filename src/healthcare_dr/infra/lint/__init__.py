@@ -23,6 +23,7 @@ from healthcare_dr.infra.lint import (  # noqa: F401
     rules_platform,
     rules_roles,
     rules_tables,
+    service_models,
 )
 from healthcare_dr.infra.lint.model import RULES, Finding, Platform, Rule
 from healthcare_dr.settings import Settings

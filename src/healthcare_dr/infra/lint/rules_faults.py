@@ -75,15 +75,16 @@ def _limits(platform: Platform, template: Resource) -> Problems:
 
 
 def _targets(platform: Platform, template: Resource) -> Problems:
-    bucket = platform.names.documents_bucket(ACCOUNT, template.region)
+    names = platform.names
+    own_tags = {
+        "aws:s3:bucket": ("Name", names.documents_bucket(ACCOUNT, template.region)),
+        "aws:ec2:subnet": ("Network", names.of("vpc", template.region)),
+    }
     for target in template.blocks("target"):
         tags = [(tag["key"], tag["value"]) for tag in target.get("resource_tag") or []]
         arns = target.get("resource_arns") or []
-        subnets = [platform.referred(template.stack, arn) for arn in arns]
-        own = (
-            tags == [("Name", bucket)]
-            or (bool(arns) and set(arns) <= set(platform.table_arns(template.region)))
-            or (bool(arns) and all(each is not None and each.kind == "aws_subnet" for each in subnets))
+        own = tags == [own_tags.get(str(target.get("resource_type")))] or (
+            bool(arns) and set(arns) <= set(platform.table_arns(template.region))
         )
         if not own:
             yield template.address, f"{target.get('name')} must target this region's tables, bucket or subnets"

@@ -12,25 +12,34 @@ CHANGES_DATA = (
     "dynamodb:BatchWriteItem", "dynamodb:DeleteItem", "dynamodb:PartiQLDelete", "dynamodb:PartiQLUpdate",
     "dynamodb:Scan", "dynamodb:UpdateItem", "s3:DeleteObject", "s3:DeleteObjectVersion",
 )  # fmt: skip
-# FIS finds its targets by these actions, which AWS cannot limit to a resource.
-WITHOUT_RESOURCE = {"s3:ListAllMyBuckets", "tag:GetResources"}
+# Actions that AWS cannot limit to a resource, by the policy that needs them.
+WITHOUT_RESOURCE = {
+    "faults": {"s3:ListAllMyBuckets", "tag:GetResources"},
+    "flow-logs": {"logs:DescribeLogGroups"},
+    "reconciliation": {"dynamodb:ListStreams"},
+}
 ASSUME_THE_PEERS_ROLE = ("patient-api", "confirmation")
-READ_STREAM = {"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"}
+READ_STREAM = {"DescribeStream", "GetRecords", "GetShardIterator"}
 READ_AND_ADD = {"GetItem", "PutItem", "Query"}
 # The operations that each role may use on the tables, by the end of their ARNs.
 ON_TABLES = {
     "patient-api": {
-        "records": READ_AND_ADD | {"BatchGetItem", "ConditionCheckItem"},
-        "records/index/*": READ_AND_ADD | {"BatchGetItem", "ConditionCheckItem"},
+        "records": READ_AND_ADD | {"BatchGetItem"},
+        "records/index/*": READ_AND_ADD | {"BatchGetItem"},
         "audit": {"PutItem", "Query"},
         "audit/index/*": {"PutItem", "Query"},
     },
     "confirmation": {
-        "records": READ_AND_ADD | {"ConditionCheckItem"},
-        "records/index/*": READ_AND_ADD | {"ConditionCheckItem"},
+        "records": READ_AND_ADD,
+        "records/index/*": READ_AND_ADD,
         "audit": {"PutItem"},
     },
-    "reconciliation": {"records": READ_AND_ADD, "records/stream/*": READ_STREAM, "audit/stream/*": READ_STREAM},
+    "reconciliation": {
+        "records": READ_AND_ADD,
+        "records/stream/*": READ_STREAM,
+        "audit/stream/*": READ_STREAM,
+        "*": {"ListStreams"},
+    },
     "sentinel": {"records": {"GetItem", "PutItem"}},
     "documents-peer": {},
 }
@@ -73,10 +82,19 @@ def trust_across_regions(platform: Platform) -> Problems:
 @rule("C6", "R2.5", "trap 27")
 def least_privilege(platform: Platform) -> Problems:
     """Unneeded permissions help an attacker. A failover that edits a control plane needs us-east-1."""
-    faults = platform.names.of("faults")
+    finding = {
+        name: actions
+        for policy, actions in WITHOUT_RESOURCE.items()
+        for name in (
+            platform.names.of(policy),
+            *(platform.names.of(policy, each) for each in platform.settings.regions),
+        )
+    }
     for holder in platform.resources("aws_iam_policy", "aws_iam_role_policy"):
         network = ON_NETWORK if is_disconnecting(platform, holder) else set()
-        finds = WITHOUT_RESOURCE | {action for action in network if action.startswith("ec2:Describe")}
+        finds = finding.get(str(holder.get("name")), set())
+        if network:
+            finds = WITHOUT_RESOURCE["faults"] | {action for action in network if action.startswith("ec2:Describe")}
         for statement in holder.statements():
             actions = set(listed(statement["Action"]))
             for action in sorted(actions - network):
@@ -87,8 +105,7 @@ def least_privilege(platform: Platform) -> Problems:
                         holder.address,
                         f"{action} could change or delete data: records, audit trail and documents are append-only",
                     )
-            searches = (network or holder.get("name") == faults) and actions <= finds
-            if "*" in listed(statement["Resource"]) and not searches:
+            if "*" in listed(statement["Resource"]) and not actions <= finds:
                 yield holder.address, f"statement {statement['Sid']} is not limited to a resource"
 
 

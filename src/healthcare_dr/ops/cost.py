@@ -1,0 +1,404 @@
+"""Estimate what a month on AWS costs, by service, from the synthesized stacks and stated traffic.
+
+Three parts add up: what the platform costs while no client calls it, what requests and documents cost, and what drills
+cost. `prices.yaml` contains prices with their source and the assumptions; an operator's file can replace values.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from healthcare_dr.errors import SettingsError
+from healthcare_dr.ops.strict_yaml import RepeatedKeyError, load_yaml, read_text
+from healthcare_dr.settings import HEALTH_CHECK_INTERVALS
+from patient_api.contract.functions import (
+    API,
+    CONFIRM_DOCUMENTS,
+    RECONCILE,
+    SENTINEL,
+    SENTINEL_INTERVAL_SECONDS,
+    FunctionSpec,
+)
+from patient_api.contract.metrics import NAMESPACE
+
+DEFAULTS: Final = Path(__file__).with_name("prices.yaml")
+PROBE_SECONDS: Final = 5
+SWEEP_SECONDS: Final = 60
+GB: Final = 1e9
+MILLION: Final = 1e6
+REGIONS: Final = 2
+LARGEST: Final = 8
+"""How many lines the report shows."""
+DAYS: Final = 365 / 12
+MONTH_SECONDS: Final = DAYS * 86400
+FAST: Final = min(HEALTH_CHECK_INTERVALS)
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Price(_Model):
+    """The price of a unit in US dollars, and where it is published."""
+
+    unit: str
+    usd: Amount
+    source: str
+
+
+class Assumption(_Model):
+    """A number that neither the stacks nor the traffic contain, and its reason."""
+
+    value: Amount
+    why: str
+
+
+class Prices(_Model):
+    """Prices of one date, and the assumptions."""
+
+    date: date
+    prices: Mapping[str, Price]
+    assumptions: Mapping[str, Assumption]
+
+    def value(self, name: str) -> float:
+        """Return the value of an assumption."""
+        return self.assumptions[name].value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What clients and operators do in a month, in both regions together.
+
+    Attributes:
+        requests: requests to the API, health checks not included.
+        write_share: the part of them that changes a record, from 0 to 1.
+        documents: documents that are uploaded.
+        document_mb: mean size of a document.
+        records_gb: what both tables hold, in one region.
+        documents_gb: what the bucket holds, in one region.
+        drills: drills against this deployment.
+    """
+
+    requests: float = 0
+    write_share: float = 0.2
+    documents: float = 0
+    document_mb: float = 2
+    records_gb: float = 0
+    documents_gb: float = 0
+    drills: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What the synthesized stacks contain that costs something.
+
+    `checked_per_second` is the rate of health check requests that one checker sends to all endpoints.
+    """
+
+    alarms: int
+    composite_alarms: int
+    dashboards: int
+    metrics: int
+    keys: int
+    zones: int
+    health_checks: int
+    https_checks: int
+    fast_checks: int
+    latency_checks: int
+    checked_per_second: float
+    fault_actions: int
+    access_log_months: float
+    function_log_months: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One kind of use: its quantity, the price of a unit, and the cost of a month in US dollars."""
+
+    service: str
+    what: str
+    quantity: float
+    unit: str
+    price: float
+
+    @property
+    def usd(self) -> float:
+        """The cost of a month in US dollars."""
+        return self.quantity * self.price
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The lines of a month without clients, of the stated traffic, of a million requests, and of one drill."""
+
+    prices: Prices
+    idle: tuple[Line, ...]
+    traffic: tuple[Line, ...]
+    million: tuple[Line, ...]
+    drill: tuple[Line, ...]
+    settings: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """The cost of the month in US dollars."""
+        return usd(self.idle) + usd(self.traffic)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document of the estimate, with every line and the prices."""
+        parts = {"idle": self.idle, "million_requests": self.million, "drill": self.drill, "traffic": self.traffic}
+        return {
+            "usd_per_month": round(self.total, 2),
+            **{
+                name: {"usd": round(usd(lines), 2), "lines": [{**asdict(line), "usd": line.usd} for line in lines]}
+                for name, lines in parts.items()
+            },
+            "settings": dict(self.settings),
+            **self.prices.model_dump(mode="json"),
+        }
+
+
+def usd(lines: tuple[Line, ...]) -> float:
+    """Add up lines, in US dollars."""
+    return sum(line.usd for line in lines)
+
+
+def by_service(lines: tuple[Line, ...]) -> Mapping[str, float]:
+    """Add up lines by service, the most expensive first."""
+    found: Counter[str] = Counter()
+    for line in lines:
+        found[line.service] += line.usd  # type: ignore[assignment] # Counter is annotated for integers
+    return dict(found.most_common())
+
+
+def load_prices(file: Path | None = None) -> Prices:
+    """Read the prices; values of an operator's file replace the defaults.
+
+    Raises:
+        SettingsError: the file cannot be read, is not YAML, or names something that is no price or assumption.
+    """
+    defaults = Prices.model_validate(load_yaml(DEFAULTS.read_text(encoding="utf-8")))
+    if file is None:
+        return defaults
+    try:
+        stated = load_yaml(read_text(file)) or {}
+        if not isinstance(stated, Mapping):
+            raise SettingsError(f"{file} must hold a mapping with date, prices and assumptions, as prices.yaml does")
+        found: dict[str, Any] = defaults.model_dump() | {"date": stated.get("date", defaults.date)}
+        for part in ("prices", "assumptions"):
+            own = stated.get(part) or {}
+            if unknown := sorted(map(str, own.keys() - found[part].keys())):
+                raise SettingsError(f"{file}: {part} has no {unknown[0]}; it has {', '.join(sorted(found[part]))}")
+            found[part] = found[part] | own
+        if unknown := sorted(map(str, stated.keys() - found.keys())):
+            raise SettingsError(f"{file}: {unknown[0]} is not one of date, prices, assumptions")
+        return Prices.model_validate(found)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from error
+    except (yaml.YAMLError, RepeatedKeyError, ValueError, RecursionError, AttributeError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise SettingsError(f"{file} is not a file of prices: {' '.join(str(error).split())}") from None
+
+
+def inventory(documents: Mapping[str, Mapping[str, Any]]) -> Inventory:
+    """Count what costs something in the Terraform JSON of the three stacks."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for document in documents.values():
+        for kind, resources in document.get("resource", {}).items():
+            found.setdefault(kind, []).extend(resources.values())
+    checks = found.get("aws_route53_health_check", [])
+    probing = [check for check in checks if check["type"] != "CALCULATED"]
+    own = {
+        (alarm["metric_name"], str(sorted(alarm.get("dimensions", {}).items())))
+        for alarm in found.get("aws_cloudwatch_metric_alarm", [])
+        if alarm.get("namespace") == NAMESPACE
+    }
+    kept = {group["name"]: group["retention_in_days"] / DAYS for group in found.get("aws_cloudwatch_log_group", [])}
+    return Inventory(
+        alarms=len(found.get("aws_cloudwatch_metric_alarm", [])),
+        composite_alarms=len(found.get("aws_cloudwatch_composite_alarm", [])),
+        dashboards=len(found.get("aws_cloudwatch_dashboard", [])),
+        metrics=REGIONS * len(own),
+        keys=len(found.get("aws_kms_key", [])) + len(found.get("aws_kms_replica_key", [])),
+        zones=len(found.get("aws_route53_zone", [])),
+        health_checks=len(checks),
+        https_checks=sum(check["type"].startswith("HTTPS") for check in probing),
+        fast_checks=sum(check["request_interval"] == FAST for check in probing),
+        latency_checks=sum(bool(check.get("measure_latency")) for check in probing),
+        checked_per_second=sum(1 / check["request_interval"] for check in probing),
+        fault_actions=max(
+            (len(template["action"]) for template in found.get("aws_fis_experiment_template", [])), default=0
+        ),
+        access_log_months=max((months for name, months in kept.items() if "/access-" in name), default=0),
+        function_log_months=max((months for name, months in kept.items() if "/lambda/" in name), default=0),
+    )
+
+
+def estimate(documents: Mapping[str, Mapping[str, Any]], traffic: Traffic, prices: Prices) -> Estimate:
+    """Estimate a month of the synthesized stacks with this traffic."""
+    found = inventory(documents)
+    idle = _idle(found, prices)
+    slower = replace(found, checked_per_second=found.checked_per_second / 3, fast_checks=0)
+    drill = _drill(found, prices)
+    return Estimate(
+        prices=prices,
+        idle=idle,
+        traffic=(
+            *_traffic(found, traffic, prices),
+            *(replace(line, quantity=line.quantity * traffic.drills, what=f"drills: {line.what}") for line in drill),
+        ),
+        million=_traffic(found, Traffic(requests=MILLION, write_share=traffic.write_share), prices),
+        drill=drill,
+        settings={"HDR_HEALTH_CHECK_INTERVAL=30": usd(_idle(slower, prices)) - usd(idle)},
+    )
+
+
+def _idle(found: Inventory, prices: Prices) -> tuple[Line, ...]:
+    value = prices.value
+    checks = found.checked_per_second * value("checkers") * MONTH_SECONDS
+    probes = MONTH_SECONDS / PROBE_SECONDS * REGIONS * value("containers")
+    beats = MONTH_SECONDS / SENTINEL_INTERVAL_SECONDS * REGIONS
+    sweeps = MONTH_SECONDS / SWEEP_SECONDS * REGIONS
+    background = beats * _gb_seconds(SENTINEL, value("background_ms")) + sweeps * _gb_seconds(
+        CONFIRM_DOCUMENTS, value("background_ms")
+    )
+    return _lines(
+        prices,
+        ("Route 53", "hosted zones", found.zones, "route53_zone"),
+        ("Route 53", "health checks", found.health_checks, "route53_health_check"),
+        ("Route 53", "checks by HTTPS", found.https_checks, "route53_health_check_option"),
+        ("Route 53", "checks each 10 s", found.fast_checks, "route53_health_check_option"),
+        ("Route 53", "checks with latency", found.latency_checks, "route53_health_check_option"),
+        ("API Gateway", "requests of health checkers", checks / MILLION, "apigateway_requests"),
+        ("Lambda", "requests of health checkers", checks / MILLION, "lambda_requests"),
+        ("Lambda", "their duration", checks * _gb_seconds(API, value("health_ms")) / MILLION, "lambda_gb_seconds"),
+        ("Lambda", "scheduled calls", (beats + sweeps) / MILLION, "lambda_requests"),
+        ("Lambda", "their duration", background / MILLION, "lambda_gb_seconds"),
+        ("DynamoDB", "reads of probes and heartbeats", (probes + beats) / MILLION, "dynamodb_read_units"),
+        ("DynamoDB", "heartbeats, in both regions", beats * REGIONS / MILLION, "dynamodb_write_units"),
+        ("CloudTrail", "data events", (probes + 2 * beats) / MILLION, "cloudtrail_data_events"),
+        ("KMS", "keys", found.keys, "kms_key"),
+        ("KMS", "requests of probes", probes / MILLION, "kms_requests"),
+        ("CloudWatch", "alarms", found.alarms, "cloudwatch_alarm"),
+        ("CloudWatch", "composite alarms", found.composite_alarms, "cloudwatch_composite_alarm"),
+        ("CloudWatch", "dashboards", found.dashboards, "cloudwatch_dashboard"),
+        ("CloudWatch", "metrics of the functions", found.metrics, "cloudwatch_metric"),
+        *_logs(found, prices, checks),
+    )
+
+
+def _traffic(found: Inventory, traffic: Traffic, prices: Prices) -> tuple[Line, ...]:
+    value = prices.value
+    writes = traffic.requests * traffic.write_share
+    reads = traffic.requests - writes
+    units = writes * value("write_units") + reads * value("audit_units")
+    called = traffic.requests * _gb_seconds(API, value("request_ms"))
+    calls = writes * value("write_calls") + reads * value("read_calls")
+    # Only versions and heartbeats pass the filter of the stream.
+    streamed = writes * _gb_seconds(RECONCILE, value("reconcile_ms")) * REGIONS
+    uploaded = traffic.documents * traffic.document_mb / 1000
+    replicated = uploaded + units * value("item_bytes") / GB
+    stored = traffic.records_gb * REGIONS
+    objects = (traffic.documents_gb + uploaded) * REGIONS
+    copies = traffic.documents * REGIONS / 1000
+    objects_called = traffic.documents * value("document_calls")
+    queries = traffic.requests / value("requests_per_query") / MILLION
+    answered = traffic.requests * value("response_bytes") / GB
+    return _lines(
+        prices,
+        ("API Gateway", "requests", traffic.requests / MILLION, "apigateway_requests"),
+        ("Lambda", "requests", traffic.requests / MILLION, "lambda_requests"),
+        ("Lambda", "their duration", called / MILLION, "lambda_gb_seconds"),
+        ("Lambda", "reconciliation, in both regions", streamed / MILLION, "lambda_gb_seconds"),
+        ("DynamoDB", "reads", reads * value("read_units") / MILLION, "dynamodb_read_units"),
+        ("DynamoDB", "writes, in both regions", units * REGIONS / MILLION, "dynamodb_write_units"),
+        ("DynamoDB", "storage, in both regions", stored, "dynamodb_gb_month"),
+        ("DynamoDB", "point-in-time recovery, in both regions", stored, "dynamodb_recovery_gb_month"),
+        ("S3", "storage, in both regions", objects, "s3_gb_month"),
+        ("S3", "uploads and copies", copies, "s3_writes"),
+        ("S3", "reads for confirmation", copies * REGIONS, "s3_reads"),
+        ("S3", "replication time control", uploaded, "s3_replication_time_gb"),
+        ("CloudTrail", "data events of tables", calls / MILLION, "cloudtrail_data_events"),
+        ("CloudTrail", "data events of documents", objects_called / MILLION, "cloudtrail_data_events"),
+        ("Data transfer", "between the regions", replicated, "transfer_between_regions_gb"),
+        ("Data transfer", "to clients", answered, "transfer_to_internet_gb"),
+        ("Route 53", "queries", queries, "route53_queries"),
+        *_logs(found, prices, traffic.requests),
+    )
+
+
+def _drill(found: Inventory, prices: Prices) -> tuple[Line, ...]:
+    sent = Traffic(requests=prices.value("drill_requests"), write_share=0.5)
+    minutes = found.fault_actions * prices.value("drill_minutes")
+    faults = _lines(prices, ("Fault Injection Service", "actions", minutes, "fis_action_minute"))
+    return (*faults, *_traffic(found, sent, prices))
+
+
+def _logs(found: Inventory, prices: Prices, calls: float) -> Iterator[tuple[str, str, float, str]]:
+    for what, name, months in (
+        ("access log", "access_log_bytes", found.access_log_months),
+        ("log of the function", "function_log_bytes", found.function_log_months),
+    ):
+        size = calls * prices.value(name) / GB
+        yield "CloudWatch", what, size, "cloudwatch_log_gb"
+        yield "CloudWatch", f"{what}, kept {months:.0f} months", size * months, "cloudwatch_log_gb_month"
+
+
+def _gb_seconds(function: FunctionSpec, duration_ms: float) -> float:
+    return function.memory_mb / 1024 * duration_ms / 1000
+
+
+def _lines(prices: Prices, *charges: tuple[str, str, float, str]) -> tuple[Line, ...]:
+    return tuple(
+        Line(service=service, what=what, quantity=quantity, unit=price.unit, price=price.usd)
+        for service, what, quantity, name in charges
+        for price in (prices.prices[name],)
+    )
+
+
+def print_estimate(console: Console, found: Estimate) -> None:
+    """Print the cost of a month by service: idle, for a million requests, for a drill, and with the stated traffic."""
+    parts = {
+        "idle": found.idle,
+        "a million requests": found.million,
+        "a drill": found.drill,
+        "this traffic": found.traffic,
+    }
+    sums = {name: by_service(lines) for name, lines in parts.items()}
+    table = Table(title="US dollars a month", title_justify="left")
+    table.add_column("service", no_wrap=True)
+    for name in parts:
+        table.add_column(name, justify="right")
+    services = sorted(
+        {service for part in sums.values() for service in part}, key=lambda name: -sums["idle"].get(name, 0)
+    )
+    for service in services:
+        table.add_row(service, *(f"{part.get(service, 0):,.2f}" for part in sums.values()))
+    table.add_section()
+    table.add_row("total", *(f"{usd(lines):,.2f}" for lines in parts.values()))
+    console.print(table)
+    console.print(f"This month: ${found.total:,.2f} (idle and this traffic).", highlight=False)
+    for setting, difference in found.settings.items():
+        console.print(f"{setting} changes the idle cost by ${difference:+,.2f}.", highlight=False)
+    most = sorted((*found.idle, *found.traffic), key=lambda line: -line.usd)[:LARGEST]
+    for line in most:
+        console.print(
+            f"  {line.usd:8,.2f}  {line.service}: {line.what} ({line.quantity:,.4g} {line.unit} at ${line.price:g})",
+            highlight=False,
+        )
+    console.print(
+        f"List prices of {found.prices.date}, without free tiers and taxes. An estimate, not a bill: "
+        "--json prints every line, each price with its source, and the assumptions.",
+        highlight=False,
+    )
