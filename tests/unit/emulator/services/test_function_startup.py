@@ -21,7 +21,7 @@ import http.client
 
 def handler(event, context):
     print("called")
-    connection = http.client.HTTPSConnection(event["host"], event.get("port", 443), timeout=1)
+    connection = http.client.HTTPSConnection(event["host"], event.get("port", 443), timeout=event.get("timeout", 20))
     try:
         connection.request("GET", "/echo")
         return connection.getresponse().status
@@ -47,7 +47,7 @@ def test_faults_of_the_edge_listener_apply_to_functions(edge: EdgeApis, requeste
     assert eventually(lambda: requested(edge.name(WEST)) == "ConnectionRefusedError")
     assert requested(edge.name(EAST)) == 200
     edge.emulator.set_edge_fault(WEST, EdgeFault(mode="blackhole"))
-    assert eventually(lambda: requested(edge.name(WEST)) == "TimeoutError")
+    assert eventually(lambda: requested(edge.name(WEST), timeout=1) == "TimeoutError")
     edge.emulator.set_edge_fault(WEST, EdgeFault(mode="responds"))
     assert eventually(lambda: requested(edge.name(WEST)) == 503)
 
