@@ -16,7 +16,7 @@ def _report() -> None:
 # Handlers run in reverse order: this one is registered before the one that stops Node, and runs after it.
 atexit.register(_report)
 
-from healthcare_dr.infra import synth  # noqa: E402
-from healthcare_dr.settings import Settings  # noqa: E402
+from healthcare_dr.infra import synth  # noqa: E402 - after the path is set
+from healthcare_dr.settings import Settings  # noqa: E402 - after the path is set
 
 synth(Settings(_env_file=None), Path(sys.argv[1]), lazy=sys.argv[2] == "lazy")

@@ -31,7 +31,7 @@ def tenant() -> str:
 def search(client: httpx.Client, **parameters: object) -> list[Resource]:
     """Return the events of all pages."""
     found: list[Resource] = []
-    answer = client.get("/fhir/AuditEvent", params=parameters)  # type: ignore[arg-type]
+    answer = client.get("/fhir/AuditEvent", params=parameters)  # type: ignore[arg-type] # a JSON value or a fake
     while True:
         assert answer.status_code == 200, answer.text
         page = answer.json()

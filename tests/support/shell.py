@@ -31,7 +31,7 @@ class Shell:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],  # noqa: S607
+            ["bash", "--noprofile", "--norc"],  # noqa: S607 - a program on the PATH
             cwd=ROOT,
             env=dict(variables),
             stdin=subprocess.PIPE,

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import availability_page
 import drills_page
-import jmespath  # type: ignore[import-untyped]
+import jmespath  # type: ignore[import-untyped] # has no types
 import pages
 import pytest
 import yaml

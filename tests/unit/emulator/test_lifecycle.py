@@ -127,7 +127,7 @@ def test_start_with_other_ports_is_rejected(emulator: Emulator, make_emulator: C
 
 def test_stale_or_reused_process_id_does_not_count_as_running(fresh: Emulator) -> None:
     fresh.home.mkdir()
-    bystander = subprocess.Popen(["sleep", "60"])  # noqa: S607
+    bystander = subprocess.Popen(["sleep", "60"])  # noqa: S607 - a program on the PATH
     record = {"pid": bystander.pid, "account": fresh.account, "port": fresh.port, "regions": fresh.regions}
     (fresh.home / "services.json").write_text(json.dumps(record))
     assert not fresh.running()

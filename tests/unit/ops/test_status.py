@@ -44,7 +44,7 @@ class Route53:
         assert name == "list_resource_record_sets"
         return self
 
-    def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803
+    def paginate(self, *, HostedZoneId: str) -> list[dict[str, Any]]:  # noqa: N803 - boto3's names
         assert HostedZoneId == "Z"
         if self.lost:
             raise EndpointConnectionError(endpoint_url="https://route53.amazonaws.com")

@@ -129,17 +129,17 @@ class Aws:
             raise self.identity
         return {"Account": self.account}
 
-    def head_bucket(self, *, Bucket: str) -> dict[str, Any]:  # noqa: N803
+    def head_bucket(self, *, Bucket: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
         assert Bucket == "states"
         if isinstance(self.head, Exception):
             raise self.head
         return {"ResponseMetadata": {"HTTPHeaders": {"x-amz-bucket-region": self.head}}}
 
-    def get_bucket_versioning(self, *, Bucket: str) -> dict[str, str]:  # noqa: N803
+    def get_bucket_versioning(self, *, Bucket: str) -> dict[str, str]:  # noqa: N803 - boto3's names
         assert Bucket == "states"
         return {} if self.versioning is None else {"Status": self.versioning}
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - boto3's names
         assert Bucket == "states"
         if isinstance(self.objects, Exception):
             raise self.objects

@@ -160,7 +160,7 @@ def test_unknown_region_is_named_in_the_error(edge: EdgeApis) -> None:
     with pytest.raises(EmulatorError, match="eu-west-1 has no edge listener: choose us-east-1 or us-west-2"):
         edge.emulator.set_edge_fault("eu-west-1", OPEN)
     with pytest.raises(EmulatorError, match="cannot be 'ajar'"):
-        EdgeFault(mode="ajar")  # type: ignore[arg-type]
+        EdgeFault(mode="ajar")  # type: ignore[arg-type] # a JSON value or a fake
 
 
 @pytest.fixture

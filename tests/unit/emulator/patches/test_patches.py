@@ -17,7 +17,7 @@ def is_patch(function: object) -> bool:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_every_patch_of_a_module_is_applied(module: object) -> None:
-    name = module.__name__  # type: ignore[attr-defined]
+    name = module.__name__  # type: ignore[attr-defined] # set at run time
     functions = [function for _, function in inspect.getmembers(module, inspect.isfunction)]
     declared = {one for one in functions if one.__module__ == name and one.__name__[0] != "_" and is_patch(one)}
     assert declared == {patch for patch in PATCHES if patch.__module__ == name}

@@ -181,7 +181,7 @@ def port() -> Iterator[int]:
 
 
 def question(name: str = "short", kind: str = "TXT", **options: object) -> dns.message.QueryMessage:
-    return dns.message.make_query(f"{name}.{ZONE}", kind, **options)  # type: ignore[arg-type]
+    return dns.message.make_query(f"{name}.{ZONE}", kind, **options)  # type: ignore[arg-type] # a JSON value or a fake
 
 
 def reply(packet: bytes) -> dns.message.Message:

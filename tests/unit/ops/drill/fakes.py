@@ -297,7 +297,7 @@ class RegionClient:
     planes: ControlPlanes
     region: str
 
-    def get_function_concurrency(self, *, FunctionName: str) -> dict[str, int]:  # noqa: N803
+    def get_function_concurrency(self, *, FunctionName: str) -> dict[str, int]:  # noqa: N803 - boto3's names
         assert FunctionName == NAMES.of("patient-api")
         limit = self.planes.limits.get(self.region)
         return {} if limit is None else {"ReservedConcurrentExecutions": limit}
@@ -307,7 +307,7 @@ class RegionClient:
         self.planes.change()
         self.planes.limits[self.region] = ReservedConcurrentExecutions
 
-    def delete_function_concurrency(self, *, FunctionName: str) -> None:  # noqa: N803
+    def delete_function_concurrency(self, *, FunctionName: str) -> None:  # noqa: N803 - boto3's names
         assert FunctionName == NAMES.of("patient-api")
         self.planes.change()
         self.planes.limits.pop(self.region, None)
@@ -316,7 +316,7 @@ class RegionClient:
         self.planes.change()
         self.planes.policies[RoleName, PolicyName] = PolicyDocument
 
-    def delete_role_policy(self, *, RoleName: str, PolicyName: str) -> None:  # noqa: N803
+    def delete_role_policy(self, *, RoleName: str, PolicyName: str) -> None:  # noqa: N803 - boto3's names
         self.planes.change()
         if self.planes.policies.pop((RoleName, PolicyName), None) is None:
             raise ClientError({"Error": {"Code": "NoSuchEntity", "Message": "none"}}, "DeleteRolePolicy")
@@ -502,11 +502,11 @@ class FisService:
         validate_parameters(answer, model.output_shape)
         return SimpleNamespace(status_code=200, headers={}), answer
 
-    def ListExperimentTemplates(self, nextToken: str = "0") -> Json:  # noqa: N802, N803
+    def ListExperimentTemplates(self, nextToken: str = "0") -> Json:  # noqa: N802, N803 - AWS's names
         found = [{"id": f"EXT{number}", "tags": {"Name": name}} for number, name in enumerate(self.templates)]
         return self._paged("experimentTemplates", found, nextToken)
 
-    def ListExperiments(self, nextToken: str = "0") -> Json:  # noqa: N802, N803
+    def ListExperiments(self, nextToken: str = "0") -> Json:  # noqa: N802, N803 - AWS's names
         found = [self._public(each) for each in self.experiments.values()]
         return self._paged("experiments", found, nextToken)
 
@@ -528,7 +528,7 @@ class FisService:
         self.experiments[made_id] = made
         return {"experiment": self._public(made)}
 
-    def GetExperiment(self, id: str) -> Json:  # noqa: N802
+    def GetExperiment(self, id: str) -> Json:  # noqa: N802 - AWS's names
         found = self.experiments[id]
         if not self.stuck:
             state = found["state"]["status"]
@@ -538,7 +538,7 @@ class FisService:
                 found["state"] = {"status": {"initiating": "running", "stopping": "stopped"}.get(state, state)}
         return {"experiment": self._public(found)}
 
-    def StopExperiment(self, id: str) -> Json:  # noqa: N802
+    def StopExperiment(self, id: str) -> Json:  # noqa: N802 - AWS's names
         found = self.experiments[id]
         if found["state"]["status"] not in ("initiating", "running"):
             raise RefusedError("ValidationException", "it has ended")

@@ -72,7 +72,7 @@ class Regions:
 
     def shown(self, region: str) -> list[tuple[str, str]]:
         seen = self.listed[region]
-        seen.append(self._open())  # type: ignore[arg-type]
+        seen.append(self._open())  # type: ignore[arg-type] # a JSON value or a fake
         return seen[-1 if region == EAST else max(1, len(seen) - 1 - self.late)]  # type: ignore[return-value]
 
     def answer(self, request: httpx.Request) -> httpx.Response:

@@ -293,7 +293,7 @@ def test_second_signal_waits_until_every_fault_is_undone(number: signal.Signals)
         return undo()
 
     platform.at[15.0] = partial(os.kill, os.getpid(), number)
-    platform.undo_all = signal_and_undo  # type: ignore[method-assign]
+    platform.undo_all = signal_and_undo  # type: ignore[method-assign] # replaced for the test
     interrupts = Interrupts(progress=progress)
     with interrupts.installed():
         journal = replace(drill(platform, experiment()), hold_interrupts=partial(interrupts.held, "undoing")).run()

@@ -55,7 +55,7 @@ def test_failed_document_does_not_prevent_others(world: World) -> None:
 def test_defect_is_logged_without_values(world: World) -> None:
     key = world.announce(CONTENT)
     world.place(key)
-    world.s3[EAST].objects[object_key(key)][0].modified = "Miller"  # type: ignore[assignment]
+    world.s3[EAST].objects[object_key(key)][0].modified = "Miller"  # type: ignore[assignment] # a JSON value or a fake
     with pytest.raises(Unfinished):
         world.report(key)
     assert "unexpected exception" in world.log.getvalue()

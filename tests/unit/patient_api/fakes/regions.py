@@ -205,7 +205,7 @@ class TwoRegions:
                 name=name,
                 wall=lambda skew=walls[place]: (self.now_ms + skew) * 1000,  # type: ignore[misc]
                 clocks=[
-                    lambda skew=skew: self.now_ms + skew  # type: ignore[misc]
+                    lambda skew=skew: self.now_ms + skew  # type: ignore[misc] # a lambda with a default
                     for skew in clocks[2 * place : 2 * place + 2]
                 ],
                 page=page,

@@ -95,7 +95,8 @@ class FakeS3:
         return stored
 
     def head_bucket(self, **request: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        self._enter("head_bucket")
+        return {}
 
     def head_object(self, **request: Any) -> dict[str, Any]:
         assert request["ChecksumMode"] == "ENABLED"

@@ -164,7 +164,7 @@ def nearly_valid(draw: st.DrawFn) -> dict[str, JsonValue]:
                 parent[way[-1]] = value
             else:
                 del parent[way[-1]]
-    return resource  # type: ignore[no-any-return]
+    return resource  # type: ignore[no-any-return] # a JSON value or a fake
 
 
 def problem_of(resource: dict[str, JsonValue]) -> Unprocessable | None:

@@ -50,7 +50,7 @@ def width(browser: Chrome, pixels: int) -> None:
 
 def test_browser_logs_no_error(browser: Chrome) -> None:
     assert browser.title == "Lose us-east-1: passed (embedded)"
-    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call] # untyped in selenium
 
 
 @pytest.mark.parametrize("pixels", [400, 1400])

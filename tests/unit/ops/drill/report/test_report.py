@@ -52,7 +52,7 @@ def charts(text: str) -> list[ElementTree.Element]:
 
 def request(**changes: object) -> Sample:
     made = Sample(at=0.5, seconds=0.1, kind="read", client=0, region=EAST, status=200, error=None, attempts=1)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)  # type: ignore[arg-type] # a JSON value or a fake
 
 
 def test_first_line_states_what_was_measured_and_the_time_scale(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def inside(chart: ElementTree.Element) -> None:
     ids=["no samples", "no observations", "no milestones", "long", "one sample"],
 )
 def test_journal_with_gaps_has_a_report(tmp_path: Path, changes: dict[str, object]) -> None:
-    found = charts(written(replace(journal(), **changes), tmp_path))  # type: ignore[arg-type]
+    found = charts(written(replace(journal(), **changes), tmp_path))  # type: ignore[arg-type] # a JSON value or a fake
     assert found
     for chart in found:
         inside(chart)
