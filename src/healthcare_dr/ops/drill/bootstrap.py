@@ -45,7 +45,7 @@ from healthcare_dr.ops.drill.run import Drill
 from healthcare_dr.ops.drill.self_monitor import Probe, SelfMonitor
 from healthcare_dr.ops.ports import EmbeddedAws, Progress, Target
 from healthcare_dr.ops.token import DEMO_SCOPES, given_token
-from healthcare_dr.settings import Settings
+from healthcare_dr.settings import ROUTE53_METRICS_REGION, Settings
 
 CALIBRATION_TTL: Final = 3600.0
 """In seconds: during a calibration the name is not resolved again."""
@@ -355,7 +355,7 @@ def aws_drill(
     clock = _new_clock()
     faults = _aws_faults(settings, target, progress, clock)
     faults.require(experiment)
-    checks = monitors.health_checks(target.client("route53", monitors.METRICS_REGION), names, regions)
+    checks = monitors.health_checks(target.client("route53", ROUTE53_METRICS_REGION), names, regions)
     endpoints = monitors.endpoints(_api_hosts(settings, outputs), address_of=address_of)
     consent(_warning(settings, experiment))
     environment = DrillEnvironment(
@@ -368,7 +368,7 @@ def aws_drill(
         token=bearer,
         tenant=tenant,
         checks=monitors.CloudWatchChecks(
-            cloudwatch=target.client("cloudwatch", monitors.METRICS_REGION), checks=checks, clock=clock
+            cloudwatch=target.client("cloudwatch", ROUTE53_METRICS_REGION), checks=checks, clock=clock
         ),
         dns=lambda: first_answering([host for host in outputs["NameServers"].split(",") if host], names.api_domain),
         faults=faults,

@@ -24,8 +24,6 @@ from healthcare_dr.ops.ports import EmbeddedAws
 PERIOD_SECONDS: Final = 1.0
 """In real time: an observation costs the embedded AWS a connection and eight DNS answers."""
 SHORTEST_PERIOD_SECONDS: Final = 0.5
-METRICS_REGION: Final = "us-east-1"
-"""Route 53 publishes its metrics in no other region (trap 22)."""
 CLOUDWATCH_PERIOD_SECONDS: Final = 10.0
 STALE_SECONDS: Final = 180.0
 LOOK_BACK: Final = timedelta(minutes=5)
