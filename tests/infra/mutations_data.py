@@ -5,6 +5,8 @@ import json
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY
 from infra.damage import REGIONAL, Damage, Documents, Mutations, Part, add, combined, remove_all, resource
 
+OBJECT_CONTEXT = "kms:EncryptionContext:aws:s3:arn"
+
 
 def data_mutations() -> Mutations:
     yield from table_mutations()
@@ -114,6 +116,8 @@ def replication_mutations(role: str) -> Mutations:
     policy = resource(GLOBAL, f"aws_iam_role_policy.replication_policy_{role}")
     for sid in ("DecryptSource", "EncryptReplicas", "ReadSource", "ReadVersions", "WriteReplicas"):
         yield "replication-role", policy.statement(sid).remove()
+    for sid in ("DecryptSource", "EncryptReplicas"):
+        yield "replication-role", policy.statement(sid).drop(f"Condition.ArnLike.{OBJECT_CONTEXT}.-1")
 
 
 def bucket_mutations(stack: str, bucket: str) -> Mutations:
@@ -173,6 +177,7 @@ def key_mutations(stack: str) -> Mutations:
             yield rule, key.statement(sid).remove()
     for sid in ("ConfirmationRole", "ReconciliationRole"):
         yield "key-admits-region", key.statement(sid).drop("Condition.StringEquals.kms:ViaService.-1")
+    yield "key-admits-trail", key.statement("TrailReaders").drop(f"Condition.ArnLike.{OBJECT_CONTEXT}.-1")
     by_replication = key.statement("DocumentReplication")
     yield "key-policy-cross-region", by_replication.drop("Condition.ArnEquals.aws:PrincipalArn.-1")
     yield "key-policy-cross-region", by_replication.put("Effect", "Deny")

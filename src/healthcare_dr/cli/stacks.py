@@ -33,11 +33,11 @@ def synth(
     with session() as at_work:
         at_work.progress.say("Synthesizing the three stacks")
         synthesize(at_work.settings, outdir)
-        for line in coverage_of(Synthesis(outdir=outdir).documents(), at_work.settings).lines():
-            err.print(line, markup=False, highlight=False, soft_wrap=True)
         if validate:
             with bootstrap.claim_of(at_work.settings, "embedded"):
                 at_work.deployment("embedded").validate()
+        for line in coverage_of(Synthesis(outdir=outdir).documents(), at_work.settings).lines():
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
     files = {stack: str(outdir / "stacks" / stack / "cdk.tf.json") for stack in STACKS}
     if as_json:
         report(files)

@@ -224,5 +224,6 @@ def _replication_role(site: RegionContext, source_key: str, target_key: str) -> 
 def _through_s3(region: str, bucket_arn: str) -> policy.Condition:
     return {
         "StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"},
-        "ArnLike": {"kms:EncryptionContext:aws:s3:arn": bucket_arn},
+        # The bucket is the context of objects under its bucket key; others have a context of their own.
+        "ArnLike": {"kms:EncryptionContext:aws:s3:arn": [bucket_arn, f"{bucket_arn}/*"]},
     }

@@ -68,9 +68,11 @@ def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
 
     here: Condition = {"StringEquals": {"aws:SourceAccount": site.account}}
     logs: Condition = {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": site.regional_arn("logs", "log-group:*")}}
-    trail_objects = {
-        "kms:EncryptionContext:aws:s3:arn": f"arn:aws:s3:::{site.trail_bucket}",
-        "kms:ViaService": via("s3"),
+    trail_bucket = f"arn:aws:s3:::{site.trail_bucket}"
+    trail_objects: Condition = {
+        # Objects that CloudTrail wrote without the bucket key have a context of their own.
+        "ArnLike": {"kms:EncryptionContext:aws:s3:arn": [trail_bucket, f"{trail_bucket}/*"]},
+        "StringEquals": {"kms:ViaService": via("s3")},
     }
     replication = [site.role_arn("replication", region) for region in (site.region, site.peer_region)]
     return policy.document(
@@ -95,9 +97,7 @@ def _key_policy(site: RegionContext, roles: Mapping[str, IamRole]) -> str:
             ("kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*"),
             {"StringEquals": {"aws:SourceArn": trail}},
         ),
-        policy.allow(
-            "TrailReaders", ["kms:Decrypt"], "*", principal=account, condition={"StringEquals": trail_objects}
-        ),
+        policy.allow("TrailReaders", ["kms:Decrypt"], "*", principal=account, condition=trail_objects),
     )
 
 

@@ -7,7 +7,8 @@ each record that failed. Lambda delivers the batch again from there, and reconci
 The peer's heartbeats in the stream measure the replication lag.
 
 Versions and audit events are only ever added. IAM cannot allow adding an item and forbid replacing it, so the change or
-removal of one is reported. `TamperedItems` counts it each time Lambda delivers it.
+removal of one is reported, unless both images of the change are equal. `TamperedItems` counts it each time Lambda
+delivers it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -67,10 +68,13 @@ class StreamProcessor:
         return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in failed]}
 
     def _is_tampering(self, entry: Mapping[str, Any]) -> bool:
-        if entry["eventName"] not in _CHANGED:
+        change = entry["dynamodb"]
+        if entry["eventName"] not in _CHANGED or (
+            "OldImage" in change and change["OldImage"] == change.get("NewImage")
+        ):
             return False
         in_trail = self._audit in entry["eventSourceARN"]
-        return in_trail or str(entry["dynamodb"]["Keys"]["sk"]["S"]).startswith(VERSION_PREFIX)
+        return in_trail or str(change["Keys"]["sk"]["S"]).startswith(VERSION_PREFIX)
 
     def _report(self, entry: Mapping[str, Any]) -> None:
         keys = {name: value["S"] for name, value in entry["dynamodb"]["Keys"].items()}

@@ -220,9 +220,13 @@ def _allows_key(
 ) -> bool:
     if statement["Effect"] != "Allow" or action not in listed(statement["Action"]):
         return False
-    context = statement.get("Condition", {}).get("ArnLike", {}).get("kms:EncryptionContext:aws:s3:arn", "")
+    context = statement.get("Condition", {}).get("ArnLike", {}).get("kms:EncryptionContext:aws:s3:arn")
+    bucket = platform.bucket_arn(region)
     keys = listed(statement["Resource"])
-    return any(platform.is_key_of(region, configuration.stack, key) for key in keys) and not context.endswith("*")
+    # Objects without a bucket key have a context of their own.
+    return context == [bucket, f"{bucket}/*"] and any(
+        platform.is_key_of(region, configuration.stack, key) for key in keys
+    )
 
 
 NARROWED_BY = {"eventCategory", "resources.type", "resources.ARN"}

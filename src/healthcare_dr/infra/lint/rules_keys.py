@@ -123,7 +123,10 @@ def _users(platform: Platform, region: str) -> dict[str, list[User]]:
         "key-admits-alarms": [service(name, *PUBLISH) for name in ("cloudwatch", "sns", "s3")],
         "key-admits-trail": [
             service("cloudtrail", "kms:DescribeKey", *PUBLISH),
-            User(account, ("kms:Decrypt",), ("StringEquals", "kms:EncryptionContext:aws:s3:arn", trail)),
+            *(
+                User(account, ("kms:Decrypt",), ("ArnLike", "kms:EncryptionContext:aws:s3:arn", arn))
+                for arn in (trail, f"{trail}/*")
+            ),
         ],
     }
 

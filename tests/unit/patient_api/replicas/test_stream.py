@@ -126,6 +126,17 @@ def test_changed_audit_event_is_reported(change: str) -> None:
     assert "Marked-Value" not in reconciling.log.getvalue()
 
 
+def test_change_with_equal_images_is_not_reported() -> None:
+    reconciling = Reconciling()
+    change = version(1, ONE, A, change="MODIFY")
+    change["dynamodb"]["OldImage"] = change["dynamodb"]["NewImage"] = {"pk": {"S": "p"}}
+    assert reconciling.failed(change) == []
+    assert reconciling.log.lines() == []
+    change["dynamodb"]["NewImage"] = {"pk": {"S": "other"}}
+    assert reconciling.failed(change) == []
+    assert [line["TamperedItems"] for line in reconciling.log.lines() if "TamperedItems" in line] == [[1]]
+
+
 def test_storage_fault_fails_only_its_record() -> None:
     fault = StorageFault(operation="Query", code="ThrottlingException", throttled=True)
     reconciling = Reconciling(record2=fault, record3=StorageFault(operation="Query", code="KMSDisabled", of_key=True))
