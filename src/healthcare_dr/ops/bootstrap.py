@@ -1,6 +1,6 @@
 """Compose the operations of one command: its settings, progress, signals, target and tools.
 
-Only this module imports the emulator and the synthesis, and reads the environment.
+Of the modules directly in `ops`, only this one creates the emulator.
 """
 
 import os
