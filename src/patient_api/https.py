@@ -23,7 +23,7 @@ def get(
         connection.sock.settimeout(response_seconds)
         connection.request("GET", path, headers={ACCEPT: JSON})
         response = connection.getresponse()
-        return response.status, response.read(limit)
+        return response.status, response.read(limit) if limit else b""
     finally:
         connection.close()
 

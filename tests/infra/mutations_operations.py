@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from healthcare_dr.naming import GLOBAL, PRIMARY, STACKS
-from infra.damage import REGIONAL, Mutations, Part, add, combined, remove_all, resource
+from infra.damage import REGIONAL, Damage, Mutations, Part, add, combined, remove_all, resource
 
 HEALTH_CHECK, ALARM, TEMPLATE = (
     "aws_route53_health_check", "aws_cloudwatch_metric_alarm", "aws_fis_experiment_template",
@@ -218,13 +218,15 @@ def fault_mutations() -> Mutations:
             ("pause_tables", {"resource_arns": ["arn:aws:dynamodb:us-east-1:123456789012:table/other"]}),
             ("pause_documents", {"resource_tag": [{"key": "DataClass", "value": "phi"}]}),
             ("disconnect", {"resource_arns": ["${aws_vpc.vpc.arn}"]}),
-            ("disconnect", {"resource_tag": [{"key": "Tier", "value": "private"}]}),
         ):
-            yield from template_mutations(resource(stack, f"{TEMPLATE}.{name}_{role}"), target)
+            yield from template_mutations(resource(stack, f"{TEMPLATE}.{name}_{role}"))
+            yield retargeted(resource(stack, f"{TEMPLATE}.{name}_{role}"), target)
+        by_tier = {"resource_tag": [{"key": "Tier", "value": "private"}]}
+        yield retargeted(resource(stack, f"{TEMPLATE}.disconnect_{role}"), by_tier)
         yield from fault_role_mutations(stack, role)
 
 
-def template_mutations(template: Part, target: dict[str, Any]) -> Mutations:
+def template_mutations(template: Part) -> Mutations:
     other_alarm = {"source": "aws:cloudwatch:alarm", "value": "${aws_cloudwatch_metric_alarm.api_latency.arn}"}
     yield "fault-templates", template.remove()
     yield "fault-templates", template.put("tags.Name", "healthcare-dr-other-dev")
@@ -233,12 +235,16 @@ def template_mutations(template: Part, target: dict[str, Any]) -> Mutations:
     yield "fault-templates", template.drop("action.-1.parameter.0")
     yield "fault-templates", template.put("action.-1.parameter", [{"key": "duration", "value": "PT21H"}])
 
+
+def retargeted(template: Part, target: dict[str, Any]) -> tuple[str, Damage]:
+    """Return the damage that gives the last target of a template other resources."""
+
     def retarget(body: dict[str, Any]) -> None:
         chosen_by = ("resource_arns", "resource_tag")
         kept = {key: value for key, value in body["target"][-1].items() if key not in chosen_by}
         body["target"][-1] = kept | target
 
-    yield "fault-templates", template.edit(f"target {target}", retarget)
+    return "fault-templates", template.edit(f"target {target}", retarget)
 
 
 def fault_role_mutations(stack: str, role: str) -> Mutations:

@@ -49,7 +49,7 @@ def hdr_synth(tmp_path: Path) -> Synth:
     "environment",
     [
         # Node would never return from creating a folder there.
-        {"HOME": "/proc/no-home"},
+        {"HOME": "/proc/no-home", "AWS_PROFILE": "no-such-profile"},
         {"HOME": os.devnull, "TMPDIR": "/no-temporary-folder", "NODE_OPTIONS": "--require=/no-such-file.js"},
         {"CDKTF_CONTEXT_JSON": "{", "JSII_RUNTIME": "/no-kernel", node.CACHE_ROOT: f"{os.devnull}/x"}
         | {"JSII_NODE": "", "JSII_DEBUG": "1", "SYNTH_HCL_OUTPUT": "true"},

@@ -31,7 +31,7 @@ def test_all_three_stacks_are_written(synthesis: Synthesis) -> None:
     assert sorted(path.name for path in (synthesis.outdir / "stacks").iterdir()) == sorted(STACKS)
 
 
-def test_the_same_settings_give_the_same_bytes(synthesis: Synthesis, settings: Settings, tmp_path: Path) -> None:
+def test_equal_settings_give_equal_bytes(synthesis: Synthesis, settings: Settings, tmp_path: Path) -> None:
     assert files_of(synth(settings, tmp_path / "again")) == files_of(synthesis)
 
 

@@ -65,7 +65,7 @@ def test_drills_in_the_home_folder_are_read(slo: Run, tmp_path: Path) -> None:
     assert found["verdict"].startswith("99.99 % is not supported (embedded)")
     shown = slo().stdout
     assert "Not counted: " in shown
-    assert "Which assumption carries the result" in shown
+    assert "Which assumption decides the result" in shown
 
 
 def test_recovery_without_a_cost_counts_as_measured(slo: Run) -> None:

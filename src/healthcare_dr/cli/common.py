@@ -7,15 +7,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, ParamSpec, TypeVar
+from typing import Annotated, Any, ClassVar, Final, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from healthcare_dr import __version__
@@ -24,6 +25,7 @@ from healthcare_dr.naming import DEFAULT_TARGET, addressed
 from healthcare_dr.ops.bootstrap import Session, open_session
 from healthcare_dr.ops.deploy import Changes
 from healthcare_dr.ops.progress import PlainProgress
+from healthcare_dr.ops.status import Status
 from healthcare_dr.ops.terraform.interrupts import Interrupted
 from healthcare_dr.settings import CONTROLS, load_settings
 from healthcare_dr.startup import failed_output
@@ -65,6 +67,9 @@ class _Console(Console):
 
 
 out, err = _Console(), _Console(stderr=True)
+STYLES: Final = {
+    "healthy": "green", "serving": "green", "draining": "yellow", "unhealthy": "red", "unreachable": "red",
+}  # fmt: skip
 HINTS = {
     errno.ENOSPC: "make room on the disk of HDR_HOME and of TMPDIR; the same command goes on from where it stopped",
     errno.EDQUOT: "make room within the quota; the same command goes on from where it stopped",
@@ -207,3 +212,34 @@ def print_changes(changes: Changes, seconds: float) -> None:
 def print_plain(text: str, *, style: str | None = None) -> None:
     """Print a line on stdout without markup and line breaks."""
     out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_status(status: Status) -> None:
+    """Print a row for each region, and the state of the whole platform."""
+    table = Table(title=f"{status.name} ({status.target}, suffix {status.suffix})", title_justify="left")
+    for column in ("region", "resources", "health", "drain", "weight"):
+        table.add_column(column)
+    for region in status.regions:
+        table.add_row(
+            region.region,
+            str(region.resources),
+            f"[{STYLES.get(region.health, 'dim')}]{region.health}[/]",
+            f"[{STYLES.get(region.drain, 'dim')}]{region.drain}[/]",
+            "-" if region.weight is None else str(region.weight),
+        )
+    out.print(table)
+    if status.weights_unread is not None:
+        print_plain(f"the weights cannot be read from Route 53: {status.weights_unread}", style="yellow")
+    for region in status.regions:
+        if region.endpoint:
+            print_plain(f"{region.region}: {region.endpoint}")
+    print_plain(f"global stack: {status.global_resources} resources")
+    print_plain(f"token issuer: {status.issuer or 'none, the APIs require IAM signatures'}")
+    if status.running is not None:
+        print_plain(f"embedded AWS: {'running' if status.running else 'stopped'}")
+
+
+def print_outputs(flat: Mapping[str, str]) -> None:
+    """Print a line for each name and value."""
+    for name, value in flat.items():
+        print_plain(f"{name}={value}")

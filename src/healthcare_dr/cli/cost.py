@@ -1,5 +1,6 @@
 """`hdr cost`: what a month on AWS costs, from the synthesized stacks and stated traffic."""
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from healthcare_dr.cli.common import JsonOption, command, out, report, session
+from healthcare_dr.errors import SettingsError
 
 
 @command
@@ -35,6 +37,9 @@ def cost(
     from healthcare_dr.ops.cost import Traffic, estimate, load_prices, print_estimate
     from healthcare_dr.ops.synthesis import synthesize
 
+    amounts = (requests, documents, document_mb, records_gb, documents_gb, drills)
+    if not all(map(math.isfinite, (*amounts, write_share))):
+        raise SettingsError("an amount is not a finite number: give a number such as 1.5")
     known = load_prices(prices)
     traffic = Traffic(
         requests=requests * 1e6,

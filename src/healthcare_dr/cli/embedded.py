@@ -12,8 +12,16 @@ from typing import Annotated
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, command, finish, print_changes, print_plain, report, session
-from healthcare_dr.cli.status import print_status
+from healthcare_dr.cli.common import (
+    JsonOption,
+    command,
+    finish,
+    print_changes,
+    print_plain,
+    print_status,
+    report,
+    session,
+)
 from healthcare_dr.naming import DEFAULT_SUFFIX, SUFFIX_VARIABLE
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.lifecycle import Demo

@@ -7,8 +7,18 @@ from typing import Annotated
 
 import typer
 
-from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, err, finish, out, report, session
-from healthcare_dr.cli.status import print_outputs
+from healthcare_dr.cli.common import (
+    JsonOption,
+    TargetName,
+    TargetOption,
+    command,
+    err,
+    finish,
+    out,
+    print_outputs,
+    report,
+    session,
+)
 from healthcare_dr.naming import STACKS
 from healthcare_dr.ops import bootstrap
 from healthcare_dr.ops.bootstrap import Session

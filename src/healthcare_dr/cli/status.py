@@ -1,22 +1,16 @@
 """`hdr status` and `hdr outputs`."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, out, print_plain, report
+from healthcare_dr.cli.common import JsonOption, TargetName, TargetOption, command, print_outputs, print_status, report
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.ops import bootstrap
-from healthcare_dr.ops.status import Status, write_outputs
+from healthcare_dr.ops.status import write_outputs
 from healthcare_dr.settings import load_settings
-
-STYLES: Final = {
-    "healthy": "green", "serving": "green", "draining": "yellow", "unhealthy": "red", "unreachable": "red",
-}  # fmt: skip
 
 
 @command
@@ -61,34 +55,3 @@ def outputs(
         report(flat)
     elif outputs_file is None:
         print_outputs(flat)
-
-
-def print_status(status: Status) -> None:
-    """Print a row for each region, and the state of the whole platform."""
-    table = Table(title=f"{status.name} ({status.target}, suffix {status.suffix})", title_justify="left")
-    for column in ("region", "resources", "health", "drain", "weight"):
-        table.add_column(column)
-    for region in status.regions:
-        table.add_row(
-            region.region,
-            str(region.resources),
-            f"[{STYLES.get(region.health, 'dim')}]{region.health}[/]",
-            f"[{STYLES.get(region.drain, 'dim')}]{region.drain}[/]",
-            "-" if region.weight is None else str(region.weight),
-        )
-    out.print(table)
-    if status.weights_unread is not None:
-        print_plain(f"the weights cannot be read from Route 53: {status.weights_unread}", style="yellow")
-    for region in status.regions:
-        if region.endpoint:
-            print_plain(f"{region.region}: {region.endpoint}")
-    print_plain(f"global stack: {status.global_resources} resources")
-    print_plain(f"token issuer: {status.issuer or 'none, the APIs require IAM signatures'}")
-    if status.running is not None:
-        print_plain(f"embedded AWS: {'running' if status.running else 'stopped'}")
-
-
-def print_outputs(flat: Mapping[str, str]) -> None:
-    """Print a line for each name and value."""
-    for name, value in flat.items():
-        print_plain(f"{name}={value}")

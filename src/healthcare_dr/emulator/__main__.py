@@ -1,7 +1,9 @@
 """Run one process of the embedded AWS in the foreground: `python -m healthcare_dr.emulator services|edge`."""
 
 import argparse
+import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +24,7 @@ def main() -> int:
     parser.add_argument("--unpatched", action="store_true", help="ministack without patches, to show their effect")
     arguments = parser.parse_args()
     ports = Ports(account=arguments.account, port=arguments.port, regions=tuple(arguments.regions))
+    serve: Callable[[Layout, Ports, asyncio.Event], Awaitable[None]]
     # Each process imports only its own modules.
     if arguments.kind == "services":
         from healthcare_dr.emulator.services import server
@@ -30,7 +33,7 @@ def main() -> int:
     else:
         from healthcare_dr.emulator.edge_proxy import server as edge_server
 
-        serve = partial(edge_server.serve)
+        serve = edge_server.serve
     try:
         run(arguments.kind, Layout(arguments.home), ports, owner=arguments.ends_with, serve=serve)
     except HealthcareDrError as error:

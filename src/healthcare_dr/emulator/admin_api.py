@@ -42,14 +42,16 @@ def authenticated(headers: Mapping[str, str], secret: str) -> bool:
     return hmac.compare_digest(headers.get(SECRET_HEADER, "").encode(), secret.encode())
 
 
-def send(layout: Layout, address: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+def send(
+    layout: Layout, address: str, path: str, headers: Mapping[str, str], *, timeout: float = TIMEOUT_SECONDS
+) -> tuple[int, bytes]:
     """Send a GET request to the process at `address`, and return status and content of the response.
 
     Raises:
         OSError, HTTPException: no valid response.
     """
     context = ssl.create_default_context(cafile=str(layout.authority_certificate))
-    connection = http.client.HTTPSConnection(urlsplit(address).netloc, timeout=TIMEOUT_SECONDS, context=context)
+    connection = http.client.HTTPSConnection(urlsplit(address).netloc, timeout=timeout, context=context)
     try:
         connection.request("GET", path, headers=dict(headers))
         response = connection.getresponse()

@@ -20,6 +20,7 @@ from healthcare_dr.errors import EmulatorError
 
 START_TIMEOUT = timedelta(seconds=60)
 STOP_TIMEOUT = timedelta(seconds=60)
+READY_TIMEOUT_SECONDS = 5.0
 LOG_TAIL_LINES = 5
 # The path to which a process responds when it is ready.
 READY: Mapping[Kind, str] = {"services": "/_ministack/ready", "edge": "/.well-known/openid-configuration"}
@@ -114,7 +115,7 @@ def _wait_for_end(kind: Kind, layout: Layout, pid: int) -> bool:
 
 def _is_ready(layout: Layout, address: str, path: str) -> bool:
     try:
-        return send(layout, address, path, {})[0] == HTTPStatus.OK
+        return send(layout, address, path, {}, timeout=READY_TIMEOUT_SECONDS)[0] == HTTPStatus.OK
     except (OSError, HTTPException):
         return False
 

@@ -1,4 +1,4 @@
 """Operations: deploy, report, verify, drain, drill and destroy.
 
-Only `healthcare_dr.ops.bootstrap` imports the emulator and the synthesis; other modules receive them.
+`healthcare_dr.ops.bootstrap` creates the embedded AWS and starts the synthesis; other modules receive them.
 """

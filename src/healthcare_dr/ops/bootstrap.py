@@ -1,7 +1,4 @@
-"""Compose the operations of one command: its settings, progress, signals, target and tools.
-
-Of the modules directly in `ops`, only this one creates the emulator.
-"""
+"""Compose the operations of one command: its settings, progress, signals, target and tools."""
 
 import os
 import tempfile

@@ -22,19 +22,25 @@ from healthcare_dr.settings import HEALTH_CHECK_INTERVALS
 from patient_api.contract.functions import (
     API,
     CONFIRM_DOCUMENTS,
+    DRAIN_FLAG_SECONDS,
+    HEALTH_SECONDS,
     RECONCILE,
     SENTINEL,
     SENTINEL_INTERVAL_SECONDS,
     FunctionSpec,
 )
-from patient_api.contract.metrics import NAMESPACE
+from patient_api.contract.metrics import Metric
 
 DEFAULTS: Final = Path(__file__).with_name("prices.yaml")
-PROBE_SECONDS: Final = 5
-SWEEP_SECONDS: Final = 60
 GB: Final = 1e9
 MILLION: Final = 1e6
 REGIONS: Final = 2
+ROUTE_METRICS: Final = 6
+"""Metrics of an HTTP API for each route: 4xx, 5xx, Count, DataProcessed, IntegrationLatency, Latency."""
+CHECKED_ROUTES: Final = 2
+"""`GET /health` and `GET /drain/{region}`."""
+REPLICATION_METRICS: Final = 4
+"""Metrics of S3 for each replication rule (S3 User Guide, replication metrics)."""
 LARGEST: Final = 8
 """How many lines the report shows."""
 DAYS: Final = 365 / 12
@@ -102,13 +108,16 @@ class Traffic:
 class Inventory:
     """What the synthesized stacks contain that costs something.
 
-    `checked_per_second` is the rate of health check requests that one checker sends to all endpoints.
+    `checked_per_second` is the rate of health check requests that one checker sends to all endpoints. `route_metrics`
+    is the number of metrics of a route that is in use, in both regions.
     """
 
     alarms: int
     composite_alarms: int
     dashboards: int
     metrics: int
+    route_metrics: int
+    replication_rules: int
     keys: int
     zones: int
     health_checks: int
@@ -196,6 +205,8 @@ def load_prices(file: Path | None = None) -> Prices:
         found: dict[str, Any] = defaults.model_dump() | {"date": stated.get("date", defaults.date)}
         for part in ("prices", "assumptions"):
             own = stated.get(part) or {}
+            if not isinstance(own, Mapping):
+                raise SettingsError(f"{file}: {part} must be a mapping of names")
             if unknown := sorted(map(str, own.keys() - found[part].keys())):
                 raise SettingsError(f"{file}: {part} has no {unknown[0]}; it has {', '.join(sorted(found[part]))}")
             found[part] = found[part] | own
@@ -204,7 +215,7 @@ def load_prices(file: Path | None = None) -> Prices:
         return Prices.model_validate(found)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}") from error
-    except (yaml.YAMLError, RepeatedKeyError, ValueError, RecursionError, AttributeError) as error:
+    except (yaml.YAMLError, RepeatedKeyError, ValueError, RecursionError) as error:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             raise SettingsError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -219,17 +230,18 @@ def inventory(documents: Mapping[str, Mapping[str, Any]]) -> Inventory:
             found.setdefault(kind, []).extend(resources.values())
     checks = found.get("aws_route53_health_check", [])
     probing = [check for check in checks if check["type"] != "CALCULATED"]
-    own = {
-        (alarm["metric_name"], str(sorted(alarm.get("dimensions", {}).items())))
-        for alarm in found.get("aws_cloudwatch_metric_alarm", [])
-        if alarm.get("namespace") == NAMESPACE
-    }
     kept = {group["name"]: group["retention_in_days"] / DAYS for group in found.get("aws_cloudwatch_log_group", [])}
     return Inventory(
         alarms=len(found.get("aws_cloudwatch_metric_alarm", [])),
         composite_alarms=len(found.get("aws_cloudwatch_composite_alarm", [])),
         dashboards=len(found.get("aws_cloudwatch_dashboard", [])),
-        metrics=REGIONS * len(own),
+        metrics=REGIONS * len(Metric),
+        route_metrics=ROUTE_METRICS
+        * sum(
+            bool(stage.get("default_route_settings", {}).get("detailed_metrics_enabled"))
+            for stage in found.get("aws_apigatewayv2_stage", [])
+        ),
+        replication_rules=len(found.get("aws_s3_bucket_replication_configuration", [])),
         keys=len(found.get("aws_kms_key", [])) + len(found.get("aws_kms_replica_key", [])),
         zones=len(found.get("aws_route53_zone", [])),
         health_checks=len(checks),
@@ -249,7 +261,8 @@ def estimate(documents: Mapping[str, Mapping[str, Any]], traffic: Traffic, price
     """Estimate a month of the synthesized stacks with this traffic."""
     found = inventory(documents)
     idle = _idle(found, prices)
-    slower = replace(found, checked_per_second=found.checked_per_second / 3, fast_checks=0)
+    slowed = found.checked_per_second * FAST / max(HEALTH_CHECK_INTERVALS)
+    slower = replace(found, checked_per_second=slowed, fast_checks=0)
     drill = _drill(found, prices)
     return Estimate(
         prices=prices,
@@ -260,16 +273,18 @@ def estimate(documents: Mapping[str, Mapping[str, Any]], traffic: Traffic, price
         ),
         million=_traffic(found, Traffic(requests=MILLION, write_share=traffic.write_share), prices),
         drill=drill,
-        settings={"HDR_HEALTH_CHECK_INTERVAL=30": usd(_idle(slower, prices)) - usd(idle)},
+        settings={"HDR_HEALTH_CHECK_INTERVAL=30": usd(_idle(slower, prices)) - usd(idle)} if found.fast_checks else {},
     )
 
 
 def _idle(found: Inventory, prices: Prices) -> tuple[Line, ...]:
     value = prices.value
     checks = found.checked_per_second * value("checkers") * MONTH_SECONDS
-    probes = MONTH_SECONDS / PROBE_SECONDS * REGIONS * value("containers")
+    probes = MONTH_SECONDS / HEALTH_SECONDS * REGIONS * value("containers")
+    flags = MONTH_SECONDS / DRAIN_FLAG_SECONDS * REGIONS * value("containers")
     beats = MONTH_SECONDS / SENTINEL_INTERVAL_SECONDS * REGIONS
-    sweeps = MONTH_SECONDS / SWEEP_SECONDS * REGIONS
+    # The sweep for documents runs as often.
+    sweeps = beats
     background = beats * _gb_seconds(SENTINEL, value("background_ms")) + sweeps * _gb_seconds(
         CONFIRM_DOCUMENTS, value("background_ms")
     )
@@ -285,15 +300,18 @@ def _idle(found: Inventory, prices: Prices) -> tuple[Line, ...]:
         ("Lambda", "their duration", checks * _gb_seconds(API, value("health_ms")) / MILLION, "lambda_gb_seconds"),
         ("Lambda", "scheduled calls", (beats + sweeps) / MILLION, "lambda_requests"),
         ("Lambda", "their duration", background / MILLION, "lambda_gb_seconds"),
-        ("DynamoDB", "reads of probes and heartbeats", (probes + beats) / MILLION, "dynamodb_read_units"),
+        ("DynamoDB", "probes, drain flags, heartbeats", (probes + flags + beats) / MILLION, "dynamodb_read_units"),
         ("DynamoDB", "heartbeats, in both regions", beats * REGIONS / MILLION, "dynamodb_write_units"),
-        ("CloudTrail", "data events", (probes + 2 * beats) / MILLION, "cloudtrail_data_events"),
+        ("CloudTrail", "data events", (probes + flags + 2 * beats) / MILLION, "cloudtrail_data_events"),
+        ("S3", "requests of probes", probes / 1000, "s3_reads"),
         ("KMS", "keys", found.keys, "kms_key"),
         ("KMS", "requests of probes", probes / MILLION, "kms_requests"),
         ("CloudWatch", "alarms", found.alarms, "cloudwatch_alarm"),
         ("CloudWatch", "composite alarms", found.composite_alarms, "cloudwatch_composite_alarm"),
         ("CloudWatch", "dashboards", found.dashboards, "cloudwatch_dashboard"),
         ("CloudWatch", "metrics of the functions", found.metrics, "cloudwatch_metric"),
+        ("CloudWatch", "metrics of health check routes", found.route_metrics * CHECKED_ROUTES, "cloudwatch_metric"),
+        ("CloudWatch", "metrics of replication", found.replication_rules * REPLICATION_METRICS, "cloudwatch_metric"),
         *_logs(found, prices, checks),
     )
 

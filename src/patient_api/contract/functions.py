@@ -65,6 +65,10 @@ SENTINEL: Final = FunctionSpec(
 )
 SENTINEL_INTERVAL_SECONDS: Final = 60
 """How often a schedule invokes the sentinel. The limit of a heartbeat's age depends on it."""
+HEALTH_SECONDS: Final = 5.0
+"""How long the API's containers reuse a health report."""
+DRAIN_FLAG_SECONDS: Final = 3.0
+"""How long the API's containers reuse a drain flag that they have read."""
 FUNCTIONS: Final = (API, CONFIRM_DOCUMENTS, RECONCILE, SENTINEL)
 
 API_ALIAS: Final = "live"

@@ -106,7 +106,7 @@ class Authorization:
         except TooCostly as error:
             self.refuse(self.amendment(event) if written else event, error)
         except Contention:
-            self.refuse(event, Conflict(BUSY))
+            self.refuse(self.amendment(event) if written else event, Conflict(BUSY))
         except (StorageFault, ClockAhead):
             self._record_failure(self.amendment(event) if written else event)
             raise

@@ -3,14 +3,12 @@
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final
 
 from patient_api.aws import DynamoDB, translated
+from patient_api.contract.functions import DRAIN_FLAG_SECONDS
 from patient_api.contract.keys import DRAIN_PARTITION, key
 from patient_api.errors import StorageFault
 from patient_api.ttl_cache import TTLCache
-
-KEEP_SECONDS: Final = 3.0
 
 
 class DrainFlags:
@@ -22,7 +20,7 @@ class DrainFlags:
         client: DynamoDB,
         table: str,
         regions: Iterable[str],
-        keep_seconds: float = KEEP_SECONDS,
+        keep_seconds: float = DRAIN_FLAG_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client

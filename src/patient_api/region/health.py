@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from patient_api.aws import Clients, translated
-from patient_api.contract.functions import Environment
+from patient_api.contract.functions import HEALTH_SECONDS, Environment
 from patient_api.contract.keys import HEALTH_PROBE, key
 from patient_api.contract.metrics import Metric
 from patient_api.errors import StorageFault
 from patient_api.logging import StructuredLog
 from patient_api.ttl_cache import TTLCache
 
-KEEP_SECONDS: Final = 5.0
 OVERALL_SECONDS: Final = 1.5
 PROBE_SECONDS: Final = 1.3
 
@@ -64,7 +63,7 @@ class Health:
         pool: ThreadPoolExecutor,
         publish: Callable[[HealthReport], None],
         overall_seconds: float = OVERALL_SECONDS,
-        keep_seconds: float = KEEP_SECONDS,
+        keep_seconds: float = HEALTH_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._probes = probes

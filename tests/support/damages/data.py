@@ -218,11 +218,11 @@ def document_in_one_region_only(deployed: Deployed) -> Undo:
     table, bucket = deployed.client("dynamodb", WEST), deployed.client("s3", WEST)
     item = {"pk": {"S": f"{tenant}#DocumentReference#{name}"}, "sk": {"S": "pending"}}
     stamp = {"S": f"{int(datetime.now(UTC).timestamp() * 1000):013d}-0000-{WEST}"}
-    shelf = {"update_shard": {"S": f"$platform#pending#{WEST}"}, "updated": stamp, "version": stamp}
+    index_attributes = {"update_shard": {"S": f"$platform#pending#{WEST}"}, "updated": stamp, "version": stamp}
     place = {"Bucket": deployed.bucket(WEST), "Key": f"documents/{tenant}/{name}"}
     deployed.emulator.set_replication(documents=False)
     version = bucket.put_object(**place, Body=b"fictitious")["VersionId"]
-    table.put_item(TableName=deployed.names.records_table, Item=item | shelf)
+    table.put_item(TableName=deployed.names.records_table, Item=item | index_attributes)
 
     def undo() -> None:
         table.delete_item(TableName=deployed.names.records_table, Key=item)
@@ -271,9 +271,9 @@ def missing_heartbeat(deployed: Deployed) -> Undo:
 def open_conflict(deployed: Deployed) -> Undo:
     table = deployed.client("dynamodb")
     item = {"pk": {"S": f"clinic-a#Patient#{uuid4()}"}, "sk": {"S": "c#1"}}
-    shelf = {"update_shard": {"S": "$platform#conflicts"}, "updated": {"S": "1"}}
+    index_attributes = {"update_shard": {"S": "$platform#conflicts"}, "updated": {"S": "1"}}
     deployed.emulator.set_replication(tables=False)
-    table.put_item(TableName=deployed.names.records_table, Item=item | shelf)
+    table.put_item(TableName=deployed.names.records_table, Item=item | index_attributes)
 
     def undo() -> None:
         table.delete_item(TableName=deployed.names.records_table, Key=item)

@@ -34,7 +34,12 @@ class Damage:
     @contextmanager
     def applied_to(self, deployed: Deployed) -> Iterator[None]:
         """Apply the damage for the duration of the block."""
-        undo = self.apply(deployed)
+        try:
+            undo = self.apply(deployed)
+        except BaseException:
+            # It may have been applied in part.
+            deployed.restore()
+            raise
         try:
             yield
         finally:

@@ -109,7 +109,7 @@ def test_drill_spares_the_neighbours_where_there_are_any(settings: Settings, bes
     ("embedded", "5.100.0", True), ("embedded", "6.1.0", False),
     ("aws", "5.100.0", True), ("aws", "6.1.0", True), ("aws", "7.0.0", False), ("aws", "5.99.1", False),
 ])  # fmt: skip
-def test_a_mirror_counts_where_it_holds_a_version_the_target_takes(
+def test_mirror_is_used_if_it_has_an_accepted_version(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, version: str, found: bool
 ) -> None:
     mirror = provider_mirror(tmp_path / "user" / ".terraform.d" / "plugins", version)
@@ -126,7 +126,7 @@ def test_a_mirror_counts_where_it_holds_a_version_the_target_takes(
     assert deployment.parallel_init is found
 
 
-def test_the_users_own_cli_configuration_plays_no_part(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cli_configuration_of_the_user_is_ignored(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/does/not/exist")
     progress = RecordingProgress()
     for name in ("aws", "embedded"):

@@ -55,7 +55,7 @@ def of(**regions: Region) -> tuple[OpenConflict, ...]:
     return read_conflicts({EAST: regions["east"], WEST: regions["west"]}, table="records").open
 
 
-def test_a_conflict_that_both_regions_know_is_one() -> None:
+def test_conflict_of_both_regions_counts_once() -> None:
     assert of(east=Region({"p1": SIBLINGS}), west=Region({"p1": SIBLINGS})) == (
         OpenConflict(
             tenant="clinic-a",

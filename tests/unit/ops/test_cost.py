@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from healthcare_dr.cli import app
 from healthcare_dr.errors import SettingsError
 from healthcare_dr.ops.cost import Estimate, Traffic, by_service, estimate, inventory, load_prices, usd
+from patient_api.contract.metrics import Metric
 
 CHECK = {"type": "HTTPS", "request_interval": 10, "measure_latency": True}
 STACKS: dict[str, Any] = {
@@ -28,6 +29,8 @@ STACKS: dict[str, Any] = {
                 "a": {"name": "/aws/lambda/healthcare-dr-patient-api-dev", "retention_in_days": 365},
                 "b": {"name": "/healthcare-dr/access-dev", "retention_in_days": 730},
             },
+            "aws_apigatewayv2_stage": {"a": {"default_route_settings": {"detailed_metrics_enabled": True}}},
+            "aws_s3_bucket_replication_configuration": {"a": {}, "b": {}},
             "aws_fis_experiment_template": {"a": {"action": [{}]}, "b": {"action": [{}, {}, {}]}},
         }
     },
@@ -44,8 +47,8 @@ def test_inventory_counts_what_costs_something() -> None:
     assert (found.zones, found.health_checks, found.keys) == (1, 3, 3)
     assert (found.https_checks, found.fast_checks, found.latency_checks) == (2, 2, 2)
     assert found.checked_per_second == pytest.approx(0.2)
-    assert (found.alarms, found.composite_alarms, found.dashboards, found.metrics) == (3, 1, 1, 2)
-    assert found.fault_actions == 3
+    assert (found.alarms, found.composite_alarms, found.dashboards, found.metrics) == (3, 1, 1, 2 * len(Metric))
+    assert (found.fault_actions, found.route_metrics, found.replication_rules) == (3, 6, 2)
     assert found.function_log_months == pytest.approx(12)
     assert found.access_log_months == pytest.approx(24)
 
@@ -94,6 +97,11 @@ def test_slower_health_checks_cost_less() -> None:
     assert estimated().settings["HDR_HEALTH_CHECK_INTERVAL=30"] < -2
 
 
+def test_checks_that_are_slow_already_cannot_be_slowed_further() -> None:
+    slow = {"one": {"resource": {"aws_route53_health_check": {"a": CHECK | {"request_interval": 30}}}}}
+    assert estimate(slow, Traffic(), load_prices()).settings == {}
+
+
 def test_prices_of_a_file_replace_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
     file.write_text("date: 2026-11-01\nprices: {kms_key: {unit: key, usd: 2.0, source: our contract}}\n")
@@ -111,8 +119,9 @@ def test_prices_of_a_file_replace_the_defaults(tmp_path: Path) -> None:
         ("price: {}", "price is not one of date, prices, assumptions"),
         ("prices: {kms_key: {unit: key, usd: -1.0, source: x}}", "prices.kms_key.usd"),
         ("prices: {kms_key: 3}", "prices.kms_key"),
-        ("prices: 3", "is not a file of prices"),
+        ("prices: 3", "prices must be a mapping of names"),
         ("[1]", "must hold a mapping"),
+        ("prices: [1]", "prices must be a mapping of names"),
         ("a: [", "is not a file of prices"),
     ],
 )

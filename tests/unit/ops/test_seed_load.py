@@ -145,7 +145,10 @@ def test_unreachable_region_prints_one_line(progress: RecordingProgress, monkeyp
 
 def test_reused_key_with_another_body_is_reported(progress: RecordingProgress, east: SeedApi) -> None:
     east.sent["hdr-seed-1-patient-0"] = b"{}"
-    with pytest.raises(DeploymentError, match="422 The Idempotency-Key was used with another request before"):
+    with pytest.raises(
+        DeploymentError,
+        match=r"422 \(if another version loaded this seed, give another --seed\) The Idempotency-Key was used",
+    ):
         run(progress, east, concurrency=1)
 
 

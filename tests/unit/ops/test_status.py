@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from healthcare_dr.cli.common import print_status
 from healthcare_dr.cli.embedded import summary_lines
-from healthcare_dr.cli.status import print_status
 from healthcare_dr.errors import DeploymentError
 from healthcare_dr.naming import GLOBAL, PRIMARY, SECONDARY, Names
 from healthcare_dr.ops.http import api_prober

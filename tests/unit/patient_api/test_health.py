@@ -133,13 +133,15 @@ def test_concurrent_calls_share_one_evaluation(pool: ThreadPoolExecutor) -> None
 
 def test_probes_call_table_bucket_and_key() -> None:
     dynamodb = FakeDynamoDB()
-    records, documents, key = probes(clients=cast("Clients", FakeClients(dynamodb)), environment=ENVIRONMENT)
+    clients = FakeClients(dynamodb)
+    records, documents, key = probes(clients=cast("Clients", clients), environment=ENVIRONMENT)
     records.run()
     key.run()
     with pytest.raises(StorageFault) as missing:
         documents.run()
     assert missing.value.code == "404"
     assert [operation for operation, _ in dynamodb.calls] == ["get_item"]
+    assert clients.kms().data_keys == 1
     assert [probe.of_key for probe in (records, documents, key)] == [False, False, True]
 
 

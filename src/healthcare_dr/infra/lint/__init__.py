@@ -4,7 +4,8 @@ Each rule protects requirements or traps. A finding contains the rule's name, th
 all rules, and a mutation test damages the JSON once for each rule to see it found.
 
 The rules contain the values that they require as literals of their own on purpose: a rule that imported a value from
-the stacks would accept any value. They import nothing that imports `cdktn`, which starts Node.
+the stacks would accept any value. Only names are imported. Rules import nothing that imports `cdktn`, which starts
+Node.
 """
 
 from collections.abc import Mapping

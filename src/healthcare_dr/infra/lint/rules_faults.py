@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from healthcare_dr.infra.fault_plan import DISCONNECT, MANAGED, MINUTES, STOP_ALARM, TEMPLATES
+from healthcare_dr.infra.fault_plan import DISCONNECT, MANAGED, TEMPLATES
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, listed, rule
 
+MINUTES = 30
+STOP_ALARM = "endpoint-unhealthy"
 KIND = "aws_fis_experiment_template"
 MANAGED_TAGS = (f"aws:RequestTag/{MANAGED}", f"aws:ResourceTag/{MANAGED}")
 # The actions of EC2 by which FIS replaces the route tables of our subnets.

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from healthcare_dr.infra.lint.model import ACCOUNT, Platform, Problems, Resource, listed, principals, register, rule
-from healthcare_dr.infra.policy import KEY_USE
 
+KEY_USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 MAC = "GENERATE_VERIFY_MAC"
 KEY_KINDS = ("aws_kms_key", "aws_kms_replica_key")

@@ -422,14 +422,17 @@ def _pairs(shape: Any, value: Any) -> Mapping[str, Any] | None:
 @cache
 def _input_of(operation: str) -> Any:
     service, _, name = operation.partition(".")
-    return _session().get_service_model(service).operation_model(name).input_shape
+    return _service(service).operation_model(name).input_shape
 
 
 @cache
-def _session() -> Any:
-    import botocore.session
+def _service(name: str) -> Any:
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel
 
-    return botocore.session.get_session()
+    # Not a session, which reads the user's profiles.
+    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    return ServiceModel(loader.load_service_model(name, "service-2"), service_name=name)
 
 
 def problems(value: Any, shape: Any) -> Iterator[str]:

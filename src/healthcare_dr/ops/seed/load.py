@@ -96,7 +96,9 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
 
 def described(response: "httpx.Response") -> str:
     """Return the status, and the text of an OperationOutcome or another short response."""
-    hint = " (is the token still valid, and does it grant this?)" if response.status_code in {401, 403} else ""
+    hints = dict.fromkeys((401, 403), " (is the token still valid, and does it grant this?)")
+    hints[422] = " (if another version loaded this seed, give another --seed)"
+    hint = hints.get(response.status_code, "")
     try:
         issue: Any = response.json()["issue"][0]
         text = " ".join(str(part) for part in (issue.get("diagnostics", ""), *issue.get("expression", ())))

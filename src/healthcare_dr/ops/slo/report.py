@@ -91,7 +91,7 @@ def _spread(spread: Spread) -> Table:
 
 def _swings(found: Assessment) -> Table:
     columns = ("input", "is", "could be", "seconds a year", "years within")
-    table = _table("Which assumption carries the result", *columns)
+    table = _table("Which assumption decides the result", *columns)
     for swing in found.swings[:SWINGS]:
         table.add_row(
             swing.name,

@@ -38,7 +38,7 @@ def test_restore_makes_no_traffic_checks() -> None:
     assert {"bucket-versioning", "functions-equal", "table-recovery", "key-enabled"} <= {c.name for c in RESTORE_CHECKS}
 
 
-def test_an_unknown_name_is_refused_with_those_there_are() -> None:
+def test_unknown_check_is_refused_with_the_known_names() -> None:
     assert [check.name for check in select_checks(["records", "tags"])] == ["records", "tags"]
     assert len(select_checks(None)) == len(CATALOG)
     with pytest.raises(SettingsError, match=r"there is no check nothing; there are alarms, topic, .*shared-name"):
@@ -46,6 +46,6 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
 
 
 def test_every_check_has_a_damage_that_it_finds() -> None:
-    """`make test-full` applies the damages to a deployment; the unit tests play what the embedded AWS cannot."""
+    """`make test-full` applies the damages. Unit tests cover the checks that the embedded AWS cannot damage."""
     elsewhere = {"table-active", "table-stream", "documents-failed", "quotas", "state", "delegation", "certificate"}
     assert {damage.check for damage in DAMAGES.values()} == CATALOG.keys() - elsewhere

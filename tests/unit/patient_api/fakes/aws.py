@@ -321,7 +321,10 @@ def _bytes(value: object) -> int:
 
 
 class FakeKms:
-    """The HMAC key that both regions share, and the region's key for data."""
+    """The HMAC key that both regions share, and the region's key for data. `data_keys` counts the data keys."""
+
+    def __init__(self) -> None:
+        self.data_keys = 0
 
     def generate_mac(self, **request: Any) -> dict[str, Any]:
         assert request["KeyId"] == ENVIRONMENT.index_key
@@ -329,6 +332,7 @@ class FakeKms:
 
     def generate_data_key_without_plaintext(self, **request: Any) -> dict[str, Any]:
         assert request == {"KeyId": ENVIRONMENT.key_arn, "KeySpec": "AES_256"}
+        self.data_keys += 1
         return {}
 
 

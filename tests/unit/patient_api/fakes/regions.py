@@ -283,6 +283,7 @@ def check_consistency(regions: TwoRegions) -> None:
     east, west = regions.east.replica, regions.west.replica
     assert east.records == west.records
     records = {pk for pk, sk in east.records if sk.startswith(VERSION_PREFIX)}
+    assert records or not east.records
     markers = {key: item for key, item in east.records.items() if key[1].startswith("c#")}
     for pk in records:
         lineage = lineage_of(east, pk)

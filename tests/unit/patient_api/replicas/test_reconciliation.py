@@ -136,6 +136,30 @@ def test_head_of_deleted_record_stays_deleted(regions: TwoRegions) -> None:
     assert (head and (head.method, head.resource)) == (Method.DELETE, None)
 
 
+def test_older_version_does_not_move_the_head(regions: TwoRegions, diverged: Diverged) -> None:
+    _, east, west = diverged
+    regions.west.reconcile()
+    arrive(regions, regions.west, east)
+    regions.west.reconcile()
+    assert head_of(regions.west, west) == west.stamp
+
+
+def test_record_with_many_versions_is_read_in_pages() -> None:
+    regions = TwoRegions(page=3)
+    first = create(regions.east)
+    regions.settle()
+    version = first
+    for _ in range(10):
+        regions.now_ms += 1
+        version = update(regions.east, version)
+    west = update(regions.west, first)
+    regions.settle()
+    ((_, marker),) = markers(regions.west).items()
+    assert str(west.stamp) in members(marker)
+    assert len(members(marker)) == 2
+    check_consistency(regions)
+
+
 @pytest.mark.trap(1)
 def test_siblings_are_recorded_in_one_marker(regions: TwoRegions, diverged: Diverged) -> None:
     first, east, west = diverged
