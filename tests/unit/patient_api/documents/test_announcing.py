@@ -8,6 +8,7 @@ import pytest
 from patient_api.documents.multipart import PART_SIZE
 from patient_api.documents.reference import object_key
 from patient_api.errors import (
+    ClockAhead,
     Malformed,
     StorageFault,
     Unprocessable,
@@ -115,6 +116,15 @@ def test_new_document_in_error_is_rejected(api: Api) -> None:
 def test_conditional_creation_is_rejected(api: Api) -> None:
     with pytest.raises(Malformed):
         api.create(announcement(CONTENT), if_none_exist="identifier=1")
+
+
+def test_creation_by_a_clock_that_is_behind_is_refused_and_audited(world: World, api: Api) -> None:
+    api.create(announcement(CONTENT))
+    world.time.elapsed -= 61
+    with pytest.raises(ClockAhead):
+        api.create(announcement(CONTENT))
+    failures = [item for item in world.dynamodb.tables[AUDIT].values() if item["outcome"] == {"S": "failure"}]
+    assert [item["status"] for item in failures] == [{"N": "503"}]
 
 
 def test_repeated_request_returns_the_document_with_a_new_url(world: World, api: Api) -> None:
